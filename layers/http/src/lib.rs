@@ -1,0 +1,1 @@
+//! Connections to requests as a tower layer over hyper-util, with every limit stated.

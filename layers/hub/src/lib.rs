@@ -1,0 +1,1 @@
+//! A shared, bounded log with cursors: fan-out without a queue for each listener.

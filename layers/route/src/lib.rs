@@ -1,0 +1,1 @@
+//! Path patterns and header conditions as a tower layer.

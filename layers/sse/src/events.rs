@@ -1,0 +1,54 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::{encode_comment, encode_event, BoxError, Event};
+
+/// Whole events, comments or id-only blocks, encoded for the wire. Cloning shares the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded(Bytes);
+
+impl Encoded {
+    /// Encodes one event.
+    pub fn event(event: &Event<'_>) -> Self {
+        let mut out = Vec::new();
+        encode_event(event, &mut out);
+        Self(out.into())
+    }
+
+    /// Encodes a comment, which clients skip.
+    pub fn comment(text: &[u8]) -> Self {
+        let mut out = Vec::new();
+        encode_comment(text, &mut out);
+        Self(out.into())
+    }
+
+    /// Bytes that are whole blocks already: made by [`encode_event`] and [`encode_comment`], or
+    /// pieces of such bytes cut between two blocks. Whoever calls this upholds that; nothing checks it.
+    pub fn trusted(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes on the wire.
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
+/// What a source answers a [`Subscription`](crate::Subscription) with: a stream of encoded events.
+pub trait Events: Send {
+    /// At most `limit` bytes but at least one event; `Ready(None)`: the source ended.
+    /// Dropping the stream loses nothing: what was not returned was not sent.
+    fn poll_events(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        limit: usize,
+    ) -> Poll<Option<Result<Encoded, BoxError>>>;
+
+    /// The id-only block (`id:` and an empty line) for where this stream stands, if that place has moved
+    /// since the client was last told one. Asked when the stream is idle, in place of a comment.
+    fn position(self: Pin<&mut Self>) -> Option<Encoded> {
+        None
+    }
+}

@@ -1,0 +1,13 @@
+//! Server-Sent Events for tower: framing, encoder, parser, leases and draining.
+
+mod encoder;
+mod error;
+mod events;
+mod lease;
+mod subscription;
+
+pub use encoder::{encode_comment, encode_event, Event};
+pub use error::{BoxError, Refusal};
+pub use events::{Encoded, Events};
+pub use lease::{Due, Lease};
+pub use subscription::Subscription;

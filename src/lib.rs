@@ -1,0 +1,1 @@
+//! Streams Kafka topics to browsers as Server-Sent Events.

@@ -1,0 +1,2 @@
+//! The tailwater server.
+fn main() {}
