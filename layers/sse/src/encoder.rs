@@ -1,19 +1,220 @@
+use std::io::Write;
+
+use memchr::{memchr2, memchr3};
+
 /// One event before it is encoded. Every field is optional and holds any bytes.
+///
+/// A leading space of an event type, an id or a line of data is doubled on the wire, since the
+/// grammar takes one away: clients read what was put in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "built by literal, with the grammar's closed set of fields")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by literal, with the grammar's closed set of fields"
+)]
 pub struct Event<'a> {
-    /// Milliseconds since the epoch, written as `timestamp:0x<hex>` (Zilla's extension).
+    /// Milliseconds since the epoch, written as `timestamp:0x<hex>` (Zilla's extension). A negative one
+    /// is written as the two's complement, as Zilla does.
     pub timestamp: Option<i64>,
     /// The event type. CR and LF in it end the type: what follows is left out.
     pub event: Option<&'a [u8]>,
-    /// The payload; each of CR, LF and CRLF in it ends a line. `Some(b"")` is one empty `data` field.
+    /// The payload; each of CR, LF and CRLF in it ends a line. `Some(b"")` is one empty `data` field;
+    /// without a `data` field browsers dispatch nothing, but take the id.
     pub data: Option<&'a [u8]>,
-    /// The last event id. An id with CR, LF or NUL in it is left out as a whole.
+    /// The last event id. An id with CR, LF or NUL in it is left out as a whole. `Some(b"")` takes the
+    /// client's last event id away.
     pub id: Option<&'a [u8]>,
 }
 
 /// Appends `event` to `out` as one whole event, with the empty line that dispatches it.
-pub fn encode_event(_event: &Event<'_>, _out: &mut Vec<u8>) {}
+///
+/// The `id` field stands last: some clients take an id as soon as they have read its line, and would
+/// lose an event that is cut after it. An event without any field is nothing but an empty line.
+///
+/// ```
+/// use tailwater_sse::{Event, encode_event};
+///
+/// let mut out = Vec::new();
+/// encode_event(&Event { data: Some(b"a\r\n b"), id: Some(b"AQQC"), ..Event::default() }, &mut out);
+/// assert_eq!(out, b"data:a\ndata:  b\nid:AQQC\n\n");
+/// ```
+pub fn encode_event(event: &Event<'_>, out: &mut Vec<u8>) {
+    // Room for the names, colons and line ends of an event whose data is one line.
+    const FRAME: usize = 64;
+    let payload = [event.event, event.data, event.id]
+        .iter()
+        .flatten()
+        .map(|field| field.len())
+        .sum::<usize>();
+    out.reserve(payload + FRAME);
+
+    if let Some(timestamp) = event.timestamp {
+        writeln!(out, "timestamp:{timestamp:#x}").expect("writing to a Vec does not fail");
+    }
+    if let Some(name) = event.event {
+        let (name, _) = split_line(name).unwrap_or((name, &[]));
+        field(b"event:", name, out);
+    }
+    if let Some(data) = event.data {
+        lines(data, |line| field(b"data:", line, out));
+    }
+    if let Some(id) = event.id {
+        id_field(id, out);
+    }
+    out.push(b'\n');
+}
+
+/// Appends an id-only block to `out`: clients remember the id and dispatch nothing. Nothing at all is
+/// appended if `id` holds CR, LF or NUL.
+pub fn encode_id(id: &[u8], out: &mut Vec<u8>) {
+    if id_field(id, out) {
+        out.push(b'\n');
+    }
+}
 
 /// Appends a comment line for each line of `text`, without an empty line after it.
-pub fn encode_comment(_text: &[u8], _out: &mut Vec<u8>) {}
+pub fn encode_comment(text: &[u8], out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
+    // A comment is all that follows the colon: no space is eaten, none is doubled.
+    lines(text, |line| {
+        out.push(b':');
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    });
+}
+
+fn id_field(id: &[u8], out: &mut Vec<u8>) -> bool {
+    let sound = memchr3(b'\r', b'\n', 0, id).is_none();
+    if sound {
+        field(b"id:", id, out);
+    }
+    sound
+}
+
+fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    if value.first() == Some(&b' ') {
+        out.push(b' ');
+    }
+    out.extend_from_slice(value);
+    out.push(b'\n');
+}
+
+/// Calls `line` for each line of `text`; a line end at the very end begins one more, empty line.
+fn lines(mut text: &[u8], mut line: impl FnMut(&[u8])) {
+    while let Some((first, rest)) = split_line(text) {
+        line(first);
+        text = rest;
+    }
+    line(text);
+}
+
+/// The first line without its end (HTML 9.2.5: CRLF, LF or CR) and what follows it, if there is an end.
+fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr2(b'\r', b'\n', text)?;
+    let (line, rest) = text.split_at(end);
+    let rest = rest.strip_prefix(b"\r\n").unwrap_or_else(|| rest.get(1..).unwrap_or_default());
+    Some((line, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(event: Event<'_>) -> String {
+        let mut out = Vec::new();
+        encode_event(&event, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn fields_stand_in_order_with_the_id_last() {
+        let event = Event {
+            timestamp: Some(1_700_000_000_000),
+            event: Some(b"delete"),
+            data: Some(b"x"),
+            id: Some(b"AQQC"),
+        };
+        assert_eq!(encoded(event), "timestamp:0x18bcfe56800\nevent:delete\ndata:x\nid:AQQC\n\n");
+    }
+
+    #[test]
+    fn data_is_split_at_every_line_end_of_the_grammar() {
+        for (data, wire) in [
+            ("", "data:\n\n"),
+            ("a", "data:a\n\n"),
+            ("a\nb", "data:a\ndata:b\n\n"),
+            ("a\rb", "data:a\ndata:b\n\n"),
+            ("a\r\nb", "data:a\ndata:b\n\n"),
+            ("a\n\rb", "data:a\ndata:\ndata:b\n\n"),
+            ("a\r\r\nb", "data:a\ndata:\ndata:b\n\n"),
+            ("\n", "data:\ndata:\n\n"),
+            ("a\r", "data:a\ndata:\n\n"),
+            ("a\r\n", "data:a\ndata:\n\n"),
+            (
+                "x\rid:forged\r\revent:forged",
+                "data:x\ndata:id:forged\ndata:\ndata:event:forged\n\n",
+            ),
+        ] {
+            assert_eq!(
+                encoded(Event { data: Some(data.as_bytes()), ..Event::default() }),
+                wire,
+                "{data:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_leading_space_is_doubled() {
+        let event = Event {
+            timestamp: None,
+            event: Some(b" e"),
+            data: Some(b" a\n\tb\n  c"),
+            id: Some(b" i"),
+        };
+        assert_eq!(encoded(event), "event:  e\ndata:  a\ndata:\tb\ndata:   c\nid:  i\n\n");
+    }
+
+    #[test]
+    fn an_id_with_a_line_end_or_nul_is_left_out() {
+        for id in [&b"a\rb"[..], b"a\nb", b"a\0b", b"\r\n", b"\0"] {
+            assert_eq!(
+                encoded(Event { data: Some(b"x"), id: Some(id), ..Event::default() }),
+                "data:x\n\n",
+                "{id:?}"
+            );
+            let mut out = Vec::new();
+            encode_id(id, &mut out);
+            assert_eq!(out, b"", "{id:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_type_ends_at_a_line_end() {
+        for name in ["tick\rdata:forged", "tick\n\ndata:forged", "tick\r\nid:forged"] {
+            assert_eq!(
+                encoded(Event { event: Some(name.as_bytes()), ..Event::default() }),
+                "event:tick\n\n",
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_id_block_has_nothing_but_the_id() {
+        let mut out = Vec::new();
+        encode_id(b"AQQC", &mut out);
+        encode_id(b"", &mut out);
+        assert_eq!(out, b"id:AQQC\n\nid:\n\n");
+    }
+
+    #[test]
+    fn comments_are_split_at_line_ends_and_end_no_event() {
+        for (text, wire) in
+            [("", ":\n"), ("a b", ":a b\n"), (" a\rdata:b\r\nc\n\nd", ": a\n:data:b\n:c\n:\n:d\n")]
+        {
+            let mut out = Vec::new();
+            encode_comment(text.as_bytes(), &mut out);
+            assert_eq!(out, wire.as_bytes(), "{text:?}");
+        }
+    }
+}

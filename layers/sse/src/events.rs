@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::{encode_comment, encode_event, BoxError, Event};
+use crate::{BoxError, Event, encode_comment, encode_event};
 
 /// Whole events, comments or id-only blocks, encoded for the wire. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ mod events;
 mod lease;
 mod subscription;
 
-pub use encoder::{encode_comment, encode_event, Event};
+pub use encoder::{Event, encode_comment, encode_event, encode_id};
 pub use error::{BoxError, Refusal};
 pub use events::{Encoded, Events};
 pub use lease::{Due, Lease};
