@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# A real Apache Kafka for the tests: one broker on 127.0.0.1, needing Java 17 and Maven.
+#
+#   kafka.sh fetch            download the jars (the other commands do it when needed)
+#   kafka.sh start            start the broker, with the data of an earlier start if there is any
+#   kafka.sh stop             stop it and delete its data
+#   kafka.sh restart-broker   stop it cleanly and start it with its data
+#   kafka.sh kill             SIGKILL, the data stays: `start` brings it back
+#   kafka.sh run CMD…         start it, run CMD, stop it whatever happens; the exit status is CMD's
+#
+# CMD finds in its environment
+#   TAILWATER_TEST_KAFKA          host:port, no authentication
+#   TAILWATER_TEST_KAFKA_SASL     host:port, SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512,
+#                                 user `tailwater`, password `tailwater-secret`
+#   TAILWATER_TEST_KAFKA_CONTROL  this script: `$TAILWATER_TEST_KAFKA_CONTROL kill` acts on this broker
+#
+# Settings: TAILWATER_KAFKA_PORT (19092; SASL listens on the next port, the controller on the one
+# after), TAILWATER_KAFKA_DIR (data and log), TAILWATER_KAFKA_JARS, TAILWATER_KAFKA_JVM.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+port=${TAILWATER_KAFKA_PORT:-19092}
+sasl_port=$((port + 1))
+controller_port=$((port + 2))
+dir=${TAILWATER_KAFKA_DIR:-${TMPDIR:-/tmp}/tailwater-kafka-$port}
+jars=${TAILWATER_KAFKA_JARS:-$here/.cache/libs}
+jvm=${TAILWATER_KAFKA_JVM:--Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}
+
+say() { echo "kafka.sh: $*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+alive() { [[ -s $dir/pid ]] && kill -0 "$(<"$dir/pid")" 2>/dev/null; }
+
+# Until "$@" succeeds, at most $1 tenths of a second.
+within() {
+    local left=$1
+    shift
+    until "$@"; do
+        ((left-- > 0)) || return 1
+        sleep 0.1
+    done
+}
+
+fetch() {
+    # The copy is whole once it carries the mark of the list it was made from.
+    cmp -s "$here/pom.xml" "$jars/pom.xml" && return
+    say "fetching Apache Kafka from Maven Central"
+    mkdir -p "$jars"
+    mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$jars" >&2
+    cp "$here/pom.xml" "$jars/pom.xml"
+}
+
+configure() {
+    mkdir -p "$dir"
+    local module=org.apache.kafka.common.security
+    cat >"$dir/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller_port
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl_port,CONTROLLER://127.0.0.1:$controller_port
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl_port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$dir/data
+
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_plaintext.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_tailwater="tailwater-secret";
+listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+
+auto.create.topics.enable=false
+num.partitions=1
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+
+# Compaction and retention at the pace of a test.
+log.initial.task.delay.ms=100
+log.retention.check.interval.ms=200
+log.segment.delete.delay.ms=0
+log.cleaner.backoff.ms=200
+log.cleaner.min.cleanable.ratio=0.0001
+log.cleaner.dedupe.buffer.size=8388608
+message.max.bytes=4194304
+replica.fetch.max.bytes=4194304
+
+# One broker has nobody to hand its partitions to.
+controlled.shutdown.enable=false
+PROPERTIES
+}
+
+java_class() {
+    local options=$1
+    shift
+    # shellcheck disable=SC2086 # a list of options
+    exec java $options -cp "$jars/*" "$@"
+}
+
+format() {
+    local scram="name=tailwater,password=tailwater-secret" id
+    id=$(java_class "-XX:TieredStopAtLevel=1" kafka.tools.StorageTool random-uuid 2>/dev/null)
+    (java_class "-XX:TieredStopAtLevel=1" kafka.tools.StorageTool format \
+        --config "$dir/server.properties" --cluster-id "$id" \
+        --add-scram "SCRAM-SHA-256=[$scram]" --add-scram "SCRAM-SHA-512=[$scram]") >"$dir/format.log" 2>&1 ||
+        { cat "$dir/format.log" >&2 && die "the storage could not be formatted"; }
+}
+
+up() {
+    alive || return 0 # no use in waiting for it: start looks why
+    grep -q 'Kafka Server started' "$dir/broker.log" && listening "$port" && listening "$sasl_port"
+}
+
+start() {
+    alive && die "a broker runs already in $dir"
+    local busy
+    for busy in "$port" "$sasl_port" "$controller_port"; do
+        ! listening "$busy" || die "port $busy is taken (TAILWATER_KAFKA_PORT chooses others)"
+    done
+    fetch
+    if [[ ! -e $dir/data/meta.properties ]]; then
+        configure
+        format
+    fi
+    : >"$dir/broker.log"
+    # A session of its own: Ctrl-C is for CMD, the broker is stopped after it.
+    # shellcheck disable=SC2086 # a list of options
+    setsid java $jvm -Dorg.slf4j.simpleLogger.showDateTime=true -Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS \
+        -cp "$jars/*" kafka.Kafka "$dir/server.properties" >"$dir/broker.log" 2>&1 </dev/null &
+    echo $! >"$dir/pid"
+    disown # the shell has no word to say when it is killed
+    if ! within 600 up || ! alive; then
+        tail -n 30 "$dir/broker.log" >&2
+        halt KILL
+        die "the broker did not start: $dir/broker.log"
+    fi
+    say "Apache Kafka listens on 127.0.0.1:$port, with SASL on 127.0.0.1:$sasl_port"
+}
+
+halt() {
+    if alive; then
+        kill "-$1" "$(<"$dir/pid")"
+        within 300 gone || { kill -KILL "$(<"$dir/pid")" && within 100 gone; }
+    fi
+    rm -f "$dir/pid"
+}
+
+gone() { ! alive; }
+
+stop() {
+    halt KILL # the data goes too: nothing to flush
+    rm -rf "$dir"
+}
+
+free() { ! listening "$1" && ! listening $(($1 + 1)) && ! listening $(($1 + 2)); }
+
+run() {
+    [[ $# -gt 0 ]] || die "run: which command?"
+    if [[ -z ${TAILWATER_KAFKA_PORT:-} ]]; then
+        # Nobody asked for a port: the first free ones, beside whatever else runs here.
+        while ! free "$port"; do port=$((port + 3)); done
+        TAILWATER_KAFKA_PORT=$port exec "${BASH_SOURCE[0]}" run "$@"
+    fi
+    export TAILWATER_KAFKA_PORT TAILWATER_KAFKA_DIR=$dir
+    export TAILWATER_TEST_KAFKA=127.0.0.1:$port
+    export TAILWATER_TEST_KAFKA_SASL=127.0.0.1:$sasl_port
+    export TAILWATER_TEST_KAFKA_CONTROL=$here/kafka.sh
+    trap stop EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    start
+    local status=0
+    "$@" || status=$?
+    exit "$status"
+}
+
+command=${1:-}
+shift || true
+case $command in
+fetch) fetch ;;
+start) start ;;
+stop) stop ;;
+restart-broker)
+    alive || die "no broker runs in $dir"
+    halt TERM
+    start
+    ;;
+kill) halt KILL ;;
+run) run "$@" ;;
+*)
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac
