@@ -96,8 +96,9 @@ log.cleaner.dedupe.buffer.size=8388608
 message.max.bytes=4194304
 replica.fetch.max.bytes=4194304
 
-# One broker has nobody to hand its partitions to.
-controlled.shutdown.enable=false
+# A broker that comes back after a kill waits until its former self has timed out.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=250
 PROPERTIES
 }
 
