@@ -1,4 +1,4 @@
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 /// The error of a service or source of any kind.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -28,4 +28,29 @@ impl From<std::convert::Infallible> for Refusal {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}
     }
+}
+
+/// What this crate itself finds wrong: with a request, or with an event stream that it reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The method of a request is neither GET nor HEAD. The reason of the [`Refusal`] with status 405.
+    #[error("method {0} is not allowed for an event stream")]
+    Method(Method),
+    /// A line is longer than [`Parser::max_line_bytes`](crate::Parser::max_line_bytes) allows.
+    #[error("line {line} of the event stream is longer than {limit} bytes")]
+    LineTooLong {
+        /// The number of the line, from 1.
+        line: u64,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// An event's data is longer than [`Parser::max_event_bytes`](crate::Parser::max_event_bytes) allows.
+    #[error("the event that reaches line {line} of the event stream is longer than {limit} bytes")]
+    EventTooLong {
+        /// The number of the line that went over the limit, from 1.
+        line: u64,
+        /// What is allowed.
+        limit: usize,
+    },
 }
