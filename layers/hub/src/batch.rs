@@ -1,0 +1,192 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::Content;
+use crate::segment::{Form, Part, Segment};
+use crate::state::Shared;
+
+/// Small pieces are copied together up to this length, so that few large ones go out.
+pub(crate) const COPY_BYTES: usize = 16 * 1024;
+
+/// Records as a view shows them.
+pub struct Batch<C: Content> {
+    bytes: Bytes,
+    count: usize,
+    last: Item<C>,
+}
+
+/// One record, and the places around it.
+pub struct Item<C: Content> {
+    shared: Arc<Shared<C>>,
+    part: Arc<Part<C>>,
+    index: usize,
+    before: Option<C::Mark>,
+}
+
+impl<C: Content> Batch<C> {
+    /// The encodings of the records, one after the other.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The same, without a reference count.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// How many records these are: at least one.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The last of them. Holds its chunk in memory, as the batch does.
+    pub fn last(&self) -> &Item<C> {
+        &self.last
+    }
+}
+
+impl<C: Content> fmt::Debug for Batch<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("bytes", &self.bytes.len())
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Content> Item<C> {
+    pub(crate) fn new(shared: &Arc<Shared<C>>, segment: &Segment<C>, sequence: u64) -> Self {
+        let (part, index) = segment.locate(sequence);
+        Self { shared: Arc::clone(shared), part: Arc::clone(part), index, before: None }
+    }
+
+    /// Works out the place before it, from an earlier place of the same part if there is one.
+    pub(crate) fn place(&mut self, known: Option<(u64, C::Mark)>) {
+        let known = known.and_then(|(sequence, mark)| {
+            let index = usize::try_from(sequence.checked_sub(self.part.first)?).ok()?;
+            (index <= self.index).then_some((index, mark))
+        });
+        let (from, mark) = known.unwrap_or_else(|| (0, self.part.mark.clone()));
+        self.before = Some(match from == self.index {
+            true => mark,
+            false => self.shared.content.advance(&mark, &self.part.records[from..self.index]),
+        });
+    }
+
+    /// Its sequence number: it counts the records that were appended to the hub before it.
+    pub fn sequence(&self) -> u64 {
+        self.part.first + self.index as u64
+    }
+
+    /// The record.
+    pub fn record(&self) -> &C::Record {
+        &self.part.records[self.index]
+    }
+
+    /// The place before it. For the last of a batch this is worked out from the start of its chunk.
+    pub fn before(&self) -> C::Mark {
+        match &self.before {
+            Some(mark) => mark.clone(),
+            None => self.shared.content.advance(&self.part.mark, &self.part.records[..self.index]),
+        }
+    }
+
+    /// The place after it. For the last of a batch this is worked out from the start of its chunk.
+    pub fn after(&self) -> C::Mark {
+        let records = &self.part.records;
+        match &self.before {
+            Some(mark) => self.shared.content.advance(mark, &records[self.index..=self.index]),
+            None => self.shared.content.advance(&self.part.mark, &records[..=self.index]),
+        }
+    }
+}
+
+impl<C: Content> fmt::Debug for Item<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item").field("sequence", &self.sequence()).finish_non_exhaustive()
+    }
+}
+
+/// Collects pieces of forms for a batch.
+pub(crate) struct Gather<C: Content> {
+    limit: usize,
+    len: usize,
+    count: usize,
+    pieces: SmallVec<[Piece; 2]>,
+    last: Option<(Arc<Segment<C>>, u64)>,
+}
+
+struct Piece {
+    form: Arc<Form>,
+    start: usize,
+    end: usize,
+}
+
+impl<C: Content> Gather<C> {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, len: 0, count: 0, pieces: SmallVec::new(), last: None }
+    }
+
+    /// Takes as many of the records `from..to` as there is room for. Returns how many.
+    pub(crate) fn take(
+        &mut self,
+        segment: &Arc<Segment<C>>,
+        form: &Arc<Form>,
+        from: u64,
+        to: u64,
+    ) -> u64 {
+        let index = |sequence: u64| usize::try_from(sequence - segment.first).unwrap_or(usize::MAX);
+        let ends = &form.ends[index(from)..index(to)];
+        let start = form.start(index(from));
+        let only = self.pieces.len() <= 1;
+        let continued = self
+            .pieces
+            .last_mut()
+            .filter(|piece| Arc::ptr_eq(&piece.form, form) && piece.end == start);
+        // One piece needs no copy and may be long; several are copied.
+        let in_one = self.count == 0 || (only && continued.is_some());
+        let most = if in_one { self.limit } else { self.limit.min(COPY_BYTES) };
+        let room = most.saturating_sub(self.len);
+        let mut count = ends.partition_point(|end| end - start <= room);
+        if self.count == 0 {
+            count = count.max(1); // a record that is longer than the limit goes alone
+        }
+        let Some(end) = count.checked_sub(1).and_then(|last| ends.get(last)).copied() else {
+            return 0;
+        };
+        match continued {
+            Some(piece) => piece.end = end,
+            None => self.pieces.push(Piece { form: Arc::clone(form), start, end }),
+        }
+        self.len += end - start;
+        self.count += count;
+        self.last = Some((Arc::clone(segment), from + count as u64 - 1));
+        count as u64
+    }
+
+    pub(crate) fn finish(self, shared: &Arc<Shared<C>>) -> Option<Batch<C>> {
+        let (segment, sequence) = self.last?;
+        let bytes = match self.pieces.as_slice() {
+            [piece] if piece.is_shared() => piece.form.bytes.slice(piece.start..piece.end),
+            pieces => {
+                let mut bytes = Vec::with_capacity(self.len);
+                for piece in pieces {
+                    bytes.extend_from_slice(&piece.form.bytes[piece.start..piece.end]);
+                }
+                bytes.into()
+            }
+        };
+        Some(Batch { bytes, count: self.count, last: Item::new(shared, &segment, sequence) })
+    }
+}
+
+impl Piece {
+    /// A small piece is copied, for it would keep all of its segment in memory.
+    fn is_shared(&self) -> bool {
+        let len = self.end - self.start;
+        len >= COPY_BYTES || len * 4 >= self.form.bytes.len()
+    }
+}

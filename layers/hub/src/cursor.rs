@@ -1,0 +1,188 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use crate::batch::{Batch, COPY_BYTES, Gather, Item};
+use crate::content::Test;
+use crate::log::Runs;
+use crate::state::Shared;
+use crate::{Content, Lost};
+
+/// So many records are tested in one poll before other tasks have their turn.
+const TESTS: u64 = 4096;
+
+/// A place of the log, and what is to be read from there.
+///
+/// Made by [`Hub::seek`](crate::Hub::seek) and [`Hub::tail`](crate::Hub::tail). Costs a number and a
+/// waker, whatever it lags; dropping it frees them. It may be polled by another task than before: the
+/// last one is woken.
+pub struct Cursor<C: Content> {
+    shared: Arc<Shared<C>>,
+    key: usize,
+    test: Option<Test<C::Record>>,
+    /// The place before the record that `poll_record` returned last.
+    known: Option<(u64, C::Mark)>,
+}
+
+impl<C: Content> Cursor<C> {
+    pub(crate) fn new(shared: Arc<Shared<C>>, key: usize, test: Option<Test<C::Record>>) -> Self {
+        Self { shared, key, test, known: None }
+    }
+
+    /// The encoding of the next records in `view`: at most `limit` bytes but at least one record.
+    ///
+    /// Large pieces are shared with all other cursors of the view, small ones are copied together, up
+    /// to 16 KiB. A batch belongs to the caller: the cursor is past it.
+    ///
+    /// # Errors
+    /// [`Lost::Evicted`] if a record that this cursor wants is not kept any more, and from then on;
+    /// [`Lost::Closed`] after the last record of a closed hub.
+    pub fn poll_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: &C::View,
+        limit: usize,
+    ) -> Poll<Result<Batch<C>, Lost>> {
+        let mut tests = TESTS;
+        while tests > 0 {
+            let most = self.test.as_ref().map_or(u64::MAX, |_| tests);
+            let mut claim = ready!(self.claim(cx, most, limit.min(COPY_BYTES)))?;
+            let mut gather = Gather::new(limit);
+            while let Some((from, to)) = claim.next() {
+                if let Some(test) = &self.test {
+                    tests = tests.saturating_sub(1);
+                    if !test(claim.record()) {
+                        claim.pass(1);
+                        continue;
+                    }
+                }
+                let to = if self.test.is_some() { from + 1 } else { to };
+                let taken = claim.take(&mut gather, view, to);
+                claim.pass(taken);
+                if taken < to - from {
+                    break;
+                }
+            }
+            drop(claim);
+            if let Some(batch) = gather.finish(&self.shared) {
+                return Poll::Ready(Ok(batch));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The next record by itself, not encoded. The slow path, for a reader that decides by the marks.
+    ///
+    /// # Errors
+    /// Those of [`poll_batch`](Cursor::poll_batch).
+    pub fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<C>, Lost>> {
+        let mut tests = TESTS;
+        while tests > 0 {
+            let selective = self.test.is_some();
+            let mut claim = ready!(self.claim(cx, if selective { tests } else { 1 }, 1))?;
+            let mut found = None;
+            while let Some((sequence, _)) = claim.next() {
+                tests = tests.saturating_sub(1);
+                if self.test.as_ref().is_none_or(|test| test(claim.record())) {
+                    let mut item =
+                        Item::new(&self.shared, &claim.runs[claim.run].segment, sequence);
+                    item.place(self.known.clone());
+                    claim.pass(1);
+                    found = Some(item);
+                    break;
+                }
+                claim.pass(1);
+            }
+            drop(claim);
+            if let Some(item) = found {
+                self.known = Some((item.sequence(), item.before()));
+                return Poll::Ready(Ok(item));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The place of this cursor: everything before it was returned or is not for it.
+    ///
+    /// For a selective cursor with nothing pending this is the head. After [`Lost`] it is still the
+    /// place to go on from, elsewhere.
+    pub fn mark(&mut self) -> C::Mark {
+        self.shared.mark(self.key)
+    }
+
+    fn claim(
+        &self,
+        cx: &Context<'_>,
+        records: u64,
+        bytes: usize,
+    ) -> Poll<Result<Claim<'_, C>, Lost>> {
+        let runs = ready!(self.shared.claim(self.key, cx, records, bytes))?;
+        Poll::Ready(Ok(Claim { shared: &self.shared, key: self.key, runs, run: 0 }))
+    }
+}
+
+impl<C: Content> Unpin for Cursor<C> {}
+
+impl<C: Content> Drop for Cursor<C> {
+    fn drop(&mut self) {
+        self.shared.leave(self.key);
+    }
+}
+
+impl<C: Content> fmt::Debug for Cursor<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Records that the cursor is past already, so that they can be tested and rendered without a lock.
+/// Dropping it gives back those that it did not pass, also when the composer's code panics.
+struct Claim<'a, C: Content> {
+    shared: &'a Shared<C>,
+    key: usize,
+    runs: Runs<C>,
+    run: usize,
+}
+
+impl<C: Content> Claim<'_, C> {
+    /// The neighbouring records that come next.
+    fn next(&mut self) -> Option<(u64, u64)> {
+        while let Some(run) = self.runs.get(self.run) {
+            if run.from < run.to {
+                return Some((run.from, run.to));
+            }
+            self.run += 1;
+        }
+        None
+    }
+
+    /// The next record. Only after `next` said that there is one.
+    fn record(&self) -> &C::Record {
+        let run = &self.runs[self.run];
+        let (part, index) = run.segment.locate(run.from);
+        &part.records[index]
+    }
+
+    fn pass(&mut self, count: u64) {
+        self.runs[self.run].from += count;
+    }
+
+    fn take(&self, gather: &mut Gather<C>, view: &C::View, to: u64) -> u64 {
+        let run = &self.runs[self.run];
+        let (form, fresh) = run.segment.form(&self.shared.content, &self.shared.rendered, view);
+        if fresh {
+            self.shared.forget_forms(&run.segment);
+        }
+        gather.take(&run.segment, &form, run.from, to)
+    }
+}
+
+impl<C: Content> Drop for Claim<'_, C> {
+    fn drop(&mut self) {
+        if self.next().is_some() {
+            self.shared.give_back(self.key, &self.runs[self.run..]);
+        }
+    }
+}

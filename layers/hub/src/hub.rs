@@ -1,0 +1,193 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::state::Shared;
+use crate::{Content, Cursor, Want};
+
+/// A shared log, bounded by bytes, that any number of [`Cursor`]s read at their own pace.
+///
+/// A clone is another handle to the same log. The log does not end by dropping its handles: call
+/// [`close`](Hub::close) when nothing more comes.
+pub struct Hub<C: Content> {
+    shared: Arc<Shared<C>>,
+}
+
+impl<C: Content> Hub<C> {
+    /// An empty log whose first record comes after `start`.
+    ///
+    /// `capacity_bytes` bounds the sum of the records, of their index and of their rendered forms; the
+    /// newest chunk is kept in any case, so that 0 keeps nothing else.
+    pub fn new(content: C, start: C::Mark, capacity_bytes: usize) -> Self {
+        Self { shared: Arc::new(Shared::new(content, start, capacity_bytes)) }
+    }
+
+    /// What the hub was made with.
+    pub fn content(&self) -> &C {
+        &self.shared.content
+    }
+
+    /// Appends one chunk and wakes the cursors that it concerns. While the hub is over its capacity,
+    /// the oldest chunks go.
+    ///
+    /// An empty chunk changes nothing, nor does one that comes after [`close`](Hub::close).
+    pub fn append(&self, records: Vec<C::Record>) {
+        if records.is_empty() {
+            return;
+        }
+        let content = &self.shared.content;
+        let weight = records.iter().map(|record| content.weight(record)).sum();
+        let values = || {
+            let mut values = Vec::new();
+            for (at, record) in records.iter().enumerate() {
+                content.values(record, &mut |value| values.push((at, value)));
+            }
+            values
+        };
+        let indexed = self.shared.indexed.load(Ordering::Relaxed);
+        let mut hashed = indexed.then(values);
+
+        let mut wakers = Vec::new();
+        // Dropped and woken after the lock: both may run foreign code.
+        let (_joined, _evicted);
+        {
+            let mut state = self.shared.lock();
+            if state.closed {
+                return;
+            }
+            let mark = content.advance(&state.log.mark, &records);
+            if hashed.is_none() && state.index.is_some() {
+                hashed = Some(values());
+            }
+            let first = state.log.end;
+            _joined = state.log.push(records, weight, mark, &self.shared.rendered);
+            state.index(first, hashed.as_deref().unwrap_or_default(), &mut wakers);
+            state.slots.take_armed(&mut wakers);
+            _evicted = state.evict(content, &self.shared.rendered);
+        }
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Moves the place of the head without a record: later records begin at `mark`.
+    ///
+    /// For what advances the composer's terms without a record (a partition was added, a hole in the
+    /// offsets was passed). Cursors at the head see the new mark, but are not woken.
+    pub fn set_mark(&self, mark: C::Mark) {
+        self.shared.lock().log.set_mark(mark);
+    }
+
+    /// Nothing more comes: cursors read what is kept for them, then [`Lost::Closed`](crate::Lost).
+    pub fn close(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.shared.lock();
+            state.closed = true;
+            state.slots.take_all(&mut wakers);
+        }
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// Whether [`close`](Hub::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
+    /// Changes the bound that [`new`](Hub::new) was given; what is over it goes at once.
+    pub fn set_capacity_bytes(&self, capacity_bytes: usize) {
+        let _evicted;
+        let mut state = self.shared.lock();
+        state.capacity_bytes = capacity_bytes;
+        _evicted = state.evict(&self.shared.content, &self.shared.rendered);
+    }
+
+    /// The mark of the oldest kept record; that of the head if none is kept.
+    pub fn first(&self) -> C::Mark {
+        self.shared.lock().log.first_mark()
+    }
+
+    /// The mark of the next record.
+    pub fn head(&self) -> C::Mark {
+        self.shared.lock().log.mark.clone()
+    }
+
+    /// Bytes that are kept: records, their index, and their rendered forms.
+    pub fn bytes(&self) -> usize {
+        self.shared.lock().bytes(&self.shared.rendered)
+    }
+
+    /// How many cursors there are.
+    pub fn cursors(&self) -> usize {
+        self.shared.lock().slots.len()
+    }
+
+    /// A cursor at the last place before which everything is `reached`: where a reader goes on that
+    /// stands at a position of its own. `None` if it stands before the oldest kept record.
+    ///
+    /// `reached` is true for the marks up to some place and false after it; it runs under the lock.
+    pub fn seek(
+        &self,
+        reached: impl Fn(&C::Mark) -> bool,
+        want: Want<C::Record>,
+    ) -> Option<Cursor<C>> {
+        let test = want.test();
+        let mut state = self.shared.lock();
+        let next = state.log.seek(&self.shared.content, reached)?;
+        Some(self.open(&mut state, want, test, next))
+    }
+
+    /// A cursor at the head.
+    pub fn tail(&self, want: Want<C::Record>) -> Cursor<C> {
+        let test = want.test();
+        let mut state = self.shared.lock();
+        let next = state.log.end;
+        self.open(&mut state, want, test, next)
+    }
+
+    fn open(
+        &self,
+        state: &mut crate::state::State<C>,
+        want: Want<C::Record>,
+        test: Option<crate::content::Test<C::Record>>,
+        next: u64,
+    ) -> Cursor<C> {
+        let key = state.open(&self.shared.content, want, next);
+        self.shared.indexed.store(state.index.is_some(), Ordering::Relaxed);
+        Cursor::new(Arc::clone(&self.shared), key, test)
+    }
+
+    /// Bytes of the records from the first that some cursor still has to read to the head; 0 without
+    /// cursors. A selective cursor counts while a match is pending, one that lost a record does not.
+    ///
+    /// A bounded reader waits while this is over its window. Costs a look at each cursor.
+    pub fn lag_bytes(&self) -> usize {
+        let state = self.shared.lock();
+        let slowest = state.slots.slowest();
+        slowest.map_or(0, |sequence| state.log.bytes_from(&self.shared.content, sequence))
+    }
+
+    /// Blocks the calling thread until a cursor moved or left since this method last returned, or
+    /// until the timeout passed. Not for async code.
+    pub fn wait_progress(&self, timeout: Duration) {
+        self.shared.wait_progress(timeout);
+    }
+}
+
+impl<C: Content> Clone for Hub<C> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<C: Content> fmt::Debug for Hub<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.lock();
+        f.debug_struct("Hub")
+            .field("first", &state.log.first())
+            .field("end", &state.log.end)
+            .field("bytes", &state.bytes(&self.shared.rendered))
+            .field("cursors", &state.slots.len())
+            .field("closed", &state.closed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use smallvec::SmallVec;
+
+/// Which records have a value, and which cursors listen for it.
+#[derive(Default)]
+pub(crate) struct Index {
+    entries: HashMap<u64, Entry, BuildHasherDefault<Mixed>>,
+    sequences: usize,
+}
+
+#[derive(Default)]
+struct Entry {
+    sequences: VecDeque<u64>,
+    listeners: SmallVec<[usize; 2]>,
+}
+
+impl Index {
+    /// What the index keeps in memory, nearly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.entries.len() * (size_of::<(u64, Entry)>() + 16) + self.sequences * size_of::<u64>()
+    }
+
+    /// Notes that the record has the value. Returns who listens for it.
+    pub(crate) fn add(&mut self, value: u64, sequence: u64) -> &[usize] {
+        let entry = self.entries.entry(value).or_default();
+        if entry.sequences.back() == Some(&sequence) {
+            return &[]; // the value stands twice in one record: its listeners know
+        }
+        entry.sequences.push_back(sequence);
+        self.sequences += 1;
+        &entry.listeners
+    }
+
+    pub(crate) fn listen(&mut self, values: &[u64], key: usize) {
+        for value in values {
+            self.entries.entry(*value).or_default().listeners.push(key);
+        }
+    }
+
+    pub(crate) fn unlisten(&mut self, values: &[u64], key: usize) {
+        for value in values {
+            if let Slot::Occupied(mut slot) = self.entries.entry(*value) {
+                slot.get_mut().listeners.retain(|listener| *listener != key);
+                if slot.get().is_unused() {
+                    slot.remove();
+                }
+            }
+        }
+    }
+
+    /// The first record at or past `from` with one of the values.
+    pub(crate) fn first(&self, values: &[u64], from: u64) -> Option<u64> {
+        let firsts = values.iter().filter_map(|value| {
+            let sequences = &self.entries.get(value)?.sequences;
+            sequences.get(sequences.partition_point(|sequence| *sequence < from)).copied()
+        });
+        firsts.min()
+    }
+
+    /// The first `limit` records at or past `from` with one of the values, each once and in order,
+    /// and the one that follows them.
+    pub(crate) fn merge(&self, values: &[u64], from: u64, limit: usize) -> (Vec<u64>, Option<u64>) {
+        let mut heads: SmallVec<[(&VecDeque<u64>, usize); 10]> = values
+            .iter()
+            .filter_map(|value| {
+                let sequences = &self.entries.get(value)?.sequences;
+                Some((sequences, sequences.partition_point(|sequence| *sequence < from)))
+            })
+            .collect();
+        let mut found = Vec::new();
+        loop {
+            let next = heads.iter().filter_map(|(sequences, at)| sequences.get(*at)).min().copied();
+            let Some(next) = next.filter(|_| found.len() < limit) else { return (found, next) };
+            found.push(next);
+            for (sequences, at) in &mut heads {
+                *at += usize::from(sequences.get(*at) == Some(&next));
+            }
+        }
+    }
+
+    /// Forgets the records before `first`, of which `values` are all the values.
+    pub(crate) fn forget(&mut self, values: &[u64], first: u64) {
+        for value in values {
+            if let Slot::Occupied(mut slot) = self.entries.entry(*value) {
+                let sequences = &mut slot.get_mut().sequences;
+                let gone = sequences.partition_point(|sequence| *sequence < first);
+                sequences.drain(..gone);
+                if sequences.capacity() > 8 * (sequences.len() + 1) {
+                    sequences.shrink_to(2 * sequences.len());
+                }
+                self.sequences -= gone;
+                if slot.get().is_unused() {
+                    slot.remove();
+                }
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn is_unused(&self) -> bool {
+        self.sequences.is_empty() && self.listeners.is_empty()
+    }
+}
+
+/// The values are hashes already: one multiplication spreads those of a weak hash.
+#[derive(Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        for (value, sequence) in [(1, 0), (2, 1), (1, 2), (2, 2), (2, 2), (3, 5)] {
+            index.add(value, sequence);
+        }
+        index
+    }
+
+    #[test]
+    fn several_values_are_merged_in_order_and_each_record_once() {
+        assert_eq!(index().merge(&[1, 2], 0, 9), (vec![0, 1, 2], None));
+        assert_eq!(index().merge(&[3, 2, 1], 1, 2), (vec![1, 2], Some(5)));
+        assert_eq!(index().merge(&[7], 0, 9), (vec![], None));
+        assert_eq!(index().first(&[3, 1], 1), Some(2));
+        assert_eq!(index().first(&[1], 3), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_and_not_listened_for_keeps_no_memory() {
+        let mut index = index();
+        index.listen(&[1, 9], 4);
+        assert_eq!(index.add(1, 6), [4]);
+        index.forget(&[1, 2, 1, 2, 3, 1], 7);
+        assert_eq!(index.first(&[1, 2, 3], 0), None);
+        assert_eq!(index.entries.len(), 2, "the values that are listened for");
+        index.unlisten(&[1, 9], 4);
+        assert_eq!((index.entries.len(), index.bytes()), (0, 0));
+    }
+}

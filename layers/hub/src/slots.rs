@@ -1,0 +1,133 @@
+use std::task::{Context, Waker};
+
+use slab::Slab;
+
+use crate::content::Test;
+use crate::{Content, Want};
+
+/// What the hub knows of its cursors.
+pub(crate) struct Slots<C: Content> {
+    slots: Slab<Slot<C>>,
+    /// The cursors that the next record wakes, whatever it is.
+    armed: Vec<usize>,
+}
+
+pub(crate) struct Slot<C: Content> {
+    pub(crate) reader: Reader<C::Record>,
+    /// The first record that was wanted and is not kept, and the place before it.
+    pub(crate) lost: Option<(u64, C::Mark)>,
+    waker: Option<Waker>,
+    armed_at: Option<usize>,
+}
+
+pub(crate) enum Reader<R> {
+    /// Reads every record from `next` on.
+    Every { next: u64 },
+    /// Goes from match to match: `matched` is the first one it was not given.
+    Selected { values: Box<[u64]>, test: Test<R>, matched: Option<u64> },
+}
+
+impl<R> Reader<R> {
+    pub(crate) fn new(want: Want<R>, next: u64) -> Self {
+        match want {
+            Want::All | Want::Scan(_) => Self::Every { next },
+            Want::Values(values, test) => {
+                let mut values = values.into_vec();
+                values.sort_unstable();
+                values.dedup();
+                Self::Selected { values: values.into(), test, matched: None }
+            }
+        }
+    }
+
+    /// The first record that it still has to read; `None`: whatever is appended next.
+    pub(crate) fn wanted(&self) -> Option<u64> {
+        match self {
+            Self::Every { next } => Some(*next),
+            Self::Selected { matched, .. } => *matched,
+        }
+    }
+}
+
+impl<C: Content> Slots<C> {
+    pub(crate) fn new() -> Self {
+        Self { slots: Slab::new(), armed: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn insert(&mut self, reader: Reader<C::Record>) -> usize {
+        self.slots.insert(Slot { reader, lost: None, waker: None, armed_at: None })
+    }
+
+    pub(crate) fn remove(&mut self, key: usize) -> Option<Slot<C>> {
+        let slot = self.slots.try_remove(key)?;
+        if let Some(at) = slot.armed_at {
+            self.armed.swap_remove(at);
+            if let Some(moved) = self.armed.get(at).and_then(|key| self.slots.get_mut(*key)) {
+                moved.armed_at = Some(at);
+            }
+        }
+        Some(slot)
+    }
+
+    pub(crate) fn get(&self, key: usize) -> Option<&Slot<C>> {
+        self.slots.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut Slot<C>> {
+        self.slots.get_mut(key)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Slot<C>)> {
+        self.slots.iter_mut()
+    }
+
+    /// The first record that some cursor still has to read.
+    pub(crate) fn slowest(&self) -> Option<u64> {
+        let slots = self.slots.iter().filter(|(_, slot)| slot.lost.is_none());
+        slots.filter_map(|(_, slot)| slot.reader.wanted()).min()
+    }
+
+    /// Wakes this task when there is something for the cursor. The waker that is returned may be the
+    /// last reference to a task, and that task may own a cursor: it is dropped outside of the lock.
+    #[must_use]
+    pub(crate) fn arm(&mut self, key: usize, cx: &Context<'_>) -> Option<Waker> {
+        let slot = self.slots.get_mut(key)?;
+        if matches!(slot.reader, Reader::Every { .. }) && slot.armed_at.is_none() {
+            slot.armed_at = Some(self.armed.len());
+            self.armed.push(key);
+        }
+        match &slot.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            _ => slot.waker.replace(cx.waker().clone()),
+        }
+    }
+
+    /// Takes the wakers of the cursors that read everything.
+    pub(crate) fn take_armed(&mut self, wakers: &mut Vec<Waker>) {
+        for key in self.armed.drain(..) {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.armed_at = None;
+                wakers.extend(slot.waker.take());
+            }
+        }
+    }
+
+    /// A selective cursor has a match. Takes its waker.
+    pub(crate) fn matched(&mut self, key: usize, sequence: u64, wakers: &mut Vec<Waker>) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && let Reader::Selected { matched: matched @ None, .. } = &mut slot.reader
+        {
+            *matched = Some(sequence);
+            wakers.extend(slot.waker.take());
+        }
+    }
+
+    pub(crate) fn take_all(&mut self, wakers: &mut Vec<Waker>) {
+        self.take_armed(wakers);
+        wakers.extend(self.slots.iter_mut().filter_map(|(_, slot)| slot.waker.take()));
+    }
+}

@@ -1,0 +1,316 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::index::Index;
+use crate::log::{Log, Run, Runs};
+use crate::segment::Segment;
+use crate::slots::{Reader, Slots};
+use crate::{Content, Lost, Want};
+
+/// So many matches of a selective cursor are looked at under one lock.
+const MATCHES: u64 = 64;
+
+/// What hub and cursors share.
+pub(crate) struct Shared<C: Content> {
+    pub(crate) content: C,
+    /// Bytes that the forms of all kept segments have.
+    pub(crate) rendered: AtomicUsize,
+    /// An index exists: hashing before the lock is worth it.
+    pub(crate) indexed: AtomicBool,
+    state: Mutex<State<C>>,
+    progress: Condvar,
+}
+
+pub(crate) struct State<C: Content> {
+    pub(crate) log: Log<C>,
+    pub(crate) slots: Slots<C>,
+    pub(crate) index: Option<Index>,
+    pub(crate) capacity_bytes: usize,
+    pub(crate) closed: bool,
+    /// Counts the moves of cursors; and what it was when the last wait for one returned.
+    moved: u64,
+    waited: u64,
+    waiting: usize,
+}
+
+impl<C: Content> Shared<C> {
+    pub(crate) fn new(content: C, start: C::Mark, capacity_bytes: usize) -> Self {
+        let state = State {
+            log: Log::new(start),
+            slots: Slots::new(),
+            index: None,
+            capacity_bytes,
+            closed: false,
+            moved: 0,
+            waited: 0,
+            waiting: 0,
+        };
+        Self {
+            content,
+            rendered: AtomicUsize::new(0),
+            indexed: AtomicBool::new(false),
+            state: Mutex::new(state),
+            progress: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<C>> {
+        // Where code of the composer runs under the lock, the state is changed after it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn moved(&self, state: &mut State<C>) {
+        state.moved += 1;
+        if state.waiting > 0 {
+            self.progress.notify_all();
+        }
+    }
+
+    pub(crate) fn wait_progress(&self, timeout: std::time::Duration) {
+        let mut state = self.lock();
+        let seen = state.waited;
+        state.waiting += 1;
+        let waited = self.progress.wait_timeout_while(state, timeout, |state| state.moved == seen);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state.waited = state.moved;
+    }
+
+    /// Forgets forms of old segments while the hub is over its capacity, but keeps the one just made.
+    pub(crate) fn forget_forms(&self, but: &Arc<Segment<C>>) {
+        let state = self.lock();
+        for segment in state.log.segments() {
+            if state.bytes(&self.rendered) <= state.capacity_bytes {
+                return;
+            }
+            if segment.has_forms() && !Arc::ptr_eq(segment, but) {
+                segment.drop_forms(&self.rendered);
+            }
+        }
+    }
+
+    /// Takes records for a cursor to read, at most so many; the bytes are a hint. What it does not
+    /// read it gives back.
+    pub(crate) fn claim(
+        &self,
+        key: usize,
+        cx: &Context<'_>,
+        records: u64,
+        bytes: usize,
+    ) -> Poll<Result<Runs<C>, Lost>> {
+        let _old_waker;
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let first = state.log.first();
+        let Some(slot) = state.slots.get_mut(key) else { return Poll::Ready(Err(Lost::Closed)) };
+        if let Some((wanted, _)) = slot.lost {
+            return Poll::Ready(Err(Lost::Evicted { wanted, first }));
+        }
+        let runs = match (&mut slot.reader, &state.index) {
+            (Reader::Every { next }, _) => {
+                let runs = state.log.runs(*next, records, bytes);
+                *next = runs.last().map_or(*next, |run| run.to);
+                runs
+            }
+            (Reader::Selected { values, matched: Some(from), .. }, Some(index)) => {
+                let most = usize::try_from(records.min(MATCHES)).unwrap_or(usize::MAX);
+                let (found, next) = index.merge(values, *from, most);
+                let runs = state.log.pick(&found);
+                if let Reader::Selected { matched, .. } = &mut slot.reader {
+                    *matched = next;
+                }
+                runs
+            }
+            (Reader::Selected { .. }, _) => Runs::new(),
+        };
+        if !runs.is_empty() {
+            self.moved(state);
+            return Poll::Ready(Ok(runs));
+        }
+        if state.closed {
+            return Poll::Ready(Err(Lost::Closed));
+        }
+        _old_waker = state.slots.arm(key, cx);
+        Poll::Pending
+    }
+
+    /// Puts back what a cursor claimed and did not read; the first of `runs` begins with it.
+    pub(crate) fn give_back(&self, key: usize, runs: &[Run<C>]) {
+        let Some(run) = runs.first() else { return };
+        let mut state = self.lock();
+        let first = state.log.first();
+        let Some(slot) = state.slots.get_mut(key) else { return };
+        // While this unwinds, code of the composer must not run: it might panic again.
+        let unwinding = std::thread::panicking();
+        let lost = match &mut slot.reader {
+            Reader::Every { next } => {
+                *next = run.from;
+                (run.from < first).then_some((run, run.from))
+            }
+            Reader::Selected { test, matched, .. } => {
+                let candidates =
+                    runs.iter().flat_map(|run| (run.from..run.to).map(move |at| (run, at)));
+                let wanted = candidates.into_iter().find(|(run, sequence)| {
+                    let (part, index) = run.segment.locate(*sequence);
+                    *sequence >= first || unwinding || test(&part.records[index])
+                });
+                *matched = wanted.map_or(*matched, |(_, sequence)| Some(sequence));
+                wanted.filter(|(_, sequence)| *sequence < first)
+            }
+        };
+        if let Some((run, sequence)) = lost {
+            let mark = match unwinding {
+                true => run.segment.parts[0].mark.clone(),
+                false => run.segment.mark(&self.content, sequence),
+            };
+            slot.lost = Some((sequence, mark));
+        }
+    }
+
+    /// The place of a cursor.
+    pub(crate) fn mark(&self, key: usize) -> C::Mark {
+        let (segment, sequence) = {
+            let state = self.lock();
+            let slot = state.slots.get(key);
+            if let Some((_, mark)) = slot.and_then(|slot| slot.lost.as_ref()) {
+                return mark.clone();
+            }
+            let wanted = slot.and_then(|slot| slot.reader.wanted());
+            match wanted.and_then(|sequence| Some((state.log.find(sequence)?, sequence))) {
+                Some((segment, sequence)) => (Arc::clone(segment), sequence),
+                None => return state.log.mark.clone(),
+            }
+        };
+        segment.mark(&self.content, sequence)
+    }
+
+    /// Frees the slot of a cursor.
+    pub(crate) fn leave(&self, key: usize) {
+        let _slot; // its waker and its test are dropped outside of the lock
+        let mut state = self.lock();
+        _slot = state.slots.remove(key);
+        if let (Some(slot), Some(index)) = (&_slot, &mut state.index)
+            && let Reader::Selected { values, .. } = &slot.reader
+        {
+            index.unlisten(values, key);
+        }
+        self.moved(&mut state);
+    }
+}
+
+impl<C: Content> State<C> {
+    pub(crate) fn bytes(&self, rendered: &AtomicUsize) -> usize {
+        let index = self.index.as_ref().map_or(0, Index::bytes);
+        self.log.weight + index + rendered.load(Ordering::Relaxed)
+    }
+
+    /// A slot for a cursor that stands before the record `next`.
+    pub(crate) fn open(&mut self, content: &C, want: Want<C::Record>, next: u64) -> usize {
+        let reader = Reader::new(want, next);
+        if matches!(reader, Reader::Selected { .. }) && self.index.is_none() {
+            self.index = Some(self.build_index(content));
+        }
+        let key = self.slots.insert(reader);
+        if let (Some(slot), Some(index)) = (self.slots.get_mut(key), &mut self.index)
+            && let Reader::Selected { values, matched, .. } = &mut slot.reader
+        {
+            index.listen(values, key);
+            *matched = index.first(values, next);
+        }
+        key
+    }
+
+    fn build_index(&self, content: &C) -> Index {
+        let mut index = Index::default();
+        for part in self.log.segments().flat_map(|segment| &segment.parts) {
+            for (sequence, record) in (part.first..).zip(&part.records) {
+                content.values(record, &mut |value| {
+                    index.add(value, sequence);
+                });
+            }
+        }
+        index
+    }
+
+    /// Indexes records that were appended from `first` on, given as (place among them, value).
+    pub(crate) fn index(&mut self, first: u64, values: &[(usize, u64)], wakers: &mut Vec<Waker>) {
+        let Some(index) = &mut self.index else { return };
+        for (at, value) in values {
+            let sequence = first + *at as u64;
+            for key in index.add(*value, sequence) {
+                self.slots.matched(*key, sequence, wakers);
+            }
+        }
+    }
+
+    /// Lets the oldest segments go while the hub is over its capacity.
+    pub(crate) fn evict(&mut self, content: &C, rendered: &AtomicUsize) -> Vec<Arc<Segment<C>>> {
+        let mut gone = Vec::new();
+        while self.log.may_evict() && self.bytes(rendered) > self.capacity_bytes {
+            gone.extend(self.evict_one(content, rendered));
+        }
+        gone
+    }
+
+    fn evict_one(&mut self, content: &C, rendered: &AtomicUsize) -> Option<Arc<Segment<C>>> {
+        let segment = Arc::clone(self.log.oldest()?);
+        let mut stragglers = self.stragglers(&segment);
+        stragglers.sort_unstable();
+        // In the order of their places, so that the segment is gone through once.
+        let (mut at, mut mark) = (segment.first, segment.parts[0].mark.clone());
+        let mut lost = Vec::with_capacity(stragglers.len());
+        for (sequence, key) in stragglers {
+            let (part, index) = segment.locate(sequence);
+            if part.first > at {
+                (at, mark) = (part.first, part.mark.clone());
+            }
+            let from = usize::try_from(at - part.first).unwrap_or(index);
+            if from < index {
+                mark = content.advance(&mark, &part.records[from..index]);
+                at = sequence;
+            }
+            lost.push((key, sequence, mark.clone()));
+        }
+        let mut values = Vec::new();
+        if self.index.is_some() {
+            for record in segment.parts.iter().flat_map(|part| &part.records) {
+                content.values(record, &mut |value| values.push(value));
+            }
+        }
+
+        for (key, sequence, mark) in lost {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.lost = Some((sequence, mark));
+            }
+        }
+        if let Some(index) = &mut self.index {
+            index.forget(&values, segment.end);
+        }
+        self.log.pop(rendered)
+    }
+
+    /// The cursors that want a record of this segment, which is the oldest: the record, and the key.
+    fn stragglers(&mut self, segment: &Segment<C>) -> Vec<(u64, usize)> {
+        let mut stragglers = Vec::new();
+        for (key, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.lost.is_none()) {
+            match (&mut slot.reader, &self.index) {
+                (Reader::Every { next }, _) if *next < segment.end => stragglers.push((*next, key)),
+                (Reader::Selected { values, test, matched }, Some(index)) => {
+                    // A collision is no loss.
+                    while let Some(sequence) = matched.filter(|sequence| *sequence < segment.end) {
+                        let (part, at) = segment.locate(sequence);
+                        if test(&part.records[at]) {
+                            stragglers.push((sequence, key));
+                            break;
+                        }
+                        *matched = index.first(values, sequence + 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        stragglers
+    }
+}
