@@ -1,0 +1,45 @@
+# Each recipe is a plain command that works without just. `.ci/run` runs them all.
+
+# List the recipes
+default:
+    @just --list
+
+# Format
+fmt:
+    cargo fmt --all
+    cargo fmt --manifest-path fuzz/Cargo.toml
+
+# Lints, warnings are errors
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Units, properties, end to end with the embedded Kafka
+test:
+    cargo test --workspace
+
+# End to end against a real Apache Kafka (Java 17, Maven)
+e2e *ARGS:
+    tests/kafka/kafka.sh run cargo test -p tailwater --test e2e {{ARGS}}
+
+# The demo page in Chromium (Node.js, Chromium)
+browser:
+    cargo build --release -p tailwater
+    npm --prefix tests/browser ci --ignore-scripts
+    npm --prefix tests/browser test
+
+# Run one fuzz target, or each in turn (cargo install cargo-fuzz)
+fuzz TARGET="all" SECONDS="60":
+    fuzz/run.sh {{TARGET}} {{SECONDS}}
+
+# Benchmarks
+bench *ARGS:
+    cargo bench --workspace --bench '*' {{ARGS}}
+
+# Licences, sources, duplicates, advisories (cargo install cargo-deny)
+deny:
+    cargo deny --workspace check
+
+# Documentation, broken links are errors
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
