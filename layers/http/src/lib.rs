@@ -1,1 +1,81 @@
-//! Connections to requests as a tower layer over hyper-util, with every limit stated.
+//! Connections to requests, for servers that hold tens of thousands of streams open: hyper's
+//! HTTP/1.1 and HTTP/2 as a tower layer with every limit stated, and the accept loop below it.
+//!
+//! ```
+//! # use std::{convert::Infallible, time::Duration};
+//! use http::{Request, Response};
+//! use tailwater_http::{HttpLayer, ListenOptions, Peer, ServeOptions, Shutdown, serve};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use tower_layer::Layer;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! let inner = tower::service_fn(async |request: Request<hyper::body::Incoming>| {
+//!     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_string());
+//!     Ok::<_, Infallible>(Response::new(peer.unwrap_or_default()))
+//! });
+//! let shutdown = Shutdown::new();
+//! let service = HttpLayer::new().shutdown(shutdown.clone()).layer(inner);
+//! let listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into())?;
+//! let address = listener.local_address()?;
+//! let server = tokio::spawn(serve([listener], service, ServeOptions::new(), shutdown.clone()));
+//!
+//! let mut client = tokio::net::TcpStream::connect(address).await?;
+//! client.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+//! let mut answer = String::new();
+//! client.read_to_string(&mut answer).await?;
+//! assert!(answer.ends_with("\r\n\r\n127.0.0.1"));
+//!
+//! shutdown.begin(Duration::from_secs(5));
+//! server.await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # When to use it
+//!
+//! `axum::serve` and hyper-util's `auto` server have no deadline for a client that connects and
+//! says nothing, buffer up to 400 KiB for each slow client, never close an idle HTTP/2 connection,
+//! and stop only when the last stream ends. Any service of `http` requests, an axum router among
+//! them, can stand within [`HttpLayer`]; any other accept loop can call [`Http`].
+//!
+//! # What bounds a connection
+//!
+//! | | bound | default |
+//! |---|---|---|
+//! | connections at once | [`Connections`] | 65 536 |
+//! | accept to the first head | [`HttpLayer::first_request`] | 10 s |
+//! | without an open request | [`HttpLayer::idle`] | 60 s |
+//! | socket takes no byte | [`ServeOptions::write_deadline`] | 60 s |
+//! | peer does not answer | [`ListenOptions::dead_after`], [`HttpLayer::ping`] | 60 s; 30 s + 20 s |
+//! | head of a request | [`HttpLayer::head_bytes`], [`HttpLayer::headers`] | 32 KiB, 100 fields |
+//! | streams | [`HttpLayer::streams`] | 128 |
+//! | bytes that wait for a slow client | [`HttpLayer::send_buffer_bytes`], [`ListenOptions::send_buffer_bytes`] | 64 KiB, 128 KiB |
+//! | end of the server | [`Shutdown::begin`] | |
+//!
+//! How long a response, or a request body, may take is the inner service's matter.
+
+mod activity;
+mod connection;
+mod connections;
+mod deadline;
+mod driver;
+mod error;
+mod files;
+mod layer;
+mod listen;
+mod progress;
+mod request;
+mod serve;
+mod service;
+mod shutdown;
+mod watched;
+
+pub use connection::{Connection, Peer};
+pub use connections::{Connections, Counts};
+pub use error::Error;
+pub use files::raise_open_files;
+pub use layer::{HttpLayer, Versions};
+pub use listen::{Accept, ListenOptions, Listener};
+pub use progress::Progress;
+pub use serve::{ServeOptions, serve};
+pub use service::{ConnectionFuture, Http};
+pub use shutdown::{Begun, Shutdown};

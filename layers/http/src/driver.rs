@@ -1,0 +1,175 @@
+//! Runs a connection of hyper's under its deadlines.
+
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http_body::Body;
+use hyper::{
+    body::Incoming,
+    rt::{Read, Write, bounds::Http2ServerConnExec},
+    server::conn::{http1, http2},
+    service::HttpService,
+};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    activity::Activity,
+    deadline::after_or_never,
+    error::{BoxError, Error},
+    layer::Config,
+    shutdown::Begun,
+};
+
+/// What both versions' connections can do.
+pub(crate) trait Graceful: Future<Output = Result<(), hyper::Error>> {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<Io, S, B> Graceful for http1::Connection<Io, S>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<BoxError>,
+    Io: Read + Write + Unpin,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<Io, S, B, E> Graceful for http2::Connection<Io, S, E>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<BoxError>,
+    Io: Read + Write + Unpin,
+    B: Body + 'static,
+    B::Error: Into<BoxError>,
+    E: Http2ServerConnExec<S::Future, B>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// What a connection waits for, and with it what its timer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The first request; then it is an error.
+    First,
+    /// Nothing: a stream is open. No timer.
+    Busy,
+    /// A request, after this many; then it is asked to close.
+    Idle(usize),
+    /// That the peer closes too, or the last bytes are taken; then it is dropped.
+    Closing,
+    /// The end of its streams; then they are cut.
+    Draining,
+}
+
+pin_project! {
+    /// A connection under its deadlines.
+    pub(crate) struct Driver<C> {
+        #[pin]
+        connection: C,
+        #[pin]
+        begun: Begun,
+        // Boxed: most connections stream, and wait for nothing.
+        timer: Option<Pin<Box<Sleep>>>,
+        phase: Phase,
+        activity: Arc<Activity>,
+        config: Arc<Config>,
+    }
+}
+
+impl<C: Graceful> Driver<C> {
+    /// A connection whose first request has to be there when `timer` is over.
+    pub(crate) fn new(
+        connection: C,
+        begun: Begun,
+        timer: Pin<Box<Sleep>>,
+        activity: Arc<Activity>,
+        config: Arc<Config>,
+    ) -> Self {
+        Self { connection, begun, timer: Some(timer), phase: Phase::First, activity, config }
+    }
+}
+
+impl<C: Graceful> Future for Driver<C> {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut this = self.project();
+        if *this.phase != Phase::Draining
+            && let Poll::Ready(end) = this.begun.poll(cx)
+        {
+            this.connection.as_mut().graceful_shutdown();
+            let waits_for_first = mem::replace(this.phase, Phase::Draining) == Phase::First;
+            match this.timer {
+                Some(timer) if waits_for_first && timer.deadline() < end => {}
+                Some(timer) => timer.as_mut().reset(end),
+                None => *this.timer = Some(Box::pin(sleep_until(end))),
+            }
+        }
+        loop {
+            if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
+                return Poll::Ready(ended.map_err(Error::Http));
+            }
+            this.activity.wake_when_free(cx.waker());
+            let busy = this.activity.is_busy();
+            let requests = this.activity.requests();
+            match *this.phase {
+                Phase::First if requests == 0 => {
+                    ready!(poll_timer(this.timer, cx));
+                    return Poll::Ready(Err(Error::NoRequest(this.config.first_request)));
+                }
+                Phase::First | Phase::Busy | Phase::Idle(_) if busy => {
+                    *this.phase = Phase::Busy;
+                    *this.timer = None;
+                    return Poll::Pending;
+                }
+                Phase::Idle(before) if before == requests => {
+                    ready!(poll_timer(this.timer, cx));
+                    this.connection.as_mut().graceful_shutdown();
+                    *this.phase = Phase::Closing;
+                    this.activity.take_wrote();
+                    set(this.timer, after_or_never(this.config.idle));
+                }
+                Phase::First | Phase::Busy | Phase::Idle(_) => {
+                    *this.phase = Phase::Idle(requests);
+                    set(this.timer, after_or_never(this.config.idle));
+                }
+                Phase::Closing => {
+                    ready!(poll_timer(this.timer, cx));
+                    if !busy && !this.activity.take_wrote() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    set(this.timer, after_or_never(this.config.idle));
+                }
+                Phase::Draining => {
+                    ready!(poll_timer(this.timer, cx));
+                    return Poll::Ready(if busy { Err(Error::Cut) } else { Ok(()) });
+                }
+            }
+        }
+    }
+}
+
+fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+    match timer {
+        Some(timer) => timer.as_mut().poll(cx),
+        None => Poll::Pending,
+    }
+}
+
+fn set(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant) {
+    match timer {
+        Some(timer) => timer.as_mut().reset(deadline),
+        None => *timer = Some(Box::pin(sleep_until(deadline))),
+    }
+}

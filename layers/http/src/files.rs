@@ -1,0 +1,30 @@
+//! The limit on open files.
+
+use std::io;
+
+/// Raises the soft limit on open files (`RLIMIT_NOFILE`) to the hard limit, and returns what it is
+/// now; `None` is no limit, or a system that has none such. Each connection is an open file, and
+/// the soft limit is 1024 on most machines. To be called at the start, before `serve`.
+///
+/// ```
+/// let limit = tailwater_http::raise_open_files().unwrap();
+/// assert!(limit.is_none_or(|files| files >= 64));
+/// ```
+///
+/// # Errors
+/// That of `setrlimit`; the limit is what it was.
+pub fn raise_open_files() -> io::Result<Option<u64>> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+        let limit = getrlimit(Resource::Nofile);
+        if limit.current != limit.maximum {
+            let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+            setrlimit(Resource::Nofile, raised)?;
+        }
+        Ok(limit.maximum)
+    }
+    #[cfg(not(unix))]
+    Ok(None)
+}

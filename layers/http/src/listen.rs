@@ -1,0 +1,180 @@
+//! TCP listeners with every socket option stated.
+
+use std::{
+    io,
+    net::SocketAddr,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Where [`serve`](crate::serve()) takes connections from.
+pub trait Accept {
+    /// A connection.
+    type Io;
+
+    /// The next connection and where it comes from. After an error it is asked again.
+    ///
+    /// # Errors
+    /// Whatever accepting fails with. The end of a single connection (reset, aborted, unreachable)
+    /// is skipped; everything else is taken as a shortage and waited for.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
+}
+
+/// The options of a listening socket, which its connections inherit.
+///
+/// Addresses are reused (`SO_REUSEADDR`), and `TCP_NODELAY` is on: what is written is sent.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// use tailwater_http::ListenOptions;
+///
+/// let listener = ListenOptions::new().backlog(4096).bind(([127, 0, 0, 1], 0).into())?;
+/// assert_ne!(listener.local_address()?.port(), 0);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ListenOptions {
+    backlog: u32,
+    send_buffer_bytes: Option<usize>,
+    dead_after: Option<Duration>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ListenOptions {
+    /// The defaults that the options name.
+    pub fn new() -> Self {
+        Self {
+            backlog: 4096,
+            send_buffer_bytes: Some(128 * 1024),
+            dead_after: Some(Duration::from_secs(60)),
+        }
+    }
+
+    /// How many connections may wait to be accepted. Default: 4096, so that the clients of a whole
+    /// instance that went down can come at once; the kernel cuts it to `net.core.somaxconn`.
+    pub fn backlog(self, connections: u32) -> Self {
+        Self { backlog: connections, ..self }
+    }
+
+    /// `SO_SNDBUF`: how much the kernel keeps of what a client has not acknowledged; Linux doubles
+    /// the number and counts its own overhead into it. It bounds the kernel's memory by ours: left
+    /// to itself Linux gives each slow client up to 4 MiB. It is also what may be on its way, so
+    /// that the default of 128 KiB is 1.2 MiB/s to a client 100 ms away, and room for two of HTTP's
+    /// buffers of 64 KiB: one is sent while the other is filled. `None` leaves it to the kernel.
+    pub fn send_buffer_bytes(self, bytes: Option<usize>) -> Self {
+        Self { send_buffer_bytes: bytes, ..self }
+    }
+
+    /// After how long a peer that does not answer is dead (`TCP_USER_TIMEOUT` where there is such,
+    /// and keep-alive probes from half of it on when nothing is sent). Linux from 5.11 takes a peer
+    /// whose window stays closed as one that does not answer, so that this should not be shorter
+    /// than the write deadline of [`ServeOptions`](crate::ServeOptions). Default: 60 s. `None`
+    /// leaves it to the kernel, where it is hours. What is below 6 s is 6 s.
+    pub fn dead_after(self, time: Option<Duration>) -> Self {
+        Self { dead_after: time.map(|time| time.max(Duration::from_secs(6))), ..self }
+    }
+
+    /// Binds a listener to this address; port 0 is any free one. To be called within a Tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The address is in use or not one of this machine, its port needs a privilege, or there are
+    /// no file descriptors left.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn bind(&self, address: SocketAddr) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // Elsewhere than on Unix it would let another process take the port over.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let Some(bytes) = self.send_buffer_bytes {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        if let Some(time) = self.dead_after {
+            let keepalive = TcpKeepalive::new().with_time(time / 2).with_interval(time / 6);
+            socket.set_tcp_keepalive(&keepalive)?;
+            #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+            socket.set_tcp_user_timeout(Some(time))?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(self.backlog.try_into().unwrap_or(i32::MAX))?;
+        Ok(Listener { inner: TcpListener::from_std(socket.into())? })
+    }
+}
+
+/// A listening TCP socket, made by [`ListenOptions::bind`].
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+}
+
+impl Listener {
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    /// That of `getsockname`.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+}
+
+impl Accept for Listener {
+    type Io = TcpStream;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let (stream, peer) = ready!(self.inner.poll_accept(cx))?;
+        // Linux and the BSDs hand it down from the listener, but not all systems do.
+        #[cfg(not(target_os = "linux"))]
+        let _ = stream.set_nodelay(true);
+        Poll::Ready(Ok((stream, peer)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_have_the_options_of_their_listener() {
+        let mut listener = ListenOptions::new()
+            .send_buffer_bytes(Some(32 * 1024))
+            .dead_after(Some(Duration::from_secs(12)))
+            .bind(([127, 0, 0, 1], 0).into())
+            .unwrap();
+        let client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
+        let (stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+        assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.send_buffer_size().unwrap(), 64 * 1024); // doubled
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(12)));
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(6));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_an_error() {
+        let listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let error = ListenOptions::new().bind(listener.local_address().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

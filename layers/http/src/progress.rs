@@ -1,0 +1,198 @@
+//! Closing connections whose socket takes no byte at all.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::connections::Connections;
+
+/// A byte stream that fails with [`io::ErrorKind::TimedOut`] when there were bytes to write and the
+/// peer took **none at all** for a deadline. Slow readers, however slow, are let be. Stands below
+/// TLS, where the socket is: [`serve`](crate::serve()) puts it there.
+///
+/// A write that is taken at once costs nothing; the timer is armed by the first one that has to
+/// wait, and once armed it is moved only when it has fired.
+///
+/// HTTP/2 streams whose client gives them no window do not write and are not seen here.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// use std::{io, time::Duration};
+/// use tailwater_http::Progress;
+/// use tokio::io::AsyncWriteExt;
+///
+/// let (io, _who_never_reads) = tokio::io::duplex(16);
+/// let mut io = Progress::new(io, Duration::from_secs(60));
+/// let error = io.write_all(&[0; 17]).await.unwrap_err();
+/// assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Progress<Io> {
+    io: Io,
+    deadline: Duration,
+    blocked_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    counter: Option<Connections>,
+}
+
+impl<Io> Progress<Io> {
+    /// Watches the writes of `io`. A deadline of zero is none.
+    pub fn new(io: Io, deadline: Duration) -> Self {
+        Self { io, deadline, blocked_since: None, timer: None, counter: None }
+    }
+
+    /// Counts a failure as [`stalled`](crate::Counts::stalled).
+    #[must_use]
+    pub fn counted(self, connections: Connections) -> Self {
+        Self { counter: Some(connections), ..self }
+    }
+
+    /// The byte stream within.
+    pub fn io(&self) -> &Io {
+        &self.io
+    }
+
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.blocked_since = None;
+            return written;
+        }
+        if self.deadline.is_zero() {
+            return Poll::Pending;
+        }
+        let since = *self.blocked_since.get_or_insert_with(Instant::now);
+        let Some(end) = since.checked_add(self.deadline) else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= end {
+                break;
+            }
+            timer.as_mut().reset(end); // it was armed by an earlier wait
+        }
+        if let Some(counter) = self.counter.take() {
+            counter.record_stalled();
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer took no byte in time")))
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Progress<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Progress<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::sleep,
+    };
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_byte_before_each_deadline_is_never_cut() {
+        let (io, mut reader) = duplex(1);
+        let connections = Connections::default();
+        let mut io = Progress::new(io, DEADLINE).counted(connections.clone());
+        let read = async {
+            for _ in 0..10 {
+                sleep(DEADLINE - Duration::from_millis(10)).await;
+                reader.read_u8().await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(io.write_all(&[7; 11]), read);
+        written.unwrap();
+        assert_eq!(connections.counts().stalled, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_counts_from_the_last_byte_that_was_taken() {
+        let (io, mut reader) = duplex(1);
+        let connections = Connections::default();
+        let mut io = Progress::new(io, DEADLINE).counted(connections.clone());
+        let start = Instant::now();
+        let read = async {
+            sleep(Duration::from_secs(50)).await;
+            reader.read_u8().await.unwrap();
+        };
+        let (written, ()) = tokio::join!(io.write_all(&[7; 9]), read);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let waited = start.elapsed();
+        let expected = Duration::from_secs(110)..Duration::from_millis(110_010);
+        assert!(expected.contains(&waited), "{waited:?}");
+        assert_eq!(connections.counts().stalled, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_to_write_is_no_stall() {
+        let (io, _reader) = duplex(1);
+        let mut io = Progress::new(io, DEADLINE);
+        io.write_all(&[1]).await.unwrap();
+        sleep(DEADLINE * 10).await;
+        io.flush().await.unwrap();
+        let error = io.write_all(&[1]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zero_is_no_deadline() {
+        let (io, _reader) = duplex(1);
+        let mut io = Progress::new(io, Duration::ZERO);
+        let write = tokio::time::timeout(DEADLINE * 100, io.write_all(&[7; 2]));
+        assert!(write.await.is_err());
+    }
+}

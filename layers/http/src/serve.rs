@@ -1,0 +1,268 @@
+//! The accept loop.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::{JoinError, JoinSet, coop},
+    time::{sleep, sleep_until},
+};
+use tower_service::Service;
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    connection::{Connection, Peer},
+    connections::{Admitted, Connections},
+    error::BoxError,
+    listen::Accept,
+    progress::Progress,
+    shutdown::Shutdown,
+};
+
+const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The options of [`serve`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tailwater_http::{Connections, ServeOptions};
+///
+/// let connections = Connections::new(20_000);
+/// let options = ServeOptions::new()
+///     .connections(connections.clone())
+///     .write_deadline(Duration::from_secs(30));
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ServeOptions {
+    connections: Connections,
+    write_deadline: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ServeOptions {
+    /// The defaults that the options name.
+    pub fn new() -> Self {
+        Self { connections: Connections::default(), write_deadline: Duration::from_secs(60) }
+    }
+
+    /// The cap on connections, and where they are counted. Default: 65 536, of its own.
+    pub fn connections(self, connections: Connections) -> Self {
+        Self { connections, ..self }
+    }
+
+    /// How long a socket may take no byte at all although there are bytes to write: see
+    /// [`Progress`]. Default: 60 s; 0 is no deadline.
+    pub fn write_deadline(self, deadline: Duration) -> Self {
+        Self { write_deadline: deadline, ..self }
+    }
+}
+
+/// Accepts connections from all `listeners` in turn and runs `service` for each in a task of its
+/// own, until `shutdown` begins; then it closes the listeners, and returns when all connections
+/// have ended or, at the latest, at the end of the drain window, when it drops the rest.
+///
+/// Each connection carries its [`Peer`], and its socket is watched by [`Progress`]. A connection
+/// that fails is logged at DEBUG, one that panics at ERROR, and the others go on. When file
+/// descriptors run out it waits 50 ms, doubling up to 1 s, says so once, and goes on when there are
+/// some again. Without listeners it waits for the shutdown.
+///
+/// Dropping the future drops all connections.
+///
+/// ```no_run
+/// # use std::{convert::Infallible, time::Duration};
+/// # use http::{Request, Response};
+/// # use tower_layer::Layer;
+/// # #[tokio::main] async fn main() -> std::io::Result<()> {
+/// use tailwater_http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
+///
+/// let shutdown = Shutdown::new();
+/// let hello = tower::service_fn(async |_: Request<hyper::body::Incoming>| {
+///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
+/// });
+/// let service = HttpLayer::new().shutdown(shutdown.clone()).layer(hello);
+/// let listener = ListenOptions::new().bind(([127, 0, 0, 1], 8080).into())?;
+/// serve([listener], service, ServeOptions::new(), shutdown).await;
+/// # Ok(()) }
+/// ```
+pub async fn serve<A, S>(
+    listeners: impl IntoIterator<Item = A>,
+    service: S,
+    options: ServeOptions,
+    shutdown: Shutdown,
+) where
+    A: Accept,
+    A::Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Connection<Progress<A::Io>>, Response = ()> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    let mut accepting = Accepting {
+        listeners: listeners.into_iter().collect(),
+        first: 0,
+        back_off: None,
+        full: false,
+    };
+    let connections = &options.connections;
+    let mut tasks = JoinSet::new();
+    let mut begun = std::pin::pin!(shutdown.begun());
+    let window_end = loop {
+        // A flood of connections, or of errors, leaves the other tasks their turn.
+        coop::consume_budget().await;
+        let (io, peer, admitted) = tokio::select! {
+            biased;
+            end = &mut begun => break end,
+            Some(ended) = tasks.join_next() => {
+                record_end(ended, connections);
+                continue;
+            }
+            admitted = accepting.next(connections) => admitted,
+        };
+        let io = Progress::new(io, options.write_deadline).counted(connections.clone());
+        let mut connection = Connection::new(io);
+        connection.extensions_mut().insert(Peer(peer));
+        let service = service.clone();
+        tasks.spawn(run(service, connection, admitted));
+    };
+    drop(accepting);
+    if !tasks.is_empty() {
+        info!(connections = tasks.len(), "waiting for connections to end");
+    }
+    // The services know the window too; what they left open when it ended gets one more turn.
+    let mut over = std::pin::pin!(sleep_until(window_end + FIRST_BACK_OFF));
+    loop {
+        tokio::select! {
+            biased;
+            ended = tasks.join_next() => match ended {
+                Some(ended) => record_end(ended, connections),
+                None => return,
+            },
+            () = &mut over => break,
+        }
+    }
+    info!(connections = tasks.len(), "the drain window is over, dropping what is open");
+    tasks.shutdown().await;
+}
+
+async fn run<Io, S>(mut service: S, connection: Connection<Io>, admitted: Admitted)
+where
+    S: Service<Connection<Io>, Response = ()>,
+    S::Error: Into<BoxError>,
+{
+    let ended: Result<(), BoxError> = async {
+        poll_fn(|cx| service.poll_ready(cx).map_err(Into::into)).await?;
+        let future = service.call(connection);
+        drop(service);
+        future.await.map_err(Into::into)
+    }
+    .await;
+    if let Err(error) = ended {
+        debug!(error = &*error as &dyn std::error::Error, "connection failed");
+    }
+    drop(admitted);
+}
+
+fn record_end(ended: Result<(), JoinError>, connections: &Connections) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        connections.record_panicked();
+        error!("a connection's task panicked");
+    }
+}
+
+/// The listeners, and in what state accepting is.
+struct Accepting<A> {
+    listeners: Vec<A>,
+    /// The listener that is asked first the next time.
+    first: usize,
+    /// How long the last wait was, while errors come one after the other.
+    back_off: Option<Duration>,
+    /// Whether the last connection was refused.
+    full: bool,
+}
+
+impl<A: Accept> Accepting<A> {
+    /// The next connection that has a place. Dropping it loses no connection.
+    async fn next(&mut self, connections: &Connections) -> (A::Io, SocketAddr, Admitted) {
+        loop {
+            coop::consume_budget().await;
+            match poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok((io, peer)) => {
+                    self.back_off = None;
+                    if let Some(admitted) = connections.admit() {
+                        self.full = false;
+                        return (io, peer, admitted);
+                    }
+                    if !self.full {
+                        self.full = true;
+                        warn!(cap = connections.cap(), "too many connections, refusing new ones");
+                    }
+                }
+                Err(error) => {
+                    connections.record_accept_error();
+                    if is_of_one_connection(&error) {
+                        debug!(%error, "a connection was gone before it was accepted");
+                    } else {
+                        self.wait(&error).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks each listener in turn, beginning behind the one that gave the last connection.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(A::Io, SocketAddr)>> {
+        let count = self.listeners.len();
+        for index in (self.first..count).chain(0..self.first) {
+            if let Some(listener) = self.listeners.get_mut(index)
+                && let Poll::Ready(accepted) = listener.poll_accept(cx)
+            {
+                self.first = (index + 1) % count;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    }
+
+    async fn wait(&mut self, error: &io::Error) {
+        let time = match self.back_off {
+            None => {
+                error!(%error, "accepting failed, trying again; raise the limit on open files?");
+                FIRST_BACK_OFF
+            }
+            Some(last) => (last * 2).min(LONGEST_BACK_OFF),
+        };
+        self.back_off = Some(time);
+        sleep(time).await;
+    }
+}
+
+/// Whether an error of accept is that of the connection that was to be accepted (accept(2): "Error
+/// handling"), and not a shortage of ours.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | ConnectionRefused
+            | Interrupted
+            | PermissionDenied
+            | HostUnreachable
+            | NetworkUnreachable
+            | NetworkDown
+            | TimedOut
+    )
+}

@@ -1,0 +1,182 @@
+//! The service, and the future of one connection.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Sleep, sleep_until},
+};
+use tower_service::Service;
+
+use crate::{
+    activity::Activity,
+    connection::Connection,
+    deadline::after_or_never,
+    driver::Driver,
+    error::{BoxError, Error},
+    layer::{Config, Versions},
+    request::Requests,
+    watched::{Version, Watched},
+};
+
+/// Service of [`HttpLayer`](crate::HttpLayer): a connection in, and out when it has ended. The
+/// inner one, a clone for each request, finds the connection's extensions in those of the request.
+///
+/// HTTP/1.1 runs within the returned future; HTTP/2 runs each stream in a task that hyper spawns
+/// and that ends with the connection. Dropping the future closes the connection and drops its
+/// responses.
+///
+/// An error of the inner service closes an HTTP/1.1 connection without an answer and resets an
+/// HTTP/2 stream; a panic of it, or of a response body, does the same. Over HTTP/1.1 the panic goes
+/// through the returned future, so that it belongs into a task, as [`serve`](crate::serve()) puts it.
+#[derive(Clone, Debug)]
+pub struct Http<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S> Http<S> {
+    pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config }
+    }
+}
+
+impl<S, B, Io> Service<Connection<Io>> for Http<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Response = ();
+    type Error = Error;
+    type Future = ConnectionFuture;
+
+    /// Always ready: the inner service is asked before each request.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, connection: Connection<Io>) -> ConnectionFuture {
+        let (io, extensions) = connection.into_parts();
+        let activity = Arc::new(Activity::default());
+        let requests = Requests::new(self.inner.clone(), extensions, Arc::clone(&activity));
+        let io = Watched::new(io, Arc::clone(&activity));
+        let timer = Box::pin(sleep_until(after_or_never(self.config.first_request)));
+        let config = Arc::clone(&self.config);
+        ConnectionFuture { stage: Box::pin(first_bytes(io, requests, activity, timer, config)) }
+    }
+}
+
+/// Future of [`Http`]: a connection, run to its end.
+#[must_use = "futures do nothing unless polled"]
+pub struct ConnectionFuture {
+    stage: Stage,
+}
+
+/// A part of a connection's life. One by one in a box, so that a stream that is idle for hours does
+/// not hold the room that the version detection, or the other version, would have needed.
+type Stage = Pin<Box<dyn Future<Output = Result<Next, Error>> + Send>>;
+
+enum Next {
+    Stage(Stage),
+    End,
+}
+
+impl Future for ConnectionFuture {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            match ready!(self.stage.as_mut().poll(cx))? {
+                Next::Stage(stage) => self.stage = stage,
+                Next::End => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionFuture").finish_non_exhaustive()
+    }
+}
+
+async fn first_bytes<S, B, Io>(
+    mut io: Watched<Io>,
+    requests: Requests<S>,
+    activity: Arc<Activity>,
+    mut timer: Pin<Box<Sleep>>,
+    config: Arc<Config>,
+) -> Result<Next, Error>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let version = match config.versions {
+        Versions::Http1 => Version::Http1,
+        Versions::Http2 => Version::Http2,
+        Versions::Both => {
+            let mut begun = pin!(config.shutdown.begun());
+            let version = poll_fn(|cx| {
+                if let Poll::Ready(version) = io.poll_version(cx) {
+                    return Poll::Ready(version.map(Some).map_err(Error::Read));
+                }
+                if begun.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(None)); // nothing was asked yet
+                }
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Err(Error::NoRequest(config.first_request)))
+            });
+            let Some(version) = version.await? else { return Ok(Next::End) };
+            version
+        }
+    };
+    let io = TokioIo::new(io);
+    let begun = config.shutdown.begun();
+    Ok(Next::Stage(match version {
+        Version::Http1 => {
+            let connection = config.http1.serve_connection(io, requests);
+            last(Driver::new(connection, begun, timer, activity, config))
+        }
+        Version::Http2 => {
+            let connection = config.http2.serve_connection(io, requests);
+            last(Driver::new(connection, begun, timer, activity, config))
+        }
+    }))
+}
+
+fn last<C>(driver: Driver<C>) -> Stage
+where
+    Driver<C>: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    pin_project_lite::pin_project! {
+        struct Last<F> { #[pin] future: F }
+    }
+    impl<F: Future<Output = Result<(), Error>>> Future for Last<F> {
+        type Output = Result<Next, Error>;
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+            self.project().future.poll(cx).map_ok(|()| Next::End)
+        }
+    }
+    Box::pin(Last { future: driver })
+}

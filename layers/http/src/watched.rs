@@ -1,0 +1,163 @@
+//! The byte stream as hyper sees it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::activity::Activity;
+
+/// What a client of HTTP/2 says first (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A protocol version, as the first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http1,
+    Http2,
+}
+
+/// A byte stream that tells its version, gives the bytes read for that once more, and notes whether
+/// the peer takes what is written.
+///
+/// hyper-util's `auto` server does the first two. It is not used because its connection is as large
+/// as the larger of the two versions: 1512 bytes, where one of HTTP/1.1 alone is 616.
+#[derive(Debug)]
+pub(crate) struct Watched<Io> {
+    io: Io,
+    activity: Arc<Activity>,
+    first: [u8; PREFACE.len()],
+    filled: u8,
+    taken: u8,
+}
+
+impl<Io> Watched<Io> {
+    pub(crate) fn new(io: Io, activity: Arc<Activity>) -> Self {
+        Self { io, activity, first: [0; PREFACE.len()], filled: 0, taken: 0 }
+    }
+}
+
+impl<Io: AsyncRead + Unpin> Watched<Io> {
+    /// Reads until the first bytes are no preface any more, or are all of it. Not to be called
+    /// again once it was ready. Waits as long as the peer does: the caller has a deadline.
+    pub(crate) fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Version>> {
+        loop {
+            let (read, rest) = self.first.split_at_mut(usize::from(self.filled));
+            if !PREFACE.starts_with(read) {
+                return Poll::Ready(Ok(Version::Http1));
+            }
+            if rest.is_empty() {
+                return Poll::Ready(Ok(Version::Http2));
+            }
+            let mut buffer = ReadBuf::new(rest);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+            let count = u8::try_from(buffer.filled().len()).expect("at most the preface");
+            if count == 0 {
+                return Poll::Ready(Ok(Version::Http1)); // hyper meets the end of the stream again
+            }
+            self.filled += count;
+        }
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let first =
+            this.first.get(usize::from(this.taken)..usize::from(this.filled)).unwrap_or_default();
+        if first.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buffer);
+        }
+        let (now, _) = first.split_at(first.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        this.taken += u8::try_from(now.len()).expect("at most the preface");
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.activity.record_write(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.activity.record_write(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    async fn detect(pieces: &[&[u8]]) -> (Version, Vec<u8>) {
+        let mut io = tokio_test::io::Builder::new();
+        for piece in pieces {
+            io.read(piece);
+        }
+        let mut watched = Watched::new(io.build(), Arc::default());
+        let version = poll_fn(|cx| watched.poll_version(cx)).await.unwrap();
+        let mut all = Vec::new();
+        watched.read_to_end(&mut all).await.unwrap();
+        (version, all)
+    }
+
+    #[tokio::test]
+    async fn version_and_bytes_are_the_same_wherever_the_first_bytes_are_cut() {
+        let vectors: [(&[u8], Version); 6] = [
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04", Version::Http2),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Version::Http2),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX", Version::Http1),
+            (b"PRI", Version::Http1),
+            (b"GET / HTTP/1.1\r\n\r\n", Version::Http1),
+            (b"POST / HTTP/1.1\r\n\r\n", Version::Http1),
+        ];
+        for (bytes, version) in vectors {
+            for cut in 1..bytes.len() {
+                let (before, after) = bytes.split_at(cut);
+                let detected = detect(&[before, after]).await;
+                assert_eq!(detected, (version, bytes.to_vec()), "{bytes:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_stream_is_left_to_http1() {
+        assert_eq!(detect(&[]).await, (Version::Http1, Vec::new()));
+    }
+}

@@ -1,0 +1,213 @@
+use std::time::Duration;
+
+use tailwater_http::{Connection, Connections, Error, ListenOptions, Versions};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tower::Service;
+use tower_layer::Layer;
+
+use crate::support::{Server, get, handler, layer, soon};
+
+const SHORT: Duration = Duration::from_millis(300);
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn silent_client_is_cut() {
+    let server = Server::start(layer().first_request(SHORT));
+    assert_eq!(server.connect().await.read_to_end().await, "");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn half_a_preface_is_cut() {
+    let server = Server::start(layer().first_request(SHORT));
+    let mut client = server.connect().await;
+    client.send("PRI * HTTP/2.0\r\n").await;
+    assert_eq!(client.read_to_end().await, "");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn half_a_head_is_cut() {
+    let server = Server::start(layer().first_request(SHORT));
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: local").await;
+    assert_eq!(client.read_to_end().await, "");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn http2_without_a_request_is_cut() {
+    let server = Server::start(layer().first_request(SHORT));
+    let (_sender, connection) = server.http2().await;
+    soon(connection).await.unwrap();
+    server.end().await;
+}
+
+/// One connection over a duplex.
+fn connection(layer: tailwater_http::HttpLayer) -> (DuplexStream, JoinHandle<Result<(), Error>>) {
+    let (client, io) = duplex(1024);
+    let (handler, opened) = handler();
+    let connection = layer.layer(handler).call(Connection::new(io));
+    let task = tokio::spawn(async move {
+        let ended = connection.await;
+        drop(opened);
+        ended
+    });
+    (client, task)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_a_second_does_not_move_the_deadline_of_the_first_request() {
+    let vectors: [(&[u8], Versions); 4] = [
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", Versions::Both),
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", Versions::Http1),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Versions::Both),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Versions::Http2),
+    ];
+    for (bytes, versions) in vectors {
+        let start = Instant::now();
+        let layer = layer().versions(versions).first_request(10 * SECOND);
+        let (mut client, task) = connection(layer);
+        for byte in bytes {
+            if client.write_u8(*byte).await.is_err() {
+                break;
+            }
+            sleep(SECOND).await;
+        }
+        let ended = task.await.unwrap();
+        assert!(
+            matches!(ended, Err(Error::NoRequest(deadline)) if deadline == 10 * SECOND),
+            "{ended:?} of {versions:?}"
+        );
+        assert!(start.elapsed() < 12 * SECOND, "{:?} of {versions:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_keep_alive_is_closed_and_a_second_request_moves_it() {
+    let start = Instant::now();
+    let (mut client, task) = connection(layer().idle(60 * SECOND));
+    for _ in 0..2 {
+        client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 1024];
+        let count = client.read(&mut answer).await.unwrap();
+        assert!(answer[..count].ends_with(b"\r\n\r\nhello"));
+        sleep(50 * SECOND).await;
+    }
+    // Half a head is no request.
+    client.write_all(b"GET / HT").await.unwrap();
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    task.await.unwrap().unwrap();
+    let lasted = start.elapsed();
+    assert!((110 * SECOND..111 * SECOND).contains(&lasted), "{lasted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_http1_stream_is_never_idle() {
+    let (client, io) = duplex(1024);
+    let (handler, mut opened) = handler();
+    let layer = layer().first_request(10 * SECOND).idle(60 * SECOND);
+    let task = tokio::spawn(layer.layer(handler).call(Connection::new(io)));
+    let mut client = client;
+    client.write_all(b"GET /stream HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut stream = opened.recv().await.unwrap().stream();
+    sleep(Duration::from_secs(24 * 60 * 60)).await;
+    assert!(!task.is_finished());
+
+    // Its end is late, and what is left of it is not read for longer than the idle deadline.
+    stream.send_data(vec![b'x'; 4096].into()).await.unwrap();
+    drop(stream);
+    sleep(600 * SECOND).await;
+    assert!(!task.is_finished());
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(b"x\r\n0\r\n\r\n"));
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn zero_is_no_deadline() {
+    let (mut client, task) = connection(layer().first_request(Duration::ZERO).idle(Duration::ZERO));
+    sleep(24 * 60 * 60 * SECOND).await;
+    client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    sleep(24 * 60 * 60 * SECOND).await;
+    assert!(!task.is_finished());
+}
+
+#[tokio::test]
+async fn http2_without_streams_is_closed_and_one_with_a_stream_stays() {
+    let mut server = Server::start(layer().idle(SHORT));
+    let (mut streaming, streaming_connection) = server.http2().await;
+    let response = soon(streaming.send_request(get("/stream"))).await.unwrap();
+    let mut stream = server.opened().await.stream();
+
+    let (mut idle, idle_connection) = server.http2().await;
+    soon(idle.send_request(get("/"))).await.unwrap();
+    soon(idle_connection).await.unwrap();
+
+    // The idle deadline of the second connection began after that of the first would have.
+    assert!(!streaming_connection.is_finished());
+    soon(stream.send_data("late".into())).await.unwrap();
+    drop(stream);
+    let body = soon(http_body_util::BodyExt::collect(response.into_body())).await.unwrap();
+    assert_eq!(body.to_bytes(), "late");
+    // And without its stream it is idle as well, though the stream ended in another task.
+    soon(streaming_connection).await.unwrap();
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_stalled_reader_is_closed_and_its_body_dropped() {
+    let connections = Connections::default();
+    let listen = ListenOptions::new().send_buffer_bytes(Some(16 * 1024));
+    let mut server = Server::start_with(layer(), listen, connections.clone(), SHORT);
+    let mut client = server.connect_narrow().await;
+    client.get("/endless").await;
+    let dropped = server.opened().await.endless();
+    soon(dropped).await.unwrap_err();
+    let counts = connections.counts();
+    assert_eq!((counts.stalled, counts.panicked), (1, 0));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_not_closed() {
+    let connections = Connections::default();
+    let listen = ListenOptions::new().send_buffer_bytes(Some(16 * 1024));
+    let mut server = Server::start_with(layer(), listen, connections.clone(), 4 * SHORT);
+    let mut client = server.connect_narrow().await;
+    client.get("/endless").await;
+    let dropped = server.opened().await.endless();
+    let start = Instant::now();
+    let mut buffer = vec![0; 32 * 1024];
+    // Far longer than the deadline, and each pause far shorter: a rate, not a wait for something.
+    while start.elapsed() < 12 * SHORT {
+        soon(client.io.read_exact(&mut buffer)).await.unwrap();
+        sleep(SHORT / 3).await;
+    }
+    assert_eq!(connections.counts().stalled, 0);
+    drop(client);
+    soon(dropped).await.unwrap_err();
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_frees_its_stream() {
+    let mut server = Server::start(layer());
+    let mut client = server.connect().await;
+    client.get("/stream").await;
+    let mut stream = server.opened().await.stream();
+    client.read_until("\r\n\r\n").await;
+    drop(client);
+    soon(async {
+        while stream.send_data("x".into()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    server.end().await;
+}

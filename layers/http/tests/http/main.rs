@@ -1,0 +1,8 @@
+//! Over real sockets, and where time matters over a duplex under a paused clock.
+
+mod accept;
+mod deadlines;
+mod limits;
+mod panics;
+mod shutdown;
+mod support;
