@@ -30,6 +30,17 @@ impl From<std::convert::Infallible> for Refusal {
     }
 }
 
+/// What a middleware between this layer and the source boxed: a [`Refusal`] is taken out again,
+/// anything else is `503 Service Unavailable`.
+impl From<BoxError> for Refusal {
+    fn from(error: BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(refusal) => *refusal,
+            Err(error) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error),
+        }
+    }
+}
+
 /// What this crate itself finds wrong: with a request, or with an event stream that it reads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

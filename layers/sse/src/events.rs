@@ -52,3 +52,17 @@ pub trait Events: Send {
         None
     }
 }
+
+impl<E: Events + ?Sized> Events for Pin<Box<E>> {
+    fn poll_events(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        limit: usize,
+    ) -> Poll<Option<Result<Encoded, BoxError>>> {
+        self.as_deref_mut().poll_events(cx, limit)
+    }
+
+    fn position(self: Pin<&mut Self>) -> Option<Encoded> {
+        self.as_deref_mut().position()
+    }
+}

@@ -1,15 +1,102 @@
-//! Server-Sent Events for tower: framing, encoder, parser, leases and draining.
+//! Server-Sent Events for tower: [`SseLayer`] makes an HTTP service of a source of encoded events.
+//!
+//! The source is a `Service<Subscription>` whose response implements [`Events`]; who pulls is the
+//! connection, so that there is no queue and no task for a client. The layer does what every event stream
+//! needs: which method, the last event id, the headers, a first write at once, a comment when there is
+//! nothing to say, an end when the client's permission ends ([`Lease`]), when the stream is old, and when
+//! the process stops ([`Drain`]).
+//!
+//! ```
+//! use std::pin::Pin;
+//! use std::task::{Context, Poll};
+//!
+//! use http::Request;
+//! use http_body_util::BodyExt;
+//! use tailwater_sse::{BoxError, Encoded, Event, Events, Refusal, SseLayer, Subscription};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! /// Counts on from the last event id up to three.
+//! struct Count(u8);
+//!
+//! impl Events for Count {
+//!     fn poll_events(
+//!         mut self: Pin<&mut Self>,
+//!         _: &mut Context<'_>,
+//!         _limit: usize,
+//!     ) -> Poll<Option<Result<Encoded, BoxError>>> {
+//!         if self.0 == 3 {
+//!             return Poll::Ready(None);
+//!         }
+//!         self.0 += 1;
+//!         let number = self.0.to_string();
+//!         let event = Event { data: Some(b"tick"), id: Some(number.as_bytes()), ..Event::default() };
+//!         Poll::Ready(Some(Ok(Encoded::event(&event))))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let source = service_fn(async |subscription: Subscription| {
+//!     let id = subscription.last_event_id().and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+//!     Ok::<_, Refusal>(Count(id.unwrap_or(0)))
+//! });
+//! let service = SseLayer::new().layer(source);
+//!
+//! let request = Request::get("/").header("last-event-id", "1").body(())?;
+//! let response = service.oneshot(request).await?;
+//! assert_eq!(response.headers()["content-type"], "text/event-stream");
+//!
+//! let body = response.into_body().collect().await?.to_bytes();
+//! assert!(body.starts_with(b"retry:")); // 1600 to 2400 ms
+//! assert!(body.ends_with(b"\n:\ndata:tick\nid:2\n\ndata:tick\nid:3\n\n"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Encoder and parser
+//!
+//! [`encode_event`] and [`Parser`] are plain functions and types, without async and of use alone. Events
+//! are bytes, not text: nothing is checked for UTF-8, and no byte of a payload can forge a field.
+//!
+//! # Behind a proxy
+//!
+//! A stream says `cache-control: no-cache, no-transform` and `x-accel-buffering: no`, and writes every
+//! 15 s. A proxy that collects whole responses all the same, or closes what is idle for less, breaks it:
+//! set [`SseLayer::keep_alive`] below its timeout. Over HTTP/1.1 browsers open six connections to an
+//! origin, whatever the number of pages: serve HTTP/2.
+//!
+//! # Empty messages
+//!
+//! Many client libraries deliver an empty message at every empty line that no data stood before. The
+//! layer's own writes therefore have none; an id-only block has, and is written only if the source has
+//! one ([`Events::position`]).
 
+mod body;
+mod drain;
 mod encoder;
 mod error;
 mod events;
+mod future;
+mod jitter;
+mod layer;
 mod lease;
+mod negotiation;
 mod parser;
+mod service;
 mod subscription;
 
+pub use body::SseBody;
+pub use drain::Drain;
 pub use encoder::{Event, encode_comment, encode_event, encode_id};
 pub use error::{BoxError, Error, Refusal};
 pub use events::{Encoded, Events};
+pub use future::ResponseFuture;
+pub use layer::SseLayer;
 pub use lease::{Due, Lease};
 pub use parser::{Item, Message, Parser};
+pub use service::Sse;
 pub use subscription::Subscription;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

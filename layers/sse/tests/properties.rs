@@ -73,6 +73,8 @@ fn sound_id(id: &[u8]) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn what_is_encoded_is_read_back(
         timestamp in option::of(any::<i64>()),

@@ -1,0 +1,68 @@
+//! Encoding and parsing of events of the sizes that users have.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tailwater_sse::{Event, Parser, encode_event};
+
+const SIZES: [usize; 2] = [256, 4096];
+const EVENTS: usize = 64;
+
+fn event(data: &[u8]) -> Event<'_> {
+    Event { timestamp: None, event: None, data: Some(data), id: Some(b"AQQABAIC") }
+}
+
+/// JSON-like text on one line, or with a line end every 64 bytes.
+fn values() -> impl Iterator<Item = (String, Vec<u8>)> {
+    SIZES.into_iter().flat_map(|size| {
+        let line: Vec<u8> =
+            br#"{"symbol":"TWTR","price":42.17},"#.iter().copied().cycle().take(size).collect();
+        let mut lines = line.clone();
+        lines.iter_mut().skip(63).step_by(64).for_each(|byte| *byte = b'\n');
+        [(format!("{size} B"), line), (format!("{size} B in lines"), lines)]
+    })
+}
+
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    for (name, value) in values() {
+        group.throughput(Throughput::Bytes((value.len() * EVENTS) as u64));
+        group.bench_function(name, |bencher| {
+            let mut out = Vec::new();
+            bencher.iter(|| {
+                out.clear();
+                for _ in 0..EVENTS {
+                    encode_event(black_box(&event(&value)), &mut out);
+                }
+                black_box(out.len())
+            });
+        });
+    }
+}
+
+fn parse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse");
+    for (name, value) in values() {
+        let mut stream = Vec::new();
+        for _ in 0..EVENTS {
+            encode_event(&event(&value), &mut stream);
+        }
+        group.throughput(Throughput::Bytes(stream.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut parser = Parser::new();
+                let mut items = 0;
+                for piece in stream.chunks(16 << 10) {
+                    parser.push(black_box(piece));
+                    while parser.pull().expect("within the limits").is_some() {
+                        items += 1;
+                    }
+                }
+                assert_eq!(items, EVENTS);
+            });
+        });
+    }
+}
+
+criterion_group!(benches, encode, parse);
+criterion_main!(benches);

@@ -1,0 +1,277 @@
+use std::fmt::{self, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Sleep};
+
+use crate::layer::Options;
+use crate::{BoxError, Due, Encoded, Events, Lease};
+
+pin_project! {
+    /// Response body of [`Sse`](crate::Sse): what the source sends, and what the layer adds to it.
+    ///
+    /// It has no task and one timer, which must be polled within a tokio runtime with time enabled.
+    /// It never fails: an error of the source ends it cleanly, at an event's end. Dropping it drops the source.
+    pub struct SseBody<E> {
+        #[pin]
+        events: Option<E>,
+        lease: Option<Box<dyn Lease>>,
+        options: Arc<Options>,
+        // Whenever it fires it is set to what is due next; a write does not move it.
+        #[pin]
+        timer: Option<Sleep>,
+        // `None` when there is no drain, or when it has been seen to start.
+        #[pin]
+        drain: Option<OwnedNotified>,
+        // Who `drain` wakes. Asking it again takes a lock that all streams share, and is not needed: unlike
+        // tokio's timers it does not answer for a used-up budget, so that pending means registered.
+        drain_waker: Option<Waker>,
+        last_write: Instant,
+        ends_at: Option<Instant>,
+        stage: Stage,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    First,
+    Open,
+    /// Nothing but the closing `retry` field is left to write.
+    Last,
+    Done,
+}
+
+impl<E> SseBody<E> {
+    pub(crate) fn new(events: E, options: Arc<Options>, lease: Option<Box<dyn Lease>>) -> Self {
+        Self {
+            events: Some(events),
+            lease,
+            timer: None,
+            drain: options.drain.as_ref().map(crate::Drain::notified),
+            drain_waker: None,
+            last_write: Instant::now(),
+            ends_at: None,
+            stage: Stage::First,
+            options,
+        }
+    }
+
+    pub(crate) fn empty(options: Arc<Options>) -> Self {
+        Self {
+            events: None,
+            lease: None,
+            options,
+            timer: None,
+            drain: None,
+            drain_waker: None,
+            last_write: Instant::now(),
+            ends_at: None,
+            stage: Stage::Done,
+        }
+    }
+}
+
+impl<E: Events> SseBody<E> {
+    /// A `retry` field and a comment, neither with an empty line: many clients make an empty message of
+    /// each. What follows is read as if it stood alone.
+    fn first_write(mut self: Pin<&mut Self>) -> Bytes {
+        let this = self.as_mut().project();
+        *this.stage = Stage::Open;
+        let now = Instant::now();
+        *this.last_write = now;
+        *this.ends_at = this.options.draw_max_age().and_then(|max_age| now.checked_add(max_age));
+        let mut write = if this.options.drain.as_ref().is_some_and(crate::Drain::is_started) {
+            self.last_write(now)
+        } else {
+            retry_field(this.options.draw_retry())
+        };
+        write.push_str(":\n");
+        write.into()
+    }
+
+    /// The closing `retry` field; the stream has ended.
+    fn last_write(self: Pin<&mut Self>, now: Instant) -> String {
+        let window =
+            self.options.drain.as_ref().and_then(|drain| Some(drain.window()?.draw_delay(now)));
+        let retry = self.options.draw_retry().saturating_add(window.unwrap_or_default());
+        self.close();
+        retry_field(retry)
+    }
+
+    fn close(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        this.events.set(None);
+        this.timer.set(None);
+        this.drain.set(None);
+        *this.drain_waker = None;
+        *this.lease = None;
+        *this.stage = Stage::Done;
+    }
+
+    fn write(self: Pin<&mut Self>, encoded: Encoded) -> Bytes {
+        let this = self.project();
+        let now = Instant::now();
+        *this.last_write = now;
+        // Here and not by the timer alone, for a stream that always has something to write.
+        if this.ends_at.is_some_and(|end| end <= now) {
+            *this.stage = Stage::Last;
+        }
+        encoded.into_bytes()
+    }
+
+    /// Once the drain has started, draws when this stream ends.
+    fn observe_drain(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        if this.drain.is_some()
+            && let Some(window) = this.options.drain.as_ref().and_then(crate::Drain::window)
+        {
+            *this.ends_at = [*this.ends_at, window.draw_end()].into_iter().flatten().min();
+            this.drain.set(None);
+            *this.drain_waker = None;
+        }
+    }
+
+    fn watch_drain(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        let this = self.as_mut().project();
+        let Some(drain) = this.drain.as_pin_mut() else { return };
+        if this.drain_waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return;
+        }
+        if drain.poll(cx).is_ready() {
+            self.observe_drain();
+        } else {
+            *this.drain_waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// What is to be written because of the time.
+    fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Bytes> {
+        loop {
+            let mut this = self.as_mut().project();
+            let idle = if this.options.keep_alive.is_zero() {
+                None
+            } else {
+                this.last_write.checked_add(this.options.keep_alive)
+            };
+            let Some(due) = [idle, *this.ends_at].into_iter().flatten().min() else {
+                return Poll::Pending;
+            };
+
+            let Some(mut timer) = this.timer.as_mut().as_pin_mut() else {
+                this.timer.set(Some(tokio::time::sleep_until(due)));
+                continue;
+            };
+            if timer.deadline() > due {
+                timer.as_mut().reset(due);
+            }
+            std::task::ready!(timer.as_mut().poll(cx));
+
+            let now = Instant::now();
+            if this.ends_at.is_some_and(|end| end <= now) {
+                return Poll::Ready(self.last_write(now).into());
+            }
+            if idle.is_some_and(|idle| idle <= now) {
+                *this.last_write = now;
+                let position = this.events.as_pin_mut().and_then(Events::position);
+                return Poll::Ready(
+                    position.map_or(Bytes::from_static(b":\n"), Encoded::into_bytes),
+                );
+            }
+            timer.reset(due);
+        }
+    }
+}
+
+impl<E: Events> Body for SseBody<E> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.stage {
+            Stage::First => return frame(self.first_write()),
+            Stage::Open => {}
+            Stage::Last => return frame(self.last_write(Instant::now()).into()),
+            Stage::Done => return Poll::Ready(None),
+        }
+
+        // The lease before the events, so that a stream which always has some ends nevertheless.
+        let due = self
+            .as_mut()
+            .project()
+            .lease
+            .as_mut()
+            .map_or(Poll::Pending, |lease| lease.poll_due(cx));
+        match due {
+            Poll::Ready(Due::Challenge(challenge)) => return frame(self.write(challenge)),
+            Poll::Ready(Due::End) => {
+                self.close();
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {}
+        }
+        self.as_mut().observe_drain();
+
+        let this = self.as_mut().project();
+        let limit = this.options.write_limit_bytes;
+        let events = this
+            .events
+            .as_pin_mut()
+            .map_or(Poll::Ready(None), |events| events.poll_events(cx, limit));
+        match events {
+            Poll::Ready(Some(Ok(events)))
+                if this.lease.as_ref().is_none_or(|lease| lease.permits()) =>
+            {
+                return frame(self.write(events));
+            }
+            Poll::Ready(ended) => {
+                if let Some(Err(error)) = ended {
+                    tracing::warn!(
+                        error = &*error as &dyn std::error::Error,
+                        "a source failed, its stream ends"
+                    );
+                }
+                self.close();
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {}
+        }
+        self.as_mut().watch_drain(cx);
+        self.poll_timer(cx).map(|bytes| Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_end_stream() { SizeHint::with_exact(0) } else { SizeHint::default() }
+    }
+}
+
+impl<E> fmt::Debug for SseBody<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SseBody")
+            .field("stage", &self.stage)
+            .field("ends_at", &self.ends_at)
+            .finish_non_exhaustive()
+    }
+}
+
+fn frame(bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    Poll::Ready(Some(Ok(Frame::data(bytes))))
+}
+
+fn retry_field(retry: Duration) -> String {
+    let mut field = String::with_capacity(16);
+    writeln!(field, "retry:{}", retry.as_millis()).expect("writing to a String does not fail");
+    field
+}

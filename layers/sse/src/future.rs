@@ -1,0 +1,111 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use pin_project_lite::pin_project;
+
+use crate::layer::Options;
+use crate::{Events, Lease, Refusal, SseBody};
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+pin_project! {
+    /// Future of [`Sse`](crate::Sse): the source's answer, made a response.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Asking {
+            #[pin]
+            answer: F,
+            options: Arc<Options>,
+            lease: Option<Box<dyn Lease>>,
+            timestamps: bool,
+            head: bool,
+        },
+        Refused { refusal: Option<Refusal> },
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    pub(crate) fn asking(
+        answer: F,
+        options: Arc<Options>,
+        lease: Option<Box<dyn Lease>>,
+        timestamps: bool,
+        head: bool,
+    ) -> Self {
+        Self { state: State::Asking { answer, options, lease, timestamps, head } }
+    }
+
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self { state: State::Refused { refusal: Some(refusal) } }
+    }
+}
+
+impl<F, E, R> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<E, R>>,
+    E: Events,
+    R: Into<Refusal>,
+{
+    type Output = Result<Response<SseBody<E>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(match self.project().state.project() {
+            StateProjection::Asking { answer, options, lease, timestamps, head } => {
+                match ready!(answer.poll(cx)) {
+                    Ok(_) if *head => opened(SseBody::empty(Arc::clone(options)), *timestamps),
+                    Ok(events) => {
+                        opened(SseBody::new(events, Arc::clone(options), lease.take()), *timestamps)
+                    }
+                    Err(error) => refused(error.into(), SseBody::empty(Arc::clone(options))),
+                }
+            }
+            StateProjection::Refused { refusal } => {
+                let refusal = refusal.take().expect("polled after completion");
+                refused(refusal, SseBody::empty(Arc::default()))
+            }
+        }))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+fn opened<B>(body: B, timestamps: bool) -> Response<B> {
+    // No charset, no other parameter: some clients compare the whole value.
+    let content_type =
+        if timestamps { "text/event-stream;ext=timestamp" } else { "text/event-stream" };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // `no-transform`: proxies that compress collect events until a block is full.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    // nginx buffers what it proxies unless it is told not to.
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+fn refused<B>(refusal: Refusal, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = refusal.status();
+    if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response.extensions_mut().insert(Arc::new(refusal));
+    response
+}

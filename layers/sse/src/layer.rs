@@ -1,0 +1,139 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use tower_layer::Layer;
+
+use crate::{Drain, Lease, Sse, jitter};
+
+type LeaseOf = dyn Fn(&Parts) -> Option<Box<dyn Lease>> + Send + Sync;
+
+/// Serves an inner `Service<Subscription>`, whose response is a stream of [`Events`](crate::Events), as
+/// event streams over HTTP.
+///
+/// ```
+/// use std::time::Duration;
+/// use tailwater_sse::SseLayer;
+///
+/// let layer = SseLayer::new().retry(Duration::from_secs(5)).max_age(Duration::from_secs(3600));
+/// # drop(layer);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct SseLayer {
+    options: Options,
+}
+
+impl SseLayer {
+    /// A layer with all options at their defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The reconnection time that clients are told with the first write, give or take a fifth, so that
+    /// a restart is no stampede. In whole milliseconds. Default: 2 s. At 0 clients reconnect at once.
+    #[must_use]
+    pub fn retry(mut self, retry: Duration) -> Self {
+        self.options.retry = retry;
+        self
+    }
+
+    /// After how long without a write a stream gets a comment line, or the id of its position if that
+    /// has moved. Default: 15 s. At 0 idle streams are never written to: dead peers and proxies that
+    /// close idle connections then go unnoticed.
+    #[must_use]
+    pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.options.keep_alive = keep_alive;
+        self
+    }
+
+    /// How old a stream becomes: it ends itself when it has reached nine to ten tenths of this, at an
+    /// event's end. Default: without end. At 0 it ends when
+    /// it has written what its source has at once.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.options.max_age = Some(max_age);
+        self
+    }
+
+    /// How many bytes of events a source is asked for at a time; a longer event comes whole. Bounds
+    /// what a stalled stream holds beside the buffers of its connection. Default: 64 KiB.
+    #[must_use]
+    pub fn write_limit(mut self, bytes: usize) -> Self {
+        self.options.write_limit_bytes = bytes;
+        self
+    }
+
+    /// How long each stream may live: `lease` is asked once for each request, before the source is.
+    /// `None`, and the default: without end.
+    #[must_use]
+    pub fn lease<F>(mut self, lease: F) -> Self
+    where
+        F: Fn(&Parts) -> Option<Box<dyn Lease>> + Send + Sync + 'static,
+    {
+        self.options.lease = Some(Arc::new(lease));
+        self
+    }
+
+    /// Ends the streams when `drain` starts. Default: nothing does but their connections.
+    #[must_use]
+    pub fn drain(mut self, drain: &Drain) -> Self {
+        self.options.drain = Some(drain.clone());
+        self
+    }
+}
+
+impl<S> Layer<S> for SseLayer {
+    type Service = Sse<S>;
+
+    fn layer(&self, inner: S) -> Sse<S> {
+        Sse::new(inner, Arc::new(self.options.clone()))
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) retry: Duration,
+    pub(crate) keep_alive: Duration,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) write_limit_bytes: usize,
+    pub(crate) lease: Option<Arc<LeaseOf>>,
+    pub(crate) drain: Option<Drain>,
+}
+
+impl Options {
+    /// The reconnection time for one client.
+    pub(crate) fn draw_retry(&self) -> Duration {
+        jitter::spread(self.retry, (80, 120))
+    }
+
+    pub(crate) fn draw_max_age(&self) -> Option<Duration> {
+        self.max_age.map(|max_age| jitter::spread(max_age, (90, 100)))
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            retry: Duration::from_secs(2),
+            keep_alive: Duration::from_secs(15),
+            max_age: None,
+            write_limit_bytes: 64 << 10,
+            lease: None,
+            drain: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("retry", &self.retry)
+            .field("keep_alive", &self.keep_alive)
+            .field("max_age", &self.max_age)
+            .field("write_limit_bytes", &self.write_limit_bytes)
+            .field("lease", &self.lease.is_some())
+            .field("drain", &self.drain)
+            .finish()
+    }
+}

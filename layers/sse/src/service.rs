@@ -1,0 +1,72 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, Response, StatusCode};
+use tower_service::Service;
+
+use crate::layer::Options;
+use crate::{Error, Events, Refusal, ResponseFuture, SseBody, Subscription, negotiation};
+
+/// Service of [`SseLayer`](crate::SseLayer).
+///
+/// GET opens an event stream. HEAD answers as GET does, without a body: the source is asked, and what it
+/// answers is dropped. Any other method is `405 Method Not Allowed`. A source that refuses is answered
+/// with its status; why, as an `Arc<Refusal>`, is in the response's extensions and nowhere on the wire.
+#[derive(Debug)]
+pub struct Sse<S> {
+    inner: S,
+    options: Arc<Options>,
+    /// The inner service failed to become ready: the next call is answered with it.
+    not_ready: Option<Refusal>,
+}
+
+impl<S> Sse<S> {
+    pub(crate) fn new(inner: S, options: Arc<Options>) -> Self {
+        Self { inner, options, not_ready: None }
+    }
+}
+
+/// A clone asks the inner service anew whether it is ready.
+impl<S: Clone> Clone for Sse<S> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.options))
+    }
+}
+
+impl<S, B> Service<Request<B>> for Sse<S>
+where
+    S: Service<Subscription>,
+    S::Response: Events + 'static,
+    S::Error: Into<Refusal>,
+{
+    type Response = Response<SseBody<S::Response>>;
+    type Error = Infallible; // a refusal is a response
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if self.not_ready.is_none()
+            && let Err(error) = std::task::ready!(self.inner.poll_ready(cx))
+        {
+            self.not_ready = Some(error.into());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (parts, _) = request.into_parts();
+        let head = parts.method == Method::HEAD;
+        if !head && parts.method != Method::GET {
+            let reason = Error::Method(parts.method);
+            return ResponseFuture::refused(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, reason));
+        }
+        if let Some(refusal) = self.not_ready.take() {
+            return ResponseFuture::refused(refusal);
+        }
+        let lease = self.options.lease.as_ref().and_then(|lease| lease(&parts));
+        let last_event_id = negotiation::last_event_id(&parts);
+        let timestamps = negotiation::timestamps(&parts.headers);
+        let answer = self.inner.call(Subscription::new(parts, last_event_id, timestamps));
+        ResponseFuture::asking(answer, Arc::clone(&self.options), lease, timestamps, head)
+    }
+}
