@@ -121,6 +121,11 @@ impl<C: Content> Hub<C> {
         self.shared.lock().slots.len()
     }
 
+    /// How many cursors have lost nothing.
+    pub fn listeners(&self) -> usize {
+        self.shared.lock().slots.listeners()
+    }
+
     /// A cursor at the last place before which everything is `reached`: where a reader goes on that
     /// stands at a position of its own. `None` if it stands before the oldest kept record.
     ///

@@ -85,6 +85,11 @@ impl<C: Content> Slots<C> {
         self.slots.iter_mut()
     }
 
+    /// How many cursors have lost nothing.
+    pub(crate) fn listeners(&self) -> usize {
+        self.slots.iter().filter(|(_, slot)| slot.lost.is_none()).count()
+    }
+
     /// The first record that some cursor still has to read.
     pub(crate) fn slowest(&self) -> Option<u64> {
         let slots = self.slots.iter().filter(|(_, slot)| slot.lost.is_none());

@@ -1,0 +1,305 @@
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use tracing::{debug, info, warn};
+
+use super::{Backend, Consumer, Fetched};
+use crate::Error;
+use crate::gap::Extent;
+use crate::record::Record;
+
+/// How long one question to Kafka may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A cluster that is reached through librdkafka.
+pub(crate) struct Librdkafka {
+    config: ClientConfig,
+    /// Asks for metadata and stable offsets.
+    stable: OnceLock<BaseConsumer<Context>>,
+    /// Asks for high watermarks, whatever transactions are open.
+    uncommitted: OnceLock<BaseConsumer<Context>>,
+}
+
+impl std::fmt::Debug for Librdkafka {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the configuration: it holds the password.
+        f.debug_struct("Librdkafka").finish_non_exhaustive()
+    }
+}
+
+impl Librdkafka {
+    /// A cluster with these properties of librdkafka beside those that tailwater's reading rests on.
+    pub(crate) fn new(properties: &[(String, String)]) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("fetch.wait.max.ms", "50");
+        for (name, value) in properties {
+            config.set(name, value);
+        }
+        config
+            // assign() is refused without a group. Nothing is ever committed to it.
+            .set("group.id", "tailwater")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            // `latest` and `earliest` would go on elsewhere without a word.
+            .set("auto.offset.reset", "error")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("allow.auto.create.topics", "false");
+        Self { config, stable: OnceLock::new(), uncommitted: OnceLock::new() }
+    }
+
+    fn asker<'a>(
+        &self,
+        isolation: &str,
+        at: &'a OnceLock<BaseConsumer<Context>>,
+    ) -> Result<&'a BaseConsumer<Context>, Error> {
+        if let Some(consumer) = at.get() {
+            return Ok(consumer);
+        }
+        let mut config = self.config.clone();
+        // Without a group: nothing to coordinate, nothing to poll.
+        config.remove("group.id");
+        config.set("isolation.level", isolation);
+        let consumer =
+            BaseConsumer::from_config_and_context(&config, Context).map_err(Error::kafka)?;
+        Ok(at.get_or_init(|| consumer))
+    }
+}
+
+/// Asks each partition's leader, all partitions of a leader at once, for the offset at `time`.
+fn offsets(
+    asker: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: usize,
+    time: Offset,
+) -> Result<Vec<i64>, Error> {
+    let mut list = TopicPartitionList::new();
+    for (partition, _) in (0..).zip(0..partitions) {
+        list.add_partition_offset(topic, partition, time).map_err(Error::kafka)?;
+    }
+    let list = asker.offsets_for_times(list, TIMEOUT).map_err(Error::kafka)?;
+    let mut offsets = vec![-1; partitions];
+    for element in list.elements() {
+        element.error().map_err(Error::kafka)?;
+        let slot =
+            usize::try_from(element.partition()).ok().and_then(|index| offsets.get_mut(index));
+        if let (Some(slot), Offset::Offset(offset)) = (slot, element.offset()) {
+            *slot = offset;
+        }
+    }
+    Ok(offsets)
+}
+
+/// As [`offsets`], for the two times that every partition has an answer for.
+fn ends(
+    asker: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: usize,
+    time: Offset,
+) -> Result<Vec<i64>, Error> {
+    let offsets = offsets(asker, topic, partitions, time)?;
+    match offsets.iter().find(|offset| **offset < 0) {
+        Some(_) => Err(Error::NoOffset { topic: topic.to_owned() }),
+        None => Ok(offsets),
+    }
+}
+
+impl Backend for Librdkafka {
+    fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
+        let mut config = self.config.clone();
+        config
+            .set("enable.partition.eof", if history { "true" } else { "false" })
+            .set("queued.max.messages.kbytes", if history { "16384" } else { "32768" });
+        let inner =
+            BaseConsumer::from_config_and_context(&config, Context).map_err(Error::kafka)?;
+        Ok(Box::new(Reader { inner, buffer: BytesMut::new(), topic: "".into() }))
+    }
+
+    fn topics(&self) -> Result<HashMap<String, usize>, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        let metadata = asker.fetch_metadata(None, TIMEOUT).map_err(Error::kafka)?;
+        let readable = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        // Between creation and the election of leaders a topic has no partitions yet.
+        let counted = readable.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
+        Ok(counted.filter(|(_, partitions)| *partitions > 0).collect())
+    }
+
+    fn extent(
+        &self,
+        topic: &str,
+        partitions: usize,
+        retention: Option<Duration>,
+    ) -> Result<Extent, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        // ListOffsets knows -2 (the earliest) and -1 (the latest that may be read) as times.
+        let low = ends(asker, topic, partitions, Offset::Beginning)?;
+        let stable = ends(asker, topic, partitions, Offset::End)?;
+        let uncommitted = self.asker("read_uncommitted", &self.uncommitted)?;
+        let high = ends(uncommitted, topic, partitions, Offset::End)?;
+        let tombstones_kept = match retention {
+            None => None,
+            Some(retention) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let time =
+                    i64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(i64::MAX);
+                let kept = offsets(asker, topic, partitions, Offset::Offset(time))?;
+                // No record is that young: everything before the end may have lost its tombstones.
+                Some(
+                    kept.iter()
+                        .zip(&high)
+                        .map(|(kept, high)| if *kept < 0 { *high } else { *kept })
+                        .collect(),
+                )
+            }
+        };
+        Ok(Extent { low, stable, high, tombstones_kept })
+    }
+
+    fn tombstone_retention(&self, topic: &str) -> Option<Duration> {
+        let mut config = self.config.clone();
+        for consumer_only in CONSUMER_ONLY {
+            config.remove(consumer_only);
+        }
+        let admin = AdminClient::<DefaultClientContext>::from_config(&config).ok()?;
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let topics = [ResourceSpecifier::Topic(topic)];
+        let answer = futures_executor::block_on(admin.describe_configs(&topics, &options));
+        let resource = match answer.ok()?.pop()? {
+            Ok(resource) => resource,
+            Err(error) => {
+                info!(topic, %error, "configuration can't be read, taken as not compacted");
+                return None;
+            }
+        };
+        let value = |name| resource.get(name).and_then(|entry| entry.value.as_deref());
+        if !value("cleanup.policy")?.split(',').any(|policy| policy.trim() == "compact") {
+            return None;
+        }
+        value("delete.retention.ms")?.parse().ok().map(Duration::from_millis)
+    }
+}
+
+/// Properties that librdkafka warns about on a handle that does not consume.
+const CONSUMER_ONLY: [&str; 8] = [
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "isolation.level",
+    "auto.offset.reset",
+    "fetch.wait.max.ms",
+    "fetch.queue.backoff.ms",
+    "allow.auto.create.topics",
+];
+
+struct Reader {
+    inner: BaseConsumer<Context>,
+    /// Many records share an allocation.
+    buffer: BytesMut,
+    /// The topic of the last record: neighbours mostly are of the same one.
+    topic: Arc<str>,
+}
+
+/// Records share pieces of memory of this size.
+const PIECE_BYTES: usize = 64 * 1024;
+
+fn record(message: &BorrowedMessage<'_>, topic: &mut Arc<str>, buffer: &mut BytesMut) -> Fetched {
+    if **topic != *message.topic() {
+        *topic = message.topic().into();
+    }
+    if buffer.capacity() == 0 {
+        buffer.reserve(PIECE_BYTES);
+    }
+    let headers = message.headers();
+    let record = Record::new(
+        (message.partition(), message.offset(), message.timestamp().to_millis()),
+        message.key(),
+        message.payload(),
+        headers
+            .iter()
+            .flat_map(|headers| headers.iter())
+            .map(|header| (header.key.as_bytes(), header.value)),
+        buffer,
+    );
+    Fetched::Record(Arc::clone(topic), record)
+}
+
+impl Consumer for Reader {
+    fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))
+            .map_err(Error::kafka)?;
+        self.inner.incremental_assign(&list).map_err(Error::kafka)
+    }
+
+    fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        self.inner.incremental_unassign(&list).map_err(Error::kafka)
+    }
+
+    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
+        let mut timeout = timeout;
+        let mut bytes = 0;
+        while bytes < limit_bytes {
+            let Some(polled) = self.inner.poll(timeout) else { return };
+            timeout = Duration::ZERO;
+            let fetched = match polled {
+                Ok(message) => record(&message, &mut self.topic, &mut self.buffer),
+                Err(KafkaError::PartitionEOF(partition)) => Fetched::End(partition),
+                Err(KafkaError::MessageConsumption(code)) if out_of_range(code) => {
+                    Fetched::OutOfRange
+                }
+                Err(error) => {
+                    // Broker loss and the like: librdkafka goes on by itself.
+                    debug!(%error, "fetch failed, trying again");
+                    continue;
+                }
+            };
+            if let Fetched::Record(_, record) = &fetched {
+                bytes += record.weight();
+            }
+            into.push(fetched);
+        }
+    }
+}
+
+fn out_of_range(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::LogTruncation
+    )
+}
+
+/// Takes what librdkafka has to say into our log. Its errors of connections come again and again
+/// while a broker is away, and it goes on by itself.
+#[derive(Clone, Copy, Debug)]
+struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                warn!(facility, "librdkafka: {message}");
+            }
+            _ => debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, "librdkafka: {reason}");
+    }
+}
+
+impl ConsumerContext for Context {}

@@ -1,0 +1,58 @@
+//! What tailwater asks of Kafka. Calls block: each of these has a thread of its own.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Error;
+use crate::gap::Extent;
+use crate::record::Record;
+
+pub(crate) mod librdkafka;
+#[cfg(test)]
+pub(crate) mod model;
+
+/// A Kafka cluster. The one of librdkafka is real; tests drive a model.
+pub(crate) trait Backend: Debug + Send + Sync + 'static {
+    /// A new consumer without partitions. `history`: reads a topic's past rather than its end.
+    fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error>;
+
+    /// Every topic that can be read, and the number of its partitions.
+    fn topics(&self) -> Result<HashMap<String, usize>, Error>;
+
+    /// What there is of the first `partitions` partitions of `topic`. `retention`: how long its
+    /// tombstones are kept, if it is compacted.
+    fn extent(
+        &self,
+        topic: &str,
+        partitions: usize,
+        retention: Option<Duration>,
+    ) -> Result<Extent, Error>;
+
+    /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted or can't be asked.
+    fn tombstone_retention(&self, topic: &str) -> Option<Duration>;
+}
+
+/// Reads partitions from explicit offsets on.
+pub(crate) trait Consumer: Send {
+    /// Begins to read a partition at `offset`.
+    fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error>;
+
+    /// Ends the reading of a partition.
+    fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error>;
+
+    /// Waits for something to come, no longer than `timeout`, and appends what is there, up to about
+    /// `limit_bytes`.
+    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>);
+}
+
+/// What a poll of a consumer brings.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    Record(Arc<str>, Record),
+    /// The end of this partition was reached, for now. Only of consumers for history.
+    End(i32),
+    /// Some partition can't be read on from where it stands: its offset is not there.
+    OutOfRange,
+}

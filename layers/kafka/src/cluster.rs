@@ -1,0 +1,409 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::ops::Deref;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
+
+use bytes::Bytes;
+use tower_service::Service;
+
+use crate::Error;
+use crate::backend::Backend;
+use crate::backend::librdkafka::Librdkafka;
+use crate::control::{Control, Job};
+use crate::filter::{self, Filter, Index};
+use crate::history::History;
+use crate::id::IdForm;
+use crate::records::View;
+use crate::seat::Place;
+use crate::stream::Stream;
+use crate::tail;
+use crate::topic::{Opened, Topic};
+
+/// Where a stream without an id begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DefaultOffset {
+    /// At the beginning of each partition. The default.
+    #[default]
+    Historical,
+    /// At the end: with what comes from now on.
+    Live,
+}
+
+/// How a client proves who it is to Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SaslMechanism {
+    /// `PLAIN` (RFC 4616).
+    Plain,
+    /// `SCRAM-SHA-256` (RFC 7677).
+    ScramSha256,
+    /// `SCRAM-SHA-512`.
+    ScramSha512,
+    /// `SCRAM-SHA-1` (RFC 5802).
+    ScramSha1,
+}
+
+/// What a [`Cluster`] is made of.
+#[derive(Clone)]
+pub struct ClusterOptions {
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) memory_bytes: usize,
+    pub(crate) max_topics: usize,
+    pub(crate) readers: usize,
+    pub(crate) kept: Vec<String>,
+    pub(crate) defaults: HashMap<String, DefaultOffset>,
+    pub(crate) indexed_headers: Vec<Bytes>,
+}
+
+impl fmt::Debug for ClusterOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the properties: a password is among them.
+        f.debug_struct("ClusterOptions")
+            .field("memory_bytes", &self.memory_bytes)
+            .field("max_topics", &self.max_topics)
+            .field("readers", &self.readers)
+            .field("kept", &self.kept)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClusterOptions {
+    /// The cluster that these servers (`host:port`) belong to.
+    pub fn new(servers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let servers: Vec<String> = servers.into_iter().map(Into::into).collect();
+        Self {
+            properties: vec![("bootstrap.servers".to_owned(), servers.join(","))],
+            memory_bytes: 256 * 1024 * 1024,
+            max_topics: 1000,
+            readers: 2,
+            kept: Vec::new(),
+            defaults: HashMap::new(),
+            indexed_headers: Vec::new(),
+        }
+    }
+
+    /// Authenticates to Kafka, without TLS. Not by default.
+    #[must_use]
+    pub fn sasl(self, mechanism: SaslMechanism, username: &str, password: &str) -> Self {
+        let mechanism = match mechanism {
+            SaslMechanism::Plain => "PLAIN",
+            SaslMechanism::ScramSha1 => "SCRAM-SHA-1",
+            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+        };
+        self.property("security.protocol", "sasl_plaintext")
+            .property("sasl.mechanism", mechanism)
+            .property("sasl.username", username)
+            .property("sasl.password", password)
+    }
+
+    /// Sets a property of librdkafka. Those that correctness rests on (offsets, isolation, groups)
+    /// stay as they are whatever is set here.
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.push((name.into(), value.into()));
+        self
+    }
+
+    /// What the logs of all topics together keep in memory, in bytes. 256 MiB by default. What is not
+    /// kept is read from Kafka again by those who need it.
+    #[must_use]
+    pub fn memory_bytes(mut self, memory_bytes: usize) -> Self {
+        self.memory_bytes = memory_bytes;
+        self
+    }
+
+    /// How many topics are held at once, existing or not. 1000 by default. Queries for more fail with
+    /// [`Error::TooManyTopics`].
+    #[must_use]
+    pub fn max_topics(mut self, max_topics: usize) -> Self {
+        self.max_topics = max_topics;
+        self
+    }
+
+    /// How many consumers read history at once, one at least. 2 by default; each keeps up to 16 MiB
+    /// of its own and as much in librdkafka.
+    #[must_use]
+    pub fn readers(mut self, readers: usize) -> Self {
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// Consumes this topic from the start, before any client asks for it, and never lets it go.
+    #[must_use]
+    pub fn bootstrap(mut self, topic: impl Into<String>) -> Self {
+        self.kept.push(topic.into());
+        self
+    }
+
+    /// Where streams of this topic begin that bring no id. [`DefaultOffset::Historical`] by default.
+    #[must_use]
+    pub fn default_offset(mut self, topic: impl Into<String>, offset: DefaultOffset) -> Self {
+        self.defaults.insert(topic.into(), offset);
+        self
+    }
+
+    /// Indexes records by this header. A filter without a key finds its records by one of these, and
+    /// looks at every record of the topic if none is among its headers.
+    #[must_use]
+    pub fn index_header(mut self, name: impl Into<Bytes>) -> Self {
+        let name = name.into();
+        if !self.indexed_headers.contains(&name) {
+            self.indexed_headers.push(name);
+        }
+        self
+    }
+}
+
+/// What a stream asks of a [`Cluster`].
+#[derive(Clone, Debug)]
+pub struct Query {
+    topic: String,
+    filters: Vec<Filter>,
+    last_event_id: Option<Bytes>,
+    form: IdForm,
+    timestamps: bool,
+    positions: bool,
+}
+
+impl Query {
+    /// All records of a topic, from its default offset on.
+    pub fn new(topic: impl Into<String>) -> Self {
+        let topic = topic.into();
+        Self {
+            topic,
+            filters: Vec::new(),
+            last_event_id: None,
+            form: IdForm::Etag,
+            timestamps: false,
+            positions: true,
+        }
+    }
+
+    /// Only records that pass this filter or another one that was added.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
+    /// Goes on after this id. One that does not decode is told by an `event:gap`.
+    #[must_use]
+    pub fn last_event_id(mut self, id: Option<Bytes>) -> Self {
+        self.last_event_id = id;
+        self
+    }
+
+    /// The form of the ids. [`IdForm::Etag`] by default.
+    #[must_use]
+    pub fn id_form(mut self, form: IdForm) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// Whether events begin with the record's time. Not by default.
+    #[must_use]
+    pub fn timestamps(mut self, timestamps: bool) -> Self {
+        self.timestamps = timestamps;
+        self
+    }
+
+    /// Whether the client is told where it stands when no event says it: by an `id` line and an empty
+    /// line, which `EventSource` takes without dispatching anything. True by default.
+    #[must_use]
+    pub fn positions(mut self, positions: bool) -> Self {
+        self.positions = positions;
+        self
+    }
+}
+
+/// One Kafka cluster: one consumer and one log per topic, however many clients listen.
+///
+/// The innermost service of the stack: a [`Query`] in, a [`Stream`] out, at once; whatever takes time
+/// is waited for by the stream. Cloning shares the cluster; its threads end when the last clone and
+/// the last stream are dropped.
+#[derive(Clone, Debug)]
+pub struct Cluster(Arc<Shared>);
+
+/// What cluster, streams and threads share.
+pub(crate) struct Shared {
+    pub(crate) options: ClusterOptions,
+    pub(crate) index: Index,
+    pub(crate) history: Arc<History>,
+    topics: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
+    control: Sender<Job>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Starts the threads that consume. Kafka need not be there.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if librdkafka does not take one of the properties.
+    pub fn new(options: ClusterOptions) -> Result<Self, Error> {
+        let backend = Arc::new(Librdkafka::new(&options.properties));
+        let index = Index::new(options.indexed_headers.clone());
+        Self::start(backend, index, options)
+    }
+
+    pub(crate) fn start(
+        backend: Arc<dyn Backend>,
+        index: Index,
+        options: ClusterOptions,
+    ) -> Result<Self, Error> {
+        let consumer = backend.consumer(false)?;
+        let (control, jobs) = mpsc::channel();
+        let (tail, commands) = mpsc::channel();
+        let history = Arc::new(History::default());
+        let topics = options.kept.iter().map(|name| {
+            let name: Arc<str> = name.as_str().into();
+            (Arc::clone(&name), Arc::new(Topic::new(name, true)))
+        });
+        let topics = Mutex::new(topics.collect());
+        let shared = Shared {
+            options,
+            index,
+            history: Arc::clone(&history),
+            topics,
+            control: control.clone(),
+        };
+        let shared = Arc::new(shared);
+        shared.ask(Job::Look);
+
+        spawn("kafka-tail", move || tail::run(consumer, &commands, &control))?;
+        for _ in 0..shared.options.readers {
+            let (backend, index) = (Arc::clone(&backend), shared.index.clone());
+            let history = Arc::clone(&history);
+            spawn("kafka-history", move || history.read(&*backend, &index))?;
+        }
+        let weak = Arc::downgrade(&shared);
+        spawn("kafka-control", move || Control::new(backend, tail).run(&weak, &jobs))?;
+        Ok(Self(shared))
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(Error::kafka)
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.history.close();
+    }
+}
+
+impl Shared {
+    /// A question to the control thread, which is there as long as this is.
+    pub(crate) fn ask(&self, job: Job) {
+        // It ends before us only if it panicked, and that is in the log.
+        let _ = self.control.send(job);
+    }
+
+    fn topics(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Topic>>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The topics that are held, used or not.
+    pub(crate) fn held(&self) -> Vec<Arc<Topic>> {
+        self.topics().values().cloned().collect()
+    }
+
+    /// Lets go of a topic, unless somebody began to use it. Whether it was let go.
+    pub(crate) fn release(&self, topic: &Topic) -> bool {
+        let mut topics = self.topics();
+        !topic.is_used() && topics.remove(&topic.name).is_some()
+    }
+
+    /// Gives each open topic the same share of the memory.
+    pub(crate) fn share_memory(&self, opened: impl Iterator<Item = Arc<Opened>>) {
+        let opened: Vec<_> = opened.collect();
+        let share = self.options.memory_bytes / opened.len().max(1);
+        for opened in opened {
+            opened.hub.set_capacity_bytes(share);
+        }
+    }
+
+    fn hold(self: &Arc<Self>, name: &str) -> Result<Held, Error> {
+        let mut topics = self.topics();
+        let topic = match topics.get(name) {
+            Some(topic) => Arc::clone(topic),
+            None => {
+                if topics.len() >= self.options.max_topics {
+                    // Missing ones that nobody waits for any more would be let go at the next look.
+                    topics.retain(|_, topic| topic.is_used() || !topic.is_missing());
+                }
+                if topics.len() >= self.options.max_topics {
+                    return Err(Error::TooManyTopics(topics.len()));
+                }
+                let name: Arc<str> = name.into();
+                let topic = Arc::new(Topic::new(Arc::clone(&name), false));
+                topics.insert(name, Arc::clone(&topic));
+                self.ask(Job::Look);
+                topic
+            }
+        };
+        // Under the lock, so that nobody lets go of it between.
+        topic.streams.fetch_add(1, Ordering::AcqRel);
+        Ok(Held { topic, shared: Arc::clone(self) })
+    }
+}
+
+/// A topic that a stream uses.
+pub(crate) struct Held {
+    topic: Arc<Topic>,
+    shared: Arc<Shared>,
+}
+
+impl Held {
+    pub(crate) fn topic(&self) -> Arc<Topic> {
+        Arc::clone(&self.topic)
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+}
+
+impl Deref for Held {
+    type Target = Topic;
+
+    fn deref(&self) -> &Topic {
+        &self.topic
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.topic.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Service<Query> for Cluster {
+    type Response = Stream;
+    type Error = Error;
+    type Future = Ready<Result<Stream, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, query: Query) -> Self::Future {
+        let Query { topic, filters, last_event_id, form, timestamps, positions } = query;
+        let default = self.0.options.defaults.get(&topic).copied().unwrap_or_default();
+        let want = filter::want(&filters, &self.0.index);
+        let place = Place::Asked(last_event_id, default);
+        let held = self.0.hold(&topic);
+        ready(held.map(|held| Stream::new(held, View { form, timestamps }, want, positions, place)))
+    }
+}

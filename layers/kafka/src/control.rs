@@ -1,0 +1,332 @@
+//! Everything that asks Kafka about topics and offsets: such calls block, so they have one thread.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tailwater_hub::Hub;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::backend::Backend;
+use crate::cluster::Shared;
+use crate::gap::Extent;
+use crate::positions::Positions;
+use crate::records::Records;
+use crate::tail::Command;
+use crate::topic::{Opened, State, Topic};
+
+/// Between two looks at the topics while some are missing, and the least time between any two.
+const SOON: Duration = Duration::from_secs(1);
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// Between two looks while all topics are open: new partitions are found by it.
+const LATER: Duration = Duration::from_secs(5);
+/// A topic that this many looks do not see is gone; a broker that starts may not know it yet.
+const LOOKS_UNTIL_GONE: u32 = 3;
+/// How long the log of a topic that nobody reads is kept up.
+const LINGER: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// A topic was asked for.
+    Look,
+    /// What Kafka has of a topic; `partitions` are known to exist.
+    Extent {
+        topic: Arc<Topic>,
+        opened: Arc<Opened>,
+        partitions: usize,
+        reply: oneshot::Sender<Extent>,
+    },
+    /// The tail can't read on somewhere, and librdkafka does not say where.
+    Verify,
+}
+
+struct Asked {
+    at: Instant,
+    topic: Arc<Topic>,
+    opened: Arc<Opened>,
+    partitions: usize,
+    reply: oneshot::Sender<Extent>,
+}
+
+pub(crate) struct Control {
+    backend: Arc<dyn Backend>,
+    tail: Sender<Command>,
+    /// What is remembered of each held topic between looks.
+    standings: HashMap<Arc<str>, Standing>,
+    asked: Vec<Asked>,
+    verify: bool,
+    unreachable: bool,
+}
+
+#[derive(Default)]
+struct Standing {
+    epoch: u64,
+    /// Kafka did not have it when it was looked for: all that comes is new.
+    was_missing: bool,
+    looks_without: u32,
+    idle_since: Option<Instant>,
+}
+
+impl Control {
+    pub(crate) fn new(backend: Arc<dyn Backend>, tail: Sender<Command>) -> Self {
+        Self {
+            backend,
+            tail,
+            standings: HashMap::new(),
+            asked: Vec::new(),
+            verify: false,
+            unreachable: false,
+        }
+    }
+
+    /// Works until the cluster is dropped.
+    pub(crate) fn run(mut self, shared: &Weak<Shared>, jobs: &Receiver<Job>) {
+        let mut looked = Instant::now();
+        let mut next = looked + SOON;
+        loop {
+            match jobs.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(job) => {
+                    let mut soon = self.note(job);
+                    while let Ok(job) = jobs.try_recv() {
+                        soon |= self.note(job);
+                    }
+                    if soon {
+                        next = next.min(looked + AT_ONCE);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let Some(shared) = shared.upgrade() else { return };
+            if Instant::now() >= next {
+                let open = self.look(&shared);
+                looked = Instant::now();
+                next = looked + if open { LATER } else { SOON };
+            }
+            if self.verify {
+                self.verify = !self.verify(&shared);
+            }
+            self.answer(looked);
+            if self.verify || !self.asked.is_empty() {
+                next = next.min(Instant::now() + SOON);
+            }
+        }
+    }
+
+    /// Whether the job wants a look at the topics before it can be done.
+    fn note(&mut self, job: Job) -> bool {
+        match job {
+            Job::Look => true,
+            Job::Verify => {
+                self.verify = true;
+                false
+            }
+            Job::Extent { topic, opened, partitions, reply } => {
+                let more = partitions > opened.hub.head().len();
+                self.asked.push(Asked { at: Instant::now(), topic, opened, partitions, reply });
+                more
+            }
+        }
+    }
+
+    /// One question for all streams that wait for the extent of a topic. What Kafka does not answer
+    /// is asked again.
+    fn answer(&mut self, looked: Instant) {
+        let mut answers: HashMap<Arc<str>, Option<Extent>> = HashMap::new();
+        for asked in std::mem::take(&mut self.asked) {
+            if asked.reply.is_closed() || asked.opened.hub.is_closed() {
+                continue;
+            }
+            let known = asked.opened.hub.head().len();
+            if asked.partitions > known && looked < asked.at {
+                self.asked.push(asked);
+                continue;
+            }
+            let name = &asked.topic.name;
+            let answer = answers.entry(Arc::clone(name)).or_insert_with(|| {
+                let retention = &asked.opened.tombstone_retention;
+                let retention = *retention.get_or_init(|| self.backend.tombstone_retention(name));
+                let answer = self.backend.extent(name, known, retention);
+                answer
+                    .inspect_err(
+                        |error| warn!(%error, topic = %name, "offsets can't be read, trying again"),
+                    )
+                    .ok()
+            });
+            match answer {
+                // The stream may have left meanwhile.
+                Some(extent) => drop(asked.reply.send(extent.clone())),
+                None => self.asked.push(asked),
+            }
+        }
+    }
+
+    /// Finds topics that came, went or grew. Whether all that are held are open.
+    fn look(&mut self, shared: &Shared) -> bool {
+        let held = shared.held();
+        if held.is_empty() {
+            return true;
+        }
+        let known = match self.backend.topics() {
+            Ok(known) => known,
+            Err(error) => {
+                if !std::mem::replace(&mut self.unreachable, true) {
+                    warn!(%error, "kafka can't be reached, trying again");
+                }
+                return false;
+            }
+        };
+        if std::mem::replace(&mut self.unreachable, false) {
+            info!("kafka is reached again");
+        }
+        let mut all_open = true;
+        for topic in &held {
+            if self.is_idle(topic) && shared.release(topic) {
+                self.close(topic, State::Unknown);
+                self.standings.remove(&topic.name);
+                continue;
+            }
+            let partitions = known.get(&*topic.name).copied();
+            match (topic.opened(), partitions) {
+                (Some(opened), Some(partitions)) => {
+                    self.standing(topic).looks_without = 0;
+                    self.extend(topic, &opened, partitions);
+                }
+                (Some(_), None) => {
+                    let standing = self.standing(topic);
+                    standing.looks_without += 1;
+                    if standing.looks_without >= LOOKS_UNTIL_GONE {
+                        standing.epoch += 1;
+                        warn!(topic = %topic.name, "topic is gone");
+                        self.miss(topic);
+                    }
+                    all_open = false;
+                }
+                (None, Some(partitions)) => all_open &= self.open(shared, topic, partitions),
+                (None, None) => {
+                    self.miss(topic);
+                    all_open = false;
+                }
+            }
+        }
+        let open = held.iter().filter(|topic| topic.opened().is_some());
+        shared.share_memory(open.filter_map(|topic| topic.opened()));
+        all_open
+    }
+
+    fn standing(&mut self, topic: &Topic) -> &mut Standing {
+        self.standings.entry(Arc::clone(&topic.name)).or_default()
+    }
+
+    /// Whether nobody has read the topic for a while.
+    fn is_idle(&mut self, topic: &Topic) -> bool {
+        let used = topic.is_used();
+        let linger = if topic.is_missing() { Duration::ZERO } else { LINGER };
+        let since = &mut self.standing(topic).idle_since;
+        if used {
+            *since = None;
+            return false;
+        }
+        since.get_or_insert_with(Instant::now).elapsed() >= linger
+    }
+
+    fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
+        let extent = match self.backend.extent(&topic.name, partitions, None) {
+            Ok(extent) => extent,
+            Err(error) => {
+                warn!(%error, topic = %topic.name, "topic can't be opened, trying again");
+                return false;
+            }
+        };
+        let standing = self.standing(topic);
+        standing.looks_without = 0;
+        let (epoch, was_missing) = (standing.epoch, std::mem::take(&mut standing.was_missing));
+        let origin = Positions::new(extent.low);
+        // What is written into a topic that was just created was written under the eyes of whoever waits.
+        let start = if was_missing { origin.clone() } else { Positions::new(extent.stable) };
+        let records = Records { index: shared.index.clone() };
+        let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
+        let follow = Command::Follow {
+            topic: Arc::clone(&topic.name),
+            hub: hub.clone(),
+            from: start.clone(),
+        };
+        if self.tail.send(follow).is_err() {
+            return false;
+        }
+        info!(topic = %topic.name, partitions, "topic is open");
+        topic.partitions.store(partitions, Ordering::Release);
+        let opened = Opened { hub, epoch, origin, start, tombstone_retention: Default::default() };
+        topic.state.send_replace(State::Open(Arc::new(opened)));
+        true
+    }
+
+    fn extend(&self, topic: &Topic, opened: &Opened, partitions: usize) {
+        let known = opened.hub.head().len();
+        if partitions <= known {
+            return;
+        }
+        match self.backend.extent(&topic.name, partitions, None) {
+            Ok(extent) => {
+                info!(topic = %topic.name, partitions, "topic has more partitions");
+                topic.partitions.store(partitions, Ordering::Release);
+                for (partition, offset) in (0..).zip(extent.low).skip(known) {
+                    let topic = Arc::clone(&topic.name);
+                    // Without its tail the process ends.
+                    let _ = self.tail.send(Command::Extend { topic, partition, offset });
+                }
+            }
+            Err(error) => {
+                warn!(%error, topic = %topic.name, "new partitions can't be read, trying again")
+            }
+        }
+    }
+
+    fn miss(&mut self, topic: &Topic) {
+        self.standing(topic).was_missing = true;
+        if !topic.is_missing() {
+            self.close(topic, State::Missing);
+        }
+    }
+
+    /// Ends the topic's log, if it has one: its streams look for their place in the next one.
+    fn close(&self, topic: &Topic, state: State) {
+        if let Some(opened) = topic.opened() {
+            // Without its tail the process ends.
+            let _ = self.tail.send(Command::Leave { topic: Arc::clone(&topic.name) });
+            topic.state.send_replace(state);
+            opened.hub.close();
+        } else {
+            topic.state.send_replace(state);
+        }
+    }
+
+    /// Ends the logs that stand at offsets which Kafka does not have. Whether all could be looked at.
+    fn verify(&mut self, shared: &Shared) -> bool {
+        let mut verified = true;
+        for topic in shared.held() {
+            let Some(opened) = topic.opened() else { continue };
+            let head = opened.hub.head();
+            let Ok(extent) = self.backend.extent(&topic.name, head.len(), None) else {
+                verified = false;
+                continue;
+            };
+            let there = |(index, next): (usize, i64)| {
+                extent.low[index] <= next && next <= extent.high[index]
+            };
+            if head.iter().map(|(_, next)| next).enumerate().all(there) {
+                // Without its tail the process ends.
+                let _ = self.tail.send(Command::Again { topic: Arc::clone(&topic.name) });
+            } else {
+                warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
+                self.close(&topic, State::Unknown);
+                verified &= self.open(shared, &topic, head.len());
+            }
+        }
+        verified
+    }
+}

@@ -1,0 +1,174 @@
+//! An in-process Kafka for demonstrations and tests: the mock broker of librdkafka.
+//!
+//! It speaks Kafka's protocol on a loopback port and keeps records in memory until it is dropped. It
+//! is no Kafka: nothing is compacted or expires, there is no look-up by time and no topic
+//! configuration.
+
+use std::fmt;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{
+    BaseRecord, DefaultProducerContext, DeliveryResult, ProducerContext, ThreadedProducer,
+};
+
+use crate::Error;
+
+/// A Kafka of one broker in this process.
+///
+/// ```
+/// use tailwater_kafka::embedded::{EmbeddedKafka, Message};
+///
+/// let kafka = EmbeddedKafka::start()?;
+/// kafka.create_topic("quotes", 2)?;
+/// let message = Message::new("quotes").partition(1).key(b"EURUSD").value(b"1.0873");
+/// assert_eq!(kafka.produce(&message)?, (1, 0));
+/// # Ok::<(), tailwater_kafka::Error>(())
+/// ```
+pub struct EmbeddedKafka {
+    // Before the cluster, which must outlive it.
+    producer: ThreadedProducer<Deliveries>,
+    cluster: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl fmt::Debug for EmbeddedKafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedKafka").field("servers", &self.servers()).finish_non_exhaustive()
+    }
+}
+
+/// A record to produce. Without a partition Kafka's partitioner chooses by the key.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    topic: &'a str,
+    partition: Option<i32>,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: &'a [(&'a str, Option<&'a [u8]>)],
+    timestamp: Option<i64>,
+}
+
+impl<'a> Message<'a> {
+    /// A tombstone with a null key, until it is given more.
+    #[must_use]
+    pub fn new(topic: &'a str) -> Self {
+        Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
+    }
+
+    /// The partition that takes the record.
+    #[must_use]
+    pub fn partition(self, partition: i32) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    /// The record's key.
+    #[must_use]
+    pub fn key(self, key: &'a [u8]) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// The record's value.
+    #[must_use]
+    pub fn value(self, value: &'a [u8]) -> Self {
+        Self { value: Some(value), ..self }
+    }
+
+    /// The record's headers, in order.
+    #[must_use]
+    pub fn headers(self, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// Milliseconds since the epoch, in place of now.
+    #[must_use]
+    pub fn timestamp(self, timestamp: i64) -> Self {
+        Self { timestamp: Some(timestamp), ..self }
+    }
+}
+
+impl EmbeddedKafka {
+    /// Starts the broker on a free loopback port.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if librdkafka can't start it.
+    pub fn start() -> Result<Self, Error> {
+        let cluster = MockCluster::new(1).map_err(Error::kafka)?;
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("linger.ms", "0")
+            .set("message.max.bytes", "20000000")
+            .set("partitioner", "murmur2_random");
+        let producer =
+            ThreadedProducer::from_config_and_context(&config, Deliveries).map_err(Error::kafka)?;
+        Ok(Self { producer, cluster })
+    }
+
+    /// What to give a client as its servers.
+    #[must_use]
+    pub fn servers(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if there is one of this name.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Error> {
+        self.cluster.create_topic(name, partitions, 1).map_err(Error::kafka)
+    }
+
+    /// Writes a record and waits until it is there: its partition and offset.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if it was not delivered within a minute.
+    pub fn produce(&self, message: &Message<'_>) -> Result<(i32, i64), Error> {
+        let (delivered, delivery) = sync_channel(1);
+        let mut record =
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(message.topic, Box::new(delivered));
+        record.partition = message.partition;
+        record.key = message.key;
+        record.payload = message.value;
+        record.timestamp = message.timestamp;
+        if !message.headers.is_empty() {
+            let add = |headers: OwnedHeaders, (key, value): &(&str, Option<&[u8]>)| {
+                headers.insert(Header { key, value: *value })
+            };
+            record.headers = Some(message.headers.iter().fold(OwnedHeaders::new(), add));
+        }
+        self.producer.send(record).map_err(|(error, _)| Error::kafka(error))?;
+        delivery.recv_timeout(Duration::from_secs(60)).map_err(Error::kafka)?
+    }
+
+    /// Takes the broker away, or brings it back with all that it holds.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if librdkafka can't do so.
+    pub fn set_reachable(&self, reachable: bool) -> Result<(), Error> {
+        let done = if reachable { self.cluster.broker_up(1) } else { self.cluster.broker_down(1) };
+        done.map_err(Error::kafka)
+    }
+}
+
+/// Hands each delivery to whoever waits for it.
+struct Deliveries;
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<SyncSender<Result<(i32, i64), Error>>>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
+        let result = match result {
+            Ok(message) => Ok((message.partition(), message.offset())),
+            Err((error, _)) => Err(Error::kafka(error.clone())),
+        };
+        // Whoever produced may have given up.
+        let _ = waiting.send(result);
+    }
+}

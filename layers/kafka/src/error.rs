@@ -1,0 +1,44 @@
+use http::StatusCode;
+use tailwater_sse::Refusal;
+
+/// Why a query is not served, or Kafka not reached.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The path of the request names something that is no topic, or one that is Kafka's own.
+    #[error("`{0}` is no name of a topic that a path may ask for")]
+    TopicName(String),
+    /// A template asks for something that the request does not have.
+    #[error("the request has no {0}")]
+    Unfilled(String),
+    /// More topics are asked for than are held at once.
+    #[error("{0} topics are held already")]
+    TooManyTopics(usize),
+    /// librdkafka does not take a property of the configuration, or can't begin to work.
+    #[error("kafka can't be asked")]
+    Kafka(#[source] std::sync::Arc<dyn std::error::Error + Send + Sync>),
+    /// A partition has no leader that knows its offsets.
+    #[error("no offsets of topic `{topic}` can be had")]
+    NoOffset {
+        /// The topic's name.
+        topic: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn kafka(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Kafka(std::sync::Arc::new(error))
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::TopicName(_) => StatusCode::NOT_FOUND,
+            Error::Unfilled(_) => StatusCode::FORBIDDEN,
+            Error::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
+            Error::Kafka(_) | Error::NoOffset { .. } => StatusCode::BAD_GATEWAY,
+        };
+        Refusal::new(status, error)
+    }
+}

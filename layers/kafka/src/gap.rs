@@ -1,0 +1,164 @@
+use serde_json::json;
+use tailwater_sse::{Encoded, Event};
+
+use crate::positions::Positions;
+
+/// Records that a stream asks for and cannot have any more. Told as `event:gap` before it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) partition: Option<i32>,
+    pub(crate) from: Option<i64>,
+    pub(crate) to: Option<i64>,
+    pub(crate) reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The id does not decode; the stream begins where one without an id does.
+    Id,
+    /// The position lies before the low watermark.
+    Retention,
+    /// The position lies past the end: the topic was created anew, or its log was cut.
+    Truncation,
+    /// A compacted topic: tombstones after the position may be gone already.
+    Tombstones,
+}
+
+impl Gap {
+    /// An id that does not decode.
+    pub(crate) const ID: Self = Self { partition: None, from: None, to: None, reason: Reason::Id };
+
+    fn new(partition: i32, from: i64, to: i64, reason: Reason) -> Self {
+        Self { partition: Some(partition), from: Some(from), to: Some(to), reason }
+    }
+
+    /// The event, with the id of the place after the gap.
+    pub(crate) fn encode(&self, progress: &str) -> Encoded {
+        let reason = match self.reason {
+            Reason::Id => "id",
+            Reason::Retention => "retention",
+            Reason::Truncation => "truncation",
+            Reason::Tombstones => "tombstones",
+        };
+        let data = json!({"partition": self.partition, "from": self.from, "to": self.to, "reason": reason});
+        Encoded::event(&Event {
+            event: Some(b"gap"),
+            data: Some(data.to_string().as_bytes()),
+            id: Some(progress.as_bytes()),
+            ..Event::default()
+        })
+    }
+}
+
+/// What Kafka has of a topic, for each partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Extent {
+    /// The first offset that is there.
+    pub(crate) low: Vec<i64>,
+    /// The last stable offset: where reading ends for now.
+    pub(crate) stable: Vec<i64>,
+    /// The high watermark: what lies beyond was never written.
+    pub(crate) high: Vec<i64>,
+    /// For a compacted topic: the first offset whose record is younger than `delete.retention.ms`.
+    pub(crate) tombstones_kept: Option<Vec<i64>>,
+}
+
+/// Where a stream that asks for `wanted` can go on, and what it misses. Partitions that `wanted`
+/// does not name start at their beginning, as do those at -2; those at -1 at their end.
+pub(crate) fn reconcile(
+    wanted: &[(i32, i64)],
+    extent: &Extent,
+    created_anew: bool,
+) -> (Positions, Vec<Gap>) {
+    let mut gaps = Vec::new();
+    let mut offsets = extent.low.clone();
+    for &(partition, next) in wanted {
+        let known = usize::try_from(partition).ok().filter(|index| *index < offsets.len());
+        let Some(index) = known else {
+            if next > 0 {
+                gaps.push(Gap::new(partition, next, 0, Reason::Truncation));
+            }
+            continue;
+        };
+        let (low, high) = (extent.low[index], extent.high[index]);
+        offsets[index] = match next {
+            -1 => extent.stable[index],
+            ..0 => low,
+            _ if next > high || (created_anew && next > 0) => {
+                gaps.push(Gap::new(partition, next, low, Reason::Truncation));
+                low
+            }
+            _ if next < low => {
+                gaps.push(Gap::new(partition, next, low, Reason::Retention));
+                low
+            }
+            _ => {
+                let kept = extent.tombstones_kept.as_ref().map_or(next, |kept| kept[index]);
+                if next < kept {
+                    gaps.push(Gap::new(partition, next, kept, Reason::Tombstones));
+                }
+                next
+            }
+        };
+    }
+    (Positions::new(offsets), gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent() -> Extent {
+        Extent { low: vec![10, 0], stable: vec![20, 5], high: vec![22, 5], tombstones_kept: None }
+    }
+
+    #[test]
+    fn positions_are_taken_or_told() {
+        type Row = (&'static [(i32, i64)], [i64; 2], Vec<Gap>);
+        let rows: [Row; 8] = [
+            (&[], [10, 0], vec![]),
+            (&[(0, 12), (1, 5)], [12, 5], vec![]),
+            (&[(0, -1), (1, -2)], [20, 0], vec![]),
+            (&[(0, 21)], [21, 0], vec![]),
+            (&[(0, 0)], [10, 0], vec![Gap::new(0, 0, 10, Reason::Retention)]),
+            (&[(0, 23)], [10, 0], vec![Gap::new(0, 23, 10, Reason::Truncation)]),
+            (&[(1, 6)], [10, 0], vec![Gap::new(1, 6, 0, Reason::Truncation)]),
+            (&[(2, 0), (7, 3)], [10, 0], vec![Gap::new(7, 3, 0, Reason::Truncation)]),
+        ];
+        for (wanted, offsets, gaps) in rows {
+            assert_eq!(
+                reconcile(wanted, &extent(), false),
+                (Positions::new(offsets), gaps),
+                "{wanted:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_topic_created_anew_is_a_gap_wherever_something_was_read() {
+        let (positions, gaps) = reconcile(&[(0, 12), (1, 0)], &extent(), true);
+        assert_eq!(
+            (positions, gaps),
+            (Positions::new([10, 0]), vec![Gap::new(0, 12, 10, Reason::Truncation)])
+        );
+    }
+
+    #[test]
+    fn an_id_older_than_the_tombstones_is_told_and_kept() {
+        let extent = Extent { tombstones_kept: Some(vec![15, 5]), ..extent() };
+        let (positions, gaps) = reconcile(&[(0, 12), (1, 5)], &extent, false);
+        assert_eq!(
+            (positions, gaps),
+            (Positions::new([12, 5]), vec![Gap::new(0, 12, 15, Reason::Tombstones)])
+        );
+    }
+
+    #[test]
+    fn a_gap_is_an_event_of_its_own_with_the_id_after_it() {
+        let gap = Gap::new(0, 3, 9, Reason::Retention).encode("AQIAEg==");
+        assert_eq!(
+            gap.into_bytes(),
+            "event:gap\ndata:{\"from\":3,\"partition\":0,\"reason\":\"retention\",\"to\":9}\nid:AQIAEg==\n\n"
+        );
+    }
+}

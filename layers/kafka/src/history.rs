@@ -1,0 +1,243 @@
+//! The past of a topic, from before its live log: a few readers, each of which carries all streams
+//! that wait near one place.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tailwater_hub::{Cursor, Hub, Want};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::backend::{Backend, Consumer, Fetched};
+use crate::filter::Index;
+use crate::positions::Positions;
+use crate::record::Record;
+use crate::records::Records;
+use crate::topic::Opened;
+
+/// Streams whose places differ by no more offsets than this share a pass.
+const NEAR: u64 = 100_000;
+
+/// How far a pass goes ahead of its slowest stream. It keeps twice as much.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+/// A stream that takes nothing for this long while the others wait for it is left behind.
+const STALL: Duration = Duration::from_secs(1);
+
+const POLL: Duration = Duration::from_millis(50);
+const POLL_BYTES: usize = 1024 * 1024;
+
+/// Who waits for a pass, and which are under way.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    passes: Vec<Arc<Pass>>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    topic: Arc<str>,
+    opened: Arc<Opened>,
+    at: Positions,
+    want: Want<Record>,
+    reply: oneshot::Sender<Cursor<Records>>,
+}
+
+#[derive(Debug)]
+struct Pass {
+    opened: Arc<Opened>,
+    hub: Hub<Records>,
+}
+
+impl History {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cursor that comes by `at`, in a pass under way or the next one. `None` if the topic's log
+    /// ended before.
+    pub(crate) async fn join(
+        &self,
+        topic: &Arc<str>,
+        opened: &Arc<Opened>,
+        at: &Positions,
+        want: &Want<Record>,
+    ) -> Option<Cursor<Records>> {
+        let answer = {
+            let mut queue = self.lock();
+            let of_topic = queue.passes.iter().filter(|pass| Arc::ptr_eq(&pass.opened, opened));
+            for pass in of_topic {
+                let cursor = pass.hub.seek(|mark| mark.at_or_before(at), want.clone());
+                if let Some(mut cursor) = cursor
+                    && cursor.mark().distance(at) <= NEAR
+                {
+                    return Some(cursor);
+                }
+            }
+            let (reply, answer) = oneshot::channel();
+            let (topic, opened) = (Arc::clone(topic), Arc::clone(opened));
+            queue.waiting.push(Waiting {
+                topic,
+                opened,
+                at: at.clone(),
+                want: want.clone(),
+                reply,
+            });
+            answer
+        };
+        self.changed.notify_one();
+        answer.await.ok()
+    }
+
+    /// Sends the readers home.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Makes one pass after the other until the history is closed.
+    pub(crate) fn read(&self, backend: &dyn Backend, index: &Index) {
+        let mut consumer = None;
+        while let Some((topic, pass, start)) = self.next(index) {
+            if consumer.is_none() {
+                consumer = backend
+                    .consumer(true)
+                    .inspect_err(|error| warn!(%error, "no consumer for the history"))
+                    .ok();
+            }
+            if let Some(consumer) = &mut consumer {
+                debug!(%topic, streams = pass.hub.cursors(), "reading history");
+                run(&mut **consumer, &topic, &pass, &start);
+            }
+            self.lock().passes.retain(|running| !Arc::ptr_eq(running, &pass));
+            pass.hub.close();
+        }
+    }
+
+    /// Waits for streams and begins a pass with those that are near the one that waits longest.
+    fn next(&self, index: &Index) -> Option<(Arc<str>, Arc<Pass>, Positions)> {
+        let mut queue = self.lock();
+        loop {
+            if queue.closed {
+                return None;
+            }
+            queue
+                .waiting
+                .retain(|waiting| !waiting.reply.is_closed() && !waiting.opened.hub.is_closed());
+            if !queue.waiting.is_empty() {
+                break;
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (opened, at) = (Arc::clone(&queue.waiting[0].opened), queue.waiting[0].at.clone());
+        let near = |waiting: &mut Waiting| {
+            Arc::ptr_eq(&waiting.opened, &opened) && waiting.at.distance(&at) <= NEAR
+        };
+        let members: Vec<Waiting> = queue.waiting.extract_if(.., near).collect();
+        let topic = Arc::clone(&members[0].topic);
+        let start = members.iter().fold(at, |start, member| start.min(&member.at));
+        let hub = Hub::new(Records { index: index.clone() }, start.clone(), 2 * WINDOW_BYTES);
+        for member in members {
+            // The stream may have left meanwhile.
+            let _ = member.reply.send(hub.tail(member.want));
+        }
+        let pass = Arc::new(Pass { opened, hub });
+        queue.passes.push(Arc::clone(&pass));
+        Some((topic, pass, start))
+    }
+}
+
+/// Reads from `start` to where the live log takes over.
+fn run(consumer: &mut dyn Consumer, topic: &Arc<str>, pass: &Pass, start: &Positions) {
+    let mut next: Vec<i64> = start.iter().map(|(_, next)| next).collect();
+    for (partition, offset) in start.iter() {
+        if let Err(error) = consumer.assign(topic, partition, offset) {
+            warn!(%error, %topic, partition, offset, "partition can't be read");
+        }
+    }
+    let mut fetched = Vec::new();
+    while pass.hub.listeners() > 0
+        && !pass.opened.hub.is_closed()
+        && !pass.opened.hub.first().at_or_before(&Positions::new(&next[..]))
+    {
+        wait_for_room(&pass.hub);
+        consumer.poll(POLL, POLL_BYTES, &mut fetched);
+        if !append(topic, pass, &mut next, &mut fetched) {
+            break;
+        }
+    }
+    for (partition, _) in start.iter() {
+        if let Err(error) = consumer.unassign(topic, partition) {
+            warn!(%error, %topic, partition, "partition can't be left");
+        }
+    }
+}
+
+/// Waits until the slowest stream is no more than a window behind, and leaves it behind if it stalls.
+fn wait_for_room(hub: &Hub<Records>) {
+    let (mut lag, mut since) = (usize::MAX, Instant::now());
+    loop {
+        let now = hub.lag_bytes();
+        if now <= WINDOW_BYTES {
+            return;
+        }
+        if now < lag {
+            (lag, since) = (now, Instant::now());
+        } else if since.elapsed() >= STALL {
+            hub.set_capacity_bytes(WINDOW_BYTES / 2);
+            hub.set_capacity_bytes(2 * WINDOW_BYTES);
+            return;
+        }
+        hub.wait_progress(POLL);
+    }
+}
+
+/// Appends what a poll brought, merged by time as far as it goes. False if a partition can't be read on.
+fn append(topic: &Arc<str>, pass: &Pass, next: &mut [i64], fetched: &mut Vec<Fetched>) -> bool {
+    let mut batch: Vec<(i64, Record)> = Vec::with_capacity(fetched.len());
+    let mut times = vec![i64::MIN; next.len()];
+    let mut passed_holes = false;
+    let mut in_range = true;
+    for fetched in fetched.drain(..) {
+        match fetched {
+            Fetched::Record(of, record) => {
+                let slot = usize::try_from(record.partition).ok().filter(|slot| *slot < next.len());
+                // A pass may end with records of its topic on their way: those are not this one's.
+                let Some(slot) = slot.filter(|slot| of == *topic && record.offset >= next[*slot])
+                else {
+                    continue;
+                };
+                next[slot] = record.offset + 1;
+                // Within a partition the order is Kafka's, whatever the clocks of producers say.
+                times[slot] = times[slot].max(record.timestamp.unwrap_or(i64::MIN));
+                batch.push((times[slot], record));
+            }
+            Fetched::End(partition) => {
+                // What is missing up to where the live log began are holes.
+                if let Some(next) =
+                    usize::try_from(partition).ok().and_then(|slot| next.get_mut(slot))
+                {
+                    *next = (*next).max(pass.opened.start.next(partition));
+                    passed_holes = true;
+                }
+            }
+            Fetched::OutOfRange => in_range = false,
+        }
+    }
+    batch.sort_by_key(|(time, _)| *time);
+    if !batch.is_empty() {
+        pass.hub.append(batch.into_iter().map(|(_, record)| record).collect());
+    }
+    if passed_holes {
+        pass.hub.set_mark(Positions::new(&*next));
+    }
+    in_range
+}

@@ -1,0 +1,118 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use crate::id::IdForm;
+use crate::service::KafkaSource;
+use crate::template::{Lookup, Template};
+
+/// What a route's subscriptions become: a topic and filters, as templates.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    pub(crate) topic: Template,
+    pub(crate) filters: Vec<FilterTemplate>,
+    pub(crate) form: IdForm,
+    pub(crate) positions: bool,
+}
+
+impl Mapping {
+    /// All records of a topic. A name that a request supplies is served only if it matches
+    /// `[a-zA-Z0-9._-]{1,249}` and does not begin with `__`.
+    #[must_use]
+    pub fn new(topic: Template) -> Self {
+        Self { topic, filters: Vec::new(), form: IdForm::Etag, positions: true }
+    }
+
+    /// Only records that pass this filter or another one that was added.
+    #[must_use]
+    pub fn filter(mut self, filter: FilterTemplate) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
+    /// The form of the ids. [`IdForm::Etag`] by default.
+    #[must_use]
+    pub fn id_form(mut self, form: IdForm) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// Whether id-only blocks are sent ([`Query::positions`](crate::Query::positions)). True by default.
+    #[must_use]
+    pub fn positions(mut self, positions: bool) -> Self {
+        self.positions = positions;
+        self
+    }
+}
+
+/// A [`Filter`](crate::Filter) before a request fills it.
+#[derive(Clone, Debug, Default)]
+pub struct FilterTemplate {
+    pub(crate) key: Option<Template>,
+    pub(crate) headers: Vec<(String, Template)>,
+}
+
+impl FilterTemplate {
+    /// A filter that every record passes.
+    #[must_use]
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// Only records with this key.
+    #[must_use]
+    pub fn key(mut self, key: Template) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Only records that have this header with this value.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: Template) -> Self {
+        self.headers.push((name.into(), value));
+        self
+    }
+}
+
+/// Turns the subscriptions of the sse crate into queries of a [`Cluster`](crate::Cluster).
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Extensions;
+/// use tailwater_kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Place, Template};
+/// use tower_layer::Layer as _;
+///
+/// let cluster = Cluster::new(ClusterOptions::new(["localhost:9092"]))?;
+/// // This route's topic is fixed: no place of a template has to be looked up.
+/// let nothing = |_: &Place, _: &Extensions| None::<Bytes>;
+/// let source = KafkaSourceLayer::new(Mapping::new(Template::literal("orders")), nothing).layer(cluster);
+/// # let _ = source;
+/// # Ok::<(), tailwater_kafka::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct KafkaSourceLayer {
+    mapping: Arc<Mapping>,
+    lookup: Arc<dyn Lookup>,
+}
+
+impl fmt::Debug for KafkaSourceLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSourceLayer").field("mapping", &self.mapping).finish_non_exhaustive()
+    }
+}
+
+impl KafkaSourceLayer {
+    /// Fills the templates of `mapping` by asking `lookup`.
+    pub fn new(mapping: Mapping, lookup: impl Lookup + 'static) -> Self {
+        Self { mapping: Arc::new(mapping), lookup: Arc::new(lookup) }
+    }
+}
+
+impl<S> Layer<S> for KafkaSourceLayer {
+    type Service = KafkaSource<S>;
+
+    fn layer(&self, inner: S) -> KafkaSource<S> {
+        KafkaSource::new(inner, Arc::clone(&self.mapping), Arc::clone(&self.lookup))
+    }
+}

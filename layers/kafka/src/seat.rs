@@ -1,0 +1,143 @@
+//! Finds a stream its place: in the live log, in a pass through the history, or after a gap.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tailwater_hub::{Cursor, Want};
+use tokio::sync::oneshot;
+
+use crate::cluster::{DefaultOffset, Shared};
+use crate::control::Job;
+use crate::gap::{Extent, Gap, reconcile};
+use crate::id::EventId;
+use crate::positions::Positions;
+use crate::record::Record;
+use crate::records::Records;
+use crate::topic::{Opened, Topic};
+
+/// Where a stream asks to go on.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// After the id, or where streams without one begin.
+    Asked(Option<Bytes>, DefaultOffset),
+    /// Where it stood when its log was of no more use.
+    Left(Positions, u64),
+}
+
+/// A stream's place.
+pub(crate) struct Seat {
+    pub(crate) cursor: Cursor<Records>,
+    /// Where the stream goes on: at the cursor or further ahead.
+    pub(crate) at: Positions,
+    pub(crate) epoch: u64,
+    pub(crate) gaps: Vec<Gap>,
+    /// The stream begins somewhere that no id of the client's says.
+    pub(crate) resolved: bool,
+}
+
+/// The offsets from which a stream wants to go on. What is not named begins at its beginning.
+enum Wanted {
+    Live,
+    Offsets(Vec<(i32, i64)>),
+}
+
+/// Waits as long as it takes: for Kafka, for the topic, for a reader of its history.
+pub(crate) async fn find(
+    shared: Arc<Shared>,
+    topic: Arc<Topic>,
+    place: Place,
+    want: Want<Record>,
+) -> Seat {
+    let mut gaps = Vec::new();
+    let (mut wanted, mut epoch) = match place {
+        Place::Left(positions, epoch) => (Wanted::Offsets(positions.iter().collect()), Some(epoch)),
+        Place::Asked(id, default) => {
+            let decoded = id.as_ref().map(|id| EventId::decode(id));
+            if let Some(None) = decoded {
+                gaps.push(Gap::ID);
+            }
+            match (decoded.flatten(), default) {
+                (Some(id), _) => (Wanted::Offsets(id.offsets().to_vec()), None),
+                (None, DefaultOffset::Historical) => (Wanted::Offsets(Vec::new()), None),
+                (None, DefaultOffset::Live) => (Wanted::Live, None),
+            }
+        }
+    };
+    let mut resolved = matches!(&wanted, Wanted::Live);
+    loop {
+        let (opened, was_missing) = topic.wait_opened().await;
+        let offsets = match &wanted {
+            // All that comes into a topic that was not there is new.
+            Wanted::Live if was_missing => &[][..],
+            Wanted::Live => {
+                let mut cursor = opened.hub.tail(want);
+                let at = cursor.mark();
+                return Seat { cursor, at, epoch: opened.epoch, gaps, resolved };
+            }
+            Wanted::Offsets(offsets) => offsets,
+        };
+        resolved |= offsets.iter().any(|(_, next)| *next == -1);
+        let seated = |cursor, at, gaps| Seat { cursor, at, epoch: opened.epoch, gaps, resolved };
+
+        let created_anew = epoch.is_some_and(|epoch| epoch != opened.epoch);
+        if !created_anew
+            && let Some(at) = within(offsets, &opened)
+            && let Some(cursor) = live(&opened, &at, &want)
+        {
+            return seated(cursor, at, gaps);
+        }
+        let Some(extent) = extent(&shared, &topic, &opened, offsets).await else { continue };
+        let (at, new_gaps) = reconcile(offsets, &extent, created_anew);
+        gaps.extend(new_gaps);
+        if let Some(cursor) = live(&opened, &at, &want) {
+            return seated(cursor, at, gaps);
+        }
+        if let Some(cursor) = shared.history.join(&topic.name, &opened, &at, &want).await {
+            return seated(cursor, at, gaps);
+        }
+        epoch = Some(opened.epoch);
+        wanted = Wanted::Offsets(at.iter().collect());
+    }
+}
+
+/// The place that `offsets` name, if it is one that the log is known to have come by. Whatever lies
+/// ahead of the log may lie past Kafka's end, so Kafka has to be asked.
+fn within(offsets: &[(i32, i64)], opened: &Opened) -> Option<Positions> {
+    let head = opened.hub.head();
+    let mut at: Vec<i64> =
+        head.iter().map(|(partition, _)| opened.origin.next(partition)).collect();
+    for &(partition, next) in offsets {
+        match usize::try_from(partition).ok().and_then(|index| at.get_mut(index)) {
+            Some(_) if next == -1 || next > head.next(partition) => return None,
+            Some(at) if next >= 0 => *at = next,
+            Some(_) => {}
+            None if next > 0 => return None,
+            None => {}
+        }
+    }
+    Some(Positions::new(at))
+}
+
+fn live(opened: &Opened, at: &Positions, want: &Want<Record>) -> Option<Cursor<Records>> {
+    opened.hub.seek(|mark| mark.at_or_before(at), want.clone())
+}
+
+/// What Kafka has of the topic; `None` if its log ended meanwhile.
+async fn extent(
+    shared: &Shared,
+    topic: &Arc<Topic>,
+    opened: &Arc<Opened>,
+    offsets: &[(i32, i64)],
+) -> Option<Extent> {
+    let (reply, answer) = oneshot::channel();
+    let named = offsets.iter().filter(|(_, next)| *next > 0).map(|(partition, _)| *partition).max();
+    let partitions =
+        named.and_then(|partition| usize::try_from(partition).ok()).map_or(0, |last| last + 1);
+    shared.ask(Job::Extent {
+        topic: Arc::clone(topic),
+        opened: Arc::clone(opened),
+        partitions,
+        reply,
+    });
+    answer.await.ok()
+}

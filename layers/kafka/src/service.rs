@@ -1,0 +1,155 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Extensions;
+use pin_project_lite::pin_project;
+use tailwater_sse::{Refusal, Subscription};
+use tower_service::Service;
+
+use crate::Error;
+use crate::cluster::Query;
+use crate::filter::Filter;
+use crate::layer::Mapping;
+use crate::template::{Lookup, Place, Template};
+
+/// Service of [`KafkaSourceLayer`](crate::KafkaSourceLayer).
+#[derive(Clone)]
+pub struct KafkaSource<S> {
+    inner: S,
+    mapping: Arc<Mapping>,
+    lookup: Arc<dyn Lookup>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for KafkaSource<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSource")
+            .field("inner", &self.inner)
+            .field("mapping", &self.mapping)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> KafkaSource<S> {
+    pub(crate) fn new(inner: S, mapping: Arc<Mapping>, lookup: Arc<dyn Lookup>) -> Self {
+        Self { inner, mapping, lookup }
+    }
+
+    fn query(&self, subscription: &Subscription) -> Result<Query, Error> {
+        let extensions = &subscription.parts().extensions;
+        let fill = |template: &Template| self.fill(template, extensions);
+        let topic = fill(&self.mapping.topic)?;
+        let topic = match std::str::from_utf8(&topic) {
+            Ok(name) if self.mapping.topic.is_literal() || is_topic_name(name) => name.to_owned(),
+            _ => return Err(Error::TopicName(String::from_utf8_lossy(&topic).into_owned())),
+        };
+        let mut query = Query::new(topic)
+            .last_event_id(subscription.last_event_id().cloned())
+            .id_form(self.mapping.form)
+            .timestamps(subscription.timestamps())
+            .positions(self.mapping.positions);
+        for template in &self.mapping.filters {
+            let mut filter = Filter::any();
+            if let Some(key) = &template.key {
+                filter = filter.key(fill(key)?);
+            }
+            for (name, value) in &template.headers {
+                filter = filter.header(name.clone(), fill(value)?);
+            }
+            query = query.filter(filter);
+        }
+        Ok(query)
+    }
+
+    fn fill(&self, template: &Template, extensions: &Extensions) -> Result<Bytes, Error> {
+        template
+            .fill(&*self.lookup, extensions)
+            .map_err(|place: &Place| Error::Unfilled(place.to_string()))
+    }
+}
+
+/// Whether a path may ask for this topic. Kafka itself allows no other names, and those that begin
+/// with `__` are its own.
+fn is_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    matches!(name.len(), 1..=249)
+        && name.bytes().all(legal)
+        && !name.starts_with("__")
+        && !matches!(name, "." | "..")
+}
+
+impl<S> Service<Subscription> for KafkaSource<S>
+where
+    S: Service<Query>,
+    S::Error: Into<Refusal>,
+{
+    type Response = S::Response;
+    type Error = Refusal;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, subscription: Subscription) -> Self::Future {
+        match self.query(&subscription) {
+            Ok(query) => ResponseFuture { inner: Some(self.inner.call(query)), refused: None },
+            Err(error) => ResponseFuture { inner: None, refused: Some(error) },
+        }
+    }
+}
+
+pin_project! {
+    /// Future of [`KafkaSource`]: the inner service's, or a refusal.
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: Option<F>,
+        refused: Option<Error>,
+    }
+}
+
+impl<F, T, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<Refusal>,
+{
+    type Output = Result<T, Refusal>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.inner.as_pin_mut() {
+            Some(inner) => inner.poll(cx).map_err(Into::into),
+            None => Poll::Ready(Err(this.refused.take().expect("polled after completion").into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_only_ask_for_names_that_kafka_allows_and_does_not_own() {
+        let long = "a".repeat(250);
+        for (name, legal) in [
+            ("events", true),
+            ("a.b_c-D9", true),
+            (&long[..249], true),
+            (&long[..], false),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("__consumer_offsets", false),
+            ("_a", true),
+            ("a b", false),
+            ("ä", false),
+            ("a/b", false),
+            ("a\0", false),
+        ] {
+            assert_eq!(is_topic_name(name), legal, "{name:?}");
+        }
+    }
+}

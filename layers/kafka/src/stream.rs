@@ -1,0 +1,234 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use tailwater_hub::{Cursor, Lost, Want};
+use tailwater_sse::{BoxError, Encoded, Event, Events};
+
+use crate::cluster::Held;
+use crate::positions::Positions;
+use crate::record::Record;
+use crate::records::{FEW_PARTITIONS, Records, View};
+use crate::seat::{self, Place, Seat};
+
+/// The events of one client: a cursor in the log of a topic.
+///
+/// It never ends by itself. While Kafka is away or the topic does not exist it waits.
+pub struct Stream {
+    topic: Held,
+    view: View,
+    want: Want<Record>,
+    /// Whether id-only blocks are sent.
+    positions: bool,
+    told_missing: bool,
+    /// Encoded already, and due before anything else.
+    due: VecDeque<Encoded>,
+    state: State,
+}
+
+enum State {
+    Seeking(Pin<Box<dyn Future<Output = Seat> + Send>>),
+    Following(Following),
+}
+
+struct Following {
+    cursor: Cursor<Records>,
+    epoch: u64,
+    /// The client's place, until the log has come by it. Records before it are not for the client.
+    ahead: Option<Positions>,
+    /// The place that the client was last told, where it could stand still while the log moves.
+    told: Option<Positions>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("topic", &self.topic.name)
+            .field("view", &self.view)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(
+        topic: Held,
+        view: View,
+        want: Want<Record>,
+        positions: bool,
+        place: Place,
+    ) -> Self {
+        let state = State::seeking(&topic, place, want.clone());
+        Self { topic, view, want, positions, told_missing: false, due: VecDeque::new(), state }
+    }
+
+    fn sit(&mut self, seat: Seat) {
+        let Seat { mut cursor, at, epoch, gaps, resolved } = seat;
+        let progress = at.progress();
+        self.due.extend(gaps.iter().map(|gap| gap.encode(&progress)));
+        if resolved && gaps.is_empty() && self.positions {
+            self.due.push_back(id_only(&progress));
+        }
+        let ahead = (!at.at_or_before(&cursor.mark())).then(|| at.clone());
+        // A stream that wants all is told each place with the event that moves it.
+        let told = (ahead.is_some() || !matches!(self.want, Want::All)).then_some(at);
+        self.state = State::Following(Following { cursor, epoch, ahead, told });
+    }
+}
+
+impl State {
+    fn seeking(topic: &Held, place: Place, want: Want<Record>) -> Self {
+        Self::Seeking(Box::pin(seat::find(topic.shared(), topic.topic(), place, want)))
+    }
+}
+
+impl Events for Stream {
+    fn poll_events(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        limit: usize,
+    ) -> Poll<Option<Result<Encoded, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(due) = this.due.pop_front() {
+                return Poll::Ready(Some(Ok(due)));
+            }
+            match &mut this.state {
+                State::Seeking(seat) => match seat.as_mut().poll(cx) {
+                    Poll::Ready(seat) => this.sit(seat),
+                    Poll::Pending if this.topic.is_missing() && !this.told_missing => {
+                        this.told_missing = true;
+                        let text = format!("topic {} does not exist yet", this.topic.name);
+                        return Poll::Ready(Some(Ok(Encoded::comment(text.as_bytes()))));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                },
+                State::Following(following) => {
+                    let wide = this.topic.partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
+                    match ready!(following.poll(cx, this.view, limit, wide, &mut this.due)) {
+                        Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
+                        Err(_lost) => {
+                            let place = Place::Left(following.place(), following.epoch);
+                            this.state = State::seeking(&this.topic, place, this.want.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
+        let positions = self.positions;
+        let State::Following(following) = &mut self.state else { return None };
+        let place = following.place();
+        let told = following.told.as_mut().filter(|told| positions && **told != place)?;
+        *told = place;
+        Some(id_only(&told.progress()))
+    }
+}
+
+/// Records that one poll looks at before others get their turn.
+const RECORDS_A_POLL: usize = 1024;
+
+impl Following {
+    /// Where the stream goes on: everything before was delivered or is not for the client.
+    fn place(&mut self) -> Positions {
+        let mark = self.cursor.mark();
+        self.ahead.as_ref().map_or_else(|| mark.clone(), |ahead| ahead.max(&mark))
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: View,
+        limit: usize,
+        wide: bool,
+        due: &mut VecDeque<Encoded>,
+    ) -> Poll<Result<Encoded, Lost>> {
+        if let Some(bytes) = ready!(self.poll_ahead(cx, view, limit, due)?) {
+            return Poll::Ready(Ok(Encoded::trusted(bytes)));
+        }
+        let batch = ready!(self.cursor.poll_batch(cx, &view, limit)?);
+        let last = batch.last();
+        if self.told.is_some() {
+            self.told = Some(last.after());
+        }
+        let long = wide.then(|| view.long_id(last.record(), &last.after().progress())).flatten();
+        let bytes = match long {
+            Some(id) => with_id(batch.bytes(), &id),
+            None => batch.into_bytes(),
+        };
+        Poll::Ready(Ok(Encoded::trusted(bytes)))
+    }
+
+    /// Delivers what lies past the client's place while the log has not come by it. Ready with
+    /// nothing once it has.
+    fn poll_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: View,
+        limit: usize,
+        due: &mut VecDeque<Encoded>,
+    ) -> Poll<Result<Option<Bytes>, Lost>> {
+        let mut out = Vec::new();
+        for _ in 0..RECORDS_A_POLL {
+            let Some(ahead) = &self.ahead else { break };
+            let item = match self.cursor.poll_record(cx) {
+                Poll::Ready(Ok(item)) => item,
+                // The head of a log that moves without records (a new partition) counts as well.
+                Poll::Pending if out.is_empty() && ahead.at_or_before(&self.cursor.mark()) => {
+                    self.ahead = None;
+                    break;
+                }
+                Poll::Ready(Err(lost)) if out.is_empty() => return Poll::Ready(Err(lost)),
+                Poll::Pending if out.is_empty() => return Poll::Pending,
+                // A loss is met again by the next poll, and nothing is registered for before it.
+                Poll::Ready(Err(_)) | Poll::Pending => return Poll::Ready(Ok(Some(out.into()))),
+            };
+            let (record, after) = (item.record(), item.after());
+            let start = out.len();
+            if record.offset >= ahead.next(record.partition) {
+                let place = ahead.max(&after);
+                let progress = place.progress();
+                view.encode(record, &progress, &mut out);
+                if let Some(id) = view.long_id(record, &progress) {
+                    out.pop();
+                    out.extend_from_slice(&id);
+                }
+                self.told = Some(place);
+            }
+            if ahead.at_or_before(&after) {
+                self.ahead = None;
+            }
+            if out.len() >= limit {
+                if out.len() > limit && start > 0 {
+                    due.push_back(Encoded::trusted(out.split_off(start).into()));
+                }
+                return Poll::Ready(Ok(Some(out.into())));
+            }
+        }
+        match (&self.ahead, out.is_empty()) {
+            (_, false) => Poll::Ready(Ok(Some(out.into()))),
+            (None, true) => Poll::Ready(Ok(None)),
+            (Some(_), true) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn id_only(progress: &str) -> Encoded {
+    Encoded::event(&Event { id: Some(progress.as_bytes()), ..Event::default() })
+}
+
+/// Events whose last one has no id yet: the line goes before the empty line that ends them.
+fn with_id(events: &Bytes, id: &[u8]) -> Bytes {
+    let open = events.len().saturating_sub(1);
+    let mut bytes = BytesMut::with_capacity(open + id.len());
+    bytes.extend_from_slice(&events[..open]);
+    bytes.extend_from_slice(id);
+    bytes.freeze()
+}

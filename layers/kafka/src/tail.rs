@@ -1,0 +1,154 @@
+//! The live tail: one consumer for the ends of all topics, on a thread of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
+use std::time::Duration;
+
+use tailwater_hub::Hub;
+use tracing::warn;
+
+use crate::backend::{Consumer, Fetched};
+use crate::control::Job;
+use crate::positions::Positions;
+use crate::record::Record;
+use crate::records::Records;
+
+/// How long a poll waits. A new topic waits for it, too.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What one poll takes at most, and so the largest chunk of the log.
+const POLL_BYTES: usize = 1024 * 1024;
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Follow {
+        topic: Arc<str>,
+        hub: Hub<Records>,
+        from: Positions,
+    },
+    Extend {
+        topic: Arc<str>,
+        partition: i32,
+        offset: i64,
+    },
+    /// Assigns all partitions once more: after an offset that was not there, librdkafka stands still.
+    Again {
+        topic: Arc<str>,
+    },
+    Leave {
+        topic: Arc<str>,
+    },
+}
+
+struct Followed {
+    hub: Hub<Records>,
+    next: Vec<i64>,
+    batch: Vec<Record>,
+}
+
+/// Reads until nobody can send a command any more.
+pub(crate) fn run(
+    mut consumer: Box<dyn Consumer>,
+    commands: &Receiver<Command>,
+    control: &Sender<Job>,
+) {
+    let mut topics = HashMap::new();
+    let mut fetched = Vec::new();
+    loop {
+        // Without topics there is nothing to poll for.
+        let mut command = if topics.is_empty() {
+            commands.recv().map_err(|RecvError| TryRecvError::Disconnected)
+        } else {
+            commands.try_recv()
+        };
+        while let Ok(received) = command {
+            obey(received, &mut *consumer, &mut topics);
+            command = commands.try_recv();
+        }
+        if let Err(TryRecvError::Disconnected) = command {
+            return;
+        }
+        consumer.poll(POLL, POLL_BYTES, &mut fetched);
+        append(&mut topics, &mut fetched, control);
+    }
+}
+
+fn obey(command: Command, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
+    match command {
+        Command::Follow { topic, hub, from } => {
+            for (partition, offset) in from.iter() {
+                assign(consumer, &topic, partition, offset);
+            }
+            let next = from.iter().map(|(_, next)| next).collect();
+            topics.insert(topic, Followed { hub, next, batch: Vec::new() });
+        }
+        Command::Extend { topic, partition, offset } => {
+            if let Some(followed) = topics.get_mut(&topic)
+                && usize::try_from(partition) == Ok(followed.next.len())
+            {
+                followed.next.push(offset);
+                followed.hub.set_mark(Positions::new(&followed.next[..]));
+                assign(consumer, &topic, partition, offset);
+            }
+        }
+        Command::Again { topic } => {
+            let Some(followed) = topics.get(&topic) else { return };
+            for (partition, next) in (0..).zip(&followed.next) {
+                unassign(consumer, &topic, partition);
+                assign(consumer, &topic, partition, *next);
+            }
+        }
+        Command::Leave { topic } => {
+            let Some(followed) = topics.remove(&topic) else { return };
+            for (partition, _) in (0..).zip(followed.next) {
+                unassign(consumer, &topic, partition);
+            }
+        }
+    }
+}
+
+fn assign(consumer: &mut dyn Consumer, topic: &str, partition: i32, offset: i64) {
+    if let Err(error) = consumer.assign(topic, partition, offset) {
+        warn!(%error, topic, partition, offset, "partition can't be read");
+    }
+}
+
+fn unassign(consumer: &mut dyn Consumer, topic: &str, partition: i32) {
+    if let Err(error) = consumer.unassign(topic, partition) {
+        warn!(%error, topic, partition, "partition can't be left");
+    }
+}
+
+/// Appends what a poll brought as one chunk for each topic.
+fn append(
+    topics: &mut HashMap<Arc<str>, Followed>,
+    fetched: &mut Vec<Fetched>,
+    control: &Sender<Job>,
+) {
+    for fetched in fetched.drain(..) {
+        match fetched {
+            Fetched::Record(topic, record) => {
+                let Some(followed) = topics.get_mut(&topic) else { continue };
+                let slot = usize::try_from(record.partition)
+                    .ok()
+                    .and_then(|index| followed.next.get_mut(index));
+                // An offset below what was read is a repetition; one above stands behind a hole.
+                if let Some(next) = slot.filter(|next| record.offset >= **next) {
+                    *next = record.offset + 1;
+                    followed.batch.push(record);
+                }
+            }
+            Fetched::OutOfRange => {
+                // The control thread may be gone while the process ends.
+                let _ = control.send(Job::Verify);
+            }
+            Fetched::End(_) => {}
+        }
+    }
+    for followed in topics.values_mut() {
+        if !followed.batch.is_empty() {
+            followed.hub.append(std::mem::take(&mut followed.batch));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use http::Extensions;
+
+/// A text with places that each request fills: `orders-${params.region}`.
+///
+/// Places are `${params.NAME}`, `${guarded['GUARD'].identity}` and
+/// `${guarded['GUARD'].attributes.NAME}`.
+///
+/// ```
+/// use tailwater_kafka::Template;
+///
+/// let template: Template = "orders-${params.region}".parse()?;
+/// assert!(!template.is_literal());
+/// assert!("orders-${params.".parse::<Template>().is_err());
+/// # Ok::<(), tailwater_kafka::TemplateError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(Bytes),
+    Place(Place),
+}
+
+/// A place in a [`Template`] that a request fills.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Place {
+    /// A parameter that the path of the request captured.
+    Parameter(String),
+    /// The identity that a guard found.
+    Identity {
+        /// The guard's name.
+        guard: String,
+    },
+    /// An attribute that a guard found.
+    Attribute {
+        /// The guard's name.
+        guard: String,
+        /// The attribute's name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parameter(name) => write!(f, "${{params.{name}}}"),
+            Self::Identity { guard } => write!(f, "${{guarded['{guard}'].identity}}"),
+            Self::Attribute { guard, name } => {
+                write!(f, "${{guarded['{guard}'].attributes.{name}}}")
+            }
+        }
+    }
+}
+
+/// Fills the places of templates from a request. Whoever composes the layers joins it to those that
+/// left parameters and claims in the request's extensions.
+pub trait Lookup: Send + Sync {
+    /// The bytes for `place`, `None` where the request has none.
+    fn value(&self, place: &Place, extensions: &Extensions) -> Option<Bytes>;
+}
+
+impl<F> Lookup for F
+where
+    F: Fn(&Place, &Extensions) -> Option<Bytes> + Send + Sync,
+{
+    fn value(&self, place: &Place, extensions: &Extensions) -> Option<Bytes> {
+        self(place, extensions)
+    }
+}
+
+/// Why a text is no [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// A `${` without its `}`, this many bytes from the start.
+    #[error("unclosed `${{` at byte {0} of the template")]
+    Unclosed(usize),
+    /// What stands in `${…}` is nothing that a request can fill.
+    #[error(
+        "`${{{0}}}` is not known; known are `${{params.NAME}}`, `${{guarded['GUARD'].identity}}` and \
+         `${{guarded['GUARD'].attributes.NAME}}`"
+    )]
+    Unknown(String),
+}
+
+impl std::str::FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((literal, after)) = rest.split_once("${") {
+            if !literal.is_empty() {
+                parts.push(Part::Literal(Bytes::copy_from_slice(literal.as_bytes())));
+            }
+            let Some((place, after)) = after.split_once('}') else {
+                return Err(TemplateError::Unclosed(text.len() - after.len() - 2));
+            };
+            parts.push(Part::Place(
+                parse(place).ok_or_else(|| TemplateError::Unknown(place.to_owned()))?,
+            ));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(Bytes::copy_from_slice(rest.as_bytes())));
+        }
+        Ok(Self(parts))
+    }
+}
+
+fn parse(place: &str) -> Option<Place> {
+    let name = |text: &str| {
+        (!text.is_empty() && !text.contains(['{', '}', '\''])).then(|| text.to_owned())
+    };
+    if let Some(parameter) = place.strip_prefix("params.") {
+        return name(parameter).map(Place::Parameter);
+    }
+    let (guard, member) = place.strip_prefix("guarded['")?.split_once("'].")?;
+    let guard = name(guard)?;
+    match member.strip_prefix("attributes.") {
+        Some(attribute) => Some(Place::Attribute { guard, name: name(attribute)? }),
+        None => (member == "identity").then_some(Place::Identity { guard }),
+    }
+}
+
+impl Template {
+    /// A text without places.
+    #[must_use]
+    pub fn literal(text: impl Into<Bytes>) -> Self {
+        Self(vec![Part::Literal(text.into())])
+    }
+
+    /// Whether every request gets the same text.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        self.places().next().is_none()
+    }
+
+    /// The places that a request must fill.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Place(place) => Some(place),
+            Part::Literal(_) => None,
+        })
+    }
+
+    /// The text for one request; `Err` is the place that it does not fill.
+    pub(crate) fn fill(
+        &self,
+        lookup: &dyn Lookup,
+        extensions: &Extensions,
+    ) -> Result<Bytes, &Place> {
+        let bytes = |part| match part {
+            &Part::Literal(ref text) => Ok(text.clone()),
+            Part::Place(place) => lookup.value(place, extensions).ok_or(place),
+        };
+        if let [part] = &self.0[..] {
+            return bytes(part);
+        }
+        let mut text = BytesMut::new();
+        for part in &self.0 {
+            text.extend_from_slice(&bytes(part)?);
+        }
+        Ok(text.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(template: &str) -> Result<Bytes, String> {
+        let lookup = |place: &Place, _: &Extensions| match place {
+            Place::Parameter(name) if name == "missing" => None,
+            place => Some(Bytes::from(format!("<{place}>"))),
+        };
+        let template: Template =
+            template.parse().map_err(|error: TemplateError| error.to_string())?;
+        template.fill(&lookup, &Extensions::new()).map_err(|place| format!("no {place}"))
+    }
+
+    #[test]
+    fn places_are_filled_in_order() {
+        for (template, text) in [
+            ("", ""),
+            ("orders", "orders"),
+            ("${params.a}", "<${params.a}>"),
+            (
+                "x-${params.a}-${guarded['g'].identity}",
+                "x-<${params.a}>-<${guarded['g'].identity}>",
+            ),
+            ("${guarded['g'].attributes.realm}$", "<${guarded['g'].attributes.realm}>$"),
+            ("a}b${params.c}{", "a}b<${params.c}>{"),
+        ] {
+            assert_eq!(filled(template), Ok(Bytes::from_static(text.as_bytes())), "{template}");
+        }
+        assert_eq!(filled("a${params.missing}"), Err("no ${params.missing}".to_owned()));
+    }
+
+    #[test]
+    fn what_no_request_can_fill_is_an_error() {
+        for text in [
+            "${}",
+            "${params.}",
+            "${param.a}",
+            "${guarded[g].identity}",
+            "${guarded['g'].sub}",
+            "${guarded[''].identity}",
+        ] {
+            assert!(matches!(text.parse::<Template>(), Err(TemplateError::Unknown(_))), "{text}");
+        }
+        assert_eq!("ab${params.c".parse::<Template>(), Err(TemplateError::Unclosed(2)));
+    }
+}
