@@ -1,0 +1,150 @@
+use std::{fmt, str::FromStr};
+
+use crate::{
+    Error,
+    glob::{Glob, Kind},
+};
+
+/// A pattern of paths: literals, `{name}` and `*`.
+///
+/// - `{name}` is one segment, or with text beside it (`/{id}.json`) a part of one, and never empty.
+///   Its value is percent-decoded.
+/// - `*` is any text, also none, also within a segment and across `/`.
+/// - All else matches itself, percent-encoded or not: `/%65vents` and `/events` are the same path
+///   and the same pattern. A literal `*`, `{` or `}` is written `%2A`, `%7B`, `%7D`.
+///
+/// What can be matched in several ways is matched so that each part, from left to right, takes as
+/// much as it can. The query is no part of a path. `.` and `..` are segments like any other.
+/// Matching takes at most time in proportion to the length of the path times that of the pattern.
+///
+/// ```
+/// use tailwater_route::{Error, Pattern};
+///
+/// let pattern = Pattern::new("/orders/{id}/*")?;
+/// assert_eq!(pattern.names().collect::<Vec<_>>(), ["id"]);
+/// assert_eq!(Pattern::new("/orders/{id"), Err(Error::Unclosed(8)));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pattern {
+    text: Box<str>,
+    pub(crate) glob: Glob,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// Any but [`Error::Header`], [`Error::PseudoHeader`] and [`Error::Target`].
+    pub fn new(text: &str) -> Result<Self, Error> {
+        Self::of_kind(text, Kind::Path)
+    }
+
+    /// Reads a pattern in which `{name}` also reaches across `/`: `/{path}` matches `/js/app.js`.
+    /// The routes of static files mean it so.
+    ///
+    /// # Errors
+    /// Those of [`Pattern::new`].
+    pub fn spanning(text: &str) -> Result<Self, Error> {
+        Self::of_kind(text, Kind::SpanningPath)
+    }
+
+    fn of_kind(text: &str, kind: Kind) -> Result<Self, Error> {
+        starts(text)?;
+        Ok(Self { text: text.into(), glob: Glob::parse(text, 0, kind)? })
+    }
+
+    /// The names of the parameters, from left to right.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.glob.names().iter().map(|name| &**name)
+    }
+
+    /// Whether this pattern matches a path as a request spells it, without its query.
+    ///
+    /// A path with an encoded `/` or NUL matches no pattern.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        crate::path::separator(path.as_bytes()).is_none()
+            && self.glob.find(&crate::path::decoded(path.as_bytes())).is_some()
+    }
+}
+
+/// A pattern of header values: `*` is any text, `{name}` any text but none, all else itself.
+///
+/// What [`Condition::header`](crate::Condition::header) says of pseudo headers holds beyond that.
+///
+/// ```
+/// let text = tailwater_route::Text::new("Bearer {token}")?;
+/// assert_eq!(text.names().collect::<Vec<_>>(), ["token"]);
+/// # Ok::<(), tailwater_route::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text {
+    text: Box<str>,
+    pub(crate) glob: Glob,
+}
+
+impl Text {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// [`Error::Unclosed`], [`Error::Unopened`], [`Error::Nameless`], [`Error::Name`],
+    /// [`Error::Duplicate`], [`Error::Adjacent`].
+    pub fn new(text: &str) -> Result<Self, Error> {
+        Ok(Self { text: text.into(), glob: Glob::parse(text, 0, Kind::Text)? })
+    }
+
+    /// The names of the parameters, from left to right.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.glob.names().iter().map(|name| &**name)
+    }
+
+    pub(crate) fn lowercase(&self) -> Result<Glob, Error> {
+        Glob::parse(&self.text, 0, Kind::Lowercase)
+    }
+
+    /// As a pattern of `:path`: that of the path, and that of the query if one takes part.
+    pub(crate) fn path_and_query(&self) -> Result<(Glob, Option<Glob>), Error> {
+        starts(&self.text)?;
+        let Some((path, query)) = self.text.split_once('?') else {
+            return Ok((Glob::parse(&self.text, 0, Kind::Path)?, None));
+        };
+        let path_glob = Glob::parse(path, 0, Kind::Path)?;
+        let query_glob = Glob::parse(query, path.len() + 1, Kind::Text)?;
+        if query.ends_with('*') && query_glob.names().is_empty() {
+            Ok((path_glob, Some(query_glob)))
+        } else {
+            Err(Error::Query(path.len()))
+        }
+    }
+}
+
+fn starts(text: &str) -> Result<(), Error> {
+    if text.starts_with(['/', '*']) { Ok(()) } else { Err(Error::Start(text.to_owned())) }
+}
+
+macro_rules! text {
+    ($($name:ident)*) => { $(
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Self::new(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.text)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.text).finish()
+            }
+        }
+    )* };
+}
+
+text! { Pattern Text }

@@ -1,0 +1,59 @@
+use http::Request;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Pattern, Text};
+
+fn condition() -> impl Strategy<Value = Condition> {
+    let pattern =
+        prop::sample::select(vec!["/a", "/b", "/a/b", "/%61", "/{x}", "/a*", "/{x}/b", "*"]);
+    (pattern, 0..4).prop_map(|(pattern, kind)| match kind {
+        0 => Condition::any(),
+        1 => Condition::any().header(":path", Text::new(pattern).unwrap()).unwrap(),
+        2 => Condition::any().header("x", Text::new("1").unwrap()).unwrap(),
+        _ => Condition::any().path(Pattern::new(pattern).unwrap()).unwrap(),
+    })
+}
+
+fn routes() -> impl Strategy<Value = Routes> {
+    let conditions = prop::collection::vec(condition(), 0..3);
+    // Guards by name: "0" is open, the others say why not.
+    let route = (conditions, prop::option::of(0..3_u8));
+    (prop::collection::vec(route, 0..8), prop::option::of(Just(99))).prop_map(
+        |(routes, otherwise)| {
+            let routes = routes.into_iter().enumerate().map(|(target, (conditions, guard))| {
+                let guarded = guard.map(|guard| Guarded::new(guard.to_string(), [""; 0]));
+                Route::new(target).when(conditions).guarded(guarded)
+            });
+            Routes::new(routes.collect(), otherwise)
+        },
+    )
+}
+
+fn guard(guarded: &[Guarded]) -> Verdict {
+    match guarded.first().map(Guarded::guard) {
+        Some("0") => Verdict::Open,
+        Some("1") => Verdict::Forbidden,
+        _ => Verdict::Unauthenticated,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn table_of_literal_paths_changes_nothing_but_the_time(
+        routes in routes(),
+        path in prop::sample::select(vec!["/a", "/b", "/a/b", "/%61", "/a%2Fb", "/c", "/", "/c/b?d"]),
+        header: bool,
+    ) {
+        let mut request = Request::get(path);
+        if header {
+            request = request.header("x", "1");
+        }
+        let request = request.body(()).unwrap();
+        let head = Head::new(&request);
+        let one_by_one = routes.first(&head, 0..routes.conditions.len(), guard);
+        prop_assert_eq!(routes.find(&head, guard), one_by_one);
+    }
+}

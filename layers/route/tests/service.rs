@@ -1,0 +1,256 @@
+//! The layer as a tower service: guards, readiness, nesting, branches.
+
+use http::{Request, Response, StatusCode, header};
+use tailwater_route::{
+    Condition, Error, Guarded, Matched, Pattern, Refused, Route, RouteLayer, Routes, Verdict,
+};
+use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_test::mock;
+
+type Mock = mock::Mock<Request<()>, Response<&'static str>>;
+
+fn path(pattern: &str) -> Condition {
+    Condition::any().path(Pattern::new(pattern).expect(pattern)).expect(pattern)
+}
+
+fn get(uri: &str) -> Request<()> {
+    Request::get(uri).body(()).expect("a valid request")
+}
+
+fn only(pattern: &str) -> RouteLayer {
+    RouteLayer::new(Routes::new(vec![Route::new(0).when([path(pattern)])], None))
+}
+
+#[tokio::test]
+async fn inner_service_is_asked_whether_it_is_ready_and_its_answer_is_final() {
+    let (mut service, mut handle) = mock::spawn_layer(only("/{x}"));
+    handle.allow(0);
+    assert_pending!(service.poll_ready());
+    handle.allow(1);
+    assert!(service.is_woken());
+    assert_ready_ok!(service.poll_ready());
+
+    let mut response = task::spawn(service.call(get("/7")));
+    let (request, reply) = handle.next_request().await.expect("the request");
+    assert_eq!(
+        request.extensions().get::<Matched>().and_then(|m| m.parameter("x")),
+        Some(&b"7"[..])
+    );
+    assert_pending!(response.poll());
+    let mut answer = Response::new("inner");
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    reply.send_response(answer);
+    assert!(response.is_woken());
+    let answer = assert_ready_ok!(response.poll());
+    assert_eq!((answer.status(), *answer.body()), (StatusCode::NOT_FOUND, "inner"));
+    assert!(answer.extensions().get::<Refused>().is_none());
+}
+
+#[tokio::test]
+async fn error_of_the_inner_service_stays() {
+    let (mut service, mut handle) =
+        mock::spawn_layer::<Request<()>, Response<&'static str>, _>(only("/a"));
+    assert_ready_ok!(service.poll_ready());
+    let mut response = task::spawn(service.call(get("/a")));
+    handle.next_request().await.expect("the request").1.send_error("broken");
+    assert_eq!(assert_ready_err!(response.poll()).to_string(), "broken");
+    handle.send_error("closed");
+    assert_eq!(assert_ready_err!(service.poll_ready()).to_string(), "closed");
+}
+
+#[tokio::test]
+async fn refused_request_never_reaches_the_inner_service() {
+    let (mut service, mut handle) =
+        mock::spawn_layer::<Request<()>, Response<&'static str>, _>(only("/a"));
+    assert_ready_ok!(service.poll_ready());
+    let mut response = task::spawn(service.call(get("/b")));
+    let answer = assert_ready_ok!(response.poll());
+    assert_eq!((answer.status(), *answer.body()), (StatusCode::NOT_FOUND, ""));
+    assert!(!answer.headers().contains_key(header::WWW_AUTHENTICATE));
+    assert_pending!(handle.poll_request());
+}
+
+#[tokio::test]
+async fn dropped_response_drops_the_inner_one_and_a_clone_lives_on() {
+    let (mut service, mut handle) =
+        mock::spawn_layer::<Request<()>, Response<&'static str>, _>(only("/a"));
+    let mut clone = service.get_ref().clone();
+    assert_ready_ok!(service.poll_ready());
+    drop(service.call(get("/a")));
+    drop(service);
+    let (_, reply) = handle.next_request().await.expect("the request");
+    reply.send_response(Response::new("to nobody"));
+    let ready = clone.ready().await.expect("ready");
+    let mut response = task::spawn(ready.call(get("/a")));
+    assert_pending!(response.poll());
+    handle.next_request().await.expect("the request").1.send_response(Response::new("clone"));
+    assert_eq!(*assert_ready_ok!(response.poll()).body(), "clone");
+}
+
+/// The extension that the guard function looks at.
+#[derive(Clone)]
+struct Roles(&'static [&'static str]);
+
+/// Status and body for a client with these roles, on routes with these targets and demands.
+async fn guarded(
+    routes: &[(usize, &[&str])],
+    otherwise: Option<usize>,
+    roles: Option<Roles>,
+) -> Response<String> {
+    let routes = routes.iter().map(|(target, demanded)| {
+        let route = Route::new(*target).when([path("/a")]);
+        if demanded.is_empty() {
+            route
+        } else {
+            route.guarded([Guarded::new("jwt", demanded.iter().copied())])
+        }
+    });
+    let layer =
+        RouteLayer::new(Routes::new(routes.collect(), otherwise)).guard(|extensions, all| {
+            let Some(Roles(roles)) = extensions.get() else { return Verdict::Unauthenticated };
+            assert!(all.iter().all(|guarded| guarded.guard() == "jwt"));
+            let mut demanded = all.iter().flat_map(Guarded::roles);
+            if demanded.all(|role| roles.contains(&role.as_str())) {
+                Verdict::Open
+            } else {
+                Verdict::Forbidden
+            }
+        });
+    let inner = service_fn(async |request: Request<()>| {
+        let matched = request.extensions().get::<Matched>().expect("the layer put it there");
+        Ok::<_, std::convert::Infallible>(Response::new(matched.target().to_string()))
+    });
+    let mut request = get("/a");
+    if let Some(roles) = roles {
+        request.extensions_mut().insert(roles);
+    }
+    layer.layer(inner).oneshot(request).await.expect("infallible")
+}
+
+#[tokio::test]
+async fn guarded_route_that_is_closed_does_not_match() {
+    let routes: &[(usize, &[&str])] = &[(1, &["admin"]), (2, &["read", "list"]), (3, &["read"])];
+    for (roles, otherwise, status, body) in [
+        (Some(Roles(&["admin"])), None, 200, "1"),
+        (Some(Roles(&["read", "list"])), None, 200, "2"),
+        (Some(Roles(&["read"])), None, 200, "3"),
+        (Some(Roles(&["list"])), None, 403, ""),
+        (None, None, 401, ""),
+        (None, Some(9), 200, "9"), // GRAMMAR: else the binding's own exit
+    ] {
+        let response = guarded(routes, otherwise, roles).await;
+        assert_eq!((response.status().as_u16(), response.body().as_str()), (status, body));
+        let challenge = response.headers().get(header::WWW_AUTHENTICATE);
+        assert_eq!(challenge.is_some_and(|value| value == "Bearer"), status == 401);
+        let refused = response.extensions().get::<Refused>().map(|refused| refused.status());
+        assert_eq!(refused, (status != 200).then_some(response.status()));
+    }
+    assert_eq!(guarded(&[(1, &["admin"]), (2, &[])], None, None).await.body(), "2");
+}
+
+#[tokio::test]
+async fn unauthenticated_outweighs_forbidden_in_any_order() {
+    for order in [["a", "b"], ["b", "a"]] {
+        let routes = order.map(|guard| Route::new(0).guarded([Guarded::new(guard, [""; 0])]));
+        let layer = RouteLayer::new(Routes::new(routes.into(), None)).guard(|_, guarded| {
+            if guarded.iter().any(|guarded| guarded.guard() == "a") {
+                Verdict::Forbidden
+            } else {
+                Verdict::Unauthenticated
+            }
+        });
+        let (mut service, _handle) =
+            mock::spawn_layer::<Request<()>, Response<&'static str>, _>(layer);
+        assert_ready_ok!(service.poll_ready());
+        let answer = assert_ready_ok!(task::spawn(service.call(get("/"))).poll());
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn guarded_route_without_a_guard_function_is_closed() {
+    let route = Route::new(0).guarded([Guarded::new("jwt", [""; 0])]);
+    let layer = RouteLayer::new(Routes::new(vec![route], None));
+    let (mut service, _handle) = mock::spawn_layer::<Request<()>, Response<&'static str>, _>(layer);
+    assert_ready_ok!(service.poll_ready());
+    let answer = assert_ready_ok!(task::spawn(service.call(get("/"))).poll());
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert_eq!(answer.extensions().get(), Some(&Refused::Forbidden));
+}
+
+#[tokio::test]
+async fn nested_layer_replaces_the_target_and_keeps_the_parameters() {
+    let at = |target, pattern| {
+        RouteLayer::new(Routes::new(vec![Route::new(target).when([path(pattern)])], None))
+    };
+    let inner = service_fn(async |request: Request<()>| {
+        let matched = request.extensions().get::<Matched>().expect("the layer put it there");
+        Ok::<_, std::convert::Infallible>(Response::new(format!(
+            "{:?}",
+            (
+                matched.target(),
+                matched
+                    .parameters()
+                    .map(|(name, value)| (name, String::from_utf8_lossy(value)))
+                    .collect::<Vec<_>>(),
+                matched.parameter("x").map(String::from_utf8_lossy),
+                matched.parameter("none"),
+            )
+        )))
+    });
+    let service = at(1, "/{x}/{y}").layer(at(2, "*").layer(at(3, "/a/{x}").layer(inner)));
+    let response = service.oneshot(get("/a/b")).await.expect("infallible");
+    assert_eq!(response.body(), r#"(3, [("x", "b"), ("x", "a"), ("y", "b")], Some("b"), None)"#,);
+}
+
+#[tokio::test]
+async fn branches_wait_for_the_chosen_service_only() {
+    let (busy, mut busy_handle): (Mock, _) = mock::pair();
+    let (idle, mut idle_handle): (Mock, _) = mock::pair();
+    busy_handle.allow(0);
+    let routes = vec![Route::new(0).when([path("/busy")]), Route::new(1).when([path("/idle")])];
+    let layer = RouteLayer::new(Routes::new(routes, None));
+    let mut service = mock::Spawn::new(layer.branches([busy, idle]).expect("two services"));
+
+    assert_ready_ok!(service.poll_ready::<Request<()>>());
+    let mut waiting = task::spawn(service.call(get("/busy")));
+    assert_pending!(waiting.poll());
+    assert_pending!(busy_handle.poll_request());
+
+    assert_ready_ok!(service.poll_ready::<Request<()>>());
+    let mut answered = task::spawn(service.call(get("/idle")));
+    assert_pending!(answered.poll());
+    idle_handle.next_request().await.expect("the request").1.send_response(Response::new("idle"));
+    assert_eq!(*assert_ready_ok!(answered.poll()).body(), "idle");
+
+    assert_ready_ok!(service.poll_ready::<Request<()>>());
+    assert_eq!(assert_ready_ok!(task::spawn(service.call(get("/"))).poll()).status(), 404);
+
+    busy_handle.allow(1);
+    assert!(waiting.is_woken());
+    assert_pending!(waiting.poll());
+    busy_handle.next_request().await.expect("the request").1.send_response(Response::new("busy"));
+    assert_eq!(*assert_ready_ok!(waiting.poll()).body(), "busy");
+
+    busy_handle.send_error("closed");
+    assert_ready_ok!(service.poll_ready::<Request<()>>());
+    assert_ready_err!(task::spawn(service.call(get("/busy"))).poll());
+    assert_pending!(idle_handle.poll_request());
+}
+
+#[test]
+fn target_without_a_service_is_found_when_the_branches_are_made() {
+    let services = || vec![(), ()];
+    for (target, otherwise, expected) in [
+        (1, None, None),
+        (2, None, Some(Error::Target { target: 2, services: 2 })),
+        (0, Some(1), None),
+        (0, Some(5), Some(Error::Target { target: 5, services: 2 })),
+    ] {
+        let layer = RouteLayer::new(Routes::new(vec![Route::new(target)], otherwise));
+        assert_eq!(layer.branches(services()).err(), expected);
+    }
+    let none = RouteLayer::new(Routes::new(vec![], None));
+    assert!(none.branches(Vec::<()>::new()).is_ok());
+}
