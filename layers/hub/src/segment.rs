@@ -84,7 +84,9 @@ impl<C: Content> Segment<C> {
         }
         let mut list = SmallVec::new();
         let mut charged = 0;
-        for view in first.forms().list.iter().map(|(view, _)| view.clone()).collect::<Vec<_>>() {
+        // By itself, so that the lock is not held while the other forms are looked for.
+        let views: Vec<_> = first.forms().list.iter().map(|(view, _)| view.clone()).collect();
+        for view in views {
             let forms: Option<Vec<Arc<Form>>> =
                 run.iter().map(|segment| segment.ready(&view)).collect();
             if let Some(forms) = forms {
