@@ -9,7 +9,7 @@ use std::time::Duration;
 use tailwater_hub::Hub;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backend::Backend;
 use crate::cluster::Shared;
@@ -136,7 +136,7 @@ impl Control {
     /// One question for all streams that wait for the extent of a topic. What Kafka does not answer
     /// is asked again.
     fn answer(&mut self, looked: Instant) {
-        let mut answers: HashMap<Arc<str>, Option<Extent>> = HashMap::new();
+        let mut answers: HashMap<(Arc<str>, bool), Option<Extent>> = HashMap::new();
         for asked in std::mem::take(&mut self.asked) {
             if asked.reply.is_closed() || asked.opened.hub.is_closed() {
                 continue;
@@ -147,9 +147,10 @@ impl Control {
                 continue;
             }
             let name = &asked.topic.name;
-            let answer = answers.entry(Arc::clone(name)).or_insert_with(|| {
-                let retention = &asked.opened.tombstone_retention;
-                let retention = *retention.get_or_init(|| self.backend.tombstone_retention(name));
+            // Who has read nothing yet misses no tombstone.
+            let resumes = asked.partitions > 0;
+            let answer = answers.entry((Arc::clone(name), resumes)).or_insert_with(|| {
+                let retention = if resumes { self.tombstone_retention(&asked) } else { None };
                 let answer = self.backend.extent(name, known, retention);
                 answer
                     .inspect_err(
@@ -161,6 +162,22 @@ impl Control {
                 // The stream may have left meanwhile.
                 Some(extent) => drop(asked.reply.send(extent.clone())),
                 None => self.asked.push(asked),
+            }
+        }
+    }
+
+    /// Asked once for each opening of a topic, unless there is no answer.
+    fn tombstone_retention(&self, asked: &Asked) -> Option<Duration> {
+        let known = &asked.opened.tombstone_retention;
+        if let Some(retention) = known.get() {
+            return *retention;
+        }
+        let name = &asked.topic.name;
+        match self.backend.tombstone_retention(name) {
+            Ok(retention) => *known.get_or_init(|| retention),
+            Err(error) => {
+                debug!(%error, topic = %name, "configuration can't be read, taken as not compacted");
+                None
             }
         }
     }

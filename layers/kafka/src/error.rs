@@ -23,6 +23,9 @@ pub enum Error {
         /// The topic's name.
         topic: String,
     },
+    /// Kafka does not say how its topics are configured.
+    #[error("no configuration of topics can be had")]
+    NoConfiguration,
 }
 
 impl Error {
@@ -37,7 +40,9 @@ impl From<Error> for Refusal {
             Error::TopicName(_) => StatusCode::NOT_FOUND,
             Error::Unfilled(_) => StatusCode::FORBIDDEN,
             Error::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::Kafka(_) | Error::NoOffset { .. } => StatusCode::BAD_GATEWAY,
+            Error::Kafka(_) | Error::NoOffset { .. } | Error::NoConfiguration => {
+                StatusCode::BAD_GATEWAY
+            }
         };
         Refusal::new(status, error)
     }

@@ -1,16 +1,17 @@
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::{debug, warn};
 
 use super::{Backend, Consumer, Fetched};
 use crate::Error;
@@ -20,6 +21,10 @@ use crate::record::Record;
 /// How long one question to Kafka may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a topic's configuration is waited for, and not asked for again where none came.
+const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(1);
+const UNANSWERED: Duration = Duration::from_secs(60);
+
 /// A cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
     config: ClientConfig,
@@ -27,6 +32,8 @@ pub(crate) struct Librdkafka {
     stable: OnceLock<BaseConsumer<Context>>,
     /// Asks for high watermarks, whatever transactions are open.
     uncommitted: OnceLock<BaseConsumer<Context>>,
+    /// When a topic's configuration was asked for in vain.
+    unanswered: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Librdkafka {
@@ -55,7 +62,12 @@ impl Librdkafka {
             .set("fetch.queue.backoff.ms", "10")
             .set("reconnect.backoff.max.ms", "1000")
             .set("allow.auto.create.topics", "false");
-        Self { config, stable: OnceLock::new(), uncommitted: OnceLock::new() }
+        Self {
+            config,
+            stable: OnceLock::new(),
+            uncommitted: OnceLock::new(),
+            unanswered: Mutex::new(None),
+        }
     }
 
     fn asker<'a>(
@@ -165,27 +177,39 @@ impl Backend for Librdkafka {
         Ok(Extent { low, stable, high, tombstones_kept })
     }
 
-    fn tombstone_retention(&self, topic: &str) -> Option<Duration> {
+    fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
+        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        if unanswered.is_some_and(|since| since.elapsed() < UNANSWERED) {
+            return Err(Error::NoConfiguration);
+        }
+        let answer = self.describe(topic);
+        *unanswered = answer.is_err().then(Instant::now);
+        let value = |name| {
+            let entries = answer.as_ref().ok().into_iter().flatten();
+            entries.filter(|entry| entry.name == name).find_map(|entry| entry.value.as_deref())
+        };
+        let policy = value("cleanup.policy").unwrap_or_default();
+        let compacted = policy.split(',').any(|policy| policy.trim() == "compact");
+        let retention = value("delete.retention.ms").and_then(|value| value.parse().ok());
+        let retention = retention.filter(|_| compacted).map(Duration::from_millis);
+        answer.map(|_| retention)
+    }
+}
+
+impl Librdkafka {
+    fn describe(&self, topic: &str) -> Result<Vec<ConfigEntry>, Error> {
         let mut config = self.config.clone();
         for consumer_only in CONSUMER_ONLY {
             config.remove(consumer_only);
         }
-        let admin = AdminClient::<DefaultClientContext>::from_config(&config).ok()?;
-        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let admin =
+            AdminClient::<DefaultClientContext>::from_config(&config).map_err(Error::kafka)?;
+        // A broker without such calls is waited for in vain, for the timeout's whole length.
+        let options = AdminOptions::new().request_timeout(Some(CONFIGURATION_TIMEOUT));
         let topics = [ResourceSpecifier::Topic(topic)];
         let answer = futures_executor::block_on(admin.describe_configs(&topics, &options));
-        let resource = match answer.ok()?.pop()? {
-            Ok(resource) => resource,
-            Err(error) => {
-                info!(topic, %error, "configuration can't be read, taken as not compacted");
-                return None;
-            }
-        };
-        let value = |name| resource.get(name).and_then(|entry| entry.value.as_deref());
-        if !value("cleanup.policy")?.split(',').any(|policy| policy.trim() == "compact") {
-            return None;
-        }
-        value("delete.retention.ms")?.parse().ok().map(Duration::from_millis)
+        let resource = answer.map_err(Error::kafka)?.pop().ok_or(Error::NoConfiguration)?;
+        Ok(resource.map_err(Error::kafka)?.entries)
     }
 }
 

@@ -30,8 +30,8 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         retention: Option<Duration>,
     ) -> Result<Extent, Error>;
 
-    /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted or can't be asked.
-    fn tombstone_retention(&self, topic: &str) -> Option<Duration>;
+    /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted.
+    fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error>;
 }
 
 /// Reads partitions from explicit offsets on.
