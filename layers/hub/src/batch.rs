@@ -138,6 +138,9 @@ impl<C: Content> Gather<C> {
         from: u64,
         to: u64,
     ) -> u64 {
+        if self.len > self.limit {
+            return 0; // a long record goes alone, even if what follows shows nothing
+        }
         let index = |sequence: u64| usize::try_from(sequence - segment.first).unwrap_or(usize::MAX);
         let ends = &form.ends[index(from)..index(to)];
         let start = form.start(index(from));

@@ -1,0 +1,142 @@
+//! What it costs to append, and to drain the log by one and by many cursors.
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tailwater_hub::{Content, Cursor, Hub, Want};
+
+const CHUNKS: u64 = 100;
+const RECORDS: u64 = 100;
+const VALUE_BYTES: usize = 256;
+const KEYS: u64 = 1_000;
+
+/// Events of 256 bytes under a thousand keys.
+struct Events;
+
+#[derive(Clone)]
+struct Event {
+    key: u64,
+    value: Arc<[u8]>,
+}
+
+impl Content for Events {
+    type Record = Event;
+    type Mark = u64;
+    type View = ();
+
+    fn weight(&self, event: &Event) -> usize {
+        event.value.len()
+    }
+    fn values(&self, event: &Event, add: &mut dyn FnMut(u64)) {
+        add(event.key);
+    }
+    fn advance(&self, mark: &u64, events: &[Event]) -> u64 {
+        mark + events.len() as u64
+    }
+    fn render(&self, (): &(), _: &u64, events: &[Event], out: &mut Vec<u8>, ends: &mut Vec<usize>) {
+        for event in events {
+            out.extend_from_slice(b"data:");
+            out.extend_from_slice(&event.value);
+            out.extend_from_slice(b"\n\n");
+            ends.push(out.len());
+        }
+    }
+}
+
+fn chunk(number: u64) -> Vec<Event> {
+    let value: Arc<[u8]> = vec![b'.'; VALUE_BYTES].into();
+    let keys = number * RECORDS..(number + 1) * RECORDS;
+    keys.map(|key| Event { key: key % KEYS, value: Arc::clone(&value) }).collect()
+}
+
+fn hub() -> Hub<Events> {
+    Hub::new(Events, 0, 256 << 20)
+}
+
+fn fill(hub: &Hub<Events>) {
+    (0..CHUNKS).for_each(|number| hub.append(chunk(number)));
+}
+
+fn with_key(key: u64) -> Want<Event> {
+    Want::Values([key].into(), Arc::new(move |event: &Event| event.key == key))
+}
+
+fn drain(cursors: &mut [Cursor<Events>]) -> usize {
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut count = 0;
+    for cursor in cursors {
+        while let Poll::Ready(Ok(batch)) = cursor.poll_batch(cx, &(), 64 * 1024) {
+            count += black_box(batch).count();
+        }
+    }
+    count
+}
+
+fn append(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("append");
+    group.throughput(Throughput::Elements(CHUNKS * RECORDS));
+    for (name, want) in [("plain", Want::All), ("indexed", with_key(KEYS + 1))] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || {
+                    let hub = hub();
+                    let cursor = hub.tail(want.clone());
+                    (hub, cursor, (0..CHUNKS).map(chunk).collect::<Vec<_>>())
+                },
+                |(hub, cursor, chunks)| {
+                    chunks.into_iter().for_each(|chunk| hub.append(chunk));
+                    (hub, cursor)
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn drain_all(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("drain");
+    group.sample_size(20);
+    for clients in [1_u64, 1_000] {
+        group.throughput(Throughput::Elements(CHUNKS * RECORDS * clients));
+        group.bench_function(BenchmarkId::new("all", clients), |bencher| {
+            bencher.iter_batched(
+                || {
+                    let hub = hub();
+                    let cursors: Vec<_> = (0..clients).map(|_| hub.tail(Want::All)).collect();
+                    fill(&hub);
+                    (hub, cursors)
+                },
+                |(hub, mut cursors)| {
+                    assert_eq!(drain(&mut cursors) as u64, CHUNKS * RECORDS * clients);
+                    (hub, cursors)
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    // Each client selects one key of a thousand: every record is for one client.
+    group.throughput(Throughput::Elements(CHUNKS * RECORDS));
+    group.bench_function(BenchmarkId::new("filtered", KEYS), |bencher| {
+        bencher.iter_batched(
+            || {
+                let hub = hub();
+                let cursors: Vec<_> = (0..KEYS).map(|key| hub.tail(with_key(key))).collect();
+                fill(&hub);
+                (hub, cursors)
+            },
+            |(hub, mut cursors)| {
+                assert_eq!(drain(&mut cursors) as u64, CHUNKS * RECORDS);
+                (hub, cursors)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, append, drain_all);
+criterion_main!(benches);

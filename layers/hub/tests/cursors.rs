@@ -1,0 +1,226 @@
+//! What single cursors see.
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use support::{Numbers, poll, read, record, with_key};
+use tailwater_hub::{Hub, Lost, Want};
+
+fn hub() -> Hub<Numbers> {
+    Hub::new(Numbers::default(), 0, usize::MAX)
+}
+
+#[test]
+fn a_chunk_is_rendered_once_however_many_cursors_read_it() {
+    let hub = hub();
+    let mut cursors: Vec<_> = (0..100).map(|_| hub.tail(Want::All)).collect();
+    hub.append(vec![record(0, &[]), record(1, &[])]);
+    for cursor in &mut cursors {
+        assert_eq!(read(cursor), "0/0/0:..........\n0/1/1:..........\n");
+    }
+    assert_eq!(hub.content().rendered.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn joined_chunks_are_not_rendered_again() {
+    let hub = hub();
+    let mut tail = hub.tail(Want::All);
+    let before = hub.seek(|_| true, Want::All);
+    for id in 0..200 {
+        hub.append(vec![record(id, &[])]);
+        assert!(read(&mut tail).contains(&format!("/{id}:")));
+    }
+    let mut cursor = before.expect("the place before the first record");
+    let mut text = String::new();
+    while text.lines().count() < 200 {
+        text += &read(&mut cursor);
+    }
+    assert_eq!(hub.content().rendered.load(Ordering::SeqCst), 200);
+}
+
+#[test]
+fn cursors_of_a_view_share_the_bytes_of_a_large_chunk() {
+    let hub = hub();
+    let mut cursors = [hub.tail(Want::All), hub.tail(Want::All)];
+    hub.append((0..1000).map(|id| record(id, &[])).collect());
+    let pieces = cursors.each_mut().map(|cursor| match poll(cursor, 0, usize::MAX).0 {
+        Poll::Ready(Ok(batch)) => batch.into_bytes(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(pieces[0].as_ptr(), pieces[1].as_ptr());
+}
+
+#[test]
+fn a_small_match_does_not_keep_its_chunk() {
+    let hub = hub();
+    let mut cursors = [hub.tail(with_key(3)), hub.tail(with_key(3))];
+    hub.append((0..1000).map(|id| record(id, if id == 500 { &[3] } else { &[9] })).collect());
+    let pieces = cursors.each_mut().map(|cursor| match poll(cursor, 0, usize::MAX).0 {
+        Poll::Ready(Ok(batch)) => batch.into_bytes(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(pieces[0], pieces[1]);
+    assert_ne!(pieces[0].as_ptr(), pieces[1].as_ptr(), "copies, not slices of the chunk");
+}
+
+#[test]
+fn small_chunks_behind_a_cursor_go_out_together() {
+    let hub = hub();
+    let mut cursor = hub.tail(Want::All);
+    for id in 0..50 {
+        hub.append(vec![record(id, &[])]);
+    }
+    assert_eq!(read(&mut cursor).lines().count(), 50);
+}
+
+#[test]
+fn only_those_whom_a_record_concerns_are_woken() {
+    let hub = hub();
+    let (mut all, mut three, mut two) =
+        (hub.tail(Want::All), hub.tail(with_key(3)), hub.tail(with_key(4)));
+    let flags = [poll(&mut all, 0, 99).1, poll(&mut three, 0, 99).1, poll(&mut two, 0, 99).1];
+    hub.append(vec![record(0, &[3])]);
+    assert_eq!(flags.map(|flag| flag.is_woken()), [true, true, false]);
+    assert_eq!(read(&mut two), "pending");
+    assert_eq!(read(&mut three), "0/0/0:..........\n");
+}
+
+#[test]
+fn a_cursor_that_moved_to_another_task_wakes_that_one() {
+    let hub = hub();
+    for want in [Want::All, with_key(1)] {
+        let mut cursor = hub.tail(want);
+        let first = poll(&mut cursor, 0, 99).1;
+        let second = poll(&mut cursor, 0, 99).1;
+        hub.append(vec![record(0, &[1])]);
+        assert_eq!((first.is_woken(), second.is_woken()), (false, true));
+    }
+}
+
+#[test]
+fn a_colliding_record_is_never_shown_and_its_loss_is_no_loss() {
+    let hub = Hub::new(Numbers::default(), 0, 250);
+    let mut cursor = hub.tail(with_key(2)); // 2 and 3 have the same hash
+    let mut stalled = hub.tail(with_key(2));
+    hub.append(vec![record(0, &[3])]);
+    assert_eq!(read(&mut cursor), "pending");
+    for id in 1..9 {
+        hub.append(vec![record(id, &[7])]);
+    }
+    hub.append(vec![record(9, &[2])]);
+    assert_eq!(read(&mut stalled), "0/9/9:..........\n");
+    assert_eq!(read(&mut cursor), "0/9/9:..........\n");
+}
+
+#[test]
+fn a_cursor_that_fell_off_knows_its_place() {
+    let hub = Hub::new(Numbers::default(), 0, 0);
+    let (mut all, mut key) = (hub.tail(Want::All), hub.tail(with_key(1)));
+    for id in 0..10 {
+        hub.append(vec![record(id, if id == 4 { &[1] } else { &[] })]);
+    }
+    assert_eq!(read(&mut all), "record 0 is not kept any more, the log begins at 9");
+    assert_eq!(read(&mut key), "record 4 is not kept any more, the log begins at 9");
+    assert_eq!((all.mark(), key.mark()), (0, 4));
+    assert_eq!(hub.lag_bytes(), 0, "who is lost holds nobody up");
+    assert!(hub.seek(|mark| *mark <= 4, Want::All).is_none());
+}
+
+#[test]
+fn closing_ends_a_cursor_after_what_is_kept() {
+    let hub = hub();
+    let (mut behind, mut idle) = (hub.tail(Want::All), hub.tail(with_key(5)));
+    let flag = poll(&mut idle, 0, 9).1;
+    hub.append(vec![record(0, &[])]);
+    hub.close();
+    hub.append(vec![record(1, &[])]);
+    assert!(flag.is_woken() && hub.is_closed());
+    assert_eq!(read(&mut behind), "0/0/0:..........\n");
+    assert_eq!(read(&mut behind), "the hub is closed");
+    assert!(matches!(poll(&mut idle, 0, 9).0, Poll::Ready(Err(Lost::Closed))));
+}
+
+#[test]
+fn a_panic_while_rendering_harms_nobody_else_and_loses_nothing() {
+    let hub = hub();
+    let (mut first, mut second) = (hub.tail(Want::All), hub.tail(with_key(1)));
+    hub.append(vec![record(0, &[1]), record(1, &[1])]);
+    for cursor in [&mut first, &mut second] {
+        hub.content().panics.store(true, Ordering::SeqCst);
+        assert!(catch_unwind(AssertUnwindSafe(|| poll(cursor, 1, 99))).is_err());
+        assert_eq!(read(cursor), "0/0/0:..........\n0/1/1:..........\n");
+        assert_eq!(read(cursor), "pending");
+    }
+}
+
+#[test]
+fn a_panic_in_a_test_loses_nothing() {
+    let hub = hub();
+    let panics = Arc::clone(&hub.content().panics);
+    let test = Arc::new(move |_: &_| !panics.swap(false, Ordering::SeqCst) || panic!("told to"));
+    let mut cursors =
+        [hub.tail(Want::Scan(test.clone())), hub.tail(Want::Values([0].into(), test))];
+    hub.append(vec![record(0, &[0]), record(1, &[0])]);
+    for cursor in &mut cursors {
+        hub.content().panics.store(true, Ordering::SeqCst);
+        assert!(catch_unwind(AssertUnwindSafe(|| poll(cursor, 0, 99))).is_err());
+        assert_eq!(read(cursor), "0/0/0:..........\n0/1/1:..........\n");
+    }
+}
+
+#[test]
+fn a_scan_without_a_match_lets_others_have_their_turn() {
+    let hub = hub();
+    let mut cursor = hub.tail(Want::Scan(Arc::new(|record| record.id == 9_999)));
+    hub.append((0..10_000).map(|id| record(id, &[])).collect());
+    let mut turns = 0;
+    let text = loop {
+        turns += 1;
+        let (polled, flag) = poll(&mut cursor, 0, 999);
+        match polled {
+            Poll::Pending => assert!(flag.is_woken(), "it goes on by itself"),
+            Poll::Ready(batch) => break batch.unwrap().into_bytes(),
+        }
+    };
+    assert_eq!((turns, &*text), (3, "0/9999/9999:..........\n".as_bytes()));
+}
+
+#[test]
+fn what_is_rendered_counts_and_goes_before_a_record_does() {
+    let hub = Hub::new(Numbers::default(), 0, 1_600_000);
+    for _ in 0..10 {
+        hub.append((0..1_000).map(|id| record(id, &[])).collect());
+    }
+    let records = hub.bytes();
+    assert_eq!(records, 1_000_000);
+    for view in 0..3 {
+        let mut cursor =
+            hub.seek(|_| false, Want::All).or_else(|| hub.seek(|mark| *mark == 0, Want::All));
+        let cursor = cursor.as_mut().expect("everything is kept");
+        while poll(cursor, view, usize::MAX).0.is_ready() {
+            assert!(hub.bytes() <= 1_600_000);
+        }
+    }
+    assert!(hub.bytes() > records);
+    assert_eq!(hub.first(), 0);
+}
+
+#[test]
+fn a_cursor_at_the_head_sees_a_new_mark_and_the_next_record_begins_there() {
+    let hub = hub();
+    let mut cursor = hub.tail(Want::All);
+    hub.append(vec![record(0, &[])]);
+    let flag = poll(&mut cursor, 0, 99).1;
+    assert!(poll(&mut cursor, 0, 99).0.is_pending());
+    hub.set_mark(7);
+    assert_eq!((cursor.mark(), hub.head(), flag.is_woken()), (7, 7, false));
+    hub.append(vec![record(1, &[])]);
+    let cx = &mut Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(item)) = cursor.poll_record(cx) else { panic!("there is a record") };
+    assert_eq!((item.record().id, item.before(), item.after()), (1, 7, 8));
+    assert_eq!(read(&mut hub.seek(|mark| *mark <= 3, Want::All).unwrap()), "0/7/1:..........\n");
+}

@@ -1,0 +1,376 @@
+//! The hub against a naive model that keeps every record: whatever is appended, subscribed, polled,
+//! left, evicted, moved or closed in any order, each cursor is given each record that is for it exactly
+//! once and in order, or is told exactly that it lost one.
+
+mod support;
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+use support::{Flag, Numbered, Numbers, hash, poll, show, with_keys};
+use tailwater_hub::{Cursor, Hub, Item, Lost, Want};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append(Vec<(Vec<u8>, usize, usize)>),
+    Tail(Kind),
+    Seek(Kind, u8),
+    Batch { cursor: usize, view: u8, limit: usize },
+    Record { cursor: usize },
+    Leave { cursor: usize },
+    Mark(u64),
+    Capacity(usize),
+    Close,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    All,
+    Scan(u8),
+    Keys(Vec<u8>),
+}
+
+impl Kind {
+    fn wants(&self, record: &Numbered) -> bool {
+        match self {
+            Self::All => true,
+            Self::Scan(key) => record.keys.contains(key),
+            Self::Keys(keys) => record.keys.iter().any(|key| keys.contains(key)),
+        }
+    }
+
+    /// The record may wake it.
+    fn concerns(&self, record: &Numbered) -> bool {
+        match self {
+            Self::All | Self::Scan(_) => true,
+            Self::Keys(keys) => {
+                record.keys.iter().any(|key| keys.iter().any(|own| hash(*own) == hash(*key)))
+            }
+        }
+    }
+
+    fn want(&self) -> Want<Numbered> {
+        match self.clone() {
+            Self::All => Want::All,
+            Self::Scan(key) => {
+                Want::Scan(Arc::new(move |record: &Numbered| record.keys.contains(&key)))
+            }
+            Self::Keys(keys) => with_keys(keys),
+        }
+    }
+}
+
+struct Reader {
+    cursor: Cursor<Numbers>,
+    kind: Kind,
+    /// Everything before it was returned.
+    next: usize,
+    pending: Option<Arc<Flag>>,
+}
+
+struct Model {
+    hub: Hub<Numbers>,
+    /// Every record, and the place before it.
+    all: Vec<(u64, Numbered)>,
+    head: u64,
+    newest: usize,
+    capacity: usize,
+    closed: bool,
+    readers: Vec<Reader>,
+}
+
+impl Model {
+    fn new(capacity: usize) -> Self {
+        let hub = Hub::new(Numbers::default(), 10, capacity);
+        Self { hub, all: vec![], head: 10, newest: 0, capacity, closed: false, readers: vec![] }
+    }
+
+    fn before(&self, sequence: usize) -> u64 {
+        self.all.get(sequence).map_or(self.head, |(mark, _)| *mark)
+    }
+
+    /// The oldest kept record, by the mark that the hub names.
+    fn first(&self) -> usize {
+        let first = self.hub.first();
+        self.all.iter().position(|(mark, _)| *mark == first).unwrap_or(self.all.len())
+    }
+
+    fn matches(&self, kind: &Kind, from: usize) -> Vec<usize> {
+        (from..self.all.len()).filter(|sequence| kind.wants(&self.all[*sequence].1)).collect()
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Append(records) => self.append(records),
+            Op::Tail(kind) => {
+                let cursor = self.hub.tail(kind.want());
+                self.readers.push(Reader { cursor, kind, next: self.all.len(), pending: None });
+            }
+            Op::Seek(kind, to) => self.seek(kind, to),
+            Op::Batch { cursor, view, limit } => self.poll_batch(cursor, view, limit),
+            Op::Record { cursor } => self.poll_record(cursor),
+            Op::Leave { cursor } if !self.readers.is_empty() => {
+                let index = cursor % self.readers.len();
+                self.readers.swap_remove(index);
+            }
+            Op::Leave { .. } => {}
+            Op::Mark(ahead) => {
+                self.head += ahead;
+                self.hub.set_mark(self.head);
+                assert!(
+                    self.readers
+                        .iter()
+                        .filter(|reader| !self.closed && reader.pending.is_some())
+                        .all(|reader| {
+                            !reader.pending.as_ref().is_some_and(|flag| flag.is_woken())
+                        })
+                );
+            }
+            Op::Capacity(bytes) => {
+                self.capacity = bytes;
+                self.hub.set_capacity_bytes(bytes);
+                self.check_capacity();
+            }
+            Op::Close => {
+                self.closed = true;
+                self.hub.close();
+                for reader in &self.readers {
+                    assert!(
+                        reader.pending.as_ref().is_none_or(|flag| flag.is_woken()),
+                        "closing wakes"
+                    );
+                }
+            }
+        }
+        self.check();
+    }
+
+    fn append(&mut self, records: Vec<(Vec<u8>, usize, usize)>) {
+        let from = self.all.len() as u64;
+        let records: Vec<Numbered> = (from..)
+            .zip(records)
+            .map(|(id, (keys, weight, padding))| Numbered { id, keys, weight, padding })
+            .collect();
+        self.hub.append(records.clone());
+        if self.closed || records.is_empty() {
+            return;
+        }
+        for reader in &mut self.readers {
+            let Some(flag) = &reader.pending else { continue };
+            if records.iter().any(|record| reader.kind.wants(record)) {
+                assert!(flag.is_woken(), "{:?} has a match", reader.kind);
+            }
+            if !records.iter().any(|record| reader.kind.concerns(record)) {
+                assert!(!flag.is_woken(), "{:?} is not concerned", reader.kind);
+            }
+            if flag.is_woken() {
+                reader.pending = None;
+            }
+        }
+        self.newest = self.all.len();
+        for record in records {
+            self.all.push((self.head, record));
+            self.head += 1;
+        }
+        self.check_capacity();
+    }
+
+    fn check_capacity(&self) {
+        assert!(
+            self.hub.bytes() <= self.capacity || self.first() == self.newest,
+            "only the newest may be too much"
+        );
+    }
+
+    fn seek(&mut self, kind: Kind, to: u8) {
+        // Somewhere between the beginning of time and the head, holes included.
+        let position = 5 + (self.head - 5) * u64::from(to) / 255;
+        let first = self.first();
+        let cursor = self.hub.seek(|mark| *mark <= position, kind.want());
+        if first == self.all.len() || self.before(first) > position {
+            assert_eq!(cursor.is_some(), first == self.all.len() && self.head <= position);
+        }
+        if let Some(cursor) = cursor {
+            // A record is before the position if the place after it is.
+            let next = self.all.iter().filter(|(mark, _)| *mark < position).count();
+            assert!(next >= first);
+            self.readers.push(Reader { cursor, kind, next, pending: None });
+        } else {
+            assert!(self.before(first) > position);
+        }
+    }
+
+    fn poll_batch(&mut self, cursor: usize, view: u8, limit: usize) {
+        let Some((index, left)) = self.choose(cursor) else { return };
+        let (polled, flag) = poll(&mut self.readers[index].cursor, view, limit);
+        match polled {
+            Poll::Ready(Ok(batch)) => {
+                let given = &left[..batch.count()];
+                let mut expected = vec![];
+                for sequence in given {
+                    show(view, self.all[*sequence].0, &self.all[*sequence].1, &mut expected);
+                }
+                assert_eq!(batch.bytes(), &expected, "rendered from scratch");
+                assert!(batch.bytes().len() <= limit || batch.count() == 1);
+                self.given(index, given, batch.last());
+            }
+            Poll::Ready(Err(lost)) => self.lost(index, &left, lost),
+            Poll::Pending => self.pending(index, &left, flag),
+        }
+    }
+
+    fn poll_record(&mut self, cursor: usize) {
+        let Some((index, left)) = self.choose(cursor) else { return };
+        let flag = Arc::new(Flag::default());
+        let waker = Waker::from(Arc::clone(&flag));
+        match self.readers[index].cursor.poll_record(&mut Context::from_waker(&waker)) {
+            Poll::Ready(Ok(item)) => self.given(index, &left[..1], &item),
+            Poll::Ready(Err(lost)) => self.lost(index, &left, lost),
+            Poll::Pending => self.pending(index, &left, flag),
+        }
+    }
+
+    fn choose(&mut self, cursor: usize) -> Option<(usize, Vec<usize>)> {
+        let index = cursor.checked_rem(self.readers.len())?;
+        let reader = &self.readers[index];
+        Some((index, self.matches(&reader.kind, reader.next)))
+    }
+
+    fn given(&mut self, index: usize, given: &[usize], last: &Item<Numbers>) {
+        let sequence = *given.last().expect("at least one");
+        let (mark, record) = &self.all[sequence];
+        assert_eq!((last.sequence(), last.record().id), (sequence as u64, record.id));
+        assert_eq!((last.before(), last.after()), (*mark, mark + 1));
+        assert!(given[0] >= self.first());
+        self.readers[index].next = sequence + 1;
+    }
+
+    fn lost(&mut self, index: usize, left: &[usize], lost: Lost) {
+        let kept = self.first();
+        let reader = &mut self.readers[index];
+        match lost {
+            Lost::Evicted { wanted, first, .. } => {
+                let wanted = usize::try_from(wanted).expect("a small number");
+                assert_eq!(first, kept as u64);
+                assert!(wanted < kept);
+                match &reader.kind {
+                    Kind::All => assert_eq!(wanted, reader.next),
+                    Kind::Keys(_) => {
+                        assert_eq!(Some(&wanted), left.first(), "only what was wanted is lost")
+                    }
+                    // A scan may have lost what it did not come to test.
+                    Kind::Scan(_) => assert!(
+                        wanted >= reader.next && left.first().is_none_or(|next| wanted <= *next)
+                    ),
+                }
+                let place = self.all[wanted].0;
+                assert_eq!(self.readers[index].cursor.mark(), place, "the place to go on from");
+            }
+            Lost::Closed => assert!(self.closed && left.is_empty()),
+            _ => unreachable!("{lost}"),
+        }
+    }
+
+    fn pending(&mut self, index: usize, left: &[usize], flag: Arc<Flag>) {
+        assert!(!self.closed && left.is_empty(), "pending with {left:?} to read");
+        assert!(!flag.is_woken());
+        let head = self.head;
+        let reader = &mut self.readers[index];
+        assert_eq!(reader.cursor.mark(), head, "an idle cursor stands at the head");
+        reader.pending = Some(flag);
+    }
+
+    fn check(&mut self) {
+        assert_eq!(self.hub.cursors(), self.readers.len());
+        assert_eq!(self.hub.head(), self.head);
+        let first = self.first();
+        for index in 0..self.readers.len() {
+            let reader = &self.readers[index];
+            let next = self.matches(&reader.kind, reader.next).first().copied();
+            let after = reader.next.checked_sub(1).map_or(0, |last| self.all[last].0);
+            let exact = match reader.kind {
+                Kind::All => Some(self.before(reader.next)),
+                Kind::Scan(_) | Kind::Keys(_) => None,
+            };
+            let most = next.map_or(self.head, |next| self.before(next));
+            let mark = self.readers[index].cursor.mark();
+            assert!(after <= mark && mark <= most, "{after} <= {mark} <= {most}");
+            assert!(exact.is_none_or(|exact| exact == mark));
+        }
+        if self.readers.iter().all(|reader| matches!(reader.kind, Kind::All)) {
+            let slowest =
+                self.readers.iter().map(|reader| reader.next).filter(|next| *next >= first).min();
+            let lag: usize = slowest
+                .map_or(0, |next| self.all[next..].iter().map(|(_, record)| record.weight).sum());
+            assert_eq!(self.hub.lag_bytes(), lag);
+        }
+    }
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        Just(Kind::All),
+        (0..8u8).prop_map(Kind::Scan),
+        prop::collection::vec(0..8u8, 1..4).prop_map(Kind::Keys),
+    ]
+}
+
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![6 => 0..300usize, 2 => 3_000..9_000usize, 1 => 15_000..70_000usize]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let record = (prop::collection::vec(0..8u8, 0..3), size(), size());
+    let limit = prop_oneof![0..100usize, 100..20_000usize, Just(usize::MAX)];
+    prop_oneof![
+        30 => prop::collection::vec(record, 0..5).prop_map(Op::Append),
+        4 => kind().prop_map(Op::Tail),
+        6 => (kind(), any::<u8>()).prop_map(|(kind, to)| Op::Seek(kind, to)),
+        40 => (any::<usize>(), 0..3u8, limit).prop_map(|(cursor, view, limit)| Op::Batch { cursor, view, limit }),
+        8 => any::<usize>().prop_map(|cursor| Op::Record { cursor }),
+        3 => any::<usize>().prop_map(|cursor| Op::Leave { cursor }),
+        3 => (0..5u64).prop_map(Op::Mark),
+        1 => (0..400_000usize).prop_map(Op::Capacity),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn each_cursor_is_given_each_match_once_or_told_what_it_lost(
+        capacity in prop_oneof![Just(0), 0..20_000usize, 0..600_000usize, Just(usize::MAX)],
+        ops in prop::collection::vec(op(), 1..150),
+        closes in any::<bool>(),
+        rest in prop::collection::vec(op(), 0..20),
+    ) {
+        let mut model = Model::new(capacity);
+        ops.into_iter().for_each(|op| model.apply(op));
+        if closes {
+            model.apply(Op::Close);
+        }
+        rest.into_iter().for_each(|op| model.apply(op));
+    }
+
+    #[test]
+    fn many_tiny_chunks_read_as_the_same_bytes_before_and_after_they_are_joined(
+        sizes in prop::collection::vec(0..40usize, 200..400),
+        limits in prop::collection::vec(0..4_000usize, 1..8),
+        early in 0..200usize,
+    ) {
+        let mut model = Model::new(usize::MAX);
+        model.apply(Op::Tail(Kind::All));
+        model.apply(Op::Tail(Kind::Keys(vec![1, 4])));
+        for (number, size) in sizes.iter().enumerate() {
+            model.apply(Op::Append(vec![(vec![u8::try_from(number % 7).unwrap()], 10, *size)]));
+            if number < early {
+                model.apply(Op::Batch { cursor: number % 2, view: 0, limit: usize::MAX });
+            }
+            if number % 50 == 49 {
+                model.apply(Op::Mark(1));
+            }
+        }
+        for (turn, limit) in limits.iter().cycle().take(100).enumerate() {
+            model.apply(Op::Batch { cursor: turn % 2, view: u8::try_from(turn / 50).unwrap(), limit: *limit });
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Many threads at once, without a clock: whoever waits is woken, or the test hangs.
+
+mod support;
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use support::{Numbered, Numbers, with_keys};
+use tailwater_hub::{Cursor, Hub, Item, Lost, Want};
+
+const RECORDS: u64 = 30_000;
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        match poll(&mut cx) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+fn key(id: u64) -> u8 {
+    (id % 7) as u8
+}
+
+fn write(hub: &Hub<Numbers>, bounded: bool) {
+    let mut id = 0;
+    while id < RECORDS {
+        let chunk: Vec<Numbered> = (id..RECORDS.min(id + id % 13 + 1))
+            .map(|id| Numbered { id, keys: vec![key(id)], weight: 50, padding: 3 })
+            .collect();
+        id += chunk.len() as u64;
+        hub.append(chunk);
+        while bounded && hub.lag_bytes() > 20_000 {
+            hub.wait_progress(Duration::from_secs(60));
+        }
+    }
+    hub.close();
+}
+
+fn next_match(keys: &[u8], from: u64) -> Option<u64> {
+    (from..RECORDS).find(|id| keys.is_empty() || keys.contains(&key(*id)))
+}
+
+fn want(keys: &[u8], index: usize) -> Want<Numbered> {
+    let own = keys.to_vec();
+    match (keys, index % 2) {
+        ([], _) => Want::All,
+        (_, 0) => Want::Scan(Arc::new(move |record: &Numbered| own.contains(&key(record.id)))),
+        _ => with_keys(own),
+    }
+}
+
+/// Reads to the end, and begins again at the head where it fell off. Returns how often it did.
+fn follow(
+    hub: &Hub<Numbers>,
+    mut cursor: Cursor<Numbers>,
+    keys: &[u8],
+    want: &Want<Numbered>,
+) -> usize {
+    let (mut next, mut falls) = (0, 0);
+    let mut turn = 0_u8;
+    loop {
+        turn = turn.wrapping_add(1);
+        let result = match turn % 3 {
+            0 => block_on(|cx| cursor.poll_record(cx))
+                .map(|item: Item<Numbers>| (1, item.record().id)),
+            view => block_on(|cx| cursor.poll_batch(cx, &view, 1_000))
+                .map(|batch| (batch.count(), batch.last().record().id)),
+        };
+        match result {
+            Ok((count, last)) => {
+                for _ in 0..count {
+                    next = next_match(keys, next).expect("no more than there are") + 1;
+                }
+                assert_eq!(next, last + 1, "nothing left out, nothing twice");
+            }
+            Err(Lost::Evicted { wanted, first, .. }) => {
+                assert!(wanted < first && wanted >= next);
+                let missed = next_match(keys, next).expect("something was lost");
+                assert!(wanted <= missed, "only what it still had to read");
+                assert!(!matches!(want, Want::Values(..)) || wanted == missed);
+                assert!(cursor.mark() <= missed);
+                falls += 1;
+                cursor = hub.tail(want.clone());
+                // Everything from its place on is for it, also what came since it was made.
+                next = cursor.mark();
+            }
+            Err(_) => {
+                assert_eq!(next_match(keys, next), None);
+                return falls;
+            }
+        }
+    }
+}
+
+#[test]
+fn everybody_reads_everything_while_a_bounded_writer_waits_for_them() {
+    let hub = Hub::new(Numbers::default(), 0, 1_000_000);
+    let keys: [&[u8]; 5] = [&[], &[1, 2], &[3, 6], &[], &[5]];
+    let readers = keys.iter().enumerate().map(|(index, keys)| {
+        let want = want(keys, index);
+        (hub.tail(want.clone()), want, *keys)
+    });
+    let readers: Vec<_> = readers.collect();
+    thread::scope(|scope| {
+        for (cursor, want, keys) in readers {
+            let hub = &hub;
+            scope.spawn(move || assert_eq!(follow(hub, cursor, keys, &want), 0));
+        }
+        scope.spawn(|| {
+            // Clients come and go meanwhile.
+            for turn in 0..2_000_u64 {
+                let cursor = hub.seek(|mark| *mark <= turn * 10, want(&[key(turn)], 1));
+                drop((cursor, hub.tail(Want::All)));
+            }
+        });
+        scope.spawn(|| write(&hub, true));
+    });
+    assert_eq!(hub.cursors(), 0);
+}
+
+#[test]
+fn who_falls_off_is_told_exactly_and_nobody_hangs() {
+    let hub = Hub::new(Numbers::default(), 0, 3_000);
+    let keys: [&[u8]; 4] = [&[], &[1, 2], &[6], &[5]];
+    let readers = keys.iter().enumerate().map(|(index, keys)| {
+        let want = want(keys, index);
+        (hub.tail(want.clone()), want, *keys)
+    });
+    let readers: Vec<_> = readers.collect();
+    thread::scope(|scope| {
+        for (cursor, want, keys) in readers {
+            let hub = &hub;
+            scope.spawn(move || follow(hub, cursor, keys, &want));
+        }
+        scope.spawn(|| write(&hub, false));
+    });
+}
