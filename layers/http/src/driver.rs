@@ -7,54 +7,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http_body::Body;
-use hyper::{
-    body::Incoming,
-    rt::{Read, Write, bounds::Http2ServerConnExec},
-    server::conn::{http1, http2},
-    service::HttpService,
-};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    activity::Activity,
-    deadline::after_or_never,
-    error::{BoxError, Error},
-    layer::Config,
+    activity::Activity, deadline::after_or_never, error::Error, layer::Config, service::Next,
     shutdown::Begun,
 };
 
 /// What both versions' connections can do.
-pub(crate) trait Graceful: Future<Output = Result<(), hyper::Error>> {
+pub(crate) trait Graceful: Future<Output = Result<Next, Error>> {
     fn graceful_shutdown(self: Pin<&mut Self>);
-}
-
-impl<Io, S, B> Graceful for http1::Connection<Io, S>
-where
-    S: HttpService<Incoming, ResBody = B>,
-    S::Error: Into<BoxError>,
-    Io: Read + Write + Unpin,
-    B: Body + 'static,
-    B::Error: Into<BoxError>,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<Io, S, B, E> Graceful for http2::Connection<Io, S, E>
-where
-    S: HttpService<Incoming, ResBody = B>,
-    S::Error: Into<BoxError>,
-    Io: Read + Write + Unpin,
-    B: Body + 'static,
-    B::Error: Into<BoxError>,
-    E: Http2ServerConnExec<S::Future, B>,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
 }
 
 /// What a connection waits for, and with it what its timer means.
@@ -101,9 +64,9 @@ impl<C: Graceful> Driver<C> {
 }
 
 impl<C: Graceful> Future for Driver<C> {
-    type Output = Result<(), Error>;
+    type Output = Result<Next, Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
         let mut this = self.project();
         if *this.phase != Phase::Draining
             && let Poll::Ready(end) = this.begun.poll(cx)
@@ -118,7 +81,7 @@ impl<C: Graceful> Future for Driver<C> {
         }
         loop {
             if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
-                return Poll::Ready(ended.map_err(Error::Http));
+                return Poll::Ready(ended);
             }
             this.activity.wake_when_free(cx.waker());
             let busy = this.activity.is_busy();
@@ -147,13 +110,13 @@ impl<C: Graceful> Future for Driver<C> {
                 Phase::Closing => {
                     ready!(poll_timer(this.timer, cx));
                     if !busy && !this.activity.take_wrote() {
-                        return Poll::Ready(Ok(()));
+                        return Poll::Ready(Ok(Next::End));
                     }
                     set(this.timer, after_or_never(this.config.idle));
                 }
                 Phase::Draining => {
                     ready!(poll_timer(this.timer, cx));
-                    return Poll::Ready(if busy { Err(Error::Cut) } else { Ok(()) });
+                    return Poll::Ready(if busy { Err(Error::Cut) } else { Ok(Next::End) });
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-/// What an inner service's error becomes.
+/// An inner service's error, or that of a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a connection ended otherwise than its peer and we had agreed.
@@ -24,4 +24,10 @@ pub enum Error {
     /// What the peer sent is not HTTP, goes past a limit, or the connection failed.
     #[error("the HTTP connection failed")]
     Http(#[source] hyper::Error),
+    /// An event stream could not be written.
+    #[error("writing an event stream failed")]
+    Write(#[source] io::Error),
+    /// The body of an event stream failed; the client sees a stream that is cut.
+    #[error("the body of an event stream failed")]
+    Body(#[source] BoxError),
 }

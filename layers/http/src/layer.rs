@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) versions: Versions,
     pub(crate) first_request: Duration,
     pub(crate) idle: Duration,
+    pub(crate) send_buffer_bytes: usize,
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<TokioExecutor>,
     pub(crate) shutdown: Shutdown,
@@ -130,7 +131,8 @@ impl HttpLayer {
     }
 
     /// The largest number of header fields over HTTP/1.1; over it the answer is 431. Default: 100;
-    /// another number costs an allocation for each request. HTTP/2 has the limit of the size only.
+    /// another number costs an allocation for each request, and 0 accepts no fields at all. HTTP/2 has
+    /// the limit of the size only.
     pub fn headers(self, count: usize) -> Self {
         Self { headers: Some(count), ..self }
     }
@@ -141,13 +143,13 @@ impl HttpLayer {
     }
 
     /// How many bytes of a response wait in memory for a slow client: over HTTP/2 for each stream,
-    /// over HTTP/1.1 at least 8 KiB for the connection. Default: 64 KiB (hyper's is 400).
+    /// over HTTP/1.1 for the connection, and there at least as many as a head may have. Default: 64 KiB (hyper's is 400).
     pub fn send_buffer_bytes(self, bytes: usize) -> Self {
         Self { send_buffer_bytes: bytes, ..self }
     }
 
     /// How many streams an HTTP/2 connection may have open at once. Default: 128; browsers take
-    /// 100 for granted until they are told.
+    /// 100 for granted until they are told. 0 lets none open.
     pub fn streams(self, count: u32) -> Self {
         Self { streams: count, ..self }
     }
@@ -194,6 +196,7 @@ impl HttpLayer {
             versions: self.versions,
             first_request: self.first_request,
             idle: self.idle,
+            send_buffer_bytes: self.send_buffer_bytes.max(1),
             http1,
             http2,
             shutdown: self.shutdown.clone(),

@@ -37,6 +37,9 @@
 //! and stop only when the last stream ends. Any service of `http` requests, an axum router among
 //! them, can stand within [`HttpLayer`]; any other accept loop can call [`Http`].
 //!
+//! An HTTP/1.1 answer of `text/event-stream` is not written by hyper, which keeps 16 KiB of buffers
+//! for each connection, and is the last of its connection; everything else is hyper's.
+//!
 //! # What bounds a connection
 //!
 //! | | bound | default |
@@ -67,6 +70,8 @@ mod request;
 mod serve;
 mod service;
 mod shutdown;
+mod stream;
+mod versions;
 mod watched;
 
 pub use connection::{Connection, Peer};

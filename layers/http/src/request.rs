@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -16,46 +16,70 @@ use tower_service::Service;
 use crate::{
     activity::{Activity, Open},
     error::BoxError,
+    stream,
 };
 
 /// The inner service as one connection's hyper calls it.
-#[derive(Clone)]
-pub(crate) struct Requests<S> {
-    inner: S,
+pub(crate) struct Requests<S, B> {
+    // Boxed so that hyper's connection can be moved.
+    inner: Box<S>,
     extensions: Extensions,
     activity: Arc<Activity>,
+    taken: Taken<B>,
 }
 
-impl<S> Requests<S> {
+/// A response that is written without hyper: see [`stream`]. hyper is told an error, and ends.
+pub(crate) type Taken<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
+
+/// What hyper is told then; nobody sees it.
+#[derive(Debug, thiserror::Error)]
+#[error("the response is written elsewhere")]
+struct WrittenElsewhere;
+
+impl<S, B> Requests<S, B> {
     pub(crate) fn new(inner: S, extensions: Extensions, activity: Arc<Activity>) -> Self {
-        Self { inner, extensions, activity }
+        Self { inner: Box::new(inner), extensions, activity, taken: Arc::default() }
+    }
+
+    /// Where a response is put that is not for hyper.
+    pub(crate) fn taken(&self) -> Taken<B> {
+        Arc::clone(&self.taken)
     }
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S>
+impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S, B>
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,
+    B: Body + Send + 'static,
 {
     type Response = Response<OpenBody<B>>;
-    type Error = S::Error;
+    type Error = BoxError;
     // Boxed so that it is freed when the head of the response is there: hyper keeps room for one
     // future as long as the connection lasts, and a stream is idle for hours.
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = self.activity.open();
         request.extensions_mut().extend(self.extensions.clone());
-        let mut inner = self.inner.clone();
+        let mut inner = S::clone(&self.inner);
+        let taken = stream::is_possible(&request).then(|| self.taken());
         // The service is called within the future: over HTTP/2 it panics in the stream's task and
         // not in that of the connection.
         Box::pin(async move {
-            poll_fn(|cx| inner.poll_ready(cx)).await?;
+            poll_fn(|cx| inner.poll_ready(cx).map_err(Into::into)).await?;
             let response = inner.call(request);
             drop(inner);
-            let response = response.await?;
-            Ok(response.map(|body| OpenBody { body, _open: open }))
+            let response = response.await.map_err(Into::into)?;
+            let response = response.map(|body| OpenBody { body, _open: open });
+            match taken {
+                Some(taken) if stream::is_event_stream(&response) => {
+                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+                    Err(WrittenElsewhere.into())
+                }
+                _ => Ok(response),
+            }
         })
     }
 }

@@ -41,6 +41,13 @@ impl<Io> Watched<Io> {
     }
 }
 
+impl<Io> Watched<Io> {
+    /// The byte stream within.
+    pub(crate) fn into_inner(self) -> Io {
+        self.io
+    }
+}
+
 impl<Io: AsyncRead + Unpin> Watched<Io> {
     /// Reads until the first bytes are no preface any more, or are all of it. Not to be called
     /// again once it was ready. Waits as long as the peer does: the caller has a deadline.

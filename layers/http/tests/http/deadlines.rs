@@ -108,25 +108,27 @@ async fn idle_keep_alive_is_closed_and_a_second_request_moves_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_http1_stream_is_never_idle() {
-    let (client, io) = duplex(1024);
-    let (handler, mut opened) = handler();
-    let layer = layer().first_request(10 * SECOND).idle(60 * SECOND);
-    let task = tokio::spawn(layer.layer(handler).call(Connection::new(io)));
-    let mut client = client;
-    client.write_all(b"GET /stream HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    let mut stream = opened.recv().await.unwrap().stream();
-    sleep(Duration::from_secs(24 * 60 * 60)).await;
-    assert!(!task.is_finished());
+    for path in ["/stream", "/events"] {
+        let (mut client, io) = duplex(1024);
+        let (handler, mut opened) = handler();
+        let layer = layer().first_request(10 * SECOND).idle(60 * SECOND);
+        let task = tokio::spawn(layer.layer(handler).call(Connection::new(io)));
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut stream = opened.recv().await.unwrap().stream();
+        sleep(Duration::from_secs(24 * 60 * 60)).await;
+        assert!(!task.is_finished());
 
-    // Its end is late, and what is left of it is not read for longer than the idle deadline.
-    stream.send_data(vec![b'x'; 4096].into()).await.unwrap();
-    drop(stream);
-    sleep(600 * SECOND).await;
-    assert!(!task.is_finished());
-    let mut rest = Vec::new();
-    client.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.ends_with(b"x\r\n0\r\n\r\n"));
-    task.await.unwrap().unwrap();
+        // Its end is late, and what is left of it is not read for longer than the idle deadline.
+        stream.send_data(vec![b'x'; 4096].into()).await.unwrap();
+        drop(stream);
+        sleep(600 * SECOND).await;
+        assert!(!task.is_finished());
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.ends_with(b"x\r\n0\r\n\r\n"));
+        task.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,52 +164,58 @@ async fn http2_without_streams_is_closed_and_one_with_a_stream_stays() {
 
 #[tokio::test]
 async fn a_stalled_reader_is_closed_and_its_body_dropped() {
-    let connections = Connections::default();
-    let listen = ListenOptions::new().send_buffer_bytes(Some(16 * 1024));
-    let mut server = Server::start_with(layer(), listen, connections.clone(), SHORT);
-    let mut client = server.connect_narrow().await;
-    client.get("/endless").await;
-    let dropped = server.opened().await.endless();
-    soon(dropped).await.unwrap_err();
-    let counts = connections.counts();
-    assert_eq!((counts.stalled, counts.panicked), (1, 0));
-    server.end().await;
+    for path in ["/endless", "/endless-events"] {
+        let connections = Connections::default();
+        let listen = ListenOptions::new().send_buffer_bytes(Some(16 * 1024));
+        let mut server = Server::start_with(layer(), listen, connections.clone(), SHORT);
+        let mut client = server.connect_narrow().await;
+        client.get(path).await;
+        let dropped = server.opened().await.endless();
+        soon(dropped).await.unwrap_err();
+        let counts = connections.counts();
+        assert_eq!((counts.stalled, counts.panicked), (1, 0));
+        server.end().await;
+    }
 }
 
 #[tokio::test]
 async fn a_slow_reader_is_not_closed() {
-    let connections = Connections::default();
-    let listen = ListenOptions::new().send_buffer_bytes(Some(16 * 1024));
-    let mut server = Server::start_with(layer(), listen, connections.clone(), 4 * SHORT);
-    let mut client = server.connect_narrow().await;
-    client.get("/endless").await;
-    let dropped = server.opened().await.endless();
-    let start = Instant::now();
-    let mut buffer = vec![0; 32 * 1024];
-    // Far longer than the deadline, and each pause far shorter: a rate, not a wait for something.
-    while start.elapsed() < 12 * SHORT {
-        soon(client.io.read_exact(&mut buffer)).await.unwrap();
-        sleep(SHORT / 3).await;
+    for path in ["/endless", "/endless-events"] {
+        let connections = Connections::default();
+        let listen = ListenOptions::new().send_buffer_bytes(Some(16 * 1024));
+        let mut server = Server::start_with(layer(), listen, connections.clone(), 4 * SHORT);
+        let mut client = server.connect_narrow().await;
+        client.get(path).await;
+        let dropped = server.opened().await.endless();
+        let start = Instant::now();
+        let mut buffer = vec![0; 32 * 1024];
+        // Longer than the deadline, with pauses that are shorter: a rate, not a wait for something.
+        while start.elapsed() < 10 * SHORT {
+            soon(client.io.read_exact(&mut buffer)).await.unwrap();
+            sleep(SHORT / 3).await;
+        }
+        assert_eq!(connections.counts().stalled, 0);
+        drop(client);
+        soon(dropped).await.unwrap_err();
+        server.end().await;
     }
-    assert_eq!(connections.counts().stalled, 0);
-    drop(client);
-    soon(dropped).await.unwrap_err();
-    server.end().await;
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_stream() {
-    let mut server = Server::start(layer());
-    let mut client = server.connect().await;
-    client.get("/stream").await;
-    let mut stream = server.opened().await.stream();
-    client.read_until("\r\n\r\n").await;
-    drop(client);
-    soon(async {
-        while stream.send_data("x".into()).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    server.end().await;
+    for path in ["/stream", "/events"] {
+        let mut server = Server::start(layer());
+        let mut client = server.connect().await;
+        client.get(path).await;
+        let mut stream = server.opened().await.stream();
+        client.read_until("\r\n\r\n").await;
+        drop(client);
+        soon(async {
+            while stream.send_data("x".into()).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        server.end().await;
+    }
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod deadlines;
+mod event_streams;
 mod limits;
 mod panics;
 mod shutdown;

@@ -8,7 +8,7 @@ async fn a_panic_ends_the_http1_connection_only() {
     let mut other = server.connect().await;
     other.get("/").await;
     other.read_until("hello").await;
-    for (count, path) in (1..).zip(["/panic", "/panic-body"]) {
+    for (count, path) in (1..).zip(["/panic", "/panic-body", "/panic-events"]) {
         let mut client = server.connect().await;
         client.get(path).await;
         client.read_to_end().await;

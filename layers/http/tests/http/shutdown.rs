@@ -7,54 +7,59 @@ use crate::support::{FAR, Server, get, layer, soon};
 
 #[tokio::test]
 async fn open_streams_end_cleanly() {
-    let mut server = Server::start(layer());
-    let mut http1 = server.connect().await;
-    http1.get("/stream").await;
-    let mut stream1 = server.opened().await.stream();
-    http1.read_until("\r\n\r\n").await;
+    for path in ["/stream", "/events"] {
+        let mut server = Server::start(layer());
+        let mut http1 = server.connect().await;
+        http1.get(path).await;
+        let mut stream1 = server.opened().await.stream();
+        http1.read_until("\r\n\r\n").await;
 
-    let (mut http2, connection2) = server.http2().await;
-    let response = soon(http2.send_request(get("/stream"))).await.unwrap();
-    let mut stream2 = server.opened().await.stream();
+        let (mut http2, connection2) = server.http2().await;
+        let response = soon(http2.send_request(get(path))).await.unwrap();
+        let mut stream2 = server.opened().await.stream();
 
-    server.shutdown.begin(FAR);
-    // Refused from now on, but what is open goes on.
-    soon(async { while http2.send_request(get("/")).await.is_ok() {} }).await;
-    soon(stream1.send_data("bye".into())).await.unwrap();
-    soon(stream2.send_data("bye".into())).await.unwrap();
-    drop((stream1, stream2));
-    assert_eq!(http1.read_to_end().await, "3\r\nbye\r\n0\r\n\r\n");
-    assert_eq!(soon(response.into_body().collect()).await.unwrap().to_bytes(), "bye");
-    soon(connection2).await.unwrap();
-    soon(server.task).await.unwrap();
+        server.shutdown.begin(FAR);
+        // Refused from now on, but what is open goes on.
+        soon(async { while http2.send_request(get("/")).await.is_ok() {} }).await;
+        soon(stream1.send_data("bye".into())).await.unwrap();
+        soon(stream2.send_data("bye".into())).await.unwrap();
+        drop((stream1, stream2));
+        assert_eq!(http1.read_to_end().await, "3\r\nbye\r\n0\r\n\r\n");
+        assert_eq!(soon(response.into_body().collect()).await.unwrap().to_bytes(), "bye");
+        soon(connection2).await.unwrap();
+        soon(server.task).await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn an_endless_stream_is_dropped_at_the_end_of_the_window() {
     let window = Duration::from_millis(300);
-    let mut server = Server::start(layer());
-    let mut http1 = server.connect().await;
-    http1.get("/endless").await;
-    let dropped1 = server.opened().await.endless();
-    let (mut http2, _connection) = server.http2().await;
-    let mut response = soon(http2.send_request(get("/endless"))).await.unwrap();
-    let dropped2 = server.opened().await.endless();
-    let reading = tokio::spawn(async move {
-        while let Some(frame) = response.frame().await {
-            if frame.is_err() {
-                return true;
+    for path in ["/endless", "/endless-events"] {
+        let mut server = Server::start(layer());
+        let mut http1 = server.connect().await;
+        http1.get(path).await;
+        let dropped1 = server.opened().await.endless();
+        let (mut http2, _connection) = server.http2().await;
+        let mut response = soon(http2.send_request(get(path))).await.unwrap();
+        let dropped2 = server.opened().await.endless();
+        let reading = tokio::spawn(async move {
+            while let Some(frame) = response.frame().await {
+                if frame.is_err() {
+                    return true;
+                }
             }
-        }
-        false
-    });
+            false
+        });
 
-    let begun = Instant::now();
-    server.shutdown.begin(window);
-    soon(dropped1).await.unwrap_err();
-    soon(dropped2).await.unwrap_err();
-    assert!(begun.elapsed() >= window);
-    assert!(soon(reading).await.unwrap(), "a cut stream must not look like one that ended");
-    soon(server.task).await.unwrap();
+        let begun = Instant::now();
+        server.shutdown.begin(window);
+        soon(dropped1).await.unwrap_err();
+        soon(dropped2).await.unwrap_err();
+        assert!(begun.elapsed() >= window);
+        assert!(soon(reading).await.unwrap(), "a cut stream must not look like one that ended");
+        assert!(!http1.read_to_end().await.ends_with("\r\n0\r\n\r\n"));
+        soon(server.task).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Channel, Empty, Full, channel, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, client::conn::http2};
@@ -38,9 +38,9 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
 
 /// What a request opened.
 pub(crate) enum Opened {
-    /// `/stream`: what is sent here is the body.
+    /// `/stream`, `/events`: what is sent here is the body.
     Stream(channel::Sender<Bytes>),
-    /// `/endless`: fails when the body is dropped.
+    /// `/endless`, `/endless-events`: fails when the body is dropped.
     Endless(oneshot::Receiver<()>),
 }
 
@@ -91,7 +91,8 @@ impl Body for Panics {
     }
 }
 
-/// The handler, and what its requests open.
+/// The handler, and what its requests open. Paths that end in `events` answer event streams, which
+/// hyper does not write over HTTP/1.1.
 pub(crate) fn handler() -> (
     impl Service<Request<Incoming>, Response = Response<TestBody>, Error = Infallible, Future: Send>
     + Clone
@@ -104,18 +105,18 @@ pub(crate) fn handler() -> (
         let opened = opened.clone();
         async move {
             let body: TestBody = match request.uri().path() {
-                "/stream" => {
+                "/stream" | "/events" => {
                     let (sender, body) = Channel::<Bytes, Infallible>::new(4);
                     opened.send(Opened::Stream(sender)).ok();
                     body.boxed_unsync()
                 }
-                "/endless" => {
+                "/endless" | "/endless-events" => {
                     let (_dropped, receiver) = oneshot::channel();
                     opened.send(Opened::Endless(receiver)).ok();
                     Endless { _dropped }.boxed_unsync()
                 }
                 "/panic" => panic!("a service that panics"),
-                "/panic-body" => Panics.boxed_unsync(),
+                "/panic-body" | "/panic-events" => Panics.boxed_unsync(),
                 "/peer" => {
                     let peer = request.extensions().get::<Peer>().expect("serve puts it there");
                     Full::new(Bytes::from(peer.0.to_string())).boxed_unsync()
@@ -126,7 +127,12 @@ pub(crate) fn handler() -> (
                 }
                 _ => Full::new(Bytes::from_static(b"hello")).boxed_unsync(),
             };
-            Ok(Response::new(body))
+            let mut response = Response::new(body);
+            if request.uri().path().ends_with("events") {
+                let content_type = HeaderValue::from_static("text/event-stream");
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
+            }
+            Ok(response)
         }
     });
     (handler, receiver)

@@ -1,0 +1,296 @@
+//! An HTTP/1.1 event stream, once its head is known.
+//!
+//! hyper keeps two buffers of 8 KiB for a connection as long as it lasts, which is most of what an
+//! idle stream costs: 16 KiB resident with hyper, measured by `examples/idle.rs`. So hyper reads
+//! the request; its answer, if it is an event stream, is written here, and ends the connection.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice, Write},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::SystemTime,
+};
+
+use bytes::{Buf, Bytes};
+use http::{
+    HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRAILER, TRANSFER_ENCODING},
+};
+use http_body::Body;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep_until},
+};
+
+use crate::{
+    error::{BoxError, Error},
+    layer::Config,
+    request::OpenBody,
+    service::Next,
+    shutdown::Begun,
+};
+
+/// Whether the answer to this request may be written here.
+pub(crate) fn is_possible(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && request.body().is_end_stream()
+}
+
+/// Whether this answer is to be.
+pub(crate) fn is_event_stream<B: Body>(response: &Response<B>) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |it| it.as_bytes());
+    response.status() == StatusCode::OK
+        && content_type.starts_with(b"text/event-stream")
+        && !response.headers().contains_key(CONTENT_LENGTH)
+        && response.body().size_hint().exact().is_none()
+        && !response.body().is_end_stream()
+}
+
+pin_project! {
+    /// Writes an event stream to its end, which is that of the connection.
+    pub(crate) struct Stream<Io, B: Body> {
+        io: Io,
+        #[pin]
+        body: OpenBody<B>,
+        out: Out<B::Data>,
+        ended: bool,
+        flushed: bool,
+        #[pin]
+        begun: Begun,
+        window: Option<Pin<Box<Sleep>>>,
+        config: Arc<Config>,
+    }
+}
+
+impl<Io, B: Body> Stream<Io, B> {
+    pub(crate) fn new(io: Io, response: Response<OpenBody<B>>, config: Arc<Config>) -> Self {
+        let (parts, body) = response.into_parts();
+        let mut out = Out::default();
+        out.push(Segment::Bytes(head(parts.status, &parts.headers)));
+        let begun = config.shutdown.begun();
+        Self { io, body, out, ended: false, flushed: true, begun, window: None, config }
+    }
+}
+
+impl<Io, B> Future for Stream<Io, B>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Next, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
+        if self.as_mut().poll_write_out(cx)?.is_ready() {
+            return Poll::Ready(Ok(Next::End));
+        }
+        if self.as_mut().poll_left(cx).is_ready() {
+            return Poll::Ready(Ok(Next::End));
+        }
+        let this = self.project();
+        if this.window.is_none() {
+            let end = ready!(this.begun.poll(cx));
+            *this.window = Some(Box::pin(sleep_until(end)));
+        }
+        if let Some(window) = this.window {
+            ready!(window.as_mut().poll(cx));
+        }
+        Poll::Ready(Err(Error::Cut))
+    }
+}
+
+impl<Io, B> Stream<Io, B>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// From the body to the socket; ready when all of it is there and the socket is shut down.
+    fn poll_write_out(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut this = self.project();
+        // Some rounds, so that a socket that takes everything leaves the other tasks their turn.
+        for _ in 0..16 {
+            while !*this.ended && this.out.bytes < this.config.send_buffer_bytes {
+                match this.body.as_mut().poll_frame(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(Ok(frame))) => {
+                        // Trailers are for clients that ask for them; EventSource does not.
+                        if let Ok(data) = frame.into_data() {
+                            this.out.push_chunk(data);
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Err(Error::Body(error.into())));
+                    }
+                    Poll::Ready(None) => {
+                        *this.ended = true;
+                        this.out.push(Segment::Bytes(Bytes::from_static(b"0\r\n\r\n")));
+                    }
+                }
+            }
+            let io = Pin::new(&mut *this.io);
+            if this.out.bytes > 0 {
+                let count = ready!(this.out.poll_write(io, cx)).map_err(Error::Write)?;
+                if count == 0 {
+                    return Poll::Ready(Err(Error::Write(io::ErrorKind::WriteZero.into())));
+                }
+                *this.flushed = false;
+            } else if !*this.flushed {
+                ready!(io.poll_flush(cx)).map_err(Error::Write)?;
+                *this.flushed = true;
+            } else if *this.ended {
+                return io.poll_shutdown(cx).map_err(Error::Write);
+            } else {
+                return Poll::Pending; // the body is
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whether the client has closed. What it still sends is not looked at: it was told that the
+    /// connection closes after this response.
+    fn poll_left(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let mut buffer = [0; 512];
+        for _ in 0..16 {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            let read = ready!(Pin::new(&mut *this.io).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// The head of a response whose body comes in chunks and ends the connection.
+fn head(status: StatusCode, headers: &HeaderMap) -> Bytes {
+    const OURS: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING];
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    head.extend_from_slice(b"\r\n");
+    for (name, value) in headers.iter().filter(|(name, _)| !OURS.contains(name)) {
+        // HeaderName and HeaderValue hold no CR, LF or NUL.
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    if !headers.contains_key(DATE) {
+        let date = httpdate::HttpDate::from(SystemTime::now());
+        write!(head, "date: {date}\r\n").expect("a vector takes everything");
+    }
+    head.extend_from_slice(b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n");
+    head.into()
+}
+
+/// What waits to be written.
+struct Out<D> {
+    segments: VecDeque<Segment<D>>,
+    bytes: usize,
+}
+
+enum Segment<D> {
+    Bytes(Bytes),
+    Data(D),
+}
+
+impl<D> Default for Out<D> {
+    fn default() -> Self {
+        Self { segments: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl<D: Buf> Out<D> {
+    fn push(&mut self, segment: Segment<D>) {
+        self.bytes += segment.remaining();
+        self.segments.push_back(segment);
+    }
+
+    /// A chunk of RFC 9112, 7.1; an empty one would be the last and is left out.
+    fn push_chunk(&mut self, data: D) {
+        if data.has_remaining() {
+            let size = format!("{:x}\r\n", data.remaining());
+            self.push(Segment::Bytes(size.into()));
+            self.push(Segment::Data(data));
+            self.push(Segment::Bytes(Bytes::from_static(b"\r\n")));
+        }
+    }
+
+    fn poll_write<Io: AsyncWrite>(
+        &mut self,
+        io: Pin<&mut Io>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let mut filled = 0;
+        for segment in &self.segments {
+            let Some(rest) = slices.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
+                break;
+            };
+            let count = segment.chunks_vectored(rest);
+            let bytes: usize = rest.iter().take(count).map(|slice| slice.len()).sum();
+            filled += count;
+            if bytes < segment.remaining() {
+                break; // the next segment comes after all of this one
+            }
+        }
+        let count = ready!(io.poll_write_vectored(cx, slices.get(..filled).unwrap_or_default()))?;
+        self.advance(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.bytes -= count;
+        while let Some(segment) = self.segments.front_mut() {
+            let step = count.min(segment.remaining());
+            segment.advance(step);
+            count -= step;
+            if segment.has_remaining() {
+                return;
+            }
+            self.segments.pop_front();
+        }
+        self.segments = VecDeque::new(); // idle for hours, perhaps
+    }
+}
+
+impl<D: Buf> Buf for Segment<D> {
+    fn remaining(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.remaining(),
+            Self::Data(data) => data.remaining(),
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes.chunk(),
+            Self::Data(data) => data.chunk(),
+        }
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.chunks_vectored(slices),
+            Self::Data(data) => data.chunks_vectored(slices),
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.advance(count),
+            Self::Data(data) => data.advance(count),
+        }
+    }
+}

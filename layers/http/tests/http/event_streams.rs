@@ -1,0 +1,183 @@
+//! Event streams over HTTP/1.1, which hyper reads and does not write.
+
+use std::{collections::VecDeque, convert::Infallible, io};
+
+use bytes::{Buf, Bytes};
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper::body::Incoming;
+use tailwater_http::{Connection, Error};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tower::{Service, service_fn};
+use tower_layer::Layer;
+
+use crate::support::{Server, get, layer, soon};
+
+type Frames<D> = VecDeque<Result<Frame<D>, io::Error>>;
+
+/// What a client gets of these frames through a pipe that holds this many bytes.
+async fn written<D>(
+    request: &'static str,
+    frames: impl Fn() -> Frames<D> + Clone + Send + 'static,
+    pipe_bytes: usize,
+) -> (String, Result<(), Error>)
+where
+    D: Buf + Send + Unpin + 'static,
+{
+    let (mut client, io) = duplex(pipe_bytes);
+    let handler = service_fn(move |_: Request<Incoming>| {
+        let frames = frames();
+        async move {
+            Ok::<_, Infallible>(
+                Response::builder()
+                    .header("content-type", "text/event-stream")
+                    .header("date", "Thu, 01 Jan 1970 00:00:00 GMT")
+                    .header("connection", "keep-alive")
+                    .body(StreamBody::new(stream_of(frames)))
+                    .expect("a response"),
+            )
+        }
+    });
+    let server = tokio::spawn(layer().layer(handler).call(Connection::new(io)));
+    let mut read = Vec::new();
+    let (mut reader, mut writer) = tokio::io::split(&mut client);
+    let (sent, received) =
+        tokio::join!(writer.write_all(request.as_bytes()), reader.read_to_end(&mut read));
+    sent.expect("the server reads");
+    received.expect("a duplex does not fail");
+    (String::from_utf8(read).expect("text"), server.await.expect("no panic"))
+}
+
+fn stream_of<T: Unpin>(items: VecDeque<T>) -> impl futures_core::Stream<Item = T> {
+    struct Items<T>(VecDeque<T>);
+    impl<T: Unpin> futures_core::Stream for Items<T> {
+        type Item = T;
+
+        fn poll_next(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<T>> {
+            std::task::Poll::Ready(self.0.pop_front())
+        }
+    }
+    Items(items)
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+    date: Thu, 01 Jan 1970 00:00:00 GMT\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+
+#[tokio::test]
+async fn the_bytes_are_the_same_however_little_a_write_takes() {
+    let long = "x".repeat(300);
+    let expected = format!("{HEAD}6\r\nfirst\n\r\n4\r\nabcd\r\n12c\r\n{long}\r\n0\r\n\r\n");
+    for pipe_bytes in [1, 2, 3, 7, 64, 100_000] {
+        let frames = || {
+            let long = Bytes::from("x".repeat(300));
+            let empty = Bytes::new();
+            // Data in two pieces, as a chain is, an empty frame in between.
+            VecDeque::from([
+                Ok(Frame::data(Bytes::from("first\n").chain(Bytes::new()))),
+                Ok(Frame::data(empty.clone().chain(empty))),
+                Ok(Frame::data(Bytes::from("ab").chain(Bytes::from("cd")))),
+                Ok(Frame::data(Bytes::new().chain(long))),
+            ])
+        };
+        let (text, ended) = written(GET, frames, pipe_bytes).await;
+        assert_eq!(text, expected, "{pipe_bytes}");
+        ended.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn more_frames_than_one_write_holds_stay_in_order() {
+    let frames = || {
+        (0..1000)
+            .map(|number: u32| {
+                let halves = Bytes::from(format!("{number}")).chain(Bytes::from_static(b";"));
+                Ok(Frame::data(halves))
+            })
+            .collect()
+    };
+    let (text, ended) = written(GET, frames, 100_000).await;
+    ended.unwrap();
+    let body = text.strip_prefix(HEAD).unwrap().strip_suffix("0\r\n\r\n").unwrap();
+    let numbers: Vec<_> = body.split("\r\n").filter(|line| line.ends_with(';')).collect();
+    let expected: Vec<_> = (0..1000).map(|number| format!("{number};")).collect();
+    assert_eq!(numbers, expected);
+}
+
+#[tokio::test]
+async fn a_body_that_fails_is_a_stream_that_is_cut() {
+    let frames = || {
+        VecDeque::from([
+            Ok(Frame::data(Bytes::from("ab"))),
+            Err(io::Error::other("the source is gone")),
+        ])
+    };
+    let (text, ended) = written(GET, frames, 100_000).await;
+    assert!(!text.ends_with("0\r\n\r\n"), "{text}");
+    assert!(matches!(ended, Err(Error::Body(_))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_plain_get_is_left_to_hyper() {
+    let frames = || VecDeque::from([Ok(Frame::data(Bytes::from("ab")))]);
+    let vectors = [
+        ("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK\r\n", "\r\n\r\nab"),
+        (
+            "HEAD / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n",
+            "\r\n\r\n",
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx",
+            "HTTP/1.1 200 OK\r\n",
+            "\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        ),
+    ];
+    for (request, begin, end) in vectors {
+        let (text, ended) = written(request, frames, 100_000).await;
+        assert!(text.starts_with(begin) && text.ends_with(end), "{request}: {text}");
+        ended.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_comes_after_requests_on_the_same_connection_and_is_the_last() {
+    let mut server = Server::start(layer());
+    let mut client = server.connect().await;
+    client.get("/").await;
+    client.read_until("hello").await;
+    client.get("/events").await;
+    let mut stream = server.opened().await.stream();
+    let head = client.read_until("\r\n\r\n").await;
+    assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+    assert!(head.contains("\r\ndate: "), "{head}");
+    // What the client sends now is nobody's, and does not stop the stream.
+    client.get("/").await;
+    soon(stream.send_data(":\n".into())).await.unwrap();
+    assert_eq!(client.read_until("\n\r\n").await, "2\r\n:\n\r\n");
+    drop(stream);
+    assert_eq!(client.read_to_end().await, "0\r\n\r\n");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_client_of_hyper_reads_them() {
+    let mut server = Server::start(layer());
+    let io = hyper_util::rt::TokioIo::new(server.connect().await.io);
+    let (mut client, connection) = soon(hyper::client::conn::http1::handshake(io)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let response = soon(client.send_request(get("/events"))).await.unwrap();
+    let mut stream = server.opened().await.stream();
+    for _ in 0..3 {
+        soon(stream.send_data("data:x\n\n".into())).await.unwrap();
+    }
+    drop(stream);
+    let body = soon(http_body_util::BodyExt::collect(response.into_body())).await.unwrap();
+    assert_eq!(body.to_bytes(), "data:x\n\n".repeat(3));
+    soon(connection).await.unwrap().unwrap();
+    server.end().await;
+}
