@@ -1,1 +1,3 @@
 //! Streams Kafka topics to browsers as Server-Sent Events.
+
+pub mod config;

@@ -1,0 +1,345 @@
+//! Bindings: what is common to all of them.
+
+use super::decode::{Cx, Map, Value, any_of, suggestion};
+use super::diagnostic::Span;
+use super::files::{Filesystem, HttpFilesystem};
+use super::http::{HttpClient, HttpServer};
+use super::kafka::{KafkaCacheClient, KafkaCacheServer, KafkaClient};
+use super::sse::{SseClient, SseKafka, SseServer};
+use super::support::Feature;
+use super::tcp::{TcpClient, TcpServer};
+use super::tls::{TlsClient, TlsServer};
+
+/// An entry of `bindings`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Binding {
+    /// Its name, by which an `exit` leads to it.
+    pub name: String,
+    /// Where the name stands.
+    pub span: Span,
+    /// `vault`: the name of the vault that its keys are in. Default: none.
+    pub vault: Option<String>,
+    /// What it is, by `type` and `kind`.
+    pub kind: Kind,
+}
+
+macro_rules! kinds {
+    ($($variant:ident($options:ty) = $type:literal $kind:literal, $doc:literal;)*) => {
+        /// What a binding is, with its options and routes.
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub enum Kind { $(#[doc = $doc] $variant($options)),* }
+
+        /// `type` and `kind` of a binding.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Type { $(#[doc = $doc] $variant),* }
+
+        impl Kind {
+            /// Its type and kind alone.
+            #[must_use]
+            pub fn of(&self) -> Type {
+                match self { $(Kind::$variant(_) => Type::$variant),* }
+            }
+        }
+
+        impl Type {
+            const ALL: &[(&'static str, &'static str, Type)] = &[$(($type, $kind, Type::$variant)),*];
+
+            fn decode_kind(self, map: &Map<'_>, exits: &mut Exits) -> Option<Kind> {
+                match self { $(Type::$variant => <$options>::decode(map, exits).map(Kind::$variant)),* }
+            }
+        }
+
+        impl std::fmt::Display for Type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(match self { $(Type::$variant => concat!($type, " ", $kind)),* })
+            }
+        }
+    };
+}
+
+kinds! {
+    TcpServer(TcpServer) = "tcp" "server", "Listens on ports.";
+    TcpClient(TcpClient) = "tcp" "client", "Opens connections.";
+    TlsServer(TlsServer) = "tls" "server", "Ends TLS of connections that come in.";
+    TlsClient(TlsClient) = "tls" "client", "Begins TLS on connections that go out.";
+    HttpServer(HttpServer) = "http" "server", "Requests of connections.";
+    HttpClient(HttpClient) = "http" "client", "Requests to another server.";
+    SseServer(SseServer) = "sse" "server", "Requests into event streams.";
+    SseClient(SseClient) = "sse" "client", "Event streams of another server.";
+    SseKafka(SseKafka) = "sse-kafka" "proxy", "Event streams from topics.";
+    KafkaCacheClient(KafkaCacheClient) = "kafka" "cache_client", "The way to the cache of a topic.";
+    KafkaCacheServer(KafkaCacheServer) = "kafka" "cache_server", "The cache of topics.";
+    KafkaClient(KafkaClient) = "kafka" "client", "A Kafka cluster.";
+    HttpFilesystem(HttpFilesystem) = "http-filesystem" "proxy", "Requests into files.";
+    Filesystem(Filesystem) = "filesystem" "server", "A folder.";
+}
+
+/// Types that Zilla has and tailwater does not.
+const NOT_OURS: &[&str] = &[
+    "amqp",
+    "asyncapi",
+    "echo",
+    "fan",
+    "grpc",
+    "grpc-kafka",
+    "http-kafka",
+    "kafka-grpc",
+    "mcp",
+    "mqtt",
+    "mqtt-kafka",
+    "openapi",
+    "openapi-asyncapi",
+    "pgsql",
+    "pgsql-kafka",
+    "proxy",
+    "risingwave",
+    "ws",
+];
+
+impl Type {
+    /// What an `exit` of this may lead to.
+    pub(super) fn may_lead_to(self) -> &'static [Type] {
+        match self {
+            Type::TcpServer => {
+                &[Type::HttpServer, Type::TlsServer, Type::TcpClient, Type::TlsClient]
+            }
+            Type::TlsServer => &[Type::HttpServer, Type::TcpClient, Type::TlsClient],
+            Type::HttpServer => &[Type::SseServer, Type::HttpFilesystem, Type::HttpClient],
+            Type::SseServer => &[Type::SseKafka, Type::SseClient],
+            Type::SseKafka => &[Type::KafkaCacheClient, Type::KafkaClient],
+            Type::KafkaCacheClient => &[Type::KafkaCacheServer],
+            Type::KafkaCacheServer => &[Type::KafkaClient],
+            Type::SseClient => &[Type::HttpClient],
+            Type::KafkaClient | Type::HttpClient => &[Type::TcpClient, Type::TlsClient],
+            Type::TlsClient => &[Type::TcpClient],
+            Type::HttpFilesystem => &[Type::Filesystem],
+            Type::TcpClient | Type::Filesystem => &[],
+        }
+    }
+
+    fn decode(map: &Map<'_>) -> Option<Type> {
+        let (name, kind) = (map.require("type"), map.require("kind"));
+        let name_value = name?;
+        let name = name_value.text()?;
+        let of_type: Vec<_> = Type::ALL.iter().filter(|(it, _, _)| *it == name).collect();
+        if of_type.is_empty() {
+            let mut types: Vec<&str> = Type::ALL.iter().map(|(it, _, _)| *it).collect();
+            types.dedup();
+            if NOT_OURS.contains(&name.as_str()) {
+                let help = format!("supported: {}", types.join(", "));
+                name_value.error_help(
+                    format!("bindings of type `{name}` are not supported by tailwater"),
+                    Some(help),
+                );
+            } else {
+                let meant = suggestion(&name, &types).map(|it| format!("did you mean `{it}`? "));
+                let help = format!("{}there are: {}", meant.unwrap_or_default(), types.join(", "));
+                name_value
+                    .error_help(format!("unknown type `{}`", name.escape_debug()), Some(help));
+            }
+            return None;
+        }
+        let kind_value = kind?;
+        let kind = kind_value.text()?;
+        if let Some((_, _, found)) = of_type.iter().find(|(_, it, _)| *it == kind) {
+            return Some(*found);
+        }
+        let kinds: Vec<&str> = of_type.iter().map(|(_, it, _)| *it).collect();
+        kind_value.error(format!(
+            "unknown kind `{}` of type `{name}`: expected {}",
+            kind.escape_debug(),
+            any_of(&kinds)
+        ));
+        None
+    }
+}
+
+/// What is known of a binding even where there are mistakes in it: enough to check where exits lead.
+pub(super) struct Head {
+    pub(super) name: String,
+    pub(super) span: Span,
+    pub(super) of: Option<Type>,
+    pub(super) exits: Vec<Exit>,
+}
+
+/// An `exit` as it stands in the file.
+#[derive(Clone)]
+pub(super) struct Exit {
+    pub(super) to: String,
+    pub(super) span: Span,
+    pub(super) path: String,
+}
+
+/// The exits of one binding.
+#[derive(Default)]
+pub(super) struct Exits {
+    pub(super) own: Option<Exit>,
+    all: Vec<Exit>,
+}
+
+impl Exits {
+    fn read(&mut self, map: &Map<'_>) -> Option<Exit> {
+        let value = map.get("exit")?;
+        let to = value.text_as("the name of a binding")?;
+        let exit = Exit { to, span: value.span(), path: value.path.clone() };
+        self.all.push(exit.clone());
+        Some(exit)
+    }
+
+    /// The binding's own exit, for bindings without routes.
+    pub(super) fn require_own(&self, map: &Map<'_>) -> Option<String> {
+        if self.own.is_none() && map.get("exit").is_none() {
+            map.missing("`exit` is missing");
+        }
+        self.own.as_ref().map(|it| it.to.clone())
+    }
+}
+
+/// Decodes all of `bindings`.
+pub(super) fn decode_all(cx: &Cx, section: &Map<'_>) -> (Vec<Head>, Vec<Binding>) {
+    let mut heads = Vec::new();
+    let mut bindings = Vec::new();
+    for (index, (name, value)) in section.entries().enumerate() {
+        super::check_name(&value, name);
+        cx.binding.set(Some(index));
+        let mut head = Head { name: name.to_owned(), span: value.key, of: None, exits: Vec::new() };
+        if let Some(map) = value.map() {
+            bindings.extend(decode(&map, &mut head));
+        }
+        heads.push(head);
+        cx.binding.set(None);
+    }
+    (heads, bindings)
+}
+
+fn decode(map: &Map<'_>, head: &mut Head) -> Option<Binding> {
+    let mut exits = Exits::default();
+    exits.own = exits.read(map);
+    head.of = Type::decode(map);
+    let vault = map.get("vault").and_then(|value| {
+        let name = value.text_as("the name of a vault")?;
+        value.refers("vaults", &name);
+        Some(name)
+    });
+    if let Some(catalog) = map.get("catalog") {
+        catalog.uses(Feature::BindingCatalog);
+        for (name, value) in catalog.map().iter().flat_map(Map::entries) {
+            value.refers("catalogs", name);
+        }
+    }
+    if let Some(telemetry) = map.get("telemetry") {
+        telemetry.uses(Feature::BindingTelemetry);
+        super::telemetry::decode_of_binding(&telemetry);
+    }
+    let kind = head.of.and_then(|of| of.decode_kind(map, &mut exits));
+    head.exits = exits.all;
+    if head.of.is_some() {
+        map.deny_unknown();
+    }
+    Some(Binding { name: head.name.clone(), span: head.span, vault, kind: kind? })
+}
+
+/// A route of a binding, in the order of the file: the first one whose guards and one of whose
+/// conditions are satisfied takes the request. The binding's own `exit`, where it has one, is the
+/// last route, without conditions.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Route<W, T = ()> {
+    /// Where it stands.
+    pub span: Span,
+    /// `guarded`: the guards that must let the request pass, with the roles that they ask for.
+    /// Default: none, everybody may.
+    pub guarded: Vec<Guarded>,
+    /// `when`: one of these must be satisfied. Default: none, always.
+    pub when: Vec<W>,
+    /// `with`: what the request is turned into.
+    pub with: T,
+    /// `exit`: the binding that it leads to. Default: the binding's own `exit`.
+    pub exit: String,
+}
+
+/// One guard of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Guarded {
+    /// The name of the guard.
+    pub guard: String,
+    /// Roles that are all asked for. Default: none, whoever the guard knows may.
+    pub roles: Vec<String>,
+}
+
+/// Reads one condition.
+pub(super) type ReadWhen<'r, W> = dyn Fn(&Value<'_>) -> Option<W> + 'r;
+/// Reads what a route has beside; it is given the conditions unless there was a mistake in one.
+pub(super) type ReadWith<'r, W, T> = dyn Fn(&Map<'_>, Option<&[W]>) -> Option<T> + 'r;
+
+/// How the routes of a type are decoded.
+pub(super) struct Routes<'r, W, T> {
+    pub(super) when: &'r ReadWhen<'r, W>,
+    pub(super) with: &'r ReadWith<'r, W, T>,
+    /// `with` of the route that the binding's own exit is.
+    pub(super) own: Option<T>,
+}
+
+impl<W, T> Routes<'_, W, T> {
+    pub(super) fn decode(self, map: &Map<'_>, exits: &mut Exits) -> Vec<Route<W, T>> {
+        let mut routes = Vec::new();
+        match map.get("routes") {
+            Some(value) => {
+                for value in value.list().unwrap_or_default() {
+                    routes.extend(value.map().and_then(|it| self.route(&it, exits)));
+                }
+            }
+            None if map.get("exit").is_none() => map.missing("neither `exit` nor `routes`"),
+            None => {}
+        }
+        if let (Some(exit), Some(with)) = (&exits.own, self.own) {
+            let (guarded, when) = (Vec::new(), Vec::new());
+            routes.push(Route { span: exit.span, guarded, when, with, exit: exit.to.clone() });
+        }
+        routes
+    }
+
+    fn route(&self, map: &Map<'_>, exits: &mut Exits) -> Option<Route<W, T>> {
+        let guarded = guarded(map);
+        let (mut when, mut complete) = (Vec::new(), true);
+        if let Some(value) = map.get("when") {
+            let conditions = value.list_as("a list of conditions");
+            complete = conditions.is_some();
+            for condition in conditions.unwrap_or_default() {
+                match (self.when)(&condition) {
+                    Some(condition) => when.push(condition),
+                    None => complete = false,
+                }
+            }
+        }
+        let with = (self.with)(map, complete.then_some(when.as_slice()));
+        let exit = match exits.read(map) {
+            Some(exit) => Some(exit.to),
+            None => {
+                if exits.own.is_none() && map.get("exit").is_none() {
+                    map.missing("the route has no `exit`, and the binding has none either");
+                }
+                exits.own.as_ref().map(|it| it.to.clone())
+            }
+        };
+        map.deny_unknown();
+        Some(Route { span: map.value.key, guarded, when, with: with?, exit: exit? })
+    }
+}
+
+/// Reads `guarded` of a route.
+pub(super) fn guarded(map: &Map<'_>) -> Vec<Guarded> {
+    let mut guards = Vec::new();
+    if let Some(value) = map.get("guarded") {
+        value.uses(Feature::GuardedRoute);
+        for (guard, roles) in value.map().iter().flat_map(Map::entries) {
+            roles.refers("guards", guard);
+            guards.push(Guarded { guard: guard.to_owned(), roles: roles.texts() });
+        }
+    }
+    guards
+}

@@ -1,0 +1,338 @@
+//! From nodes to types: values that know their path and report what is wrong with them.
+
+use std::cell::{Cell, RefCell};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::diagnostic::{Diagnostic, Severity, Span};
+use super::support::{Feature, Use};
+use super::yaml::{Key, Node, NodeKind};
+
+/// What decoding found out beside the values: mistakes, and what needs the whole file to be checked.
+#[derive(Default)]
+pub(super) struct Cx {
+    pub(super) diagnostics: RefCell<Vec<Diagnostic>>,
+    pub(super) uses: RefCell<Vec<Use>>,
+    pub(super) references: RefCell<Vec<Reference>>,
+    /// The place of the binding that is being decoded, among all of the file.
+    pub(super) binding: Cell<Option<usize>>,
+}
+
+/// A name that must be defined in a section of the file.
+pub(super) struct Reference {
+    pub(super) section: &'static str,
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) span: Span,
+}
+
+impl Cx {
+    pub(super) fn error(&self, span: Span, message: String, help: Option<String>) {
+        let diagnostic = Diagnostic { severity: Severity::Error, span, message, help };
+        self.diagnostics.borrow_mut().push(diagnostic);
+    }
+}
+
+/// A value of the file.
+#[derive(Clone)]
+pub(super) struct Value<'a> {
+    pub(super) cx: &'a Cx,
+    node: &'a Node,
+    pub(super) path: String,
+    /// Where its key stands, or itself in a list.
+    pub(super) key: Span,
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn root(cx: &'a Cx, node: &'a Node) -> Value<'a> {
+        Value { cx, node, path: String::new(), key: Span::default() }
+    }
+
+    pub(super) fn span(&self) -> Span {
+        self.node.span
+    }
+
+    pub(super) fn error(&self, message: impl AsRef<str>) {
+        self.error_help(message, None);
+    }
+
+    pub(super) fn error_help(&self, message: impl AsRef<str>, help: Option<String>) {
+        self.cx.error(self.node.span, join_message(&self.path, message.as_ref()), help);
+    }
+
+    /// Reports that this is not what was expected.
+    pub(super) fn expected(&self, what: &str) {
+        let found = match &self.node.kind {
+            NodeKind::Unresolved => return,
+            NodeKind::Null => "nothing".to_owned(),
+            NodeKind::Scalar { text, quoted: false } => format!("`{}`", text.escape_debug()),
+            NodeKind::Scalar { text, quoted: true } => {
+                format!("the text `{}`", text.escape_debug())
+            }
+            NodeKind::Sequence(_) => "a list".to_owned(),
+            NodeKind::Mapping(_) => "a mapping".to_owned(),
+        };
+        self.error(format!("expected {what}, found {found}"));
+    }
+
+    /// Notes that something is used that may not be supported yet.
+    pub(super) fn uses(&self, feature: Feature) {
+        self.cx.uses.borrow_mut().push(Use {
+            feature,
+            span: self.key,
+            path: self.path.clone(),
+            binding: self.cx.binding.get(),
+        });
+    }
+
+    pub(super) fn refers(&self, section: &'static str, name: &str) {
+        self.cx.references.borrow_mut().push(Reference {
+            section,
+            name: name.to_owned(),
+            path: self.path.clone(),
+            span: self.node.span,
+        });
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.kind, NodeKind::Sequence(_))
+    }
+
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.node.kind, NodeKind::Mapping(_))
+    }
+
+    /// The text of a scalar, without complaint if it is none.
+    pub(super) fn scalar(&self) -> Option<&'a str> {
+        match &self.node.kind {
+            NodeKind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A text; a number or truth value counts as it is written.
+    pub(super) fn text(&self) -> Option<String> {
+        self.text_as("a text")
+    }
+
+    pub(super) fn text_as(&self, what: &str) -> Option<String> {
+        let text = self.scalar();
+        if text.is_none() {
+            self.expected(what);
+        }
+        text.map(str::to_owned)
+    }
+
+    /// A text that is not empty.
+    pub(super) fn filled(&self, what: &str) -> Option<String> {
+        let text = self.text_as(what)?;
+        if text.is_empty() {
+            self.error(format!("expected {what}, found an empty text"));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A text that a function reads.
+    pub(super) fn parsed<T>(&self, what: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let value = self.scalar().and_then(parse);
+        if value.is_none() {
+            self.expected(what);
+        }
+        value
+    }
+
+    pub(super) fn number<N>(&self, what: &str, range: RangeInclusive<N>) -> Option<N>
+    where
+        N: FromStr + PartialOrd,
+    {
+        let number = match &self.node.kind {
+            NodeKind::Scalar { text, quoted: false } => decimal(text),
+            _ => None,
+        };
+        let number = number.filter(|it| range.contains(it));
+        if number.is_none() {
+            self.expected(what);
+        }
+        number
+    }
+
+    pub(super) fn boolean(&self) -> Option<bool> {
+        let value = match &self.node.kind {
+            NodeKind::Scalar { text, quoted: false } => match text.as_str() {
+                "true" | "True" | "TRUE" => Some(true),
+                "false" | "False" | "FALSE" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        };
+        if value.is_none() {
+            self.expected("true or false");
+        }
+        value
+    }
+
+    /// One of a few words.
+    pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        let found = self.scalar().and_then(|text| words.iter().find(|(word, _)| *word == text));
+        if found.is_none() {
+            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.expected(&any_of(&names));
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
+        self.list_as("a list")
+    }
+
+    pub(super) fn list_as(&self, what: &str) -> Option<Vec<Value<'a>>> {
+        let NodeKind::Sequence(items) = &self.node.kind else {
+            self.expected(what);
+            return None;
+        };
+        Some(items.iter().enumerate().map(|(index, node)| self.item(index, node)).collect())
+    }
+
+    fn item(&self, index: usize, node: &'a Node) -> Value<'a> {
+        Value { cx: self.cx, node, path: format!("{}[{index}]", self.path), key: node.span }
+    }
+
+    /// Each item of a list through `decode`; what fails there is left out.
+    pub(super) fn each<T>(&self, decode: impl FnMut(Value<'a>) -> Option<T>) -> Vec<T> {
+        self.list().unwrap_or_default().into_iter().filter_map(decode).collect()
+    }
+
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.each(|it| it.text())
+    }
+
+    pub(super) fn map(&self) -> Option<Map<'a>> {
+        let NodeKind::Mapping(entries) = &self.node.kind else {
+            self.expected("a mapping");
+            return None;
+        };
+        Some(Map { value: self.clone(), entries, known: RefCell::default() })
+    }
+}
+
+/// A mapping; the keys that it was asked for are the keys that are known in it.
+pub(super) struct Map<'a> {
+    pub(super) value: Value<'a>,
+    entries: &'a [(Key, Arc<Node>)],
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Map<'a> {
+    pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        self.known.borrow_mut().push(key);
+        let (key, node) = self.entries.iter().find(|(it, _)| it.text == key)?;
+        Some(self.entry(key, node))
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn require(&self, key: &'static str) -> Option<Value<'a>> {
+        let value = self.get(key);
+        if value.is_none() {
+            self.missing(&format!("`{key}` is missing"));
+        }
+        value
+    }
+
+    pub(super) fn missing(&self, message: &str) {
+        self.value.cx.error(self.value.key, join_message(&self.value.path, message), None);
+    }
+
+    pub(super) fn text(&self, key: &'static str) -> Option<String> {
+        self.get(key)?.text()
+    }
+
+    pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
+        self.get(key).map(|it| it.texts()).unwrap_or_default()
+    }
+
+    /// The mapping under a key, if it is there.
+    pub(super) fn map(&self, key: &'static str) -> Option<Map<'a>> {
+        self.get(key)?.map()
+    }
+
+    /// The mapping under a key; where it is not there, an empty one in its place, so that what must
+    /// be in it is asked for.
+    pub(super) fn map_or_empty(&self, key: &'static str) -> Option<Map<'a>> {
+        if let Some(value) = self.get(key) {
+            return value.map();
+        }
+        let path = join(&self.value.path, key);
+        Some(Map {
+            value: Value { path, ..self.value.clone() },
+            entries: &[],
+            known: RefCell::default(),
+        })
+    }
+
+    /// All entries: for mappings whose keys are names.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
+        self.entries.iter().map(|(key, node)| (key.text.as_str(), self.entry(key, node)))
+    }
+
+    fn entry(&self, key: &'a Key, node: &'a Node) -> Value<'a> {
+        let path = join(&self.value.path, &key.text);
+        Value { cx: self.value.cx, node, path, key: key.span }
+    }
+
+    /// Reports each key that was not asked for.
+    pub(super) fn deny_unknown(&self) {
+        let mut known = self.known.borrow().clone();
+        known.sort_unstable();
+        known.dedup();
+        for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            let message = format!("unknown key `{}`", key.text.escape_debug());
+            let mut help = match suggestion(&key.text, &known) {
+                Some(word) => format!("did you mean `{word}`? "),
+                None => String::new(),
+            };
+            help.push_str(&match known.as_slice() {
+                [] => "no keys are known here".to_owned(),
+                known => format!("known here: {}", known.join(", ")),
+            });
+            self.value.cx.error(key.span, join_message(&self.value.path, &message), Some(help));
+        }
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn join_message(path: &str, message: &str) -> String {
+    if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
+}
+
+/// A number of digits alone: no sign, no exponent, no octal or hexadecimal surprises.
+pub(super) fn decimal<N: FromStr>(text: &str) -> Option<N> {
+    let digits = text.bytes().all(|it| it.is_ascii_digit());
+    let leading_zero = text.len() > 1 && text.starts_with('0');
+    if digits && !leading_zero { text.parse().ok() } else { None }
+}
+
+/// The word that may have been meant.
+pub(super) fn suggestion<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
+    let close = text.chars().count().div_ceil(3).min(3);
+    words
+        .iter()
+        .filter(|word| **word != text && word.len() > 2)
+        .map(|word| (strsim::damerau_levenshtein(text, word), *word))
+        .filter(|(distance, _)| *distance <= close)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// `a`, `a or b`, `a, b or c`.
+pub(super) fn any_of(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => (*word).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}

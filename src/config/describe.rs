@@ -1,0 +1,251 @@
+//! What a configuration means, in words: the text of `tailwater check`.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+
+use super::binding::{Binding, Kind, Route};
+use super::decode::any_of;
+use super::files::Symlinks;
+use super::http::{AccessControl, HttpVersion};
+use super::sse::{EventId, SseKafkaWith};
+use super::telemetry::ExporterKind;
+use super::{Config, DefaultOffset, Parsed, TopicSource};
+
+/// Says what a configuration means: each listener, route by route, down to topic and filter, and
+/// then the keys that are not honoured.
+///
+/// A binding that several routes lead to is told once, where it comes first.
+#[must_use]
+pub fn describe(parsed: &Parsed) -> String {
+    let Parsed { config, report } = parsed;
+    let mut teller = Teller { config, told: HashSet::new(), out: String::new() };
+    teller.line(0, &config.name);
+    for (listener, _) in config.listeners() {
+        teller.out.push('\n');
+        teller.binding(0, "", listener);
+    }
+    if config.listeners().next().is_none() {
+        teller.line(0, "\nno listener: there is no binding of type tcp and kind server");
+    }
+    let rest: Vec<&str> = config.bindings.iter().map(|it| it.name.as_str()).collect();
+    let rest: Vec<&str> = rest.into_iter().filter(|it| !teller.told.contains(it)).collect();
+    if !rest.is_empty() {
+        let text = format!("\nno listener leads to: {}", rest.join(", "));
+        teller.line(0, &text);
+    }
+    for exporter in &config.telemetry.exporters {
+        if exporter.kind == ExporterKind::Stdout {
+            let text = format!("\ntelemetry: {} writes logs to the standard output", exporter.name);
+            teller.line(0, &text);
+        }
+    }
+    if !report.diagnostics().is_empty() {
+        teller.line(0, "\nnot honoured:");
+        for it in report.diagnostics() {
+            let text = format!("{}: {}", report.place(it.span), it.message);
+            teller.line(1, &text);
+        }
+    }
+    teller.out
+}
+
+struct Teller<'c> {
+    config: &'c Config,
+    told: HashSet<&'c str>,
+    out: String,
+}
+
+impl<'c> Teller<'c> {
+    fn line(&mut self, depth: usize, text: &str) {
+        for _ in 0..depth {
+            self.out.push_str("  ");
+        }
+        self.out.push_str(text);
+        self.out.push('\n');
+    }
+
+    /// A binding on the line of the route that leads to it, and its routes below.
+    fn binding(&mut self, depth: usize, before: &str, binding: &'c Binding) {
+        let name = &binding.name;
+        if !self.told.insert(name) {
+            self.line(depth, &format!("{before}{name} (see above)"));
+            return;
+        }
+        let line = format!("{before}{name}: {}", summary(binding));
+        self.line(depth, &line);
+        match &binding.kind {
+            Kind::TcpServer(server) => self.routes(depth, &server.routes, |it| {
+                let ports =
+                    (!it.ports.is_empty()).then(|| format!("port {}", self::ports(&it.ports)));
+                let from = it.cidr.map(|it| format!("from {it}"));
+                ports.into_iter().chain(from).collect::<Vec<_>>().join(" ")
+            }),
+            Kind::HttpServer(server) => self.routes(depth, &server.routes, |it| {
+                let headers = it.headers.iter().map(|(name, pattern)| format!("{name} {pattern}"));
+                headers.collect::<Vec<_>>().join(", ")
+            }),
+            Kind::SseServer(server) => self.routes(depth, &server.routes, |it| {
+                it.path.as_ref().map(|it| it.to_string()).unwrap_or_default()
+            }),
+            Kind::HttpFilesystem(proxy) => {
+                for route in &proxy.routes {
+                    let when = when(&route.when, |it| {
+                        let path = it.path.as_ref().map(|it| it.to_string());
+                        it.method.iter().cloned().chain(path).collect::<Vec<_>>().join(" ")
+                    });
+                    let target = |it: &Option<_>, name| {
+                        it.as_ref().map(|it: &super::Template| format!("{name} {it} in "))
+                    };
+                    let path = target(&route.with.path, "file").unwrap_or_default();
+                    let folder = target(&route.with.directory, "folder").unwrap_or_default();
+                    self.exit(depth + 1, &format!("{when} -> {path}{folder}"), &route.exit);
+                }
+            }
+            Kind::SseKafka(proxy) => {
+                for route in &proxy.routes {
+                    let when = when(&route.when, |it| {
+                        it.path.as_ref().map(|it| it.to_string()).unwrap_or_default()
+                    });
+                    self.line(depth + 1, &format!("{when} -> topic {}", route.with.topic));
+                    self.stream(depth + 2, &route.with, &route.exit);
+                }
+            }
+            // Told with the streams that come from there, or not supported.
+            _ => {}
+        }
+    }
+
+    fn routes<W>(&mut self, depth: usize, routes: &'c [Route<W>], tell: impl Fn(&W) -> String) {
+        for route in routes {
+            let when = format!("{} -> ", when(&route.when, &tell));
+            self.exit(depth + 1, &when, &route.exit);
+        }
+    }
+
+    fn exit(&mut self, depth: usize, before: &str, exit: &str) {
+        if let Some(binding) = self.config.binding(exit) {
+            self.binding(depth, before, binding);
+        }
+    }
+
+    fn stream(&mut self, depth: usize, with: &SseKafkaWith, exit: &str) {
+        for (index, filter) in with.filters.iter().enumerate() {
+            let key = filter.key.iter().map(|it| format!("key {it}"));
+            let headers =
+                filter.headers.iter().map(|(name, value)| format!("header {name}: {value}"));
+            let parts: Vec<String> = key.chain(headers).collect();
+            let word = if index == 0 { "records with" } else { "or with" };
+            self.line(depth, &format!("{word} {}", parts.join(" and ")));
+        }
+        let id = match with.event_id {
+            EventId::Etag => "${etag}",
+            EventId::KeyAndEtag => r#"["${base64(key)}","${etag}"]"#,
+        };
+        let positions = if with.positions { "" } else { ", never without an event" };
+        self.line(depth, &format!("event ids: {id}{positions}"));
+        let sources = match with.topic.literal() {
+            Some(topic) => self.config.topic_source(exit, topic).into_iter().collect(),
+            None => self.config.topic_sources(exit),
+        };
+        if sources.is_empty() {
+            self.line(depth, "no route of the Kafka bindings takes this topic");
+        }
+        for source in sources {
+            self.source(depth, with.topic.literal(), &source);
+        }
+    }
+
+    fn source(&mut self, depth: usize, topic: Option<&str>, source: &TopicSource<'c>) {
+        self.told.extend(source.way.iter().map(|it| it.name.as_str()));
+        self.told.insert(&source.cluster.exit);
+        let tell = |it| match it {
+            DefaultOffset::Historical => "historical, from the first record",
+            DefaultOffset::Live => "live, from the next record",
+        };
+        let offset = match topic {
+            Some(topic) => tell(source.default_offset(topic)).to_owned(),
+            None => {
+                let live: Vec<&str> = source.topics_with(DefaultOffset::Live);
+                let others = tell(DefaultOffset::Historical);
+                if live.is_empty() {
+                    others.to_owned()
+                } else {
+                    format!("{others}; live: {}", live.join(", "))
+                }
+            }
+        };
+        self.line(depth, &format!("without an id: {offset}"));
+        let servers: Vec<String> = source.cluster.servers.iter().map(|it| it.to_string()).collect();
+        let mut text = format!("Kafka: {}", servers.join(", "));
+        if let Some(super::KafkaAuthorization::Password { mechanism, username, .. }) =
+            &source.cluster.authorization
+        {
+            let _ = write!(text, ", as {username} by {mechanism}");
+        }
+        let way: Vec<&str> = source.way.iter().map(|it| it.name.as_str()).collect();
+        let _ = write!(text, " ({})", way.join(" -> "));
+        self.line(depth, &text);
+        let bootstrap = source.bootstrap();
+        if !bootstrap.is_empty() {
+            self.line(depth, &format!("read from the start on: {}", bootstrap.join(", ")));
+        }
+    }
+}
+
+fn when<W>(conditions: &[W], tell: impl Fn(&W) -> String) -> String {
+    let conditions: Vec<String> = conditions.iter().map(tell).filter(|it| !it.is_empty()).collect();
+    if conditions.is_empty() { "always".to_owned() } else { conditions.join(" or ") }
+}
+
+fn summary(binding: &Binding) -> String {
+    match &binding.kind {
+        Kind::TcpServer(server) => format!("listens on {}:{}", server.host, ports(&server.ports)),
+        Kind::HttpServer(server) => {
+            let version = |it: &HttpVersion| match it {
+                HttpVersion::Http11 => "http/1.1",
+                HttpVersion::H2 => "h2",
+            };
+            let versions: Vec<&str> = server.versions.iter().map(version).collect();
+            format!("{}, {}", any_of(&versions), access(&server.access_control))
+        }
+        Kind::SseServer(server) => format!("event streams, retry {} ms", server.retry.as_millis()),
+        Kind::SseKafka(_) => "topics as event streams".to_owned(),
+        Kind::HttpFilesystem(_) => "static files".to_owned(),
+        Kind::Filesystem(files) => {
+            let links = match files.symlinks {
+                Symlinks::Follow => "followed",
+                Symlinks::Ignore => "ignored",
+            };
+            format!("folder {}, symbolic links are {links}", files.location)
+        }
+        _ => binding.kind.of().to_string(),
+    }
+}
+
+fn access(access: &AccessControl) -> String {
+    let AccessControl::CrossOrigin(cross) = access else {
+        return "pages of the same origin only".to_owned();
+    };
+    let mut text = match &cross.origins {
+        None => "pages of any origin".to_owned(),
+        Some(origins) => format!("pages of {}", origins.join(", ")),
+    };
+    for (name, list) in [("methods", &cross.methods), ("headers", &cross.headers)] {
+        if let Some(list) = list {
+            let _ = write!(text, ", {name} {}", list.join(" "));
+        }
+    }
+    if cross.credentials {
+        text.push_str(", with credentials");
+    }
+    text
+}
+
+fn ports(ranges: &[RangeInclusive<u16>]) -> String {
+    let ranges = ranges.iter().map(|it| match it.start() == it.end() {
+        true => it.start().to_string(),
+        false => format!("{}-{}", it.start(), it.end()),
+    });
+    ranges.collect::<Vec<_>>().join(",")
+}

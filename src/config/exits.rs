@@ -1,0 +1,114 @@
+//! Where exits lead: every one to a binding that can follow, and none in a circle.
+
+use super::binding::{Head, Type};
+use super::decode::{Cx, any_of, suggestion};
+use super::support::{Feature, Use};
+
+/// Checks the exits of all bindings, and says of each whether a listener leads to it.
+pub(super) fn check(cx: &Cx, heads: &[Head]) -> Vec<bool> {
+    let names: Vec<&str> = heads.iter().map(|it| it.name.as_str()).collect();
+    let mut edges = vec![Vec::new(); heads.len()];
+    for (from, (head, edges)) in heads.iter().zip(&mut edges).enumerate() {
+        for exit in &head.exits {
+            let Some(to) = names.iter().position(|it| *it == exit.to) else {
+                let message =
+                    format!("{}: there is no binding `{}`", exit.path, exit.to.escape_debug());
+                cx.error(exit.span, message, Some(defined(&exit.to, &names)));
+                continue;
+            };
+            edges.push(to);
+            let (Some(from_type), Some(to_type)) = (head.of, heads.get(to).and_then(|it| it.of))
+            else {
+                continue;
+            };
+            if !from_type.may_lead_to().contains(&to_type) {
+                let allowed: Vec<String> =
+                    from_type.may_lead_to().iter().map(|it| format!("`{it}`")).collect();
+                let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+                let help = match allowed.as_slice() {
+                    [] => format!("`{from_type}` has no `exit`"),
+                    allowed => format!("what can follow: {}", any_of(allowed)),
+                };
+                let message = format!(
+                    "{}: `{}` ({to_type}) cannot follow `{}` ({from_type})",
+                    exit.path, exit.to, head.name
+                );
+                cx.error(exit.span, message, Some(help));
+            }
+            if matches!(from_type, Type::TcpServer | Type::TlsServer)
+                && matches!(to_type, Type::TcpClient | Type::TlsClient)
+            {
+                let (feature, path) = (Feature::TcpClientFromListener, exit.path.clone());
+                let binding = Some(from);
+                cx.uses.borrow_mut().push(Use { feature, span: exit.span, path, binding });
+            }
+        }
+    }
+    circles(cx, heads, &edges);
+    reached(heads, &edges)
+}
+
+/// What is defined in a section, and what may have been meant.
+pub(super) fn defined(name: &str, names: &[&str]) -> String {
+    let meant =
+        suggestion(name, names).map(|it| format!("did you mean `{it}`? ")).unwrap_or_default();
+    match names {
+        [] => "none is defined".to_owned(),
+        names => format!("{meant}defined: {}", names.join(", ")),
+    }
+}
+
+/// Reports each circle once, where it closes.
+fn circles(cx: &Cx, heads: &[Head], edges: &[Vec<usize>]) {
+    let mut done = vec![false; heads.len()];
+    for start in 0..heads.len() {
+        // Each with the edges that were not followed yet; no recursion, as the file is not ours.
+        let mut way = vec![(start, 0)];
+        while let Some((at, next)) = way.last_mut() {
+            let (at, target) = (*at, edges.get(*at).and_then(|it| it.get(*next)).copied());
+            *next += 1;
+            let Some(target) = target.filter(|_| done.get(at) == Some(&false)) else {
+                if let Some(done) = done.get_mut(at) {
+                    *done = true;
+                }
+                way.pop();
+                continue;
+            };
+            let Some(first) = way.iter().position(|(it, _)| *it == target) else {
+                way.push((target, 0));
+                continue;
+            };
+            let mut names: Vec<&str> = way
+                .iter()
+                .skip(first)
+                .filter_map(|(it, _)| heads.get(*it))
+                .map(|it| it.name.as_str())
+                .collect();
+            names.extend(names.first().copied());
+            if let Some(head) = heads.get(target) {
+                let message = format!(
+                    "bindings.{}: its exits lead in a circle: {}",
+                    head.name,
+                    names.join(" -> ")
+                );
+                cx.error(head.span, message, None);
+            }
+        }
+    }
+}
+
+fn reached(heads: &[Head], edges: &[Vec<usize>]) -> Vec<bool> {
+    let listener = |it: &Head| it.of == Some(Type::TcpServer);
+    let mut reached: Vec<bool> = heads.iter().map(listener).collect();
+    let mut waiting: Vec<usize> =
+        (0..heads.len()).filter(|it| reached.get(*it) == Some(&true)).collect();
+    while let Some(at) = waiting.pop() {
+        for to in edges.get(at).into_iter().flatten() {
+            if let Some(reached) = reached.get_mut(*to).filter(|it| !**it) {
+                *reached = true;
+                waiting.push(*to);
+            }
+        }
+    }
+    reached
+}

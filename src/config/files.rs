@@ -1,0 +1,109 @@
+//! `http-filesystem` and `filesystem` bindings.
+
+use tailwater_route::Pattern;
+
+use super::binding::{Exits, Route, Routes};
+use super::decode::{Map, Value};
+use super::pattern;
+use super::template::Template;
+
+/// An `http-filesystem` binding of kind `proxy`: requests into files.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpFilesystem {
+    /// Where requests go, by their path.
+    pub routes: Vec<Route<FileCondition, FileWith>>,
+}
+
+/// A condition on a request; all of its keys must be satisfied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileCondition {
+    /// `path`: a pattern of its path, in which `{name}` goes across `/`. Default: any.
+    pub path: Option<Pattern>,
+    /// `method`: its method. Default: any.
+    pub method: Option<String>,
+}
+
+/// Which file a request is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileWith {
+    /// `path`: the file, below the location of the `filesystem` binding. Default: the path of the
+    /// request.
+    pub path: Option<Template>,
+    /// `directory`: the folder. Default: none.
+    pub directory: Option<Template>,
+}
+
+/// A `filesystem` binding of kind `server`: a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filesystem {
+    /// `options.location`: the folder, relative to the configuration file. Required.
+    pub location: String,
+    /// `options.symlinks`: whether symbolic links are followed. Default: `ignore`, as in Zilla.
+    pub symlinks: Symlinks,
+}
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Symlinks {
+    /// They are followed.
+    Follow,
+    /// They are as if they were not there.
+    Ignore,
+}
+
+impl HttpFilesystem {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpFilesystem> {
+        let routes = Routes { when: &condition, with: &with, own: Some(FileWith::default()) };
+        Some(HttpFilesystem { routes: routes.decode(map, exits) })
+    }
+}
+
+fn condition(value: &Value<'_>) -> Option<FileCondition> {
+    let map = value.map()?;
+    let path = map.get("path").map(|it| pattern::file_path(&it));
+    let method = map.text("method");
+    map.deny_unknown();
+    let path = match path {
+        Some(path) => Some(path?),
+        None => None,
+    };
+    Some(FileCondition { path, method })
+}
+
+fn with(map: &Map<'_>, when: Option<&[FileCondition]>) -> Option<FileWith> {
+    let Some(value) = map.get("with") else { return Some(FileWith::default()) };
+    let params = when.map(|when| captured(when.iter().map(|it| it.path.as_ref())));
+    let with = value.map()?;
+    let template = |key| with.get(key).and_then(|it| Template::decode(&it, params.as_deref()));
+    let out = FileWith { path: template("path"), directory: template("directory") };
+    with.deny_unknown();
+    Some(out)
+}
+
+/// The parameters that each of the patterns captures.
+pub(super) fn captured<'p>(mut patterns: impl Iterator<Item = Option<&'p Pattern>>) -> Vec<String> {
+    let Some(Some(first)) = patterns.next() else { return Vec::new() };
+    let mut names: Vec<String> = first.names().map(str::to_owned).collect();
+    for pattern in patterns {
+        names.retain(|name| pattern.is_some_and(|it| it.names().any(|it| it == name)));
+    }
+    names
+}
+
+impl Filesystem {
+    pub(super) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<Filesystem> {
+        let options = map.map_or_empty("options")?;
+        let location = options.require("location").and_then(|it| it.filled("the path of a folder"));
+        let symlinks = match options.get("symlinks") {
+            Some(it) => it.one_of(&[("follow", Symlinks::Follow), ("ignore", Symlinks::Ignore)]),
+            None => Some(Symlinks::Ignore),
+        };
+        options.deny_unknown();
+        Some(Filesystem { location: location?, symlinks: symlinks? })
+    }
+}

@@ -1,0 +1,276 @@
+//! `http` bindings.
+
+use std::time::Duration;
+
+use tailwater_route::{Condition, Error, Text};
+
+use super::binding::{Exits, Route, Routes};
+use super::decode::{Map, Value};
+use super::support::Feature;
+
+/// An `http` binding of kind `server`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpServer {
+    /// `options.versions`: the versions that are spoken. Default: both.
+    pub versions: Vec<HttpVersion>,
+    /// `options.access-control`: what pages of other origins may do. Default: `same-origin`, as in
+    /// Zilla.
+    pub access_control: AccessControl,
+    /// `options.authorization`: where credentials are looked for. Default: nowhere.
+    pub authorization: Option<Authorization>,
+    /// `options.overrides`: headers and the values that replace theirs. Default: none.
+    pub overrides: Vec<(String, String)>,
+    /// Where requests go, by their headers.
+    pub routes: Vec<Route<HttpCondition>>,
+}
+
+/// An `http` binding of kind `client`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpClient {
+    /// `options.versions`: the versions that are spoken. Default: both.
+    pub versions: Vec<HttpVersion>,
+    /// `options.authorization`: where credentials are put. Default: nowhere.
+    pub authorization: Option<Authorization>,
+    /// `options.overrides`: headers and the values that replace theirs. Default: none.
+    pub overrides: Vec<(String, String)>,
+    /// Where requests go, by their headers.
+    pub routes: Vec<Route<HttpCondition>>,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HttpVersion {
+    /// `http/1.1`
+    Http11,
+    /// `h2`
+    H2,
+}
+
+/// `access-control`: what pages of other origins may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AccessControl {
+    /// `policy: same-origin`: nothing; a foreign `Origin` is refused.
+    SameOrigin,
+    /// `policy: cross-origin`: what it says.
+    CrossOrigin(CrossOrigin),
+}
+
+/// What pages of other origins may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CrossOrigin {
+    /// `allow.origins`. Default: any.
+    pub origins: Option<Vec<String>>,
+    /// `allow.methods`. Default: any.
+    pub methods: Option<Vec<String>>,
+    /// `allow.headers`: headers of requests. Default: any.
+    pub headers: Option<Vec<String>>,
+    /// `allow.credentials`: whether the browser sends cookies. Default: false.
+    pub credentials: bool,
+    /// `max-age`, in seconds: how long a browser remembers this. Default: not said, so that the
+    /// browser decides.
+    pub max_age: Option<Duration>,
+    /// `expose.headers`: headers of responses that a page may read. Default: any.
+    pub expose: Option<Vec<String>>,
+}
+
+/// `authorization`: where the credentials for one guard are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Authorization {
+    /// The guard that is asked about them.
+    pub guard: String,
+    /// `credentials.headers`: header names in lower case, and patterns with `{credentials}`.
+    pub headers: Vec<(String, String)>,
+    /// `credentials.query`: query parameters and patterns.
+    pub query: Vec<(String, String)>,
+    /// `credentials.cookies`: cookies and patterns.
+    pub cookies: Vec<(String, String)>,
+}
+
+/// `when[].headers`: headers, all of which must match.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpCondition {
+    /// Names in lower case, the pseudo headers `:scheme`, `:authority`, `:path` and `:method`
+    /// among them, and patterns.
+    pub headers: Vec<(String, Text)>,
+    /// The same for the route layer.
+    pub condition: Condition,
+}
+
+impl HttpServer {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpServer> {
+        let common = Common::decode(map, exits);
+        Some(HttpServer {
+            versions: common.versions,
+            access_control: common.access_control,
+            authorization: common.authorization,
+            overrides: common.overrides,
+            routes: common.routes,
+        })
+    }
+}
+
+impl HttpClient {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpClient> {
+        map.value.uses(Feature::HttpClient);
+        let common = Common::decode(map, exits);
+        Some(HttpClient {
+            versions: common.versions,
+            authorization: common.authorization,
+            overrides: common.overrides,
+            routes: common.routes,
+        })
+    }
+}
+
+/// What both kinds have. `access-control` of a client has no meaning, and Zilla accepts it.
+struct Common {
+    versions: Vec<HttpVersion>,
+    access_control: AccessControl,
+    authorization: Option<Authorization>,
+    overrides: Vec<(String, String)>,
+    routes: Vec<Route<HttpCondition>>,
+}
+
+impl Common {
+    fn decode(map: &Map<'_>, exits: &mut Exits) -> Common {
+        let mut versions = vec![HttpVersion::Http11, HttpVersion::H2];
+        let mut access_control = AccessControl::SameOrigin;
+        let (mut authorization, mut overrides) = (None, Vec::new());
+        if let Some(options) = map.map("options") {
+            if let Some(value) = options.get("versions") {
+                let words = [("http/1.1", HttpVersion::Http11), ("h2", HttpVersion::H2)];
+                versions = value.each(|it| it.one_of(&words));
+                if value.list().is_some_and(|it| it.is_empty()) {
+                    value.error("expected at least one of http/1.1 and h2");
+                }
+            }
+            if let Some(value) = options.map("access-control") {
+                access_control = self::access_control(&value).unwrap_or(access_control);
+            }
+            if let Some(value) = options.get("authorization") {
+                value.uses(Feature::HttpAuthorization);
+                authorization = self::authorization(&value);
+            }
+            if let Some(value) = options.get("overrides") {
+                value.uses(Feature::HttpOverrides);
+                overrides = pairs(&value, |it| it.text());
+            }
+            if let Some(value) = options.get("requests") {
+                value.uses(Feature::HttpRequests);
+                value.list();
+            }
+            options.deny_unknown();
+        }
+        let routes =
+            Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+        Common { versions, access_control, authorization, overrides, routes }
+    }
+}
+
+fn pairs<T>(value: &Value<'_>, decode: impl Fn(&Value<'_>) -> Option<T>) -> Vec<(String, T)> {
+    let map = value.map();
+    let entries = map.iter().flat_map(Map::entries);
+    entries.filter_map(|(name, value)| Some((name.to_owned(), decode(&value)?))).collect()
+}
+
+fn access_control(map: &Map<'_>) -> Option<AccessControl> {
+    let cross = map.require("policy")?.one_of(&[("same-origin", false), ("cross-origin", true)])?;
+    if !cross {
+        map.deny_unknown();
+        return Some(AccessControl::SameOrigin);
+    }
+    let mut out = CrossOrigin::default();
+    let texts = |map: &Map<'_>, key| map.get(key).map(|it: Value<'_>| it.texts());
+    if let Some(allow) = map.map("allow") {
+        out.origins = texts(&allow, "origins");
+        out.methods = texts(&allow, "methods");
+        out.headers = texts(&allow, "headers");
+        out.credentials = allow.get("credentials").and_then(|it| it.boolean()).unwrap_or(false);
+        allow.deny_unknown();
+    }
+    out.max_age = map.get("max-age").and_then(|it| seconds(&it));
+    if let Some(expose) = map.map("expose") {
+        out.expose = texts(&expose, "headers");
+        expose.deny_unknown();
+    }
+    map.deny_unknown();
+    Some(AccessControl::CrossOrigin(out))
+}
+
+/// A number of seconds; a year and more is taken for a mistake of the unit.
+pub(super) fn seconds(value: &Value<'_>) -> Option<Duration> {
+    value.number("a number of seconds (0 to 31536000)", 0..=31_536_000).map(Duration::from_secs)
+}
+
+fn authorization(value: &Value<'_>) -> Option<Authorization> {
+    let map = value.map()?;
+    let mut entries = map.entries();
+    let (Some((guard, of_guard)), None) = (entries.next(), entries.next()) else {
+        value.error("expected one guard with its `credentials`");
+        return None;
+    };
+    of_guard.refers("guards", guard);
+    let of_guard = of_guard.map()?;
+    let credentials = of_guard.require("credentials").and_then(|it| it.map());
+    of_guard.deny_unknown();
+    let credentials = credentials?;
+    let patterns = |key| credentials.get(key).map(|it| pairs(&it, pattern)).unwrap_or_default();
+    let mut headers = patterns("headers");
+    headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+    let (query, cookies) = (patterns("query"), patterns("cookies"));
+    credentials.deny_unknown();
+    Some(Authorization { guard: guard.to_owned(), headers, query, cookies })
+}
+
+fn pattern(value: &Value<'_>) -> Option<String> {
+    let once = |it: &str| (it.matches("{credentials}").count() == 1).then(|| it.to_owned());
+    value.parsed("a text with `{credentials}` in it", once)
+}
+
+fn condition(value: &Value<'_>) -> Option<HttpCondition> {
+    let map = value.map()?;
+    let entries = map.require("headers");
+    map.deny_unknown();
+    let mut headers: Vec<(String, Text)> = Vec::new();
+    let mut condition = Some(Condition::any());
+    for (name, value) in entries?.map()?.entries() {
+        let name = name.to_ascii_lowercase();
+        if headers.iter().any(|(it, _)| *it == name) {
+            value.cx.error(
+                value.key,
+                format!("{}: the header stands there twice", value.path),
+                None,
+            );
+        }
+        let Some(text) = value.text_as("a pattern, as `localhost:*`") else {
+            condition = None;
+            continue;
+        };
+        let added = Text::new(&text).and_then(|pattern| {
+            let before = condition.clone().unwrap_or_default();
+            Ok((pattern.clone(), before.header(&name, pattern)?))
+        });
+        match added {
+            Ok((pattern, added)) => {
+                headers.push((name, pattern));
+                condition = condition.and(Some(added));
+            }
+            Err(error @ (Error::Header(_) | Error::PseudoHeader(_))) => {
+                value.cx.error(value.key, format!("{}: {error}", value.path), None);
+                condition = None;
+            }
+            Err(error) => {
+                value.error(format!("bad pattern `{}`: {error}", text.escape_debug()));
+                condition = None;
+            }
+        }
+    }
+    Some(HttpCondition { headers, condition: condition? })
+}

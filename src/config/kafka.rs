@@ -1,0 +1,440 @@
+//! `kafka` bindings.
+
+use std::fmt;
+
+use super::binding::{Exits, Route, Routes};
+use super::decode::{Map, Value, decimal};
+use super::diagnostic::Span;
+use super::model::Model;
+use super::pattern;
+use super::support::Feature;
+
+/// A `kafka` binding of kind `cache_client`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KafkaCacheClient {
+    /// `options.topics`: what is known of single topics; `defaultOffset` is accepted here as in
+    /// older files. Default: nothing.
+    pub topics: Vec<Topic>,
+    /// Where streams go, by the name of their topic.
+    pub routes: Vec<Route<TopicCondition>>,
+}
+
+/// A `kafka` binding of kind `cache_server`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KafkaCacheServer {
+    /// `options.bootstrap`: topics that are read from the start on, before a client asks.
+    /// Default: none.
+    pub bootstrap: Vec<String>,
+    /// `options.topics`: what is known of single topics. Default: nothing.
+    pub topics: Vec<Topic>,
+    /// Where streams go, by the name of their topic.
+    pub routes: Vec<Route<TopicCondition>>,
+}
+
+/// A `kafka` binding of kind `client`: a cluster.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KafkaClient {
+    /// `options.servers`: brokers to begin with, at least one. Required.
+    pub servers: Vec<Server>,
+    /// `options.authorization`, or `options.sasl` in older files. Default: none.
+    pub authorization: Option<KafkaAuthorization>,
+    /// The `tcp` or `tls` client that connections are opened by.
+    pub exit: String,
+}
+
+/// What is known of one topic.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Topic {
+    /// Where it stands.
+    pub span: Span,
+    /// `name`. Required.
+    pub name: String,
+    /// `defaultOffset`: where a stream without an id begins. Default: not said here; in the end
+    /// `historical`, as in Zilla.
+    pub default_offset: Option<DefaultOffset>,
+    /// `deltaType`: `json_patch` sends differences of values. Default: none.
+    pub json_patch: bool,
+    /// `transforms`: keys and headers that are made from values. Default: none.
+    pub transforms: Vec<Transform>,
+    /// `key`: the model of keys. Default: any bytes.
+    pub key: Option<Model>,
+    /// `value`: the model of values. Default: any bytes.
+    pub value: Option<Model>,
+}
+
+/// Where a stream without an id begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DefaultOffset {
+    /// With the first record that Kafka still has.
+    #[default]
+    Historical,
+    /// With the next record.
+    Live,
+}
+
+impl fmt::Display for DefaultOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DefaultOffset::Historical => "historical",
+            DefaultOffset::Live => "live",
+        })
+    }
+}
+
+/// Keys and headers that are made from values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Transform {
+    /// `extract-key`: the key is this field of the value.
+    Key(String),
+    /// `extract-headers`: headers and the fields of the value that they are made from.
+    Headers(Vec<(String, String)>),
+}
+
+/// A condition on the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicCondition {
+    /// `topic`: its name, with `*` for any text. Default: any.
+    pub topic: Option<String>,
+}
+
+impl TopicCondition {
+    /// Whether a topic satisfies it.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        let Some(pattern) = &self.topic else { return true };
+        let Some((first, rest)) = pattern.split_once('*') else { return pattern == topic };
+        let Some(mut left) = topic.strip_prefix(first) else { return false };
+        let mut pieces = rest.split('*').collect::<Vec<_>>();
+        let last = pieces.pop().unwrap_or_default();
+        for piece in pieces {
+            match left.split_once(piece) {
+                Some((_, after)) => left = after,
+                None => return false,
+            }
+        }
+        left.ends_with(last)
+    }
+}
+
+/// The address of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Server {
+    /// A host name or address; an IPv6 address without its brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// How to authenticate to Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KafkaAuthorization {
+    /// SASL with a name and a password.
+    Password {
+        /// `mechanism`.
+        mechanism: SaslMechanism,
+        /// `username`.
+        username: String,
+        /// `password`.
+        password: Secret,
+    },
+    /// SASL OAUTHBEARER.
+    OauthBearer {
+        /// `token`.
+        token: Secret,
+    },
+}
+
+/// A SASL mechanism that takes a name and a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SaslMechanism {
+    /// `plain`
+    Plain,
+    /// `scram-sha-1`
+    ScramSha1,
+    /// `scram-sha-256`
+    ScramSha256,
+    /// `scram-sha-512`
+    ScramSha512,
+}
+
+impl fmt::Display for SaslMechanism {
+    /// The name as SASL has it, `SCRAM-SHA-256`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SaslMechanism::Plain => "PLAIN",
+            SaslMechanism::ScramSha1 => "SCRAM-SHA-1",
+            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+        })
+    }
+}
+
+/// A text that is not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(super) fn decode(value: &Value<'_>) -> Option<Secret> {
+        value.text().map(Secret)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl KafkaCacheClient {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheClient> {
+        let mut topics = Vec::new();
+        if let Some(options) = map.map("options") {
+            topics = self::topics(&options);
+            options.deny_unknown();
+        }
+        Some(KafkaCacheClient { topics, routes: routes(map, exits) })
+    }
+}
+
+impl KafkaCacheServer {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheServer> {
+        let (mut bootstrap, mut topics) = (Vec::new(), Vec::new());
+        if let Some(options) = map.map("options") {
+            if let Some(value) = options.get("bootstrap") {
+                bootstrap = value.each(|it| pattern::topic(&it));
+            }
+            topics = self::topics(&options);
+            options.deny_unknown();
+        }
+        Some(KafkaCacheServer { bootstrap, topics, routes: routes(map, exits) })
+    }
+}
+
+fn routes(map: &Map<'_>, exits: &mut Exits) -> Vec<Route<TopicCondition>> {
+    Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits)
+}
+
+fn condition(value: &Value<'_>) -> Option<TopicCondition> {
+    let map = value.map()?;
+    let topic = map.get("topic").map(|it| it.filled("the name of a topic, with `*` for any text"));
+    map.deny_unknown();
+    match topic {
+        Some(topic) => Some(TopicCondition { topic: Some(topic?) }),
+        None => Some(TopicCondition { topic: None }),
+    }
+}
+
+fn topics(options: &Map<'_>) -> Vec<Topic> {
+    let Some(value) = options.get("topics") else { return Vec::new() };
+    let mut names: Vec<String> = Vec::new();
+    value.each(|it| {
+        let topic = topic(&it)?;
+        if names.contains(&topic.name) {
+            it.error(format!("the topic `{}` stands there twice", topic.name));
+        }
+        names.push(topic.name.clone());
+        Some(topic)
+    })
+}
+
+fn topic(value: &Value<'_>) -> Option<Topic> {
+    let map = value.map()?;
+    let name = map.require("name").and_then(|it| pattern::topic(&it));
+    let offsets = [("live", DefaultOffset::Live), ("historical", DefaultOffset::Historical)];
+    let default_offset = map.get("defaultOffset").and_then(|it| it.one_of(&offsets));
+    let delta = map.get("deltaType").and_then(|it| {
+        let json_patch = it.one_of(&[("none", false), ("json_patch", true)])?;
+        if json_patch {
+            it.uses(Feature::KafkaDeltaType);
+        }
+        Some(json_patch)
+    });
+    let transforms = map.get("transforms").map(|it| {
+        it.uses(Feature::KafkaTransforms);
+        it.each(|it| it.map()).iter().flat_map(transform).collect()
+    });
+    let model = |key| {
+        map.get(key).and_then(|it| {
+            it.uses(Feature::KafkaModel);
+            Model::decode(&it)
+        })
+    };
+    let (key, content) = (model("key"), model("value"));
+    map.deny_unknown();
+    Some(Topic {
+        span: value.span(),
+        name: name?,
+        default_offset,
+        json_patch: delta.unwrap_or(false),
+        transforms: transforms.unwrap_or_default(),
+        key,
+        value: content,
+    })
+}
+
+fn transform(map: &Map<'_>) -> Vec<Transform> {
+    const FIELD: &str = "a field of the value, as `${message.value.id}`";
+    let field = |it: &str| {
+        let name = it.strip_prefix("${message.value.")?.strip_suffix('}')?;
+        (!name.is_empty() && !name.contains(['{', '}'])).then(|| name.to_owned())
+    };
+    let mut out = Vec::new();
+    if let Some(value) = map.get("extract-key") {
+        out.extend(value.parsed(FIELD, field).map(Transform::Key));
+    }
+    if let Some(headers) = map.map("extract-headers") {
+        let entries = headers.entries();
+        let pairs =
+            entries.filter_map(|(name, it)| Some((name.to_owned(), it.parsed(FIELD, field)?)));
+        out.push(Transform::Headers(pairs.collect()));
+    }
+    map.deny_unknown();
+    out
+}
+
+impl KafkaClient {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaClient> {
+        let exit = exits.require_own(map);
+        let options = map.map_or_empty("options")?;
+        let servers = options.require("servers").map(|value| {
+            if value.list().is_some_and(|it| it.is_empty()) {
+                value.error("expected at least one server");
+            }
+            value.each(|it| servers(&it)).into_iter().flatten().collect::<Vec<_>>()
+        });
+        let older = options.get("sasl").map(|it| sasl(&it));
+        let authorization = options.get("authorization").map(|value| {
+            let map = value.map()?;
+            let mut entries = map.entries();
+            let (Some((_, only)), None) = (entries.next(), entries.next()) else {
+                value.error("expected one name with its `credentials`");
+                return None;
+            };
+            let only = only.map()?;
+            let credentials = only.require("credentials").and_then(|it| sasl(&it));
+            only.deny_unknown();
+            credentials
+        });
+        if let (Some(value), true) = (options.get("sasl"), authorization.is_some()) {
+            value.error("expected either `authorization` or `sasl`, found both");
+        }
+        options.deny_unknown();
+        let authorization = match authorization.or(older) {
+            Some(authorization) => Some(authorization?),
+            None => None,
+        };
+        Some(KafkaClient { servers: servers?, authorization, exit: exit? })
+    }
+}
+
+/// One entry of `servers`; it may be several with commas, which is how an environment variable
+/// holds them.
+fn servers(value: &Value<'_>) -> Option<Vec<Server>> {
+    let parse = |text: &str| text.split(',').map(|it| server(it.trim())).collect();
+    value.parsed("the address of a server, as `kafka.example.com:9092`", parse)
+}
+
+fn server(text: &str) -> Option<Server> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = decimal(port).filter(|it| *it > 0)?;
+    let host = match host.strip_prefix('[') {
+        Some(address) => {
+            let address = address.strip_suffix(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            address
+        }
+        None => host,
+    };
+    let named = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
+    let valid = text.starts_with('[') || (!host.is_empty() && host.bytes().all(named));
+    valid.then(|| Server { host: host.to_owned(), port })
+}
+
+fn sasl(value: &Value<'_>) -> Option<KafkaAuthorization> {
+    let map = value.map()?;
+    let mechanism = map.require("mechanism")?.one_of(&[
+        ("plain", Some(SaslMechanism::Plain)),
+        ("scram-sha-1", Some(SaslMechanism::ScramSha1)),
+        ("scram-sha-256", Some(SaslMechanism::ScramSha256)),
+        ("scram-sha-512", Some(SaslMechanism::ScramSha512)),
+        ("oauthbearer", None),
+    ])?;
+    let Some(mechanism) = mechanism else {
+        value.uses(Feature::KafkaOauthBearer);
+        let token = map.require("token").and_then(|it| Secret::decode(&it));
+        map.deny_unknown();
+        return Some(KafkaAuthorization::OauthBearer { token: token? });
+    };
+    let username = map.require("username").and_then(|it| it.filled("a name"));
+    let password = map.require("password").and_then(|it| Secret::decode(&it));
+    map.deny_unknown();
+    Some(KafkaAuthorization::Password { mechanism, username: username?, password: password? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_host_and_port() {
+        for text in ["kafka:9092", "10.0.0.1:9092", "[::1]:9092", "a-b.c_d.example:1"] {
+            assert_eq!(server(text).unwrap().to_string(), text);
+        }
+        let bad = [
+            "kafka",
+            "kafka:",
+            ":9092",
+            "kafka:0",
+            "kafka:70000",
+            "::1:9092",
+            "[x]:1",
+            "ka fka:1",
+            "a/b:1",
+        ];
+        for text in bad {
+            assert_eq!(server(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn topic_conditions_match_with_stars() {
+        for (pattern, topic, expected) in [
+            ("events", "events", true),
+            ("events", "events2", false),
+            ("*", "events", true),
+            ("a*", "abc", true),
+            ("a*c", "abc", true),
+            ("a*a", "a", false),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "ac", false),
+        ] {
+            let condition = TopicCondition { topic: Some(pattern.to_owned()) };
+            assert_eq!(condition.matches(topic), expected, "{pattern} {topic}");
+        }
+    }
+}

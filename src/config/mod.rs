@@ -1,0 +1,278 @@
+//! The configuration file: Zilla's `zilla.yaml`, in YAML or JSON.
+//!
+//! [`parse`] reads a text into a [`Config`] that cannot be invalid: every exit leads to a binding
+//! that can follow, every name is defined, every template names what its path captures. Otherwise
+//! a [`Report`] has all mistakes of the file, each with its place and what would be accepted. What
+//! the grammar has and tailwater does not do yet is a warning, and an error where ignoring it would
+//! be unsafe.
+//!
+//! ```
+//! let file = "
+//! name: example
+//! bindings:
+//!   in: { type: tcp, kind: server, options: { port: 7114 }, exit: web }
+//!   web: { type: http, kind: server, exit: pages }
+//!   pages: { type: http-filesystem, kind: proxy, exit: files }
+//!   files: { type: filesystem, kind: server, options: { location: \"${{env.WWW}}\" } }
+//! ";
+//! let env = |name: &str| (name == "WWW").then(|| "www/".to_owned());
+//! let parsed = tailwater::config::parse("zilla.yaml", file.as_bytes(), &env)?;
+//! assert_eq!(parsed.config.name, "example");
+//! assert!(parsed.report.diagnostics().is_empty());
+//!
+//! let report = tailwater::config::parse("zilla.yaml", file.as_bytes(), &|_| None).unwrap_err();
+//! assert_eq!(
+//!     report.to_string(),
+//!     "zilla.yaml:7:65: error: the environment variable WWW is not set\n"
+//! );
+//! # Ok::<_, tailwater::config::Report>(())
+//! ```
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::{env as process, fs};
+
+mod binding;
+mod catalog;
+mod decode;
+mod describe;
+mod diagnostic;
+mod env;
+mod exits;
+mod files;
+mod http;
+mod kafka;
+mod model;
+mod pattern;
+mod security;
+mod source;
+mod sse;
+mod support;
+mod tcp;
+mod telemetry;
+mod template;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod yaml;
+
+pub use self::binding::{Binding, Guarded, Kind, Route, Type};
+pub use self::catalog::{Catalog, CatalogKind, InlineSubject};
+pub use self::describe::describe;
+pub use self::diagnostic::{Diagnostic, Report, Severity, Span};
+pub use self::files::{FileCondition, FileWith, Filesystem, HttpFilesystem, Symlinks};
+pub use self::http::{
+    AccessControl, Authorization, CrossOrigin, HttpClient, HttpCondition, HttpServer, HttpVersion,
+};
+pub use self::kafka::{
+    DefaultOffset, KafkaAuthorization, KafkaCacheClient, KafkaCacheServer, KafkaClient,
+    SaslMechanism, Secret, Server, Topic, TopicCondition, Transform,
+};
+pub use self::model::{CatalogSchema, Model, ModelKind, SchemaId, Validate};
+pub use self::security::{Guard, GuardKeys, Jwk, JwkKey, Store, Vault};
+pub use self::source::TopicSource;
+pub use self::sse::{
+    EventId, Filter, PathCondition, SseClient, SseKafka, SseKafkaWith, SseRequest, SseServer,
+};
+pub use self::tcp::{Cidr, TcpClient, TcpCondition, TcpServer};
+pub use self::telemetry::{Exporter, ExporterKind, Otlp, PrometheusEndpoint, Telemetry};
+pub use self::template::{Part, Template};
+pub use self::tls::{ClientCertificate, Mutual, TlsClient, TlsCondition, TlsOptions, TlsServer};
+
+use self::decode::{Cx, Map, Value};
+use self::support::{Feature, Use};
+
+/// A configuration without mistakes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// `name`: what the file is called. Required.
+    pub name: String,
+    /// `vaults`: keys and certificates. Default: none.
+    pub vaults: Vec<Vault>,
+    /// `guards`: who may. Default: none.
+    pub guards: Vec<Guard>,
+    /// `catalogs`: where schemas are. Default: none.
+    pub catalogs: Vec<Catalog>,
+    /// `bindings`, in the order of the file. Default: none.
+    pub bindings: Vec<Binding>,
+    /// `telemetry`: logs and metrics. Default: nothing beside tailwater's own log.
+    pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// The binding of a name. Every `exit` of a parsed configuration has one.
+    #[must_use]
+    pub fn binding(&self, name: &str) -> Option<&Binding> {
+        self.bindings.iter().find(|it| it.name == name)
+    }
+
+    /// The listeners, with which everything begins.
+    pub fn listeners(&self) -> impl Iterator<Item = (&Binding, &TcpServer)> {
+        self.bindings.iter().filter_map(|binding| match &binding.kind {
+            Kind::TcpServer(server) => Some((binding, server)),
+            _ => None,
+        })
+    }
+}
+
+/// A configuration, and what is to be said about it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Parsed {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings: what has no effect. No errors.
+    pub report: Report,
+}
+
+/// Why a file was not loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The path, as it was given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There are mistakes in it.
+    #[error("{0}")]
+    Mistakes(Report),
+}
+
+/// Reads a file, with the environment of the process.
+///
+/// # Errors
+/// [`Error::Read`] where it cannot be read, [`Error::Mistakes`] where there are mistakes in it.
+pub fn load(path: &Path) -> Result<Parsed, Error> {
+    let read = || {
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let env = |name: &str| process::var(name).ok();
+    parse(&path.display().to_string(), &bytes, &env).map_err(Error::Mistakes)
+}
+
+/// Reads a text. `file` is its name in messages, `env` the environment that `${{env.NAME}}` asks.
+///
+/// # Errors
+/// All mistakes of the file, and its warnings.
+pub fn parse(
+    file: &str,
+    bytes: &[u8],
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Parsed, Report> {
+    let fail = |text: &str, diagnostic| Report::new(file, text, vec![diagnostic]);
+    if bytes.len() > yaml::MAX_BYTES {
+        let message = format!("the file is larger than {} bytes", yaml::MAX_BYTES);
+        return Err(fail("", yaml::fatal(Span::default(), message)));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let (valid, _) = bytes.split_at(error.valid_up_to());
+            let at = Span::new(valid.len(), valid.len());
+            let text = String::from_utf8_lossy(valid);
+            return Err(fail(&text, yaml::fatal(at, "the file is not UTF-8".to_owned())));
+        }
+    };
+    let mut diagnostics = Vec::new();
+    let root = match yaml::read(text, env, &mut diagnostics) {
+        Ok(root) => root,
+        Err(diagnostic) => {
+            diagnostics.push(diagnostic);
+            return Err(Report::new(file, text, diagnostics));
+        }
+    };
+    let cx = Cx::default();
+    let config = decode(&cx, &Value::root(&cx, &root));
+    diagnostics.extend(cx.diagnostics.into_inner());
+    let report = Report::new(file, text, diagnostics);
+    match config {
+        Some(config) if !report.has_errors() => Ok(Parsed { config, report }),
+        _ => Err(report),
+    }
+}
+
+fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
+    let map = root.map()?;
+    let name = map.require("name").and_then(|value| {
+        let name = value.text_as("a name")?;
+        check_name_at(&value, &name, value.span());
+        Some(name)
+    });
+    let vaults = map.map("vaults").map(|it| security::vaults(cx, &it));
+    let guards = map.map("guards").map(|it| security::guards(cx, &it));
+    let catalogs = map.map("catalogs").map(|it| catalog::catalogs(&it));
+    let bindings = map.map("bindings");
+    let (heads, bindings) = bindings.map(|it| binding::decode_all(cx, &it)).unwrap_or_default();
+    let telemetry = map.map("telemetry").map(|it| Telemetry::decode(&it));
+    check_references(cx, &map);
+    map.deny_unknown();
+    let reached = exits::check(cx, &heads);
+    check_tcp_clients(cx, &bindings);
+    let uses = cx.uses.take();
+    let reached = |index: usize| reached.get(index).copied().unwrap_or(true);
+    cx.diagnostics.borrow_mut().extend(uses.iter().map(|it| it.diagnostic(reached)));
+    Some(Config {
+        name: name?,
+        vaults: vaults.unwrap_or_default(),
+        guards: guards.unwrap_or_default(),
+        catalogs: catalogs.unwrap_or_default(),
+        bindings,
+        telemetry: telemetry.unwrap_or_default(),
+    })
+}
+
+/// Whether each guard, vault and catalog that is named is defined.
+fn check_references(cx: &Cx, root: &Map<'_>) {
+    for section in ["vaults", "guards", "catalogs"] {
+        let map = root.get(section).filter(Value::is_map).and_then(|it| it.map());
+        let names: Vec<&str> = map.iter().flat_map(Map::entries).map(|(name, _)| name).collect();
+        let what = section.trim_end_matches('s');
+        for it in cx.references.borrow().iter().filter(|it| it.section == section) {
+            if !names.contains(&it.name.as_str()) {
+                let message =
+                    format!("{}: there is no {what} `{}`", it.path, it.name.escape_debug());
+                cx.error(it.span, message, Some(exits::defined(&it.name, &names)));
+            }
+        }
+    }
+}
+
+/// An address of a `tcp` client below a `kafka` client has no effect: Kafka names its brokers.
+fn check_tcp_clients(cx: &Cx, bindings: &[Binding]) {
+    for (index, binding) in bindings.iter().enumerate() {
+        let Kind::TcpClient(TcpClient { options: Some(span), .. }) = &binding.kind else {
+            continue;
+        };
+        let below_kafka = |it: &Binding| matches!(&it.kind, Kind::KafkaClient(client) if client.exit == binding.name);
+        if bindings.iter().any(below_kafka) {
+            cx.uses.borrow_mut().push(Use {
+                feature: Feature::TcpClientAddress,
+                span: *span,
+                path: format!("bindings.{}.options", binding.name),
+                binding: Some(index),
+            });
+        }
+    }
+}
+
+/// Checks the name of an entry.
+fn check_name(value: &Value<'_>, name: &str) {
+    check_name_at(value, name, value.key);
+}
+
+fn check_name_at(value: &Value<'_>, name: &str, span: Span) {
+    if !pattern::is_name(name) {
+        let message = format!("{}: `{}` is no name", value.path, name.escape_debug());
+        let help = "a name begins with a letter and goes on with letters, digits, `.`, `_` and `-`";
+        value.cx.error(span, message, Some(help.to_owned()));
+    }
+}

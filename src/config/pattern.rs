@@ -1,0 +1,65 @@
+//! Patterns of paths, names of topics, and what a name is.
+
+use tailwater_route::{Error, Pattern};
+
+use super::decode::Value;
+
+/// A pattern of paths.
+pub(super) fn path(value: &Value<'_>) -> Option<Pattern> {
+    read(value, Pattern::new)
+}
+
+/// A pattern of paths of files, in which `{name}` goes across `/`.
+pub(super) fn file_path(value: &Value<'_>) -> Option<Pattern> {
+    read(value, Pattern::spanning)
+}
+
+fn read(value: &Value<'_>, new: impl Fn(&str) -> Result<Pattern, Error>) -> Option<Pattern> {
+    let text = value.text_as("a path pattern, as `/events/{key}` or `/events/*`")?;
+    match new(&text) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            value.error(format!("bad path pattern `{}`: {error}", text.escape_debug()));
+            None
+        }
+    }
+}
+
+/// Whether a text can be the name of a path parameter.
+pub(super) fn is_parameter(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|it| it.is_ascii_alphabetic() || it == b'_')
+        && bytes.all(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-'))
+}
+
+/// Whether a text can be the name of a binding, guard, vault or catalog.
+pub(super) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|it| it.is_ascii_alphabetic())
+        && bytes.all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-'))
+}
+
+/// What is wrong with the name of a Kafka topic.
+pub(super) fn check_topic(name: &str) -> Result<(), &'static str> {
+    match name {
+        "" => Err("is empty"),
+        "." | ".." => Err("is no name of a topic"),
+        name if name.len() > 249 => Err("is longer than 249 characters"),
+        name if !name.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it)) => {
+            Err("has characters other than a-z, A-Z, 0-9, `.`, `_` and `-`")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A topic name that is spelled out.
+pub(super) fn topic(value: &Value<'_>) -> Option<String> {
+    let name = value.text_as("the name of a topic")?;
+    match check_topic(&name) {
+        Ok(()) => Some(name),
+        Err(error) => {
+            value.error(format!("the topic name `{}` {error}", name.escape_debug()));
+            None
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Where the records of a topic come from: the way through the `kafka` bindings.
+
+use super::Config;
+use super::binding::{Binding, Kind, Route};
+use super::kafka::{
+    DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic, TopicCondition,
+};
+
+/// The way of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TopicSource<'c> {
+    /// The bindings on the way, in order.
+    pub way: Vec<&'c Binding>,
+    /// The `cache_client`, if there is one.
+    pub cache_client: Option<&'c KafkaCacheClient>,
+    /// The `cache_server`, if there is one.
+    pub cache_server: Option<&'c KafkaCacheServer>,
+    /// The cluster at its end.
+    pub cluster: &'c KafkaClient,
+}
+
+impl<'c> TopicSource<'c> {
+    /// Where a stream of this topic without an id begins: what `cache_server` says of the topic,
+    /// else what `cache_client` says, else [`DefaultOffset::Historical`].
+    #[must_use]
+    pub fn default_offset(&self, topic: &str) -> DefaultOffset {
+        self.topics()
+            .find(|it| it.name == topic)
+            .and_then(|it| it.default_offset)
+            .unwrap_or_default()
+    }
+
+    /// The topics that are spelled out with this default offset.
+    #[must_use]
+    pub fn topics_with(&self, offset: DefaultOffset) -> Vec<&'c str> {
+        let mut names: Vec<&str> = self.topics().map(|it| it.name.as_str()).collect();
+        names.retain(|it| self.default_offset(it) == offset);
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The topics that are read from the start on.
+    #[must_use]
+    pub fn bootstrap(&self) -> &'c [String] {
+        self.cache_server.map(|it| it.bootstrap.as_slice()).unwrap_or_default()
+    }
+
+    fn topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
+        let server = self.cache_server.map(|it| it.topics.as_slice()).unwrap_or_default();
+        let client = self.cache_client.map(|it| it.topics.as_slice()).unwrap_or_default();
+        server.iter().chain(client).filter(|it| it.default_offset.is_some())
+    }
+}
+
+impl Config {
+    /// Where the records of a topic come from, for the exit of an `sse-kafka` route; none where
+    /// no route of the `kafka` bindings takes the topic.
+    #[must_use]
+    pub fn topic_source(&self, exit: &str, topic: &str) -> Option<TopicSource<'_>> {
+        // The first route that matches decides, here as everywhere: no way back.
+        self.sources(exit, Some(topic)).into_iter().next()
+    }
+
+    /// All ways that a topic may take, whatever its name.
+    #[must_use]
+    pub fn topic_sources(&self, exit: &str) -> Vec<TopicSource<'_>> {
+        self.sources(exit, None)
+    }
+
+    fn sources(&self, exit: &str, topic: Option<&str>) -> Vec<TopicSource<'_>> {
+        let Some(binding) = self.binding(exit) else { return Vec::new() };
+        let routes: &[Route<TopicCondition>] = match &binding.kind {
+            Kind::KafkaClient(cluster) => {
+                let way = vec![binding];
+                return vec![TopicSource { way, cache_client: None, cache_server: None, cluster }];
+            }
+            Kind::KafkaCacheClient(client) => &client.routes,
+            Kind::KafkaCacheServer(server) => &server.routes,
+            _ => return Vec::new(),
+        };
+        let matches = |route: &&Route<TopicCondition>| {
+            let topic_matches = |topic| route.when.iter().any(|it| it.matches(topic));
+            route.when.is_empty() || topic.is_none_or(topic_matches)
+        };
+        let most = if topic.is_some() { 1 } else { usize::MAX };
+        let below = routes.iter().filter(matches).take(most);
+        let mut sources: Vec<_> = below.flat_map(|it| self.sources(&it.exit, topic)).collect();
+        for source in &mut sources {
+            source.way.insert(0, binding);
+            match &binding.kind {
+                Kind::KafkaCacheClient(client) => source.cache_client = Some(client),
+                Kind::KafkaCacheServer(server) => source.cache_server = Some(server),
+                _ => {}
+            }
+        }
+        sources
+    }
+}

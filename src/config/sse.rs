@@ -1,0 +1,227 @@
+//! `sse` and `sse-kafka` bindings.
+
+use std::time::Duration;
+
+use tailwater_route::Pattern;
+
+use super::binding::{Exits, Route, Routes};
+use super::decode::{Map, Value};
+use super::diagnostic::Span;
+use super::files::captured;
+use super::model::Model;
+use super::pattern::{self, check_topic};
+use super::support::Feature;
+use super::template::Template;
+
+/// An `sse` binding of kind `server`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SseServer {
+    /// `options.retry`, in milliseconds: how long a browser waits before it connects again.
+    /// Default: 2000, as in Zilla.
+    pub retry: Duration,
+    /// `options.requests`: what the events of a path must look like. Default: anything.
+    pub requests: Vec<SseRequest>,
+    /// Where requests go, by their path.
+    pub routes: Vec<Route<PathCondition>>,
+}
+
+/// An `sse` binding of kind `client`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SseClient {
+    /// `options.retry`, in milliseconds. Default: 2000, as in Zilla.
+    pub retry: Duration,
+    /// `options.requests`: what the events of a path must look like. Default: anything.
+    pub requests: Vec<SseRequest>,
+    /// Where requests go, by their path.
+    pub routes: Vec<Route<PathCondition>>,
+}
+
+/// What the events of a path must look like.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SseRequest {
+    /// `path`: the pattern of the path. Required.
+    pub path: Pattern,
+    /// `content`: the model of an event's data. Required.
+    pub content: Model,
+}
+
+/// A condition on the path of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathCondition {
+    /// `path`: its pattern. Default: any.
+    pub path: Option<Pattern>,
+}
+
+/// An `sse-kafka` binding of kind `proxy`: event streams from topics.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SseKafka {
+    /// Which topic a path stands for. The binding's own `exit` is no route of its own: it names no
+    /// topic.
+    pub routes: Vec<Route<PathCondition, SseKafkaWith>>,
+}
+
+/// `with` of a route: what is streamed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SseKafkaWith {
+    /// `topic`: the topic. Required.
+    pub topic: Template,
+    /// `filters`: the records that are wanted, where any of these holds. Default: all.
+    pub filters: Vec<Filter>,
+    /// `event.id`: the form of event ids. Default: `${etag}`.
+    pub event_id: EventId,
+    /// `positions`: whether a stream tells its position in a block with an id and no data where
+    /// the client has no other way to know it. Default: true. (Not in Zilla; some client libraries
+    /// deliver an empty message for it.)
+    pub positions: bool,
+}
+
+/// Records that are wanted: those whose key and headers all are as given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filter {
+    /// Where it stands.
+    pub span: Span,
+    /// `key`: the key. Default: any.
+    pub key: Option<Template>,
+    /// `headers`: names and values. Default: any.
+    pub headers: Vec<(String, Template)>,
+}
+
+/// The form of event ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventId {
+    /// `${etag}`: the position, and the record's `etag` where it has one.
+    Etag,
+    /// `["${base64(key)}","${etag}"]`: the key before it, in a JSON array.
+    KeyAndEtag,
+}
+
+struct Common {
+    retry: Option<Duration>,
+    requests: Vec<SseRequest>,
+    routes: Vec<Route<PathCondition>>,
+}
+
+impl SseServer {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseServer> {
+        let Common { retry, requests, routes } = Common::decode(map, exits);
+        Some(SseServer { retry: retry?, requests, routes })
+    }
+}
+
+impl SseClient {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseClient> {
+        map.value.uses(Feature::SseClient);
+        let Common { retry, requests, routes } = Common::decode(map, exits);
+        Some(SseClient { retry: retry?, requests, routes })
+    }
+}
+
+impl Common {
+    fn decode(map: &Map<'_>, exits: &mut Exits) -> Common {
+        let mut retry = Some(2000);
+        let mut requests = Vec::new();
+        if let Some(options) = map.map("options") {
+            if let Some(value) = options.get("retry") {
+                retry = value.number("a number of milliseconds (0 to 86400000)", 0..=86_400_000);
+            }
+            if let Some(value) = options.get("requests") {
+                value.uses(Feature::SseRequests);
+                requests = value.each(|it| request(&it));
+            }
+            options.deny_unknown();
+        }
+        let routes =
+            Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+        Common { retry: retry.map(Duration::from_millis), requests, routes }
+    }
+}
+
+fn request(value: &Value<'_>) -> Option<SseRequest> {
+    let map = value.map()?;
+    let path = map.require("path").and_then(|it| pattern::path(&it));
+    let content = map.require("content").and_then(|it| Model::decode(&it));
+    map.deny_unknown();
+    Some(SseRequest { path: path?, content: content? })
+}
+
+fn condition(value: &Value<'_>) -> Option<PathCondition> {
+    let map = value.map()?;
+    let path = map.get("path").map(|it| pattern::path(&it));
+    map.deny_unknown();
+    match path {
+        Some(path) => Some(PathCondition { path: Some(path?) }),
+        None => Some(PathCondition { path: None }),
+    }
+}
+
+impl SseKafka {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseKafka> {
+        if map.get("routes").is_none() && exits.own.is_some() {
+            map.missing("`routes` is missing: each says which topic a path stands for");
+        }
+        Some(SseKafka {
+            routes: Routes { when: &condition, with: &with, own: None }.decode(map, exits),
+        })
+    }
+}
+
+fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
+    let with = map.require("with")?.map()?;
+    let params = when.map(|when| captured(when.iter().map(|it| it.path.as_ref())));
+    let params = params.as_deref();
+    let topic = with.require("topic").and_then(|value| {
+        let template = Template::decode(&value, params)?;
+        if let Some(Err(error)) = template.literal().map(check_topic) {
+            value
+                .error(format!("the topic name `{}` {error}", template.to_string().escape_debug()));
+            return None;
+        }
+        Some(template)
+    });
+    let filters = with.get("filters").map(|it| it.each(|it| filter(&it, params)));
+    let event_id = with.map("event").map(|event| {
+        let id = event.require("id").and_then(|it| it.parsed(EVENT_ID, event_id));
+        event.deny_unknown();
+        id
+    });
+    let positions = with.get("positions").map(|it| it.boolean());
+    with.deny_unknown();
+    Some(SseKafkaWith {
+        topic: topic?,
+        filters: filters.unwrap_or_default(),
+        event_id: event_id.unwrap_or(Some(EventId::Etag))?,
+        positions: positions.unwrap_or(Some(true))?,
+    })
+}
+
+fn filter(value: &Value<'_>, params: Option<&[String]>) -> Option<Filter> {
+    let map = value.map()?;
+    let key = map.get("key").and_then(|it| Template::decode(&it, params));
+    let mut headers = Vec::new();
+    for (name, value) in map.map("headers").iter().flat_map(Map::entries) {
+        headers.push((name.to_owned(), Template::decode(&value, params)?));
+    }
+    if map.get("key").is_none() && map.get("headers").is_none() {
+        map.missing("a filter has a `key`, `headers` or both");
+    }
+    map.deny_unknown();
+    Some(Filter { span: value.span(), key, headers })
+}
+
+const EVENT_ID: &str = r#"`${etag}` or `["${base64(key)}","${etag}"]`"#;
+
+fn event_id(text: &str) -> Option<EventId> {
+    match text.replace(' ', "").as_str() {
+        "${etag}" => Some(EventId::Etag),
+        r#"["${base64(key)}","${etag}"]"# => Some(EventId::KeyAndEtag),
+        _ => None,
+    }
+}

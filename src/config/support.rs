@@ -1,0 +1,114 @@
+//! What the grammar has and tailwater does not do yet: the one table of it.
+//!
+//! Whoever makes a feature work takes its row away, together with the calls of `uses` that name it.
+
+use super::diagnostic::{Diagnostic, Severity, Span};
+
+/// Something that a file can ask for and that does not work yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Feature {
+    Vault,
+    Guard,
+    GuardedRoute,
+    GuardTemplate,
+    HttpAuthorization,
+    HttpOverrides,
+    HttpRequests,
+    HttpClient,
+    SseRequests,
+    SseClient,
+    Tls,
+    TcpAuthority,
+    TcpClientRoutes,
+    TcpClientAddress,
+    TcpClientFromListener,
+    Catalog,
+    BindingCatalog,
+    BindingTelemetry,
+    KafkaModel,
+    KafkaTransforms,
+    KafkaDeltaType,
+    KafkaOauthBearer,
+    TelemetryAttributes,
+    TelemetryMetrics,
+    ExporterPrometheus,
+    ExporterOtlp,
+}
+
+/// What becomes of a file that asks for it.
+enum Support {
+    /// It starts without; what does not happen.
+    Ignored(&'static str),
+    /// It does not start, if a listener leads there; why.
+    Refused(&'static str),
+}
+
+use Support::{Ignored, Refused};
+
+impl Feature {
+    fn support(self) -> Support {
+        match self {
+            Feature::Vault => Ignored("keys and certificates are not read"),
+            Feature::Guard => Ignored("it is not asked about any request"),
+            Feature::GuardedRoute => {
+                Refused("without its guard the route would be open to everyone")
+            }
+            Feature::GuardTemplate => Refused("there is no guard yet that could say who is asking"),
+            Feature::HttpAuthorization => Refused("credentials would not be checked"),
+            Feature::HttpOverrides => Ignored("headers stay as they are"),
+            Feature::HttpRequests => Ignored("requests and responses are not validated"),
+            Feature::HttpClient => Refused("requests cannot be passed on over HTTP"),
+            Feature::SseRequests => Ignored("events are not validated"),
+            Feature::SseClient => Refused("streams of another server cannot be passed on"),
+            Feature::Tls => Refused("without TLS the connection would not be encrypted"),
+            Feature::TcpAuthority => Refused("the name would not be checked"),
+            Feature::TcpClientRoutes => Refused("addresses would not be checked"),
+            Feature::TcpClientAddress => {
+                Ignored("brokers are reached at the addresses that Kafka names")
+            }
+            Feature::TcpClientFromListener => {
+                Refused("connections cannot be passed on as they are")
+            }
+            Feature::Catalog => Ignored("schemas are not read"),
+            Feature::BindingCatalog => Ignored("schemas are not read"),
+            Feature::BindingTelemetry => Ignored("nothing is measured for it"),
+            Feature::KafkaModel => {
+                Ignored("records are passed on as they are, not validated or converted")
+            }
+            Feature::KafkaTransforms => Ignored("keys and headers of records stay as they are"),
+            Feature::KafkaDeltaType => Ignored("whole values are sent"),
+            Feature::KafkaOauthBearer => Ignored("the connection to Kafka has no credentials"),
+            Feature::TelemetryAttributes => Ignored("there is nothing yet to attach them to"),
+            Feature::TelemetryMetrics => Ignored("nothing is measured"),
+            Feature::ExporterPrometheus => Ignored("no endpoint is opened"),
+            Feature::ExporterOtlp => Ignored("nothing is exported"),
+        }
+    }
+}
+
+/// A place that uses a feature.
+pub(super) struct Use {
+    pub(super) feature: Feature,
+    pub(super) span: Span,
+    pub(super) path: String,
+    /// The binding that it belongs to, by its place in the file.
+    pub(super) binding: Option<usize>,
+}
+
+impl Use {
+    /// What is said about it; `reached` says whether a listener leads to a binding.
+    pub(super) fn diagnostic(&self, reached: impl Fn(usize) -> bool) -> Diagnostic {
+        let path = &self.path;
+        let (severity, message) = match self.feature.support() {
+            Ignored(why) => (Severity::Warning, format!("{path}: not honoured yet: {why}")),
+            Refused(why) if self.binding.is_none_or(reached) => {
+                (Severity::Error, format!("{path}: not supported yet: {why}"))
+            }
+            Refused(_) => (
+                Severity::Warning,
+                format!("{path}: not supported yet; accepted, as no listener leads there"),
+            ),
+        };
+        Diagnostic { severity, span: self.span, message, help: None }
+    }
+}

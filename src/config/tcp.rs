@@ -1,0 +1,207 @@
+//! `tcp` bindings.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::binding::{Exits, Route, Routes};
+use super::decode::{Map, Value, decimal};
+use super::diagnostic::Span;
+use super::support::Feature;
+
+/// A `tcp` binding of kind `server`: the ports that are listened on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TcpServer {
+    /// `options.host`: the address to listen on, as a number or a name. Default: `0.0.0.0`, as in
+    /// Zilla.
+    pub host: String,
+    /// `options.port`: a port, `"from-to"`, or a list of these. Required. 0 is any free port.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Where connections go, by the port that they came in on and the address that they came from.
+    pub routes: Vec<Route<TcpCondition>>,
+}
+
+/// A condition on a connection; all of its keys must be satisfied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpCondition {
+    /// `authority`: the name of the peer, with `*`. Default: any.
+    pub authority: Option<String>,
+    /// `cidr`: the network that the peer's address is in, as `10.0.0.0/8`. Default: any.
+    pub cidr: Option<Cidr>,
+    /// `port`: the port, in the forms of `options.port`. Default: any.
+    pub ports: Vec<RangeInclusive<u16>>,
+}
+
+impl TcpCondition {
+    /// Whether a connection to this local port from this address satisfies it.
+    #[must_use]
+    pub fn matches(&self, port: u16, peer: IpAddr) -> bool {
+        let port_matches = self.ports.is_empty() || self.ports.iter().any(|it| it.contains(&port));
+        port_matches && self.cidr.is_none_or(|it| it.contains(peer))
+    }
+}
+
+/// A `tcp` binding of kind `client`.
+///
+/// Below a `kafka` client it stands for the connections to Kafka; where they lead says Kafka.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TcpClient {
+    /// `options.host`: the address to connect to. Default: the one that comes from above.
+    pub host: Option<String>,
+    /// `options.port`. Default: the one that comes from above.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// `routes[].when`: the connections that may be opened. Default: all.
+    pub when: Vec<TcpCondition>,
+    /// Where `options` stand.
+    pub options: Option<Span>,
+}
+
+/// A range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    bits: u8,
+}
+
+impl Cidr {
+    fn parse(text: &str) -> Option<Cidr> {
+        let (address, bits) = text.split_once('/')?;
+        let network: IpAddr = address.parse().ok()?;
+        let bits = decimal(bits)?;
+        let most = if network.is_ipv4() { 32 } else { 128 };
+        (bits <= most).then_some(Cidr { network, bits })
+    }
+
+    /// Whether an address is in it. An IPv4 address in IPv6 clothes is the IPv4 address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.bits)
+    }
+}
+
+impl TcpServer {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TcpServer> {
+        let mut host = Some("0.0.0.0".to_owned());
+        let mut listening = None;
+        if let Some(options) = map.map_or_empty("options") {
+            if let Some(value) = options.get("host") {
+                host = value.filled("an address or a host name");
+            }
+            listening = options.require("port").map(|it| ports(&it));
+            options.deny_unknown();
+        }
+        let routes =
+            Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+        Some(TcpServer { host: host?, ports: listening?, routes })
+    }
+}
+
+impl TcpClient {
+    pub(super) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<TcpClient> {
+        let options = map.map("options");
+        let mut client =
+            TcpClient { host: None, ports: Vec::new(), when: Vec::new(), options: None };
+        if let Some(options) = options {
+            client.options = Some(options.value.key);
+            client.host = options.get("host").and_then(|it| it.filled("an address or a host name"));
+            client.ports = options.get("port").map(|it| ports(&it)).unwrap_or_default();
+            options.deny_unknown();
+        }
+        if let Some(value) = map.get("routes") {
+            value.uses(Feature::TcpClientRoutes);
+            for route in value.each(|it| it.map()) {
+                super::binding::guarded(&route);
+                client
+                    .when
+                    .extend(route.get("when").iter().flat_map(|it| it.each(|it| condition(&it))));
+                route.deny_unknown();
+            }
+        }
+        Some(client)
+    }
+}
+
+fn condition(value: &Value<'_>) -> Option<TcpCondition> {
+    let map = value.map()?;
+    let authority = map.get("authority").and_then(|value| {
+        value.uses(Feature::TcpAuthority);
+        value.text()
+    });
+    let cidr = match map.get("cidr") {
+        None => None,
+        Some(value) => Some(value.parsed("a network, as `10.0.0.0/8`", Cidr::parse)?),
+    };
+    let ports = map.get("port").map(|it| ports(&it)).unwrap_or_default();
+    map.deny_unknown();
+    Some(TcpCondition { authority, cidr, ports })
+}
+
+const PORT: &str = "a port (0 to 65535), \"from-to\" or a list of these";
+
+fn ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
+    if value.is_list() {
+        if value.list().is_some_and(|it| it.is_empty()) {
+            value.expected(PORT);
+        }
+        return value.each(|it| it.parsed(PORT, range));
+    }
+    value.parsed(PORT, range).into_iter().collect()
+}
+
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    let (from, to) = (decimal(from.trim())?, decimal(to.trim())?);
+    (from <= to).then_some(from..=to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_contain_their_addresses() {
+        for (network, address, expected) in [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("0.0.0.0/0", "1.2.3.4", true),
+            ("1.2.3.4/32", "1.2.3.5", false),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("fe80::/10", "fe80::1", true),
+            ("::/0", "10.0.0.1", false),
+        ] {
+            let cidr = Cidr::parse(network).unwrap();
+            assert_eq!(cidr.contains(address.parse().unwrap()), expected, "{network} {address}");
+        }
+        for text in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129"] {
+            assert_eq!(Cidr::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_are_numbers_or_ranges() {
+        assert_eq!(range("7114"), Some(7114..=7114));
+        assert_eq!(range("7114-7115"), Some(7114..=7115));
+        for text in ["", "-1", "70000", "2-1", "1-", "http", "0x10", "1-2-3"] {
+            assert_eq!(range(text), None, "{text}");
+        }
+    }
+}

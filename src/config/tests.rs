@@ -1,0 +1,265 @@
+use super::{Kind, Parsed, Report, describe, parse};
+
+mod mistakes;
+
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "KAFKA_BOOTSTRAP_SERVER" => "kafka:9092",
+        "PASSWORD" => "p",
+        "PORT" => "7114",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn read(name: &str, file: &str) -> Result<Parsed, Report> {
+    parse(name, file.as_bytes(), &env)
+}
+
+/// All that is said about a file, without its name.
+fn said(file: &str) -> String {
+    let report = match read("F", file) {
+        Ok(parsed) => parsed.report,
+        Err(report) => report,
+    };
+    report.to_string().replace("F:", "")
+}
+
+fn described(name: &str, file: &str) -> String {
+    describe(&read(name, file).expect("the file has no mistakes"))
+}
+
+#[test]
+fn page_and_filtered_streams_are_described() {
+    let text = described("fanout.yaml", include_str!("tests/fanout.yaml"));
+    insta::assert_snapshot!(text, @r#"
+    fanout
+
+    listen: listens on 0.0.0.0:7114
+      port 7114 -> web: http/1.1 or h2, pages of any origin
+        :scheme http, :path /events/* -> streams: event streams, retry 2000 ms
+          always -> topics: topics as event streams
+            /{topic}/{key}/{tag} -> topic ${params.topic}
+              records with key ${params.key} and header tag: ${params.tag}
+              event ids: ${etag}
+              without an id: historical, from the first record
+              Kafka: kafka:9092 (cache -> store -> cluster)
+              read from the start on: events
+        :scheme http -> pages: static files
+          /{path} -> file ${params.path} in files: folder www/, symbolic links are ignored
+
+    telemetry: logs writes logs to the standard output
+    "#);
+}
+
+#[test]
+fn json_with_event_ids_and_live_offsets_is_described() {
+    let text = described("intro.json", include_str!("tests/intro.json"));
+    insta::assert_snapshot!(text, @r#"
+    intro
+
+    listen: listens on 0.0.0.0:7114
+      always -> web: http/1.1 or h2, pages of any origin
+        :scheme http, :authority localhost:7114, :path /events -> streams: event streams, retry 5000 ms
+          always -> topics: topics as event streams
+            /events -> topic events
+              event ids: ["${base64(key)}","${etag}"]
+              without an id: live, from the next record
+              Kafka: a:9092, b:9092, as u by SCRAM-SHA-256 (cache -> store -> cluster)
+              read from the start on: events
+    "#);
+}
+
+#[test]
+fn guards_and_tls_are_refused_until_they_are_supported() {
+    let report = read("guarded.yaml", include_str!("tests/guarded.yaml")).unwrap_err();
+    insta::assert_snapshot!(report.to_string(), @r#"
+    guarded.yaml:4:3: warning: vaults.servers: not honoured yet: keys and certificates are not read
+    guarded.yaml:9:3: warning: guards.who: not honoured yet: it is not asked about any request
+    guarded.yaml:27:3: error: bindings.secure: not supported yet: without TLS the connection would not be encrypted
+    guarded.yaml:38:7: error: bindings.web.options.authorization: not supported yet: credentials would not be checked
+    guarded.yaml:51:9: error: bindings.streams.routes[1].guarded: not supported yet: without its guard the route would be open to everyone
+    guarded.yaml:59:23: error: bindings.topics.routes[0].with.filters[0].key: not supported yet: there is no guard yet that could say who is asking
+    guarded.yaml:59:69: error: bindings.topics.routes[0].with.filters[0].headers.region: not supported yet: there is no guard yet that could say who is asking
+    guarded.yaml:62:3: error: bindings.encrypt: not supported yet: without TLS the connection would not be encrypted
+    guarded.yaml:64:3: error: bindings.upstream: not supported yet: streams of another server cannot be passed on
+    guarded.yaml:65:3: error: bindings.out: not supported yet: requests cannot be passed on over HTTP
+    "#);
+}
+
+#[test]
+fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
+    let text = described("grammar.yaml", include_str!("tests/grammar.yaml"));
+    insta::assert_snapshot!(text, @r#"
+    grammar
+
+    listen: listens on localhost:7114-7116
+      port 7114 or port 7115 from 10.0.0.0/8 -> web: http/1.1 or h2, pages of https://a.example, methods GET, headers x-a, with credentials
+        :method GET, x-tenant {tenant} or :path /a?* -> streams: event streams, retry 2000 ms
+          always -> topics: topics as event streams
+            /{a}/* or /x/{a} -> topic t-${params.a}
+              records with key a
+              or with header h: v and header i: w
+              event ids: ${etag}, never without an event
+              without an id: historical, from the first record; live: one
+              Kafka: kafka:9092, [::1]:9092 (cache -> direct -> cluster)
+              without an id: historical, from the first record; live: one, t-1
+              Kafka: kafka:9092, [::1]:9092 (cache -> store -> cluster)
+              read from the start on: t-1, t-2
+            /one -> topic one
+              event ids: ${etag}
+              without an id: live, from the next record
+              Kafka: kafka:9092, [::1]:9092 (cache -> direct -> cluster)
+        always -> pages: static files
+          GET /d/{d} -> folder x/${params.d} in files: folder ., symbolic links are followed
+          always -> files (see above)
+
+    no listener leads to: lonely, requests, encrypt, out
+
+    not honoured:
+      grammar.yaml:4:3: vaults.keys: not honoured yet: keys and certificates are not read
+      grammar.yaml:11:3: guards.url: not honoured yet: it is not asked about any request
+      grammar.yaml:13:3: catalogs.here: not honoured yet: schemas are not read
+      grammar.yaml:14:3: catalogs.there: not honoured yet: schemas are not read
+      grammar.yaml:15:3: catalogs.registry: not honoured yet: schemas are not read
+      grammar.yaml:19:3: catalogs.apicurio: not honoured yet: schemas are not read
+      grammar.yaml:27:5: bindings.listen.telemetry: not honoured yet: nothing is measured for it
+      grammar.yaml:28:5: bindings.listen.catalog: not honoured yet: schemas are not read
+      grammar.yaml:41:7: bindings.web.options.overrides: not honoured yet: headers stay as they are
+      grammar.yaml:42:7: bindings.web.options.requests: not honoured yet: requests and responses are not validated
+      grammar.yaml:58:16: bindings.streams.options.requests: not honoured yet: events are not validated
+      grammar.yaml:75:59: bindings.cache.options.topics[0].key: not honoured yet: records are passed on as they are, not validated or converted
+      grammar.yaml:75:71: bindings.cache.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
+      grammar.yaml:88:45: bindings.store.options.topics[0].deltaType: not honoured yet: whole values are sent
+      grammar.yaml:90:11: bindings.store.options.topics[1].transforms: not honoured yet: keys and headers of records stay as they are
+      grammar.yaml:91:11: bindings.store.options.topics[1].key: not honoured yet: records are passed on as they are, not validated or converted
+      grammar.yaml:92:11: bindings.store.options.topics[1].value: not honoured yet: records are passed on as they are, not validated or converted
+      grammar.yaml:99:32: bindings.cluster.options.authorization.sasl.credentials: not honoured yet: the connection to Kafka has no credentials
+      grammar.yaml:101:43: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
+      grammar.yaml:103:3: bindings.lonely: not supported yet; accepted, as no listener leads there
+      grammar.yaml:104:3: bindings.requests: not supported yet; accepted, as no listener leads there
+      grammar.yaml:107:16: bindings.requests.options.overrides: not honoured yet: headers stay as they are
+      grammar.yaml:109:9: bindings.requests.routes[0].guarded: not supported yet; accepted, as no listener leads there
+      grammar.yaml:111:3: bindings.encrypt: not supported yet; accepted, as no listener leads there
+      grammar.yaml:119:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
+      grammar.yaml:119:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
+      grammar.yaml:121:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to
+      grammar.yaml:122:3: telemetry.metrics: not honoured yet: nothing is measured
+      grammar.yaml:124:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
+      grammar.yaml:125:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
+    "#);
+}
+
+#[test]
+fn report_for_a_terminal_shows_the_source() {
+    let report =
+        read("zilla.yaml", "name: a\nbindings:\n  x: { type: htp, kind: server }\n").unwrap_err();
+    insta::assert_snapshot!(report.graphical(false), @r"
+     × bindings.x.type: unknown type `htp`
+      ╭─[zilla.yaml:3:14]
+    3 │   x: { type: htp, kind: server }
+      ·              ───
+      ╰────
+     help: did you mean `http`? there are: tcp, tls, http, sse, sse-kafka, kafka, http-filesystem, filesystem
+    ");
+}
+
+#[test]
+fn json_may_be_indented_with_tabs_and_lines_end_in_crlf() {
+    let spaces = include_str!("tests/intro.json");
+    for file in
+        [spaces.replace("  ", "\t"), spaces.replace('\n', "\r\n"), format!("\u{feff}{spaces}")]
+    {
+        assert_eq!(described("intro.json", &file), described("intro.json", spaces));
+    }
+    let crlf = include_str!("tests/fanout.yaml").replace('\n', "\r\n");
+    assert_eq!(said(&crlf), "");
+    assert_eq!(said("name: a\r\nx: 1\r\n"), said("name: a\nx: 1\n"));
+}
+
+#[test]
+fn places_count_characters() {
+    assert_eq!(
+        said("name: a\nbindings:\n  \"\u{e4}\u{2026}\": { type: mqtt, kind: server }\n")
+            .lines()
+            .nth(2),
+        Some(
+            "3:17: error: bindings.\u{e4}\u{2026}.type: bindings of type `mqtt` are not supported by tailwater"
+        )
+    );
+}
+
+#[test]
+fn anchors_aliases_and_merge_keys_are_understood() {
+    let file = "
+name: a
+bindings:
+  one: &files { type: filesystem, kind: server, options: &options { location: www/ } }
+  two: *files
+  three:
+    <<: *files
+    options: { <<: [*options, { location: x, symlinks: follow }] }
+";
+    let parsed = read("F", file).unwrap();
+    let locations: Vec<_> = parsed.config.bindings.iter().map(|it| &it.kind).collect();
+    let [Kind::Filesystem(one), Kind::Filesystem(two), Kind::Filesystem(three)] = locations[..]
+    else {
+        panic!("three folders: {locations:?}");
+    };
+    assert_eq!(one, two);
+    assert_eq!((&one.location, &three.location), (&"www/".to_owned(), &"www/".to_owned()));
+    assert_ne!(one.symlinks, three.symlinks);
+}
+
+#[test]
+fn bombs_are_refused() {
+    let mut file = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let before = format!("*a{}, ", level - 1).repeat(10);
+        file.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+    }
+    assert!(said(&file).contains("more than 50000 values"), "{}", said(&file));
+    for deep in ["[".repeat(100_000), "a: {".repeat(100_000), "- ".repeat(100_000)] {
+        assert!(said(&deep).contains("error: "), "{}", said(&deep));
+    }
+    let keys: String = (0..3000).map(|it| format!("k{it}: 1\n")).collect();
+    assert!(said(&keys).contains("more than 2000 keys"));
+    assert_eq!(said(&" ".repeat(2 << 20)), "1:1: error: the file is larger than 1048576 bytes\n");
+    let mistakes = format!("name: a\nx: [\n{}]\nbindings: {{}}", "  \"${{env.X}}\",\n".repeat(500));
+    assert!(said(&mistakes).ends_with("and 401 more\n"), "{}", said(&mistakes));
+}
+
+#[test]
+fn what_is_not_text_is_refused() {
+    let report = parse("F", b"name: a\nx: \xff", &env).unwrap_err();
+    assert_eq!(report.to_string(), "F:2:4: error: the file is not UTF-8\n");
+    assert!(said("name: a\u{0}b").contains("error"));
+    assert_eq!(said("name: !custom a"), "1:7: error: the tag `!custom` has no meaning here\n");
+    assert_eq!(said("[a]: b"), "1:1: error: a key must be a text\n");
+    assert_eq!(said("a: &x [*x]"), "1:8: error: an alias inside of what it stands for\n");
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    let parsed = read("F", include_str!("tests/intro.json")).unwrap();
+    let cluster = parsed.config.binding("cluster").unwrap();
+    assert!(format!("{cluster:?}").contains("Secret(..)"));
+}
+
+#[test]
+fn topics_lead_to_the_first_cache_that_takes_them() {
+    let parsed = read("F", include_str!("tests/grammar.yaml")).unwrap();
+    for (topic, expected) in [
+        ("one", Some((vec!["cache", "direct", "cluster"], "live"))),
+        ("t-1", Some((vec!["cache", "store", "cluster"], "live"))),
+        ("t-9", Some((vec!["cache", "store", "cluster"], "historical"))),
+        ("other", None),
+    ] {
+        let source = parsed.config.topic_source("cache", topic);
+        let found = source.map(|it| {
+            let way: Vec<&str> = it.way.iter().map(|it| it.name.as_str()).collect();
+            (way, it.default_offset(topic).to_string())
+        });
+        assert_eq!(found, expected.map(|(way, offset)| (way, offset.to_owned())), "{topic}");
+    }
+}

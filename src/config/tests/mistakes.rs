@@ -1,0 +1,502 @@
+//! Mistakes, and what is said about them.
+
+use super::said;
+
+/// What is wrong, the file, and what is said about it: each line `line:column: error: message`.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "an empty file",
+        "",
+        "1:1: error: the file is empty: expected a mapping with `name` and `bindings`
+",
+    ),
+    (
+        "a second document",
+        "name: a
+---
+name: b
+",
+        "2:1: error: a second document: expected one in a file
+",
+    ),
+    (
+        "no mapping",
+        "- a
+",
+        "1:1: error: expected a mapping, found a list
+",
+    ),
+    (
+        "broken YAML",
+        "name: a
+bindings: {
+",
+        "3:1: error: not valid YAML: while parsing a node, did not find expected node content
+",
+    ),
+    (
+        "a duplicate key",
+        "name: a
+bindings: {}
+name: b
+",
+        "3:1: error: duplicate key `name`
+",
+    ),
+    (
+        "an unknown key at the top",
+        "name: a
+bindngs: {}
+",
+        "2:1: error: unknown key `bindngs`
+  help: did you mean `bindings`? known here: bindings, catalogs, guards, name, telemetry, vaults
+",
+    ),
+    (
+        "no name",
+        "bindings: {}
+",
+        "1:1: error: `name` is missing
+",
+    ),
+    (
+        "a bad name",
+        "name: 1st
+bindings:
+  _x: { type: filesystem, kind: server, options: { location: a } }
+",
+        "1:7: error: name: `1st` is no name
+  help: a name begins with a letter and goes on with letters, digits, `.`, `_` and `-`
+3:3: error: bindings._x: `_x` is no name
+  help: a name begins with a letter and goes on with letters, digits, `.`, `_` and `-`
+",
+    ),
+    (
+        "an unknown type",
+        "name: a
+bindings:
+  x: { type: htp, kind: server }
+",
+        "3:14: error: bindings.x.type: unknown type `htp`
+  help: did you mean `http`? there are: tcp, tls, http, sse, sse-kafka, kafka, http-filesystem, filesystem
+",
+    ),
+    (
+        "a type of Zilla that is not ours",
+        "name: a
+bindings:
+  x: { type: mqtt, kind: server }
+",
+        "3:14: error: bindings.x.type: bindings of type `mqtt` are not supported by tailwater
+  help: supported: tcp, tls, http, sse, sse-kafka, kafka, http-filesystem, filesystem
+",
+    ),
+    (
+        "an unknown kind",
+        "name: a
+bindings:
+  x: { type: kafka, kind: server, exit: y }
+",
+        "3:27: error: bindings.x.kind: unknown kind `server` of type `kafka`: expected cache_client, cache_server or client
+3:41: error: bindings.x.exit: there is no binding `y`
+  help: defined: x
+",
+    ),
+    (
+        "no type and no kind",
+        "name: a
+bindings:
+  x: {}
+",
+        "3:3: error: bindings.x: `type` is missing
+3:3: error: bindings.x: `kind` is missing
+",
+    ),
+    (
+        "an unknown key of a binding",
+        "name: a
+bindings:
+  x: { type: filesystem, kind: server, option: { location: a } }
+",
+        "3:3: error: bindings.x.options: `location` is missing
+3:40: error: bindings.x: unknown key `option`
+  help: did you mean `options`? known here: catalog, exit, kind, options, telemetry, type, vault
+",
+    ),
+    (
+        "an unknown option",
+        "name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: 7114, prot: 1 }, exit: web }
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+",
+        "3:57: error: bindings.in.options: unknown key `prot`
+  help: did you mean `port`? known here: host, port
+",
+    ),
+    (
+        "bad ports",
+        "name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: [70000, 9-1, http] }, exit: web }
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+",
+        r#"3:52: error: bindings.in.options.port[0]: expected a port (0 to 65535), "from-to" or a list of these, found `70000`
+3:59: error: bindings.in.options.port[1]: expected a port (0 to 65535), "from-to" or a list of these, found `9-1`
+3:64: error: bindings.in.options.port[2]: expected a port (0 to 65535), "from-to" or a list of these, found `http`
+"#,
+    ),
+    (
+        "a value of the wrong type",
+        "name: a
+bindings:
+  x: { type: filesystem, kind: server, options: { location: [a] } }
+  y: { type: filesystem, kind: server, options: yes }
+",
+        "3:61: error: bindings.x.options.location: expected the path of a folder, found a list
+4:49: error: bindings.y.options: expected a mapping, found `yes`
+",
+    ),
+    (
+        "a number in quotes",
+        r#"name: a
+bindings:
+  x: { type: sse, kind: server, options: { retry: "5" }, exit: m }
+  m: { type: sse, kind: client, exit: h }
+  h: { type: http, kind: client, exit: t }
+  t: { type: tcp, kind: client }
+"#,
+        "3:51: error: bindings.x.options.retry: expected a number of milliseconds (0 to 86400000), found the text `5`
+4:3: warning: bindings.m: not supported yet; accepted, as no listener leads there
+5:3: warning: bindings.h: not supported yet; accepted, as no listener leads there
+",
+    ),
+    (
+        "a missing required option",
+        "name: a
+bindings:
+  in: { type: tcp, kind: server, exit: web }
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+",
+        "3:3: error: bindings.in.options: `port` is missing
+",
+    ),
+    (
+        "an unknown exit",
+        "name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1 }, exit: wbe }
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+",
+        "3:62: error: bindings.in.exit: there is no binding `wbe`
+  help: did you mean `web`? defined: in, web, pages, files
+",
+    ),
+    (
+        "a vault, guard and catalog that are not there",
+        "name: a
+guards: { who: { type: jwt } }
+bindings:
+  x: { type: filesystem, kind: server, vault: v, catalog: { c: [] }, options: { location: a }, routes: [] }
+  w: { type: http, kind: server, routes: [{ guarded: { whom: [] }, exit: pages }] }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+",
+        "2:11: warning: guards.who: not honoured yet: it is not asked about any request
+4:47: error: bindings.x.vault: there is no vault `v`
+  help: none is defined
+4:50: warning: bindings.x.catalog: not honoured yet: schemas are not read
+4:64: error: bindings.x.catalog.c: there is no catalog `c`
+  help: none is defined
+4:96: error: bindings.x: unknown key `routes`
+  help: known here: catalog, exit, kind, options, telemetry, type, vault
+5:45: warning: bindings.w.routes[0].guarded: not supported yet; accepted, as no listener leads there
+5:62: error: bindings.w.routes[0].guarded.whom: there is no guard `whom`
+  help: did you mean `who`? defined: who
+",
+    ),
+    (
+        "exits in a circle",
+        "name: a
+bindings:
+  a: { type: http, kind: server, exit: b }
+  b: { type: sse, kind: server, exit: c }
+  c: { type: sse, kind: client, exit: a }
+",
+        "3:3: error: bindings.a: its exits lead in a circle: a -> b -> c -> a
+5:3: warning: bindings.c: not supported yet; accepted, as no listener leads there
+5:39: error: bindings.c.exit: `a` (http server) cannot follow `c` (sse client)
+  help: what can follow: `http client`
+",
+    ),
+    (
+        "an exit that cannot follow",
+        "name: a
+bindings:
+  web: { type: http, kind: server, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+",
+        "3:42: error: bindings.web.exit: `kc` (kafka client) cannot follow `web` (http server)
+  help: what can follow: `sse server`, `http-filesystem proxy` or `http client`
+",
+    ),
+    (
+        "neither exit nor routes",
+        "name: a
+bindings:
+  web: { type: http, kind: server }
+",
+        "3:3: error: bindings.web: neither `exit` nor `routes`
+",
+    ),
+    (
+        "a route without exit",
+        r#"name: a
+bindings:
+  web:
+    type: http
+    kind: server
+    routes:
+      - when: [{ headers: { ":path": /x } }]
+"#,
+        "7:9: error: bindings.web.routes[0]: the route has no `exit`, and the binding has none either
+",
+    ),
+    (
+        "bad path patterns",
+        r#"name: a
+bindings:
+  map:
+    type: sse-kafka
+    kind: proxy
+    routes:
+      - when: [{ path: "/{topic" }, { path: "/{}" }, { path: events }]
+        with: { topic: events }
+        exit: cc
+  cc: { type: kafka, kind: cache_client, exit: cs }
+  cs: { type: kafka, kind: cache_server, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+"#,
+        "7:24: error: bindings.map.routes[0].when[0].path: bad path pattern `/{topic`: unclosed `{` at byte 1 of the pattern
+7:45: error: bindings.map.routes[0].when[1].path: bad path pattern `/{}`: parameter without a name at byte 1 of the pattern
+7:62: error: bindings.map.routes[0].when[2].path: bad path pattern `events`: path pattern `events` does not begin with `/` or `*`
+",
+    ),
+    (
+        "a template that names no parameter",
+        r#"name: a
+bindings:
+  map:
+    type: sse-kafka
+    kind: proxy
+    routes:
+      - when: [{ path: "/{topic}/{key}" }, { path: "/{topic}" }]
+        with: { topic: "${params.topic}", filters: [{ key: "${params.key}" }] }
+        exit: cc
+      - with: { topic: "${params.topic}" }
+        exit: cc
+  cc: { type: kafka, kind: cache_client, exit: cs }
+  cs: { type: kafka, kind: cache_server, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+"#,
+        "8:60: error: bindings.map.routes[0].with.filters[0].key: `${params.key}` names no parameter of the route's path
+  help: captured by every condition of the route: topic
+10:24: error: bindings.map.routes[1].with.topic: `${params.topic}` names no parameter of the route's path
+  help: every condition of the route must have it in its `path`, and there is none
+",
+    ),
+    (
+        "malformed templates",
+        r#"name: a
+bindings:
+  map:
+    type: sse-kafka
+    kind: proxy
+    routes:
+      - when: [{ path: "/{a}" }]
+        with: { topic: "${a}", filters: [{ key: "${params.a" }, {}] }
+        exit: cc
+  cc: { type: kafka, kind: cache_client, exit: cs }
+  cs: { type: kafka, kind: cache_server, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+"#,
+        "8:24: error: bindings.map.routes[0].with.topic: `${a}` is none of `${params.NAME}`, `${guarded['GUARD'].identity}` and `${guarded['GUARD'].attributes.NAME}`
+8:49: error: bindings.map.routes[0].with.filters[0].key: `${` without its `}`
+8:65: error: bindings.map.routes[0].with.filters[1]: a filter has a `key`, `headers` or both
+",
+    ),
+    (
+        "a guard of a template that is not there",
+        r#"name: a
+bindings:
+  map:
+    type: sse-kafka
+    kind: proxy
+    routes:
+      - with: { topic: "x-${guarded['who'].identity}" }
+        exit: cc
+  cc: { type: kafka, kind: cache_client, exit: cs }
+  cs: { type: kafka, kind: cache_server, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+"#,
+        "7:17: warning: bindings.map.routes[0].with.topic: not supported yet; accepted, as no listener leads there
+7:24: error: bindings.map.routes[0].with.topic: there is no guard `who`
+  help: none is defined
+",
+    ),
+    (
+        "an event id of another form",
+        r#"name: a
+bindings:
+  map:
+    type: sse-kafka
+    kind: proxy
+    routes:
+      - with: { topic: a, event: { id: "${key}" } }
+        exit: cc
+  cc: { type: kafka, kind: cache_client, exit: cs }
+  cs: { type: kafka, kind: cache_server, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+"#,
+        r#"7:40: error: bindings.map.routes[0].with.event.id: expected `${etag}` or `["${base64(key)}","${etag}"]`, found the text `${key}`
+"#,
+    ),
+    (
+        "bad topic names",
+        r#"name: a
+bindings:
+  cs: { type: kafka, kind: cache_server, options: { bootstrap: [a/b, ""], topics: [{ name: a, defaultOffset: latest }, { name: a }] }, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+"#,
+        "3:65: error: bindings.cs.options.bootstrap[0]: the topic name `a/b` has characters other than a-z, A-Z, 0-9, `.`, `_` and `-`
+3:70: error: bindings.cs.options.bootstrap[1]: the topic name `` is empty
+3:110: error: bindings.cs.options.topics[0].defaultOffset: expected live or historical, found `latest`
+3:120: error: bindings.cs.options.topics[1]: the topic `a` stands there twice
+",
+    ),
+    (
+        "bad servers",
+        r#"name: a
+bindings:
+  kc: { type: kafka, kind: client, options: { servers: [kafka, "kafka:99999"] }, exit: out }
+  kd: { type: kafka, kind: client, options: { servers: [] }, exit: out }
+  out: { type: tcp, kind: client }
+"#,
+        "3:57: error: bindings.kc.options.servers[0]: expected the address of a server, as `kafka.example.com:9092`, found `kafka`
+3:64: error: bindings.kc.options.servers[1]: expected the address of a server, as `kafka.example.com:9092`, found the text `kafka:99999`
+4:56: error: bindings.kd.options.servers: expected at least one server
+",
+    ),
+    (
+        "bad credentials for Kafka",
+        "name: a
+bindings:
+  kc: { type: kafka, kind: client, options: { servers: [k:1], sasl: { mechanism: gssapi } }, exit: out }
+  kd: { type: kafka, kind: client, options: { servers: [k:1], sasl: { mechanism: plain, username: u } }, exit: out }
+  out: { type: tcp, kind: client }
+",
+        "3:82: error: bindings.kc.options.sasl.mechanism: expected plain, scram-sha-1, scram-sha-256, scram-sha-512 or oauthbearer, found `gssapi`
+4:63: error: bindings.kd.options.sasl: `password` is missing
+",
+    ),
+    (
+        "a missing variable",
+        r#"name: a
+bindings:
+  kc: { type: kafka, kind: client, options: { servers: ["${{env.KAFKA}}"] }, exit: "${{env.OUT}}" }
+"#,
+        "3:57: error: the environment variable KAFKA is not set
+3:84: error: the environment variable OUT is not set
+",
+    ),
+    (
+        "bad header conditions",
+        r#"name: a
+bindings:
+  web:
+    type: http
+    kind: server
+    routes:
+      - when: [{ headers: { ":pth": /x, "a b": c, ":path": x, x-a: "{" } }]
+        exit: pages
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+"#,
+        "7:29: error: bindings.web.routes[0].when[0].headers.:pth: unknown pseudo header `:pth`: `:scheme`, `:authority`, `:path` and `:method` are known
+7:41: error: bindings.web.routes[0].when[0].headers.a b: `a b` is no name of a header
+7:60: error: bindings.web.routes[0].when[0].headers.:path: bad pattern `x`: path pattern `x` does not begin with `/` or `*`
+7:68: error: bindings.web.routes[0].when[0].headers.x-a: bad pattern `{`: unclosed `{` at byte 0 of the pattern
+",
+    ),
+    (
+        "a bad network",
+        "name: a
+bindings:
+  in:
+    type: tcp
+    kind: server
+    options: { port: 1 }
+    routes: [{ when: [{ cidr: 10.0.0.0 }], exit: web }]
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+",
+        "7:31: error: bindings.in.routes[0].when[0].cidr: expected a network, as `10.0.0.0/8`, found `10.0.0.0`
+",
+    ),
+    (
+        "an unknown model and metric",
+        "name: a
+telemetry: { metrics: [stream.opens.*, http.request.sise] }
+bindings:
+  cs: { type: kafka, kind: cache_server, options: { topics: [{ name: a, value: avr }] }, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+",
+        "2:14: warning: telemetry.metrics: not honoured yet: nothing is measured
+2:40: error: telemetry.metrics[1]: unknown metric `http.request.sise`
+  help: did you mean `http.request.size`? there are: stream.active.received, stream.active.sent, stream.opens.received, stream.opens.sent, stream.data.received, stream.data.sent, stream.errors.received, stream.errors.sent, stream.closes.received, stream.closes.sent, http.request.size, http.response.size, http.duration, http.active.requests
+4:73: warning: bindings.cs.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
+4:80: error: bindings.cs.options.topics[0].value: unknown model `avr`: expected string, int32, int64, float, double, boolean, bytes, json, avro or protobuf
+  help: did you mean `avro`?
+",
+    ),
+    (
+        "what would be unsafe to ignore",
+        "name: a
+vaults: { v: { type: filesystem } }
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1 }, routes: [{ when: [{ authority: a.b }], exit: tls }] }
+  tls: { type: tls, kind: server, vault: v, options: { keys: [a] }, exit: web }
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+",
+        "2:11: warning: vaults.v: not honoured yet: keys and certificates are not read
+4:76: error: bindings.in.routes[0].when[0].authority: not supported yet: the name would not be checked
+5:3: error: bindings.tls: not supported yet: without TLS the connection would not be encrypted
+",
+    ),
+];
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    for (what, file, expected) in MISTAKES {
+        assert_eq!(said(file), *expected, "{what}");
+    }
+}

@@ -1,0 +1,188 @@
+//! `tls` bindings.
+
+use super::binding::{Exits, Route, Routes};
+use super::decode::{Map, Value, decimal};
+use super::support::Feature;
+
+/// A `tls` binding of kind `server`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TlsServer {
+    /// What both kinds have.
+    pub options: TlsOptions,
+    /// `options.signers`: aliases of the certificate authorities in the vault that sign a
+    /// certificate when one is asked for. Default: none; `keys` or `signers` is required.
+    pub signers: Vec<String>,
+    /// `options.mutual`: whether a client has a certificate. Default: `required` where `trust` is
+    /// set, else `none`.
+    pub mutual: Mutual,
+    /// Where connections go, by the name that they ask for and the protocol that was agreed on.
+    pub routes: Vec<Route<TlsCondition>>,
+}
+
+/// A `tls` binding of kind `client`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TlsClient {
+    /// What both kinds have.
+    pub options: TlsOptions,
+    /// Where connections go.
+    pub routes: Vec<Route<TlsCondition, Option<ClientCertificate>>>,
+}
+
+/// Options that both kinds of `tls` bindings have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsOptions {
+    /// `version`: the only version that is spoken, as `TLSv1.3`. Default: 1.2 and 1.3.
+    pub version: Option<String>,
+    /// `keys`: aliases of keys with their certificates in the vault. Default: none.
+    pub keys: Vec<String>,
+    /// `trust`: aliases of trusted certificates in the vault. Default: none.
+    pub trust: Vec<String>,
+    /// `trustcacerts`: whether the system's authorities are trusted as well. Default: yes, where
+    /// `trust` is not set.
+    pub trustcacerts: Option<bool>,
+    /// `sni`: server names. Default: none.
+    pub sni: Vec<String>,
+    /// `alpn`: protocols, the preferred one first. Default: none.
+    pub alpn: Vec<String>,
+}
+
+/// Whether a client has a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mutual {
+    /// A client without one is refused.
+    Required,
+    /// It is asked for one and may have none.
+    Requested,
+    /// It is not asked.
+    None,
+}
+
+/// A condition on a connection; all of its keys must be satisfied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsCondition {
+    /// `authority`: the server name, with `*`. Default: any.
+    pub authority: Option<String>,
+    /// `alpn`: the protocol. Default: any.
+    pub alpn: Option<String>,
+    /// `port`: the ports. Default: any.
+    pub ports: Vec<u16>,
+    /// `trust`: aliases of the certificates, one of which signed the client's. Default: any.
+    pub trust: Vec<String>,
+    /// `mutual`: whether the client has a certificate. Default: as the binding says.
+    pub mutual: Option<Mutual>,
+}
+
+/// `with.certificate`: which key of the vault is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientCertificate {
+    /// `subject.cn`: the one with this common name.
+    CommonName(String),
+    /// `subject.dn`: the one with this distinguished name.
+    DistinguishedName(String),
+}
+
+const MUTUAL: &[(&str, Mutual)] =
+    &[("required", Mutual::Required), ("requested", Mutual::Requested), ("none", Mutual::None)];
+
+impl TlsServer {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsServer> {
+        map.value.uses(Feature::Tls);
+        map.require("vault");
+        let mut server = TlsServer {
+            options: TlsOptions::default(),
+            signers: Vec::new(),
+            mutual: Mutual::None,
+            routes: Vec::new(),
+        };
+        if let Some(options) = map.map_or_empty("options") {
+            server.options = tls_options(&options);
+            server.signers = options.texts("signers");
+            if options.get("keys").is_none() && options.get("signers").is_none() {
+                options.missing("neither `keys` nor `signers`");
+            }
+            server.mutual = match options.get("mutual") {
+                Some(value) => value.one_of(MUTUAL)?,
+                None if options.get("trust").is_some() => Mutual::Required,
+                None => Mutual::None,
+            };
+            options.deny_unknown();
+        }
+        server.routes =
+            Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+        Some(server)
+    }
+}
+
+impl TlsClient {
+    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsClient> {
+        map.value.uses(Feature::Tls);
+        let mut options = TlsOptions::default();
+        if let Some(map) = map.map("options") {
+            options = tls_options(&map);
+            map.deny_unknown();
+        }
+        let with = |map: &Map<'_>, _: Option<&[TlsCondition]>| match map.map("with") {
+            None => Some(None),
+            Some(with) => {
+                let certificate = with.map("certificate").and_then(|it| certificate(&it));
+                with.deny_unknown();
+                Some(certificate)
+            }
+        };
+        let routes = Routes { when: &condition, with: &with, own: Some(None) }.decode(map, exits);
+        Some(TlsClient { options, routes })
+    }
+}
+
+fn tls_options(map: &Map<'_>) -> TlsOptions {
+    TlsOptions {
+        version: map.text("version"),
+        keys: map.texts("keys"),
+        trust: map.texts("trust"),
+        trustcacerts: map.get("trustcacerts").and_then(|it| it.boolean()),
+        sni: map.texts("sni"),
+        alpn: map.texts("alpn"),
+    }
+}
+
+fn condition(value: &Value<'_>) -> Option<TlsCondition> {
+    let map = value.map()?;
+    let port = |it: Value<'_>| it.parsed("a port (0 to 65535)", decimal);
+    let condition = TlsCondition {
+        authority: map.text("authority"),
+        alpn: map.text("alpn"),
+        ports: match map.get("port") {
+            Some(value) if value.is_list() => value.each(port),
+            Some(value) => port(value).into_iter().collect(),
+            None => Vec::new(),
+        },
+        trust: map.texts("trust"),
+        mutual: map.get("mutual").and_then(|it| it.one_of(MUTUAL)),
+    };
+    map.deny_unknown();
+    Some(condition)
+}
+
+fn certificate(map: &Map<'_>) -> Option<ClientCertificate> {
+    let (mut cn, mut dn) = (map.text("subject.cn"), map.text("subject.dn"));
+    if let Some(subject) = map.map("subject") {
+        cn = cn.or(subject.text("cn"));
+        dn = dn.or(subject.text("dn"));
+        subject.deny_unknown();
+    }
+    map.deny_unknown();
+    match (cn, dn) {
+        (Some(name), None) => Some(ClientCertificate::CommonName(name)),
+        (None, Some(name)) => Some(ClientCertificate::DistinguishedName(name)),
+        _ => {
+            map.missing("expected either `subject.cn` or `subject.dn`");
+            None
+        }
+    }
+}

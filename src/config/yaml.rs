@@ -1,0 +1,328 @@
+//! YAML, and with it JSON, into a small tree of nodes that know their place.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+
+use super::diagnostic::{Diagnostic, Severity, Span};
+use super::env;
+
+/// The largest file that is read.
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
+/// How deep lists and mappings may be nested; the grammar needs about twelve.
+const MAX_DEPTH: usize = 64;
+/// Nodes of a file, where an alias counts as all that it stands for.
+const MAX_NODES: usize = 50_000;
+
+/// A value and its place.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) span: Span,
+    pub(super) kind: NodeKind,
+    /// How many nodes this one is, itself and all below.
+    weight: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum NodeKind {
+    Null,
+    /// `text` stands for a number or a truth value too, unless it is `quoted`. What came from the
+    /// environment is not: in a flow mapping `${{env.PORT}}` cannot be written without quotes.
+    Scalar {
+        text: String,
+        quoted: bool,
+    },
+    Sequence(Vec<Arc<Node>>),
+    Mapping(Vec<(Key, Arc<Node>)>),
+    /// A scalar whose variables could not be replaced; that is said already.
+    Unresolved,
+}
+
+/// The key of an entry.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) text: String,
+    pub(super) span: Span,
+}
+
+/// Reads the one document of a file; mistakes that leave a tree are added to `diagnostics`.
+///
+/// # Errors
+/// What makes it unreadable as a whole.
+pub(super) fn read(
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Result<Arc<Node>, Diagnostic> {
+    // YAML takes no tab where JSON indents with them; the places stay the same.
+    let spaces;
+    let text = if text.trim_start().starts_with('{') && text.contains('\t') {
+        spaces = text.replace('\t', " ");
+        &spaces
+    } else {
+        text
+    };
+    let places = Places::new(text);
+    let mut reader = Reader {
+        env,
+        diagnostics,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        root: None,
+        nodes: 0,
+    };
+    let mut parser = Parser::new_from_str(text);
+    while let Some(next) = parser.next_event() {
+        let (event, span) = next.map_err(|error| {
+            let at = places.byte(error.marker());
+            fatal(Span::new(at, at), format!("not valid YAML: {}", error.info()))
+        })?;
+        let span = Span::new(places.byte(&span.start), places.byte(&span.end));
+        reader.event(event, span)?;
+    }
+    reader.root.ok_or_else(|| {
+        let message = "the file is empty: expected a mapping with `name` and `bindings`";
+        fatal(Span::default(), message.to_owned())
+    })
+}
+
+pub(super) fn fatal(span: Span, message: String) -> Diagnostic {
+    Diagnostic { severity: Severity::Error, span, message, help: None }
+}
+
+/// From the parser's places, counted in characters, to bytes.
+struct Places {
+    bytes: Option<Vec<usize>>,
+    len: usize,
+}
+
+impl Places {
+    fn new(text: &str) -> Places {
+        let bytes = (!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at).collect());
+        Places { bytes, len: text.len() }
+    }
+
+    fn byte(&self, marker: &Marker) -> usize {
+        match &self.bytes {
+            None => marker.index().min(self.len),
+            Some(bytes) => bytes.get(marker.index()).copied().unwrap_or(self.len),
+        }
+    }
+}
+
+struct Reader<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    diagnostics: &'a mut Vec<Diagnostic>,
+    stack: Vec<Open>,
+    anchors: HashMap<usize, Arc<Node>>,
+    root: Option<Arc<Node>>,
+    nodes: usize,
+}
+
+/// A list or mapping whose end was not read yet.
+struct Open {
+    span: Span,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    Sequence(Vec<Arc<Node>>),
+    Mapping { entries: Vec<(Key, Arc<Node>)>, key: Option<Key> },
+}
+
+impl Reader<'_> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(_) if self.root.is_some() => {
+                Err(fatal(span, "a second document: expected one in a file".to_owned()))
+            }
+            Event::DocumentStart(_) => Ok(()),
+            Event::Scalar(text, style, anchor, tag) => {
+                check_tag(tag.as_deref(), span)?;
+                self.scalar(&text, style != ScalarStyle::Plain, anchor, span)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.open(span, anchor, tag.as_deref(), Content::Sequence(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                let content = Content::Mapping { entries: Vec::new(), key: None };
+                self.open(span, anchor, tag.as_deref(), content)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(span),
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                    return Err(fatal(span, "an alias inside of what it stands for".to_owned()));
+                };
+                if self.expects_key() {
+                    let NodeKind::Scalar { text, .. } = &node.kind else {
+                        return Err(fatal(span, "a key must be a text".to_owned()));
+                    };
+                    return self.key(Key { text: text.clone(), span });
+                }
+                self.count(node.weight, span)?;
+                self.add(node);
+                Ok(())
+            }
+        }
+    }
+
+    fn expects_key(&self) -> bool {
+        let content = self.stack.last().map(|it| &it.content);
+        matches!(content, Some(Content::Mapping { key: None, .. }))
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        quoted: bool,
+        anchor: usize,
+        span: Span,
+    ) -> Result<(), Diagnostic> {
+        if self.expects_key() {
+            if anchor != 0 {
+                let kind = NodeKind::Scalar { text: text.to_owned(), quoted };
+                self.anchors.insert(anchor, Arc::new(Node { span, kind, weight: 1 }));
+            }
+            return self.key(Key { text: text.to_owned(), span });
+        }
+        let kind = if !quoted && matches!(text, "" | "~" | "null" | "Null" | "NULL") {
+            NodeKind::Null
+        } else {
+            match env::replace(text, self.env) {
+                Ok(env::Replaced { text, changed }) => {
+                    NodeKind::Scalar { text, quoted: quoted && !changed }
+                }
+                Err(mistakes) => {
+                    self.diagnostics.extend(mistakes.into_iter().map(|it| fatal(span, it)));
+                    NodeKind::Unresolved
+                }
+            }
+        };
+        self.count(1, span)?;
+        self.finish(anchor, Node { span, kind, weight: 1 });
+        Ok(())
+    }
+
+    fn key(&mut self, new: Key) -> Result<(), Diagnostic> {
+        if let Some(Open { content: Content::Mapping { entries, key }, .. }) = self.stack.last_mut()
+        {
+            // A linear search would let one mapping of many keys take seconds.
+            if entries.len() >= 2_000 {
+                return Err(fatal(new.span, "more than 2000 keys in one mapping".to_owned()));
+            }
+            if new.text != "<<" && entries.iter().any(|(it, _)| it.text == new.text) {
+                let message = format!("duplicate key `{}`", new.text);
+                self.diagnostics.push(fatal(new.span, message));
+            }
+            *key = Some(new);
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        span: Span,
+        anchor: usize,
+        tag: Option<&Tag>,
+        content: Content,
+    ) -> Result<(), Diagnostic> {
+        check_tag(tag, span)?;
+        if self.expects_key() {
+            return Err(fatal(span, "a key must be a text".to_owned()));
+        }
+        if self.stack.len() >= MAX_DEPTH {
+            return Err(fatal(span, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        self.count(1, span)?;
+        self.stack.push(Open { span, anchor, content });
+        Ok(())
+    }
+
+    fn close(&mut self, end: Span) -> Result<(), Diagnostic> {
+        let Some(Open { span, anchor, content }) = self.stack.pop() else { return Ok(()) };
+        let span = Span::new(span.start, end.end);
+        let kind = match content {
+            Content::Sequence(items) => NodeKind::Sequence(items),
+            Content::Mapping { entries, .. } => NodeKind::Mapping(self.merge(entries)?),
+        };
+        let below: usize = match &kind {
+            NodeKind::Sequence(items) => items.iter().map(|it| it.weight).sum(),
+            NodeKind::Mapping(entries) => entries.iter().map(|(_, it)| it.weight).sum(),
+            NodeKind::Null | NodeKind::Scalar { .. } | NodeKind::Unresolved => 0,
+        };
+        self.finish(anchor, Node { span, kind, weight: 1 + below });
+        Ok(())
+    }
+
+    /// Puts the entries of `<<` mappings behind the others, which win.
+    fn merge(
+        &mut self,
+        entries: Vec<(Key, Arc<Node>)>,
+    ) -> Result<Vec<(Key, Arc<Node>)>, Diagnostic> {
+        let (merges, mut own): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|(key, _)| key.text == "<<");
+        for (key, value) in merges {
+            let from: Vec<&Arc<Node>> = match &value.kind {
+                NodeKind::Sequence(items) => items.iter().collect(),
+                _ => vec![&value],
+            };
+            for node in from {
+                let NodeKind::Mapping(entries) = &node.kind else {
+                    return Err(fatal(
+                        key.span,
+                        "`<<` merges a mapping or a list of them".to_owned(),
+                    ));
+                };
+                for (key, value) in entries {
+                    if own.iter().all(|(it, _)| it.text != key.text) {
+                        self.count(value.weight, key.span)?;
+                        own.push((key.clone(), Arc::clone(value)));
+                    }
+                }
+            }
+        }
+        Ok(own)
+    }
+
+    fn count(&mut self, nodes: usize, span: Span) -> Result<(), Diagnostic> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MAX_NODES {
+            let message =
+                format!("more than {MAX_NODES} values, counting aliases as what they stand for");
+            return Err(fatal(span, message));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, anchor: usize, node: Node) {
+        let node = Arc::new(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, Arc::clone(&node));
+        }
+        self.add(node);
+    }
+
+    fn add(&mut self, node: Arc<Node>) {
+        match self.stack.last_mut().map(|it| &mut it.content) {
+            None => self.root = Some(node),
+            Some(Content::Sequence(items)) => items.push(node),
+            Some(Content::Mapping { entries, key }) => {
+                if let Some(key) = key.take() {
+                    entries.push((key, node));
+                }
+            }
+        }
+    }
+}
+
+fn check_tag(tag: Option<&Tag>, span: Span) -> Result<(), Diagnostic> {
+    match tag {
+        Some(tag) if !tag.is_yaml_core_schema() => {
+            Err(fatal(span, format!("the tag `{}{}` has no meaning here", tag.handle, tag.suffix)))
+        }
+        _ => Ok(()),
+    }
+}
