@@ -1,2 +1,9 @@
 //! The tailwater server.
-fn main() {}
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}
