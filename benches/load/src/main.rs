@@ -1,1 +1,57 @@
-fn main() {}
+//! The load generator: tailwater beside a plain axum server and raw sockets, in one run on one
+//! machine. `benches/README.md` says what is measured and how.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "this measures the machine's time; tokio's clock has no part in it"
+)]
+
+mod cli;
+mod clients;
+mod kafka;
+mod machine;
+mod process;
+mod report;
+mod scenarios;
+mod servers;
+mod stage;
+mod value;
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Hidden};
+use crate::scenarios::Bench;
+
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tailwater-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.hidden {
+        Some(Hidden::ServeAxum(options)) => return servers::axum::serve(&options),
+        Some(Hidden::ServeRaw(options)) => return servers::raw::serve(&options),
+        None => {}
+    }
+    process::raise_file_limit()?;
+    let scenarios = cli.scenarios()?;
+    let bench = Bench::new(&cli)?;
+    let mut out = io::stdout().lock();
+    write!(out, "{}", machine::facts(&bench))?;
+    for scenario in scenarios {
+        out.flush()?;
+        write!(out, "{}", scenario.measure(&bench)?)?;
+    }
+    Ok(())
+}

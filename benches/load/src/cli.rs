@@ -1,0 +1,93 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::Result;
+use crate::scenarios::{self, Scenario};
+use crate::servers::Kind;
+
+/// Measures tailwater beside a plain axum server and raw sockets; prints Markdown.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true, after_help = scenarios::help())]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) hidden: Option<Hidden>,
+
+    /// Scenarios by name, or `table` for all of them
+    #[arg(value_name = "SCENARIO", default_value = "table")]
+    scenarios: Vec<String>,
+
+    /// The Kafka to use, host:port
+    #[arg(long, env = "TAILWATER_TEST_KAFKA", hide_env_values = true)]
+    pub(crate) kafka: Option<String>,
+
+    /// The tailwater program [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tailwater: Option<PathBuf>,
+
+    /// Only these servers
+    #[arg(long, value_delimiter = ',', default_values_t = Kind::ALL)]
+    pub(crate) servers: Vec<Kind>,
+
+    /// Rounds; in each every server has its turn, and the median is reported [default: 3]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) runs: Option<u16>,
+
+    /// Clients, in place of the scenario's own number
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) clients: Option<u32>,
+
+    /// Events, in place of the scenario's own number
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) events: Option<u64>,
+
+    /// Small numbers and one round, on librdkafka's mock cluster if no Kafka is named: does it run?
+    #[arg(long, visible_alias = "smoke")]
+    pub(crate) quick: bool,
+}
+
+impl Cli {
+    pub(crate) fn scenarios(&self) -> Result<Vec<&'static Scenario>> {
+        let mut chosen = Vec::new();
+        for name in &self.scenarios {
+            match scenarios::ALL.iter().find(|scenario| scenario.name == name) {
+                Some(scenario) => chosen.push(*scenario),
+                None if name == "table" => chosen.extend(scenarios::ALL),
+                None => {
+                    return Err(
+                        format!("there is no scenario `{name}`\n{}", scenarios::help()).into()
+                    );
+                }
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+/// The servers to compare with, which this program starts as its own children.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Hidden {
+    #[command(hide = true)]
+    ServeAxum(AxumOptions),
+    #[command(hide = true)]
+    ServeRaw(RawOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AxumOptions {
+    #[arg(long)]
+    pub(crate) port: u16,
+    #[arg(long)]
+    pub(crate) kafka: String,
+    #[arg(long)]
+    pub(crate) topic: String,
+    /// Events that the channel holds before it drops
+    #[arg(long)]
+    pub(crate) capacity: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RawOptions {
+    #[arg(long)]
+    pub(crate) port: u16,
+}

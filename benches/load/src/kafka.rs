@@ -1,0 +1,170 @@
+//! The Kafka of a run: a real one, or librdkafka's mock cluster in this process.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{
+    BaseRecord, DefaultProducerContext, DeliveryResult, Producer as _, ProducerContext,
+    ThreadedProducer,
+};
+
+use crate::Result;
+use crate::value::Stamp;
+
+pub(crate) struct Kafka {
+    servers: String,
+    mock: Option<MockCluster<'static, DefaultProducerContext>>,
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kafka").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+impl Kafka {
+    pub(crate) fn real(servers: &str) -> Self {
+        Self { servers: servers.to_owned(), mock: None }
+    }
+
+    pub(crate) fn mock() -> Result<Self> {
+        let mock = MockCluster::new(1)?;
+        Ok(Self { servers: mock.bootstrap_servers(), mock: Some(mock) })
+    }
+
+    pub(crate) fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    pub(crate) fn is_mock(&self) -> bool {
+        self.mock.is_some()
+    }
+
+    pub(crate) fn create_topic(&self, topic: &str) -> Result<()> {
+        // The mock cluster knows no admin calls.
+        if let Some(mock) = &self.mock {
+            return Ok(mock.create_topic(topic, 1, 1)?);
+        }
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+        let topics = [NewTopic::new(topic, 1, TopicReplication::Fixed(1))];
+        for created in futures_executor::block_on(admin.create_topics(&topics, &options))? {
+            created
+                .map_err(|(topic, code)| format!("topic {topic} could not be created: {code}"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn producer(&self, topic: &str) -> Result<Producer> {
+        let deliveries = Deliveries::default();
+        let producer = self
+            .config()
+            .set("acks", "1")
+            .set("linger.ms", "1")
+            .create_with_context::<_, ThreadedProducer<Deliveries>>(deliveries.clone())?;
+        Ok(Producer { topic: topic.to_owned(), producer, deliveries })
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers);
+        config
+    }
+}
+
+/// Writes the numbered records of one run.
+pub(crate) struct Producer {
+    topic: String,
+    producer: ThreadedProducer<Deliveries>,
+    deliveries: Deliveries,
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// Returns when Kafka has confirmed all of them.
+    pub(crate) fn send(&self, first: u64, count: u64, pace: Pace) -> Result<()> {
+        let begin = Instant::now();
+        for index in 0..count {
+            pace.wait(begin, index);
+            let value = Stamp { nanos: now_nanos(), number: first + index }.write();
+            let mut record = BaseRecord::<(), _>::to(&self.topic).partition(0).payload(&value);
+            while let Err((error, refused)) = self.producer.send(record) {
+                match error {
+                    KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => {
+                        thread::sleep(Duration::from_millis(1))
+                    }
+                    error => return Err(error.into()),
+                }
+                record = refused;
+            }
+        }
+        self.producer.flush(Duration::from_secs(60))?;
+        match self.deliveries.failed.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            failed => Err(format!("Kafka did not take {failed} records").into()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Deliveries {
+    failed: Arc<AtomicU64>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivery: &DeliveryResult<'_>, (): ()) {
+        if delivery.is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How fast events are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    AsFastAsPossible,
+    PerSecond(u32),
+}
+
+impl Pace {
+    /// When the event of this index is due, counted from the first.
+    pub(crate) fn due(self, index: u64) -> Duration {
+        match self {
+            Self::AsFastAsPossible => Duration::ZERO,
+            Self::PerSecond(rate) => {
+                Duration::from_nanos(index * 1_000_000_000 / u64::from(rate.max(1)))
+            }
+        }
+    }
+
+    fn wait(self, begin: Instant, index: u64) {
+        // Against the begin, not the previous event: a late one does not delay the rest.
+        let left = self.due(index).saturating_sub(begin.elapsed());
+        if !left.is_zero() {
+            thread::sleep(left);
+        }
+    }
+}
+
+pub(crate) fn now_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

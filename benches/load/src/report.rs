@@ -1,0 +1,172 @@
+//! Rounds of values as Markdown.
+
+use std::fmt::Write as _;
+
+use crate::scenarios::{Bench, Scenario};
+use crate::servers::Kind;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unit {
+    Rate,
+    Milliseconds,
+    Kib,
+}
+
+impl Unit {
+    fn text(self, value: f64) -> String {
+        match self {
+            Self::Rate if value >= 1e6 => format!("{:.2} M", value / 1e6),
+            Self::Rate => format!("{:.1} k", value / 1e3),
+            Self::Milliseconds => format!("{value:.2} ms"),
+            Self::Kib => format!("{value:.2} KiB"),
+        }
+    }
+}
+
+/// What tailwater has to reach in a column.
+#[derive(Debug)]
+pub(crate) struct Goal {
+    pub(crate) column: usize,
+    pub(crate) bound: Bound,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bound {
+    Max(f64),
+    /// The other server's value of the same round, so many times.
+    MaxTimes(f64, Kind),
+    MinTimes(f64, Kind),
+}
+
+/// For each round, each server's values.
+pub(crate) type Rounds = [Vec<(Kind, Vec<f64>)>];
+
+pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> String {
+    let mut out = format!("\n## {}\n\n{}\n\n| server |", scenario.name, (scenario.describe)(bench));
+    let compared: Vec<_> = [Kind::Axum, Kind::Raw]
+        .into_iter()
+        .filter(|kind| scenario.servers.contains(kind) && bench.servers.contains(kind))
+        .collect();
+    for column in scenario.columns {
+        let _ = write!(out, " {} |", column.name);
+    }
+    for kind in &compared {
+        let _ = write!(
+            out,
+            " {} ÷ {kind}'s |",
+            scenario.columns.first().map_or("", |column| column.name)
+        );
+    }
+    out.push_str("\n|---|");
+    out.push_str(&"---:|".repeat(scenario.columns.len() + compared.len()));
+    out.push('\n');
+    for kind in scenario.servers.iter().filter(|kind| bench.servers.contains(kind)) {
+        let _ = write!(out, "| {kind} |");
+        for (index, column) in scenario.columns.iter().enumerate() {
+            let values = values(rounds, *kind, index);
+            let _ = write!(out, " {}", column.unit.text(median(&values)));
+            if let (true, Some(least), Some(most)) = (
+                values.len() > 1,
+                values.iter().copied().reduce(f64::min),
+                values.iter().copied().reduce(f64::max),
+            ) {
+                let _ = write!(out, " ({} to {})", column.unit.text(least), column.unit.text(most));
+            }
+            out.push_str(" |");
+        }
+        for other in &compared {
+            let _ = write!(out, " {:.2} |", median(&ratios(rounds, *kind, *other, 0)));
+        }
+        out.push('\n');
+    }
+    out.push('\n');
+    for goal in scenario.goals {
+        out.push_str(&verdict(scenario, goal, rounds).unwrap_or_default());
+    }
+    out
+}
+
+/// A line for a goal; `None` if what it compares was not run.
+fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> {
+    let column = scenario.columns.get(goal.column)?;
+    let values = match goal.bound {
+        Bound::Max(_) => values(rounds, Kind::Tailwater, goal.column),
+        Bound::MaxTimes(_, other) | Bound::MinTimes(_, other) => {
+            ratios(rounds, Kind::Tailwater, other, goal.column)
+        }
+    };
+    if values.is_empty() {
+        return None;
+    }
+    let value = median(&values);
+    let (held, aim, is) = match goal.bound {
+        Bound::Max(most) => {
+            (value <= most, format!("at most {}", column.unit.text(most)), column.unit.text(value))
+        }
+        Bound::MaxTimes(most, other) => {
+            (value <= most, format!("at most {most} × {other}'s"), format!("{value:.2} ×"))
+        }
+        Bound::MinTimes(least, other) => {
+            (value >= least, format!("at least {least} × {other}'s"), format!("{value:.2} ×"))
+        }
+    };
+    Some(format!("- {} {aim}: {is}, **{}**\n", column.name, if held { "held" } else { "missed" }))
+}
+
+fn values(rounds: &Rounds, kind: Kind, column: usize) -> Vec<f64> {
+    rounds.iter().filter_map(|round| value(round, kind, column)).collect()
+}
+
+/// Within each round: its servers had the same neighbours on the machine.
+fn ratios(rounds: &Rounds, kind: Kind, other: Kind, column: usize) -> Vec<f64> {
+    rounds
+        .iter()
+        .filter_map(|round| Some(value(round, kind, column)? / value(round, other, column)?))
+        .collect()
+}
+
+fn value(round: &[(Kind, Vec<f64>)], kind: Kind, column: usize) -> Option<f64> {
+    let (_, values) = round.iter().find(|(of, _)| *of == kind)?;
+    values.get(column).copied()
+}
+
+/// NaN of nothing.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match (sorted.len() % 2, sorted.get(middle.wrapping_sub(1)), sorted.get(middle)) {
+        (0, Some(below), Some(above)) => f64::midpoint(*below, *above),
+        (1, _, Some(value)) => *value,
+        _ => f64::NAN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_stands_in_the_middle() {
+        for (values, expected) in [
+            (&[3.0, 1.0, 2.0][..], 2.0),
+            (&[4.0, 1.0, 2.0, 3.0], 2.5),
+            (&[7.0], 7.0),
+            (&[1.0, 2.0], 1.5),
+        ] {
+            assert_eq!(median(values), expected, "{values:?}");
+        }
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let rounds = [
+            vec![(Kind::Tailwater, vec![10.0]), (Kind::Axum, vec![2.0])],
+            vec![(Kind::Tailwater, vec![100.0]), (Kind::Axum, vec![50.0])],
+            vec![(Kind::Tailwater, vec![30.0]), (Kind::Axum, vec![10.0])],
+        ];
+        assert_eq!(median(&ratios(&rounds, Kind::Tailwater, Kind::Axum, 0)), 3.0);
+        assert!(ratios(&rounds, Kind::Tailwater, Kind::Raw, 0).is_empty());
+    }
+}

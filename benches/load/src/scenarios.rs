@@ -1,0 +1,125 @@
+//! What is measured. A scenario is a file here and a line in [`ALL`].
+
+mod burst;
+mod idle;
+mod paced;
+mod start;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::Result;
+use crate::cli::Cli;
+use crate::kafka::Kafka;
+use crate::report::{self, Goal, Unit};
+use crate::servers::Kind;
+
+pub(crate) const ALL: &[&Scenario] =
+    &[&burst::SCENARIO, &paced::SCENARIO, &idle::SCENARIO, &start::SCENARIO];
+
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// One line for `--help`.
+    pub(crate) about: &'static str,
+    /// One sentence for the report, with the numbers of this run.
+    pub(crate) describe: fn(&Bench) -> String,
+    pub(crate) servers: &'static [Kind],
+    pub(crate) columns: &'static [Column],
+    pub(crate) goals: &'static [Goal],
+    /// One value for each column.
+    pub(crate) run: fn(&Bench, Kind) -> Result<Vec<f64>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+}
+
+impl Scenario {
+    /// All rounds, each server in turn, and the report of them.
+    pub(crate) fn measure(&self, bench: &Bench) -> Result<String> {
+        let mut rounds = Vec::new();
+        for round in 1..=bench.runs {
+            let mut results = Vec::new();
+            for kind in self.servers.iter().filter(|kind| bench.servers.contains(kind)) {
+                eprintln!("{} {round}/{}: {kind}", self.name, bench.runs);
+                let values = (self.run)(bench, *kind)
+                    .map_err(|error| format!("{}, {kind}: {error}", self.name))?;
+                results.push((*kind, values));
+            }
+            rounds.push(results);
+        }
+        Ok(report::scenario(self, bench, &rounds))
+    }
+}
+
+/// What the scenarios run with.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) kafka: Kafka,
+    pub(crate) tailwater: PathBuf,
+    pub(crate) servers: Vec<Kind>,
+    pub(crate) runs: u16,
+    pub(crate) quick: bool,
+    clients: Option<usize>,
+    events: Option<u64>,
+    topics: AtomicU32,
+}
+
+impl Bench {
+    pub(crate) fn new(cli: &Cli) -> Result<Self> {
+        let kafka = match &cli.kafka {
+            Some(servers) => Kafka::real(servers),
+            None if cli.quick => Kafka::mock()?,
+            None => return Err("no Kafka: name one by --kafka or TAILWATER_TEST_KAFKA, or take the mock cluster by --quick".into()),
+        };
+        let tailwater = match &cli.tailwater {
+            Some(file) => file.clone(),
+            None => std::env::current_exe()?.with_file_name("tailwater"),
+        };
+        if cli.servers.contains(&Kind::Tailwater) && !tailwater.is_file() {
+            let file = tailwater.display();
+            return Err(format!(
+                "{file} is not there: `cargo build --release` makes it, --tailwater names another"
+            )
+            .into());
+        }
+        Ok(Self {
+            kafka,
+            tailwater,
+            servers: cli.servers.clone(),
+            runs: cli.runs.unwrap_or(if cli.quick { 1 } else { 3 }),
+            quick: cli.quick,
+            clients: cli.clients.map(|clients| clients as usize),
+            events: cli.events,
+            topics: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) fn clients(&self, full: usize, quick: usize) -> usize {
+        self.clients.unwrap_or(if self.quick { quick } else { full })
+    }
+
+    pub(crate) fn events(&self, full: u64, quick: u64) -> u64 {
+        self.events.unwrap_or(if self.quick { quick } else { full })
+    }
+
+    /// An empty topic with one partition, under a name that nobody else has.
+    pub(crate) fn new_topic(&self) -> Result<String> {
+        let number = self.topics.fetch_add(1, Ordering::Relaxed);
+        let topic = format!("load-{}-{}-{number}", crate::kafka::now_nanos(), std::process::id());
+        self.kafka.create_topic(&topic)?;
+        Ok(topic)
+    }
+}
+
+pub(crate) fn help() -> String {
+    let mut help = "Scenarios:\n".to_owned();
+    for scenario in ALL {
+        let _ = writeln!(help, "  {:<8}{}", scenario.name, scenario.about);
+    }
+    help
+}

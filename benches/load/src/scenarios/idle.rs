@@ -1,0 +1,44 @@
+use std::time::Duration;
+
+use super::{Bench, Column, Scenario};
+use crate::Result;
+use crate::clients::Fleet;
+use crate::report::{Bound, Goal, Unit};
+use crate::servers::{Kind, Server};
+use crate::stage::ready;
+
+/// What the opening left to do (timers, allocations that are given back) is done by then.
+const SETTLE: Duration = Duration::from_secs(2);
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "idle",
+    about: "open streams without events: resident memory of each",
+    describe: |bench| {
+        format!(
+            "{} HTTP/1.1 streams without events: resident memory (VmRSS) with them less that of the process before the first, for each stream; {SETTLE:?} after the last is at its start.",
+            size(bench)
+        )
+    },
+    servers: &Kind::ALL,
+    columns: &[
+        Column { name: "per stream", unit: Unit::Kib },
+        Column { name: "process without streams", unit: Unit::Kib },
+    ],
+    goals: &[Goal { column: 0, bound: Bound::Max(8.0) }],
+    run,
+};
+
+fn size(bench: &Bench) -> usize {
+    bench.clients(5000, 200)
+}
+
+fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+    let streams = size(bench);
+    let topic = bench.new_topic()?;
+    let server = Server::start(bench, kind, &topic, 1024)?;
+    let before = server.resident_bytes()? as f64 / 1024.0;
+    let mut fleet = Fleet::open(server.address, "/events", streams, ready(kind))?;
+    fleet.read_for(SETTLE)?;
+    let with = server.resident_bytes()? as f64 / 1024.0;
+    Ok(vec![(with - before) / streams as f64, before])
+}

@@ -1,0 +1,28 @@
+use super::{Bench, Column, Scenario};
+use crate::Result;
+use crate::clients::{Fleet, Ready};
+use crate::report::{Bound, Goal, Unit};
+use crate::servers::{Kind, Server};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "start",
+    about: "from executing the program to its first connection and response",
+    describe: |_| {
+        "From just before the program is executed to the first connection that it takes, and to the head of its first response (an open stream).".to_owned()
+    },
+    servers: &[Kind::Tailwater, Kind::Axum],
+    columns: &[
+        Column { name: "listens after", unit: Unit::Milliseconds },
+        Column { name: "answers after", unit: Unit::Milliseconds },
+    ],
+    goals: &[Goal { column: 0, bound: Bound::Max(100.0) }],
+    run,
+};
+
+fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+    let topic = bench.new_topic()?;
+    let server = Server::start(bench, kind, &topic, 1024)?;
+    let _fleet = Fleet::open(server.address, "/events", 1, Ready::Head)?;
+    let answered_after = server.executed.elapsed();
+    Ok(vec![server.listening_after.as_secs_f64() * 1e3, answered_after.as_secs_f64() * 1e3])
+}

@@ -1,0 +1,168 @@
+//! The servers that are measured, each a child process.
+
+pub(crate) mod axum;
+pub(crate) mod raw;
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::Result;
+use crate::kafka::Pace;
+use crate::process;
+use crate::scenarios::Bench;
+
+const CONFIGURATION: &str = include_str!("servers/zilla.yaml");
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Tailwater,
+    Axum,
+    Raw,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Tailwater, Self::Axum, Self::Raw];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tailwater => "tailwater",
+            Self::Axum => "axum",
+            Self::Raw => "raw",
+        })
+    }
+}
+
+/// A running server; dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    kind: Kind,
+    pub(crate) address: SocketAddr,
+    /// From just before its program was executed to the first connection that it took.
+    pub(crate) listening_after: Duration,
+    pub(crate) executed: Instant,
+    configuration: Option<PathBuf>,
+}
+
+impl Server {
+    /// Starts it and waits until it listens. `capacity`: the events that axum's channel is to hold.
+    pub(crate) fn start(bench: &Bench, kind: Kind, topic: &str, capacity: u64) -> Result<Self> {
+        let address = free_address()?;
+        let port = address.port().to_string();
+        let kafka = bench.kafka.servers();
+        let mut configuration = None;
+        let mut command = match kind {
+            Kind::Tailwater => {
+                let file = std::env::temp_dir()
+                    .join(format!("tailwater-load-{}-{port}.yaml", std::process::id()));
+                fs::write(
+                    &file,
+                    CONFIGURATION
+                        .replace("PORT", &port)
+                        .replace("TOPIC", topic)
+                        .replace("SERVERS", kafka),
+                )?;
+                let mut command = Command::new(&bench.tailwater);
+                command.arg("start").arg("-c").arg(&file);
+                configuration = Some(file);
+                command
+            }
+            Kind::Axum => {
+                let mut command = Command::new(std::env::current_exe()?);
+                let capacity = capacity.max(1).to_string();
+                command.args([
+                    "serve-axum",
+                    "--port",
+                    &port,
+                    "--kafka",
+                    kafka,
+                    "--topic",
+                    topic,
+                    "--capacity",
+                    &capacity,
+                ]);
+                command
+            }
+            Kind::Raw => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["serve-raw", "--port", &port]);
+                command
+            }
+        };
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).env("RUST_LOG", "warn");
+        let executed = Instant::now();
+        let child = command.spawn().map_err(|error| {
+            format!("{} cannot be started: {error}", command.get_program().display())
+        })?;
+        let mut server =
+            Self { child, kind, address, listening_after: Duration::ZERO, executed, configuration };
+        server.wait_until_it_listens()?;
+        Ok(server)
+    }
+
+    fn wait_until_it_listens(&mut self) -> Result<()> {
+        while TcpStream::connect(self.address).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("{} ended at once: {status}", self.kind).into());
+            }
+            if self.executed.elapsed() > Duration::from_secs(30) {
+                return Err(format!("{} does not listen on {}", self.kind, self.address).into());
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        self.listening_after = self.executed.elapsed();
+        Ok(())
+    }
+
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        process::cpu_time(self.child.id())
+    }
+
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        process::resident_bytes(self.child.id())
+    }
+
+    /// Has the raw server make events itself.
+    pub(crate) fn make_events(&mut self, first: u64, count: u64, pace: Pace) -> Result<()> {
+        let rate = match pace {
+            Pace::AsFastAsPossible => 0,
+            Pace::PerSecond(rate) => rate,
+        };
+        let stdin = self.child.stdin.as_mut().ok_or("the server has no standard input")?;
+        writeln!(stdin, "{first} {count} {rate}")?;
+        Ok(stdin.flush()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // What fails here has ended or is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(file) = &self.configuration {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// Ends this process when its parent has gone, which closes standard input.
+fn end_with_parent() {
+    thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        std::process::exit(0);
+    });
+}

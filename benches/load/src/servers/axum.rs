@@ -1,0 +1,90 @@
+//! The server that one writes first: axum's `Sse` over `tokio::sync::broadcast`, fed by a consumer
+//! of the topic. An event's id is its offset.
+
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::get;
+use axum::serve::ListenerExt as _;
+use futures_util::stream::{self, Stream};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
+
+use crate::Result;
+use crate::cli::AxumOptions;
+
+#[derive(Debug)]
+struct Record {
+    offset: String,
+    value: String,
+}
+
+type Records = broadcast::Sender<Arc<Record>>;
+
+pub(crate) fn serve(options: &AxumOptions) -> Result<()> {
+    super::end_with_parent();
+    let (records, _) = broadcast::channel(options.capacity);
+    let consumer = consumer(options)?;
+    let sender = records.clone();
+    thread::spawn(move || {
+        if let Err(error) = consume(&consumer, &sender) {
+            eprintln!("axum: {error}");
+            std::process::exit(1);
+        }
+    });
+    Runtime::new()?.block_on(async {
+        let app = Router::new().route("/events", get(events)).with_state(records);
+        // As tailwater does: a small event is not to wait for the acknowledgement of the one before.
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?.tap_io(|stream| {
+                let _ = stream.set_nodelay(true);
+            });
+        axum::serve(listener, app).await?;
+        Ok(())
+    })
+}
+
+async fn events(
+    State(records): State<Records>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let events = stream::unfold(records.subscribe(), |mut records| async move {
+        // A client that lagged has lost events: its stream ends, and the run fails.
+        let record = records.recv().await.ok()?;
+        Some((Ok(Event::default().data(&record.value).id(&record.offset)), records))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+fn consumer(options: &AxumOptions) -> Result<BaseConsumer> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &options.kafka)
+        .set("group.id", "tailwater-load")
+        .set("enable.auto.commit", "false")
+        // What tailwater sets, for the same latency.
+        .set("fetch.wait.max.ms", "50")
+        .set("fetch.queue.backoff.ms", "10")
+        .create()?;
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(&options.topic, 0, Offset::Beginning)?;
+    consumer.assign(&assignment)?;
+    Ok(consumer)
+}
+
+fn consume(consumer: &BaseConsumer, records: &Records) -> Result<()> {
+    loop {
+        let Some(message) = consumer.poll(Duration::from_secs(1)) else { continue };
+        let message = message?;
+        let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
+        // It fails while nobody listens.
+        let _ = records.send(Arc::new(Record { offset: message.offset().to_string(), value }));
+    }
+}

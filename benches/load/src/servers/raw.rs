@@ -1,0 +1,261 @@
+//! What the kernel can do: non-blocking sockets that write bytes which were encoded before, one
+//! thread, no Kafka. One event a write at a pace, 64 events a write in a burst.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::Result;
+use crate::cli::RawOptions;
+use crate::kafka::{Pace, now_nanos};
+use crate::value::Stamp;
+
+const LISTENER: Token = Token(usize::MAX);
+const ORDERS: Token = Token(usize::MAX - 1);
+const EVENTS_PER_WRITE: u64 = 64;
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// From standard input: the first number, how many, and how many a second (0: at once).
+#[derive(Debug)]
+struct Order {
+    first: u64,
+    count: u64,
+    pace: Pace,
+}
+
+impl Order {
+    fn parse(line: &str) -> Option<Self> {
+        let mut numbers = line.split_ascii_whitespace().map(|number| number.parse::<u64>().ok());
+        let (first, count, rate) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let pace = match rate {
+            0 => Pace::AsFastAsPossible,
+            rate => Pace::PerSecond(u32::try_from(rate).ok()?),
+        };
+        Some(Self { first, count, pace })
+    }
+}
+
+pub(crate) fn serve(options: &RawOptions) -> Result<()> {
+    let mut poll = Poll::new()?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let mut listener = TcpListener::bind(address)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let waker = Waker::new(poll.registry(), ORDERS)?;
+    let (sender, orders) = channel();
+    thread::spawn(move || read_orders(&sender, &waker));
+    Raw {
+        listener,
+        orders,
+        clients: Vec::new(),
+        writes: Vec::new(),
+        runnable: VecDeque::new(),
+        pending: None,
+    }
+    .run(&mut poll)
+}
+
+fn read_orders(orders: &Sender<Order>, waker: &Waker) {
+    for line in io::stdin().lines() {
+        let Some(order) = line.ok().as_deref().and_then(Order::parse) else { break };
+        if orders.send(order).is_err() || waker.wake().is_err() {
+            break;
+        }
+    }
+    // The parent has gone.
+    std::process::exit(0);
+}
+
+#[derive(Debug)]
+struct Raw {
+    listener: TcpListener,
+    orders: Receiver<Order>,
+    clients: Vec<Client>,
+    /// What one write is to hold; all of the run, so that a slow client loses nothing.
+    writes: Vec<Vec<u8>>,
+    /// Clients whose socket takes more, each in it once.
+    runnable: VecDeque<usize>,
+    pending: Option<Paced>,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: TcpStream,
+    request: Vec<u8>,
+    /// `None` until the head is written.
+    next: Option<usize>,
+    written: usize,
+    queued: bool,
+}
+
+#[derive(Debug)]
+struct Paced {
+    order: Order,
+    begin: Instant,
+    made: u64,
+}
+
+impl Raw {
+    fn run(mut self, poll: &mut Poll) -> Result<()> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let timeout =
+                if self.runnable.is_empty() { self.until_next() } else { Some(Duration::ZERO) };
+            match poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept(poll)?,
+                    ORDERS => self.take_orders(),
+                    Token(index) => {
+                        if event.is_readable() {
+                            self.read(index);
+                        }
+                        self.queue(index);
+                    }
+                }
+            }
+            self.make_due();
+            self.write_some();
+        }
+    }
+
+    fn until_next(&self) -> Option<Duration> {
+        let paced = self.pending.as_ref()?;
+        Some(paced.order.pace.due(paced.made).saturating_sub(paced.begin.elapsed()))
+    }
+
+    fn accept(&mut self, poll: &Poll) -> Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok((mut stream, _)) => {
+                    stream.set_nodelay(true)?;
+                    let token = Token(self.clients.len());
+                    poll.registry().register(
+                        &mut stream,
+                        token,
+                        Interest::READABLE | Interest::WRITABLE,
+                    )?;
+                    self.clients.push(Client {
+                        stream,
+                        request: Vec::new(),
+                        next: None,
+                        written: 0,
+                        queued: false,
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A client begins at what is written next, when its request is complete.
+    fn read(&mut self, index: usize) {
+        let end = self.writes.len();
+        let Some(client) = self.clients.get_mut(index) else { return };
+        let mut buffer = [0; 1024];
+        while let Ok(count @ 1..) = client.stream.read(&mut buffer) {
+            client.request.extend(buffer.iter().take(count));
+        }
+        if client.next.is_none()
+            && client.request.ends_with(b"\r\n\r\n")
+            && matches!(client.stream.write(HEAD), Ok(count) if count == HEAD.len())
+        {
+            client.next = Some(end);
+            client.request = Vec::new();
+        }
+    }
+
+    fn take_orders(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            match order.pace {
+                Pace::PerSecond(_) => {
+                    self.pending = Some(Paced { order, begin: Instant::now(), made: 0 })
+                }
+                Pace::AsFastAsPossible => {
+                    let end = order.first + order.count;
+                    for first in (order.first..end).step_by(EVENTS_PER_WRITE as usize) {
+                        self.push(first, EVENTS_PER_WRITE.min(end - first));
+                    }
+                }
+            }
+        }
+    }
+
+    fn make_due(&mut self) {
+        let Some(mut paced) = self.pending.take() else { return };
+        while paced.made < paced.order.count
+            && paced.order.pace.due(paced.made) <= paced.begin.elapsed()
+        {
+            self.push(paced.order.first + paced.made, 1);
+            paced.made += 1;
+        }
+        if paced.made < paced.order.count {
+            self.pending = Some(paced);
+        }
+    }
+
+    fn push(&mut self, first: u64, count: u64) {
+        self.writes.push(chunk(first, count));
+        (0..self.clients.len()).for_each(|index| self.queue(index));
+    }
+
+    fn queue(&mut self, index: usize) {
+        let end = self.writes.len();
+        let Some(client) = self.clients.get_mut(index) else { return };
+        if !client.queued && client.next.is_some_and(|next| next < end) {
+            client.queued = true;
+            self.runnable.push_back(index);
+        }
+    }
+
+    /// One write for each client that has something to write: the bytes are the same for
+    /// neighbours, and stay in the processor's cache.
+    fn write_some(&mut self) {
+        for _ in 0..self.runnable.len() {
+            let Some(index) = self.runnable.pop_front() else { return };
+            let Some(client) = self.clients.get_mut(index) else { continue };
+            client.queued = false;
+            let Some(next) = client.next else { continue };
+            let Some(rest) = self.writes.get(next).and_then(|write| write.get(client.written..))
+            else {
+                continue;
+            };
+            match client.stream.write(rest) {
+                Ok(count) if count == rest.len() => {
+                    client.next = Some(next + 1);
+                    client.written = 0;
+                }
+                Ok(count) => client.written += count,
+                // The poll tells when it takes more.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => {
+                    client.next = None;
+                    continue;
+                }
+            }
+            self.queue(index);
+        }
+    }
+}
+
+/// The bytes of tailwater's stream: an id of a topic with one partition has eight characters.
+fn chunk(first: u64, count: u64) -> Vec<u8> {
+    let mut events = String::new();
+    for number in first..first + count {
+        let value = Stamp { nanos: now_nanos(), number }.write();
+        let _ = write!(events, "data:{value}\nid:{number:08}\n\n");
+    }
+    format!("{:X}\r\n{events}\r\n", events.len()).into_bytes()
+}
