@@ -1,0 +1,249 @@
+//! The `access-control` of an `http` binding: what pages of other origins may do.
+//!
+//! tower-http's [`CorsLayer`] writes the headers. What it leaves to others stands around it: a
+//! forbidden origin is answered 403, and a preflight 204.
+//!
+//! - A request without `Origin` and one of the server's own origin are always let through.
+//! - `allow.methods` and `allow.headers` are told to the browser, which keeps to them: it asks
+//!   before it sends anything but a plain GET, HEAD or POST. As in Zilla nothing is refused here
+//!   for its method, so `methods: [GET]` does not stop a challenge response.
+//! - The own origin is that of [`Scheme`] and `Host`. Behind a proxy that speaks TLS for us a page
+//!   of ours says `https`, and is a foreign one to the same-origin policy: name its origin in
+//!   `allow.origins`.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::{future::Future, pin::Pin};
+
+use http::header::{
+    self, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN,
+};
+use http::{Method, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tailwater_route::Scheme;
+use tower::{Layer, Service};
+use tower_http::cors::{self, AllowHeaders, AllowMethods, AllowOrigin, Any, Cors, CorsLayer, ExposeHeaders};
+
+use crate::config::{AccessControl, CrossOrigin};
+
+#[cfg(test)]
+mod tests;
+
+/// Response headers that a page may read without being told so (Fetch 2.2.2), and those that are
+/// for the browser only.
+const NOT_EXPOSED: [HeaderName; 9] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::PRAGMA,
+    header::SET_COOKIE,
+    header::VARY,
+];
+
+/// The layer of an `access-control`.
+pub(crate) fn layer(access: &AccessControl) -> AccessLayer {
+    let AccessControl::CrossOrigin(cross) = access else {
+        return AccessLayer { origins: Origins::Own, expose_all: false, cors: CorsLayer::new() };
+    };
+    let origins = match named(cross.origins.as_deref()) {
+        Some(origins) => Origins::Named(origins.iter().map(|it| normal(it.trim_end_matches('/'))).collect()),
+        None => Origins::Any,
+    };
+    AccessLayer { cors: cors(cross, &origins), expose_all: cross.credentials && named(cross.expose.as_deref()).is_none(), origins }
+}
+
+fn cors(cross: &CrossOrigin, origins: &Origins) -> CorsLayer {
+    let mut cors = CorsLayer::new().allow_credentials(cross.credentials);
+    // With credentials a browser takes `*` for a name. Nor does the `*` of headers ever mean
+    // `authorization`, so that of a preflight nothing is answered by it.
+    cors = match origins {
+        Origins::Any if !cross.credentials => cors.allow_origin(AllowOrigin::any()).vary([]),
+        Origins::Any => cors.allow_origin(AllowOrigin::mirror_request()).vary([ORIGIN]),
+        Origins::Named(names) => {
+            let names = Arc::clone(names);
+            let known = move |origin: &HeaderValue, _: &_| origin.to_str().is_ok_and(|it| names.contains(&normal(it)));
+            cors.allow_origin(AllowOrigin::predicate(known)).vary([ORIGIN])
+        }
+        Origins::Own => cors,
+    };
+    // A text that is no method or name of a header is none that a request could have.
+    cors = cors.allow_methods(match named(cross.methods.as_deref()) {
+        Some(methods) => AllowMethods::list(methods.iter().filter_map(|it| it.parse().ok())),
+        None => AllowMethods::mirror_request(),
+    });
+    cors = cors.allow_headers(match named(cross.headers.as_deref()) {
+        Some(names) => AllowHeaders::list(names.iter().filter_map(|it| it.parse().ok())),
+        None => AllowHeaders::mirror_request(),
+    });
+    cors = match named(cross.expose.as_deref()) {
+        Some(names) => cors.expose_headers(ExposeHeaders::list(names.iter().filter_map(|it| it.parse().ok()))),
+        None if cross.credentials => cors,
+        None => cors.expose_headers(Any),
+    };
+    cross.max_age.into_iter().fold(cors, CorsLayer::max_age)
+}
+
+/// The names of a list; none where any is meant.
+fn named(list: Option<&[String]>) -> Option<&[String]> {
+    list.filter(|list| !list.iter().any(|it| it == "*"))
+}
+
+/// Lets through what the policy allows, answers `403 Forbidden` to a forbidden origin, and answers
+/// preflights.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessLayer {
+    origins: Origins,
+    expose_all: bool,
+    cors: CorsLayer,
+}
+
+#[derive(Clone, Debug)]
+enum Origins {
+    Own,
+    Named(Arc<[String]>),
+    Any,
+}
+
+impl<S> Layer<S> for AccessLayer {
+    type Service = Access<S>;
+
+    fn layer(&self, inner: S) -> Access<S> {
+        Access { origins: self.origins.clone(), expose_all: self.expose_all, cors: self.cors.layer(inner) }
+    }
+}
+
+/// Service of [`AccessLayer`].
+#[derive(Clone, Debug)]
+pub(crate) struct Access<S> {
+    origins: Origins,
+    expose_all: bool,
+    cors: Cors<S>,
+}
+
+/// Why a request was refused; stands in the extensions of the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ForeignOrigin;
+
+impl<S, B, R> Service<Request<B>> for Access<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, S::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.cors.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut origins = request.headers().get_all(ORIGIN).iter();
+        let allowed = match (origins.next(), origins.next()) {
+            (None, _) => true,
+            (Some(origin), None) => self.origins.allow(origin, &request),
+            (Some(_), Some(_)) => false,
+        };
+        if !allowed {
+            let mut response = Response::new(R::default());
+            *response.status_mut() = StatusCode::FORBIDDEN;
+            response.extensions_mut().insert(ForeignOrigin);
+            return ResponseFuture::Answer { response: Some(response) };
+        }
+        let asks = request.method() == Method::OPTIONS;
+        let preflight =
+            asks && request.headers().contains_key(ORIGIN) && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        // tower-http answers each OPTIONS as if it were a preflight.
+        if matches!(self.origins, Origins::Own) || (asks && !preflight) {
+            return ResponseFuture::Inner { future: self.cors.get_mut().call(request) };
+        }
+        // Also without `Origin`: a cache must not give a page of another origin what lacks the headers.
+        ResponseFuture::Cors { future: self.cors.call(request), preflight, expose_all: self.expose_all }
+    }
+}
+
+impl Origins {
+    fn allow<B>(&self, origin: &HeaderValue, request: &Request<B>) -> bool {
+        let Ok(origin) = origin.to_str() else { return false };
+        let origin = normal(origin);
+        match self {
+            Origins::Any => true,
+            Origins::Named(names) if names.contains(&origin) => true,
+            Origins::Named(_) | Origins::Own => own(request).is_some_and(|own| own == origin),
+        }
+    }
+}
+
+/// The origin that the request is sent to.
+fn own<B>(request: &Request<B>) -> Option<String> {
+    let scheme = match request.extensions().get::<Scheme>() {
+        Some(Scheme::Https) => "https",
+        _ => "http",
+    };
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let authority = match (request.uri().authority(), hosts.next(), hosts.next()) {
+        (Some(authority), ..) => authority.as_str(),
+        (None, Some(host), None) => host.to_str().ok()?,
+        _ => return None,
+    };
+    Some(normal(&format!("{scheme}://{authority}")))
+}
+
+/// An origin in lower case and without the default port of its scheme.
+fn normal(origin: &str) -> String {
+    let mut origin = origin.to_ascii_lowercase();
+    let port = match origin.split_once("://") {
+        Some(("http", _)) => ":80",
+        Some(("https", _)) => ":443",
+        _ => return origin,
+    };
+    if origin.ends_with(port) {
+        origin.truncate(origin.len() - port.len());
+    }
+    origin
+}
+
+pin_project! {
+    /// Future of [`Access`]: the inner service's, or an answer that is there already.
+    #[project = Projected]
+    pub(crate) enum ResponseFuture<F, T> {
+        Answer { response: Option<T> },
+        Inner { #[pin] future: F },
+        Cors { #[pin] future: cors::ResponseFuture<F>, preflight: bool, expose_all: bool },
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, Response<R>>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Default,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            Projected::Answer { response } => Poll::Ready(Ok(response.take().expect("polled after completion"))),
+            Projected::Inner { future } => future.poll(cx),
+            Projected::Cors { future, preflight, expose_all } => {
+                let mut response = ready!(future.poll(cx))?;
+                if *preflight {
+                    *response.status_mut() = StatusCode::NO_CONTENT;
+                } else if *expose_all && let Some(names) = exposed(response.headers()) {
+                    response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, names);
+                }
+                Poll::Ready(Ok(response))
+            }
+        }
+    }
+}
+
+/// The names of the headers that a page could not read otherwise.
+fn exposed(headers: &HeaderMap) -> Option<HeaderValue> {
+    let names = headers.keys().filter(|name| !NOT_EXPOSED.contains(name) && !name.as_str().starts_with("access-control-"));
+    let names: Vec<&str> = names.map(HeaderName::as_str).collect();
+    HeaderValue::from_str(&names.join(",")).ok().filter(|_| !names.is_empty())
+}

@@ -1,0 +1,257 @@
+//! The files of a `filesystem` binding, as an `http-filesystem` binding asks for them.
+//!
+//! tower-http's [`ServeDir`] answers: validators and conditions, ranges, types. Around it stands
+//! what path a request means, and below it [`Folder`], which opens nothing outside of its location.
+//!
+//! - A folder is its `index.html`, and never a listing. Without the last `/` it is a redirect to
+//!   itself with one, so that relative links of the page lead into it; unless `with.path` makes of
+//!   both the same.
+//! - An encoded `/`, `\` or NUL is in no name: 404, as is everything that can't be read.
+//! - A location that is not there is a warning at the start and 404 until it is.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LOCATION, RANGE,
+};
+use http::{Method, Request, Response, StatusCode, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use pin_project_lite::pin_project;
+use tailwater_route::Matched;
+use tower::Service;
+use tower_http::services::fs::{DefaultServeDirFallback, ServeDir, ServeFileSystemResponseBody};
+
+use self::folder::Folder;
+use crate::config::{FileWith, Part, Symlinks, Template};
+
+mod folder;
+#[cfg(test)]
+mod tests;
+
+/// Body of the responses of [`Files`].
+pub(crate) type FileBody = ServeFileSystemResponseBody;
+
+type Serve = ServeDir<DefaultServeDirFallback, Folder>;
+type Serving = <Serve as Service<Request<()>>>::Future;
+
+/// What may stand in a path as it is.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+
+/// Headers that [`ServeDir`] looks at; `range` is apart.
+const CONDITIONS: [http::HeaderName; 4] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+
+/// Answers requests with the files below a location.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    serve: Serve,
+    /// What makes the path of the file; without, it is the path of the request.
+    template: Option<Arc<[Part]>>,
+}
+
+impl Files {
+    /// The files below `location`, of which `with` says which one a request is for.
+    pub(crate) fn new(location: PathBuf, symlinks: Symlinks, with: &FileWith) -> Files {
+        if let Err(error) = std::fs::read_dir(&location) {
+            tracing::warn!(%error, location = %location.display(), "this folder can't be read, so none of its files are found");
+        }
+        // `ServeDir` makes paths relative to the location; `Folder` looks there.
+        let serve = ServeDir::with_backend(Path::new(""), Folder::new(location, symlinks));
+        let template = match (&with.directory, &with.path) {
+            (Some(directory), Some(path)) => Some(joined(directory, path)),
+            (one, other) => one.as_ref().or(other.as_ref()).map(|it| it.parts().into()),
+        };
+        Files { serve: serve.ignore_multi_range_requests(true), template }
+    }
+
+    /// The path of the file that is asked for.
+    fn target<'r, B>(&self, request: &'r Request<B>) -> Result<Target<'r>, StatusCode> {
+        let decoded = decoded(request.uri().path()).ok_or(StatusCode::NOT_FOUND)?;
+        let Some(template) = &self.template else {
+            return Ok(Target { path: decoded, slash_counts: true });
+        };
+        let matched = request.extensions().get::<Matched>();
+        let mut path = String::new();
+        let mut slash_counts = false;
+        for part in template.iter() {
+            match part {
+                Part::Literal(text) => {
+                    path.push_str(text);
+                    slash_counts = false;
+                }
+                Part::Param(name) => {
+                    let value = matched.and_then(|it| it.parameter(name)).and_then(|it| str::from_utf8(it).ok());
+                    let value = value.ok_or(StatusCode::NOT_FOUND)?;
+                    path.push_str(value);
+                    slash_counts = decoded.ends_with(value);
+                }
+                // Nobody has said yet who is asking.
+                Part::Identity { .. } | Part::Attribute { .. } => return Err(StatusCode::FORBIDDEN),
+            }
+        }
+        Ok(Target { path: path.into(), slash_counts })
+    }
+}
+
+/// Which file is asked for.
+struct Target<'r> {
+    path: Cow<'r, str>,
+    /// Whether a `/` at the end of the request would come to stand at the end of this path, so that
+    /// a redirect to there leads somewhere.
+    slash_counts: bool,
+}
+
+/// A path of a request, decoded once; none where that could not be a path of a file.
+fn decoded(path: &str) -> Option<Cow<'_, str>> {
+    let bytes = path.as_bytes();
+    // An encoded `/` would be taken for a separator that the routes above have not seen.
+    let hides = |it: &[u8]| [b"%2F", b"%5C", b"%00"].iter().any(|hidden| it.eq_ignore_ascii_case(*hidden));
+    if bytes.windows(3).any(hides) {
+        return None;
+    }
+    percent_decode_str(path).decode_utf8().ok()
+}
+
+/// `directory/path`.
+fn joined(directory: &Template, path: &Template) -> Arc<[Part]> {
+    let mut parts = directory.parts().to_vec();
+    if let Some(Part::Literal(text)) = parts.last_mut() {
+        text.truncate(text.trim_end_matches('/').len());
+    }
+    parts.push(Part::Literal("/".to_owned()));
+    let mut rest = path.parts().to_vec();
+    if let Some(Part::Literal(text)) = rest.first_mut() {
+        *text = text.trim_start_matches('/').to_owned();
+    }
+    parts.extend(rest);
+    parts.into()
+}
+
+/// The URI under which [`ServeDir`] finds a path; none for a path that is not in its plain form.
+///
+/// `.`, `..` and `//` are refused, not resolved: the routes above have not resolved them either,
+/// and a guarded path must have one spelling.
+fn uri(path: &str) -> Option<Uri> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let folders = path.strip_suffix('/').unwrap_or(path);
+    let refused = |name: &str| matches!(name, "" | "." | "..") || name.contains(['\\', '\0']);
+    if !path.is_empty() && folders.split('/').any(refused) {
+        return None;
+    }
+    format!("/{}", utf8_percent_encode(path, PLAIN)).parse().ok()
+}
+
+/// A redirect to the same path with a `/` at its end.
+///
+/// Relative, so that it holds behind a proxy that took a prefix away, and names no other host
+/// whatever the path begins with.
+fn with_slash(uri: &Uri) -> Option<HeaderValue> {
+    let (_, name) = uri.path().rsplit_once('/')?;
+    let query = uri.query().map(|it| format!("?{it}")).unwrap_or_default();
+    HeaderValue::from_str(&format!("./{name}/{query}")).ok()
+}
+
+impl<B> Service<Request<B>> for Files {
+    type Response = Response<FileBody>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let head = request.method() == Method::HEAD;
+        if !head && request.method() != Method::GET {
+            let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return ResponseFuture::answer(response);
+        }
+        let target = match self.target(&request) {
+            Ok(target) => target,
+            Err(status) => return ResponseFuture::answer(empty(status)),
+        };
+        let Some(uri) = uri(&target.path) else {
+            return ResponseFuture::answer(empty(StatusCode::NOT_FOUND));
+        };
+        // HEAD as GET: it must not find what could not be read.
+        let mut asked = Request::new(());
+        *asked.uri_mut() = uri;
+        copy(request.headers(), asked.headers_mut(), &CONDITIONS);
+        // `ServeDir` knows no `if-range`; the whole file is always a right answer (RFC 9110 14.2).
+        if !head && !request.headers().contains_key(IF_RANGE) {
+            copy(request.headers(), asked.headers_mut(), &[RANGE]);
+        }
+        let mut serve = self.serve.clone().redirect_to_trailing_slash(target.slash_counts);
+        ResponseFuture { serving: Some(serve.call(asked)), answer: None, head, with_slash: with_slash(request.uri()) }
+    }
+}
+
+fn copy(from: &HeaderMap, to: &mut HeaderMap, names: &[http::HeaderName]) {
+    for name in names {
+        if let Some(value) = from.get(name) {
+            to.insert(name, value.clone());
+        }
+    }
+}
+
+fn empty(status: StatusCode) -> Response<FileBody> {
+    let mut response = Response::new(FileBody::default());
+    *response.status_mut() = status;
+    response
+}
+
+pin_project! {
+    /// Future of [`Files`].
+    pub(crate) struct ResponseFuture {
+        #[pin]
+        serving: Option<Serving>,
+        answer: Option<Response<FileBody>>,
+        head: bool,
+        with_slash: Option<HeaderValue>,
+    }
+}
+
+impl ResponseFuture {
+    fn answer(response: Response<FileBody>) -> ResponseFuture {
+        ResponseFuture { serving: None, answer: Some(response), head: false, with_slash: None }
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<FileBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Some(serving) = this.serving.as_pin_mut() else {
+            return Poll::Ready(Ok(this.answer.take().expect("polled after completion")));
+        };
+        let Ok(mut response) = ready!(serving.poll(cx));
+        if response.status().is_redirection() && let Some(there) = response.headers_mut().get_mut(LOCATION) {
+            match this.with_slash.take() {
+                Some(location) => *there = location,
+                None => return Poll::Ready(Ok(empty(StatusCode::NOT_FOUND))),
+            }
+        }
+        if let Some(kind) = response.headers_mut().get_mut(CONTENT_TYPE)
+            && let Some(named) = with_charset(kind)
+        {
+            *kind = named;
+        }
+        if *this.head {
+            *response.body_mut() = FileBody::default();
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// A type of texts, with their encoding.
+fn with_charset(kind: &HeaderValue) -> Option<HeaderValue> {
+    let text = kind.to_str().ok().filter(|it| it.starts_with("text/") && !it.contains(';'))?;
+    HeaderValue::from_str(&format!("{text}; charset=utf-8")).ok()
+}
