@@ -53,6 +53,16 @@ impl Template {
         }
     }
 
+    /// The path of a file in a folder: `directory`, a `/`, and `path`. A `/` that ends the one or
+    /// begins the other is that `/`.
+    #[must_use]
+    pub fn joined(directory: &Template, path: &Template) -> Template {
+        let (directory, path) = (directory.to_string(), path.to_string());
+        let text = format!("{}/{}", directory.trim_end_matches('/'), path.trim_start_matches('/'));
+        // Templates print as they are written, and no expression reaches across a `/` between two.
+        Template::parse(&text).unwrap_or(Template { parts: vec![Part::Literal(text)] })
+    }
+
     /// The names of the path parameters that it needs.
     pub fn params(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
@@ -178,6 +188,19 @@ mod tests {
             "a $ { } b",
         ] {
             assert_eq!(Template::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn joined_templates_have_one_slash_between() {
+        for (directory, path, expected) in [
+            ("a", "b", "a/b"),
+            ("a/", "/b", "a/b"),
+            ("${params.d}", "${params.f}.html", "${params.d}/${params.f}.html"),
+        ] {
+            let (directory, path) =
+                (Template::parse(directory).unwrap(), Template::parse(path).unwrap());
+            assert_eq!(Template::joined(&directory, &path), Template::parse(expected).unwrap());
         }
     }
 
