@@ -16,14 +16,16 @@ use std::task::{Context, Poll, ready};
 use std::{future::Future, pin::Pin};
 
 use http::header::{
-    self, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN,
+    self, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap,
+    HeaderName, HeaderValue, ORIGIN,
 };
 use http::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tailwater_route::Scheme;
 use tower::{Layer, Service};
-use tower_http::cors::{self, AllowHeaders, AllowMethods, AllowOrigin, Any, Cors, CorsLayer, ExposeHeaders};
+use tower_http::cors::{
+    self, AllowHeaders, AllowMethods, AllowOrigin, Any, Cors, CorsLayer, ExposeHeaders,
+};
 
 use crate::config::{AccessControl, CrossOrigin};
 
@@ -50,10 +52,16 @@ pub(crate) fn layer(access: &AccessControl) -> AccessLayer {
         return AccessLayer { origins: Origins::Own, expose_all: false, cors: CorsLayer::new() };
     };
     let origins = match named(cross.origins.as_deref()) {
-        Some(origins) => Origins::Named(origins.iter().map(|it| normal(it.trim_end_matches('/'))).collect()),
+        Some(origins) => {
+            Origins::Named(origins.iter().map(|it| normal(it.trim_end_matches('/'))).collect())
+        }
         None => Origins::Any,
     };
-    AccessLayer { cors: cors(cross, &origins), expose_all: cross.credentials && named(cross.expose.as_deref()).is_none(), origins }
+    AccessLayer {
+        cors: cors(cross, &origins),
+        expose_all: cross.credentials && named(cross.expose.as_deref()).is_none(),
+        origins,
+    }
 }
 
 fn cors(cross: &CrossOrigin, origins: &Origins) -> CorsLayer {
@@ -65,7 +73,9 @@ fn cors(cross: &CrossOrigin, origins: &Origins) -> CorsLayer {
         Origins::Any => cors.allow_origin(AllowOrigin::mirror_request()).vary([ORIGIN]),
         Origins::Named(names) => {
             let names = Arc::clone(names);
-            let known = move |origin: &HeaderValue, _: &_| origin.to_str().is_ok_and(|it| names.contains(&normal(it)));
+            let known = move |origin: &HeaderValue, _: &_| {
+                origin.to_str().is_ok_and(|it| names.contains(&normal(it)))
+            };
             cors.allow_origin(AllowOrigin::predicate(known)).vary([ORIGIN])
         }
         Origins::Own => cors,
@@ -80,7 +90,9 @@ fn cors(cross: &CrossOrigin, origins: &Origins) -> CorsLayer {
         None => AllowHeaders::mirror_request(),
     });
     cors = match named(cross.expose.as_deref()) {
-        Some(names) => cors.expose_headers(ExposeHeaders::list(names.iter().filter_map(|it| it.parse().ok()))),
+        Some(names) => {
+            cors.expose_headers(ExposeHeaders::list(names.iter().filter_map(|it| it.parse().ok())))
+        }
         None if cross.credentials => cors,
         None => cors.expose_headers(Any),
     };
@@ -112,7 +124,11 @@ impl<S> Layer<S> for AccessLayer {
     type Service = Access<S>;
 
     fn layer(&self, inner: S) -> Access<S> {
-        Access { origins: self.origins.clone(), expose_all: self.expose_all, cors: self.cors.layer(inner) }
+        Access {
+            origins: self.origins.clone(),
+            expose_all: self.expose_all,
+            cors: self.cors.layer(inner),
+        }
     }
 }
 
@@ -155,14 +171,19 @@ where
             return ResponseFuture::Answer { response: Some(response) };
         }
         let asks = request.method() == Method::OPTIONS;
-        let preflight =
-            asks && request.headers().contains_key(ORIGIN) && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let preflight = asks
+            && request.headers().contains_key(ORIGIN)
+            && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         // tower-http answers each OPTIONS as if it were a preflight.
         if matches!(self.origins, Origins::Own) || (asks && !preflight) {
             return ResponseFuture::Inner { future: self.cors.get_mut().call(request) };
         }
         // Also without `Origin`: a cache must not give a page of another origin what lacks the headers.
-        ResponseFuture::Cors { future: self.cors.call(request), preflight, expose_all: self.expose_all }
+        ResponseFuture::Cors {
+            future: self.cors.call(request),
+            preflight,
+            expose_all: self.expose_all,
+        }
     }
 }
 
@@ -226,7 +247,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project() {
-            Projected::Answer { response } => Poll::Ready(Ok(response.take().expect("polled after completion"))),
+            Projected::Answer { response } => {
+                Poll::Ready(Ok(response.take().expect("polled after completion")))
+            }
             Projected::Inner { future } => future.poll(cx),
             Projected::Cors { future, preflight, expose_all } => {
                 let mut response = ready!(future.poll(cx))?;
@@ -243,7 +266,9 @@ where
 
 /// The names of the headers that a page could not read otherwise.
 fn exposed(headers: &HeaderMap) -> Option<HeaderValue> {
-    let names = headers.keys().filter(|name| !NOT_EXPOSED.contains(name) && !name.as_str().starts_with("access-control-"));
+    let names = headers.keys().filter(|name| {
+        !NOT_EXPOSED.contains(name) && !name.as_str().starts_with("access-control-")
+    });
     let names: Vec<&str> = names.map(HeaderName::as_str).collect();
     HeaderValue::from_str(&names.join(",")).ok().filter(|_| !names.is_empty())
 }

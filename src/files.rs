@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{
-    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, LOCATION, RANGE,
+    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, RANGE,
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -41,10 +41,12 @@ type Serve = ServeDir<DefaultServeDirFallback, Folder>;
 type Serving = <Serve as Service<Request<()>>>::Future;
 
 /// What may stand in a path as it is.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
 /// Headers that [`ServeDir`] looks at; `range` is apart.
-const CONDITIONS: [http::HeaderName; 4] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+const CONDITIONS: [http::HeaderName; 4] =
+    [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
 /// Answers requests with the files below a location.
 #[derive(Clone, Debug)]
@@ -85,13 +87,17 @@ impl Files {
                     slash_counts = false;
                 }
                 Part::Param(name) => {
-                    let value = matched.and_then(|it| it.parameter(name)).and_then(|it| str::from_utf8(it).ok());
+                    let value = matched
+                        .and_then(|it| it.parameter(name))
+                        .and_then(|it| str::from_utf8(it).ok());
                     let value = value.ok_or(StatusCode::NOT_FOUND)?;
                     path.push_str(value);
                     slash_counts = decoded.ends_with(value);
                 }
                 // Nobody has said yet who is asking.
-                Part::Identity { .. } | Part::Attribute { .. } => return Err(StatusCode::FORBIDDEN),
+                Part::Identity { .. } | Part::Attribute { .. } => {
+                    return Err(StatusCode::FORBIDDEN);
+                }
             }
         }
         Ok(Target { path: path.into(), slash_counts })
@@ -110,11 +116,12 @@ struct Target<'r> {
 fn decoded(path: &str) -> Option<Cow<'_, str>> {
     let bytes = path.as_bytes();
     // An encoded `/` would be taken for a separator that the routes above have not seen.
-    let hides = |it: &[u8]| [b"%2F", b"%5C", b"%00"].iter().any(|hidden| it.eq_ignore_ascii_case(*hidden));
+    let hides =
+        |it: &[u8]| [b"%2F", b"%5C", b"%00"].iter().any(|hidden| it.eq_ignore_ascii_case(*hidden));
     if bytes.windows(3).any(hides) {
         return None;
     }
-    percent_decode_str(path).decode_utf8().ok()
+    percent_decode_str(path).decode_utf8().ok().filter(|it| is_plain(it))
 }
 
 /// `directory/path`.
@@ -132,18 +139,21 @@ fn joined(directory: &Template, path: &Template) -> Arc<[Part]> {
     parts.into()
 }
 
-/// The URI under which [`ServeDir`] finds a path; none for a path that is not in its plain form.
+/// Whether a path is in its plain form.
 ///
 /// `.`, `..` and `//` are refused, not resolved: the routes above have not resolved them either,
 /// and a guarded path must have one spelling.
-fn uri(path: &str) -> Option<Uri> {
+fn is_plain(path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
-    let folders = path.strip_suffix('/').unwrap_or(path);
+    let names = path.strip_suffix('/').unwrap_or(path);
     let refused = |name: &str| matches!(name, "" | "." | "..") || name.contains(['\\', '\0']);
-    if !path.is_empty() && folders.split('/').any(refused) {
-        return None;
-    }
-    format!("/{}", utf8_percent_encode(path, PLAIN)).parse().ok()
+    path.is_empty() || !names.split('/').any(refused)
+}
+
+/// The URI under which [`ServeDir`] finds a path.
+fn uri(path: &str) -> Option<Uri> {
+    let names = path.strip_prefix('/').unwrap_or(path);
+    is_plain(path).then(|| format!("/{}", utf8_percent_encode(names, PLAIN)).parse().ok())?
 }
 
 /// A redirect to the same path with a `/` at its end.
@@ -188,7 +198,12 @@ impl<B> Service<Request<B>> for Files {
             copy(request.headers(), asked.headers_mut(), &[RANGE]);
         }
         let mut serve = self.serve.clone().redirect_to_trailing_slash(target.slash_counts);
-        ResponseFuture { serving: Some(serve.call(asked)), answer: None, head, with_slash: with_slash(request.uri()) }
+        ResponseFuture {
+            serving: Some(serve.call(asked)),
+            answer: None,
+            head,
+            with_slash: with_slash(request.uri()),
+        }
     }
 }
 
@@ -232,11 +247,20 @@ impl Future for ResponseFuture {
             return Poll::Ready(Ok(this.answer.take().expect("polled after completion")));
         };
         let Ok(mut response) = ready!(serving.poll(cx));
-        if response.status().is_redirection() && let Some(there) = response.headers_mut().get_mut(LOCATION) {
+        if response.status().is_redirection()
+            && let Some(there) = response.headers_mut().get_mut(LOCATION)
+        {
             match this.with_slash.take() {
                 Some(location) => *there = location,
                 None => return Poll::Ready(Ok(empty(StatusCode::NOT_FOUND))),
             }
+        }
+        // tower-http has a byte 0 of an empty file.
+        if response.status() == StatusCode::PARTIAL_CONTENT
+            && response.headers().get(CONTENT_LENGTH).is_some_and(|it| it == "0")
+        {
+            *response.status_mut() = StatusCode::OK;
+            response.headers_mut().remove(CONTENT_RANGE);
         }
         if let Some(kind) = response.headers_mut().get_mut(CONTENT_TYPE)
             && let Some(named) = with_charset(kind)

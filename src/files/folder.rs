@@ -46,7 +46,9 @@ impl Folder {
             match component {
                 Component::CurDir => {}
                 Component::Normal(name) => names.push(name),
-                Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(Errno::NOENT),
+                Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                    return Err(Errno::NOENT);
+                }
             }
         }
         if self.symlinks == Symlinks::Follow {
@@ -123,7 +125,11 @@ impl File for OpenFile {
 }
 
 impl AsyncRead for OpenFile {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.file).poll_read(cx, buf)
     }
 }

@@ -1,0 +1,264 @@
+use std::convert::Infallible;
+use std::time::Duration;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, VARY,
+};
+use tower::{ServiceExt as _, service_fn};
+
+use super::*;
+
+fn texts(list: &[&str]) -> Option<Vec<String>> {
+    Some(list.iter().map(|it| (*it).to_owned()).collect())
+}
+
+/// Asks a service that answers 401, as if it had seen no token.
+async fn ask(access: &AccessControl, request: Request<()>) -> Response<String> {
+    let inner = service_fn(async |_: Request<()>| {
+        let response = Response::builder()
+            .status(401)
+            .header("x-stream", "7")
+            .header("cache-control", "no-cache");
+        Ok::<_, Infallible>(response.body("inner".to_owned()).unwrap())
+    });
+    layer(access).layer(inner).oneshot(request).await.unwrap()
+}
+
+fn request(method: &str, headers: &[(HeaderName, &str)]) -> Request<()> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri("/events")
+        .header(HOST, "gw.example:7114")
+        .body(())
+        .unwrap();
+    for (name, value) in headers {
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    request
+}
+
+fn preflight(origin: &str) -> Request<()> {
+    let headers = [
+        (ORIGIN, origin),
+        (ACCESS_CONTROL_REQUEST_METHOD, "POST"),
+        (ACCESS_CONTROL_REQUEST_HEADERS, "content-type,x-challenge-session"),
+    ];
+    request("OPTIONS", &headers)
+}
+
+/// The value of a header, or nothing.
+fn of<'r>(response: &'r Response<String>, name: &HeaderName) -> &'r str {
+    response.headers().get(name).map(|it| it.to_str().unwrap()).unwrap_or_default()
+}
+
+fn assert_refused(response: &Response<String>, what: &str) {
+    assert_eq!(
+        (response.status(), response.body().as_str()),
+        (StatusCode::FORBIDDEN, ""),
+        "{what}"
+    );
+    assert_eq!(response.extensions().get(), Some(&ForeignOrigin), "{what}");
+    assert_eq!(of(response, &ACCESS_CONTROL_ALLOW_ORIGIN), "", "{what}");
+}
+
+const APP: &str = "https://app.example";
+
+#[tokio::test]
+async fn foreign_origin_is_refused_by_the_same_origin_policy() {
+    for (host, scheme, origin, own) in [
+        ("gw.example:7114", None, "http://gw.example:7114", true),
+        ("gw.example:7114", None, "HTTP://GW.example:7114", true),
+        ("GW.Example:7114", None, "http://gw.example:7114", true),
+        ("gw.example", None, "http://gw.example", true),
+        ("gw.example:80", None, "http://gw.example", true),
+        ("gw.example", None, "http://gw.example:80", true),
+        ("gw.example", Some(Scheme::Http), "http://gw.example", true),
+        ("gw.example:443", Some(Scheme::Https), "https://gw.example", true),
+        ("[::1]:80", None, "http://[::1]", true),
+        ("gw.example", None, "https://gw.example", false),
+        ("gw.example", Some(Scheme::Https), "http://gw.example", false),
+        ("gw.example:443", None, "http://gw.example", false),
+        ("gw.example:80", Some(Scheme::Https), "https://gw.example", false),
+        ("gw.example", None, "http://gw.example:7114", false),
+        ("gw.example", None, "http://gw.example.evil", false),
+        ("gw.example", None, "http://evil-gw.example", false),
+        ("gw.example", None, "gw.example", false),
+        ("gw.example", None, "null", false),
+        ("gw.example", None, "", false),
+        ("gw.example", None, "http://gw.example http://evil", false),
+    ] {
+        let row = format!("{host} {scheme:?} {origin}");
+        let mut request = request("GET", &[(ORIGIN, origin)]);
+        request.headers_mut().insert(HOST, host.parse().unwrap());
+        request.extensions_mut().extend(scheme.into_iter().fold(
+            http::Extensions::new(),
+            |mut all, it| {
+                all.insert(it);
+                all
+            },
+        ));
+        let response = ask(&AccessControl::SameOrigin, request).await;
+        if own {
+            assert_eq!(response.body(), "inner", "{row}");
+            assert_eq!(of(&response, &VARY), "", "{row}");
+        } else {
+            assert_refused(&response, &row);
+        }
+    }
+}
+
+#[tokio::test]
+async fn authority_of_http2_is_the_own_one() {
+    let mut request = request("GET", &[(ORIGIN, "http://gw.example")]);
+    *request.uri_mut() = "http://gw.example/events".parse().unwrap();
+    request.headers_mut().remove(HOST);
+    assert_eq!(ask(&AccessControl::SameOrigin, request).await.body(), "inner");
+}
+
+#[tokio::test]
+async fn doubt_about_who_asks_is_a_refusal() {
+    let own = "http://gw.example:7114";
+    assert_refused(
+        &ask(&AccessControl::SameOrigin, request("GET", &[(ORIGIN, own), (ORIGIN, own)])).await,
+        "two origins",
+    );
+    let two_hosts = request("GET", &[(ORIGIN, own), (HOST, "gw.example:7114")]);
+    assert_refused(&ask(&AccessControl::SameOrigin, two_hosts).await, "two hosts");
+    let mut no_host = request("GET", &[(ORIGIN, own)]);
+    no_host.headers_mut().remove(HOST);
+    assert_refused(&ask(&AccessControl::SameOrigin, no_host).await, "no host");
+    let mut latin = request("GET", &[]);
+    latin.headers_mut().insert(ORIGIN, HeaderValue::from_bytes(b"http://\xe9").unwrap());
+    assert_refused(&ask(&AccessControl::SameOrigin, latin).await, "not ASCII");
+}
+
+#[tokio::test]
+async fn same_origin_policy_grants_no_preflight() {
+    assert_refused(&ask(&AccessControl::SameOrigin, preflight(APP)).await, "foreign");
+    let own = ask(&AccessControl::SameOrigin, preflight("http://gw.example:7114")).await;
+    assert_eq!((own.body().as_str(), of(&own, &ACCESS_CONTROL_ALLOW_METHODS)), ("inner", ""));
+}
+
+#[tokio::test]
+async fn request_without_an_origin_comes_through() {
+    let named = CrossOrigin { origins: texts(&[APP]), ..CrossOrigin::default() };
+    for access in [AccessControl::SameOrigin, AccessControl::CrossOrigin(named)] {
+        for method in ["GET", "POST", "OPTIONS"] {
+            let response = ask(&access, request(method, &[])).await;
+            assert_eq!(response.body(), "inner", "{method} {access:?}");
+        }
+        let asked = request("OPTIONS", &[(ACCESS_CONTROL_REQUEST_METHOD, "POST")]);
+        assert_eq!(ask(&access, asked).await.body(), "inner", "{access:?}");
+    }
+}
+
+#[tokio::test]
+async fn preflight_is_answered_without_credentials() {
+    let any = CrossOrigin::default();
+    let credentials = CrossOrigin { credentials: true, ..CrossOrigin::default() };
+    let named = CrossOrigin {
+        origins: texts(&[APP]),
+        methods: texts(&["GET", "POST"]),
+        headers: texts(&["Authorization", "Content-Type"]),
+        credentials: true,
+        max_age: Some(Duration::from_secs(600)),
+        expose: texts(&["etag"]),
+    };
+    let asterisks = CrossOrigin {
+        origins: texts(&["*"]),
+        methods: texts(&["*"]),
+        headers: texts(&["*"]),
+        credentials: true,
+        expose: texts(&["*"]),
+        ..CrossOrigin::default()
+    };
+    let asked = "content-type,x-challenge-session";
+    for (access, origin, methods, headers, with, max_age, vary) in [
+        (any, "*", "POST", asked, "", "", ""),
+        (credentials, APP, "POST", asked, "true", "", "origin"),
+        (named, APP, "GET,POST", "authorization,content-type", "true", "600", "origin"),
+        (asterisks, APP, "POST", asked, "true", "", "origin"),
+    ] {
+        let access = AccessControl::CrossOrigin(access);
+        let response = ask(&access, preflight(APP)).await;
+        assert_eq!(
+            (response.status(), response.body().as_str()),
+            (StatusCode::NO_CONTENT, ""),
+            "{access:?}"
+        );
+        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_ORIGIN), origin, "{access:?}");
+        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_METHODS), methods, "{access:?}");
+        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_HEADERS), headers, "{access:?}");
+        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_CREDENTIALS), with, "{access:?}");
+        assert_eq!(of(&response, &ACCESS_CONTROL_MAX_AGE), max_age, "{access:?}");
+        assert_eq!(of(&response, &VARY), vary, "{access:?}");
+    }
+}
+
+#[tokio::test]
+async fn answer_to_a_page_says_what_it_may_read() {
+    let any = CrossOrigin::default();
+    let credentials = CrossOrigin { credentials: true, ..CrossOrigin::default() };
+    let named = CrossOrigin {
+        origins: texts(&[APP]),
+        expose: texts(&["ETag", "X-Stream"]),
+        ..CrossOrigin::default()
+    };
+    let none = CrossOrigin { expose: texts(&[]), ..CrossOrigin::default() };
+    for (access, origin, expose, vary) in [
+        (any, "*", "*", ""),
+        (credentials, APP, "x-stream", "origin"),
+        (named, APP, "etag,x-stream", "origin"),
+        (none, "*", "", ""),
+    ] {
+        let access = AccessControl::CrossOrigin(access);
+        // Whatever the inner service says, a refusal for a bad token included, the page can read.
+        let response = ask(&access, request("POST", &[(ORIGIN, APP)])).await;
+        assert_eq!(
+            (response.status(), response.body().as_str()),
+            (StatusCode::UNAUTHORIZED, "inner"),
+            "{access:?}"
+        );
+        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_ORIGIN), origin, "{access:?}");
+        assert_eq!(of(&response, &ACCESS_CONTROL_EXPOSE_HEADERS), expose, "{access:?}");
+        assert_eq!(of(&response, &VARY), vary, "{access:?}");
+        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_METHODS), "", "{access:?}");
+    }
+}
+
+#[tokio::test]
+async fn named_origins_and_the_own_one_are_allowed() {
+    let origins = texts(&["https://app.example:443", "http://Other.example:8080/", "null.example"]);
+    let access = AccessControl::CrossOrigin(CrossOrigin { origins, ..CrossOrigin::default() });
+    for (origin, allowed) in [
+        ("https://app.example", Some("https://app.example")),
+        ("https://app.example:443", Some("https://app.example:443")),
+        ("http://other.example:8080", Some("http://other.example:8080")),
+        ("http://gw.example:7114", Some("")), // its pages need no header
+        ("http://app.example", None),
+        ("https://app.example:8443", None),
+        ("https://app.example.evil", None),
+        ("https://app.example/", None),
+        ("http://other.example", None),
+        ("null", None),
+    ] {
+        for request in [request("GET", &[(ORIGIN, origin)]), preflight(origin)] {
+            let row = format!("{} {origin}", request.method());
+            let response = ask(&access, request).await;
+            match allowed {
+                Some(header) => {
+                    assert_ne!(response.status(), StatusCode::FORBIDDEN, "{row}");
+                    assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_ORIGIN), header, "{row}");
+                }
+                None => assert_refused(&response, &row),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn options_that_asks_for_no_method_is_no_preflight() {
+    let access = AccessControl::CrossOrigin(CrossOrigin::default());
+    assert_eq!(ask(&access, request("OPTIONS", &[(ORIGIN, APP)])).await.body(), "inner");
+}
