@@ -2,11 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use tailwater::config::{self, Report};
+use tailwater::telemetry::{self, LogFormat};
+use tailwater::{demo, server};
+use tracing::warn;
 
 /// What a process ends with where its command line or its configuration is wrong.
 const MISTAKEN: u8 = 2;
@@ -14,6 +18,12 @@ const MISTAKEN: u8 = 2;
 /// Streams Kafka topics to browsers as Server-Sent Events.
 #[derive(Debug, Parser)]
 #[command(name = "tailwater", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  tailwater demo                          a Kafka, a page and a stream, in one process
+  tailwater demo --print-config           the configuration of it, to start from
+  tailwater check -c zilla.yaml           what the file means, or what is wrong with it
+  tailwater start -c zilla.yaml           serve")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -21,15 +31,35 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve what a configuration file says
+    ///
+    /// Listens on the ports of the file and serves until SIGINT or SIGTERM. Streams then end at the
+    /// end of an event, spread over the time that --drain gives them; a second signal ends them at
+    /// once. Where there are mistakes in the file it starts nothing and ends with status 2.
+    #[command(after_help = "\
+Examples:
+  tailwater start                         the file zilla.yaml of this folder
+  tailwater start -c /etc/tailwater.json --log-format json
+  tailwater start --log-level info,tailwater_kafka=debug")]
+    Start(Start),
     /// Say what a configuration file means, or what is wrong with it, and start nothing
     ///
     /// Tells each listener, route by route, down to topic and filter, and names every key that has
     /// no effect yet. Ends with status 2 where there are mistakes in the file.
     #[command(after_help = "\
 Examples:
-  tailwater check                        the file zilla.yaml of this folder
+  tailwater check                         the file zilla.yaml of this folder
   tailwater check -c /etc/tailwater.json")]
     Check(ConfigFile),
+    /// Show a topic arrive in the browser, with a Kafka of its own
+    ///
+    /// Starts an embedded Kafka, produces quotes into a topic and serves a page that shows them. It
+    /// says what to open and what to type; Ctrl-C ends it. Nothing is left behind.
+    #[command(after_help = "\
+Examples:
+  tailwater demo                          on http://localhost:7114/
+  tailwater demo --print-config > zilla.yaml")]
+    Demo(Demo),
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +69,45 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct Log {
+    /// The form of the log, which goes to the standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    log_format: Format,
+    /// What is logged: error, warn, info, debug or trace, also for single parts of the program
+    #[arg(long, env = "TAILWATER_LOG", value_name = "LEVELS", default_value = "info")]
+    log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Lines for people
+    Text,
+    /// A JSON object on each line
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Start {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// How long streams have to end when the process is told to stop
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(..=3600))]
+    drain: u64,
+    #[command(flatten)]
+    log: Log,
+}
+
+#[derive(Debug, Args)]
+struct Demo {
+    /// The port of the page; 0 is any free one
+    #[arg(long, value_name = "PORT", default_value_t = 7114)]
+    port: u16,
+    /// Print the configuration, for a Kafka on this machine, and start nothing
+    #[arg(long)]
+    print_config: bool,
+}
+
 /// Runs the program; what the process ends with.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -46,22 +115,67 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => error.exit(),
     };
     match cli.command {
+        Command::Start(options) => start(&options),
         Command::Check(file) => check(&file),
+        Command::Demo(options) => demo(&options),
+    }
+}
+
+fn start(options: &Start) -> ExitCode {
+    let parsed = match load(&options.file) {
+        Ok(parsed) => parsed,
+        Err(status) => return status,
+    };
+    let format = match options.log.log_format {
+        Format::Text => LogFormat::Text,
+        Format::Json => LogFormat::Json,
+    };
+    if let Err(error) = telemetry::init(format, &options.log.log_level, parsed.config.logs_access())
+    {
+        fail(&error);
+        return ExitCode::from(MISTAKEN);
+    }
+    for warning in parsed.report.diagnostics() {
+        warn!(place = %parsed.report.place(warning.span), "{}", warning.message);
+    }
+    // Relative paths of the file are relative to where it is.
+    let folder = options.file.config.parent().unwrap_or(Path::new(""));
+    let drain = Duration::from_secs(options.drain);
+    match server::run(parsed.config, folder, drain, |_| ()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn demo(options: &Demo) -> ExitCode {
+    if options.print_config {
+        return print(&demo::config(options.port));
+    }
+    if let Err(error) = telemetry::init(LogFormat::Text, "warn", false) {
+        return fail(&error);
+    }
+    match demo::run(options.port, |text| {
+        print(text);
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
     }
 }
 
 fn check(file: &ConfigFile) -> ExitCode {
     match load(file) {
-        Ok(parsed) => {
-            let text = config::describe(&parsed);
-            match io::stdout().lock().write_all(text.as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                // Whoever reads has read enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-                Err(error) => fail(&error),
-            }
-        }
+        Ok(parsed) => print(&config::describe(&parsed)),
         Err(status) => status,
+    }
+}
+
+/// Writes a text to the standard output.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
     }
 }
 
@@ -117,13 +231,31 @@ mod tests {
     }
 
     #[test]
+    fn start_waits_ten_seconds_for_streams_unless_told_otherwise() {
+        for (args, expected) in [
+            (&["tailwater", "start"][..], Some(10)),
+            (&["tailwater", "start", "--drain", "0"], Some(0)),
+            (&["tailwater", "start", "--drain", "-1"], None),
+            (&["tailwater", "start", "--drain", "9999"], None),
+        ] {
+            let drain = Cli::try_parse_from(args).ok().and_then(|cli| match cli.command {
+                Command::Start(options) => Some(options.drain),
+                Command::Check(_) | Command::Demo(_) => None,
+            });
+            assert_eq!(drain, expected, "{args:?}");
+        }
+    }
+
+    #[test]
     fn check_reads_zilla_yaml_unless_told_otherwise() {
         for (args, expected) in [
             (&["tailwater", "check"][..], "zilla.yaml"),
             (&["tailwater", "check", "-c", "a.json"], "a.json"),
             (&["tailwater", "check", "--config=b.yaml"], "b.yaml"),
         ] {
-            let Command::Check(file) = Cli::try_parse_from(args).unwrap().command;
+            let Command::Check(file) = Cli::try_parse_from(args).unwrap().command else {
+                panic!("{args:?} is a check");
+            };
             assert_eq!(file.config, PathBuf::from(expected), "{args:?}");
         }
     }

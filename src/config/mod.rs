@@ -107,6 +107,12 @@ impl Config {
         self.bindings.iter().find(|it| it.name == name)
     }
 
+    /// Whether an exporter writes what happens to the standard output.
+    #[must_use]
+    pub fn logs_access(&self) -> bool {
+        self.telemetry.exporters.iter().any(|it| it.kind == ExporterKind::Stdout)
+    }
+
     /// The listeners, with which everything begins.
     pub fn listeners(&self) -> impl Iterator<Item = (&Binding, &TcpServer)> {
         self.bindings.iter().filter_map(|binding| match &binding.kind {

@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::Error;
 use crate::backend::Backend;
 use crate::backend::librdkafka::Librdkafka;
-use crate::control::{Control, Job};
+use crate::control::{Control, Job, Pace};
 use crate::filter::{self, Filter, Index};
 use crate::history::History;
 use crate::id::IdForm;
@@ -59,6 +59,7 @@ pub struct ClusterOptions {
     pub(crate) kept: Vec<String>,
     pub(crate) defaults: HashMap<String, DefaultOffset>,
     pub(crate) indexed_headers: Vec<Bytes>,
+    pub(crate) pace: Pace,
 }
 
 impl fmt::Debug for ClusterOptions {
@@ -85,6 +86,7 @@ impl ClusterOptions {
             kept: Vec::new(),
             defaults: HashMap::new(),
             indexed_headers: Vec::new(),
+            pace: Pace::default(),
         }
     }
 
@@ -184,6 +186,12 @@ impl Query {
             timestamps: false,
             positions: true,
         }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// Only records that pass this filter or another one that was added.
@@ -287,9 +295,17 @@ impl Cluster {
             let history = Arc::clone(&history);
             spawn("kafka-history", move || history.read(&*backend, &index))?;
         }
-        let weak = Arc::downgrade(&shared);
-        spawn("kafka-control", move || Control::new(backend, tail).run(&weak, &jobs))?;
+        let (weak, pace) = (Arc::downgrade(&shared), shared.options.pace);
+        spawn("kafka-control", move || Control::new(backend, tail, pace).run(&weak, &jobs))?;
         Ok(Self(shared))
+    }
+}
+
+#[cfg(test)]
+impl Cluster {
+    /// The names of the topics that are held.
+    pub(crate) fn held(&self) -> Vec<Arc<str>> {
+        self.0.held().iter().map(|topic| Arc::clone(&topic.name)).collect()
     }
 }
 

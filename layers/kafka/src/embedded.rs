@@ -31,8 +31,7 @@ use crate::Error;
 /// # Ok::<(), tailwater_kafka::Error>(())
 /// ```
 pub struct EmbeddedKafka {
-    // Before the cluster, which must outlive it.
-    producer: ThreadedProducer<Deliveries>,
+    producer: Producer,
     cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
@@ -106,7 +105,7 @@ impl EmbeddedKafka {
             .set("partitioner", "murmur2_random");
         let producer =
             ThreadedProducer::from_config_and_context(&config, Deliveries).map_err(Error::kafka)?;
-        Ok(Self { producer, cluster })
+        Ok(Self { producer: Producer(producer), cluster })
     }
 
     /// What to give a client as its servers.
@@ -128,6 +127,41 @@ impl EmbeddedKafka {
     /// # Errors
     /// [`Error::Kafka`] if it was not delivered within a minute.
     pub fn produce(&self, message: &Message<'_>) -> Result<(i32, i64), Error> {
+        self.producer.produce(message)
+    }
+
+    /// What writes records from other threads, as long as the broker is there.
+    #[must_use]
+    pub fn producer(&self) -> Producer {
+        self.producer.clone()
+    }
+
+    /// Takes the broker away, or brings it back with all that it holds.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if librdkafka can't do so.
+    pub fn set_reachable(&self, reachable: bool) -> Result<(), Error> {
+        let done = if reachable { self.cluster.broker_up(1) } else { self.cluster.broker_down(1) };
+        done.map_err(Error::kafka)
+    }
+}
+
+/// Writes records into an [`EmbeddedKafka`]. Clones share a connection.
+#[derive(Clone)]
+pub struct Producer(ThreadedProducer<Deliveries>);
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// Writes a record and waits until it is there: its partition and offset.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if it was not delivered within a minute.
+    pub fn produce(&self, message: &Message<'_>) -> Result<(i32, i64), Error> {
         let (delivered, delivery) = sync_channel(1);
         let mut record =
             BaseRecord::<[u8], [u8], _>::with_opaque_to(message.topic, Box::new(delivered));
@@ -141,17 +175,8 @@ impl EmbeddedKafka {
             };
             record.headers = Some(message.headers.iter().fold(OwnedHeaders::new(), add));
         }
-        self.producer.send(record).map_err(|(error, _)| Error::kafka(error))?;
+        self.0.send(record).map_err(|(error, _)| Error::kafka(error))?;
         delivery.recv_timeout(Duration::from_secs(60)).map_err(Error::kafka)?
-    }
-
-    /// Takes the broker away, or brings it back with all that it holds.
-    ///
-    /// # Errors
-    /// [`Error::Kafka`] if librdkafka can't do so.
-    pub fn set_reachable(&self, reachable: bool) -> Result<(), Error> {
-        let done = if reachable { self.cluster.broker_up(1) } else { self.cluster.broker_down(1) };
-        done.map_err(Error::kafka)
     }
 }
 

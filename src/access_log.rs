@@ -1,0 +1,71 @@
+//! The access log: a line when a request is answered and one when its stream has ended, on the
+//! target `tailwater::access`, which the exporter `stdout` of the configuration shows.
+
+use std::time::Duration;
+
+use ::http::{Request, Response};
+use tower_http::classify::{ServerErrorsAsFailures, ServerErrorsFailureClass, SharedClassifier};
+use tower_http::trace::{MakeSpan, OnEos, OnFailure, OnResponse, TraceLayer};
+use tracing::{Span, info, info_span, warn};
+
+/// The target of the log's lines.
+pub(crate) const TARGET: &str = "tailwater::access";
+
+pub(crate) type AccessLogLayer = TraceLayer<
+    SharedClassifier<ServerErrorsAsFailures>,
+    Requested,
+    (),
+    Answered,
+    (),
+    Ended,
+    Failed,
+>;
+
+/// The layer that writes the log of one `http` binding.
+pub(crate) fn layer() -> AccessLogLayer {
+    TraceLayer::new_for_http()
+        .make_span_with(Requested)
+        .on_request(())
+        .on_response(Answered)
+        .on_body_chunk(())
+        .on_eos(Ended)
+        .on_failure(Failed)
+}
+
+/// Method and path, without the query: it may hold a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Requested;
+
+impl<B> MakeSpan<B> for Requested {
+    fn make_span(&mut self, request: &Request<B>) -> Span {
+        let (method, path) = (request.method(), request.uri().path());
+        info_span!(target: TARGET, "request", %method, path = path.escape_debug().to_string())
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered;
+
+impl<B> OnResponse<B> for Answered {
+    fn on_response(self, response: &Response<B>, _: Duration, _: &Span) {
+        info!(target: TARGET, status = response.status().as_u16(), "answered");
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended;
+
+impl OnEos for Ended {
+    fn on_eos(self, _: Option<&::http::HeaderMap>, duration: Duration, _: &Span) {
+        info!(target: TARGET, seconds = duration.as_secs_f32(), "ended");
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed;
+
+impl OnFailure<ServerErrorsFailureClass> for Failed {
+    fn on_failure(&mut self, failure: ServerErrorsFailureClass, _: Duration, _: &Span) {
+        warn!(target: TARGET, %failure, "failed");
+    }
+}

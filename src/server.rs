@@ -1,0 +1,79 @@
+//! Running a stack until the process is told to stop.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::stack::{self, Stack};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No threads, or no signals, can be had.
+    #[error("the runtime can't begin")]
+    Runtime(#[from] io::Error),
+    /// The configuration can't be run.
+    #[error(transparent)]
+    Stack(#[from] stack::Error),
+}
+
+/// Listens as `config` says, calls `listening` with the stack once it does, and serves until
+/// SIGTERM or SIGINT. Streams then have `drain` to end; a second signal ends them at once.
+///
+/// # Errors
+/// What the system or librdkafka refuses.
+pub fn run(
+    config: Config,
+    folder: &Path,
+    drain: Duration,
+    listening: impl FnOnce(&Stack),
+) -> Result<(), Error> {
+    match tailwater_http::raise_open_files() {
+        Ok(Some(limit)) => info!(limit, "open files"),
+        Ok(None) => {}
+        Err(error) => warn!(%error, "the limit on open files stays as it is"),
+    }
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let stack = Stack::new(config, folder)?;
+        listening(&stack);
+        let mut signals = async || {
+            tokio::select! {
+                _ = interrupt.recv() => (),
+                _ = terminate.recv() => (),
+            }
+        };
+        let (told, stop) = tokio::sync::oneshot::channel();
+        let mut serving = std::pin::pin!(stack.serve(async move {
+            // The sender is dropped without a word only when nobody serves any more.
+            stop.await.unwrap_or_default()
+        }));
+        tokio::select! {
+            () = &mut serving => return Ok(()),
+            () = signals() => {}
+        }
+        info!(?drain, "told to stop");
+        // Whoever serves is there: it is awaited below.
+        let _ = told.send(drain);
+        tokio::select! {
+            () = serving => {}
+            () = signals() => warn!("told to stop twice, dropping what is open"),
+        }
+        Ok(())
+    });
+    // Reads of files that hang must not hold up the end.
+    runtime.shutdown_timeout(Duration::ZERO);
+    served
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().thread_name("tailwater").build()
+}
