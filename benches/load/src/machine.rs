@@ -42,6 +42,9 @@ pub(crate) fn facts(bench: &Bench) -> String {
         .into();
     row("versions", &format!("{}, librdkafka {librdkafka}", versions.join(", ")));
     row("Kafka", if bench.kafka.is_mock() { "librdkafka's mock cluster" } else { "a real one" });
+    if bench.quick {
+        row("size", "**--quick: the numbers mean nothing**");
+    }
     row("rounds", &format!("{}; median (least to most), ratios within each round", bench.runs));
     out
 }

@@ -19,6 +19,8 @@ use crate::kafka::Pace;
 use crate::process;
 use crate::scenarios::Bench;
 
+/// The running program, also where a build has replaced its file meanwhile.
+const MYSELF: &str = "/proc/self/exe";
 const CONFIGURATION: &str = include_str!("servers/zilla.yaml");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,7 +80,7 @@ impl Server {
                 command
             }
             Kind::Axum => {
-                let mut command = Command::new(std::env::current_exe()?);
+                let mut command = Command::new(MYSELF);
                 let capacity = capacity.max(1).to_string();
                 command.args([
                     "serve-axum",
@@ -94,12 +96,12 @@ impl Server {
                 command
             }
             Kind::Raw => {
-                let mut command = Command::new(std::env::current_exe()?);
+                let mut command = Command::new(MYSELF);
                 command.args(["serve-raw", "--port", &port]);
                 command
             }
         };
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).env("RUST_LOG", "warn");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).env("TAILWATER_LOG", "warn");
         let executed = Instant::now();
         let child = command.spawn().map_err(|error| {
             format!("{} cannot be started: {error}", command.get_program().display())
