@@ -303,6 +303,11 @@ impl Cluster {
 
 #[cfg(test)]
 impl Cluster {
+    /// How many streams are carried through the history.
+    pub(crate) fn carried(&self) -> usize {
+        self.0.history.carried()
+    }
+
     /// The names of the topics that are held.
     pub(crate) fn held(&self) -> Vec<Arc<str>> {
         self.0.held().iter().map(|topic| Arc::clone(&topic.name)).collect()

@@ -1,6 +1,6 @@
 //! Everything that asks Kafka about topics and offsets: such calls block, so they have one thread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
@@ -19,15 +19,32 @@ use crate::records::Records;
 use crate::tail::Command;
 use crate::topic::{Opened, State, Topic};
 
-/// Between two looks at the topics while some are missing, and the least time between any two.
-const SOON: Duration = Duration::from_secs(1);
-const AT_ONCE: Duration = Duration::from_millis(50);
-/// Between two looks while all topics are open: new partitions are found by it.
-const LATER: Duration = Duration::from_secs(5);
 /// A topic that this many looks do not see is gone; a broker that starts may not know it yet.
 const LOOKS_UNTIL_GONE: u32 = 3;
-/// How long the log of a topic that nobody reads is kept up.
-const LINGER: Duration = Duration::from_secs(60);
+
+/// How often Kafka is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Between two looks at the topics while some are missing.
+    pub(crate) soon: Duration,
+    /// The least time between any two looks.
+    pub(crate) at_once: Duration,
+    /// Between two looks while all topics are open: new partitions are found by it.
+    pub(crate) later: Duration,
+    /// How long the log of a topic that nobody reads is kept up.
+    pub(crate) linger: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            soon: Duration::from_secs(1),
+            at_once: Duration::from_millis(50),
+            later: Duration::from_secs(5),
+            linger: Duration::from_secs(60),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -55,8 +72,11 @@ struct Asked {
 pub(crate) struct Control {
     backend: Arc<dyn Backend>,
     tail: Sender<Command>,
+    pace: Pace,
     /// What is remembered of each held topic between looks.
     standings: HashMap<Arc<str>, Standing>,
+    /// When Kafka last said which topics there are.
+    seen: Option<Instant>,
     asked: Vec<Asked>,
     verify: bool,
     unreachable: bool,
@@ -68,15 +88,19 @@ struct Standing {
     /// Kafka did not have it when it was looked for: all that comes is new.
     was_missing: bool,
     looks_without: u32,
+    /// How many there were at the last look.
+    partitions: usize,
     idle_since: Option<Instant>,
 }
 
 impl Control {
-    pub(crate) fn new(backend: Arc<dyn Backend>, tail: Sender<Command>) -> Self {
+    pub(crate) fn new(backend: Arc<dyn Backend>, tail: Sender<Command>, pace: Pace) -> Self {
         Self {
             backend,
             tail,
+            pace,
             standings: HashMap::new(),
+            seen: None,
             asked: Vec::new(),
             verify: false,
             unreachable: false,
@@ -86,7 +110,7 @@ impl Control {
     /// Works until the cluster is dropped.
     pub(crate) fn run(mut self, shared: &Weak<Shared>, jobs: &Receiver<Job>) {
         let mut looked = Instant::now();
-        let mut next = looked + SOON;
+        let mut next = looked + self.pace.soon;
         loop {
             match jobs.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(job) => {
@@ -95,7 +119,7 @@ impl Control {
                         soon |= self.note(job);
                     }
                     if soon {
-                        next = next.min(looked + AT_ONCE);
+                        next = next.min(looked + self.pace.at_once);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -105,14 +129,14 @@ impl Control {
             if Instant::now() >= next {
                 let open = self.look(&shared);
                 looked = Instant::now();
-                next = looked + if open { LATER } else { SOON };
+                next = looked + if open { self.pace.later } else { self.pace.soon };
             }
             if self.verify {
                 self.verify = !self.verify(&shared);
             }
-            self.answer(looked);
+            self.answer();
             if self.verify || !self.asked.is_empty() {
-                next = next.min(Instant::now() + SOON);
+                next = next.min(Instant::now() + self.pace.soon);
             }
         }
     }
@@ -135,18 +159,20 @@ impl Control {
 
     /// One question for all streams that wait for the extent of a topic. What Kafka does not answer
     /// is asked again.
-    fn answer(&mut self, looked: Instant) {
+    fn answer(&mut self) {
         let mut answers: HashMap<(Arc<str>, bool), Option<Extent>> = HashMap::new();
         for asked in std::mem::take(&mut self.asked) {
             if asked.reply.is_closed() || asked.opened.hub.is_closed() {
                 continue;
             }
-            let known = asked.opened.hub.head().len();
-            if asked.partitions > known && looked < asked.at {
+            let name = &asked.topic.name;
+            // The log hears of new partitions later than this thread does.
+            let seen = self.standings.get(name).map_or(0, |standing| standing.partitions);
+            let known = seen.max(asked.opened.hub.head().len());
+            if asked.partitions > known && self.seen.is_none_or(|seen| seen < asked.at) {
                 self.asked.push(asked);
                 continue;
             }
-            let name = &asked.topic.name;
             // Who has read nothing yet misses no tombstone.
             let resumes = asked.partitions > 0;
             let answer = answers.entry((Arc::clone(name), resumes)).or_insert_with(|| {
@@ -185,6 +211,11 @@ impl Control {
     /// Finds topics that came, went or grew. Whether all that are held are open.
     fn look(&mut self, shared: &Shared) -> bool {
         let held = shared.held();
+        // Those that made room for others are forgotten here.
+        if self.standings.len() > held.len() {
+            let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
+            self.standings.retain(|name, _| names.contains(&**name));
+        }
         if held.is_empty() {
             return true;
         }
@@ -197,6 +228,7 @@ impl Control {
                 return false;
             }
         };
+        self.seen = Some(Instant::now());
         if std::mem::replace(&mut self.unreachable, false) {
             info!("kafka is reached again");
         }
@@ -207,11 +239,15 @@ impl Control {
                 self.standings.remove(&topic.name);
                 continue;
             }
-            let partitions = known.get(&*topic.name).copied();
-            match (topic.opened(), partitions) {
+            let opened = topic.opened();
+            let had = opened.as_ref().map_or(0, |opened| opened.hub.head().len());
+            // No topic loses partitions: one that has fewer is another one.
+            let partitions = known.get(&*topic.name).copied().filter(|count| *count >= had);
+            self.standing(topic).partitions = partitions.unwrap_or(0);
+            match (opened, partitions) {
                 (Some(opened), Some(partitions)) => {
                     self.standing(topic).looks_without = 0;
-                    self.extend(topic, &opened, partitions);
+                    all_open &= self.extend(topic, &opened, partitions);
                 }
                 (Some(_), None) => {
                     let standing = self.standing(topic);
@@ -242,7 +278,7 @@ impl Control {
     /// Whether nobody has read the topic for a while.
     fn is_idle(&mut self, topic: &Topic) -> bool {
         let used = topic.is_used();
-        let linger = if topic.is_missing() { Duration::ZERO } else { LINGER };
+        let linger = if topic.is_missing() { Duration::ZERO } else { self.pace.linger };
         let since = &mut self.standing(topic).idle_since;
         if used {
             *since = None;
@@ -277,15 +313,15 @@ impl Control {
         }
         info!(topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
-        let opened = Opened { hub, epoch, origin, start, tombstone_retention: Default::default() };
+        let opened = Opened { hub, epoch, origin, tombstone_retention: Default::default() };
         topic.state.send_replace(State::Open(Arc::new(opened)));
         true
     }
 
-    fn extend(&self, topic: &Topic, opened: &Opened, partitions: usize) {
+    fn extend(&self, topic: &Topic, opened: &Opened, partitions: usize) -> bool {
         let known = opened.hub.head().len();
         if partitions <= known {
-            return;
+            return true;
         }
         match self.backend.extent(&topic.name, partitions, None) {
             Ok(extent) => {
@@ -296,9 +332,11 @@ impl Control {
                     // Without its tail the process ends.
                     let _ = self.tail.send(Command::Extend { topic, partition, offset });
                 }
+                true
             }
             Err(error) => {
-                warn!(%error, topic = %topic.name, "new partitions can't be read, trying again")
+                warn!(%error, topic = %topic.name, "new partitions can't be read, trying again");
+                false
             }
         }
     }

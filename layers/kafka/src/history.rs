@@ -97,6 +97,12 @@ impl History {
         answer.await.ok()
     }
 
+    /// How many streams passes carry.
+    #[cfg(test)]
+    pub(crate) fn carried(&self) -> usize {
+        self.lock().passes.iter().map(|pass| pass.hub.cursors()).sum()
+    }
+
     /// Sends the readers home.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
@@ -158,6 +164,8 @@ impl History {
 /// Reads from `start` to where the live log takes over.
 fn run(consumer: &mut dyn Consumer, topic: &Arc<str>, pass: &Pass, start: &Positions) {
     let mut next: Vec<i64> = start.iter().map(|(_, next)| next).collect();
+    // All of it was in Kafka before the reading begins.
+    let head = pass.opened.hub.head();
     for (partition, offset) in start.iter() {
         if let Err(error) = consumer.assign(topic, partition, offset) {
             warn!(%error, %topic, partition, offset, "partition can't be read");
@@ -170,7 +178,7 @@ fn run(consumer: &mut dyn Consumer, topic: &Arc<str>, pass: &Pass, start: &Posit
     {
         wait_for_room(&pass.hub);
         consumer.poll(POLL, POLL_BYTES, &mut fetched);
-        if !append(topic, pass, &mut next, &mut fetched) {
+        if !append(topic, pass, &head, &mut next, &mut fetched) {
             break;
         }
     }
@@ -201,7 +209,13 @@ fn wait_for_room(hub: &Hub<Records>) {
 }
 
 /// Appends what a poll brought, merged by time as far as it goes. False if a partition can't be read on.
-fn append(topic: &Arc<str>, pass: &Pass, next: &mut [i64], fetched: &mut Vec<Fetched>) -> bool {
+fn append(
+    topic: &Arc<str>,
+    pass: &Pass,
+    head: &Positions,
+    next: &mut [i64],
+    fetched: &mut Vec<Fetched>,
+) -> bool {
     let mut batch: Vec<(i64, Record)> = Vec::with_capacity(fetched.len());
     let mut times = vec![i64::MIN; next.len()];
     let mut passed_holes = false;
@@ -221,11 +235,11 @@ fn append(topic: &Arc<str>, pass: &Pass, next: &mut [i64], fetched: &mut Vec<Fet
                 batch.push((times[slot], record));
             }
             Fetched::End(partition) => {
-                // What is missing up to where the live log began are holes.
+                // What is missing up to where the live log stood are holes.
                 if let Some(next) =
                     usize::try_from(partition).ok().and_then(|slot| next.get_mut(slot))
                 {
-                    *next = (*next).max(pass.opened.start.next(partition));
+                    *next = (*next).max(head.next(partition));
                     passed_holes = true;
                 }
             }

@@ -24,6 +24,8 @@ pub struct Stream {
     /// Whether id-only blocks are sent.
     positions: bool,
     told_missing: bool,
+    /// The place that the client was last told, while the stream looks for its next seat.
+    told: Option<Positions>,
     /// Encoded already, and due before anything else.
     due: VecDeque<Encoded>,
     state: State,
@@ -61,7 +63,8 @@ impl Stream {
         place: Place,
     ) -> Self {
         let state = State::seeking(&topic, place, want.clone());
-        Self { topic, view, want, positions, told_missing: false, due: VecDeque::new(), state }
+        let due = VecDeque::new();
+        Self { topic, view, want, positions, told_missing: false, told: None, due, state }
     }
 
     fn sit(&mut self, seat: Seat) {
@@ -72,8 +75,10 @@ impl Stream {
             self.due.push_back(id_only(&progress));
         }
         let ahead = (!at.at_or_before(&cursor.mark())).then(|| at.clone());
+        // Going on elsewhere tells the client nothing, unless there is a gap.
+        let told = self.told.take().filter(|_| gaps.is_empty()).unwrap_or(at);
         // A stream that wants all is told each place with the event that moves it.
-        let told = (ahead.is_some() || !matches!(self.want, Want::All)).then_some(at);
+        let told = (ahead.is_some() || !matches!(self.want, Want::All)).then_some(told);
         self.state = State::Following(Following { cursor, epoch, ahead, told });
     }
 }
@@ -111,6 +116,7 @@ impl Events for Stream {
                         Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
                         Err(_lost) => {
                             let place = Place::Left(following.place(), following.epoch);
+                            this.told = following.told.take();
                             this.state = State::seeking(&this.topic, place, this.want.clone());
                         }
                     }
@@ -172,50 +178,82 @@ impl Following {
         limit: usize,
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Option<Bytes>, Lost>> {
-        let mut out = Vec::new();
+        let mut write = Write::default();
         for _ in 0..RECORDS_A_POLL {
             let Some(ahead) = &self.ahead else { break };
             let item = match self.cursor.poll_record(cx) {
                 Poll::Ready(Ok(item)) => item,
                 // The head of a log that moves without records (a new partition) counts as well.
-                Poll::Pending if out.is_empty() && ahead.at_or_before(&self.cursor.mark()) => {
+                Poll::Pending if write.is_empty() && ahead.at_or_before(&self.cursor.mark()) => {
                     self.ahead = None;
                     break;
                 }
-                Poll::Ready(Err(lost)) if out.is_empty() => return Poll::Ready(Err(lost)),
-                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Ready(Err(lost)) if write.is_empty() => return Poll::Ready(Err(lost)),
+                Poll::Pending if write.is_empty() => return Poll::Pending,
                 // A loss is met again by the next poll, and nothing is registered for before it.
-                Poll::Ready(Err(_)) | Poll::Pending => return Poll::Ready(Ok(Some(out.into()))),
+                Poll::Ready(Err(_)) | Poll::Pending => break,
             };
             let (record, after) = (item.record(), item.after());
-            let start = out.len();
+            let mut next = Write::default();
             if record.offset >= ahead.next(record.partition) {
                 let place = ahead.max(&after);
                 let progress = place.progress();
-                view.encode(record, &progress, &mut out);
-                if let Some(id) = view.long_id(record, &progress) {
-                    out.pop();
-                    out.extend_from_slice(&id);
-                }
+                view.encode(record, &progress, &mut next.events);
+                next.id = view.long_id(record, &progress);
                 self.told = Some(place);
             }
             if ahead.at_or_before(&after) {
                 self.ahead = None;
             }
-            if out.len() >= limit {
-                if out.len() > limit && start > 0 {
-                    due.push_back(Encoded::trusted(out.split_off(start).into()));
-                }
-                return Poll::Ready(Ok(Some(out.into())));
+            if !write.is_empty() && write.events.len() + next.len() > limit {
+                due.push_back(Encoded::trusted(next.finish()));
+                break;
+            }
+            write.append(next);
+            if write.len() >= limit {
+                break;
             }
         }
-        match (&self.ahead, out.is_empty()) {
-            (_, false) => Poll::Ready(Ok(Some(out.into()))),
+        match (&self.ahead, write.is_empty()) {
+            (_, false) => Poll::Ready(Ok(Some(write.finish()))),
             (None, true) => Poll::Ready(Ok(None)),
             (Some(_), true) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+        }
+    }
+}
+
+/// Events that go out together. A long id stands on the last of them only.
+#[derive(Default)]
+struct Write {
+    events: Vec<u8>,
+    /// The id line that the last event was encoded without.
+    id: Option<Vec<u8>>,
+}
+
+impl Write {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.events.len() + self.id.as_ref().map_or(0, Vec::len)
+    }
+
+    fn append(&mut self, next: Self) {
+        if !next.is_empty() {
+            self.events.extend_from_slice(&next.events);
+            self.id = next.id;
+        }
+    }
+
+    fn finish(self) -> Bytes {
+        let events = Bytes::from(self.events);
+        match self.id {
+            Some(id) => with_id(&events, &id),
+            None => events,
         }
     }
 }

@@ -38,8 +38,6 @@ pub(crate) struct Opened {
     pub(crate) epoch: u64,
     /// Where the topic began when its log was opened.
     pub(crate) origin: Positions,
-    /// Where the log began.
-    pub(crate) start: Positions,
     pub(crate) tombstone_retention: OnceLock<Option<Duration>>,
 }
 
