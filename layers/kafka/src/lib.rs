@@ -19,6 +19,8 @@ mod service;
 mod stream;
 mod tail;
 mod template;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 pub use cluster::{Cluster, ClusterOptions, DefaultOffset, Query, SaslMechanism};

@@ -1,0 +1,208 @@
+//! What a client can't have any more is told before its stream goes on, and nothing else is.
+
+use super::*;
+
+fn gap(partition: i32, from: i64, to: i64, reason: &str, id: &[i64]) -> String {
+    format!(
+        "event:gap\ndata:{{\"from\":{from},\"partition\":{partition},\"reason\":\"{reason}\",\"to\":{to}}}\nid:{}\n\n",
+        id_of(id)
+    )
+}
+
+/// The stream begins with these bytes, and goes on with these events.
+async fn assert_begins(mut client: Client, wire: &str, events: &[&str]) -> Client {
+    while client.wire.len() < wire.len() {
+        client.write().await;
+    }
+    assert!(client.wire.starts_with(wire.as_bytes()), "{}", String::from_utf8_lossy(&client.wire));
+    let mut got = Vec::new();
+    while got.len() < events.len() {
+        let data = client.data().await;
+        if !data.starts_with("gap ") {
+            got.push(data);
+        }
+    }
+    assert_eq!(got, events);
+    client
+}
+
+#[tokio::test]
+async fn an_id_that_does_not_decode_is_told_and_the_stream_begins_where_it_would_without() {
+    let model = kafka(1);
+    fill(&model, 0, 2);
+    let data = r#"{"from":null,"partition":null,"reason":"id","to":null}"#;
+    for id in ["yesterday", "AQQABA", "[null]"] {
+        let query = || query().last_event_id(Some(id.into()));
+        let client = open(&instance().of(&model), query()).await;
+        let told = format!("event:gap\ndata:{data}\nid:AQIAAA==\n\n");
+        assert_begins(client, &told, &["0:0", "0:1"]).await;
+
+        let live = instance().live().of(&model);
+        let mut client = open(&live, query()).await;
+        let told = format!("event:gap\ndata:{data}\nid:AQIABA==\n\n");
+        assert_eq!(client.write().await, told);
+        assert!(client.is_idle(), "the gap says the place already");
+    }
+}
+
+#[tokio::test]
+async fn a_position_before_the_low_watermark_is_told() {
+    let model = kafka(2);
+    fill(&model, 0, 10);
+    fill(&model, 1, 2);
+    model.expire(TOPIC, 0, 7);
+    let client = open(&instance().of(&model), after(&[3, 1])).await;
+    let told = gap(0, 3, 7, "retention", &[7, 1]);
+    let mut client = assert_begins(client, &told, &[]).await;
+    let events = client.until(&["0:9", "1:1"]).await;
+    let events: Vec<_> = events.into_iter().filter(|event| !event.starts_with("gap ")).collect();
+    assert_each_once(&events, &[values(0, 7..10), values(1, 1..2)]);
+}
+
+#[tokio::test]
+async fn a_first_start_on_a_topic_that_lost_its_beginning_is_no_gap() {
+    let model = kafka(2);
+    for partition in 0..2 {
+        fill(&model, partition, 10);
+        model.expire(TOPIC, partition, 8);
+    }
+    let cluster = instance().of(&model);
+    let beginning = [id_of(&[0, 0]), id_of(&[-2, -2]), id_of(&[-2, 0]), "AQA=".to_owned()];
+    let ids = beginning.into_iter().map(|id| Some(id.into())).chain([None]);
+    for id in ids {
+        let mut client = open(&cluster, query().last_event_id(id.clone())).await;
+        let first = client.data().await;
+        let gaps = first.starts_with("gap ");
+        // Offset 0 is a place that a client may have been at.
+        let named = id.as_ref().is_some_and(|id: &Bytes| *id == id_of(&[0, 0]));
+        if named {
+            continue;
+        }
+        assert!(!gaps || id == Some(id_of(&[-2, 0]).into()), "{id:?}: {first}");
+    }
+}
+
+#[tokio::test]
+async fn retention_that_overtakes_a_reading_is_told() {
+    // Live: Kafka is away, and comes back without what the log had not read.
+    let model = kafka(1);
+    fill(&model, 0, 3);
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    client.events(3).await;
+    model.set_reachable(false);
+    fill(&model, 0, 5);
+    model.expire(TOPIC, 0, 6);
+    model.set_reachable(true);
+    assert_eq!(client.write().await, gap(0, 3, 6, "retention", &[6]));
+    client.data().await;
+    assert_eq!(client.events(2).await, ["0:6", "0:7"]);
+}
+
+#[tokio::test]
+async fn a_position_past_the_end_is_told() {
+    let model = kafka(2);
+    fill(&model, 0, 3);
+    fill(&model, 1, 3);
+    let cluster = instance().of(&model);
+    let client = open(&cluster, after(&[9, 3])).await;
+    assert_begins(client, &gap(0, 9, 0, "truncation", &[0, 3]), &["0:0", "0:1", "0:2"]).await;
+    let client = open(&cluster, after(&[3, 3, 4])).await;
+    let mut client = assert_begins(client, &gap(2, 4, 0, "truncation", &[3, 3]), &[]).await;
+    client.data().await;
+    fill(&model, 0, 1);
+    assert_eq!(client.data().await, "0:3");
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_under_a_stream_is_told() {
+    let model = kafka(1);
+    fill(&model, 0, 5);
+    let mut client = open(&instance().of(&model), query()).await;
+    client.events(5).await;
+    model.cut(TOPIC, 0, 2);
+    assert_eq!(client.write().await, gap(0, 5, 0, "truncation", &[0]));
+    client.data().await;
+    assert_eq!(client.events(2).await, ["0:0", "0:1"]);
+    fill(&model, 0, 1);
+    assert_eq!(client.data().await, "0:2");
+}
+
+#[tokio::test]
+async fn a_topic_created_anew_is_told_whatever_its_length() {
+    for new in [0, 2, 5, 8] {
+        let model = kafka(1);
+        fill(&model, 0, 5);
+        let mut client = open(&instance().of(&model), query()).await;
+        client.events(5).await;
+        model.delete(TOPIC);
+        // After so many looks it is gone.
+        model.wait_calls(crate::backend::model::Call::Topics, 4);
+        model.create(TOPIC, 1);
+        fill(&model, 0, new);
+        let mut wire = client.write().await;
+        if wire.starts_with(b":") {
+            wire = client.write().await;
+        }
+        assert_eq!(wire, gap(0, 5, 0, "truncation", &[0]), "{new} records");
+        client.data().await;
+        fill(&model, 0, 1);
+        let count = i64::try_from(new).unwrap() + 1;
+        assert_eq!(client.events(new + 1).await, values(0, 0..count));
+    }
+}
+
+#[tokio::test]
+async fn a_topic_created_anew_with_fewer_partitions_is_told() {
+    // Nobody can ask for the offsets of a partition that is not there any more.
+    let model = kafka(3);
+    for partition in 0..3 {
+        fill(&model, partition, 2);
+    }
+    let mut client = open(&instance().of(&model), query()).await;
+    client.events(6).await;
+    model.create(TOPIC, 1);
+    fill(&model, 0, 1);
+    let mut events = client.until(&["0:0"]).await;
+    events.retain(|event| !event.starts_with("gap "));
+    assert_eq!(events, ["0:0"]);
+    let told = String::from_utf8(client.wire).unwrap();
+    for partition in 0..3 {
+        assert!(told.contains(&gap(partition, 2, 0, "truncation", &[0])), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn tombstones_that_may_be_gone_are_told() {
+    let model = kafka(2);
+    fill(&model, 0, 6);
+    fill(&model, 1, 6);
+    model.compacted(TOPIC, vec![4, 2]);
+    let cluster = instance().of(&model);
+    let told = gap(0, 3, 4, "tombstones", &[3, 2]);
+    let mut client = assert_begins(open(&cluster, after(&[3, 2])).await, &told, &[]).await;
+    client.data().await;
+    let events = client.events(7).await;
+    assert_each_once(&events, &[values(0, 3..6), values(1, 2..6)]);
+    // Whoever has read nothing misses no tombstone, nor does who is young enough.
+    let mut client = open(&cluster, query()).await;
+    assert_each_once(&client.events(12).await, &[values(0, 0..6), values(1, 0..6)]);
+    let mut client = open(&cluster, after(&[4, 5])).await;
+    assert_each_once(&client.events(3).await, &[values(0, 4..6), values(1, 5..6)]);
+}
+
+#[tokio::test]
+async fn several_gaps_are_told_each_with_the_place_after_all() {
+    let model = kafka(2);
+    fill(&model, 0, 6);
+    fill(&model, 1, 6);
+    model.expire(TOPIC, 0, 5);
+    let told = gap(0, 2, 5, "retention", &[5, 0]) + &gap(1, 99, 0, "truncation", &[5, 0]);
+    let client = open(&instance().of(&model), after(&[2, 99])).await;
+    let mut client = assert_begins(client, &told, &[]).await;
+    let events = client.until(&["0:5", "1:5"]).await;
+    assert!(events.iter().filter(|event| event.starts_with("gap ")).count() == 2);
+    let mut resumed = client.resume(&instance().of(&model), query()).await;
+    fill(&model, 0, 1);
+    assert_eq!(resumed.data().await, "0:6", "the gaps were told already");
+}

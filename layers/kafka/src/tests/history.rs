@@ -1,0 +1,166 @@
+//! Streams that are further back than the log.
+
+use super::*;
+
+/// Reads all records of one partition, with what was read before.
+async fn read_all(client: &mut Client, mut events: Vec<String>, count: i64) {
+    while events.len() < count as usize {
+        events.push(client.data().await);
+    }
+    assert_eq!(events, values(0, 0..count));
+}
+
+#[tokio::test]
+async fn a_slow_stream_falls_off_the_log_and_joins_it_again() {
+    let model = kafka(1);
+    let cluster = instance().options(|options| options.memory_bytes(4096)).of(&model);
+    let mut fast = open(&cluster, query()).await;
+    let mut slow = open(&cluster, query()).await;
+    fill(&model, 0, 1);
+    let mut events = slow.events(1).await;
+    fast.events(1).await;
+    for round in 0..5 {
+        fill(&model, 0, 500);
+        fast.until(&[&format!("0:{}", 500 * (round + 1))]).await;
+        slow.limit = 500;
+        events.extend(slow.events(100).await);
+    }
+    assert!(model.served_history() > 0, "the log is too small for that");
+    read_all(&mut slow, events, 2501).await;
+    // Both are in the live log: nothing more is read from the past.
+    eventually(|| slow.is_idle() && model.assigned_history() == 0).await;
+    let served = model.served_history();
+    fill(&model, 0, 3);
+    assert_eq!(slow.events(3).await, values(0, 2501..2504));
+    assert_eq!(model.served_history(), served);
+}
+
+#[tokio::test]
+async fn a_thousand_slow_streams_at_different_places_lose_nothing() {
+    let model = kafka(2);
+    fill(&model, 0, 300);
+    fill(&model, 1, 300);
+    let cluster = instance().batch(50).options(|options| options.memory_bytes(8192)).of(&model);
+    let mut clients = Vec::new();
+    for number in 0..1000 {
+        let from = [number % 300, (7 * number) % 300];
+        let mut client = open(&cluster, after(&from)).await;
+        client.limit = 256;
+        // Each takes something or nothing, and waits.
+        let events = client.events(number as usize % 3).await;
+        clients.push((from, client, events));
+    }
+    fill(&model, 0, 20);
+    fill(&model, 1, 20);
+    let alone = |(from, ..): &([i64; 2], Client, Vec<String>)| 640 - from[0] - from[1];
+    let read = |(from, mut client, mut events): ([i64; 2], Client, Vec<String>)| async move {
+        client.limit = 64 * 1024;
+        let expected = [values(0, from[0]..320), values(1, from[1]..320)];
+        let total = expected[0].len() + expected[1].len();
+        events.extend(client.events(total - events.len()).await);
+        assert_each_once(&events, &expected);
+    };
+    let (served, alone) = (model.served_history(), clients.iter().map(alone).sum::<i64>());
+    let tasks: Vec<_> = clients.into_iter().map(|client| tokio::spawn(read(client))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let served = model.served_history() - served;
+    assert!((served as i64) < alone / 2, "{served} records of {alone}: little was shared");
+}
+
+#[tokio::test]
+async fn a_hundred_streams_from_the_beginning_cost_two_readings_at_the_most() {
+    let model = kafka(3);
+    for partition in 0..3 {
+        fill(&model, partition, 1000);
+    }
+    let cluster = instance().batch(100).of(&model);
+    model.hold_history(true);
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(open(&cluster, query()).await);
+    }
+    eventually(|| {
+        assert!(clients.iter_mut().all(Client::is_idle));
+        cluster.carried() == 100
+    })
+    .await;
+    model.hold_history(false);
+    for client in &mut clients {
+        let events = client.events(3000).await;
+        assert_each_once(&events, &[values(0, 0..1000), values(1, 0..1000), values(2, 0..1000)]);
+    }
+    assert!(model.served_history() <= 2 * 3000, "{} records", model.served_history());
+}
+
+#[tokio::test]
+async fn a_stalled_stream_does_not_stop_the_others_in_its_pass() {
+    let model = kafka(1);
+    for _ in 0..60 {
+        fill_one(&model, 0, None, 500_000);
+    }
+    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    let mut stalled = open(&cluster, query()).await;
+    let mut running = open(&cluster, query()).await;
+    let first = stalled.events(1).await;
+    running.limit = 1024;
+    read_all(&mut running, Vec::new(), 60).await;
+    assert!(model.served_history() >= 60);
+    stalled.limit = 1024;
+    read_all(&mut stalled, first, 60).await;
+}
+
+#[tokio::test]
+async fn a_reader_is_free_again_after_its_streams_left() {
+    let model = kafka(1);
+    for _ in 0..60 {
+        fill_one(&model, 0, None, 500_000);
+    }
+    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    let mut leaves = open(&cluster, query()).await;
+    leaves.data().await;
+    drop(leaves);
+    model.create("other", 1);
+    model.produce("other", 0, text("1"));
+    let mut client = open(&cluster, Query::new("other")).await;
+    assert_eq!(client.data().await, "1");
+}
+
+#[tokio::test]
+async fn a_pass_ends_although_the_last_records_of_a_partition_were_compacted() {
+    // The log has come by offsets that are holes by now: a pass that waited for them would keep its
+    // reader until something is written there.
+    let model = kafka(2);
+    let cluster = instance().options(|options| options.readers(1).memory_bytes(2000)).of(&model);
+    let mut live = open(&cluster, query()).await;
+    fill(&model, 0, 1);
+    live.events(1).await;
+    fill(&model, 0, 19);
+    live.events(19).await;
+    fill(&model, 1, 200);
+    live.events(200).await;
+    model.remove(TOPIC, 0, |offset| offset > 5);
+    let mut late = open(&cluster, query()).await;
+    let events = late.events(206).await;
+    assert_each_once(&events, &[values(0, 0..6), values(1, 0..200)]);
+    eventually(|| late.is_idle() && model.assigned_history() == 0).await;
+    fill(&model, 0, 1);
+    assert_eq!(late.data().await, "0:20");
+}
+
+#[tokio::test]
+async fn records_of_several_partitions_are_merged_by_time() {
+    let model = kafka(2);
+    for offset in 0..10 {
+        for partition in 0..2 {
+            let value = format!("{partition}:{offset}");
+            let timestamp = Some(10 * offset + i64::from(partition));
+            model.produce(TOPIC, partition, Message { timestamp, ..text(&value) });
+        }
+    }
+    // All comes in one poll.
+    let mut client = open(&instance().batch(1000).of(&model), query()).await;
+    let events = client.events(20).await;
+    assert_each_once(&events, &[values(0, 0..10), values(1, 0..10)]);
+}

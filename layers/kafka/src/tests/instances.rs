@@ -1,0 +1,103 @@
+//! Ids that another instance gave, or Zilla.
+
+use super::*;
+use crate::positions::BASE64;
+use base64::Engine as _;
+
+/// An id with these pairs in this order.
+fn id(pairs: &[(i64, i64)]) -> Bytes {
+    let mut binary = vec![1];
+    let mut push = |value: i64| {
+        let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        while rest >= 0x80 {
+            binary.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        binary.push(rest as u8);
+    };
+    push(pairs.len() as i64);
+    for (partition, next) in pairs {
+        push(*partition);
+        push(*next);
+    }
+    BASE64.encode(binary).into()
+}
+
+#[tokio::test]
+async fn any_instance_goes_on_from_the_ids_of_any_other() {
+    for keyed in [false, true] {
+        let model = kafka(3);
+        let fill = |count| {
+            for _ in 0..count {
+                for partition in 0..3 {
+                    fill_one(&model, partition, Some("k"), 0);
+                    model.produce(TOPIC, partition, super::keyed("other", "hidden"));
+                }
+            }
+        };
+        let query = || if keyed { key("k") } else { query() };
+        let instances: Vec<_> =
+            (0..3).map(|seed| instance().seed(seed).batch(3 + seed as usize).of(&model)).collect();
+        let mut client = open(&instances[0], query()).await;
+        let mut events = Vec::new();
+        for round in 1..=3 {
+            fill(20);
+            let total = if keyed { 60 } else { 120 } * round;
+            while events.len() < total {
+                client.limit = 120; // one or two events
+                let count = 5.min(total - events.len());
+                events.extend(client.events(count).await);
+                client = client.resume(&instances[events.len() % 3], query()).await;
+            }
+        }
+        let shown: Vec<_> = events.iter().filter(|event| *event != "hidden").cloned().collect();
+        let of = |partition| values(partition, (0..120).step_by(2));
+        assert_each_once(&shown, &[of(0), of(1), of(2)]);
+        assert_eq!(events.len(), if keyed { 180 } else { 360 });
+    }
+}
+
+#[tokio::test]
+async fn ids_of_zilla_name_the_beginning_and_the_end_and_any_order() {
+    let model = kafka(3);
+    for partition in 0..3 {
+        fill(&model, partition, 4);
+    }
+    type Row = (&'static [(i64, i64)], [i64; 3]);
+    let rows: [Row; 7] = [
+        (&[(0, -2), (1, 1), (2, 4)], [0, 1, 4]),
+        (&[(2, 3), (0, 1), (1, -1)], [1, 4, 3]),
+        (&[(1, 2)], [0, 2, 0]),
+        (&[(2, 0), (1, 4)], [0, 4, 0]),
+        (&[(0, -1), (1, -1), (2, -1)], [4, 4, 4]),
+        (&[(2, 4), (1, 4), (0, 3)], [3, 4, 4]),
+        (&[], [0, 0, 0]),
+    ];
+    let old = instance().of(&model);
+    open(&old, query()).await.events(12).await;
+    for (pairs, from) in rows {
+        for cluster in [&old, &instance().seed(5).of(&model)] {
+            let mut client = open(cluster, query().last_event_id(Some(id(pairs)))).await;
+            if pairs.iter().any(|(_, next)| *next == -1) {
+                assert_eq!(client.item().await, Item::Id(id_of(&from).into()), "{pairs:?}");
+            }
+            let expected: Vec<_> = (0..3).map(|at| values(at, from[at as usize]..4)).collect();
+            let events = client.events(expected.iter().map(Vec::len).sum()).await;
+            assert_each_once(&events, &expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_at_the_end_resumes_what_came_while_its_client_was_away() {
+    let model = kafka(2);
+    fill(&model, 0, 4);
+    let cluster = instance().of(&model);
+    let zilla = id(&[(0, 2), (1, -1)]);
+    let mut client = open(&cluster, query().last_event_id(Some(zilla))).await;
+    assert_eq!(client.item().await, Item::Id(id_of(&[2, 0]).into()));
+    fill(&model, 1, 2);
+    let mut resumed = client.resume(&instance().seed(3).of(&model), query()).await;
+    let events = resumed.events(4).await;
+    assert_each_once(&events, &[values(0, 2..4), values(1, 0..2)]);
+}

@@ -1,0 +1,118 @@
+//! Partitions that are added, and topics that have many.
+
+use super::*;
+use crate::backend::model::Call;
+
+#[tokio::test]
+async fn a_partition_added_under_a_running_stream_is_read_from_its_beginning() {
+    for live in [false, true] {
+        let model = kafka(1);
+        fill(&model, 0, 2);
+        let start = instance();
+        let cluster = if live { start.live() } else { start }.of(&model);
+        let mut client = open(&cluster, query()).await;
+        let mut filtered = open(&cluster, key("k")).await;
+        match live {
+            true => drop((client.item().await, filtered.item().await)),
+            false => drop(client.events(2).await),
+        }
+        model.grow(TOPIC, 3);
+        for partition in 1..3 {
+            fill_one(&model, partition, Some("k"), 0);
+            fill_one(&model, partition, Some("k"), 0);
+        }
+        let events = client.events(4).await;
+        assert_each_once(&events, &[vec![], values(1, 0..2), values(2, 0..2)]);
+        let events = filtered.events(4).await;
+        assert_each_once(&events, &[vec![], values(1, 0..2), values(2, 0..2)]);
+        assert_eq!(client.last_event_id(), Some(id_of(&[2, 2, 2]).into()));
+    }
+}
+
+#[tokio::test]
+async fn a_partition_added_while_the_client_was_away_is_read_from_its_beginning() {
+    let model = kafka(1);
+    fill(&model, 0, 3);
+    let mut client = open(&instance().of(&model), query()).await;
+    client.events(3).await;
+    let id = client.last_event_id();
+    drop(client);
+    model.grow(TOPIC, 2);
+    fill(&model, 1, 3);
+    fill(&model, 0, 1);
+    for start in [instance(), instance().live()] {
+        let mut resumed = open(&start.of(&model), query().last_event_id(id.clone())).await;
+        let events = resumed.events(4).await;
+        assert_each_once(&events, &[values(0, 3..4), values(1, 0..3)]);
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_gap() {
+    // An instance may hear of a partition later than the one that gave the id, and Kafka may not
+    // answer when it asks.
+    for failures in [0, 1, 3] {
+        for call in [Call::Topics, Call::Extent] {
+            let model = kafka(1);
+            fill(&model, 0, 2);
+            let mut slow = instance();
+            slow.options.pace.later = Duration::from_secs(3600);
+            let cluster = slow.of(&model);
+            open(&cluster, query()).await.events(2).await;
+            model.grow(TOPIC, 2);
+            fill(&model, 1, 4);
+            model.fail(call, failures);
+            let mut client = open(&cluster, after(&[2, 3])).await;
+            assert_eq!(client.data().await, "1:3", "{call:?} failed {failures} times");
+            fill(&model, 0, 1);
+            assert_eq!(client.data().await, "0:2");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_id_stands_on_the_last_event_of_each_write_and_resumes() {
+    const MANY: usize = 200;
+    let model = kafka(MANY);
+    for partition in 0..MANY as i32 {
+        for _ in 0..5 {
+            model.skip(TOPIC, partition, 200_000_000);
+            fill(&model, partition, 1);
+        }
+    }
+    let high: Vec<i64> = (0..MANY as i32).map(|partition| model.high(TOPIC, partition)).collect();
+    let expected: Vec<Vec<String>> = (0..MANY as i32)
+        .map(|partition| values(partition, (1..=5).map(|n| n * 200_000_001 - 1)))
+        .collect();
+    let total = 5 * MANY;
+    for batch in [5, 500] {
+        let first = instance().batch(batch).of(&model);
+        let other = instance().batch(batch).seed(7).of(&model);
+        let mut client = open(&first, query()).await;
+        client.limit = 16 * 1024;
+        let (mut events, mut writes, mut long_ids) = (Vec::new(), 0, 0);
+        while events.len() < total {
+            let write = client.write().await;
+            assert!(write.ends_with(b"\n\n"));
+            let lines = || write.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let long = lines().filter(|line| line.len() > 3 + 1024).count();
+            assert!(lines().next_back().unwrap().starts_with(b"id:"), "a write can be the last");
+            assert!(long <= 1, "{}", String::from_utf8_lossy(&write));
+            long_ids += long;
+            while let Some(item) = client.parser.pull().unwrap() {
+                let Item::Message(message) = item else { panic!("{item:?}") };
+                let data = String::from_utf8(message.data.to_vec()).unwrap();
+                events.push(data.trim_end_matches(':').to_owned());
+            }
+            writes += 1;
+            if writes % 3 == 0 && events.len() < total {
+                let on = if writes % 2 == 0 { &first } else { &other };
+                client = client.resume(on, query()).await;
+                client.limit = 16 * 1024;
+            }
+        }
+        assert_each_once(&events, &expected);
+        assert!(long_ids > 1);
+        assert_eq!(client.last_event_id(), Some(id_of(&high).into()));
+    }
+}

@@ -1,0 +1,110 @@
+//! Topics that are not there, come, go, or are too many.
+
+use super::*;
+use crate::backend::model::Call;
+
+#[tokio::test]
+async fn a_missing_topic_says_so_and_shows_its_first_record_when_it_is_created() {
+    for live in [false, true] {
+        let model = Model::default();
+        let start = instance();
+        let cluster = if live { start.live() } else { start }.of(&model);
+        let mut client = open(&cluster, query()).await;
+        assert_eq!(client.write().await, ":topic orders does not exist yet\n");
+        let mut filtered = open(&cluster, key("k")).await;
+        filtered.write().await;
+        model.create(TOPIC, 2);
+        fill_one(&model, 1, Some("k"), 0);
+        assert_eq!(client.data().await, "1:0", "live: {live}");
+        assert_eq!(filtered.data().await, "1:0", "live: {live}");
+        fill_one(&model, 0, Some("k"), 0);
+        assert_eq!(client.data().await, "0:0");
+        assert_eq!(filtered.data().await, "0:0");
+    }
+}
+
+#[tokio::test]
+async fn missing_topics_share_one_look() {
+    let model = Model::default();
+    let mut slow = instance();
+    slow.options.pace.soon = Duration::from_millis(100);
+    let cluster = slow.of(&model);
+    let mut clients = Vec::new();
+    for number in 0..200 {
+        clients.push(open(&cluster, Query::new(format!("missing-{number}"))).await);
+    }
+    for client in &mut clients {
+        client.write().await;
+    }
+    let before = model.calls(Call::Topics);
+    model.wait_calls(Call::Topics, 2);
+    assert!(model.calls(Call::Topics) <= before + 3);
+    assert_eq!(model.calls(Call::Extent), 0);
+}
+
+#[tokio::test]
+async fn topics_are_limited_and_let_go_when_their_streams_leave() {
+    let model = kafka(1);
+    fill(&model, 0, 1);
+    let cluster =
+        instance().linger(Duration::ZERO).options(|options| options.max_topics(2)).of(&model);
+    let mut first = open(&cluster, query()).await;
+    first.data().await;
+    let mut missing = open(&cluster, Query::new("missing")).await;
+    missing.write().await;
+    let refused = try_open(&cluster, Query::new("third")).await;
+    assert!(matches!(refused, Err(Error::TooManyTopics(2))));
+    // A topic that is held already costs nothing more.
+    open(&cluster, query()).await.data().await;
+
+    drop(missing);
+    let mut third = open(&cluster, Query::new("third")).await;
+    third.write().await;
+    drop(first);
+    let mut fourth = loop {
+        match try_open(&cluster, Query::new("fourth")).await {
+            Ok(client) => break client,
+            Err(_) => model.wait_calls(Call::Topics, 1),
+        }
+    };
+    model.create("fourth", 1);
+    model.produce("fourth", 0, text("1"));
+    assert_eq!(fourth.data().await, "1");
+}
+
+#[tokio::test]
+async fn a_topic_is_let_go_after_nobody_reads_it_and_opened_again() {
+    let model = kafka(1);
+    fill(&model, 0, 3);
+    let cluster = instance().linger(Duration::ZERO).of(&model);
+    let mut client = open(&cluster, query()).await;
+    client.events(3).await;
+    let id = client.last_event_id();
+    drop(client);
+    eventually(|| held(&cluster).is_empty()).await;
+    fill(&model, 0, 2);
+    let mut client = open(&cluster, query().last_event_id(id)).await;
+    assert_eq!(client.events(2).await, ["0:3", "0:4"]);
+}
+
+#[tokio::test]
+async fn a_topic_of_the_configuration_is_read_before_anybody_asks_and_never_let_go() {
+    let model = kafka(1);
+    let cluster =
+        instance().linger(Duration::ZERO).options(|options| options.bootstrap(TOPIC)).of(&model);
+    model.wait_calls(Call::Extent, 1);
+    open(&cluster, query()).await.is_idle();
+    model.wait_calls(Call::Topics, 5);
+    assert_eq!(held(&cluster), [TOPIC]);
+}
+
+#[tokio::test]
+async fn names_that_nobody_waits_for_any_more_are_forgotten() {
+    let model = Model::default();
+    let cluster = instance().options(|options| options.max_topics(3)).of(&model);
+    for number in 0..50 {
+        let mut client = open(&cluster, Query::new(format!("name-{number}"))).await;
+        client.write().await;
+    }
+    eventually(|| held(&cluster).is_empty()).await;
+}

@@ -1,0 +1,80 @@
+//! Kafka away, or failing at any call.
+
+use super::*;
+use crate::backend::model::Call;
+
+#[tokio::test]
+async fn kafka_may_be_absent_at_start() {
+    for live in [false, true] {
+        let model = kafka(1);
+        fill(&model, 0, 2);
+        model.set_reachable(false);
+        let start = instance();
+        let cluster = if live { start.live() } else { start }.of(&model);
+        let mut client = open(&cluster, query()).await;
+        model.wait_calls(Call::Topics, 2);
+        assert!(client.is_idle(), "nobody knows yet whether the topic exists");
+        model.set_reachable(true);
+        match live {
+            true => assert_eq!(client.item().await, Item::Id(id_of(&[2]).into())),
+            false => assert_eq!(client.events(2).await, ["0:0", "0:1"]),
+        }
+        fill(&model, 0, 1);
+        assert_eq!(client.data().await, "0:2");
+    }
+}
+
+#[tokio::test]
+async fn errors_at_any_call_lose_and_repeat_nothing() {
+    for call in [Call::Consumer, Call::Topics, Call::Extent, Call::Fetch] {
+        for failures in [1, 2, 5] {
+            let model = kafka(2);
+            fill(&model, 0, 20);
+            fill(&model, 1, 20);
+            model.fail(call, failures);
+            let cluster = instance().options(|options| options.memory_bytes(1024)).of(&model);
+            let mut client = open(&cluster, query()).await;
+            let mut late = open(&cluster, query()).await;
+            let mut events = client.events(30).await;
+            model.fail(call, failures);
+            fill(&model, 0, 20);
+            fill(&model, 1, 20);
+            let mut resumed = open(&cluster, after(&[20, 20])).await;
+            assert_each_once(&resumed.events(40).await, &[values(0, 20..40), values(1, 20..40)]);
+            model.fail(call, failures);
+            events.extend(client.events(50).await);
+            assert_each_once(&events, &[values(0, 0..40), values(1, 0..40)]);
+            let events = late.events(80).await;
+            assert_each_once(&events, &[values(0, 0..40), values(1, 0..40)]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_metadata_forgets_for_a_moment_goes_on() {
+    let model = kafka(1);
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    for round in 0..5 {
+        fill(&model, 0, 1);
+        assert_eq!(client.data().await, format!("0:{round}"));
+        // A broker that starts answers before it knows its topics.
+        model.forget_topics(2);
+        model.wait_calls(Call::Topics, 4);
+    }
+    assert!(client.is_idle());
+}
+
+#[tokio::test]
+async fn threads_end_with_the_last_stream() {
+    let model = kafka(1);
+    fill(&model, 0, 1);
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    drop(cluster);
+    assert_eq!(client.data().await, "0:0", "a stream keeps what it needs");
+    fill(&model, 0, 1);
+    assert_eq!(client.data().await, "0:1");
+    drop(client);
+    model.wait_no_consumers();
+}
