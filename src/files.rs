@@ -28,7 +28,9 @@ use tower::Service;
 use tower_http::services::fs::{DefaultServeDirFallback, ServeDir, ServeFileSystemResponseBody};
 
 use self::folder::Folder;
-use crate::config::{FileWith, Part, Symlinks, Template};
+use tailwater_kafka::{Part, Place, Template};
+
+use crate::config::{FileWith, Symlinks};
 
 mod folder;
 #[cfg(test)]
@@ -86,7 +88,7 @@ impl Files {
                     path.push_str(text);
                     slash_counts = false;
                 }
-                Part::Param(name) => {
+                Part::Place(Place::Parameter(name)) => {
                     let value = matched
                         .and_then(|it| it.parameter(name))
                         .and_then(|it| str::from_utf8(it).ok());
@@ -95,9 +97,7 @@ impl Files {
                     slash_counts = decoded.ends_with(value);
                 }
                 // Nobody has said yet who is asking.
-                Part::Identity { .. } | Part::Attribute { .. } => {
-                    return Err(StatusCode::FORBIDDEN);
-                }
+                _ => return Err(StatusCode::FORBIDDEN),
             }
         }
         Ok(Target { path: path.into(), slash_counts })

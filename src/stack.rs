@@ -39,7 +39,7 @@ use tailwater_http::{
 };
 use tailwater_kafka::{
     Cluster, ClusterOptions, FilterTemplate, IdForm, KafkaSourceLayer, Mapping, Place, Query,
-    Stream, Template,
+    Stream,
 };
 use tailwater_route::{Condition, Matched, Pattern, RouteLayer, Routes, Scheme, Text};
 use tailwater_sse::{BoxError, Drain, Refusal, SseLayer};
@@ -185,10 +185,12 @@ fn listen(
     let mut listeners = Vec::new();
     for port in ports.iter().cloned().flatten() {
         for address in (host, port).to_socket_addrs().map_err(resolve)? {
-            let listener = ListenOptions::new().bind(address);
             let failed = |source| Error::Listen { binding: binding.to_owned(), address, source };
-            listeners.push(listener.map_err(failed)?);
+            let listener = ListenOptions::new().bind(address).map_err(failed)?;
+            // A port 0 of the configuration is another one here.
+            let address = listener.local_address().map_err(failed)?;
             info!(%address, binding, "listening");
+            listeners.push(listener);
         }
     }
     Ok(listeners)
@@ -411,22 +413,18 @@ fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
         EventId::Etag => IdForm::Etag,
         EventId::KeyAndEtag => IdForm::KeyAndEtag,
     };
-    let mut mapping = Mapping::new(template(&with.topic)).id_form(form).positions(with.positions);
+    let mut mapping = Mapping::new(with.topic.clone()).id_form(form).positions(with.positions);
     for filter in &with.filters {
         let mut of = FilterTemplate::any();
         if let Some(key) = &filter.key {
-            of = of.key(template(key));
+            of = of.key(key.clone());
         }
         for (name, value) in &filter.headers {
-            of = of.header(name.clone(), template(value));
+            of = of.header(name.clone(), value.clone());
         }
         mapping = mapping.filter(of);
     }
     mapping
-}
-
-fn template(template: &config::Template) -> Template {
-    template.to_string().parse().expect("the configuration has no other templates")
 }
 
 /// Fills the templates of a `sse-kafka` route with what its path captured.

@@ -95,7 +95,7 @@ impl<'c> Teller<'c> {
                         it.method.iter().cloned().chain(path).collect::<Vec<_>>().join(" ")
                     });
                     let target = |it: &Option<_>, name| {
-                        it.as_ref().map(|it: &super::Template| format!("{name} {it} in "))
+                        it.as_ref().map(|it: &tailwater_kafka::Template| format!("{name} {it} in "))
                     };
                     let path = target(&route.with.path, "file").unwrap_or_default();
                     let folder = target(&route.with.directory, "folder").unwrap_or_default();
@@ -144,7 +144,7 @@ impl<'c> Teller<'c> {
         };
         let positions = if with.positions { "" } else { ", never without an event" };
         self.line(depth, &format!("event ids: {id}{positions}"));
-        let sources = match with.topic.literal() {
+        let sources = match with.topic.as_literal() {
             Some(topic) => self.config.topic_source(exit, topic).into_iter().collect(),
             None => self.config.topic_sources(exit),
         };
@@ -152,7 +152,7 @@ impl<'c> Teller<'c> {
             self.line(depth, "no route of the Kafka bindings takes this topic");
         }
         for source in sources {
-            self.source(depth, with.topic.literal(), &source);
+            self.source(depth, with.topic.as_literal(), &source);
         }
     }
 

@@ -78,10 +78,23 @@ pub struct Report {
 
 impl std::error::Error for Report {}
 
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for it in text.chars() {
+        if it.is_control() { out.extend(it.escape_debug()) } else { out.push(it) }
+    }
+    out
+}
+
 impl Report {
     pub(super) fn new(file: &str, source: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
         diagnostics.sort_by_key(|it| (it.span.start, it.severity));
         diagnostics.dedup();
+        for diagnostic in &mut diagnostics {
+            // Messages quote the file, and what a terminal would obey is shown by its escape.
+            diagnostic.message = escaped(&diagnostic.message);
+            diagnostic.help = diagnostic.help.as_deref().map(escaped);
+        }
         let after_line_feeds = source.match_indices('\n').map(|(at, _)| at + 1);
         Report {
             file: file.to_owned(),

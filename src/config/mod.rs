@@ -76,7 +76,6 @@ pub use self::sse::{
 };
 pub use self::tcp::{Cidr, TcpClient, TcpCondition, TcpServer};
 pub use self::telemetry::{Exporter, ExporterKind, Otlp, PrometheusEndpoint, Telemetry};
-pub use self::template::{Part, Template};
 pub use self::tls::{ClientCertificate, Mutual, TlsClient, TlsCondition, TlsOptions, TlsServer};
 
 use self::decode::{Cx, Map, Value};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tailwater_kafka::Template;
 use tailwater_route::Pattern;
 
 use super::binding::{Exits, Route, Routes};
@@ -11,7 +12,7 @@ use super::files::captured;
 use super::model::Model;
 use super::pattern::{self, check_topic};
 use super::support::Feature;
-use super::template::Template;
+use super::template;
 
 /// An `sse` binding of kind `server`.
 #[derive(Clone, Debug)]
@@ -178,8 +179,8 @@ fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
     let params = when.map(|when| captured(when.iter().map(|it| it.path.as_ref())));
     let params = params.as_deref();
     let topic = with.require("topic").and_then(|value| {
-        let template = Template::decode(&value, params)?;
-        if let Some(Err(error)) = template.literal().map(check_topic) {
+        let template = template::decode(&value, params)?;
+        if let Some(Err(error)) = template.as_literal().map(check_topic) {
             value
                 .error(format!("the topic name `{}` {error}", template.to_string().escape_debug()));
             return None;
@@ -204,10 +205,10 @@ fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
 
 fn filter(value: &Value<'_>, params: Option<&[String]>) -> Option<Filter> {
     let map = value.map()?;
-    let key = map.get("key").and_then(|it| Template::decode(&it, params));
+    let key = map.get("key").and_then(|it| template::decode(&it, params));
     let mut headers = Vec::new();
     for (name, value) in map.map("headers").iter().flat_map(Map::entries) {
-        headers.push((name.to_owned(), Template::decode(&value, params)?));
+        headers.push((name.to_owned(), template::decode(&value, params)?));
     }
     if map.get("key").is_none() && map.get("headers").is_none() {
         map.missing("a filter has a `key`, `headers` or both");

@@ -30,4 +30,4 @@ pub use id::{EventId, IdForm};
 pub use layer::{FilterTemplate, KafkaSourceLayer, Mapping};
 pub use service::{KafkaSource, ResponseFuture};
 pub use stream::Stream;
-pub use template::{Lookup, Place, Template, TemplateError};
+pub use template::{Lookup, Part, Place, Template, TemplateError};

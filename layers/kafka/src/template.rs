@@ -12,16 +12,20 @@ use http::Extensions;
 /// use tailwater_kafka::Template;
 ///
 /// let template: Template = "orders-${params.region}".parse()?;
-/// assert!(!template.is_literal());
+/// assert_eq!(template.as_literal(), None);
 /// assert!("orders-${params.".parse::<Template>().is_err());
 /// # Ok::<(), tailwater_kafka::TemplateError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
+/// A piece of a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Literal(Bytes),
+#[non_exhaustive]
+pub enum Part {
+    /// Text that stands for itself.
+    Literal(String),
+    /// What each request fills.
     Place(Place),
 }
 
@@ -54,6 +58,16 @@ impl fmt::Display for Place {
                 write!(f, "${{guarded['{guard}'].attributes.{name}}}")
             }
         }
+    }
+}
+
+impl fmt::Display for Template {
+    /// The text that it was parsed from.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Literal(text) => f.write_str(text),
+            Part::Place(place) => place.fmt(f),
+        })
     }
 }
 
@@ -96,7 +110,7 @@ impl std::str::FromStr for Template {
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once("${") {
             if !literal.is_empty() {
-                parts.push(Part::Literal(Bytes::copy_from_slice(literal.as_bytes())));
+                parts.push(Part::Literal(literal.to_owned()));
             }
             let Some((place, after)) = after.split_once('}') else {
                 return Err(TemplateError::Unclosed(text.len() - after.len() - 2));
@@ -107,7 +121,7 @@ impl std::str::FromStr for Template {
             rest = after;
         }
         if !rest.is_empty() {
-            parts.push(Part::Literal(Bytes::copy_from_slice(rest.as_bytes())));
+            parts.push(Part::Literal(rest.to_owned()));
         }
         Ok(Self(parts))
     }
@@ -131,14 +145,24 @@ fn parse(place: &str) -> Option<Place> {
 impl Template {
     /// A text without places.
     #[must_use]
-    pub fn literal(text: impl Into<Bytes>) -> Self {
+    pub fn literal(text: impl Into<String>) -> Self {
         Self(vec![Part::Literal(text.into())])
     }
 
-    /// Whether every request gets the same text.
+    /// Its pieces, in order.
     #[must_use]
-    pub fn is_literal(&self) -> bool {
-        self.places().next().is_none()
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// The text, if every request gets the same.
+    #[must_use]
+    pub fn as_literal(&self) -> Option<&str> {
+        match &self.0[..] {
+            [] => Some(""),
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
     }
 
     /// The places that a request must fill.
@@ -155,18 +179,23 @@ impl Template {
         lookup: &dyn Lookup,
         extensions: &Extensions,
     ) -> Result<Bytes, &Place> {
-        let bytes = |part| match part {
-            &Part::Literal(ref text) => Ok(text.clone()),
-            Part::Place(place) => lookup.value(place, extensions).ok_or(place),
-        };
         if let [part] = &self.0[..] {
-            return bytes(part);
+            return part.fill(lookup, extensions);
         }
         let mut text = BytesMut::new();
         for part in &self.0 {
-            text.extend_from_slice(&bytes(part)?);
+            text.extend_from_slice(&part.fill(lookup, extensions)?);
         }
         Ok(text.freeze())
+    }
+}
+
+impl Part {
+    fn fill(&self, lookup: &dyn Lookup, extensions: &Extensions) -> Result<Bytes, &Place> {
+        match self {
+            Self::Literal(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            Self::Place(place) => lookup.value(place, extensions).ok_or(place),
+        }
     }
 }
 
@@ -198,6 +227,7 @@ mod tests {
             ("a}b${params.c}{", "a}b<${params.c}>{"),
         ] {
             assert_eq!(filled(template), Ok(Bytes::from_static(text.as_bytes())), "{template}");
+            assert_eq!(template.parse::<Template>().unwrap().to_string(), template);
         }
         assert_eq!(filled("a${params.missing}"), Err("no ${params.missing}".to_owned()));
     }

@@ -332,8 +332,8 @@ bindings:
   kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
   out: { type: tcp, kind: client }
 "#,
-        "8:24: error: bindings.map.routes[0].with.topic: `${a}` is none of `${params.NAME}`, `${guarded['GUARD'].identity}` and `${guarded['GUARD'].attributes.NAME}`
-8:49: error: bindings.map.routes[0].with.filters[0].key: `${` without its `}`
+        "8:24: error: bindings.map.routes[0].with.topic: `${a}` is not known; known are `${params.NAME}`, `${guarded['GUARD'].identity}` and `${guarded['GUARD'].attributes.NAME}`
+8:49: error: bindings.map.routes[0].with.filters[0].key: unclosed `${` at byte 0 of the template
 8:65: error: bindings.map.routes[0].with.filters[1]: a filter has a `key`, `headers` or both
 ",
     ),
