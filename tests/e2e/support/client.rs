@@ -1,0 +1,302 @@
+//! Clients over HTTP/1.1 and HTTP/2, and bare sockets.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::soon;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http1,
+    Http2,
+}
+
+impl Version {
+    pub(crate) const BOTH: [Version; 2] = [Version::Http1, Version::Http2];
+}
+
+/// A request before it is sent.
+#[derive(Clone)]
+pub(crate) struct Get {
+    address: SocketAddr,
+    version: Version,
+    method: Method,
+    authority: String,
+    path: String,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Get {
+    pub(crate) fn new(address: SocketAddr, path: &str) -> Self {
+        Self {
+            address,
+            version: Version::Http1,
+            method: Method::GET,
+            authority: address.to_string(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn over(self, version: Version) -> Self {
+        Self { version, ..self }
+    }
+
+    pub(crate) fn method(self, method: &str) -> Self {
+        Self { method: method.parse().expect("a method"), ..self }
+    }
+
+    pub(crate) fn authority(self, authority: &str) -> Self {
+        Self { authority: authority.to_owned(), ..self }
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.to_owned(), value.as_ref().to_vec()));
+        self
+    }
+
+    pub(crate) fn last_event_id(self, id: impl AsRef<[u8]>) -> Self {
+        self.header("last-event-id", id)
+    }
+
+    fn request(&self) -> Request<Empty<Bytes>> {
+        let mut request = Request::builder().method(&self.method);
+        for (name, value) in &self.headers {
+            request = request.header(name, &value[..]);
+        }
+        request = match self.version {
+            Version::Http1 => request.uri(&self.path).header("host", &self.authority),
+            Version::Http2 => request.uri(format!("http://{}{}", self.authority, self.path)),
+        };
+        request.body(Empty::new()).expect("a request")
+    }
+
+    /// Sends it and waits for the head of the answer.
+    pub(crate) async fn send(self) -> Answer {
+        let request = self.request();
+        if self.version == Version::Http2 {
+            return Http2::connect(self.address).await.send(request).await;
+        }
+        let socket = connect(self.address).await;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(socket)).await.expect("a handshake");
+        let connection = tokio::spawn(connection);
+        let what = format!("an answer to {} {}", self.method, self.path);
+        let response = soon(&what, sender.send_request(request)).await.expect("an answer");
+        Answer::of(response, connection.abort_handle())
+    }
+
+    /// Sends it and expects an event stream.
+    pub(crate) async fn open(self) -> Stream {
+        self.send().await.stream()
+    }
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    soon("a connection", TcpStream::connect(address)).await.expect("a connection")
+}
+
+/// One HTTP/2 connection.
+#[derive(Clone)]
+pub(crate) struct Http2 {
+    address: SocketAddr,
+    sender: http2::SendRequest<Empty<Bytes>>,
+    connection: tokio::task::AbortHandle,
+}
+
+impl Http2 {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let io = TokioIo::new(connect(address).await);
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), io).await.expect("a handshake");
+        let connection = tokio::spawn(connection).abort_handle();
+        Self { address, sender, connection }
+    }
+
+    pub(crate) async fn open(&self, path: &str) -> Stream {
+        let request = Get::new(self.address, path).over(Version::Http2).request();
+        self.send(request).await.stream()
+    }
+
+    async fn send(&self, request: Request<Empty<Bytes>>) -> Answer {
+        let what = format!("an answer to {} {}", request.method(), request.uri());
+        let mut sender = self.sender.clone();
+        let response = soon(&what, sender.send_request(request)).await.expect("an answer");
+        Answer::of(response, self.connection.clone())
+    }
+}
+
+/// The head of an answer; its body is still to come.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    connection: tokio::task::AbortHandle,
+}
+
+impl Answer {
+    fn of(response: http::Response<Incoming>, connection: tokio::task::AbortHandle) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { status: parts.status, headers: parts.headers, body, connection }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("a text"))
+    }
+
+    /// The whole body.
+    pub(crate) async fn text(self) -> String {
+        let body = soon("the whole body", self.body.collect()).await.expect("a body").to_bytes();
+        String::from_utf8(body.into()).expect("a text")
+    }
+
+    pub(crate) fn stream(self) -> Stream {
+        assert_eq!(self.status, 200);
+        let content_type = self.header("content-type").unwrap_or_default();
+        assert!(content_type.starts_with("text/event-stream"), "{content_type}");
+        Stream {
+            body: self.body,
+            connection: self.connection,
+            line: Vec::new(),
+            block: Vec::new(),
+            blocks: VecDeque::new(),
+            comments: VecDeque::new(),
+            retries: VecDeque::new(),
+            ended: None,
+        }
+    }
+}
+
+/// An event stream, its comments and `retry` fields apart from its blocks.
+pub(crate) struct Stream {
+    body: Incoming,
+    connection: tokio::task::AbortHandle,
+    line: Vec<u8>,
+    block: Vec<u8>,
+    blocks: VecDeque<Vec<u8>>,
+    comments: VecDeque<Vec<u8>>,
+    retries: VecDeque<u64>,
+    ended: Option<Result<(), hyper::Error>>,
+}
+
+impl Stream {
+    /// Reads on; false at the end.
+    async fn read(&mut self) -> bool {
+        match self.body.frame().await {
+            None => self.ended = Some(Ok(())),
+            Some(Err(error)) => self.ended = Some(Err(error)),
+            Some(Ok(frame)) => {
+                for byte in frame.into_data().expect("no trailers") {
+                    self.line.push(byte);
+                    if byte == b'\n' {
+                        self.take_line();
+                    }
+                }
+            }
+        }
+        self.ended.is_none()
+    }
+
+    fn take_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if let Some(comment) = line.strip_prefix(b":") {
+            self.comments.push_back(comment.trim_ascii_end().to_vec());
+        } else if let Some(retry) = line.strip_prefix(b"retry:") {
+            let retry = std::str::from_utf8(retry).ok().and_then(|it| it.trim_end().parse().ok());
+            self.retries.push_back(retry.expect("a number"));
+        } else if line == b"\n" {
+            self.blocks.push_back(std::mem::take(&mut self.block));
+        } else {
+            self.block.extend(line);
+        }
+    }
+
+    /// The next block as it stands on the wire, without the empty line that ends it.
+    pub(crate) async fn next_bytes(&mut self) -> Vec<u8> {
+        let read = async { while self.blocks.is_empty() && self.read().await {} };
+        soon("an event", read).await;
+        self.blocks.pop_front().unwrap_or_else(|| panic!("the stream ended: {:?}", self.ended))
+    }
+
+    pub(crate) async fn next(&mut self) -> String {
+        String::from_utf8(self.next_bytes().await).expect("a text")
+    }
+
+    /// The next `count` blocks.
+    pub(crate) async fn take(&mut self, count: usize) -> Vec<String> {
+        let mut blocks = Vec::with_capacity(count);
+        while blocks.len() < count {
+            blocks.push(self.next().await);
+        }
+        blocks
+    }
+
+    /// The next comment.
+    pub(crate) async fn comment(&mut self) -> String {
+        let read = async { while self.comments.is_empty() && self.read().await {} };
+        soon("a comment", read).await;
+        let comment = self.comments.pop_front().expect("the stream goes on");
+        String::from_utf8(comment).expect("a text")
+    }
+
+    /// The next reconnection time.
+    pub(crate) async fn retry(&mut self) -> u64 {
+        let read = async { while self.retries.is_empty() && self.read().await {} };
+        soon("a reconnection time", read).await;
+        self.retries.pop_front().expect("the stream goes on")
+    }
+
+    /// Reads to the end: the blocks until then, whether it was clean, and what was left of a block.
+    pub(crate) async fn end(&mut self) -> (Vec<Vec<u8>>, bool, Vec<u8>) {
+        let read = async { while self.ended.is_none() && self.read().await {} };
+        soon("the end of the stream", read).await;
+        let left = [&self.block[..], &self.line[..]].concat();
+        (self.blocks.drain(..).collect(), matches!(self.ended, Some(Ok(()))), left)
+    }
+
+    /// What has come already.
+    pub(crate) fn seen(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Cuts the connection, with all of its streams.
+    pub(crate) fn cut(self) {
+        self.connection.abort();
+    }
+}
+
+/// The value of a field of a block.
+pub(crate) fn field<'a>(block: &'a str, name: &str) -> Option<&'a str> {
+    block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}
+
+/// Writes bytes to a bare socket and reads until `done`, or until the server closes.
+pub(crate) async fn raw(
+    address: SocketAddr,
+    bytes: &[u8],
+    mut done: impl FnMut(&[u8]) -> bool,
+) -> Vec<u8> {
+    let mut socket = connect(address).await;
+    // A server that has answered and closed need not take all of it.
+    let _ = socket.write_all(bytes).await;
+    let mut read = Vec::new();
+    let reading = async {
+        while !done(&read) {
+            match socket.read_buf(&mut read).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    };
+    soon("an answer on a bare socket", reading).await;
+    read
+}

@@ -1,0 +1,24 @@
+//! A Kafka, the server as a process of its own, and clients.
+
+mod client;
+mod id;
+mod kafka;
+mod server;
+
+use std::time::Duration;
+
+pub(crate) use client::{Stream, Version, field, raw};
+pub(crate) use id::id;
+pub(crate) use kafka::{Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, sasl_servers};
+pub(crate) use server::{Server, run, server, server_of};
+
+/// Long enough for whatever has to happen on a loaded machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Waits for what has to happen; fails if it does not.
+pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(SOON, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("not within {SOON:?}: {what}"),
+    }
+}

@@ -1,0 +1,261 @@
+//! `tailwater` as a process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use super::client::{Get, Http2};
+use super::{Kafka, soon};
+
+const CONFIG: &str = r#"
+name: e2e
+bindings:
+  tcp_in: { type: tcp, kind: server, options: { host: 127.0.0.1, port: 0 }, exit: http_in }
+  http_in:
+    type: http
+    kind: server
+    options: { access-control: ACCESS }
+    exit: sse_in
+  sse_in: { type: sse, kind: server, options: { retry: RETRY }, exit: mapping }
+  mapping:
+    type: sse-kafka
+    kind: proxy
+    routes:
+      - { when: [{ path: "/all/{topic}" }], exit: cache_client, with: { topic: "${params.topic}" } }
+      - when: [{ path: "/keys/{topic}/{key}" }]
+        exit: cache_client
+        with: { topic: "${params.topic}", filters: [{ key: "${params.key}" }] }
+      - when: [{ path: "/tags/{topic}/{tag}" }]
+        exit: cache_client
+        with: { topic: "${params.topic}", filters: [{ headers: { tag: "${params.tag}" } }] }
+      - when: [{ path: "/keyed/{topic}" }]
+        exit: cache_client
+        with: { topic: "${params.topic}", event: { id: '["${base64(key)}","${etag}"]' } }
+  cache_client: { type: kafka, kind: cache_client, exit: cache_server }
+  cache_server: { type: kafka, kind: cache_server, options: { bootstrap: BOOTSTRAP, topics: LIVE }, exit: kafka_out }
+  kafka_out: { type: kafka, kind: client, options: KAFKA, exit: tcp_out }
+  tcp_out: { type: tcp, kind: client }
+telemetry: { exporters: { logs: { type: stdout } } }
+"#;
+
+/// A server with streams of any topic: `/all/TOPIC`, `/keys/TOPIC/KEY`, `/tags/TOPIC/TAG` by the header
+/// `tag`, and `/keyed/TOPIC` with keys in the ids.
+pub(crate) fn server(kafka: &Kafka) -> Builder {
+    server_of(kafka.servers())
+}
+
+/// As [`server`], for a Kafka that need not be there.
+pub(crate) fn server_of(kafka: &str) -> Builder {
+    Builder {
+        servers: kafka.to_owned(),
+        sasl: String::new(),
+        live: Vec::new(),
+        bootstrap: Vec::new(),
+        access: "{ policy: same-origin }".to_owned(),
+        retry: 2000,
+        arguments: Vec::new(),
+    }
+}
+
+pub(crate) struct Builder {
+    servers: String,
+    sasl: String,
+    live: Vec<String>,
+    bootstrap: Vec<String>,
+    access: String,
+    retry: u32,
+    arguments: Vec<String>,
+}
+
+impl Builder {
+    /// Streams of this topic begin with what comes.
+    pub(crate) fn live(mut self, topic: &str) -> Self {
+        self.live.push(format!("{{ name: \"{topic}\", defaultOffset: live }}"));
+        self
+    }
+
+    pub(crate) fn bootstrap(mut self, topic: &str) -> Self {
+        self.bootstrap.push(topic.to_owned());
+        self
+    }
+
+    pub(crate) fn access_control(mut self, options: &str) -> Self {
+        self.access = options.to_owned();
+        self
+    }
+
+    pub(crate) fn retry(mut self, milliseconds: u32) -> Self {
+        self.retry = milliseconds;
+        self
+    }
+
+    /// How to authenticate to Kafka: keys beside `servers`.
+    pub(crate) fn sasl(mut self, options: &str) -> Self {
+        self.sasl = format!(", {options}");
+        self
+    }
+
+    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|it| (*it).to_owned()));
+        self
+    }
+
+    pub(crate) fn config(&self) -> String {
+        CONFIG
+            .replace("ACCESS", &self.access)
+            .replace("RETRY", &self.retry.to_string())
+            .replace("BOOTSTRAP", &format!("[{}]", self.bootstrap.join(", ")))
+            .replace("LIVE", &format!("[{}]", self.live.join(", ")))
+            .replace("KAFKA", &format!("{{ servers: [\"{}\"]{} }}", self.servers, self.sasl))
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) async fn run(self) -> Server {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("zilla.yaml");
+        fs::write(&file, self.config()).expect("the configuration is written");
+        let file = file.to_str().expect("a path in UTF-8");
+        let mut arguments = vec!["start", "-c", file, "--log-format", "json"];
+        arguments.extend(self.arguments.iter().map(String::as_str));
+        let process = run(&arguments, &[]);
+        Server::of(process, Some(folder)).await
+    }
+}
+
+/// A server that listens.
+pub(crate) struct Server {
+    process: Process,
+    address: SocketAddr,
+    _folder: Option<TempDir>,
+}
+
+impl Server {
+    /// Starts a configuration file as it is, its log in JSON.
+    pub(crate) async fn start(file: &Path, environment: &[(&str, &str)]) -> Self {
+        let file = file.to_str().expect("a path in UTF-8");
+        let process = run(&["start", "-c", file, "--log-format", "json"], environment);
+        Self::of(process, None).await
+    }
+
+    async fn of(process: Process, folder: Option<TempDir>) -> Self {
+        let listens = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let listening = line.get("message")?.as_str()? == "listening";
+            listening.then(|| line["address"].as_str().expect("an address").to_owned())
+        };
+        let address = process.stderr.find(listens).await;
+        let mut address: SocketAddr = address.parse().expect("an address");
+        if address.ip().is_unspecified() {
+            address.set_ip([127, 0, 0, 1].into());
+        }
+        Self { process, address, _folder: folder }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// A request on a connection of its own.
+    pub(crate) fn get(&self, path: &str) -> Get {
+        Get::new(self.address, path)
+    }
+
+    /// An HTTP/2 connection for several streams.
+    pub(crate) async fn http2(&self) -> Http2 {
+        Http2::connect(self.address).await
+    }
+}
+
+/// A child process of ours, killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) stdout: Log,
+    pub(crate) stderr: Log,
+}
+
+/// Starts the binary.
+pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tailwater"));
+    command.args(arguments).env_remove("TAILWATER_LOG").envs(environment.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("the binary runs");
+    let stdout = Log::of(child.stdout.take().expect("piped"));
+    let stderr = Log::of(child.stderr.take().expect("piped"));
+    Process { child, stdout, stderr }
+}
+
+impl Process {
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = self.child.id().expect("it runs");
+        let id = Pid::from_raw(id.try_into().expect("an id")).expect("an id");
+        kill_process(id, signal).expect("the signal is sent");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        soon("the process ends", self.child.wait()).await.expect("a status")
+    }
+}
+
+/// What a process has written so far.
+#[derive(Clone)]
+pub(crate) struct Log(watch::Receiver<(String, bool)>);
+
+impl Log {
+    fn of(output: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let (written, log) = watch::channel((String::new(), false));
+        let written = Arc::new(written);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(output);
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+                written.send_modify(|(text, _)| text.push_str(&String::from_utf8_lossy(&line)));
+                line.clear();
+            }
+            written.send_modify(|(_, ended)| *ended = true);
+        });
+        Self(log)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.0.borrow().0.clone()
+    }
+
+    /// All of it, once the process has closed it.
+    pub(crate) async fn all(&self) -> String {
+        let mut log = self.0.clone();
+        let ended = log.wait_for(|(_, ended)| *ended);
+        soon("the output ends", ended).await.expect("it is read").0.clone()
+    }
+
+    /// The first line for which there is an answer.
+    pub(crate) async fn find<T>(&self, mut line: impl FnMut(&str) -> Option<T>) -> T {
+        let mut log = self.0.clone();
+        let mut found = None;
+        let looked = log.wait_for(|(text, ended)| {
+            // The last one may not be whole yet.
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            found = whole.lines().find_map(&mut line);
+            found.is_some() || *ended
+        });
+        drop(soon("a line of the output", looked).await);
+        found.unwrap_or_else(|| panic!("no such line: {}", self.text()))
+    }
+
+    /// Waits for a line that contains a text.
+    pub(crate) async fn says(&self, text: &str) {
+        self.find(|line| line.contains(text).then_some(())).await;
+    }
+}
