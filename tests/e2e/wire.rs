@@ -24,7 +24,7 @@ async fn first_bytes_are_the_headers_and_a_write_without_an_empty_line() {
             "x-accel-buffering: no",
         ]
     );
-    let retry = body.strip_prefix("b\r\nretry:").or_else(|| body.strip_prefix("c\r\nretry:"));
+    let retry = body.strip_prefix("c\r\nretry:").or_else(|| body.strip_prefix("d\r\nretry:"));
     let retry = retry.and_then(|it| it.strip_suffix("\n:\n\r\n")).expect(body);
     // Give or take a fifth.
     assert!((800..=1200).contains(&retry.parse::<u32>().expect(body)), "{body:?}");

@@ -63,9 +63,10 @@ pub(crate) fn sasl_servers() -> String {
     env::var("TAILWATER_TEST_KAFKA_SASL").expect("kafka.sh run sets it")
 }
 
+/// Held, not read.
 enum Turn {
-    Shared(#[expect(dead_code, reason = "held")] RwLockReadGuard<'static, ()>),
-    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>),
+    Shared(#[allow(dead_code)] RwLockReadGuard<'static, ()>),
+    Alone(#[allow(dead_code)] RwLockWriteGuard<'static, ()>),
 }
 
 /// A Kafka, real or not.
@@ -105,7 +106,9 @@ impl Kafka {
     /// A topic of the test's own.
     pub(crate) async fn topic(&self, partitions: i32) -> String {
         let name = self.name();
-        self.create(&name, partitions, &[]).await;
+        // Records with old times stay.
+        let config: &[_] = if self.is_real() { &[("retention.ms", "-1")] } else { &[] };
+        self.create(&name, partitions, config).await;
         name
     }
 

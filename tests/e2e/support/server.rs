@@ -163,6 +163,16 @@ impl Server {
         self.address
     }
 
+    /// The standard output: the access log.
+    pub(crate) fn stdout(&self) -> &Log {
+        &self.process.stdout
+    }
+
+    /// The standard error: the log.
+    pub(crate) fn stderr(&self) -> &Log {
+        &self.process.stderr
+    }
+
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }

@@ -1,0 +1,210 @@
+//! Streams that are cut and taken up again.
+
+use crate::support::{Kafka, Record, Server, Stream, Version, field, id, kafka, server};
+
+async fn server_with(kafka: &Kafka, topic: &str, values: &[&str]) -> Server {
+    for value in values {
+        kafka.produce(topic, Record::value(*value));
+    }
+    server(kafka).run().await
+}
+
+#[tokio::test]
+async fn a_live_stream_that_is_cut_before_its_first_event_loses_nothing() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    kafka.produce(&topic, Record::value("before"));
+    let server = server(&kafka).live(&topic).run().await;
+    for version in Version::BOTH {
+        let path = format!("/all/{topic}");
+        let mut stream = server.get(&path).over(version).open().await;
+        let block = stream.next().await;
+        let at = field(&block, "id").expect("an id").to_owned();
+        assert_eq!(block, format!("id:{at}\n"), "nothing but the id");
+        stream.cut();
+        kafka.produce(&topic, Record::value("while away"));
+        let mut resumed = server.get(&path).over(version).last_event_id(&at).open().await;
+        assert!(resumed.next().await.starts_with("data:while away\n"), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn live_streams_start_at_the_end_each() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server(&kafka).live(&topic).run().await;
+    let path = format!("/all/{topic}");
+    let mut first = server.get(&path).open().await;
+    assert_eq!(first.next().await, "id:AQIAAA==\n");
+    kafka.produce(&topic, Record::value("1"));
+    assert_eq!(first.next().await, "data:1\nid:AQIAAg==\n");
+    // Zilla replays what came since the first client.
+    let mut second = server.get(&path).open().await;
+    assert_eq!(second.next().await, "id:AQIAAg==\n");
+    kafka.produce(&topic, Record::value("2"));
+    for stream in [&mut first, &mut second] {
+        assert_eq!(stream.next().await, "data:2\nid:AQIABA==\n");
+    }
+    // An id wins over the default offset.
+    let mut third = server.get(&path).last_event_id("AQIAAA==").open().await;
+    assert_eq!(third.take(2).await, ["data:1\nid:AQIAAg==\n", "data:2\nid:AQIABA==\n"]);
+}
+
+#[tokio::test]
+async fn historical_streams_start_at_the_beginning_without_a_word_of_their_place() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server_with(&kafka, &topic, &["1", "2"]).await;
+    let mut stream = server.get(&format!("/all/{topic}")).open().await;
+    assert_eq!(stream.take(2).await, ["data:1\nid:AQIAAg==\n", "data:2\nid:AQIABA==\n"]);
+}
+
+#[tokio::test]
+async fn every_cut_resumes_at_the_next_record() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(3).await;
+    let values: Vec<String> = (0..30).map(|number| number.to_string()).collect();
+    for (number, value) in (0..).zip(&values) {
+        kafka.produce(&topic, Record::value(value).partition(number % 3));
+    }
+    let server = server(&kafka).run().await;
+    let path = format!("/all/{topic}");
+    let mut seen = Vec::new();
+    let mut last: Option<String> = None;
+    for cut in 0..values.len() {
+        let get = server.get(&path).over(Version::BOTH[cut % 2]);
+        let get = last.iter().fold(get, |get, id| get.last_event_id(id));
+        let mut stream = get.open().await;
+        let block = stream.next().await;
+        seen.push(field(&block, "data").expect("data").to_owned());
+        last = field(&block, "id").map(str::to_owned);
+        stream.cut();
+    }
+    let mut sorted = seen.clone();
+    sorted.sort_by_key(|it| it.parse::<u32>().expect("a number"));
+    assert_eq!(sorted, values, "each once");
+    // Within a partition in order.
+    for partition in 0..3 {
+        let of: Vec<u32> = seen.iter().map(|it| it.parse().expect("a number")).collect();
+        let of: Vec<u32> = of.into_iter().filter(|it| it % 3 == partition).collect();
+        assert!(of.is_sorted(), "{of:?}");
+    }
+}
+
+#[tokio::test]
+async fn ids_of_zilla_with_places_that_are_no_offsets_are_understood() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(2).await;
+    for partition in [0, 1, 1] {
+        kafka.produce(&topic, Record::value(&format!("p{partition}")).partition(partition));
+    }
+    let server = server(&kafka).run().await;
+    let path = format!("/all/{topic}");
+
+    // -2: from the beginning; -1: the end. The order of the pairs is free.
+    for (wanted, expected) in [
+        (id(&[(0, -2), (1, 2)]), Some(("data:p0", id(&[(0, 1), (1, 2)])))),
+        (id(&[(1, 1), (0, 1)]), Some(("data:p1", id(&[(0, 1), (1, 2)])))),
+        (id(&[(0, 1)]), Some(("data:p1", id(&[(0, 1), (1, 1)])))),
+        (id(&[(0, 1), (1, -1)]), None),
+    ] {
+        let mut stream = server.get(&path).last_event_id(&wanted).open().await;
+        let block = stream.next().await;
+        match expected {
+            Some((data, id)) => assert_eq!(block, format!("{data}\nid:{id}\n"), "{wanted}"),
+            // Where the end is is told, as for a live stream.
+            None => assert_eq!(block, format!("id:{}\n", id(&[(0, 1), (1, 2)])), "{wanted}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_does_not_decode_is_a_gap_and_the_stream_goes_on() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server_with(&kafka, &topic, &["a"]).await;
+    for bad in ["nonsense", "%%%", "[]", "[null]", "AAIAAg==", "AQIAAg==x", "\u{e4}"] {
+        let path = format!("/all/{topic}");
+        let mut stream = server.get(&path).last_event_id(bad).open().await;
+        let gap = stream.next().await;
+        assert_eq!(field(&gap, "event"), Some("gap"), "{bad}: {gap}");
+        let data: serde_json::Value =
+            serde_json::from_str(field(&gap, "data").expect("data")).expect("JSON");
+        assert_eq!(data["reason"], "id", "{bad}");
+        assert_eq!(field(&gap, "id"), Some("AQIAAA=="), "{bad}");
+        assert_eq!(stream.next().await, "data:a\nid:AQIAAg==\n", "{bad}");
+    }
+}
+
+async fn gap(stream: &mut Stream) -> (serde_json::Value, String) {
+    let gap = stream.next().await;
+    assert_eq!(field(&gap, "event"), Some("gap"), "{gap}");
+    let data = field(&gap, "data").expect("data");
+    let id = field(&gap, "id").expect("an id").to_owned();
+    (serde_json::from_str(data).expect("JSON"), id)
+}
+
+#[tokio::test]
+async fn a_place_past_the_end_is_a_truncation() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server_with(&kafka, &topic, &["a", "b"]).await;
+    let get = server.get(&format!("/all/{topic}")).last_event_id(id(&[(0, 100)]));
+    let mut stream = get.open().await;
+    let expected =
+        serde_json::json!({"partition": 0, "from": 100, "to": 0, "reason": "truncation"});
+    assert_eq!(gap(&mut stream).await, (expected, id(&[(0, 0)])));
+    assert_eq!(stream.take(2).await, ["data:a\nid:AQIAAg==\n", "data:b\nid:AQIABA==\n"]);
+}
+
+#[tokio::test]
+async fn a_partition_that_does_not_exist_is_a_truncation() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server_with(&kafka, &topic, &["a"]).await;
+    let get = server.get(&format!("/all/{topic}")).last_event_id(id(&[(0, 0), (7, 3)]));
+    let mut stream = get.open().await;
+    let expected = serde_json::json!({"partition": 7, "from": 3, "to": 0, "reason": "truncation"});
+    assert_eq!(gap(&mut stream).await, (expected, id(&[(0, 0)])));
+    assert_eq!(stream.next().await, "data:a\nid:AQIAAg==\n");
+}
+
+#[tokio::test]
+async fn one_id_is_good_on_any_instance() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(4).await;
+    let path = format!("/all/{topic}");
+    // One reads the records as they come, the other all of them at once as history: the partitions
+    // come in different orders.
+    let early = server(&kafka).bootstrap(&topic).run().await;
+    let mut stream = early.get(&path).open().await;
+    let mut blocks = Vec::new();
+    for number in 0..40 {
+        let value = number.to_string();
+        let partition = (number * 7 + number / 5) % 4;
+        kafka.produce(&topic, Record::value(&value).partition(partition));
+        blocks.push(stream.next().await);
+    }
+    let late = server(&kafka).run().await;
+    for at in [0, 3, 17, 38] {
+        let id = field(&blocks[at], "id").expect("an id");
+        let mut resumed = late.get(&path).last_event_id(id).open().await;
+        let rest = resumed.take(blocks.len() - at - 1).await;
+        let mut numbers: Vec<u32> = rest.iter().map(|block| number(block)).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (at as u32 + 1..40).collect::<Vec<_>>(), "after {at}");
+        // And back again, from a place that the first has never been at.
+        let middle = &rest[rest.len() / 2];
+        let mut back =
+            early.get(&path).last_event_id(field(middle, "id").expect("an id")).open().await;
+        let seen = rest.len() / 2 + 1;
+        let mut again: Vec<u32> = rest[..seen].iter().map(|block| number(block)).collect();
+        again.extend(back.take(rest.len() - seen).await.iter().map(|block| number(block)));
+        again.sort_unstable();
+        assert_eq!(again, numbers, "back after {at}");
+    }
+}
+
+fn number(block: &str) -> u32 {
+    field(block, "data").and_then(|it| it.parse().ok()).expect("a number")
+}
