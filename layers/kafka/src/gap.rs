@@ -101,6 +101,13 @@ pub(crate) fn reconcile(
             }
         };
     }
+    // Those that no later id can name are told first.
+    let known = |gap: &Gap| {
+        gap.partition.is_some_and(|partition| {
+            usize::try_from(partition).is_ok_and(|index| index < offsets.len())
+        })
+    };
+    gaps.sort_by_key(known);
     (Positions::new(offsets), gaps)
 }
 

@@ -172,10 +172,12 @@ fn run(consumer: &mut dyn Consumer, topic: &Arc<str>, pass: &Pass, start: &Posit
         }
     }
     let mut fetched = Vec::new();
-    while pass.hub.listeners() > 0
-        && !pass.opened.hub.is_closed()
-        && !pass.opened.hub.first().at_or_before(&Positions::new(&next[..]))
-    {
+    while pass.hub.listeners() > 0 && !pass.opened.hub.is_closed() {
+        let first = pass.opened.hub.first();
+        // A partition that was added is not in this pass: its streams need another one.
+        if first.at_or_before(&Positions::new(&next[..])) || first.len() > next.len() {
+            break;
+        }
         wait_for_room(&pass.hub);
         consumer.poll(POLL, POLL_BYTES, &mut fetched);
         if !append(topic, pass, &head, &mut next, &mut fetched) {

@@ -70,7 +70,11 @@ impl Stream {
     fn sit(&mut self, seat: Seat) {
         let Seat { mut cursor, at, epoch, gaps, resolved } = seat;
         let progress = at.progress();
-        self.due.extend(gaps.iter().map(|gap| gap.encode(&progress)));
+        for (index, gap) in gaps.iter().enumerate() {
+            // A client that is cut before the other gaps hears of them again.
+            let untold = gaps[index + 1..].iter().filter_map(|gap| gap.partition.zip(gap.from));
+            self.due.push_back(gap.encode(&at.with(untold).progress()));
+        }
         if resolved && gaps.is_empty() && self.positions {
             self.due.push_back(id_only(&progress));
         }

@@ -71,6 +71,30 @@ async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_
 }
 
 #[tokio::test]
+async fn a_partition_added_while_a_stream_is_in_the_past_is_read_from_its_beginning() {
+    // A pass reads the partitions that it began with. It did not end when the log went on without
+    // the records of a new one, so that its streams never saw them.
+    let model = kafka(1);
+    fill(&model, 0, 50);
+    let cluster = instance().options(|options| options.memory_bytes(2000)).of(&model);
+    let mut live = open(&cluster, after(&[50])).await;
+    assert!(live.is_idle());
+    fill(&model, 0, 1);
+    live.events(1).await;
+    model.hold_history(true);
+    let mut late = open(&cluster, query()).await;
+    eventually(|| late.is_idle() && cluster.carried() == 1).await;
+    model.grow(TOPIC, 2);
+    for _ in 0..100 {
+        // One by one: the small log would leave this one behind as well.
+        fill(&model, 1, 1);
+        live.events(1).await;
+    }
+    model.hold_history(false);
+    assert_each_once(&late.events(151).await, &[values(0, 0..51), values(1, 0..100)]);
+}
+
+#[tokio::test]
 async fn a_long_id_stands_on_the_last_event_of_each_write_and_resumes() {
     const MANY: usize = 200;
     let model = kafka(MANY);

@@ -39,6 +39,7 @@ enum Step {
     },
     Expire {
         partition: usize,
+        percent: i64,
     },
     Abort {
         partition: usize,
@@ -71,7 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => client.prop_map(|client| Step::Idle { client }),
         1 => partition.clone().prop_map(|partition| Step::Skip { partition }),
         1 => partition.clone().prop_map(|partition| Step::Compact { partition }),
-        1 => partition.clone().prop_map(|partition| Step::Expire { partition }),
+        2 => (partition.clone(), 0..=100i64)
+            .prop_map(|(partition, percent)| Step::Expire { partition, percent }),
         1 => partition.clone().prop_map(|partition| Step::Abort { partition }),
         1 => partition.prop_map(|partition| Step::Commit { partition }),
         1 => Just(Step::Grow),
@@ -124,9 +126,14 @@ impl Reader {
         }
     }
 
-    /// Writes that are there at once.
-    fn read(&mut self, writes: usize) {
+    /// So many writes, or those that are due.
+    async fn read(&mut self, world: &World, writes: usize) {
         for _ in 0..writes {
+            if world.is_due(self) {
+                self.client.write().await;
+                self.take();
+                continue;
+            }
             let cx = &mut Context::from_waker(Waker::noop());
             let polled = self.client.stream.as_mut().poll_events(cx, self.client.limit);
             let std::task::Poll::Ready(Some(Ok(write))) = polled else { break };
@@ -181,11 +188,22 @@ impl World {
             .extend(of.iter().map(|(at, _)| *at).filter(|at| superseded(*at)));
     }
 
-    fn expire(&mut self, model: &Model, partition: i32) {
+    fn expire(&mut self, model: &Model, partition: i32, percent: i64) {
         let high = model.high(TOPIC, partition);
         let low = self.low.entry(partition).or_default();
-        *low = (*low).max(high / 2);
+        *low = (*low).max(high * percent / 100);
         model.expire(TOPIC, partition, *low);
+    }
+
+    /// Whether something that this reader asks for is there and did not come.
+    fn is_due(&self, reader: &Reader) -> bool {
+        self.written.iter().any(|((partition, offset), key)| {
+            let last = reader.got.get(partition).and_then(|got| got.last());
+            reader.key.is_none_or(|wanted| wanted == *key)
+                && last.is_none_or(|last| last < offset)
+                && self.low.get(partition).is_none_or(|low| low <= offset)
+                && self.gone.get(partition).is_none_or(|gone| !gone.contains(offset))
+        })
     }
 
     /// `got` is everything that this reader should have.
@@ -256,7 +274,7 @@ fn run(steps: &[Step], seed: u64, memory: usize) {
                     let partition = exists(partition);
                     world.append(&model, partition, *records);
                 }
-                Step::Read { client, writes } => readers[*client].read(*writes),
+                Step::Read { client, writes } => readers[*client].read(&world, *writes).await,
                 Step::Idle { client } => readers[*client].idle(),
                 Step::Resume { client } => {
                     let reader = &mut readers[*client];
@@ -269,9 +287,9 @@ fn run(steps: &[Step], seed: u64, memory: usize) {
                     let partition = exists(partition);
                     world.compact(&model, partition);
                 }
-                Step::Expire { partition } => {
+                Step::Expire { partition, percent } => {
                     let partition = exists(partition);
-                    world.expire(&model, partition);
+                    world.expire(&model, partition, *percent);
                 }
                 Step::Abort { partition } => {
                     let partition = exists(partition);
