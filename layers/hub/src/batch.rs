@@ -15,7 +15,8 @@ pub(crate) const COPY_BYTES: usize = 16 * 1024;
 pub struct Batch<C: Content> {
     bytes: Bytes,
     count: usize,
-    last: Item<C>,
+    pub(crate) segment: Arc<Segment<C>>,
+    pub(crate) last: u64,
 }
 
 /// One record, and the places around it.
@@ -40,11 +41,6 @@ impl<C: Content> Batch<C> {
     /// How many records these are: at least one.
     pub fn count(&self) -> usize {
         self.count
-    }
-
-    /// The last of them. Holds its chunk in memory, as the batch does.
-    pub fn last(&self) -> &Item<C> {
-        &self.last
     }
 }
 
@@ -86,7 +82,8 @@ impl<C: Content> Item<C> {
         &self.part.records[self.index]
     }
 
-    /// The place before it. For the last of a batch this is worked out from the start of its chunk.
+    /// The place before it. For [`Cursor::last`](crate::Cursor::last) this is worked out from the start of its
+    /// chunk.
     pub fn before(&self) -> C::Mark {
         match &self.before {
             Some(mark) => mark.clone(),
@@ -94,7 +91,8 @@ impl<C: Content> Item<C> {
         }
     }
 
-    /// The place after it. For the last of a batch this is worked out from the start of its chunk.
+    /// The place after it. For [`Cursor::last`](crate::Cursor::last) this is worked out from the start of its
+    /// chunk.
     pub fn after(&self) -> C::Mark {
         let records = &self.part.records;
         match &self.before {
@@ -134,7 +132,7 @@ impl<C: Content> Gather<C> {
     pub(crate) fn take(
         &mut self,
         segment: &Arc<Segment<C>>,
-        form: &Arc<Form>,
+        form: Arc<Form>,
         from: u64,
         to: u64,
     ) -> u64 {
@@ -148,7 +146,7 @@ impl<C: Content> Gather<C> {
         let continued = self
             .pieces
             .last_mut()
-            .filter(|piece| Arc::ptr_eq(&piece.form, form) && piece.end == start);
+            .filter(|piece| Arc::ptr_eq(&piece.form, &form) && piece.end == start);
         // One piece needs no copy and may be long; several are copied.
         let in_one = self.count == 0 || (only && continued.is_some());
         let most = if in_one { self.limit } else { self.limit.min(COPY_BYTES) };
@@ -162,16 +160,22 @@ impl<C: Content> Gather<C> {
         };
         match continued {
             Some(piece) => piece.end = end,
-            None => self.pieces.push(Piece { form: Arc::clone(form), start, end }),
+            None => self.pieces.push(Piece { form, start, end }),
         }
         self.len += end - start;
         self.count += count;
-        self.last = Some((Arc::clone(segment), from + count as u64 - 1));
+        let last = from + count as u64 - 1;
+        match &mut self.last {
+            // All streams count references to the same few segments: each count that is spared is a
+            // cache line that need not change its core.
+            Some((known, sequence)) if Arc::ptr_eq(known, segment) => *sequence = last,
+            known => *known = Some((Arc::clone(segment), last)),
+        }
         count as u64
     }
 
-    pub(crate) fn finish(self, shared: &Arc<Shared<C>>) -> Option<Batch<C>> {
-        let (segment, sequence) = self.last?;
+    pub(crate) fn finish(self) -> Option<Batch<C>> {
+        let (segment, last) = self.last?;
         let bytes = match self.pieces.as_slice() {
             [piece] if piece.is_shared() => piece.form.bytes.slice(piece.start..piece.end),
             pieces => {
@@ -182,7 +186,7 @@ impl<C: Content> Gather<C> {
                 bytes.into()
             }
         };
-        Some(Batch { bytes, count: self.count, last: Item::new(shared, &segment, sequence) })
+        Some(Batch { bytes, count: self.count, segment, last })
     }
 }
 

@@ -64,12 +64,17 @@ impl<C: Content> Cursor<C> {
                 }
             }
             drop(claim);
-            if let Some(batch) = gather.finish(&self.shared) {
+            if let Some(batch) = gather.finish() {
                 return Poll::Ready(Ok(batch));
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The last record of a batch that this cursor gave.
+    pub fn last(&self, batch: &Batch<C>) -> Item<C> {
+        Item::new(&self.shared, &batch.segment, batch.last)
     }
 
     /// The next record by itself, not encoded. The slow path, for a reader that decides by the marks.
@@ -175,7 +180,7 @@ impl<C: Content> Claim<'_, C> {
         if fresh {
             self.shared.forget_forms(&run.segment);
         }
-        gather.take(&run.segment, &form, run.from, to)
+        gather.take(&run.segment, form, run.from, to)
     }
 }
 

@@ -57,7 +57,7 @@
 //! let cx = &mut Context::from_waker(Waker::noop());
 //! let Poll::Ready(Ok(batch)) = behind.poll_batch(cx, &": ", 4096) else { panic!("there are two lines") };
 //! assert_eq!(batch.bytes(), "2: two\n3: three\n".as_bytes());
-//! assert_eq!((batch.count(), batch.last().after()), (2, 4));
+//! assert_eq!((batch.count(), behind.last(&batch).after()), (2, 4));
 //!
 //! let Poll::Ready(Ok(batch)) = tail.poll_batch(cx, &" - ", 4096) else { panic!("there is a line") };
 //! assert_eq!(batch.bytes(), "3 - three\n".as_bytes());

@@ -134,7 +134,10 @@ impl<C: Content> Segment<C> {
         let cell = {
             let mut forms = self.forms();
             match forms.list.iter().find(|(known, _)| known == view) {
-                Some((_, cell)) => Arc::clone(cell),
+                Some((_, cell)) => match cell.get() {
+                    Some(form) => return (Arc::clone(form), false),
+                    None => Arc::clone(cell),
+                },
                 None => {
                     let cell = Cell::default();
                     forms.list.push((view.clone(), Arc::clone(&cell)));

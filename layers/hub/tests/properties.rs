@@ -213,7 +213,8 @@ impl Model {
                 }
                 assert_eq!(batch.bytes(), &expected, "rendered from scratch");
                 assert!(batch.bytes().len() <= limit || batch.count() == 1);
-                self.given(index, given, batch.last());
+                let last = self.readers[index].cursor.last(&batch);
+                self.given(index, given, &last);
             }
             Poll::Ready(Err(lost)) => self.lost(index, &left, lost),
             Poll::Pending => self.pending(index, &left, flag),

@@ -78,7 +78,7 @@ fn follow(
             0 => block_on(|cx| cursor.poll_record(cx))
                 .map(|item: Item<Numbers>| (1, item.record().id)),
             view => block_on(|cx| cursor.poll_batch(cx, &view, 1_000))
-                .map(|batch| (batch.count(), batch.last().record().id)),
+                .map(|batch| (batch.count(), cursor.last(&batch).record().id)),
         };
         match result {
             Ok((count, last)) => {

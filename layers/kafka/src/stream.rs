@@ -161,11 +161,13 @@ impl Following {
             return Poll::Ready(Ok(Encoded::trusted(bytes)));
         }
         let batch = ready!(self.cursor.poll_batch(cx, &view, limit)?);
-        let last = batch.last();
-        if self.told.is_some() {
-            self.told = Some(last.after());
+        let mut long = None;
+        if wide || self.told.is_some() {
+            let last = self.cursor.last(&batch);
+            let after = last.after();
+            long = if wide { view.long_id(last.record(), &after.progress()) } else { None };
+            self.told = self.told.take().map(|_| after);
         }
-        let long = wide.then(|| view.long_id(last.record(), &last.after().progress())).flatten();
         let bytes = match long {
             Some(id) => with_id(batch.bytes(), &id),
             None => batch.into_bytes(),
