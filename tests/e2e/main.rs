@@ -2,7 +2,16 @@
 //! real one that `TAILWATER_TEST_KAFKA` names (`tests/kafka/kafka.sh run cargo test --test e2e`).
 
 mod access;
+mod cli;
+mod examples;
 mod hostile;
+mod idle;
+mod logs;
+mod many;
+mod outage;
+mod real;
 mod resume;
+mod shutdown;
 mod support;
+mod third_party;
 mod wire;

@@ -1,6 +1,6 @@
 //! Streams that are cut and taken up again.
 
-use crate::support::{Kafka, Record, Server, Stream, Version, field, id, kafka, server};
+use crate::support::{Kafka, Record, Server, Version, field, id, kafka, server};
 
 async fn server_with(kafka: &Kafka, topic: &str, values: &[&str]) -> Server {
     for value in values {
@@ -126,22 +126,11 @@ async fn an_id_that_does_not_decode_is_a_gap_and_the_stream_goes_on() {
     for bad in ["nonsense", "%%%", "[]", "[null]", "AAIAAg==", "AQIAAg==x", "\u{e4}"] {
         let path = format!("/all/{topic}");
         let mut stream = server.get(&path).last_event_id(bad).open().await;
-        let gap = stream.next().await;
-        assert_eq!(field(&gap, "event"), Some("gap"), "{bad}: {gap}");
-        let data: serde_json::Value =
-            serde_json::from_str(field(&gap, "data").expect("data")).expect("JSON");
+        let (data, at) = stream.gap().await;
         assert_eq!(data["reason"], "id", "{bad}");
-        assert_eq!(field(&gap, "id"), Some("AQIAAA=="), "{bad}");
+        assert_eq!(at, "AQIAAA==", "{bad}");
         assert_eq!(stream.next().await, "data:a\nid:AQIAAg==\n", "{bad}");
     }
-}
-
-async fn gap(stream: &mut Stream) -> (serde_json::Value, String) {
-    let gap = stream.next().await;
-    assert_eq!(field(&gap, "event"), Some("gap"), "{gap}");
-    let data = field(&gap, "data").expect("data");
-    let id = field(&gap, "id").expect("an id").to_owned();
-    (serde_json::from_str(data).expect("JSON"), id)
 }
 
 #[tokio::test]
@@ -153,7 +142,7 @@ async fn a_place_past_the_end_is_a_truncation() {
     let mut stream = get.open().await;
     let expected =
         serde_json::json!({"partition": 0, "from": 100, "to": 0, "reason": "truncation"});
-    assert_eq!(gap(&mut stream).await, (expected, id(&[(0, 0)])));
+    assert_eq!(stream.gap().await, (expected, id(&[(0, 0)])));
     assert_eq!(stream.take(2).await, ["data:a\nid:AQIAAg==\n", "data:b\nid:AQIABA==\n"]);
 }
 
@@ -165,7 +154,7 @@ async fn a_partition_that_does_not_exist_is_a_truncation() {
     let get = server.get(&format!("/all/{topic}")).last_event_id(id(&[(0, 0), (7, 3)]));
     let mut stream = get.open().await;
     let expected = serde_json::json!({"partition": 7, "from": 3, "to": 0, "reason": "truncation"});
-    assert_eq!(gap(&mut stream).await, (expected, id(&[(0, 0)])));
+    assert_eq!(stream.gap().await, (expected, id(&[(0, 0)])));
     assert_eq!(stream.next().await, "data:a\nid:AQIAAg==\n");
 }
 

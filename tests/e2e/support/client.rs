@@ -240,6 +240,15 @@ impl Stream {
         blocks
     }
 
+    /// The data and the id of a gap, which has to be next.
+    pub(crate) async fn gap(&mut self) -> (serde_json::Value, String) {
+        let gap = self.next().await;
+        assert_eq!(field(&gap, "event"), Some("gap"), "{gap}");
+        let data = field(&gap, "data").expect("data");
+        let id = field(&gap, "id").expect("an id").to_owned();
+        (serde_json::from_str(data).expect("JSON"), id)
+    }
+
     /// The next comment.
     pub(crate) async fn comment(&mut self) -> String {
         let read = async { while self.comments.is_empty() && self.read().await {} };

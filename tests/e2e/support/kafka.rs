@@ -128,12 +128,40 @@ impl Kafka {
         }
     }
 
+    /// Creates a topic, without what a test before this one left in it.
+    pub(crate) async fn create_anew(&self, name: &str, partitions: i32) {
+        if self.is_real() {
+            let options = AdminOptions::new().operation_timeout(Some(SOON));
+            let deleted = self.admin().delete_topics(&[name], &options).await;
+            if deleted.expect("it answers")[0].is_ok() {
+                self.until_gone(name).await;
+            }
+        }
+        self.create(name, partitions, &[]).await;
+    }
+
+    async fn until_gone(&self, name: &str) {
+        let gone = async {
+            while self.has(name) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        super::soon("the topic is gone", gone).await;
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let admin = self.admin();
+        let all = admin.inner().fetch_metadata(None, SOON).expect("metadata");
+        all.topics().iter().any(|topic| topic.name() == name && !topic.partitions().is_empty())
+    }
+
     /// Deletes a topic of a real Kafka.
     pub(crate) async fn delete(&self, name: &str) {
         let options = AdminOptions::new().operation_timeout(Some(SOON));
         for result in self.admin().delete_topics(&[name], &options).await.expect("it answers") {
             result.expect("the topic is deleted");
         }
+        self.until_gone(name).await;
     }
 
     /// Gives a topic of a real Kafka more partitions.
@@ -185,6 +213,11 @@ impl Kafka {
             Some(embedded) => embedded.set_reachable(false).expect("the broker goes"),
             None => control("kill"),
         }
+    }
+
+    /// Stops a real broker cleanly and starts it again.
+    pub(crate) fn restart(&self) {
+        control("restart-broker");
     }
 
     /// Brings the brokers back with all that was written.

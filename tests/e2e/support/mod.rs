@@ -7,7 +7,7 @@ mod server;
 
 use std::time::Duration;
 
-pub(crate) use client::{Stream, Version, field, raw};
+pub(crate) use client::{Get, Version, field, raw};
 pub(crate) use id::id;
 pub(crate) use kafka::{Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, sasl_servers};
 pub(crate) use server::{Server, run, server, server_of};

@@ -213,6 +213,10 @@ impl Process {
         kill_process(id, signal).expect("the signal is sent");
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a status").is_none()
+    }
+
     /// Waits for its end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         soon("the process ends", self.child.wait()).await.expect("a status")
