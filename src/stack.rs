@@ -259,9 +259,9 @@ impl Composer<'_> {
         let controlled = access::layer(&server.access_control).layer(routes);
         // The log is outermost: it has what the others refuse, too.
         let service = if self.config.logs_access() {
-            boxed(access_log::layer().layer(controlled))
+            leaf(access_log::layer().layer(controlled))
         } else {
-            boxed(controlled)
+            BoxCloneSyncService::new(controlled)
         };
         let server =
             HttpLayer::new().versions(versions).shutdown(self.shutdown.clone()).layer(service);
@@ -286,7 +286,7 @@ impl Composer<'_> {
                     let frames = SseLayer::new().drain(&this.drain);
                     let frames = retry.into_iter().fold(frames, SseLayer::retry);
                     let source = KafkaSourceLayer::new(mapping_of(&route.with), parameter);
-                    Ok(boxed(frames.layer(source.layer(this.topics(&route.exit)?))))
+                    Ok(leaf(frames.layer(source.layer(this.topics(&route.exit)?))))
                 })?
             }
             Some(Kind::HttpFilesystem(mapping)) => {
@@ -294,7 +294,7 @@ impl Composer<'_> {
                     match this.config.binding(&route.exit).map(|binding| &binding.kind) {
                         Some(Kind::Filesystem(folder)) => {
                             let location: PathBuf = this.folder.join(&folder.location);
-                            Ok(boxed(files::Files::new(location, folder.symlinks, &route.with)))
+                            Ok(leaf(files::Files::new(location, folder.symlinks, &route.with)))
                         }
                         _ => Err(this.unsupported(&route.exit)),
                     }
@@ -322,7 +322,7 @@ impl Composer<'_> {
         }
         let routed = RouteLayer::new(Routes::new(table, None)).branches(exits);
         let failed = |source| Error::Routes { binding: binding.to_owned(), source };
-        Ok(boxed(routed.map_err(failed)?))
+        Ok(BoxCloneSyncService::new(routed.map_err(failed)?))
     }
 
     /// The clusters behind an exit of an `sse-kafka` binding.
@@ -368,7 +368,9 @@ impl Composer<'_> {
     }
 }
 
-fn boxed<S, R>(service: S) -> Exit
+/// An exit whose bodies are of a kind of their own. Each body has one box, however many bindings its
+/// response comes through: every further one would be a cache miss for every event of every stream.
+fn leaf<S, R>(service: S) -> Exit
 where
     S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible>
         + Clone
