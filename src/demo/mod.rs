@@ -99,16 +99,18 @@ fn usage(address: SocketAddr) -> String {
     let port = address.port();
     format!(
         "\
-Open    http://localhost:{port}/
+A Kafka with a topic of quotes runs in this process. See them arrive:
+
+  http://localhost:{port}/
 
 or listen in another terminal:
-        curl -N http://localhost:{port}/events
-        curl -N http://localhost:{port}/events/EURUSD      one key
-        curl -N http://localhost:{port}/venues/tokyo       one value of a header
-        curl -N -H 'last-event-id: ID' http://localhost:{port}/events      what came after an id
 
-Its configuration, to start from:   tailwater demo --print-config
-Ctrl-C ends it.
+  curl -N http://localhost:{port}/events            # all of them
+  curl -N http://localhost:{port}/events/EURUSD     # those with this key
+  curl -N http://localhost:{port}/venues/tokyo      # those with this header
+  curl -N -H 'last-event-id: ID' http://localhost:{port}/events    # those after an id
+
+`tailwater demo --print-config` prints the configuration, to start from. Ctrl-C ends it.
 "
     )
 }
@@ -129,11 +131,16 @@ fn tick(kafka: &Producer) {
         let produced = if count % WITHDRAWN == 0 {
             kafka.produce(&message)
         } else {
-            let step = ((random >> 32) % 21) as f64 - 10.0;
-            prices[index] = (prices[index] + first * step * 1e-5).max(first / 2.0);
+            // Up or down, so that each quote is news.
+            let step = [-10, -6, -3, -1, 1, 3, 6, 10][(random >> 32) as usize % 8];
+            let moved = prices[index] + first * f64::from(step) * 1e-5;
+            prices[index] = moved.clamp(first / 2.0, first * 2.0);
+            let decimals = if first < 10.0 { 5 } else { 3 };
             let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            let value =
-                format!(r#"{{"symbol":"{symbol}","price":{:.4},"time":{time}}}"#, prices[index]);
+            let value = format!(
+                r#"{{"symbol":"{symbol}","price":{:.decimals$},"time":{time}}}"#,
+                prices[index]
+            );
             kafka.produce(&message.value(value.as_bytes()))
         };
         if let Err(error) = produced {
