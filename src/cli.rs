@@ -42,22 +42,23 @@ Examples:
   tailwater start -c /etc/tailwater.json --log-format json
   tailwater start --log-level info,tailwater_kafka=debug")]
     Start(Start),
-    /// Say what a configuration file means, or what is wrong with it, and start nothing
+    /// Say what a configuration file means, or what is wrong with it
     ///
-    /// Tells each listener, route by route, down to topic and filter, and names every key that has
+    /// Starts nothing. Tells each listener, route by route, down to topic and filter, and names every key that has
     /// no effect yet. Ends with status 2 where there are mistakes in the file.
     #[command(after_help = "\
 Examples:
   tailwater check                         the file zilla.yaml of this folder
   tailwater check -c /etc/tailwater.json")]
     Check(ConfigFile),
-    /// Show a topic arrive in the browser, with a Kafka of its own
+    /// Show a topic arrive in the browser; nothing else need be installed
     ///
-    /// Starts an embedded Kafka, produces quotes into a topic and serves a page that shows them. It
-    /// says what to open and what to type; Ctrl-C ends it. Nothing is left behind.
+    /// Starts a Kafka in this process, produces quotes into a topic and serves a page that shows them.
+    /// It says what to open and what to type; Ctrl-C ends it. Nothing is left behind.
     #[command(after_help = "\
 Examples:
   tailwater demo                          on http://localhost:7114/
+  tailwater demo --port 8080              on another port
   tailwater demo --print-config > zilla.yaml")]
     Demo(Demo),
 }
@@ -71,7 +72,7 @@ struct ConfigFile {
 
 #[derive(Debug, Args)]
 struct Log {
-    /// The form of the log, which goes to the standard error
+    /// The form of the log, which goes to standard error
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     log_format: Format,
     /// What is logged: error, warn, info, debug or trace, also for single parts of the program
@@ -103,7 +104,7 @@ struct Demo {
     /// The port of the page; 0 is any free one
     #[arg(long, value_name = "PORT", default_value_t = 7114)]
     port: u16,
-    /// Print the configuration, for a Kafka on this machine, and start nothing
+    /// Print the configuration for a Kafka at localhost:9092, and start nothing
     #[arg(long)]
     print_config: bool,
 }
@@ -158,8 +159,21 @@ fn demo(options: &Demo) -> ExitCode {
         print(text);
     }) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => {
+            let status = fail(&error);
+            if is_in_use(&error) {
+                hint("`--port 0` takes a free one");
+            }
+            status
+        }
     }
+}
+
+/// Whether somebody else listens there already.
+fn is_in_use(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+        || error.source().is_some_and(is_in_use)
 }
 
 fn check(file: &ConfigFile) -> ExitCode {
@@ -189,6 +203,7 @@ fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
         }
         Err(error) => {
             fail(&error);
+            hint("`-c FILE` names another file; `tailwater demo` needs none");
             Err(ExitCode::from(MISTAKEN))
         }
     }
@@ -217,6 +232,11 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
     }
     let _ = writeln!(io::stderr().lock(), "{text}");
     ExitCode::FAILURE
+}
+
+/// Says what to do about the error before.
+fn hint(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "  help: {text}");
 }
 
 #[cfg(test)]
