@@ -9,7 +9,7 @@ use std::{
     io::{self, IoSlice, Write},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::SystemTime,
 };
 
@@ -65,6 +65,8 @@ pin_project! {
         flushed: bool,
         #[pin]
         begun: Begun,
+        // Who `begun` wakes.
+        waker: Option<Waker>,
         window: Option<Pin<Box<Sleep>>>,
         config: Arc<Config>,
     }
@@ -76,7 +78,17 @@ impl<Io, B: Body> Stream<Io, B> {
         let mut out = Out::default();
         out.push(Segment::Bytes(head(parts.status, &parts.headers)));
         let begun = config.shutdown.begun();
-        Self { io, body, out, ended: false, flushed: true, begun, window: None, config }
+        Self {
+            io,
+            body,
+            out,
+            ended: false,
+            flushed: true,
+            begun,
+            waker: None,
+            window: None,
+            config,
+        }
     }
 }
 
@@ -97,7 +109,15 @@ where
         }
         let this = self.project();
         if this.window.is_none() {
-            let end = ready!(this.begun.poll(cx));
+            // Asking takes a lock that all streams share; whoever is registered need not ask again.
+            let registered = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if registered && this.config.shutdown.window_end().is_none() {
+                return Poll::Pending;
+            }
+            let Poll::Ready(end) = this.begun.poll(cx) else {
+                *this.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
             *this.window = Some(Box::pin(sleep_until(end)));
         }
         if let Some(window) = this.window {
