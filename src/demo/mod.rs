@@ -91,8 +91,10 @@ pub fn run(port: u16, told: impl FnOnce(&str)) -> Result<(), Error> {
             told(&usage(*address));
         }
     };
-    server::run(parsed.config, Path::new("."), Duration::ZERO, listening)?;
-    Ok(())
+    let served = server::run(parsed.config, Path::new("."), Duration::ZERO, listening);
+    // The process ends. Were the broker gone before it, those still connected would complain.
+    std::mem::forget(kafka);
+    Ok(served?)
 }
 
 fn usage(address: SocketAddr) -> String {
