@@ -1,4 +1,44 @@
 //! Streams Kafka topics to browsers as Server-Sent Events.
+//!
+//! This package is the `tailwater` program, and a facade of the layers that it is made of, for
+//! servers of one's own: [`http`], [`route`], [`sse`], [`kafka`] and [`hub`]. Each is a package of
+//! its own as well, without the program's dependencies; only [`kafka`] needs librdkafka.
+//!
+//! ```no_run
+//! use ::http::{Extensions, Response};
+//! use http_body_util::combinators::UnsyncBoxBody;
+//! use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
+//! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Place, Template};
+//! use tailwater::route::{Condition, Pattern, Route, RouteLayer, Routes};
+//! use tailwater::sse::{Drain, SseLayer};
+//! use tower::ServiceBuilder;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let orders = Condition::any().path(Pattern::new("/orders")?)?;
+//! let routes = Routes::new(vec![Route::new(0).when([orders])], None);
+//! // The topic is the same for each request: no place of a template is to be filled.
+//! let nothing = |_: &Place, _: &Extensions| None;
+//! let (shutdown, drain) = (Shutdown::new(), Drain::new());
+//!
+//! let service = ServiceBuilder::new()
+//!     .layer(HttpLayer::new().shutdown(shutdown.clone()))
+//!     .layer(RouteLayer::new(routes))
+//!     .map_response(|response: Response<_>| response.map(UnsyncBoxBody::new))
+//!     .layer(SseLayer::new().drain(&drain))
+//!     .layer(KafkaSourceLayer::new(Mapping::new(Template::literal("orders")), nothing))
+//!     .service(Cluster::new(ClusterOptions::new(["localhost:9092"]))?);
+//! let listener = ListenOptions::new().bind(([127, 0, 0, 1], 8080).into())?;
+//! serve([listener], service, ServeOptions::new(), shutdown).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/topic.rs` is this as a whole server, with a key from the path and an end that lets
+//! streams finish; `examples/axum.rs` has a source of its own within an axum router.
+//!
+//! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it
+//! becomes, and the process around them.
 
 mod access;
 mod access_log;
@@ -8,3 +48,13 @@ mod files;
 pub mod server;
 pub mod stack;
 pub mod telemetry;
+
+pub use tailwater_http as http;
+pub use tailwater_hub as hub;
+pub use tailwater_kafka as kafka;
+pub use tailwater_route as route;
+pub use tailwater_sse as sse;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
