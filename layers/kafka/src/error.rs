@@ -15,8 +15,8 @@ pub enum Error {
     #[error("{0} topics are held already")]
     TooManyTopics(usize),
     /// librdkafka does not take a property of the configuration, or can't begin to work.
-    #[error("kafka can't be asked")]
-    Kafka(#[source] std::sync::Arc<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Kafka(std::sync::Arc<dyn std::error::Error + Send + Sync>),
     /// A partition has no leader that knows its offsets.
     #[error("no offsets of topic `{topic}` can be had")]
     NoOffset {

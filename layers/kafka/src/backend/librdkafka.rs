@@ -25,6 +25,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(1);
 const UNANSWERED: Duration = Duration::from_secs(60);
 
+/// How often it is warned of errors of connections: each handle meets them at each attempt.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
     config: ClientConfig,
@@ -34,6 +37,7 @@ pub(crate) struct Librdkafka {
     uncommitted: OnceLock<BaseConsumer<Context>>,
     /// When a topic's configuration was asked for in vain.
     unanswered: Mutex<Option<Instant>>,
+    context: Context,
 }
 
 impl std::fmt::Debug for Librdkafka {
@@ -67,6 +71,7 @@ impl Librdkafka {
             stable: OnceLock::new(),
             uncommitted: OnceLock::new(),
             unanswered: Mutex::new(None),
+            context: Context::default(),
         }
     }
 
@@ -79,12 +84,20 @@ impl Librdkafka {
             return Ok(consumer);
         }
         let mut config = self.config.clone();
-        // Without a group: nothing to coordinate, nothing to poll.
+        // Without a group: nothing to coordinate, and nothing to poll but errors.
         config.remove("group.id");
         config.set("isolation.level", isolation);
-        let consumer =
-            BaseConsumer::from_config_and_context(&config, Context).map_err(Error::kafka)?;
+        let consumer = BaseConsumer::from_config_and_context(&config, self.context.clone())
+            .map_err(Error::kafka)?;
         Ok(at.get_or_init(|| consumer))
+    }
+
+    /// Takes the errors of connections out of the queues of those who are not polled, which would
+    /// grow by each attempt while Kafka is away. The context tells them.
+    fn hear_askers(&self) {
+        for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
+            while asker.poll(Duration::ZERO).is_some() {}
+        }
     }
 }
 
@@ -132,14 +145,16 @@ impl Backend for Librdkafka {
         config
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", if history { "16384" } else { "32768" });
-        let inner =
-            BaseConsumer::from_config_and_context(&config, Context).map_err(Error::kafka)?;
+        let inner = BaseConsumer::from_config_and_context(&config, self.context.clone())
+            .map_err(Error::kafka)?;
         Ok(Box::new(Reader { inner, buffer: BytesMut::new(), topic: "".into() }))
     }
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
         let asker = self.asker("read_committed", &self.stable)?;
-        let metadata = asker.fetch_metadata(None, TIMEOUT).map_err(Error::kafka)?;
+        let metadata = asker.fetch_metadata(None, TIMEOUT).map_err(Error::kafka);
+        self.hear_askers();
+        let metadata = metadata?;
         let readable = metadata.topics().iter().filter(|topic| topic.error().is_none());
         // Between creation and the election of leaders a topic has no partitions yet.
         let counted = readable.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
@@ -157,7 +172,11 @@ impl Backend for Librdkafka {
         let low = ends(asker, topic, partitions, Offset::Beginning)?;
         let stable = ends(asker, topic, partitions, Offset::End)?;
         let uncommitted = self.asker("read_uncommitted", &self.uncommitted)?;
-        let high = ends(uncommitted, topic, partitions, Offset::End)?;
+        let high = ends(uncommitted, topic, partitions, Offset::End).or_else(|_| {
+            // Its own idea of the topic lacks partitions that came later: `topics` asks the other.
+            uncommitted.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
+            ends(uncommitted, topic, partitions, Offset::End)
+        })?;
         let tombstones_kept = match retention {
             None => None,
             Some(retention) => {
@@ -308,8 +327,22 @@ fn out_of_range(code: RDKafkaErrorCode) -> bool {
 
 /// Takes what librdkafka has to say into our log. Its errors of connections come again and again
 /// while a broker is away, and it goes on by itself.
-#[derive(Clone, Copy, Debug)]
-struct Context;
+#[derive(Clone, Debug, Default)]
+struct Context {
+    warned: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Context {
+    /// Whether it is time to warn again.
+    fn warns(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL);
+        if due {
+            *warned = Some(Instant::now());
+        }
+        due
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -317,6 +350,8 @@ impl ClientContext for Context {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 warn!(facility, "librdkafka: {message}");
             }
+            // Why a broker is not reached, a wrong password too.
+            RDKafkaLogLevel::Error if self.warns() => warn!(facility, "librdkafka: {message}"),
             _ => debug!(facility, "librdkafka: {message}"),
         }
     }
