@@ -3,9 +3,10 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::time::Instant;
 
 use crate::support::{Get, field, kafka, run, server, server_of};
 
@@ -135,7 +136,7 @@ async fn start_listens_at_once() {
 async fn demo_shows_a_page_and_a_stream_and_ends_at_once() {
     let mut demo = run(&["demo", "--port", "0"], &[]);
     let address = |line: &str| {
-        let port = line.strip_prefix("Open ")?.trim().strip_prefix("http://localhost:")?;
+        let port = line.trim().strip_prefix("http://localhost:")?;
         port.strip_suffix('/')?.parse::<u16>().ok()
     };
     let port = demo.stdout.find(address).await;

@@ -272,7 +272,7 @@ async fn a_wrong_password_is_told_in_the_log_and_streams_wait() {
     let server = server_of(&sasl_servers()).sasl(sasl).run().await;
     let mut stream = server.get(&format!("/all/{topic}")).open().await;
     assert_eq!(stream.comment().await, "");
-    server.stderr().says("uthentication").await;
+    server.stderr().says("SASL authentication error").await;
     assert!(!server.stderr().text().contains("wrong-secret"));
 }
 

@@ -1,10 +1,11 @@
 //! The end of the process.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::support::{LOOK, Record, Server, Version, kafka, server, soon};
 

@@ -260,7 +260,7 @@ impl Log {
         let mut found = None;
         let looked = log.wait_for(|(text, ended)| {
             // The last one may not be whole yet.
-            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
             found = whole.lines().find_map(&mut line);
             found.is_some() || *ended
         });
