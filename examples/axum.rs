@@ -98,17 +98,14 @@ impl Events for Reader {
         cx: &mut Context<'_>,
         limit: usize,
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
-        loop {
-            match ready!(self.cursor.poll_batch(cx, &(), limit)) {
-                Ok(batch) => return Poll::Ready(Some(Ok(Encoded::trusted(batch.into_bytes())))),
-                Err(Lost::Closed) => return Poll::Ready(None),
-                // Too slow: what was lost is told by a comment at least.
-                Err(lost) => {
-                    let first = self.hub.first();
-                    self.cursor = Self::from(&self.hub, first);
-                    let comment = Encoded::comment(lost.to_string().as_bytes());
-                    return Poll::Ready(Some(Ok(comment)));
-                }
+        match ready!(self.cursor.poll_batch(cx, &(), limit)) {
+            Ok(batch) => Poll::Ready(Some(Ok(Encoded::trusted(batch.into_bytes())))),
+            Err(Lost::Closed) => Poll::Ready(None),
+            // Too slow: it goes on with what is kept, and a comment says so.
+            Err(lost) => {
+                let first = self.hub.first();
+                self.cursor = Self::from(&self.hub, first);
+                Poll::Ready(Some(Ok(Encoded::comment(lost.to_string().as_bytes()))))
             }
         }
     }
