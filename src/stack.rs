@@ -167,7 +167,6 @@ impl Stack {
             servers.spawn(serve(listeners, service, ServeOptions::new(), shutdown.clone()));
         }
         let window = stop.await;
-        info!(?window, "draining");
         // Streams end before connections are cut.
         drain.start(window.mul_f32(0.9));
         shutdown.begin(window);
