@@ -119,6 +119,58 @@ async fn ids_of_zilla_with_places_that_are_no_offsets_are_understood() {
 }
 
 #[tokio::test]
+async fn a_route_may_do_without_blocks_that_tell_a_place() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server(&kafka).live(&topic).run().await;
+    let mut loud = server.get(&format!("/all/{topic}")).open().await;
+    let mut quiet = server.get(&format!("/quiet/{topic}")).open().await;
+    // It stands at the end once what comes reaches it: how often that takes is not known.
+    assert_eq!(loud.next().await, "id:AQIAAA==\n");
+    let first = {
+        let mut next = std::pin::pin!(quiet.next());
+        loop {
+            kafka.produce(&topic, Record::value("a"));
+            tokio::select! {
+                block = &mut next => break block,
+                _ = loud.next() => {}
+            }
+        }
+    };
+    assert!(first.starts_with("data:a\nid:"), "{first}");
+}
+
+#[tokio::test]
+async fn ids_of_many_partitions_resume() {
+    let kafka = kafka().await;
+    // Zilla gives up beyond some forty; beyond 1 KiB only the last event of a write need have an id.
+    for (partitions, version) in
+        [(100, Version::Http1), (600, Version::Http1), (600, Version::Http2)]
+    {
+        let topic = kafka.topic(partitions).await;
+        let path = format!("/all/{topic}");
+        for number in 0..10 {
+            let value = number.to_string();
+            kafka.produce(&topic, Record::value(&value).partition(partitions - 1));
+        }
+        let server = server(&kafka).run().await;
+        let get = || server.get(&path).over(version);
+        let blocks = get().open().await.take(10).await;
+        let values: Vec<u32> = blocks.iter().map(|block| number(block)).collect();
+        assert_eq!(values, (0..10).collect::<Vec<_>>(), "{partitions} {version:?}");
+        let with_id: Vec<_> = blocks.iter().filter(|it| field(it, "id").is_some()).collect();
+        assert!(with_id.len() == 10 || partitions > 100, "{partitions} {version:?}");
+        kafka.produce(&topic, Record::value("10").partition(partitions - 1));
+        for block in with_id {
+            let id = field(block, "id").expect("an id");
+            let next = get().last_event_id(id).open().await.next().await;
+            assert_eq!(number(&next), number(block) + 1, "{partitions} {version:?}");
+        }
+        assert!(field(&blocks[9], "id").is_some(), "the last of a write has one");
+    }
+}
+
+#[tokio::test]
 async fn an_id_that_does_not_decode_is_a_gap_and_the_stream_goes_on() {
     let kafka = kafka().await;
     let topic = kafka.topic(1).await;

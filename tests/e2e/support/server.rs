@@ -39,6 +39,9 @@ bindings:
       - when: [{ path: "/keyed/{topic}" }]
         exit: cache_client
         with: { topic: "${params.topic}", event: { id: '["${base64(key)}","${etag}"]' } }
+      - when: [{ path: "/quiet/{topic}" }]
+        exit: cache_client
+        with: { topic: "${params.topic}", positions: false }
   cache_client: { type: kafka, kind: cache_client, exit: cache_server }
   cache_server: { type: kafka, kind: cache_server, options: { bootstrap: BOOTSTRAP, topics: LIVE }, exit: kafka_out }
   kafka_out: { type: kafka, kind: client, options: KAFKA, exit: tcp_out }
@@ -47,7 +50,7 @@ telemetry: { exporters: { logs: { type: stdout } } }
 "#;
 
 /// A server with streams of any topic: `/all/TOPIC`, `/keys/TOPIC/KEY`, `/tags/TOPIC/TAG` by the header
-/// `tag`, and `/keyed/TOPIC` with keys in the ids.
+/// `tag`, `/keyed/TOPIC` with keys in the ids, and `/quiet/TOPIC` without blocks that tell a place.
 pub(crate) fn server(kafka: &Kafka) -> Builder {
     server_of(kafka.servers())
 }
