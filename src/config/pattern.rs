@@ -25,13 +25,6 @@ fn read(value: &Value<'_>, new: impl Fn(&str) -> Result<Pattern, Error>) -> Opti
     }
 }
 
-/// Whether a text can be the name of a path parameter.
-pub(super) fn is_parameter(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes.next().is_some_and(|it| it.is_ascii_alphabetic() || it == b'_')
-        && bytes.all(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-'))
-}
-
 /// Whether a text can be the name of a binding, guard, vault or catalog.
 pub(super) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
