@@ -2,7 +2,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::BytesMut;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
@@ -13,6 +12,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::pieces::Pieces;
 use super::{Backend, Consumer, Fetched};
 use crate::Error;
 use crate::gap::Extent;
@@ -147,7 +147,7 @@ impl Backend for Librdkafka {
             .set("queued.max.messages.kbytes", if history { "16384" } else { "32768" });
         let inner = BaseConsumer::from_config_and_context(&config, self.context.clone())
             .map_err(Error::kafka)?;
-        Ok(Box::new(Reader { inner, buffer: BytesMut::new(), topic: "".into() }))
+        Ok(Box::new(Reader { inner, pieces: Pieces::default() }))
     }
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
@@ -246,22 +246,11 @@ const CONSUMER_ONLY: [&str; 8] = [
 
 struct Reader {
     inner: BaseConsumer<Context>,
-    /// Many records share an allocation.
-    buffer: BytesMut,
-    /// The topic of the last record: neighbours mostly are of the same one.
-    topic: Arc<str>,
+    pieces: Pieces,
 }
 
-/// Records share pieces of memory of this size.
-const PIECE_BYTES: usize = 64 * 1024;
-
-fn record(message: &BorrowedMessage<'_>, topic: &mut Arc<str>, buffer: &mut BytesMut) -> Fetched {
-    if **topic != *message.topic() {
-        *topic = message.topic().into();
-    }
-    if buffer.capacity() == 0 {
-        buffer.reserve(PIECE_BYTES);
-    }
+fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
+    let (topic, piece) = pieces.of(message.topic());
     let headers = message.headers();
     let record = Record::new(
         (message.partition(), message.offset(), message.timestamp().to_millis()),
@@ -271,7 +260,7 @@ fn record(message: &BorrowedMessage<'_>, topic: &mut Arc<str>, buffer: &mut Byte
             .iter()
             .flat_map(|headers| headers.iter())
             .map(|header| (header.key.as_bytes(), header.value)),
-        buffer,
+        piece,
     );
     Fetched::Record(Arc::clone(topic), record)
 }
@@ -287,6 +276,7 @@ impl Consumer for Reader {
     fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
+        self.pieces.forget(topic);
         self.inner.incremental_unassign(&list).map_err(Error::kafka)
     }
 
@@ -297,7 +287,7 @@ impl Consumer for Reader {
             let Some(polled) = self.inner.poll(timeout) else { return };
             timeout = Duration::ZERO;
             let fetched = match polled {
-                Ok(message) => record(&message, &mut self.topic, &mut self.buffer),
+                Ok(message) => record(&message, &mut self.pieces),
                 Err(KafkaError::PartitionEOF(partition)) => Fetched::End(partition),
                 Err(KafkaError::MessageConsumption(code)) if out_of_range(code) => {
                     Fetched::OutOfRange

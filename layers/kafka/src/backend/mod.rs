@@ -12,6 +12,7 @@ use crate::record::Record;
 pub(crate) mod librdkafka;
 #[cfg(test)]
 pub(crate) mod model;
+mod pieces;
 
 /// A Kafka cluster. The one of librdkafka is real; tests drive a model.
 pub(crate) trait Backend: Debug + Send + Sync + 'static {
