@@ -70,10 +70,11 @@ impl Stream {
     fn sit(&mut self, seat: Seat) {
         let Seat { mut cursor, at, epoch, gaps, resolved } = seat;
         let progress = at.progress();
-        for (index, gap) in gaps.iter().enumerate() {
-            // A client that is cut before the other gaps hears of them again.
-            let untold = gaps[index + 1..].iter().filter_map(|gap| gap.partition.zip(gap.from));
-            self.due.push_back(gap.encode(&at.with(untold).progress()));
+        // From the last one on: a client that is cut before the others hears of them again.
+        let mut place = at.clone();
+        for gap in gaps.iter().rev() {
+            self.due.push_front(gap.encode(&place.progress()));
+            place = place.with(gap.partition.zip(gap.from));
         }
         if resolved && gaps.is_empty() && self.positions {
             self.due.push_back(id_only(&progress));
