@@ -72,9 +72,13 @@ impl<C: Content> Hub<C> {
     /// Moves the place of the head without a record: later records begin at `mark`.
     ///
     /// For what advances the composer's terms without a record (a partition was added, a hole in the
-    /// offsets was passed). Cursors at the head see the new mark, but are not woken.
+    /// offsets was passed). Cursors at the head see the new mark, but are not woken. Nothing moves after
+    /// [`close`](Hub::close): a record that came too late would lie before the mark.
     pub fn set_mark(&self, mark: C::Mark) {
-        self.shared.lock().log.set_mark(mark);
+        let mut state = self.shared.lock();
+        if !state.closed {
+            state.log.set_mark(mark);
+        }
     }
 
     /// Nothing more comes: cursors read what is kept for them, then [`Lost::Closed`](crate::Lost).

@@ -144,6 +144,22 @@ fn closing_ends_a_cursor_after_what_is_kept() {
     assert!(matches!(poll(&mut idle, 0, 9).0, Poll::Ready(Err(Lost::Closed))));
 }
 
+/// The place of a cursor is behind what it was given. A record that came after the close was dropped,
+/// and the mark then set behind it: whoever went on from there elsewhere never got it.
+#[test]
+fn the_place_does_not_move_after_the_close() {
+    let hub = hub();
+    let (mut all, mut selective) = (hub.tail(Want::All), hub.tail(with_key(1)));
+    let place = hub.head();
+    hub.close();
+    hub.append(vec![record(0, &[1])]);
+    hub.set_mark(place + 1);
+    for cursor in [&mut all, &mut selective] {
+        assert_eq!((read(cursor).as_str(), cursor.mark()), ("the hub is closed", place));
+    }
+    assert_eq!(hub.head(), place);
+}
+
 #[test]
 fn a_panic_while_rendering_harms_nobody_else_and_loses_nothing() {
     let hub = hub();

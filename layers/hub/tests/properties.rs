@@ -116,8 +116,8 @@ impl Model {
             }
             Op::Leave { .. } => {}
             Op::Mark(ahead) => {
-                self.head += ahead;
-                self.hub.set_mark(self.head);
+                self.hub.set_mark(self.head + ahead);
+                self.head += if self.closed { 0 } else { ahead };
                 assert!(
                     self.readers
                         .iter()
