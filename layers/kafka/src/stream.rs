@@ -131,7 +131,8 @@ impl Events for Stream {
     }
 
     fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
-        let positions = self.positions;
+        // What is due has not been handed out, and the place lies behind it.
+        let positions = self.positions && self.due.is_empty();
         let State::Following(following) = &mut self.state else { return None };
         let place = following.place();
         let told = following.told.as_mut().filter(|told| positions && **told != place)?;

@@ -59,6 +59,21 @@ async fn a_position_before_the_low_watermark_is_told() {
     assert_each_once(&events, &[values(0, 7..10), values(1, 1..2)]);
 }
 
+/// Who asked for the place between two gaps was told that behind the second, and did not hear of it.
+#[tokio::test]
+async fn between_two_gaps_no_place_is_told() {
+    let model = kafka(2);
+    for partition in 0..2 {
+        fill(&model, partition, 5);
+        model.expire(TOPIC, partition, 3);
+    }
+    let query = after(&[1, 1]).filter(Filter::any().key("none"));
+    let mut client = open(&instance().of(&model), query).await;
+    assert_eq!(client.write().await, gap(0, 1, 3, "retention", &[3, 1]));
+    assert_eq!(client.idle(), None);
+    assert_eq!(client.write().await, gap(1, 1, 3, "retention", &[3, 3]));
+}
+
 #[tokio::test]
 async fn a_first_start_on_a_topic_that_lost_its_beginning_is_no_gap() {
     let model = kafka(2);
