@@ -361,8 +361,9 @@ impl Shared {
             Some(topic) => Arc::clone(topic),
             None => {
                 if topics.len() >= self.options.max_topics {
-                    // Missing ones that nobody waits for any more would be let go at the next look.
-                    topics.retain(|_, topic| topic.is_used() || !topic.is_missing());
+                    // Those without a log that nobody waits for any more would be let go at a later look,
+                    // and none succeeds while Kafka is away.
+                    topics.retain(|_, topic| topic.is_used() || topic.opened().is_some());
                 }
                 if topics.len() >= self.options.max_topics {
                     return Err(Error::TooManyTopics(topics.len()));

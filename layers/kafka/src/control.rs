@@ -214,7 +214,14 @@ impl Control {
         // Those that made room for others are forgotten here.
         if self.standings.len() > held.len() {
             let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
-            self.standings.retain(|name, _| names.contains(&**name));
+            self.standings.retain(|name, _| {
+                let is_held = names.contains(&**name);
+                if !is_held {
+                    // One may have been opened in the meantime. Without its tail the process ends.
+                    let _ = self.tail.send(Command::Leave { topic: Arc::clone(name) });
+                }
+                is_held
+            });
         }
         if held.is_empty() {
             return true;

@@ -77,6 +77,7 @@ pub(crate) fn run(
 fn obey(command: Command, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
     match command {
         Command::Follow { topic, hub, from } => {
+            leave(&topic, consumer, topics);
             for (partition, offset) in from.iter() {
                 assign(consumer, &topic, partition, offset);
             }
@@ -99,12 +100,14 @@ fn obey(command: Command, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<
                 assign(consumer, &topic, partition, *next);
             }
         }
-        Command::Leave { topic } => {
-            let Some(followed) = topics.remove(&topic) else { return };
-            for (partition, _) in (0..).zip(followed.next) {
-                unassign(consumer, &topic, partition);
-            }
-        }
+        Command::Leave { topic } => leave(&topic, consumer, topics),
+    }
+}
+
+fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
+    let Some(followed) = topics.remove(topic) else { return };
+    for (partition, _) in (0..).zip(followed.next) {
+        unassign(consumer, topic, partition);
     }
 }
 

@@ -108,3 +108,17 @@ async fn names_that_nobody_waits_for_any_more_are_forgotten() {
     }
     eventually(|| held(&cluster).is_empty()).await;
 }
+
+#[tokio::test]
+async fn names_that_nobody_waits_for_make_room_while_kafka_is_away() {
+    let model = kafka(1);
+    fill(&model, 0, 1);
+    model.set_reachable(false);
+    let cluster = instance().options(|options| options.max_topics(2)).of(&model);
+    for number in 0..5 {
+        drop(open(&cluster, Query::new(format!("name-{number}"))).await);
+    }
+    let mut client = open(&cluster, query()).await;
+    model.set_reachable(true);
+    assert_eq!(client.data().await, "0:0");
+}
