@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Where [`serve`](crate::serve()) takes connections from.
@@ -21,6 +21,22 @@ pub trait Accept {
     /// Whatever accepting fails with. The end of a single connection (reset, aborted, unreachable)
     /// is skipped; everything else is taken as a shortage and waited for.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
+
+    /// Writes what the socket takes right now, whether or not the runtime has heard that it takes
+    /// something: see [`Progress`](crate::Progress). By default it takes nothing.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if it takes nothing, or what writing fails with.
+    fn write_now(io: &Self::Io, bytes: &[u8]) -> io::Result<usize> {
+        let _ = (io, bytes);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// A write of this connection has to wait for the first time: from now on the write deadline of
+    /// [`ServeOptions`](crate::ServeOptions) says whether its peer is there. By default nothing.
+    fn has_waited(io: &Self::Io) {
+        let _ = io;
+    }
 }
 
 /// The options of a listening socket, which its connections inherit.
@@ -75,10 +91,11 @@ impl ListenOptions {
     }
 
     /// After how long a peer that does not answer is dead (`TCP_USER_TIMEOUT` where there is such,
-    /// and keep-alive probes from half of it on when nothing is sent). Linux from 5.11 takes a peer
-    /// whose window stays closed as one that does not answer, so that this should not be shorter
-    /// than the write deadline of [`ServeOptions`](crate::ServeOptions). Default: 60 s. `None`
-    /// leaves it to the kernel, where it is hours. What is below 6 s is 6 s.
+    /// and keep-alive probes from half of it on when nothing is sent). Linux from 5.11 also resets a
+    /// peer whose window was closed that long ago, even if it opened since (seen in 6.18 at 2 kB/s).
+    /// So a connection is let off once a write of it had to wait: then the write deadline of
+    /// [`ServeOptions`](crate::ServeOptions) is about whether its peer takes bytes. Default: 60 s.
+    /// `None` leaves it to the kernel, where it is hours. What is below 6 s is 6 s.
     pub fn dead_after(self, time: Option<Duration>) -> Self {
         Self { dead_after: time.map(|time| time.max(Duration::from_secs(6))), ..self }
     }
@@ -140,13 +157,27 @@ impl Accept for Listener {
         let _ = stream.set_nodelay(true);
         Poll::Ready(Ok((stream, peer)))
     }
+
+    fn write_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(stream).send(bytes)
+    }
+
+    fn has_waited(stream: &TcpStream) {
+        // Without it the connection may be reset earlier, and resumes.
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        let _ = SockRef::from(stream).set_tcp_user_timeout(None);
+        #[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
+        let _ = stream;
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, pin::Pin};
 
-    use socket2::SockRef;
+    use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
+
+    use crate::Progress;
 
     use super::*;
 
@@ -169,6 +200,23 @@ mod tests {
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(12)));
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(6));
         }
+    }
+
+    /// Linux resets a peer whose window was closed for that long, even if it opens now and then.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_had_to_be_waited_for_is_not_reset_by_the_kernel() {
+        let mut listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let _client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
+        let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+        let mut io = Progress::accepted::<Listener>(stream, Duration::from_secs(60));
+        let timeout = |io: &Progress<TcpStream>| SockRef::from(io.io()).tcp_user_timeout().unwrap();
+        io.write_all(b"taken at once").await.unwrap();
+        assert_eq!(timeout(&io), Some(Duration::from_secs(60)));
+        let piece = [0; 64 * 1024];
+        while poll_fn(|cx| Poll::Ready(Pin::new(&mut io).poll_write(cx, &piece))).await.is_ready() {
+        }
+        assert_eq!(timeout(&io), None);
     }
 
     #[tokio::test]

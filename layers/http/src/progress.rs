@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::connections::Connections;
+use crate::{connections::Connections, listen::Accept};
 
 /// A byte stream that fails with [`io::ErrorKind::TimedOut`] when there were bytes to write and the
 /// peer took **none at all** for a deadline. Slow readers, however slow, are let be. Stands below
@@ -20,6 +20,10 @@ use crate::connections::Connections;
 ///
 /// A write that is taken at once costs nothing; the timer is armed by the first one that has to
 /// wait, and once armed it is moved only when it has fired.
+///
+/// Linux tells of room in a socket's buffer only when a third of it is free, which takes who reads
+/// slowly longer than any deadline. So a write is tried once more at the deadline, whatever the
+/// runtime has heard, where the [`Accept`] says how.
 ///
 /// HTTP/2 streams whose client gives them no window do not write and are not seen here.
 ///
@@ -42,12 +46,27 @@ pub struct Progress<Io> {
     blocked_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     counter: Option<Connections>,
+    write_now: fn(&Io, &[u8]) -> io::Result<usize>,
+    has_waited: fn(&Io),
 }
 
 impl<Io> Progress<Io> {
     /// Watches the writes of `io`. A deadline of zero is none.
     pub fn new(io: Io, deadline: Duration) -> Self {
-        Self { io, deadline, blocked_since: None, timer: None, counter: None }
+        Self {
+            io,
+            deadline,
+            blocked_since: None,
+            timer: None,
+            counter: None,
+            write_now: |_, _| Err(io::ErrorKind::WouldBlock.into()),
+            has_waited: |_| {},
+        }
+    }
+
+    /// Watches the writes of a connection that `A` accepted.
+    pub(crate) fn accepted<A: Accept<Io = Io>>(io: Io, deadline: Duration) -> Self {
+        Self { write_now: A::write_now, has_waited: A::has_waited, ..Self::new(io, deadline) }
     }
 
     /// Counts a failure as [`stalled`](crate::Counts::stalled).
@@ -64,6 +83,7 @@ impl<Io> Progress<Io> {
     fn watch(
         &mut self,
         cx: &mut Context<'_>,
+        bytes: &[u8],
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
@@ -75,13 +95,23 @@ impl<Io> Progress<Io> {
         }
         let since = *self.blocked_since.get_or_insert_with(Instant::now);
         let Some(end) = since.checked_add(self.deadline) else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        let timer = self.timer.get_or_insert_with(|| {
+            (self.has_waited)(&self.io);
+            Box::pin(sleep_until(end))
+        });
         loop {
             ready!(timer.as_mut().poll(cx));
             if timer.deadline() >= end {
                 break;
             }
             timer.as_mut().reset(end); // it was armed by an earlier wait
+        }
+        match (self.write_now)(&self.io, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => {
+                self.blocked_since = None;
+                return Poll::Ready(written);
+            }
         }
         if let Some(counter) = self.counter.take() {
             counter.record_stalled();
@@ -97,7 +127,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Progress<Io> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watch(cx, written)
+        self.watch(cx, bytes, written)
     }
 
     fn poll_write_vectored(
@@ -106,7 +136,8 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Progress<Io> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.watch(cx, written)
+        let bytes = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+        self.watch(cx, bytes, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -131,7 +131,7 @@ pub async fn serve<A, S>(
             }
             admitted = accepting.next(connections) => admitted,
         };
-        let io = Progress::new(io, options.write_deadline).counted(connections.clone());
+        let io = Progress::accepted::<A>(io, options.write_deadline).counted(connections.clone());
         let mut connection = Connection::new(io);
         connection.extensions_mut().insert(Peer(peer));
         let service = service.clone();

@@ -201,6 +201,31 @@ async fn a_slow_reader_is_not_closed() {
     }
 }
 
+/// Linux tells of room in a socket's buffer when a third of it is free, so that nobody heard of the
+/// bytes that a slow reader took before the deadline, and it was closed. The buffer is so large here
+/// that it takes this reader more than one deadline to free that much.
+#[tokio::test]
+async fn who_reads_slower_than_the_kernel_tells_is_not_closed() {
+    for path in ["/endless", "/endless-events"] {
+        let connections = Connections::default();
+        let listen = ListenOptions::new();
+        let mut server = Server::start_with(layer(), listen, connections.clone(), 4 * SHORT);
+        let mut client = server.connect_narrow().await;
+        client.get(path).await;
+        let dropped = server.opened().await.endless();
+        let start = Instant::now();
+        let mut buffer = vec![0; 4 * 1024];
+        while start.elapsed() < 14 * SHORT {
+            soon(client.io.read_exact(&mut buffer)).await.unwrap();
+            sleep(SHORT / 3).await;
+        }
+        assert_eq!(connections.counts().stalled, 0);
+        drop(client);
+        soon(dropped).await.unwrap_err();
+        server.end().await;
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_stream() {
     for path in ["/stream", "/events"] {
