@@ -1,0 +1,62 @@
+use http::StatusCode;
+use tailwater_sse::BoxError;
+
+/// Why a server's event stream can't be had.
+///
+/// No text of it holds a path, a query, or a header that was sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL is not `http` or `https`, has no host, or has a user in it; or the base of an
+    /// [`UpstreamLayer`](crate::UpstreamLayer) has a path or a query.
+    #[error("{0} is expected of the URL of an event stream")]
+    Url(&'static str),
+    /// A last event id with a control character in it, which no header can carry.
+    #[error("the last event id can't be sent in a header")]
+    LastEventId,
+    /// The connector failed.
+    #[error("connecting to the server failed")]
+    Connect(#[source] BoxError),
+    /// There was no connection in time.
+    #[error("no connection to the server in time")]
+    ConnectDeadline,
+    /// The server did not answer in HTTP, or the connection was lost.
+    #[error("the exchange with the server failed")]
+    Http(#[source] BoxError),
+    /// There was no whole head of a response in time.
+    #[error("no response of the server in time")]
+    HeadDeadline,
+    /// Nothing came on the stream for too long.
+    #[error("nothing came from the server in time")]
+    IdleDeadline,
+    /// The server sent a client that reads no more events away.
+    #[error("the server has no content for this client")]
+    NoContent,
+    /// The server answered with a redirection, which is not followed.
+    #[error("the server redirects with {0}")]
+    Redirect(StatusCode),
+    /// The server answered with another status than 200.
+    #[error("the server answered {0}")]
+    Status(StatusCode),
+    /// The response is no `text/event-stream`, or is one in a content coding, which nobody asked for.
+    #[error("the server answered with {0}, not with an event stream")]
+    ContentType(String),
+    /// A line or an event was longer than [`Options::max_event_bytes`](crate::Options::max_event_bytes)
+    /// allows.
+    #[error("the event stream is not read on")]
+    Stream(#[from] tailwater_sse::Error),
+}
+
+impl Error {
+    /// Whether asking again is futile.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            Self::Connect(_)
+                | Self::ConnectDeadline
+                | Self::Http(_)
+                | Self::HeadDeadline
+                | Self::IdleDeadline
+        )
+    }
+}

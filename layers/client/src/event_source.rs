@@ -1,0 +1,108 @@
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_core::stream::FusedStream;
+use http::Uri;
+use tailwater_sse::{BoxError, Item, Message};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service;
+
+use crate::exchange::{EVENT_STREAM, Target};
+use crate::reader::Reader;
+use crate::{Error, Options};
+
+/// A client of an event stream that connects again whenever the stream is lost, as browsers' `EventSource`
+/// does (WHATWG HTML 9.2), and goes on after the last event that it has seen.
+///
+/// It is a stream of events, without a task for them: what is not asked for is not read. A connection that
+/// fails or ends is followed by another one, after the reconnection time. A response that is no event
+/// stream is an error, and the end, as are a redirection, which browsers follow, and an event that is too
+/// long. `204 No Content` is the end.
+///
+/// There is one connection at a time. It is closed when the event source is dropped.
+#[derive(Debug)]
+pub struct EventSource {
+    reader: Reader,
+    ended: bool,
+}
+
+impl EventSource {
+    /// An event source of `uri`, `http` or `https`, without a connection yet: that is made when the first
+    /// event is asked for. `connector` is a [`TcpConnector`](crate::TcpConnector), or one that speaks TLS
+    /// for `https`.
+    ///
+    /// # Errors
+    /// [`Error::Url`].
+    pub fn new<C>(connector: C, uri: Uri, options: Options) -> Result<Self, Error>
+    where
+        C: Service<Uri> + Clone + Send + 'static,
+        C::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+    {
+        check_server(&uri)?;
+        let target = Target::new(uri, EVENT_STREAM, options.headers.clone());
+        let last_event_id = options.last_event_id.clone();
+        let reader = Reader::new(connector, target, &last_event_id, Arc::new(options));
+        Ok(Self { reader, ended: false })
+    }
+
+    /// The next event; `None` after an error, or when the server sent `204 No Content`. Waits for as long
+    /// as there is none, over any number of connections. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Any but those that another attempt may mend.
+    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// The last event id: what the next connection begins after. Empty: none.
+    pub fn last_event_id(&self) -> &[u8] {
+        self.reader.last_event_id()
+    }
+
+    /// The reconnection time, as of the server's last word.
+    pub fn retry(&self) -> Duration {
+        self.reader.retry()
+    }
+}
+
+impl Stream for EventSource {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            return Poll::Ready(match ready!(self.reader.poll_item(cx)) {
+                Some(Ok(Item::Message(message))) => Some(Ok(message)),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => Some(Err(error)),
+                None => {
+                    self.ended = true;
+                    None
+                }
+            });
+        }
+    }
+}
+
+impl FusedStream for EventSource {
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}
+
+/// Scheme and host, and nobody's name and password.
+pub(crate) fn check_server(uri: &Uri) -> Result<(), Error> {
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(Error::Url("`http` or `https`"));
+    }
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err(Error::Url("no user")),
+        Some(authority) if !authority.host().is_empty() => Ok(()),
+        _ => Err(Error::Url("a host")),
+    }
+}

@@ -1,0 +1,80 @@
+use std::sync::Arc;
+
+use http::{HeaderName, Uri};
+use tower_layer::Layer;
+
+use super::Upstream;
+use crate::event_source::check_server;
+use crate::{Error, Options};
+
+/// Makes a source of event streams, as the sse crate serves them, of a connector to a server that has them.
+///
+/// ```
+/// use http::HeaderName;
+/// use tailwater_client::{Options, TcpConnector, UpstreamLayer};
+/// use tailwater_sse::SseLayer;
+/// use tower::ServiceBuilder;
+///
+/// let upstream = UpstreamLayer::new("http://events.internal:8080".parse()?, Options::new())?
+///     .strip_query(["access_token"])
+///     .forward_headers([HeaderName::from_static("x-tenant")]);
+/// let service = ServiceBuilder::new()
+///     .layer(SseLayer::new())
+///     .layer(upstream)
+///     .service(TcpConnector::new());
+/// # drop(service);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct UpstreamLayer {
+    settings: Arc<Settings>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) base: Uri,
+    pub(crate) options: Arc<Options>,
+    pub(crate) stripped: Vec<String>,
+    pub(crate) forwarded: Vec<HeaderName>,
+}
+
+impl UpstreamLayer {
+    /// Streams of the server `base`: scheme, host and port.
+    ///
+    /// # Errors
+    /// [`Error::Url`].
+    pub fn new(base: Uri, options: Options) -> Result<Self, Error> {
+        check_server(&base)?;
+        if base.path_and_query().is_some_and(|path| path != "/") {
+            return Err(Error::Url("no path and no query"));
+        }
+        let (stripped, forwarded) = (Vec::new(), Vec::new());
+        let settings = Settings { base, options: Arc::new(options), stripped, forwarded };
+        Ok(Self { settings: Arc::new(settings) })
+    }
+
+    /// Query parameters, by their decoded names, that do not go to the server: those that a guard takes
+    /// credentials from. Default: all go but those of the last event id, which becomes a header.
+    #[must_use]
+    pub fn strip_query<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let settings = Arc::make_mut(&mut self.settings);
+        settings.stripped.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Headers of the request that go to the server. Default: none, so that credentials in headers and
+    /// cookies stay here unless they are named. What is about a connection never goes on.
+    #[must_use]
+    pub fn forward_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        Arc::make_mut(&mut self.settings).forwarded.extend(names);
+        self
+    }
+}
+
+impl<C> Layer<C> for UpstreamLayer {
+    type Service = Upstream<C>;
+
+    fn layer(&self, connector: C) -> Upstream<C> {
+        Upstream::new(connector, Arc::clone(&self.settings))
+    }
+}

@@ -1,0 +1,77 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderValue, StatusCode, Uri};
+use tailwater_sse::{BoxError, Refusal, Subscription};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service;
+
+use super::layer::Settings;
+use super::{UpstreamEvents, UpstreamFuture, forward};
+use crate::Error;
+use crate::exchange::{EVENT_STREAM, Target};
+use crate::reader::Reader;
+
+/// Service of [`UpstreamLayer`](crate::UpstreamLayer): a stream of the server for each subscription.
+///
+/// It answers when the server has: with `502 Bad Gateway` if that is anything but an event stream, or if
+/// there is no server, and with `204 No Content` if that is what the server sent, so that the client stops.
+/// `400 Bad Request` if the client's last event id is one that no header can carry.
+#[derive(Clone, Debug)]
+pub struct Upstream<C> {
+    connector: C,
+    settings: Arc<Settings>,
+}
+
+impl<C> Upstream<C> {
+    pub(crate) fn new(connector: C, settings: Arc<Settings>) -> Self {
+        Self { connector, settings }
+    }
+}
+
+impl<C> Service<Subscription> for Upstream<C>
+where
+    C: Service<Uri> + Clone + Send + 'static,
+    C::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    C::Error: Into<BoxError>,
+    C::Future: Send,
+{
+    type Response = UpstreamEvents;
+    type Error = Refusal;
+    type Future = UpstreamFuture;
+
+    /// Always ready: each connection makes a connector of its own ready.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, subscription: Subscription) -> UpstreamFuture {
+        let Settings { base, options, stripped, forwarded } = &*self.settings;
+        let parts = subscription.parts();
+
+        let mut uri = base.clone().into_parts();
+        uri.path_and_query = forward::path_and_query(&parts.uri, stripped);
+        let Ok(uri) = Uri::from_parts(uri) else {
+            let reason = Error::Url("a path");
+            return UpstreamFuture::refused(Refusal::new(StatusCode::BAD_REQUEST, reason));
+        };
+        let last_event_id = subscription.last_event_id().map_or(&[][..], |id| id);
+        if HeaderValue::from_bytes(last_event_id).is_err() {
+            let reason = Error::LastEventId;
+            return UpstreamFuture::refused(Refusal::new(StatusCode::BAD_REQUEST, reason));
+        }
+
+        let mut headers = options.headers.clone();
+        forward::headers(&parts.headers, forwarded, &mut headers);
+        let timestamps = subscription.timestamps();
+        let accept = if timestamps {
+            HeaderValue::from_static("text/event-stream;ext=timestamp")
+        } else {
+            EVENT_STREAM
+        };
+        let target = Target::new(uri, accept, headers);
+        let reader =
+            Reader::new(self.connector.clone(), target, last_event_id, Arc::clone(options));
+        UpstreamFuture::opening(reader, timestamps)
+    }
+}
