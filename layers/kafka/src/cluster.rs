@@ -14,154 +14,16 @@ use tower_service::Service;
 use crate::Error;
 use crate::backend::Backend;
 use crate::backend::librdkafka::Librdkafka;
-use crate::control::{Control, Job, Pace};
+use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
 use crate::history::History;
 use crate::id::IdForm;
+use crate::options::ClusterOptions;
 use crate::records::View;
 use crate::seat::Place;
 use crate::stream::Stream;
 use crate::tail;
 use crate::topic::{Opened, Topic};
-
-/// Where a stream without an id begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DefaultOffset {
-    /// At the beginning of each partition. The default.
-    #[default]
-    Historical,
-    /// At the end: with what comes from now on.
-    Live,
-}
-
-/// How a client proves who it is to Kafka.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SaslMechanism {
-    /// `PLAIN` (RFC 4616).
-    Plain,
-    /// `SCRAM-SHA-256` (RFC 7677).
-    ScramSha256,
-    /// `SCRAM-SHA-512`.
-    ScramSha512,
-    /// `SCRAM-SHA-1` (RFC 5802).
-    ScramSha1,
-}
-
-/// What a [`Cluster`] is made of.
-#[derive(Clone)]
-pub struct ClusterOptions {
-    pub(crate) properties: Vec<(String, String)>,
-    pub(crate) memory_bytes: usize,
-    pub(crate) max_topics: usize,
-    pub(crate) readers: usize,
-    pub(crate) kept: Vec<String>,
-    pub(crate) defaults: HashMap<String, DefaultOffset>,
-    pub(crate) indexed_headers: Vec<Bytes>,
-    pub(crate) pace: Pace,
-}
-
-impl fmt::Debug for ClusterOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the properties: a password is among them.
-        f.debug_struct("ClusterOptions")
-            .field("memory_bytes", &self.memory_bytes)
-            .field("max_topics", &self.max_topics)
-            .field("readers", &self.readers)
-            .field("kept", &self.kept)
-            .finish_non_exhaustive()
-    }
-}
-
-impl ClusterOptions {
-    /// The cluster that these servers (`host:port`) belong to.
-    pub fn new(servers: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let servers: Vec<String> = servers.into_iter().map(Into::into).collect();
-        Self {
-            properties: vec![("bootstrap.servers".to_owned(), servers.join(","))],
-            memory_bytes: 256 * 1024 * 1024,
-            max_topics: 1000,
-            readers: 2,
-            kept: Vec::new(),
-            defaults: HashMap::new(),
-            indexed_headers: Vec::new(),
-            pace: Pace::default(),
-        }
-    }
-
-    /// Authenticates to Kafka, without TLS. Not by default.
-    #[must_use]
-    pub fn sasl(self, mechanism: SaslMechanism, username: &str, password: &str) -> Self {
-        let mechanism = match mechanism {
-            SaslMechanism::Plain => "PLAIN",
-            SaslMechanism::ScramSha1 => "SCRAM-SHA-1",
-            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
-            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
-        };
-        self.property("security.protocol", "sasl_plaintext")
-            .property("sasl.mechanism", mechanism)
-            .property("sasl.username", username)
-            .property("sasl.password", password)
-    }
-
-    /// Sets a property of librdkafka. Those that correctness rests on (offsets, isolation, groups)
-    /// stay as they are whatever is set here.
-    #[must_use]
-    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.properties.push((name.into(), value.into()));
-        self
-    }
-
-    /// What the logs of all topics together keep in memory, in bytes. 256 MiB by default. What is not
-    /// kept is read from Kafka again by those who need it.
-    #[must_use]
-    pub fn memory_bytes(mut self, memory_bytes: usize) -> Self {
-        self.memory_bytes = memory_bytes;
-        self
-    }
-
-    /// How many topics are held at once, existing or not. 1000 by default. Queries for more fail with
-    /// [`Error::TooManyTopics`].
-    #[must_use]
-    pub fn max_topics(mut self, max_topics: usize) -> Self {
-        self.max_topics = max_topics;
-        self
-    }
-
-    /// How many consumers read history at once, one at least. 2 by default; each keeps up to 16 MiB
-    /// of its own and as much in librdkafka.
-    #[must_use]
-    pub fn readers(mut self, readers: usize) -> Self {
-        self.readers = readers.max(1);
-        self
-    }
-
-    /// Consumes this topic from the start, before any client asks for it, and never lets it go.
-    #[must_use]
-    pub fn bootstrap(mut self, topic: impl Into<String>) -> Self {
-        self.kept.push(topic.into());
-        self
-    }
-
-    /// Where streams of this topic begin that bring no id. [`DefaultOffset::Historical`] by default.
-    #[must_use]
-    pub fn default_offset(mut self, topic: impl Into<String>, offset: DefaultOffset) -> Self {
-        self.defaults.insert(topic.into(), offset);
-        self
-    }
-
-    /// Indexes records by this header. A filter without a key finds its records by one of these, and
-    /// looks at every record of the topic if none is among its headers.
-    #[must_use]
-    pub fn index_header(mut self, name: impl Into<Bytes>) -> Self {
-        let name = name.into();
-        if !self.indexed_headers.contains(&name) {
-            self.indexed_headers.push(name);
-        }
-        self
-    }
-}
 
 /// What a stream asks of a [`Cluster`].
 #[derive(Clone, Debug)]

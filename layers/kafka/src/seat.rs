@@ -6,10 +6,11 @@ use bytes::Bytes;
 use tailwater_hub::{Cursor, Want};
 use tokio::sync::oneshot;
 
-use crate::cluster::{DefaultOffset, Shared};
+use crate::cluster::Shared;
 use crate::control::Job;
 use crate::gap::{Extent, Gap, reconcile};
 use crate::id::EventId;
+use crate::options::DefaultOffset;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
