@@ -1,0 +1,106 @@
+//! The handshake of a server.
+
+use std::{future::poll_fn, pin::Pin, pin::pin, task::ready, time::Duration};
+
+use rustls::server::Acceptor;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    time::timeout,
+};
+use tokio_rustls::LazyConfigAcceptor;
+
+use crate::{
+    error::Error, guarded::Guarded, handshake::Handshake, limits::Limits, server::ServerConfig,
+    stream::TlsStream,
+};
+
+/// RFC 8446, 5.1: the type of a record with a message of the handshake.
+const HANDSHAKE: u8 = 22;
+
+/// RFC 8446, 5.1 and 6: a record of version 3.3 with a fatal alert, `no_application_protocol`.
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+
+const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 24\r\n\r\nThis port speaks HTTPS.\n";
+
+/// How long a refused client has to read why, and how much of what it still sends is read.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
+
+/// Waits for the client to say something, with nothing in memory but the connection.
+pub(crate) async fn first_byte<Io>(io: &mut Io) -> Result<u8, Error>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut byte = [0];
+    let read = poll_fn(|cx| {
+        let mut buffer = ReadBuf::new(&mut byte);
+        ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer))?;
+        std::task::Poll::Ready(Ok(buffer.filled().first().copied()))
+    });
+    let first = read.await.map_err(Error::Io)?.ok_or(Error::Closed)?;
+    if first == HANDSHAKE {
+        return Ok(first);
+    }
+    // A method of HTTP; anything else would not understand the answer.
+    if first.is_ascii_uppercase() && io.write_all(PLAIN_HTTP).await.is_ok() {
+        linger(io).await;
+    }
+    Err(Error::NotTls)
+}
+
+pub(crate) async fn handshake<Io>(
+    io: Io,
+    first: u8,
+    config: ServerConfig,
+    limits: Limits,
+) -> Result<TlsStream<Io>, Error>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let io = Guarded::new(io, Some(first), limits.handshake_bytes);
+    let mut acceptor = pin!(LazyConfigAcceptor::new(Acceptor::default(), io));
+    let mut hello = match acceptor.as_mut().await {
+        Ok(hello) => hello,
+        Err(error) => {
+            if let Some(io) = acceptor.take_io() {
+                linger(&mut io.into_io()).await;
+            }
+            return Err(limits.error(error));
+        }
+    };
+    let current = config.current();
+    let name = hello.client_hello().server_name().map(str::to_ascii_lowercase);
+    if current.requires_alpn && hello.client_hello().alpn().is_none() {
+        if hello.io.write_all(&NO_APPLICATION_PROTOCOL).await.is_ok() {
+            linger(&mut hello.io.into_io()).await;
+        }
+        return Err(Error::NoAlpn);
+    }
+    let identity = current.identity(&hello.client_hello());
+    let identity = identity.map(|identity| identity.alias().to_owned());
+    match hello.into_stream(current.config.clone()).into_fallible().await {
+        Ok(stream) => {
+            let handshake = Handshake::new(name, identity, stream.get_ref().1);
+            Ok(TlsStream::new(stream.into(), limits.send_buffer_bytes, handshake))
+        }
+        Err((error, io)) => {
+            linger(&mut io.into_io()).await;
+            Err(limits.error(error))
+        }
+    }
+}
+
+/// Lets a refused client read why: a connection that is closed while there is something to read on
+/// it is reset, and what was sent to the client may be lost with it.
+async fn linger<Io: AsyncRead + AsyncWrite + Unpin>(io: &mut Io) {
+    let farewell = async {
+        io.shutdown().await?;
+        let mut piece = [0; 512];
+        let mut rest = io.take(LINGER_BYTES);
+        while rest.read(&mut piece).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // Whatever it ends with, the connection is closed.
+    let _ = timeout(LINGER, farewell).await;
+}

@@ -1,0 +1,182 @@
+//! The configuration of a client, which can be exchanged while it runs.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use http::Uri;
+use rustls::{
+    SignatureScheme,
+    client::{ResolvesClientCert, Resumption, WebPkiServerVerifier},
+    pki_types::ServerName,
+    sign::CertifiedKey,
+};
+
+use crate::{
+    error::Error,
+    identity::Identity,
+    options::{Credentials, Version, check_alpn, versions},
+    provider::provider,
+    verify::ServerVerifier,
+};
+
+/// The options of a [`ClientConfig`].
+///
+/// ```
+/// use tailwater_tls::ClientOptions;
+///
+/// let options = ClientOptions::new().alpn(["h2", "http/1.1"]).server_name("internal.example");
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ClientOptions {
+    alpn: Vec<Vec<u8>>,
+    only: Option<Version>,
+    server_name: Option<String>,
+}
+
+impl ClientOptions {
+    /// The defaults that the options name.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The protocols that are offered, the preferred one first. Default: none.
+    pub fn alpn(self, names: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        Self { alpn: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Speaks this version only. Default: TLS 1.3, and 1.2 with servers that have no 1.3.
+    pub fn only(self, version: Version) -> Self {
+        Self { only: Some(version), ..self }
+    }
+
+    /// Asks every server for this name, and verifies its certificate by it, whatever the URI says.
+    /// Default: the host of the URI.
+    pub fn server_name(self, name: impl Into<String>) -> Self {
+        Self { server_name: Some(name.into()), ..self }
+    }
+}
+
+/// Whom a client trusts, who it is, and how it speaks: what a [`ConnectLayer`](crate::ConnectLayer)
+/// takes each connection's handshake from. Servers are always verified, and sessions resumed.
+///
+/// Clones are the same configuration, as those of [`ServerConfig`](crate::ServerConfig).
+///
+/// ```
+/// use tailwater_tls::{ClientConfig, ClientOptions, Credentials, Roots};
+/// # let made = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
+/// # let certificate = made.cert.der();
+///
+/// let credentials = Credentials::new().roots(Roots::none().with([certificate])?);
+/// let config = ClientConfig::new(credentials, ClientOptions::new().alpn(["h2"]))?;
+/// # let _ = config;
+/// # Ok::<_, tailwater_tls::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ClientConfig {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: ClientOptions,
+    name: Option<ServerName<'static>>,
+    current: RwLock<Arc<rustls::ClientConfig>>,
+}
+
+impl ClientConfig {
+    /// A client that trusts the roots of these credentials.
+    ///
+    /// # Errors
+    /// [`Error::NoRoots`], [`Error::Alpn`], [`Error::ServerName`], [`Error::Configuration`].
+    pub fn new(credentials: Credentials, options: ClientOptions) -> Result<Self, Error> {
+        check_alpn(&options.alpn)?;
+        let name = options.server_name.as_deref().map(server_name).transpose()?;
+        let current = RwLock::new(Arc::new(config(credentials, &options)?));
+        Ok(Self { shared: Arc::new(Shared { options, name, current }) })
+    }
+
+    /// Exchanges the certificates and what is trusted, for new connections. Sessions of before are
+    /// not resumed.
+    ///
+    /// # Errors
+    /// As of [`new`](ClientConfig::new); what was there before stays.
+    pub fn replace(&self, credentials: Credentials) -> Result<(), Error> {
+        let current = Arc::new(config(credentials, &self.shared.options)?);
+        // Nothing panics under the lock, and an `Arc` is whole anyway.
+        *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        Ok(())
+    }
+
+    pub(crate) fn current(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.shared.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn name(&self, uri: &Uri) -> Result<ServerName<'static>, Error> {
+        match &self.shared.name {
+            Some(name) => Ok(name.clone()),
+            None => server_name(uri.host().unwrap_or_default()),
+        }
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
+}
+
+fn config(
+    credentials: Credentials,
+    options: &ClientOptions,
+) -> Result<rustls::ClientConfig, Error> {
+    let Credentials { identities, roots } = credentials;
+    if roots.is_empty() {
+        return Err(Error::NoRoots);
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.anchors(), provider())
+        .build()
+        .map_err(|error| Error::Configuration(rustls::Error::General(error.to_string())))?;
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(options.only))
+        .map_err(Error::Configuration)?
+        .dangerous() // how rustls calls it; the verifier is webpki's, see `verify`
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(verifier, &roots)))
+        .with_client_cert_resolver(Arc::new(Identities { all: identities }));
+    config.alpn_protocols.clone_from(&options.alpn);
+    config.resumption = Resumption::in_memory_sessions(64);
+    Ok(config)
+}
+
+/// An address or a name; URIs have IPv6 addresses in brackets.
+fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    ServerName::try_from(bare.to_owned()).map_err(|_| Error::ServerName(name.to_owned()))
+}
+
+/// The identities of a client; the first whose issuer the server accepts, as far as it says which.
+#[derive(Debug)]
+struct Identities {
+    all: Vec<Identity>,
+}
+
+impl ResolvesClientCert for Identities {
+    fn resolve(
+        &self,
+        root_hints: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        let mut usable = self.all.iter().filter(|identity| identity.signs(schemes));
+        let hinted = usable.clone().find(|identity| identity.is_from(root_hints));
+        // A server's hints may be incomplete, and it refuses what it does not trust.
+        hinted.or_else(|| usable.next()).map(|identity| Arc::clone(identity.certified()))
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.all.is_empty()
+    }
+}

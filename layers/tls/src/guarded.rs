@@ -1,0 +1,109 @@
+//! The connection below TLS.
+
+use std::{
+    error, fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A connection that gives back the byte which was read to see whether it is TLS, and that counts
+/// what is read until the handshake is over.
+#[derive(Debug)]
+pub(crate) struct Guarded<Io> {
+    io: Io,
+    first: Option<u8>,
+    left: Option<usize>,
+}
+
+/// The error of a read past the bound.
+#[derive(Debug)]
+pub(crate) struct TooManyBytes;
+
+impl fmt::Display for TooManyBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many bytes")
+    }
+}
+
+impl error::Error for TooManyBytes {}
+
+impl<Io> Guarded<Io> {
+    pub(crate) fn new(io: Io, first: Option<u8>, bytes: usize) -> Self {
+        Self { io, first, left: Some(bytes) }
+    }
+
+    /// The handshake is over.
+    pub(crate) fn open(&mut self) {
+        self.left = None;
+    }
+
+    pub(crate) fn io(&self) -> &Io {
+        &self.io
+    }
+
+    pub(crate) fn into_io(self) -> Io {
+        self.io
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(left) = self.left else {
+            return Pin::new(&mut self.io).poll_read(cx, buffer);
+        };
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if left == 0 {
+            return Poll::Ready(Err(io::Error::other(TooManyBytes)));
+        }
+        if let Some(first) = self.first.take() {
+            buffer.put_slice(&[first]);
+            self.left = Some(left - 1);
+            return Poll::Ready(Ok(()));
+        }
+        let length = left.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(length));
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
+        let count = part.filled().len();
+        buffer.advance(count);
+        self.left = Some(left - count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

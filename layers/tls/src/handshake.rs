@@ -1,0 +1,71 @@
+//! What a handshake found out.
+
+use rustls::{CommonState, HandshakeKind, pki_types::CertificateDer};
+
+use crate::options::Version;
+
+/// What the handshake of a [`TlsStream`](crate::TlsStream) found out.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    server_name: Option<String>,
+    alpn: Option<Vec<u8>>,
+    version: Version,
+    resumed: bool,
+    peer_certificates: Vec<CertificateDer<'static>>,
+    identity: Option<String>,
+}
+
+impl Handshake {
+    pub(crate) fn new(
+        server_name: Option<String>,
+        identity: Option<String>,
+        state: &CommonState,
+    ) -> Self {
+        Self {
+            server_name,
+            alpn: state.alpn_protocol().map(<[u8]>::to_vec),
+            version: Version::of(state.protocol_version()),
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            peer_certificates: state.peer_certificates().unwrap_or_default().to_vec(),
+            identity,
+        }
+    }
+
+    /// The name that the client asked for by SNI, in lower case. A client that asks for an address
+    /// sends none.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// The protocol that was agreed on by ALPN.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.alpn.as_deref()
+    }
+
+    /// The version of TLS.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether an earlier session was resumed, without the whole handshake.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// The certificates that the peer showed and that were verified, its own first; none if it was
+    /// not asked or had none.
+    #[must_use]
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        &self.peer_certificates
+    }
+
+    /// The alias of the server's [`Identity`](crate::Identity); `None` on the client's side.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+}

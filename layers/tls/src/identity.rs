@@ -1,0 +1,140 @@
+//! A certificate chain and its key.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    SignatureScheme,
+    pki_types::{CertificateDer, PrivateKeyDer},
+    sign::CertifiedKey,
+};
+
+use crate::{
+    certificate::{Subject, has_issuer, is_issued_by},
+    error::Error,
+    pem,
+    provider::provider,
+};
+
+/// Who a server, or a client, is: a certificate chain and the private key of its first certificate.
+///
+/// A clone is the same identity. Its `Debug` shows the alias and the names, never the key.
+///
+/// ```
+/// use tailwater_tls::Identity;
+/// # let made = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
+/// # let chain = vec![made.cert.der().clone()];
+/// # let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+///
+/// let identity = Identity::new("main", chain, key)?;
+/// assert_eq!(identity.hosts(), ["example.com"]);
+/// assert!(identity.certificates_pem().starts_with("-----BEGIN CERTIFICATE-----"));
+/// # Ok::<_, tailwater_tls::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Identity {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    alias: String,
+    subject: Subject,
+    key: PrivateKeyDer<'static>,
+    certified: Arc<CertifiedKey>,
+}
+
+impl Identity {
+    /// An identity of this chain, whose first certificate is that of the key. The alias is a name
+    /// for people and for [`Handshake::identity`](crate::Handshake::identity).
+    ///
+    /// # Errors
+    /// [`Error::Identity`] if the key is of no kind that TLS uses (RSA, ECDSA over P-256, P-384 or
+    /// P-521, Ed25519), or is not that of the first certificate.
+    pub fn new(
+        alias: impl Into<String>,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, Error> {
+        let alias = alias.into();
+        let failed = |source| Error::Identity { alias: alias.clone(), source };
+        let first = chain.first().ok_or(rustls::Error::NoCertificatesPresented).map_err(failed)?;
+        let subject = Subject::of(first)
+            .ok_or(rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding))
+            .map_err(failed)?;
+        let certified =
+            CertifiedKey::from_der(chain, key.clone_key(), &provider()).map_err(failed)?;
+        let certified = Arc::new(certified);
+        Ok(Self { inner: Arc::new(Inner { alias, subject, key, certified }) })
+    }
+
+    /// Its name in the store.
+    #[must_use]
+    pub fn alias(&self) -> &str {
+        &self.inner.alias
+    }
+
+    /// The names of hosts that its certificate is for, in lower case: the DNS names among its
+    /// subject alternative names, or its common name if there are none.
+    #[must_use]
+    pub fn hosts(&self) -> &[String] {
+        &self.inner.subject.hosts
+    }
+
+    /// The common name of its subject.
+    #[must_use]
+    pub fn common_name(&self) -> Option<&str> {
+        self.inner.subject.common_name.as_deref()
+    }
+
+    /// The distinguished name of its subject as RFC 4514 writes it: `CN=a,O=b,C=de`.
+    #[must_use]
+    pub fn distinguished_name(&self) -> &str {
+        &self.inner.subject.distinguished_name
+    }
+
+    /// Its chain, its own certificate first.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.inner.certified.cert
+    }
+
+    /// Whether its certificate names this one's subject as its issuer. The signature is not looked at.
+    #[must_use]
+    pub fn is_issued_by(&self, issuer: &CertificateDer<'_>) -> bool {
+        self.certificates().first().is_some_and(|first| is_issued_by(first, issuer))
+    }
+
+    /// The chain as PEM.
+    #[must_use]
+    pub fn certificates_pem(&self) -> String {
+        pem::certificates(self.certificates())
+    }
+
+    /// The private key as PEM, for a library that takes no other form. It is not encrypted.
+    #[must_use]
+    pub fn key_pem(&self) -> String {
+        pem::key(&self.inner.key)
+    }
+
+    pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.inner.certified
+    }
+
+    /// Whether one of these, DER of distinguished names, issued a certificate of its chain.
+    pub(crate) fn is_from(&self, issuers: &[&[u8]]) -> bool {
+        self.certificates().iter().any(|one| has_issuer(one, issuers))
+    }
+
+    pub(crate) fn signs(&self, schemes: &[SignatureScheme]) -> bool {
+        self.inner.certified.key.choose_scheme(schemes).is_some()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("alias", &self.inner.alias)
+            .field("subject", &self.inner.subject.distinguished_name)
+            .field("hosts", &self.inner.subject.hosts)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,296 @@
+//! The configuration of a server, which can be exchanged while it serves.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use rustls::{
+    crypto::aws_lc_rs::Ticketer,
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache,
+        WebPkiClientVerifier,
+    },
+    sign::CertifiedKey,
+};
+
+use crate::{
+    error::Error,
+    identity::Identity,
+    options::{Credentials, Version, check_alpn, versions},
+    provider::provider,
+    verify::ClientVerifier,
+};
+
+/// Whether clients show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientCertificates {
+    /// They are not asked.
+    #[default]
+    None,
+    /// They are asked, and may have none. One that is not trusted ends the handshake, as it does in
+    /// Java (`wantClientAuth`).
+    Requested,
+    /// Without one that is trusted there is no connection.
+    Required,
+}
+
+/// The options of a [`ServerConfig`].
+///
+/// ```
+/// use tailwater_tls::{ServerOptions, Version};
+///
+/// let options = ServerOptions::new().alpn(["h2", "http/1.1"]).only(Version::Tls13);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ServerOptions {
+    alpn: Vec<Vec<u8>>,
+    require_alpn: Option<bool>,
+    only: Option<Version>,
+    client_certificates: ClientCertificates,
+    resumption: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ServerOptions {
+    /// The defaults that the options name.
+    pub fn new() -> Self {
+        Self {
+            alpn: Vec::new(),
+            require_alpn: None,
+            only: None,
+            client_certificates: ClientCertificates::None,
+            resumption: true,
+        }
+    }
+
+    /// The protocols that are spoken within, the preferred one first. A client that offers others
+    /// only is refused (`no_application_protocol`). Default: none, and nothing is agreed.
+    pub fn alpn(self, names: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        Self { alpn: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Whether a client that offers no protocol at all is refused, too. Default: if there are
+    /// protocols and `http/1.1`, which is what such a client speaks, is not among them.
+    pub fn require_alpn(self, require: bool) -> Self {
+        Self { require_alpn: Some(require), ..self }
+    }
+
+    /// Speaks this version only. Default: TLS 1.3, and 1.2 with clients that have no 1.3.
+    pub fn only(self, version: Version) -> Self {
+        Self { only: Some(version), ..self }
+    }
+
+    /// Whether clients show a certificate that the roots of the [`Credentials`] vouch for. Default:
+    /// [`ClientCertificates::None`].
+    pub fn client_certificates(self, certificates: ClientCertificates) -> Self {
+        Self { client_certificates: certificates, ..self }
+    }
+
+    /// Whether a client can come back without the whole handshake: by tickets, which take no memory
+    /// here and whose keys change every 6 hours, or in TLS 1.2 without tickets by one of the last
+    /// 256 sessions. A client certificate is not verified again then. Credentials that are
+    /// exchanged end it for all. Default: yes.
+    pub fn resumption(self, resumption: bool) -> Self {
+        Self { resumption, ..self }
+    }
+
+    fn requires_alpn(&self) -> bool {
+        self.require_alpn.unwrap_or_else(|| {
+            !self.alpn.is_empty() && !self.alpn.iter().any(|name| name == b"http/1.1")
+        })
+    }
+}
+
+/// Who a server is and how it speaks: what a [`TlsLayer`](crate::TlsLayer) takes each connection's
+/// handshake from.
+///
+/// Clones are the same configuration: [`replace`](ServerConfig::replace) on one exchanges the
+/// certificates for all, without a restart.
+///
+/// ```
+/// use tailwater_tls::{Credentials, ServerConfig, ServerOptions, Store};
+/// # let made = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
+/// # let text = format!("{}{}", made.cert.pem(), made.signing_key.serialize_pem());
+///
+/// let load = |text: &str| -> Result<Credentials, tailwater_tls::Error> {
+///     let store = Store::pem("main", text.as_bytes())?;
+///     Ok(Credentials::new().identity(store.identity("main")?))
+/// };
+/// let config = ServerConfig::new(load(&text)?, ServerOptions::new().alpn(["http/1.1"]))?;
+/// config.replace(load(&text)?)?; // from now on, for new connections
+/// # Ok::<_, tailwater_tls::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ServerConfig {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: ServerOptions,
+    current: RwLock<Arc<Current>>,
+}
+
+/// What one handshake is made with.
+pub(crate) struct Current {
+    pub(crate) config: Arc<rustls::ServerConfig>,
+    pub(crate) requires_alpn: bool,
+    identities: Arc<Identities>,
+}
+
+impl ServerConfig {
+    /// A server with these certificates.
+    ///
+    /// # Errors
+    /// [`Error::NoCertificates`], [`Error::NoRoots`] if client certificates are to be verified by
+    /// nothing, [`Error::Alpn`], [`Error::Configuration`].
+    pub fn new(credentials: Credentials, options: ServerOptions) -> Result<Self, Error> {
+        check_alpn(&options.alpn)?;
+        let current = RwLock::new(Arc::new(Current::new(credentials, &options)?));
+        Ok(Self { shared: Arc::new(Shared { options, current }) })
+    }
+
+    /// Exchanges the certificates and what is trusted. Connections that are there, and handshakes
+    /// that began, keep theirs; sessions of before are not resumed.
+    ///
+    /// # Errors
+    /// As of [`new`](ServerConfig::new); what was there before stays.
+    pub fn replace(&self, credentials: Credentials) -> Result<(), Error> {
+        let current = Arc::new(Current::new(credentials, &self.shared.options)?);
+        // Nothing panics under the lock, and an `Arc` is whole anyway.
+        *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        Ok(())
+    }
+
+    pub(crate) fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.shared.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("options", &self.shared.options)
+            .field("identities", &self.current().identities)
+            .finish()
+    }
+}
+
+impl Current {
+    fn new(credentials: Credentials, options: &ServerOptions) -> Result<Self, Error> {
+        let Credentials { identities, roots } = credentials;
+        if identities.is_empty() {
+            return Err(Error::NoCertificates);
+        }
+        let identities = Arc::new(Identities { all: identities });
+        let builder = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(options.only))
+            .map_err(Error::Configuration)?;
+        let builder = if options.client_certificates == ClientCertificates::None {
+            builder.with_no_client_auth()
+        } else {
+            if roots.is_empty() {
+                return Err(Error::NoRoots);
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.anchors(), provider());
+            let verifier = match options.client_certificates {
+                ClientCertificates::Requested => verifier.allow_unauthenticated(),
+                _ => verifier,
+            };
+            let verifier = verifier
+                .build()
+                .map_err(|error| Error::Configuration(rustls::Error::General(error.to_string())))?;
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(verifier, &roots)))
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(&identities) as _);
+        config.alpn_protocols.clone_from(&options.alpn);
+        if options.resumption {
+            config.ticketer = Ticketer::new().map_err(Error::Configuration)?;
+            config.session_storage = ServerSessionMemoryCache::new(256);
+        } else {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        let requires_alpn = options.requires_alpn();
+        Ok(Self { config: Arc::new(config), requires_alpn, identities })
+    }
+
+    /// The identity that the resolver takes as well.
+    pub(crate) fn identity(&self, hello: &ClientHello<'_>) -> Option<Identity> {
+        self.identities.choose(hello).cloned()
+    }
+}
+
+/// Identities by the names that they are for.
+struct Identities {
+    all: Vec<Identity>,
+}
+
+impl Identities {
+    /// The first for the server name whose key the client can verify; else, and that includes
+    /// clients that ask for no name or for an unknown one, the first that the client can verify.
+    fn choose(&self, hello: &ClientHello<'_>) -> Option<&Identity> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let usable = |identity: &&Identity| identity.signs(hello.signature_schemes());
+        let for_name = |matches: fn(&str, &str) -> bool| {
+            let name = name.as_deref()?;
+            self.all
+                .iter()
+                .filter(|identity| identity.hosts().iter().any(|host| matches(host, name)))
+                .find(usable)
+        };
+        for_name(|host, name| host == name)
+            .or_else(|| for_name(is_wildcard_of))
+            .or_else(|| self.all.iter().find(usable))
+            .or(self.all.first()) // rustls tells the client what is wrong
+    }
+}
+
+/// RFC 6125, 6.4.3: `*` is the whole first label, and stands for one.
+fn is_wildcard_of(host: &str, name: &str) -> bool {
+    let (Some(parent), Some((first, rest))) = (host.strip_prefix("*."), name.split_once('.'))
+    else {
+        return false;
+    };
+    !first.is_empty() && parent == rest
+}
+
+impl ResolvesServerCert for Identities {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(&hello).map(|identity| Arc::clone(identity.certified()))
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.all).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_wildcard_of;
+
+    #[test]
+    fn a_wildcard_is_one_label() {
+        for (host, name, expected) in [
+            ("*.example.com", "a.example.com", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", "a.b.example.com", false),
+            ("*.example.com", ".example.com", false),
+            ("example.com", "example.com", false),
+            ("*", "localhost", false),
+            ("a*.example.com", "ab.example.com", false),
+        ] {
+            assert_eq!(is_wildcard_of(host, name), expected, "{host} {name}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The service of a server, and the future of one connection.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tower_service::Service;
+
+use crate::{
+    accept::{first_byte, handshake},
+    error::{BoxError, Error},
+    limits::Limits,
+    server::ServerConfig,
+    stream::TlsStream,
+};
+
+/// Service of [`TlsLayer`](crate::TlsLayer): a connection in, a [`TlsStream`] to the inner service,
+/// and its response out.
+///
+/// A client that speaks plain HTTP is answered `400 Bad Request` without TLS.
+///
+/// Dropping the future closes the connection.
+#[derive(Clone, Debug)]
+pub struct Tls<S> {
+    inner: S,
+    config: ServerConfig,
+    limits: Limits,
+}
+
+impl<S> Tls<S> {
+    pub(crate) fn new(inner: S, config: ServerConfig, limits: Limits) -> Self {
+        Self { inner, config, limits }
+    }
+}
+
+impl<S, Io> Service<Io> for Tls<S>
+where
+    S: Service<TlsStream<Io>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = Error;
+    type Future = TlsFuture<S::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(|error| Error::Inner(error.into()))
+    }
+
+    fn call(&mut self, io: Io) -> TlsFuture<S::Response> {
+        let clone = self.inner.clone();
+        let inner = mem::replace(&mut self.inner, clone);
+        let end = self.limits.end();
+        TlsFuture { stage: Box::pin(begin(inner, io, self.config.clone(), self.limits, end)) }
+    }
+}
+
+/// Future of [`Tls`]: the handshake, and then what the inner service does with the connection.
+#[must_use = "futures do nothing unless polled"]
+pub struct TlsFuture<R> {
+    stage: Stage<R>,
+}
+
+/// A part of a connection's life. One by one in a box: a connection that says nothing holds no room
+/// for a handshake, and one that is idle for hours none of what its handshake needed.
+type Stage<R> = Pin<Box<dyn Future<Output = Result<Next<R>, Error>> + Send>>;
+
+enum Next<R> {
+    Stage(Stage<R>),
+    End(R),
+}
+
+impl<R> Future for TlsFuture<R> {
+    type Output = Result<R, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R, Error>> {
+        loop {
+            match ready!(self.stage.as_mut().poll(cx))? {
+                Next::Stage(stage) => self.stage = stage,
+                Next::End(response) => return Poll::Ready(Ok(response)),
+            }
+        }
+    }
+}
+
+impl<R> fmt::Debug for TlsFuture<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsFuture").finish_non_exhaustive()
+    }
+}
+
+async fn begin<S, Io>(
+    inner: S,
+    mut io: Io,
+    config: ServerConfig,
+    limits: Limits,
+    end: Option<Instant>,
+) -> Result<Next<S::Response>, Error>
+where
+    S: Service<TlsStream<Io>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let first = limits.within(end, first_byte(&mut io)).await?;
+    Ok(Next::Stage(Box::pin(shake_hands(inner, io, first, config, limits, end))))
+}
+
+async fn shake_hands<S, Io>(
+    mut inner: S,
+    io: Io,
+    first: u8,
+    config: ServerConfig,
+    limits: Limits,
+    end: Option<Instant>,
+) -> Result<Next<S::Response>, Error>
+where
+    S: Service<TlsStream<Io>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let stream = limits.within(end, handshake(io, first, config, limits)).await?;
+    Ok(Next::Stage(Box::pin(async move {
+        let called = inner.call(stream);
+        drop(inner);
+        called.await.map(Next::End).map_err(|error| Error::Inner(error.into()))
+    })))
+}

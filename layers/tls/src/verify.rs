@@ -1,0 +1,169 @@
+//! Verification of peers: webpki's, and the certificate that is itself trusted.
+//!
+//! Java accepts a peer whose own certificate is in the trust store, whatever it says about itself.
+//! webpki refuses one that says that it is an authority, and that is what `openssl req -x509` makes.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{
+        ParsedCertificate,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
+
+use crate::roots::Roots;
+
+/// Certificates that are trusted as they are.
+struct Trusted(Vec<CertificateDer<'static>>);
+
+impl Trusted {
+    /// Whether this very certificate is trusted.
+    fn has(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.0.iter().any(|trusted| trusted == certificate)
+    }
+
+    /// Whether a certificate that is trusted is valid now.
+    fn check(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+        let (_, parsed) =
+            X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+        let now = i64::try_from(now.as_secs())
+            .ok()
+            .and_then(|seconds| ASN1Time::from_timestamp(seconds).ok())
+            .ok_or(CertificateError::Expired)?;
+        if now < parsed.validity().not_before {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        if now > parsed.validity().not_after {
+            return Err(CertificateError::Expired.into());
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Trusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trusted").field("len", &self.0.len()).finish()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ClientVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    trusted: Trusted,
+}
+
+impl ClientVerifier {
+    pub(crate) fn new(inner: Arc<dyn ClientCertVerifier>, roots: &Roots) -> Self {
+        Self { inner, trusted: Trusted(roots.certificates().to_vec()) }
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if self.trusted.has(end_entity) {
+            Trusted::check(end_entity, now)?;
+            return Ok(ClientCertVerified::assertion());
+        }
+        self.inner.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ServerVerifier {
+    inner: Arc<dyn ServerCertVerifier>,
+    trusted: Trusted,
+}
+
+impl ServerVerifier {
+    pub(crate) fn new(inner: Arc<dyn ServerCertVerifier>, roots: &Roots) -> Self {
+        Self { inner, trusted: Trusted(roots.certificates().to_vec()) }
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.trusted.has(end_entity) {
+            Trusted::check(end_entity, now)?;
+            let parsed = ParsedCertificate::try_from(end_entity)?;
+            verify_server_name(&parsed, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,136 @@
+//! Files that change while the program runs.
+
+use std::{
+    collections::hash_map::RandomState,
+    error::Error,
+    fs::File,
+    hash::BuildHasher as _,
+    io::{self, Read as _},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{task::spawn_blocking, time::sleep};
+use tracing::{debug, info, warn};
+
+use crate::store::Store;
+
+/// Looks at files again and again, and says when what they hold is another.
+///
+/// It reads them, rather than ask the system for events, so that it works on every file system,
+/// with files that are replaced by renaming, and with Kubernetes' links to folders that are
+/// exchanged. Files of several MiB are none of its business: it looks at the first of each.
+///
+/// ```no_run
+/// use std::{fs, time::Duration};
+/// use tailwater_tls::{Credentials, Error, ServerConfig, ServerOptions, Store, Watch};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let load = || -> Result<Credentials, Box<dyn std::error::Error + Send + Sync>> {
+///     let store = Store::pkcs12(&fs::read("server.p12")?, "secret")?;
+///     Ok(Credentials::new().identity(store.identity("localhost")?))
+/// };
+/// let watch = Watch::new(["server.p12"]); // before it is read, so that no change is missed
+/// let config = ServerConfig::new(load()?, ServerOptions::new())?;
+/// let reload = {
+///     let config = config.clone();
+///     move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///         Ok(config.replace(load()?)?)
+///     }
+/// };
+/// tokio::spawn(watch.run(Watch::INTERVAL, reload));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Watch {
+    paths: Vec<PathBuf>,
+    hasher: RandomState,
+    seen: Vec<Content>,
+}
+
+/// What a file held; not the bytes, which may be a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    Hash(u64),
+    Unreadable(io::ErrorKind),
+}
+
+impl Watch {
+    /// 10 s.
+    pub const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// Watches these files from what they hold now. Reads them.
+    #[must_use]
+    pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        let paths = paths.into_iter().map(Into::into).collect();
+        let mut watch = Self { paths, hasher: RandomState::new(), seen: Vec::new() };
+        watch.seen = watch.contents();
+        watch
+    }
+
+    /// Looks every `interval`, for ever, and calls `reload` on a blocking thread when a file holds
+    /// something else than at the last look. If it fails it is called again at each look until it
+    /// succeeds, and the failure is logged at WARN once for each change; what it had before is for
+    /// it to keep, as [`ServerConfig::replace`](crate::ServerConfig::replace) does.
+    ///
+    /// Dropping the future ends it; a reload that has begun ends by itself.
+    pub async fn run<F, E>(mut self, interval: Duration, reload: F)
+    where
+        F: FnMut() -> Result<(), E> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let reload = Arc::new(Mutex::new(reload));
+        let mut failed = false;
+        loop {
+            sleep(interval).await;
+            let reload = Arc::clone(&reload);
+            let looked = spawn_blocking(move || {
+                let changed = self.look();
+                if changed || failed {
+                    failed = match reload.lock().unwrap_or_else(PoisonError::into_inner)() {
+                        Ok(()) => {
+                            info!(paths = ?self.paths, "certificates were exchanged");
+                            false
+                        }
+                        Err(error) => {
+                            let error = error.into();
+                            let error = &*error as &dyn Error;
+                            if changed {
+                                warn!(error, paths = ?self.paths, "certificates stay as they were");
+                            } else {
+                                debug!(error, paths = ?self.paths, "still no other certificates");
+                            }
+                            true
+                        }
+                    };
+                }
+                (self, failed)
+            });
+            match looked.await {
+                Ok(result) => (self, failed) = result,
+                Err(error) => return warn!(%error, "certificates are watched no more"),
+            }
+        }
+    }
+
+    /// Whether something is not as it was at the last look.
+    fn look(&mut self) -> bool {
+        let contents = self.contents();
+        let changed = contents != self.seen;
+        self.seen = contents;
+        changed
+    }
+
+    fn contents(&self) -> Vec<Content> {
+        let content = |path| {
+            let mut bytes = Vec::new();
+            let limit = Store::MAX_BYTES as u64 + 1;
+            match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+                Ok(_) => Content::Hash(self.hasher.hash_one(&bytes)),
+                Err(error) => Content::Unreadable(error.kind()),
+            }
+        };
+        self.paths.iter().map(content).collect()
+    }
+}
