@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::{BoxError, Event, encode_comment, encode_event};
+use crate::{BoxError, Event, encode_comment, encode_event, encode_id};
 
 /// Whole events, comments or id-only blocks, encoded for the wire. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,22 @@ impl Encoded {
         Self(out.into())
     }
 
-    /// Bytes that are whole blocks already: made by [`encode_event`] and [`encode_comment`], or
-    /// pieces of such bytes cut between two blocks. Whoever calls this upholds that; nothing checks it.
+    /// Encodes an id-only block: clients remember the id and dispatch nothing. Empty, which writes
+    /// nothing, if `id` holds CR, LF or NUL.
+    ///
+    /// ```
+    /// use tailwater_sse::Encoded;
+    ///
+    /// assert_eq!(Encoded::id(b"AQQC").into_bytes(), "id:AQQC\n\n");
+    /// ```
+    pub fn id(id: &[u8]) -> Self {
+        let mut out = Vec::with_capacity(id.len() + 5);
+        encode_id(id, &mut out);
+        Self(out.into())
+    }
+
+    /// Bytes that are whole blocks already: made by [`encode_event`], [`encode_id`] and
+    /// [`encode_comment`], or pieces of such bytes cut between two blocks. Whoever calls this upholds that; nothing checks it.
     pub fn trusted(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -46,7 +60,7 @@ pub trait Events: Send {
         limit: usize,
     ) -> Poll<Option<Result<Encoded, BoxError>>>;
 
-    /// The id-only block (`id:` and an empty line) for where this stream stands, if that place has moved
+    /// The id-only block ([`Encoded::id`]) for where this stream stands, if that place has moved
     /// since the client was last told one. Asked when the stream is idle, in place of a comment.
     fn position(self: Pin<&mut Self>) -> Option<Encoded> {
         None

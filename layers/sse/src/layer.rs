@@ -47,9 +47,12 @@ impl SseLayer {
         self
     }
 
-    /// How old a stream becomes: it ends itself when it has reached nine to ten tenths of this, at an
-    /// event's end. Default: without end. At 0 it ends when
-    /// it has written what its source has at once.
+    /// How old a stream may become. Each stream draws a time between nine tenths and all of this,
+    /// which begins with its first write. It ends when that time is over if it has nothing to write
+    /// then, or else after the first write of events ([`write_limit`](Self::write_limit)) at or past
+    /// that time; one whose client takes nothing ends when it is asked for its next write. The last
+    /// write is a `retry` field, and the response ends cleanly. Default: no such time. At 0 a stream
+    /// ends after one write of what its source has at once, if it has any.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.options.max_age = Some(max_age);

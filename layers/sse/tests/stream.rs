@@ -107,7 +107,7 @@ async fn an_idle_stream_gets_its_position_if_that_has_moved() {
     let mut stream = open(&SseLayer::new().keep_alive(SECOND), source).await;
     stream.first_write();
     stream.assert_quiet();
-    *feed.position.lock().unwrap() = Some(Encoded::trusted("id:7\n\n".into()));
+    *feed.position.lock().unwrap() = Some(Encoded::id(b"7"));
     for expected in ["id:7\n\n", ":\n"] {
         advance(SECOND + Duration::from_millis(2)).await;
         assert_eq!(stream.next().as_deref(), Some(expected));
@@ -211,6 +211,22 @@ async fn a_stream_that_always_has_events_ends_at_its_maximum_age() {
     }
     advance(10 * SECOND).await;
     assert_eq!(stream.next().as_deref(), Some("data:x\n\n"));
+    retry(&stream.next().unwrap());
+    assert_eq!(stream.next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_no_age_ends_after_what_its_source_has_at_once() {
+    let layer = SseLayer::new().max_age(Duration::ZERO);
+    let mut stream = open(&layer, Endless).await;
+    stream.first_write();
+    assert_eq!(stream.next().as_deref(), Some("data:x\n\n"));
+    retry(&stream.next().unwrap());
+    assert_eq!(stream.next(), None);
+
+    let (_feed, source) = source();
+    let mut stream = open(&layer, source).await;
+    stream.first_write();
     retry(&stream.next().unwrap());
     assert_eq!(stream.next(), None);
 }
