@@ -1,0 +1,73 @@
+use jsonwebtoken::Algorithm as Library;
+
+/// The signatures that there are (RFC 7518, 3.1; RFC 8037, 3.1). Those by a shared secret, and
+/// `none`, are not: they cannot be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    Es512,
+    EdDsa,
+}
+
+/// What a key is: an algorithm is for one kind, and a `kid` names one key of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Rsa,
+    P256,
+    P384,
+    P521,
+    Ed25519,
+}
+
+impl Algorithm {
+    /// By the name in a token's header or in a key.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "RS256" => Self::Rs256,
+            "RS384" => Self::Rs384,
+            "RS512" => Self::Rs512,
+            "PS256" => Self::Ps256,
+            "PS384" => Self::Ps384,
+            "PS512" => Self::Ps512,
+            "ES256" => Self::Es256,
+            "ES384" => Self::Es384,
+            "ES512" => Self::Es512,
+            "EdDSA" => Self::EdDsa,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Rs256 | Self::Rs384 | Self::Rs512 => Kind::Rsa,
+            Self::Ps256 | Self::Ps384 | Self::Ps512 => Kind::Rsa,
+            Self::Es256 => Kind::P256,
+            Self::Es384 => Kind::P384,
+            Self::Es512 => Kind::P521,
+            Self::EdDsa => Kind::Ed25519,
+        }
+    }
+
+    /// What jsonwebtoken calls it; it has no ES512.
+    pub(crate) fn library(self) -> Option<Library> {
+        Some(match self {
+            Self::Rs256 => Library::RS256,
+            Self::Rs384 => Library::RS384,
+            Self::Rs512 => Library::RS512,
+            Self::Ps256 => Library::PS256,
+            Self::Ps384 => Library::PS384,
+            Self::Ps512 => Library::PS512,
+            Self::Es256 => Library::ES256,
+            Self::Es384 => Library::ES384,
+            Self::Es512 => return None,
+            Self::EdDsa => Library::EdDSA,
+        })
+    }
+}

@@ -1,0 +1,92 @@
+use std::{hash::RandomState, num::NonZeroUsize, sync::Arc};
+
+use lru::LruCache;
+
+use crate::Token;
+
+/// Tokens that were verified, by their whole text, the least recently used ones dropped first.
+///
+/// Only what an issuer has signed comes here, so that strangers can't push others out.
+pub(crate) struct Cache {
+    tokens: LruCache<Box<str>, Arc<Token>, RandomState>,
+    /// Of the texts; what is made of one takes memory in proportion.
+    bytes: usize,
+}
+
+const TOKENS: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+const BYTES: usize = 8 << 20;
+
+impl Cache {
+    pub(crate) fn new() -> Self {
+        Self { tokens: LruCache::unbounded_with_hasher(RandomState::new()), bytes: 0 }
+    }
+
+    pub(crate) fn get(&mut self, text: &str) -> Option<&Arc<Token>> {
+        self.tokens.get(text)
+    }
+
+    pub(crate) fn insert(&mut self, text: &str, token: Arc<Token>) {
+        self.bytes += text.len();
+        if self.tokens.put(text.into(), token).is_some() {
+            self.bytes -= text.len(); // two requests have verified it at the same time
+        }
+        while self.bytes > BYTES || self.tokens.len() > TOKENS.get() {
+            let Some((text, _)) = self.tokens.pop_lru() else { break };
+            self.bytes -= text.len();
+        }
+    }
+
+    pub(crate) fn remove(&mut self, text: &str) {
+        if self.tokens.pop(text).is_some() {
+            self.bytes -= text.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{NEVER, Wanted};
+
+    fn token() -> Arc<Token> {
+        let wanted =
+            Wanted { roles: String::new(), identity: String::new(), attributes: Vec::new() };
+        Arc::new(Token::new(serde_json::Map::new(), &wanted, 0, NEVER))
+    }
+
+    #[test]
+    fn the_least_recently_used_are_dropped_at_a_number_of_tokens() {
+        let (mut cache, token) = (Cache::new(), token());
+        for number in 0..TOKENS.get() {
+            cache.insert(&number.to_string(), Arc::clone(&token));
+        }
+        assert!(cache.get("0").is_some());
+        cache.insert("one more", Arc::clone(&token));
+        assert_eq!(cache.tokens.len(), TOKENS.get());
+        assert!(cache.get("0").is_some(), "it was used");
+        assert!(cache.get("1").is_none(), "it was the least recently used one");
+    }
+
+    #[test]
+    fn the_least_recently_used_are_dropped_at_a_number_of_bytes() {
+        let (mut cache, token) = (Cache::new(), token());
+        let long = "x".repeat(16 << 10);
+        for number in 0..600 {
+            cache.insert(&format!("{long}{number}"), Arc::clone(&token));
+            assert!(cache.bytes <= BYTES);
+        }
+        assert!(cache.get(&format!("{long}0")).is_none());
+        assert!(cache.get(&format!("{long}599")).is_some());
+    }
+
+    #[test]
+    fn bytes_are_counted_once_for_a_token() {
+        let (mut cache, token) = (Cache::new(), token());
+        cache.insert("abc", Arc::clone(&token));
+        cache.insert("abc", token);
+        assert_eq!(cache.bytes, 3);
+        cache.remove("abc");
+        cache.remove("abc");
+        assert_eq!(cache.bytes, 0);
+    }
+}

@@ -1,0 +1,210 @@
+use std::{borrow::Cow, sync::Arc};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri,
+    header::{AUTHORIZATION, COOKIE, Entry},
+    uri::PathAndQuery,
+};
+use percent_encoding::percent_decode_str;
+
+use crate::{Error, pattern::Pattern};
+
+/// Where a request holds its credentials.
+///
+/// Cookies are looked at first, then headers, then the query; of one kind in the order in which they
+/// were added. The first place that holds something decides, good or bad. What does not match the
+/// pattern, and empty credentials, are nothing.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Uri};
+/// use tailwater_jwt::Credentials;
+///
+/// let credentials = Credentials::new()
+///     .header("authorization", "Bearer {credentials}")?
+///     .query("access_token", "{credentials}")?;
+///
+/// let uri = Uri::from_static("/events?access_token=abc");
+/// let mut headers = HeaderMap::new();
+/// assert_eq!(credentials.find(&headers, &uri).as_deref(), Some("abc"));
+///
+/// headers.insert("authorization", HeaderValue::from_static("bearer def"));
+/// assert_eq!(credentials.find(&headers, &uri).as_deref(), Some("def"));
+/// # Ok::<_, tailwater_jwt::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    cookies: Arc<[(Box<str>, Pattern)]>,
+    headers: Arc<[(HeaderName, Pattern)]>,
+    query: Arc<[(Box<str>, Pattern)]>,
+}
+
+impl Credentials {
+    /// Nowhere.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The header `authorization: Bearer …` (RFC 6750, 2.1).
+    #[must_use]
+    pub fn bearer() -> Self {
+        Self { headers: [(AUTHORIZATION, Pattern::bearer())].into(), ..Self::default() }
+    }
+
+    /// A cookie of exactly this name.
+    ///
+    /// # Errors
+    /// [`Error::Pattern`]; [`Error::Name`] if no cookie can have the name.
+    pub fn cookie(mut self, name: &str, pattern: &str) -> Result<Self, Error> {
+        // RFC 6265, 4.1.1: a token, which is what a name of a header is, too.
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            return Err(Error::Name(name.to_owned()));
+        }
+        add(&mut self.cookies, name.into(), pattern)?;
+        Ok(self)
+    }
+
+    /// A header. What stands before the first space of the pattern is a scheme (`Bearer`), and is
+    /// compared without case.
+    ///
+    /// # Errors
+    /// [`Error::Pattern`]; [`Error::Name`] if no header can have the name.
+    pub fn header(mut self, name: &str, pattern: &str) -> Result<Self, Error> {
+        let header = HeaderName::from_bytes(name.as_bytes());
+        let header = header.map_err(|_| Error::Name(name.to_owned()))?;
+        add(&mut self.headers, header, pattern)?;
+        Ok(self)
+    }
+
+    /// A parameter of the query, percent-decoded.
+    ///
+    /// # Errors
+    /// [`Error::Pattern`]; [`Error::Name`] if the name is empty.
+    pub fn query(mut self, name: &str, pattern: &str) -> Result<Self, Error> {
+        if name.is_empty() {
+            return Err(Error::Name(String::new()));
+        }
+        add(&mut self.query, name.into(), pattern)?;
+        Ok(self)
+    }
+
+    /// What the first place holds.
+    #[must_use]
+    pub fn find<'a>(&self, headers: &'a HeaderMap, uri: &'a Uri) -> Option<Cow<'a, str>> {
+        self.in_cookies(headers)
+            .or_else(|| self.in_headers(headers))
+            .map(Cow::Borrowed)
+            .or_else(|| self.in_query(uri))
+    }
+
+    fn in_cookies<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        self.cookies.iter().find_map(|(name, pattern)| {
+            let mut values = headers.get_all(COOKIE).into_iter().filter_map(text);
+            values.find_map(|value| pairs(value).find_map(|pair| in_cookie(pair, name, pattern)))
+        })
+    }
+
+    fn in_headers<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        self.headers.iter().find_map(|(name, pattern)| {
+            let mut values = headers.get_all(name).into_iter().filter_map(text);
+            values.find_map(|value| pattern.with_scheme(value))
+        })
+    }
+
+    fn in_query<'a>(&self, uri: &'a Uri) -> Option<Cow<'a, str>> {
+        self.query.iter().find_map(|(name, pattern)| {
+            uri.query()?.split('&').find_map(|pair| in_parameter(pair, name, pattern))
+        })
+    }
+
+    /// Takes what the places hold out of a request, since whoever comes next may log it, and pass it
+    /// on. What is left of the headers is marked as sensitive.
+    pub(crate) fn strip(&self, headers: &mut HeaderMap, uri: &mut Uri) {
+        for (name, pattern) in &*self.headers {
+            rewrite(headers, name, |value| {
+                let secret = text(&value).is_some_and(|text| pattern.with_scheme(text).is_some());
+                (!secret).then_some(value)
+            });
+        }
+        if !self.cookies.is_empty() {
+            rewrite(headers, &COOKIE, |value| self.without_secrets(value));
+        }
+        if let Some(rest) = self.query_without_secrets(uri) {
+            let mut parts = std::mem::take(uri).into_parts();
+            parts.path_and_query = Some(rest);
+            *uri = Uri::from_parts(parts).expect("only the query is another");
+        }
+    }
+
+    fn without_secrets(&self, cookies: HeaderValue) -> Option<HeaderValue> {
+        let secret = |pair: &&str| {
+            self.cookies.iter().any(|(name, pattern)| in_cookie(pair, name, pattern).is_some())
+        };
+        let Some(all) = text(&cookies).filter(|all| pairs(all).any(|pair| secret(&pair))) else {
+            return Some(cookies);
+        };
+        let kept: Vec<_> = pairs(all).filter(|pair| !secret(pair)).collect();
+        HeaderValue::try_from(kept.join("; ")).ok().filter(|value| !value.is_empty())
+    }
+
+    fn query_without_secrets(&self, uri: &Uri) -> Option<PathAndQuery> {
+        let secret = |pair: &&str| {
+            self.query.iter().any(|(name, pattern)| in_parameter(pair, name, pattern).is_some())
+        };
+        let query = uri.query().filter(|query| query.split('&').any(|pair| secret(&pair)))?;
+        let kept: Vec<_> = query.split('&').filter(|pair| !secret(pair)).collect();
+        let mut rest = uri.path().to_owned();
+        if !kept.is_empty() {
+            rest.push('?');
+            rest.push_str(&kept.join("&"));
+        }
+        Some(rest.parse().expect("a part of a query is a query"))
+    }
+}
+
+fn add<N: Clone>(places: &mut Arc<[(N, Pattern)]>, name: N, pattern: &str) -> Result<(), Error> {
+    let pattern = Pattern::new(pattern)?;
+    *places = places.iter().cloned().chain([(name, pattern)]).collect();
+    Ok(())
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
+
+/// RFC 6265, 4.2.1.
+fn pairs(cookies: &str) -> impl Iterator<Item = &str> {
+    cookies.split(';').map(|pair| pair.trim_matches([' ', '\t']))
+}
+
+fn in_cookie<'a>(pair: &'a str, name: &str, pattern: &Pattern) -> Option<&'a str> {
+    let (known, value) = pair.split_once('=')?;
+    if known == name { pattern.exact(value) } else { None }
+}
+
+fn in_parameter<'a>(pair: &'a str, name: &str, pattern: &Pattern) -> Option<Cow<'a, str>> {
+    let (known, value) = pair.split_once('=')?;
+    let known: Cow<'_, [u8]> = percent_decode_str(known).into();
+    if *known != *name.as_bytes() {
+        return None;
+    }
+    match percent_decode_str(value).decode_utf8().ok()? {
+        Cow::Borrowed(value) => pattern.exact(value).map(Cow::Borrowed),
+        Cow::Owned(value) => pattern.exact(&value).map(|found| Cow::Owned(found.to_owned())),
+    }
+}
+
+/// Replaces each value of a header, or drops it.
+fn rewrite(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    change: impl Fn(HeaderValue) -> Option<HeaderValue>,
+) {
+    let Entry::Occupied(entry) = headers.entry(name) else { return };
+    let (name, values) = entry.remove_entry_mult();
+    let kept: Vec<_> = values.filter_map(change).collect();
+    for mut value in kept {
+        value.set_sensitive(true);
+        headers.append(&name, value);
+    }
+}

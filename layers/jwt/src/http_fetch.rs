@@ -1,0 +1,96 @@
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
+use tracing::warn;
+
+use crate::{Error, FETCH_LIMIT, Fetch, FetchFuture};
+
+/// Fetches key sets over HTTP/1.1 and TLS. Follows no redirect, and keeps no connection.
+#[derive(Clone)]
+pub struct HttpFetch {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+}
+
+impl HttpFetch {
+    /// Trusts the root certificates of the system. It reads them: a few milliseconds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::trusting(system_roots())
+    }
+
+    /// Trusts these root certificates as well as those of the system.
+    ///
+    /// # Errors
+    /// [`Error::RootCertificate`] with the place in the list, counted from 1, of one that is none.
+    pub fn with_root_certificates(
+        certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Result<Self, Error> {
+        let mut roots = system_roots();
+        for (index, certificate) in certificates.into_iter().enumerate() {
+            roots.add(certificate).map_err(|_| Error::RootCertificate(index + 1))?;
+        }
+        Ok(Self::trusting(roots))
+    }
+
+    fn trusting(roots: RootCertStore) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the suites of TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Self { client }
+    }
+}
+
+impl Default for HttpFetch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Fetch for HttpFetch {
+    fn fetch(&self, uri: &Uri) -> FetchFuture {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = uri.clone();
+        let accept = header::HeaderValue::from_static("application/jwk-set+json, application/json");
+        request.headers_mut().insert(header::ACCEPT, accept);
+        let response = self.client.request(request);
+        Box::pin(async move {
+            let (head, body) = response.await?.into_parts();
+            let body = Limited::new(body, FETCH_LIMIT).collect().await?.to_bytes();
+            Ok(Response::from_parts(head, body))
+        })
+    }
+}
+
+impl fmt::Debug for HttpFetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpFetch").finish_non_exhaustive()
+    }
+}
+
+fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        warn!(%error, "root certificates of the system could not be read");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    roots
+}

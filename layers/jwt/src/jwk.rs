@@ -1,0 +1,46 @@
+use serde::Deserialize;
+
+/// A public key as JSON Web Key (RFC 7517), as its issuer writes it.
+///
+/// Members that it does not have are ignored when it is deserialized. `n`, `e`, `x` and `y` are
+/// base64url or base64, with or without padding.
+///
+/// ```
+/// use tailwater_jwt::{Jwk, Keys};
+///
+/// let mut jwk = Jwk::default();
+/// jwk.kty = "OKP".to_owned();
+/// jwk.kid = Some("2026".to_owned());
+/// jwk.crv = Some("Ed25519".to_owned());
+/// jwk.x = Some("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_owned());
+/// assert!(Keys::list([jwk.clone()]).is_ok());
+///
+/// jwk.alg = Some("HS256".to_owned());
+/// let error = Keys::list([jwk]).unwrap_err();
+/// assert_eq!(error.to_string(), "key `2026` is not usable");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Jwk {
+    /// `RSA`, `EC` or `OKP`.
+    pub kty: String,
+    /// The name by which tokens choose this key. A key without one is not usable.
+    pub kid: Option<String>,
+    /// The only algorithm that the key is for. Absent: all that follow from `kty` and `crv`.
+    pub alg: Option<String>,
+    /// `sig`, or absent.
+    #[serde(rename = "use")]
+    pub r#use: Option<String>,
+    /// Holds `verify`, or is absent.
+    pub key_ops: Option<Vec<String>>,
+    /// RSA: the modulus.
+    pub n: Option<String>,
+    /// RSA: the exponent.
+    pub e: Option<String>,
+    /// The curve: `P-256`, `P-384`, `P-521` (EC), `Ed25519` (OKP).
+    pub crv: Option<String>,
+    /// EC and OKP: the first coordinate.
+    pub x: Option<String>,
+    /// EC: the second coordinate.
+    pub y: Option<String>,
+}

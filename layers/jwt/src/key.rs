@@ -1,0 +1,157 @@
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use jsonwebtoken::{
+    DecodingKey,
+    crypto::{JwtVerifier, aws_lc::DEFAULT_PROVIDER},
+};
+
+use crate::{
+    Jwk, Unusable,
+    algorithm::{Algorithm, Kind},
+};
+
+/// Keys come as people have them; tokens are read strictly.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A public key that signatures can be verified with.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) kid: Box<str>,
+    pub(crate) kind: Kind,
+    /// The only one, where the key says so.
+    algorithm: Option<Algorithm>,
+    material: Material,
+}
+
+#[derive(Debug)]
+enum Material {
+    Library(DecodingKey),
+    /// jsonwebtoken has no ES512; the library below it has.
+    P521(ParsedPublicKey),
+}
+
+impl Key {
+    pub(crate) fn new(jwk: &Jwk) -> Result<Self, Unusable> {
+        let kid = jwk.kid.as_deref().ok_or(Unusable::Nameless)?;
+        if let Some(other) = jwk.r#use.as_ref().filter(|usage| *usage != "sig") {
+            return Err(Unusable::Use(other.clone()));
+        }
+        if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
+            return Err(Unusable::Operations);
+        }
+        let kind = kind(jwk)?;
+        let algorithm = match &jwk.alg {
+            None => None,
+            Some(name) => match Algorithm::named(name) {
+                Some(algorithm) if algorithm.kind() == kind => Some(algorithm),
+                _ => return Err(Unusable::Algorithm(name.clone())),
+            },
+        };
+        Ok(Self { kid: kid.into(), kind, algorithm, material: material(jwk, kind)? })
+    }
+
+    pub(crate) fn accepts(&self, algorithm: Algorithm) -> bool {
+        match self.algorithm {
+            Some(only) => only == algorithm,
+            None => algorithm.kind() == self.kind,
+        }
+    }
+
+    /// Whether this key made `signature` over `message`.
+    pub(crate) fn verifies(
+        &self,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: Vec<u8>,
+    ) -> bool {
+        match (&self.material, algorithm.library()) {
+            (Material::Library(key), Some(algorithm)) => {
+                // Of the provider, not of the process: nobody else's choice changes what is used.
+                (DEFAULT_PROVIDER.verifier_factory)(&algorithm, key)
+                    .is_ok_and(|verifier| holds(&*verifier, message, &signature))
+            }
+            (Material::P521(key), None) => key.verify_sig(message, &signature).is_ok(),
+            _ => false,
+        }
+    }
+}
+
+fn holds(verifier: &dyn JwtVerifier, message: &[u8], signature: &Vec<u8>) -> bool {
+    verifier.verify(message, signature).is_ok()
+}
+
+fn kind(jwk: &Jwk) -> Result<Kind, Unusable> {
+    match (&*jwk.kty, jwk.crv.as_deref()) {
+        ("RSA", _) => Ok(Kind::Rsa),
+        ("EC", Some("P-256")) => Ok(Kind::P256),
+        ("EC", Some("P-384")) => Ok(Kind::P384),
+        ("EC", Some("P-521")) => Ok(Kind::P521),
+        ("OKP", Some("Ed25519")) => Ok(Kind::Ed25519),
+        ("EC" | "OKP", Some(other)) => Err(Unusable::Curve(other.to_owned())),
+        ("EC" | "OKP", None) => Err(Unusable::Missing("crv")),
+        (other, _) => Err(Unusable::Type(other.to_owned())),
+    }
+}
+
+/// jsonwebtoken looks at the numbers when it verifies; that they are none has to be known now.
+fn material(jwk: &Jwk, kind: Kind) -> Result<Material, Unusable> {
+    let (algorithm, coordinate): (&'static _, usize) = match kind {
+        Kind::Rsa => return rsa(jwk),
+        Kind::Ed25519 => {
+            let x = decode("x", jwk.x.as_deref())?;
+            ParsedPublicKey::new(&ED25519, &x).map_err(|_| Unusable::Numbers)?;
+            return Ok(Material::Library(DecodingKey::from_ed_der(&x)));
+        }
+        Kind::P256 => (&ECDSA_P256_SHA256_FIXED, 32),
+        Kind::P384 => (&ECDSA_P384_SHA384_FIXED, 48),
+        Kind::P521 => (&ECDSA_P521_SHA512_FIXED, 66),
+    };
+    let mut point = vec![4]; // uncompressed (SEC 1, 2.3.3)
+    for (name, value) in [("x", &jwk.x), ("y", &jwk.y)] {
+        let number = without_zeros(decode(name, value.as_deref())?);
+        let missing = coordinate.checked_sub(number.len()).ok_or(Unusable::Numbers)?;
+        point.resize(point.len() + missing, 0);
+        point.extend(number);
+    }
+    let parsed = ParsedPublicKey::new(algorithm, &point).map_err(|_| Unusable::Numbers)?;
+    Ok(match kind {
+        Kind::P521 => Material::P521(parsed),
+        _ => Material::Library(DecodingKey::from_ec_der(&point)),
+    })
+}
+
+fn rsa(jwk: &Jwk) -> Result<Material, Unusable> {
+    let n = without_zeros(decode("n", jwk.n.as_deref())?);
+    let e = without_zeros(decode("e", jwk.e.as_deref())?);
+    let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
+    if !(2048..=8192).contains(&bits) {
+        return Err(Unusable::Size(bits));
+    }
+    RsaPublicKeyComponents { n: &n, e: &e }
+        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        .map_err(|_| Unusable::Numbers)?;
+    Ok(Material::Library(DecodingKey::from_rsa_raw_components(&n, &e)))
+}
+
+fn decode(name: &'static str, value: Option<&str>) -> Result<Vec<u8>, Unusable> {
+    let value = value.ok_or(Unusable::Missing(name))?;
+    let value = value.replace('+', "-").replace('/', "_");
+    LENIENT.decode(value).map_err(|_| Unusable::Encoding(name))
+}
+
+fn without_zeros(mut number: Vec<u8>) -> Vec<u8> {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.drain(..zeros);
+    number
+}

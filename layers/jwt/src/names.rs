@@ -1,0 +1,71 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use crate::session::State;
+
+/// Names 128 bits from the system's source of randomness: who knows one may renew its session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Name(u128);
+
+impl Name {
+    fn random() -> Option<Self> {
+        let mut bytes = [0; 16];
+        aws_lc_rs::rand::fill(&mut bytes).ok()?;
+        Some(Self(u128::from_ne_bytes(bytes)))
+    }
+
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let digits = text.len() == 32 && text.iter().all(|byte| b"0123456789abcdef".contains(byte));
+        let text = digits.then(|| str::from_utf8(text).ok()).flatten()?;
+        u128::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Shows nothing: a name is a permission.
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Name")
+    }
+}
+
+/// The sessions of a guard that have a name: those that are no HTTP/2 connection's, and were
+/// challenged.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    sessions: Mutex<HashMap<Name, Weak<State>>>,
+}
+
+impl Names {
+    /// Gives a session a name; the session takes it away when it is dropped.
+    pub(crate) fn add(&self, session: &Arc<State>) -> Option<Name> {
+        let name = Name::random()?;
+        self.sessions().insert(name, Arc::downgrade(session));
+        Some(name)
+    }
+
+    pub(crate) fn remove(&self, name: Name) {
+        self.sessions().remove(&name);
+    }
+
+    pub(crate) fn find(&self, name: Name) -> Option<Arc<State>> {
+        self.sessions().get(&name)?.upgrade()
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<Name, Weak<State>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.sessions().len()
+    }
+}

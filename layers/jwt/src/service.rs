@@ -1,0 +1,152 @@
+use std::{
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use tower_service::Service;
+use tracing::debug;
+
+use crate::{
+    ConnectionSessions, Rejection, ResponseFuture, Session, Token, guard::Checked, layer::Config,
+    names::Name,
+};
+
+/// Service of [`JwtLayer`](crate::JwtLayer). The inner one finds a [`Session`] in the request's
+/// extensions.
+///
+/// A request is answered or passed on at once, unless a key set has to be fetched for its token:
+/// then it waits, at most 5 s, with the inner service that was ready for it.
+#[derive(Clone, Debug)]
+pub struct Guarded<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S> Guarded<S> {
+    pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Guarded<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, Request<B>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let config = &self.config;
+        let Some(token) = config.credentials.find(request.headers(), request.uri()) else {
+            return match pass(config, request, Err(Rejection::NoCredentials)) {
+                Ok(request) => ResponseFuture::inner(self.inner.call(request)),
+                Err(response) => ResponseFuture::answer(response),
+            };
+        };
+        match config.guard.check(&token) {
+            Checked::Known(result) => {
+                drop(token);
+                match pass(config, request, result) {
+                    Ok(request) => ResponseFuture::inner(self.inner.call(request)),
+                    Err(response) => ResponseFuture::answer(response),
+                }
+            }
+            Checked::Refreshing(refreshed) => {
+                let (token, guard) = (token.into_owned(), config.guard.clone());
+                let verified = Box::pin(async move {
+                    refreshed.await;
+                    guard.known(&token)
+                });
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::waiting(verified, ready, request, Arc::clone(config))
+            }
+        }
+    }
+}
+
+/// The request as the inner service is to see it, or the answer to it.
+pub(crate) fn pass<B, R: Default>(
+    config: &Config,
+    mut request: Request<B>,
+    verified: Result<Arc<Token>, Rejection>,
+) -> Result<Request<B>, Response<R>> {
+    if let Err(rejection) = &verified {
+        debug!(%rejection, guard = config.guard.name(), "no session");
+    }
+    if is_challenge_response(&request) {
+        if let Ok(token) = verified {
+            renew(config, &request, &token);
+        }
+        let mut response = Response::new(R::default());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Err(response);
+    }
+    match verified {
+        Ok(token) => {
+            let session = session(config, &request, token);
+            request.extensions_mut().insert(session);
+        }
+        Err(rejection) if config.optional => {
+            request.extensions_mut().insert(rejection);
+        }
+        Err(rejection) => return Err(rejection.response()),
+    }
+    if !config.keep {
+        strip(config, &mut request);
+    }
+    Ok(request)
+}
+
+fn is_challenge_response<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let text = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (kind, _) = text.split_once(';').unwrap_or((text, ""));
+    request.method() == Method::POST
+        && kind.trim().eq_ignore_ascii_case("application/x-challenge-response")
+}
+
+/// By its name, where the answer names one, and nothing else then; otherwise by its connection.
+fn renew<B>(config: &Config, request: &Request<B>, token: &Token) {
+    match request.headers().get("x-challenge-session") {
+        Some(name) => {
+            let name = Name::parse(name.as_bytes());
+            if let Some(session) = name.and_then(|name| config.guard.names().find(name)) {
+                session.renew(token);
+            }
+        }
+        None => {
+            if let Some(sessions) = of_connection(request) {
+                sessions.renew(&config.guard, token);
+            }
+        }
+    }
+}
+
+fn session<B>(config: &Config, request: &Request<B>, token: Arc<Token>) -> Session {
+    match of_connection(request) {
+        Some(sessions) => sessions.join(&config.guard, token),
+        None => Session::alone(&config.guard, token),
+    }
+}
+
+/// Over HTTP/1.1 a connection says nothing about who asks next on it: a proxy may share it.
+fn of_connection<B>(request: &Request<B>) -> Option<&ConnectionSessions> {
+    let multiplexed = request.version() >= Version::HTTP_2;
+    request.extensions().get::<ConnectionSessions>().filter(|_| multiplexed)
+}
+
+fn strip<B>(config: &Config, request: &mut Request<B>) {
+    let mut uri = mem::take(request.uri_mut());
+    let headers: &mut HeaderMap = request.headers_mut();
+    config.credentials.strip(headers, &mut uri);
+    *request.uri_mut() = uri;
+}

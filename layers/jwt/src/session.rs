@@ -1,0 +1,185 @@
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+};
+
+use slab::Slab;
+
+use crate::{Guard, Lease, Token, lease::Term, names::Name};
+
+/// Who asks, as a guard knows it; stands in the extensions of a request with a good token.
+///
+/// Over HTTP/2 all requests of a connection with a token of the same issuer and subject share one
+/// session, where the connection has [`ConnectionSessions`]; otherwise each request has its own. A
+/// renewal moves all leases of a session. A clone is the same session.
+#[derive(Clone)]
+pub struct Session {
+    state: Arc<State>,
+    token: Arc<Token>,
+}
+
+impl Session {
+    /// A session that no other request shares, and that is renewed by its name.
+    pub(crate) fn alone(guard: &Guard, token: Arc<Token>) -> Self {
+        let state = State::new(guard, &token, false);
+        Self { state: Arc::new(state), token }
+    }
+
+    /// The name of the guard that accepted the token.
+    #[must_use]
+    pub fn guard_name(&self) -> &str {
+        self.state.guard.name()
+    }
+
+    /// The token that this very request came with.
+    #[must_use]
+    pub fn token(&self) -> &Arc<Token> {
+        &self.token
+    }
+
+    /// How long a stream of this request may live: until the token of this request expires, or a
+    /// later one of the session for which `needs` holds. It should ask for all that opened the
+    /// stream: roles, and the values of claims.
+    ///
+    /// `needs` is called while the session is locked: it must neither block nor make or drop a
+    /// lease.
+    #[must_use]
+    pub fn lease(&self, needs: impl Fn(&Token) -> bool + Send + Sync + 'static) -> Lease {
+        let term = Arc::new(Term::new(self.token.until, needs));
+        let key = self.state.leases().insert(Arc::clone(&term));
+        Lease::new(Arc::clone(&self.state), term, key)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("guard", &self.guard_name())
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the requests of a session share.
+pub(crate) struct State {
+    pub(crate) guard: Guard,
+    /// The first one: says whose session it is.
+    token: Arc<Token>,
+    shared: bool,
+    leases: Mutex<Slab<Arc<Term>>>,
+    name: OnceLock<Name>,
+}
+
+impl State {
+    fn new(guard: &Guard, token: &Arc<Token>, shared: bool) -> Self {
+        Self {
+            guard: guard.clone(),
+            token: Arc::clone(token),
+            shared,
+            leases: Mutex::default(),
+            name: OnceLock::new(),
+        }
+    }
+
+    /// Hands the token of the same bearer to each lease; that of another does nothing.
+    pub(crate) fn renew(&self, token: &Token) {
+        if !self.token.same_bearer(token) {
+            return;
+        }
+        // Each lease sees each token: one that could not carry a lease leaves the next its chance.
+        let moved: Vec<_> = {
+            let leases = self.leases();
+            leases.iter().filter_map(|(_, term)| term.renew(token)).collect()
+        };
+        // Outside of the lock: a waker may drop a stream, and with it a lease.
+        moved.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    pub(crate) fn end(&self, key: usize) {
+        // The term goes after the lock: it may own anything.
+        let term = self.leases().try_remove(key);
+        drop(term);
+    }
+
+    /// What the challenge names; `None` for sessions that their connection finds.
+    pub(crate) fn name(self: &Arc<Self>) -> Option<Name> {
+        if self.shared {
+            return None;
+        }
+        if let Some(name) = self.name.get() {
+            return Some(*name);
+        }
+        let name = self.guard.names().add(self)?;
+        // Another lease of a clone may have been faster.
+        self.name.set(name).unwrap_or_else(|name| self.guard.names().remove(name));
+        self.name.get().copied()
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Slab<Arc<Term>>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.get() {
+            self.guard.names().remove(*name);
+        }
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}
+
+/// The sessions of an HTTP/2 connection: one for each issuer and subject.
+///
+/// Whoever accepts connections puts one into the extensions of each, and so of its requests. It
+/// holds no session: one lives as long as its requests and leases do. A clone is the same.
+#[derive(Clone, Default)]
+pub struct ConnectionSessions {
+    // Few subjects share a connection, and no more live ones than it has streams.
+    sessions: Arc<Mutex<Vec<Weak<State>>>>,
+}
+
+impl ConnectionSessions {
+    /// The session of a token's bearer, renewed by the token; a new one, if there is none.
+    pub(crate) fn join(&self, guard: &Guard, token: Arc<Token>) -> Session {
+        let mut sessions = self.live();
+        let state = find(&sessions, guard, &token).unwrap_or_else(|| {
+            let state = Arc::new(State::new(guard, &token, true));
+            sessions.push(Arc::downgrade(&state));
+            state
+        });
+        drop(sessions);
+        state.renew(&token);
+        Session { state, token }
+    }
+
+    /// Renews the session of a token's bearer, if there is one.
+    pub(crate) fn renew(&self, guard: &Guard, token: &Token) {
+        let session = find(&self.live(), guard, token);
+        if let Some(session) = session {
+            session.renew(token);
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Vec<Weak<State>>> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions
+    }
+}
+
+fn find(sessions: &[Weak<State>], guard: &Guard, token: &Token) -> Option<Arc<State>> {
+    let mut live = sessions.iter().filter_map(Weak::upgrade);
+    live.find(|session| session.guard.is(guard) && session.token.same_bearer(token))
+}
+
+impl fmt::Debug for ConnectionSessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSessions").finish_non_exhaustive()
+    }
+}
