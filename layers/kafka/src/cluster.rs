@@ -120,9 +120,10 @@ impl Cluster {
     /// Starts the threads that consume. Kafka need not be there.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if librdkafka does not take one of the properties.
+    /// [`Error::Property`] and [`Error::Kafka`] if librdkafka does not take what the options say,
+    /// [`Error::NoAuthority`] if they want TLS and trust nobody.
     pub fn new(options: ClusterOptions) -> Result<Self, Error> {
-        let backend = Arc::new(Librdkafka::new(&options.properties));
+        let backend = Arc::new(Librdkafka::new(&options.properties()?));
         let index = Index::new(options.indexed_headers.clone());
         Self::start(backend, index, options)
     }

@@ -14,7 +14,18 @@ pub enum Error {
     /// More topics are asked for than are held at once.
     #[error("{0} topics are held already")]
     TooManyTopics(usize),
-    /// librdkafka does not take a property of the configuration, or can't begin to work.
+    /// TLS to Kafka, with no authority to trust: neither certificates nor the system's.
+    #[error("tls to kafka needs an authority to trust")]
+    NoAuthority,
+    /// librdkafka does not take a property.
+    #[error("property `{name}` of librdkafka can't be set: {reason}")]
+    Property {
+        /// The property's name.
+        name: String,
+        /// What librdkafka says of it.
+        reason: String,
+    },
+    /// Kafka can't be asked, or librdkafka can't begin to work.
     #[error(transparent)]
     Kafka(std::sync::Arc<dyn std::error::Error + Send + Sync>),
     /// A partition has no leader that knows its offsets.
@@ -40,9 +51,11 @@ impl From<Error> for Refusal {
             Error::TopicName(_) => StatusCode::NOT_FOUND,
             Error::Unfilled(_) => StatusCode::FORBIDDEN,
             Error::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::Kafka(_) | Error::NoOffset { .. } | Error::NoConfiguration => {
-                StatusCode::BAD_GATEWAY
-            }
+            Error::NoAuthority
+            | Error::Property { .. }
+            | Error::Kafka(_)
+            | Error::NoOffset { .. }
+            | Error::NoConfiguration => StatusCode::BAD_GATEWAY,
         };
         Refusal::new(status, error)
     }

@@ -76,6 +76,7 @@ mod tail;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod topic;
 
 pub use cluster::{Cluster, Query};
@@ -87,6 +88,7 @@ pub use options::{ClusterOptions, DefaultOffset, SaslMechanism};
 pub use service::{KafkaSource, ResponseFuture};
 pub use stream::Stream;
 pub use template::{Lookup, Part, Place, Template, TemplateError};
+pub use tls::TlsOptions;
 
 #[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../README.md")]

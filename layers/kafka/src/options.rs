@@ -3,7 +3,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::Error;
 use crate::control::Pace;
+use crate::tls::TlsOptions;
 
 /// Where a stream without an id begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +35,9 @@ pub enum SaslMechanism {
 /// What a [`Cluster`](crate::Cluster) is made of.
 #[derive(Clone)]
 pub struct ClusterOptions {
-    pub(crate) properties: Vec<(String, String)>,
+    properties: Vec<(String, String)>,
+    sasl: bool,
+    tls: Option<TlsOptions>,
     pub(crate) memory_bytes: usize,
     pub(crate) max_topics: usize,
     pub(crate) readers: usize,
@@ -51,6 +55,7 @@ impl fmt::Debug for ClusterOptions {
             .field("max_topics", &self.max_topics)
             .field("readers", &self.readers)
             .field("kept", &self.kept)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -61,6 +66,8 @@ impl ClusterOptions {
         let servers: Vec<String> = servers.into_iter().map(Into::into).collect();
         Self {
             properties: vec![("bootstrap.servers".to_owned(), servers.join(","))],
+            sasl: false,
+            tls: None,
             memory_bytes: 256 * 1024 * 1024,
             max_topics: 1000,
             readers: 2,
@@ -71,19 +78,27 @@ impl ClusterOptions {
         }
     }
 
-    /// Authenticates to Kafka, without TLS. Not by default.
+    /// Authenticates to Kafka. Not by default. Without [`tls`](Self::tls) everybody on the way can read
+    /// a password that is sent by [`SaslMechanism::Plain`].
     #[must_use]
-    pub fn sasl(self, mechanism: SaslMechanism, username: &str, password: &str) -> Self {
+    pub fn sasl(mut self, mechanism: SaslMechanism, username: &str, password: &str) -> Self {
         let mechanism = match mechanism {
             SaslMechanism::Plain => "PLAIN",
             SaslMechanism::ScramSha1 => "SCRAM-SHA-1",
             SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
             SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
         };
-        self.property("security.protocol", "sasl_plaintext")
-            .property("sasl.mechanism", mechanism)
+        self.sasl = true;
+        self.property("sasl.mechanism", mechanism)
             .property("sasl.username", username)
             .property("sasl.password", password)
+    }
+
+    /// Connects by TLS. Not by default.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// Sets a property of librdkafka. Those that correctness rests on (offsets, isolation, groups)
@@ -103,7 +118,7 @@ impl ClusterOptions {
     }
 
     /// How many topics are held at once, existing or not. 1000 by default. Queries for more fail with
-    /// [`Error::TooManyTopics`](crate::Error::TooManyTopics).
+    /// [`Error::TooManyTopics`].
     #[must_use]
     pub fn max_topics(mut self, max_topics: usize) -> Self {
         self.max_topics = max_topics;
@@ -141,5 +156,46 @@ impl ClusterOptions {
             self.indexed_headers.push(name);
         }
         self
+    }
+
+    /// The properties of librdkafka that say so; those that were set by name count.
+    pub(crate) fn properties(&self) -> Result<Vec<(String, String)>, Error> {
+        let protocol = match (self.sasl, &self.tls) {
+            (false, None) => "plaintext",
+            (true, None) => "sasl_plaintext",
+            (false, Some(_)) => "ssl",
+            (true, Some(_)) => "sasl_ssl",
+        };
+        let tls = self.tls.as_ref().map_or(Ok(Vec::new()), TlsOptions::properties)?;
+        let own = tls.into_iter().chain([("security.protocol", protocol.to_owned())]);
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        Ok(own.chain(self.properties.iter().cloned()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_is_that_of_tls_and_sasl() {
+        let plain = || ClusterOptions::new(["a:1", "b:2"]);
+        let sasl =
+            |options: ClusterOptions| options.sasl(SaslMechanism::ScramSha512, "me", "secret");
+        let tls = |options: ClusterOptions| options.tls(TlsOptions::new());
+        let rows = [
+            (plain(), "plaintext"),
+            (sasl(plain()), "sasl_plaintext"),
+            (tls(plain()), "ssl"),
+            (tls(sasl(plain())), "sasl_ssl"),
+            (sasl(tls(plain())), "sasl_ssl"),
+        ];
+        for (options, protocol) in rows {
+            let properties: HashMap<_, _> = options.properties().unwrap().into_iter().collect();
+            assert_eq!(properties["security.protocol"], protocol);
+            assert_eq!(properties["bootstrap.servers"], "a:1,b:2");
+            assert_eq!(properties.contains_key("sasl.mechanism"), protocol.starts_with("sasl"));
+            assert_eq!(properties.contains_key("ssl.ca.location"), protocol.ends_with("ssl"));
+        }
     }
 }

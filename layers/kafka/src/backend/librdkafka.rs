@@ -75,6 +75,11 @@ impl Librdkafka {
         }
     }
 
+    fn create(&self, config: &ClientConfig) -> Result<BaseConsumer<Context>, Error> {
+        BaseConsumer::from_config_and_context(config, self.context.clone())
+            .map_err(|error| refused(config, error))
+    }
+
     fn asker<'a>(
         &self,
         isolation: &str,
@@ -87,8 +92,7 @@ impl Librdkafka {
         // Without a group: nothing to coordinate, and nothing to poll but errors.
         config.remove("group.id");
         config.set("isolation.level", isolation);
-        let consumer = BaseConsumer::from_config_and_context(&config, self.context.clone())
-            .map_err(Error::kafka)?;
+        let consumer = self.create(&config)?;
         Ok(at.get_or_init(|| consumer))
     }
 
@@ -98,6 +102,21 @@ impl Librdkafka {
         for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
             while asker.poll(Duration::ZERO).is_some() {}
         }
+    }
+}
+
+/// Why there is no client of this configuration. Errors of properties come with their values, and
+/// those are secret.
+fn refused(config: &ClientConfig, error: KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, reason, name, _) => Error::Property { name, reason },
+        KafkaError::Nul(_) => {
+            let properties = config.config_map();
+            let name = properties.iter().find(|(_, value)| value.contains('\0'));
+            let name = name.map_or_else(String::new, |(name, _)| (*name).to_owned());
+            Error::Property { name, reason: "it has a NUL byte".to_owned() }
+        }
+        error => Error::kafka(error),
     }
 }
 
@@ -145,8 +164,7 @@ impl Backend for Librdkafka {
         config
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", if history { "16384" } else { "32768" });
-        let inner = BaseConsumer::from_config_and_context(&config, self.context.clone())
-            .map_err(Error::kafka)?;
+        let inner = self.create(&config)?;
         Ok(Box::new(Reader { inner, pieces: Pieces::default() }))
     }
 
@@ -221,8 +239,8 @@ impl Librdkafka {
         for consumer_only in CONSUMER_ONLY {
             config.remove(consumer_only);
         }
-        let admin =
-            AdminClient::<DefaultClientContext>::from_config(&config).map_err(Error::kafka)?;
+        let admin = AdminClient::<DefaultClientContext>::from_config(&config)
+            .map_err(|error| refused(&config, error))?;
         // A broker without such calls is waited for in vain, for the timeout's whole length.
         let options = AdminOptions::new().request_timeout(Some(CONFIGURATION_TIMEOUT));
         let topics = [ResourceSpecifier::Topic(topic)];
