@@ -51,6 +51,13 @@ struct Waiting {
     reply: oneshot::Sender<Cursor<Records>>,
 }
 
+impl Waiting {
+    /// Whether there is a stream that waits, and a log to join afterwards.
+    fn is_there(&self) -> bool {
+        !self.reply.is_closed() && !self.opened.hub.is_closed()
+    }
+}
+
 #[derive(Debug)]
 struct Pass {
     opened: Arc<Opened>,
@@ -81,6 +88,10 @@ impl History {
                 {
                     return Some(cursor);
                 }
+            }
+            // Readers may be busy for long: without this, streams that come and leave would pile up.
+            if queue.waiting.len() == queue.waiting.capacity() {
+                queue.waiting.retain(Waiting::is_there);
             }
             let (reply, answer) = oneshot::channel();
             let (topic, opened) = (Arc::clone(topic), Arc::clone(opened));
@@ -135,9 +146,7 @@ impl History {
             if queue.closed {
                 return None;
             }
-            queue
-                .waiting
-                .retain(|waiting| !waiting.reply.is_closed() && !waiting.opened.hub.is_closed());
+            queue.waiting.retain(Waiting::is_there);
             if !queue.waiting.is_empty() {
                 break;
             }
@@ -256,4 +265,31 @@ fn append(
         pass.hub.set_mark(Positions::new(&*next));
     }
     in_range
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn streams_that_leave_while_they_wait_do_not_pile_up() {
+        let history = History::default();
+        let start = Positions::new([0]);
+        let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
+        let origin = start.clone();
+        let opened = Opened { hub, epoch: 0, origin, tombstone_retention: Default::default() };
+        let (topic, opened) = (Arc::from("orders"), Arc::new(opened));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut stays = pin!(history.join(&topic, &opened, &start, &Want::All));
+        assert!(stays.as_mut().poll(cx).is_pending());
+        for _ in 0..1000 {
+            let leaves = pin!(history.join(&topic, &opened, &start, &Want::All));
+            assert!(leaves.poll(cx).is_pending());
+        }
+        assert!(history.lock().waiting.capacity() < 10);
+        assert!(history.lock().waiting[0].is_there());
+    }
 }
