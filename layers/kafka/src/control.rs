@@ -22,7 +22,7 @@ use crate::topic::{Opened, State, Topic};
 /// A topic that this many looks do not see is gone; a broker that starts may not know it yet.
 const LOOKS_UNTIL_GONE: u32 = 3;
 
-/// How often Kafka is asked.
+/// How often Kafka is asked, and how long is waited for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// Between two looks at the topics while some are missing.
@@ -33,6 +33,8 @@ pub(crate) struct Pace {
     pub(crate) later: Duration,
     /// How long the log of a topic that nobody reads is kept up.
     pub(crate) linger: Duration,
+    /// How long a reading of history that gets nothing holds up others.
+    pub(crate) patience: Duration,
 }
 
 impl Default for Pace {
@@ -42,6 +44,7 @@ impl Default for Pace {
             at_once: Duration::from_millis(50),
             later: Duration::from_secs(5),
             linger: Duration::from_secs(60),
+            patience: Duration::from_secs(10),
         }
     }
 }

@@ -29,8 +29,10 @@ const POLL: Duration = Duration::from_millis(50);
 const POLL_BYTES: usize = 1024 * 1024;
 
 /// Who waits for a pass, and which are under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct History {
+    /// For how long a pass that gets nothing is kept while others wait for a reader.
+    patience: Duration,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -65,6 +67,10 @@ struct Pass {
 }
 
 impl History {
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { patience, queue: Mutex::default(), changed: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +138,7 @@ impl History {
             }
             if let Some(consumer) = &mut consumer {
                 debug!(%topic, streams = pass.hub.cursors(), "reading history");
-                run(&mut **consumer, &topic, &pass, &start);
+                self.run(&mut **consumer, &topic, &pass, &start);
             }
             self.lock().passes.retain(|running| !Arc::ptr_eq(running, &pass));
             pass.hub.close();
@@ -168,36 +174,57 @@ impl History {
         queue.passes.push(Arc::clone(&pass));
         Some((topic, pass, start))
     }
+
+    /// Reads from `start` to where the live log takes over.
+    fn run(&self, consumer: &mut dyn Consumer, topic: &Arc<str>, pass: &Pass, start: &Positions) {
+        let mut next: Vec<i64> = start.iter().map(|(_, next)| next).collect();
+        // All of it was in Kafka before the reading begins.
+        let head = pass.opened.hub.head();
+        for (partition, offset) in start.iter() {
+            if let Err(error) = consumer.assign(topic, partition, offset) {
+                warn!(%error, %topic, partition, offset, "partition can't be read");
+            }
+        }
+        let mut fetched = Vec::new();
+        let mut in_vain = Duration::ZERO;
+        while pass.hub.listeners() > 0 && !pass.opened.hub.is_closed() {
+            let first = pass.opened.hub.first();
+            // A partition that was added is not in this pass: its streams need another one.
+            let left = missing(&first, &next);
+            if left == 0 || first.len() > next.len() {
+                break;
+            }
+            wait_for_room(&pass.hub);
+            let since = Instant::now();
+            consumer.poll(POLL, POLL_BYTES, &mut fetched);
+            if !append(topic, pass, &head, &mut next, &mut fetched) {
+                break;
+            }
+            // What comes from partitions that need nothing any more does not count.
+            let progress = missing(&first, &next) < left;
+            in_vain = if progress { Duration::ZERO } else { in_vain + since.elapsed() };
+            if in_vain >= self.patience && self.is_waited_for() {
+                warn!(%topic, "history can't be read on for now, others come first");
+                break;
+            }
+        }
+        for (partition, _) in start.iter() {
+            if let Err(error) = consumer.unassign(topic, partition) {
+                warn!(%error, %topic, partition, "partition can't be left");
+            }
+        }
+    }
+
+    /// Whether a stream waits for a reader.
+    fn is_waited_for(&self) -> bool {
+        self.lock().waiting.iter().any(Waiting::is_there)
+    }
 }
 
-/// Reads from `start` to where the live log takes over.
-fn run(consumer: &mut dyn Consumer, topic: &Arc<str>, pass: &Pass, start: &Positions) {
-    let mut next: Vec<i64> = start.iter().map(|(_, next)| next).collect();
-    // All of it was in Kafka before the reading begins.
-    let head = pass.opened.hub.head();
-    for (partition, offset) in start.iter() {
-        if let Err(error) = consumer.assign(topic, partition, offset) {
-            warn!(%error, %topic, partition, offset, "partition can't be read");
-        }
-    }
-    let mut fetched = Vec::new();
-    while pass.hub.listeners() > 0 && !pass.opened.hub.is_closed() {
-        let first = pass.opened.hub.first();
-        // A partition that was added is not in this pass: its streams need another one.
-        if first.at_or_before(&Positions::new(&next[..])) || first.len() > next.len() {
-            break;
-        }
-        wait_for_room(&pass.hub);
-        consumer.poll(POLL, POLL_BYTES, &mut fetched);
-        if !append(topic, pass, &head, &mut next, &mut fetched) {
-            break;
-        }
-    }
-    for (partition, _) in start.iter() {
-        if let Err(error) = consumer.unassign(topic, partition) {
-            warn!(%error, %topic, partition, "partition can't be left");
-        }
-    }
+/// How many records of those that the live log has no more are not read yet.
+fn missing(first: &Positions, next: &[i64]) -> u64 {
+    let of = |(first, next): (i64, &i64)| u64::try_from(first - next).unwrap_or(0);
+    first.iter().map(|(_, first)| first).zip(next).map(of).fold(0, u64::saturating_add)
 }
 
 /// Waits until the slowest stream is no more than a window behind, and leaves it behind if it stalls.
@@ -276,7 +303,7 @@ mod tests {
 
     #[test]
     fn streams_that_leave_while_they_wait_do_not_pile_up() {
-        let history = History::default();
+        let history = History::new(Duration::ZERO);
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();

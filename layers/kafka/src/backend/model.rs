@@ -52,6 +52,7 @@ struct Partition {
     low: i64,
     high: i64,
     records: Vec<Record>,
+    leaderless: bool,
     /// Where the open transaction began, and what belongs to it.
     transaction: Option<(i64, BTreeSet<i64>)>,
 }
@@ -217,6 +218,11 @@ impl Model {
         self.change(|state| state.history_held = held);
     }
 
+    /// Nobody serves this partition, or somebody does again.
+    pub(crate) fn set_leaderless(&self, topic: &str, partition: i32, leaderless: bool) {
+        self.partition(topic, partition, |log| log.leaderless = leaderless);
+    }
+
     /// The next `times` calls of this kind fail.
     pub(crate) fn fail(&self, call: Call, times: usize) {
         self.change(|state| state.failures.insert(call, times));
@@ -322,6 +328,9 @@ impl Backend for Seen {
         let no_offset = || Error::NoOffset { topic: topic.to_owned() };
         let topic = state.topics.get(topic).ok_or_else(no_offset)?;
         let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
+        if logs.iter().any(|log| log.leaderless) {
+            return Err(no_offset());
+        }
         Ok(Extent {
             low: logs.iter().map(|log| log.low).collect(),
             stable: logs.iter().map(Partition::stable).collect(),
@@ -492,8 +501,10 @@ impl Reader {
 }
 
 impl State {
+    /// What can be read of a partition.
     fn log(&self, assigned: &Assigned) -> Option<&Partition> {
         let topic = self.topics.get(&*assigned.topic)?;
-        topic.partitions.get(usize::try_from(assigned.partition).ok()?)
+        let log = topic.partitions.get(usize::try_from(assigned.partition).ok()?)?;
+        (!log.leaderless).then_some(log)
     }
 }

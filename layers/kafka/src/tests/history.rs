@@ -128,6 +128,35 @@ async fn a_reader_is_free_again_after_its_streams_left() {
 }
 
 #[tokio::test]
+async fn a_partition_without_a_leader_keeps_no_reader_from_others() {
+    // A pass that waited for it held its reader, whatever came of other partitions.
+    let model = kafka(2);
+    fill(&model, 0, 5);
+    fill(&model, 1, 5);
+    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    model.hold_history(true);
+    let mut stuck = open(&cluster, query()).await;
+    eventually(|| stuck.is_idle() && cluster.carried() == 1).await;
+    model.set_leaderless(TOPIC, 0, true);
+    model.hold_history(false);
+    let mut events = stuck.events(5).await;
+    assert_each_once(&events, &[vec![], values(1, 0..5)]);
+    model.create("other", 1);
+    model.produce("other", 0, text("1"));
+    let mut other = open(&cluster, Query::new("other")).await;
+    let mut written = 5;
+    eventually(|| {
+        fill(&model, 1, 1);
+        written += 1;
+        !other.is_idle()
+    })
+    .await;
+    model.set_leaderless(TOPIC, 0, false);
+    events.extend(stuck.events(written as usize).await);
+    assert_each_once(&events, &[values(0, 0..5), values(1, 0..written)]);
+}
+
+#[tokio::test]
 async fn a_pass_ends_although_the_last_records_of_a_partition_were_compacted() {
     // The log has come by offsets that are holes by now: a pass that waited for them would keep its
     // reader until something is written there.

@@ -78,6 +78,7 @@ fn instance() -> Instance {
         soon: Duration::from_millis(10),
         at_once: Duration::from_millis(1),
         later: Duration::from_millis(20),
+        patience: Duration::from_millis(100),
         ..Pace::default()
     };
     Instance { options, index: None, seed: 1, batch: 5 }
