@@ -136,7 +136,7 @@ impl Cluster {
         let consumer = backend.consumer(false)?;
         let (control, jobs) = mpsc::channel();
         let (tail, commands) = mpsc::channel();
-        let history = Arc::new(History::new(options.pace.patience));
+        let history = Arc::new(History::new(options.pace));
         let topics = options.kept.iter().map(|name| {
             let name: Arc<str> = name.as_str().into();
             (Arc::clone(&name), Arc::new(Topic::new(name, true)))

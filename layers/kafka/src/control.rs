@@ -35,6 +35,8 @@ pub(crate) struct Pace {
     pub(crate) linger: Duration,
     /// How long a reading of history that gets nothing holds up others.
     pub(crate) patience: Duration,
+    /// The time in which a stream that holds up others takes a piece of history.
+    pub(crate) stall: Duration,
 }
 
 impl Default for Pace {
@@ -45,6 +47,7 @@ impl Default for Pace {
             later: Duration::from_secs(5),
             linger: Duration::from_secs(60),
             patience: Duration::from_secs(10),
+            stall: Duration::from_secs(1),
         }
     }
 }

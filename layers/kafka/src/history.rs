@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::backend::{Backend, Consumer, Fetched};
+use crate::control::Pace;
 use crate::filter::Index;
 use crate::positions::Positions;
 use crate::record::Record;
@@ -22,8 +23,8 @@ const NEAR: u64 = 100_000;
 /// How far a pass goes ahead of its slowest stream. It keeps twice as much.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
-/// A stream that takes nothing for this long while the others wait for it is left behind.
-const STALL: Duration = Duration::from_secs(1);
+/// What a stream that holds up others must take in each [`Pace::stall`], or it is left behind.
+const LEAST_BYTES: usize = WINDOW_BYTES / 8;
 
 const POLL: Duration = Duration::from_millis(50);
 const POLL_BYTES: usize = 1024 * 1024;
@@ -31,8 +32,7 @@ const POLL_BYTES: usize = 1024 * 1024;
 /// Who waits for a pass, and which are under way.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// For how long a pass that gets nothing is kept while others wait for a reader.
-    patience: Duration,
+    pace: Pace,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -67,8 +67,8 @@ struct Pass {
 }
 
 impl History {
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, queue: Mutex::default(), changed: Condvar::new() }
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self { pace, queue: Mutex::default(), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -194,7 +194,7 @@ impl History {
             if left == 0 || first.len() > next.len() {
                 break;
             }
-            wait_for_room(&pass.hub);
+            self.wait_for_room(pass);
             let since = Instant::now();
             consumer.poll(POLL, POLL_BYTES, &mut fetched);
             if !append(topic, pass, &head, &mut next, &mut fetched) {
@@ -203,7 +203,7 @@ impl History {
             // What comes from partitions that need nothing any more does not count.
             let progress = missing(&first, &next) < left;
             in_vain = if progress { Duration::ZERO } else { in_vain + since.elapsed() };
-            if in_vain >= self.patience && self.is_waited_for() {
+            if in_vain >= self.pace.patience && self.is_waited_for() {
                 warn!(%topic, "history can't be read on for now, others come first");
                 break;
             }
@@ -212,6 +212,28 @@ impl History {
             if let Err(error) = consumer.unassign(topic, partition) {
                 warn!(%error, %topic, partition, "partition can't be left");
             }
+        }
+    }
+
+    /// Waits until the slowest stream is no more than a window behind. If it holds up others and takes
+    /// too little, it is left behind: it goes on in a pass with those that are as slow.
+    fn wait_for_room(&self, pass: &Pass) {
+        let (mut before, mut since) = (pass.hub.lag_bytes(), Instant::now());
+        loop {
+            let lag = pass.hub.lag_bytes();
+            if lag <= WINDOW_BYTES || pass.opened.hub.is_closed() {
+                return;
+            }
+            if since.elapsed() >= self.pace.stall {
+                let too_slow = lag.saturating_add(LEAST_BYTES) > before;
+                if too_slow && (pass.hub.listeners() > 1 || self.is_waited_for()) {
+                    pass.hub.set_capacity_bytes(WINDOW_BYTES / 2);
+                    pass.hub.set_capacity_bytes(2 * WINDOW_BYTES);
+                    return;
+                }
+                (before, since) = (lag, Instant::now());
+            }
+            pass.hub.wait_progress(POLL);
         }
     }
 
@@ -225,25 +247,6 @@ impl History {
 fn missing(first: &Positions, next: &[i64]) -> u64 {
     let of = |(first, next): (i64, &i64)| u64::try_from(first - next).unwrap_or(0);
     first.iter().map(|(_, first)| first).zip(next).map(of).fold(0, u64::saturating_add)
-}
-
-/// Waits until the slowest stream is no more than a window behind, and leaves it behind if it stalls.
-fn wait_for_room(hub: &Hub<Records>) {
-    let (mut lag, mut since) = (usize::MAX, Instant::now());
-    loop {
-        let now = hub.lag_bytes();
-        if now <= WINDOW_BYTES {
-            return;
-        }
-        if now < lag {
-            (lag, since) = (now, Instant::now());
-        } else if since.elapsed() >= STALL {
-            hub.set_capacity_bytes(WINDOW_BYTES / 2);
-            hub.set_capacity_bytes(2 * WINDOW_BYTES);
-            return;
-        }
-        hub.wait_progress(POLL);
-    }
 }
 
 /// Appends what a poll brought, merged by time as far as it goes. False if a partition can't be read on.
@@ -303,7 +306,7 @@ mod tests {
 
     #[test]
     fn streams_that_leave_while_they_wait_do_not_pile_up() {
-        let history = History::new(Duration::ZERO);
+        let history = History::new(Pace::default());
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();

@@ -1,6 +1,7 @@
 //! Streams that are further back than the log.
 
 use super::*;
+use crate::backend::model::Call;
 
 /// Reads all records of one partition, with what was read before.
 async fn read_all(client: &mut Client, mut events: Vec<String>, count: i64) {
@@ -109,6 +110,55 @@ async fn a_stalled_stream_does_not_stop_the_others_in_its_pass() {
     assert!(model.served_history() >= 60);
     stalled.limit = 1024;
     read_all(&mut stalled, first, 60).await;
+}
+
+#[tokio::test]
+async fn a_slow_stream_does_not_pace_the_others_in_its_pass() {
+    // Whoever took anything at all within a second kept its pass at its own pace.
+    const RECORDS: i64 = 3000;
+    let model = kafka(1);
+    for _ in 0..RECORDS {
+        fill_one(&model, 0, None, 10_000);
+    }
+    model.hold_history(true);
+    let cluster = instance().batch(100).of(&model);
+    let mut slow = open(&cluster, query()).await;
+    slow.limit = 1;
+    let mut fast = open(&cluster, query()).await;
+    eventually(|| slow.is_idle() && fast.is_idle() && cluster.carried() == 2).await;
+    model.hold_history(false);
+    // A megabyte each second, where five are due.
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    let (mut events, mut taken) = (Vec::new(), Vec::new());
+    while events.len() < RECORDS as usize {
+        tokio::select! {
+            event = fast.data() => events.push(event),
+            _ = pace.tick() => taken.push(slow.data().await),
+        }
+    }
+    assert_eq!(events, values(0, 0..RECORDS));
+    // At its pace, two thousand were taken before the others had all.
+    assert!(taken.len() < 1000, "{} records", taken.len());
+    read_all(&mut slow, taken, RECORDS).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_stalls_alone_is_waited_for() {
+    let model = kafka(1);
+    for _ in 0..60 {
+        fill_one(&model, 0, None, 500_000);
+    }
+    let mut start = instance().options(|options| options.readers(1));
+    start.options.pace.stall = Duration::from_millis(1);
+    let cluster = start.of(&model);
+    let mut stalls = open(&cluster, query()).await;
+    stalls.limit = 1024;
+    let first = stalls.events(1).await;
+    eventually(|| model.served_history() * 500_000 > 8 * 1024 * 1024).await;
+    model.wait_calls(Call::Topics, 10);
+    assert_eq!(cluster.carried(), 1);
+    read_all(&mut stalls, first, 60).await;
+    assert_eq!(model.served_history(), 60, "nothing is read twice");
 }
 
 #[tokio::test]

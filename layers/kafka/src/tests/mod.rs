@@ -79,6 +79,7 @@ fn instance() -> Instance {
         at_once: Duration::from_millis(1),
         later: Duration::from_millis(20),
         patience: Duration::from_millis(100),
+        stall: Duration::from_millis(200),
         ..Pace::default()
     };
     Instance { options, index: None, seed: 1, batch: 5 }
