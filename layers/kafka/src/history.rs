@@ -110,7 +110,8 @@ impl History {
             });
             answer
         };
-        self.changed.notify_one();
+        // Not only one: it may be a reader that pauses.
+        self.changed.notify_all();
         answer.await.ok()
     }
 
@@ -129,41 +130,57 @@ impl History {
     /// Makes one pass after the other until the history is closed.
     pub(crate) fn read(&self, backend: &dyn Backend, index: &Index) {
         let mut consumer = None;
-        while let Some((topic, pass, start)) = self.next(index) {
-            if consumer.is_none() {
-                consumer = backend
-                    .consumer(true)
-                    .inspect_err(|error| warn!(%error, "no consumer for the history"))
-                    .ok();
-            }
-            if let Some(consumer) = &mut consumer {
-                debug!(%topic, streams = pass.hub.cursors(), "reading history");
-                self.run(&mut **consumer, &topic, &pass, &start);
-            }
+        while self.wait_for_streams() {
+            let consumer = match &mut consumer {
+                Some(consumer) => consumer,
+                none => match backend.consumer(true) {
+                    Ok(made) => none.insert(made),
+                    Err(error) => {
+                        warn!(%error, "no consumer for the history, trying again");
+                        self.pause();
+                        continue;
+                    }
+                },
+            };
+            let Some((topic, pass, start)) = self.next(index) else { continue };
+            debug!(%topic, streams = pass.hub.cursors(), "reading history");
+            self.run(&mut **consumer, &topic, &pass, &start);
             self.lock().passes.retain(|running| !Arc::ptr_eq(running, &pass));
             pass.hub.close();
         }
     }
 
-    /// Waits for streams and begins a pass with those that are near the one that waits longest.
-    fn next(&self, index: &Index) -> Option<(Arc<str>, Arc<Pass>, Positions)> {
+    /// False if the history was closed meanwhile.
+    fn wait_for_streams(&self) -> bool {
         let mut queue = self.lock();
         loop {
             if queue.closed {
-                return None;
+                return false;
             }
             queue.waiting.retain(Waiting::is_there);
             if !queue.waiting.is_empty() {
-                break;
+                return true;
             }
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        let (opened, at) = (Arc::clone(&queue.waiting[0].opened), queue.waiting[0].at.clone());
+    }
+
+    fn pause(&self) {
+        let open = |queue: &mut Queue| !queue.closed;
+        drop(self.changed.wait_timeout_while(self.lock(), self.pace.soon, open));
+    }
+
+    /// Begins a pass with those that are near the stream that waits longest. `None` if another reader
+    /// was faster.
+    fn next(&self, index: &Index) -> Option<(Arc<str>, Arc<Pass>, Positions)> {
+        let mut queue = self.lock();
+        let longest = queue.waiting.first()?;
+        let (topic, opened) = (Arc::clone(&longest.topic), Arc::clone(&longest.opened));
+        let at = longest.at.clone();
         let near = |waiting: &mut Waiting| {
             Arc::ptr_eq(&waiting.opened, &opened) && waiting.at.distance(&at) <= NEAR
         };
         let members: Vec<Waiting> = queue.waiting.extract_if(.., near).collect();
-        let topic = Arc::clone(&members[0].topic);
         let start = members.iter().fold(at, |start, member| start.min(&member.at));
         let hub = Hub::new(Records { index: index.clone() }, start.clone(), 2 * WINDOW_BYTES);
         for member in members {

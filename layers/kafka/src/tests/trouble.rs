@@ -51,6 +51,22 @@ async fn errors_at_any_call_lose_and_repeat_nothing() {
 }
 
 #[tokio::test]
+async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
+    // It began one pass after the other and ended each at once.
+    let model = kafka(1);
+    fill(&model, 0, 2);
+    model.fail(Call::Consumer, 1000);
+    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    let mut client = open(&cluster, query()).await;
+    let looks = model.calls(Call::Topics);
+    eventually(|| client.is_idle() && model.calls(Call::Topics) > looks + 20).await;
+    // A look comes each 20 ms, an attempt each 10 ms.
+    assert!(model.calls(Call::Consumer) < 100, "{} attempts", model.calls(Call::Consumer));
+    model.fail(Call::Consumer, 0);
+    assert_eq!(client.events(2).await, ["0:0", "0:1"]);
+}
+
+#[tokio::test]
 async fn a_topic_that_metadata_forgets_for_a_moment_goes_on() {
     let model = kafka(1);
     let cluster = instance().of(&model);
