@@ -35,7 +35,12 @@ impl Activity {
 
     /// Whether a request is open, or bytes of the last response wait for the peer to take them.
     pub(crate) fn is_busy(&self) -> bool {
-        self.open.load(SeqCst) > 0 || self.write_blocked.load(SeqCst)
+        self.open.load(SeqCst) > 0 || self.is_blocked()
+    }
+
+    /// Whether the last write had to wait.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.write_blocked.load(SeqCst)
     }
 
     /// The last write took bytes, or had to wait.

@@ -65,6 +65,7 @@ where
         request.extensions_mut().extend(self.extensions.clone());
         let mut inner = S::clone(&self.inner);
         let taken = stream::is_possible(&request).then(|| self.taken());
+        let activity = Arc::clone(&self.activity);
         // The service is called within the future: over HTTP/2 it panics in the stream's task and
         // not in that of the connection.
         Box::pin(async move {
@@ -74,7 +75,10 @@ where
             let response = response.await.map_err(Into::into)?;
             let response = response.map(|body| OpenBody { body, _open: open });
             match taken {
-                Some(taken) if stream::is_event_stream(&response) => {
+                // Of a response before this one hyper may still hold bytes, which are lost when it
+                // is told an error. It has tried to write them before it comes here, so that it
+                // holds none unless a write had to wait; then this response is hyper's as well.
+                Some(taken) if stream::is_event_stream(&response) && !activity.is_blocked() => {
                     *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
                     Err(WrittenElsewhere.into())
                 }

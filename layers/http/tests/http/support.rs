@@ -115,6 +115,7 @@ pub(crate) fn handler() -> (
                     opened.send(Opened::Endless(receiver)).ok();
                     Endless { _dropped }.boxed_unsync()
                 }
+                "/empty" => Empty::new().boxed_unsync(),
                 "/panic" => panic!("a service that panics"),
                 "/panic-body" | "/panic-events" => Panics.boxed_unsync(),
                 "/peer" => {
