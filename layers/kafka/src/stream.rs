@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -116,8 +116,8 @@ impl Events for Stream {
                     Poll::Pending => return Poll::Pending,
                 },
                 State::Following(following) => {
-                    let wide = this.topic.partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
-                    match ready!(following.poll(cx, this.view, limit, wide, &mut this.due)) {
+                    let partitions = &this.topic.partitions;
+                    match ready!(following.poll(cx, this.view, limit, partitions, &mut this.due)) {
                         Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
                         Err(_lost) => {
                             let place = Place::Left(following.place(), following.epoch);
@@ -156,13 +156,15 @@ impl Following {
         cx: &mut Context<'_>,
         view: View,
         limit: usize,
-        wide: bool,
+        partitions: &AtomicUsize,
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Encoded, Lost>> {
         if let Some(bytes) = ready!(self.poll_ahead(cx, view, limit, due)?) {
             return Poll::Ready(Ok(Encoded::trusted(bytes)));
         }
         let batch = ready!(self.cursor.poll_batch(cx, &view, limit)?);
+        // After the batch: it may hold records of a partition that was added just before.
+        let wide = partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
         let mut long = None;
         if wide || self.told.is_some() {
             let last = self.cursor.last(&batch);
