@@ -69,13 +69,11 @@ impl Positions {
         Self(offsets.into())
     }
 
-    /// This place, but with these offsets where the partition is known.
-    pub(crate) fn with(&self, places: impl IntoIterator<Item = (i32, i64)>) -> Self {
+    /// This place, but at `next` in `partition`, if it is known.
+    pub(crate) fn with(&self, partition: i32, next: i64) -> Self {
         let mut offsets = self.0.to_vec();
-        for (partition, next) in places {
-            let known = usize::try_from(partition).ok().and_then(|index| offsets.get_mut(index));
-            known.into_iter().for_each(|offset| *offset = next);
-        }
+        let known = usize::try_from(partition).ok().and_then(|index| offsets.get_mut(index));
+        known.into_iter().for_each(|offset| *offset = next);
         Self(offsets.into())
     }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tailwater_hub::{Cursor, Lost, Want};
-use tailwater_sse::{BoxError, Encoded, Event, Events};
+use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::cluster::Held;
 use crate::positions::Positions;
@@ -74,10 +74,12 @@ impl Stream {
         let mut place = at.clone();
         for gap in gaps.iter().rev() {
             self.due.push_front(gap.encode(&place.progress()));
-            place = place.with(gap.partition.zip(gap.from));
+            if let (Some(partition), Some(from)) = (gap.partition, gap.from) {
+                place = place.with(partition, from);
+            }
         }
         if resolved && gaps.is_empty() && self.positions {
-            self.due.push_back(id_only(&progress));
+            self.due.push_back(Encoded::id(progress.as_bytes()));
         }
         let ahead = (!at.at_or_before(&cursor.mark())).then(|| at.clone());
         // Going on elsewhere tells the client nothing, unless there is a gap.
@@ -137,7 +139,7 @@ impl Events for Stream {
         let place = following.place();
         let told = following.told.as_mut().filter(|told| positions && **told != place)?;
         *told = place;
-        Some(id_only(&told.progress()))
+        Some(Encoded::id(told.progress().as_bytes()))
     }
 }
 
@@ -266,10 +268,6 @@ impl Write {
             None => events,
         }
     }
-}
-
-fn id_only(progress: &str) -> Encoded {
-    Encoded::event(&Event { id: Some(progress.as_bytes()), ..Event::default() })
 }
 
 /// Events whose last one has no id yet: the line goes before the empty line that ends them.
