@@ -8,7 +8,7 @@ pub enum Error {
     /// The path of the request names something that is no topic, or one that is Kafka's own.
     #[error("`{0}` is no name of a topic that a path may ask for")]
     TopicName(String),
-    /// A template asks for something that the request does not have.
+    /// A template asks for something that the request does not have, such as a claim of its token.
     #[error("the request has no {0}")]
     Unfilled(String),
     /// More topics are asked for than are held at once.

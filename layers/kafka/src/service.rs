@@ -131,7 +131,44 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, StatusCode};
+    use tower::{ServiceExt as _, service_fn};
+    use tower_layer::Layer as _;
+
     use super::*;
+    use crate::layer::{FilterTemplate, KafkaSourceLayer};
+
+    /// A request without a claim must not get what is meant for all who have none.
+    #[tokio::test]
+    async fn a_place_that_is_not_filled_is_forbidden() {
+        let text = "${guarded['g'].identity}";
+        let of = |text: &str| text.parse::<Template>().unwrap();
+        let mappings = [
+            Mapping::new(of(text)),
+            Mapping::new(of(&format!("orders-{text}"))),
+            Mapping::new(of("orders")).filter(FilterTemplate::any().key(of(text))),
+            Mapping::new(of("orders"))
+                .filter(FilterTemplate::any().key(of("k")))
+                .filter(FilterTemplate::any().header("owner", of(&format!("{text}/x")))),
+            Mapping::new(of("orders"))
+                .filter(FilterTemplate::any().key(of("${guarded['g'].attributes.realm}"))),
+            Mapping::new(of("orders-${params.region}")),
+        ];
+        for mapping in mappings {
+            for value in [None, Some(""), Some("me")] {
+                let parameter = mapping.topic.places().any(|it| matches!(it, Place::Parameter(_)));
+                let lookup = move |_: &Place, _: &Extensions| value.map(Bytes::from);
+                let inner = service_fn(async |query: Query| Ok::<_, Refusal>(query));
+                let source = KafkaSourceLayer::new(mapping.clone(), lookup).layer(inner);
+                let (parts, ()) = Request::new(()).into_parts();
+                let answer = source.oneshot(Subscription::new(parts, None, false)).await;
+                let status = answer.map_err(|refusal| refusal.status()).map(drop);
+                let filled = value == Some("me") || (value == Some("") && parameter);
+                let expected = if filled { Ok(()) } else { Err(StatusCode::FORBIDDEN) };
+                assert_eq!(status, expected, "{value:?} in {mapping:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_path_may_only_ask_for_names_that_kafka_allows_and_does_not_own() {

@@ -49,6 +49,17 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// Whether `value` fills the place. Empty claims do not: what they select is nobody's, and a text
+    /// such as `orders-${guarded['g'].identity}` would lose what it is told apart by.
+    fn takes(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Parameter(_) => true,
+            Self::Identity { .. } | Self::Attribute { .. } => !value.is_empty(),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -74,7 +85,8 @@ impl fmt::Display for Template {
 /// Fills the places of templates from a request. Whoever composes the layers joins it to those that
 /// left parameters and claims in the request's extensions.
 pub trait Lookup: Send + Sync {
-    /// The bytes for `place`, `None` where the request has none.
+    /// The bytes for `place`, `None` where the request has none. A request is refused by
+    /// `403 Forbidden` where a place is not filled, or where an identity or an attribute is empty.
     fn value(&self, place: &Place, extensions: &Extensions) -> Option<Bytes>;
 }
 
@@ -194,7 +206,10 @@ impl Part {
     fn fill(&self, lookup: &dyn Lookup, extensions: &Extensions) -> Result<Bytes, &Place> {
         match self {
             Self::Literal(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
-            Self::Place(place) => lookup.value(place, extensions).ok_or(place),
+            Self::Place(place) => {
+                let value = lookup.value(place, extensions);
+                value.filter(|value| place.takes(value)).ok_or(place)
+            }
         }
     }
 }
