@@ -51,6 +51,13 @@ impl Activity {
         }
     }
 
+    /// All that was written was taken, or had to wait: TLS takes bytes before the socket does.
+    pub(crate) fn record_flush(&self, took_bytes: bool) {
+        if self.write_blocked.swap(!took_bytes, SeqCst) && took_bytes {
+            self.wrote.store(true, SeqCst);
+        }
+    }
+
     /// Whether bytes were written since the last time this was asked.
     pub(crate) fn take_wrote(&self) -> bool {
         self.wrote.swap(false, SeqCst)

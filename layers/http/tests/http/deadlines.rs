@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tailwater_http::{Connection, Connections, Error, ListenOptions, Versions};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex},
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -129,6 +129,29 @@ async fn an_open_http1_stream_is_never_idle() {
         assert!(rest.ends_with(b"x\r\n0\r\n\r\n"));
         task.await.unwrap().unwrap();
     }
+}
+
+/// As with TLS, which takes bytes before the socket does: the connection was idle as soon as all was
+/// written, and dropped with what the client had not taken yet.
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_a_buffer_of_the_byte_stream_is_not_dropped_as_idle() {
+    let (client, io) = duplex(8);
+    let (handler, _opened) = handler();
+    let io = BufWriter::with_capacity(64 * 1024, io);
+    let task = tokio::spawn(layer().idle(60 * SECOND).layer(handler).call(Connection::new(io)));
+    let (mut reader, mut writer) = tokio::io::split(client);
+    writer.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nhello") {
+        sleep(30 * SECOND).await;
+        let mut piece = [0; 8];
+        let count = reader.read(&mut piece).await.unwrap();
+        assert_ne!(count, 0, "{:?}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&piece[..count]);
+    }
+    // And then it is idle.
+    assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
+    task.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
