@@ -18,6 +18,44 @@ impl Peer {
     }
 }
 
+/// The protocol that was agreed on below HTTP, as by ALPN. In a connection's extensions it decides:
+/// the first bytes are not looked at, the connection is held to it, and
+/// [`HttpLayer::versions`](crate::HttpLayer::versions) is not asked.
+///
+/// Whoever does the TLS handshake puts it there, and offers no protocol that is not to be spoken.
+/// Without it, as for a client that does not know ALPN, the first bytes tell.
+///
+/// ```
+/// use tailwater_http::{Connection, Negotiated};
+///
+/// let (io, _peer) = tokio::io::duplex(1024);
+/// let mut connection = Connection::new(io);
+/// if let Some(negotiated) = Negotiated::from_alpn(b"h2") {
+///     connection.extensions_mut().insert(negotiated);
+/// }
+/// assert_eq!(connection.extensions().get(), Some(&Negotiated::Http2));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Negotiated {
+    /// HTTP/1.1, `http/1.1`. A client that sends HTTP/2 is answered 400.
+    Http1,
+    /// HTTP/2, `h2`. A client that sends anything else is closed.
+    Http2,
+}
+
+impl Negotiated {
+    /// The protocol of an ALPN name, if it is one of HTTP's that are spoken here.
+    #[must_use]
+    pub fn from_alpn(name: &[u8]) -> Option<Self> {
+        match name {
+            b"h2" => Some(Self::Http2),
+            b"http/1.1" | b"http/1.0" => Some(Self::Http1),
+            _ => None,
+        }
+    }
+}
+
 /// A byte stream, and as typed extensions what the layers below HTTP know about it: the address of
 /// the peer, what a TLS handshake found out. Each of its requests gets a copy of them.
 ///

@@ -98,7 +98,8 @@ impl HttpLayer {
         }
     }
 
-    /// The protocol versions that are spoken. Default: both.
+    /// The protocol versions that are spoken, on connections that do not carry
+    /// [`Negotiated`](crate::Negotiated). Default: both.
     pub fn versions(self, versions: Versions) -> Self {
         Self { versions, ..self }
     }

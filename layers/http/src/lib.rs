@@ -74,7 +74,7 @@ mod stream;
 mod versions;
 mod watched;
 
-pub use connection::{Connection, Peer};
+pub use connection::{Connection, Negotiated, Peer};
 pub use connections::{Connections, Counts};
 pub use error::Error;
 pub use files::raise_open_files;

@@ -19,7 +19,7 @@ use tower_service::Service;
 
 use crate::{
     activity::Activity,
-    connection::Connection,
+    connection::{Connection, Negotiated},
     deadline::after_or_never,
     driver::Driver,
     error::{BoxError, Error},
@@ -76,12 +76,19 @@ where
 
     fn call(&mut self, connection: Connection<Io>) -> ConnectionFuture {
         let (io, extensions) = connection.into_parts();
+        let versions = match extensions.get() {
+            Some(Negotiated::Http1) => Versions::Http1,
+            Some(Negotiated::Http2) => Versions::Http2,
+            None => self.config.versions,
+        };
         let activity = Arc::new(Activity::default());
         let requests = Requests::new(self.inner.clone(), extensions, Arc::clone(&activity));
         let io = Watched::new(io, Arc::clone(&activity));
         let timer = Box::pin(sleep_until(after_or_never(self.config.first_request)));
         let config = Arc::clone(&self.config);
-        ConnectionFuture { stage: Box::pin(first_bytes(io, requests, activity, timer, config)) }
+        ConnectionFuture {
+            stage: Box::pin(first_bytes(io, versions, requests, activity, timer, config)),
+        }
     }
 }
 
@@ -122,6 +129,7 @@ impl fmt::Debug for ConnectionFuture {
 
 async fn first_bytes<S, B, Io>(
     mut io: Watched<Io>,
+    versions: Versions,
     requests: Requests<S, B>,
     activity: Arc<Activity>,
     mut timer: Pin<Box<Sleep>>,
@@ -136,7 +144,7 @@ where
     B::Error: Into<BoxError>,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let version = match config.versions {
+    let version = match versions {
         Versions::Http1 => Version::Http1,
         Versions::Http2 => Version::Http2,
         Versions::Both => {

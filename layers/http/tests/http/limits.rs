@@ -1,8 +1,11 @@
 use http_body_util::BodyExt;
 use hyper::StatusCode;
-use tailwater_http::Versions;
+use tailwater_http::{Connection, Negotiated, Versions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tower::Service;
+use tower_layer::Layer;
 
-use crate::support::{Server, get, layer, soon};
+use crate::support::{Server, get, handler, layer, soon};
 
 /// A request whose head has this many bytes, and how long its event id is.
 fn head_of(bytes: usize) -> (String, usize) {
@@ -45,7 +48,7 @@ async fn an_endless_head_is_cut() {
     client.send("GET / HTTP/1.1\r\n").await;
     let field = format!("x: {}\r\n", "y".repeat(1000));
     let mut sent = 0;
-    while tokio::io::AsyncWriteExt::write_all(&mut client.io, field.as_bytes()).await.is_ok() {
+    while client.io.write_all(field.as_bytes()).await.is_ok() {
         sent += field.len();
         assert!(sent < 64 * 1024 * 1024, "it is read for ever");
     }
@@ -130,6 +133,45 @@ async fn each_version_can_be_had_alone() {
     assert_eq!(soon(client.send_request(get("/"))).await.unwrap().status(), StatusCode::OK);
     drop(client);
     server.end().await;
+}
+
+/// What is first read of a connection on which this was agreed, by a layer that speaks the other version.
+async fn answer_of(negotiated: Negotiated, versions: Versions, request: &[u8]) -> Vec<u8> {
+    let (mut client, io) = duplex(1024);
+    let (handler, _opened) = handler();
+    let mut connection = Connection::new(io);
+    connection.extensions_mut().insert(negotiated);
+    let server = tokio::spawn(layer().versions(versions).layer(handler).call(connection));
+    soon(client.write_all(request)).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let count = soon(client.read(&mut answer)).await.unwrap();
+    answer.truncate(count);
+    drop(client);
+    let _ = soon(server).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn what_was_negotiated_is_the_version_whatever_the_first_bytes_are() {
+    // SETTINGS comes first in HTTP/2 (RFC 9113, 3.4): type 4 of stream 0.
+    let is_http2 = |answer: &[u8]| answer.get(3..9) == Some(&b"\x04\0\0\0\0\0"[..]);
+    let http1 = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for versions in [Versions::Both, Versions::Http1, Versions::Http2] {
+        let answer = answer_of(Negotiated::Http2, versions, http2).await;
+        assert!(is_http2(&answer), "{answer:?} of {versions:?}");
+        let answer = answer_of(Negotiated::Http2, versions, http1).await;
+        assert!(!answer.starts_with(b"HTTP/1.1"), "{answer:?} of {versions:?}");
+
+        let answer = answer_of(Negotiated::Http1, versions, http2).await;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "), "{answer:?}");
+        let get = b"GET / HTTP/1.0\r\n\r\n";
+        let answer = answer_of(Negotiated::Http1, versions, get).await;
+        assert!(answer.starts_with(b"HTTP/1.0 200 OK\r\n"), "{answer:?} of {versions:?}");
+    }
+    assert_eq!(Negotiated::from_alpn(b"h2"), Some(Negotiated::Http2));
+    assert_eq!(Negotiated::from_alpn(b"http/1.1"), Some(Negotiated::Http1));
+    assert_eq!(Negotiated::from_alpn(b"h3"), None);
 }
 
 #[tokio::test]
