@@ -11,7 +11,8 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 /// Store, password, its identities (alias, hosts, length of the chain), how many it trusts.
-type Row = (&'static str, &'static str, &'static [(&'static str, &'static [&'static str], usize)], usize);
+type Row =
+    (&'static str, &'static str, &'static [(&'static str, &'static [&'static str], usize)], usize);
 
 #[test]
 fn stores_of_keytool_and_openssl_are_read() {
@@ -90,7 +91,7 @@ fn what_cannot_be_read_says_why() {
     let cut = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
     assert!(matches!(Store::pem("a", cut), Err(Error::Pem(_))));
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
-    let text = [key.as_bytes(), &key.as_bytes(), &fixture("localhost.pem")].concat();
+    let text = [key.as_bytes(), key.as_bytes(), &fixture("localhost.pem")].concat();
     assert!(matches!(Store::pem("a", &text), Err(Error::PemKeys(2))));
     // A key that is not that of the certificate.
     let text = [key.as_bytes(), &fixture("localhost.pem")].concat();

@@ -1,0 +1,95 @@
+//! A server that gives back what it is sent, over TLS, and takes another certificate when its file
+//! changes: `cargo run -p tailwater-tls --example echo -- cert.pem`, a file with a certificate, its
+//! chain and its key; then `openssl s_client -connect 127.0.0.1:7143 -quiet`. Without an argument it
+//! makes a certificate, and a client that says hello, and ends.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use tailwater_tls::{
+    BoxError, ClientConfig, ClientOptions, ConnectLayer, Credentials, Roots, ServerConfig,
+    ServerOptions, Store, TlsLayer, TlsStream, Watch,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tower::{Layer, ServiceExt, service_fn};
+
+async fn echo(mut stream: TlsStream<TcpStream>) -> Result<(), BoxError> {
+    eprintln!("{:?} over {:?}", stream.io().peer_addr()?, stream.handshake().version());
+    let mut piece = vec![0; 4096];
+    loop {
+        // An hour without a word is enough; a server of your own has a deadline for writing, too.
+        let reading = stream.read(&mut piece);
+        let count = tokio::time::timeout(std::time::Duration::from_secs(3600), reading).await??;
+        if count == 0 {
+            return Ok(stream.shutdown().await?);
+        }
+        stream.write_all(piece.get(..count).unwrap_or_default()).await?;
+        stream.flush().await?;
+    }
+}
+
+fn load(path: &PathBuf) -> Result<Credentials, BoxError> {
+    let store = Store::pem("server", &fs::read(path)?)?;
+    Ok(Credentials::new().identity(store.identity("server")?))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let folder = tempfile::tempdir()?;
+    let (path, port) = match std::env::args().nth(1) {
+        Some(path) => (PathBuf::from(path), 7143),
+        None => {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+            let path = folder.path().join("cert.pem");
+            fs::write(&path, made.cert.pem() + &made.signing_key.serialize_pem())?;
+            (path, 0)
+        }
+    };
+    let watch = Watch::new([&path]);
+    let config = ServerConfig::new(load(&path)?, ServerOptions::new())?;
+    let replaced = config.clone();
+    let certificates = path.clone();
+    tokio::spawn(watch.run(Watch::INTERVAL, move || -> Result<(), BoxError> {
+        Ok(replaced.replace(load(&certificates)?)?)
+    }));
+
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let address = listener.local_addr()?;
+    eprintln!("listening at {address}");
+    let service = TlsLayer::new(config).layer(service_fn(echo));
+    let server = tokio::spawn(async move {
+        let places = Arc::new(Semaphore::new(1000));
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let Ok((io, peer)) = listener.accept().await else { continue };
+            let service = service.clone();
+            tokio::spawn(async move {
+                if let Err(error) = service.oneshot(io).await {
+                    eprintln!("{peer}: {error}");
+                }
+                drop(place);
+            });
+        }
+    });
+
+    if port != 0 {
+        tokio::signal::ctrl_c().await?;
+    } else {
+        // A client that trusts this very certificate.
+        let store = Store::pem("server", &fs::read(&path)?)?;
+        let roots = Roots::none().with(&store.certificates("server")?)?;
+        let client = ClientConfig::new(Credentials::new().roots(roots), ClientOptions::new())?;
+        let tcp = service_fn(move |_| TcpStream::connect(address));
+        let connector = ConnectLayer::new(client).layer(tcp);
+        let mut stream = connector.oneshot("https://localhost".parse()?).await?;
+        stream.write_all(b"hello").await?;
+        stream.shutdown().await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        eprintln!("{answer}");
+    }
+    server.abort();
+    Ok(())
+}
