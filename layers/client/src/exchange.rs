@@ -142,6 +142,8 @@ async fn exchange(
                 .timer(TokioTimer::new())
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_DEADLINE)
+                // hyper counts a connection as idle once its sender is dropped, streams or not.
+                .keep_alive_while_idle(true)
                 .initial_stream_window_size(WINDOW_BYTES)
                 .initial_connection_window_size(WINDOW_BYTES)
                 .max_header_list_size(MAX_HEAD_BYTES);
