@@ -254,8 +254,13 @@ impl Control {
             }
             let opened = topic.opened();
             let had = opened.as_ref().map_or(0, |opened| opened.hub.head().len());
+            let partitions = known.get(&*topic.name).copied();
+            if partitions == Some(0) {
+                all_open = false;
+                continue;
+            }
             // No topic loses partitions: one that has fewer is another one.
-            let partitions = known.get(&*topic.name).copied().filter(|count| *count >= had);
+            let partitions = partitions.filter(|count| *count >= had);
             self.standing(topic).partitions = partitions.unwrap_or(0);
             match (opened, partitions) {
                 (Some(opened), Some(partitions)) => {

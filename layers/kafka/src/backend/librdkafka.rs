@@ -8,6 +8,7 @@ use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RD
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -173,10 +174,17 @@ impl Backend for Librdkafka {
         let metadata = asker.fetch_metadata(None, TIMEOUT).map_err(Error::kafka);
         self.hear_askers();
         let metadata = metadata?;
-        let readable = metadata.topics().iter().filter(|topic| topic.error().is_none());
         // Between creation and the election of leaders a topic has no partitions yet.
-        let counted = readable.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
-        Ok(counted.filter(|(_, partitions)| *partitions > 0).collect())
+        let count = |topic: &MetadataTopic| match topic.error().map(RDKafkaErrorCode::from) {
+            None => Some(topic.partitions().len()),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => None,
+            Some(error) => {
+                debug!(%error, topic = topic.name(), "topic can't be read for now");
+                Some(0)
+            }
+        };
+        let topics = metadata.topics().iter();
+        Ok(topics.filter_map(|topic| Some((topic.name().to_owned(), count(topic)?))).collect())
     }
 
     fn extent(

@@ -19,7 +19,7 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
     /// A new consumer without partitions. `history`: reads a topic's past rather than its end.
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error>;
 
-    /// Every topic that can be read, and the number of its partitions.
+    /// Every topic that there is, and the number of its partitions; 0 if it can't be read for now.
     fn topics(&self) -> Result<HashMap<String, usize>, Error>;
 
     /// What there is of the first `partitions` partitions of `topic`. `retention`: how long its

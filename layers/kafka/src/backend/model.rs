@@ -45,6 +45,8 @@ struct State {
 struct Topic {
     partitions: Vec<Partition>,
     tombstones_kept: Option<Vec<i64>>,
+    /// Looks find it with an error.
+    unreadable: bool,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +122,7 @@ impl Model {
 
     pub(crate) fn create(&self, topic: &str, partitions: usize) {
         let partitions = (0..partitions).map(|_| Partition::default()).collect();
-        let topic_made = Topic { partitions, tombstones_kept: None };
+        let topic_made = Topic { partitions, ..Topic::default() };
         self.change(|state| state.topics.insert(topic.to_owned(), topic_made));
     }
 
@@ -233,6 +235,13 @@ impl Model {
         self.change(|state| state.forgotten = looks);
     }
 
+    /// Looks find an error in place of the topic's partitions, or its partitions again.
+    pub(crate) fn set_unreadable(&self, topic: &str, unreadable: bool) {
+        self.change(|state| {
+            state.topics.get_mut(topic).expect("the topic exists").unreadable = unreadable;
+        });
+    }
+
     /// Waits until no consumer is left.
     pub(crate) fn wait_no_consumers(&self) {
         let timeout = Duration::from_secs(20);
@@ -314,7 +323,9 @@ impl Backend for Seen {
             state.forgotten -= 1;
             return Ok(HashMap::new());
         }
-        let count = |(name, topic): (&String, &Topic)| (name.clone(), topic.partitions.len());
+        let count = |(name, topic): (&String, &Topic)| {
+            (name.clone(), if topic.unreadable { 0 } else { topic.partitions.len() })
+        };
         Ok(state.topics.iter().map(count).collect())
     }
 

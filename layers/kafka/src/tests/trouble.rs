@@ -82,6 +82,25 @@ async fn a_topic_that_metadata_forgets_for_a_moment_goes_on() {
 }
 
 #[tokio::test]
+async fn a_topic_that_can_not_be_read_for_a_while_goes_on() {
+    // An election of leaders or a permission that was taken away for a moment: the topic was taken
+    // for gone, and when it was back for another one.
+    let model = kafka(1);
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    fill(&model, 0, 1);
+    client.events(1).await;
+    model.set_unreadable(TOPIC, true);
+    let mut other = open(&instance().of(&model), query()).await;
+    model.wait_calls(Call::Topics, 20);
+    assert!(client.is_idle() && other.is_idle(), "nobody says that it does not exist");
+    model.set_unreadable(TOPIC, false);
+    fill(&model, 0, 1);
+    assert_eq!(client.write().await, "data:0:1:\nid:AQIABA==\n\n");
+    assert_eq!(other.events(2).await, ["0:0", "0:1"]);
+}
+
+#[tokio::test]
 async fn threads_end_with_the_last_stream() {
     let model = kafka(1);
     fill(&model, 0, 1);
