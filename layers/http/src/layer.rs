@@ -37,9 +37,20 @@ pub(crate) struct Config {
 ///
 /// Limits that have no option here: HTTP/1.1 buffers 64 KiB of a request body or of a response,
 /// does not read on while a request is not answered, and takes a client that closes its sending
-/// half as gone. HTTP/2 sends frames of at most 16 KiB, gives clients a window of 64 KiB for a
-/// stream and 256 KiB for the connection, resets at most 20 streams that were cancelled before
-/// they were accepted, and closes the connection after 128 stream errors of the client's.
+/// half as gone. HTTP/2 sends frames of at most 16 KiB, and gives clients a window of 64 KiB for a
+/// stream and 256 KiB for the connection.
+///
+/// An HTTP/2 connection is ended by GOAWAY (`ENHANCE_YOUR_CALM`) when its client
+/// - has reset more than 20 streams that were not accepted yet (rapid reset, CVE-2023-44487),
+/// - has made 128 stream errors,
+/// - spreads a head over more than 7 frames (CONTINUATION flood),
+/// - sends a head that is, decompressed, over four times [`head_bytes`](Self::head_bytes); one over
+///   that limit only is answered 431,
+/// - sends the data of a request in very many very small frames.
+///
+/// PING and SETTINGS are answered one by one, and no frame is read before the answer to the last is
+/// taken, so that a flood of them fills no memory; they are no requests, so that the deadlines end a
+/// connection that has nothing else.
 ///
 /// ```
 /// # use std::{convert::Infallible, time::Duration};
@@ -191,6 +202,7 @@ impl HttpLayer {
             .max_send_buf_size(self.send_buffer_bytes)
             .max_pending_accept_reset_streams(20)
             .max_local_error_reset_streams(128)
+            .header_table_size(4096)
             .keep_alive_interval(self.ping_interval)
             .keep_alive_timeout(self.ping_timeout);
         Config {

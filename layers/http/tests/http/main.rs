@@ -3,6 +3,7 @@
 mod accept;
 mod deadlines;
 mod event_streams;
+mod hostile;
 mod limits;
 mod panics;
 mod shutdown;
