@@ -67,10 +67,12 @@ impl Cli {
 /// The servers to compare with, which this program starts as its own children.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Hidden {
-    #[command(hide = true)]
-    ServeAxum(AxumOptions),
-    #[command(hide = true)]
-    ServeRaw(RawOptions),
+    #[command(hide = true, name = "serve-axum")]
+    Axum(AxumOptions),
+    #[command(hide = true, name = "serve-raw")]
+    Raw(RawOptions),
+    #[command(hide = true, name = "serve-raw-tls")]
+    RawTls(RawTlsOptions),
 }
 
 #[derive(Debug, Args)]
@@ -90,4 +92,13 @@ pub(crate) struct AxumOptions {
 pub(crate) struct RawOptions {
     #[arg(long)]
     pub(crate) port: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RawTlsOptions {
+    #[arg(long)]
+    pub(crate) port: u16,
+    /// Key and certificate, as PEM
+    #[arg(long)]
+    pub(crate) store: PathBuf,
 }

@@ -1,19 +1,24 @@
 //! Thousands of frugal clients on one thread: they count events and look at the stamps in them.
 
+mod connection;
+pub(crate) mod h2;
 mod stream;
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
+use rustls::ClientConfig;
 
 use crate::Result;
+use crate::clients::connection::Connection;
 use crate::clients::stream::EventStream;
 use crate::kafka::now_nanos;
 use crate::process;
+use crate::tls::NAME;
 use crate::value::{Stamp, Tally};
 
 /// No listener's backlog overflows by this many connections at once.
@@ -21,6 +26,7 @@ const WAVE: usize = 100;
 const READ_BYTES: usize = 256 * 1024;
 /// Without a byte for anybody in all this time a run has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
+const PATH: &str = "/events";
 
 /// When a client is at its start, so that nothing produced later escapes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +47,13 @@ pub(crate) struct Fleet {
     ready: usize,
     target: u64,
     complete: usize,
+    event_bytes: u64,
     latencies: Option<Histogram<u64>>,
 }
 
 #[derive(Debug)]
 struct Client {
-    socket: TcpStream,
+    connection: Connection,
     stream: EventStream,
     ready: bool,
     tally: Tally,
@@ -56,7 +63,7 @@ impl Fleet {
     /// Returns when all of them are at their start.
     pub(crate) fn open(
         address: SocketAddr,
-        path: &str,
+        tls: Option<Arc<ClientConfig>>,
         count: usize,
         ready_when: Ready,
     ) -> Result<Self> {
@@ -70,13 +77,14 @@ impl Fleet {
             ready: 0,
             target: u64::MAX,
             complete: 0,
+            event_bytes: 0,
             latencies: None,
         };
         let request =
-            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n");
+            format!("GET {PATH} HTTP/1.1\r\nhost: {NAME}\r\naccept: text/event-stream\r\n\r\n");
         while fleet.clients.len() < count {
             for _ in 0..WAVE.min(count - fleet.clients.len()) {
-                fleet.connect(address, request.as_bytes())?;
+                fleet.connect(address, tls.as_ref(), request.as_bytes())?;
             }
             let opened = fleet.clients.len();
             fleet.read_until(
@@ -87,18 +95,16 @@ impl Fleet {
         Ok(fleet)
     }
 
-    fn connect(&mut self, address: SocketAddr, request: &[u8]) -> Result<()> {
-        let mut socket = std::net::TcpStream::connect(address)?;
-        socket.write_all(request)?;
-        socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
-        self.poll.registry().register(
-            &mut socket,
-            Token(self.clients.len()),
-            Interest::READABLE,
-        )?;
+    fn connect(
+        &mut self,
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+        request: &[u8],
+    ) -> Result<()> {
+        let mut connection = Connection::open(address, tls, request)?;
+        connection.register(self.poll.registry(), Token(self.clients.len()))?;
         self.clients.push(Client {
-            socket,
+            connection,
             stream: EventStream::default(),
             ready: false,
             tally: Tally::default(),
@@ -108,6 +114,11 @@ impl Fleet {
 
     pub(crate) fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    /// Read so far, of the events that were made for this, with their empty lines.
+    pub(crate) fn event_bytes(&self) -> u64 {
+        self.event_bytes
     }
 
     /// From now on.
@@ -191,7 +202,7 @@ impl Fleet {
             let Token(index) = event.token();
             let Some(client) = self.clients.get_mut(index) else { continue };
             loop {
-                let count = match client.socket.read(&mut self.buffer) {
+                let count = match client.connection.read(&mut self.buffer) {
                     Ok(0) => {
                         return Err(format!(
                             "client {index}: the stream ended after {} events",
@@ -214,6 +225,7 @@ impl Fleet {
                     .feed(bytes, |event| match Stamp::of_event(event) {
                         Some(stamp) => {
                             client.tally.add(stamp.number);
+                            self.event_bytes += event.len() as u64 + 2;
                             if let Some(latencies) = &mut self.latencies {
                                 latencies.saturating_record(now.saturating_sub(stamp.nanos));
                             }
@@ -236,7 +248,7 @@ impl Fleet {
                 if before < self.target && client.tally.count >= self.target {
                     self.complete += 1;
                 }
-                // A short read has emptied the socket; what comes later is a new event of the poll.
+                // A short read has emptied the connection; what comes later is a new event of the poll.
                 if count < self.buffer.len() {
                     break;
                 }

@@ -155,7 +155,7 @@ impl Pace {
         }
     }
 
-    fn wait(self, begin: Instant, index: u64) {
+    pub(crate) fn wait(self, begin: Instant, index: u64) {
         // Against the begin, not the previous event: a late one does not delay the rest.
         let left = self.due(index).saturating_sub(begin.elapsed());
         if !left.is_zero() {

@@ -37,7 +37,7 @@ pub(crate) fn facts(bench: &Bench) -> String {
         "build",
         if cfg!(debug_assertions) { "**debug: the numbers mean nothing**" } else { "release" },
     );
-    let versions: Vec<_> = ["axum", "hyper", "tokio"]
+    let versions: Vec<_> = ["axum", "hyper", "rustls", "tokio"]
         .map(|name| format!("{name} {}", locked(name).unwrap_or("?")))
         .into();
     row("versions", &format!("{}, librdkafka {librdkafka}", versions.join(", ")));

@@ -15,6 +15,7 @@ mod report;
 mod scenarios;
 mod servers;
 mod stage;
+mod tls;
 mod value;
 
 use std::error::Error;
@@ -40,8 +41,9 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.hidden {
-        Some(Hidden::ServeAxum(options)) => return servers::axum::serve(&options),
-        Some(Hidden::ServeRaw(options)) => return servers::raw::serve(&options),
+        Some(Hidden::Axum(options)) => return servers::axum::serve(&options),
+        Some(Hidden::Raw(options)) => return servers::raw::serve(&options),
+        Some(Hidden::RawTls(options)) => return servers::raw_tls::serve(&options),
         None => {}
     }
     process::raise_file_limit()?;

@@ -8,6 +8,8 @@ use crate::servers::Kind;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
     Rate,
+    /// Bytes in some time.
+    ByteRate,
     Milliseconds,
     Kib,
 }
@@ -17,6 +19,7 @@ impl Unit {
         match self {
             Self::Rate if value >= 1e6 => format!("{:.2} M", value / 1e6),
             Self::Rate => format!("{:.1} k", value / 1e3),
+            Self::ByteRate => format!("{:.0} MB", value / 1e6),
             Self::Milliseconds => format!("{value:.2} ms"),
             Self::Kib => format!("{value:.2} KiB"),
         }
@@ -43,11 +46,12 @@ pub(crate) type Rounds = [Vec<(Kind, Vec<f64>)>];
 
 pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> String {
     let mut out = format!("\n## {}\n\n{}\n\n| server |", scenario.name, (scenario.describe)(bench));
-    let compared: Vec<_> = [Kind::Axum, Kind::Raw]
+    let compared: Vec<_> = [Kind::Axum, Kind::Raw, Kind::RawTls]
         .into_iter()
         // Of a rate, the share of what is possible; of memory and times it would say nothing.
         .filter(|_| {
-            scenario.columns.first().is_some_and(|column| matches!(column.unit, Unit::Rate))
+            let unit = scenario.columns.first().map(|column| column.unit);
+            matches!(unit, Some(Unit::Rate | Unit::ByteRate))
         })
         .filter(|kind| scenario.servers.contains(kind) && bench.servers.contains(kind))
         .collect();

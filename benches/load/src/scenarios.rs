@@ -2,21 +2,34 @@
 
 mod burst;
 mod idle;
+mod idle_h2;
+mod idle_tls;
 mod paced;
 mod start;
+mod tls_burst;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
 
 use crate::Result;
 use crate::cli::Cli;
 use crate::kafka::Kafka;
 use crate::report::{self, Goal, Unit};
 use crate::servers::Kind;
+use crate::tls::Tls;
 
-pub(crate) const ALL: &[&Scenario] =
-    &[&burst::SCENARIO, &paced::SCENARIO, &idle::SCENARIO, &start::SCENARIO];
+pub(crate) const ALL: &[&Scenario] = &[
+    &burst::SCENARIO,
+    &paced::SCENARIO,
+    &idle::SCENARIO,
+    &start::SCENARIO,
+    &tls_burst::SCENARIO,
+    &idle_tls::SCENARIO,
+    &idle_h2::SCENARIO,
+];
 
 #[derive(Debug)]
 pub(crate) struct Scenario {
@@ -64,6 +77,9 @@ pub(crate) struct Bench {
     pub(crate) servers: Vec<Kind>,
     pub(crate) runs: u16,
     pub(crate) quick: bool,
+    pub(crate) tls: Tls,
+    /// Configurations, and the key of the servers: gone at the end.
+    pub(crate) directory: TempDir,
     clients: Option<usize>,
     events: Option<u64>,
     topics: AtomicU32,
@@ -87,12 +103,15 @@ impl Bench {
             )
             .into());
         }
+        let directory = TempDir::with_prefix("tailwater-load-")?;
         Ok(Self {
             kafka,
             tailwater,
             servers: cli.servers.clone(),
             runs: cli.runs.unwrap_or(if cli.quick { 1 } else { 3 }),
             quick: cli.quick,
+            tls: Tls::new(directory.path())?,
+            directory,
             clients: cli.clients.map(|clients| clients as usize),
             events: cli.events,
             topics: AtomicU32::new(0),
@@ -119,7 +138,7 @@ impl Bench {
 pub(crate) fn help() -> String {
     let mut help = "Scenarios:\n".to_owned();
     for scenario in ALL {
-        let _ = writeln!(help, "  {:<8}{}", scenario.name, scenario.about);
+        let _ = writeln!(help, "  {:<10}{}", scenario.name, scenario.about);
     }
     help
 }

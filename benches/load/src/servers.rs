@@ -2,12 +2,12 @@
 
 pub(crate) mod axum;
 pub(crate) mod raw;
+pub(crate) mod raw_tls;
 
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,20 +18,32 @@ use crate::Result;
 use crate::kafka::Pace;
 use crate::process;
 use crate::scenarios::Bench;
+use crate::tls;
 
 /// The running program, also where a build has replaced its file meanwhile.
 const MYSELF: &str = "/proc/self/exe";
 const CONFIGURATION: &str = include_str!("servers/zilla.yaml");
+const TLS_CONFIGURATION: &str = include_str!("servers/zilla-tls.yaml");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     Tailwater,
     Axum,
     Raw,
+    RawTls,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Tailwater, Self::Axum, Self::Raw];
+    pub(crate) const ALL: [Self; 4] = [Self::Tailwater, Self::Axum, Self::Raw, Self::RawTls];
+    /// Those of the scenarios without TLS.
+    pub(crate) const PLAIN: [Self; 3] = [Self::Tailwater, Self::Axum, Self::Raw];
+    /// Those of the scenarios with it.
+    pub(crate) const TLS: [Self; 2] = [Self::Tailwater, Self::RawTls];
+
+    /// On orders, without Kafka.
+    pub(crate) fn makes_its_events(self) -> bool {
+        matches!(self, Self::Raw | Self::RawTls)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -40,8 +52,16 @@ impl fmt::Display for Kind {
             Self::Tailwater => "tailwater",
             Self::Axum => "axum",
             Self::Raw => "raw",
+            Self::RawTls => "raw-tls",
         })
     }
+}
+
+/// What clients of a scenario connect by. Only tailwater has both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Plain,
+    Tls,
 }
 
 /// A running server; dropping it kills it.
@@ -53,30 +73,36 @@ pub(crate) struct Server {
     /// From just before its program was executed to the first connection that it took.
     pub(crate) listening_after: Duration,
     pub(crate) executed: Instant,
-    configuration: Option<PathBuf>,
 }
 
 impl Server {
     /// Starts it and waits until it listens. `capacity`: the events that axum's channel is to hold.
-    pub(crate) fn start(bench: &Bench, kind: Kind, topic: &str, capacity: u64) -> Result<Self> {
+    pub(crate) fn start(
+        bench: &Bench,
+        kind: Kind,
+        transport: Transport,
+        topic: &str,
+        capacity: u64,
+    ) -> Result<Self> {
         let address = free_address()?;
         let port = address.port().to_string();
         let kafka = bench.kafka.servers();
-        let mut configuration = None;
         let mut command = match kind {
             Kind::Tailwater => {
-                let file = std::env::temp_dir()
-                    .join(format!("tailwater-load-{}-{port}.yaml", std::process::id()));
+                let file = bench.directory.path().join(format!("{port}.yaml"));
+                let configuration = match transport {
+                    Transport::Plain => CONFIGURATION,
+                    Transport::Tls => TLS_CONFIGURATION,
+                };
                 fs::write(
                     &file,
-                    CONFIGURATION
+                    configuration
                         .replace("PORT", &port)
                         .replace("TOPIC", topic)
                         .replace("SERVERS", kafka),
                 )?;
                 let mut command = Command::new(&bench.tailwater);
                 command.arg("start").arg("-c").arg(&file);
-                configuration = Some(file);
                 command
             }
             Kind::Axum => {
@@ -100,14 +126,19 @@ impl Server {
                 command.args(["serve-raw", "--port", &port]);
                 command
             }
+            Kind::RawTls => {
+                let mut command = Command::new(MYSELF);
+                command.args(["serve-raw-tls", "--port", &port, "--store"]);
+                command.arg(bench.directory.path().join(tls::STORE));
+                command
+            }
         };
         command.stdin(Stdio::piped()).stdout(Stdio::null()).env("TAILWATER_LOG", "warn");
         let executed = Instant::now();
         let child = command.spawn().map_err(|error| {
             format!("{} cannot be started: {error}", command.get_program().display())
         })?;
-        let mut server =
-            Self { child, kind, address, listening_after: Duration::ZERO, executed, configuration };
+        let mut server = Self { child, kind, address, listening_after: Duration::ZERO, executed };
         server.wait_until_it_listens()?;
         Ok(server)
     }
@@ -134,7 +165,7 @@ impl Server {
         process::resident_bytes(self.child.id())
     }
 
-    /// Has the raw server make events itself.
+    /// Has a raw server make events itself.
     pub(crate) fn make_events(&mut self, first: u64, count: u64, pace: Pace) -> Result<()> {
         let rate = match pace {
             Pace::AsFastAsPossible => 0,
@@ -151,9 +182,6 @@ impl Drop for Server {
         // What fails here has ended or is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(file) = &self.configuration {
-            let _ = fs::remove_file(file);
-        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::process::Command;
 
 #[test]
-fn axum_and_raw_sockets_deliver_every_event_once() {
+fn axum_raw_sockets_and_raw_tls_deliver_every_event_once() {
     let output = Command::new(env!("CARGO_BIN_EXE_tailwater-load"))
         .args([
             "--quick",
             "--servers",
-            "axum,raw",
+            "axum,raw,raw-tls",
             "--clients",
             "20",
             "--events",
@@ -17,6 +17,8 @@ fn axum_and_raw_sockets_deliver_every_event_once() {
             "paced",
             "idle",
             "start",
+            "tls-burst",
+            "idle-tls",
         ])
         .env_remove("TAILWATER_TEST_KAFKA")
         .output()
@@ -24,9 +26,18 @@ fn axum_and_raw_sockets_deliver_every_event_once() {
     let (report, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{errors}");
-    for line in
-        ["| axum | ", "| raw | ", "## burst", "## paced", "## idle", "## start", "mock cluster"]
-    {
+    for line in [
+        "| axum | ",
+        "| raw | ",
+        "| raw-tls | ",
+        "## burst",
+        "## paced",
+        "## idle",
+        "## start",
+        "## tls-burst",
+        "## idle-tls",
+        "mock cluster",
+    ] {
         assert!(report.contains(line), "{line} is missing in\n{report}\n{errors}");
     }
 }

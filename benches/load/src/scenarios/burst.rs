@@ -2,7 +2,7 @@ use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
-use crate::servers::Kind;
+use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             "{clients} clients, {events} events of 256 bytes as fast as possible, until all clients have all of them."
         )
     },
-    servers: &Kind::ALL,
+    servers: &Kind::PLAIN,
     columns: &[
         Column { name: "deliveries per CPU-second", unit: Unit::Rate },
         Column { name: "deliveries per second", unit: Unit::Rate },
@@ -23,13 +23,13 @@ pub(super) const SCENARIO: Scenario = Scenario {
     run,
 };
 
-fn size(bench: &Bench) -> (usize, u64) {
+pub(super) fn size(bench: &Bench) -> (usize, u64) {
     (bench.clients(1000, 100), bench.events(20_000, 1000))
 }
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let (clients, events) = size(bench);
-    let delivered =
-        Stage::live(bench, kind, clients, events)?.deliver(events, Pace::AsFastAsPossible)?;
+    let delivered = Stage::live(bench, kind, Transport::Plain, clients, events)?
+        .deliver(events, Pace::AsFastAsPossible)?;
     Ok(vec![delivered.per_cpu_second(), delivered.deliveries as f64 / delivered.wall.as_secs_f64()])
 }

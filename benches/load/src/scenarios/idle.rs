@@ -4,11 +4,16 @@ use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::clients::Fleet;
 use crate::report::{Bound, Goal, Unit};
-use crate::servers::{Kind, Server};
+use crate::servers::{Kind, Server, Transport};
 use crate::stage::ready;
 
 /// What the opening left to do (timers, allocations that are given back) is done by then.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
+
+pub(super) const COLUMNS: &[Column] = &[
+    Column { name: "per stream", unit: Unit::Kib },
+    Column { name: "process without streams", unit: Unit::Kib },
+];
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "idle",
@@ -19,25 +24,23 @@ pub(super) const SCENARIO: Scenario = Scenario {
             size(bench)
         )
     },
-    servers: &Kind::ALL,
-    columns: &[
-        Column { name: "per stream", unit: Unit::Kib },
-        Column { name: "process without streams", unit: Unit::Kib },
-    ],
+    servers: &Kind::PLAIN,
+    columns: COLUMNS,
     goals: &[Goal { column: 0, bound: Bound::Max(8.0) }],
-    run,
+    run: |bench, kind| measure(bench, kind, Transport::Plain),
 };
 
-fn size(bench: &Bench) -> usize {
+pub(super) fn size(bench: &Bench) -> usize {
     bench.clients(5000, 200)
 }
 
-fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+/// One value for each of [`COLUMNS`].
+pub(super) fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> {
     let streams = size(bench);
     let topic = bench.new_topic()?;
-    let server = Server::start(bench, kind, &topic, 1024)?;
+    let server = Server::start(bench, kind, transport, &topic, 1024)?;
     let before = server.resident_bytes()? as f64 / 1024.0;
-    let mut fleet = Fleet::open(server.address, "/events", streams, ready(kind))?;
+    let mut fleet = Fleet::open(server.address, bench.tls.client(transport), streams, ready(kind))?;
     fleet.read_for(SETTLE)?;
     let with = server.resident_bytes()? as f64 / 1024.0;
     Ok(vec![(with - before) / streams as f64, before])

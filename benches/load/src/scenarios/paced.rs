@@ -2,7 +2,7 @@ use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
-use crate::servers::Kind;
+use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
 
 const PER_SECOND: u32 = 100;
@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             "{clients} clients, {events} events of 256 bytes, {PER_SECOND} a second; latency from just before the producer takes a record (raw: from its encoding) to the client's read."
         )
     },
-    servers: &Kind::ALL,
+    servers: &Kind::PLAIN,
     columns: &[
         Column { name: "deliveries per CPU-second", unit: Unit::Rate },
         Column { name: "p50", unit: Unit::Milliseconds },
@@ -35,8 +35,8 @@ fn size(bench: &Bench) -> (usize, u64) {
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let (clients, events) = size(bench);
-    let delivered =
-        Stage::live(bench, kind, clients, events)?.deliver(events, Pace::PerSecond(PER_SECOND))?;
+    let delivered = Stage::live(bench, kind, Transport::Plain, clients, events)?
+        .deliver(events, Pace::PerSecond(PER_SECOND))?;
     let milliseconds = |quantile| delivered.latencies.value_at_quantile(quantile) as f64 / 1e6;
     Ok(vec![delivered.per_cpu_second(), milliseconds(0.5), milliseconds(0.99)])
 }

@@ -2,7 +2,7 @@ use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::clients::{Fleet, Ready};
 use crate::report::{Bound, Goal, Unit};
-use crate::servers::{Kind, Server};
+use crate::servers::{Kind, Server, Transport};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "start",
@@ -21,8 +21,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let topic = bench.new_topic()?;
-    let server = Server::start(bench, kind, &topic, 1024)?;
-    let _fleet = Fleet::open(server.address, "/events", 1, Ready::Head)?;
+    let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
+    let _fleet = Fleet::open(server.address, None, 1, Ready::Head)?;
     let answered_after = server.executed.elapsed();
     Ok(vec![server.listening_after.as_secs_f64() * 1e3, answered_after.as_secs_f64() * 1e3])
 }

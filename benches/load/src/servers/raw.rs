@@ -20,14 +20,14 @@ use crate::value::Stamp;
 const LISTENER: Token = Token(usize::MAX);
 const ORDERS: Token = Token(usize::MAX - 1);
 const EVENTS_PER_WRITE: u64 = 64;
-const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
+pub(super) const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// From standard input: the first number, how many, and how many a second (0: at once).
 #[derive(Debug)]
-struct Order {
-    first: u64,
-    count: u64,
-    pace: Pace,
+pub(super) struct Order {
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) pace: Pace,
 }
 
 impl Order {
@@ -61,14 +61,17 @@ pub(crate) fn serve(options: &RawOptions) -> Result<()> {
     .run(&mut poll)
 }
 
-fn read_orders(orders: &Sender<Order>, waker: &Waker) {
-    for line in io::stdin().lines() {
-        let Some(order) = line.ok().as_deref().and_then(Order::parse) else { break };
-        if orders.send(order).is_err() || waker.wake().is_err() {
+/// Until the parent has gone.
+pub(super) fn orders() -> impl Iterator<Item = Order> {
+    io::stdin().lines().map_while(|line| Order::parse(&line.ok()?))
+}
+
+fn read_orders(sender: &Sender<Order>, waker: &Waker) {
+    for order in orders() {
+        if sender.send(order).is_err() || waker.wake().is_err() {
             break;
         }
     }
-    // The parent has gone.
     std::process::exit(0);
 }
 
@@ -251,7 +254,7 @@ impl Raw {
 }
 
 /// The bytes of tailwater's stream: an id of a topic with one partition has eight characters.
-fn chunk(first: u64, count: u64) -> Vec<u8> {
+pub(super) fn chunk(first: u64, count: u64) -> Vec<u8> {
     let mut events = String::new();
     for number in first..first + count {
         let value = Stamp { nanos: now_nanos(), number }.write();

@@ -1,0 +1,80 @@
+//! A client's bytes, over TCP or TLS.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use rustls::{ClientConfig, ClientConnection};
+
+use crate::Result;
+use crate::clients::PATIENCE;
+use crate::tls;
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: TcpStream,
+    session: Option<Box<ClientConnection>>,
+}
+
+impl Connection {
+    /// Returns when the request is written, the handshake before it included.
+    pub(super) fn open(
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+        request: &[u8],
+    ) -> Result<Self> {
+        let mut socket = std::net::TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let session = match tls {
+            None => {
+                socket.write_all(request)?;
+                None
+            }
+            Some(config) => {
+                let mut session = ClientConnection::new(Arc::clone(config), tls::NAME.try_into()?)?;
+                while session.is_handshaking() {
+                    session
+                        .complete_io(&mut socket)
+                        .map_err(|error| format!("the handshake failed: {error}"))?;
+                }
+                session.writer().write_all(request)?;
+                while session.wants_write() {
+                    session.write_tls(&mut socket)?;
+                }
+                Some(Box::new(session))
+            }
+        };
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: TcpStream::from_std(socket), session })
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+
+    /// What is less than the buffer was all that had come; 0 is the end.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(session) = &mut self.session else { return self.socket.read(buffer) };
+        let mut filled = 0;
+        while let Some(left) = buffer.get_mut(filled..).filter(|left| !left.is_empty()) {
+            match session.reader().read(left) {
+                Ok(0) => break,
+                Ok(count) => {
+                    filled += count;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            match session.read_tls(&mut self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && filled > 0 => break,
+                Err(error) => return Err(error),
+                // The end of the socket is that of the session: the reader tells.
+                Ok(_) => session.process_new_packets().map_err(io::Error::other)?,
+            };
+        }
+        Ok(filled)
+    }
+}

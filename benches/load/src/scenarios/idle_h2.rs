@@ -1,0 +1,62 @@
+use super::idle::SETTLE;
+use super::{Bench, Column, Scenario};
+use crate::Result;
+use crate::clients::h2::Fleet;
+use crate::report::{Bound, Goal, Unit};
+use crate::servers::{Kind, Server, Transport};
+
+/// tailwater lets 128 open, browsers open 100.
+const STREAMS: usize = 100;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "idle-h2",
+    about: "open streams, 100 on each HTTP/2 connection: resident memory of each",
+    describe: |bench| {
+        format!(
+            "{} HTTP/2 connections over TLS 1.3, then as many without TLS, with one stream each and then {STREAMS}, without events: resident memory of each stream after the first of its connection, and of each connection with its first stream; {SETTLE:?} after the last is at its start.",
+            connections(bench)
+        )
+    },
+    servers: &[Kind::Tailwater],
+    columns: &[
+        Column { name: "per further stream, TLS", unit: Unit::Kib },
+        Column { name: "per connection, TLS", unit: Unit::Kib },
+        Column { name: "per further stream", unit: Unit::Kib },
+        Column { name: "per connection", unit: Unit::Kib },
+    ],
+    goals: &[
+        Goal { column: 0, bound: Bound::Max(4.0) },
+        Goal { column: 2, bound: Bound::Max(4.0) },
+    ],
+    run,
+};
+
+fn connections(bench: &Bench) -> usize {
+    bench.clients(5000, 200).div_ceil(STREAMS)
+}
+
+fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+    let mut values = measure(bench, kind, Transport::Tls)?;
+    values.extend(measure(bench, kind, Transport::Plain)?);
+    Ok(values)
+}
+
+/// KiB of each further stream, and of each connection.
+fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> {
+    let connections = connections(bench);
+    let topic = bench.new_topic()?;
+    let server = Server::start(bench, kind, transport, &topic, 1024)?;
+    let kib = || server.resident_bytes().map(|bytes| bytes as f64 / 1024.0);
+
+    let without = kib()?;
+    let mut fleet = Fleet::connect(server.address, bench.tls.h2_client(transport), connections)?;
+    fleet.open(1)?;
+    fleet.wait(SETTLE)?;
+    let with_one = kib()?;
+    fleet.open(STREAMS - 1)?;
+    fleet.wait(SETTLE)?;
+    let with_all = kib()?;
+
+    let further = connections * (STREAMS - 1);
+    Ok(vec![(with_all - with_one) / further as f64, (with_one - without) / connections as f64])
+}

@@ -1,0 +1,19 @@
+use super::Scenario;
+use super::idle::{COLUMNS, SETTLE, measure, size};
+use crate::report::{Bound, Goal};
+use crate::servers::{Kind, Transport};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "idle-tls",
+    about: "open streams, each with a TLS connection of its own: resident memory of each",
+    describe: |bench| {
+        format!(
+            "{} HTTP/1.1 streams without events, each with a TLS 1.3 connection of its own: resident memory as for `idle`, {SETTLE:?} after the last is at its start.",
+            size(bench)
+        )
+    },
+    servers: &Kind::TLS,
+    columns: COLUMNS,
+    goals: &[Goal { column: 0, bound: Bound::Max(24.0) }],
+    run: |bench, kind| measure(bench, kind, Transport::Tls),
+};

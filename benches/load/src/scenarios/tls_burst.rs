@@ -1,0 +1,32 @@
+use super::{Bench, Column, Scenario, burst};
+use crate::Result;
+use crate::kafka::Pace;
+use crate::report::{Bound, Goal, Unit};
+use crate::servers::{Kind, Transport};
+use crate::stage::Stage;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "tls-burst",
+    about: "the burst over TLS 1.3: bytes per CPU-second",
+    describe: |bench| {
+        let (clients, events) = burst::size(bench);
+        format!(
+            "{clients} clients over TLS 1.3 (TLS_AES_128_GCM_SHA256) and HTTP/1.1, {events} events of 256 bytes as fast as possible, until all clients have all of them; the bytes are those of the events, before encryption."
+        )
+    },
+    servers: &Kind::TLS,
+    columns: &[
+        Column { name: "bytes per CPU-second", unit: Unit::ByteRate },
+        Column { name: "bytes per second", unit: Unit::ByteRate },
+    ],
+    goals: &[Goal { column: 0, bound: Bound::MinTimes(0.8, Kind::RawTls) }],
+    run,
+};
+
+fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+    let (clients, events) = burst::size(bench);
+    let delivered = Stage::live(bench, kind, Transport::Tls, clients, events)?
+        .deliver(events, Pace::AsFastAsPossible)?;
+    let bytes = delivered.bytes as f64;
+    Ok(vec![bytes / delivered.cpu.as_secs_f64(), bytes / delivered.wall.as_secs_f64()])
+}

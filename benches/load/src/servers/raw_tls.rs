@@ -1,0 +1,126 @@
+//! What TLS leaves of the kernel: tokio-rustls as it comes, a task for each client, and pieces of
+//! 16 KiB that were encoded before. No Kafka.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+use std::{io, process};
+
+use bytes::Bytes;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::raw::{HEAD, Order, chunk, orders};
+use crate::Result;
+use crate::cli::RawTlsOptions;
+use crate::kafka::Pace;
+
+/// As many as one record of TLS takes, whose payload is 16 KiB at most.
+const EVENTS_PER_PIECE: u64 = 59;
+
+/// All of the run, so that a slow client loses nothing.
+type Pieces = Vec<Bytes>;
+
+pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
+    let acceptor = TlsAcceptor::from(Arc::new(configuration(&options.store)?));
+    let (pieces, clients) = watch::channel(Pieces::new());
+    thread::spawn(move || {
+        orders().for_each(|order| make(&order, &pieces));
+        process::exit(0);
+    });
+    Runtime::new()?.block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
+        loop {
+            let (socket, _) = listener.accept().await?;
+            socket.set_nodelay(true)?;
+            let (acceptor, pieces) = (acceptor.clone(), clients.clone());
+            tokio::spawn(async move {
+                // Clients notice; one that only looks whether this listens is no client.
+                let _ = stream(acceptor, socket, pieces).await;
+            });
+        }
+    })
+}
+
+fn configuration(store: &Path) -> Result<ServerConfig> {
+    let certificates =
+        CertificateDer::pem_file_iter(store)?.collect::<std::result::Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(store)?;
+    let mut configuration =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
+    configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(configuration)
+}
+
+fn make(order: &Order, pieces: &watch::Sender<Pieces>) {
+    let end = order.first + order.count;
+    match order.pace {
+        Pace::PerSecond(_) => {
+            let begin = Instant::now();
+            for number in order.first..end {
+                order.pace.wait(begin, number - order.first);
+                pieces.send_modify(|pieces| pieces.push(chunk(number, 1).into()));
+            }
+        }
+        Pace::AsFastAsPossible => {
+            let made = (order.first..end)
+                .step_by(EVENTS_PER_PIECE as usize)
+                .map(|first| chunk(first, EVENTS_PER_PIECE.min(end - first)).into());
+            let made: Pieces = made.collect();
+            pieces.send_modify(|pieces| pieces.extend(made));
+        }
+    }
+}
+
+/// A client begins at what is made next, when its request is complete.
+async fn stream(
+    acceptor: TlsAcceptor,
+    socket: TcpStream,
+    mut pieces: watch::Receiver<Pieces>,
+) -> io::Result<()> {
+    let mut stream = acceptor.accept(socket).await?;
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    drop(request);
+    let mut next = pieces.borrow_and_update().len();
+    stream.write_all(HEAD).await?;
+    loop {
+        let piece = pieces.borrow_and_update().get(next).cloned();
+        match piece {
+            Some(piece) => {
+                stream.write_all(&piece).await?;
+                next += 1;
+            }
+            None => {
+                stream.flush().await?;
+                if pieces.changed().await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_what_one_record_of_tls_takes() {
+        const RECORD_BYTES: usize = 16 * 1024;
+        assert!(chunk(0, EVENTS_PER_PIECE).len() <= RECORD_BYTES);
+        assert!(chunk(0, EVENTS_PER_PIECE + 1).len() > RECORD_BYTES);
+    }
+}
