@@ -100,8 +100,8 @@ impl Store {
         Ok(Self { keys: vec![Entry { alias: alias.to_owned(), chain, key }], trusted: Vec::new() })
     }
 
-    /// Both as one: a certificate in one file and its key in another are
-    /// `Store::pem(alias, &[certificates, key].concat())`, this is for files that stand alone.
+    /// Both as one. (A key in a file of its own is no store: give both texts to
+    /// [`pem`](Store::pem) together.)
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.keys.extend(other.keys);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{task::spawn_blocking, time::sleep};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::store::Store;
 
@@ -20,14 +20,14 @@ use crate::store::Store;
 ///
 /// It reads them, rather than ask the system for events, so that it works on every file system,
 /// with files that are replaced by renaming, and with Kubernetes' links to folders that are
-/// exchanged. Files of several MiB are none of its business: it looks at the first of each.
+/// exchanged. It looks at the first MiB of each: what a [`Store`] may have.
 ///
 /// ```no_run
-/// use std::{fs, time::Duration};
-/// use tailwater_tls::{Credentials, Error, ServerConfig, ServerOptions, Store, Watch};
+/// use std::fs;
+/// use tailwater_tls::{BoxError, Credentials, ServerConfig, ServerOptions, Store, Watch};
 ///
-/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let load = || -> Result<Credentials, Box<dyn std::error::Error + Send + Sync>> {
+/// # #[tokio::main] async fn main() -> Result<(), BoxError> {
+/// let load = || -> Result<Credentials, BoxError> {
 ///     let store = Store::pkcs12(&fs::read("server.p12")?, "secret")?;
 ///     Ok(Credentials::new().identity(store.identity("localhost")?))
 /// };
@@ -35,9 +35,7 @@ use crate::store::Store;
 /// let config = ServerConfig::new(load()?, ServerOptions::new())?;
 /// let reload = {
 ///     let config = config.clone();
-///     move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-///         Ok(config.replace(load()?)?)
-///     }
+///     move || -> Result<(), BoxError> { Ok(config.replace(load()?)?) }
 /// };
 /// tokio::spawn(watch.run(Watch::INTERVAL, reload));
 /// # Ok(()) }
@@ -74,7 +72,8 @@ impl Watch {
     /// succeeds, and the failure is logged at WARN once for each change; what it had before is for
     /// it to keep, as [`ServerConfig::replace`](crate::ServerConfig::replace) does.
     ///
-    /// Dropping the future ends it; a reload that has begun ends by itself.
+    /// Dropping the future ends it; a reload that has begun ends by itself. A reload that panics
+    /// ends it, too, and is logged at ERROR.
     pub async fn run<F, E>(mut self, interval: Duration, reload: F)
     where
         F: FnMut() -> Result<(), E> + Send + 'static,
@@ -109,7 +108,7 @@ impl Watch {
             });
             match looked.await {
                 Ok(result) => (self, failed) = result,
-                Err(error) => return warn!(%error, "certificates are watched no more"),
+                Err(error) => return error!(%error, "certificates are watched no more"),
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use proptest::prelude::*;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tailwater_tls::{Credentials, Error, Roots, ServerConfig, ServerOptions, Store};
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -113,6 +114,27 @@ fn pem_takes_the_chain_in_any_order() {
     let trust = Store::pem("x", reversed.as_bytes()).unwrap();
     assert_eq!(trust.roots().unwrap().to_pem(), reversed);
     assert_eq!(trust.certificates("x").unwrap(), chain);
+}
+
+#[test]
+fn a_chain_has_an_end() {
+    let params = |name: String| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    };
+    let key = || KeyPair::generate().unwrap();
+    let mut last = CertifiedIssuer::self_signed(params("0".to_owned()), key()).unwrap();
+    let mut text = last.pem();
+    for number in 1..12 {
+        last = CertifiedIssuer::signed_by(params(number.to_string()), key(), &last).unwrap();
+        text += &last.pem();
+    }
+    text += &last.key().serialize_pem();
+    let identity = Store::pem("x", text.as_bytes()).unwrap().identity("x").unwrap();
+    assert_eq!(identity.common_name(), Some("11"));
+    assert_eq!(identity.certificates().len(), 10);
 }
 
 #[test]

@@ -187,3 +187,28 @@ async fn messages_that_are_none_are_refused_at_once() {
         assert!(matches!(refused, Err(Error::Handshake(_))), "{bytes:?} {refused:?}");
     }
 }
+
+/// A refused client has the time to read why, and no more than that.
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_cannot_stay() {
+    // It neither reads nor leaves.
+    let (io, mut peer) = duplex(1024);
+    peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let begun = Instant::now();
+    assert!(matches!(accept(layer(), io).await, Err(Error::NotTls)));
+    assert_eq!(begun.elapsed().as_secs(), 1);
+
+    // It goes on sending.
+    let (io, mut peer) = duplex(1024);
+    let mut sent = 0;
+    let flood = async {
+        while peer.write_all(&[b'A'; 1000]).await.is_ok() {
+            sent += 1000;
+        }
+    };
+    let begun = Instant::now();
+    let (refused, ()) = tokio::join!(accept(layer(), io), flood);
+    assert!(matches!(refused, Err(Error::NotTls)));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert!((64_000..70_000).contains(&sent), "{sent}");
+}

@@ -1,12 +1,18 @@
 //! Which certificate a server shows, and which ones it takes.
 
-use rustls::{AlertDescription, CertificateError};
+use std::sync::Arc;
+
+use rustls::{
+    AlertDescription, CertificateError, RootCertStore, SignatureScheme, crypto::aws_lc_rs,
+};
 use tailwater_tls::{
     ClientCertificates, ClientOptions, Credentials, Error, Identity, Roots, ServerConfig,
-    ServerOptions, Version,
+    ServerOptions, TlsLayer, Version,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio_rustls::TlsConnector;
 
-use crate::support::{Authority, client, meet, self_signed, server};
+use crate::support::{Authority, accept, client, meet, self_signed, server};
 
 #[tokio::test]
 async fn a_name_chooses_its_certificate() {
@@ -52,15 +58,40 @@ async fn a_name_chooses_its_certificate() {
 #[tokio::test]
 async fn of_two_certificates_for_a_name_the_client_gets_what_it_can_verify() {
     let authority = Authority::new("Test authority");
-    // A TLS 1.2 client of rustls signs with neither, and verifies both: the first is taken.
     let credentials = Credentials::new()
-        .identity(authority.issue_with(&["localhost"], &rcgen::PKCS_ED25519))
-        .identity(authority.issue_with(&["localhost"], &rcgen::PKCS_ECDSA_P384_SHA384));
+        .identity(authority.issue_with(&["p256", "localhost"], &rcgen::PKCS_ECDSA_P256_SHA256))
+        .identity(authority.issue_with(&["p384", "localhost"], &rcgen::PKCS_ECDSA_P384_SHA384));
     let server = server(credentials, ServerOptions::new());
-    let options = ClientOptions::new().only(Version::Tls12);
-    let client = client(Credentials::new().roots(authority.roots()), options);
-    let (_, connected) = meet(&server, &client, "localhost").await;
-    assert_eq!(connected.unwrap().version(), Version::Tls12);
+    for (scheme, expected) in [
+        (SignatureScheme::ECDSA_NISTP256_SHA256, Some("p256")),
+        (SignatureScheme::ECDSA_NISTP384_SHA384, Some("p384")),
+        (SignatureScheme::ED25519, None),
+    ] {
+        // A client that knows one scheme.
+        let mut provider = aws_lc_rs::default_provider();
+        let known = &mut provider.signature_verification_algorithms;
+        let one: Vec<_> = known.mapping.iter().filter(|row| row.0 == scheme).copied().collect();
+        known.mapping = one.leak();
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate().clone()).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (io, peer) = duplex(64 * 1024);
+        let connector = TlsConnector::from(Arc::new(config));
+        let (accepted, connected) =
+            tokio::join!(accept(TlsLayer::new(server.clone()), io), async {
+                let mut stream = connector.connect("localhost".try_into().unwrap(), peer).await?;
+                stream.write_all(b"thanks").await?;
+                stream.shutdown().await?;
+                stream.read_to_end(&mut Vec::new()).await
+            });
+        assert_eq!(connected.is_ok(), expected.is_some(), "{scheme:?} {connected:?}");
+        let shown = accepted.ok().and_then(|handshake| handshake.identity().map(str::to_owned));
+        assert_eq!(shown.as_deref(), expected, "{scheme:?}");
+    }
 }
 
 /// What comes of a client certificate.
