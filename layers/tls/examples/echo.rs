@@ -1,6 +1,6 @@
 //! A server that gives back what it is sent, over TLS, and takes another certificate when its file
 //! changes: `cargo run -p tailwater-tls --example echo -- cert.pem`, a file with a certificate, its
-//! chain and its key; then `openssl s_client -connect 127.0.0.1:7143 -quiet`. Without an argument it
+//! chain and its key; then `openssl s_client -connect 127.0.0.1:8443 -quiet`. Without an argument it
 //! makes a certificate, and a client that says hello, and ends.
 
 use std::{fs, path::PathBuf, sync::Arc};
@@ -40,7 +40,7 @@ fn load(path: &PathBuf) -> Result<Credentials, BoxError> {
 async fn main() -> Result<(), BoxError> {
     let folder = tempfile::tempdir()?;
     let (path, port) = match std::env::args().nth(1) {
-        Some(path) => (PathBuf::from(path), 7143),
+        Some(path) => (PathBuf::from(path), 8443),
         None => {
             let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
             let path = folder.path().join("cert.pem");
