@@ -23,7 +23,7 @@ use crate::records::View;
 use crate::seat::Place;
 use crate::stream::Stream;
 use crate::tail;
-use crate::topic::{Opened, Topic};
+use crate::topic::Topic;
 
 /// What a stream asks of a [`Cluster`].
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ impl Cluster {
             spawn("kafka-history", move || history.read(&*backend, &index))?;
         }
         let (weak, pace) = (Arc::downgrade(&shared), shared.options.pace);
-        spawn("kafka-control", move || Control::new(backend, tail, pace).run(&weak, &jobs))?;
+        spawn("kafka-control", move || Control::new(backend, tail, &jobs, pace).run(&weak))?;
         Ok(Self(shared))
     }
 }
@@ -169,6 +169,12 @@ impl Cluster {
     /// How many streams are carried through the history.
     pub(crate) fn carried(&self) -> usize {
         self.0.history.carried()
+    }
+
+    /// What the log of a topic keeps in memory.
+    pub(crate) fn bytes(&self, topic: &str) -> usize {
+        let held = self.0.held().into_iter().find(|held| *held.name == *topic);
+        held.and_then(|topic| topic.opened()).map_or(0, |opened| opened.hub.bytes())
     }
 
     /// The names of the topics that are held.
@@ -210,8 +216,9 @@ impl Shared {
     }
 
     /// Gives each open topic the same share of the memory.
-    pub(crate) fn share_memory(&self, opened: impl Iterator<Item = Arc<Opened>>) {
-        let opened: Vec<_> = opened.collect();
+    pub(crate) fn share_memory(&self) {
+        let held = self.held();
+        let opened: Vec<_> = held.iter().filter_map(|topic| topic.opened()).collect();
         let share = self.options.memory_bytes / opened.len().max(1);
         for opened in opened {
             opened.hub.set_capacity_bytes(share);

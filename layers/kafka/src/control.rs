@@ -9,7 +9,7 @@ use std::time::Duration;
 use tailwater_hub::Hub;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::backend::Backend;
 use crate::cluster::Shared;
@@ -19,6 +19,10 @@ use crate::records::Records;
 use crate::tail::Command;
 use crate::topic::{Opened, State, Topic};
 
+mod extents;
+
+use extents::{Asked, Trouble};
+
 /// A topic that this many looks do not see is gone; a broker that starts may not know it yet.
 const LOOKS_UNTIL_GONE: u32 = 3;
 
@@ -27,6 +31,9 @@ const LOOKS_UNTIL_GONE: u32 = 3;
 pub(crate) struct Pace {
     /// Between two looks at the topics while some are missing.
     pub(crate) soon: Duration,
+    /// The most between two questions for the offsets of a topic that Kafka does not tell. The first
+    /// is `soon`, and each is twice as long as the one before.
+    pub(crate) most: Duration,
     /// The least time between any two looks.
     pub(crate) at_once: Duration,
     /// Between two looks while all topics are open: new partitions are found by it.
@@ -43,6 +50,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             soon: Duration::from_secs(1),
+            most: Duration::from_secs(30),
             at_once: Duration::from_millis(50),
             later: Duration::from_secs(5),
             linger: Duration::from_secs(60),
@@ -67,24 +75,19 @@ pub(crate) enum Job {
     Verify,
 }
 
-struct Asked {
-    at: Instant,
-    topic: Arc<Topic>,
-    opened: Arc<Opened>,
-    partitions: usize,
-    reply: oneshot::Sender<Extent>,
-}
-
-pub(crate) struct Control {
+pub(crate) struct Control<'a> {
     backend: Arc<dyn Backend>,
     tail: Sender<Command>,
+    jobs: &'a Receiver<Job>,
     pace: Pace,
     /// What is remembered of each held topic between looks.
     standings: HashMap<Arc<str>, Standing>,
     /// When Kafka last said which topics there are.
     seen: Option<Instant>,
     asked: Vec<Asked>,
-    verify: bool,
+    look_at_once: bool,
+    verify_all: bool,
+    unverified: Vec<Arc<Topic>>,
     unreachable: bool,
 }
 
@@ -97,126 +100,74 @@ struct Standing {
     /// How many there were at the last look.
     partitions: usize,
     idle_since: Option<Instant>,
+    trouble: Option<Trouble>,
 }
 
-impl Control {
-    pub(crate) fn new(backend: Arc<dyn Backend>, tail: Sender<Command>, pace: Pace) -> Self {
+impl<'a> Control<'a> {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        tail: Sender<Command>,
+        jobs: &'a Receiver<Job>,
+        pace: Pace,
+    ) -> Self {
         Self {
             backend,
             tail,
+            jobs,
             pace,
             standings: HashMap::new(),
             seen: None,
             asked: Vec::new(),
-            verify: false,
+            look_at_once: false,
+            verify_all: false,
+            unverified: Vec::new(),
             unreachable: false,
         }
     }
 
     /// Works until the cluster is dropped.
-    pub(crate) fn run(mut self, shared: &Weak<Shared>, jobs: &Receiver<Job>) {
+    pub(crate) fn run(mut self, shared: &Weak<Shared>) {
         let mut looked = Instant::now();
         let mut next = looked + self.pace.soon;
         loop {
-            match jobs.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(job) => {
-                    let mut soon = self.note(job);
-                    while let Ok(job) = jobs.try_recv() {
-                        soon |= self.note(job);
-                    }
-                    if soon {
-                        next = next.min(looked + self.pace.at_once);
-                    }
-                }
+            if std::mem::take(&mut self.look_at_once) {
+                next = next.min(looked + self.pace.at_once);
+            }
+            match self.jobs.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(job) => self.note(job),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let Some(shared) = shared.upgrade() else { return };
+            self.attend();
             if Instant::now() >= next {
                 let open = self.look(&shared);
                 looked = Instant::now();
                 next = looked + if open { self.pace.later } else { self.pace.soon };
             }
-            if self.verify {
-                self.verify = !self.verify(&shared);
-            }
-            self.answer();
-            if self.verify || !self.asked.is_empty() {
+            self.verify(&shared);
+            self.attend();
+            if !self.unverified.is_empty() || !self.asked.is_empty() {
                 next = next.min(Instant::now() + self.pace.soon);
             }
         }
     }
 
-    /// Whether the job wants a look at the topics before it can be done.
-    fn note(&mut self, job: Job) -> bool {
+    fn note(&mut self, job: Job) {
         match job {
-            Job::Look => true,
-            Job::Verify => {
-                self.verify = true;
-                false
-            }
+            Job::Look => self.look_at_once = true,
+            Job::Verify => self.verify_all = true,
             Job::Extent { topic, opened, partitions, reply } => {
-                let more = partitions > opened.hub.head().len();
+                // A look at the topics has to find the others.
+                self.look_at_once |= partitions > opened.hub.head().len();
                 self.asked.push(Asked { at: Instant::now(), topic, opened, partitions, reply });
-                more
-            }
-        }
-    }
-
-    /// One question for all streams that wait for the extent of a topic. What Kafka does not answer
-    /// is asked again.
-    fn answer(&mut self) {
-        let mut answers: HashMap<(Arc<str>, bool), Option<Extent>> = HashMap::new();
-        for asked in std::mem::take(&mut self.asked) {
-            if asked.reply.is_closed() || asked.opened.hub.is_closed() {
-                continue;
-            }
-            let name = &asked.topic.name;
-            // The log hears of new partitions later than this thread does.
-            let seen = self.standings.get(name).map_or(0, |standing| standing.partitions);
-            let known = seen.max(asked.opened.hub.head().len());
-            if asked.partitions > known && self.seen.is_none_or(|seen| seen < asked.at) {
-                self.asked.push(asked);
-                continue;
-            }
-            // Who has read nothing yet misses no tombstone.
-            let resumes = asked.partitions > 0;
-            let answer = answers.entry((Arc::clone(name), resumes)).or_insert_with(|| {
-                let retention = if resumes { self.tombstone_retention(&asked) } else { None };
-                let answer = self.backend.extent(name, known, retention);
-                answer
-                    .inspect_err(
-                        |error| warn!(%error, topic = %name, "offsets can't be read, trying again"),
-                    )
-                    .ok()
-            });
-            match answer {
-                // The stream may have left meanwhile.
-                Some(extent) => drop(asked.reply.send(extent.clone())),
-                None => self.asked.push(asked),
-            }
-        }
-    }
-
-    /// Asked once for each opening of a topic, unless there is no answer.
-    fn tombstone_retention(&self, asked: &Asked) -> Option<Duration> {
-        let known = &asked.opened.tombstone_retention;
-        if let Some(retention) = known.get() {
-            return *retention;
-        }
-        let name = &asked.topic.name;
-        match self.backend.tombstone_retention(name) {
-            Ok(retention) => *known.get_or_init(|| retention),
-            Err(error) => {
-                debug!(%error, topic = %name, "configuration can't be read, taken as not compacted");
-                None
             }
         }
     }
 
     /// Finds topics that came, went or grew. Whether all that are held are open.
     fn look(&mut self, shared: &Shared) -> bool {
-        let held = shared.held();
+        let mut held = shared.held();
         // Those that made room for others are forgotten here.
         if self.standings.len() > held.len() {
             let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
@@ -244,7 +195,10 @@ impl Control {
         self.seen = Some(Instant::now());
         if std::mem::replace(&mut self.unreachable, false) {
             info!("kafka is reached again");
+            // What failed while it was away may work now.
+            self.standings.values_mut().for_each(|standing| standing.trouble = None);
         }
+        held.sort_by_key(|topic| self.is_in_trouble(&topic.name));
         let mut all_open = true;
         for topic in &held {
             if self.is_idle(topic) && shared.release(topic) {
@@ -265,7 +219,10 @@ impl Control {
             match (opened, partitions) {
                 (Some(opened), Some(partitions)) => {
                     self.standing(topic).looks_without = 0;
-                    all_open &= self.extend(topic, &opened, partitions);
+                    if !self.extend(topic, &opened, partitions) {
+                        all_open = false;
+                        self.attend();
+                    }
                 }
                 (Some(_), None) => {
                     let standing = self.standing(topic);
@@ -277,15 +234,19 @@ impl Control {
                     }
                     all_open = false;
                 }
-                (None, Some(partitions)) => all_open &= self.open(shared, topic, partitions),
+                (None, Some(partitions)) => {
+                    if !self.open(shared, topic, partitions) {
+                        all_open = false;
+                        self.attend();
+                    }
+                }
                 (None, None) => {
                     self.miss(topic);
                     all_open = false;
                 }
             }
         }
-        let open = held.iter().filter(|topic| topic.opened().is_some());
-        shared.share_memory(open.filter_map(|topic| topic.opened()));
+        shared.share_memory();
         all_open
     }
 
@@ -306,13 +267,7 @@ impl Control {
     }
 
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
-        let extent = match self.backend.extent(&topic.name, partitions, None) {
-            Ok(extent) => extent,
-            Err(error) => {
-                warn!(%error, topic = %topic.name, "topic can't be opened, trying again");
-                return false;
-            }
-        };
+        let Some(extent) = self.extent(topic, partitions, None) else { return false };
         let standing = self.standing(topic);
         standing.looks_without = 0;
         let (epoch, was_missing) = (standing.epoch, std::mem::take(&mut standing.was_missing));
@@ -336,27 +291,20 @@ impl Control {
         true
     }
 
-    fn extend(&self, topic: &Topic, opened: &Opened, partitions: usize) -> bool {
+    fn extend(&mut self, topic: &Topic, opened: &Opened, partitions: usize) -> bool {
         let known = opened.hub.head().len();
         if partitions <= known {
             return true;
         }
-        match self.backend.extent(&topic.name, partitions, None) {
-            Ok(extent) => {
-                info!(topic = %topic.name, partitions, "topic has more partitions");
-                topic.partitions.store(partitions, Ordering::Release);
-                for (partition, offset) in (0..).zip(extent.low).skip(known) {
-                    let topic = Arc::clone(&topic.name);
-                    // Without its tail the process ends.
-                    let _ = self.tail.send(Command::Extend { topic, partition, offset });
-                }
-                true
-            }
-            Err(error) => {
-                warn!(%error, topic = %topic.name, "new partitions can't be read, trying again");
-                false
-            }
+        let Some(extent) = self.extent(topic, partitions, None) else { return false };
+        info!(topic = %topic.name, partitions, "topic has more partitions");
+        topic.partitions.store(partitions, Ordering::Release);
+        for (partition, offset) in (0..).zip(extent.low).skip(known) {
+            let topic = Arc::clone(&topic.name);
+            // Without its tail the process ends.
+            let _ = self.tail.send(Command::Extend { topic, partition, offset });
         }
+        true
     }
 
     fn miss(&mut self, topic: &Topic) {
@@ -378,14 +326,20 @@ impl Control {
         }
     }
 
-    /// Ends the logs that stand at offsets which Kafka does not have. Whether all could be looked at.
-    fn verify(&mut self, shared: &Shared) -> bool {
-        let mut verified = true;
-        for topic in shared.held() {
+    /// Ends the logs that stand at offsets which Kafka does not have. Those that can't be looked at are
+    /// left for later.
+    fn verify(&mut self, shared: &Shared) {
+        if std::mem::take(&mut self.verify_all) {
+            self.unverified = shared.held();
+        }
+        let mut opened_anew = false;
+        for topic in std::mem::take(&mut self.unverified) {
+            // One that is not open will be opened where it can be read.
             let Some(opened) = topic.opened() else { continue };
             let head = opened.hub.head();
-            let Ok(extent) = self.backend.extent(&topic.name, head.len(), None) else {
-                verified = false;
+            let Some(extent) = self.extent(&topic, head.len(), None) else {
+                self.unverified.push(topic);
+                self.attend();
                 continue;
             };
             let there = |(index, next): (usize, i64)| {
@@ -397,9 +351,13 @@ impl Control {
             } else {
                 warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
                 self.close(&topic, State::Unknown);
-                verified &= self.open(shared, &topic, head.len());
+                opened_anew = true;
+                // Where that fails, the next look tries again.
+                self.look_at_once |= !self.open(shared, &topic, head.len());
             }
         }
-        verified
+        if opened_anew {
+            shared.share_memory();
+        }
     }
 }

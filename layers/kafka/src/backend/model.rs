@@ -37,6 +37,8 @@ struct State {
     served_history: usize,
     assigned_history: usize,
     consumers: usize,
+    /// How long it takes to find that a partition has no leader.
+    failure: Duration,
     /// So many looks find no topics.
     forgotten: usize,
 }
@@ -225,6 +227,11 @@ impl Model {
         self.partition(topic, partition, |log| log.leaderless = leaderless);
     }
 
+    /// Questions for offsets of partitions without a leader fail after this long.
+    pub(crate) fn fail_after(&self, failure: Duration) {
+        self.change(|state| state.failure = failure);
+    }
+
     /// The next `times` calls of this kind fail.
     pub(crate) fn fail(&self, call: Call, times: usize) {
         self.change(|state| state.failures.insert(call, times));
@@ -340,6 +347,9 @@ impl Backend for Seen {
         let topic = state.topics.get(topic).ok_or_else(no_offset)?;
         let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
         if logs.iter().any(|log| log.leaderless) {
+            let failure = state.failure;
+            drop(state);
+            std::thread::sleep(failure);
             return Err(no_offset());
         }
         Ok(Extent {

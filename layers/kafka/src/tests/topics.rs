@@ -122,3 +122,28 @@ async fn names_that_nobody_waits_for_make_room_while_kafka_is_away() {
     model.set_reachable(true);
     assert_eq!(client.data().await, "0:0");
 }
+
+#[tokio::test]
+async fn a_topic_that_is_opened_anew_keeps_to_its_share_of_the_memory() {
+    const MEMORY: usize = 200_000;
+    let model = kafka(1);
+    model.create("other", 1);
+    fill(&model, 0, 5);
+    let mut start = instance().options(|options| options.memory_bytes(MEMORY).bootstrap("other"));
+    start.options = start.options.bootstrap(TOPIC);
+    // No look shares it out again.
+    start.options.pace.later = Duration::from_secs(3600);
+    let cluster = start.of(&model);
+    let mut client = open(&cluster, query()).await;
+    client.events(5).await;
+    model.cut(TOPIC, 0, 2);
+    client.until(&["0:1"]).await;
+    for _ in 0..500 {
+        fill_one(&model, 0, None, 1000);
+    }
+    client.until(&["0:501"]).await;
+    eventually(|| client.is_idle() && model.assigned_history() == 0).await;
+    let bytes = cluster.bytes(TOPIC);
+    // The newest chunk and its form are kept whatever the share.
+    assert!(bytes > 0 && bytes < 3 * MEMORY / 4, "{bytes} bytes");
+}

@@ -101,6 +101,75 @@ async fn a_topic_that_can_not_be_read_for_a_while_goes_on() {
 }
 
 #[tokio::test]
+async fn topics_without_leaders_hold_up_no_other_topic() {
+    // Each look asked for all of them, one after the other, before any stream was answered.
+    const BAD: usize = 30;
+    let model = kafka(1);
+    fill(&model, 0, 3);
+    model.fail_after(Duration::from_millis(100));
+    let cluster = instance().of(&model);
+    assert!(open(&cluster, after(&[3])).await.is_idle());
+    model.wait_calls(Call::Extent, 1);
+    let mut waiting = Vec::new();
+    for number in 0..BAD {
+        let name = format!("bad-{number}");
+        model.create(&name, 1);
+        model.set_leaderless(&name, 0, true);
+        let mut client = open(&cluster, Query::new(name)).await;
+        assert!(client.is_idle());
+        waiting.push(client);
+    }
+    model.wait_calls(Call::Extent, 2);
+    let before = model.calls(Call::Extent);
+    assert_eq!(open(&cluster, query()).await.events(3).await, ["0:0", "0:1", "0:2"]);
+    let others = model.calls(Call::Extent) - before - 1;
+    assert!(others <= 3, "{others} of {BAD} topics came first");
+    for number in 0..BAD {
+        model.set_leaderless(&format!("bad-{number}"), 0, false);
+        model.produce(&format!("bad-{number}"), 0, text("1"));
+    }
+    for client in &mut waiting {
+        assert_eq!(client.data().await, "1");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_without_a_leader_is_asked_for_less_and_less() {
+    let model = kafka(1);
+    model.set_leaderless(TOPIC, 0, true);
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    let looks = model.calls(Call::Topics);
+    eventually(|| client.is_idle() && model.calls(Call::Topics) >= looks + 50).await;
+    // Ten milliseconds, twenty, forty, and so on.
+    let asked = model.calls(Call::Extent);
+    assert!((2..=15).contains(&asked), "{asked} questions in 50 looks");
+    model.set_leaderless(TOPIC, 0, false);
+    fill(&model, 0, 1);
+    assert_eq!(client.data().await, "0:0");
+}
+
+#[tokio::test]
+async fn what_failed_while_kafka_was_away_is_tried_at_once() {
+    let model = kafka(1);
+    fill(&model, 0, 1);
+    let mut start = instance();
+    start.options.pace.most = Duration::from_secs(3600);
+    let cluster = start.of(&model);
+    model.set_leaderless(TOPIC, 0, true);
+    let mut client = open(&cluster, query()).await;
+    // The next pause would be longer than anybody waits here.
+    eventually(|| client.is_idle() && model.calls(Call::Extent) >= 9).await;
+    model.set_reachable(false);
+    model.wait_calls(Call::Topics, 2);
+    model.set_leaderless(TOPIC, 0, false);
+    model.set_reachable(true);
+    let since = std::time::Instant::now();
+    assert_eq!(client.data().await, "0:0");
+    assert!(since.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
 async fn threads_end_with_the_last_stream() {
     let model = kafka(1);
     fill(&model, 0, 1);

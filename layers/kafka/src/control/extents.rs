@@ -1,0 +1,145 @@
+//! What Kafka has of topics: asked for streams that wait, and not too often where it is asked in vain.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::{Control, Pace};
+use crate::gap::Extent;
+use crate::topic::{Opened, Topic};
+
+/// A stream that waits for an extent.
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    pub(super) topic: Arc<Topic>,
+    pub(super) opened: Arc<Opened>,
+    pub(super) partitions: usize,
+    pub(super) reply: oneshot::Sender<Extent>,
+}
+
+/// Kafka does not tell the offsets of a topic.
+#[derive(Clone, Copy)]
+pub(super) struct Trouble {
+    pause: Duration,
+    until: Instant,
+}
+
+impl Control<'_> {
+    /// Answers the streams that wait. A question that fails may have taken seconds, so it is followed
+    /// by those that came in the meantime, and not by the next that fails.
+    pub(super) fn attend(&mut self) {
+        loop {
+            while let Ok(job) = self.jobs.try_recv() {
+                self.note(job);
+            }
+            if self.answer() {
+                return;
+            }
+        }
+    }
+
+    /// One question for all streams that wait for the extent of a topic, those first whose topic is in
+    /// no trouble. What Kafka does not answer is asked again later. False if a question failed, and the
+    /// others are left.
+    fn answer(&mut self) -> bool {
+        let mut groups: HashMap<(Arc<str>, bool), Vec<Asked>> = HashMap::new();
+        for asked in std::mem::take(&mut self.asked) {
+            if asked.reply.is_closed() || asked.opened.hub.is_closed() {
+                continue;
+            }
+            let known = self.known(&asked);
+            let unseen = self.seen.is_none_or(|seen| seen < asked.at);
+            if (asked.partitions > known && unseen) || !self.is_due(&asked.topic) {
+                self.asked.push(asked);
+            } else {
+                // Who has read nothing yet misses no tombstone.
+                let resumes = asked.partitions > 0;
+                groups.entry((Arc::clone(&asked.topic.name), resumes)).or_default().push(asked);
+            }
+        }
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_key(|((name, _), _)| self.is_in_trouble(name));
+        let mut groups = groups.into_iter();
+        for ((_, resumes), group) in groups.by_ref() {
+            let Some(first) = group.first() else { continue };
+            let retention = if resumes { self.tombstone_retention(first) } else { None };
+            match self.extent(&Arc::clone(&first.topic), self.known(first), retention) {
+                // Any of the streams may have left meanwhile.
+                Some(extent) => {
+                    group.into_iter().for_each(|asked| drop(asked.reply.send(extent.clone())));
+                }
+                None => {
+                    self.asked.extend(group);
+                    self.asked.extend(groups.flat_map(|(_, group)| group));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
+    fn known(&self, asked: &Asked) -> usize {
+        let standing = self.standings.get(&asked.topic.name);
+        let seen = standing.map_or(0, |standing| standing.partitions);
+        seen.max(asked.opened.hub.head().len())
+    }
+
+    pub(super) fn is_in_trouble(&self, name: &str) -> bool {
+        self.standings.get(name).is_some_and(|standing| standing.trouble.is_some())
+    }
+
+    /// Whether Kafka may be asked for the offsets of the topic.
+    fn is_due(&self, topic: &Topic) -> bool {
+        let trouble = self.standings.get(&topic.name).and_then(|standing| standing.trouble);
+        trouble.is_none_or(|trouble| trouble.until <= Instant::now())
+    }
+
+    /// What Kafka has of a topic, unless it did not tell a moment ago: a question in vain may take
+    /// seconds, in which nobody else is answered.
+    pub(super) fn extent(
+        &mut self,
+        topic: &Topic,
+        partitions: usize,
+        retention: Option<Duration>,
+    ) -> Option<Extent> {
+        if !self.is_due(topic) {
+            return None;
+        }
+        let answer = self.backend.extent(&topic.name, partitions, retention);
+        let Pace { soon, most, .. } = self.pace;
+        let trouble = &mut self.standing(topic).trouble;
+        match answer {
+            Ok(extent) => {
+                *trouble = None;
+                Some(extent)
+            }
+            Err(error) => {
+                let pause = trouble.map_or(soon, |trouble| most.min(2 * trouble.pause));
+                *trouble = Some(Trouble { pause, until: Instant::now() + pause });
+                warn!(%error, topic = %topic.name, ?pause, "offsets can't be read, trying again");
+                None
+            }
+        }
+    }
+
+    /// Asked once for each opening of a topic, unless there is no answer.
+    fn tombstone_retention(&self, asked: &Asked) -> Option<Duration> {
+        let known = &asked.opened.tombstone_retention;
+        if let Some(retention) = known.get() {
+            return *retention;
+        }
+        let name = &asked.topic.name;
+        match self.backend.tombstone_retention(name) {
+            Ok(retention) => *known.get_or_init(|| retention),
+            Err(error) => {
+                debug!(%error, topic = %name, "configuration can't be read, taken as not compacted");
+                None
+            }
+        }
+    }
+}
