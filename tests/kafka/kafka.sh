@@ -12,16 +12,26 @@
 #   TAILWATER_TEST_KAFKA          host:port, no authentication
 #   TAILWATER_TEST_KAFKA_SASL     host:port, SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512,
 #                                 user `tailwater`, password `tailwater-secret`
+#   TAILWATER_TEST_KAFKA_SSL      host:port, TLS, no authentication; the certificate is for localhost
+#                                 and 127.0.0.1
+#   TAILWATER_TEST_KAFKA_SASL_SSL host:port, TLS, and SASL as above within it
+#   TAILWATER_TEST_KAFKA_CA       the authority that signed the certificate, in PEM
+#   TAILWATER_TEST_KAFKA_TRUST    the same as keytool's PKCS#12 store, alias `ca`, password
+#                                 `tailwater-secret`
 #   TAILWATER_TEST_KAFKA_CONTROL  this script: `$TAILWATER_TEST_KAFKA_CONTROL kill` acts on this broker
 #
 # Settings: TAILWATER_KAFKA_PORT (19092; SASL listens on the next port, the controller on the one
-# after), TAILWATER_KAFKA_DIR (data and log), TAILWATER_KAFKA_JARS, TAILWATER_KAFKA_JVM.
+# after, TLS on the third, SASL within TLS on the fourth), TAILWATER_KAFKA_DIR (data, certificates and
+# log), TAILWATER_KAFKA_JARS, TAILWATER_KAFKA_JVM.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 port=${TAILWATER_KAFKA_PORT:-19092}
 sasl_port=$((port + 1))
 controller_port=$((port + 2))
+ssl_port=$((port + 3))
+sasl_ssl_port=$((port + 4))
+ports=("$port" "$sasl_port" "$controller_port" "$ssl_port" "$sasl_ssl_port")
 dir=${TAILWATER_KAFKA_DIR:-${TMPDIR:-/tmp}/tailwater-kafka-$port}
 jars=${TAILWATER_KAFKA_JARS:-$here/.cache/libs}
 jvm=${TAILWATER_KAFKA_JVM:--Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}
@@ -55,17 +65,47 @@ fetch() {
     cp "$here/pom.xml" "$jars/pom.xml"
 }
 
+# keytool on a store of its own. It comes with Java.
+keys() {
+    local store=$1
+    shift
+    keytool "$@" -keystore "$dir/tls/$store.p12" -storetype PKCS12 -storepass tailwater-secret
+}
+
+# An authority, and a certificate of it for the broker.
+certify() {
+    [[ -e $dir/tls/trust.p12 ]] && return
+    rm -rf "$dir/tls"
+    mkdir -p "$dir/tls"
+    local valid=(-keyalg EC -groupname secp256r1 -validity 365)
+    {
+        keys ca -genkeypair -alias ca "${valid[@]}" -dname "CN=tailwater test authority" \
+            -ext bc:critical=ca:true -ext ku:critical=keyCertSign,cRLSign &&
+            keys ca -exportcert -alias ca -rfc -file "$dir/tls/ca.pem" &&
+            keys broker -genkeypair -alias localhost "${valid[@]}" -dname "CN=localhost" &&
+            keys broker -certreq -alias localhost -file "$dir/tls/broker.csr" &&
+            keys ca -gencert -alias ca -rfc -infile "$dir/tls/broker.csr" -outfile "$dir/tls/broker.pem" \
+                -validity 365 -ext san=dns:localhost,ip:127.0.0.1 -ext eku=serverAuth &&
+            keys broker -importcert -noprompt -alias ca -file "$dir/tls/ca.pem" &&
+            keys broker -importcert -alias localhost -file "$dir/tls/broker.pem" &&
+            # Last: with it the folder is whole.
+            keys trust -importcert -noprompt -alias ca -file "$dir/tls/ca.pem"
+    } >"$dir/tls.log" 2>&1 || { cat "$dir/tls.log" >&2 && die "there are no certificates"; }
+}
+
 configure() {
     mkdir -p "$dir"
     local module=org.apache.kafka.common.security
+    local listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl_port
+    listeners+=,SSL://127.0.0.1:$ssl_port,SASL_SSL://127.0.0.1:$sasl_ssl_port
     cat >"$dir/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller_port
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl_port,CONTROLLER://127.0.0.1:$controller_port
-advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl_port
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=CONTROLLER://127.0.0.1:$controller_port,$listeners
+advertised.listeners=$listeners
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/data
 
@@ -73,6 +113,13 @@ sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.sasl_plaintext.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_tailwater="tailwater-secret";
 listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=$module.scram.ScramLoginModule required;
 listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.sasl_ssl.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_tailwater="tailwater-secret";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$dir/tls/broker.p12
+ssl.keystore.password=tailwater-secret
 
 auto.create.topics.enable=false
 num.partitions=1
@@ -120,20 +167,21 @@ format() {
 
 up() {
     alive || return 0 # no use in waiting for it: start looks why
-    grep -q 'Kafka Server started' "$dir/broker.log" && listening "$port" && listening "$sasl_port"
+    grep -q 'Kafka Server started' "$dir/broker.log" || return
+    local each
+    for each in "${ports[@]}"; do listening "$each" || return; done
 }
 
 start() {
     alive && die "a broker runs already in $dir"
     local busy
-    for busy in "$port" "$sasl_port" "$controller_port"; do
+    for busy in "${ports[@]}"; do
         ! listening "$busy" || die "port $busy is taken (TAILWATER_KAFKA_PORT chooses others)"
     done
     fetch
-    if [[ ! -e $dir/data/meta.properties ]]; then
-        configure
-        format
-    fi
+    configure
+    certify
+    [[ -e $dir/data/meta.properties ]] || format
     : >"$dir/broker.log"
     # A session of its own: Ctrl-C is for CMD, the broker is stopped after it.
     # shellcheck disable=SC2086 # a list of options
@@ -146,7 +194,7 @@ start() {
         halt KILL
         die "the broker did not start: $dir/broker.log"
     fi
-    say "Apache Kafka listens on 127.0.0.1:$port, with SASL on 127.0.0.1:$sasl_port"
+    say "Apache Kafka listens on 127.0.0.1:$port, with SASL on $sasl_port, with TLS on $ssl_port, with both on $sasl_ssl_port"
 }
 
 halt() {
@@ -164,18 +212,25 @@ stop() {
     rm -rf "$dir"
 }
 
-free() { ! listening "$1" && ! listening $(($1 + 1)) && ! listening $(($1 + 2)); }
+free() {
+    local each
+    for each in {0..4}; do ! listening $(($1 + each)) || return; done
+}
 
 run() {
     [[ $# -gt 0 ]] || die "run: which command?"
     if [[ -z ${TAILWATER_KAFKA_PORT:-} ]]; then
         # Nobody asked for a port: the first free ones, beside whatever else runs here.
-        while ! free "$port"; do port=$((port + 3)); done
+        while ! free "$port"; do port=$((port + 5)); done
         TAILWATER_KAFKA_PORT=$port exec "${BASH_SOURCE[0]}" run "$@"
     fi
     export TAILWATER_KAFKA_PORT TAILWATER_KAFKA_DIR=$dir
     export TAILWATER_TEST_KAFKA=127.0.0.1:$port
     export TAILWATER_TEST_KAFKA_SASL=127.0.0.1:$sasl_port
+    export TAILWATER_TEST_KAFKA_SSL=127.0.0.1:$ssl_port
+    export TAILWATER_TEST_KAFKA_SASL_SSL=127.0.0.1:$sasl_ssl_port
+    export TAILWATER_TEST_KAFKA_CA=$dir/tls/ca.pem
+    export TAILWATER_TEST_KAFKA_TRUST=$dir/tls/trust.p12
     export TAILWATER_TEST_KAFKA_CONTROL=$here/kafka.sh
     trap stop EXIT
     trap 'exit 130' INT
