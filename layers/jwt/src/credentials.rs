@@ -208,3 +208,136 @@ fn rewrite(
         headers.append(&name, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cookie(headers: &[&str]) -> Option<String> {
+        let credentials = Credentials::new().cookie("token", "{credentials}").unwrap();
+        let mut map = HeaderMap::new();
+        for value in headers {
+            map.append(COOKIE, HeaderValue::from_str(value).unwrap());
+        }
+        credentials.find(&map, &Uri::from_static("/")).map(Cow::into_owned)
+    }
+
+    fn query(uri: &str) -> Option<String> {
+        let credentials = Credentials::new().query("access_token", "{credentials}").unwrap();
+        credentials.find(&HeaderMap::new(), &uri.parse().unwrap()).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let rows: [(&[&str], Option<&str>); 11] = [
+            (&["token=abc"], Some("abc")),
+            (&["a=b; token=abc; c=d"], Some("abc")),
+            (&["a=b", "token=abc"], Some("abc")),
+            (&["a=b;token=abc;"], Some("abc")),
+            (&["token=a=b"], Some("a=b")),
+            (&["token=first; token=second"], Some("first")),
+            (&["xtoken=abc"], None),
+            (&["x-token=abc; tokens=abc"], None),
+            (&["Token=abc"], None),
+            (&["token"], None),
+            (&["token="], None),
+        ];
+        for (headers, found) in rows {
+            assert_eq!(cookie(headers).as_deref(), found, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_found_in_any_encoding() {
+        let rows = [
+            ("/?access_token=abc", Some("abc")),
+            ("/?a=b&access_token=a%62c&c", Some("abc")),
+            ("/?access%5ftoken=abc", Some("abc")),
+            ("/?access_token=a+b", Some("a+b")),
+            ("/?access_token=a%26b", Some("a&b")),
+            ("/?access_token=first&access_token=second", Some("first")),
+            ("/?access_token=%ff", None),
+            ("/?access_token=", None),
+            ("/?access_token", None),
+            ("/?Access_Token=abc", None),
+            ("/?xaccess_token=abc", None),
+            ("/access_token=abc", None),
+        ];
+        for (uri, found) in rows {
+            assert_eq!(query(uri).as_deref(), found, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_does_not_match_is_nothing() {
+        let credentials = Credentials::bearer().query("t", "{credentials}").unwrap();
+        let uri = Uri::from_static("/?t=query");
+        for (value, found) in [
+            (&b"Basic YTpi"[..], "query"),
+            (b"Bearer \xff", "query"),
+            (b"Bearer ", "query"),
+            (b"Bearer abc", "abc"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+            assert_eq!(credentials.find(&headers, &uri).as_deref(), Some(found));
+        }
+    }
+
+    #[test]
+    fn places_of_one_kind_come_in_the_order_in_which_they_were_added() {
+        let credentials = Credentials::new()
+            .query("q", "{credentials}")
+            .and_then(|places| places.header("x-second", "{credentials}"))
+            .and_then(|places| places.header("x-first", "{credentials}"))
+            .unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-first", HeaderValue::from_static("1"));
+        headers.insert("x-second", HeaderValue::from_static("2"));
+        let uri = Uri::from_static("/?q=3");
+        assert_eq!(credentials.find(&headers, &uri).as_deref(), Some("2"));
+        headers.remove("x-second");
+        assert_eq!(credentials.find(&headers, &uri).as_deref(), Some("1"));
+        headers.clear();
+        assert_eq!(credentials.find(&headers, &uri).as_deref(), Some("3"));
+        assert_eq!(Credentials::new().find(&headers, &uri), None);
+    }
+
+    #[test]
+    fn names_and_patterns_that_are_none_are_errors() {
+        let new = Credentials::new;
+        let error = |result: Result<Credentials, Error>| result.unwrap_err();
+        assert_eq!(error(new().header("a b", "{credentials}")), Error::Name("a b".to_owned()));
+        assert_eq!(error(new().cookie("a;b", "{credentials}")), Error::Name("a;b".to_owned()));
+        assert_eq!(error(new().query("", "{credentials}")), Error::Name(String::new()));
+        assert_eq!(error(new().query("a", "Bearer")), Error::Pattern("Bearer".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_stripped_is_not_found_again(
+            cookies in prop::collection::vec("(t|u|tt)=[a-c;= ]{0,4}(; t=x)?", 0..3),
+            bearers in prop::collection::vec("(Bearer|bearer|Basic) {0,2}[a-c]{0,3}", 0..3),
+            query in "([tu]=?[a-c%2]{0,4}&?){0,4}",
+        ) {
+            let credentials = Credentials::bearer()
+                .cookie("t", "{credentials}")
+                .and_then(|places| places.query("t", "{credentials}"))
+                .unwrap();
+            let mut headers = HeaderMap::new();
+            for (name, values) in [(COOKIE, cookies), (AUTHORIZATION, bearers)] {
+                for value in values {
+                    headers.append(&name, HeaderValue::from_str(&value).unwrap());
+                }
+            }
+            let mut uri: Uri = format!("/p?{query}").parse().unwrap();
+            let (before, found) = (uri.clone(), credentials.find(&headers, &uri).is_some());
+            credentials.strip(&mut headers, &mut uri);
+            prop_assert_eq!(credentials.find(&headers, &uri), None);
+            prop_assert_eq!(uri.path(), "/p");
+            prop_assert!(found || uri == before);
+        }
+    }
+}

@@ -169,7 +169,7 @@ impl Guard {
     /// elsewhere, and with a list of keys, nothing happens.
     pub fn prefetch(&self) {
         if let Some(remote) = &self.inner.remote {
-            remote.start(Arc::downgrade(&self.inner));
+            let _ = remote.start(Arc::downgrade(&self.inner));
         }
     }
 
@@ -198,8 +198,9 @@ impl Guard {
         else {
             return Checked::Known(result);
         };
-        self.prefetch();
-        remote.refreshed().map_or(Checked::Known(result), Checked::Refreshing)
+        let runs = remote.start(Arc::downgrade(&self.inner));
+        let refreshed = if runs { remote.refreshed() } else { None };
+        refreshed.map_or(Checked::Known(result), Checked::Refreshing)
     }
 
     /// By the keys that there are.

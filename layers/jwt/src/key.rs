@@ -138,6 +138,13 @@ fn rsa(jwk: &Jwk) -> Result<Material, Unusable> {
     if !(2048..=8192).contains(&bits) {
         return Err(Unusable::Size(bits));
     }
+    // What the library takes when it verifies: an odd exponent from 3 to 33 bits.
+    let exponent = e.iter().try_fold(0_u64, |value, byte| {
+        Some(value << 8 | u64::from(*byte)).filter(|value| value >> 33 == 0)
+    });
+    if exponent.is_none_or(|exponent| exponent < 3 || exponent % 2 == 0) {
+        return Err(Unusable::Numbers);
+    }
     RsaPublicKeyComponents { n: &n, e: &e }
         .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
         .map_err(|_| Unusable::Numbers)?;
@@ -155,3 +162,6 @@ fn without_zeros(mut number: Vec<u8>) -> Vec<u8> {
     number.drain(..zeros);
     number
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,11 @@ impl Lease {
         self.session.guard.now() < self.term.expiry()
     }
 
+    #[cfg(test)]
+    pub(crate) fn expiry(&self) -> i64 {
+        self.term.expiry()
+    }
+
     /// Ready when it may be that late, by the guard's clock.
     fn poll_timer(&mut self, cx: &mut Context<'_>, next: i64, now: i64) -> Poll<()> {
         let wait = || Duration::from_millis(next.saturating_sub(now).clamp(1, LOOK).unsigned_abs());

@@ -69,3 +69,22 @@ impl Names {
         self.sessions().len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_as_it_is_written_and_in_no_other_way() {
+        let name = Name::random().unwrap();
+        assert_eq!(Name::parse(name.to_string().as_bytes()), Some(name));
+        assert_ne!(Name::random(), Some(name));
+        let zero = "0".repeat(32);
+        assert_eq!(Name::parse(zero.as_bytes()), Some(Name(0)));
+        let upper = "A".repeat(32);
+        let signed = format!("+{}", "0".repeat(31));
+        for text in ["", "0", &"0".repeat(31), &format!("{zero}0"), &upper, &signed] {
+            assert_eq!(Name::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+}

@@ -72,16 +72,17 @@ impl Remote {
         Self { shared: Arc::new(Shared { uri, fetch, progress }), task: Mutex::default() }
     }
 
-    /// Begins to fetch, unless that has begun. Outside of a runtime nothing happens.
-    pub(crate) fn start(&self, guard: Weak<Inner>) {
+    /// Begins to fetch, unless that has begun. Outside of a runtime nothing happens: `false`.
+    pub(crate) fn start(&self, guard: Weak<Inner>) -> bool {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
+            return true;
         }
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else { return false };
         // At once, so that whoever asks now waits for it.
         self.shared.progress.send_modify(|progress| progress.phase = Phase::Wanted);
         *task = Some(runtime.spawn(run(Arc::clone(&self.shared), guard)).abort_handle());
+        true
     }
 
     /// Waits for a fetch that is under way, or that may begin now: `None` if there is none, so that

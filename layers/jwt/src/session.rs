@@ -183,3 +183,6 @@ impl fmt::Debug for ConnectionSessions {
         f.debug_struct("ConnectionSessions").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,3 +109,75 @@ fn object(text: &str, part: Part) -> Result<Map<String, Value>, Rejection> {
 fn decode(text: &str, part: Part) -> Result<Vec<u8>, Rejection> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Rejection::Base64(part))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Jwk, Keys, key_set::Source};
+
+    /// The tokens of the standards by shared secret, by none, and with what must be understood.
+    #[test]
+    fn the_tokens_of_the_standards_that_are_not_by_a_public_key_are_refused() {
+        let claims = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+        let rows = [
+            (
+                "RFC 7519, 3.1",
+                format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{claims}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+                Rejection::Algorithm,
+            ),
+            ("RFC 7519, 6.1", format!("eyJhbGciOiJub25lIn0.{claims}."), Rejection::Algorithm),
+            (
+                "RFC 7515, E",
+                "eyJhbGciOiJub25lIiwNCiAiY3JpdCI6WyJodHRwOi8vZXhhbXBsZS5jb20vVU5ERUZJTkVEIl0sDQogImh0dHA6Ly9leGFtcGxlLmNvbS9VTkRFRklORUQiOnRydWUNCn0.RkFJTA.".to_owned(),
+                Rejection::Critical,
+            ),
+        ];
+        for (source, token, rejection) in rows {
+            let result = verify(&token, &keys(), &rules(), 0);
+            assert_eq!(result.err(), Some(rejection), "{source}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_that_nobody_signed_is_never_good(text in "\\PC{0,80}", parts in prop::array::uniform3("[A-Za-z0-9_-]{0,60}")) {
+            prop_assert!(verify(&text, &keys(), &rules(), 0).is_err());
+            prop_assert!(verify(&parts.join("."), &keys(), &rules(), 0).is_err());
+        }
+
+        #[test]
+        fn a_part_has_one_text_only(bytes in prop::collection::vec(any::<u8>(), 0..40), text in "[A-Za-z0-9_-]{0,8}") {
+            let encoded = URL_SAFE_NO_PAD.encode(&bytes);
+            prop_assert_eq!(decode(&encoded, Part::Header), Ok(bytes));
+            if let Ok(decoded) = decode(&text, Part::Header) {
+                prop_assert_eq!(URL_SAFE_NO_PAD.encode(decoded), text);
+            }
+        }
+    }
+
+    fn keys() -> std::sync::Arc<KeySet> {
+        let jwk: Jwk = serde_json::from_str(
+            r#"{"kty":"OKP","kid":"k","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+        )
+        .unwrap();
+        let Source::List(keys) = Keys::list([jwk]).unwrap().0 else { panic!("a list") };
+        keys
+    }
+
+    fn rules() -> Rules {
+        Rules {
+            issuer: None,
+            audience: Vec::new(),
+            leeway: 0,
+            without_expiry: true,
+            token_limit: 16 << 10,
+            wanted: Wanted {
+                roles: "scope".to_owned(),
+                identity: "sub".to_owned(),
+                attributes: Vec::new(),
+            },
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Which keys are accepted, and which signatures they make good.
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
+};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use tailwater_jwt::{Error, Guard, Jwk, Keys, Rejection, Unusable};
+
+use crate::support::{Signer, claims, clock, ec, ed, guard, rsa};
+
+fn all() -> Vec<Signer> {
+    let rsa = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"].map(rsa);
+    rsa.into_iter().chain(["ES256", "ES384", "ES512"].map(ec)).chain([ed("ed")]).collect()
+}
+
+#[tokio::test]
+async fn each_algorithm_is_accepted_with_a_key_that_names_it_and_one_that_names_none() {
+    for signer in all() {
+        let token = signer.token(&claims("ada", 60));
+        let mut named = signer.jwk();
+        named.alg = Some(signer.algorithm.to_owned());
+        named.r#use = Some("sig".to_owned());
+        named.key_ops = Some(vec!["verify".to_owned()]);
+        for jwk in [signer.jwk(), named] {
+            let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+            let token = guard.verify(&token).await.expect(signer.algorithm);
+            assert_eq!(token.subject(), Some("ada"), "{}", signer.algorithm);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_algorithm_is_accepted_with_the_key_of_another() {
+    for signer in all() {
+        for other in all().into_iter().filter(|other| other.algorithm != signer.algorithm) {
+            let mut jwk = other.jwk();
+            jwk.alg = Some(other.algorithm.to_owned());
+            jwk.kid = Some(signer.kid().to_owned());
+            let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+            let result = guard.verify(&signer.token(&claims("ada", 60))).await;
+            let name = format!("{} by {}", signer.algorithm, other.algorithm);
+            assert_eq!(result.err(), Some(Rejection::Algorithm), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_another_library_made_are_accepted() {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let point = &pair.public_key_raw()[1..];
+    let mut jwk = Jwk::default();
+    jwk.kty = "EC".to_owned();
+    jwk.kid = Some("other".to_owned());
+    jwk.crv = Some("P-256".to_owned());
+    jwk.x = Some(URL_SAFE_NO_PAD.encode(&point[..32]));
+    jwk.y = Some(URL_SAFE_NO_PAD.encode(&point[32..]));
+    let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+
+    let mut header = Header::new(Algorithm::ES256);
+    header.kid = Some("other".to_owned());
+    let key = EncodingKey::from_ec_der(pair.serialized_der());
+    let token = encode(&header, &claims("ada", 60), &key).unwrap();
+    assert_eq!(guard.verify(&token).await.unwrap().subject(), Some("ada"));
+}
+
+#[tokio::test]
+async fn numbers_of_keys_may_be_in_any_base64_and_with_any_zeros() {
+    let signer = rsa("RS256");
+    let token = signer.token(&claims("ada", 60));
+    let number = URL_SAFE_NO_PAD.decode(signer.public["n"].as_str().unwrap()).unwrap();
+    let padded = [&[0, 0], &*number].concat();
+    for n in [
+        URL_SAFE.encode(&number),
+        URL_SAFE_NO_PAD.encode(&number),
+        STANDARD.encode(&number),
+        STANDARD_NO_PAD.encode(&number),
+        STANDARD.encode(padded),
+    ] {
+        let mut jwk = signer.jwk();
+        jwk.n = Some(n.clone());
+        let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+        assert!(guard.verify(&token).await.is_ok(), "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_kid_may_name_a_key_of_each_type() {
+    let signers = [rsa("RS256"), ec("ES256")];
+    let named = |signer: &Signer| {
+        let mut jwk = signer.jwk();
+        jwk.kid = Some("both".to_owned());
+        jwk
+    };
+    let guard = Guard::new("who", Keys::list(signers.iter().map(named)).unwrap()).clock(clock());
+    for signer in &signers {
+        let header = json!({ "alg": signer.algorithm, "kid": "both" }).to_string();
+        let token = signer.raw(header, claims("ada", 60).to_string());
+        assert!(guard.verify(&token).await.is_ok(), "{}", signer.algorithm);
+    }
+}
+
+#[test]
+fn a_key_of_a_list_that_is_of_no_use_is_an_error() {
+    let (rsa, ec, ed) = (rsa("RS256"), ec("ES256"), ed("ed"));
+    let small = URL_SAFE_NO_PAD.encode([0xff; 128]);
+    let rows: [(&Signer, Value, Unusable); 18] = [
+        (&rsa, json!({ "kid": null }), Unusable::Nameless),
+        (&rsa, json!({ "kty": "oct", "k": "c2VjcmV0" }), Unusable::Type("oct".into())),
+        (&rsa, json!({ "kty": "rsa" }), Unusable::Type("rsa".into())),
+        (&rsa, json!({ "use": "enc" }), Unusable::Use("enc".into())),
+        (&rsa, json!({ "key_ops": ["sign"] }), Unusable::Operations),
+        (&rsa, json!({ "alg": "ES256" }), Unusable::Algorithm("ES256".into())),
+        (&rsa, json!({ "alg": "HS256" }), Unusable::Algorithm("HS256".into())),
+        (&rsa, json!({ "alg": "none" }), Unusable::Algorithm("none".into())),
+        (&rsa, json!({ "alg": "RSA-OAEP" }), Unusable::Algorithm("RSA-OAEP".into())),
+        (&ec, json!({ "alg": "ES384" }), Unusable::Algorithm("ES384".into())),
+        (&rsa, json!({ "n": null }), Unusable::Missing("n")),
+        (&rsa, json!({ "n": "…" }), Unusable::Encoding("n")),
+        (&rsa, json!({ "n": small }), Unusable::Size(1024)),
+        (&rsa, json!({ "e": "Ag" }), Unusable::Numbers),
+        (&ec, json!({ "crv": "secp256k1" }), Unusable::Curve("secp256k1".into())),
+        (&ec, json!({ "y": ec.public["x"] }), Unusable::Numbers),
+        (&ed, json!({ "crv": null }), Unusable::Missing("crv")),
+        (&ed, json!({ "x": "AAAA" }), Unusable::Numbers),
+    ];
+    for (signer, change, reason) in rows {
+        let mut jwk = signer.public.clone();
+        let members = jwk.as_object_mut().unwrap();
+        members.extend(change.as_object().unwrap().clone());
+        let jwk: Jwk = serde_json::from_value(jwk).unwrap();
+        let kid = jwk.kid.clone().unwrap_or("1".to_owned());
+        let error = Keys::list([jwk]).expect_err(&change.to_string());
+        assert_eq!(error, Error::Key { kid, reason }, "{change}");
+    }
+    let twice = Keys::list([rsa.jwk(), rsa.jwk()]).unwrap_err();
+    assert_eq!(twice, Error::Key { kid: "rsa".to_owned(), reason: Unusable::Duplicate });
+}
+
+#[tokio::test]
+async fn the_sizes_of_rsa_that_are_accepted_reach_from_2048_to_8192_bits() {
+    for (bytes, bits) in [(255, 2040), (1025, 8200)] {
+        let mut jwk = rsa("RS256").jwk();
+        jwk.n = Some(URL_SAFE_NO_PAD.encode(vec![0xff; bytes]));
+        let reason = Unusable::Size(bits);
+        assert_eq!(Keys::list([jwk]).unwrap_err(), Error::Key { kid: "rsa".to_owned(), reason });
+    }
+    let mut jwk = rsa("RS256").jwk();
+    jwk.n = Some(URL_SAFE_NO_PAD.encode(vec![0xff; 1024]));
+    assert!(Keys::list([jwk]).is_ok());
+}
+
+#[tokio::test]
+async fn without_keys_nothing_is_good() {
+    let signer = ed("ed");
+    let guard = Guard::new("who", Keys::list([]).unwrap()).clock(clock());
+    let result = guard.verify(&signer.token(&claims("ada", 60))).await;
+    assert_eq!(result.err(), Some(Rejection::UnknownKey));
+    assert!(!format!("{:?}", guard.clone().issuer("x")).contains("sign"));
+}
+
+#[tokio::test]
+async fn a_verified_token_is_kept_until_it_expires() {
+    let signer = ed("ed");
+    let guard = guard(&signer);
+    let token = signer.token(&claims("ada", 60));
+    let first = guard.verify(&token).await.unwrap();
+    let second = guard.clone().verify(&token).await.unwrap();
+    assert!(std::sync::Arc::ptr_eq(&first, &second));
+
+    let other = guard.clone().issuer("https://auth").verify(&token).await.unwrap();
+    assert!(!std::sync::Arc::ptr_eq(&first, &other), "a guard with an option is another");
+}
+
+#[test]
+fn the_url_of_a_key_set_is_absolute() {
+    for text in ["/keys", "ftp://auth/keys", "auth", "*"] {
+        let uri: http::Uri = text.parse().unwrap();
+        assert_eq!(Keys::url(uri).unwrap_err(), Error::Url(text.to_owned()), "{text}");
+    }
+    assert!(Keys::url(http::Uri::from_static("https://auth/keys")).is_ok());
+}

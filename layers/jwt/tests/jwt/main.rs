@@ -1,0 +1,10 @@
+//! Through the public API only. Time is Tokio's, paused where it matters.
+
+mod forged;
+mod http_fetch;
+mod keys;
+mod leases;
+mod remote;
+mod service;
+mod sessions;
+mod support;

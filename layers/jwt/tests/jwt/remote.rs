@@ -1,0 +1,376 @@
+//! Key sets that are fetched, by a script of answers.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Response, Uri};
+use serde_json::json;
+use tailwater_jwt::{FETCH_LIMIT, Fetch, FetchFuture, Guard, Keys, Rejection};
+use tokio::time::{Instant, advance, sleep};
+
+use crate::support::{Signer, claims, clock, ed, rsa};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One answer to a fetch.
+pub(crate) enum Answer {
+    Fail,
+    /// Never.
+    Hang,
+    After(Duration, Response<Bytes>),
+}
+
+impl Answer {
+    pub(crate) fn keys(signers: &[&Signer]) -> Self {
+        let keys: Vec<_> = signers.iter().map(|signer| &signer.public).collect();
+        Self::body(json!({ "keys": keys }).to_string())
+    }
+
+    fn body(body: impl Into<Bytes>) -> Self {
+        Self::After(Duration::ZERO, Response::new(body.into()))
+    }
+
+    pub(crate) fn after(mut self, delay: Duration) -> Self {
+        if let Self::After(known, _) = &mut self {
+            *known = delay;
+        }
+        self
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Response<Bytes>)) -> Self {
+        if let Self::After(_, response) = &mut self {
+            change(response);
+        }
+        self
+    }
+
+    fn fresh(self, seconds: u64) -> Self {
+        let value = format!("public, Max-Age={seconds}").parse().expect("a value");
+        self.change(|response| _ = response.headers_mut().insert("cache-control", value))
+    }
+}
+
+/// Gives the answers one by one, and fails when there are none left.
+#[derive(Clone, Default)]
+pub(crate) struct Script {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Script {
+    pub(crate) fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let script = Self::default();
+        script.then(answers);
+        script
+    }
+
+    fn then(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.answers.lock().expect("no panic").extend(answers);
+    }
+
+    pub(crate) fn guard(&self) -> Guard {
+        let uri = Uri::from_static("https://auth.example.com/keys");
+        Guard::new("who", Keys::fetched(uri, self.clone()).expect("a URL")).clock(clock())
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Fetch for Script {
+    fn fetch(&self, _: &Uri) -> FetchFuture {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let answer = self.answers.lock().expect("no panic").pop_front();
+        Box::pin(async move {
+            match answer {
+                None | Some(Answer::Fail) => Err("unreachable".into()),
+                Some(Answer::Hang) => std::future::pending().await,
+                Some(Answer::After(delay, response)) => {
+                    sleep(delay).await;
+                    Ok(response)
+                }
+            }
+        })
+    }
+}
+
+/// Claims that do not expire within a test.
+fn token(signer: &Signer) -> String {
+    signer.token(&claims("ada", 1_000_000))
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_once_for_the_requests_that_come_first() {
+    let signer = ed("ed");
+    let script = Script::new([Answer::keys(&[&signer]).after(SECOND)]);
+    let guard = script.guard();
+    let token = token(&signer);
+    let (first, second) = tokio::join!(guard.verify(&token), guard.verify(&token));
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(script.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_may_be_fetched_before_any_request() {
+    let signer = ed("ed");
+    let script = Script::new([Answer::keys(&[&signer]).after(SECOND)]);
+    let guard = script.guard();
+    guard.prefetch();
+    guard.prefetch();
+    sleep(2 * SECOND).await;
+    let start = Instant::now();
+    assert!(guard.verify(&token(&signer)).await.is_ok());
+    assert_eq!((start.elapsed(), script.asked()), (Duration::ZERO, 1));
+}
+
+#[test]
+fn outside_of_a_runtime_there_are_no_keys_and_nothing_waits() {
+    let signer = ed("ed");
+    let guard = Script::new([Answer::keys(&[&signer])]).guard();
+    guard.prefetch();
+    let token = token(&signer);
+    let mut result = tokio_test::task::spawn(guard.verify(&token));
+    let result = tokio_test::assert_ready!(result.poll());
+    assert_eq!(result.err(), Some(Rejection::KeysUnavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_cannot_be_fetched_at_first_are_asked_for_again_without_a_request() {
+    let signer = ed("ed");
+    let script = Script::new([Answer::Fail, Answer::Fail, Answer::Fail, Answer::keys(&[&signer])]);
+    let guard = script.guard();
+    assert_eq!(guard.verify(&token(&signer)).await.err(), Some(Rejection::KeysUnavailable));
+    // 1 s, 2 s and 4 s at the most, half of it at the least.
+    sleep(7 * SECOND + Duration::from_millis(10)).await;
+    assert!(guard.verify(&token(&signer)).await.is_ok());
+    assert_eq!(script.asked(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_failures_is_asked_about_less_and_less_often() {
+    let script = Script::new([]);
+    let guard = script.guard();
+    guard.prefetch();
+    sleep(3600 * SECOND).await;
+    // Some nine up to 5 minutes, then every 2.5 to 5 minutes.
+    assert!((18..=35).contains(&script.asked()), "{}", script.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_keys_for_5_seconds_and_a_fetch_takes_10() {
+    let signer = ed("ed");
+    let script = Script::new([Answer::Hang, Answer::keys(&[&signer])]);
+    let guard = script.guard();
+    let start = Instant::now();
+    assert_eq!(guard.verify(&token(&signer)).await.err(), Some(Rejection::KeysUnavailable));
+    assert_eq!(start.elapsed().as_secs(), 5);
+    sleep(5 * SECOND + SECOND + Duration::from_millis(10)).await;
+    assert_eq!(script.asked(), 2);
+    assert!(guard.verify(&token(&signer)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_kid_fetches_the_keys_anew_but_not_more_often_than_every_10_seconds() {
+    let (old, new, stranger) = (ed("old"), ed("new"), ed("stranger"));
+    let script = Script::new([Answer::keys(&[&old])]);
+    let guard = script.guard();
+    assert!(guard.verify(&token(&old)).await.is_ok());
+    for _ in 0..100 {
+        assert_eq!(guard.verify(&token(&stranger)).await.err(), Some(Rejection::UnknownKey));
+    }
+    assert_eq!(script.asked(), 1, "it has just been fetched");
+
+    advance(10 * SECOND).await;
+    script.then([Answer::keys(&[&old, &new]).after(SECOND)]);
+    let start = Instant::now();
+    let (one, two, stranger) = (token(&new), token(&new), token(&stranger));
+    let results = tokio::join!(guard.verify(&one), guard.verify(&two), guard.verify(&stranger));
+    assert!(results.0.is_ok() && results.1.is_ok());
+    assert_eq!(results.2.err(), Some(Rejection::UnknownKey));
+    assert_eq!((start.elapsed(), script.asked()), (SECOND, 2));
+
+    script.then([Answer::keys(&[&old, &new]), Answer::keys(&[&old, &new])]);
+    for _ in 0..20 {
+        advance(SECOND).await;
+        assert!(guard.verify(&stranger).await.is_err());
+    }
+    assert_eq!(script.asked(), 4, "one for each 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_no_key_set_leaves_the_last_good_one() {
+    let (signer, other) = (ed("ed"), ed("other"));
+    let status = |code| {
+        Answer::keys(&[&other]).change(|response| {
+            *response.status_mut() = http::StatusCode::from_u16(code).expect("a status");
+            response
+                .headers_mut()
+                .insert("location", "https://evil/keys".parse().expect("a value"));
+        })
+    };
+    let many = (0..101).map(|_| json!(other.public)).collect::<Vec<_>>();
+    let padding = " ".repeat(FETCH_LIMIT);
+    let huge = format!("{}{padding}", json!({ "keys": [other.public] }));
+    let rows = [
+        ("redirect", status(302)),
+        ("error", status(500)),
+        ("not modified", status(304)),
+        ("no content", status(204)),
+        ("huge", Answer::body(huge)),
+        ("garbage", Answer::body(&b"<html>\xff"[..])),
+        ("empty", Answer::body("")),
+        ("a list", Answer::body(json!([other.public]).to_string())),
+        ("no keys", Answer::body("{}")),
+        ("keys are no list", Answer::body(json!({ "keys": other.public }).to_string())),
+        ("no key", Answer::body(r#"{"keys":[]}"#)),
+        (
+            "no usable key",
+            Answer::body(r#"{"keys":[{"kty":"oct","kid":"other","k":"AAAA"},{"kid":1},7]}"#),
+        ),
+        ("101 keys", Answer::body(json!({ "keys": many }).to_string())),
+        ("keys twice", Answer::body(format!(r#"{{"keys":[],"keys":[{}]}}"#, other.public))),
+        ("failure", Answer::Fail),
+        ("slow", Answer::keys(&[&other]).after(11 * SECOND)),
+    ];
+    for (name, answer) in rows {
+        let script = Script::new([Answer::keys(&[&signer]), answer]);
+        let guard = script.guard();
+        assert!(guard.verify(&token(&signer)).await.is_ok(), "{name}");
+        advance(10 * SECOND).await;
+        let result = guard.verify(&token(&other)).await;
+        assert_eq!(result.err(), Some(Rejection::UnknownKey), "{name}");
+        sleep(6 * SECOND).await;
+        assert!(script.asked() >= 2, "{name}");
+        assert_eq!(guard.verify(&token(&other)).await.err(), Some(Rejection::UnknownKey), "{name}");
+        assert!(guard.verify(&token(&signer)).await.is_ok(), "{name}: the last good set stays");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_no_use_are_skipped_and_100_are_accepted() {
+    let signer = rsa("RS256");
+    let mut small = signer.public.clone();
+    small["n"] = json!("AQAB");
+    small["kid"] = json!("small");
+    let mut enc = signer.public.clone();
+    enc["use"] = json!("enc");
+    enc["kid"] = json!("enc");
+    let mut keys = vec![json!("key"), small, enc, signer.public.clone()];
+    keys.resize(100, json!({ "kty": "new" }));
+    let script = Script::new([Answer::body(json!({ "keys": keys, "more": 1 }).to_string())]);
+    let guard = script.guard();
+    assert!(guard.verify(&token(&signer)).await.is_ok());
+    let named = |kid: &str| signer.raw(json!({ "alg": "RS256", "kid": kid }).to_string(), "{}");
+    for kid in ["small", "enc"] {
+        assert_eq!(guard.verify(&named(kid)).await.err(), Some(Rejection::UnknownKey), "{kid}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_anew_when_they_are_no_longer_fresh() {
+    let signer = ed("ed");
+    let directive = |text: &'static str| {
+        Answer::keys(&[&signer]).change(|response| {
+            response.headers_mut().insert("cache-control", text.parse().expect("a value"));
+        })
+    };
+    let rows = [
+        ("600 s", Answer::keys(&[&signer]).fresh(600), 600),
+        ("nothing is said", Answer::keys(&[&signer]), 3600),
+        ("nonsense", directive("max-age=soon"), 3600),
+        ("at least", Answer::keys(&[&signer]).fresh(0), 60),
+        ("not to be kept", directive("no-store, max-age=600"), 60),
+        ("at most", Answer::keys(&[&signer]).fresh(4_000_000_000), 24 * 3600),
+        ("quoted", directive("max-age=\"600\""), 600),
+    ];
+    for (name, answer, seconds) in rows {
+        let script = Script::new([answer, Answer::keys(&[&signer]).fresh(4_000_000_000)]);
+        let guard = script.guard();
+        assert!(guard.verify(&token(&signer)).await.is_ok());
+        // Within the last tenth.
+        sleep(Duration::from_secs(seconds * 9 / 10 - 1)).await;
+        assert_eq!(script.asked(), 1, "{name}");
+        sleep(Duration::from_secs(seconds / 10 + 2)).await;
+        assert_eq!(script.asked(), 2, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_keys_drops_what_was_verified() {
+    let (old, new) = (ed("old"), ed("new"));
+    let script = Script::new([
+        Answer::keys(&[&old]).fresh(60),
+        Answer::keys(&[&old]).fresh(60),
+        Answer::keys(&[&new]),
+    ]);
+    let guard = script.guard();
+    let token = token(&old);
+    let first = guard.verify(&token).await.unwrap();
+    sleep(61 * SECOND).await;
+    assert_eq!(script.asked(), 2);
+    let second = guard.verify(&token).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &second), "the same keys are no change");
+    sleep(61 * SECOND).await;
+    assert_eq!(script.asked(), 3);
+    assert_eq!(guard.verify(&token).await.err(), Some(Rejection::UnknownKey));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_keys_leaves_running_streams_their_time() {
+    use tailwater_jwt::{Credentials, JwtLayer};
+    let (old, new) = (ed("old"), ed("new"));
+    let script = Script::new([Answer::keys(&[&old]).fresh(60), Answer::keys(&[&new])]);
+    let layer = JwtLayer::new(script.guard(), Credentials::bearer());
+    let request = crate::support::bearer(&old.token(&claims("ada", 90)));
+    let lease = crate::support::session(&layer, request).await.lease(|_| true);
+    sleep(61 * SECOND).await;
+    assert_eq!(script.asked(), 2);
+    assert!(lease.permits());
+    sleep(29 * SECOND).await;
+    assert!(!lease.permits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_the_guard() {
+    let signer = ed("ed");
+    for answer in [Answer::keys(&[&signer]), Answer::Hang] {
+        let script = Script::new([answer]);
+        let guard = script.guard();
+        guard.prefetch();
+        sleep(SECOND).await;
+        assert!(Arc::strong_count(&script.asked) > 1);
+        drop(guard);
+        tokio::task::yield_now().await;
+        assert_eq!(Arc::strong_count(&script.asked), 1);
+    }
+}
+
+/// Panics at the first fetch.
+#[derive(Clone)]
+struct Panics(Script);
+
+impl Fetch for Panics {
+    fn fetch(&self, uri: &Uri) -> FetchFuture {
+        let answer = self.0.fetch(uri);
+        assert!(self.0.asked() > 1, "the first one");
+        answer
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_panics_is_begun_anew_by_the_next_request() {
+    let signer = ed("ed");
+    let script = Script::new([Answer::Fail, Answer::keys(&[&signer])]);
+    let uri = Uri::from_static("https://auth.example.com/keys");
+    let guard = Guard::new("who", Keys::fetched(uri, Panics(script)).unwrap()).clock(clock());
+    assert_eq!(guard.verify(&token(&signer)).await.err(), Some(Rejection::KeysUnavailable));
+    assert!(guard.verify(&token(&signer)).await.is_ok());
+}
