@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// What both versions' connections can do.
-pub(crate) trait Graceful: Future<Output = Result<Next, Error>> {
+pub(crate) trait Graceful {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>>;
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 

@@ -19,13 +19,38 @@ use crate::{
     stream,
 };
 
+/// What the inner service has to be, in one name.
+pub(crate) trait Inner:
+    Service<
+        Request<Incoming>,
+        Response = Response<<Self as Inner>::Body>,
+        Error: Into<BoxError>,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static
+{
+    type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl<S, B> Inner for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Body = B;
+}
+
 /// The inner service as one connection's hyper calls it.
-pub(crate) struct Requests<S, B> {
+pub(crate) struct Requests<S: Inner> {
     // Boxed so that hyper's connection can be moved.
     inner: Box<S>,
     extensions: Extensions,
     activity: Arc<Activity>,
-    taken: Taken<B>,
+    taken: Taken<S::Body>,
 }
 
 /// A response that is written without hyper: see [`stream`]. hyper is told an error, and ends.
@@ -36,25 +61,19 @@ pub(crate) type Taken<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
 #[error("the response is written elsewhere")]
 struct WrittenElsewhere;
 
-impl<S, B> Requests<S, B> {
+impl<S: Inner> Requests<S> {
     pub(crate) fn new(inner: S, extensions: Extensions, activity: Arc<Activity>) -> Self {
         Self { inner: Box::new(inner), extensions, activity, taken: Arc::default() }
     }
 
     /// Where a response is put that is not for hyper.
-    pub(crate) fn taken(&self) -> Taken<B> {
+    pub(crate) fn taken(&self) -> Taken<S::Body> {
         Arc::clone(&self.taken)
     }
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S, B>
-where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-{
-    type Response = Response<OpenBody<B>>;
+impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
+    type Response = Response<OpenBody<S::Body>>;
     type Error = BoxError;
     // Boxed so that it is freed when the head of the response is there: hyper keeps room for one
     // future as long as the connection lasts, and a stream is idle for hours.

@@ -24,8 +24,8 @@ use crate::{
     driver::Driver,
     error::{BoxError, Error},
     layer::{Config, Versions},
-    request::Requests,
-    versions::{Http1, Http2},
+    request::{Inner, Requests},
+    versions::{Http1, http2},
     watched::{Version, Watched},
 };
 
@@ -127,21 +127,16 @@ impl fmt::Debug for ConnectionFuture {
     }
 }
 
-async fn first_bytes<S, B, Io>(
+async fn first_bytes<S, Io>(
     mut io: Watched<Io>,
     versions: Versions,
-    requests: Requests<S, B>,
+    requests: Requests<S>,
     activity: Arc<Activity>,
     mut timer: Pin<Box<Sleep>>,
     config: Arc<Config>,
 ) -> Result<Next, Error>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Inner,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let version = match versions {
@@ -170,7 +165,7 @@ where
             Box::pin(Driver::new(connection, begun, timer, activity, config))
         }
         Version::Http2 => {
-            let connection = Http2::new(io, requests, &config);
+            let connection = http2(io, requests, &config);
             Box::pin(Driver::new(connection, begun, timer, activity, config))
         }
     }))
