@@ -1,27 +1,31 @@
 use std::sync::Arc;
 
+use crate::Guarded;
+
 pub(crate) type Parameter = (Arc<str>, Box<[u8]>);
 
 /// The route that a request takes; stands in its extensions.
 ///
 /// Where one [`RouteLayer`](crate::RouteLayer) stands inside another, this is what the inner one
-/// found, and the parameters of the outer one are still there behind its own.
+/// found, and the parameters and guards of the outer one are still there behind its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matched {
     target: usize,
     parameters: Vec<Parameter>,
+    guarded: Arc<[Guarded]>,
     outer: Option<Arc<Matched>>,
 }
 
 impl Matched {
-    pub(crate) fn new(target: usize, parameters: Vec<Parameter>) -> Self {
-        Self { target, parameters, outer: None }
+    pub(crate) fn new(target: usize, parameters: Vec<Parameter>, guarded: Arc<[Guarded]>) -> Self {
+        Self { target, parameters, guarded, outer: None }
     }
 
     pub(crate) fn within(self, outer: Option<Self>) -> Self {
-        // Only parameters are asked of it: a layer that has none is left out.
+        // Only parameters and guards are asked of it: a layer that has none is left out.
         let outer = outer.and_then(|outer| {
-            if outer.parameters.is_empty() { outer.outer } else { Some(Arc::new(outer)) }
+            let nothing = outer.parameters.is_empty() && outer.guarded.is_empty();
+            if nothing { outer.outer } else { Some(Arc::new(outer)) }
         });
         Self { outer, ..self }
     }
@@ -41,8 +45,18 @@ impl Matched {
 
     /// All parameters with their names, those of the innermost layer first.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        std::iter::successors(Some(self), |matched| matched.outer.as_deref())
+        self.outwards()
             .flat_map(|matched| &matched.parameters)
             .map(|(name, value)| (&**name, &**value))
+    }
+
+    /// All guards that the request had to pass on its way here, those of the innermost layer first:
+    /// what has to hold as long as its answer lasts.
+    pub fn guarded(&self) -> impl Iterator<Item = &Guarded> {
+        self.outwards().flat_map(|matched| &*matched.guarded)
+    }
+
+    fn outwards(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |matched| matched.outer.as_deref())
     }
 }

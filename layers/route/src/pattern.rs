@@ -99,6 +99,18 @@ impl Text {
         self.glob.names().iter().map(|name| &**name)
     }
 
+    /// Whether the whole of `text` matches.
+    ///
+    /// ```
+    /// let pattern = tailwater_route::Text::new("*.example.com")?;
+    /// assert!(pattern.matches(b"a.example.com") && !pattern.matches(b"example.com"));
+    /// # Ok::<_, tailwater_route::Error>(())
+    /// ```
+    #[must_use]
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.glob.find(text).is_some()
+    }
+
     pub(crate) fn lowercase(&self) -> Result<Glob, Error> {
         Glob::parse(&self.text, 0, Kind::Lowercase)
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use crate::Condition;
 
 /// A target, the conditions under which a request takes it, and who may.
@@ -5,7 +7,7 @@ use crate::Condition;
 pub struct Route {
     pub(crate) target: usize,
     pub(crate) conditions: Vec<Condition>,
-    pub(crate) guarded: Vec<Guarded>,
+    pub(crate) guarded: Arc<[Guarded]>,
 }
 
 impl Route {
@@ -13,7 +15,7 @@ impl Route {
     /// in [`Matched::target`](crate::Matched::target).
     #[must_use]
     pub fn new(target: usize) -> Self {
-        Self { target, conditions: Vec::new(), guarded: Vec::new() }
+        Self { target, conditions: Vec::new(), guarded: Arc::default() }
     }
 
     /// One of these conditions must hold, or of those given before; of none: any request will do.
@@ -26,7 +28,7 @@ impl Route {
     /// The guard function must find the request open to all of these.
     #[must_use]
     pub fn guarded(mut self, guarded: impl IntoIterator<Item = Guarded>) -> Self {
-        self.guarded.extend(guarded);
+        self.guarded = self.guarded.iter().cloned().chain(guarded).collect();
         self
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::{Condition, Matched, Refused, Route, Verdict, head::Head, route::Guarded};
 
@@ -74,12 +75,14 @@ impl Routes {
             let verdict =
                 if route.guarded.is_empty() { Verdict::Open } else { guard(&route.guarded) };
             match verdict {
-                Verdict::Open => return Ok(Matched::new(route.target, parameters)),
+                Verdict::Open => {
+                    return Ok(Matched::new(route.target, parameters, Arc::clone(&route.guarded)));
+                }
                 Verdict::Forbidden => refused = refused.max(Refused::Forbidden),
                 Verdict::Unauthenticated => refused = refused.max(Refused::Unauthenticated),
             }
         }
-        self.otherwise.map(|target| Matched::new(target, Vec::new())).ok_or(refused)
+        self.otherwise.map(|target| Matched::new(target, Vec::new(), Arc::default())).ok_or(refused)
     }
 
     /// The conditions that can hold of this path, in order.

@@ -205,6 +205,23 @@ async fn nested_layer_replaces_the_target_and_keeps_the_parameters() {
 }
 
 #[tokio::test]
+async fn guards_of_all_layers_are_known_to_the_innermost() {
+    let at = |roles: &[&str]| {
+        let demanded = roles.iter().map(|role| Guarded::new("jwt", [*role]));
+        let route = Route::new(0).when([path("/a")]).guarded(demanded);
+        RouteLayer::new(Routes::new(vec![route], None)).guard(|_, _| Verdict::Open)
+    };
+    let inner = service_fn(async |request: Request<()>| {
+        let matched = request.extensions().get::<Matched>().expect("the layer put it there");
+        let roles = matched.guarded().flat_map(Guarded::roles).map(String::as_str);
+        Ok::<_, std::convert::Infallible>(Response::new(roles.collect::<Vec<_>>().join(" ")))
+    });
+    let service = at(&["outer"]).layer(at(&[]).layer(at(&["one", "two"]).layer(inner)));
+    let response = service.oneshot(get("/a")).await.expect("infallible");
+    assert_eq!(response.body(), "one two outer");
+}
+
+#[tokio::test]
 async fn branches_wait_for_the_chosen_service_only() {
     let (busy, mut busy_handle): (Mock, _) = mock::pair();
     let (idle, mut idle_handle): (Mock, _) = mock::pair();
