@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use tailwater::config::{self, Report};
+use tailwater::server::ServerOptions;
 use tailwater::telemetry::{self, LogFormat};
 use tailwater::{demo, server};
 use tracing::warn;
@@ -95,6 +97,9 @@ struct Start {
     /// How long streams have to end when the process is told to stop
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(..=3600))]
     drain: u64,
+    /// How many threads serve connections; by default one for each core but one
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZero<usize>>,
     #[command(flatten)]
     log: Log,
 }
@@ -141,8 +146,9 @@ fn start(options: &Start) -> ExitCode {
     }
     // Relative paths of the file are relative to where it is.
     let folder = options.file.config.parent().unwrap_or(Path::new(""));
-    let drain = Duration::from_secs(options.drain);
-    match server::run(parsed.config, folder, drain, |_| ()) {
+    let server = ServerOptions::new().drain(Duration::from_secs(options.drain));
+    let server = options.threads.into_iter().fold(server, ServerOptions::threads);
+    match server::run(parsed.config, folder, server, |_| ()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

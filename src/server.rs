@@ -1,6 +1,7 @@
 //! Running a stack until the process is told to stop.
 
 use std::io;
+use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,23 +24,60 @@ pub enum Error {
     Stack(#[from] stack::Error),
 }
 
+/// How a process serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct ServerOptions {
+    drain: Duration,
+    threads: NonZero<usize>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ServerOptions {
+    /// The defaults that the options name.
+    pub fn new() -> Self {
+        // The kernel, librdkafka and whatever else runs here have work for the last core: with a
+        // thread for it, too, streams move from core to core (benches/README.md has figures).
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = NonZero::new(cores.saturating_sub(1)).unwrap_or(NonZero::<usize>::MIN);
+        Self { drain: Duration::from_secs(10), threads }
+    }
+
+    /// How long streams have to end when the process is told to stop. Default: 10 s. At 0 they are
+    /// dropped at once.
+    pub fn drain(self, drain: Duration) -> Self {
+        Self { drain, ..self }
+    }
+
+    /// How many threads serve connections. Default: one for each core but one, and at least one.
+    pub fn threads(self, threads: NonZero<usize>) -> Self {
+        Self { threads, ..self }
+    }
+}
+
 /// Listens as `config` says, calls `listening` with the stack once it does, and serves until
-/// SIGTERM or SIGINT. Streams then have `drain` to end; a second signal ends them at once.
+/// SIGTERM or SIGINT. Streams then have the drain time to end; a second signal ends them at once.
 ///
 /// # Errors
 /// What the system or librdkafka refuses.
 pub fn run(
     config: Config,
     folder: &Path,
-    drain: Duration,
+    options: ServerOptions,
     listening: impl FnOnce(&Stack),
 ) -> Result<(), Error> {
+    let ServerOptions { drain, threads } = options;
     match tailwater_http::raise_open_files() {
         Ok(Some(limit)) => info!(limit, "open files"),
         Ok(None) => {}
         Err(error) => warn!(%error, "the limit on open files stays as it is"),
     }
-    let runtime = runtime()?;
+    let runtime = runtime(threads)?;
     let served = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -74,6 +112,7 @@ pub fn run(
     served
 }
 
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().enable_all().thread_name("tailwater").build()
+fn runtime(threads: NonZero<usize>) -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all().thread_name("tailwater").worker_threads(threads.get()).build()
 }

@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! tcp server        listeners, the accept loop              tailwater-http
-//! tls server        its place is here                       (not there yet)
+//! tls server        handshakes                              tailwater-tls
 //! http server       connections to requests                 tailwater-http
 //!                   access control, access log              tower-http
-//!                   guards: their place is here             (not there yet)
+//!                   guard                                   tailwater-jwt
 //!                   routes                                  tailwater-route
 //! sse server        routes                                  tailwater-route
 //! sse-kafka proxy   routes                                  tailwater-route
@@ -19,199 +19,76 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::{Ready, ready};
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::{Extensions, Request, Response, StatusCode};
+use ::http::{Request, Response};
 use bytes::Bytes;
-use futures_util::future::Either;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use tailwater_http::{
-    Connection, Http, HttpLayer, ListenOptions, Listener, Peer, Progress, ServeOptions, Shutdown,
-    Versions, serve,
-};
-use tailwater_kafka::{
-    Cluster, ClusterOptions, FilterTemplate, IdForm, KafkaSourceLayer, Mapping, Place, Query,
-    Stream,
-};
-use tailwater_route::{Condition, Matched, Pattern, RouteLayer, Routes, Scheme, Text};
-use tailwater_sse::{BoxError, Drain, Refusal, SseLayer};
-use tokio::net::TcpStream;
+use tailwater_http::{Connection, Http, HttpLayer, Shutdown, Versions};
+use tailwater_jwt::{ConnectionSessions, Guard};
+use tailwater_kafka::{Cluster, KafkaSourceLayer, Place};
+use tailwater_route::{Condition, Guarded, Pattern, RouteLayer, Routes, Scheme, Text};
+use tailwater_sse::{BoxError, Drain, SseLayer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower::util::BoxCloneSyncService;
-use tower::{Layer as _, Service, ServiceExt as _, service_fn};
-use tracing::info;
+use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
-use crate::config::{
-    self, Config, DefaultOffset, EventId, HttpVersion, KafkaAuthorization, Kind, TcpCondition,
-    TopicSource,
-};
+use crate::config::{self, Config, HttpVersion, Kind};
 use crate::{access, access_log, files};
 
-/// Why a configuration can't be run. Mistakes of the file itself were found before.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// A host name of a listener means nothing.
-    #[error("the host `{host}` of {binding} can't be resolved")]
-    Resolve {
-        /// The binding.
-        binding: String,
-        /// The name.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// An address can't be listened on.
-    #[error("{binding} can't listen on {address}")]
-    Listen {
-        /// The binding.
-        binding: String,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// librdkafka does not take the options of a cluster.
-    #[error("{binding} can't begin")]
-    Kafka {
-        /// The binding.
-        binding: String,
-        /// What it said.
-        source: tailwater_kafka::Error,
-    },
-    /// A binding that is not there yet was reached; the configuration should have been refused.
-    #[error("{0} is not supported yet")]
-    Unsupported(String),
-    /// Routes do not fit their branches.
-    #[error("routes of {binding}")]
-    Routes {
-        /// The binding.
-        binding: String,
-        /// What does not fit.
-        source: tailwater_route::Error,
-    },
-}
+mod error;
+mod guard;
+mod kafka;
+mod listeners;
+mod tls;
+mod upstream;
+
+pub use self::error::Error;
+use self::kafka::{mapping_of, value};
+pub use self::listeners::Stack;
+use self::tls::Encrypted;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// What an exit over HTTP leads to.
 type Exit = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
 
-/// A configuration that listens: every port is bound, every cluster begun.
-pub struct Stack {
-    listening: Vec<Listening>,
-    shutdown: Shutdown,
-    drain: Drain,
+/// An `http` binding: what connections are served by.
+#[derive(Clone)]
+struct Web {
+    http: Http<Exit>,
+    versions: Versions,
+    /// Whether requests are asked for credentials.
+    guarded: bool,
 }
 
-struct Listening {
-    listeners: Vec<Listener>,
-    routes: Arc<[(Vec<TcpCondition>, Http<Exit>)]>,
-}
-
-impl std::fmt::Debug for Stack {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stack").field("addresses", &self.addresses()).finish_non_exhaustive()
-    }
-}
-
-impl Stack {
-    /// Composes the layers and binds the ports. `folder` is the one that relative paths of the
-    /// configuration are relative to. To be called within a Tokio runtime.
-    ///
-    /// # Errors
-    /// What the system or librdkafka refuses.
-    pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
-        let (shutdown, drain) = (Shutdown::new(), Drain::new());
-        let config = Arc::new(config);
-        let mut composer = Composer {
-            config: &config,
-            folder,
-            shutdown: shutdown.clone(),
-            drain: drain.clone(),
-            clusters: HashMap::new(),
-            exits: HashMap::new(),
-            servers: HashMap::new(),
-        };
-        let mut listening = Vec::new();
-        for (binding, server) in config.listeners() {
-            let mut routes = Vec::new();
-            for route in &server.routes {
-                routes.push((route.when.clone(), composer.connections(&route.exit)?));
-            }
-            let listeners = listen(&binding.name, &server.host, &server.ports)?;
-            listening.push(Listening { listeners, routes: routes.into() });
-        }
-        Ok(Self { listening, shutdown, drain })
-    }
-
-    /// The addresses that are listened on.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        let listeners = self.listening.iter().flat_map(|listening| &listening.listeners);
-        listeners.filter_map(|listener| listener.local_address().ok()).collect()
-    }
-
-    /// Serves until `stop` is ready; its output is how long streams have to end from then on.
-    pub async fn serve(self, stop: impl Future<Output = Duration>) {
-        let Self { listening, shutdown, drain } = self;
-        let mut servers = tokio::task::JoinSet::new();
-        for Listening { listeners, routes } in listening {
-            let service = service_fn(move |connection| connect(&routes, connection));
-            servers.spawn(serve(listeners, service, ServeOptions::new(), shutdown.clone()));
-        }
-        let window = stop.await;
-        // Streams end before connections are cut.
-        drain.start(window.mul_f32(0.9));
-        shutdown.begin(window);
-        while servers.join_next().await.is_some() {}
-    }
-}
-
-fn listen(
-    binding: &str,
-    host: &str,
-    ports: &[std::ops::RangeInclusive<u16>],
-) -> Result<Vec<Listener>, Error> {
-    let resolve =
-        |source| Error::Resolve { binding: binding.to_owned(), host: host.to_owned(), source };
-    let mut listeners = Vec::new();
-    for port in ports.iter().cloned().flatten() {
-        for address in (host, port).to_socket_addrs().map_err(resolve)? {
-            let failed = |source| Error::Listen { binding: binding.to_owned(), address, source };
-            let listener = ListenOptions::new().bind(address).map_err(failed)?;
-            // A port 0 of the configuration is another one here.
-            let address = listener.local_address().map_err(failed)?;
-            info!(%address, binding, "listening");
-            listeners.push(listener);
+impl Web {
+    fn speaks(&self, version: HttpVersion) -> bool {
+        match version {
+            HttpVersion::Http11 => self.versions != Versions::Http2,
+            HttpVersion::H2 => self.versions != Versions::Http1,
         }
     }
-    Ok(listeners)
-}
 
-/// The first route of a `tcp` binding that takes the connection; without one it is closed.
-fn connect(
-    routes: &[(Vec<TcpCondition>, Http<Exit>)],
-    mut connection: Connection<Progress<TcpStream>>,
-) -> impl Future<Output = Result<(), tailwater_http::Error>> + Send + use<> {
-    let port = connection.io().io().local_addr().map_or(0, |address| address.port());
-    let peer = connection.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    let takes = |when: &[TcpCondition]| {
-        when.is_empty()
-            || peer.is_some_and(|peer| when.iter().any(|condition| condition.matches(port, peer)))
-    };
-    let Some((_, http)) = routes.iter().find(|(when, _)| takes(when)) else {
-        return Either::Left(ready(Ok(())));
-    };
-    // A `tls` binding between would say https.
-    connection.extensions_mut().insert(Scheme::Http);
-    Either::Right(http.clone().call(connection))
+    /// Serves a connection whose requests have this scheme.
+    fn serve<Io>(
+        &self,
+        mut connection: Connection<Io>,
+        scheme: Scheme,
+    ) -> impl Future<Output = Result<(), tailwater_http::Error>> + Send + use<Io>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let extensions = connection.extensions_mut();
+        extensions.insert(scheme);
+        if self.guarded {
+            extensions.insert(ConnectionSessions::default());
+        }
+        self.http.clone().call(connection)
+    }
 }
 
 /// Builds what exits lead to, each once.
@@ -223,7 +100,9 @@ struct Composer<'c> {
     /// By the names of the `kafka` bindings on the way.
     clusters: HashMap<String, Cluster>,
     exits: HashMap<(String, Option<Duration>), Exit>,
-    servers: HashMap<String, Http<Exit>>,
+    webs: HashMap<String, Web>,
+    encrypted: HashMap<String, Encrypted>,
+    guards: HashMap<String, Guard>,
 }
 
 impl Composer<'_> {
@@ -233,9 +112,9 @@ impl Composer<'_> {
     }
 
     /// What connections go to: an `http` binding.
-    fn connections(&mut self, exit: &str) -> Result<Http<Exit>, Error> {
-        if let Some(server) = self.servers.get(exit) {
-            return Ok(server.clone());
+    fn web(&mut self, exit: &str) -> Result<Web, Error> {
+        if let Some(web) = self.webs.get(exit) {
+            return Ok(web.clone());
         }
         let Some(Kind::HttpServer(server)) = self.config.binding(exit).map(|binding| &binding.kind)
         else {
@@ -253,19 +132,30 @@ impl Composer<'_> {
             |when| when.condition.clone(),
             |this, route| this.exit(&route.exit, None),
         )?;
-        // A guard's layer comes here: behind access control, since a preflight brings no
-        // credentials, and before the routes, which ask what it found.
-        let controlled = access::layer(&server.access_control).layer(routes);
+        // Before the routes, which ask what it found.
+        let guarded = server.authorization.is_some();
+        let known = match &server.authorization {
+            Some(authorization) => {
+                let guard = ServiceBuilder::new()
+                    .map_request(self.kept(authorization)?)
+                    .layer(self.guard(authorization)?);
+                BoxCloneSyncService::new(guard.service(routes))
+            }
+            None => routes,
+        };
+        // Around the guard, since a preflight brings no credentials.
+        let controlled = access::layer(&server.access_control).layer(known);
         // The log is outermost: it has what the others refuse, too.
         let service = if self.config.logs_access() {
             leaf(access_log::layer().layer(controlled))
         } else {
             BoxCloneSyncService::new(controlled)
         };
-        let server =
+        let http =
             HttpLayer::new().versions(versions).shutdown(self.shutdown.clone()).layer(service);
-        self.servers.insert(exit.to_owned(), server.clone());
-        Ok(server)
+        let web = Web { http, versions, guarded };
+        self.webs.insert(exit.to_owned(), web.clone());
+        Ok(web)
     }
 
     /// What requests go to. `retry` comes from the `sse` binding above, if there is one.
@@ -279,12 +169,17 @@ impl Composer<'_> {
             Some(Kind::SseServer(sse)) => self.routes(exit, &sse.routes, path, |this, route| {
                 this.exit(&route.exit, Some(sse.retry))
             })?,
+            Some(Kind::SseClient(client)) => {
+                self.routes(exit, &client.routes, path, |this, route| {
+                    this.upstream(&route.exit, retry)
+                })?
+            }
             Some(Kind::SseKafka(mapping)) => {
                 self.routes(exit, &mapping.routes, path, |this, route| {
                     // The streams are framed below the routes, so that a refusal is a plain response.
-                    let frames = SseLayer::new().drain(&this.drain);
-                    let frames = retry.into_iter().fold(frames, SseLayer::retry);
-                    let source = KafkaSourceLayer::new(mapping_of(&route.with), parameter);
+                    let places = route.with.places().cloned().collect();
+                    let frames = this.frames(retry, places);
+                    let source = KafkaSourceLayer::new(mapping_of(&route.with), value);
                     Ok(leaf(frames.layer(source.layer(this.topics(&route.exit)?))))
                 })?
             }
@@ -316,54 +211,22 @@ impl Composer<'_> {
         let mut table = Vec::new();
         let mut exits = Vec::new();
         for (target, route) in routes.iter().enumerate() {
-            table.push(tailwater_route::Route::new(target).when(route.when.iter().map(&condition)));
+            let guarded = route.guarded.iter().map(|it| Guarded::new(&it.guard, &it.roles));
+            let when = route.when.iter().map(&condition);
+            table.push(tailwater_route::Route::new(target).when(when).guarded(guarded));
             exits.push(exit(self, route)?);
         }
-        let routed = RouteLayer::new(Routes::new(table, None)).branches(exits);
+        let routes = RouteLayer::new(Routes::new(table, None)).guard(guard::verdict);
+        let routed = routes.branches(exits);
         let failed = |source| Error::Routes { binding: binding.to_owned(), source };
         Ok(BoxCloneSyncService::new(routed.map_err(failed)?))
     }
 
-    /// The clusters behind an exit of an `sse-kafka` binding.
-    fn topics(&mut self, exit: &str) -> Result<Topics, Error> {
-        let config = Arc::clone(self.config);
-        for source in config.topic_sources(exit) {
-            let key = way(&source);
-            if !self.clusters.contains_key(&key) {
-                let cluster = Cluster::new(self.cluster_options(&source));
-                let binding =
-                    source.way.last().map(|binding| binding.name.clone()).unwrap_or_default();
-                let cluster = cluster.map_err(|source| Error::Kafka { binding, source })?;
-                self.clusters.insert(key, cluster);
-            }
-        }
-        Ok(Topics { config, exit: exit.into(), clusters: Arc::new(self.clusters.clone()) })
-    }
-
-    fn cluster_options(&self, source: &TopicSource<'_>) -> ClusterOptions {
-        let servers = source.cluster.servers.iter().map(ToString::to_string);
-        let mut options = ClusterOptions::new(servers);
-        if let Some(KafkaAuthorization::Password { mechanism, username, password, .. }) =
-            &source.cluster.authorization
-        {
-            options = options.sasl(sasl(*mechanism), username, password.reveal());
-        }
-        for topic in source.bootstrap() {
-            options = options.bootstrap(topic);
-        }
-        for topic in source.topics_with(DefaultOffset::Live) {
-            options = options.default_offset(topic, tailwater_kafka::DefaultOffset::Live);
-        }
-        // A filter without a key finds its records by its first header.
-        let routes = self.config.bindings.iter().filter_map(|binding| match &binding.kind {
-            Kind::SseKafka(mapping) => Some(&mapping.routes),
-            _ => None,
-        });
-        let filters = routes.flatten().flat_map(|route| &route.with.filters);
-        let keyless = filters
-            .filter(|filter| filter.key.is_none())
-            .filter_map(|filter| filter.headers.first());
-        keyless.fold(options, |options, (name, _)| options.index_header(name.clone()))
+    /// What makes event streams of a source; `places` are those that its templates filled.
+    fn frames(&self, retry: Option<Duration>, places: Box<[Place]>) -> SseLayer {
+        let frames = SseLayer::new().drain(&self.drain);
+        let frames = retry.into_iter().fold(frames, SseLayer::retry);
+        frames.lease(move |parts| guard::lease(parts, &places))
     }
 }
 
@@ -406,79 +269,5 @@ fn file(when: &config::FileCondition) -> Condition {
             condition.header(":method", method).expect("there is such a pseudo header")
         }
         None => condition,
-    }
-}
-
-fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
-    let form = match with.event_id {
-        EventId::Etag => IdForm::Etag,
-        EventId::KeyAndEtag => IdForm::KeyAndEtag,
-    };
-    let mut mapping = Mapping::new(with.topic.clone()).id_form(form).positions(with.positions);
-    for filter in &with.filters {
-        let mut of = FilterTemplate::any();
-        if let Some(key) = &filter.key {
-            of = of.key(key.clone());
-        }
-        for (name, value) in &filter.headers {
-            of = of.header(name.clone(), value.clone());
-        }
-        mapping = mapping.filter(of);
-    }
-    mapping
-}
-
-/// Fills the templates of a `sse-kafka` route with what its path captured.
-fn parameter(place: &Place, extensions: &Extensions) -> Option<Bytes> {
-    match place {
-        Place::Parameter(name) => {
-            let value = extensions.get::<Matched>()?.parameter(name)?;
-            Some(Bytes::copy_from_slice(value))
-        }
-        // Guards fill the others.
-        _ => None,
-    }
-}
-
-fn sasl(mechanism: config::SaslMechanism) -> tailwater_kafka::SaslMechanism {
-    match mechanism {
-        config::SaslMechanism::Plain => tailwater_kafka::SaslMechanism::Plain,
-        config::SaslMechanism::ScramSha1 => tailwater_kafka::SaslMechanism::ScramSha1,
-        config::SaslMechanism::ScramSha256 => tailwater_kafka::SaslMechanism::ScramSha256,
-        config::SaslMechanism::ScramSha512 => tailwater_kafka::SaslMechanism::ScramSha512,
-    }
-}
-
-fn way(source: &TopicSource<'_>) -> String {
-    let names: Vec<&str> = source.way.iter().map(|binding| &*binding.name).collect();
-    names.join("/")
-}
-
-/// Sends each query to the cluster that the routes of the `kafka` bindings lead its topic to.
-#[derive(Clone)]
-struct Topics {
-    config: Arc<Config>,
-    exit: Arc<str>,
-    clusters: Arc<HashMap<String, Cluster>>,
-}
-
-impl Service<Query> for Topics {
-    type Response = Stream;
-    type Error = Refusal;
-    type Future = Ready<Result<Stream, Refusal>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, query: Query) -> Self::Future {
-        let source = self.config.topic_source(&self.exit, query.topic());
-        match source.and_then(|source| self.clusters.get(&way(&source)).cloned()) {
-            Some(mut cluster) => ready(cluster.call(query).into_inner().map_err(Into::into)),
-            None => ready(Err(Refusal::new(
-                StatusCode::NOT_FOUND,
-                "no route of the kafka bindings takes the topic",
-            ))),
-        }
     }
 }

@@ -120,6 +120,25 @@ impl Type {
         }
     }
 
+    fn is_over_http(self) -> bool {
+        match self {
+            Type::HttpServer
+            | Type::HttpClient
+            | Type::SseServer
+            | Type::SseClient
+            | Type::SseKafka
+            | Type::HttpFilesystem => true,
+            Type::TcpServer
+            | Type::TcpClient
+            | Type::TlsServer
+            | Type::TlsClient
+            | Type::KafkaCacheClient
+            | Type::KafkaCacheServer
+            | Type::KafkaClient
+            | Type::Filesystem => false,
+        }
+    }
+
     fn decode(map: &Map<'_>) -> Option<Type> {
         let (name, kind) = (map.require("type"), map.require("kind"));
         let name_value = name?;
@@ -178,6 +197,8 @@ pub(super) struct Exit {
 pub(super) struct Exits {
     pub(super) own: Option<Exit>,
     all: Vec<Exit>,
+    /// Whether routes of the binding take requests, so that a guard can be asked.
+    over_http: bool,
 }
 
 impl Exits {
@@ -219,6 +240,7 @@ fn decode(map: &Map<'_>, head: &mut Head) -> Option<Binding> {
     let mut exits = Exits::default();
     exits.own = exits.read(map);
     head.of = Type::decode(map);
+    exits.over_http = head.of.is_some_and(Type::is_over_http);
     let vault = map.get("vault").and_then(|value| {
         let name = value.text_as("the name of a vault")?;
         value.refers("vaults", &name);
@@ -304,7 +326,7 @@ impl<W, T> Routes<'_, W, T> {
     }
 
     fn route(&self, map: &Map<'_>, exits: &mut Exits) -> Option<Route<W, T>> {
-        let guarded = guarded(map);
+        let guarded = guarded(map, exits.over_http);
         let (mut when, mut complete) = (Vec::new(), true);
         if let Some(value) = map.get("when") {
             let conditions = value.list_as("a list of conditions");
@@ -331,11 +353,13 @@ impl<W, T> Routes<'_, W, T> {
     }
 }
 
-/// Reads `guarded` of a route.
-pub(super) fn guarded(map: &Map<'_>) -> Vec<Guarded> {
+/// Reads `guarded` of a route, whose guards can be asked if the route takes requests.
+pub(super) fn guarded(map: &Map<'_>, over_http: bool) -> Vec<Guarded> {
     let mut guards = Vec::new();
     if let Some(value) = map.get("guarded") {
-        value.uses(Feature::GuardedRoute);
+        if !over_http {
+            value.uses(Feature::GuardedRoute);
+        }
         for (guard, roles) in value.map().iter().flat_map(Map::entries) {
             roles.refers("guards", guard);
             guards.push(Guarded { guard: guard.to_owned(), roles: roles.texts() });

@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-use super::binding::{Binding, Kind, Route};
+use super::binding::{Binding, Guarded, Kind, Route};
 use super::decode::any_of;
 use super::files::Symlinks;
-use super::http::{AccessControl, HttpVersion};
+use super::http::{AccessControl, Authorization, HttpCondition, HttpVersion};
+use super::security::{Guard, GuardKeys};
 use super::sse::{EventId, SseKafkaWith};
 use super::telemetry::ExporterKind;
+use super::tls::Mutual;
 use super::{Config, DefaultOffset, Parsed, TopicSource};
 
 /// Says what a configuration means: each listener, route by route, down to topic and filter, and
@@ -33,6 +35,9 @@ pub fn describe(parsed: &Parsed) -> String {
     if !rest.is_empty() {
         let text = format!("\nno listener leads to: {}", rest.join(", "));
         teller.line(0, &text);
+    }
+    for guard in &config.guards {
+        teller.guard(guard);
     }
     for exporter in &config.telemetry.exporters {
         if exporter.kind == ExporterKind::Stdout {
@@ -81,9 +86,32 @@ impl<'c> Teller<'c> {
                 let from = it.cidr.map(|it| format!("from {it}"));
                 ports.into_iter().chain(from).collect::<Vec<_>>().join(" ")
             }),
-            Kind::HttpServer(server) => self.routes(depth, &server.routes, |it| {
-                let headers = it.headers.iter().map(|(name, pattern)| format!("{name} {pattern}"));
-                headers.collect::<Vec<_>>().join(", ")
+            Kind::TlsServer(server) => self.routes(depth, &server.routes, |it| {
+                let name = it.authority.iter().map(|it| format!("name {it}"));
+                let alpn = it.alpn.iter().map(|it| format!("protocol {it}"));
+                let ports = it.ports.iter().map(|it| format!("port {it}"));
+                name.chain(alpn).chain(ports).collect::<Vec<_>>().join(" ")
+            }),
+            Kind::HttpServer(server) => {
+                if let Some(authorization) = &server.authorization {
+                    self.line(depth + 1, &credentials(authorization));
+                }
+                self.routes(depth, &server.routes, headers);
+            }
+            Kind::HttpClient(client) => {
+                if let Some(authorization) = &client.authorization {
+                    let names = authorization.headers.iter().map(|(name, _)| name.as_str());
+                    let names = names.collect::<Vec<_>>().join(", ");
+                    self.line(
+                        depth + 1,
+                        &format!("credentials for {} go on in {names}", authorization.guard),
+                    );
+                }
+                self.routes(depth, &client.routes, headers);
+            }
+            Kind::TlsClient(client) => self.routes(depth, &client.routes, |_| String::new()),
+            Kind::SseClient(client) => self.routes(depth, &client.routes, |it| {
+                it.path.as_ref().map(|it| it.to_string()).unwrap_or_default()
             }),
             Kind::SseServer(server) => self.routes(depth, &server.routes, |it| {
                 it.path.as_ref().map(|it| it.to_string()).unwrap_or_default()
@@ -99,7 +127,12 @@ impl<'c> Teller<'c> {
                     };
                     let path = target(&route.with.path, "file").unwrap_or_default();
                     let folder = target(&route.with.directory, "folder").unwrap_or_default();
-                    self.exit(depth + 1, &format!("{when} -> {path}{folder}"), &route.exit);
+                    let guarded = guarded(&route.guarded);
+                    self.exit(
+                        depth + 1,
+                        &format!("{when}{guarded} -> {path}{folder}"),
+                        &route.exit,
+                    );
                 }
             }
             Kind::SseKafka(proxy) => {
@@ -107,7 +140,8 @@ impl<'c> Teller<'c> {
                     let when = when(&route.when, |it| {
                         it.path.as_ref().map(|it| it.to_string()).unwrap_or_default()
                     });
-                    self.line(depth + 1, &format!("{when} -> topic {}", route.with.topic));
+                    let guarded = guarded(&route.guarded);
+                    self.line(depth + 1, &format!("{when}{guarded} -> topic {}", route.with.topic));
                     self.stream(depth + 2, &route.with, &route.exit);
                 }
             }
@@ -116,9 +150,14 @@ impl<'c> Teller<'c> {
         }
     }
 
-    fn routes<W>(&mut self, depth: usize, routes: &'c [Route<W>], tell: impl Fn(&W) -> String) {
+    fn routes<W, T>(
+        &mut self,
+        depth: usize,
+        routes: &'c [Route<W, T>],
+        tell: impl Fn(&W) -> String,
+    ) {
         for route in routes {
-            let when = format!("{} -> ", when(&route.when, &tell));
+            let when = format!("{}{} -> ", when(&route.when, &tell), guarded(&route.guarded));
             self.exit(depth + 1, &when, &route.exit);
         }
     }
@@ -127,6 +166,39 @@ impl<'c> Teller<'c> {
         if let Some(binding) = self.config.binding(exit) {
             self.binding(depth, before, binding);
         }
+    }
+
+    fn guard(&mut self, guard: &Guard) {
+        let keys = match &guard.keys {
+            Some(GuardKeys::Url(url)) => format!("keys of {url}"),
+            Some(GuardKeys::List(keys)) => {
+                let names = keys.iter().filter_map(|key| key.jwk.kid.as_deref());
+                format!("keys {}", names.collect::<Vec<_>>().join(", "))
+            }
+            None => "keys of the issuer".to_owned(),
+        };
+        self.line(0, &format!("\nguard {}: JSON Web Tokens, {keys}", guard.name));
+        let issuer = guard.issuer.as_deref().unwrap_or("any");
+        let audience = match guard.audience.as_slice() {
+            [] => "any".to_owned(),
+            some => some.join(" or "),
+        };
+        self.line(1, &format!("issuer {issuer}, audience {audience}"));
+        self.line(1, &format!("roles in {}, identity in {}", guard.roles, guard.identity));
+        for (name, claim) in &guard.attributes {
+            self.line(1, &format!("attribute {name} in {claim}"));
+        }
+        let without = if guard.without_expiry { "good for ever" } else { "refused" };
+        self.line(1, &format!("tokens without an expiry are {without}"));
+        self.line(
+            1,
+            &match guard.challenge {
+                Some(time) => {
+                    format!("streams are challenged {} s before their expiry", time.as_secs())
+                }
+                None => "streams are not challenged before their expiry".to_owned(),
+            },
+        );
     }
 
     fn stream(&mut self, depth: usize, with: &SseKafkaWith, exit: &str) {
@@ -159,6 +231,14 @@ impl<'c> Teller<'c> {
     fn source(&mut self, depth: usize, topic: Option<&str>, source: &TopicSource<'c>) {
         self.told.extend(source.way.iter().map(|it| it.name.as_str()));
         self.told.insert(&source.cluster.exit);
+        let out = self.config.binding(&source.cluster.exit);
+        let encrypted = match out.map(|it| &it.kind) {
+            Some(Kind::TlsClient(tls)) => {
+                self.told.extend(tls.routes.iter().map(|it| it.exit.as_str()));
+                true
+            }
+            _ => false,
+        };
         let tell = |it| match it {
             DefaultOffset::Historical => "historical, from the first record",
             DefaultOffset::Live => "live, from the next record",
@@ -178,6 +258,9 @@ impl<'c> Teller<'c> {
         self.line(depth, &format!("without an id: {offset}"));
         let servers: Vec<String> = source.cluster.servers.iter().map(|it| it.to_string()).collect();
         let mut text = format!("Kafka: {}", servers.join(", "));
+        if encrypted {
+            text.push_str(", by TLS");
+        }
         if let Some(super::KafkaAuthorization::Password { mechanism, username, .. }) =
             &source.cluster.authorization
         {
@@ -198,8 +281,63 @@ fn when<W>(conditions: &[W], tell: impl Fn(&W) -> String) -> String {
     if conditions.is_empty() { "always".to_owned() } else { conditions.join(" or ") }
 }
 
+/// Who may take a route.
+fn guarded(guarded: &[Guarded]) -> String {
+    let each = guarded.iter().map(|it| match it.roles.as_slice() {
+        [] => format!(" for whom {} knows", it.guard),
+        roles => format!(" for whom {} knows as {}", it.guard, roles.join(" and ")),
+    });
+    each.collect::<Vec<_>>().join(" and")
+}
+
+fn headers(condition: &HttpCondition) -> String {
+    let headers = condition.headers.iter().map(|(name, pattern)| format!("{name} {pattern}"));
+    headers.collect::<Vec<_>>().join(", ")
+}
+
+/// Where credentials are looked for, in the order in which that is done.
+fn credentials(authorization: &Authorization) -> String {
+    let places = [
+        ("cookie", &authorization.cookies),
+        ("header", &authorization.headers),
+        ("query parameter", &authorization.query),
+    ];
+    let places = places
+        .into_iter()
+        .flat_map(|(what, names)| names.iter().map(move |(name, _)| format!("{what} {name}")));
+    let places = places.collect::<Vec<_>>().join(", then ");
+    format!("credentials for {}: {places}", authorization.guard)
+}
+
 fn summary(binding: &Binding) -> String {
     match &binding.kind {
+        Kind::TlsServer(server) => {
+            let mut text = "TLS".to_owned();
+            for (what, names) in [("keys", &server.options.keys), ("signers", &server.signers)] {
+                if !names.is_empty() {
+                    let _ = write!(text, ", {what} {}", names.join(", "));
+                }
+            }
+            if let Some(vault) = &binding.vault {
+                let _ = write!(text, " of {vault}");
+            }
+            text.push_str(match server.mutual {
+                Mutual::Required => ", client certificates required",
+                Mutual::Requested => ", client certificates requested",
+                Mutual::None => "",
+            });
+            text
+        }
+        Kind::TlsClient(_) => "TLS".to_owned(),
+        Kind::SseClient(_) => "event streams of another server".to_owned(),
+        Kind::HttpClient(client) => {
+            let h2 = client.versions == [HttpVersion::H2];
+            format!("requests in {}", if h2 { "h2" } else { "http/1.1" })
+        }
+        Kind::TcpClient(client) => match (&client.host, client.ports.first()) {
+            (Some(host), Some(ports)) => format!("connects to {host}:{}", ports.start()),
+            _ => "connects".to_owned(),
+        },
         Kind::TcpServer(server) => format!("listens on {}:{}", server.host, ports(&server.ports)),
         Kind::HttpServer(server) => {
             let version = |it: &HttpVersion| match it {

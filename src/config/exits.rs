@@ -1,6 +1,6 @@
 //! Where exits lead: every one to a binding that can follow, and none in a circle.
 
-use super::binding::{Head, Type};
+use super::binding::{Exit, Head, Type};
 use super::decode::{Cx, any_of, suggestion};
 use super::support::{Feature, Use};
 
@@ -38,14 +38,20 @@ pub(super) fn check(cx: &Cx, heads: &[Head]) -> Vec<bool> {
             if matches!(from_type, Type::TcpServer | Type::TlsServer)
                 && matches!(to_type, Type::TcpClient | Type::TlsClient)
             {
-                let (feature, path) = (Feature::TcpClientFromListener, exit.path.clone());
-                let binding = Some(from);
-                cx.uses.borrow_mut().push(Use { feature, span: exit.span, path, binding });
+                uses(cx, Feature::TcpClientFromListener, exit, from);
+            }
+            if (from_type, to_type) == (Type::HttpServer, Type::HttpClient) {
+                uses(cx, Feature::HttpProxy, exit, from);
             }
         }
     }
     circles(cx, heads, &edges);
     reached(heads, &edges)
+}
+
+fn uses(cx: &Cx, feature: Feature, exit: &Exit, binding: usize) {
+    let (span, path, binding) = (exit.span, exit.path.clone(), Some(binding));
+    cx.uses.borrow_mut().push(Use { feature, span, path, binding });
 }
 
 /// What is defined in a section, and what may have been meant.

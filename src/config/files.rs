@@ -1,11 +1,12 @@
 //! `http-filesystem` and `filesystem` bindings.
 
-use tailwater_kafka::Template;
+use tailwater_kafka::{Place, Template};
 use tailwater_route::Pattern;
 
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value};
 use super::pattern;
+use super::support::Feature;
 use super::template;
 
 /// An `http-filesystem` binding of kind `proxy`: requests into files.
@@ -80,7 +81,14 @@ fn with(map: &Map<'_>, when: Option<&[FileCondition]>) -> Option<FileWith> {
     let Some(value) = map.get("with") else { return Some(FileWith::default()) };
     let params = when.map(|when| captured(when.iter().map(|it| it.path.as_ref())));
     let with = value.map()?;
-    let template = |key| with.get(key).and_then(|it| template::decode(&it, params.as_deref()));
+    let template = |key| {
+        let value = with.get(key)?;
+        let template = template::decode(&value, params.as_deref())?;
+        if template.places().any(|it| !matches!(it, Place::Parameter(_))) {
+            value.uses(Feature::GuardTemplate);
+        }
+        Some(template)
+    };
     let out = FileWith { path: template("path"), directory: template("directory") };
     with.deny_unknown();
     Some(out)

@@ -105,7 +105,7 @@ pub struct HttpCondition {
 
 impl HttpServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpServer> {
-        let common = Common::decode(map, exits);
+        let common = Common::decode(map, exits, true);
         Some(HttpServer {
             versions: common.versions,
             access_control: common.access_control,
@@ -118,8 +118,7 @@ impl HttpServer {
 
 impl HttpClient {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpClient> {
-        map.value.uses(Feature::HttpClient);
-        let common = Common::decode(map, exits);
+        let common = Common::decode(map, exits, false);
         Some(HttpClient {
             versions: common.versions,
             authorization: common.authorization,
@@ -139,7 +138,7 @@ struct Common {
 }
 
 impl Common {
-    fn decode(map: &Map<'_>, exits: &mut Exits) -> Common {
+    fn decode(map: &Map<'_>, exits: &mut Exits, of_server: bool) -> Common {
         let mut versions = vec![HttpVersion::Http11, HttpVersion::H2];
         let mut access_control = AccessControl::SameOrigin;
         let (mut authorization, mut overrides) = (None, Vec::new());
@@ -155,11 +154,16 @@ impl Common {
                 access_control = self::access_control(&value).unwrap_or(access_control);
             }
             if let Some(value) = options.get("authorization") {
-                value.uses(Feature::HttpAuthorization);
                 authorization = self::authorization(&value);
+                let in_headers = |it: &Authorization| it.query.is_empty() && it.cookies.is_empty();
+                if !of_server && !authorization.as_ref().is_none_or(in_headers) {
+                    value.uses(Feature::HttpClientCredentials);
+                }
             }
             if let Some(value) = options.get("overrides") {
-                value.uses(Feature::HttpOverrides);
+                if of_server {
+                    value.uses(Feature::HttpOverrides);
+                }
                 overrides = pairs(&value, |it| it.text());
             }
             if let Some(value) = options.get("requests") {

@@ -54,6 +54,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod whole;
 mod yaml;
 
 pub use self::binding::{Binding, Guarded, Kind, Route, Type};
@@ -69,17 +70,19 @@ pub use self::kafka::{
     SaslMechanism, Secret, Server, Topic, TopicCondition, Transform,
 };
 pub use self::model::{CatalogSchema, Model, ModelKind, SchemaId, Validate};
-pub use self::security::{Guard, GuardKeys, Jwk, JwkKey, Store, Vault};
+pub use self::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
 pub use self::source::TopicSource;
 pub use self::sse::{
     EventId, Filter, PathCondition, SseClient, SseKafka, SseKafkaWith, SseRequest, SseServer,
 };
 pub use self::tcp::{Cidr, TcpClient, TcpCondition, TcpServer};
 pub use self::telemetry::{Exporter, ExporterKind, Otlp, PrometheusEndpoint, Telemetry};
-pub use self::tls::{ClientCertificate, Mutual, TlsClient, TlsCondition, TlsOptions, TlsServer};
+pub use self::tls::{
+    ClientCertificate, Mutual, TlsClient, TlsCondition, TlsOptions, TlsServer, TlsVersion,
+};
 
 use self::decode::{Cx, Map, Value};
-use self::support::{Feature, Use};
+use self::whole::Whole;
 
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
@@ -221,14 +224,22 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     check_references(cx, &map);
     map.deny_unknown();
     let reached = exits::check(cx, &heads);
-    check_tcp_clients(cx, &bindings);
+    let (vaults, guards) = (vaults.unwrap_or_default(), guards.unwrap_or_default());
+    whole::check(&Whole {
+        cx,
+        heads: &heads,
+        reached: &reached,
+        vaults: &vaults,
+        guards: &guards,
+        bindings: &bindings,
+    });
     let uses = cx.uses.take();
     let reached = |index: usize| reached.get(index).copied().unwrap_or(true);
     cx.diagnostics.borrow_mut().extend(uses.iter().map(|it| it.diagnostic(reached)));
     Some(Config {
         name: name?,
-        vaults: vaults.unwrap_or_default(),
-        guards: guards.unwrap_or_default(),
+        vaults,
+        guards,
         catalogs: catalogs.unwrap_or_default(),
         bindings,
         telemetry: telemetry.unwrap_or_default(),
@@ -247,24 +258,6 @@ fn check_references(cx: &Cx, root: &Map<'_>) {
                     format!("{}: there is no {what} `{}`", it.path, it.name.escape_debug());
                 cx.error(it.span, message, Some(exits::defined(&it.name, &names)));
             }
-        }
-    }
-}
-
-/// An address of a `tcp` client below a `kafka` client has no effect: Kafka names its brokers.
-fn check_tcp_clients(cx: &Cx, bindings: &[Binding]) {
-    for (index, binding) in bindings.iter().enumerate() {
-        let Kind::TcpClient(TcpClient { options: Some(span), .. }) = &binding.kind else {
-            continue;
-        };
-        let below_kafka = |it: &Binding| matches!(&it.kind, Kind::KafkaClient(client) if client.exit == binding.name);
-        if bindings.iter().any(below_kafka) {
-            cx.uses.borrow_mut().push(Use {
-                feature: Feature::TcpClientAddress,
-                span: *span,
-                path: format!("bindings.{}.options", binding.name),
-                binding: Some(index),
-            });
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use http::Uri;
+use tailwater_jwt::Keys;
+
 use super::decode::{Cx, Map, Value};
 use super::diagnostic::Span;
 use super::http::seconds;
 use super::kafka::Secret;
-use super::support::Feature;
 
 /// An entry of `vaults`, of type `filesystem`: keys and certificates.
 #[derive(Clone, Debug)]
@@ -26,16 +28,30 @@ pub struct Vault {
     pub revocation: bool,
 }
 
-/// A PKCS#12 store.
+/// A store of keys and certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Store {
     /// `store`: the file, relative to the configuration file. Required.
     pub store: String,
+    /// `type`. Default: `pkcs12`.
+    pub kind: StoreKind,
     /// `password`. Default: none.
     pub password: Option<Secret>,
     /// `entries`: the aliases that count. Default: all.
     pub entries: Option<Vec<String>>,
+}
+
+/// The form of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreKind {
+    /// `pkcs12`: keys and certificates under aliases.
+    #[default]
+    Pkcs12,
+    /// `pem`: a file with a key and its certificates, or with certificates that are trusted. Its alias
+    /// is its name without the extension; of a folder each file is an entry. (Not in Zilla.)
+    Pem,
 }
 
 /// An entry of `guards`, of type `jwt`.
@@ -48,8 +64,8 @@ pub struct Guard {
     pub span: Span,
     /// `options.issuer`: what `iss` must be. Default: anything.
     pub issuer: Option<String>,
-    /// `options.audience`: what `aud` must contain. Default: anything.
-    pub audience: Option<String>,
+    /// `options.audience`, a text or a list: what `aud` must contain one of. Default: anything.
+    pub audience: Vec<String>,
     /// `options.keys`: the keys that sign. Default: those of the issuer, at
     /// `<issuer>/.well-known/jwks.json`.
     pub keys: Option<GuardKeys>,
@@ -62,6 +78,12 @@ pub struct Guard {
     /// `options.challenge`, in seconds: how long before its expiry a session is challenged.
     /// Default: never.
     pub challenge: Option<Duration>,
+    /// `options.leeway`, in seconds: how far the clocks of issuer and server may be apart. Default:
+    /// 0. (Not in Zilla.)
+    pub leeway: Duration,
+    /// `options.expiry`: `required`, or `optional` where a token without `exp` is good for ever, as
+    /// it is in Zilla. Default: `required`. (Not in Zilla.)
+    pub without_expiry: bool,
 }
 
 /// The keys of a guard.
@@ -69,7 +91,7 @@ pub struct Guard {
 #[non_exhaustive]
 pub enum GuardKeys {
     /// The URL of a key set.
-    Url(String),
+    Url(Uri),
     /// The keys themselves.
     List(Vec<Jwk>),
 }
@@ -80,41 +102,14 @@ pub enum GuardKeys {
 pub struct Jwk {
     /// Where it stands.
     pub span: Span,
-    /// `kid`: its name. Required.
-    pub kid: String,
-    /// `alg`: the algorithm. Default: the family that follows from the kind of key.
-    pub alg: Option<String>,
-    /// The numbers of the key.
-    pub key: JwkKey,
-}
-
-/// The numbers of a public key, as base64url.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JwkKey {
-    /// `kty: RSA`
-    Rsa {
-        /// The modulus.
-        n: String,
-        /// The exponent.
-        e: String,
-    },
-    /// `kty: EC`
-    Ec {
-        /// The curve, as `P-256`.
-        crv: String,
-        /// The first coordinate.
-        x: String,
-        /// The second coordinate.
-        y: String,
-    },
+    /// The key, of use for signatures.
+    pub jwk: tailwater_jwt::Jwk,
 }
 
 /// Decodes all of `vaults`.
 pub(super) fn vaults(_: &Cx, section: &Map<'_>) -> Vec<Vault> {
     let each = section.entries().filter_map(|(name, value)| {
         super::check_name(&value, name);
-        value.uses(Feature::Vault);
         vault(name, &value)
     });
     each.collect()
@@ -146,20 +141,18 @@ fn vault(name: &str, value: &Value<'_>) -> Option<Vault> {
 fn store(value: &Value<'_>) -> Option<Store> {
     let map = value.map()?;
     let file = map.require("store").and_then(|it| it.filled("the path of a file"));
-    if let Some(value) = map.get("type") {
-        value.one_of(&[("pkcs12", ())]);
-    }
+    let kinds = [("pkcs12", StoreKind::Pkcs12), ("pem", StoreKind::Pem)];
+    let kind = map.get("type").and_then(|it| it.one_of(&kinds)).unwrap_or_default();
     let password = map.get("password").and_then(|it| Secret::decode(&it));
     let entries = map.get("entries").map(|it| it.texts());
     map.deny_unknown();
-    Some(Store { store: file?, password, entries })
+    Some(Store { store: file?, kind, password, entries })
 }
 
 /// Decodes all of `guards`.
 pub(super) fn guards(_: &Cx, section: &Map<'_>) -> Vec<Guard> {
     let each = section.entries().filter_map(|(name, value)| {
         super::check_name(&value, name);
-        value.uses(Feature::Guard);
         guard(name, &value)
     });
     each.collect()
@@ -172,16 +165,23 @@ fn guard(name: &str, value: &Value<'_>) -> Option<Guard> {
         name: name.to_owned(),
         span: value.key,
         issuer: None,
-        audience: None,
+        audience: Vec::new(),
         keys: None,
         roles: "scope".to_owned(),
         identity: "sub".to_owned(),
         attributes: Vec::new(),
         challenge: None,
+        leeway: Duration::ZERO,
+        without_expiry: false,
     };
     if let Some(options) = map.map("options") {
         guard.issuer = options.text("issuer");
-        guard.audience = options.text("audience");
+        if let Some(audience) = options.get("audience") {
+            guard.audience = match audience.is_list() {
+                true => audience.texts(),
+                false => audience.text().into_iter().collect(),
+            };
+        }
         guard.keys = options.get("keys").map(|it| keys(&it));
         guard.roles = options.text("roles").unwrap_or(guard.roles);
         guard.identity = options.text("identity").unwrap_or(guard.identity);
@@ -191,6 +191,10 @@ fn guard(name: &str, value: &Value<'_>) -> Option<Guard> {
                 entries.filter_map(|(name, it)| Some((name.to_owned(), it.text()?))).collect();
         }
         guard.challenge = options.get("challenge").and_then(|it| seconds(&it));
+        guard.leeway = options.get("leeway").and_then(|it| seconds(&it)).unwrap_or_default();
+        let expiry = [("required", false), ("optional", true)];
+        guard.without_expiry =
+            options.get("expiry").and_then(|it| it.one_of(&expiry)).unwrap_or_default();
         options.deny_unknown();
     }
     map.deny_unknown();
@@ -199,33 +203,44 @@ fn guard(name: &str, value: &Value<'_>) -> Option<Guard> {
 
 fn keys(value: &Value<'_>) -> GuardKeys {
     if !value.is_list() {
-        let url = |it: &str| {
-            (it.starts_with("https://") || it.starts_with("http://")).then(|| it.to_owned())
-        };
-        return GuardKeys::Url(
-            value.parsed("the URL of a key set or a list of keys", url).unwrap_or_default(),
-        );
+        let url = |it: &str| it.parse::<Uri>().ok().filter(|it| Keys::url(it.clone()).is_ok());
+        let url = value.parsed("the URL of a key set or a list of keys", url);
+        return GuardKeys::Url(url.unwrap_or_default());
     }
-    GuardKeys::List(value.each(|it| jwk(&it)))
+    let keys = value.each(|it| jwk(&it));
+    // Each is of use by itself.
+    if let Err(error) = Keys::list(keys.iter().map(|key| key.jwk.clone())) {
+        value.error(chain(&error));
+    }
+    GuardKeys::List(keys)
 }
 
 fn jwk(value: &Value<'_>) -> Option<Jwk> {
     let map = value.map()?;
-    let text = |key| map.require(key).and_then(|it| it.text());
-    let rsa = map.require("kty").and_then(|it| it.one_of(&[("RSA", true), ("EC", false)]));
-    let kid = text("kid");
-    let alg = map.text("alg");
+    let mut jwk = tailwater_jwt::Jwk::default();
+    jwk.kty = map.require("kty").and_then(|it| it.text()).unwrap_or_default();
+    jwk.kid = map.require("kid").and_then(|it| it.text());
+    (jwk.alg, jwk.r#use) = (map.text("alg"), map.text("use"));
+    jwk.key_ops = map.get("key_ops").map(|it| it.texts());
+    (jwk.n, jwk.e) = (map.text("n"), map.text("e"));
+    (jwk.crv, jwk.x, jwk.y) = (map.text("crv"), map.text("x"), map.text("y"));
     // What a key set has beside: no mistake, and of no use here.
-    for key in ["use", "key_ops", "x5c", "x5t", "x5t#S256", "x5u"] {
+    for key in ["x5c", "x5t", "x5t#S256", "x5u"] {
         map.get(key);
     }
-    let key = match rsa? {
-        true => text("n").zip(text("e")).map(|(n, e)| JwkKey::Rsa { n, e }),
-        false => {
-            let (crv, x, y) = (text("crv"), text("x"), text("y"));
-            crv.zip(x).zip(y).map(|((crv, x), y)| JwkKey::Ec { crv, x, y })
-        }
-    };
     map.deny_unknown();
-    Some(Jwk { span: value.span(), kid: kid?, alg, key: key? })
+    if jwk.kty.is_empty() || jwk.kid.is_none() {
+        return None;
+    }
+    if let Err(error) = Keys::list([jwk.clone()]) {
+        value.error(chain(&error));
+        return None;
+    }
+    Some(Jwk { span: value.span(), jwk })
+}
+
+/// An error and what caused it, as one text.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tailwater_kafka::Template;
+use tailwater_kafka::{Place, Template};
 use tailwater_route::Pattern;
 
-use super::binding::{Exits, Route, Routes};
+use super::binding::{Exits, Guarded, Route, Routes};
 use super::decode::{Map, Value};
 use super::diagnostic::Span;
 use super::files::captured;
@@ -119,7 +119,6 @@ impl SseServer {
 
 impl SseClient {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseClient> {
-        map.value.uses(Feature::SseClient);
         let Common { retry, requests, routes } = Common::decode(map, exits);
         Some(SseClient { retry: retry?, requests, routes })
     }
@@ -168,9 +167,32 @@ impl SseKafka {
         if map.get("routes").is_none() && exits.own.is_some() {
             map.missing("`routes` is missing: each says which topic a path stands for");
         }
-        Some(SseKafka {
-            routes: Routes { when: &condition, with: &with, own: None }.decode(map, exits),
-        })
+        let mut routes = Routes { when: &condition, with: &with, own: None }.decode(map, exits);
+        routes.iter_mut().for_each(ask_for_claims);
+        Some(SseKafka { routes })
+    }
+}
+
+/// A route whose templates have places for claims is guarded by who knows them: to a client without
+/// credentials it answers 401.
+fn ask_for_claims(route: &mut Route<PathCondition, SseKafkaWith>) {
+    for place in route.with.places() {
+        if let Place::Identity { guard } | Place::Attribute { guard, .. } = place
+            && !route.guarded.iter().any(|it| it.guard == *guard)
+        {
+            route.guarded.push(Guarded { guard: guard.clone(), roles: Vec::new() });
+        }
+    }
+}
+
+impl SseKafkaWith {
+    /// What a request fills in its templates.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        let of_filters = self
+            .filters
+            .iter()
+            .flat_map(|it| it.key.iter().chain(it.headers.iter().map(|(_, it)| it)));
+        [&self.topic].into_iter().chain(of_filters).flat_map(Template::places)
     }
 }
 

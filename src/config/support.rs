@@ -7,17 +7,16 @@ use super::diagnostic::{Diagnostic, Severity, Span};
 /// Something that a file can ask for and that does not work yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Feature {
-    Vault,
-    Guard,
     GuardedRoute,
     GuardTemplate,
-    HttpAuthorization,
     HttpOverrides,
+    HttpClientCredentials,
+    Revocation,
+    TlsConditionCertificate,
+    TlsClientRoutes,
     HttpRequests,
-    HttpClient,
+    HttpProxy,
     SseRequests,
-    SseClient,
-    Tls,
     TcpAuthority,
     TcpClientRoutes,
     TcpClientAddress,
@@ -48,19 +47,20 @@ use Support::{Ignored, Refused};
 impl Feature {
     fn support(self) -> Support {
         match self {
-            Feature::Vault => Ignored("keys and certificates are not read"),
-            Feature::Guard => Ignored("it is not asked about any request"),
-            Feature::GuardedRoute => {
-                Refused("without its guard the route would be open to everyone")
+            Feature::GuardedRoute => Refused("a guard is asked about requests, not connections"),
+            Feature::GuardTemplate => Refused("files are the same for everyone"),
+            Feature::HttpOverrides => Ignored("headers of requests stay as they are"),
+            Feature::HttpClientCredentials => Refused("credentials are handed on in headers only"),
+            Feature::Revocation => Refused("certificates that were revoked would be accepted"),
+            Feature::TlsConditionCertificate => {
+                Refused("the binding's own `trust` and `mutual` hold for all of its routes")
             }
-            Feature::GuardTemplate => Refused("there is no guard yet that could say who is asking"),
-            Feature::HttpAuthorization => Refused("credentials would not be checked"),
-            Feature::HttpOverrides => Ignored("headers stay as they are"),
+            Feature::TlsClientRoutes => Refused("addresses would not be checked"),
             Feature::HttpRequests => Ignored("requests and responses are not validated"),
-            Feature::HttpClient => Refused("requests cannot be passed on over HTTP"),
+            Feature::HttpProxy => Refused(
+                "only event streams are passed on, by a binding of type sse and kind client",
+            ),
             Feature::SseRequests => Ignored("events are not validated"),
-            Feature::SseClient => Refused("streams of another server cannot be passed on"),
-            Feature::Tls => Refused("without TLS the connection would not be encrypted"),
             Feature::TcpAuthority => Refused("the name would not be checked"),
             Feature::TcpClientRoutes => Refused("addresses would not be checked"),
             Feature::TcpClientAddress => {

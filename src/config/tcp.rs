@@ -129,7 +129,7 @@ impl TcpClient {
         if let Some(value) = map.get("routes") {
             value.uses(Feature::TcpClientRoutes);
             for route in value.each(|it| it.map()) {
-                super::binding::guarded(&route);
+                super::binding::guarded(&route, false);
                 client
                     .when
                     .extend(route.get("when").iter().flat_map(|it| it.each(|it| condition(&it))));

@@ -3,7 +3,6 @@
 use tailwater_kafka::{Place, Template};
 
 use super::decode::Value;
-use super::support::Feature;
 
 /// Decodes a template whose parameters must be among those that every condition captures, where
 /// these are known.
@@ -20,9 +19,8 @@ pub(super) fn decode(value: &Value<'_>, params: Option<&[String]>) -> Option<Tem
             Place::Parameter(name) => check_parameter(value, place, name, params),
             Place::Identity { guard } | Place::Attribute { guard, .. } => {
                 value.refers("guards", guard);
-                value.uses(Feature::GuardTemplate);
             }
-            _ => value.uses(Feature::GuardTemplate),
+            _ => {}
         }
     }
     Some(template)

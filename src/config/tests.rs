@@ -71,19 +71,32 @@ fn json_with_event_ids_and_live_offsets_is_described() {
 }
 
 #[test]
-fn guards_and_tls_are_refused_until_they_are_supported() {
-    let report = read("guarded.yaml", include_str!("tests/guarded.yaml")).unwrap_err();
-    insta::assert_snapshot!(report.to_string(), @r#"
-    guarded.yaml:4:3: warning: vaults.servers: not honoured yet: keys and certificates are not read
-    guarded.yaml:9:3: warning: guards.who: not honoured yet: it is not asked about any request
-    guarded.yaml:27:3: error: bindings.secure: not supported yet: without TLS the connection would not be encrypted
-    guarded.yaml:38:7: error: bindings.web.options.authorization: not supported yet: credentials would not be checked
-    guarded.yaml:51:9: error: bindings.streams.routes[1].guarded: not supported yet: without its guard the route would be open to everyone
-    guarded.yaml:59:23: error: bindings.topics.routes[0].with.filters[0].key: not supported yet: there is no guard yet that could say who is asking
-    guarded.yaml:59:69: error: bindings.topics.routes[0].with.filters[0].headers.region: not supported yet: there is no guard yet that could say who is asking
-    guarded.yaml:62:3: error: bindings.encrypt: not supported yet: without TLS the connection would not be encrypted
-    guarded.yaml:64:3: error: bindings.upstream: not supported yet: streams of another server cannot be passed on
-    guarded.yaml:65:3: error: bindings.out: not supported yet: requests cannot be passed on over HTTP
+fn guards_and_tls_and_streams_of_another_server_are_told() {
+    let text = described("guarded.yaml", include_str!("tests/guarded.yaml"));
+    insta::assert_snapshot!(text, @r#"
+    guarded
+
+    listen: listens on 0.0.0.0:7143,7150-7151
+      always -> secure: TLS, keys localhost of servers
+        always -> web: h2, pages of the same origin only
+          credentials for who: cookie token, then header authorization, then query parameter access_token
+          always -> streams: event streams, retry 2000 ms
+            /mine -> topics: topics as event streams
+              always for whom who knows -> topic events
+                records with key ${guarded['who'].identity} and header region: ${guarded['who'].attributes.region}
+                event ids: ${etag}
+                without an id: historical, from the first record
+                Kafka: kafka:9093, by TLS (cluster)
+            always for whom who knows as proxy:stream -> upstream: event streams of another server
+              always -> out: requests in http/1.1
+                always -> to_upstream: connects to localhost:8001
+
+    guard who: JSON Web Tokens, keys rsa, ec
+      issuer https://auth.example.com, audience https://api.example.com
+      roles in realm.roles, identity in email
+      attribute region in https://example.com/region
+      tokens without an expiry are refused
+      streams are challenged 10 s before their expiry
     "#);
 }
 
@@ -116,16 +129,20 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
 
     no listener leads to: lonely, requests, encrypt, out
 
+    guard url: JSON Web Tokens, keys of https://auth.example.com/keys
+      issuer any, audience any
+      roles in scope, identity in sub
+      tokens without an expiry are refused
+      streams are not challenged before their expiry
+
     not honoured:
-      grammar.yaml:4:3: vaults.keys: not honoured yet: keys and certificates are not read
-      grammar.yaml:11:3: guards.url: not honoured yet: it is not asked about any request
       grammar.yaml:13:3: catalogs.here: not honoured yet: schemas are not read
       grammar.yaml:14:3: catalogs.there: not honoured yet: schemas are not read
       grammar.yaml:15:3: catalogs.registry: not honoured yet: schemas are not read
       grammar.yaml:19:3: catalogs.apicurio: not honoured yet: schemas are not read
       grammar.yaml:27:5: bindings.listen.telemetry: not honoured yet: nothing is measured for it
       grammar.yaml:28:5: bindings.listen.catalog: not honoured yet: schemas are not read
-      grammar.yaml:41:7: bindings.web.options.overrides: not honoured yet: headers stay as they are
+      grammar.yaml:41:7: bindings.web.options.overrides: not honoured yet: headers of requests stay as they are
       grammar.yaml:42:7: bindings.web.options.requests: not honoured yet: requests and responses are not validated
       grammar.yaml:58:16: bindings.streams.options.requests: not honoured yet: events are not validated
       grammar.yaml:75:59: bindings.cache.options.topics[0].key: not honoured yet: records are passed on as they are, not validated or converted
@@ -136,11 +153,9 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:92:11: bindings.store.options.topics[1].value: not honoured yet: records are passed on as they are, not validated or converted
       grammar.yaml:99:32: bindings.cluster.options.authorization.sasl.credentials: not honoured yet: the connection to Kafka has no credentials
       grammar.yaml:101:43: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
-      grammar.yaml:103:3: bindings.lonely: not supported yet; accepted, as no listener leads there
-      grammar.yaml:104:3: bindings.requests: not supported yet; accepted, as no listener leads there
-      grammar.yaml:107:16: bindings.requests.options.overrides: not honoured yet: headers stay as they are
-      grammar.yaml:109:9: bindings.requests.routes[0].guarded: not supported yet; accepted, as no listener leads there
-      grammar.yaml:111:3: bindings.encrypt: not supported yet; accepted, as no listener leads there
+      grammar.yaml:116:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
+      grammar.yaml:116:61: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
+      grammar.yaml:116:73: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
       grammar.yaml:119:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
       grammar.yaml:119:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
       grammar.yaml:121:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to

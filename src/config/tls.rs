@@ -1,5 +1,7 @@
 //! `tls` bindings.
 
+use tailwater_route::Text;
+
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value, decimal};
 use super::support::Feature;
@@ -34,8 +36,8 @@ pub struct TlsClient {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsOptions {
-    /// `version`: the only version that is spoken, as `TLSv1.3`. Default: 1.2 and 1.3.
-    pub version: Option<String>,
+    /// `version`: the only version that is spoken. Default: 1.2 and 1.3.
+    pub version: Option<TlsVersion>,
     /// `keys`: aliases of keys with their certificates in the vault. Default: none.
     pub keys: Vec<String>,
     /// `trust`: aliases of trusted certificates in the vault. Default: none.
@@ -47,6 +49,16 @@ pub struct TlsOptions {
     pub sni: Vec<String>,
     /// `alpn`: protocols, the preferred one first. Default: none.
     pub alpn: Vec<String>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// `TLSv1.2`
+    Tls12,
+    /// `TLSv1.3`
+    Tls13,
 }
 
 /// Whether a client has a certificate.
@@ -62,11 +74,11 @@ pub enum Mutual {
 }
 
 /// A condition on a connection; all of its keys must be satisfied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsCondition {
     /// `authority`: the server name, with `*`. Default: any.
-    pub authority: Option<String>,
+    pub authority: Option<Text>,
     /// `alpn`: the protocol. Default: any.
     pub alpn: Option<String>,
     /// `port`: the ports. Default: any.
@@ -87,12 +99,14 @@ pub enum ClientCertificate {
     DistinguishedName(String),
 }
 
+const VERSIONS: &[(&str, TlsVersion)] =
+    &[("TLSv1.2", TlsVersion::Tls12), ("TLSv1.3", TlsVersion::Tls13)];
+
 const MUTUAL: &[(&str, Mutual)] =
     &[("required", Mutual::Required), ("requested", Mutual::Requested), ("none", Mutual::None)];
 
 impl TlsServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsServer> {
-        map.value.uses(Feature::Tls);
         map.require("vault");
         let mut server = TlsServer {
             options: TlsOptions::default(),
@@ -121,7 +135,6 @@ impl TlsServer {
 
 impl TlsClient {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsClient> {
-        map.value.uses(Feature::Tls);
         let mut options = TlsOptions::default();
         if let Some(map) = map.map("options") {
             options = tls_options(&map);
@@ -135,14 +148,19 @@ impl TlsClient {
                 Some(certificate)
             }
         };
-        let routes = Routes { when: &condition, with: &with, own: Some(None) }.decode(map, exits);
+        // One way leads out: what is below knows no addresses to choose it by.
+        let when = |value: &Value<'_>| {
+            value.uses(Feature::TlsClientRoutes);
+            condition(value)
+        };
+        let routes = Routes { when: &when, with: &with, own: Some(None) }.decode(map, exits);
         Some(TlsClient { options, routes })
     }
 }
 
 fn tls_options(map: &Map<'_>) -> TlsOptions {
     TlsOptions {
-        version: map.text("version"),
+        version: map.get("version").and_then(|it| it.one_of(VERSIONS)),
         keys: map.texts("keys"),
         trust: map.texts("trust"),
         trustcacerts: map.get("trustcacerts").and_then(|it| it.boolean()),
@@ -154,16 +172,25 @@ fn tls_options(map: &Map<'_>) -> TlsOptions {
 fn condition(value: &Value<'_>) -> Option<TlsCondition> {
     let map = value.map()?;
     let port = |it: Value<'_>| it.parsed("a port (0 to 65535)", decimal);
+    let refused = |key| {
+        let value = map.get(key)?;
+        value.uses(Feature::TlsConditionCertificate);
+        Some(value)
+    };
     let condition = TlsCondition {
-        authority: map.text("authority"),
+        authority: map.get("authority").and_then(|it| {
+            it.parsed("a server name, as `*.example.com`", |text| {
+                Text::new(&text.to_ascii_lowercase()).ok()
+            })
+        }),
         alpn: map.text("alpn"),
         ports: match map.get("port") {
             Some(value) if value.is_list() => value.each(port),
             Some(value) => port(value).into_iter().collect(),
             None => Vec::new(),
         },
-        trust: map.texts("trust"),
-        mutual: map.get("mutual").and_then(|it| it.one_of(MUTUAL)),
+        trust: refused("trust").map(|it| it.texts()).unwrap_or_default(),
+        mutual: refused("mutual").and_then(|it| it.one_of(MUTUAL)),
     };
     map.deny_unknown();
     Some(condition)

@@ -9,7 +9,7 @@ use tailwater_kafka::embedded::{EmbeddedKafka, Message, Producer};
 use tracing::error;
 
 use crate::config::{self, Report};
-use crate::server;
+use crate::server::{self, ServerOptions};
 use crate::stack::Stack;
 
 const CONFIG: &str = include_str!("zilla.yaml");
@@ -91,7 +91,8 @@ pub fn run(port: u16, told: impl FnOnce(&str)) -> Result<(), Error> {
             told(&usage(*address));
         }
     };
-    let served = server::run(parsed.config, Path::new("."), Duration::ZERO, listening);
+    let options = ServerOptions::new().drain(Duration::ZERO);
+    let served = server::run(parsed.config, Path::new("."), options, listening);
     // The process ends. Were the broker gone before it, those still connected would complain.
     std::mem::forget(kafka);
     Ok(served?)

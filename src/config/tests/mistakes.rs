@@ -168,11 +168,9 @@ bindings:
   x: { type: sse, kind: server, options: { retry: "5" }, exit: m }
   m: { type: sse, kind: client, exit: h }
   h: { type: http, kind: client, exit: t }
-  t: { type: tcp, kind: client }
+  t: { type: tcp, kind: client, options: { host: h, port: 1 } }
 "#,
         "3:51: error: bindings.x.options.retry: expected a number of milliseconds (0 to 86400000), found the text `5`
-4:3: warning: bindings.m: not supported yet; accepted, as no listener leads there
-5:3: warning: bindings.h: not supported yet; accepted, as no listener leads there
 ",
     ),
     (
@@ -210,17 +208,82 @@ bindings:
   pages: { type: http-filesystem, kind: proxy, exit: files }
   files: { type: filesystem, kind: server, options: { location: www/ } }
 ",
-        "2:11: warning: guards.who: not honoured yet: it is not asked about any request
-4:47: error: bindings.x.vault: there is no vault `v`
+        "4:47: error: bindings.x.vault: there is no vault `v`
   help: none is defined
 4:50: warning: bindings.x.catalog: not honoured yet: schemas are not read
 4:64: error: bindings.x.catalog.c: there is no catalog `c`
   help: none is defined
 4:96: error: bindings.x: unknown key `routes`
   help: known here: catalog, exit, kind, options, telemetry, type, vault
-5:45: warning: bindings.w.routes[0].guarded: not supported yet; accepted, as no listener leads there
 5:62: error: bindings.w.routes[0].guarded.whom: there is no guard `whom`
   help: did you mean `who`? defined: who
+",
+    ),
+    (
+        "guards and vaults that do not have what is asked of them",
+        "name: a
+vaults: { v: { type: filesystem, options: { revocation: crl } } }
+guards: { who: { type: jwt, options: { attributes: { region: r } } } }
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1 }, exit: tls }
+  tls: { type: tls, kind: server, vault: v, options: { keys: [a], trust: [b] }, exit: web }
+  web:
+    type: http
+    kind: server
+    options: { authorization: { who: { credentials: { headers: { authorization: \"Bearer {credentials}\" } } } } }
+    exit: streams
+  streams: { type: sse, kind: server, exit: map }
+  map:
+    type: sse-kafka
+    kind: proxy
+    routes:
+      - with: { topic: x, filters: [{ key: \"${guarded['who'].attributes.regoin}\" }] }
+        exit: kc
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+",
+        "2:11: error: vaults.v.options.revocation: not supported yet: certificates that were revoked would be accepted
+3:11: error: guards.who: there are no keys
+  help: without `keys` those of the issuer are taken, whose `issuer` is a URL then
+6:3: error: bindings.tls: the vault `v` has no `keys`
+  help: expected `options.keys` with a `store` there
+6:3: error: bindings.tls: the vault `v` has no `trust`
+  help: expected `options.trust` with a `store` there
+17:9: error: bindings.map: the guard `who` has no attribute `regoin`
+  help: did you mean `region`? defined: region
+",
+    ),
+    (
+        "a guard that nobody asks",
+        "name: a
+guards: { who: { type: jwt, options: { keys: https://a.example/keys } } }
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1 }, exit: web }
+  web: { type: http, kind: server, routes: [{ guarded: { who: [] }, exit: pages }] }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+",
+        "5:45: warning: bindings.web: a route is closed to everyone who comes by `web`, which looks for no credentials for the guard `who`
+  help: expected an `authorization` in its options
+",
+    ),
+    (
+        "keys that are of no use for signatures",
+        "name: a
+guards:
+  who:
+    type: jwt
+    options:
+      keys:
+        - { kty: oct, kid: a, k: AAAA }
+        - { kty: RSA, kid: b, n: AQAB, e: AQAB }
+        - { kty: EC, crv: P-256, kid: c, x: AQAB, y: AQAB, alg: HS256 }
+",
+        "7:11: error: guards.who.options.keys[0]: key `a` is not usable: its `kty` is `oct`, not `RSA`, `EC` or `OKP`
+7:31: error: guards.who.options.keys[0]: unknown key `k`
+  help: known here: alg, crv, e, key_ops, kid, kty, n, use, x, x5c, x5t, x5t#S256, x5u, y
+8:11: error: guards.who.options.keys[1]: key `b` is not usable: it has 17 bits: from 2048 to 8192 are accepted
+9:11: error: guards.who.options.keys[2]: key `c` is not usable: its `alg` `HS256` is none of its `kty` and `crv`
 ",
     ),
     (
@@ -232,7 +295,6 @@ bindings:
   c: { type: sse, kind: client, exit: a }
 ",
         "3:3: error: bindings.a: its exits lead in a circle: a -> b -> c -> a
-5:3: warning: bindings.c: not supported yet; accepted, as no listener leads there
 5:39: error: bindings.c.exit: `a` (http server) cannot follow `c` (sse client)
   help: what can follow: `http client`
 ",
@@ -352,8 +414,7 @@ bindings:
   kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
   out: { type: tcp, kind: client }
 "#,
-        "7:17: warning: bindings.map.routes[0].with.topic: not supported yet; accepted, as no listener leads there
-7:24: error: bindings.map.routes[0].with.topic: there is no guard `who`
+        "7:24: error: bindings.map.routes[0].with.topic: there is no guard `who`
   help: none is defined
 ",
     ),
@@ -487,9 +548,9 @@ bindings:
   pages: { type: http-filesystem, kind: proxy, exit: files }
   files: { type: filesystem, kind: server, options: { location: www/ } }
 ",
-        "2:11: warning: vaults.v: not honoured yet: keys and certificates are not read
-4:76: error: bindings.in.routes[0].when[0].authority: not supported yet: the name would not be checked
-5:3: error: bindings.tls: not supported yet: without TLS the connection would not be encrypted
+        "4:76: error: bindings.in.routes[0].when[0].authority: not supported yet: the name would not be checked
+5:3: error: bindings.tls: the vault `v` has no `keys`
+  help: expected `options.keys` with a `store` there
 ",
     ),
 ];

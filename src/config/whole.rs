@@ -1,0 +1,191 @@
+//! What can be said only when all of the file is known: bindings, and what they need of each other
+//! and of vaults and guards.
+
+use tailwater_jwt::Keys;
+use tailwater_kafka::Place;
+
+use super::binding::{Binding, Guarded, Head, Kind, Route, Type};
+use super::decode::Cx;
+use super::diagnostic::{Diagnostic, Severity, Span};
+use super::security::{Guard, Vault};
+use super::support::{Feature, Use};
+use super::tls::TlsOptions;
+
+/// What was decoded, as far as it could be.
+pub(super) struct Whole<'w> {
+    pub(super) cx: &'w Cx,
+    pub(super) heads: &'w [Head],
+    /// Whether a listener leads there, for each of `heads`.
+    pub(super) reached: &'w [bool],
+    pub(super) vaults: &'w [Vault],
+    pub(super) guards: &'w [Guard],
+    pub(super) bindings: &'w [Binding],
+}
+
+/// Checks what a listener leads to: the rest does not run.
+pub(super) fn check(whole: &Whole<'_>) {
+    let is_reached = |binding: &&Binding| {
+        let mut heads = whole.heads.iter().zip(whole.reached);
+        heads.any(|(head, reached)| head.name == binding.name && *reached)
+    };
+    for binding in whole.bindings.iter().filter(is_reached) {
+        match &binding.kind {
+            Kind::TcpClient(client) => whole.tcp_client(binding, client),
+            Kind::TlsServer(server) => whole.vault(binding, &server.options, &server.signers),
+            Kind::TlsClient(client) => whole.vault(binding, &client.options, &[]),
+            Kind::HttpServer(server) => {
+                let asked = server.authorization.as_ref().map(|it| it.guard.as_str());
+                whole.guards_behind(binding, asked);
+                whole.keys_of(asked);
+            }
+            Kind::SseKafka(mapping) => {
+                for route in &mapping.routes {
+                    route.with.places().for_each(|it| whole.attribute(binding, route.span, it));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Whole<'_> {
+    fn uses(&self, feature: Feature, binding: &Binding, span: Span, path: String) {
+        let binding = self.heads.iter().position(|it| it.name == binding.name);
+        self.cx.uses.borrow_mut().push(Use { feature, span, path, binding });
+    }
+
+    /// The bindings of a type with an exit to this one.
+    fn above(&self, name: &str, of: Type) -> impl Iterator<Item = &Head> {
+        let leads = move |it: &&Head| it.exits.iter().any(|exit| exit.to == name);
+        self.heads.iter().filter(move |it| it.of == Some(of)).filter(leads)
+    }
+
+    /// An address below a `kafka` client has no effect: Kafka names its brokers. One below an `http`
+    /// client has to be there.
+    fn tcp_client(&self, binding: &Binding, client: &super::TcpClient) {
+        let name = binding.name.as_str();
+        let serves = |of| {
+            let encrypting = self.above(name, Type::TlsClient).map(|it| it.name.as_str());
+            encrypting.chain([name]).any(|way| self.above(way, of).next().is_some())
+        };
+        if let Some(span) = client.options
+            && serves(Type::KafkaClient)
+        {
+            let path = format!("bindings.{name}.options");
+            self.uses(Feature::TcpClientAddress, binding, span, path);
+        }
+        if (client.host.is_none() || client.ports.is_empty()) && serves(Type::HttpClient) {
+            let message = format!("bindings.{name}: the address of the server is missing");
+            let help = "expected `options` with `host` and `port`".to_owned();
+            self.cx.error(binding.span, message, Some(help));
+        }
+    }
+
+    /// The vault of a `tls` binding must have the stores that its options name aliases of.
+    fn vault(&self, binding: &Binding, options: &TlsOptions, signers: &[String]) {
+        let name = binding.vault.as_deref();
+        let vault = self.vaults.iter().find(|it| Some(it.name.as_str()) == name);
+        if name.is_some() && vault.is_none() {
+            return; // said where the name stands
+        }
+        let keys = options.keys.is_empty() && signers.is_empty();
+        for (store, unused, there) in [
+            ("keys", keys, vault.is_some_and(|it| it.keys.is_some())),
+            ("signers", signers.is_empty(), vault.is_some_and(|it| it.signers.is_some())),
+            ("trust", options.trust.is_empty(), vault.is_some_and(|it| it.trust.is_some())),
+        ] {
+            if unused || there {
+                continue;
+            }
+            let (message, help) = match name {
+                Some(name) => (
+                    format!("bindings.{}: the vault `{name}` has no `{store}`", binding.name),
+                    format!("expected `options.{store}` with a `store` there"),
+                ),
+                None => (
+                    format!("bindings.{}: `vault` is missing", binding.name),
+                    "its options name aliases of a vault".to_owned(),
+                ),
+            };
+            self.cx.error(binding.span, message, Some(help));
+        }
+        // Lists of revoked certificates are not looked at: no binding can rely on it.
+        if let Some(vault) = vault.filter(|it| it.revocation) {
+            let path = format!("vaults.{}.options.revocation", vault.name);
+            self.uses(Feature::Revocation, binding, vault.span, path);
+        }
+    }
+
+    /// A route is closed to everyone if the `http` binding before it asks another guard, or none.
+    fn guards_behind(&self, binding: &Binding, asked: Option<&str>) {
+        let mut behind = vec![binding];
+        let mut next = 0;
+        while let Some(at) = behind.get(next).copied() {
+            next += 1;
+            for (span, guarded) in guarded_routes(&at.kind) {
+                let Some(other) = guarded.iter().find(|it| asked != Some(&it.guard)) else {
+                    continue;
+                };
+                let message = format!(
+                    "bindings.{}: a route is closed to everyone who comes by `{}`, which looks for no \
+                     credentials for the guard `{}`",
+                    at.name, binding.name, other.guard
+                );
+                let help = Some("expected an `authorization` in its options".to_owned());
+                let severity = Severity::Warning;
+                self.cx.diagnostics.borrow_mut().push(Diagnostic { severity, span, message, help });
+            }
+            let exits = self.heads.iter().filter(|it| it.name == at.name).flat_map(|it| &it.exits);
+            for exit in exits {
+                let found = self.bindings.iter().find(|it| it.name == exit.to);
+                if let Some(found) = found.filter(|it| behind.iter().all(|at| at.name != it.name)) {
+                    behind.push(found);
+                }
+            }
+        }
+    }
+
+    /// A guard that is asked must have keys.
+    fn keys_of(&self, asked: Option<&str>) {
+        let guard = self.guards.iter().find(|it| Some(it.name.as_str()) == asked);
+        let Some(guard) = guard.filter(|it| it.keys.is_none()) else { return };
+        if Keys::well_known(guard.issuer.as_deref().unwrap_or_default()).is_err() {
+            let message = format!("guards.{}: there are no keys", guard.name);
+            let help = "without `keys` those of the issuer are taken, whose `issuer` is a URL then";
+            self.cx.error(guard.span, message, Some(help.to_owned()));
+        }
+    }
+
+    /// An attribute of a template must be one of its guard's.
+    fn attribute(&self, binding: &Binding, span: Span, place: &Place) {
+        let Place::Attribute { guard, name } = place else { return };
+        let Some(guard) = self.guards.iter().find(|it| it.name == *guard) else { return };
+        let names: Vec<&str> = guard.attributes.iter().map(|(name, _)| name.as_str()).collect();
+        if !names.contains(&name.as_str()) {
+            let message = format!(
+                "bindings.{}: the guard `{}` has no attribute `{}`",
+                binding.name,
+                guard.name,
+                name.escape_debug()
+            );
+            self.cx.error(span, message, Some(super::exits::defined(name, &names)));
+        }
+    }
+}
+
+/// Where the guarded routes of a binding stand, and what they demand.
+fn guarded_routes(kind: &Kind) -> Vec<(Span, &[Guarded])> {
+    fn of<W, T>(routes: &[Route<W, T>]) -> Vec<(Span, &[Guarded])> {
+        let guarded = routes.iter().filter(|it| !it.guarded.is_empty());
+        guarded.map(|it| (it.span, it.guarded.as_slice())).collect()
+    }
+    match kind {
+        Kind::HttpServer(it) => of(&it.routes),
+        Kind::HttpClient(it) => of(&it.routes),
+        Kind::SseServer(it) => of(&it.routes),
+        Kind::SseClient(it) => of(&it.routes),
+        Kind::SseKafka(it) => of(&it.routes),
+        Kind::HttpFilesystem(it) => of(&it.routes),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,92 @@
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tailwater_sse::BoxError;
+
+/// Why a configuration can't be run. Mistakes of the file itself were found before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A host name of a listener means nothing.
+    #[error("the host `{host}` of {binding} can't be resolved")]
+    Resolve {
+        /// The binding.
+        binding: String,
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// An address can't be listened on.
+    #[error("{binding} can't listen on {address}")]
+    Listen {
+        /// The binding.
+        binding: String,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// librdkafka does not take the options of a cluster.
+    #[error("{binding} can't begin")]
+    Kafka {
+        /// The binding.
+        binding: String,
+        /// What it said.
+        source: tailwater_kafka::Error,
+    },
+    /// The store of a vault can't be read.
+    #[error("the store {} of {binding} can't be read", file.display())]
+    Store {
+        /// The binding that needs it.
+        binding: String,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: BoxError,
+    },
+    /// The vault of a binding has no store of this kind.
+    #[error("the vault of {binding} has no store `{store}`, where its certificates would be")]
+    NoStore {
+        /// The binding that needs it.
+        binding: String,
+        /// `keys`, `trust` or `signers`.
+        store: &'static str,
+    },
+    /// Certificates are not what a binding needs.
+    #[error("{binding} can't encrypt")]
+    Tls {
+        /// The binding.
+        binding: String,
+        /// What is wrong.
+        source: tailwater_tls::Error,
+    },
+    /// A guard can't be asked.
+    #[error("the guard {guard}")]
+    Guard {
+        /// The guard.
+        guard: String,
+        /// What is wrong.
+        source: tailwater_jwt::Error,
+    },
+    /// Event streams of another server can't be passed on.
+    #[error("{binding} can't pass streams on")]
+    Upstream {
+        /// The binding.
+        binding: String,
+        /// What is wrong.
+        source: tailwater_client::Error,
+    },
+    /// A binding that is not there yet was reached; the configuration should have been refused.
+    #[error("{0} is not supported yet")]
+    Unsupported(String),
+    /// Routes do not fit their branches.
+    #[error("routes of {binding}")]
+    Routes {
+        /// The binding.
+        binding: String,
+        /// What does not fit.
+        source: tailwater_route::Error,
+    },
+}

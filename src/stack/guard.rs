@@ -1,0 +1,135 @@
+//! Guards: whether a route is open, how long a stream lives, and what templates learn of who asks.
+//! Here the jwt crate, which knows neither routes nor event streams, is joined with those that do.
+
+use std::task::{Context, Poll, ready};
+
+use ::http::Extensions;
+use ::http::request::Parts;
+use bytes::Bytes;
+use tailwater_jwt::{Credentials, Guard, JwtLayer, Keys, Session, Token};
+use tailwater_kafka::Place;
+use tailwater_route::{Guarded, Matched, Verdict};
+use tailwater_sse::{Due, Encoded, Event, Lease};
+
+use super::{Composer, Error};
+use crate::config::{self, Authorization, GuardKeys};
+
+impl Composer<'_> {
+    /// The layer of an `http` binding whose requests bring credentials. The guard is one for all
+    /// bindings that ask it.
+    pub(super) fn guard(&mut self, authorization: &Authorization) -> Result<JwtLayer, Error> {
+        let name = &authorization.guard;
+        let guard = match self.guards.get(name) {
+            Some(guard) => guard.clone(),
+            None => {
+                let configured = self.config.guards.iter().find(|it| it.name == *name);
+                let made = guard(configured.ok_or_else(|| Error::Unsupported(name.clone()))?)?;
+                self.guards.insert(name.clone(), made.clone());
+                made
+            }
+        };
+        // The routes decide what it takes to get in.
+        Ok(JwtLayer::new(guard, credentials(authorization)?).optional())
+    }
+}
+
+fn guard(configured: &config::Guard) -> Result<Guard, Error> {
+    let failed = |source| Error::Guard { guard: configured.name.clone(), source };
+    let issuer = configured.issuer.as_deref();
+    let keys = match &configured.keys {
+        Some(GuardKeys::List(keys)) => Keys::list(keys.iter().map(|key| key.jwk.clone())),
+        Some(GuardKeys::Url(url)) => Keys::url(url.clone()),
+        None => Keys::well_known(issuer.unwrap_or_default()).and_then(Keys::url),
+    };
+    let guard = Guard::new(&*configured.name, keys.map_err(failed)?)
+        .audience(&configured.audience)
+        .leeway(configured.leeway)
+        .roles(&configured.roles)
+        .identity(&configured.identity)
+        .attributes(configured.attributes.iter().map(|(name, claim)| (&**name, &**claim)))
+        .challenge(configured.challenge.unwrap_or_default())
+        .without_expiry(configured.without_expiry);
+    let guard = issuer.into_iter().fold(guard, Guard::issuer);
+    // Nobody waits for the keys; but the first who come should not either.
+    guard.prefetch();
+    Ok(guard)
+}
+
+type Add = fn(Credentials, &str, &str) -> Result<Credentials, tailwater_jwt::Error>;
+
+/// Where the credentials for a guard are.
+pub(super) fn credentials(authorization: &Authorization) -> Result<Credentials, Error> {
+    let add = |places: &[(String, String)], add: Add, to| {
+        places.iter().try_fold(to, |to, (name, pattern)| add(to, name, pattern))
+    };
+    add(&authorization.cookies, Credentials::cookie, Credentials::new())
+        .and_then(|it| add(&authorization.headers, Credentials::header, it))
+        .and_then(|it| add(&authorization.query, Credentials::query, it))
+        .map_err(|source| Error::Guard { guard: authorization.guard.clone(), source })
+}
+
+/// Whether a guarded route is open to a request.
+pub(super) fn verdict(extensions: &Extensions, guarded: &[Guarded]) -> Verdict {
+    let Some(session) = extensions.get::<Session>() else { return Verdict::Unauthenticated };
+    match holds(guarded, session.guard_name(), session.token()) {
+        true => Verdict::Open,
+        false => Verdict::Forbidden,
+    }
+}
+
+fn holds(guarded: &[Guarded], guard: &str, token: &Token) -> bool {
+    guarded.iter().all(|it| it.guard() == guard && token.has_roles(it.roles()))
+}
+
+/// What a place of a template stands for, if it is a guard's to say.
+pub(super) fn claim(place: &Place, session: &Session) -> Option<Bytes> {
+    claim_of(place, session.guard_name(), session.token())
+}
+
+fn claim_of(place: &Place, of: &str, token: &Token) -> Option<Bytes> {
+    let value = match place {
+        Place::Identity { guard } if guard == of => token.identity()?,
+        Place::Attribute { guard, name } if guard == of => token.attribute(name)?,
+        _ => return None,
+    };
+    Some(Bytes::copy_from_slice(value.as_bytes()))
+}
+
+/// How long a stream of a guarded route may live: as long as a token of the same subject says that
+/// the roles of all routes on its way still hold, and that every claim in `places` is what it was.
+pub(super) fn lease(parts: &Parts, places: &[Place]) -> Option<Box<dyn Lease>> {
+    let matched = parts.extensions.get::<Matched>()?;
+    let guarded: Box<[Guarded]> = matched.guarded().cloned().collect();
+    if guarded.is_empty() {
+        return None;
+    }
+    let session = parts.extensions.get::<Session>()?;
+    let guard: Box<str> = session.guard_name().into();
+    let claims: Box<[(Place, Option<Bytes>)]> =
+        places.iter().map(|place| (place.clone(), claim(place, session))).collect();
+    let needs = move |token: &Token| {
+        holds(&guarded, &guard, token)
+            && claims.iter().all(|(place, value)| claim_of(place, &guard, token) == *value)
+    };
+    Some(Box::new(OfSession(session.lease(needs))))
+}
+
+/// A session's lease as the sse crate asks for it.
+struct OfSession(tailwater_jwt::Lease);
+
+impl Lease for OfSession {
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        Poll::Ready(match ready!(self.0.poll_due(cx)) {
+            tailwater_jwt::Due::Challenge(challenge) => {
+                let json = challenge.json();
+                let (event, data) = (Some(&b"challenge"[..]), Some(json.as_bytes()));
+                Due::Challenge(Encoded::event(&Event { event, data, ..Event::default() }))
+            }
+            _ => Due::End,
+        })
+    }
+
+    fn permits(&self) -> bool {
+        self.0.permits()
+    }
+}

@@ -1,0 +1,162 @@
+//! `tcp` bindings: the ports, and which connection goes where.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryFutureExt as _;
+use futures_util::future::Either;
+use tailwater_http::{
+    Connection, ListenOptions, Listener, Peer, Progress, ServeOptions, Shutdown, serve,
+};
+use tailwater_route::Scheme;
+use tailwater_sse::{BoxError, Drain};
+use tokio::net::TcpStream;
+use tower::service_fn;
+use tracing::info;
+
+use super::{Composer, Encrypted, Error, Web};
+use crate::config::{Config, Kind, TcpCondition};
+
+/// A configuration that listens: every port is bound, every cluster begun.
+pub struct Stack {
+    listening: Vec<Listening>,
+    shutdown: Shutdown,
+    drain: Drain,
+}
+
+struct Listening {
+    listeners: Vec<Listener>,
+    routes: Arc<[(Vec<TcpCondition>, Next)]>,
+}
+
+/// What a connection is handed on to.
+pub(super) enum Next {
+    Plain(Web),
+    Encrypted(Encrypted),
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
+}
+
+impl Stack {
+    /// Composes the layers and binds the ports. `folder` is the one that relative paths of the
+    /// configuration are relative to. To be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// What the system or librdkafka refuses.
+    pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
+        let (shutdown, drain) = (Shutdown::new(), Drain::new());
+        let config = Arc::new(config);
+        let mut composer = Composer {
+            config: &config,
+            folder,
+            shutdown: shutdown.clone(),
+            drain: drain.clone(),
+            clusters: HashMap::new(),
+            exits: HashMap::new(),
+            webs: HashMap::new(),
+            encrypted: HashMap::new(),
+            guards: HashMap::new(),
+        };
+        let mut listening = Vec::new();
+        for (binding, server) in config.listeners() {
+            let mut routes = Vec::new();
+            for route in &server.routes {
+                routes.push((route.when.clone(), composer.next(&route.exit)?));
+            }
+            let listeners = listen(&binding.name, &server.host, &server.ports)?;
+            listening.push(Listening { listeners, routes: routes.into() });
+        }
+        Ok(Self { listening, shutdown, drain })
+    }
+
+    /// The addresses that are listened on.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let listeners = self.listening.iter().flat_map(|listening| &listening.listeners);
+        listeners.filter_map(|listener| listener.local_address().ok()).collect()
+    }
+
+    /// Serves until `stop` is ready; its output is how long streams have to end from then on.
+    pub async fn serve(self, stop: impl Future<Output = Duration>) {
+        let Self { listening, shutdown, drain } = self;
+        let mut servers = tokio::task::JoinSet::new();
+        for Listening { listeners, routes } in listening {
+            let service = service_fn(move |connection| connect(&routes, connection));
+            servers.spawn(serve(listeners, service, ServeOptions::new(), shutdown.clone()));
+        }
+        let window = stop.await;
+        // Streams end before connections are cut.
+        drain.start(window.mul_f32(0.9));
+        shutdown.begin(window);
+        while servers.join_next().await.is_some() {}
+    }
+}
+
+fn listen(
+    binding: &str,
+    host: &str,
+    ports: &[std::ops::RangeInclusive<u16>],
+) -> Result<Vec<Listener>, Error> {
+    let resolve =
+        |source| Error::Resolve { binding: binding.to_owned(), host: host.to_owned(), source };
+    let mut listeners = Vec::new();
+    for port in ports.iter().cloned().flatten() {
+        for address in (host, port).to_socket_addrs().map_err(resolve)? {
+            let failed = |source| Error::Listen { binding: binding.to_owned(), address, source };
+            let listener = ListenOptions::new().bind(address).map_err(failed)?;
+            // A port 0 of the configuration is another one here.
+            let address = listener.local_address().map_err(failed)?;
+            info!(%address, binding, "listening");
+            listeners.push(listener);
+        }
+    }
+    Ok(listeners)
+}
+
+/// The first route of a `tcp` binding that takes the connection; without one it is closed.
+fn connect(
+    routes: &[(Vec<TcpCondition>, Next)],
+    connection: Connection<Progress<TcpStream>>,
+) -> impl Future<Output = Result<(), BoxError>> + Send + use<> {
+    let port = connection.io().io().local_addr().map_or(0, |address| address.port());
+    let peer = connection.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let takes = |when: &[TcpCondition]| {
+        when.is_empty()
+            || peer.is_some_and(|peer| when.iter().any(|condition| condition.matches(port, peer)))
+    };
+    match routes.iter().find(|(when, _)| takes(when)) {
+        None => Either::Left(ready(Ok(()))),
+        Some((_, Next::Plain(web))) => {
+            Either::Right(Either::Left(web.serve(connection, Scheme::Http).err_into()))
+        }
+        Some((_, Next::Encrypted(tls))) => {
+            Either::Right(Either::Right(tls.serve(connection, port)))
+        }
+    }
+}
+
+impl Composer<'_> {
+    /// What connections go to: an `http` binding, or a `tls` binding before it.
+    fn next(&mut self, exit: &str) -> Result<Next, Error> {
+        let config = Arc::clone(self.config);
+        let Some((binding, Kind::TlsServer(tls))) =
+            config.binding(exit).map(|binding| (binding, &binding.kind))
+        else {
+            return self.web(exit).map(Next::Plain);
+        };
+        if let Some(encrypted) = self.encrypted.get(exit) {
+            return Ok(Next::Encrypted(encrypted.clone()));
+        }
+        let encrypted = self.encrypted(binding, tls)?;
+        self.encrypted.insert(exit.to_owned(), encrypted.clone());
+        Ok(Next::Encrypted(encrypted))
+    }
+}

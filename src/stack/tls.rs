@@ -1,0 +1,332 @@
+//! `vaults` and `tls` bindings: where certificates come from, and what connections are encrypted by.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::Either;
+use tailwater_http::{Connection, Negotiated};
+use tailwater_route::Scheme;
+use tailwater_sse::BoxError;
+use tailwater_tls::{
+    ClientCertificates, ClientConfig, ClientOptions, Credentials, Handshake, Identity, Roots,
+    ServerConfig, ServerOptions, Store, TlsLayer, TlsStream, Version, Watch,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use super::{Composer, Error, Web};
+use crate::config::{
+    self, Binding, ClientCertificate, HttpVersion, Mutual, StoreKind, TlsClient, TlsCondition,
+    TlsOptions, TlsServer, TlsVersion, Vault,
+};
+
+/// A `tls` binding of kind `server`, and where its connections go on.
+#[derive(Clone)]
+pub(super) struct Encrypted {
+    layer: TlsLayer,
+    routes: Arc<[(Vec<TlsCondition>, Web)]>,
+}
+
+impl Encrypted {
+    /// Makes the handshake and serves what is within; a connection that no route takes is closed.
+    pub(super) fn serve<Io>(
+        &self,
+        connection: Connection<Io>,
+        port: u16,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send + use<Io>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (io, extensions) = connection.into_parts();
+        let routes = Arc::clone(&self.routes);
+        let within = service_fn(move |stream: TlsStream<Io>| {
+            let handshake = Arc::clone(stream.handshake());
+            let takes = |when: &[TlsCondition]| {
+                when.is_empty() || when.iter().any(|it| matches(it, &handshake, port))
+            };
+            let Some((_, web)) = routes.iter().find(|(when, _)| takes(when)) else {
+                return Either::Left(std::future::ready(Ok(())));
+            };
+            let mut connection = Connection::from((stream, extensions.clone()));
+            if let Some(negotiated) = handshake.alpn().and_then(Negotiated::from_alpn) {
+                connection.extensions_mut().insert(negotiated);
+            }
+            Either::Right(web.serve(connection, Scheme::Https))
+        });
+        let encrypted = self.layer.layer(within).oneshot(io);
+        async { encrypted.await.map_err(Into::into) }
+    }
+}
+
+fn matches(condition: &TlsCondition, handshake: &Handshake, port: u16) -> bool {
+    let name = handshake.server_name().unwrap_or_default();
+    let alpn = handshake.alpn().unwrap_or_default();
+    condition.authority.as_ref().is_none_or(|it| it.matches(name.as_bytes()))
+        && condition.alpn.as_ref().is_none_or(|it| it.as_bytes() == alpn)
+        && (condition.ports.is_empty() || condition.ports.contains(&port))
+}
+
+impl Composer<'_> {
+    pub(super) fn encrypted(
+        &mut self,
+        binding: &Binding,
+        server: &TlsServer,
+    ) -> Result<Encrypted, Error> {
+        let mut routes = Vec::new();
+        for route in &server.routes {
+            routes.push((route.when.clone(), self.web(&route.exit)?));
+        }
+        let source = self.source(binding, Side::Server(server.clone()));
+        let alpn = match server.options.alpn.as_slice() {
+            [] => protocols(&routes),
+            named => named.to_vec(),
+        };
+        let options = ServerOptions::new().alpn(alpn).client_certificates(match server.mutual {
+            Mutual::Required => ClientCertificates::Required,
+            Mutual::Requested => ClientCertificates::Requested,
+            Mutual::None => ClientCertificates::None,
+        });
+        let options = only(&server.options).into_iter().fold(options, ServerOptions::only);
+        let config =
+            ServerConfig::new(source.credentials()?, options).map_err(|it| source.failed(it))?;
+        source.watch({
+            let config = config.clone();
+            move |credentials| config.replace(credentials)
+        });
+        Ok(Encrypted { layer: TlsLayer::new(config), routes: routes.into() })
+    }
+
+    /// A `tls` binding of kind `client`, for connections that speak one of these protocols.
+    pub(super) fn encrypting(
+        &self,
+        binding: &Binding,
+        client: &TlsClient,
+        alpn: &[&str],
+    ) -> Result<ClientConfig, Error> {
+        let source = self.source(binding, Side::Client(client.clone()));
+        let alpn = match client.options.alpn.as_slice() {
+            [] => alpn.iter().map(ToString::to_string).collect(),
+            named => named.to_vec(),
+        };
+        let options = ClientOptions::new().alpn(alpn);
+        let options =
+            client.options.sni.first().into_iter().fold(options, ClientOptions::server_name);
+        let options = only(&client.options).into_iter().fold(options, ClientOptions::only);
+        let config =
+            ClientConfig::new(source.credentials()?, options).map_err(|it| source.failed(it))?;
+        source.watch({
+            let config = config.clone();
+            move |credentials| config.replace(credentials)
+        });
+        Ok(config)
+    }
+
+    /// What librdkafka is told of a `tls` binding of kind `client`. It reads no file again.
+    pub(super) fn kafka_tls(
+        &self,
+        binding: &Binding,
+        client: &TlsClient,
+    ) -> Result<tailwater_kafka::TlsOptions, Error> {
+        let source = self.source(binding, Side::Client(client.clone()));
+        let options = tailwater_kafka::TlsOptions::new()
+            .authorities(&source.trusted()?.to_pem())
+            .system_authorities(source.trusts_system());
+        // librdkafka has one to show.
+        Ok(match source.identities()?.first() {
+            Some(identity) => options.identity(&identity.certificates_pem(), &identity.key_pem()),
+            None => options,
+        })
+    }
+
+    fn source(&self, binding: &Binding, side: Side) -> Source {
+        let mut vaults = self.config.vaults.iter();
+        let vault = vaults.find(|it| binding.vault.as_ref() == Some(&it.name)).cloned();
+        Source { binding: binding.name.clone(), vault, folder: self.folder.to_owned(), side }
+    }
+}
+
+/// What ALPN offers where the binding does not say: what is spoken within.
+fn protocols(routes: &[(Vec<TlsCondition>, Web)]) -> Vec<String> {
+    let speaks = |version| routes.iter().any(|(_, web)| web.speaks(version));
+    [(HttpVersion::H2, "h2"), (HttpVersion::Http11, "http/1.1")]
+        .into_iter()
+        .filter(|(version, _)| speaks(*version))
+        .map(|(_, name)| name.to_owned())
+        .collect()
+}
+
+fn only(options: &TlsOptions) -> Option<Version> {
+    options.version.map(|version| match version {
+        TlsVersion::Tls12 => Version::Tls12,
+        TlsVersion::Tls13 => Version::Tls13,
+    })
+}
+
+/// Where the certificates of a `tls` binding come from, to be read again when the files change.
+#[derive(Clone)]
+struct Source {
+    binding: String,
+    vault: Option<Vault>,
+    folder: PathBuf,
+    side: Side,
+}
+
+#[derive(Clone)]
+enum Side {
+    Server(TlsServer),
+    Client(TlsClient),
+}
+
+impl Source {
+    fn options(&self) -> &TlsOptions {
+        match &self.side {
+            Side::Server(server) => &server.options,
+            Side::Client(client) => &client.options,
+        }
+    }
+
+    fn credentials(&self) -> Result<Credentials, Error> {
+        let credentials =
+            self.identities()?.into_iter().fold(Credentials::new(), Credentials::identity);
+        let verifies = match &self.side {
+            Side::Server(server) => server.mutual != Mutual::None,
+            Side::Client(_) => true,
+        };
+        if !verifies {
+            return Ok(credentials);
+        }
+        let mut roots = self.trusted()?;
+        if self.trusts_system() {
+            roots = roots.and(Roots::system().map_err(|it| self.failed(it))?);
+        }
+        Ok(credentials.roots(roots))
+    }
+
+    fn trusts_system(&self) -> bool {
+        self.options().trustcacerts.unwrap_or(self.options().trust.is_empty())
+    }
+
+    /// The certificates of the vault that are trusted.
+    fn trusted(&self) -> Result<Roots, Error> {
+        let aliases = &self.options().trust;
+        if aliases.is_empty() {
+            return Ok(Roots::none());
+        }
+        let store = self.store("trust", |vault| vault.trust.as_ref())?;
+        let mut roots = Roots::none();
+        for alias in aliases {
+            let certificates = store.certificates(alias).map_err(|it| self.failed(it))?;
+            roots = roots.with(&certificates).map_err(|it| self.failed(it))?;
+        }
+        Ok(roots)
+    }
+
+    fn identities(&self) -> Result<Vec<Identity>, Error> {
+        let aliases = &self.options().keys;
+        let (signers, subjects) = match &self.side {
+            Side::Server(server) => (server.signers.as_slice(), Vec::new()),
+            Side::Client(client) => {
+                (&[][..], client.routes.iter().filter_map(|route| route.with.as_ref()).collect())
+            }
+        };
+        if aliases.is_empty() && signers.is_empty() && subjects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let store = self.store("keys", |vault| vault.keys.as_ref())?;
+        // In the order of the configuration: the first is for clients that ask for no name.
+        let mut identities = Vec::new();
+        for alias in aliases {
+            identities.push(store.identity(alias).map_err(|it| self.failed(it))?);
+        }
+        let mut authorities = Vec::new();
+        if !signers.is_empty() {
+            let store = self.store("signers", |vault| vault.signers.as_ref())?;
+            for alias in signers {
+                authorities.extend(store.certificates(alias).map_err(|it| self.failed(it))?);
+            }
+        }
+        let wanted = |identity: &Identity| {
+            authorities.iter().any(|it| identity.is_issued_by(it))
+                || subjects.iter().any(|subject| match subject {
+                    ClientCertificate::CommonName(name) => identity.common_name() == Some(name),
+                    ClientCertificate::DistinguishedName(name) => {
+                        identity.distinguished_name() == *name
+                    }
+                })
+        };
+        if !authorities.is_empty() || !subjects.is_empty() {
+            for identity in store.identities() {
+                let identity = identity.map_err(|it| self.failed(it))?;
+                if wanted(&identity) {
+                    identities.push(identity);
+                }
+            }
+        }
+        Ok(identities)
+    }
+
+    fn store(
+        &self,
+        name: &'static str,
+        of: impl Fn(&Vault) -> Option<&config::Store>,
+    ) -> Result<Store, Error> {
+        let missing = || Error::NoStore { binding: self.binding.clone(), store: name };
+        let store = self.vault.as_ref().and_then(of).ok_or_else(missing)?;
+        let files = files(&self.folder.join(&store.store));
+        let mut stores = files.iter().map(|file| self.read(store, file));
+        let first = stores.next().ok_or_else(missing)??;
+        stores.try_fold(first, |all, one| Ok(all.and(one?)))
+    }
+
+    fn read(&self, store: &config::Store, file: &Path) -> Result<Store, Error> {
+        let read = || -> Result<Store, BoxError> {
+            // Longer than any store, which says so itself.
+            let mut bytes = Vec::new();
+            fs::File::open(file)?.take(Store::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+            Ok(match store.kind {
+                StoreKind::Pkcs12 => {
+                    let password = store.password.as_ref().map_or("", config::Secret::reveal);
+                    Store::pkcs12(&bytes, password)?
+                }
+                StoreKind::Pem => {
+                    let alias = file.file_stem().unwrap_or_default().to_string_lossy();
+                    Store::pem(&alias, &bytes)?
+                }
+            })
+        };
+        let (binding, file) = (self.binding.clone(), file.to_owned());
+        read().map_err(|source| Error::Store { binding, file, source })
+    }
+
+    fn failed(&self, source: tailwater_tls::Error) -> Error {
+        Error::Tls { binding: self.binding.clone(), source }
+    }
+
+    /// Hands the certificates on whenever one of the files holds others.
+    fn watch(
+        self,
+        replace: impl Fn(Credentials) -> Result<(), tailwater_tls::Error> + Send + Sync + 'static,
+    ) {
+        let Some(vault) = &self.vault else { return };
+        let stores = [&vault.keys, &vault.trust, &vault.signers].into_iter().flatten();
+        let paths: Vec<PathBuf> =
+            stores.flat_map(|store| files(&self.folder.join(&store.store))).collect();
+        let reload = move || -> Result<(), Error> {
+            replace(self.credentials()?).map_err(|it| self.failed(it))
+        };
+        tokio::spawn(Watch::new(paths).run(Watch::INTERVAL, reload));
+    }
+}
+
+/// A file, or what a folder of PEM files holds.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else { return vec![path.to_owned()] };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|it| it == "pem"))
+        .collect();
+    files.sort();
+    files
+}

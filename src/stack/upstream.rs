@@ -1,0 +1,172 @@
+//! `sse` bindings of kind `client`, and the `http` and `tcp` clients below them: event streams of
+//! other servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::uri::{Authority, Scheme};
+use ::http::{HeaderName, HeaderValue, Request, Uri};
+use hyper::body::Incoming;
+use tailwater_client::{Options, TcpConnector, UpstreamLayer, Version};
+use tailwater_jwt::Session;
+use tailwater_tls::ConnectLayer;
+use tower::{Layer as _, ServiceBuilder};
+
+use super::guard::credentials;
+use super::{Composer, Error, Exit, leaf};
+use crate::config::{Authorization, HttpClient, HttpVersion, Kind, TcpClient};
+
+impl Composer<'_> {
+    /// Streams of the server that an `http` client leads to.
+    pub(super) fn upstream(&mut self, exit: &str, retry: Option<Duration>) -> Result<Exit, Error> {
+        let config = self.config.clone();
+        let Some(Kind::HttpClient(client)) = config.binding(exit).map(|binding| &binding.kind)
+        else {
+            return Err(self.unsupported(exit));
+        };
+        self.routes(
+            exit,
+            &client.routes,
+            |when| when.condition.clone(),
+            |this, route| this.connected(exit, client, &route.exit, retry),
+        )
+    }
+
+    fn connected(
+        &mut self,
+        binding: &str,
+        client: &HttpClient,
+        exit: &str,
+        retry: Option<Duration>,
+    ) -> Result<Exit, Error> {
+        let failed = |source| Error::Upstream { binding: binding.to_owned(), source };
+        let config = self.config.clone();
+        let version = match client.versions.as_slice() {
+            [HttpVersion::H2] => Version::Http2,
+            _ => Version::Http1,
+        };
+        let (below, encrypting) = match config.binding(exit).map(|it| (it, &it.kind)) {
+            Some((binding, Kind::TlsClient(tls))) => {
+                let alpn = if version == Version::Http2 { "h2" } else { "http/1.1" };
+                let exit = tls.routes.first().map(|route| &*route.exit).unwrap_or_default();
+                (config.binding(exit), Some(self.encrypting(binding, tls, &[alpn])?))
+            }
+            found => (found.map(|(binding, _)| binding), None),
+        };
+        let address = match below.map(|binding| &binding.kind) {
+            Some(Kind::TcpClient(tcp)) => address(tcp),
+            _ => None,
+        };
+        let address = address.ok_or_else(|| self.unsupported(exit))?;
+
+        let mut options = Options::new().version(version);
+        let mut authority = address.clone();
+        for (name, value) in &client.overrides {
+            let unsupported = || Error::Unsupported(format!("{binding}: the override of `{name}`"));
+            if name == ":authority" {
+                authority = value.parse().map_err(|_| unsupported())?;
+            } else {
+                let name = name.parse::<HeaderName>().map_err(|_| unsupported())?;
+                options = options.header(name, value.parse().map_err(|_| unsupported())?);
+            }
+        }
+        let scheme = if encrypting.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let base = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
+        let base = base.map_err(|_| self.unsupported(binding))?;
+
+        // Whatever a guard takes for credentials stays here, unless `authorization` hands it on.
+        let guards = config.bindings.iter().filter_map(|binding| match &binding.kind {
+            Kind::HttpServer(server) => server.authorization.as_ref(),
+            _ => None,
+        });
+        let hidden = guards.clone().flat_map(|it| &it.query).map(|(name, _)| name.clone());
+        let handed = client.authorization.as_ref();
+        let names = handed.into_iter().flat_map(|it| &it.headers);
+        let names: Vec<HeaderName> = names.filter_map(|(name, _)| name.parse().ok()).collect();
+        let layer = UpstreamLayer::new(base, options)
+            .map_err(failed)?
+            .strip_query(hidden)
+            .forward_headers(names);
+        let hand_on = HandOn::new(handed);
+        let service = ServiceBuilder::new()
+            .map_request(move |request| hand_on.hand_on(request))
+            .layer(self.frames(retry, Box::default()))
+            .layer(layer);
+        let tcp = TcpConnector::new().address(address);
+        Ok(match encrypting {
+            Some(config) => leaf(service.service(ConnectLayer::new(config).layer(tcp))),
+            None => leaf(service.service(tcp)),
+        })
+    }
+}
+
+fn address(tcp: &TcpClient) -> Option<Authority> {
+    let (host, port) = (tcp.host.as_ref()?, tcp.ports.first()?.start());
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    format!("{host}:{port}").parse().ok()
+}
+
+/// The credentials that a request came with, kept for the server above.
+#[derive(Clone)]
+struct Presented(Arc<str>);
+
+impl Composer<'_> {
+    /// Keeps the credentials of requests, which the guard takes away, if an `http` client hands those
+    /// for this guard on.
+    pub(super) fn kept(
+        &self,
+        authorization: &Authorization,
+    ) -> Result<impl Fn(Request<Incoming>) -> Request<Incoming> + Clone + use<>, Error> {
+        let hands_on = |kind: &Kind| match kind {
+            Kind::HttpClient(client) => {
+                client.authorization.as_ref().is_some_and(|it| it.guard == authorization.guard)
+            }
+            _ => false,
+        };
+        let wanted = self.config.bindings.iter().any(|binding| hands_on(&binding.kind));
+        let credentials = wanted.then(|| credentials(authorization)).transpose()?;
+        Ok(move |mut request: Request<Incoming>| {
+            let found =
+                credentials.as_ref().and_then(|it| it.find(request.headers(), request.uri()));
+            if let Some(found) = found.map(|found| Presented(found.into())) {
+                request.extensions_mut().insert(found);
+            }
+            request
+        })
+    }
+}
+
+/// Puts the credentials of a request where the server above looks for them: those that the guard has
+/// found to be good, and no others.
+#[derive(Clone)]
+struct HandOn {
+    guard: Arc<str>,
+    to: Arc<[(HeaderName, String)]>,
+}
+
+impl HandOn {
+    fn new(to: Option<&Authorization>) -> Self {
+        let guard = to.map(|to| to.guard.as_str()).unwrap_or_default().into();
+        let headers = to.into_iter().flat_map(|to| &to.headers);
+        let headers = headers
+            .filter_map(|(name, pattern)| Some((name.parse().ok()?, pattern.clone())))
+            .collect();
+        Self { guard, to: headers }
+    }
+
+    fn hand_on(&self, mut request: Request<Incoming>) -> Request<Incoming> {
+        let session = request.extensions().get::<Session>();
+        let good = session.is_some_and(|session| *session.guard_name() == *self.guard);
+        let presented = request.extensions_mut().remove::<Presented>().filter(|_| good);
+        for (name, pattern) in &*self.to {
+            // What else a client writes there is none of the server's credentials.
+            request.headers_mut().remove(name);
+            let value = presented.as_ref().map(|it| pattern.replace("{credentials}", &it.0));
+            if let Some(Ok(mut value)) = value.map(HeaderValue::try_from) {
+                value.set_sensitive(true);
+                request.headers_mut().insert(name, value);
+            }
+        }
+        request
+    }
+}
