@@ -94,8 +94,9 @@ impl ListenOptions {
     /// and keep-alive probes from half of it on when nothing is sent). Linux from 5.11 also resets a
     /// peer whose window was closed that long ago, even if it opened since (seen in 6.18 at 2 kB/s).
     /// So a connection is let off once a write of it had to wait: then the write deadline of
-    /// [`ServeOptions`](crate::ServeOptions) is about whether its peer takes bytes. Default: 60 s.
-    /// `None` leaves it to the kernel, where it is hours. What is below 6 s is 6 s.
+    /// [`ServeOptions`](crate::ServeOptions) is about whether its peer takes bytes; one that is gone
+    /// is then found when the socket's buffer is full, or by the kernel (some 15 min on Linux).
+    /// Default: 60 s. `None` leaves it to the kernel, where it is hours. What is below 6 s is 6 s.
     pub fn dead_after(self, time: Option<Duration>) -> Self {
         Self { dead_after: time.map(|time| time.max(Duration::from_secs(6))), ..self }
     }

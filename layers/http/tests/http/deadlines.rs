@@ -2,14 +2,13 @@ use std::time::Duration;
 
 use tailwater_http::{Connection, Connections, Error, ListenOptions, Versions};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex},
-    task::JoinHandle,
+    io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex},
     time::{Instant, sleep},
 };
 use tower::Service;
 use tower_layer::Layer;
 
-use crate::support::{Server, get, handler, layer, soon};
+use crate::support::{Server, connection, get, handler, layer, soon};
 
 const SHORT: Duration = Duration::from_millis(300);
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,19 +44,6 @@ async fn http2_without_a_request_is_cut() {
     let (_sender, connection) = server.http2().await;
     soon(connection).await.unwrap();
     server.end().await;
-}
-
-/// One connection over a duplex.
-fn connection(layer: tailwater_http::HttpLayer) -> (DuplexStream, JoinHandle<Result<(), Error>>) {
-    let (client, io) = duplex(1024);
-    let (handler, opened) = handler();
-    let connection = layer.layer(handler).call(Connection::new(io));
-    let task = tokio::spawn(async move {
-        let ended = connection.await;
-        drop(opened);
-        ended
-    });
-    (client, task)
 }
 
 #[tokio::test(start_paused = true)]

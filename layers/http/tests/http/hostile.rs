@@ -2,16 +2,11 @@
 
 use std::time::Duration;
 
-use tailwater_http::{Connection, Error, HttpLayer};
+use crate::support::{Server, connection, layer, soon};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split},
-    task::JoinHandle,
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, split},
     time::{Instant, sleep, timeout},
 };
-use tower::Service;
-use tower_layer::Layer;
-
-use crate::support::{Server, handler, layer, soon};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADERS: u8 = 1;
@@ -117,18 +112,6 @@ async fn a_head_that_is_large_when_it_is_decompressed_ends_the_connection() {
     let block = [GET, &field, &[0xbe; 10_000]].concat();
     let flood = frame(HEADERS, END_STREAM | END_HEADERS, 1, &block);
     assert_eq!(goaway_of(flood).await, Some(ENHANCE_YOUR_CALM));
-}
-
-fn connection(layer: HttpLayer) -> (DuplexStream, JoinHandle<Result<(), Error>>) {
-    let (client, io) = duplex(16 * 1024);
-    let (handler, opened) = handler();
-    let connection = layer.layer(handler).call(Connection::new(io));
-    let task = tokio::spawn(async move {
-        let ended = connection.await;
-        drop(opened);
-        ended
-    });
-    (client, task)
 }
 
 /// Whoever does not take the answers is not read on: nothing piles up.

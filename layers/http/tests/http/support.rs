@@ -14,9 +14,11 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Channel, Empty, Full, channel, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tailwater_http::{Connections, HttpLayer, ListenOptions, Peer, ServeOptions, Shutdown, serve};
+use tailwater_http::{
+    Connection, Connections, Error, HttpLayer, ListenOptions, Peer, ServeOptions, Shutdown, serve,
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     net::{TcpSocket, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -150,6 +152,19 @@ pub(crate) struct Server {
 /// Deadlines that no test reaches by accident.
 pub(crate) fn layer() -> HttpLayer {
     HttpLayer::new().first_request(FAR).idle(FAR)
+}
+
+/// One connection over a duplex.
+pub(crate) fn connection(layer: HttpLayer) -> (DuplexStream, JoinHandle<Result<(), Error>>) {
+    let (client, io) = duplex(1024);
+    let (handler, opened) = handler();
+    let connection = layer.layer(handler).call(Connection::new(io));
+    let task = tokio::spawn(async move {
+        let ended = connection.await;
+        drop(opened);
+        ended
+    });
+    (client, task)
 }
 
 impl Server {
