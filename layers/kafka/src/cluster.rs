@@ -2,14 +2,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::ops::Deref;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tower_service::Service;
+use tracing::error;
 
 use crate::Error;
 use crate::backend::Backend;
@@ -152,14 +155,24 @@ impl Cluster {
         let shared = Arc::new(shared);
         shared.ask(Job::Look);
 
-        spawn("kafka-tail", move || tail::run(consumer, &commands, &control))?;
+        let pace = shared.options.pace;
         for _ in 0..shared.options.readers {
             let (backend, index) = (Arc::clone(&backend), shared.index.clone());
             let history = Arc::clone(&history);
-            spawn("kafka-history", move || history.read(&*backend, &index))?;
+            keep("kafka-history", pace.soon, move || history.read(&*backend, &index))?;
         }
-        let (weak, pace) = (Arc::downgrade(&shared), shared.options.pace);
-        spawn("kafka-control", move || Control::new(backend, tail, &jobs, pace).run(&weak))?;
+        let (mut consumer, of_tail) = (Some(consumer), Arc::clone(&backend));
+        keep("kafka-tail", pace.soon, move || {
+            // What the one that panicked followed is lost.
+            let consumer = consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control));
+            if let Some(consumer) = consumer {
+                tail::run(consumer, &commands, &control);
+            }
+        })?;
+        let weak = Arc::downgrade(&shared);
+        keep("kafka-control", pace.soon, move || {
+            Control::new(Arc::clone(&backend), tail.clone(), &jobs, pace).run(&weak);
+        })?;
         Ok(Self(shared))
     }
 }
@@ -183,7 +196,20 @@ impl Cluster {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+/// Works on a thread of its own until `work` returns. If it panics, it is begun anew: what it did not
+/// finish is asked for again by the streams that wait for it.
+fn keep(
+    name: &'static str,
+    pause: Duration,
+    mut work: impl FnMut() + Send + 'static,
+) -> Result<(), Error> {
+    let run = move || {
+        // What a panic leaves half done goes with it; what is shared is valid whenever a lock is free.
+        while panic::catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+            error!(thread = name, "a thread panicked and is begun anew");
+            thread::sleep(pause);
+        }
+    };
     thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(Error::kafka)
 }
 
@@ -196,7 +222,6 @@ impl Drop for Shared {
 impl Shared {
     /// A question to the control thread, which is there as long as this is.
     pub(crate) fn ask(&self, job: Job) {
-        // It ends before us only if it panicked, and that is in the log.
         let _ = self.control.send(job);
     }
 

@@ -71,6 +71,8 @@ pub(crate) enum Job {
         partitions: usize,
         reply: oneshot::Sender<Extent>,
     },
+    /// The tail has lost what it followed.
+    Reopen,
     /// The tail can't read on somewhere, and librdkafka does not say where.
     Verify,
 }
@@ -86,6 +88,7 @@ pub(crate) struct Control<'a> {
     seen: Option<Instant>,
     asked: Vec<Asked>,
     look_at_once: bool,
+    reopen: bool,
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
     unreachable: bool,
@@ -93,9 +96,6 @@ pub(crate) struct Control<'a> {
 
 #[derive(Default)]
 struct Standing {
-    epoch: u64,
-    /// Kafka did not have it when it was looked for: all that comes is new.
-    was_missing: bool,
     looks_without: u32,
     /// How many there were at the last look.
     partitions: usize,
@@ -119,6 +119,8 @@ impl<'a> Control<'a> {
             seen: None,
             asked: Vec::new(),
             look_at_once: false,
+            // Another one may have panicked in the middle of anything.
+            reopen: true,
             verify_all: false,
             unverified: Vec::new(),
             unreachable: false,
@@ -139,6 +141,11 @@ impl<'a> Control<'a> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let Some(shared) = shared.upgrade() else { return };
+            if std::mem::take(&mut self.reopen) {
+                let open = shared.held().into_iter().filter(|topic| topic.opened().is_some());
+                open.for_each(|topic| self.close(&topic, State::Unknown));
+                self.look_at_once = true;
+            }
             self.attend();
             if Instant::now() >= next {
                 let open = self.look(&shared);
@@ -156,6 +163,7 @@ impl<'a> Control<'a> {
     fn note(&mut self, job: Job) {
         match job {
             Job::Look => self.look_at_once = true,
+            Job::Reopen => self.reopen = true,
             Job::Verify => self.verify_all = true,
             Job::Extent { topic, opened, partitions, reply } => {
                 // A look at the topics has to find the others.
@@ -174,7 +182,7 @@ impl<'a> Control<'a> {
             self.standings.retain(|name, _| {
                 let is_held = names.contains(&**name);
                 if !is_held {
-                    // One may have been opened in the meantime. Without its tail the process ends.
+                    // One may have been opened in the meantime.
                     let _ = self.tail.send(Command::Leave { topic: Arc::clone(name) });
                 }
                 is_held
@@ -225,10 +233,10 @@ impl<'a> Control<'a> {
                     }
                 }
                 (Some(_), None) => {
-                    let standing = self.standing(topic);
-                    standing.looks_without += 1;
-                    if standing.looks_without >= LOOKS_UNTIL_GONE {
-                        standing.epoch += 1;
+                    let looks_without = &mut self.standing(topic).looks_without;
+                    *looks_without += 1;
+                    if *looks_without >= LOOKS_UNTIL_GONE {
+                        topic.epoch.fetch_add(1, Ordering::AcqRel);
                         warn!(topic = %topic.name, "topic is gone");
                         self.miss(topic);
                     }
@@ -250,6 +258,11 @@ impl<'a> Control<'a> {
         all_open
     }
 
+    /// The tail ends after this thread.
+    fn tell(&self, command: Command) {
+        let _ = self.tail.send(command);
+    }
+
     fn standing(&mut self, topic: &Topic) -> &mut Standing {
         self.standings.entry(Arc::clone(&topic.name)).or_default()
     }
@@ -268,12 +281,11 @@ impl<'a> Control<'a> {
 
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
         let Some(extent) = self.extent(topic, partitions, None) else { return false };
-        let standing = self.standing(topic);
-        standing.looks_without = 0;
-        let (epoch, was_missing) = (standing.epoch, std::mem::take(&mut standing.was_missing));
+        self.standing(topic).looks_without = 0;
+        let epoch = topic.epoch.load(Ordering::Acquire);
         let origin = Positions::new(extent.low);
         // What is written into a topic that was just created was written under the eyes of whoever waits.
-        let start = if was_missing { origin.clone() } else { Positions::new(extent.stable) };
+        let start = if topic.is_missing() { origin.clone() } else { Positions::new(extent.stable) };
         let records = Records { index: shared.index.clone() };
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
         let follow = Command::Follow {
@@ -281,9 +293,7 @@ impl<'a> Control<'a> {
             hub: hub.clone(),
             from: start.clone(),
         };
-        if self.tail.send(follow).is_err() {
-            return false;
-        }
+        self.tell(follow);
         info!(topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
         let opened = Opened { hub, epoch, origin, tombstone_retention: Default::default() };
@@ -301,14 +311,12 @@ impl<'a> Control<'a> {
         topic.partitions.store(partitions, Ordering::Release);
         for (partition, offset) in (0..).zip(extent.low).skip(known) {
             let topic = Arc::clone(&topic.name);
-            // Without its tail the process ends.
-            let _ = self.tail.send(Command::Extend { topic, partition, offset });
+            self.tell(Command::Extend { topic, partition, offset });
         }
         true
     }
 
-    fn miss(&mut self, topic: &Topic) {
-        self.standing(topic).was_missing = true;
+    fn miss(&self, topic: &Topic) {
         if !topic.is_missing() {
             self.close(topic, State::Missing);
         }
@@ -317,8 +325,7 @@ impl<'a> Control<'a> {
     /// Ends the topic's log, if it has one: its streams look for their place in the next one.
     fn close(&self, topic: &Topic, state: State) {
         if let Some(opened) = topic.opened() {
-            // Without its tail the process ends.
-            let _ = self.tail.send(Command::Leave { topic: Arc::clone(&topic.name) });
+            self.tell(Command::Leave { topic: Arc::clone(&topic.name) });
             topic.state.send_replace(state);
             opened.hub.close();
         } else {
@@ -346,8 +353,7 @@ impl<'a> Control<'a> {
                 extent.low[index] <= next && next <= extent.high[index]
             };
             if head.iter().map(|(_, next)| next).enumerate().all(there) {
-                // Without its tail the process ends.
-                let _ = self.tail.send(Command::Again { topic: Arc::clone(&topic.name) });
+                self.tell(Command::Again { topic: Arc::clone(&topic.name) });
             } else {
                 warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
                 self.close(&topic, State::Unknown);

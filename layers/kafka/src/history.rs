@@ -66,6 +66,19 @@ struct Pass {
     hub: Hub<Records>,
 }
 
+/// A pass that is read. It ends with the reading, be it by a panic.
+struct Running<'a> {
+    history: &'a History,
+    pass: Arc<Pass>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.history.lock().passes.retain(|running| !Arc::ptr_eq(running, &self.pass));
+        self.pass.hub.close();
+    }
+}
+
 impl History {
     pub(crate) fn new(pace: Pace) -> Self {
         Self { pace, queue: Mutex::default(), changed: Condvar::new() }
@@ -143,10 +156,9 @@ impl History {
                 },
             };
             let Some((topic, pass, start)) = self.next(index) else { continue };
-            debug!(%topic, streams = pass.hub.cursors(), "reading history");
-            self.run(&mut **consumer, &topic, &pass, &start);
-            self.lock().passes.retain(|running| !Arc::ptr_eq(running, &pass));
-            pass.hub.close();
+            let running = Running { history: self, pass };
+            debug!(%topic, streams = running.pass.hub.cursors(), "reading history");
+            self.run(&mut **consumer, &topic, &running.pass, &start);
         }
     }
 

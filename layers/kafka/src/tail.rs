@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 use tailwater_hub::Hub;
 use tracing::warn;
 
-use crate::backend::{Consumer, Fetched};
+use crate::backend::{Backend, Consumer, Fetched};
 use crate::control::Job;
 use crate::positions::Positions;
 use crate::record::Record;
@@ -16,6 +16,9 @@ use crate::records::Records;
 
 /// How long a poll waits. A new topic waits for it, too.
 const POLL: Duration = Duration::from_millis(20);
+
+/// Between two attempts to get a consumer.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What one poll takes at most, and so the largest chunk of the log.
 const POLL_BYTES: usize = 1024 * 1024;
@@ -45,6 +48,28 @@ struct Followed {
     hub: Hub<Records>,
     next: Vec<i64>,
     batch: Vec<Record>,
+}
+
+/// A consumer in place of one that was lost with all that it read: the control thread opens all topics
+/// anew. `None` if nobody can send a command any more.
+pub(crate) fn again(
+    backend: &dyn Backend,
+    commands: &Receiver<Command>,
+    control: &Sender<Job>,
+) -> Option<Box<dyn Consumer>> {
+    loop {
+        match backend.consumer(false) {
+            Ok(consumer) => {
+                let _ = control.send(Job::Reopen);
+                return Some(consumer);
+            }
+            Err(error) => warn!(%error, "no consumer for the tail, trying again"),
+        }
+        // Commands of logs that end are of no use.
+        if let Err(RecvTimeoutError::Disconnected) = commands.recv_timeout(PAUSE) {
+            return None;
+        }
+    }
 }
 
 /// Reads until nobody can send a command any more.
@@ -143,7 +168,7 @@ fn append(
                 }
             }
             Fetched::OutOfRange => {
-                // The control thread may be gone while the process ends.
+                // The control thread ends before this one.
                 let _ = control.send(Job::Verify);
             }
             Fetched::End(_) => {}

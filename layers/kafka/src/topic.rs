@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(crate) struct Topic {
     pub(crate) streams: AtomicUsize,
     /// How many partitions the topic is known to have.
     pub(crate) partitions: AtomicUsize,
+    /// How often it was gone.
+    pub(crate) epoch: AtomicU64,
     /// Held whether it has streams or not.
     pub(crate) kept: bool,
 }
@@ -44,7 +46,8 @@ pub(crate) struct Opened {
 impl Topic {
     pub(crate) fn new(name: Arc<str>, kept: bool) -> Self {
         let state = watch::Sender::new(State::Unknown);
-        Self { name, state, streams: AtomicUsize::new(0), partitions: AtomicUsize::new(0), kept }
+        let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { name, state, streams, partitions, epoch: AtomicU64::new(0), kept }
     }
 
     pub(crate) fn is_missing(&self) -> bool {

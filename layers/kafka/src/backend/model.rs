@@ -1,6 +1,6 @@
 //! A Kafka in memory that does on demand what a real one does some day.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ struct State {
     /// Grows with each loss of the connection: consumers that see it read a little once more.
     reconnects: u64,
     failures: HashMap<Call, usize>,
+    panics: HashSet<Call>,
     calls: HashMap<Call, usize>,
     served_history: usize,
     assigned_history: usize,
@@ -67,7 +68,10 @@ pub(crate) enum Call {
     Consumer,
     Topics,
     Extent,
+    /// By the tail.
     Fetch,
+    /// By a reader of history.
+    FetchHistory,
 }
 
 /// A record to produce.
@@ -237,6 +241,16 @@ impl Model {
         self.change(|state| state.failures.insert(call, times));
     }
 
+    /// The next call of this kind panics.
+    pub(crate) fn panic_at(&self, call: Call) {
+        self.change(|state| state.panics.insert(call));
+    }
+
+    /// Whether a call that was to panic has not come yet.
+    pub(crate) fn will_panic(&self) -> bool {
+        !self.lock().panics.is_empty()
+    }
+
     /// The next looks find no topics.
     pub(crate) fn forget_topics(&self, looks: usize) {
         self.change(|state| state.forgotten = looks);
@@ -286,6 +300,10 @@ impl Model {
         let mut state = self.lock();
         *state.calls.entry(call).or_default() += 1;
         self.0.called.notify_all();
+        if state.panics.remove(&call) {
+            drop(state);
+            panic!("the model was told to panic");
+        }
         let failures = state.failures.entry(call).or_default();
         let fails = *failures > 0;
         *failures = failures.saturating_sub(1);
@@ -307,8 +325,10 @@ impl Backend for Seen {
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
         // librdkafka makes a consumer whether Kafka is there or not.
         let (fails, reconnects) = {
-            let fails = history && self.model.lock().failures.contains_key(&Call::Consumer);
-            (fails, self.model.lock().reconnects)
+            let state = self.model.lock();
+            let fails = state.failures.contains_key(&Call::Consumer)
+                || state.panics.contains(&Call::Consumer);
+            (history && fails, state.reconnects)
         };
         if fails {
             drop(self.model.call(Call::Consumer)?);
@@ -431,7 +451,8 @@ impl Consumer for Reader {
         let deadline = Instant::now() + timeout;
         let model = self.model.clone();
         let before = into.len();
-        let failed = model.call(Call::Fetch).is_err();
+        let call = if self.history { Call::FetchHistory } else { Call::Fetch };
+        let failed = model.call(call).is_err();
         let mut state = model.lock();
         if failed || state.reconnects != self.reconnects {
             self.reconnects = state.reconnects;
@@ -458,7 +479,10 @@ impl Consumer for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.model.change(|state| state.consumers -= 1);
+        self.model.change(|state| {
+            state.consumers -= 1;
+            state.assigned_history -= if self.history { self.assigned.len() } else { 0 };
+        });
     }
 }
 

@@ -62,7 +62,8 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Call::Consumer),
         Just(Call::Topics),
         Just(Call::Extent),
-        Just(Call::Fetch)
+        Just(Call::Fetch),
+        Just(Call::FetchHistory)
     ];
     prop_oneof![
         6 => (partition.clone(), 1..12usize)

@@ -3,6 +3,9 @@
 use super::*;
 use crate::backend::model::Call;
 
+const CALLS: [Call; 5] =
+    [Call::Consumer, Call::Topics, Call::Extent, Call::Fetch, Call::FetchHistory];
+
 #[tokio::test]
 async fn kafka_may_be_absent_at_start() {
     for live in [false, true] {
@@ -26,7 +29,7 @@ async fn kafka_may_be_absent_at_start() {
 
 #[tokio::test]
 async fn errors_at_any_call_lose_and_repeat_nothing() {
-    for call in [Call::Consumer, Call::Topics, Call::Extent, Call::Fetch] {
+    for call in CALLS {
         for failures in [1, 2, 5] {
             let model = kafka(2);
             fill(&model, 0, 20);
@@ -164,9 +167,40 @@ async fn what_failed_while_kafka_was_away_is_tried_at_once() {
     model.wait_calls(Call::Topics, 2);
     model.set_leaderless(TOPIC, 0, false);
     model.set_reachable(true);
-    let since = std::time::Instant::now();
+    let since = tokio::time::Instant::now();
     assert_eq!(client.data().await, "0:0");
     assert!(since.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_thread_that_panics_is_begun_anew() {
+    // Streams waited in vain for a thread that was gone, or asked it again and again without a pause.
+    for call in CALLS {
+        let model = kafka(2);
+        fill(&model, 0, 20);
+        fill(&model, 1, 20);
+        let cluster = instance().options(|options| options.memory_bytes(1024)).of(&model);
+        let mut early = open(&cluster, after(&[20, 20])).await;
+        // The log begins at its place: no reader of history is there yet.
+        model.wait_calls(Call::Fetch, 1);
+        fill(&model, 0, 1);
+        assert_eq!(early.data().await, "0:20");
+        model.panic_at(call);
+        let mut late = open(&cluster, query()).await;
+        assert_each_once(&late.events(41).await, &[values(0, 0..21), values(1, 0..20)]);
+        eventually(|| !model.will_panic()).await;
+        for client in [&mut early, &mut late] {
+            assert!(client.is_idle(), "{call:?}");
+        }
+        fill(&model, 0, 20);
+        fill(&model, 1, 20);
+        for client in [&mut early, &mut late] {
+            let events = client.events(40).await;
+            assert_each_once(&events, &[values(0, 21..41), values(1, 20..40)]);
+        }
+        drop((cluster, early, late));
+        model.wait_no_consumers();
+    }
 }
 
 #[tokio::test]
