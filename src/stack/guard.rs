@@ -6,12 +6,15 @@ use std::task::{Context, Poll, ready};
 use ::http::Extensions;
 use ::http::request::Parts;
 use bytes::Bytes;
-use tailwater_jwt::{Credentials, Guard, JwtLayer, Keys, Session, Token};
+use tailwater_jwt::{Credentials, Guard, JwtLayer, Keys, Rejection, Session, Token};
 use tailwater_kafka::Place;
 use tailwater_route::{Guarded, Matched, Verdict};
 use tailwater_sse::{Due, Encoded, Event, Lease};
 
+use tracing::info;
+
 use super::{Composer, Error};
+use crate::access_log;
 use crate::config::{self, Authorization, GuardKeys};
 
 impl Composer<'_> {
@@ -70,11 +73,17 @@ pub(super) fn credentials(authorization: &Authorization) -> Result<Credentials, 
 
 /// Whether a guarded route is open to a request.
 pub(super) fn verdict(extensions: &Extensions, guarded: &[Guarded]) -> Verdict {
-    let Some(session) = extensions.get::<Session>() else { return Verdict::Unauthenticated };
-    match holds(guarded, session.guard_name(), session.token()) {
-        true => Verdict::Open,
-        false => Verdict::Forbidden,
+    let Some(session) = extensions.get::<Session>() else {
+        if let Some(rejection) = extensions.get::<Rejection>() {
+            info!(target: access_log::TARGET, reason = %rejection, "credentials were not accepted");
+        }
+        return Verdict::Unauthenticated;
+    };
+    if holds(guarded, session.guard_name(), session.token()) {
+        return Verdict::Open;
     }
+    info!(target: access_log::TARGET, guard = session.guard_name(), "roles do not reach");
+    Verdict::Forbidden
 }
 
 fn holds(guarded: &[Guarded], guard: &str, token: &Token) -> bool {
