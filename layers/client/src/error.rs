@@ -48,6 +48,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a gateway says that its server is away for now: a restart behind a load balancer. HTML
+    /// 9.2.2 gives up even then, and a stream that was there would be lost to a passing trouble.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(
+                StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+            )
+        )
+    }
+
     /// Whether asking again is futile.
     pub(crate) fn is_final(&self) -> bool {
         !matches!(

@@ -45,6 +45,7 @@
 //! |---|---|---|---|
 //! | no connection, no answer in time, an answer that is no HTTP | tries again | 502 | tries again |
 //! | the stream breaks off, ends, or is silent for too long | tries again | | tries again |
+//! | 502, 503 or 504 of a gateway whose server is away for now | an error; once there was a stream: tries again | 502 | tries again |
 //! | `204 No Content` | the end | 204 | the end |
 //! | a redirection, another status, another content type, a content coding | an error | 502 | the end |
 //! | an event that is too long | an error | | the end |

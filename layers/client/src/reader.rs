@@ -28,6 +28,8 @@ pub(crate) struct Reader {
     retry: Duration,
     /// How many connections in a row brought nothing.
     failures: u32,
+    /// Whether there was a stream to be resumed.
+    opened: bool,
     state: State,
 }
 
@@ -56,6 +58,7 @@ impl Reader {
             last_event_id: last_event_id.to_vec(),
             retry: options.retry,
             failures: 0,
+            opened: false,
             state: State::Start,
             options,
         }
@@ -82,7 +85,7 @@ impl Reader {
                 State::Start => self.open(),
                 State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
                     Ok(body) => {
-                        self.state = State::Open(Open::new(body, &self.options));
+                        self.opened(body);
                         return Poll::Ready(Ok(()));
                     }
                     Err(error) => {
@@ -101,7 +104,7 @@ impl Reader {
             match &mut self.state {
                 State::Start => self.open(),
                 State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
-                    Ok(body) => self.state = State::Open(Open::new(body, &self.options)),
+                    Ok(body) => self.opened(body),
                     Err(error) => {
                         if let Some(end) = self.lost(Some(error)) {
                             return Poll::Ready(end);
@@ -141,6 +144,11 @@ impl Reader {
         self.state = State::Opening(opening);
     }
 
+    fn opened(&mut self, body: Body) {
+        self.opened = true;
+        self.state = State::Open(Open::new(body, &self.options));
+    }
+
     fn pulled(&mut self, item: Item) -> Item {
         self.failures = 0;
         match item {
@@ -164,7 +172,7 @@ impl Reader {
                 self.state = State::Ended;
                 return Some(None);
             }
-            Some(error) if error.is_final() => {
+            Some(error) if error.is_final() && !(self.opened && error.is_passing()) => {
                 self.state = State::Ended;
                 return Some(Some(Err(error)));
             }

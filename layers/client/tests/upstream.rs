@@ -241,6 +241,24 @@ async fn a_lost_server_is_asked_again_while_the_stream_stays_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gateway_whose_server_is_away_for_now_is_asked_again() {
+    let (connector, mut server) = server();
+    let serve = async {
+        server.stream("data:a\nid:1\n\n").await;
+        for status in ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
+            server.answer(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).await;
+        }
+        let resumed = server.stream("data:b\nid:2\n\n").await;
+        server.stop().await;
+        resumed
+    };
+    let asked = async { rest(ask(connector, layer(), get("/")).await).await };
+    let (all, resumed) = tokio::join!(asked, serve);
+    assert_eq!(header(&resumed, "last-event-id"), Some("1"));
+    assert_eq!(all.replace(":\n", ""), "data:a\nid:1\n\ndata:b\nid:2\n\n");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_comes_back_as_something_else_ends_the_stream_cleanly() {
     for response in [
         "404 Not Found",
