@@ -1,8 +1,9 @@
 //! Streams Kafka topics to browsers as Server-Sent Events.
 //!
 //! This package is the `tailwater` program, and a facade of the layers that it is made of, for
-//! servers of one's own: [`http`], [`route`], [`sse`], [`kafka`] and [`hub`]. Each is a package of
-//! its own as well, without the program's dependencies; only [`kafka`] needs librdkafka.
+//! servers of one's own: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`] and [`hub`], and
+//! [`client`] for event streams of other servers. Each is a package of its own as well, without the
+//! program's dependencies; only [`kafka`] needs librdkafka.
 //!
 //! ```no_run
 //! use ::http::{Extensions, Response};
@@ -35,7 +36,8 @@
 //! ```
 //!
 //! `examples/topic.rs` is this as a whole server, with a key from the path and an end that lets
-//! streams finish; `examples/axum.rs` has a source of its own within an axum router.
+//! streams finish; `examples/axum.rs` has a source of its own within an axum router, and
+//! `examples/guarded.rs` one that lives as long as its client's token.
 //!
 //! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it
 //! becomes, and the process around them.
@@ -49,11 +51,14 @@ pub mod server;
 pub mod stack;
 pub mod telemetry;
 
+pub use tailwater_client as client;
 pub use tailwater_http as http;
 pub use tailwater_hub as hub;
+pub use tailwater_jwt as jwt;
 pub use tailwater_kafka as kafka;
 pub use tailwater_route as route;
 pub use tailwater_sse as sse;
+pub use tailwater_tls as tls;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
