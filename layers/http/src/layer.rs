@@ -48,6 +48,9 @@ pub(crate) struct Config {
 ///   that limit only is answered 431,
 /// - sends the data of a request in very many very small frames.
 ///
+/// A request of HTTP/1.1 without a `Host`, and one with several or with one that is none, is answered
+/// 400 (RFC 9112, 3.2), and no service sees it.
+///
 /// PING and SETTINGS are answered one by one, and no frame is read before the answer to the last is
 /// taken, so that a flood of them fills no memory; they are no requests, so that the deadlines end a
 /// connection that has nothing else.

@@ -1,13 +1,13 @@
 //! From hyper's requests to the inner service, and back.
 
 use std::{
-    future::poll_fn,
+    future::{poll_fn, ready},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, StatusCode, Version, header, uri::Authority};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -81,6 +81,11 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = self.activity.open();
+        if !has_good_host(&request) {
+            let mut response = Response::new(OpenBody { body: None, _open: open });
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            return Box::pin(ready(Ok(response)));
+        }
         request.extensions_mut().extend(self.extensions.clone());
         let mut inner = S::clone(&self.inner);
         let taken = stream::is_possible(&request).then(|| self.taken());
@@ -92,7 +97,7 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
             let response = inner.call(request);
             drop(inner);
             let response = response.await.map_err(Into::into)?;
-            let response = response.map(|body| OpenBody { body, _open: open });
+            let response = response.map(|body| OpenBody { body: Some(body), _open: open });
             match taken {
                 // Of a response before this one hyper may still hold bytes, which are lost when it
                 // is told an error. It has tried to write them before it comes here, so that it
@@ -107,11 +112,28 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
     }
 }
 
+/// RFC 9112, 3.2: one `Host` in HTTP/1.1, none or one before, and one that names a host or nothing.
+/// Otherwise two servers on the way may take the request for two hosts.
+fn has_good_host<B>(request: &Request<B>) -> bool {
+    if request.version() > Version::HTTP_11 {
+        return true;
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => {
+            host.is_empty()
+                || Authority::try_from(host.as_bytes()).is_ok_and(|it| !it.as_str().contains('@'))
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
 pin_project! {
-    /// A response body: its request is open as long as it lives.
+    /// A response body: its request is open as long as it lives. `None` is empty.
     pub(crate) struct OpenBody<B> {
         #[pin]
-        body: B,
+        body: Option<B>,
         _open: Open,
     }
 }
@@ -124,14 +146,17 @@ impl<B: Body> Body for OpenBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+        match self.project().body.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }

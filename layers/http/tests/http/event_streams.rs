@@ -7,6 +7,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use tailwater_http::{Connection, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, join, simplex};
 use tower::{Service, service_fn};
@@ -209,7 +210,9 @@ async fn a_client_of_hyper_reads_them() {
     let io = hyper_util::rt::TokioIo::new(server.connect().await.io);
     let (mut client, connection) = soon(hyper::client::conn::http1::handshake(io)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let response = soon(client.send_request(get("/events"))).await.unwrap();
+    let mut request = get("/events");
+    request.headers_mut().insert("host", HeaderValue::from_static("localhost"));
+    let response = soon(client.send_request(request)).await.unwrap();
     let mut stream = server.opened().await.stream();
     for _ in 0..3 {
         soon(stream.send_data("data:x\n\n".into())).await.unwrap();

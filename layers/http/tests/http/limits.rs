@@ -41,6 +41,33 @@ async fn a_head_over_the_limit_is_431_and_the_connection_closed() {
     server.end().await;
 }
 
+/// RFC 9112, 3.2.
+#[tokio::test]
+async fn a_request_for_no_host_or_for_several_is_400() {
+    let server = Server::start(layer());
+    for (version, hosts, status) in [
+        ("1.1", "host: localhost:8080\r\n", "200 OK"),
+        ("1.1", "host: [::1]\r\n", "200 OK"),
+        ("1.1", "host:\r\n", "200 OK"),
+        ("1.1", "", "400 Bad Request"),
+        ("1.1", "host: a\r\nhost: a\r\n", "400 Bad Request"),
+        ("1.1", "host: a b\r\n", "400 Bad Request"),
+        ("1.1", "host: a/b\r\n", "400 Bad Request"),
+        ("1.1", "host: user@a\r\n", "400 Bad Request"),
+        ("1.1", "host: a, b\r\n", "400 Bad Request"),
+        ("1.0", "", "200 OK"),
+        ("1.0", "host: a\r\nhost: b\r\n", "400 Bad Request"),
+    ] {
+        let mut client = server.connect().await;
+        let head = format!("GET /id HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        client.send(head).await;
+        let answer = client.read_to_end().await;
+        let expected = format!("HTTP/{version} {status}\r\n");
+        assert!(answer.starts_with(&expected), "{version} {hosts:?}: {answer}");
+    }
+    server.end().await;
+}
+
 #[tokio::test]
 async fn an_endless_head_is_cut() {
     let server = Server::start(layer());
@@ -62,8 +89,9 @@ async fn too_many_fields_are_431() {
         let server = Server::start(layer);
         for (count, status) in [(most, "200"), (most + 1, "431")] {
             let mut client = server.connect().await;
-            let fields = "x: y\r\n".repeat(count - 1);
-            client.send(format!("GET / HTTP/1.1\r\nconnection: close\r\n{fields}\r\n")).await;
+            let fields = "x: y\r\n".repeat(count - 2);
+            let head = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+            client.send(format!("{head}{fields}\r\n")).await;
             let answer = client.read_to_end().await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{count}: {answer}");
         }
