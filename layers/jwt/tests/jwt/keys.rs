@@ -8,7 +8,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tailwater_jwt::{Error, Guard, Jwk, Keys, Rejection, Unusable};
 
-use crate::support::{Signer, claims, clock, ec, ed, guard, rsa};
+use crate::{
+    remote::Script,
+    support::{Signer, claims, clock, ec, ed, guard, rsa},
+};
 
 fn all() -> Vec<Signer> {
     let rsa = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"].map(rsa);
@@ -177,7 +180,9 @@ async fn a_verified_token_is_kept_until_it_expires() {
 fn the_url_of_a_key_set_is_absolute() {
     for text in ["/keys", "ftp://auth/keys", "auth", "*"] {
         let uri: http::Uri = text.parse().unwrap();
-        assert_eq!(Keys::url(uri).unwrap_err(), Error::Url(text.to_owned()), "{text}");
+        let error = Keys::fetched(uri, Script::default()).unwrap_err();
+        assert_eq!(error, Error::Url(text.to_owned()), "{text}");
     }
-    assert!(Keys::url(http::Uri::from_static("https://auth/keys")).is_ok());
+    let uri = http::Uri::from_static("https://auth/keys");
+    assert!(Keys::fetched(uri, Script::default()).is_ok());
 }

@@ -1,6 +1,7 @@
 //! Through the public API only. Time is Tokio's, paused where it matters.
 
 mod forged;
+#[cfg(feature = "fetch")]
 mod http_fetch;
 mod keys;
 mod leases;
