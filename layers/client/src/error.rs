@@ -11,6 +11,10 @@ pub enum Error {
     /// [`UpstreamLayer`](crate::UpstreamLayer) has a path or a query.
     #[error("{0} is expected of the URL of an event stream")]
     Url(&'static str),
+    /// The path of a request to an [`UpstreamLayer`](crate::UpstreamLayer) is one that a server may read as
+    /// [another](crate#paths).
+    #[error("the path has {0}, by which the server may read it as another")]
+    Path(&'static str),
     /// A last event id with a control character in it, which no header can carry.
     #[error("the last event id can't be sent in a header")]
     LastEventId,

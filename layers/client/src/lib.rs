@@ -54,6 +54,20 @@
 //! and a server inside may not choose whom a gateway asks. The id of an event is taken when the whole event
 //! is there, so that one which was cut off comes again.
 //!
+//! # Paths
+//!
+//! An [`UpstreamLayer`] passes a path on as it is written, so that the server sees what the routes and guards
+//! in front of the layer have seen. It answers `404 Not Found`, and asks nobody, where servers are known to
+//! read another path than that, by which `/open/../guarded` would be a way around a guard:
+//!
+//! - a segment that is `.` or `..`, percent-decoded once, also with `;` and anything behind it;
+//! - a backslash, an encoded slash or backslash, or a control character, encoded or not;
+//! - an empty segment (`//a`) other than the last one: many servers merge slashes;
+//! - no `/` at the start.
+//!
+//! What a server ignores beyond that (case, `;` and what follows in other segments, a second encoding) is its
+//! own: where it does, guard by default, and name what is open.
+//!
 //! # Buffers
 //!
 //! What a server can make a stream hold: 32 KiB of an HTTP/1.1 response read ahead, its head included, or

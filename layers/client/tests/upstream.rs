@@ -111,7 +111,7 @@ async fn timestamps_go_on_if_they_are_asked_for() {
 async fn path_and_query_go_on_and_credentials_do_not() {
     let (connector, mut server) = server();
     let mut request =
-        get("/a%2Fb/c?of=x%26y&access_token=secret&lastEventId=ignored&access%5Ftoken=secret&z");
+        get("/a%20b/c?of=x%26y&access_token=secret&lastEventId=ignored&access%5Ftoken=secret&z");
     for (name, value) in [
         (AUTHORIZATION, "Bearer secret"),
         (COOKIE, "session=secret"),
@@ -131,7 +131,7 @@ async fn path_and_query_go_on_and_credentials_do_not() {
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     assert_eq!(
         sent,
-        "GET /a%2Fb/c?of=x%26y&z HTTP/1.1\r\naccept-language: de\r\naccept: text/event-stream\r\n\
+        "GET /a%20b/c?of=x%26y&z HTTP/1.1\r\naccept-language: de\r\naccept: text/event-stream\r\n\
          cache-control: no-cache\r\nlast-event-id: 17\r\nhost: events.test:8080\r\n\r\n"
     );
 }
@@ -139,17 +139,47 @@ async fn path_and_query_go_on_and_credentials_do_not() {
 #[tokio::test(start_paused = true)]
 async fn credentials_go_on_where_they_are_named_and_headers_may_be_added() {
     let (connector, mut server) = server();
-    let mut request = get("//elsewhere/?lastEventId=%E2%80%A6");
+    let mut request = get("/elsewhere/?lastEventId=%E2%80%A6");
     request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer mine"));
     let tenant = HeaderName::from_static("x-tenant");
     let options = Options::new().header(tenant, HeaderValue::from_static("a"));
     let layer = layer_with(options).forward_headers([AUTHORIZATION]);
     let (_, sent) = tokio::join!(ask(connector, layer, request), server.stop());
-    assert!(sent.starts_with("GET //elsewhere/ HTTP/1.1\r\n"), "{sent}");
+    assert!(sent.starts_with("GET /elsewhere/ HTTP/1.1\r\n"), "{sent}");
     assert_eq!(header(&sent, "host"), Some("events.test:8080"));
     assert_eq!(header(&sent, "authorization"), Some("Bearer mine"));
     assert_eq!(header(&sent, "x-tenant"), Some("a"));
     assert_eq!(header(&sent, "last-event-id"), Some("\u{2026}"));
+}
+
+/// Routes take a path as it is written, many servers do not: `/public/../private/x` went up verbatim, and
+/// whoever asked without a token for what is open got what is guarded.
+#[tokio::test(start_paused = true)]
+async fn a_path_that_the_server_may_read_as_another_is_not_found_and_the_server_is_not_asked() {
+    for path in [
+        "/public/../private/x",
+        "/public/%2e%2e/private/x",
+        "/public/..%5cprivate/x",
+        "/public/..\\private/x",
+        "/public/..;/private/x",
+        "/public/..%2fprivate/x",
+        "/public/x%00",
+        "//private/x",
+    ] {
+        let (connector, server) = server();
+        let answer = ask(connector, layer(), get(path)).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+        let refusal = answer.extensions().get::<Arc<Refusal>>().expect("a refusal");
+        let reason = std::error::Error::source(&**refusal).expect("a reason");
+        assert!(matches!(reason.downcast_ref(), Some(Error::Path(_))), "{path}: {reason}");
+        assert!(!reason.to_string().contains("private"), "{reason}");
+        assert!(server.calls().is_empty(), "{path}");
+    }
+    for path in ["/a.b/..c/...", "/a%20b", "/a;b/", "/?a=/../b%2F%5C//c"] {
+        let (connector, mut server) = server();
+        let (_, sent) = tokio::join!(ask(connector, layer(), get(path)), server.stop());
+        assert!(sent.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{path}: {sent}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! What of a client's request goes to the server.
 
+use std::borrow::Cow;
+
 use http::header::CONNECTION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Uri};
@@ -19,6 +21,33 @@ pub(crate) fn path_and_query(uri: &Uri, stripped: &[String]) -> Option<PathAndQu
     };
     let query = query.split('&').filter(stays).collect::<Vec<_>>().join("&");
     if query.is_empty() { path.parse().ok() } else { format!("{path}?{query}").parse().ok() }
+}
+
+/// What of this path a server may read as another path than the routes in front of it have, which take it
+/// as it is written: a server that resolves `..`, or takes `\` for `/`, would serve what a guarded route
+/// stands before to whoever asks for `/open/../guarded`.
+pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
+    let Some(mut segments) = path.strip_prefix('/').map(|path| path.split('/').peekable()) else {
+        return Some("no `/` at its start");
+    };
+    while let Some(segment) = segments.next() {
+        let decoded: Cow<'_, [u8]> = percent_decode_str(segment).into();
+        // Tomcat, for one, takes parameters off a segment before it looks for dots.
+        let name = decoded.split(|byte| *byte == b';').next().unwrap_or_default();
+        if matches!(name, b"." | b"..") {
+            return Some("a dot segment");
+        }
+        if decoded.iter().any(|byte| matches!(byte, b'/' | b'\\')) {
+            return Some("a backslash or an encoded slash");
+        }
+        if decoded.iter().any(u8::is_ascii_control) {
+            return Some("a control character");
+        }
+        if decoded.is_empty() && segments.peek().is_some() {
+            return Some("an empty segment before its last");
+        }
+    }
+    None
 }
 
 /// The headers that have these names, but for those that `connection` says are of the connection.
@@ -47,7 +76,7 @@ mod tests {
         let stripped = ["access_token".to_owned(), "a b".to_owned()];
         for (uri, expected) in [
             ("/", "/"),
-            ("/a/b%2Fc", "/a/b%2Fc"),
+            ("/a%20b/c", "/a%20b/c"),
             ("/?", "/"),
             ("/?x=1&y=%26&z", "/?x=1&y=%26&z"),
             ("/?x=1&access_token=secret&y=2", "/?x=1&y=2"),
@@ -58,10 +87,63 @@ mod tests {
             ("/?a%20b=secret", "/"),
             ("/?access_tokens=1&Access_Token=2", "/?access_tokens=1&Access_Token=2"),
             ("/?lastEventId=7&x=1&last_event_id=8&Last-Event-ID=9&last%45ventId=1", "/?x=1"),
-            ("//host/path?x", "//host/path?x"),
         ] {
             let uri = Uri::builder().path_and_query(uri).build().unwrap();
             assert_eq!(path_and_query(&uri, &stripped).unwrap(), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_a_server_may_read_as_another_is_ambiguous() {
+        let (dot, slash) = (Some("a dot segment"), Some("a backslash or an encoded slash"));
+        let control = Some("a control character");
+        let empty = Some("an empty segment before its last");
+        let start = Some("no `/` at its start");
+        for (path, expected) in [
+            ("/", None),
+            ("/a/", None),
+            ("/a.b/..c/...", None),
+            ("/a../.b/c./.../%2e%2e%2e", None),
+            ("/a%20b", None),
+            ("/%E2%80%A6/\u{2026}", None),
+            ("/a;b=..;c/d;/;e", None),
+            // Decoded once, as routes do.
+            ("/%252e%252e/%252F", None),
+            // No encoding, but text.
+            ("/a%/b%2/%zz", None),
+            ("/.", dot),
+            ("/..", dot),
+            ("/a/./b", dot),
+            ("/public/../private/x", dot),
+            ("/public/..", dot),
+            ("/public/%2e%2E/private/x", dot),
+            ("/public/.%2e/private/x", dot),
+            ("/public/%2e/private/x", dot),
+            ("/public/..;/private/x", dot),
+            ("/public/..;a=b/private/x", dot),
+            ("/public/..%3B/private/x", dot),
+            ("/public/.;/private/x", dot),
+            ("/public/..%5cprivate/x", slash),
+            ("/public/..%5C..%5Cprivate", slash),
+            ("/public/..\\private/x", slash),
+            ("/public/a\\b", slash),
+            ("/public/..%2fprivate/x", slash),
+            ("/public%2F..%2Fprivate/x", slash),
+            ("/a%2Fb", slash),
+            ("/a%00b", control),
+            ("/..%00/b", control),
+            ("/a%0D%0Ab", control),
+            ("/a%1f", control),
+            ("/a%7F", control),
+            ("/a\u{7f}", control),
+            ("//", empty),
+            ("//a", empty),
+            ("/a//b", empty),
+            ("/a//", empty),
+            ("*", start),
+            ("", start),
+        ] {
+            assert_eq!(ambiguity(path), expected, "{path}");
         }
     }
 

@@ -16,7 +16,8 @@ use crate::reader::Reader;
 ///
 /// It answers when the server has: with `502 Bad Gateway` if that is anything but an event stream, or if
 /// there is no server, and with `204 No Content` if that is what the server sent, so that the client stops.
-/// `400 Bad Request` if the client's last event id is one that no header can carry.
+/// `400 Bad Request` if the client's last event id is one that no header can carry, and `404 Not Found` if
+/// the server could [read the path as another](crate#paths).
 #[derive(Clone, Debug)]
 pub struct Upstream<C> {
     connector: C,
@@ -49,6 +50,10 @@ where
         let Settings { base, options, stripped, forwarded } = &*self.settings;
         let parts = subscription.parts();
 
+        if let Some(what) = forward::ambiguity(parts.uri.path()) {
+            let reason = Error::Path(what);
+            return UpstreamFuture::refused(Refusal::new(StatusCode::NOT_FOUND, reason));
+        }
         let mut uri = base.clone().into_parts();
         uri.path_and_query = forward::path_and_query(&parts.uri, stripped);
         let Ok(uri) = Uri::from_parts(uri) else {
