@@ -271,6 +271,22 @@ async fn a_lost_server_is_asked_again_while_the_stream_stays_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_server_is_asked_again_with_the_headers_that_opened_the_stream() {
+    let (connector, mut server) = server();
+    let mut request = get("/");
+    request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer first"));
+    let serve = async {
+        let first = server.stream("data:a\n\n").await;
+        [first, server.stop().await]
+    };
+    let layer = layer().forward_headers([AUTHORIZATION]);
+    let asked = async { rest(ask(connector, layer, request).await).await };
+    let (_, requests) = tokio::join!(asked, serve);
+    let tokens = requests.each_ref().map(|request| header(request, "authorization"));
+    assert_eq!(tokens, [Some("Bearer first"); 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gateway_whose_server_is_away_for_now_is_asked_again() {
     let (connector, mut server) = server();
     let serve = async {
@@ -291,6 +307,7 @@ async fn a_gateway_whose_server_is_away_for_now_is_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_comes_back_as_something_else_ends_the_stream_cleanly() {
     for response in [
+        "401 Unauthorized",
         "404 Not Found",
         "200 OK\r\ncontent-type: text/html",
         "204 No Content",

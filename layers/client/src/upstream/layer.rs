@@ -9,6 +9,9 @@ use crate::{Error, Options};
 
 /// Makes a source of event streams, as the sse crate serves them, of a connector to a server that has them.
 ///
+/// A server that is lost is asked again with what the request that opened the stream said, headers
+/// included: see [`UpstreamLayer::forward_headers`] for tokens that expire meanwhile.
+///
 /// ```
 /// use http::HeaderName;
 /// use tailwater_client::{Options, TcpConnector, UpstreamLayer};
@@ -64,6 +67,10 @@ impl UpstreamLayer {
 
     /// Headers of the request that go to the server. Default: none, so that credentials in headers and
     /// cookies stay here unless they are named. What is about a connection never goes on.
+    ///
+    /// They are those of the request that opened the stream, also when a lost server is asked again: a
+    /// token that was handed on may have expired by then. The server's 401 ends the stream then, and the
+    /// client comes again, with a token that is fresh.
     #[must_use]
     pub fn forward_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         Arc::make_mut(&mut self.settings).forwarded.extend(names);
