@@ -46,8 +46,9 @@ const NOT_EXPOSED: [HeaderName; 9] = [
     header::VARY,
 ];
 
-/// The layer of an `access-control`.
-pub(crate) fn layer(access: &AccessControl) -> AccessLayer {
+/// The layer of an `access-control`. `guarded` says whether clients are challenged: over HTTP/1.1 they
+/// answer with a header that no list of Zilla's has.
+pub(crate) fn layer(access: &AccessControl, guarded: bool) -> AccessLayer {
     let AccessControl::CrossOrigin(cross) = access else {
         return AccessLayer { origins: Origins::Own, expose_all: false, cors: CorsLayer::new() };
     };
@@ -58,13 +59,13 @@ pub(crate) fn layer(access: &AccessControl) -> AccessLayer {
         None => Origins::Any,
     };
     AccessLayer {
-        cors: cors(cross, &origins),
+        cors: cors(cross, &origins, guarded),
         expose_all: cross.credentials && named(cross.expose.as_deref()).is_none(),
         origins,
     }
 }
 
-fn cors(cross: &CrossOrigin, origins: &Origins) -> CorsLayer {
+fn cors(cross: &CrossOrigin, origins: &Origins, guarded: bool) -> CorsLayer {
     let mut cors = CorsLayer::new().allow_credentials(cross.credentials);
     // With credentials a browser takes `*` for a name. Nor does the `*` of headers ever mean
     // `authorization`, so that of a preflight nothing is answered by it.
@@ -86,7 +87,10 @@ fn cors(cross: &CrossOrigin, origins: &Origins) -> CorsLayer {
         None => AllowMethods::mirror_request(),
     });
     cors = cors.allow_headers(match named(cross.headers.as_deref()) {
-        Some(names) => AllowHeaders::list(names.iter().filter_map(|it| it.parse().ok())),
+        Some(names) => {
+            let answer = guarded.then(|| HeaderName::from_static("x-challenge-session"));
+            AllowHeaders::list(names.iter().filter_map(|it| it.parse().ok()).chain(answer))
+        }
         None => AllowHeaders::mirror_request(),
     });
     cors = match named(cross.expose.as_deref()) {

@@ -138,13 +138,14 @@ impl Composer<'_> {
             Some(authorization) => {
                 let guard = ServiceBuilder::new()
                     .map_request(self.kept(authorization)?)
-                    .layer(self.guard(authorization)?);
+                    .layer(self.guard(authorization)?)
+                    .map_request(guard::log_rejection);
                 BoxCloneSyncService::new(guard.service(routes))
             }
             None => routes,
         };
         // Around the guard, since a preflight brings no credentials.
-        let controlled = access::layer(&server.access_control).layer(known);
+        let controlled = access::layer(&server.access_control, guarded).layer(known);
         // The log is outermost: it has what the others refuse, too.
         let service = if self.config.logs_access() {
             leaf(access_log::layer().layer(controlled))
@@ -171,7 +172,7 @@ impl Composer<'_> {
             })?,
             Some(Kind::SseClient(client)) => {
                 self.routes(exit, &client.routes, path, |this, route| {
-                    this.upstream(&route.exit, retry)
+                    this.upstream(&route.exit, retry, client.retry)
                 })?
             }
             Some(Kind::SseKafka(mapping)) => {

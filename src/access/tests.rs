@@ -22,7 +22,7 @@ async fn ask(access: &AccessControl, request: Request<()>) -> Response<String> {
             .header("cache-control", "no-cache");
         Ok::<_, Infallible>(response.body("inner".to_owned()).unwrap())
     });
-    layer(access).layer(inner).oneshot(request).await.unwrap()
+    layer(access, false).layer(inner).oneshot(request).await.unwrap()
 }
 
 fn request(method: &str, headers: &[(HeaderName, &str)]) -> Request<()> {

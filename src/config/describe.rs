@@ -11,7 +11,7 @@ use super::http::{AccessControl, Authorization, HttpCondition, HttpVersion};
 use super::security::{Guard, GuardKeys};
 use super::sse::{EventId, SseKafkaWith};
 use super::telemetry::ExporterKind;
-use super::tls::Mutual;
+use super::tls::{Mutual, TlsOptions};
 use super::{Config, DefaultOffset, Parsed, TopicSource};
 
 /// Says what a configuration means: each listener, route by route, down to topic and filter, and
@@ -170,7 +170,10 @@ impl<'c> Teller<'c> {
 
     fn guard(&mut self, guard: &Guard) {
         let keys = match &guard.keys {
-            Some(GuardKeys::Url(url)) => format!("keys of {url}"),
+            Some(GuardKeys::Url(url)) => {
+                // Not all of it: there may be a password in it.
+                format!("keys of {}{}", url.host().unwrap_or_default(), url.path())
+            }
             Some(GuardKeys::List(keys)) => {
                 let names = keys.iter().filter_map(|key| key.jwk.kid.as_deref());
                 format!("keys {}", names.collect::<Vec<_>>().join(", "))
@@ -187,6 +190,9 @@ impl<'c> Teller<'c> {
         self.line(1, &format!("roles in {}, identity in {}", guard.roles, guard.identity));
         for (name, claim) in &guard.attributes {
             self.line(1, &format!("attribute {name} in {claim}"));
+        }
+        if !guard.leeway.is_zero() {
+            self.line(1, &format!("clocks may be {} s apart", guard.leeway.as_secs()));
         }
         let without = if guard.without_expiry { "good for ever" } else { "refused" };
         self.line(1, &format!("tokens without an expiry are {without}"));
@@ -309,6 +315,13 @@ fn credentials(authorization: &Authorization) -> String {
     format!("credentials for {}: {places}", authorization.guard)
 }
 
+/// Whose certificates are accepted.
+fn trusted(options: &TlsOptions) -> String {
+    let system = options.trustcacerts.unwrap_or(options.trust.is_empty());
+    let system = system.then(|| "the system's authorities".to_owned());
+    options.trust.iter().cloned().chain(system).collect::<Vec<_>>().join(" and ")
+}
+
 fn summary(binding: &Binding) -> String {
     match &binding.kind {
         Kind::TlsServer(server) => {
@@ -324,11 +337,12 @@ fn summary(binding: &Binding) -> String {
             text.push_str(match server.mutual {
                 Mutual::Required => ", client certificates required",
                 Mutual::Requested => ", client certificates requested",
-                Mutual::None => "",
+                Mutual::None => return text,
             });
+            let _ = write!(text, " of {}", trusted(&server.options));
             text
         }
-        Kind::TlsClient(_) => "TLS".to_owned(),
+        Kind::TlsClient(client) => format!("TLS, trusts {}", trusted(&client.options)),
         Kind::SseClient(_) => "event streams of another server".to_owned(),
         Kind::HttpClient(client) => {
             let h2 = client.versions == [HttpVersion::H2];

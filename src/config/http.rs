@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue};
 use tailwater_route::{Condition, Error, Text};
 
 use super::binding::{Exits, Route, Routes};
@@ -163,8 +165,10 @@ impl Common {
             if let Some(value) = options.get("overrides") {
                 if of_server {
                     value.uses(Feature::HttpOverrides);
+                    overrides = pairs(&value, |it| it.text());
+                } else {
+                    overrides = client_overrides(&value);
                 }
-                overrides = pairs(&value, |it| it.text());
             }
             if let Some(value) = options.get("requests") {
                 value.uses(Feature::HttpRequests);
@@ -182,6 +186,27 @@ fn pairs<T>(value: &Value<'_>, decode: impl Fn(&Value<'_>) -> Option<T>) -> Vec<
     let map = value.map();
     let entries = map.iter().flat_map(Map::entries);
     entries.filter_map(|(name, value)| Some((name.to_owned(), decode(&value)?))).collect()
+}
+
+/// Headers of requests to another server, with `:authority` for the server that they ask.
+fn client_overrides(value: &Value<'_>) -> Vec<(String, String)> {
+    let map = value.map();
+    let entries = map.iter().flat_map(Map::entries);
+    let override_of = |(name, value): (&str, Value<'_>)| {
+        let name = name.to_ascii_lowercase();
+        let text = if name == ":authority" {
+            let authority = |it: &str| it.parse::<Authority>().is_ok().then(|| it.to_owned());
+            value.parsed("a host, with a port where it has one", authority)
+        } else if name.parse::<HeaderName>().is_ok() {
+            let header = |it: &str| it.parse::<HeaderValue>().is_ok().then(|| it.to_owned());
+            value.parsed("the value of a header", header)
+        } else {
+            value.error("expected the name of a header, or `:authority`");
+            None
+        };
+        Some((name, text?))
+    };
+    entries.filter_map(override_of).collect()
 }
 
 fn access_control(map: &Map<'_>) -> Option<AccessControl> {

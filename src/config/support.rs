@@ -14,6 +14,8 @@ pub(super) enum Feature {
     Revocation,
     TlsConditionCertificate,
     TlsClientRoutes,
+    TlsKafkaVersion,
+    TlsKafkaNames,
     HttpRequests,
     HttpProxy,
     SseRequests,
@@ -54,6 +56,10 @@ impl Feature {
             Feature::Revocation => Refused("certificates that were revoked would be accepted"),
             Feature::TlsConditionCertificate => {
                 Refused("the binding's own `trust` and `mutual` hold for all of its routes")
+            }
+            Feature::TlsKafkaVersion => Refused("librdkafka speaks TLS 1.2 and 1.3 alike"),
+            Feature::TlsKafkaNames => {
+                Ignored("brokers are asked for their own names, and no protocol is agreed on")
             }
             Feature::TlsClientRoutes => Refused("addresses would not be checked"),
             Feature::HttpRequests => Ignored("requests and responses are not validated"),

@@ -7,7 +7,7 @@ use tailwater_kafka::Place;
 use super::binding::{Binding, Guarded, Head, Kind, Route, Type};
 use super::decode::Cx;
 use super::diagnostic::{Diagnostic, Severity, Span};
-use super::security::{Guard, Vault};
+use super::security::{Guard, GuardKeys, Vault};
 use super::support::{Feature, Use};
 use super::tls::TlsOptions;
 
@@ -32,7 +32,10 @@ pub(super) fn check(whole: &Whole<'_>) {
         match &binding.kind {
             Kind::TcpClient(client) => whole.tcp_client(binding, client),
             Kind::TlsServer(server) => whole.vault(binding, &server.options, &server.signers),
-            Kind::TlsClient(client) => whole.vault(binding, &client.options, &[]),
+            Kind::TlsClient(client) => {
+                whole.vault(binding, &client.options, &[]);
+                whole.kafka_tls(binding, &client.options);
+            }
             Kind::HttpServer(server) => {
                 let asked = server.authorization.as_ref().map(|it| it.guard.as_str());
                 whole.guards_behind(binding, asked);
@@ -116,6 +119,22 @@ impl Whole<'_> {
         }
     }
 
+    /// What librdkafka can't be told.
+    fn kafka_tls(&self, binding: &Binding, options: &TlsOptions) {
+        if self.above(&binding.name, Type::KafkaClient).next().is_none() {
+            return;
+        }
+        let path = |key| format!("bindings.{}.options.{key}", binding.name);
+        if options.version.is_some() {
+            self.uses(Feature::TlsKafkaVersion, binding, binding.span, path("version"));
+        }
+        for (key, names) in [("sni", &options.sni), ("alpn", &options.alpn)] {
+            if !names.is_empty() {
+                self.uses(Feature::TlsKafkaNames, binding, binding.span, path(key));
+            }
+        }
+    }
+
     /// A route is closed to everyone if the `http` binding before it asks another guard, or none.
     fn guards_behind(&self, binding: &Binding, asked: Option<&str>) {
         let mut behind = vec![binding];
@@ -148,11 +167,29 @@ impl Whole<'_> {
     /// A guard that is asked must have keys.
     fn keys_of(&self, asked: Option<&str>) {
         let guard = self.guards.iter().find(|it| Some(it.name.as_str()) == asked);
-        let Some(guard) = guard.filter(|it| it.keys.is_none()) else { return };
-        if Keys::well_known(guard.issuer.as_deref().unwrap_or_default()).is_err() {
-            let message = format!("guards.{}: there are no keys", guard.name);
-            let help = "without `keys` those of the issuer are taken, whose `issuer` is a URL then";
-            self.cx.error(guard.span, message, Some(help.to_owned()));
+        let Some(guard) = guard else { return };
+        let url = match &guard.keys {
+            Some(GuardKeys::List(_)) => return,
+            Some(GuardKeys::Url(url)) => url.clone(),
+            None => {
+                let issuer = guard.issuer.as_deref().unwrap_or_default();
+                let Ok(url) = Keys::well_known(issuer) else {
+                    let message = format!("guards.{}: there are no keys", guard.name);
+                    let help = "without `keys` those of the issuer are taken, whose `issuer` is a URL then";
+                    self.cx.error(guard.span, message, Some(help.to_owned()));
+                    return;
+                };
+                url
+            }
+        };
+        let here = |host: &str| host == "localhost" || host == "[::1]" || host.starts_with("127.");
+        if url.scheme_str() == Some("http") && !url.host().is_some_and(here) {
+            let message = format!(
+                "guards.{}: the keys come without TLS: whoever is on the way there can make tokens",
+                guard.name
+            );
+            let (severity, span, help) = (Severity::Warning, guard.span, None);
+            self.cx.diagnostics.borrow_mut().push(Diagnostic { severity, span, message, help });
         }
     }
 

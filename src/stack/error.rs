@@ -54,6 +54,20 @@ pub enum Error {
         /// `keys`, `trust` or `signers`.
         store: &'static str,
     },
+    /// The `entries` of a store do not have an alias that a binding names.
+    #[error("{binding} names the alias `{alias}`, which is none of the `entries` of its store")]
+    NoEntry {
+        /// The binding.
+        binding: String,
+        /// The alias.
+        alias: String,
+    },
+    /// Nothing that a `tls` binding offers by ALPN is spoken within.
+    #[error("no protocol in the `alpn` of {binding} is spoken by the `http` bindings behind it")]
+    Protocols {
+        /// The binding.
+        binding: String,
+    },
     /// Certificates are not what a binding needs.
     #[error("{binding} can't encrypt")]
     Tls {

@@ -3,8 +3,8 @@
 
 use std::task::{Context, Poll, ready};
 
-use ::http::Extensions;
 use ::http::request::Parts;
+use ::http::{Extensions, Request};
 use bytes::Bytes;
 use tailwater_jwt::{Credentials, Guard, JwtLayer, Keys, Rejection, Session, Token};
 use tailwater_kafka::Place;
@@ -74,16 +74,26 @@ pub(super) fn credentials(authorization: &Authorization) -> Result<Credentials, 
 /// Whether a guarded route is open to a request.
 pub(super) fn verdict(extensions: &Extensions, guarded: &[Guarded]) -> Verdict {
     let Some(session) = extensions.get::<Session>() else {
-        if let Some(rejection) = extensions.get::<Rejection>() {
+        return match extensions.get() {
+            Some(Rejection::KeysUnavailable) => Verdict::Unavailable,
+            _ => Verdict::Unauthenticated,
+        };
+    };
+    match holds(guarded, session.guard_name(), session.token()) {
+        true => Verdict::Open,
+        false => Verdict::Forbidden,
+    }
+}
+
+/// Tells the operator, and nobody else, why credentials are of no use.
+pub(super) fn log_rejection<B>(request: Request<B>) -> Request<B> {
+    match request.extensions().get() {
+        None | Some(Rejection::NoCredentials) => {}
+        Some(rejection) => {
             info!(target: access_log::TARGET, reason = %rejection, "credentials were not accepted");
         }
-        return Verdict::Unauthenticated;
-    };
-    if holds(guarded, session.guard_name(), session.token()) {
-        return Verdict::Open;
     }
-    info!(target: access_log::TARGET, guard = session.guard_name(), "roles do not reach");
-    Verdict::Forbidden
+    request
 }
 
 fn holds(guarded: &[Guarded], guard: &str, token: &Token) -> bool {

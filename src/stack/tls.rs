@@ -51,12 +51,23 @@ impl Encrypted {
             };
             let mut connection = Connection::from((stream, extensions.clone()));
             if let Some(negotiated) = handshake.alpn().and_then(Negotiated::from_alpn) {
+                // Another route's binding may speak it, this one's does not.
+                if !web.speaks(version(negotiated)) {
+                    return Either::Left(std::future::ready(Ok(())));
+                }
                 connection.extensions_mut().insert(negotiated);
             }
             Either::Right(web.serve(connection, Scheme::Https))
         });
         let encrypted = self.layer.layer(within).oneshot(io);
         async { encrypted.await.map_err(Into::into) }
+    }
+}
+
+fn version(negotiated: Negotiated) -> HttpVersion {
+    match negotiated {
+        Negotiated::Http2 => HttpVersion::H2,
+        _ => HttpVersion::Http11,
     }
 }
 
@@ -79,44 +90,51 @@ impl Composer<'_> {
             routes.push((route.when.clone(), self.web(&route.exit)?));
         }
         let source = self.source(binding, Side::Server(server.clone()));
+        let spoken = protocols(&routes);
         let alpn = match server.options.alpn.as_slice() {
-            [] => protocols(&routes),
-            named => named.to_vec(),
+            [] => spoken,
+            named => named.iter().filter(|name| spoken.contains(name)).cloned().collect(),
         };
+        if alpn.is_empty() {
+            return Err(Error::Protocols { binding: binding.name.clone() });
+        }
         let options = ServerOptions::new().alpn(alpn).client_certificates(match server.mutual {
             Mutual::Required => ClientCertificates::Required,
             Mutual::Requested => ClientCertificates::Requested,
             Mutual::None => ClientCertificates::None,
         });
         let options = only(&server.options).into_iter().fold(options, ServerOptions::only);
+        // Before they are read, so that no change is missed.
+        let watch = source.watch();
         let config =
             ServerConfig::new(source.credentials()?, options).map_err(|it| source.failed(it))?;
-        source.watch({
+        source.exchange(watch, {
             let config = config.clone();
             move |credentials| config.replace(credentials)
         });
         Ok(Encrypted { layer: TlsLayer::new(config), routes: routes.into() })
     }
 
-    /// A `tls` binding of kind `client`, for connections that speak one of these protocols.
+    /// A `tls` binding of kind `client`, for connections that speak this protocol.
     pub(super) fn encrypting(
         &self,
         binding: &Binding,
         client: &TlsClient,
-        alpn: &[&str],
+        alpn: &str,
     ) -> Result<ClientConfig, Error> {
         let source = self.source(binding, Side::Client(client.clone()));
-        let alpn = match client.options.alpn.as_slice() {
-            [] => alpn.iter().map(ToString::to_string).collect(),
-            named => named.to_vec(),
-        };
-        let options = ClientOptions::new().alpn(alpn);
+        let offered = &client.options.alpn;
+        if !offered.is_empty() && !offered.iter().any(|it| it == alpn) {
+            return Err(Error::Protocols { binding: binding.name.clone() });
+        }
+        let options = ClientOptions::new().alpn([alpn]);
         let options =
             client.options.sni.first().into_iter().fold(options, ClientOptions::server_name);
         let options = only(&client.options).into_iter().fold(options, ClientOptions::only);
+        let watch = source.watch();
         let config =
             ClientConfig::new(source.credentials()?, options).map_err(|it| source.failed(it))?;
-        source.watch({
+        source.exchange(watch, {
             let config = config.clone();
             move |credentials| config.replace(credentials)
         });
@@ -217,7 +235,8 @@ impl Source {
         let store = self.store("trust", |vault| vault.trust.as_ref())?;
         let mut roots = Roots::none();
         for alias in aliases {
-            let certificates = store.certificates(alias).map_err(|it| self.failed(it))?;
+            store.check(alias)?;
+            let certificates = store.store.certificates(alias).map_err(|it| self.failed(it))?;
             roots = roots.with(&certificates).map_err(|it| self.failed(it))?;
         }
         Ok(roots)
@@ -238,13 +257,14 @@ impl Source {
         // In the order of the configuration: the first is for clients that ask for no name.
         let mut identities = Vec::new();
         for alias in aliases {
-            identities.push(store.identity(alias).map_err(|it| self.failed(it))?);
+            identities.push(store.identity(alias)?);
         }
         let mut authorities = Vec::new();
         if !signers.is_empty() {
             let store = self.store("signers", |vault| vault.signers.as_ref())?;
             for alias in signers {
-                authorities.extend(store.certificates(alias).map_err(|it| self.failed(it))?);
+                store.check(alias)?;
+                authorities.extend(store.store.certificates(alias).map_err(|it| self.failed(it))?);
             }
         }
         let wanted = |identity: &Identity| {
@@ -257,12 +277,7 @@ impl Source {
                 })
         };
         if !authorities.is_empty() || !subjects.is_empty() {
-            for identity in store.identities() {
-                let identity = identity.map_err(|it| self.failed(it))?;
-                if wanted(&identity) {
-                    identities.push(identity);
-                }
-            }
+            identities.extend(store.identities()?.into_iter().filter(wanted));
         }
         Ok(identities)
     }
@@ -271,13 +286,14 @@ impl Source {
         &self,
         name: &'static str,
         of: impl Fn(&Vault) -> Option<&config::Store>,
-    ) -> Result<Store, Error> {
+    ) -> Result<Opened<'_>, Error> {
         let missing = || Error::NoStore { binding: self.binding.clone(), store: name };
         let store = self.vault.as_ref().and_then(of).ok_or_else(missing)?;
         let files = files(&self.folder.join(&store.store));
         let mut stores = files.iter().map(|file| self.read(store, file));
         let first = stores.next().ok_or_else(missing)??;
-        stores.try_fold(first, |all, one| Ok(all.and(one?)))
+        let all = stores.try_fold(first, |all, one| Ok(all.and(one?)))?;
+        Ok(Opened { source: self, store: all, entries: store.entries.as_deref() })
     }
 
     fn read(&self, store: &config::Store, file: &Path) -> Result<Store, Error> {
@@ -304,19 +320,55 @@ impl Source {
         Error::Tls { binding: self.binding.clone(), source }
     }
 
+    fn watch(&self) -> Watch {
+        let stores = self.vault.iter().flat_map(|it| [&it.keys, &it.trust, &it.signers]).flatten();
+        Watch::new(stores.flat_map(|store| files(&self.folder.join(&store.store))))
+    }
+
     /// Hands the certificates on whenever one of the files holds others.
-    fn watch(
+    fn exchange(
         self,
+        watch: Watch,
         replace: impl Fn(Credentials) -> Result<(), tailwater_tls::Error> + Send + Sync + 'static,
     ) {
-        let Some(vault) = &self.vault else { return };
-        let stores = [&vault.keys, &vault.trust, &vault.signers].into_iter().flatten();
-        let paths: Vec<PathBuf> =
-            stores.flat_map(|store| files(&self.folder.join(&store.store))).collect();
-        let reload = move || -> Result<(), Error> {
-            replace(self.credentials()?).map_err(|it| self.failed(it))
-        };
-        tokio::spawn(Watch::new(paths).run(Watch::INTERVAL, reload));
+        let reload = move || replace(self.credentials()?).map_err(|it| self.failed(it));
+        tokio::spawn(watch.run(Watch::INTERVAL, reload));
+    }
+}
+
+/// A store, and which of its aliases count.
+struct Opened<'s> {
+    source: &'s Source,
+    store: Store,
+    entries: Option<&'s [String]>,
+}
+
+impl Opened<'_> {
+    /// As in stores, the case of an alias means nothing.
+    fn counts(&self, alias: &str) -> bool {
+        let alias = alias.to_lowercase();
+        self.entries.is_none_or(|entries| entries.iter().any(|it| it.to_lowercase() == alias))
+    }
+
+    fn check(&self, alias: &str) -> Result<(), Error> {
+        match self.counts(alias) {
+            true => Ok(()),
+            false => Err(Error::NoEntry {
+                binding: self.source.binding.clone(),
+                alias: alias.to_owned(),
+            }),
+        }
+    }
+
+    fn identity(&self, alias: &str) -> Result<Identity, Error> {
+        self.check(alias)?;
+        self.store.identity(alias).map_err(|it| self.source.failed(it))
+    }
+
+    fn identities(&self) -> Result<Vec<Identity>, Error> {
+        let all = self.store.identities().map(|it| it.map_err(|it| self.source.failed(it)));
+        let all = all.collect::<Result<Vec<Identity>, Error>>()?;
+        Ok(all.into_iter().filter(|it| self.counts(it.alias())).collect())
     }
 }
 

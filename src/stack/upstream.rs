@@ -9,6 +9,7 @@ use ::http::{HeaderName, HeaderValue, Request, Uri};
 use hyper::body::Incoming;
 use tailwater_client::{Options, TcpConnector, UpstreamLayer, Version};
 use tailwater_jwt::Session;
+use tailwater_sse::SseLayer;
 use tailwater_tls::ConnectLayer;
 use tower::{Layer as _, ServiceBuilder};
 
@@ -17,8 +18,14 @@ use super::{Composer, Error, Exit, leaf};
 use crate::config::{Authorization, HttpClient, HttpVersion, Kind, TcpClient};
 
 impl Composer<'_> {
-    /// Streams of the server that an `http` client leads to.
-    pub(super) fn upstream(&mut self, exit: &str, retry: Option<Duration>) -> Result<Exit, Error> {
+    /// Streams of the server that an `http` client leads to. `retry` is what clients are told,
+    /// `reconnect` after how long the server is asked again.
+    pub(super) fn upstream(
+        &mut self,
+        exit: &str,
+        retry: Option<Duration>,
+        reconnect: Duration,
+    ) -> Result<Exit, Error> {
         let config = self.config.clone();
         let Some(Kind::HttpClient(client)) = config.binding(exit).map(|binding| &binding.kind)
         else {
@@ -28,7 +35,11 @@ impl Composer<'_> {
             exit,
             &client.routes,
             |when| when.condition.clone(),
-            |this, route| this.connected(exit, client, &route.exit, retry),
+            |this, route| {
+                let frames = this.frames(retry, Box::default());
+                let options = Options::new().retry(reconnect);
+                this.connected(exit, client, &route.exit, frames, options)
+            },
         )
     }
 
@@ -37,7 +48,8 @@ impl Composer<'_> {
         binding: &str,
         client: &HttpClient,
         exit: &str,
-        retry: Option<Duration>,
+        frames: SseLayer,
+        options: Options,
     ) -> Result<Exit, Error> {
         let failed = |source| Error::Upstream { binding: binding.to_owned(), source };
         let config = self.config.clone();
@@ -49,7 +61,7 @@ impl Composer<'_> {
             Some((binding, Kind::TlsClient(tls))) => {
                 let alpn = if version == Version::Http2 { "h2" } else { "http/1.1" };
                 let exit = tls.routes.first().map(|route| &*route.exit).unwrap_or_default();
-                (config.binding(exit), Some(self.encrypting(binding, tls, &[alpn])?))
+                (config.binding(exit), Some(self.encrypting(binding, tls, alpn)?))
             }
             found => (found.map(|(binding, _)| binding), None),
         };
@@ -59,7 +71,7 @@ impl Composer<'_> {
         };
         let address = address.ok_or_else(|| self.unsupported(exit))?;
 
-        let mut options = Options::new().version(version);
+        let mut options = options.version(version);
         let mut authority = address.clone();
         for (name, value) in &client.overrides {
             let unsupported = || Error::Unsupported(format!("{binding}: the override of `{name}`"));
@@ -90,7 +102,7 @@ impl Composer<'_> {
         let hand_on = HandOn::new(handed);
         let service = ServiceBuilder::new()
             .map_request(move |request| hand_on.hand_on(request))
-            .layer(self.frames(retry, Box::default()))
+            .layer(frames)
             .layer(layer);
         let tcp = TcpConnector::new().address(address);
         Ok(match encrypting {

@@ -14,6 +14,9 @@ pub enum Refused {
     /// A route matches, and its guard does not know who asks: `401 Unauthorized`.
     #[error("guard asks for credentials")]
     Unauthenticated,
+    /// A route matches, and its guard cannot tell for now who asks: `503 Service Unavailable`.
+    #[error("guard cannot tell for now who asks")]
+    Unavailable,
 }
 
 impl Refused {
@@ -24,6 +27,7 @@ impl Refused {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

@@ -70,6 +70,9 @@ pub enum Verdict {
     Open,
     /// Nobody knows who asks: `401 Unauthorized`, unless another route is open.
     Unauthenticated,
+    /// It cannot be known for now who asks, through no fault of theirs: `503 Service Unavailable`,
+    /// unless another route is open.
+    Unavailable,
     /// It is known who asks, and they may not: `403 Forbidden`, unless another route is open.
     Forbidden,
 }

@@ -80,6 +80,7 @@ impl Routes {
                 }
                 Verdict::Forbidden => refused = refused.max(Refused::Forbidden),
                 Verdict::Unauthenticated => refused = refused.max(Refused::Unauthenticated),
+                Verdict::Unavailable => refused = refused.max(Refused::Unavailable),
             }
         }
         self.otherwise.map(|target| Matched::new(target, Vec::new(), Arc::default())).ok_or(refused)

@@ -169,6 +169,28 @@ async fn unauthenticated_outweighs_forbidden_in_any_order() {
 }
 
 #[tokio::test]
+async fn guard_that_cannot_tell_outweighs_the_others() {
+    for (verdicts, status) in [
+        (&[Verdict::Forbidden, Verdict::Unavailable][..], 503),
+        (&[Verdict::Unavailable, Verdict::Unauthenticated], 503),
+        (&[Verdict::Unavailable, Verdict::Open], 200),
+    ] {
+        let names = ["0", "1"];
+        let routes = names.map(|name| Route::new(0).guarded([Guarded::new(name, [""; 0])]));
+        let verdicts = verdicts.to_vec();
+        let layer = RouteLayer::new(Routes::new(routes.into(), None)).guard(move |_, guarded| {
+            let place: usize = guarded[0].guard().parse().expect("a number");
+            verdicts[place]
+        });
+        let inner =
+            service_fn(async |_: Request<()>| Ok::<_, std::convert::Infallible>(Response::new(())));
+        let response = layer.layer(inner).oneshot(get("/")).await.expect("infallible");
+        assert_eq!(response.status(), status);
+        assert!(!response.headers().contains_key(header::WWW_AUTHENTICATE));
+    }
+}
+
+#[tokio::test]
 async fn guarded_route_without_a_guard_function_is_closed() {
     let route = Route::new(0).guarded([Guarded::new("jwt", [""; 0])]);
     let layer = RouteLayer::new(Routes::new(vec![route], None));

@@ -268,6 +268,39 @@ bindings:
 ",
     ),
     (
+        "overrides of a client, TLS that librdkafka can't be told, and keys without TLS",
+        "name: a
+vaults: { v: { type: filesystem, options: { keys: { store: k.p12 }, trust: { store: t.p12 } } } }
+guards: { who: { type: jwt, options: { keys: http://a.example/keys } } }
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1 }, exit: web }
+  web:
+    type: http
+    kind: server
+    options: { authorization: { who: { credentials: { query: { token: \"{credentials}\" } } } } }
+    exit: streams
+  streams: { type: sse, kind: server, routes: [{ when: [{ path: /a }], exit: map }], exit: up }
+  map: { type: sse-kafka, kind: proxy, routes: [{ with: { topic: x }, exit: kc }] }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: tls }
+  tls: { type: tls, kind: client, vault: v, options: { trust: [a], version: TLSv1.3, sni: [k] }, exit: out }
+  out: { type: tcp, kind: client }
+  up: { type: sse, kind: client, exit: http }
+  http:
+    type: http
+    kind: client
+    options: { overrides: { \":authority\": \"a b\", \":path\": /x, x-a: \"\\n\", x-b: y } }
+    exit: there
+  there: { type: tcp, kind: client, options: { host: h, port: 1 } }
+",
+        "3:11: warning: guards.who: the keys come without TLS: whoever is on the way there can make tokens
+14:3: error: bindings.tls.options.version: not supported yet: librdkafka speaks TLS 1.2 and 1.3 alike
+14:3: warning: bindings.tls.options.sni: not honoured yet: brokers are asked for their own names, and no protocol is agreed on
+20:43: error: bindings.http.options.overrides.:authority: expected a host, with a port where it has one, found the text `a b`
+20:59: error: bindings.http.options.overrides.:path: expected the name of a header, or `:authority`
+20:68: error: bindings.http.options.overrides.x-a: expected the value of a header, found the text `\\n`
+",
+    ),
+    (
         "keys that are of no use for signatures",
         "name: a
 guards:
