@@ -1,0 +1,171 @@
+//! How does an axum server stream only to those who may, and only as long as they may?
+//!
+//! `cargo run --example members`, then the `curl` lines that it prints; Ctrl-C ends the streams within
+//! three seconds. The key of the issuer is made at the start, so that there is something to try with;
+//! a server of one's own has `Keys::well_known(ISSUER)` in place of it, and makes no tokens.
+
+use std::error::Error;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use axum::Router;
+use axum::routing::get_service;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use http::request::Parts;
+use serde_json::json;
+use tailwater::http::{
+    Connection, HttpLayer, ListenOptions, Progress, ServeOptions, Shutdown, raise_open_files, serve,
+};
+use tailwater::jwt::{ConnectionSessions, Credentials, Guard, Jwk, JwtLayer, Keys, Session};
+use tailwater::sse::{
+    BoxError, Drain, Due, Encoded, Event, Events, Lease, Refusal, SseLayer, Subscription,
+};
+use tokio::net::TcpStream;
+use tokio::time::{Interval, MissedTickBehavior};
+use tower::{Layer as _, Service as _, ServiceBuilder, service_fn};
+
+const ISSUER: &str = "https://auth.example.com";
+/// What a token has to allow.
+const ROLES: [&str; 1] = ["clock:read"];
+const CHALLENGE: Duration = Duration::from_secs(20);
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// A source of one's own: the name of the member, once a second.
+struct Greetings {
+    interval: Interval,
+    name: String,
+}
+
+impl Greetings {
+    /// Refuses whoever has no token, or one without the roles.
+    fn new(subscription: &Subscription) -> Result<Self, Refusal> {
+        let session = subscription.parts().extensions.get::<Session>();
+        let session =
+            session.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "nobody was asked"))?;
+        if !session.token().has_roles(&ROLES) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "the roles do not reach"));
+        }
+        let mut interval = tokio::time::interval(Duration::from_secs(1));
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let name = session.token().subject().unwrap_or("nobody").to_owned();
+        Ok(Self { interval, name })
+    }
+}
+
+impl Events for Greetings {
+    fn poll_events(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: usize,
+    ) -> Poll<Option<Result<Encoded, BoxError>>> {
+        ready!(self.interval.poll_tick(cx));
+        let greeting = format!("hello, {}", self.name);
+        let event = Event { data: Some(greeting.as_bytes()), ..Event::default() };
+        Poll::Ready(Some(Ok(Encoded::event(&event))))
+    }
+}
+
+/// The lease of a session, as event streams ask for it: this joins the two layers, neither of which
+/// knows the other.
+struct OfSession(tailwater::jwt::Lease);
+
+impl OfSession {
+    /// A stream lives as long as a token of its member does, renewed by those that have the roles.
+    fn new(parts: &Parts) -> Option<Box<dyn Lease>> {
+        let session = parts.extensions.get::<Session>()?;
+        Some(Box::new(Self(session.lease(|token| token.has_roles(&ROLES)))))
+    }
+}
+
+impl Lease for OfSession {
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        Poll::Ready(match ready!(self.0.poll_due(cx)) {
+            tailwater::jwt::Due::Challenge(challenge) => {
+                let json = challenge.json();
+                let (event, data) = (Some(&b"challenge"[..]), Some(json.as_bytes()));
+                Due::Challenge(Encoded::event(&Event { event, data, ..Event::default() }))
+            }
+            _ => Due::End,
+        })
+    }
+
+    fn permits(&self) -> bool {
+        self.0.permits()
+    }
+}
+
+/// Stands for the server that people sign in to.
+struct Issuer(Ed25519KeyPair);
+
+impl Issuer {
+    fn key(&self) -> Jwk {
+        let mut key = Jwk::default();
+        key.kty = "OKP".to_owned();
+        key.crv = Some("Ed25519".to_owned());
+        key.kid = Some("1".to_owned());
+        key.x = Some(URL_SAFE_NO_PAD.encode(self.0.public_key()));
+        key
+    }
+
+    fn token(&self, roles: &str, life: Duration) -> Result<String, Box<dyn Error>> {
+        let expiry = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)? + life;
+        let header = json!({ "alg": "EdDSA", "kid": "1" });
+        let claims =
+            json!({ "iss": ISSUER, "sub": "ada", "scope": roles, "exp": expiry.as_secs() });
+        let encode = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let message = format!("{}.{}", encode(header), encode(claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes()));
+        Ok(format!("{message}.{signature}"))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let address = std::env::args().nth(1);
+    let address: SocketAddr = address.as_deref().unwrap_or("127.0.0.1:8080").parse()?;
+    raise_open_files()?;
+
+    let issuer = Issuer(Ed25519KeyPair::generate()?);
+    let guard =
+        Guard::new("members", Keys::list([issuer.key()])?).issuer(ISSUER).challenge(CHALLENGE);
+    let (shutdown, drain) = (Shutdown::new(), Drain::new());
+    let source = service_fn(|subscription: Subscription| ready(Greetings::new(&subscription)));
+    let events = SseLayer::new().drain(&drain).lease(OfSession::new).layer(source);
+    let router = Router::new().route("/greetings", get_service(events));
+
+    let http = ServiceBuilder::new()
+        .layer(HttpLayer::new().shutdown(shutdown.clone()))
+        // Answers challenge responses, too, whatever their path.
+        .layer(JwtLayer::new(guard, Credentials::bearer()))
+        .service(router);
+    // The streams of a member on one HTTP/2 connection are renewed together.
+    let service = service_fn(move |mut connection: Connection<Progress<TcpStream>>| {
+        connection.extensions_mut().insert(ConnectionSessions::default());
+        http.clone().call(connection)
+    });
+
+    let listener = ListenOptions::new().bind(address)?;
+    let url = format!("http://{}/greetings", listener.local_address()?);
+    let minute = issuer.token("clock:read", Duration::from_secs(60))?;
+    let hour = issuer.token("clock:read", Duration::from_secs(3600))?;
+    eprintln!("A stream of a minute:\n  curl -N -H 'Authorization: Bearer {minute}' {url}");
+    eprintln!(
+        "It is challenged after {} s. With the session of the challenge, one of an hour:\n  \
+         curl -i -X POST -H 'Content-Type: application/x-challenge-response' \
+         -H 'X-Challenge-Session: …' -H 'Authorization: Bearer {hour}' {url}",
+        60 - CHALLENGE.as_secs()
+    );
+    let server = tokio::spawn(serve([listener], service, ServeOptions::new(), shutdown.clone()));
+
+    tokio::signal::ctrl_c().await?;
+    drain.start(DRAIN.mul_f32(0.9));
+    shutdown.begin(DRAIN);
+    server.await?;
+    Ok(())
+}
