@@ -75,14 +75,6 @@ impl Events for Greetings {
 /// knows the other.
 struct OfSession(tailwater::jwt::Lease);
 
-impl OfSession {
-    /// A stream lives as long as a token of its member does, renewed by those that have the roles.
-    fn new(parts: &Parts) -> Option<Box<dyn Lease>> {
-        let session = parts.extensions.get::<Session>()?;
-        Some(Box::new(Self(session.lease(|token| token.has_roles(&ROLES)))))
-    }
-}
-
 impl Lease for OfSession {
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         Poll::Ready(match ready!(self.0.poll_due(cx)) {
@@ -98,6 +90,12 @@ impl Lease for OfSession {
     fn permits(&self) -> bool {
         self.0.permits()
     }
+}
+
+/// A stream lives as long as the token of its member, or a later one that has the roles, too.
+fn lease(parts: &Parts) -> Option<Box<dyn Lease>> {
+    let session = parts.extensions.get::<Session>()?;
+    Some(Box::new(OfSession(session.lease(|token| token.has_roles(&ROLES)))))
 }
 
 /// Stands for the server that people sign in to.
@@ -136,7 +134,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Guard::new("members", Keys::list([issuer.key()])?).issuer(ISSUER).challenge(CHALLENGE);
     let (shutdown, drain) = (Shutdown::new(), Drain::new());
     let source = service_fn(|subscription: Subscription| ready(Greetings::new(&subscription)));
-    let events = SseLayer::new().drain(&drain).lease(OfSession::new).layer(source);
+    let events = SseLayer::new().drain(&drain).lease(lease).layer(source);
     let router = Router::new().route("/greetings", get_service(events));
 
     let http = ServiceBuilder::new()
