@@ -150,8 +150,12 @@ impl<E: Events> SseBody<E> {
         }
     }
 
-    /// What is to be written because of the time.
-    fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Bytes> {
+    fn permits(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.permits())
+    }
+
+    /// What is to be written because of the time; `None` where nothing may be written any more.
+    fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             let mut this = self.as_mut().project();
             let idle = if this.options.keep_alive.is_zero() {
@@ -173,17 +177,22 @@ impl<E: Events> SseBody<E> {
             std::task::ready!(timer.as_mut().poll(cx));
 
             let now = Instant::now();
+            if now < due {
+                timer.reset(due);
+                continue;
+            }
+            if !self.permits() {
+                self.close();
+                return Poll::Ready(None);
+            }
+            let this = self.as_mut().project();
             if this.ends_at.is_some_and(|end| end <= now) {
-                return Poll::Ready(self.last_write(now).into());
+                return Poll::Ready(Some(self.last_write(now).into()));
             }
-            if idle.is_some_and(|idle| idle <= now) {
-                *this.last_write = now;
-                let position = this.events.as_pin_mut().and_then(Events::position);
-                return Poll::Ready(
-                    position.map_or(Bytes::from_static(b":\n"), Encoded::into_bytes),
-                );
-            }
-            timer.reset(due);
+            *this.last_write = now;
+            let position = this.events.as_pin_mut().and_then(Events::position);
+            let write = position.map_or(Bytes::from_static(b":\n"), Encoded::into_bytes);
+            return Poll::Ready(Some(write));
         }
     }
 }
@@ -199,7 +208,13 @@ impl<E: Events> Body for SseBody<E> {
         match self.stage {
             Stage::First => return frame(self.first_write()),
             Stage::Open => {}
-            Stage::Last => return frame(self.last_write(Instant::now()).into()),
+            Stage::Last if self.permits() => {
+                return frame(self.last_write(Instant::now()).into());
+            }
+            Stage::Last => {
+                self.close();
+                return Poll::Ready(None);
+            }
             Stage::Done => return Poll::Ready(None),
         }
 
@@ -227,9 +242,7 @@ impl<E: Events> Body for SseBody<E> {
             .as_pin_mut()
             .map_or(Poll::Ready(None), |events| events.poll_events(cx, limit));
         match events {
-            Poll::Ready(Some(Ok(events)))
-                if this.lease.as_ref().is_none_or(|lease| lease.permits()) =>
-            {
+            Poll::Ready(Some(Ok(events))) if self.permits() => {
                 return frame(self.write(events));
             }
             Poll::Ready(ended) => {
@@ -245,7 +258,7 @@ impl<E: Events> Body for SseBody<E> {
             Poll::Pending => {}
         }
         self.as_mut().watch_drain(cx);
-        self.poll_timer(cx).map(|bytes| Some(Ok(Frame::data(bytes))))
+        self.poll_timer(cx).map(|bytes| bytes.map(Frame::data).map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,8 @@ pub trait Lease: Send {
     /// Ready when something is due; wakes when the lease is renewed, too.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due>;
 
-    /// Whether another frame may be sent now. Asked before every frame.
+    /// Whether anything more may be sent now; if not, the stream ends. Asked before whatever is written:
+    /// events, comments, positions, the closing `retry` field. Not before a challenge, which the lease
+    /// itself has just asked for, nor before the first write, which is the same for everybody.
     fn permits(&self) -> bool;
 }

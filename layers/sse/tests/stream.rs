@@ -320,6 +320,48 @@ async fn no_event_follows_when_the_lease_does_not_permit_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_comment_and_no_position_follows_when_the_lease_does_not_permit_it() {
+    for position in [None, Some(Encoded::id(b"secret"))] {
+        let (feed, source) = source();
+        let (lease, mut stream) = leased(source).await;
+        for expired in [false, true] {
+            stream.assert_quiet();
+            *feed.position.lock().unwrap() = position.clone();
+            lease.expired.store(expired, Ordering::Relaxed);
+            advance(15 * SECOND + Duration::from_millis(2)).await;
+            assert!(stream.is_woken());
+            assert_eq!(stream.next().is_none(), expired);
+        }
+        assert!(stream.is_end_stream());
+        assert!(feed.is_dropped());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_closing_field_follows_when_the_lease_does_not_permit_it() {
+    let lease = TestLease::default();
+    let given = lease.clone();
+    let layer = SseLayer::new().max_age(SECOND).lease(move |_| Some(Box::new(given.clone())));
+
+    // By the timer.
+    let (feed, source) = source();
+    let mut idle = open(&layer, source).await;
+    idle.first_write();
+    idle.assert_quiet();
+    // After a write that the end has passed before.
+    let mut busy = open(&layer, Endless).await;
+    busy.first_write();
+    advance(2 * SECOND).await;
+    assert_eq!(busy.next().as_deref(), Some("data:x\n\n"));
+
+    lease.expired.store(true, Ordering::Relaxed);
+    assert_eq!(idle.next(), None);
+    assert!(feed.is_dropped());
+    assert_eq!(busy.next(), None);
+    assert!(idle.is_end_stream() && busy.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_ends_the_streams_spread_over_its_window() {
     let drain = Drain::new();
     let layer = SseLayer::new().drain(&drain);
