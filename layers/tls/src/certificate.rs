@@ -62,6 +62,15 @@ pub(crate) fn has_issuer(certificate: &CertificateDer<'_>, issuers: &[&[u8]]) ->
         .is_ok_and(|(_, certificate)| issuers.contains(&certificate.issuer().as_raw()))
 }
 
+/// Whether it may sign certificates: RFC 5280, 6.1.4, (k) and (n). Version 1, which cannot say so, may
+/// not.
+pub(crate) fn is_authority(certificate: &X509Certificate<'_>) -> bool {
+    certificate.is_ca()
+        && certificate
+            .key_usage()
+            .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
+}
+
 fn distinguished_name(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> = name
         .iter_rdn()

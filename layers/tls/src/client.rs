@@ -8,7 +8,7 @@ use std::{
 use http::Uri;
 use rustls::{
     SignatureScheme,
-    client::{ResolvesClientCert, Resumption, WebPkiServerVerifier},
+    client::{ResolvesClientCert, Resumption},
     pki_types::ServerName,
     sign::CertifiedKey,
 };
@@ -138,14 +138,11 @@ fn config(
     if roots.is_empty() {
         return Err(Error::NoRoots);
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots.anchors(), provider())
-        .build()
-        .map_err(|error| Error::Configuration(rustls::Error::General(error.to_string())))?;
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(options.only))
         .map_err(Error::Configuration)?
         .dangerous() // how rustls calls it; the verifier is webpki's, see `verify`
-        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(verifier, &roots)))
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(&roots)))
         .with_client_cert_resolver(Arc::new(Identities { all: identities }));
     config.alpn_protocols.clone_from(&options.alpn);
     config.resumption = Resumption::in_memory_sessions(64);

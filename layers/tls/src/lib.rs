@@ -53,7 +53,8 @@
 //! - **Which certificate**: the first for the name that the client asks for, literally or by a
 //!   wildcard, whose key the client can verify; for any other name the first of all.
 //! - **Whom to trust**: [`Roots`], of a store, of the system, or both. A certificate that is there
-//!   itself is trusted for its names and its time, whoever issued it, as in Java.
+//!   itself is trusted for its names and its time, whoever issued it, as in Java. It vouches for
+//!   others only if it is an authority's.
 //! - **Without a restart**: [`ServerConfig::replace`] and [`ClientConfig::replace`] exchange
 //!   certificates for new connections; [`Watch`] says when the files have changed.
 //! - **Cryptography** is AWS-LC. It is not installed for the process, which belongs to the program.

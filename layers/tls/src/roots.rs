@@ -2,12 +2,16 @@
 
 use std::{fmt, sync::Arc};
 
-use rustls::{RootCertStore, pki_types::CertificateDer};
+use rustls::{CertificateError, DistinguishedName, RootCertStore, pki_types::CertificateDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::{error::Error, pem};
+use crate::{certificate::is_authority, error::Error, pem};
 
 /// The certificates that are trusted when a peer's is verified: those of authorities, or the peer's
 /// own.
+///
+/// Each vouches for itself. For what it signed it vouches only if it is an authority's: its
+/// `basicConstraints` say so, and its `keyUsage`, if there is one, has `keyCertSign`.
 ///
 /// ```
 /// use tailwater_tls::Roots;
@@ -21,14 +25,17 @@ use crate::{error::Error, pem};
 #[derive(Clone)]
 #[must_use]
 pub struct Roots {
+    /// The authorities. webpki takes whatever is there for one.
     anchors: RootCertStore,
     certificates: Vec<CertificateDer<'static>>,
+    /// Who issues what is accepted.
+    issuers: Vec<DistinguishedName>,
 }
 
 impl Roots {
     /// Nothing.
     pub fn none() -> Self {
-        Self { anchors: RootCertStore::empty(), certificates: Vec::new() }
+        Self { anchors: RootCertStore::empty(), certificates: Vec::new(), issuers: Vec::new() }
     }
 
     /// What the system trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set, else where
@@ -40,9 +47,7 @@ impl Roots {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = Self::none();
         for certificate in found.certs {
-            if roots.anchors.add(certificate.clone()).is_ok() {
-                roots.certificates.push(certificate);
-            }
+            let _ = roots.add(certificate);
         }
         if roots.is_empty() {
             let cause = found.errors.into_iter().next();
@@ -54,14 +59,13 @@ impl Roots {
     /// With these in addition.
     ///
     /// # Errors
-    /// [`Error::Certificate`] if one is no certificate of X.509 version 3.
+    /// [`Error::Certificate`] if one is no certificate of X.509.
     pub fn with<'a>(
         mut self,
         certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
     ) -> Result<Self, Error> {
         for certificate in certificates {
-            self.anchors.add(certificate.clone()).map_err(Error::Certificate)?;
-            self.certificates.push(certificate.clone());
+            self.add(certificate.clone()).map_err(Error::Certificate)?;
         }
         Ok(self)
     }
@@ -70,6 +74,7 @@ impl Roots {
     pub fn and(mut self, other: Self) -> Self {
         self.anchors.extend(other.anchors.roots);
         self.certificates.extend(other.certificates);
+        self.issuers.extend(other.issuers);
         self
     }
 
@@ -98,6 +103,26 @@ impl Roots {
     pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates
     }
+
+    pub(crate) fn issuers(&self) -> &[DistinguishedName] {
+        &self.issuers
+    }
+
+    fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), rustls::Error> {
+        let mut anchor = RootCertStore::empty();
+        anchor.add(certificate.clone())?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|_| CertificateError::BadEncoding)?;
+        let issuer = if is_authority(&parsed) {
+            self.anchors.extend(anchor.roots);
+            parsed.subject()
+        } else {
+            parsed.issuer()
+        };
+        self.issuers.push(issuer.as_raw().to_vec().into());
+        self.certificates.push(certificate);
+        Ok(())
+    }
 }
 
 impl Default for Roots {
@@ -109,5 +134,39 @@ impl Default for Roots {
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Roots").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+
+    #[test]
+    fn authorities_alone_are_anchors() {
+        for (pem, anchors) in [
+            (include_str!("../tests/fixtures/ca.pem"), 1),
+            (include_str!("../tests/fixtures/localhost.pem"), 0),
+            (include_str!("../tests/fixtures/version-1.pem"), 0),
+        ] {
+            let roots = Store::pem("it", pem.as_bytes()).unwrap().roots().unwrap();
+            assert_eq!(roots.anchors().len(), anchors, "{pem}");
+            assert_eq!(roots.len(), 1, "{pem}");
+            let both = roots.clone().and(roots);
+            assert_eq!((both.anchors().len(), both.len()), (2 * anchors, 2), "{pem}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_whose_dates_are_none_is_refused() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut der = made.cert.der().to_vec();
+        let utc_time = der.windows(2).position(|header| header == [0x17, 13]).unwrap();
+        der[utc_time] = 0x0c; // UTF8String; webpki does not look at the dates of an anchor
+        let certificate = der.into();
+        assert!(RootCertStore::empty().add(CertificateDer::clone(&certificate)).is_ok());
+        let refused = Roots::none().with([&certificate]).unwrap_err();
+        let bad = rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+        assert!(matches!(refused, Error::Certificate(error) if error == bad));
     }
 }

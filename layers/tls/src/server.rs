@@ -7,10 +7,7 @@ use std::{
 
 use rustls::{
     crypto::aws_lc_rs::Ticketer,
-    server::{
-        ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache,
-        WebPkiClientVerifier,
-    },
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache},
     sign::CertifiedKey,
 };
 
@@ -200,15 +197,8 @@ impl Current {
             if roots.is_empty() {
                 return Err(Error::NoRoots);
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.anchors(), provider());
-            let verifier = match options.client_certificates {
-                ClientCertificates::Requested => verifier.allow_unauthenticated(),
-                _ => verifier,
-            };
-            let verifier = verifier
-                .build()
-                .map_err(|error| Error::Configuration(rustls::Error::General(error.to_string())))?;
-            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(verifier, &roots)))
+            let mandatory = options.client_certificates != ClientCertificates::Requested;
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(&roots, mandatory)))
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&identities) as _);
         config.alpn_protocols.clone_from(&options.alpn);

@@ -2,24 +2,27 @@
 //!
 //! Java accepts a peer whose own certificate is in the trust store, whatever it says about itself.
 //! webpki refuses one that says that it is an authority, and that is what `openssl req -x509` makes.
+//! webpki gets the authorities only, and makes no verifier where there are none.
 
 use std::{fmt, sync::Arc};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::{
+        WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
-        ParsedCertificate,
+        ParsedCertificate, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
 use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 
-use crate::roots::Roots;
+use crate::{provider::provider, roots::Roots};
 
 /// Certificates that are trusted as they are.
 struct Trusted(Vec<CertificateDer<'static>>);
@@ -56,27 +59,39 @@ impl fmt::Debug for Trusted {
 
 #[derive(Debug)]
 pub(crate) struct ClientVerifier {
-    inner: Arc<dyn ClientCertVerifier>,
+    authorities: Option<Arc<dyn ClientCertVerifier>>,
     trusted: Trusted,
+    mandatory: bool,
+    issuers: Vec<DistinguishedName>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ClientVerifier {
-    pub(crate) fn new(inner: Arc<dyn ClientCertVerifier>, roots: &Roots) -> Self {
-        Self { inner, trusted: Trusted(roots.certificates().to_vec()) }
+    pub(crate) fn new(roots: &Roots, mandatory: bool) -> Self {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = WebPkiClientVerifier::builder_with_provider(roots.anchors(), provider);
+        Self {
+            authorities: builder.build().ok(), // it fails if there are none
+            trusted: Trusted(roots.certificates().to_vec()),
+            mandatory,
+            issuers: roots.issuers().to_vec(),
+            algorithms,
+        }
     }
 }
 
 impl ClientCertVerifier for ClientVerifier {
     fn offer_client_auth(&self) -> bool {
-        self.inner.offer_client_auth()
+        true
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
+        self.mandatory
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+        &self.issuers
     }
 
     fn verify_client_cert(
@@ -89,7 +104,8 @@ impl ClientCertVerifier for ClientVerifier {
             Trusted::check(end_entity, now)?;
             return Ok(ClientCertVerified::assertion());
         }
-        self.inner.verify_client_cert(end_entity, intermediates, now)
+        let authorities = self.authorities.as_ref().ok_or(CertificateError::UnknownIssuer)?;
+        authorities.verify_client_cert(end_entity, intermediates, now)
     }
 
     fn verify_tls12_signature(
@@ -98,7 +114,7 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -107,23 +123,31 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
-    inner: Arc<dyn ServerCertVerifier>,
+    authorities: Option<Arc<WebPkiServerVerifier>>,
     trusted: Trusted,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerVerifier {
-    pub(crate) fn new(inner: Arc<dyn ServerCertVerifier>, roots: &Roots) -> Self {
-        Self { inner, trusted: Trusted(roots.certificates().to_vec()) }
+    pub(crate) fn new(roots: &Roots) -> Self {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = WebPkiServerVerifier::builder_with_provider(roots.anchors(), provider);
+        Self {
+            authorities: builder.build().ok(), // it fails if there are none
+            trusted: Trusted(roots.certificates().to_vec()),
+            algorithms,
+        }
     }
 }
 
@@ -142,7 +166,8 @@ impl ServerCertVerifier for ServerVerifier {
             verify_server_name(&parsed, server_name)?;
             return Ok(ServerCertVerified::assertion());
         }
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
+        let authorities = self.authorities.as_ref().ok_or(CertificateError::UnknownIssuer)?;
+        authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
     }
 
     fn verify_tls12_signature(
@@ -151,7 +176,7 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -160,10 +185,10 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }

@@ -7,3 +7,4 @@ mod exchange;
 mod protocols;
 mod streams;
 mod support;
+mod trust;
