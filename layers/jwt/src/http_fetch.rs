@@ -1,4 +1,7 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, header};
@@ -9,21 +12,32 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
+use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
 use crate::{Error, FETCH_LIMIT, Fetch, FetchFuture};
 
 /// Fetches key sets over HTTP/1.1 and TLS. Follows no redirect, and keeps no connection.
+///
+/// It reads the root certificates of the system with the first fetch, once; a clone shares them.
 #[derive(Clone)]
 pub struct HttpFetch {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    shared: Arc<Shared>,
 }
 
+struct Shared {
+    /// Beside those of the system.
+    roots: RootCertStore,
+    client: OnceLock<HttpsClient>,
+}
+
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
 impl HttpFetch {
-    /// Trusts the root certificates of the system. It reads them: a few milliseconds.
+    /// Trusts the root certificates of the system.
     #[must_use]
     pub fn new() -> Self {
-        Self::trusting(system_roots())
+        Self::trusting(RootCertStore::empty())
     }
 
     /// Trusts these root certificates as well as those of the system.
@@ -33,7 +47,7 @@ impl HttpFetch {
     pub fn with_root_certificates(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, Error> {
-        let mut roots = system_roots();
+        let mut roots = RootCertStore::empty();
         for (index, certificate) in certificates.into_iter().enumerate() {
             roots.add(certificate).map_err(|_| Error::RootCertificate(index + 1))?;
         }
@@ -41,21 +55,35 @@ impl HttpFetch {
     }
 
     fn trusting(roots: RootCertStore) -> Self {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider has the suites of TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client =
-            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Self { client }
+        Self { shared: Arc::new(Shared { roots, client: OnceLock::new() }) }
     }
+}
+
+impl Shared {
+    async fn client(self: Arc<Self>) -> Result<HttpsClient, JoinError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        // To read the system's certificates takes milliseconds, and files.
+        spawn_blocking(move || self.client.get_or_init(|| client(self.roots.clone())).clone()).await
+    }
+}
+
+fn client(mut roots: RootCertStore) -> HttpsClient {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        warn!(%error, "root certificates of the system could not be read");
+    }
+    roots.add_parsable_certificates(found.certs);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the suites of TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
+    Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)
 }
 
 impl Default for HttpFetch {
@@ -70,9 +98,9 @@ impl Fetch for HttpFetch {
         *request.uri_mut() = uri.clone();
         let accept = header::HeaderValue::from_static("application/jwk-set+json, application/json");
         request.headers_mut().insert(header::ACCEPT, accept);
-        let response = self.client.request(request);
+        let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let (head, body) = response.await?.into_parts();
+            let (head, body) = shared.client().await?.request(request).await?.into_parts();
             let body = Limited::new(body, FETCH_LIMIT).collect().await?.to_bytes();
             Ok(Response::from_parts(head, body))
         })
@@ -85,12 +113,19 @@ impl fmt::Debug for HttpFetch {
     }
 }
 
-fn system_roots() -> RootCertStore {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        warn!(%error, "root certificates of the system could not be read");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_certificates_of_the_system_are_read_with_the_first_fetch_and_once() {
+        let fetch = HttpFetch::new();
+        let clone = fetch.clone();
+        assert!(fetch.shared.client.get().is_none());
+        // Nobody answers at port 0.
+        assert!(clone.fetch(&Uri::from_static("http://127.0.0.1:0/")).await.is_err());
+        let client: *const _ = fetch.shared.client.get().expect("read");
+        assert!(fetch.fetch(&Uri::from_static("http://127.0.0.1:0/")).await.is_err());
+        assert!(std::ptr::eq(client, fetch.shared.client.get().expect("read")));
     }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    roots
 }

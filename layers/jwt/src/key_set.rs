@@ -40,7 +40,7 @@ impl Keys {
     pub fn fetched(uri: Uri, fetch: impl Fetch) -> Result<Self, Error> {
         let scheme = uri.scheme().filter(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
         if scheme.is_none() || uri.host().is_none_or(str::is_empty) {
-            return Err(Error::Url(uri.to_string()));
+            return Err(Error::Url(Shown(&uri).to_string()));
         }
         Ok(Self(Source::Remote { uri, fetch: Arc::new(fetch) }))
     }
@@ -73,8 +73,26 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::List(keys) => f.debug_tuple("Keys").field(keys).finish(),
-            Source::Remote { uri, .. } => f.debug_tuple("Keys").field(uri).finish(),
+            Source::Remote { uri, .. } => {
+                f.debug_tuple("Keys").field(&format_args!("{}", Shown(uri))).finish()
+            }
         }
+    }
+}
+
+/// A URL without what may be a secret in it: its user and its query.
+pub(crate) struct Shown<'a>(pub(crate) &'a Uri);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scheme) = self.0.scheme() {
+            write!(f, "{scheme}://")?;
+        }
+        f.write_str(self.0.host().unwrap_or_default())?;
+        if let Some(port) = self.0.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(self.0.path())
     }
 }
 
@@ -140,5 +158,27 @@ impl KeySet {
             return Err(Rejection::UnknownKey);
         }
         named.find(|key| key.accepts(algorithm)).ok_or(Rejection::Algorithm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_user_and_its_query() {
+        for (uri, shown) in [
+            ("https://auth.example.com/keys", "https://auth.example.com/keys"),
+            ("http://[::1]:8080/", "http://[::1]:8080/"),
+            (
+                "https://name:secret@auth.example.com:8443/a/b?c",
+                "https://auth.example.com:8443/a/b",
+            ),
+            ("https://auth.example.com?token=secret", "https://auth.example.com/"),
+            ("/keys?token=secret", "/keys"),
+            ("auth.example.com", "auth.example.com"),
+        ] {
+            assert_eq!(Shown(&uri.parse().unwrap()).to_string(), shown, "{uri}");
+        }
     }
 }

@@ -66,7 +66,7 @@
 //!   renewal of a victim keep the stream of a thief alive.
 //! - **Secrets**: tokens, and names of sessions, are in no error, log or `Debug` of this crate, and
 //!   credentials are taken out of the request before it is passed on. What stands outside of the
-//!   layer, and logs URIs, sees those of the query.
+//!   layer, and logs URIs, sees those of the query. Of a key set's URL, user and query are not shown.
 //! - **Limits**: a token has at most 16 KiB ([`Guard::token_limit`]); the cache of verified ones holds
 //!   16 384 and 8 MiB of their text; a key set has at most 256 KiB and 100 keys, and comes within 10 s.
 //! - **Cost**: under 3 µs for a token that was seen before (see the README); a signature once, for

@@ -18,7 +18,12 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::{BoxError, FETCH_LIMIT, Fetch, Jwk, Unusable, guard::Inner, json, key_set::KeySet};
+use crate::{
+    BoxError, FETCH_LIMIT, Fetch, Jwk, Unusable,
+    guard::Inner,
+    json,
+    key_set::{KeySet, Shown},
+};
 
 /// How long a fetch may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,13 +42,11 @@ const RETRY_LAST: Duration = Duration::from_secs(5 * 60);
 const KEYS: usize = 100;
 
 /// Where the keys come from, and how the fetching goes.
-#[derive(Debug)]
 pub(crate) struct Remote {
     shared: Arc<Shared>,
     task: Mutex<Option<AbortHandle>>,
 }
 
-#[derive(Debug)]
 struct Shared {
     uri: Uri,
     fetch: Arc<dyn Fetch>,
@@ -130,7 +133,7 @@ async fn run(shared: Arc<Shared>, guard: Weak<Inner>) {
         let pause = match answer {
             Ok((keys, fresh)) => {
                 if failures > 0 {
-                    info!(url = %shared.uri, failures, "key set fetched again");
+                    info!(url = %Shown(&shared.uri), failures, "key set fetched again");
                 }
                 failures = 0;
                 guard.learn(keys);
@@ -139,7 +142,7 @@ async fn run(shared: Arc<Shared>, guard: Weak<Inner>) {
             Err(error) => {
                 if failures == 0 {
                     let error: &dyn std::error::Error = &error;
-                    warn!(error, url = %shared.uri, "key set could not be fetched, trying again");
+                    warn!(error, url = %Shown(&shared.uri), "key set could not be fetched, trying again");
                 }
                 let pause = RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(RETRY_LAST);
                 failures = failures.saturating_add(1);
@@ -181,9 +184,9 @@ async fn fetch(shared: &Shared) -> Result<(KeySet, Duration), FetchError> {
     let keys = read(&answer, |kid, reason| match reason {
         // A set for encryption as well is usual.
         Unusable::Use(_) | Unusable::Operations => {
-            debug!(%reason, kid, url = %shared.uri, "key is not for signatures");
+            debug!(%reason, kid, url = %Shown(&shared.uri), "key is not for signatures");
         }
-        _ => warn!(%reason, kid, url = %shared.uri, "key is not usable"),
+        _ => warn!(%reason, kid, url = %Shown(&shared.uri), "key is not usable"),
     })?;
     Ok((keys, fresh(answer.headers())))
 }

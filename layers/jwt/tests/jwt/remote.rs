@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -76,7 +77,10 @@ impl Script {
     }
 
     pub(crate) fn guard(&self) -> Guard {
-        let uri = Uri::from_static("https://auth.example.com/keys");
+        self.guard_at(Uri::from_static("https://auth.example.com/keys"))
+    }
+
+    fn guard_at(&self, uri: Uri) -> Guard {
         Guard::new("who", Keys::fetched(uri, self.clone()).expect("a URL")).clock(clock())
     }
 
@@ -373,4 +377,57 @@ async fn a_fetch_that_panics_is_begun_anew_by_the_next_request() {
     let guard = Guard::new("who", Keys::fetched(uri, Panics(script)).unwrap()).clock(clock());
     assert_eq!(guard.verify(&token(&signer)).await.err(), Some(Rejection::KeysUnavailable));
     assert!(guard.verify(&token(&signer)).await.is_ok());
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
+        let lines = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || lines.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_user_nor_query_of_the_url_is_logged() {
+    let lines = Lines::default();
+    let _guard = lines.subscribe();
+    let signer = ed("ed");
+    let mut unusable = signer.public.clone();
+    unusable["x"] = json!("AQAB");
+    let mut encryption = signer.public.clone();
+    encryption["use"] = json!("enc");
+    let keys = json!({ "keys": [unusable, encryption, signer.public] });
+    let script = Script::new([Answer::Fail, Answer::body(keys.to_string())]);
+    let uri = Uri::from_static("https://name:secret@auth.example.com:8443/keys?token=secret");
+    let keys = Keys::fetched(uri.clone(), script.clone()).unwrap();
+    assert_eq!(format!("{keys:?}"), "Keys(https://auth.example.com:8443/keys)");
+    let guard = script.guard_at(uri);
+    guard.prefetch();
+    sleep(2 * SECOND).await;
+    assert!(guard.verify(&token(&signer)).await.is_ok());
+    let log = lines.text();
+    assert_eq!(log.matches("url=https://auth.example.com:8443/keys").count(), 4, "{log}");
+    assert!(!log.contains("secret") && !log.contains('@'), "{log}");
 }
