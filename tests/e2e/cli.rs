@@ -72,11 +72,12 @@ async fn a_file_that_is_not_there_and_one_that_a_guard_protects_start_nothing() 
     let said = process.stderr.all().await;
     assert!(said.contains("nowhere/zilla.yaml"), "{said}");
 
-    // Served without its guard it would be open to everyone.
+    // Served without its guard it would be open to everyone; no connection brings a token.
     let guarded = server_of("localhost:9092")
         .config()
-        .replace("- { when: [{ path: \"/all", "- { guarded: { who: [] }, when: [{ path: \"/all")
+        .replace("exit: http_in }", "routes: [{ guarded: { who: [] }, exit: http_in }] }")
         + "guards: { who: { type: jwt, options: { issuer: i, audience: a, keys: [] } } }\n";
+    assert!(guarded.contains("guarded: { who"), "{guarded}");
     let (_folder, path) = file("zilla.yaml", &guarded);
     let mut process = run(&["start", "-c", &path], &[]);
     assert_eq!(process.ended().await.code(), Some(2));

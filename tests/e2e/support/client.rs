@@ -9,10 +9,10 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 
-use super::soon;
+use super::{Tls, soon};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -28,6 +28,9 @@ impl Version {
 #[derive(Clone)]
 pub(crate) struct Get {
     address: SocketAddr,
+    tls: Option<Tls>,
+    connection: Option<Http2>,
+    receive_buffer: Option<u32>,
     version: Version,
     method: Method,
     authority: String,
@@ -39,6 +42,9 @@ impl Get {
     pub(crate) fn new(address: SocketAddr, path: &str) -> Self {
         Self {
             address,
+            tls: None,
+            connection: None,
+            receive_buffer: None,
             version: Version::Http1,
             method: Method::GET,
             authority: address.to_string(),
@@ -49,6 +55,15 @@ impl Get {
 
     pub(crate) fn over(self, version: Version) -> Self {
         Self { version, ..self }
+    }
+
+    pub(crate) fn tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// How much the kernel takes of an answer that nobody reads.
+    pub(crate) fn receive_buffer(self, bytes: u32) -> Self {
+        Self { receive_buffer: Some(bytes), ..self }
     }
 
     pub(crate) fn method(self, method: &str) -> Self {
@@ -68,6 +83,15 @@ impl Get {
         self.header("last-event-id", id)
     }
 
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// Makes a challenge response of it.
+    pub(crate) fn answer(self) -> Self {
+        self.method("POST").header("content-type", "application/x-challenge-response")
+    }
+
     fn request(&self) -> Request<Empty<Bytes>> {
         let mut request = Request::builder().method(&self.method);
         for (name, value) in &self.headers {
@@ -75,7 +99,10 @@ impl Get {
         }
         request = match self.version {
             Version::Http1 => request.uri(&self.path).header("host", &self.authority),
-            Version::Http2 => request.uri(format!("http://{}{}", self.authority, self.path)),
+            Version::Http2 => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                request.uri(format!("{scheme}://{}{}", self.authority, self.path))
+            }
         };
         request.body(Empty::new()).expect("a request")
     }
@@ -83,16 +110,26 @@ impl Get {
     /// Sends it and waits for the head of the answer.
     pub(crate) async fn send(self) -> Answer {
         let request = self.request();
-        if self.version == Version::Http2 {
-            return Http2::connect(self.address).await.send(request).await;
+        if let Some(connection) = self.connection {
+            return connection.send(request).await;
         }
-        let socket = connect(self.address).await;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(socket)).await.expect("a handshake");
+        if self.version == Version::Http2 {
+            return Http2::connect(self.address, self.tls).await.send(request).await;
+        }
+        let socket = self.tcp().await;
+        let io = encrypted(socket, self.tls.as_ref(), "http/1.1").await;
+        let (mut sender, connection) = http1::handshake(io).await.expect("a handshake");
         let connection = tokio::spawn(connection);
         let what = format!("an answer to {} {}", self.method, self.path);
         let response = soon(&what, sender.send_request(request)).await.expect("an answer");
         Answer::of(response, connection.abort_handle())
+    }
+
+    async fn tcp(&self) -> TcpStream {
+        let Some(bytes) = self.receive_buffer else { return connect(self.address).await };
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("it can be set");
+        soon("a connection", socket.connect(self.address)).await.expect("a connection")
     }
 
     /// Sends it and expects an event stream.
@@ -105,26 +142,61 @@ async fn connect(address: SocketAddr) -> TcpStream {
     soon("a connection", TcpStream::connect(address)).await.expect("a connection")
 }
 
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+async fn encrypted(socket: TcpStream, tls: Option<&Tls>, alpn: &str) -> TokioIo<Box<dyn Io>> {
+    TokioIo::new(match tls {
+        None => Box::new(socket),
+        Some(tls) => {
+            let tls = tls.clone().alpn(&[alpn]);
+            let handshake = soon("a TLS handshake", tls.handshake(socket)).await;
+            Box::new(handshake.expect("a TLS handshake"))
+        }
+    })
+}
+
 /// One HTTP/2 connection.
 #[derive(Clone)]
 pub(crate) struct Http2 {
     address: SocketAddr,
+    tls: Option<Tls>,
     sender: http2::SendRequest<Empty<Bytes>>,
     connection: tokio::task::AbortHandle,
 }
 
 impl Http2 {
-    pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let io = TokioIo::new(connect(address).await);
-        let (sender, connection) =
-            http2::handshake(TokioExecutor::new(), io).await.expect("a handshake");
+    pub(crate) async fn connect(address: SocketAddr, tls: Option<Tls>) -> Self {
+        Self::with(&http2::Builder::new(TokioExecutor::new()), address, tls).await
+    }
+
+    /// One that gives each stream a window of so many bytes, and all together room for many.
+    pub(crate) async fn narrow(address: SocketAddr, tls: Option<Tls>, window: u32) -> Self {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(window).initial_connection_window_size(64 << 20);
+        Self::with(&builder, address, tls).await
+    }
+
+    async fn with(
+        builder: &http2::Builder<TokioExecutor>,
+        address: SocketAddr,
+        tls: Option<Tls>,
+    ) -> Self {
+        let io = encrypted(connect(address).await, tls.as_ref(), "h2").await;
+        let (sender, connection) = builder.handshake(io).await.expect("a handshake");
         let connection = tokio::spawn(connection).abort_handle();
-        Self { address, sender, connection }
+        Self { address, tls, sender, connection }
+    }
+
+    /// A request on this connection.
+    pub(crate) fn get(&self, path: &str) -> Get {
+        let get = Get::new(self.address, path).over(Version::Http2).tls(self.tls.clone());
+        Get { connection: Some(self.clone()), ..get }
     }
 
     pub(crate) async fn open(&self, path: &str) -> Stream {
-        let request = Get::new(self.address, path).over(Version::Http2).request();
-        self.send(request).await.stream()
+        self.get(path).open().await
     }
 
     async fn send(&self, request: Request<Empty<Bytes>>) -> Answer {

@@ -1,16 +1,26 @@
 //! A Kafka, the server as a process of its own, and clients.
 
+mod certificates;
 mod client;
+mod guarded;
 mod id;
 mod kafka;
 mod server;
+mod site;
+mod tls;
+mod tokens;
 
 use std::time::Duration;
 
-pub(crate) use client::{Get, Version, field, raw};
+pub(crate) use certificates::{Authority, PASSWORD, keys_store, trust_store};
+pub(crate) use client::{Get, Http2, Stream, Version, field, raw};
+pub(crate) use guarded::{CHALLENGE, ends_at, guarded};
 pub(crate) use id::id;
 pub(crate) use kafka::{Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, sasl_servers};
-pub(crate) use server::{Server, run, server, server_of};
+pub(crate) use server::{Server, run, server, server_of, spawn};
+pub(crate) use site::{Site, site};
+pub(crate) use tls::Tls;
+pub(crate) use tokens::{Token, ec_key, in_seconds, rsa_key};
 
 /// Long enough for whatever has to happen on a loaded machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::client::{Get, Http2};
-use super::{Kafka, soon};
+use super::{Kafka, Tls, soon};
 
 const CONFIG: &str = r#"
 name: e2e
@@ -123,13 +123,8 @@ impl Builder {
     /// Starts it, and waits until it listens.
     pub(crate) async fn run(self) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("zilla.yaml");
-        fs::write(&file, self.config()).expect("the configuration is written");
-        let file = file.to_str().expect("a path in UTF-8");
-        let mut arguments = vec!["start", "-c", file, "--log-format", "json"];
-        arguments.extend(self.arguments.iter().map(String::as_str));
-        let process = run(&arguments, &[]);
-        Server::of(process, Some(folder)).await
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        Server::of_text(folder, &self.config(), &arguments).await
     }
 }
 
@@ -137,7 +132,8 @@ impl Builder {
 pub(crate) struct Server {
     process: Process,
     address: SocketAddr,
-    _folder: Option<TempDir>,
+    tls: Option<Tls>,
+    folder: Option<TempDir>,
 }
 
 impl Server {
@@ -146,6 +142,16 @@ impl Server {
         let file = file.to_str().expect("a path in UTF-8");
         let process = run(&["start", "-c", file, "--log-format", "json"], environment);
         Self::of(process, None).await
+    }
+
+    /// Starts a configuration beside the files of a folder.
+    pub(crate) async fn of_text(folder: TempDir, config: &str, arguments: &[&str]) -> Self {
+        let file = folder.path().join("zilla.yaml");
+        fs::write(&file, config).expect("the configuration is written");
+        let file = file.to_str().expect("a path in UTF-8");
+        let mut all = vec!["start", "-c", file, "--log-format", "json"];
+        all.extend(arguments);
+        Self::of(run(&all, &[]), Some(folder)).await
     }
 
     async fn of(process: Process, folder: Option<TempDir>) -> Self {
@@ -159,11 +165,26 @@ impl Server {
         if address.ip().is_unspecified() {
             address.set_ip([127, 0, 0, 1].into());
         }
-        Self { process, address, _folder: folder }
+        Self { process, address, tls: None, folder }
+    }
+
+    /// From now on by TLS.
+    pub(crate) fn encrypted(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How it is spoken to.
+    pub(crate) fn tls(&self) -> Option<Tls> {
+        self.tls.clone()
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("it has a folder of its own").path()
     }
 
     /// The standard output: the access log.
@@ -182,12 +203,12 @@ impl Server {
 
     /// A request on a connection of its own.
     pub(crate) fn get(&self, path: &str) -> Get {
-        Get::new(self.address, path)
+        Get::new(self.address, path).tls(self.tls.clone())
     }
 
     /// An HTTP/2 connection for several streams.
     pub(crate) async fn http2(&self) -> Http2 {
-        Http2::connect(self.address).await
+        Http2::connect(self.address, self.tls.clone()).await
     }
 }
 
@@ -202,8 +223,13 @@ pub(crate) struct Process {
 pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tailwater"));
     command.args(arguments).env_remove("TAILWATER_LOG").envs(environment.iter().copied());
+    spawn(command)
+}
+
+/// Starts any program.
+pub(crate) fn spawn(mut command: Command) -> Process {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().expect("the binary runs");
+    let mut child = command.spawn().expect("the program runs");
     let stdout = Log::of(child.stdout.take().expect("piped"));
     let stderr = Log::of(child.stderr.take().expect("piped"));
     Process { child, stdout, stderr }
