@@ -1,4 +1,4 @@
-//! What does an idle connection cost? `cargo run --release -p tailwater-tls --example idle -- 5000`
+//! What does an idle connection cost? `cargo run --release -p tailwater-tls --example idle_tls -- 5000`
 //! opens that many connections from a second process, and prints the resident memory that each
 //! added to this one: first those that say nothing, then those that wait behind their handshake.
 //! Linux only: it reads `/proc`.
