@@ -160,9 +160,11 @@ impl Term {
         self.expiry.load(Ordering::Acquire)
     }
 
-    /// Whom to wake, if the token moves this lease.
-    pub(crate) fn renew(&self, token: &Token) -> Option<Waker> {
-        let moves = token.until > self.expiry() && (self.needs)(token);
+    /// Whom to wake, if the token moves this lease. One that is over stays so, even if its stream
+    /// was stalled and has not seen it.
+    pub(crate) fn renew(&self, token: &Token, now: i64) -> Option<Waker> {
+        let expiry = self.expiry();
+        let moves = now < expiry && expiry < token.until && (self.needs)(token);
         // Renewals of a session come one by one: nobody has moved it meanwhile.
         moves.then(|| self.expiry.store(token.until, Ordering::Release))?;
         self.waker.take()

@@ -87,9 +87,10 @@ impl State {
             return;
         }
         // Each lease sees each token: one that could not carry a lease leaves the next its chance.
+        let now = self.guard.now();
         let moved: Vec<_> = {
             let leases = self.leases();
-            leases.iter().filter_map(|(_, term)| term.renew(token)).collect()
+            leases.iter().filter_map(|(_, term)| term.renew(token, now)).collect()
         };
         // Outside of the lock: a waker may drop a stream, and with it a lease.
         moved.into_iter().for_each(std::task::Waker::wake);

@@ -116,7 +116,16 @@ async fn each_expiry_has_a_challenge_of_its_own() {
     stream.renew("ada", 240).await;
     assert_eq!(stream.due().await, ("challenge", 230));
     assert_eq!(stream.due().await, ("end", 240));
+}
+
+/// A stalled stream is not asked at its expiry, and still has its lease when the token comes.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_comes_after_the_expiry_brings_nothing_back() {
+    let mut stream = Stream::new(60).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
     stream.renew("ada", 300).await;
+    assert!(!stream.lease.permits());
+    assert_eq!(stream.due().await, ("end", 60));
 }
 
 #[tokio::test(start_paused = true)]
