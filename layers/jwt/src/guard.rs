@@ -176,7 +176,8 @@ impl Guard {
     /// Whether this token is good.
     ///
     /// It is at once known, unless the token's key is not: then this waits at most 5 s for a key set
-    /// that is being fetched, which an unknown key causes at most every 10 s.
+    /// that is being fetched, which an unknown key causes at most every 10 s. Where 1024 wait already,
+    /// the next one does not.
     ///
     /// # Errors
     /// A [`Rejection`] that says what is wrong with the token.

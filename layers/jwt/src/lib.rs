@@ -56,7 +56,8 @@
 //!   bytes, no name twice in an object, no `crit`. [`Rejection`] has a variant for each reason.
 //! - **Keys**: a list, or a set with a URL ([`Keys::url`]) that is fetched by a task, again when it is
 //!   no longer fresh, and when a token names a key that is unknown, every 10 s at the most; such a
-//!   request waits for it, 5 s at the most. While it cannot be fetched the last good set stays.
+//!   request waits for it, 5 s at the most, as one of at most 1024 for each guard: one more is
+//!   answered at once, by the keys that are known. While it cannot be fetched the last good set stays.
 //!   [`Fetch`] is how; feature `fetch` (default) has [`HttpFetch`].
 //! - **Continuous authorization**: some time before it expires ([`Guard::challenge`]) a lease is due
 //!   for a [`Challenge`]. The client answers with a `POST` and a fresh token, and the layer moves the

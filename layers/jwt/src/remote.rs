@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use tokio::{
     runtime::Handle,
-    sync::watch,
+    sync::{Semaphore, watch},
     task::AbortHandle,
     time::{Instant, timeout},
 };
@@ -29,6 +29,9 @@ use crate::{
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many requests wait for one at a time. Nobody has vouched for them yet, and each is held with
+/// its token.
+const WAITING: usize = 1024;
 /// Between the end of a fetch and the next one that a request asks for.
 const AT_REQUEST: Duration = Duration::from_secs(10);
 /// How long a key set is fresh: what its answer says, within these, else the last.
@@ -44,6 +47,8 @@ const KEYS: usize = 100;
 /// Where the keys come from, and how the fetching goes.
 pub(crate) struct Remote {
     shared: Arc<Shared>,
+    /// For those that wait.
+    places: Arc<Semaphore>,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -72,7 +77,8 @@ enum Phase {
 impl Remote {
     pub(crate) fn new(uri: Uri, fetch: Arc<dyn Fetch>) -> Self {
         let (progress, _) = watch::channel(Progress { phase: Phase::Idle(None), ended: 0 });
-        Self { shared: Arc::new(Shared { uri, fetch, progress }), task: Mutex::default() }
+        let shared = Arc::new(Shared { uri, fetch, progress });
+        Self { shared, places: Arc::new(Semaphore::new(WAITING)), task: Mutex::default() }
     }
 
     /// Begins to fetch, unless that has begun. Outside of a runtime nothing happens: `false`.
@@ -89,7 +95,7 @@ impl Remote {
     }
 
     /// Waits for a fetch that is under way, or that may begin now: `None` if there is none, so that
-    /// nothing new can be known soon.
+    /// nothing new can be known soon, and if too many wait already.
     pub(crate) fn refreshed(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let mut progress = self.shared.progress.subscribe();
         self.shared.progress.send_if_modified(|progress| {
@@ -106,7 +112,9 @@ impl Remote {
         if matches!(phase, Phase::Idle(_)) {
             return None;
         }
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         Some(async move {
+            let _place = place;
             let next = progress.wait_for(|progress| progress.ended > ended);
             // Late or not: what is known then decides.
             let _ = timeout(REQUEST_TIMEOUT, next).await;

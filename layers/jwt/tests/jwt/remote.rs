@@ -15,6 +15,10 @@ use http::{Response, Uri};
 use serde_json::json;
 use tailwater_jwt::{FETCH_LIMIT, Fetch, FetchFuture, Guard, Keys, Rejection};
 use tokio::time::{Instant, advance, sleep};
+use tracing::{
+    Dispatch,
+    subscriber::{DefaultGuard, NoSubscriber, set_default},
+};
 
 use crate::support::{Signer, claims, clock, ed, rsa};
 
@@ -133,6 +137,42 @@ async fn keys_may_be_fetched_before_any_request() {
     let start = Instant::now();
     assert!(guard.verify(&token(&signer)).await.is_ok());
     assert_eq!((start.elapsed(), script.asked()), (Duration::ZERO, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_1024_wait_for_keys_and_others_are_answered_at_once() {
+    let (old, new) = (ed("old"), ed("new"));
+    let script = Script::new([Answer::keys(&[&old]), Answer::keys(&[&old, &new]).after(SECOND)]);
+    let guard = script.guard();
+    assert!(guard.verify(&token(&old)).await.is_ok());
+    advance(10 * SECOND).await;
+
+    let token = token(&new);
+    let wait = || tokio_test::task::spawn(guard.verify(&token));
+    let mut waiting: Vec<_> = (0..1024).map(|_| wait()).collect();
+    for one in &mut waiting {
+        tokio_test::assert_pending!(one.poll());
+    }
+    let late = tokio_test::assert_ready!(wait().poll());
+    assert_eq!(late.err(), Some(Rejection::UnknownKey));
+    // Who leaves makes room for one.
+    waiting.pop();
+    waiting.push(wait());
+    tokio_test::assert_pending!(waiting.last_mut().unwrap().poll());
+    assert!(tokio_test::assert_ready!(wait().poll()).is_err());
+
+    let start = Instant::now();
+    for one in waiting {
+        assert!(one.await.is_ok());
+    }
+    assert_eq!((start.elapsed(), script.asked()), (SECOND, 2));
+
+    // And all have left.
+    advance(10 * SECOND).await;
+    script.then([Answer::Hang]);
+    let (start, stranger) = (Instant::now(), self::token(&ed("stranger")));
+    assert_eq!(guard.verify(&stranger).await.err(), Some(Rejection::UnknownKey));
+    assert_eq!(start.elapsed().as_secs(), 5);
 }
 
 #[test]
@@ -384,14 +424,17 @@ async fn a_fetch_that_panics_is_begun_anew_by_the_next_request() {
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
+    fn subscribe(&self) -> (DefaultGuard, Dispatch) {
+        // Where there is one subscriber only, a line of code that the thread of another test comes to
+        // first is never logged by any thread.
+        let another = Dispatch::new(NoSubscriber::new());
         let lines = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
             .with_writer(move || lines.clone())
             .finish();
-        tracing::subscriber::set_default(subscriber)
+        (set_default(subscriber), another)
     }
 
     fn text(&self) -> String {
