@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 
 use crate::support::{
-    CHALLENGE, Http2, Record, Token, Version, ends_at, guarded, id, in_seconds, kafka,
+    CHALLENGE, Http2, Record, Token, Version, ends_at, guarded, id, in_seconds, kafka, soon,
 };
 
 /// Somebody who may see everything of their own.
@@ -202,4 +202,24 @@ async fn a_stream_that_stands_still_is_handed_nothing_after_its_expiry() {
     // The window, what HTTP/2 holds for a stream, and one write of events each.
     assert!(bytes < 300_000, "{bytes} of 3 MB");
     assert!(blocks.len() < 10, "{} of 101 blocks", blocks.len());
+}
+
+#[tokio::test]
+async fn an_answer_after_the_expiry_brings_back_nothing() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = guarded(&kafka).versions("[h2]").run().await;
+    let value = "x".repeat(32 << 10);
+    kafka.produce_values(&topic, (0..100).map(|_| value.clone()));
+    let connection = Http2::narrow(server.address(), server.tls(), 32 << 10).await;
+    let expiry = in_seconds(3);
+    let token = alice().until(expiry).sign();
+    let mut still = connection.get(&format!("/any/{topic}")).bearer(&token).open().await;
+    let mut read = connection.get(&format!("/own/{topic}")).bearer(&token).open().await;
+    assert_eq!(ends_at(&mut read, expiry).await, [CHALLENGE]);
+    let late = connection.get("/").answer().bearer(&alice().sign()).send().await;
+    assert_eq!(late.status, 204);
+    let ended = soon("the end of a stream whose time is over", still.end()).await;
+    assert!(ended.1, "END_STREAM");
+    assert!(ended.0.len() < 10, "{} of 101 blocks", ended.0.len());
 }
