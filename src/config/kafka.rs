@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tailwater_route::Text;
+
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value, decimal};
 use super::diagnostic::Span;
@@ -97,29 +99,18 @@ pub enum Transform {
 }
 
 /// A condition on the topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TopicCondition {
     /// `topic`: its name, with `*` for any text. Default: any.
-    pub topic: Option<String>,
+    pub topic: Option<Text>,
 }
 
 impl TopicCondition {
     /// Whether a topic satisfies it.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
-        let Some(pattern) = &self.topic else { return true };
-        let Some((first, rest)) = pattern.split_once('*') else { return pattern == topic };
-        let Some(mut left) = topic.strip_prefix(first) else { return false };
-        let mut pieces = rest.split('*').collect::<Vec<_>>();
-        let last = pieces.pop().unwrap_or_default();
-        for piece in pieces {
-            match left.split_once(piece) {
-                Some((_, after)) => left = after,
-                None => return false,
-            }
-        }
-        left.ends_with(last)
+        self.topic.as_ref().is_none_or(|pattern| pattern.matches(topic.as_bytes()))
     }
 }
 
@@ -241,7 +232,9 @@ fn routes(map: &Map<'_>, exits: &mut Exits) -> Vec<Route<TopicCondition>> {
 
 fn condition(value: &Value<'_>) -> Option<TopicCondition> {
     let map = value.map()?;
-    let topic = map.get("topic").map(|it| it.filled("the name of a topic, with `*` for any text"));
+    let pattern = |it: &str| Text::new(it).ok().filter(|_| !it.is_empty());
+    let topic =
+        map.get("topic").map(|it| it.parsed("the name of a topic, with `*` for any text", pattern));
     map.deny_unknown();
     match topic {
         Some(topic) => Some(TopicCondition { topic: Some(topic?) }),
@@ -433,7 +426,7 @@ mod tests {
             ("a*b*c", "aXbYc", true),
             ("a*b*c", "ac", false),
         ] {
-            let condition = TopicCondition { topic: Some(pattern.to_owned()) };
+            let condition = TopicCondition { topic: Some(Text::new(pattern).unwrap()) };
             assert_eq!(condition.matches(topic), expected, "{pattern} {topic}");
         }
     }
