@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::future::Either;
+use futures_util::future::{Either, poll_immediate};
 use tailwater_http::{Connection, Negotiated};
 use tailwater_route::Scheme;
 use tailwater_sse::BoxError;
@@ -13,7 +13,7 @@ use tailwater_tls::{
     ClientCertificates, ClientConfig, ClientOptions, Credentials, Handshake, Identity, Roots,
     ServerConfig, ServerOptions, Store, TlsLayer, TlsStream, Version, Watch,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::{Composer, Error, Web};
@@ -46,15 +46,15 @@ impl Encrypted {
             let takes = |when: &[TlsCondition]| {
                 when.is_empty() || when.iter().any(|it| matches(it, &handshake, port))
             };
-            let Some((_, web)) = routes.iter().find(|(when, _)| takes(when)) else {
-                return Either::Left(std::future::ready(Ok(())));
+            let negotiated = handshake.alpn().and_then(Negotiated::from_alpn);
+            let web = routes.iter().find(|(when, _)| takes(when)).map(|(_, web)| web);
+            // The binding of another route may speak what was agreed, and this one's not.
+            let speaks = |web: &&Web| negotiated.is_none_or(|it| web.speaks(version(it)));
+            let Some(web) = web.filter(speaks) else {
+                return Either::Left(close(stream));
             };
             let mut connection = Connection::from((stream, extensions.clone()));
-            if let Some(negotiated) = handshake.alpn().and_then(Negotiated::from_alpn) {
-                // Another route's binding may speak it, this one's does not.
-                if !web.speaks(version(negotiated)) {
-                    return Either::Left(std::future::ready(Ok(())));
-                }
+            if let Some(negotiated) = negotiated {
                 connection.extensions_mut().insert(negotiated);
             }
             Either::Right(web.serve(connection, Scheme::Https))
@@ -62,6 +62,16 @@ impl Encrypted {
         let encrypted = self.layer.layer(within).oneshot(io);
         async { encrypted.await.map_err(Into::into) }
     }
+}
+
+/// Says goodbye, as far as the client takes it at once.
+async fn close<Io>(mut stream: TlsStream<Io>) -> Result<(), tailwater_http::Error>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    // It is lost to nobody: nothing was answered.
+    let _ = poll_immediate(stream.shutdown()).await;
+    Ok(())
 }
 
 fn version(negotiated: Negotiated) -> HttpVersion {

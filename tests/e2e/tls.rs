@@ -107,7 +107,9 @@ async fn a_name_chooses_certificate_and_route() {
     }
     // The route of this name is for HTTP/2 only; no route takes it, and it is closed.
     let refused = page(&server, &tls.clone().name("a.wild.example")).await.expect_err("no route");
-    assert!(refused == "closed" || refused.contains("reset"), "{refused}");
+    // What the client was still sending may be answered by a reset.
+    let ends = ["closed", "reset", "Broken pipe"];
+    assert!(ends.iter().any(|end| refused.contains(end)), "{refused}");
     // A name without a certificate is shown the first, which its client does not take.
     let unknown = page(&server, &tls.name("unknown.example")).await.expect_err("another name");
     assert!(unknown.contains("not valid for name"), "{unknown}");
