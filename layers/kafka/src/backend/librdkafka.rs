@@ -28,6 +28,8 @@ const UNANSWERED: Duration = Duration::from_secs(60);
 
 /// How often it is warned of errors of connections: each handle meets them at each attempt.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// How many different ones within that time.
+const WARNINGS: usize = 16;
 
 /// A cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
@@ -345,18 +347,21 @@ fn out_of_range(code: RDKafkaErrorCode) -> bool {
 /// while a broker is away, and it goes on by itself.
 #[derive(Clone, Debug, Default)]
 struct Context {
-    warned: Arc<Mutex<Option<Instant>>>,
+    warned: Arc<Mutex<Vec<(String, Instant)>>>,
 }
 
 impl Context {
-    /// Whether it is time to warn again.
-    fn warns(&self) -> bool {
+    /// Whether it is time to warn of this. What differs in numbers only (times, attempts) is the same
+    /// trouble; another one is told at once: the first may not be the cause.
+    fn warns(&self, message: &str) -> bool {
+        let kind: String = message.chars().filter(|it| !it.is_ascii_digit()).collect();
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL);
-        if due {
-            *warned = Some(Instant::now());
+        warned.retain(|(_, at)| at.elapsed() < WARNING_INTERVAL);
+        let new = warned.len() < WARNINGS && warned.iter().all(|(known, _)| *known != kind);
+        if new {
+            warned.push((kind, Instant::now()));
         }
-        due
+        new
     }
 }
 
@@ -367,7 +372,9 @@ impl ClientContext for Context {
                 warn!(facility, "librdkafka: {message}");
             }
             // Why a broker is not reached, a wrong password too.
-            RDKafkaLogLevel::Error if self.warns() => warn!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Error if self.warns(message) => {
+                warn!(facility, "librdkafka: {message}")
+            }
             _ => debug!(facility, "librdkafka: {message}"),
         }
     }
@@ -378,3 +385,18 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_trouble_is_warned_of_once_and_another_at_once() {
+        let context = Context::default();
+        assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
+        assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));
+        assert!(context.warns("localhost:9092: SSL handshake failed"));
+        let others = (0..100).filter(|it| context.warns(&"x".repeat(*it))).count();
+        assert_eq!(others, WARNINGS - 2);
+    }
+}
