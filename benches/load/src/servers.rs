@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use socket2::{Domain, Socket, Type};
 
 use crate::Result;
 use crate::kafka::Pace;
@@ -183,6 +184,17 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// For what is raw: with the send buffer that tailwater sets. Left to itself the kernel buffers up to
+/// 4 MiB for each client, and the server's time goes into copies to memory that no cache has.
+fn listen(port: u16) -> Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_send_buffer_size(128 * 1024)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
 }
 
 fn free_address() -> Result<SocketAddr> {

@@ -48,6 +48,11 @@ fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> 
     let server = Server::start(bench, kind, transport, &topic, 1024)?;
     let kib = || server.resident_bytes().map(|bytes| bytes as f64 / 1024.0);
 
+    // What the first client of all costs, the reading of the topic say, is not for the others.
+    let mut first = Fleet::connect(server.address, bench.tls.h2_client(transport), 1)?;
+    first.open(1)?;
+    first.wait(SETTLE)?;
+
     let without = kib()?;
     let mut fleet = Fleet::connect(server.address, bench.tls.h2_client(transport), connections)?;
     fleet.open(1)?;

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,8 +43,7 @@ impl Order {
 
 pub(crate) fn serve(options: &RawOptions) -> Result<()> {
     let mut poll = Poll::new()?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let mut listener = TcpListener::bind(address)?;
+    let mut listener = TcpListener::from_std(super::listen(options.port)?);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let waker = Waker::new(poll.registry(), ORDERS)?;
     let (sender, orders) = channel();

@@ -1,7 +1,6 @@
 //! What TLS leaves of the kernel: tokio-rustls as it comes, a task for each client, and pieces of
 //! 16 KiB that were encoded before. No Kafka.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -37,7 +36,7 @@ pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
         process::exit(0);
     });
     Runtime::new()?.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
+        let listener = TcpListener::from_std(super::listen(options.port)?)?;
         loop {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;
