@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -35,7 +35,10 @@ pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
         orders().for_each(|order| make(&order, &pieces));
         process::exit(0);
     });
-    Runtime::new()?.block_on(async {
+    // As many as tailwater serves with.
+    let threads = thread::available_parallelism()?.get().saturating_sub(1).max(1);
+    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(async {
         let listener = TcpListener::from_std(super::listen(options.port)?)?;
         loop {
             let (socket, _) = listener.accept().await?;
