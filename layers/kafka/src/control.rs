@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::backend::Backend;
 use crate::cluster::Shared;
-use crate::gap::Extent;
+use crate::gap::{Cut, Extent};
 use crate::positions::Positions;
 use crate::records::Records;
 use crate::tail::Command;
@@ -236,7 +236,7 @@ impl<'a> Control<'a> {
                     let looks_without = &mut self.standing(topic).looks_without;
                     *looks_without += 1;
                     if *looks_without >= LOOKS_UNTIL_GONE {
-                        topic.epoch.fetch_add(1, Ordering::AcqRel);
+                        topic.cut(Cut::gone());
                         warn!(topic = %topic.name, "topic is gone");
                         self.miss(topic);
                     }
@@ -282,7 +282,7 @@ impl<'a> Control<'a> {
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
         let Some(extent) = self.extent(topic, partitions, None) else { return false };
         self.standing(topic).looks_without = 0;
-        let epoch = topic.epoch.load(Ordering::Acquire);
+        let epoch = topic.epoch();
         let origin = Positions::new(extent.low);
         // What is written into a topic that was just created was written under the eyes of whoever waits.
         let start = if topic.is_missing() { origin.clone() } else { Positions::new(extent.stable) };
@@ -356,6 +356,11 @@ impl<'a> Control<'a> {
                 self.tell(Command::Again { topic: Arc::clone(&topic.name) });
             } else {
                 warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
+                let cut = head.iter().zip(&extent.high).filter(|((_, next), high)| next > *high);
+                let cut: Vec<_> = cut.map(|((partition, _), high)| (partition, *high)).collect();
+                if !cut.is_empty() {
+                    topic.cut(Cut::at(cut));
+                }
                 self.close(&topic, State::Unknown);
                 opened_anew = true;
                 // Where that fails, the next look tries again.

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use tailwater_sse::{Encoded, Event};
 
@@ -63,12 +65,48 @@ pub(crate) struct Extent {
     pub(crate) tombstones_kept: Option<Vec<i64>>,
 }
 
+/// What became of a topic's log under the eyes of this instance: places past it are of another log, be
+/// the new one as long as it may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cut {
+    gone: bool,
+    /// Where the partitions ended that went back.
+    ends: BTreeMap<i32, i64>,
+}
+
+impl Cut {
+    /// The topic was deleted.
+    pub(crate) fn gone() -> Self {
+        Self { gone: true, ends: BTreeMap::new() }
+    }
+
+    /// These partitions ended at these offsets, before places that had been read.
+    pub(crate) fn at(ends: impl IntoIterator<Item = (i32, i64)>) -> Self {
+        Self { gone: false, ends: ends.into_iter().collect() }
+    }
+
+    /// Both, one after the other.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.gone |= other.gone;
+        for (&partition, &end) in &other.ends {
+            self.ends.entry(partition).and_modify(|it| *it = end.min(*it)).or_insert(end);
+        }
+        self
+    }
+
+    /// Whether a place from before is no place any more.
+    pub(crate) fn takes(&self, partition: i32, next: i64) -> bool {
+        let end = self.ends.get(&partition).copied().unwrap_or(i64::MAX);
+        next > if self.gone { 0 } else { end }
+    }
+}
+
 /// Where a stream that asks for `wanted` can go on, and what it misses. Partitions that `wanted`
 /// does not name start at their beginning, as do those at -2; those at -1 at their end.
 pub(crate) fn reconcile(
     wanted: &[(i32, i64)],
     extent: &Extent,
-    created_anew: bool,
+    cut: &Cut,
 ) -> (Positions, Vec<Gap>) {
     let mut gaps = Vec::new();
     let mut offsets = extent.low.clone();
@@ -84,7 +122,7 @@ pub(crate) fn reconcile(
         offsets[index] = match next {
             -1 => extent.stable[index],
             ..0 => low,
-            _ if next > high || (created_anew && next > 0) => {
+            _ if next > high || cut.takes(partition, next) => {
                 gaps.push(Gap::new(partition, next, low, Reason::Truncation));
                 low
             }
@@ -134,7 +172,7 @@ mod tests {
         ];
         for (wanted, offsets, gaps) in rows {
             assert_eq!(
-                reconcile(wanted, &extent(), false),
+                reconcile(wanted, &extent(), &Cut::default()),
                 (Positions::new(offsets), gaps),
                 "{wanted:?}"
             );
@@ -143,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_topic_created_anew_is_a_gap_wherever_something_was_read() {
-        let (positions, gaps) = reconcile(&[(0, 12), (1, 0)], &extent(), true);
+        let (positions, gaps) = reconcile(&[(0, 12), (1, 0)], &extent(), &Cut::gone());
         assert_eq!(
             (positions, gaps),
             (Positions::new([10, 0]), vec![Gap::new(0, 12, 10, Reason::Truncation)])
@@ -151,9 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn a_place_past_a_cut_is_a_gap_however_long_the_log_is_by_now() {
+        let cut = Cut::at([(0, 13)]).and(&Cut::at([(0, 15), (1, 9)]));
+        let (positions, gaps) = reconcile(&[(0, 13), (1, 5)], &extent(), &cut);
+        assert_eq!((positions, gaps), (Positions::new([13, 5]), vec![]));
+        let (positions, gaps) = reconcile(&[(0, 14), (1, 5)], &extent(), &cut);
+        assert_eq!(
+            (positions, gaps),
+            (Positions::new([10, 5]), vec![Gap::new(0, 14, 10, Reason::Truncation)])
+        );
+        assert!(cut.and(&Cut::gone()).takes(1, 1));
+    }
+
+    #[test]
     fn an_id_older_than_the_tombstones_is_told_and_kept() {
         let extent = Extent { tombstones_kept: Some(vec![15, 5]), ..extent() };
-        let (positions, gaps) = reconcile(&[(0, 12), (1, 5)], &extent, false);
+        let (positions, gaps) = reconcile(&[(0, 12), (1, 5)], &extent, &Cut::default());
         assert_eq!(
             (positions, gaps),
             (Positions::new([12, 5]), vec![Gap::new(0, 12, 15, Reason::Tombstones)])

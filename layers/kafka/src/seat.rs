@@ -80,15 +80,15 @@ pub(crate) async fn find(
         resolved |= offsets.iter().any(|(_, next)| *next == -1);
         let seated = |cursor, at, gaps| Seat { cursor, at, epoch: opened.epoch, gaps, resolved };
 
-        let created_anew = epoch.is_some_and(|epoch| epoch != opened.epoch);
-        if !created_anew
+        let cut = epoch.map(|epoch| topic.cut_between(epoch, opened.epoch)).unwrap_or_default();
+        if !offsets.iter().any(|(partition, next)| cut.takes(*partition, *next))
             && let Some(at) = within(offsets, &opened)
             && let Some(cursor) = live(&opened, &at, &want)
         {
             return seated(cursor, at, gaps);
         }
         let Some(extent) = extent(&shared, &topic, &opened, offsets).await else { continue };
-        let (at, new_gaps) = reconcile(offsets, &extent, created_anew);
+        let (at, new_gaps) = reconcile(offsets, &extent, &cut);
         gaps.extend(new_gaps);
         if let Some(cursor) = live(&opened, &at, &want) {
             return seated(cursor, at, gaps);

@@ -1,10 +1,12 @@
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tailwater_hub::Hub;
 use tokio::sync::watch;
 
+use crate::gap::Cut;
 use crate::positions::Positions;
 use crate::records::Records;
 
@@ -16,10 +18,19 @@ pub(crate) struct Topic {
     pub(crate) streams: AtomicUsize,
     /// How many partitions the topic is known to have.
     pub(crate) partitions: AtomicUsize,
-    /// How often it was gone.
-    pub(crate) epoch: AtomicU64,
+    cuts: Mutex<Cuts>,
     /// Held whether it has streams or not.
     pub(crate) kept: bool,
+}
+
+/// More than so many are kept as one: who slept through that many is told of the furthest.
+const CUTS: usize = 16;
+
+#[derive(Debug, Default)]
+struct Cuts {
+    epoch: u64,
+    /// The last of them ended the epoch before this one.
+    last: VecDeque<Cut>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,7 +47,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) hub: Hub<Records>,
-    /// Differs between a topic and another one of the same name that was created later.
+    /// How often its offsets had gone back before.
     pub(crate) epoch: u64,
     /// Where the topic began when its log was opened.
     pub(crate) origin: Positions,
@@ -47,7 +58,36 @@ impl Topic {
     pub(crate) fn new(name: Arc<str>, kept: bool) -> Self {
         let state = watch::Sender::new(State::Unknown);
         let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { name, state, streams, partitions, epoch: AtomicU64::new(0), kept }
+        Self { name, state, streams, partitions, cuts: Mutex::default(), kept }
+    }
+
+    fn cuts(&self) -> MutexGuard<'_, Cuts> {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.cuts().epoch
+    }
+
+    /// The offsets went back: what is opened next is of another epoch.
+    pub(crate) fn cut(&self, cut: Cut) {
+        let mut cuts = self.cuts();
+        cuts.epoch += 1;
+        cuts.last.push_back(cut);
+        if cuts.last.len() > CUTS
+            && let (Some(first), Some(second)) = (cuts.last.pop_front(), cuts.last.pop_front())
+        {
+            cuts.last.push_front(first.and(&second));
+        }
+    }
+
+    /// What was cut since one epoch until another.
+    pub(crate) fn cut_between(&self, since: u64, until: u64) -> Cut {
+        let cuts = self.cuts();
+        let ended = (0..cuts.epoch).rev().zip(cuts.last.iter().rev());
+        let oldest = cuts.epoch.saturating_sub(cuts.last.len() as u64);
+        let of = ended.filter(|(epoch, _)| since.max(oldest) <= *epoch && *epoch < until);
+        of.fold(Cut::default(), |all, (_, cut)| all.and(cut))
     }
 
     pub(crate) fn is_missing(&self) -> bool {
