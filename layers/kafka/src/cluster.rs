@@ -186,8 +186,21 @@ impl Cluster {
 
     /// What the log of a topic keeps in memory.
     pub(crate) fn bytes(&self, topic: &str) -> usize {
-        let held = self.0.held().into_iter().find(|held| *held.name == *topic);
-        held.and_then(|topic| topic.opened()).map_or(0, |opened| opened.hub.bytes())
+        let opened = self.topic(topic).and_then(|topic| topic.opened());
+        opened.map_or(0, |opened| opened.hub.bytes())
+    }
+
+    fn topic(&self, topic: &str) -> Option<Arc<Topic>> {
+        self.0.held().into_iter().find(|held| *held.name == *topic)
+    }
+
+    /// The end of a topic's log, if it is open.
+    pub(crate) fn head(&self, topic: &str) -> Option<crate::positions::Positions> {
+        Some(self.topic(topic)?.opened()?.hub.head())
+    }
+
+    pub(crate) fn is_missing(&self, topic: &str) -> bool {
+        self.topic(topic).is_some_and(|topic| topic.is_missing())
     }
 
     /// The names of the topics that are held.

@@ -67,6 +67,12 @@ impl Stream {
         Self { topic, view, want, positions, told_missing: false, told: None, due, state }
     }
 
+    /// Whether it has found a place in a log.
+    #[cfg(test)]
+    pub(crate) fn is_following(&self) -> bool {
+        matches!(self.state, State::Following(_))
+    }
+
     fn sit(&mut self, seat: Seat) {
         let Seat { mut cursor, at, epoch, gaps, resolved } = seat;
         let progress = at.progress();

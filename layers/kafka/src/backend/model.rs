@@ -42,6 +42,9 @@ struct State {
     failure: Duration,
     /// So many looks find no topics.
     forgotten: usize,
+    /// Calls take up to so long.
+    slowness: Duration,
+    counted: u64,
 }
 
 #[derive(Debug, Default)]
@@ -295,8 +298,24 @@ impl Model {
         self.lock().assigned_history
     }
 
+    /// Each call takes up to so long before anything comes of it.
+    pub(crate) fn slow(&self, slowness: Duration) {
+        self.change(|state| state.slowness = slowness);
+    }
+
+    /// How long the call that begins now takes.
+    fn delay(&self) -> Duration {
+        let mut state = self.lock();
+        state.counted += 1;
+        state.slowness.mul_f64(Random(state.counted).below(1000) as f64 / 1000.0)
+    }
+
     /// Counts a call and says whether it works.
     fn call(&self, call: Call) -> Result<MutexGuard<'_, State>, Error> {
+        let delay = self.delay();
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
         let mut state = self.lock();
         *state.calls.entry(call).or_default() += 1;
         self.0.called.notify_all();

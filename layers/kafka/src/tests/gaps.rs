@@ -141,6 +141,32 @@ async fn a_log_that_was_cut_under_a_stream_is_told() {
 }
 
 #[tokio::test]
+async fn a_cut_that_was_seen_is_told_however_long_the_log_is_when_a_stream_goes_on() {
+    // A stalled stream asked Kafka when the log was as long as before, and went on in the middle of it.
+    for cuts in [1, 20] {
+        let model = kafka(2);
+        fill(&model, 0, 5);
+        fill(&model, 1, 5);
+        let cluster = instance().of(&model);
+        let mut past = open(&cluster, query()).await;
+        past.events(10).await;
+        let id = past.last_event_id();
+        for _ in 0..cuts {
+            model.cut(TOPIC, 0, 3);
+            eventually(|| cluster.head(TOPIC).is_some_and(|head| head.next(0) == 3)).await;
+            fill(&model, 0, 4);
+            eventually(|| cluster.head(TOPIC).is_some_and(|head| head.next(0) == 7)).await;
+        }
+        assert_eq!(past.write().await, gap(0, 5, 0, "truncation", &[0, 5]));
+        past.data().await;
+        assert_eq!(past.events(7).await, values(0, 0..7));
+        // Nobody knows how long an id has been away.
+        let mut resumed = open(&cluster, query().last_event_id(id)).await;
+        assert_eq!(resumed.events(2).await, values(0, 5..7));
+    }
+}
+
+#[tokio::test]
 async fn a_topic_created_anew_is_told_whatever_its_length() {
     for new in [0, 2, 5, 8] {
         let model = kafka(1);

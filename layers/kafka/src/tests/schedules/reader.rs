@@ -1,0 +1,369 @@
+//! One client, and the judgement of all that it gets.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::super::*;
+use super::world::{Cut, Fate, World};
+use crate::EventId;
+
+/// Which records a client asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    All,
+    Key(&'static str),
+    Tagged,
+    KeyOrTagged(&'static str),
+}
+
+impl Wanted {
+    fn query(self) -> Query {
+        let tagged = || Filter::any().header("tag", "x");
+        match self {
+            Self::All => query(),
+            Self::Key(key) => super::super::key(key),
+            Self::Tagged => query().filter(tagged()),
+            Self::KeyOrTagged(key) => super::super::key(key).filter(tagged()),
+        }
+    }
+
+    fn takes(self, key: &str, tagged: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Key(wanted) => wanted == key,
+            Self::Tagged => tagged,
+            Self::KeyOrTagged(wanted) => wanted == key || tagged,
+        }
+    }
+}
+
+pub(super) struct Reader {
+    client: Client,
+    pub(super) instance: usize,
+    wanted: Wanted,
+    /// Without an id it begins at the end.
+    pub(super) live: bool,
+    /// Its id did not decode: that is told first.
+    garbled: bool,
+    /// The next offsets by the last id.
+    told: BTreeMap<i32, i64>,
+    /// Where it began, and begins anew after a truncation.
+    start: BTreeMap<i32, i64>,
+    got: HashSet<usize>,
+    cuts: BTreeMap<i32, Cut>,
+    last_event_id: Option<Bytes>,
+    last_was_gap: bool,
+}
+
+impl Reader {
+    pub(super) async fn open(
+        cluster: &Cluster,
+        instance: usize,
+        wanted: Wanted,
+        live: bool,
+        limit: usize,
+    ) -> Self {
+        let mut client = super::super::open(cluster, wanted.query()).await;
+        client.limit = limit;
+        Self {
+            client,
+            instance,
+            wanted,
+            live,
+            garbled: false,
+            told: BTreeMap::new(),
+            start: BTreeMap::new(),
+            got: HashSet::new(),
+            cuts: BTreeMap::new(),
+            last_event_id: None,
+            last_was_gap: false,
+        }
+    }
+
+    /// It leaves and comes back with the last id that it has.
+    pub(super) async fn resume(&mut self, cluster: &Cluster, instance: usize) {
+        let id = match self.garbled {
+            true => Some(Bytes::from_static(b"garbled")),
+            false => self.last_event_id.clone(),
+        };
+        let limit = self.client.limit;
+        self.client = super::super::open(cluster, self.wanted.query().last_event_id(id)).await;
+        self.client.limit = limit;
+        self.instance = instance;
+        self.cuts.values_mut().for_each(|cut| cut.seen = false);
+    }
+
+    /// Its id becomes one that nobody can read.
+    pub(super) fn garble(&mut self, world: &World) {
+        self.garbled = true;
+        self.told.clear();
+        self.start.clear();
+        self.got.clear();
+        self.begin(world);
+    }
+
+    /// The log went back. `seen`: the instance noticed it.
+    pub(super) fn cut(&mut self, partition: i32, at: i64, high: i64, seen: bool) {
+        let seen = seen && self.client.stream.is_following();
+        Cut { at, high, seen }.add_to(&mut self.cuts, partition);
+    }
+
+    /// It knows no place yet, but its instance may show it a log that is cut already.
+    pub(super) fn begin(&mut self, world: &World) {
+        self.cuts = world.unseen.clone();
+    }
+
+    pub(super) fn stands_at_or_before(&self, head: &Positions) -> bool {
+        self.told.iter().all(|(partition, next)| *next <= head.next(*partition))
+    }
+
+    /// Whether it has a record more to come that cannot be missing.
+    pub(super) fn is_due(&self, world: &World) -> bool {
+        self.garbled
+            || self.is_to_begin()
+            || world.numbers().any(|partition| {
+                let next = self.told.get(&partition).copied().unwrap_or(0);
+                !self.cuts.contains_key(&partition)
+                    && world.readable(partition).any(|number| {
+                        world.written[number].offset >= next && self.is_missing(world, number)
+                    })
+            })
+    }
+
+    /// Whether it has an id that names a place.
+    pub(super) fn has_place(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// Whether it is live and does not know its place yet.
+    pub(super) fn is_to_begin(&self) -> bool {
+        self.live && self.told.is_empty()
+    }
+
+    fn is_missing(&self, world: &World, number: usize) -> bool {
+        let record = &world.written[number];
+        self.wanted.takes(record.key, record.tagged)
+            && !self.got.contains(&number)
+            && !world.is_superseded(number)
+    }
+
+    /// So many writes: those that are due, and those that are there.
+    pub(super) async fn read(&mut self, world: &World, writes: usize) {
+        for _ in 0..writes {
+            if world.is_well() && self.is_due(world) {
+                self.client.write().await;
+                self.take(world);
+            } else if !self.poll(world) {
+                break;
+            }
+        }
+        self.take_gaps(world);
+    }
+
+    /// Reads until it has all that there is.
+    pub(super) async fn read_up(&mut self, world: &World) {
+        while self.misses_last(world) {
+            self.client.write().await;
+            self.take(world);
+        }
+        self.take_gaps(world);
+    }
+
+    fn misses_last(&self, world: &World) -> bool {
+        let is_wanted = |number: &usize| {
+            let record = &world.written[*number];
+            self.wanted.takes(record.key, record.tagged)
+        };
+        world.numbers().any(|partition| {
+            world
+                .readable(partition)
+                .filter(is_wanted)
+                .last()
+                .is_some_and(|last| !self.got.contains(&last))
+        })
+    }
+
+    /// Reads until it stands somewhere. Unless its instance is stale it has to be told of each place
+    /// past the end.
+    pub(super) async fn settle(&mut self, world: &World, is_stale: bool) {
+        for (partition, cut) in &mut self.cuts {
+            let is_past = |next: &i64| *next > world.high(*partition);
+            cut.seen |= !is_stale && self.told.get(partition).is_some_and(is_past);
+        }
+        let since = tokio::time::Instant::now();
+        while !self.client.stream.is_following() {
+            assert!(since.elapsed() < IN_VAIN, "no place is found");
+            if !self.poll(world) {
+                std::thread::yield_now();
+                tokio::task::yield_now().await;
+            }
+        }
+        self.take_gaps(world);
+        for (partition, next) in self.told.iter().filter(|_| !is_stale) {
+            let high = world.high(*partition);
+            assert!(*next <= high, "partition {partition}: {next} is past {high}, and not told");
+        }
+    }
+
+    /// Gaps wait for nothing: what they say is what was true when the first of them came.
+    fn take_gaps(&mut self, world: &World) {
+        while self.last_was_gap && self.poll(world) {}
+    }
+
+    /// Takes what is there. False if nothing is.
+    fn poll(&mut self, world: &World) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let polled = self.client.stream.as_mut().poll_events(cx, self.client.limit);
+        let std::task::Poll::Ready(Some(Ok(write))) = polled else { return false };
+        self.client.take(&write.into_bytes());
+        self.take(world);
+        true
+    }
+
+    /// What an idle stream writes.
+    pub(super) fn idle(&mut self, world: &World) {
+        if let Some(block) = self.client.stream.as_mut().position() {
+            self.client.take(&block.into_bytes());
+            self.take(world);
+        }
+    }
+
+    /// Judges what a write brought.
+    fn take(&mut self, world: &World) {
+        while let Some(item) = self.client.parser.pull().unwrap() {
+            if matches!(item, Item::Comment(_)) {
+                continue;
+            }
+            self.last_was_gap = false;
+            self.last_event_id = self.client.last_event_id();
+            let id = EventId::decode(self.last_event_id.as_deref().unwrap()).unwrap();
+            let id: BTreeMap<i32, i64> = id.offsets().iter().copied().collect();
+            match item {
+                Item::Id(_) => {}
+                Item::Message(message) if message.event.is_none() => {
+                    self.judge_record(world, &message.data_lossy(), &id);
+                }
+                Item::Message(message) => {
+                    assert_eq!(message.event.as_deref(), Some(&b"gap"[..]));
+                    self.judge_gap(world, &message.data_lossy(), &id);
+                    self.last_was_gap = true;
+                }
+                other => panic!("{other:?}"),
+            }
+            assert!(!self.garbled, "an id that does not decode was not told");
+            self.judge_place(world, &id);
+        }
+    }
+
+    fn judge_record(&mut self, world: &World, data: &str, id: &BTreeMap<i32, i64>) {
+        let mut parts = data.split(':').map(|part| part.trim().parse::<i64>());
+        let mut part = || parts.next().unwrap().unwrap();
+        let (partition, offset, number) = (part() as i32, part(), part() as usize);
+        let record = &world.written[number];
+        assert_eq!((record.partition, record.offset), (partition, offset), "forged: {data}");
+        assert!(self.wanted.takes(record.key, record.tagged), "not asked for: {record:?}");
+        assert!(!matches!(record.fate, Fate::Open | Fate::Aborted), "not committed: {record:?}");
+        assert!(!self.is_to_begin(), "a live stream begins with its place");
+        let next = self.told.get(&partition).copied().unwrap_or(0);
+        assert!(offset >= next, "{data} after {next}");
+        assert!(self.got.insert(number), "twice: {data}");
+        assert_eq!(id.get(&partition), Some(&(offset + 1)), "the id of {data}");
+    }
+
+    fn judge_gap(&mut self, world: &World, data: &str, id: &BTreeMap<i32, i64>) {
+        let gap: serde_json::Value = serde_json::from_str(data).unwrap();
+        if gap["reason"] == "id" {
+            assert!(self.garbled, "the id was good");
+            self.garbled = false;
+            return;
+        }
+        let number = |name: &str| gap[name].as_i64().unwrap();
+        let (partition, from, to) = (number("partition") as i32, number("from"), number("to"));
+        let next = self.told.get(&partition).copied();
+        assert!(from >= next.unwrap_or(0), "{data} after {next:?}");
+        assert_eq!(id.get(&partition), Some(&to), "the id of {data}");
+        assert!(world.has_had_low(partition, to), "{data}: there was no such beginning");
+        self.pass(world, partition, next, from);
+        let cut = self.cuts.get(&partition).copied();
+        match gap["reason"].as_str().unwrap() {
+            "retention" => {
+                assert!(from < to, "{data}");
+                assert!(to <= world.low(partition) || cut.is_some(), "{data}: nothing is gone");
+            }
+            "truncation" => {
+                let cut = cut.unwrap_or_else(|| panic!("{data}: nothing was cut"));
+                assert!(from > cut.at, "{data}: it was cut at {}", cut.at);
+                self.got.retain(|number| world.written[*number].partition != partition);
+                self.start.insert(partition, to);
+                if cut.seen {
+                    self.cuts.remove(&partition);
+                }
+            }
+            other => panic!("{other}: {data}"),
+        }
+        self.told.insert(partition, to);
+    }
+
+    /// The client is now told to be here.
+    fn judge_place(&mut self, world: &World, id: &BTreeMap<i32, i64>) {
+        let begins = self.is_to_begin();
+        for (partition, next) in id {
+            let told = self.told.insert(*partition, *next);
+            assert!(told.is_none_or(|told| told <= *next), "back from {told:?} to {id:?}");
+            if begins {
+                let cut = self.cuts.get(partition).map_or(0, |cut| cut.high);
+                let open = world.at(*partition, cut..*next);
+                let open = open.filter(|number| world.written[*number].fate == Fate::Open);
+                assert_eq!(open.count(), 0, "live behind the last stable offset: {id:?}");
+                self.start.insert(*partition, *next);
+            } else {
+                self.pass(world, *partition, told, *next);
+            }
+        }
+        // An instance may hear of a new partition late: of one that is forgotten nothing was read.
+        let forgotten = self.told.extract_if(.., |partition, _| !id.contains_key(partition));
+        assert_eq!(forgotten.map(|(_, next)| next).max().unwrap_or(0), 0, "{id:?} forgets");
+    }
+
+    /// Everything up to `next` was for the client and came, or is not for it.
+    fn pass(&self, world: &World, partition: i32, told: Option<i64>, next: i64) {
+        let cut = self.cuts.get(&partition);
+        for number in world.at(partition, told.unwrap_or(0)..next) {
+            let record = &world.written[number];
+            let lost = match record.fate {
+                Fate::There | Fate::Open => true,
+                // Who knows no place yet begins where the log begins by now.
+                Fate::Expired => told.is_some(),
+                Fate::Aborted | Fate::Compacted | Fate::Cut => false,
+            };
+            let excused = cut.is_some_and(|cut| record.offset < cut.high);
+            assert!(
+                !lost || excused || !self.is_missing(world, number),
+                "lost between {told:?} and {next}: {record:?} after {}",
+                String::from_utf8_lossy(&self.client.wire)
+            );
+        }
+    }
+
+    /// Whether it is known what it has to get.
+    pub(super) fn is_sure(&self) -> bool {
+        self.cuts.values().all(|cut| cut.seen)
+    }
+
+    /// It has read all there is.
+    pub(super) fn judge_all(&self, world: &World) {
+        for partition in world.numbers() {
+            let start = self.start.get(&partition).copied().unwrap_or(0);
+            let unseen = self.cuts.get(&partition).filter(|cut| !cut.seen);
+            for number in world.readable(partition) {
+                let record = &world.written[number];
+                let hidden = unseen.is_some_and(|cut| record.offset < cut.high);
+                assert!(
+                    record.offset < start || hidden || !self.is_missing(world, number),
+                    "lost: {record:?}, cuts {:?}, after {}",
+                    self.cuts,
+                    String::from_utf8_lossy(&self.client.wire)
+                );
+            }
+        }
+    }
+}

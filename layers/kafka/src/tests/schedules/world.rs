@@ -1,0 +1,325 @@
+//! What was written, and what became of it: kept beside the model, and by nothing of the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::*;
+
+pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Its transaction is open.
+    Open,
+    There,
+    Aborted,
+    Compacted,
+    Expired,
+    /// The log was cut, or the topic created anew.
+    Cut,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) key: &'static str,
+    pub(super) tagged: bool,
+    pub(super) fate: Fate,
+}
+
+/// A log went back under a client that had a place in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// The log's end after it. Whoever stood there or before lost nothing.
+    pub(super) at: i64,
+    /// The log's end before it.
+    pub(super) high: i64,
+    /// The instance saw it while it carried the client. Otherwise nobody can tell once the log is as
+    /// long as it was.
+    pub(super) seen: bool,
+}
+
+impl Cut {
+    pub(super) fn add_to(self, cuts: &mut BTreeMap<i32, Self>, partition: i32) {
+        let cut = cuts.entry(partition).or_insert(self);
+        cut.at = cut.at.min(self.at);
+        cut.high = cut.high.max(self.high);
+        cut.seen &= self.seen;
+    }
+}
+
+pub(super) struct World {
+    pub(super) model: Model,
+    /// Every record ever, at its number.
+    pub(super) written: Vec<Written>,
+    places: BTreeMap<(i32, i64), Vec<usize>>,
+    /// Each low watermark that a partition ever had.
+    lows: BTreeMap<i32, BTreeSet<i64>>,
+    low: BTreeMap<i32, i64>,
+    pub(super) partitions: usize,
+    /// Where the open transaction of a partition began.
+    open: BTreeMap<i32, i64>,
+    /// What the instances need not have noticed.
+    pub(super) unseen: BTreeMap<i32, Cut>,
+    /// Superseded records need not be shown.
+    compacted: bool,
+    unreachable: bool,
+    held: bool,
+    unreadable: bool,
+    leaderless: BTreeSet<i32>,
+}
+
+impl World {
+    pub(super) fn new(partitions: usize, compacted: bool) -> Self {
+        let model = kafka(partitions);
+        let world = Self {
+            model,
+            written: Vec::new(),
+            places: BTreeMap::new(),
+            lows: BTreeMap::new(),
+            low: BTreeMap::new(),
+            partitions,
+            open: BTreeMap::new(),
+            unseen: BTreeMap::new(),
+            compacted,
+            unreachable: false,
+            held: false,
+            unreadable: false,
+            leaderless: BTreeSet::new(),
+        };
+        world.configure();
+        world
+    }
+
+    /// No tombstone is ever gone: what this would tell has tests of its own.
+    fn configure(&self) {
+        if self.compacted {
+            self.model.compacted(TOPIC, vec![0; 8]);
+        }
+    }
+
+    pub(super) fn numbers(&self) -> std::ops::Range<i32> {
+        0..self.partitions as i32
+    }
+
+    pub(super) fn high(&self, partition: i32) -> i64 {
+        self.model.high(TOPIC, partition)
+    }
+
+    /// Where reading ends for now.
+    fn stable(&self, partition: i32) -> i64 {
+        self.open.get(&partition).copied().unwrap_or_else(|| self.high(partition))
+    }
+
+    /// Whether Kafka's log reaches as far as this place.
+    pub(super) fn reaches(&self, place: &Positions) -> bool {
+        place.iter().all(|(partition, next)| next <= self.high(partition))
+    }
+
+    pub(super) fn has_had_low(&self, partition: i32, low: i64) -> bool {
+        low == 0 || self.lows.get(&partition).is_some_and(|lows| lows.contains(&low))
+    }
+
+    pub(super) fn low(&self, partition: i32) -> i64 {
+        self.low.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// The numbers of the records that stand or stood at these offsets.
+    pub(super) fn at(
+        &self,
+        partition: i32,
+        offsets: std::ops::Range<i64>,
+    ) -> impl Iterator<Item = usize> {
+        let end = offsets.end.max(offsets.start);
+        self.places
+            .range((partition, offsets.start)..(partition, end))
+            .flat_map(|(_, at)| at)
+            .copied()
+    }
+
+    /// The records that can be read now.
+    pub(super) fn readable(&self, partition: i32) -> impl Iterator<Item = usize> {
+        let all = self.at(partition, 0..self.stable(partition));
+        all.filter(|number| self.written[*number].fate == Fate::There)
+    }
+
+    /// Whether a compacted topic may go without this record.
+    pub(super) fn is_superseded(&self, number: usize) -> bool {
+        let record = &self.written[number];
+        self.compacted
+            && self.at(record.partition, record.offset + 1..i64::MAX).any(|later| {
+                let later = &self.written[later];
+                later.key == record.key && !matches!(later.fate, Fate::Open | Fate::Aborted)
+            })
+    }
+
+    pub(super) fn append(&mut self, partition: i32, records: usize) {
+        for _ in 0..records {
+            let number = self.written.len();
+            self.write(partition, KEYS[number % 3], number.is_multiple_of(4), false);
+        }
+    }
+
+    fn write(&mut self, partition: i32, key: &'static str, tagged: bool, in_transaction: bool) {
+        let number = self.written.len();
+        let offset = self.high(partition);
+        let value = format!("{partition}:{offset}:{number}:{}", " ".repeat(number % 60));
+        let tag = [("tag", Some(&b"x"[..]))];
+        let headers = if tagged { &tag[..] } else { &[] };
+        let message = Message { headers, ..keyed(key, &value) };
+        let fate = match in_transaction {
+            true => self.model.produce_in(TOPIC, partition, message),
+            false => self.model.produce(TOPIC, partition, message),
+        };
+        assert_eq!(fate, offset);
+        let fate = if in_transaction { Fate::Open } else { Fate::There };
+        self.written.push(Written { partition, offset, key, tagged, fate });
+        self.places.entry((partition, offset)).or_default().push(number);
+    }
+
+    /// Each kind of record in each partition.
+    pub(super) fn append_last(&mut self) {
+        for partition in self.numbers() {
+            for key in KEYS {
+                self.write(partition, key, true, false);
+            }
+        }
+    }
+
+    /// Opens a transaction, or writes into the one that is open.
+    pub(super) fn transact(&mut self, partition: i32) {
+        if !self.open.contains_key(&partition) {
+            self.open.insert(partition, self.high(partition));
+            self.model.begin(TOPIC, partition);
+        }
+        let number = self.written.len();
+        self.write(partition, KEYS[number % 3], number.is_multiple_of(4), true);
+    }
+
+    pub(super) fn end(&mut self, partition: i32, commit: bool) {
+        if self.open.remove(&partition).is_some() {
+            self.model.end(TOPIC, partition, commit);
+            let fate = if commit { Fate::There } else { Fate::Aborted };
+            self.doom(partition, 0, fate, |record| record.fate == Fate::Open);
+        }
+    }
+
+    fn doom(&mut self, partition: i32, from: i64, fate: Fate, which: impl Fn(&Written) -> bool) {
+        let numbers: Vec<_> = self.at(partition, from..i64::MAX).collect();
+        for number in numbers {
+            if which(&self.written[number]) {
+                self.written[number].fate = fate;
+            }
+        }
+    }
+
+    pub(super) fn compact(&mut self, partition: i32) {
+        let mut last = BTreeMap::new();
+        for number in self.readable(partition) {
+            let record = &self.written[number];
+            last.insert(record.key, record.offset);
+        }
+        let superseded: BTreeSet<i64> = self
+            .readable(partition)
+            .map(|number| &self.written[number])
+            .filter(|record| last[record.key] > record.offset)
+            .map(|record| record.offset)
+            .collect();
+        self.model.remove(TOPIC, partition, |offset| superseded.contains(&offset));
+        self.doom(partition, 0, Fate::Compacted, |record| {
+            record.fate == Fate::There && superseded.contains(&record.offset)
+        });
+    }
+
+    pub(super) fn expire(&mut self, partition: i32, percent: i64) {
+        let low = self.low(partition).max(self.stable(partition) * percent / 100);
+        self.low.insert(partition, low);
+        self.lows.entry(partition).or_default().insert(low);
+        self.model.expire(TOPIC, partition, low);
+        self.doom(partition, 0, Fate::Expired, |record| {
+            record.fate == Fate::There && record.offset < low
+        });
+    }
+
+    /// Whether something may be cut at all: in a transaction nothing is, and of a compacted topic it
+    /// would bring back what was superseded.
+    pub(super) fn can_cut(&self) -> bool {
+        self.open.is_empty() && !self.compacted
+    }
+
+    /// Cuts the log at this percentage of its length.
+    pub(super) fn cut(&mut self, partition: i32, percent: i64, seen: bool) -> i64 {
+        let (low, high) = (self.low(partition), self.high(partition));
+        let at = low + (high - low) * percent / 100;
+        if !seen {
+            Cut { at, high, seen }.add_to(&mut self.unseen, partition);
+        }
+        self.model.cut(TOPIC, partition, at);
+        self.doom(partition, at, Fate::Cut, |record| record.fate == Fate::There);
+        at
+    }
+
+    pub(super) fn create_anew(&mut self, seen: bool) {
+        for partition in self.numbers().filter(|_| !seen) {
+            let high = self.high(partition);
+            Cut { at: 0, high, seen }.add_to(&mut self.unseen, partition);
+        }
+        self.model.create(TOPIC, self.partitions);
+        self.configure();
+        self.low.clear();
+        self.leaderless.clear();
+        self.unreadable = false;
+        for partition in self.numbers() {
+            self.doom(partition, 0, Fate::Cut, |record| {
+                matches!(record.fate, Fate::There | Fate::Expired)
+            });
+        }
+    }
+
+    pub(super) fn grow(&mut self) {
+        self.partitions = 3;
+        self.model.grow(TOPIC, 3);
+    }
+
+    pub(super) fn set_reachable(&mut self, reachable: bool) {
+        self.unreachable = !reachable;
+        self.model.set_reachable(reachable);
+    }
+
+    pub(super) fn hold_history(&mut self, held: bool) {
+        self.held = held;
+        self.model.hold_history(held);
+    }
+
+    pub(super) fn set_unreadable(&mut self, unreadable: bool) {
+        self.unreadable = unreadable;
+        self.model.set_unreadable(TOPIC, unreadable);
+    }
+
+    pub(super) fn set_leaderless(&mut self, partition: i32, leaderless: bool) {
+        match leaderless {
+            true => self.leaderless.insert(partition),
+            false => self.leaderless.remove(&partition),
+        };
+        self.model.set_leaderless(TOPIC, partition, leaderless);
+    }
+
+    /// Whether what is due may be waited for.
+    pub(super) fn is_well(&self) -> bool {
+        let troubled = self.unreachable || self.held || self.unreadable;
+        !troubled && self.leaderless.is_empty() && !self.model.will_panic()
+    }
+
+    /// Takes all trouble away.
+    pub(super) fn heal(&mut self) {
+        self.set_reachable(true);
+        self.hold_history(false);
+        self.set_unreadable(false);
+        self.model.slow(Duration::ZERO);
+        for partition in self.numbers() {
+            self.set_leaderless(partition, false);
+            self.end(partition, true);
+        }
+    }
+}
