@@ -41,6 +41,10 @@ pub(crate) struct Cli {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) events: Option<u64>,
 
+    /// Where to write the plot of `growth`, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+
     /// Small numbers and one round, on librdkafka's mock cluster if no Kafka is named: does it run?
     #[arg(long, visible_alias = "smoke")]
     pub(crate) quick: bool,
@@ -73,6 +77,8 @@ pub(crate) enum Hidden {
     Raw(RawOptions),
     #[command(hide = true, name = "serve-raw-tls")]
     RawTls(RawTlsOptions),
+    #[command(hide = true, name = "consume")]
+    Consume(ConsumeOptions),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +92,23 @@ pub(crate) struct AxumOptions {
     /// Events that the channel holds before it drops
     #[arg(long)]
     pub(crate) capacity: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeOptions {
+    #[arg(long)]
+    pub(crate) kafka: String,
+    #[arg(long)]
+    pub(crate) topic: String,
+    /// From the end, not from the beginning
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Records before anything is measured
+    #[arg(long)]
+    pub(crate) warm_up: u64,
+    /// Records that are measured
+    #[arg(long)]
+    pub(crate) count: u64,
 }
 
 #[derive(Debug, Args)]

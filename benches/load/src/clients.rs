@@ -5,7 +5,9 @@ pub(crate) mod h2;
 mod stream;
 
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use rustls::ClientConfig;
 use crate::Result;
 use crate::clients::connection::Connection;
 use crate::clients::stream::EventStream;
-use crate::kafka::now_nanos;
+use crate::kafka::{self, now_nanos};
 use crate::process;
 use crate::tls::NAME;
 use crate::value::{Stamp, Tally};
@@ -26,7 +28,41 @@ const WAVE: usize = 100;
 const READ_BYTES: usize = 256 * 1024;
 /// Without a byte for anybody in all this time a run has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PATH: &str = "/events";
+/// The position 0 of partition 0, as the servers' ids have it.
+const BEGINNING: &str = "AQIAAA==";
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    path: String,
+    last_event_id: Option<String>,
+}
+
+impl Request {
+    /// The whole topic.
+    pub(crate) fn all() -> Self {
+        Self { path: "/events".to_owned(), last_event_id: None }
+    }
+
+    /// The records of one key.
+    pub(crate) fn key(number: u64) -> Self {
+        Self { path: format!("/keys/{}", kafka::key(number)), last_event_id: None }
+    }
+
+    /// From the first record on, not from the live end.
+    pub(crate) fn since_the_beginning(self) -> Self {
+        Self { last_event_id: Some(BEGINNING.to_owned()), ..self }
+    }
+
+    fn text(&self) -> String {
+        let mut text =
+            format!("GET {} HTTP/1.1\r\nhost: {NAME}\r\naccept: text/event-stream\r\n", self.path);
+        if let Some(id) = &self.last_event_id {
+            text.push_str(&format!("last-event-id: {id}\r\n"));
+        }
+        text + "\r\n"
+    }
+}
 
 /// When a client is at its start, so that nothing produced later escapes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,24 +75,50 @@ pub(crate) enum Ready {
 
 #[derive(Debug)]
 pub(crate) struct Fleet {
+    address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
     buffer: Vec<u8>,
     ready_when: Ready,
     ready: usize,
-    target: u64,
+    target: Target,
+    /// Those who have what they are to have; the stalled ones do not count.
     complete: usize,
+    stalled: Range<usize>,
     event_bytes: u64,
     latencies: Option<Histogram<u64>>,
+    longest_pause: Duration,
+}
+
+/// What each client is to have.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Count(u64),
+    /// The event of this number, or a later one.
+    Number(u64),
+}
+
+impl Target {
+    fn is_reached(self, client: &Client) -> bool {
+        match self {
+            Self::Count(count) => client.tally.count >= count,
+            Self::Number(number) => client.newest.is_some_and(|newest| newest >= number),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Client {
+    request: Request,
     connection: Connection,
     stream: EventStream,
     ready: bool,
     tally: Tally,
+    newest: Option<u64>,
+    /// It may be cut, and then goes on behind the last event that it has.
+    resumes: bool,
 }
 
 impl Fleet {
@@ -64,27 +126,39 @@ impl Fleet {
     pub(crate) fn open(
         address: SocketAddr,
         tls: Option<Arc<ClientConfig>>,
-        count: usize,
+        requests: Vec<Request>,
         ready_when: Ready,
     ) -> Result<Self> {
-        process::permits_files(count)?;
+        process::permits_files(requests.len())?;
         let mut fleet = Self {
+            address,
+            tls,
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
-            clients: Vec::with_capacity(count),
+            clients: Vec::with_capacity(requests.len()),
             buffer: vec![0; READ_BYTES],
             ready_when,
             ready: 0,
-            target: u64::MAX,
+            target: Target::Count(u64::MAX),
             complete: 0,
+            stalled: 0..0,
             event_bytes: 0,
             latencies: None,
+            longest_pause: Duration::ZERO,
         };
-        let request =
-            format!("GET {PATH} HTTP/1.1\r\nhost: {NAME}\r\naccept: text/event-stream\r\n\r\n");
-        while fleet.clients.len() < count {
-            for _ in 0..WAVE.min(count - fleet.clients.len()) {
-                fleet.connect(address, tls.as_ref(), request.as_bytes())?;
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            for request in requests.by_ref().take(WAVE) {
+                let connection = fleet.connect(&request, fleet.clients.len())?;
+                fleet.clients.push(Client {
+                    request,
+                    connection,
+                    stream: EventStream::default(),
+                    ready: false,
+                    tally: Tally::default(),
+                    newest: None,
+                    resumes: false,
+                });
             }
             let opened = fleet.clients.len();
             fleet.read_until(
@@ -95,20 +169,21 @@ impl Fleet {
         Ok(fleet)
     }
 
-    fn connect(
-        &mut self,
-        address: SocketAddr,
-        tls: Option<&Arc<ClientConfig>>,
-        request: &[u8],
-    ) -> Result<()> {
-        let mut connection = Connection::open(address, tls, request)?;
-        connection.register(self.poll.registry(), Token(self.clients.len()))?;
-        self.clients.push(Client {
-            connection,
-            stream: EventStream::default(),
-            ready: false,
-            tally: Tally::default(),
-        });
+    fn connect(&self, request: &Request, index: usize) -> Result<Connection> {
+        let text = request.text();
+        let mut connection = Connection::open(self.address, self.tls.as_ref(), text.as_bytes())?;
+        connection.register(self.poll.registry(), Token(index))?;
+        Ok(connection)
+    }
+
+    /// A connection anew, behind the last whole event.
+    fn resume(&mut self, index: usize) -> Result<()> {
+        let Some(client) = self.clients.get(index) else { return Ok(()) };
+        let connection = self.connect(&client.request, index)?;
+        if let Some(client) = self.clients.get_mut(index) {
+            client.connection = connection;
+            client.stream = EventStream::default();
+        }
         Ok(())
     }
 
@@ -124,7 +199,44 @@ impl Fleet {
     /// From now on.
     pub(crate) fn record_latencies(&mut self) -> Result<()> {
         self.latencies = Some(Histogram::new_with_bounds(1_000, 600_000_000_000, 3)?);
+        self.longest_pause = Duration::ZERO;
         Ok(())
+    }
+
+    /// These remember the ids of their events, and resume when they are cut. For those who will stall.
+    pub(crate) fn may_be_cut(&mut self, clients: Range<usize>) {
+        for client in self.clients.get_mut(clients).into_iter().flatten() {
+            client.resumes = true;
+        }
+    }
+
+    /// These stop reading.
+    pub(crate) fn stall(&mut self, clients: Range<usize>) -> Result<()> {
+        for client in self.clients.get_mut(clients.clone()).into_iter().flatten() {
+            client.connection.deregister(self.poll.registry())?;
+        }
+        self.stalled = clients;
+        Ok(())
+    }
+
+    /// Those who stopped read on.
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        let stalled = mem::take(&mut self.stalled);
+        let clients = self.clients.get_mut(stalled.clone()).into_iter().flatten();
+        for (index, client) in stalled.zip(clients) {
+            client.connection.register(self.poll.registry(), Token(index))?;
+        }
+        Ok(())
+    }
+
+    /// In which nothing came for anybody who was to have more, since latencies are recorded.
+    pub(crate) fn longest_pause(&self) -> Duration {
+        self.longest_pause
+    }
+
+    /// Of all clients.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.clients.iter().map(|client| client.tally.count).sum()
     }
 
     /// In nanoseconds.
@@ -134,15 +246,26 @@ impl Fleet {
 
     /// Reads until each client has this many events in all.
     pub(crate) fn read_events(&mut self, events: u64) -> Result<()> {
-        self.target = events;
-        self.complete = self.clients.iter().filter(|client| client.tally.count >= events).count();
+        self.read_to(Target::Count(events))
+    }
+
+    /// Reads until each client has the event of this number, or a later one.
+    pub(crate) fn read_to_number(&mut self, number: u64) -> Result<()> {
+        self.read_to(Target::Number(number))
+    }
+
+    fn read_to(&mut self, target: Target) -> Result<()> {
+        self.target = target;
+        let active = |index: &usize| !self.stalled.contains(index);
+        let reading = self.clients.iter().enumerate().filter(|(index, _)| active(index));
+        self.complete = reading.filter(|(_, client)| target.is_reached(client)).count();
         self.read_until(
-            |fleet| fleet.complete == fleet.len(),
+            |fleet| fleet.complete == fleet.len() - fleet.stalled.len(),
             |fleet| {
                 let fewest =
                     fleet.clients.iter().map(|client| client.tally.count).min().unwrap_or_default();
                 format!(
-                    "{} of {} clients have all of {events} events, one has {fewest}",
+                    "{} of {} clients reached {target:?}, one has {fewest} events",
                     fleet.complete,
                     fleet.len()
                 )
@@ -159,17 +282,25 @@ impl Fleet {
         Ok(())
     }
 
-    /// That each client has got each of the first `events` events exactly once.
-    pub(crate) fn verify(&self, events: u64) -> Result<()> {
-        let complete = Tally::complete(events);
-        let wrong: Vec<_> = self.clients.iter().filter(|client| client.tally != complete).collect();
+    /// That each client has got each event of these numbers exactly once, and no other.
+    pub(crate) fn verify_each(&self, numbers: Range<u64>) -> Result<()> {
+        let all = Tally::of(numbers);
+        self.verify(|_| all)
+    }
+
+    /// That each client has got exactly what it was to get.
+    pub(crate) fn verify(&self, expected: impl Fn(usize) -> Tally) -> Result<()> {
+        let clients = self.clients.iter().enumerate();
+        let wrong = clients.map(|(index, client)| (client.tally, expected(index)));
+        let wrong: Vec<_> = wrong.filter(|(tally, expected)| tally != expected).collect();
         match wrong.first() {
             None => Ok(()),
-            Some(first) => Err(format!(
-                "{} of {} clients have not got each of {events} events once (the first of them: {} events)",
+            Some((tally, expected)) => Err(format!(
+                "{} of {} clients have not got each of their events once (the first of them: {} events, not these {})",
                 wrong.len(),
                 self.len(),
-                first.tally.count
+                tally.count,
+                expected.count
             )
             .into()),
         }
@@ -183,6 +314,7 @@ impl Fleet {
         let mut moved = Instant::now();
         while !done(self) {
             if self.turn(Duration::from_secs(1))? {
+                self.longest_pause = self.longest_pause.max(moved.elapsed());
                 moved = Instant::now();
             } else if moved.elapsed() > PATIENCE {
                 return Err(format!("nothing came for {PATIENCE:?}: {}", state(self)).into());
@@ -198,11 +330,16 @@ impl Fleet {
             _ => {}
         }
         let mut came = false;
+        let mut cut = Vec::new();
         for event in &self.events {
             let Token(index) = event.token();
             let Some(client) = self.clients.get_mut(index) else { continue };
             loop {
                 let count = match client.connection.read(&mut self.buffer) {
+                    Ok(0) if client.resumes => {
+                        cut.push(index);
+                        break;
+                    }
                     Ok(0) => {
                         return Err(format!(
                             "client {index}: the stream ended after {} events",
@@ -213,30 +350,46 @@ impl Fleet {
                     Ok(count) => count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error)
+                        if client.resumes && error.kind() == io::ErrorKind::ConnectionReset =>
+                    {
+                        cut.push(index);
+                        break;
+                    }
                     Err(error) => return Err(format!("client {index}: {error}").into()),
                 };
                 came = true;
                 let now = now_nanos();
-                let before = client.tally.count;
+                let before = self.target.is_reached(client);
                 let mut id = false;
+                let mut gap = false;
                 let bytes = self.buffer.get(..count).unwrap_or_default();
                 client
                     .stream
                     .feed(bytes, |event| match Stamp::of_event(event) {
                         Some(stamp) => {
                             client.tally.add(stamp.number);
+                            client.newest = client.newest.max(Some(stamp.number));
+                            if client.resumes {
+                                client.request.last_event_id = last_id(event);
+                            }
                             self.event_bytes += event.len() as u64 + 2;
                             if let Some(latencies) = &mut self.latencies {
                                 latencies.saturating_record(now.saturating_sub(stamp.nanos));
                             }
                         }
                         None => {
-                            id |= event
-                                .split(|byte| *byte == b'\n')
-                                .any(|line| line.starts_with(b"id:"))
+                            id |= last_id(event).is_some();
+                            gap |=
+                                event.split(|byte| *byte == b'\n').any(|line| line == b"event:gap");
                         }
                     })
                     .map_err(|error| format!("client {index}: {error}"))?;
+                if gap {
+                    return Err(
+                        format!("client {index}: the server says that it misses events").into()
+                    );
+                }
                 let ready = match self.ready_when {
                     Ready::Head => client.stream.has_head(),
                     Ready::Id => id,
@@ -245,7 +398,7 @@ impl Fleet {
                     client.ready = true;
                     self.ready += 1;
                 }
-                if before < self.target && client.tally.count >= self.target {
+                if !before && self.target.is_reached(client) {
                     self.complete += 1;
                 }
                 // A short read has emptied the connection; what comes later is a new event of the poll.
@@ -254,6 +407,15 @@ impl Fleet {
                 }
             }
         }
+        for index in cut {
+            came = true;
+            self.resume(index)?;
+        }
         Ok(came)
     }
+}
+
+fn last_id(event: &[u8]) -> Option<String> {
+    let id = event.rsplit(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"id:"))?;
+    Some(String::from_utf8_lossy(id).trim_start().to_owned())
 }

@@ -49,32 +49,41 @@ impl Kafka {
         self.mock.is_some()
     }
 
-    pub(crate) fn create_topic(&self, topic: &str) -> Result<()> {
-        // The mock cluster knows no admin calls.
+    /// With one partition.
+    pub(crate) fn create_topic(&self, topic: &str, compacted: bool) -> Result<()> {
         if let Some(mock) = &self.mock {
+            if compacted {
+                return Err("the mock cluster has no compacted topics".into());
+            }
+            // It knows no admin calls.
             return Ok(mock.create_topic(topic, 1, 1)?);
         }
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-        let topics = [NewTopic::new(topic, 1, TopicReplication::Fixed(1))];
-        for created in futures_executor::block_on(admin.create_topics(&topics, &options))? {
+        let mut topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+        if compacted {
+            // Kafka itself is to leave all records there for as long as this runs.
+            topic = topic.set("cleanup.policy", "compact").set("min.compaction.lag.ms", "86400000");
+        }
+        for created in futures_executor::block_on(admin.create_topics(&[topic], &options))? {
             created
                 .map_err(|(topic, code)| format!("topic {topic} could not be created: {code}"))?;
         }
         Ok(())
     }
 
-    pub(crate) fn producer(&self, topic: &str) -> Result<Producer> {
+    /// `keys`: how many the records have in turn; `None` for records without.
+    pub(crate) fn producer(&self, topic: &str, keys: Option<u64>) -> Result<Producer> {
         let deliveries = Deliveries::default();
         let producer = self
             .config()
             .set("acks", "1")
             .set("linger.ms", "1")
             .create_with_context::<_, ThreadedProducer<Deliveries>>(deliveries.clone())?;
-        Ok(Producer { topic: topic.to_owned(), producer, deliveries })
+        Ok(Producer { topic: topic.to_owned(), keys, producer, deliveries })
     }
 
-    fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.servers);
         config
@@ -84,6 +93,7 @@ impl Kafka {
 /// Writes the numbered records of one run.
 pub(crate) struct Producer {
     topic: String,
+    keys: Option<u64>,
     producer: ThreadedProducer<Deliveries>,
     deliveries: Deliveries,
 }
@@ -100,8 +110,11 @@ impl Producer {
         let begin = Instant::now();
         for index in 0..count {
             pace.wait(begin, index);
-            let value = Stamp { nanos: now_nanos(), number: first + index }.write();
-            let mut record = BaseRecord::<(), _>::to(&self.topic).partition(0).payload(&value);
+            let number = first + index;
+            let value = Stamp { nanos: now_nanos(), number }.write();
+            let key = self.keys.map(|keys| key(number % keys));
+            let mut record = BaseRecord::to(&self.topic).partition(0).payload(&value);
+            record.key = key.as_ref();
             while let Err((error, refused)) = self.producer.send(record) {
                 match error {
                     KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => {
@@ -158,10 +171,22 @@ impl Pace {
     pub(crate) fn wait(self, begin: Instant, index: u64) {
         // Against the begin, not the previous event: a late one does not delay the rest.
         let left = self.due(index).saturating_sub(begin.elapsed());
-        if !left.is_zero() {
+        // Of what is due within the millisecond several are made at once: at 20 000 a second a sleep
+        // for each would take more of the machine than what is measured.
+        if left >= Duration::from_millis(1) {
             thread::sleep(left);
         }
     }
+}
+
+/// The key of this number.
+pub(crate) fn key(number: u64) -> String {
+    format!("key-{number:06}")
+}
+
+/// The number of a key.
+pub(crate) fn key_number(key: &str) -> Option<u64> {
+    key.strip_prefix("key-")?.parse().ok()
 }
 
 pub(crate) fn now_nanos() -> u64 {

@@ -8,8 +8,10 @@
 
 mod cli;
 mod clients;
+mod consumer;
 mod kafka;
 mod machine;
+mod plot;
 mod process;
 mod report;
 mod scenarios;
@@ -19,6 +21,7 @@ mod tls;
 mod value;
 
 use std::error::Error;
+use std::fs;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -44,6 +47,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Hidden::Axum(options)) => return servers::axum::serve(&options),
         Some(Hidden::Raw(options)) => return servers::raw::serve(&options),
         Some(Hidden::RawTls(options)) => return servers::raw_tls::serve(&options),
+        Some(Hidden::Consume(options)) => return consumer::consume(&options),
         None => {}
     }
     process::raise_file_limit()?;
@@ -53,7 +57,11 @@ fn run(cli: Cli) -> Result<()> {
     write!(out, "{}", machine::facts(&bench))?;
     for scenario in scenarios {
         out.flush()?;
-        write!(out, "{}", scenario.measure(&bench)?)?;
+        let rounds = scenario.measure(&bench)?;
+        write!(out, "{}", report::scenario(scenario, &bench, &rounds))?;
+        if let (Some(file), "growth") = (&cli.plot, scenario.name) {
+            fs::write(file, plot::svg(&rounds))?;
+        }
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! What Linux says of a process.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use crate::Result;
 
@@ -24,14 +25,67 @@ fn ticks(stat: &str) -> Option<u64> {
 
 /// Resident memory (VmRSS).
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmRSS")
+}
+
+/// The most that resident memory ever was (VmHWM).
+pub(crate) fn peak_bytes(pid: u32) -> Result<u64> {
+    status_bytes(pid, "VmHWM")
+}
+
+fn status_bytes(pid: u32, name: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = status
         .lines()
         .find_map(|line| {
-            line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+            let value = line.strip_prefix(name)?.strip_prefix(':')?;
+            value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         })
-        .ok_or_else(|| format!("/proc/{pid}/status has no VmRSS"))?;
+        .ok_or_else(|| format!("/proc/{pid}/status has no {name}"))?;
     Ok(kib * 1024)
+}
+
+/// What has come on the open TCP connections of a process, but for those to the port that it serves.
+/// The kernel counts it, and `ss` of iproute2 shows it.
+pub(crate) fn received_bytes(pid: u32, serves: Option<u16>) -> Result<u64> {
+    Ok(received(&sockets(&["-tinpHO", "state", "established"])?, pid, serves))
+}
+
+fn sockets(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("ss").args(arguments).output();
+    let output = output.map_err(|error| format!("ss (of iproute2) cannot be run: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn received(sockets: &str, pid: u32, serves: Option<u16>) -> u64 {
+    let (owner, port) = (format!(",pid={pid},"), serves.map(|port| format!(":{port}")));
+    let own = sockets.lines().filter(|line| line.contains(&owner)).filter(|line| {
+        // Without the state: two queues, the local address, the peer's.
+        let local = line.split_ascii_whitespace().nth(2).unwrap_or_default();
+        port.as_ref().is_none_or(|port| !local.ends_with(port.as_str()))
+    });
+    own.filter_map(|line| {
+        let (_, rest) = line.split_once("bytes_received:")?;
+        rest.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    })
+    .sum()
+}
+
+/// How many connections to this port wait for their clients: they have bytes that are not taken.
+pub(crate) fn full_sockets(port: u16) -> Result<usize> {
+    let filter = format!("sport = :{port}");
+    let sockets = sockets(&["-tnHO", "state", "established", &filter])?;
+    // Two queues, received and to be sent.
+    let waits = |line: &&str| line.split_ascii_whitespace().nth(1).is_some_and(|sent| sent != "0");
+    Ok(sockets.lines().filter(waits).count())
+}
+
+/// RLIMIT_AS of another process.
+pub(crate) fn limit_address_space(pid: u32, bytes: u64) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).ok_or("no process has the id 0")?;
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    prlimit(Some(pid), Resource::As, limit)?;
+    Ok(())
 }
 
 /// As many files as may be had, here and in the servers, which inherit it.
@@ -59,6 +113,18 @@ mod tests {
         let stat = "77 (a ) b) S 1 77 77 0 -1 4194304 1 2 3 4 250 50 9 9 20 0 4 0 1 2 3";
         assert_eq!(ticks(stat), Some(300));
         assert_eq!(ticks("77 (a) S 1"), None);
+    }
+
+    #[test]
+    fn bytes_are_counted_on_the_connections_that_a_process_opened() {
+        let sockets = "\
+0 0 127.0.0.1:40000 127.0.0.1:9092 users:((\"tailwater\",pid=7,fd=9)) cubic bytes_received:100 segs_in:1
+0 0 127.0.0.1:40002 127.0.0.1:9092 users:((\"tailwater\",pid=7,fd=10)) cubic bytes_received:23
+0 0 127.0.0.1:8080 127.0.0.1:50000 users:((\"tailwater\",pid=7,fd=11)) cubic bytes_received:1000
+0 0 127.0.0.1:40004 127.0.0.1:9092 users:((\"load\",pid=77,fd=3)) cubic bytes_received:5
+";
+        assert_eq!(received(sockets, 7, Some(8080)), 123);
+        assert_eq!(received(sockets, 77, None), 5);
     }
 
     #[test]

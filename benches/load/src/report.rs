@@ -11,7 +11,12 @@ pub(crate) enum Unit {
     /// Bytes in some time.
     ByteRate,
     Milliseconds,
+    Seconds,
     Kib,
+    Mib,
+    /// CPU-seconds in a second.
+    Cores,
+    Count,
 }
 
 impl Unit {
@@ -21,7 +26,11 @@ impl Unit {
             Self::Rate => format!("{:.1} k", value / 1e3),
             Self::ByteRate => format!("{:.0} MB", value / 1e6),
             Self::Milliseconds => format!("{value:.2} ms"),
+            Self::Seconds => format!("{value:.2} s"),
             Self::Kib => format!("{value:.2} KiB"),
+            Self::Mib => format!("{value:.1} MiB"),
+            Self::Cores => format!("{value:.3}"),
+            Self::Count => format!("{value:.0}"),
         }
     }
 }
@@ -39,14 +48,21 @@ pub(crate) enum Bound {
     /// The other server's value of the same round, so many times.
     MaxTimes(f64, Kind),
     MinTimes(f64, Kind),
+    /// The sum of the others' values of the same round, so many times.
+    MaxTimesSum(f64, [Kind; 2]),
+    /// So much more than the other's.
+    MaxAbove(f64, Kind),
+    /// So many times its own value in another column.
+    MaxTimesColumn(f64, usize),
 }
 
-/// For each round, each server's values.
-pub(crate) type Rounds = [Vec<(Kind, Vec<f64>)>];
+/// Each server's values.
+pub(crate) type Round = Vec<(Kind, Vec<f64>)>;
+pub(crate) type Rounds = [Round];
 
 pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> String {
     let mut out = format!("\n## {}\n\n{}\n\n| server |", scenario.name, (scenario.describe)(bench));
-    let compared: Vec<_> = [Kind::Axum, Kind::Raw, Kind::RawTls]
+    let compared: Vec<_> = [Kind::Axum, Kind::Raw, Kind::RawTls, Kind::Consumer]
         .into_iter()
         // Of a rate, the share of what is possible; of memory and times it would say nothing.
         .filter(|_| {
@@ -72,6 +88,10 @@ pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> S
         let _ = write!(out, "| {kind} |");
         for (index, column) in scenario.columns.iter().enumerate() {
             let values = values(rounds, *kind, index);
+            if values.iter().any(|value| value.is_nan()) {
+                out.push_str(" |"); // it has no such thing
+                continue;
+            }
             let _ = write!(out, " {}", column.unit.text(median(&values)));
             if let (true, Some(least), Some(most)) = (
                 values.len() > 1,
@@ -105,6 +125,17 @@ fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> 
         Bound::MaxTimes(_, other) | Bound::MinTimes(_, other) => {
             ratios(rounds, Kind::Tailwater, other, goal.column)
         }
+        Bound::MaxTimesSum(_, others) => compared(rounds, goal.column, |round, own| {
+            let others = others.map(|other| value(round, other, goal.column));
+            let sum: Option<f64> = others.into_iter().sum();
+            Some(own / sum?)
+        }),
+        Bound::MaxAbove(_, other) => compared(rounds, goal.column, |round, own| {
+            Some(own - value(round, other, goal.column)?)
+        }),
+        Bound::MaxTimesColumn(_, other) => compared(rounds, goal.column, |round, own| {
+            Some(own / value(round, Kind::Tailwater, other)?)
+        }),
     };
     if values.is_empty() {
         return None;
@@ -120,11 +151,25 @@ fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> 
         Bound::MinTimes(least, other) => {
             (value >= least, format!("at least {least} × {other}'s"), format!("{value:.2} ×"))
         }
+        Bound::MaxTimesSum(most, [one, other]) => (
+            value <= most,
+            format!("at most {most} × {one}'s and {other}'s together"),
+            format!("{value:.2} ×"),
+        ),
+        Bound::MaxAbove(most, other) => (
+            value <= most,
+            format!("at most {} above {other}'s", column.unit.text(most)),
+            column.unit.text(value),
+        ),
+        Bound::MaxTimesColumn(most, other) => {
+            let other = scenario.columns.get(other).map_or("", |column| column.name);
+            (value <= most, format!("at most {most} × {other}"), format!("{value:.2} ×"))
+        }
     };
     Some(format!("- {} {aim}: {is}, **{}**\n", column.name, if held { "held" } else { "missed" }))
 }
 
-fn values(rounds: &Rounds, kind: Kind, column: usize) -> Vec<f64> {
+pub(crate) fn values(rounds: &Rounds, kind: Kind, column: usize) -> Vec<f64> {
     rounds.iter().filter_map(|round| value(round, kind, column)).collect()
 }
 
@@ -136,13 +181,23 @@ fn ratios(rounds: &Rounds, kind: Kind, other: Kind, column: usize) -> Vec<f64> {
         .collect()
 }
 
+/// tailwater's values of each round, as `with` makes them of the round and the value.
+fn compared(
+    rounds: &Rounds,
+    column: usize,
+    with: impl Fn(&[(Kind, Vec<f64>)], f64) -> Option<f64>,
+) -> Vec<f64> {
+    let own = |round: &Vec<_>| with(round, value(round, Kind::Tailwater, column)?);
+    rounds.iter().filter_map(own).collect()
+}
+
 fn value(round: &[(Kind, Vec<f64>)], kind: Kind, column: usize) -> Option<f64> {
     let (_, values) = round.iter().find(|(of, _)| *of == kind)?;
     values.get(column).copied()
 }
 
 /// NaN of nothing.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

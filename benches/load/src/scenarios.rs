@@ -1,34 +1,53 @@
 //! What is measured. A scenario is a file here and a line in [`ALL`].
 
 mod burst;
+mod compacted;
+mod crowd;
+pub(crate) mod growth;
+mod history;
 mod idle;
 mod idle_h2;
 mod idle_tls;
+mod keyed;
 mod paced;
+mod soak;
+mod stalled;
+mod stampede;
 mod start;
 mod tls_burst;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
 use crate::Result;
 use crate::cli::Cli;
-use crate::kafka::Kafka;
-use crate::report::{self, Goal, Unit};
+use crate::kafka::{Kafka, Pace};
+use crate::report::{Goal, Round, Unit};
 use crate::servers::Kind;
 use crate::tls::Tls;
 
 pub(crate) const ALL: &[&Scenario] = &[
     &burst::SCENARIO,
     &paced::SCENARIO,
+    &crowd::SCENARIO,
+    &keyed::SCENARIO,
+    &history::FROM_KAFKA,
+    &history::FROM_LOG,
+    &stampede::SCENARIO,
+    &compacted::SCENARIO,
+    &stalled::SCENARIO,
+    &soak::SCENARIO,
     &idle::SCENARIO,
     &start::SCENARIO,
     &tls_burst::SCENARIO,
     &idle_tls::SCENARIO,
     &idle_h2::SCENARIO,
+    &growth::SCENARIO,
 ];
 
 #[derive(Debug)]
@@ -41,6 +60,8 @@ pub(crate) struct Scenario {
     pub(crate) servers: &'static [Kind],
     pub(crate) columns: &'static [Column],
     pub(crate) goals: &'static [Goal],
+    /// At most so many, of what takes minutes.
+    pub(crate) rounds: u16,
     /// One value for each column.
     pub(crate) run: fn(&Bench, Kind) -> Result<Vec<f64>>,
 }
@@ -52,20 +73,21 @@ pub(crate) struct Column {
 }
 
 impl Scenario {
-    /// All rounds, each server in turn, and the report of them.
-    pub(crate) fn measure(&self, bench: &Bench) -> Result<String> {
+    /// All rounds, each server in turn.
+    pub(crate) fn measure(&self, bench: &Bench) -> Result<Vec<Round>> {
         let mut rounds = Vec::new();
-        for round in 1..=bench.runs {
+        let last = self.rounds.min(bench.runs);
+        for round in 1..=last {
             let mut results = Vec::new();
             for kind in self.servers.iter().filter(|kind| bench.servers.contains(kind)) {
-                eprintln!("{} {round}/{}: {kind}", self.name, bench.runs);
+                eprintln!("{} {round}/{last}: {kind}", self.name);
                 let values = (self.run)(bench, *kind)
                     .map_err(|error| format!("{}, {kind}: {error}", self.name))?;
                 results.push((*kind, values));
             }
             rounds.push(results);
         }
-        Ok(report::scenario(self, bench, &rounds))
+        Ok(rounds)
     }
 }
 
@@ -83,6 +105,8 @@ pub(crate) struct Bench {
     clients: Option<usize>,
     events: Option<u64>,
     topics: AtomicU32,
+    /// Those that were filled, by records, and by keys where they are compacted.
+    filled: Mutex<HashMap<(u64, Option<u64>), String>>,
 }
 
 impl Bench {
@@ -115,6 +139,7 @@ impl Bench {
             clients: cli.clients.map(|clients| clients as usize),
             events: cli.events,
             topics: AtomicU32::new(0),
+            filled: Mutex::default(),
         })
     }
 
@@ -128,9 +153,26 @@ impl Bench {
 
     /// An empty topic with one partition, under a name that nobody else has.
     pub(crate) fn new_topic(&self) -> Result<String> {
+        self.create_topic(false)
+    }
+
+    fn create_topic(&self, compacted: bool) -> Result<String> {
         let number = self.topics.fetch_add(1, Ordering::Relaxed);
         let topic = format!("load-{}-{}-{number}", crate::kafka::now_nanos(), std::process::id());
-        self.kafka.create_topic(&topic)?;
+        self.kafka.create_topic(&topic, compacted)?;
+        Ok(topic)
+    }
+
+    /// A topic with so many records, made when it is first asked for; compacted if they have keys.
+    pub(crate) fn filled_topic(&self, records: u64, keys: Option<u64>) -> Result<String> {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = filled.get(&(records, keys)) {
+            return Ok(topic.clone());
+        }
+        eprintln!("filling a topic with {records} records");
+        let topic = self.create_topic(keys.is_some())?;
+        self.kafka.producer(&topic, keys)?.send(0, records, Pace::AsFastAsPossible)?;
+        filled.insert((records, keys), topic.clone());
         Ok(topic)
     }
 }
@@ -138,7 +180,7 @@ impl Bench {
 pub(crate) fn help() -> String {
     let mut help = "Scenarios:\n".to_owned();
     for scenario in ALL {
-        let _ = writeln!(help, "  {:<10}{}", scenario.name, scenario.about);
+        let _ = writeln!(help, "  {:<12}{}", scenario.name, scenario.about);
     }
     help
 }

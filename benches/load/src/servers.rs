@@ -22,7 +22,7 @@ use crate::scenarios::Bench;
 use crate::tls;
 
 /// The running program, also where a build has replaced its file meanwhile.
-const MYSELF: &str = "/proc/self/exe";
+pub(crate) const MYSELF: &str = "/proc/self/exe";
 const CONFIGURATION: &str = include_str!("servers/zilla.yaml");
 const TLS_CONFIGURATION: &str = include_str!("servers/zilla-tls.yaml");
 
@@ -32,10 +32,13 @@ pub(crate) enum Kind {
     Axum,
     Raw,
     RawTls,
+    /// A bare consumer, which serves nobody.
+    Consumer,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Tailwater, Self::Axum, Self::Raw, Self::RawTls];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Tailwater, Self::Axum, Self::Raw, Self::RawTls, Self::Consumer];
     /// Those of the scenarios without TLS.
     pub(crate) const PLAIN: [Self; 3] = [Self::Tailwater, Self::Axum, Self::Raw];
     /// Those of the scenarios with it.
@@ -54,6 +57,7 @@ impl fmt::Display for Kind {
             Self::Axum => "axum",
             Self::Raw => "raw",
             Self::RawTls => "raw-tls",
+            Self::Consumer => "consumer",
         })
     }
 }
@@ -133,6 +137,7 @@ impl Server {
                 command.arg(bench.directory.path().join(tls::STORE));
                 command
             }
+            Kind::Consumer => return Err("a bare consumer serves nobody".into()),
         };
         command.stdin(Stdio::piped()).stdout(Stdio::null()).env("TAILWATER_LOG", "warn");
         let executed = Instant::now();
@@ -166,14 +171,35 @@ impl Server {
         process::resident_bytes(self.child.id())
     }
 
-    /// Has a raw server make events itself.
-    pub(crate) fn make_events(&mut self, first: u64, count: u64, pace: Pace) -> Result<()> {
+    /// Its greatest resident memory so far.
+    pub(crate) fn peak_bytes(&self) -> Result<u64> {
+        process::peak_bytes(self.child.id())
+    }
+
+    /// What it has received on connections that it opened itself: from Kafka.
+    pub(crate) fn received_bytes(&self) -> Result<u64> {
+        process::received_bytes(self.child.id(), Some(self.address.port()))
+    }
+
+    /// More address space than this it is not given, and ends where it asks for more.
+    pub(crate) fn limit_address_space(&self, bytes: u64) -> Result<()> {
+        process::limit_address_space(self.child.id(), bytes)
+    }
+
+    /// Has a raw server make events itself. With keys, an event is for the clients of its key only.
+    pub(crate) fn make_events(
+        &mut self,
+        first: u64,
+        count: u64,
+        pace: Pace,
+        keys: Option<u64>,
+    ) -> Result<()> {
         let rate = match pace {
             Pace::AsFastAsPossible => 0,
             Pace::PerSecond(rate) => rate,
         };
         let stdin = self.child.stdin.as_mut().ok_or("the server has no standard input")?;
-        writeln!(stdin, "{first} {count} {rate}")?;
+        writeln!(stdin, "{first} {count} {rate} {}", keys.unwrap_or(0))?;
         Ok(stdin.flush()?)
     }
 }
@@ -202,7 +228,7 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 /// Ends this process when its parent has gone, which closes standard input.
-fn end_with_parent() {
+pub(crate) fn end_with_parent() {
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         std::process::exit(0);

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::Result;
-use crate::clients::{Fleet, Ready};
+use crate::clients::{Fleet, Ready, Request};
 use crate::kafka::{Pace, Producer};
 use crate::scenarios::Bench;
 use crate::servers::{Kind, Server, Transport};
+use crate::value::Tally;
 
 /// Delivered before anything is measured: connections, buffers and the way from Kafka are warm.
 const WARM_UP: u64 = 50;
@@ -23,7 +24,23 @@ pub(crate) struct Stage {
     pub(crate) fleet: Fleet,
     /// `None`: a raw server makes its own.
     producer: Option<Producer>,
+    keys: Option<Keys>,
     sent: u64,
+}
+
+/// Records have these keys in turn, and each client listens to one of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys {
+    pub(crate) count: u64,
+    pub(crate) clients: usize,
+}
+
+impl Keys {
+    /// The key of a client. They are spread over all keys, so that what is for somebody does not come
+    /// all at once.
+    fn of(self, client: usize) -> u64 {
+        client as u64 * (self.count / self.clients as u64)
+    }
 }
 
 /// What a delivery took.
@@ -42,6 +59,11 @@ impl Delivered {
     pub(crate) fn per_cpu_second(&self) -> f64 {
         self.deliveries as f64 / self.cpu.as_secs_f64()
     }
+
+    /// The latency that this share of the deliveries has at most.
+    pub(crate) fn milliseconds(&self, quantile: f64) -> f64 {
+        self.latencies.value_at_quantile(quantile) as f64 / 1e6
+    }
 }
 
 impl Stage {
@@ -56,26 +78,48 @@ impl Stage {
     ) -> Result<Self> {
         let topic = bench.new_topic()?;
         let server = Server::start(bench, kind, transport, &topic, events + WARM_UP)?;
-        let fleet = Fleet::open(server.address, bench.tls.client(transport), clients, ready(kind))?;
+        let requests = vec![Request::all(); clients];
+        let fleet =
+            Fleet::open(server.address, bench.tls.client(transport), requests, ready(kind))?;
         let producer =
-            if kind.makes_its_events() { None } else { Some(bench.kafka.producer(&topic)?) };
-        let mut stage = Self { server, fleet, producer, sent: 0 };
+            if kind.makes_its_events() { None } else { Some(bench.kafka.producer(&topic, None)?) };
+        let mut stage = Self { server, fleet, producer, keys: None, sent: 0 };
         stage.send_and_read(WARM_UP, Pace::PerSecond(100))?;
+        Ok(stage)
+    }
+
+    /// As [`live`](Self::live), with a key for each client; each has got one event.
+    pub(crate) fn keyed(
+        bench: &Bench,
+        kind: Kind,
+        server: Server,
+        topic: &str,
+        keys: Keys,
+        rate: u32,
+    ) -> Result<Self> {
+        let requests = (0..keys.clients).map(|client| Request::key(keys.of(client))).collect();
+        let fleet = Fleet::open(server.address, None, requests, ready(kind))?;
+        let producer = match kind.makes_its_events() {
+            true => None,
+            false => Some(bench.kafka.producer(topic, Some(keys.count))?),
+        };
+        let mut stage = Self { server, fleet, producer, keys: Some(keys), sent: 0 };
+        stage.send_and_read(keys.count, Pace::PerSecond(rate))?;
         Ok(stage)
     }
 
     /// Makes so many events and has all clients read them; an error if one is missing or came twice.
     pub(crate) fn deliver(&mut self, events: u64, pace: Pace) -> Result<Delivered> {
         self.fleet.record_latencies()?;
-        let (bytes, cpu, begin) =
-            (self.fleet.event_bytes(), self.server.cpu_time()?, Instant::now());
+        let (bytes, deliveries) = (self.fleet.event_bytes(), self.fleet.deliveries());
+        let (cpu, begin) = (self.server.cpu_time()?, Instant::now());
         self.send_and_read(events, pace)?;
         let (cpu, wall) = (self.server.cpu_time()?.saturating_sub(cpu), begin.elapsed());
         let latencies = self.fleet.take_latencies().ok_or("nothing was recorded")?;
         self.fleet.read_for(LATE)?;
-        self.fleet.verify(self.sent)?;
+        self.verify()?;
         Ok(Delivered {
-            deliveries: events * self.fleet.len() as u64,
+            deliveries: self.fleet.deliveries() - deliveries,
             bytes: self.fleet.event_bytes() - bytes,
             cpu,
             wall,
@@ -83,16 +127,35 @@ impl Stage {
         })
     }
 
-    fn send_and_read(&mut self, events: u64, pace: Pace) -> Result<()> {
+    /// Reads until each client has all that was sent so far.
+    pub(crate) fn read_all(&mut self) -> Result<()> {
+        self.fleet.read_events(self.sent)?;
+        self.fleet.read_for(LATE)?;
+        self.verify()
+    }
+
+    /// That each client has each of its events exactly once.
+    fn verify(&self) -> Result<()> {
+        match self.keys {
+            None => self.fleet.verify_each(0..self.sent),
+            Some(keys) => self.fleet.verify(|client| {
+                Tally::of((keys.of(client)..self.sent).step_by(keys.count as usize))
+            }),
+        }
+    }
+
+    /// With keys, as many events for each of them.
+    pub(crate) fn send_and_read(&mut self, events: u64, pace: Pace) -> Result<()> {
         let first = self.sent;
         self.sent += events;
+        let each = self.sent / self.keys.map_or(1, |keys| keys.count);
         let Some(producer) = &self.producer else {
-            self.server.make_events(first, events, pace)?;
-            return self.fleet.read_events(self.sent);
+            self.server.make_events(first, events, pace, self.keys.map(|keys| keys.count))?;
+            return self.fleet.read_events(each);
         };
         thread::scope(|scope| {
             let sending = scope.spawn(|| producer.send(first, events, pace));
-            let read = self.fleet.read_events(self.sent);
+            let read = self.fleet.read_events(each);
             sending.join().map_err(|_| "the producer panicked")??;
             read
         })
@@ -102,6 +165,6 @@ impl Stage {
 pub(crate) fn ready(kind: Kind) -> Ready {
     match kind {
         Kind::Tailwater => Ready::Id,
-        Kind::Axum | Kind::Raw | Kind::RawTls => Ready::Head,
+        Kind::Axum | Kind::Raw | Kind::RawTls | Kind::Consumer => Ready::Head,
     }
 }

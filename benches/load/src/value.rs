@@ -32,7 +32,10 @@ impl Stamp {
             Some(data) => data,
             None => event.get(memchr::memmem::find(event, b"\ndata:")? + 6..)?,
         };
-        let data = data.strip_prefix(b" ").unwrap_or(data);
+        Self::of_value(data.strip_prefix(b" ").unwrap_or(data))
+    }
+
+    pub(crate) fn of_value(data: &[u8]) -> Option<Self> {
         let nanos = decimal(data.get(..NANOS)?)?;
         let number = decimal(data.get(NANOS + 1..NANOS + 1 + NUMBER)?)?;
         Some(Self { nanos, number })
@@ -53,10 +56,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Of each of the numbers 0 to `count`, once.
-    pub(crate) fn complete(count: u64) -> Self {
+    /// Of each of these numbers, once.
+    pub(crate) fn of(numbers: impl Iterator<Item = u64>) -> Self {
         let mut tally = Self::default();
-        (0..count).for_each(|number| tally.add(number));
+        numbers.for_each(|number| tally.add(number));
         tally
     }
 
@@ -94,13 +97,9 @@ mod tests {
 
     #[test]
     fn tallies_differ_where_an_event_is_missing_or_twice() {
-        let of = |numbers: &[u64]| {
-            let mut tally = Tally::default();
-            numbers.iter().for_each(|number| tally.add(*number));
-            tally
-        };
-        assert_eq!(of(&[2, 0, 3, 1]), Tally::complete(4));
-        assert_ne!(of(&[0, 1, 2]), Tally::complete(4));
-        assert_ne!(of(&[0, 2, 2, 2]), Tally::complete(4));
+        let of = |numbers: &[u64]| Tally::of(numbers.iter().copied());
+        assert_eq!(of(&[2, 0, 3, 1]), Tally::of(0..4));
+        assert_ne!(of(&[0, 1, 2]), Tally::of(0..4));
+        assert_ne!(of(&[0, 2, 2, 2]), Tally::of(0..4));
     }
 }

@@ -1,25 +1,36 @@
 //! The generator against the servers that it brings along, on librdkafka's mock cluster.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn axum_raw_sockets_and_raw_tls_deliver_every_event_once() {
+fn each_server_that_comes_along_delivers_every_event_once() {
+    let plot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("growth.svg");
     let output = Command::new(env!("CARGO_BIN_EXE_tailwater-load"))
         .args([
             "--quick",
             "--servers",
-            "axum,raw,raw-tls",
+            "axum,raw,raw-tls,consumer",
             "--clients",
             "20",
             "--events",
             "300",
             "burst",
             "paced",
+            "crowd",
+            "keyed",
+            "history",
+            "history-log",
+            "stampede",
             "idle",
             "start",
             "tls-burst",
             "idle-tls",
+            "growth",
         ])
+        .arg("--plot")
+        .arg(&plot)
         .env_remove("TAILWATER_TEST_KAFKA")
         .output()
         .expect("it is built with this test");
@@ -30,16 +41,24 @@ fn axum_raw_sockets_and_raw_tls_deliver_every_event_once() {
         "| axum | ",
         "| raw | ",
         "| raw-tls | ",
+        "| consumer | ",
         "## burst",
         "## paced",
+        "## crowd",
+        "## keyed",
+        "## history",
+        "## stampede",
         "## idle",
         "## start",
         "## tls-burst",
         "## idle-tls",
+        "## growth",
         "mock cluster",
     ] {
         assert!(report.contains(line), "{line} is missing in\n{report}\n{errors}");
     }
+    let svg = fs::read_to_string(plot).expect("it was written");
+    assert!(svg.contains("axum") && svg.ends_with("</svg>\n"), "{svg}");
 }
 
 #[test]

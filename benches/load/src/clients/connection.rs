@@ -63,6 +63,10 @@ impl Connection {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut self.socket)
+    }
+
     /// What is less than the buffer was all that had come; 0 is the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(session) = &mut self.session else { return self.socket.read(buffer) };

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::Result;
-use crate::clients::{PATH, PATIENCE};
+use crate::clients::PATIENCE;
 use crate::{process, tls};
 
 /// More than any stream sends before its first event.
@@ -109,7 +109,7 @@ impl Connection {
     }
 
     async fn open_stream(&mut self) -> Result<()> {
-        let request = Request::get(format!("{}://{}{PATH}", self.scheme, tls::NAME))
+        let request = Request::get(format!("{}://{}/events", self.scheme, tls::NAME))
             .header("accept", "text/event-stream")
             .body(Empty::new())?;
         self.requests.ready().await?;

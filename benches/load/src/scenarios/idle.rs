@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{Bench, Column, Scenario};
 use crate::Result;
-use crate::clients::Fleet;
+use crate::clients::{Fleet, Request};
 use crate::report::{Bound, Goal, Unit};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::ready;
@@ -26,7 +26,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
     },
     servers: &Kind::PLAIN,
     columns: COLUMNS,
-    goals: &[Goal { column: 0, bound: Bound::Max(8.0) }],
+    goals: &[Goal { column: 0, bound: Bound::Max(5.0) }],
+    rounds: u16::MAX,
     run: |bench, kind| measure(bench, kind, Transport::Plain),
 };
 
@@ -40,7 +41,9 @@ pub(super) fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result
     let topic = bench.new_topic()?;
     let server = Server::start(bench, kind, transport, &topic, 1024)?;
     let before = server.resident_bytes()? as f64 / 1024.0;
-    let mut fleet = Fleet::open(server.address, bench.tls.client(transport), streams, ready(kind))?;
+    let requests = vec![Request::all(); streams];
+    let mut fleet =
+        Fleet::open(server.address, bench.tls.client(transport), requests, ready(kind))?;
     fleet.read_for(SETTLE)?;
     let with = server.resident_bytes()? as f64 / 1024.0;
     Ok(vec![(with - before) / streams as f64, before])

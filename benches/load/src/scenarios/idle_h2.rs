@@ -28,6 +28,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Goal { column: 0, bound: Bound::Max(4.0) },
         Goal { column: 2, bound: Bound::Max(4.0) },
     ],
+    rounds: u16::MAX,
     run,
 };
 

@@ -15,5 +15,6 @@ pub(super) const SCENARIO: Scenario = Scenario {
     servers: &Kind::TLS,
     columns: COLUMNS,
     goals: &[Goal { column: 0, bound: Bound::Max(24.0) }],
+    rounds: u16::MAX,
     run: |bench, kind| measure(bench, kind, Transport::Tls),
 };

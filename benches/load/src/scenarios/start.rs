@@ -1,6 +1,6 @@
 use super::{Bench, Column, Scenario};
 use crate::Result;
-use crate::clients::{Fleet, Ready};
+use crate::clients::{Fleet, Ready, Request};
 use crate::report::{Bound, Goal, Unit};
 use crate::servers::{Kind, Server, Transport};
 
@@ -16,13 +16,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Column { name: "answers after", unit: Unit::Milliseconds },
     ],
     goals: &[Goal { column: 0, bound: Bound::Max(100.0) }],
+    rounds: u16::MAX,
     run,
 };
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let topic = bench.new_topic()?;
     let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
-    let _fleet = Fleet::open(server.address, None, 1, Ready::Head)?;
+    let _fleet = Fleet::open(server.address, None, vec![Request::all()], Ready::Head)?;
     let answered_after = server.executed.elapsed();
     Ok(vec![server.listening_after.as_secs_f64() * 1e3, answered_after.as_secs_f64() * 1e3])
 }

@@ -20,6 +20,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Column { name: "bytes per second", unit: Unit::ByteRate },
     ],
     goals: &[Goal { column: 0, bound: Bound::MinTimes(0.8, Kind::RawTls) }],
+    rounds: u16::MAX,
     run,
 };
 

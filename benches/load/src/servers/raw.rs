@@ -1,9 +1,10 @@
 //! What the kernel can do: non-blocking sockets that write bytes which were encoded before, one
 //! thread, no Kafka. One event a write at a pace, 64 events a write in a burst.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
+use std::mem;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::Result;
 use crate::cli::RawOptions;
-use crate::kafka::{Pace, now_nanos};
+use crate::kafka::{self, Pace, now_nanos};
 use crate::value::Stamp;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -21,23 +22,26 @@ const ORDERS: Token = Token(usize::MAX - 1);
 const EVENTS_PER_WRITE: u64 = 64;
 pub(super) const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// From standard input: the first number, how many, and how many a second (0: at once).
+/// From standard input: the first number, how many, how many a second (0: at once), and how many
+/// keys they have in turn (0: they are for all clients).
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) first: u64,
     pub(super) count: u64,
     pub(super) pace: Pace,
+    keys: Option<u64>,
 }
 
 impl Order {
     fn parse(line: &str) -> Option<Self> {
         let mut numbers = line.split_ascii_whitespace().map(|number| number.parse::<u64>().ok());
         let (first, count, rate) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let keys = numbers.next()?.filter(|keys| *keys > 0);
         let pace = match rate {
             0 => Pace::AsFastAsPossible,
             rate => Pace::PerSecond(u32::try_from(rate).ok()?),
         };
-        Some(Self { first, count, pace })
+        Some(Self { first, count, pace, keys })
     }
 }
 
@@ -52,6 +56,7 @@ pub(crate) fn serve(options: &RawOptions) -> Result<()> {
         listener,
         orders,
         clients: Vec::new(),
+        of_keys: HashMap::new(),
         writes: Vec::new(),
         runnable: VecDeque::new(),
         pending: None,
@@ -78,6 +83,8 @@ struct Raw {
     listener: TcpListener,
     orders: Receiver<Order>,
     clients: Vec<Client>,
+    /// Who listens to one key only.
+    of_keys: HashMap<u64, usize>,
     /// What one write is to hold; all of the run, so that a slow client loses nothing.
     writes: Vec<Vec<u8>>,
     /// Clients whose socket takes more, each in it once.
@@ -93,6 +100,8 @@ struct Client {
     next: Option<usize>,
     written: usize,
     queued: bool,
+    /// What its socket did not take of the events of its key.
+    own: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -122,6 +131,7 @@ impl Raw {
                         if event.is_readable() {
                             self.read(index);
                         }
+                        self.write_own(index, &[]);
                         self.queue(index);
                     }
                 }
@@ -153,6 +163,7 @@ impl Raw {
                         next: None,
                         written: 0,
                         queued: false,
+                        own: Vec::new(),
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -173,8 +184,13 @@ impl Raw {
             && client.request.ends_with(b"\r\n\r\n")
             && matches!(client.stream.write(HEAD), Ok(count) if count == HEAD.len())
         {
-            client.next = Some(end);
-            client.request = Vec::new();
+            let request = mem::take(&mut client.request);
+            match key_of(&request) {
+                Some(key) => {
+                    self.of_keys.insert(key, index);
+                }
+                None => client.next = Some(end),
+            }
         }
     }
 
@@ -199,7 +215,15 @@ impl Raw {
         while paced.made < paced.order.count
             && paced.order.pace.due(paced.made) <= paced.begin.elapsed()
         {
-            self.push(paced.order.first + paced.made, 1);
+            let number = paced.order.first + paced.made;
+            match paced.order.keys {
+                None => self.push(number, 1),
+                Some(keys) => {
+                    if let Some(&index) = self.of_keys.get(&(number % keys)) {
+                        self.write_own(index, &chunk(number, 1));
+                    }
+                }
+            }
             paced.made += 1;
         }
         if paced.made < paced.order.count {
@@ -210,6 +234,19 @@ impl Raw {
     fn push(&mut self, first: u64, count: u64) {
         self.writes.push(chunk(first, count));
         (0..self.clients.len()).for_each(|index| self.queue(index));
+    }
+
+    /// What is for one client alone.
+    fn write_own(&mut self, index: usize, bytes: &[u8]) {
+        let Some(client) = self.clients.get_mut(index) else { return };
+        if client.own.is_empty() {
+            let written = client.stream.write(bytes).unwrap_or(0);
+            client.own.extend(bytes.iter().skip(written));
+        } else {
+            client.own.extend(bytes);
+            let written = client.stream.write(&client.own).unwrap_or(0);
+            client.own.drain(..written);
+        }
     }
 
     fn queue(&mut self, index: usize) {
@@ -249,6 +286,13 @@ impl Raw {
             self.queue(index);
         }
     }
+}
+
+/// The number of the key that is asked for; `None`: all events are.
+fn key_of(request: &[u8]) -> Option<u64> {
+    let line = request.split(|byte| *byte == b'\r').next()?;
+    let path = std::str::from_utf8(line).ok()?.split(' ').nth(1)?;
+    kafka::key_number(path.strip_prefix("/keys/")?)
 }
 
 /// The bytes of tailwater's stream: an id of a topic with one partition has eight characters.

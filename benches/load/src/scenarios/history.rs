@@ -1,0 +1,93 @@
+use std::time::Instant;
+
+use super::{Bench, Column, Scenario};
+use crate::Result;
+use crate::clients::{Fleet, Ready, Request};
+use crate::consumer::Consumer;
+use crate::kafka::Pace;
+use crate::report::{Bound, Goal, Unit};
+use crate::servers::{Kind, Server, Transport};
+
+const SERVERS: &[Kind] = &[Kind::Tailwater, Kind::Consumer];
+const COLUMNS: &[Column] = &[Column { name: "records per second", unit: Unit::Rate }];
+
+/// The mock cluster keeps 5 MB of a partition.
+const QUICK: u64 = 10_000;
+
+pub(super) const FROM_KAFKA: Scenario = Scenario {
+    name: "history",
+    about: "one client from the beginning, read from Kafka: records per second",
+    describe: |bench| {
+        format!(
+            "{} records of 256 bytes that were there before the server, from its first connection's request to its last event. consumer: from its assignment to the last record.",
+            from_kafka(bench)
+        )
+    },
+    servers: SERVERS,
+    columns: COLUMNS,
+    goals: &[Goal { column: 0, bound: Bound::MinTimes(0.6, Kind::Consumer) }],
+    rounds: u16::MAX,
+    run: |bench, kind| {
+        let records = from_kafka(bench);
+        let topic = bench.filled_topic(records, None)?;
+        match kind {
+            Kind::Consumer => consume(bench, &topic, records),
+            _ => {
+                let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
+                read(&server, records)
+            }
+        }
+    },
+};
+
+pub(super) const FROM_LOG: Scenario = Scenario {
+    name: "history-log",
+    about: "one client from the beginning, read from the log: records per second",
+    describe: |bench| {
+        format!(
+            "{} records of 256 bytes that came while another client listened: the log has them, encoded. consumer: as for `history`.",
+            from_log(bench)
+        )
+    },
+    servers: SERVERS,
+    columns: COLUMNS,
+    goals: &[Goal { column: 0, bound: Bound::MinTimes(3.0, Kind::Consumer) }],
+    rounds: u16::MAX,
+    run: |bench, kind| {
+        let records = from_log(bench);
+        if kind == Kind::Consumer {
+            let topic = bench.filled_topic(records, None)?;
+            return consume(bench, &topic, records);
+        }
+        let topic = bench.new_topic()?;
+        let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
+        let mut live = Fleet::open(server.address, None, vec![Request::all()], Ready::Id)?;
+        bench.kafka.producer(&topic, None)?.send(0, records, Pace::AsFastAsPossible)?;
+        live.read_to_number(records - 1)?;
+        read(&server, records)
+    },
+};
+
+pub(super) fn from_kafka(bench: &Bench) -> u64 {
+    bench.events(1_000_000, QUICK)
+}
+
+/// So many as the log keeps with their encoded form: its budget is 256 MiB.
+fn from_log(bench: &Bench) -> u64 {
+    bench.events(400_000, QUICK)
+}
+
+fn read(server: &Server, records: u64) -> Result<Vec<f64>> {
+    let begin = Instant::now();
+    let request = Request::all().since_the_beginning();
+    let mut fleet = Fleet::open(server.address, None, vec![request], Ready::Head)?;
+    fleet.read_events(records)?;
+    let wall = begin.elapsed();
+    fleet.verify_each(0..records)?;
+    Ok(vec![records as f64 / wall.as_secs_f64()])
+}
+
+fn consume(bench: &Bench, topic: &str, records: u64) -> Result<Vec<f64>> {
+    let read = Consumer::of_history(bench, topic, records)?.wait()?;
+    Ok(vec![records as f64 / read.wall.as_secs_f64()])
+}

@@ -1,0 +1,66 @@
+use super::{Bench, Column, Scenario};
+use crate::Result;
+use crate::consumer::Consumer;
+use crate::kafka::Pace;
+use crate::report::{Bound, Goal, Unit};
+use crate::servers::{Kind, Server, Transport};
+use crate::stage::{Keys, Stage};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "keyed",
+    about: "many keys, a client for some of them: processor time, latency",
+    describe: |bench| {
+        let (keys, events) = size(bench);
+        format!(
+            "{} records of 256 bytes, {} a second, with {} keys in turn; {} clients with one key each. consumer: one that reads the topic and does nothing else; raw: the events that are for clients, each written to its client, without Kafka. Latency as for `paced`.",
+            events, keys.count, keys.count, keys.clients
+        )
+    },
+    servers: &[Kind::Tailwater, Kind::Consumer, Kind::Raw],
+    columns: &[
+        Column { name: "CPU-seconds a second", unit: Unit::Cores },
+        Column { name: "p50", unit: Unit::Milliseconds },
+        Column { name: "p99", unit: Unit::Milliseconds },
+    ],
+    goals: &[
+        Goal { column: 0, bound: Bound::MaxTimesSum(1.5, [Kind::Consumer, Kind::Raw]) },
+        Goal { column: 2, bound: Bound::MaxAbove(20.0, Kind::Consumer) },
+    ],
+    rounds: u16::MAX,
+    run,
+};
+
+/// The keys, each of which has a record a second, and the records in all.
+fn size(bench: &Bench) -> (Keys, u64) {
+    let clients = bench.clients(5000, 50);
+    let keys = Keys { count: 4 * clients as u64, clients };
+    (keys, bench.events(20 * keys.count, 5 * keys.count).next_multiple_of(keys.count))
+}
+
+fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+    let (keys, events) = size(bench);
+    let rate = u32::try_from(keys.count)?;
+    let topic = bench.new_topic()?;
+    if kind == Kind::Consumer {
+        let mut consumer = Consumer::live(bench, &topic, keys.count, events)?;
+        let producer = bench.kafka.producer(&topic, Some(keys.count))?;
+        producer.send(0, keys.count, Pace::PerSecond(rate))?;
+        consumer.wait_until_warm()?;
+        let cpu = consumer.cpu_time()?;
+        producer.send(keys.count, events, Pace::PerSecond(rate))?;
+        let read = consumer.wait()?;
+        let cpu = consumer.cpu_time()?.saturating_sub(cpu);
+        let milliseconds = [read.p50, read.p99].map(|time| time.as_secs_f64() * 1e3);
+        return Ok(
+            [vec![cpu.as_secs_f64() / read.wall.as_secs_f64()], milliseconds.to_vec()].concat()
+        );
+    }
+    let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
+    let delivered = Stage::keyed(bench, kind, server, &topic, keys, rate)?
+        .deliver(events, Pace::PerSecond(rate))?;
+    Ok(vec![
+        delivered.cpu.as_secs_f64() / delivered.wall.as_secs_f64(),
+        delivered.milliseconds(0.5),
+        delivered.milliseconds(0.99),
+    ])
+}

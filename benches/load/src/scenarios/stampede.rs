@@ -1,0 +1,62 @@
+use std::time::Instant;
+
+use super::{Bench, Column, Scenario, history};
+use crate::Result;
+use crate::clients::{Fleet, Ready, Request};
+use crate::consumer::Consumer;
+use crate::report::{Bound, Goal, Unit};
+use crate::servers::{Kind, Server, Transport};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "stampede",
+    about: "many clients from the beginning at once: how often Kafka is read, memory",
+    describe: |bench| {
+        format!(
+            "{} clients that ask at once for {} records of 256 bytes from the first on, which were there before the server: what the server receives from Kafka (as the kernel counts it on its connections), and its greatest resident memory (VmHWM) with all of them. consumer: one reading.",
+            clients(bench),
+            history::from_kafka(bench)
+        )
+    },
+    servers: &[Kind::Tailwater, Kind::Consumer],
+    columns: &[
+        Column { name: "received from Kafka", unit: Unit::Mib },
+        Column { name: "greatest memory", unit: Unit::Mib },
+        Column { name: "deliveries per second", unit: Unit::Rate },
+        Column { name: "until all have all", unit: Unit::Seconds },
+    ],
+    goals: &[
+        Goal { column: 0, bound: Bound::MaxTimes(2.0, Kind::Consumer) },
+        Goal { column: 1, bound: Bound::Max(MEMORY_MIB) },
+    ],
+    rounds: 1,
+    run,
+};
+
+/// The budget of the log, 256 MiB; two readers with 16 MiB and as much in librdkafka, and the 32 MiB
+/// of its live end; 64 KiB for each of 1000 streams.
+const MEMORY_MIB: f64 = 256.0 + 64.0 + 32.0 + 62.5;
+
+fn clients(bench: &Bench) -> usize {
+    bench.clients(1000, 50)
+}
+
+fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+    let records = history::from_kafka(bench);
+    let topic = bench.filled_topic(records, None)?;
+    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
+    if kind == Kind::Consumer {
+        let mut consumer = Consumer::of_history(bench, &topic, records)?;
+        let wall = consumer.wait()?.wall.as_secs_f64();
+        return Ok(vec![mib(consumer.received_bytes()?), f64::NAN, records as f64 / wall, wall]);
+    }
+    let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
+    let requests = vec![Request::all().since_the_beginning(); clients(bench)];
+    let deliveries = records * requests.len() as u64;
+    let begin = Instant::now();
+    let mut fleet = Fleet::open(server.address, None, requests, Ready::Head)?;
+    fleet.read_events(records)?;
+    let wall = begin.elapsed().as_secs_f64();
+    fleet.verify_each(0..records)?;
+    let (received, peak) = (server.received_bytes()?, server.peak_bytes()?);
+    Ok(vec![mib(received), mib(peak), deliveries as f64 / wall, wall])
+}
