@@ -1,4 +1,4 @@
-//! What it costs to append, and to drain the log by one and by many cursors.
+//! What it costs to append, to wake, and to drain the log by one and by many cursors.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;
@@ -138,5 +138,66 @@ fn drain_all(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, drain_all);
+/// One record comes for cursors that all wait: waking, and a poll of each that takes it.
+fn wake(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("wake");
+    group.sample_size(20);
+    for clients in [1_u64, 1_000, 10_000] {
+        let hub = hub();
+        let mut cursors: Vec<_> = (0..clients).map(|_| hub.tail(Want::All)).collect();
+        assert_eq!(drain(&mut cursors), 0);
+        let one = chunk(0).remove(0);
+        group.throughput(Throughput::Elements(clients));
+        group.bench_function(BenchmarkId::new("all", clients), |bencher| {
+            bencher.iter(|| {
+                hub.append(vec![one.clone()]);
+                assert_eq!(drain(&mut cursors) as u64, clients);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Records under many keys, with a waiting cursor for a quarter of them: the index finds whom each
+/// concerns.
+fn keyed(criterion: &mut Criterion) {
+    const KEYS: u64 = 20_000;
+    const CURSORS: u64 = 5_000;
+    let mut group = criterion.benchmark_group("keyed");
+    group.sample_size(20);
+    let hub = hub();
+    let mut cursors: Vec<_> =
+        (0..CURSORS).map(|cursor| hub.tail(with_key(cursor * (KEYS / CURSORS)))).collect();
+    let value: Arc<[u8]> = vec![b'.'; VALUE_BYTES].into();
+    let chunks = |events: u64| {
+        let events: Vec<_> =
+            (0..events).map(|key| Event { key, value: Arc::clone(&value) }).collect();
+        events.chunks(RECORDS as usize).map(<[Event]>::to_vec).collect::<Vec<_>>()
+    };
+    group.throughput(Throughput::Elements(KEYS));
+    group.bench_function(BenchmarkId::new("append", CURSORS), |bencher| {
+        bencher.iter_batched(
+            || {
+                drain(&mut cursors); // they wait, and lose nothing
+                chunks(KEYS)
+            },
+            |chunks| chunks.into_iter().for_each(|chunk| hub.append(chunk)),
+            BatchSize::PerIteration,
+        );
+    });
+    drain(&mut cursors);
+    group.bench_function(BenchmarkId::new("append and drain", CURSORS), |bencher| {
+        bencher.iter_batched(
+            || chunks(KEYS),
+            |chunks| {
+                chunks.into_iter().for_each(|chunk| hub.append(chunk));
+                assert_eq!(drain(&mut cursors) as u64, CURSORS);
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, append, drain_all, wake, keyed);
 criterion_main!(benches);
