@@ -9,7 +9,7 @@ use super::decode::any_of;
 use super::files::Symlinks;
 use super::http::{AccessControl, Authorization, HttpCondition, HttpVersion};
 use super::security::{Guard, GuardKeys};
-use super::sse::{EventId, SseKafkaWith};
+use super::sse::{EventId, SseKafkaWith, StartParameter};
 use super::telemetry::ExporterKind;
 use super::tls::{Mutual, TlsOptions};
 use super::{Config, DefaultOffset, Parsed, TopicSource};
@@ -228,6 +228,14 @@ impl<'c> Teller<'c> {
         };
         if sources.is_empty() {
             self.line(depth, "no route of the Kafka bindings takes this topic");
+        }
+        if !with.start.is_empty() {
+            let names = with.start.iter().map(|it| match it {
+                StartParameter::From => "from",
+                StartParameter::Since => "since",
+            });
+            let names = names.collect::<Vec<_>>().join(" or ");
+            self.line(depth, &format!("a request may begin elsewhere, by the query: {names}"));
         }
         for source in sources {
             self.source(depth, with.topic.as_literal(), &source);

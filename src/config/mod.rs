@@ -74,6 +74,7 @@ pub use self::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
 pub use self::source::TopicSource;
 pub use self::sse::{
     EventId, Filter, PathCondition, SseClient, SseKafka, SseKafkaWith, SseRequest, SseServer,
+    StartParameter,
 };
 pub use self::tcp::{Cidr, TcpClient, TcpCondition, TcpServer};
 pub use self::telemetry::{Exporter, ExporterKind, Otlp, PrometheusEndpoint, Telemetry};

@@ -80,6 +80,19 @@ pub struct SseKafkaWith {
     /// the client has no other way to know it. Default: true. (Not in Zilla; some client libraries
     /// deliver an empty message for it.)
     pub positions: bool,
+    /// `start`: the query parameters by which a request without an id may say where its stream
+    /// begins. Default: none. (Not in Zilla.)
+    pub start: Vec<StartParameter>,
+}
+
+/// A query parameter that says where a stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartParameter {
+    /// `from`: `earliest`, `live` or an event id.
+    From,
+    /// `since`: a time.
+    Since,
 }
 
 /// Records that are wanted: those whose key and headers all are as given.
@@ -216,12 +229,15 @@ fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
         id
     });
     let positions = with.get("positions").map(|it| it.boolean());
+    let start = [("from", StartParameter::From), ("since", StartParameter::Since)];
+    let start = with.get("start").map(|it| it.each(|it| it.one_of(&start)));
     with.deny_unknown();
     Some(SseKafkaWith {
         topic: topic?,
         filters: filters.unwrap_or_default(),
         event_id: event_id.unwrap_or(Some(EventId::Etag))?,
         positions: positions.unwrap_or(Some(true))?,
+        start: start.unwrap_or_default(),
     })
 }
 

@@ -15,7 +15,9 @@ use tailwater_sse::Refusal;
 use tower::Service;
 
 use super::{Composer, Error, guard};
-use crate::config::{self, Config, DefaultOffset, EventId, KafkaAuthorization, Kind, TopicSource};
+use crate::config::{
+    self, Config, DefaultOffset, EventId, KafkaAuthorization, Kind, StartParameter, TopicSource,
+};
 
 impl Composer<'_> {
     pub(super) fn topics(&mut self, exit: &str) -> Result<Topics, Error> {
@@ -69,7 +71,11 @@ pub(super) fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
         EventId::Etag => IdForm::Etag,
         EventId::KeyAndEtag => IdForm::KeyAndEtag,
     };
-    let mut mapping = Mapping::new(with.topic.clone()).id_form(form).positions(with.positions);
+    let mut mapping = Mapping::new(with.topic.clone())
+        .id_form(form)
+        .positions(with.positions)
+        .allow_from(with.start.contains(&StartParameter::From))
+        .allow_since(with.start.contains(&StartParameter::Since));
     for filter in &with.filters {
         let mut of = FilterTemplate::any();
         if let Some(key) = &filter.key {

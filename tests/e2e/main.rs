@@ -19,6 +19,7 @@ mod outage;
 mod real;
 mod resume;
 mod shutdown;
+mod start;
 mod support;
 mod third_party;
 mod tls;

@@ -24,6 +24,7 @@ use crate::id::IdForm;
 use crate::options::ClusterOptions;
 use crate::records::View;
 use crate::seat::Place;
+use crate::start::Start;
 use crate::stream::Stream;
 use crate::tail;
 use crate::topic::Topic;
@@ -34,19 +35,21 @@ pub struct Query {
     topic: String,
     filters: Vec<Filter>,
     last_event_id: Option<Bytes>,
+    start: Option<Start>,
     form: IdForm,
     timestamps: bool,
     positions: bool,
 }
 
 impl Query {
-    /// All records of a topic, from its default offset on.
+    /// All records of a topic, from its [default offset](ClusterOptions::default_offset) on.
     pub fn new(topic: impl Into<String>) -> Self {
         let topic = topic.into();
         Self {
             topic,
             filters: Vec::new(),
             last_event_id: None,
+            start: None,
             form: IdForm::Etag,
             timestamps: false,
             positions: true,
@@ -70,6 +73,14 @@ impl Query {
     #[must_use]
     pub fn last_event_id(mut self, id: Option<Bytes>) -> Self {
         self.last_event_id = id;
+        self
+    }
+
+    /// Where the stream begins if the client brings no id, or none that decodes. By default at the
+    /// topic's [default offset](ClusterOptions::default_offset).
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = Some(start);
         self
     }
 
@@ -329,10 +340,11 @@ impl Service<Query> for Cluster {
     }
 
     fn call(&mut self, query: Query) -> Self::Future {
-        let Query { topic, filters, last_event_id, form, timestamps, positions } = query;
-        let default = self.0.options.defaults.get(&topic).copied().unwrap_or_default();
+        let Query { topic, filters, last_event_id, start, form, timestamps, positions } = query;
+        let default = || self.0.options.defaults.get(&topic).copied().unwrap_or_default().into();
+        let start = start.unwrap_or_else(default);
         let want = filter::want(&filters, &self.0.index);
-        let place = Place::Asked(last_event_id, default);
+        let place = Place::Asked(last_event_id, start);
         let held = self.0.hold(&topic);
         ready(held.map(|held| Stream::new(held, View { form, timestamps }, want, positions, place)))
     }

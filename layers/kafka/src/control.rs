@@ -64,11 +64,12 @@ impl Default for Pace {
 pub(crate) enum Job {
     /// A topic was asked for.
     Look,
-    /// What Kafka has of a topic; `partitions` are known to exist.
+    /// What Kafka has of a topic; `partitions` are known to exist. With what is no older than `since`.
     Extent {
         topic: Arc<Topic>,
         opened: Arc<Opened>,
         partitions: usize,
+        since: Option<i64>,
         reply: oneshot::Sender<Extent>,
     },
     /// The tail has lost what it followed.
@@ -87,6 +88,8 @@ pub(crate) struct Control<'a> {
     /// When Kafka last said which topics there are.
     seen: Option<Instant>,
     asked: Vec<Asked>,
+    /// Some of those who asked have to wait for their turn, and for nothing else.
+    more: bool,
     look_at_once: bool,
     reopen: bool,
     verify_all: bool,
@@ -118,6 +121,7 @@ impl<'a> Control<'a> {
             standings: HashMap::new(),
             seen: None,
             asked: Vec::new(),
+            more: false,
             look_at_once: false,
             // Another one may have panicked in the middle of anything.
             reopen: true,
@@ -135,7 +139,8 @@ impl<'a> Control<'a> {
             if std::mem::take(&mut self.look_at_once) {
                 next = next.min(looked + self.pace.at_once);
             }
-            match self.jobs.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            let until = if std::mem::take(&mut self.more) { looked } else { next };
+            match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(job) => self.note(job),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -165,10 +170,11 @@ impl<'a> Control<'a> {
             Job::Look => self.look_at_once = true,
             Job::Reopen => self.reopen = true,
             Job::Verify => self.verify_all = true,
-            Job::Extent { topic, opened, partitions, reply } => {
+            Job::Extent { topic, opened, partitions, since, reply } => {
                 // A look at the topics has to find the others.
                 self.look_at_once |= partitions > opened.hub.head().len();
-                self.asked.push(Asked { at: Instant::now(), topic, opened, partitions, reply });
+                let at = Instant::now();
+                self.asked.push(Asked { at, topic, opened, partitions, since, reply });
             }
         }
     }

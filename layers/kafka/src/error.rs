@@ -11,6 +11,9 @@ pub enum Error {
     /// A template asks for something that the request does not have, such as a claim of its token.
     #[error("the request has no {0}")]
     Unfilled(String),
+    /// The query of the request asks to begin somewhere that is no place. The client is told so.
+    #[error("the query does not say where to begin: expected {0}")]
+    Start(&'static str),
     /// More topics are asked for than are held at once.
     #[error("{0} topics are held already")]
     TooManyTopics(usize),
@@ -48,6 +51,7 @@ impl Error {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let status = match &error {
+            Error::Start(_) => return Refusal::new(StatusCode::BAD_REQUEST, error).told(),
             Error::TopicName(_) => StatusCode::NOT_FOUND,
             Error::Unfilled(_) => StatusCode::FORBIDDEN,
             Error::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,

@@ -63,6 +63,8 @@ pub(crate) struct Extent {
     pub(crate) high: Vec<i64>,
     /// For a compacted topic: the first offset whose record is younger than `delete.retention.ms`.
     pub(crate) tombstones_kept: Option<Vec<i64>>,
+    /// For a stream that asked for a time: the first offset whose record is no older, else the end.
+    pub(crate) since: Option<Vec<i64>>,
 }
 
 /// What became of a topic's log under the eyes of this instance: places past it are of another log, be
@@ -154,7 +156,13 @@ mod tests {
     use super::*;
 
     fn extent() -> Extent {
-        Extent { low: vec![10, 0], stable: vec![20, 5], high: vec![22, 5], tombstones_kept: None }
+        Extent {
+            low: vec![10, 0],
+            stable: vec![20, 5],
+            high: vec![22, 5],
+            tombstones_kept: None,
+            since: None,
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use tower_layer::Layer;
 
 use crate::id::IdForm;
 use crate::service::KafkaSource;
+use crate::start::Parameters;
 use crate::template::{Lookup, Template};
 
 /// What a route's subscriptions become: a topic and filters, as templates.
@@ -14,6 +15,7 @@ pub struct Mapping {
     pub(crate) filters: Vec<FilterTemplate>,
     pub(crate) form: IdForm,
     pub(crate) positions: bool,
+    pub(crate) start: Parameters,
 }
 
 impl Mapping {
@@ -21,7 +23,13 @@ impl Mapping {
     /// `[a-zA-Z0-9._-]{1,249}` and does not begin with `__`.
     #[must_use]
     pub fn new(topic: Template) -> Self {
-        Self { topic, filters: Vec::new(), form: IdForm::Etag, positions: true }
+        Self {
+            topic,
+            filters: Vec::new(),
+            form: IdForm::Etag,
+            positions: true,
+            start: Parameters::default(),
+        }
     }
 
     /// Only records that pass this filter or another one that was added.
@@ -42,6 +50,23 @@ impl Mapping {
     #[must_use]
     pub fn positions(mut self, positions: bool) -> Self {
         self.positions = positions;
+        self
+    }
+
+    /// Whether a request without a last event id may say where its stream begins, by the query:
+    /// `from=earliest`, `from=live`, or `from=` and an event id. Anything else of that name is answered
+    /// `400 Bad Request`, with a text. Not by default: the parameter then means nothing.
+    #[must_use]
+    pub fn allow_from(mut self, allow: bool) -> Self {
+        self.start.from = allow;
+        self
+    }
+
+    /// As [`allow_from`](Self::allow_from), for `since=` and a time: by RFC 3339, or in milliseconds
+    /// since 1970. See [`Start::Since`](crate::Start::Since). A request has one of both parameters, once.
+    #[must_use]
+    pub fn allow_since(mut self, allow: bool) -> Self {
+        self.start.since = allow;
         self
     }
 }

@@ -10,17 +10,17 @@ use crate::cluster::Shared;
 use crate::control::Job;
 use crate::gap::{Extent, Gap, reconcile};
 use crate::id::EventId;
-use crate::options::DefaultOffset;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
+use crate::start::{Start, epoch_ms};
 use crate::topic::{Opened, Topic};
 
 /// Where a stream asks to go on.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// After the id, or where streams without one begin.
-    Asked(Option<Bytes>, DefaultOffset),
+    /// After the id; without one that decodes, where streams begin.
+    Asked(Option<Bytes>, Start),
     /// Where it stood when its log was of no more use.
     Left(Positions, u64),
 }
@@ -39,6 +39,8 @@ pub(crate) struct Seat {
 /// The offsets from which a stream wants to go on. What is not named begins at its beginning.
 enum Wanted {
     Live,
+    /// The first ones at or after this time of Kafka's.
+    Since(i64),
     Offsets(Vec<(i32, i64)>),
 }
 
@@ -52,21 +54,24 @@ pub(crate) async fn find(
     let mut gaps = Vec::new();
     let (mut wanted, mut epoch) = match place {
         Place::Left(positions, epoch) => (Wanted::Offsets(positions.iter().collect()), Some(epoch)),
-        Place::Asked(id, default) => {
+        Place::Asked(id, start) => {
             let decoded = id.as_ref().map(|id| EventId::decode(id));
             if let Some(None) = decoded {
                 gaps.push(Gap::ID);
             }
-            match (decoded.flatten(), default) {
-                (Some(id), _) => (Wanted::Offsets(id.offsets().to_vec()), None),
-                (None, DefaultOffset::Historical) => (Wanted::Offsets(Vec::new()), None),
-                (None, DefaultOffset::Live) => (Wanted::Live, None),
-            }
+            let wanted = match (decoded.flatten(), start) {
+                (Some(id), _) | (None, Start::Id(id)) => Wanted::Offsets(id.offsets().to_vec()),
+                (None, Start::Earliest) => Wanted::Offsets(Vec::new()),
+                (None, Start::Live) => Wanted::Live,
+                (None, Start::Since(time)) => Wanted::Since(epoch_ms(time)),
+            };
+            (wanted, None)
         }
     };
-    let mut resolved = matches!(&wanted, Wanted::Live);
+    let mut resolved = matches!(&wanted, Wanted::Live | Wanted::Since(_));
     loop {
         let (opened, was_missing) = topic.wait_opened().await;
+        let mut since = None;
         let offsets = match &wanted {
             // All that comes into a topic that was not there is new.
             Wanted::Live if was_missing => &[][..],
@@ -75,20 +80,30 @@ pub(crate) async fn find(
                 let at = cursor.mark();
                 return Seat { cursor, at, epoch: opened.epoch, gaps, resolved };
             }
+            Wanted::Since(time) => {
+                since = Some(*time);
+                &[]
+            }
             Wanted::Offsets(offsets) => offsets,
         };
         resolved |= offsets.iter().any(|(_, next)| *next == -1);
         let seated = |cursor, at, gaps| Seat { cursor, at, epoch: opened.epoch, gaps, resolved };
 
         let cut = epoch.map(|epoch| topic.cut_between(epoch, opened.epoch)).unwrap_or_default();
-        if !offsets.iter().any(|(partition, next)| cut.takes(*partition, *next))
+        if since.is_none()
+            && !offsets.iter().any(|(partition, next)| cut.takes(*partition, *next))
             && let Some(at) = within(offsets, &opened)
             && let Some(cursor) = live(&opened, &at, &want)
         {
             return seated(cursor, at, gaps);
         }
-        let Some(extent) = extent(&shared, &topic, &opened, offsets).await else { continue };
-        let (at, new_gaps) = reconcile(offsets, &extent, &cut);
+        let Some(extent) = extent(&shared, &topic, &opened, offsets, since).await else {
+            continue;
+        };
+        let (at, new_gaps) = match &extent.since {
+            Some(first) => (Positions::new(&first[..]), Vec::new()),
+            None => reconcile(offsets, &extent, &cut),
+        };
         gaps.extend(new_gaps);
         if let Some(cursor) = live(&opened, &at, &want) {
             return seated(cursor, at, gaps);
@@ -129,6 +144,7 @@ async fn extent(
     topic: &Arc<Topic>,
     opened: &Arc<Opened>,
     offsets: &[(i32, i64)],
+    since: Option<i64>,
 ) -> Option<Extent> {
     let (reply, answer) = oneshot::channel();
     let named = offsets.iter().filter(|(_, next)| *next > 0).map(|(partition, _)| *partition).max();
@@ -138,6 +154,7 @@ async fn extent(
         topic: Arc::clone(topic),
         opened: Arc::clone(opened),
         partitions,
+        since,
         reply,
     });
     answer.await.ok()

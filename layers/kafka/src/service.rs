@@ -52,6 +52,10 @@ impl<S> KafkaSource<S> {
             .id_form(self.mapping.form)
             .timestamps(subscription.timestamps())
             .positions(self.mapping.positions);
+        let of_request = subscription.parts().uri.query().unwrap_or_default();
+        if let Some(start) = self.mapping.start.start(of_request)? {
+            query = query.start(start);
+        }
         for template in &self.mapping.filters {
             let mut filter = Filter::any();
             if let Some(key) = &template.key {

@@ -38,8 +38,10 @@ pin_project! {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
+    /// No event stream, but why there is none. Boxed, for a stream is small.
+    Refused(Box<Bytes>),
     First,
     Open,
     /// Nothing but the closing `retry` field is left to write.
@@ -63,6 +65,15 @@ impl<E> SseBody<E> {
     }
 
     pub(crate) fn empty(options: Arc<Options>) -> Self {
+        Self::without_events(options, Stage::Done)
+    }
+
+    /// A body that is this text.
+    pub(crate) fn text(text: String) -> Self {
+        Self::without_events(Arc::default(), Stage::Refused(Box::new(text.into())))
+    }
+
+    fn without_events(options: Arc<Options>, stage: Stage) -> Self {
         Self {
             events: None,
             lease: None,
@@ -72,7 +83,7 @@ impl<E> SseBody<E> {
             drain_waker: None,
             last_write: Instant::now(),
             ends_at: None,
-            stage: Stage::Done,
+            stage,
         }
     }
 }
@@ -205,7 +216,12 @@ impl<E: Events> Body for SseBody<E> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.stage {
+        match &self.stage {
+            Stage::Refused(text) => {
+                let text = Bytes::clone(text);
+                self.close();
+                return frame(text);
+            }
             Stage::First => return frame(self.first_write()),
             Stage::Open => {}
             Stage::Last if self.permits() => {
@@ -266,7 +282,11 @@ impl<E: Events> Body for SseBody<E> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.is_end_stream() { SizeHint::with_exact(0) } else { SizeHint::default() }
+        match &self.stage {
+            Stage::Refused(text) => SizeHint::with_exact(text.len() as u64),
+            Stage::Done => SizeHint::with_exact(0),
+            Stage::First | Stage::Open | Stage::Last => SizeHint::default(),
+        }
     }
 }
 

@@ -10,17 +10,31 @@ pub struct Refusal {
     status: StatusCode,
     #[source]
     reason: BoxError,
+    told: bool,
 }
 
 impl Refusal {
-    /// A refusal that is answered with `status`; `reason` is for the operator and never sent.
+    /// A refusal that is answered with `status`; `reason` is for the operator and not sent.
     pub fn new(status: StatusCode, reason: impl Into<BoxError>) -> Self {
-        Self { status, reason: reason.into() }
+        Self { status, reason: reason.into(), told: false }
+    }
+
+    /// The client is sent the reason, as plain text. For mistakes in a request, which its author can
+    /// mend; the text is what the reason shows, without its causes.
+    #[must_use]
+    pub fn told(mut self) -> Self {
+        self.told = true;
+        self
     }
 
     /// The status that the client is answered with.
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What the client is sent beside the status.
+    pub(crate) fn text(&self) -> Option<String> {
+        self.told.then(|| format!("{}\n", self.reason))
     }
 }
 

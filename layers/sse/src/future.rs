@@ -69,12 +69,12 @@ where
                     Ok(events) => {
                         opened(SseBody::new(events, Arc::clone(options), lease.take()), *timestamps)
                     }
-                    Err(error) => refused(error.into(), SseBody::empty(Arc::clone(options))),
+                    Err(error) => refused(error.into()),
                 }
             }
             StateProjection::Refused { refusal } => {
                 let refusal = refusal.take().expect("polled after completion");
-                refused(refusal, SseBody::empty(Arc::default()))
+                refused(refusal)
             }
         }))
     }
@@ -100,8 +100,16 @@ fn opened<B>(body: B, timestamps: bool) -> Response<B> {
     response
 }
 
-fn refused<B>(refusal: Refusal, body: B) -> Response<B> {
-    let mut response = Response::new(body);
+fn refused<E>(refusal: Refusal) -> Response<SseBody<E>> {
+    let mut response = match refusal.text() {
+        Some(text) => {
+            let mut response = Response::new(SseBody::text(text));
+            let text = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, text);
+            response
+        }
+        None => Response::new(SseBody::empty(Arc::default())),
+    };
     *response.status_mut() = refusal.status();
     if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

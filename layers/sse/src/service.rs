@@ -12,7 +12,8 @@ use crate::{Error, Events, Refusal, ResponseFuture, SseBody, Subscription, negot
 ///
 /// GET opens an event stream. HEAD answers as GET does, without a body: the source is asked, and what it
 /// answers is dropped. Any other method is `405 Method Not Allowed`. A source that refuses is answered
-/// with its status; why, as an `Arc<Refusal>`, is in the response's extensions and nowhere on the wire.
+/// with its status; why, as an `Arc<Refusal>`, is in the response's extensions, and on the wire only if
+/// it is to be [told](Refusal::told).
 #[derive(Debug)]
 pub struct Sse<S> {
     inner: S,

@@ -114,6 +114,24 @@ async fn a_refusal_is_a_response_without_its_reason() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_is_told_has_its_reason_as_text() {
+    let (mut service, mut handle) = service(SseLayer::new());
+    let mut response = task::spawn(service.call(request(Method::GET)));
+    assert_pending!(response.poll());
+    let (_, asked) = handle.next_request().await.unwrap();
+    asked.send_error(Refusal::new(StatusCode::BAD_REQUEST, "expected a number").told());
+    let response = assert_ready_ok!(response.poll());
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(headers(&response), [("content-type", "text/plain; charset=utf-8")]);
+    assert_eq!(response.body().size_hint().exact(), Some(18));
+    let mut body = task::spawn(response.into_body());
+    let frame = body.enter(|cx, body| body.poll_frame(cx));
+    let Poll::Ready(Some(Ok(frame))) = frame else { panic!("{frame:?}") };
+    assert_eq!(frame.into_data().unwrap(), "expected a number\n");
+    assert!(body.enter(|_, body| body.is_end_stream()));
+}
+
+#[tokio::test]
 async fn an_error_that_is_no_refusal_is_unavailable() {
     let refusal = Refusal::from(BoxError::from("timed out"));
     assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);

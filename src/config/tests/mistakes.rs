@@ -554,6 +554,21 @@ bindings:
 ",
     ),
     (
+        "an unknown start",
+        "name: a
+bindings:
+  map:
+    type: sse-kafka
+    kind: proxy
+    routes: [{ with: { topic: x, start: [from, until] }, exit: kc }, { with: { topic: x, start: since }, exit: kc }]
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+",
+        "6:48: error: bindings.map.routes[0].with.start[1]: expected from or since, found `until`
+6:97: error: bindings.map.routes[1].with.start: expected a list, found `since`
+",
+    ),
+    (
         "an unknown model and metric",
         "name: a
 telemetry: { metrics: [stream.opens.*, http.request.sise] }

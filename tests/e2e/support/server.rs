@@ -42,6 +42,9 @@ bindings:
       - when: [{ path: "/quiet/{topic}" }]
         exit: cache_client
         with: { topic: "${params.topic}", positions: false }
+      - when: [{ path: "/start/{topic}" }]
+        exit: cache_client
+        with: { topic: "${params.topic}", start: [from, since] }
   cache_client: { type: kafka, kind: cache_client, exit: cache_server }
   cache_server: { type: kafka, kind: cache_server, options: { bootstrap: BOOTSTRAP, topics: LIVE }, exit: kafka_out }
   kafka_out: { type: kafka, kind: client, options: KAFKA, exit: tcp_out }
@@ -50,7 +53,8 @@ telemetry: { exporters: { logs: { type: stdout } } }
 "#;
 
 /// A server with streams of any topic: `/all/TOPIC`, `/keys/TOPIC/KEY`, `/tags/TOPIC/TAG` by the header
-/// `tag`, `/keyed/TOPIC` with keys in the ids, and `/quiet/TOPIC` without blocks that tell a place.
+/// `tag`, `/keyed/TOPIC` with keys in the ids, `/quiet/TOPIC` without blocks that tell a place,
+/// and `/start/TOPIC` that begins where it is asked to.
 pub(crate) fn server(kafka: &Kafka) -> Builder {
     server_of(kafka.servers())
 }

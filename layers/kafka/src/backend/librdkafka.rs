@@ -221,7 +221,18 @@ impl Backend for Librdkafka {
                 )
             }
         };
-        Ok(Extent { low, stable, high, tombstones_kept })
+        Ok(Extent { low, stable, high, tombstones_kept, since: None })
+    }
+
+    fn first_since(
+        &self,
+        topic: &str,
+        partitions: usize,
+        time: i64,
+    ) -> Result<Vec<Option<i64>>, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        let offsets = offsets(asker, topic, partitions, Offset::Offset(time))?;
+        Ok(offsets.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
     }
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {

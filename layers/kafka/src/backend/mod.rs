@@ -31,6 +31,15 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         retention: Option<Duration>,
     ) -> Result<Extent, Error>;
 
+    /// For each of the first `partitions` partitions of `topic` the first offset whose record's time is
+    /// `time` or later, in milliseconds since 1970; `None` where there is none yet.
+    fn first_since(
+        &self,
+        topic: &str,
+        partitions: usize,
+        time: i64,
+    ) -> Result<Vec<Option<i64>>, Error>;
+
     /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted.
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error>;
 }

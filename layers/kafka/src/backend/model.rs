@@ -71,6 +71,8 @@ pub(crate) enum Call {
     Consumer,
     Topics,
     Extent,
+    /// For the first offsets since a time.
+    Times,
     /// By the tail.
     Fetch,
     /// By a reader of history.
@@ -396,7 +398,25 @@ impl Backend for Seen {
             stable: logs.iter().map(Partition::stable).collect(),
             high: logs.iter().map(|log| log.high).collect(),
             tombstones_kept: topic.tombstones_kept.clone().filter(|_| retention.is_some()),
+            since: None,
         })
+    }
+
+    fn first_since(
+        &self,
+        topic: &str,
+        partitions: usize,
+        time: i64,
+    ) -> Result<Vec<Option<i64>>, Error> {
+        let state = self.model.call(Call::Times)?;
+        let logs = state.topics.get(topic).and_then(|topic| topic.partitions.get(..partitions));
+        let logs = logs.ok_or_else(|| Error::NoOffset { topic: topic.to_owned() })?;
+        let first = |log: &Partition| {
+            let mut readable = log.records.iter().filter(|record| record.offset < log.stable());
+            let first = readable.find(|record| record.timestamp.is_some_and(|at| at >= time));
+            first.map(|record| record.offset)
+        };
+        Ok(logs.iter().map(first).collect())
     }
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {

@@ -9,8 +9,13 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{Control, Pace};
+use crate::Error;
+use crate::backend::Backend;
 use crate::gap::Extent;
 use crate::topic::{Opened, Topic};
+
+/// How many times that streams begin at are looked up before others have their turn.
+const TIMES_A_TURN: usize = 16;
 
 /// A stream that waits for an extent.
 pub(super) struct Asked {
@@ -18,6 +23,7 @@ pub(super) struct Asked {
     pub(super) topic: Arc<Topic>,
     pub(super) opened: Arc<Opened>,
     pub(super) partitions: usize,
+    pub(super) since: Option<i64>,
     pub(super) reply: oneshot::Sender<Extent>,
 }
 
@@ -42,8 +48,8 @@ impl Control<'_> {
         }
     }
 
-    /// One question for all streams that wait for the extent of a topic, those first whose topic is in
-    /// no trouble. What Kafka does not answer is asked again later. False if a question failed, and the
+    /// One question for all streams that wait for the extent of a topic, and one for each time that they
+    /// begin at; those first whose topic is in no trouble. What Kafka does not answer is asked again later. False if a question failed, and the
     /// others are left.
     fn answer(&mut self) -> bool {
         let mut groups: HashMap<(Arc<str>, bool), Vec<Asked>> = HashMap::new();
@@ -64,22 +70,69 @@ impl Control<'_> {
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by_key(|((name, _), _)| self.is_in_trouble(name));
         let mut groups = groups.into_iter();
+        let mut times = TIMES_A_TURN;
         for ((_, resumes), group) in groups.by_ref() {
             let Some(first) = group.first() else { continue };
             let retention = if resumes { self.tombstone_retention(first) } else { None };
-            match self.extent(&Arc::clone(&first.topic), self.known(first), retention) {
-                // Any of the streams may have left meanwhile.
-                Some(extent) => {
-                    group.into_iter().for_each(|asked| drop(asked.reply.send(extent.clone())));
-                }
-                None => {
-                    self.asked.extend(group);
-                    self.asked.extend(groups.flat_map(|(_, group)| group));
-                    return false;
-                }
+            let answered =
+                match self.extent(&Arc::clone(&first.topic), self.known(first), retention) {
+                    Some(extent) => self.reply(group, &extent, &mut times),
+                    None => {
+                        self.asked.extend(group);
+                        false
+                    }
+                };
+            if !answered {
+                self.asked.extend(groups.flat_map(|(_, group)| group));
+                return false;
             }
         }
         true
+    }
+
+    /// Answers those who asked for a topic; false if a question for a time failed. Who asked for one that
+    /// is not answered is left.
+    fn reply(&mut self, group: Vec<Asked>, extent: &Extent, times: &mut usize) -> bool {
+        let mut known: HashMap<i64, Vec<i64>> = HashMap::new();
+        let mut failed = false;
+        for asked in group {
+            let since = match asked.since {
+                None => None,
+                Some(time) => {
+                    let first = known.remove(&time);
+                    match first.or_else(|| self.first_since(&asked.topic, extent, time, times)) {
+                        Some(first) => Some(known.entry(time).or_insert(first).clone()),
+                        None => {
+                            failed |= self.is_in_trouble(&asked.topic.name);
+                            self.asked.push(asked);
+                            continue;
+                        }
+                    }
+                }
+            };
+            // The stream may have left meanwhile.
+            drop(asked.reply.send(Extent { since, ..extent.clone() }));
+        }
+        !failed
+    }
+
+    /// The first offsets since a time; the ends that were asked for before where there are none, so that
+    /// what comes between both questions is not lost.
+    fn first_since(
+        &mut self,
+        topic: &Topic,
+        extent: &Extent,
+        time: i64,
+        times: &mut usize,
+    ) -> Option<Vec<i64>> {
+        let Some(left) = times.checked_sub(1) else {
+            self.more = true;
+            return None;
+        };
+        *times = left;
+        let partitions = extent.stable.len();
+        let first = self.ask(topic, |backend, name| backend.first_since(name, partitions, time))?;
+        Some(first.into_iter().zip(&extent.stable).map(|(it, end)| it.unwrap_or(*end)).collect())
     }
 
     /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
@@ -99,24 +152,33 @@ impl Control<'_> {
         trouble.is_none_or(|trouble| trouble.until <= Instant::now())
     }
 
-    /// What Kafka has of a topic, unless it did not tell a moment ago: a question in vain may take
-    /// seconds, in which nobody else is answered.
+    /// What Kafka has of a topic.
     pub(super) fn extent(
         &mut self,
         topic: &Topic,
         partitions: usize,
         retention: Option<Duration>,
     ) -> Option<Extent> {
+        self.ask(topic, |backend, topic| backend.extent(topic, partitions, retention))
+    }
+
+    /// Kafka's answer, unless it did not tell a moment ago: a question in vain may take seconds, in which
+    /// nobody else is answered.
+    fn ask<T>(
+        &mut self,
+        topic: &Topic,
+        question: impl FnOnce(&dyn Backend, &str) -> Result<T, Error>,
+    ) -> Option<T> {
         if !self.is_due(topic) {
             return None;
         }
-        let answer = self.backend.extent(&topic.name, partitions, retention);
+        let answer = question(&*self.backend, &topic.name);
         let Pace { soon, most, .. } = self.pace;
         let trouble = &mut self.standing(topic).trouble;
         match answer {
-            Ok(extent) => {
+            Ok(answer) => {
                 *trouble = None;
-                Some(extent)
+                Some(answer)
             }
             Err(error) => {
                 let pause = trouble.map_or(soon, |trouble| most.min(2 * trouble.pause));

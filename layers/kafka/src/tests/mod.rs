@@ -23,6 +23,7 @@ mod instances;
 mod order;
 mod partitions;
 mod schedules;
+mod start;
 mod topics;
 mod transactions;
 mod trouble;

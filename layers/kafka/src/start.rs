@@ -1,0 +1,181 @@
+//! Where a stream begins whose client brings no id, and how a request's query says so.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use percent_encoding::percent_decode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::Error;
+use crate::id::EventId;
+use crate::options::DefaultOffset;
+
+/// Where a stream begins whose client brings no last event id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// At the beginning of each partition.
+    Earliest,
+    /// At the end: with what comes from now on.
+    Live,
+    /// Where the id says, as if the client had brought it.
+    Id(EventId),
+    /// In each partition at the first record whose time is this or a later one, as Kafka finds it; at
+    /// the end where there is none yet. Times within a partition may go back, so records that are
+    /// older may follow.
+    Since(SystemTime),
+}
+
+impl From<DefaultOffset> for Start {
+    fn from(offset: DefaultOffset) -> Self {
+        match offset {
+            DefaultOffset::Historical => Self::Earliest,
+            DefaultOffset::Live => Self::Live,
+        }
+    }
+}
+
+/// Which parameters of a request's query may say where a stream begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parameters {
+    pub(crate) from: bool,
+    pub(crate) since: bool,
+}
+
+impl Parameters {
+    /// What the query says. Those that are not allowed are as any parameter that means nothing.
+    pub(crate) fn start(self, query: &str) -> Result<Option<Start>, Error> {
+        let mut start = None;
+        for (name, value) in pairs(query) {
+            let said = match &*name {
+                b"from" if self.from => from(&value)?,
+                b"since" if self.since => since(&value)?,
+                _ => continue,
+            };
+            if start.replace(said).is_some() {
+                return Err(Error::Start("`from` or `since`, and once"));
+            }
+        }
+        Ok(start)
+    }
+}
+
+/// Names and values of a query. A `+` stays a plus, as in a last event id: the offset of a time zone is
+/// often written without escaping it.
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    query.split('&').map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decoded = |text: &str| percent_decode(text.as_bytes()).collect();
+        (decoded(name), decoded(value))
+    })
+}
+
+fn from(value: &[u8]) -> Result<Start, Error> {
+    match value {
+        b"earliest" => Ok(Start::Earliest),
+        b"live" => Ok(Start::Live),
+        id => {
+            let id = EventId::decode(id).map(Start::Id);
+            id.ok_or(Error::Start("`from` to be `earliest`, `live` or an event id"))
+        }
+    }
+}
+
+fn since(value: &[u8]) -> Result<Start, Error> {
+    let time = std::str::from_utf8(value).ok().and_then(|text| {
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            UNIX_EPOCH.checked_add(Duration::from_millis(text.parse().ok()?))
+        } else {
+            OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+        }
+    });
+    time.map(Start::Since).ok_or(Error::Start(
+        "`since` to be a time as `2026-01-31T12:00:00Z` (RFC 3339), or milliseconds since 1970",
+    ))
+}
+
+/// The first of Kafka's times, which are whole milliseconds since 1970, that is not before this one.
+pub(crate) fn epoch_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: Parameters = Parameters { from: true, since: true };
+
+    fn at(epoch_ms: u64) -> Start {
+        Start::Since(UNIX_EPOCH + Duration::from_millis(epoch_ms))
+    }
+
+    #[test]
+    fn a_query_says_where_to_begin() {
+        let id = |text: &str| Some(Start::Id(EventId::decode(text.as_bytes()).unwrap()));
+        for (query, expected) in [
+            ("", None),
+            ("x=1&froms=live", None),
+            ("from=earliest", Some(Start::Earliest)),
+            ("x=1&fr%6Fm=%6cive", Some(Start::Live)),
+            ("from=AQQABAIC", id("AQQABAIC")),
+            ("from=AQIAAg%3D%3D%2Frevision%3D42", id("AQIAAg==")),
+            ("from=%5B%22a2V5%22%2C%22AQQABAIC%22%5D", id("AQQABAIC")),
+            ("since=0", Some(at(0))),
+            ("since=1767225600123", Some(at(1_767_225_600_123))),
+            ("since=2026-01-01T00:00:00Z", Some(at(1_767_225_600_000))),
+            ("since=2026-01-01t00:00:00.123z", Some(at(1_767_225_600_123))),
+            ("since=2026-01-01T02:00:00%2B02:00", Some(at(1_767_225_600_000))),
+            ("since=2026-01-01T02:00:00+02:00", Some(at(1_767_225_600_000))),
+            ("since=2025-12-31T19:00:00-05:00", Some(at(1_767_225_600_000))),
+        ] {
+            assert_eq!(BOTH.start(query).unwrap(), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_or_too_much_is_refused() {
+        for (query, expected) in [
+            ("from=", "`from` to be"),
+            ("from", "`from` to be"),
+            ("from=latest", "`from` to be"),
+            ("from=Live", "`from` to be"),
+            ("from=AQQABA", "`from` to be"),
+            ("from=%FF", "`from` to be"),
+            ("since=", "`since` to be"),
+            ("since=yesterday", "`since` to be"),
+            ("since=-1", "`since` to be"),
+            ("since=1e3", "`since` to be"),
+            ("since=99999999999999999999", "`since` to be"),
+            ("since=2026-01-01", "`since` to be"),
+            ("since=2026-02-30T00:00:00Z", "`since` to be"),
+            ("since=2026-01-01T00:00:00", "`since` to be"),
+            ("since=%FF", "`since` to be"),
+            ("from=live&since=0", "`from` or `since`"),
+            ("from=live&from=live", "`from` or `since`"),
+            ("since=0&since=0", "`from` or `since`"),
+        ] {
+            let error = BOTH.start(query).expect_err(query).to_string();
+            assert!(error.contains(expected), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_allowed_means_nothing() {
+        let only = |from, since| Parameters { from, since };
+        let query = "from=nowhere&since=never";
+        assert_eq!(only(false, false).start(query).unwrap(), None);
+        assert_eq!(only(true, false).start("since=never&from=live").unwrap(), Some(Start::Live));
+        assert_eq!(only(false, true).start("since=7&from=nowhere").unwrap(), Some(at(7)));
+    }
+
+    #[test]
+    fn a_time_between_two_of_kafkas_is_the_later_one() {
+        for (nanos, expected) in [(0, 0), (1, 1), (1_000_000, 1), (1_000_001, 2)] {
+            assert_eq!(epoch_ms(UNIX_EPOCH + Duration::from_nanos(nanos)), expected);
+        }
+        assert_eq!(epoch_ms(UNIX_EPOCH - Duration::from_secs(1)), 0);
+        let last = since(b"9223372036854775807").unwrap();
+        assert!(matches!(last, Start::Since(time) if epoch_ms(time) == i64::MAX));
+    }
+}
