@@ -3,7 +3,7 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -19,6 +19,7 @@ use crate::backend::Backend;
 use crate::backend::librdkafka::Librdkafka;
 use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
+use crate::health::{Contact, Health};
 use crate::history::History;
 use crate::id::IdForm;
 use crate::options::ClusterOptions;
@@ -26,7 +27,7 @@ use crate::records::View;
 use crate::seat::Place;
 use crate::start::Start;
 use crate::stream::Stream;
-use crate::tail;
+use crate::tail::{self, Ended};
 use crate::topic::Topic;
 
 /// What a stream asks of a [`Cluster`].
@@ -121,6 +122,9 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) history: Arc<History>,
     topics: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
+    contact: Mutex<Contact>,
+    /// How often a log was opened anew because it stood still.
+    pub(crate) restarts: AtomicU64,
     control: Sender<Job>,
 }
 
@@ -142,6 +146,15 @@ impl Cluster {
         Self::start(backend, index, options)
     }
 
+    /// How the cluster is doing now. Costs a look at each topic that is held, and asks nobody.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let mut topics: Vec<_> = self.0.held().iter().map(|topic| topic.health().clone()).collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        let restarts = self.0.restarts.load(Ordering::Relaxed);
+        Health { contact: self.0.contact(), restarts, topics }
+    }
+
     pub(crate) fn start(
         backend: Arc<dyn Backend>,
         index: Index,
@@ -161,6 +174,8 @@ impl Cluster {
             index,
             history: Arc::clone(&history),
             topics,
+            contact: Mutex::default(),
+            restarts: AtomicU64::new(0),
             control: control.clone(),
         };
         let shared = Arc::new(shared);
@@ -174,10 +189,13 @@ impl Cluster {
         }
         let (mut consumer, of_tail) = (Some(consumer), Arc::clone(&backend));
         keep("kafka-tail", pace.soon, move || {
-            // What the one that panicked followed is lost.
-            let consumer = consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control));
-            if let Some(consumer) = consumer {
-                tail::run(consumer, &commands, &control);
+            // What one followed that panicked, or was given up, is lost.
+            while let Some(consumer) =
+                consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control))
+            {
+                if tail::run(consumer, &commands, &control) == Ended::Left {
+                    return;
+                }
             }
         })?;
         let weak = Arc::downgrade(&shared);
@@ -247,6 +265,23 @@ impl Shared {
     /// A question to the control thread, which is there as long as this is.
     pub(crate) fn ask(&self, job: Job) {
         let _ = self.control.send(job);
+    }
+
+    pub(crate) fn contact(&self) -> Contact {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kafka answers.
+    pub(crate) fn make_contact(&self) {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Contact::Made;
+    }
+
+    /// Kafka does not answer.
+    pub(crate) fn lose_contact(&self) {
+        let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        if *contact == Contact::Made {
+            *contact = Contact::Lost;
+        }
     }
 
     fn topics(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Topic>>> {

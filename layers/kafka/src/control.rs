@@ -14,14 +14,17 @@ use tracing::{info, warn};
 use crate::backend::Backend;
 use crate::cluster::Shared;
 use crate::gap::{Cut, Extent};
+use crate::health::Contact;
 use crate::positions::Positions;
 use crate::records::Records;
 use crate::tail::Command;
 use crate::topic::{Opened, State, Topic};
 
 mod extents;
+mod watchdog;
 
 use extents::{Asked, Trouble};
+use watchdog::Watch;
 
 /// A topic that this many looks do not see is gone; a broker that starts may not know it yet.
 const LOOKS_UNTIL_GONE: u32 = 3;
@@ -44,6 +47,11 @@ pub(crate) struct Pace {
     pub(crate) patience: Duration,
     /// The time in which a stream that holds up others takes a piece of history.
     pub(crate) stall: Duration,
+    /// Between two looks at whether a log advances.
+    pub(crate) watch: Duration,
+    /// How long a transaction may be open before it is told: brokers end one after their
+    /// `transaction.max.timeout.ms` at the latest, which is 15 minutes unless it is set.
+    pub(crate) hanging: Duration,
 }
 
 impl Default for Pace {
@@ -56,6 +64,8 @@ impl Default for Pace {
             linger: Duration::from_secs(60),
             patience: Duration::from_secs(10),
             stall: Duration::from_secs(1),
+            watch: Duration::from_secs(5),
+            hanging: Duration::from_secs(16 * 60),
         }
     }
 }
@@ -95,6 +105,8 @@ pub(crate) struct Control<'a> {
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
     unreachable: bool,
+    /// The topic that was watched last.
+    watched_last: Option<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -104,6 +116,7 @@ struct Standing {
     partitions: usize,
     idle_since: Option<Instant>,
     trouble: Option<Trouble>,
+    watch: Watch,
 }
 
 impl<'a> Control<'a> {
@@ -128,6 +141,7 @@ impl<'a> Control<'a> {
             verify_all: false,
             unverified: Vec::new(),
             unreachable: false,
+            watched_last: None,
         }
     }
 
@@ -135,11 +149,12 @@ impl<'a> Control<'a> {
     pub(crate) fn run(mut self, shared: &Weak<Shared>) {
         let mut looked = Instant::now();
         let mut next = looked + self.pace.soon;
+        let mut watch = looked + self.pace.watch;
         loop {
             if std::mem::take(&mut self.look_at_once) {
                 next = next.min(looked + self.pace.at_once);
             }
-            let until = if std::mem::take(&mut self.more) { looked } else { next };
+            let until = if std::mem::take(&mut self.more) { looked } else { next.min(watch) };
             match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(job) => self.note(job),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -159,6 +174,10 @@ impl<'a> Control<'a> {
             }
             self.verify(&shared);
             self.attend();
+            if Instant::now() >= watch {
+                self.watch(&shared);
+                watch = Instant::now() + self.pace.watch;
+            }
             if !self.unverified.is_empty() || !self.asked.is_empty() {
                 next = next.min(Instant::now() + self.pace.soon);
             }
@@ -194,7 +213,8 @@ impl<'a> Control<'a> {
                 is_held
             });
         }
-        if held.is_empty() {
+        // Whether Kafka can be reached is asked before anybody needs it.
+        if held.is_empty() && shared.contact() != Contact::Never {
             return true;
         }
         let known = match self.backend.topics() {
@@ -203,10 +223,12 @@ impl<'a> Control<'a> {
                 if !std::mem::replace(&mut self.unreachable, true) {
                     warn!(%error, "kafka can't be reached, trying again");
                 }
+                shared.lose_contact();
                 return false;
             }
         };
         self.seen = Some(Instant::now());
+        shared.make_contact();
         if std::mem::replace(&mut self.unreachable, false) {
             info!("kafka is reached again");
             // What failed while it was away may work now.
@@ -287,7 +309,9 @@ impl<'a> Control<'a> {
 
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
         let Some(extent) = self.extent(topic, partitions, None) else { return false };
-        self.standing(topic).looks_without = 0;
+        let standing = self.standing(topic);
+        standing.looks_without = 0;
+        standing.watch.opened();
         let epoch = topic.epoch();
         let origin = Positions::new(extent.low);
         // What is written into a topic that was just created was written under the eyes of whoever waits.

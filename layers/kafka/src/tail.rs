@@ -1,6 +1,7 @@
 //! The live tail: one consumer for the ends of all topics, on a thread of its own.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
@@ -42,6 +43,17 @@ pub(crate) enum Command {
     Leave {
         topic: Arc<str>,
     },
+    /// Begins with another consumer.
+    Renew,
+}
+
+/// Why the tail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nobody can send a command any more.
+    Left,
+    /// Another consumer is wanted.
+    GivenUp,
 }
 
 struct Followed {
@@ -72,12 +84,12 @@ pub(crate) fn again(
     }
 }
 
-/// Reads until nobody can send a command any more.
+/// Reads until nobody can send a command any more, or another consumer is wanted.
 pub(crate) fn run(
     mut consumer: Box<dyn Consumer>,
     commands: &Receiver<Command>,
     control: &Sender<Job>,
-) {
+) -> Ended {
     let mut topics = HashMap::new();
     let mut fetched = Vec::new();
     loop {
@@ -88,18 +100,24 @@ pub(crate) fn run(
             commands.try_recv()
         };
         while let Ok(received) = command {
-            obey(received, &mut *consumer, &mut topics);
+            if let ControlFlow::Break(ended) = obey(received, &mut *consumer, &mut topics) {
+                return ended;
+            }
             command = commands.try_recv();
         }
         if let Err(TryRecvError::Disconnected) = command {
-            return;
+            return Ended::Left;
         }
         consumer.poll(POLL, POLL_BYTES, &mut fetched);
         append(&mut topics, &mut fetched, control);
     }
 }
 
-fn obey(command: Command, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
+fn obey(
+    command: Command,
+    consumer: &mut dyn Consumer,
+    topics: &mut HashMap<Arc<str>, Followed>,
+) -> ControlFlow<Ended> {
     match command {
         Command::Follow { topic, hub, from } => {
             leave(&topic, consumer, topics);
@@ -119,14 +137,16 @@ fn obey(command: Command, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<
             }
         }
         Command::Again { topic } => {
-            let Some(followed) = topics.get(&topic) else { return };
-            for (partition, next) in (0..).zip(&followed.next) {
+            let next = topics.get(&topic).map(|followed| &*followed.next).unwrap_or_default();
+            for (partition, next) in (0..).zip(next) {
                 unassign(consumer, &topic, partition);
                 assign(consumer, &topic, partition, *next);
             }
         }
         Command::Leave { topic } => leave(&topic, consumer, topics),
+        Command::Renew => return ControlFlow::Break(Ended::GivenUp),
     }
+    ControlFlow::Continue(())
 }
 
 fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {

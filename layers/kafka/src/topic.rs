@@ -7,6 +7,7 @@ use tailwater_hub::Hub;
 use tokio::sync::watch;
 
 use crate::gap::Cut;
+use crate::health::TopicHealth;
 use crate::positions::Positions;
 use crate::records::Records;
 
@@ -21,6 +22,7 @@ pub(crate) struct Topic {
     cuts: Mutex<Cuts>,
     /// Held whether it has streams or not.
     pub(crate) kept: bool,
+    health: Mutex<TopicHealth>,
 }
 
 /// More than so many are kept as one: who slept through that many is told of the furthest.
@@ -58,7 +60,13 @@ impl Topic {
     pub(crate) fn new(name: Arc<str>, kept: bool) -> Self {
         let state = watch::Sender::new(State::Unknown);
         let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { name, state, streams, partitions, cuts: Mutex::default(), kept }
+        let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
+        Self { name, state, streams, partitions, cuts: Mutex::default(), kept, health }
+    }
+
+    /// What the watchdog found.
+    pub(crate) fn health(&self) -> MutexGuard<'_, TopicHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cuts(&self) -> MutexGuard<'_, Cuts> {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::pieces::Pieces;
-use super::{Backend, Consumer, Fetched};
+use super::{Backend, Consumer, End, Fetched};
 use crate::Error;
 use crate::gap::Extent;
 use crate::record::Record;
@@ -147,8 +147,9 @@ fn offsets(
     Ok(offsets)
 }
 
-/// As [`offsets`], for the two times that every partition has an answer for.
-fn ends(
+/// As [`offsets`], for the two times that every partition has an answer for: ListOffsets knows -2
+/// (the earliest) and -1 (the latest that may be read) as times.
+fn bounds(
     asker: &BaseConsumer<Context>,
     topic: &str,
     partitions: usize,
@@ -196,15 +197,9 @@ impl Backend for Librdkafka {
         retention: Option<Duration>,
     ) -> Result<Extent, Error> {
         let asker = self.asker("read_committed", &self.stable)?;
-        // ListOffsets knows -2 (the earliest) and -1 (the latest that may be read) as times.
-        let low = ends(asker, topic, partitions, Offset::Beginning)?;
-        let stable = ends(asker, topic, partitions, Offset::End)?;
-        let uncommitted = self.asker("read_uncommitted", &self.uncommitted)?;
-        let high = ends(uncommitted, topic, partitions, Offset::End).or_else(|_| {
-            // Its own idea of the topic lacks partitions that came later: `topics` asks the other.
-            uncommitted.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
-            ends(uncommitted, topic, partitions, Offset::End)
-        })?;
+        let low = bounds(asker, topic, partitions, Offset::Beginning)?;
+        let ends = self.ends(topic, partitions)?;
+        let (stable, high): (_, Vec<i64>) = ends.iter().map(|end| (end.stable, end.high)).unzip();
         let tombstones_kept = match retention {
             None => None,
             Some(retention) => {
@@ -233,6 +228,18 @@ impl Backend for Librdkafka {
         let asker = self.asker("read_committed", &self.stable)?;
         let offsets = offsets(asker, topic, partitions, Offset::Offset(time))?;
         Ok(offsets.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
+    }
+
+    fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        let stable = bounds(asker, topic, partitions, Offset::End)?;
+        let uncommitted = self.asker("read_uncommitted", &self.uncommitted)?;
+        let high = bounds(uncommitted, topic, partitions, Offset::End).or_else(|_| {
+            // Its own idea of the topic lacks partitions that came later: `topics` asks the other.
+            uncommitted.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
+            bounds(uncommitted, topic, partitions, Offset::End)
+        })?;
+        Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
     }
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {

@@ -40,8 +40,20 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         time: i64,
     ) -> Result<Vec<Option<i64>>, Error>;
 
+    /// Where the first `partitions` partitions of `topic` end.
+    fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error>;
+
     /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted.
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error>;
+}
+
+/// Where a partition ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    /// The last stable offset: where reading ends for now.
+    pub(crate) stable: i64,
+    /// The high watermark, past the records of transactions that are open.
+    pub(crate) high: i64,
 }
 
 /// Reads partitions from explicit offsets on.

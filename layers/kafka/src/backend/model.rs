@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::{Backend, Consumer, Fetched};
+use super::{Backend, Consumer, End, Fetched};
 use crate::Error;
 use crate::gap::Extent;
 use crate::record::Record;
@@ -45,6 +45,8 @@ struct State {
     /// Calls take up to so long.
     slowness: Duration,
     counted: u64,
+    /// Partitions of which the tail gets nothing, without a word.
+    deaf: Vec<(String, i32, Deaf)>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +67,16 @@ struct Partition {
     transaction: Option<(i64, BTreeSet<i64>)>,
 }
 
+/// How long the tail gets nothing of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deaf {
+    /// Until the partition is assigned anew.
+    Assignment,
+    /// Until there is another consumer.
+    Consumer,
+    Always,
+}
+
 /// What can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
@@ -73,6 +85,7 @@ pub(crate) enum Call {
     Extent,
     /// For the first offsets since a time.
     Times,
+    Ends,
     /// By the tail.
     Fetch,
     /// By a reader of history.
@@ -236,6 +249,11 @@ impl Model {
         self.partition(topic, partition, |log| log.leaderless = leaderless);
     }
 
+    /// The tail gets nothing of this partition any more, as if nothing were written.
+    pub(crate) fn deafen(&self, topic: &str, partition: i32, deaf: Deaf) {
+        self.change(|state| state.deaf.push((topic.to_owned(), partition, deaf)));
+    }
+
     /// Questions for offsets of partitions without a leader fail after this long.
     pub(crate) fn fail_after(&self, failure: Duration) {
         self.change(|state| state.failure = failure);
@@ -342,6 +360,28 @@ struct Seen {
     batch: usize,
 }
 
+impl Seen {
+    fn offsets(&self, call: Call, topic: &str, partitions: usize) -> Result<Extent, Error> {
+        let state = self.model.call(call)?;
+        let no_offset = || Error::NoOffset { topic: topic.to_owned() };
+        let topic = state.topics.get(topic).ok_or_else(no_offset)?;
+        let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
+        if logs.iter().any(|log| log.leaderless) {
+            let failure = state.failure;
+            drop(state);
+            std::thread::sleep(failure);
+            return Err(no_offset());
+        }
+        Ok(Extent {
+            low: logs.iter().map(|log| log.low).collect(),
+            stable: logs.iter().map(Partition::stable).collect(),
+            high: logs.iter().map(|log| log.high).collect(),
+            tombstones_kept: topic.tombstones_kept.clone(),
+            since: None,
+        })
+    }
+}
+
 impl Backend for Seen {
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
         // librdkafka makes a consumer whether Kafka is there or not.
@@ -361,6 +401,7 @@ impl Backend for Seen {
             random: Random(self.seed ^ u64::from(history)),
             batch: self.batch,
             assigned: Vec::new(),
+            deaf: Vec::new(),
             reconnects,
         }))
     }
@@ -383,23 +424,14 @@ impl Backend for Seen {
         partitions: usize,
         retention: Option<Duration>,
     ) -> Result<Extent, Error> {
-        let state = self.model.call(Call::Extent)?;
-        let no_offset = || Error::NoOffset { topic: topic.to_owned() };
-        let topic = state.topics.get(topic).ok_or_else(no_offset)?;
-        let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
-        if logs.iter().any(|log| log.leaderless) {
-            let failure = state.failure;
-            drop(state);
-            std::thread::sleep(failure);
-            return Err(no_offset());
-        }
-        Ok(Extent {
-            low: logs.iter().map(|log| log.low).collect(),
-            stable: logs.iter().map(Partition::stable).collect(),
-            high: logs.iter().map(|log| log.high).collect(),
-            tombstones_kept: topic.tombstones_kept.clone().filter(|_| retention.is_some()),
-            since: None,
-        })
+        let mut extent = self.offsets(Call::Extent, topic, partitions)?;
+        extent.tombstones_kept = extent.tombstones_kept.filter(|_| retention.is_some());
+        Ok(extent)
+    }
+
+    fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
+        let Extent { stable, high, .. } = self.offsets(Call::Ends, topic, partitions)?;
+        Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
     }
 
     fn first_since(
@@ -434,6 +466,8 @@ struct Reader {
     /// About so many records come at once.
     batch: usize,
     assigned: Vec<Assigned>,
+    /// Of these nothing comes, however often they are assigned.
+    deaf: Vec<(Arc<str>, i32)>,
     reconnects: u64,
 }
 
@@ -447,6 +481,8 @@ struct Assigned {
     ended: Option<i64>,
     /// As librdkafka with `auto.offset.reset=error`: told once, and read no more.
     broken: bool,
+    /// Nothing comes of it.
+    deaf: bool,
 }
 
 /// Splitmix64.
@@ -467,8 +503,9 @@ impl Consumer for Reader {
         let (topic, start) = (topic.into(), offset);
         let same = |old: &Assigned| old.topic == topic && old.partition == partition;
         assert!(!self.assigned.iter().any(same), "librdkafka refuses to assign twice");
-        let assigned =
-            Assigned { topic, partition, start, next: offset, ended: None, broken: false };
+        let deaf = self.deaf.iter().any(|(of, at)| *of == topic && *at == partition);
+        let (ended, broken) = (None, false);
+        let assigned = Assigned { topic, partition, start, next: offset, ended, broken, deaf };
         self.assigned.push(assigned);
         if self.history {
             self.model.change(|state| state.assigned_history += 1);
@@ -549,6 +586,25 @@ impl Reader {
             let assigned = &mut self.assigned[first % count];
             first += 1;
             idle += 1;
+            if !self.history {
+                let of = |(topic, partition, _): &(String, i32, Deaf)| {
+                    **topic == *assigned.topic && *partition == assigned.partition
+                };
+                if let Some(at) = state.deaf.iter().position(of) {
+                    assigned.deaf = true;
+                    match state.deaf[at].2 {
+                        Deaf::Always => {}
+                        Deaf::Assignment => drop(state.deaf.remove(at)),
+                        Deaf::Consumer => {
+                            state.deaf.remove(at);
+                            self.deaf.push((Arc::clone(&assigned.topic), assigned.partition));
+                        }
+                    }
+                }
+            }
+            if assigned.deaf {
+                continue;
+            }
             let Some(log) = state.log(assigned).filter(|_| !assigned.broken) else { continue };
             if assigned.next < log.low || assigned.next > log.high {
                 assigned.broken = true;

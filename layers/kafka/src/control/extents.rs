@@ -164,7 +164,7 @@ impl Control<'_> {
 
     /// Kafka's answer, unless it did not tell a moment ago: a question in vain may take seconds, in which
     /// nobody else is answered.
-    fn ask<T>(
+    pub(super) fn ask<T>(
         &mut self,
         topic: &Topic,
         question: impl FnOnce(&dyn Backend, &str) -> Result<T, Error>,

@@ -27,6 +27,7 @@ mod start;
 mod topics;
 mod transactions;
 mod trouble;
+mod watchdog;
 mod wire;
 
 const TOPIC: &str = "orders";
@@ -107,6 +108,12 @@ impl Instance {
 
     fn linger(mut self, linger: Duration) -> Self {
         self.options.pace.linger = linger;
+        self
+    }
+
+    /// Looks at its logs each ten milliseconds.
+    fn watched(mut self) -> Self {
+        self.options.pace.watch = Duration::from_millis(10);
         self
     }
 

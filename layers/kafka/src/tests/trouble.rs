@@ -3,8 +3,8 @@
 use super::*;
 use crate::backend::model::Call;
 
-const CALLS: [Call; 5] =
-    [Call::Consumer, Call::Topics, Call::Extent, Call::Fetch, Call::FetchHistory];
+const CALLS: [Call; 6] =
+    [Call::Consumer, Call::Topics, Call::Extent, Call::Ends, Call::Fetch, Call::FetchHistory];
 
 #[tokio::test]
 async fn kafka_may_be_absent_at_start() {
@@ -35,7 +35,8 @@ async fn errors_at_any_call_lose_and_repeat_nothing() {
             fill(&model, 0, 20);
             fill(&model, 1, 20);
             model.fail(call, failures);
-            let cluster = instance().options(|options| options.memory_bytes(1024)).of(&model);
+            let cluster =
+                instance().watched().options(|options| options.memory_bytes(1024)).of(&model);
             let mut client = open(&cluster, query()).await;
             let mut late = open(&cluster, query()).await;
             let mut events = client.events(30).await;
@@ -179,7 +180,7 @@ async fn a_thread_that_panics_is_begun_anew() {
         let model = kafka(2);
         fill(&model, 0, 20);
         fill(&model, 1, 20);
-        let cluster = instance().options(|options| options.memory_bytes(1024)).of(&model);
+        let cluster = instance().watched().options(|options| options.memory_bytes(1024)).of(&model);
         let mut early = open(&cluster, after(&[20, 20])).await;
         // The log begins at its place: no reader of history is there yet.
         model.wait_calls(Call::Fetch, 1);

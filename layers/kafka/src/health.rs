@@ -1,0 +1,60 @@
+use std::sync::Arc;
+
+/// How a [`Cluster`](crate::Cluster) is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether Kafka answers.
+    pub contact: Contact,
+    /// How often a topic's log was opened anew because it did not advance although Kafka did, since
+    /// the start and over all topics.
+    pub restarts: u64,
+    /// The topics that are held, in the order of their names.
+    pub topics: Vec<TopicHealth>,
+}
+
+impl Health {
+    /// Whether streams get what is written: Kafka was reached once, and each topic advances.
+    ///
+    /// While a Kafka that was reached is away, this stays true: streams wait and lose nothing, and
+    /// another instance could not do better.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.contact != Contact::Never && self.topics.iter().all(|topic| topic.advances)
+    }
+}
+
+/// Whether Kafka answers, as it was when it was last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Contact {
+    /// It never did.
+    #[default]
+    Never,
+    /// It did.
+    Made,
+    /// It did before.
+    Lost,
+}
+
+/// How a topic is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicHealth {
+    /// The topic's name.
+    pub name: Arc<str>,
+    /// False from when a record was found in Kafka, or could not be looked for, that the log lacks
+    /// although Kafka told of it some ten seconds before, until the log has all of that.
+    pub advances: bool,
+    /// How often the log was opened anew for it, since the topic is held.
+    pub restarts: u64,
+    /// Partitions where a transaction has been open for more than 16 minutes. What is behind it is
+    /// not read before it ends; Kafka's `kafka-transactions.sh find-hanging` names it.
+    pub hanging: Vec<i32>,
+}
+
+impl TopicHealth {
+    pub(crate) fn new(name: Arc<str>) -> Self {
+        Self { name, advances: true, restarts: 0, hanging: Vec::new() }
+    }
+}

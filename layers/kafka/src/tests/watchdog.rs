@@ -1,0 +1,170 @@
+//! Logs that stand still although Kafka goes on, and those that only seem to.
+
+use super::*;
+use crate::backend::model::{Call, Deaf};
+use crate::{Contact, TopicHealth};
+
+fn health(cluster: &Cluster) -> TopicHealth {
+    let of = |topic: &TopicHealth| *topic.name == *TOPIC;
+    cluster.health().topics.into_iter().find(of).expect("the topic is held")
+}
+
+#[tokio::test]
+async fn a_log_that_gets_nothing_any_more_is_opened_anew_and_nothing_is_lost() {
+    // One assignment of librdkafka's stands still, then the consumer as a whole.
+    for deaf in [Deaf::Assignment, Deaf::Consumer] {
+        let model = kafka(3);
+        let cluster = instance().watched().live().of(&model);
+        let mut client = open(&cluster, query()).await;
+        let mut filtered = open(&cluster, key("k")).await;
+        for stream in [&mut client, &mut filtered] {
+            assert!(matches!(stream.item().await, Item::Id(_)));
+        }
+        model.deafen(TOPIC, 1, deaf);
+        fill_one(&model, 1, Some("k"), 0);
+        fill(&model, 0, 2);
+        assert_eq!(client.events(2).await, ["0:0", "0:1"]);
+        assert_eq!(client.data().await, "1:0", "{deaf:?}");
+        assert_eq!(filtered.data().await, "1:0", "{deaf:?}");
+        fill(&model, 1, 2);
+        fill(&model, 2, 1);
+        assert_each_once(&client.events(3).await, &[values(1, 1..3), values(2, 0..1)]);
+        eventually(|| cluster.health().is_good()).await;
+        let restarts = if deaf == Deaf::Consumer { 2 } else { 1 };
+        assert_eq!(health(&cluster).restarts, restarts, "{deaf:?}");
+        assert_eq!(cluster.health().restarts, restarts);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_can_not_be_helped_is_told_and_seldom_opened_anew() {
+    let model = kafka(2);
+    let cluster = instance().watched().of(&model);
+    let mut client = open(&cluster, query()).await;
+    eventually(|| client.is_idle() && model.calls(Call::Ends) > 0).await;
+    assert!(cluster.health().is_good());
+    model.deafen(TOPIC, 0, Deaf::Always);
+    let mut written = 0;
+    // The other partition goes on meanwhile, and history delivers what each opening finds.
+    while model.calls(Call::Ends) < 60 {
+        fill(&model, 0, 1);
+        fill(&model, 1, 1);
+        written += 2;
+        model.wait_calls(Call::Ends, 1);
+    }
+    eventually(|| !cluster.health().is_good()).await;
+    let told = health(&cluster);
+    // After 4, 8, 16 and 32 looks, and a few until it is late.
+    assert!((1..=5).contains(&told.restarts), "{told:?}");
+    assert!(!told.advances);
+    let events = client.events(written / 2).await;
+    assert!(events.iter().any(|event| event.starts_with("0:")), "{events:?}");
+}
+
+#[tokio::test]
+async fn what_ends_with_a_marker_or_an_aborted_record_does_advance() {
+    // The log knows of no offset behind its last record, and Kafka's end lies behind it.
+    let model = kafka(2);
+    let cluster = instance().watched().options(|options| options.readers(1)).of(&model);
+    let mut client = open(&cluster, query()).await;
+    assert!(client.is_idle());
+    model.wait_calls(Call::Ends, 1);
+    let mut next = 0;
+    for commit in [true, false, true] {
+        fill(&model, 0, 1);
+        assert_eq!(client.data().await, format!("0:{next}"));
+        model.begin(TOPIC, 0);
+        model.produce_in(TOPIC, 0, text("x"));
+        model.end(TOPIC, 0, commit);
+        if commit {
+            assert_eq!(client.data().await, "x");
+        }
+        next += 3;
+        // It is looked at once, and then no more.
+        let probes = model.calls(Call::FetchHistory);
+        model.wait_calls(Call::Ends, 6);
+        let probed = model.calls(Call::FetchHistory);
+        assert!(probed > probes, "the hole was looked at");
+        model.wait_calls(Call::Ends, 10);
+        assert_eq!(model.calls(Call::FetchHistory), probed);
+    }
+    assert!(cluster.health().is_good());
+    assert_eq!(health(&cluster).restarts, 0);
+    // What stands still behind a hole is found all the same.
+    model.deafen(TOPIC, 0, Deaf::Assignment);
+    fill(&model, 0, 1);
+    assert_eq!(client.data().await, format!("0:{next}"));
+    assert_eq!(health(&cluster).restarts, 1);
+}
+
+#[tokio::test]
+async fn a_transaction_that_hangs_is_told_and_nothing_is_opened_anew() {
+    let model = kafka(2);
+    let mut start = instance().watched();
+    start.options.pace.hanging = Duration::from_millis(50);
+    let cluster = start.of(&model);
+    let mut client = open(&cluster, query()).await;
+    model.begin(TOPIC, 1);
+    model.produce_in(TOPIC, 1, text("1:0"));
+    fill(&model, 0, 1);
+    assert_eq!(client.data().await, "0:0");
+    eventually(|| health(&cluster).hanging == [1]).await;
+    model.wait_calls(Call::Ends, 10);
+    let told = health(&cluster);
+    assert!(told.advances && told.restarts == 0, "{told:?}");
+    assert!(cluster.health().is_good(), "no instance could do better");
+    model.end(TOPIC, 1, true);
+    assert_eq!(client.data().await, "1:0");
+    eventually(|| health(&cluster).hanging.is_empty()).await;
+}
+
+#[tokio::test]
+async fn kafka_that_is_away_is_told_and_no_log_is_opened_anew() {
+    let model = kafka(1);
+    model.set_reachable(false);
+    let cluster = instance().watched().of(&model);
+    model.wait_calls(Call::Topics, 3);
+    assert_eq!(cluster.health().contact, Contact::Never);
+    assert!(!cluster.health().is_good(), "nobody knows whether its address is right");
+    model.set_reachable(true);
+    // Nobody has asked for a topic yet.
+    eventually(|| cluster.health().contact == Contact::Made).await;
+    let mut client = open(&cluster, query()).await;
+    fill(&model, 0, 1);
+    assert_eq!(client.data().await, "0:0");
+    fill(&model, 0, 1);
+    model.set_reachable(false);
+    eventually(|| cluster.health().contact == Contact::Lost).await;
+    assert!(cluster.health().is_good());
+    model.set_leaderless(TOPIC, 0, true);
+    model.set_reachable(true);
+    fill(&model, 0, 1);
+    eventually(|| cluster.health().contact == Contact::Made).await;
+    model.wait_calls(Call::Topics, 10);
+    assert_eq!(cluster.health().restarts, 0, "who is late is Kafka");
+    model.set_leaderless(TOPIC, 0, false);
+    client.until(&["0:2"]).await;
+}
+
+#[tokio::test]
+async fn each_of_many_topics_has_its_turn() {
+    // No look has time for more than one of them.
+    let model = kafka(1);
+    let mut start = instance().watched();
+    start.options.pace.watch = Duration::from_nanos(1);
+    let cluster = start.of(&model);
+    let mut clients = Vec::new();
+    for number in 0..20 {
+        let name = format!("topic-{number}");
+        model.create(&name, 1);
+        let mut client = open(&cluster, Query::new(name.clone())).await;
+        model.produce(&name, 0, text("1"));
+        assert_eq!(client.data().await, "1");
+        clients.push((name, client));
+    }
+    for (name, client) in &mut clients {
+        model.deafen(name, 0, Deaf::Assignment);
+        model.produce(name, 0, text("2"));
+        assert_eq!(client.data().await, "2", "{name}");
+    }
+}
