@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -100,6 +101,9 @@ struct Start {
     /// How many threads serve connections; by default one for each core but one
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
+    /// Where /ready and /live are answered, to everybody who can reach it, as 127.0.0.1:9901
+    #[arg(long, value_name = "ADDRESS")]
+    health: Option<SocketAddr>,
     #[command(flatten)]
     log: Log,
 }
@@ -146,7 +150,8 @@ fn start(options: &Start) -> ExitCode {
     }
     // Relative paths of the file are relative to where it is.
     let folder = options.file.config.parent().unwrap_or(Path::new(""));
-    let server = ServerOptions::new().drain(Duration::from_secs(options.drain));
+    let server =
+        ServerOptions::new().drain(Duration::from_secs(options.drain)).health(options.health);
     let server = options.threads.into_iter().fold(server, ServerOptions::threads);
     match server::run(parsed.config, folder, server, |_| ()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -47,6 +47,7 @@ mod access_log;
 pub mod config;
 pub mod demo;
 mod files;
+mod health;
 pub mod server;
 pub mod stack;
 pub mod telemetry;

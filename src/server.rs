@@ -1,6 +1,7 @@
 //! Running a stack until the process is told to stop.
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::health;
 use crate::stack::{self, Stack};
 
 /// Why a server does not start.
@@ -19,6 +21,14 @@ pub enum Error {
     /// No threads, or no signals, can be had.
     #[error("the runtime can't begin")]
     Runtime(#[from] io::Error),
+    /// The port for health can't be listened on.
+    #[error("can't listen on {address}, where health is to be told")]
+    Health {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The configuration can't be run.
     #[error(transparent)]
     Stack(#[from] stack::Error),
@@ -30,6 +40,7 @@ pub enum Error {
 pub struct ServerOptions {
     drain: Duration,
     threads: NonZero<usize>,
+    health: Option<SocketAddr>,
 }
 
 impl Default for ServerOptions {
@@ -45,7 +56,7 @@ impl ServerOptions {
         // thread for it, too, streams move from core to core (benches/README.md has figures).
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads = NonZero::new(cores.saturating_sub(1)).unwrap_or(NonZero::<usize>::MIN);
-        Self { drain: Duration::from_secs(10), threads }
+        Self { drain: Duration::from_secs(10), threads, health: None }
     }
 
     /// How long streams have to end when the process is told to stop. Default: 10 s. At 0 they are
@@ -57,6 +68,16 @@ impl ServerOptions {
     /// How many threads serve connections. Default: one for each core but one, and at least one.
     pub fn threads(self, threads: NonZero<usize>) -> Self {
         Self { threads, ..self }
+    }
+
+    /// Where `/live` and `/ready` are answered, by plain HTTP and to everybody. Default: nowhere.
+    ///
+    /// `/live` is always 200. `/ready` is 503 while a Kafka was never reached, while a topic does not
+    /// advance, and from when the process is told to stop; its body, JSON, says which. A Kafka that was
+    /// reached and is away leaves it at 200: streams wait and lose nothing, and other instances could
+    /// not do better.
+    pub fn health(self, health: Option<SocketAddr>) -> Self {
+        Self { health, ..self }
     }
 }
 
@@ -71,7 +92,7 @@ pub fn run(
     options: ServerOptions,
     listening: impl FnOnce(&Stack),
 ) -> Result<(), Error> {
-    let ServerOptions { drain, threads } = options;
+    let ServerOptions { drain, threads, health } = options;
     match tailwater_http::raise_open_files() {
         Ok(Some(limit)) => info!(limit, "open files"),
         Ok(None) => {}
@@ -82,6 +103,14 @@ pub fn run(
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let stack = Stack::new(config, folder)?;
+        if let Some(address) = health {
+            let failed = |source| Error::Health { address, source };
+            let listener = health::listen(address).map_err(failed)?;
+            let address = listener.local_address().map_err(failed)?;
+            info!(%address, "telling /ready and /live");
+            // It ends with the runtime.
+            tokio::spawn(stack.health().tell(listener));
+        }
         listening(&stack);
         let mut signals = async || {
             tokio::select! {

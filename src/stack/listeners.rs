@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_util::TryFutureExt as _;
 use futures_util::future::Either;
 use tailwater_http::{
-    Connection, ListenOptions, Listener, Peer, Progress, ServeOptions, Shutdown, serve,
+    Connection, Connections, ListenOptions, Listener, Peer, Progress, ServeOptions, Shutdown, serve,
 };
+use tailwater_kafka::Cluster;
 use tailwater_route::Scheme;
 use tailwater_sse::{BoxError, Drain};
 use tokio::net::TcpStream;
@@ -20,15 +21,19 @@ use tracing::info;
 
 use super::{Composer, Encrypted, Error, Web};
 use crate::config::{Config, Kind, TcpCondition};
+use crate::health::Health;
 
 /// A configuration that listens: every port is bound, every cluster begun.
 pub struct Stack {
     listening: Vec<Listening>,
+    clusters: HashMap<String, Cluster>,
     shutdown: Shutdown,
     drain: Drain,
 }
 
 struct Listening {
+    binding: String,
+    connections: Connections,
     listeners: Vec<Listener>,
     routes: Arc<[(Vec<TcpCondition>, Next)]>,
 }
@@ -72,9 +77,21 @@ impl Stack {
                 routes.push((route.when.clone(), composer.next(&route.exit)?));
             }
             let listeners = listen(&binding.name, &server.host, &server.ports)?;
-            listening.push(Listening { listeners, routes: routes.into() });
+            let connections = Connections::default();
+            let (binding, routes) = (binding.name.clone(), routes.into());
+            listening.push(Listening { binding, connections, listeners, routes });
         }
-        Ok(Self { listening, shutdown, drain })
+        let clusters = composer.clusters;
+        Ok(Self { listening, clusters, shutdown, drain })
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let clusters = self.clusters.iter().map(|(name, it)| (name.clone(), it.clone()));
+        let mut clusters: Vec<_> = clusters.collect();
+        clusters.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let connections =
+            self.listening.iter().map(|it| (it.binding.clone(), it.connections.clone()));
+        Health { clusters, connections: connections.collect(), shutdown: self.shutdown.clone() }
     }
 
     /// The addresses that are listened on.
@@ -86,11 +103,12 @@ impl Stack {
 
     /// Serves until `stop` is ready; its output is how long streams have to end from then on.
     pub async fn serve(self, stop: impl Future<Output = Duration>) {
-        let Self { listening, shutdown, drain } = self;
+        let Self { listening, clusters: _, shutdown, drain } = self;
         let mut servers = tokio::task::JoinSet::new();
-        for Listening { listeners, routes } in listening {
+        for Listening { connections, listeners, routes, .. } in listening {
             let service = service_fn(move |connection| connect(&routes, connection));
-            servers.spawn(serve(listeners, service, ServeOptions::new(), shutdown.clone()));
+            let options = ServeOptions::new().connections(connections);
+            servers.spawn(serve(listeners, service, options, shutdown.clone()));
         }
         let window = stop.await;
         // Streams end before connections are cut.

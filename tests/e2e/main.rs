@@ -10,6 +10,7 @@ mod guard_example;
 mod guard_h2;
 mod guard_http1;
 mod guard_logs;
+mod health;
 mod hostile;
 mod idle;
 mod kafka_tls;

@@ -213,6 +213,38 @@ async fn transactions_are_seen_when_they_are_committed_and_never_when_aborted() 
 }
 
 #[tokio::test]
+async fn a_log_that_ends_with_markers_only_is_not_opened_anew() {
+    let Some(kafka) = real_kafka().await else { return };
+    let topic = kafka.topic(1).await;
+    let levels = ["--log-level", "info,tailwater_kafka=debug"];
+    let server = server(&kafka).arguments(&levels).run().await;
+    let mut stream = server.get(&format!("/all/{topic}")).open().await;
+    let producer: BaseProducer =
+        config(kafka.servers()).set("transactional.id", &topic).create().expect("a producer");
+    producer.init_transactions(SOON).expect("it answers");
+    for (value, next) in [("aborted", None), ("committed", Some(3))] {
+        producer.begin_transaction().expect("begun");
+        let record = BaseRecord::<(), str>::to(&topic).partition(0).payload(value);
+        producer.send(record).expect("sent");
+        producer.flush(SOON).expect("written");
+        match next {
+            None => producer.abort_transaction(SOON).expect("aborted"),
+            Some(_) => producer.commit_transaction(SOON).expect("committed"),
+        }
+        if let Some(next) = next {
+            let expected = format!("data:{value}\nid:{}\n", id(&[(0, next)]));
+            assert_eq!(stream.next().await, expected);
+        }
+    }
+    // What is left is the marker of the commit, at offset 3.
+    let looked = |line: &str| line.contains("no record is left") && line.contains("due: 4");
+    server.stderr().find(|line| looked(line).then_some(())).await;
+    kafka.produce(&topic, Record::value("last"));
+    assert_eq!(field(&stream.next().await, "data"), Some("last"));
+    assert!(!server.stderr().text().contains("opening it anew"));
+}
+
+#[tokio::test]
 async fn a_live_stream_that_begins_within_a_transaction_loses_nothing_of_it() {
     let Some(kafka) = real_kafka().await else { return };
     let topic = kafka.topic(1).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Control, Pace};
 use crate::backend::{End, Fetched};
@@ -196,7 +196,10 @@ impl Control<'_> {
         let mut advances = true;
         for late in late.iter().filter(|late| now_at.next(late.partition) == late.head) {
             match found.iter().find(|(partition, _)| *partition == late.partition) {
-                Some((_, Found::Hole)) => self.standing(topic).watch.pass(late),
+                Some((_, Found::Hole)) => {
+                    debug!(topic = %topic.name, ?late, "no record is left before the end");
+                    self.standing(topic).watch.pass(late);
+                }
                 Some((_, Found::Record(offset))) => {
                     advances = false;
                     record.get_or_insert((late, *offset));

@@ -1,0 +1,110 @@
+//! What load balancers are told.
+
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::support::{Get, LOOK, Record, Server, Version, kafka_alone, raw, server, soon};
+
+/// Where a server tells how it is.
+async fn told_at(server: &Server) -> SocketAddr {
+    let tells = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let tells = line.get("message")?.as_str()? == "telling /ready and /live";
+        tells.then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
+    };
+    server.stderr().find(tells).await
+}
+
+async fn ask(at: SocketAddr, path: &str, version: Version) -> (u16, Value) {
+    let answer = Get::new(at, path).over(version).send().await;
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let status = answer.status.as_u16();
+    (status, serde_json::from_str(&answer.text().await).expect("JSON"))
+}
+
+/// Asks until the answer to `/ready` is this.
+async fn until(at: SocketAddr, status: u16, kafka: &str) -> Value {
+    let asked = async {
+        loop {
+            let (told, body) = ask(at, "/ready", Version::Http1).await;
+            if told == status && body["clusters"][0]["kafka"] == kafka {
+                return body;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    soon(&format!("{status}, kafka {kafka}"), asked).await
+}
+
+#[tokio::test]
+async fn who_never_reached_kafka_or_drains_is_not_ready() {
+    let kafka = kafka_alone().await;
+    let topic = kafka.topic(1).await;
+    kafka.take_away();
+    let arguments = ["--health", "127.0.0.1:0", "--drain", "5"];
+    let mut server = server(&kafka).arguments(&arguments).run().await;
+    let at = told_at(&server).await;
+    until(at, 503, "never reached").await;
+    for version in Version::BOTH {
+        assert_eq!(ask(at, "/live", version).await, (200, json!({ "live": true })));
+    }
+    // Nobody has asked for a topic, and none is named by the configuration.
+    kafka.bring_back();
+    until(at, 200, "reached").await;
+
+    let mut stream = server.get(&format!("/all/{topic}")).open().await;
+    kafka.produce(&topic, Record::value("1"));
+    assert_eq!(stream.next().await, "data:1\nid:AQIAAg==\n");
+    let body = until(at, 200, "reached").await;
+    let expected = json!({
+        "name": "cache_client/cache_server/kafka_out",
+        "kafka": "reached",
+        "restarts": 0,
+        "topics": [],
+    });
+    assert_eq!(body["clusters"], json!([expected]));
+    let listener = &body["listeners"][0];
+    assert_eq!((&listener["name"], &listener["open"]), (&json!("tcp_in"), &json!(1)));
+    assert_eq!((&listener["stalled"], &listener["refused"]), (&json!(0), &json!(0)));
+
+    // Streams wait and lose nothing: no reason to be sent elsewhere.
+    kafka.take_away();
+    until(at, 200, "away").await;
+
+    server.process().signal(Signal::TERM);
+    let body = until(at, 503, "away").await;
+    assert_eq!((&body["ready"], &body["draining"]), (&json!(false), &json!(true)));
+    assert_eq!(ask(at, "/live", Version::Http1).await.0, 200);
+    let (_, clean, _) = stream.end().await;
+    assert!(clean);
+    assert_eq!(server.process().ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn nothing_is_told_unless_it_is_asked_for_and_nonsense_is_bounded() {
+    let kafka = kafka_alone().await;
+    let plain = server(&kafka).run().await;
+    assert_eq!(plain.get("/ready").send().await.status, 404);
+    assert!(!plain.stderr().text().contains("/ready"));
+
+    let server = server(&kafka).arguments(&["--health", "127.0.0.1:0"]).run().await;
+    let at = told_at(&server).await;
+    assert_eq!(ask(at, "/", Version::Http1).await.0, 404);
+    assert_eq!(Get::new(at, "/ready").method("POST").send().await.status, 405);
+    let head = format!("GET /live HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(20_000));
+    let read = raw(at, head.as_bytes(), |read| read.len() > 20).await;
+    assert!(read.starts_with(b"HTTP/1.1 431 "), "{}", read.escape_ascii());
+
+    // Those who say nothing take no place for long, and never that of a client.
+    let mut idle = Vec::new();
+    for _ in 0..64 {
+        idle.push(TcpStream::connect(at).await.expect("a connection"));
+    }
+    assert_eq!(server.get("/nothing").send().await.status, 404);
+    drop(idle);
+    until(at, 200, "reached").await;
+}
