@@ -4,6 +4,7 @@
 mod access;
 mod cli;
 mod examples;
+mod faults;
 mod guard;
 mod guard_curl;
 mod guard_example;

@@ -312,6 +312,12 @@ impl Stream {
         blocks
     }
 
+    /// What came next, as it came.
+    pub(crate) async fn piece(&mut self) -> Bytes {
+        let frame = soon("a piece of the stream", self.body.frame()).await.expect("it goes on");
+        frame.expect("a frame").into_data().expect("no trailers")
+    }
+
     /// The data and the id of a gap, which has to be next.
     pub(crate) async fn gap(&mut self) -> (serde_json::Value, String) {
         let gap = self.next().await;

@@ -1,11 +1,13 @@
 //! The Kafka that the tests run on: librdkafka's mock cluster, or the real one of `TAILWATER_TEST_KAFKA`.
 
+use std::collections::VecDeque;
 use std::env;
 use std::io::{self, Write as _};
 use std::process::Command;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Once};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -207,12 +209,47 @@ impl Kafka {
         self.produce_with(&[("linger.ms", "5")], topic, records);
     }
 
+    /// Writes numbers, with their last digit as key, from a thread of its own: each once, whatever
+    /// happens to the broker.
+    pub(crate) fn load(&self, topic: &str, partitions: i32) -> Load {
+        let producer = producer(&self.servers, &[("enable.idempotence", "true")]);
+        let (topic, ends) = (topic.to_owned(), Arc::new(AtomicBool::new(false)));
+        let until = Arc::clone(&ends);
+        let thread = std::thread::spawn(move || {
+            let mut waiting = VecDeque::new();
+            let delivered = |delivery: std::sync::mpsc::Receiver<Delivery>| {
+                delivery.recv_timeout(SOON).expect("delivered in time").expect("delivered");
+            };
+            let mut number = 0;
+            while !until.load(Ordering::Relaxed) {
+                let (value, key) = (number.to_string(), (number % 10).to_string());
+                let partition = i32::try_from(number % i64::from(partitions)).expect("few");
+                let record = Record::value(&value).key(&key).partition(partition);
+                waiting.push_back(send(&producer, &topic, record));
+                number += 1;
+                // As fast as a few on the way are taken.
+                while waiting.len() > 5 {
+                    waiting.pop_front().into_iter().for_each(delivered);
+                }
+            }
+            waiting.into_iter().for_each(delivered);
+            number
+        });
+        Load { ends, thread }
+    }
+
     /// Takes the brokers away, as a crash does.
     pub(crate) fn take_away(&self) {
         match &self.embedded {
             Some(embedded) => embedded.set_reachable(false).expect("the broker goes"),
             None => control("kill"),
         }
+    }
+
+    /// Takes the brokers away, and brings them back.
+    pub(crate) fn kill(&self) {
+        self.take_away();
+        self.bring_back();
     }
 
     /// Stops a real broker cleanly and starts it again.
@@ -226,6 +263,20 @@ impl Kafka {
             Some(embedded) => embedded.set_reachable(true).expect("the broker comes back"),
             None => control("start"),
         }
+    }
+}
+
+/// Records that are being written.
+pub(crate) struct Load {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<i64>,
+}
+
+impl Load {
+    /// Ends it, and says how many there are.
+    pub(crate) fn end(self) -> i64 {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().expect("all are delivered")
     }
 }
 

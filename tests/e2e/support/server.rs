@@ -246,6 +246,14 @@ impl Process {
         kill_process(id, signal).expect("the signal is sent");
     }
 
+    /// The most memory that it ever had.
+    pub(crate) fn most_resident_kib(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("Linux tells");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.and_then(|it| it.trim().strip_suffix("kB")?.trim().parse().ok()).expect("a number")
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a status").is_none()
     }
