@@ -37,7 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
-use crate::config::{self, Config, HttpVersion, Kind};
+use crate::config::{self, Config, HttpVersion, Kind, memory};
 use crate::{access, access_log, files};
 
 mod error;
@@ -152,8 +152,11 @@ impl Composer<'_> {
         } else {
             BoxCloneSyncService::new(controlled)
         };
-        let http =
-            HttpLayer::new().versions(versions).shutdown(self.shutdown.clone()).layer(service);
+        let http = HttpLayer::new()
+            .versions(versions)
+            .send_buffer_bytes(memory::UNREAD_BYTES)
+            .shutdown(self.shutdown.clone())
+            .layer(service);
         let web = Web { http, versions, guarded };
         self.webs.insert(exit.to_owned(), web.clone());
         Ok(web)

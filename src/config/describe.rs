@@ -14,8 +14,10 @@ use super::telemetry::ExporterKind;
 use super::tls::{Mutual, TlsOptions};
 use super::{Config, DefaultOffset, Parsed, TopicSource};
 
+pub(crate) mod memory;
+
 /// Says what a configuration means: each listener, route by route, down to topic and filter, and
-/// then the keys that are not honoured.
+/// then what it may take of the memory, and the keys that are not honoured.
 ///
 /// A binding that several routes lead to is told once, where it comes first.
 #[must_use]
@@ -44,6 +46,9 @@ pub fn describe(parsed: &Parsed) -> String {
             let text = format!("\ntelemetry: {} writes logs to the standard output", exporter.name);
             teller.line(0, &text);
         }
+    }
+    if config.listeners().next().is_some() {
+        teller.memory();
     }
     if !report.diagnostics().is_empty() {
         teller.line(0, "\nnot honoured:");

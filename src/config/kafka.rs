@@ -29,6 +29,9 @@ pub struct KafkaCacheServer {
     /// `options.bootstrap`: topics that are read from the start on, before a client asks.
     /// Default: none.
     pub bootstrap: Vec<String>,
+    /// `options.memory`: what is kept of all topics together, as `512MiB` or a number of bytes; what
+    /// is not kept is read from Kafka again. Default: 256 MiB. (Not in Zilla.)
+    pub memory_bytes: Option<usize>,
     /// `options.topics`: what is known of single topics. Default: nothing.
     pub topics: Vec<Topic>,
     /// Where streams go, by the name of their topic.
@@ -215,15 +218,31 @@ impl KafkaCacheClient {
 impl KafkaCacheServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheServer> {
         let (mut bootstrap, mut topics) = (Vec::new(), Vec::new());
+        let mut memory_bytes = None;
         if let Some(options) = map.map("options") {
+            if let Some(value) = options.get("memory") {
+                memory_bytes = value.parsed(
+                    "an amount of memory of 1 MiB to 1 TiB, as `512MiB` or a number of bytes",
+                    size,
+                );
+            }
             if let Some(value) = options.get("bootstrap") {
                 bootstrap = value.each(|it| pattern::topic(&it));
             }
             topics = self::topics(&options);
             options.deny_unknown();
         }
-        Some(KafkaCacheServer { bootstrap, topics, routes: routes(map, exits) })
+        Some(KafkaCacheServer { bootstrap, memory_bytes, topics, routes: routes(map, exits) })
     }
+}
+
+/// A number of bytes, with or without a unit.
+fn size(text: &str) -> Option<usize> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    let unit = units.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)));
+    let (number, bytes): (_, u64) = unit.unwrap_or((text, 1));
+    let size = decimal::<u64>(number.trim_end())?.checked_mul(bytes)?;
+    usize::try_from(size).ok().filter(|_| (1 << 20..=1 << 40).contains(&size))
 }
 
 fn routes(map: &Map<'_>, exits: &mut Exits) -> Vec<Route<TopicCondition>> {
@@ -411,6 +430,31 @@ mod tests {
         ];
         for text in bad {
             assert_eq!(server(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_of_memory_have_a_unit_or_are_bytes() {
+        for (text, expected) in [
+            ("1MiB", Some(1 << 20)),
+            ("512 MiB", Some(512 << 20)),
+            ("1048576", Some(1 << 20)),
+            ("2048KiB", Some(2 << 20)),
+            ("3GiB", Some(3 << 30)),
+            ("1TiB", Some(1 << 40)),
+            ("2TiB", None),
+            ("1048575", None),
+            ("0", None),
+            ("-1MiB", None),
+            ("1.5GiB", None),
+            ("256MB", None),
+            ("256m", None),
+            ("MiB", None),
+            ("", None),
+            ("99999999999999999999GiB", None),
+            ("18446744073709551615TiB", None),
+        ] {
+            assert_eq!(size(text), expected, "{text}");
         }
     }
 

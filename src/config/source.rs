@@ -47,6 +47,12 @@ impl<'c> TopicSource<'c> {
         self.cache_server.map(|it| it.bootstrap.as_slice()).unwrap_or_default()
     }
 
+    /// What is kept of all topics together, if the file says so.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<usize> {
+        self.cache_server.and_then(|it| it.memory_bytes)
+    }
+
     fn topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
         let server = self.cache_server.map(|it| it.topics.as_slice()).unwrap_or_default();
         let client = self.cache_client.map(|it| it.topics.as_slice()).unwrap_or_default();

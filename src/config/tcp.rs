@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value, decimal};
@@ -18,6 +19,12 @@ pub struct TcpServer {
     pub host: String,
     /// `options.port`: a port, `"from-to"`, or a list of these. Required. 0 is any free port.
     pub ports: Vec<RangeInclusive<u16>>,
+    /// `options.connections`: how many there may be at once; further ones are closed. Default:
+    /// 65536. (Not in Zilla.)
+    pub connections: Option<usize>,
+    /// `options.write-deadline`, in seconds: a connection that takes no byte for this long although
+    /// there are some to write is closed. Default: 60. (Not in Zilla.)
+    pub write_deadline: Option<Duration>,
     /// Where connections go, by the port that they came in on and the address that they came from.
     pub routes: Vec<Route<TcpCondition>>,
 }
@@ -102,16 +109,25 @@ impl TcpServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TcpServer> {
         let mut host = Some("0.0.0.0".to_owned());
         let mut listening = None;
+        let (mut connections, mut write_deadline) = (None, None);
         if let Some(options) = map.map_or_empty("options") {
             if let Some(value) = options.get("host") {
                 host = value.filled("an address or a host name");
             }
             listening = options.require("port").map(|it| ports(&it));
+            if let Some(value) = options.get("connections") {
+                connections =
+                    value.number("a number of connections (1 to 10000000)", 1..=10_000_000);
+            }
+            if let Some(value) = options.get("write-deadline") {
+                let seconds = value.number("a number of seconds (1 to 86400)", 1..=86_400);
+                write_deadline = seconds.map(Duration::from_secs);
+            }
             options.deny_unknown();
         }
         let routes =
             Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
-        Some(TcpServer { host: host?, ports: listening?, routes })
+        Some(TcpServer { host: host?, ports: listening?, connections, write_deadline, routes })
     }
 }
 

@@ -25,8 +25,12 @@ fn said(file: &str) -> String {
     report.to_string().replace("F:", "")
 }
 
+/// What a file means, but for the memory that it takes.
 fn described(name: &str, file: &str) -> String {
-    describe(&read(name, file).expect("the file has no mistakes"))
+    let text = describe(&read(name, file).expect("the file has no mistakes"));
+    let Some((before, after)) = text.split_once("\nmemory, at most:\n") else { return text };
+    let rest = after.split_once("\n\n").map(|(_, rest)| format!("\n{rest}"));
+    before.to_owned() + &rest.unwrap_or_default()
 }
 
 #[test]
@@ -49,6 +53,52 @@ fn page_and_filtered_streams_are_described() {
           /{path} -> file ${params.path} in files: folder www/, symbolic links are ignored
 
     telemetry: logs writes logs to the standard output
+    "#);
+}
+
+#[test]
+fn the_memory_is_told_with_its_sum() {
+    let file = include_str!("tests/guarded.yaml");
+    let text = describe(&read("guarded.yaml", file).unwrap());
+    let memory = text.split_once("\nmemory, at most:\n").unwrap().1;
+    insta::assert_snapshot!(memory.split_once("\n\n").unwrap().0, @r#"
+      cluster
+        logs, shared by its topics                   256 MiB
+        read ahead at the live ends                   48 MiB
+        history                                       96 MiB
+      who: verified tokens, about                     32 MiB
+      sum                                            432 MiB
+      and for each further broker                     48 MiB
+      listen: 65536 connections, a stream each
+        idle, 15 KiB each                            960 MiB
+        if nobody reads, 79 KiB each                 4.9 GiB
+        and in the kernel, 128 KiB each                8 GiB
+    "#);
+}
+
+#[test]
+fn limits_of_the_file_count() {
+    let file = include_str!("tests/fanout.yaml");
+    let limited = file
+        .replace("port: [7114] }", "port: [7114], connections: 1000, write-deadline: 20 }")
+        .replace("bootstrap: [events] }", "bootstrap: [events], memory: 64MiB }");
+    let parsed = read("fanout.yaml", &limited).unwrap();
+    let (_, server) = parsed.config.listeners().next().unwrap();
+    assert_eq!(server.connections, Some(1000));
+    assert_eq!(server.write_deadline, Some(std::time::Duration::from_secs(20)));
+    let text = describe(&parsed);
+    let memory = text.split_once("\nmemory, at most:\n").unwrap().1;
+    insta::assert_snapshot!(memory, @r#"
+      cache -> store -> cluster
+        logs, shared by its topics                    64 MiB
+        read ahead at the live ends                   48 MiB
+        history                                       96 MiB
+      sum                                            208 MiB
+      and for each further broker                     48 MiB
+      listen: 1000 connections, a stream each
+        idle, 3 KiB each                             2.9 MiB
+        if nobody reads, 67 KiB each                65.4 MiB
+        and in the kernel, 128 KiB each              125 MiB
     "#);
 }
 

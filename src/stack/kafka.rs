@@ -47,6 +47,9 @@ impl Composer<'_> {
         if let Some((binding, Kind::TlsClient(tls))) = way_out.map(|it| (it, &it.kind)) {
             options = options.tls(self.kafka_tls(binding, tls)?);
         }
+        if let Some(memory_bytes) = source.memory_bytes() {
+            options = options.memory_bytes(memory_bytes);
+        }
         for topic in source.bootstrap() {
             options = options.bootstrap(topic);
         }

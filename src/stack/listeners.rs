@@ -20,7 +20,7 @@ use tower::service_fn;
 use tracing::info;
 
 use super::{Composer, Encrypted, Error, Web};
-use crate::config::{Config, Kind, TcpCondition};
+use crate::config::{Config, Kind, TcpCondition, memory};
 use crate::health::Health;
 
 /// A configuration that listens: every port is bound, every cluster begun.
@@ -33,6 +33,7 @@ pub struct Stack {
 
 struct Listening {
     binding: String,
+    options: ServeOptions,
     connections: Connections,
     listeners: Vec<Listener>,
     routes: Arc<[(Vec<TcpCondition>, Next)]>,
@@ -77,9 +78,12 @@ impl Stack {
                 routes.push((route.when.clone(), composer.next(&route.exit)?));
             }
             let listeners = listen(&binding.name, &server.host, &server.ports)?;
-            let connections = Connections::default();
+            let connections = Connections::new(server.connections.unwrap_or(memory::CONNECTIONS));
+            let options = ServeOptions::new().connections(connections.clone());
+            let options =
+                server.write_deadline.into_iter().fold(options, ServeOptions::write_deadline);
             let (binding, routes) = (binding.name.clone(), routes.into());
-            listening.push(Listening { binding, connections, listeners, routes });
+            listening.push(Listening { binding, options, connections, listeners, routes });
         }
         let clusters = composer.clusters;
         Ok(Self { listening, clusters, shutdown, drain })
@@ -105,9 +109,8 @@ impl Stack {
     pub async fn serve(self, stop: impl Future<Output = Duration>) {
         let Self { listening, clusters: _, shutdown, drain } = self;
         let mut servers = tokio::task::JoinSet::new();
-        for Listening { connections, listeners, routes, .. } in listening {
+        for Listening { options, listeners, routes, .. } in listening {
             let service = service_fn(move |connection| connect(&routes, connection));
-            let options = ServeOptions::new().connections(connections);
             servers.spawn(serve(listeners, service, options, shutdown.clone()));
         }
         let window = stop.await;
@@ -129,7 +132,10 @@ fn listen(
     for port in ports.iter().cloned().flatten() {
         for address in (host, port).to_socket_addrs().map_err(resolve)? {
             let failed = |source| Error::Listen { binding: binding.to_owned(), address, source };
-            let listener = ListenOptions::new().bind(address).map_err(failed)?;
+            let listener = ListenOptions::new()
+                .send_buffer_bytes(Some(memory::KERNEL_BYTES))
+                .bind(address)
+                .map_err(failed)?;
             // A port 0 of the configuration is another one here.
             let address = listener.local_address().map_err(failed)?;
             info!(%address, binding, "listening");

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::support::{Get, LOOK, Record, Server, Version, kafka_alone, raw, server, soon};
+use crate::support::{Get, LOOK, Record, Server, Version, kafka, kafka_alone, raw, server, soon};
 
 /// Where a server tells how it is.
 async fn told_at(server: &Server) -> SocketAddr {
@@ -106,5 +106,48 @@ async fn nothing_is_told_unless_it_is_asked_for_and_nonsense_is_bounded() {
     }
     assert_eq!(server.get("/nothing").send().await.status, 404);
     drop(idle);
-    until(at, 200, "reached").await;
+    let answered = async {
+        while !raw(at, b"GET /live HTTP/1.0\r\n\r\n", |_| false).await.ends_with(b"{\"live\":true}")
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    soon("an answer", answered).await;
+}
+
+#[tokio::test]
+async fn limits_of_the_file_hold_and_are_counted() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let config = server(&kafka).config();
+    let limited = config.replace("port: 0 }", "port: 0, connections: 2, write-deadline: 1 }");
+    assert_ne!(limited, config);
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::of_text(folder, &limited, &["--health", "127.0.0.1:0"]).await;
+    let at = told_at(&server).await;
+    let counted = async |name: &str, count: u64| {
+        let counted = async {
+            while ask(at, "/ready", Version::Http1).await.1["listeners"][0][name] != count {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        soon(name, counted).await;
+    };
+
+    let get = server.get(&format!("/all/{topic}"));
+    let mut reads = get.clone().open().await;
+    let _stalls = get.receive_buffer(4096).open().await;
+    counted("open", 2).await;
+    let read = raw(server.address(), b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", |_| false).await;
+    assert_eq!(read.escape_ascii().to_string(), "");
+    counted("refused", 1).await;
+
+    // More than the kernel and the server keep for a client that takes nothing.
+    let value = "x".repeat(10_000);
+    kafka.produce_values(&topic, (0..200).map(|_| value.clone()));
+    reads.take(200).await;
+    counted("stalled", 1).await;
+    counted("open", 1).await;
+    kafka.produce(&topic, Record::value("on"));
+    assert!(reads.next().await.starts_with("data:on\n"));
 }

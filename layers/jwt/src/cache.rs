@@ -14,7 +14,7 @@ pub(crate) struct Cache {
 }
 
 const TOKENS: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
-const BYTES: usize = 8 << 20;
+pub(crate) const BYTES: usize = 8 << 20;
 
 impl Cache {
     pub(crate) fn new() -> Self {

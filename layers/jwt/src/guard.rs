@@ -6,7 +6,7 @@ use std::{
 
 use crate::{
     Keys, Rejection, Token,
-    cache::Cache,
+    cache::{self, Cache},
     key_set::{KeySet, Source},
     names::Names,
     remote::Remote,
@@ -47,6 +47,10 @@ struct Verified {
 }
 
 impl Guard {
+    /// How many bytes of text the tokens have that are kept as verified, at most. What is made of one
+    /// takes a few times that.
+    pub const CACHE_BYTES: usize = cache::BYTES;
+
     /// A guard that demands a good signature and an expiry to come, and nothing else: say at least
     /// whose tokens ([`issuer`](Self::issuer)) and for what ([`audience`](Self::audience)).
     ///

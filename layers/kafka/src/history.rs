@@ -20,8 +20,11 @@ use crate::topic::Opened;
 /// Streams whose places differ by no more offsets than this share a pass.
 const NEAR: u64 = 100_000;
 
-/// How far a pass goes ahead of its slowest stream. It keeps twice as much.
+/// How far a pass goes ahead of its slowest stream.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a pass keeps.
+pub(crate) const PASS_BYTES: usize = 2 * WINDOW_BYTES;
 
 /// What a stream that holds up others must take in each [`Pace::stall`], or it is left behind.
 const LEAST_BYTES: usize = WINDOW_BYTES / 8;
@@ -194,7 +197,7 @@ impl History {
         };
         let members: Vec<Waiting> = queue.waiting.extract_if(.., near).collect();
         let start = members.iter().fold(at, |start, member| start.min(&member.at));
-        let hub = Hub::new(Records { index: index.clone() }, start.clone(), 2 * WINDOW_BYTES);
+        let hub = Hub::new(Records { index: index.clone() }, start.clone(), PASS_BYTES);
         for member in members {
             // The stream may have left meanwhile.
             let _ = member.reply.send(hub.tail(member.want));
@@ -257,7 +260,7 @@ impl History {
                 let too_slow = lag.saturating_add(LEAST_BYTES) > before;
                 if too_slow && (pass.hub.listeners() > 1 || self.is_waited_for()) {
                     pass.hub.set_capacity_bytes(WINDOW_BYTES / 2);
-                    pass.hub.set_capacity_bytes(2 * WINDOW_BYTES);
+                    pass.hub.set_capacity_bytes(PASS_BYTES);
                     return;
                 }
                 (before, since) = (lag, Instant::now());

@@ -51,10 +51,11 @@
 //! # What it costs
 //!
 //! Threads: one for the tail, one that asks, and [`ClusterOptions::readers`] for the past. Memory:
-//! [`ClusterOptions::memory_bytes`] for the logs, and what librdkafka fetches ahead. A filter by key, or by
+//! [`ClusterOptions::memory_bytes`] for the logs, and what librdkafka fetches ahead; [`ClusterOptions::budget`] has the sum. A filter by key, or by
 //! an indexed header ([`ClusterOptions::index_header`]), costs nothing for records that do not match.
 
 mod backend;
+mod budget;
 mod cluster;
 mod control;
 #[cfg(feature = "embedded")]
@@ -81,6 +82,7 @@ mod tests;
 mod tls;
 mod topic;
 
+pub use budget::Budget;
 pub use cluster::{Cluster, Query};
 pub use error::Error;
 pub use filter::Filter;

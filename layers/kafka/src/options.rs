@@ -4,6 +4,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::Error;
+use crate::budget::Budget;
 use crate::control::Pace;
 use crate::tls::TlsOptions;
 
@@ -126,7 +127,7 @@ impl ClusterOptions {
     }
 
     /// How many consumers read history at once, one at least. 2 by default; each keeps up to 16 MiB
-    /// of its own and as much in librdkafka.
+    /// of its own and twice as much in librdkafka.
     #[must_use]
     pub fn readers(mut self, readers: usize) -> Self {
         self.readers = readers.max(1);
@@ -156,6 +157,12 @@ impl ClusterOptions {
             self.indexed_headers.push(name);
         }
         self
+    }
+
+    /// What a cluster of these options keeps in memory at most.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        Budget::new(self)
     }
 
     /// The properties of librdkafka that say so; those that were set by name count.

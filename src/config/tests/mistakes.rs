@@ -133,7 +133,7 @@ bindings:
   files: { type: filesystem, kind: server, options: { location: www/ } }
 ",
         "3:57: error: bindings.in.options: unknown key `prot`
-  help: did you mean `port`? known here: host, port
+  help: did you mean `port`? known here: connections, host, port, write-deadline
 ",
     ),
     (
@@ -583,6 +583,23 @@ bindings:
 4:73: warning: bindings.cs.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
 4:80: error: bindings.cs.options.topics[0].value: unknown model `avr`: expected string, int32, int64, float, double, boolean, bytes, json, avro or protobuf
   help: did you mean `avro`?
+",
+    ),
+    (
+        "limits that are none",
+        "name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1, connections: 0, write-deadline: 1m }, exit: web }
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+  store: { type: kafka, kind: cache_server, options: { memory: 256MB }, exit: cluster }
+  cluster: { type: kafka, kind: client, options: { servers: [a:1] }, exit: out }
+  out: { type: tcp, kind: client }
+",
+        "3:67: error: bindings.in.options.connections: expected a number of connections (1 to 10000000), found `0`
+3:86: error: bindings.in.options.write-deadline: expected a number of seconds (1 to 86400), found `1m`
+7:64: error: bindings.store.options.memory: expected an amount of memory of 1 MiB to 1 TiB, as `512MiB` or a number of bytes, found `256MB`
 ",
     ),
     (

@@ -31,6 +31,14 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many different ones within that time.
 const WARNINGS: usize = 16;
 
+/// What is fetched ahead: of all live ends, and by each reader of history.
+pub(crate) const LIVE_QUEUE_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The largest answer of a broker, but for one record that is larger. librdkafka's own is 50 MiB,
+/// which it reaches where a broker leads fifty partitions; and it is held beside the queue.
+pub(crate) const FETCH_BYTES: usize = 16 * 1024 * 1024;
+
 /// A cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
     config: ClientConfig,
@@ -54,7 +62,7 @@ impl Librdkafka {
     /// A cluster with these properties of librdkafka beside those that tailwater's reading rests on.
     pub(crate) fn new(properties: &[(String, String)]) -> Self {
         let mut config = ClientConfig::new();
-        config.set("fetch.wait.max.ms", "50");
+        config.set("fetch.wait.max.ms", "50").set("fetch.max.bytes", FETCH_BYTES.to_string());
         for (name, value) in properties {
             config.set(name, value);
         }
@@ -165,9 +173,10 @@ fn bounds(
 impl Backend for Librdkafka {
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
         let mut config = self.config.clone();
+        let queue = if history { HISTORY_QUEUE_BYTES } else { LIVE_QUEUE_BYTES };
         config
             .set("enable.partition.eof", if history { "true" } else { "false" })
-            .set("queued.max.messages.kbytes", if history { "16384" } else { "32768" });
+            .set("queued.max.messages.kbytes", (queue / 1024).to_string());
         let inner = self.create(&config)?;
         Ok(Box::new(Reader { inner, pieces: Pieces::default() }))
     }
@@ -279,13 +288,14 @@ impl Librdkafka {
 }
 
 /// Properties that librdkafka warns about on a handle that does not consume.
-const CONSUMER_ONLY: [&str; 8] = [
+const CONSUMER_ONLY: [&str; 9] = [
     "group.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "isolation.level",
     "auto.offset.reset",
     "fetch.wait.max.ms",
+    "fetch.max.bytes",
     "fetch.queue.backoff.ms",
     "allow.auto.create.topics",
 ];

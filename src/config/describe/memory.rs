@@ -1,0 +1,126 @@
+//! What the process keeps in memory at most: budgets, and what grows with connections.
+
+use std::collections::BTreeMap;
+
+use tailwater_jwt::Guard;
+use tailwater_kafka::{Budget, ClusterOptions};
+
+use super::Teller;
+use crate::config::{Kind, TcpServer};
+
+const KIB: usize = 1024;
+
+/// An idle event stream, connection included, as `benches/load` measures it; the further ones of an
+/// HTTP/2 connection take half of that.
+const IDLE_BYTES: usize = 3 * KIB;
+const IDLE_TLS_BYTES: usize = 15 * KIB;
+
+/// Of a response that its client does not read, and of its connection in the kernel. The servers set
+/// both.
+pub(crate) const UNREAD_BYTES: usize = 64 * KIB;
+pub(crate) const KERNEL_BYTES: usize = 128 * KIB;
+
+/// Where a `tcp` binding does not say how many.
+pub(crate) const CONNECTIONS: usize = 65_536;
+
+/// What is made of a verified token, by the length of its text.
+const TOKEN_FACTOR: usize = 4;
+
+impl Teller<'_> {
+    /// Told of what listeners lead to, so it comes after them.
+    pub(super) fn memory(&mut self) {
+        let mut budgets: BTreeMap<String, Budget> = BTreeMap::new();
+        for binding in self.config.bindings.iter().filter(|it| self.told.contains(&*it.name)) {
+            let Kind::SseKafka(mapping) = &binding.kind else { continue };
+            for source in mapping.routes.iter().flat_map(|it| self.config.topic_sources(&it.exit)) {
+                let way: Vec<&str> = source.way.iter().map(|it| &*it.name).collect();
+                let options =
+                    ClusterOptions::new(source.cluster.servers.iter().map(|it| it.to_string()));
+                let options =
+                    source.memory_bytes().into_iter().fold(options, ClusterOptions::memory_bytes);
+                budgets.insert(way.join(" -> "), options.budget());
+            }
+        }
+        self.line(0, "\nmemory, at most:");
+        let (mut sum, mut further_broker) = (0, 0);
+        for (way, budget) in &budgets {
+            self.line(1, way);
+            self.row(2, "logs, shared by its topics", budget.logs);
+            self.row(2, "read ahead at the live ends", budget.live);
+            self.row(2, "history", budget.history);
+            sum += budget.total();
+            further_broker += budget.further_broker;
+        }
+        for guard in &self.config.guards {
+            let bytes = TOKEN_FACTOR * Guard::CACHE_BYTES;
+            self.row(1, &format!("{}: verified tokens, about", guard.name), bytes);
+            sum += bytes;
+        }
+        self.row(1, "sum", sum);
+        if further_broker > 0 {
+            self.row(1, "and for each further broker", further_broker);
+        }
+        let listeners: Vec<_> = self.config.listeners().collect();
+        for (binding, server) in listeners {
+            self.connections(&binding.name, server);
+        }
+    }
+
+    fn connections(&mut self, name: &str, server: &TcpServer) {
+        let most = server.connections.unwrap_or(CONNECTIONS);
+        let is_tls = |exit: &str| {
+            matches!(self.config.binding(exit).map(|it| &it.kind), Some(Kind::TlsServer(_)))
+        };
+        let encrypted = server.routes.iter().any(|it| is_tls(&it.exit));
+        let idle = if encrypted { IDLE_TLS_BYTES } else { IDLE_BYTES };
+        self.line(1, &format!("{name}: {most} connections, a stream each"));
+        self.row(2, &format!("idle, {} each", amount(idle)), most * idle);
+        let unread = idle + UNREAD_BYTES;
+        self.row(2, &format!("if nobody reads, {} each", amount(unread)), most * unread);
+        self.row(
+            2,
+            &format!("and in the kernel, {} each", amount(KERNEL_BYTES)),
+            most * KERNEL_BYTES,
+        );
+    }
+
+    fn row(&mut self, depth: usize, what: &str, bytes: usize) {
+        let width = 46 - 2 * depth;
+        self.line(depth, &format!("{what:<width$} {:>9}", amount(bytes)));
+    }
+}
+
+/// An amount of memory, to three digits.
+fn amount(bytes: usize) -> String {
+    let units = [("GiB", KIB * KIB * KIB), ("MiB", KIB * KIB), ("KiB", KIB)];
+    let unit = units.into_iter().find(|(_, unit)| bytes >= *unit);
+    let Some((name, unit)) = unit else { return format!("{bytes} B") };
+    // In tenths, rounded.
+    let tenths = (10 * bytes + unit / 2) / unit;
+    match (tenths / 10, tenths % 10) {
+        (whole @ ..100, tenth @ 1..) => format!("{whole}.{tenth} {name}"),
+        _ => format!("{} {name}", (tenths + 5) / 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_told_to_three_digits() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (2765, "2.7 KiB"),
+            (67 * KIB, "67 KiB"),
+            (256 * KIB * KIB, "256 MiB"),
+            (1000 * KIB * KIB + 300 * KIB, "1000 MiB"),
+            (100 * KIB * KIB + 600 * KIB, "101 MiB"),
+            (4 * KIB * KIB * KIB + 300 * KIB * KIB, "4.3 GiB"),
+        ] {
+            assert_eq!(amount(bytes), expected, "{bytes}");
+        }
+    }
+}
