@@ -76,6 +76,20 @@ impl<R> fmt::Debug for Want<R> {
     }
 }
 
+impl<R: 'static> Want<R> {
+    /// Only those of these records that pass this test, too.
+    #[must_use]
+    pub fn and(self, also: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
+        match self {
+            Self::All => Self::Scan(Arc::new(also)),
+            Self::Scan(test) => Self::Scan(Arc::new(move |record| test(record) && also(record))),
+            Self::Values(values, test) => {
+                Self::Values(values, Arc::new(move |record| test(record) && also(record)))
+            }
+        }
+    }
+}
+
 impl<R> Want<R> {
     pub(crate) fn test(&self) -> Option<Test<R>> {
         match self {

@@ -109,6 +109,28 @@ impl<C: Content> Cursor<C> {
         Poll::Pending
     }
 
+    /// Shows the next records to `visit`, as they are and not encoded: those of a segment or of a few
+    /// small ones. For a reader that makes something else of all records.
+    ///
+    /// # Errors
+    /// Those of [`poll_batch`](Cursor::poll_batch).
+    pub fn poll_each(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut visit: impl FnMut(&C::Record),
+    ) -> Poll<Result<(), Lost>> {
+        let most = self.test.as_ref().map_or(u64::MAX, |_| TESTS);
+        let mut claim = ready!(self.claim(cx, most, COPY_BYTES))?;
+        while claim.next().is_some() {
+            let record = claim.record();
+            if self.test.as_ref().is_none_or(|test| test(record)) {
+                visit(record);
+            }
+            claim.pass(1);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// The place of this cursor: everything before it was returned or is not for it.
     ///
     /// For a selective cursor with nothing pending this is the head. After [`Lost`] it is still the

@@ -240,3 +240,28 @@ fn a_cursor_at_the_head_sees_a_new_mark_and_the_next_record_begins_there() {
     assert_eq!((item.record().id, item.before(), item.after()), (1, 7, 8));
     assert_eq!(read(&mut hub.seek(|mark| *mark <= 3, Want::All).unwrap()), "0/7/1:..........\n");
 }
+
+#[test]
+fn records_are_shown_as_they_are_and_those_that_were_not_visited_stay() {
+    let hub = hub();
+    let even = |want: Want<_>| want.and(|record: &support::Numbered| record.id % 2 == 0);
+    let mut cursors = [even(Want::All), even(with_key(3)), Want::All].map(|want| hub.tail(want));
+    hub.append((0..6).map(|id| record(id, &[1 + u8::try_from(id / 2).unwrap()])).collect());
+    let cx = &mut Context::from_waker(Waker::noop());
+    let seen = cursors.each_mut().map(|cursor| {
+        let mut seen = Vec::new();
+        while let Poll::Ready(Ok(())) = cursor.poll_each(cx, |record| seen.push(record.id)) {}
+        (seen, cursor.mark())
+    });
+    assert_eq!(seen, [(vec![0, 2, 4], 6), (vec![4], 6), ((0..6).collect(), 6)]);
+
+    let [all, ..] = &mut cursors;
+    hub.append((6..9).map(|id| record(id, &[])).collect());
+    let panics = |record: &support::Numbered| assert!(record.id < 8, "told to panic");
+    let visited = catch_unwind(AssertUnwindSafe(|| all.poll_each(cx, panics)));
+    assert!(visited.is_err());
+    assert_eq!(all.mark(), 8);
+    hub.close();
+    assert!(all.poll_each(cx, |record| assert_eq!(record.id, 8)).is_ready());
+    assert!(matches!(all.poll_each(cx, |_| ()), Poll::Ready(Err(Lost::Closed))));
+}
