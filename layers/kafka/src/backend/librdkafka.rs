@@ -278,8 +278,13 @@ impl Librdkafka {
         }
         let admin = AdminClient::<DefaultClientContext>::from_config(&config)
             .map_err(|error| refused(&config, error))?;
-        // A broker without such calls is waited for in vain, for the timeout's whole length.
-        let options = AdminOptions::new().request_timeout(Some(CONFIGURATION_TIMEOUT));
+        // Any broker knows. The controller, which librdkafka asks unless it is told whom, is waited for
+        // in vain, for the timeout's whole length, where there is none: the mock cluster says so.
+        let asker = self.asker("read_committed", &self.stable)?;
+        let metadata = asker.fetch_metadata(Some(topic), CONFIGURATION_TIMEOUT);
+        let broker = metadata.map_err(Error::kafka)?.orig_broker_id();
+        let options =
+            AdminOptions::new().request_timeout(Some(CONFIGURATION_TIMEOUT)).broker_id(broker);
         let topics = [ResourceSpecifier::Topic(topic)];
         let answer = futures_executor::block_on(admin.describe_configs(&topics, &options));
         let resource = answer.map_err(Error::kafka)?.pop().ok_or(Error::NoConfiguration)?;
