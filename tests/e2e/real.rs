@@ -143,6 +143,45 @@ async fn a_compacted_topic_shows_what_is_left_and_its_holes_are_no_gap() {
 }
 
 #[tokio::test]
+async fn a_replay_of_a_compacted_topic_is_the_latest_record_of_each_key() {
+    let Some(kafka) = real_kafka().await else { return };
+    let topic = kafka.name();
+    kafka.create(&topic, 2, &[("cleanup.policy", "compact")]).await;
+    let write = |partition: i32, key: &str, value: &str| {
+        kafka.produce(&topic, Record::value(value).key(key).partition(partition))
+    };
+    for number in 0..50 {
+        for partition in 0..2 {
+            write(partition, &format!("{partition}{}", number % 3), &number.to_string());
+        }
+    }
+    kafka.produce(&topic, Record::tombstone().key("00").partition(0));
+    let servers = [server(&kafka).run().await, server(&kafka).run().await];
+    let path = format!("/all/{topic}");
+    // The second comes to a table that is there already.
+    let mut cut = None;
+    for _ in 0..2 {
+        let mut stream = servers[0].get(&path).open().await;
+        let mut events = stream.take(5).await;
+        events.sort();
+        let data: Vec<_> = events.iter().map(|event| field(event, "data").expect("data")).collect();
+        assert_eq!(data, ["47", "47", "48", "49", "49"]);
+        cut = Some(stream);
+    }
+    let mut live = cut.expect("two streams were opened");
+    write(1, "12", "new");
+    let event = live.next().await;
+    assert_eq!(field(&event, "data"), Some("new"));
+    // What comes of it since that id is nothing, and then what is written.
+    let resumed = servers[1].get(&path).last_event_id(field(&event, "id").expect("an id"));
+    let mut resumed = resumed.open().await;
+    write(0, "01", "last");
+    for stream in [&mut live, &mut resumed] {
+        assert_eq!(field(&stream.next().await, "data"), Some("last"));
+    }
+}
+
+#[tokio::test]
 async fn an_id_older_than_the_tombstones_of_a_compacted_topic_is_a_gap() {
     let Some(kafka) = real_kafka().await else { return };
     let topic = kafka.name();

@@ -17,6 +17,7 @@ use tracing::error;
 use crate::Error;
 use crate::backend::Backend;
 use crate::backend::librdkafka::Librdkafka;
+use crate::compacted::{self, Tables};
 use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
 use crate::health::{Contact, Health};
@@ -121,6 +122,7 @@ pub(crate) struct Shared {
     pub(crate) options: ClusterOptions,
     pub(crate) index: Index,
     pub(crate) history: Arc<History>,
+    pub(crate) tables: Tables,
     topics: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
     contact: Mutex<Contact>,
     /// How often a log was opened anew because it stood still.
@@ -169,10 +171,12 @@ impl Cluster {
             (Arc::clone(&name), Arc::new(Topic::new(name, true)))
         });
         let topics = Mutex::new(topics.collect());
+        let (tables, mut wanted) = Tables::new(options.memory_bytes);
         let shared = Shared {
             options,
             index,
             history: Arc::clone(&history),
+            tables,
             topics,
             contact: Mutex::default(),
             restarts: AtomicU64::new(0),
@@ -197,6 +201,10 @@ impl Cluster {
                     return;
                 }
             }
+        })?;
+        let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
+        keep("kafka-compacted", pace.soon, move || {
+            compacted::keep(&mut wanted, &weak, &history, &budget, pace.snapshot);
         })?;
         let weak = Arc::downgrade(&shared);
         keep("kafka-control", pace.soon, move || {
@@ -230,6 +238,12 @@ impl Cluster {
 
     pub(crate) fn is_missing(&self, topic: &str) -> bool {
         self.topic(topic).is_some_and(|topic| topic.is_missing())
+    }
+
+    /// Whether a compacted topic is replayed as Kafka has it.
+    pub(crate) fn is_given_up(&self, topic: &str) -> bool {
+        let held = self.0.held().into_iter().find(|held| *held.name == *topic);
+        held.and_then(|topic| topic.opened()).is_some_and(|opened| opened.latest.is_given_up())
     }
 
     /// The names of the topics that are held.
@@ -303,7 +317,8 @@ impl Shared {
     pub(crate) fn share_memory(&self) {
         let held = self.held();
         let opened: Vec<_> = held.iter().filter_map(|topic| topic.opened()).collect();
-        let share = self.options.memory_bytes / opened.len().max(1);
+        let memory_bytes = self.options.memory_bytes.saturating_sub(self.tables.bytes());
+        let share = memory_bytes / opened.len().max(1);
         for opened in opened {
             opened.hub.set_capacity_bytes(share);
         }

@@ -52,6 +52,8 @@ pub(crate) struct Pace {
     /// How long a transaction may be open before it is told: brokers end one after their
     /// `transaction.max.timeout.ms` at the latest, which is 15 minutes unless it is set.
     pub(crate) hanging: Duration,
+    /// For how long the snapshot of a compacted topic does for those who come.
+    pub(crate) snapshot: Duration,
 }
 
 impl Default for Pace {
@@ -66,6 +68,7 @@ impl Default for Pace {
             stall: Duration::from_secs(1),
             watch: Duration::from_secs(5),
             hanging: Duration::from_secs(16 * 60),
+            snapshot: Duration::from_secs(1),
         }
     }
 }
@@ -255,6 +258,7 @@ impl<'a> Control<'a> {
             match (opened, partitions) {
                 (Some(opened), Some(partitions)) => {
                     self.standing(topic).looks_without = 0;
+                    opened.latest.tidy(&opened);
                     if !self.extend(topic, &opened, partitions) {
                         all_open = false;
                         self.attend();
@@ -326,8 +330,7 @@ impl<'a> Control<'a> {
         self.tell(follow);
         info!(topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
-        let opened = Opened { hub, epoch, origin, tombstone_retention: Default::default() };
-        topic.state.send_replace(State::Open(Arc::new(opened)));
+        topic.state.send_replace(State::Open(Arc::new(Opened::new(hub, epoch, origin))));
         true
     }
 

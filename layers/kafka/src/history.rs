@@ -342,7 +342,7 @@ mod tests {
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();
-        let opened = Opened { hub, epoch: 0, origin, tombstone_retention: Default::default() };
+        let opened = Opened::new(hub, 0, origin);
         let (topic, opened) = (Arc::from("orders"), Arc::new(opened));
         let cx = &mut Context::from_waker(Waker::noop());
         let mut stays = pin!(history.join(&topic, &opened, &start, &Want::All));

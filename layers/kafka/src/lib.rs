@@ -42,6 +42,9 @@
 //! A partition that is added is read from its beginning. A client that is slow or begins far back is
 //! read to from Kafka at its own pace, in company of those who are near, and nobody is dropped for it.
 //!
+//! Of a compacted topic a client from the beginning gets the latest record of each key once, and one that
+//! comes back what changed since.
+//!
 //! # What it is not
 //!
 //! There is no consumer group and nothing is committed: a client's id is its offset. It writes nothing,
@@ -50,13 +53,15 @@
 //!
 //! # What it costs
 //!
-//! Threads: one for the tail, one that asks, and [`ClusterOptions::readers`] for the past. Memory:
-//! [`ClusterOptions::memory_bytes`] for the logs, and what librdkafka fetches ahead; [`ClusterOptions::budget`] has the sum. A filter by key, or by
+//! Threads: one for the tail, one that asks, one that keeps the latest records of compacted topics, and
+//! [`ClusterOptions::readers`] for the past. Memory: [`ClusterOptions::memory_bytes`] for the logs, and
+//! what librdkafka fetches ahead; [`ClusterOptions::budget`] has the sum. A filter by key, or by
 //! an indexed header ([`ClusterOptions::index_header`]), costs nothing for records that do not match.
 
 mod backend;
 mod budget;
 mod cluster;
+mod compacted;
 mod control;
 #[cfg(feature = "embedded")]
 pub mod embedded;

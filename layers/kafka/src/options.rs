@@ -112,6 +112,10 @@ impl ClusterOptions {
 
     /// What the logs of all topics together keep in memory, in bytes. 256 MiB by default. What is not
     /// kept is read from Kafka again by those who need it.
+    ///
+    /// A quarter of it at the most is for the latest records of compacted topics that are replayed, and
+    /// up to twice as much as those take for what is shown of them: the logs get the rest. A topic
+    /// that has too many keys for that is replayed as Kafka has it.
     #[must_use]
     pub fn memory_bytes(mut self, memory_bytes: usize) -> Self {
         self.memory_bytes = memory_bytes;

@@ -67,6 +67,11 @@ impl Record {
         self.headers().find(|(name, _)| *name == b"etag").and_then(|(_, value)| value)
     }
 
+    /// The same record in memory of its own: it keeps nothing of what it was read with.
+    pub(crate) fn detached(&self) -> Self {
+        Self { data: Bytes::copy_from_slice(&self.data), ..*self }
+    }
+
     /// Bytes that the record keeps in memory.
     pub(crate) fn weight(&self) -> usize {
         size_of::<Self>() + self.data.len()

@@ -7,6 +7,7 @@ use tailwater_hub::{Cursor, Want};
 use tokio::sync::oneshot;
 
 use crate::cluster::Shared;
+use crate::compacted;
 use crate::control::Job;
 use crate::gap::{Extent, Gap, reconcile};
 use crate::id::EventId;
@@ -21,8 +22,9 @@ use crate::topic::{Opened, Topic};
 pub(crate) enum Place {
     /// After the id; without one that decodes, where streams begin.
     Asked(Option<Bytes>, Start),
-    /// Where it stood when its log was of no more use.
-    Left(Positions, u64),
+    /// Where it stood when its log was of no more use, and what it knows no keys of
+    /// ([`Seat::unseen`]).
+    Left(Positions, u64, Option<Positions>),
 }
 
 /// A stream's place.
@@ -34,6 +36,8 @@ pub(crate) struct Seat {
     pub(crate) gaps: Vec<Gap>,
     /// The stream begins somewhere that no id of the client's says.
     pub(crate) resolved: bool,
+    /// Of a compacted topic: tombstones before these places delete keys that the client never saw.
+    pub(crate) unseen: Option<Positions>,
 }
 
 /// The offsets from which a stream wants to go on. What is not named begins at its beginning.
@@ -52,8 +56,12 @@ pub(crate) async fn find(
     want: Want<Record>,
 ) -> Seat {
     let mut gaps = Vec::new();
+    let mut unseen = None;
     let (mut wanted, mut epoch) = match place {
-        Place::Left(positions, epoch) => (Wanted::Offsets(positions.iter().collect()), Some(epoch)),
+        Place::Left(positions, epoch, known) => {
+            unseen = known;
+            (Wanted::Offsets(positions.iter().collect()), Some(epoch))
+        }
         Place::Asked(id, start) => {
             let decoded = id.as_ref().map(|id| EventId::decode(id));
             if let Some(None) = decoded {
@@ -69,6 +77,14 @@ pub(crate) async fn find(
         }
     };
     let mut resolved = matches!(&wanted, Wanted::Live | Wanted::Since(_));
+    // What it has read of each partition, as it says itself.
+    let mut read = match &wanted {
+        Wanted::Offsets(offsets) => offsets.clone(),
+        Wanted::Live | Wanted::Since(_) => Vec::new(),
+    };
+    let begins = epoch.is_none()
+        && matches!(&wanted, Wanted::Offsets(_))
+        && read.iter().all(|(_, next)| matches!(next, -2 | 0));
     loop {
         let (opened, was_missing) = topic.wait_opened().await;
         let mut since = None;
@@ -78,7 +94,7 @@ pub(crate) async fn find(
             Wanted::Live => {
                 let mut cursor = opened.hub.tail(want);
                 let at = cursor.mark();
-                return Seat { cursor, at, epoch: opened.epoch, gaps, resolved };
+                return Seat { cursor, at, epoch: opened.epoch, gaps, resolved, unseen: None };
             }
             Wanted::Since(time) => {
                 since = Some(*time);
@@ -87,32 +103,60 @@ pub(crate) async fn find(
             Wanted::Offsets(offsets) => offsets,
         };
         resolved |= offsets.iter().any(|(_, next)| *next == -1);
-        let seated = |cursor, at, gaps| Seat { cursor, at, epoch: opened.epoch, gaps, resolved };
+        let seated = |cursor, at, gaps, unseen| Seat {
+            cursor,
+            at,
+            epoch: opened.epoch,
+            gaps,
+            resolved,
+            unseen,
+        };
 
         let cut = epoch.map(|epoch| topic.cut_between(epoch, opened.epoch)).unwrap_or_default();
+        let is_cut = offsets.iter().any(|(partition, next)| cut.takes(*partition, *next));
+        // What the log of a compacted topic has is more than a stream from the beginning needs.
         if since.is_none()
-            && !offsets.iter().any(|(partition, next)| cut.takes(*partition, *next))
+            && !is_cut
+            && (!begins || opened.is_compacted() == Some(false))
             && let Some(at) = within(offsets, &opened)
             && let Some(cursor) = live(&opened, &at, &want)
         {
-            return seated(cursor, at, gaps);
+            return seated(cursor, at, gaps, unseen);
         }
-        let Some(extent) = extent(&shared, &topic, &opened, offsets, since).await else {
-            continue;
-        };
+        let asked = ask(&shared, &topic, &opened, offsets, since);
+        let Ok(extent) = asked.await else { continue };
         let (at, new_gaps) = match &extent.since {
             Some(first) => (Positions::new(&first[..]), Vec::new()),
             None => reconcile(offsets, &extent, &cut),
         };
         gaps.extend(new_gaps);
-        if let Some(cursor) = live(&opened, &at, &want) {
-            return seated(cursor, at, gaps);
+        if is_cut {
+            unseen = None;
         }
-        if let Some(cursor) = shared.history.join(&topic.name, &opened, &at, &want).await {
-            return seated(cursor, at, gaps);
+        if since.is_some() {
+            // It knows what there was before that time.
+            read = at.iter().collect();
         }
-        epoch = Some(opened.epoch);
-        wanted = Wanted::Offsets(at.iter().collect());
+        let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
+        let replays = is_kept && begins && !opened.hub.head().at_or_before(&at);
+        if !replays && let Some(cursor) = live(&opened, &at, &want) {
+            return seated(cursor, at, gaps, unseen);
+        }
+        if is_kept {
+            let low = Positions::new(extent.low);
+            if let Some(snapshot) = compacted::snapshot(&shared, &topic, &opened, &low).await {
+                let unseen = snapshot.unseen(unseen.as_ref(), &read);
+                if let Some(cursor) = snapshot.cursor(&at, want.clone(), &unseen) {
+                    return seated(cursor, at, gaps, Some(unseen));
+                }
+            }
+        } else if let Some(cursor) = shared.history.join(&topic.name, &opened, &at, &want).await {
+            return seated(cursor, at, gaps, unseen);
+        }
+        // Who begins at the beginning begins at that of whatever log comes next.
+        let from = if begins { Vec::new() } else { at.iter().collect() };
+        epoch = (!begins).then_some(opened.epoch);
+        wanted = Wanted::Offsets(from);
     }
 }
 
@@ -134,18 +178,22 @@ fn within(offsets: &[(i32, i64)], opened: &Opened) -> Option<Positions> {
     Some(Positions::new(at))
 }
 
-fn live(opened: &Opened, at: &Positions, want: &Want<Record>) -> Option<Cursor<Records>> {
+pub(crate) fn live(
+    opened: &Opened,
+    at: &Positions,
+    want: &Want<Record>,
+) -> Option<Cursor<Records>> {
     opened.hub.seek(|mark| mark.at_or_before(at), want.clone())
 }
 
-/// What Kafka has of the topic; `None` if its log ended meanwhile.
-async fn extent(
+/// Asks what Kafka has of the topic. There is no answer if its log ends meanwhile.
+pub(crate) fn ask(
     shared: &Shared,
     topic: &Arc<Topic>,
     opened: &Arc<Opened>,
     offsets: &[(i32, i64)],
     since: Option<i64>,
-) -> Option<Extent> {
+) -> oneshot::Receiver<Extent> {
     let (reply, answer) = oneshot::channel();
     let named = offsets.iter().filter(|(_, next)| *next > 0).map(|(partition, _)| *partition).max();
     let partitions =
@@ -157,5 +205,5 @@ async fn extent(
         since,
         reply,
     });
-    answer.await.ok()
+    answer
 }

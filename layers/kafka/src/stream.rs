@@ -26,6 +26,8 @@ pub struct Stream {
     told_missing: bool,
     /// The place that the client was last told, while the stream looks for its next seat.
     told: Option<Positions>,
+    /// Before these places the client saw no key that a tombstone of a compacted topic deletes.
+    unseen: Option<Positions>,
     /// Encoded already, and due before anything else.
     due: VecDeque<Encoded>,
     state: State,
@@ -64,7 +66,8 @@ impl Stream {
     ) -> Self {
         let state = State::seeking(&topic, place, want.clone());
         let due = VecDeque::new();
-        Self { topic, view, want, positions, told_missing: false, told: None, due, state }
+        let (told, unseen) = (None, None);
+        Self { topic, view, want, positions, told_missing: false, told, unseen, due, state }
     }
 
     /// Whether it has found a place in a log.
@@ -74,7 +77,8 @@ impl Stream {
     }
 
     fn sit(&mut self, seat: Seat) {
-        let Seat { mut cursor, at, epoch, gaps, resolved } = seat;
+        let Seat { mut cursor, at, epoch, gaps, resolved, unseen } = seat;
+        self.unseen = unseen;
         let progress = at.progress();
         // From the last one on: a client that is cut before the others hears of them again.
         let mut place = at.clone();
@@ -128,7 +132,8 @@ impl Events for Stream {
                     match ready!(following.poll(cx, this.view, limit, partitions, &mut this.due)) {
                         Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
                         Err(_lost) => {
-                            let place = Place::Left(following.place(), following.epoch);
+                            let unseen = this.unseen.take();
+                            let place = Place::Left(following.place(), following.epoch, unseen);
                             this.told = following.told.take();
                             this.state = State::seeking(&this.topic, place, this.want.clone());
                         }

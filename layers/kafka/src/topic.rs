@@ -6,6 +6,7 @@ use std::time::Duration;
 use tailwater_hub::Hub;
 use tokio::sync::watch;
 
+use crate::compacted::Latest;
 use crate::gap::Cut;
 use crate::health::TopicHealth;
 use crate::positions::Positions;
@@ -54,6 +55,20 @@ pub(crate) struct Opened {
     /// Where the topic began when its log was opened.
     pub(crate) origin: Positions,
     pub(crate) tombstone_retention: OnceLock<Option<Duration>>,
+    /// Of a compacted topic: the latest record of each key, if streams needed it.
+    pub(crate) latest: Latest,
+}
+
+impl Opened {
+    pub(crate) fn new(hub: Hub<Records>, epoch: u64, origin: Positions) -> Self {
+        let (tombstone_retention, latest) = (OnceLock::new(), Latest::default());
+        Self { hub, epoch, origin, tombstone_retention, latest }
+    }
+
+    /// Whether the topic is known to be compacted; `None` if its configuration was not read.
+    pub(crate) fn is_compacted(&self) -> Option<bool> {
+        self.tombstone_retention.get().map(Option::is_some)
+    }
 }
 
 impl Topic {

@@ -62,7 +62,6 @@ impl Control<'_> {
             if (asked.partitions > known && unseen) || !self.is_due(&asked.topic) {
                 self.asked.push(asked);
             } else {
-                // Who has read nothing yet misses no tombstone.
                 let resumes = asked.partitions > 0;
                 groups.entry((Arc::clone(&asked.topic.name), resumes)).or_default().push(asked);
             }
@@ -73,7 +72,8 @@ impl Control<'_> {
         let mut times = TIMES_A_TURN;
         for ((_, resumes), group) in groups.by_ref() {
             let Some(first) = group.first() else { continue };
-            let retention = if resumes { self.tombstone_retention(first) } else { None };
+            // Who has read nothing yet misses no tombstone.
+            let retention = self.tombstone_retention(first).filter(|_| resumes);
             let answered =
                 match self.extent(&Arc::clone(&first.topic), self.known(first), retention) {
                     Some(extent) => self.reply(group, &extent, &mut times),

@@ -16,6 +16,7 @@ use crate::filter::Index;
 use crate::positions::Positions;
 use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream};
 
+mod compacted;
 mod filters;
 mod gaps;
 mod history;
@@ -82,6 +83,7 @@ fn instance() -> Instance {
         later: Duration::from_millis(20),
         patience: Duration::from_millis(100),
         stall: Duration::from_millis(200),
+        snapshot: Duration::ZERO,
         ..Pace::default()
     };
     Instance { options, index: None, seed: 1, batch: 5 }

@@ -1,0 +1,448 @@
+//! Compacted topics: a stream that begins further back than the live log is given the latest record of
+//! each key, and then joins the live log.
+//!
+//! What it reads is a [`Snapshot`]: a log of its own that never grows, shared by all streams that come
+//! to it, with the places in the topic that its records have. It is made of a [`Table`], which is filled
+//! as any stream is: by a pass through the history, once, and from then on by a cursor in the live log.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_executor::block_on;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tailwater_hub::{Cursor, Hub, Want};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::cluster::Shared;
+use crate::history::History;
+use crate::positions::Positions;
+use crate::record::Record;
+use crate::records::Records;
+use crate::seat;
+use crate::topic::{Opened, Topic};
+
+mod table;
+
+use table::Table;
+
+/// So many snapshots of a topic are kept while streams read them. Who reads an older one goes on in
+/// the newest.
+const SNAPSHOTS: usize = 2;
+
+/// The chunks of a snapshot: what is rendered at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Segments of a log that are taken before other tables have their turn.
+const SEGMENTS: usize = 16;
+
+/// A snapshot is made anew so rarely that making them takes no more than this part of the time.
+const SHARE_OF_TIME: u32 = 10;
+
+/// The tables of all topics.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    wanted: mpsc::UnboundedSender<Wanted>,
+    budget: Arc<Budget>,
+}
+
+/// What the tables keep in memory, and may.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    weight: AtomicUsize,
+    most: usize,
+}
+
+/// A log that needs a table.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    topic: Arc<Topic>,
+    opened: Arc<Opened>,
+}
+
+impl Tables {
+    /// All tables together weigh a quarter of `memory_bytes` at the most.
+    pub(crate) fn new(memory_bytes: usize) -> (Self, mpsc::UnboundedReceiver<Wanted>) {
+        let (wanted, receiver) = mpsc::unbounded_channel();
+        let budget = Arc::new(Budget { weight: AtomicUsize::new(0), most: memory_bytes / 4 });
+        (Self { wanted, budget }, receiver)
+    }
+
+    pub(crate) fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.budget)
+    }
+
+    /// What tables and snapshots take of the memory of the logs. Records that were superseded since
+    /// are kept by a snapshot only, and what is rendered of it may take as much as its records.
+    pub(crate) fn bytes(&self) -> usize {
+        3 * self.budget.weight.load(Ordering::Relaxed)
+    }
+}
+
+/// What is there of the table of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Latest(Mutex<Shelf>);
+
+#[derive(Debug, Default)]
+struct Shelf {
+    stage: Stage,
+    snapshots: VecDeque<Arc<Snapshot>>,
+    waiting: Vec<oneshot::Sender<Arc<Snapshot>>>,
+    /// Where the topic begins, as far as streams know that wait for a snapshot.
+    low: Option<Positions>,
+    /// Wakes who keeps the table.
+    keeper: Option<Waker>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+enum Stage {
+    #[default]
+    Unread,
+    /// It is read or kept up.
+    Kept,
+    /// It would take too much memory.
+    GivenUp,
+}
+
+impl Latest {
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the topic is replayed as Kafka has it.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.lock().stage == Stage::GivenUp
+    }
+
+    /// Forgets snapshots that nobody reads and that are too old for those who come.
+    pub(crate) fn tidy(&self, opened: &Opened) {
+        let mut shelf = self.lock();
+        shelf.snapshots.retain(|snapshot| snapshot.hub.cursors() > 0 || snapshot.is_new(opened));
+    }
+
+    fn give_up(&self) {
+        let mut shelf = self.lock();
+        shelf.stage = Stage::GivenUp;
+        shelf.snapshots.drain(..).for_each(|snapshot| snapshot.end_reading());
+    }
+}
+
+/// A snapshot for a stream of a topic that begins at `low`: that of the last one who asked, or a new
+/// one. `None` if the topic's log ended meanwhile, or the table takes too much memory.
+pub(crate) async fn snapshot(
+    shared: &Shared,
+    topic: &Arc<Topic>,
+    opened: &Arc<Opened>,
+    low: &Positions,
+) -> Option<Arc<Snapshot>> {
+    let (answer, keeper) = {
+        let mut shelf = opened.latest.lock();
+        match shelf.stage {
+            Stage::GivenUp => return None,
+            Stage::Kept => {}
+            Stage::Unread => {
+                shelf.stage = Stage::Kept;
+                let wanted = Wanted { topic: Arc::clone(topic), opened: Arc::clone(opened) };
+                // Its thread is there as long as this cluster.
+                let _ = shared.tables.wanted.send(wanted);
+            }
+        }
+        let newest = shelf.snapshots.back();
+        if let Some(newest) = newest.filter(|newest| newest.serves(opened, low)) {
+            return Some(Arc::clone(newest));
+        }
+        shelf.low = Some(shelf.low.as_ref().map_or_else(|| low.clone(), |known| known.max(low)));
+        // A table may be read for long: streams that come and leave would pile up.
+        if shelf.waiting.len() == shelf.waiting.capacity() {
+            shelf.waiting.retain(|waiting| !waiting.is_closed());
+        }
+        let (reply, answer) = oneshot::channel();
+        shelf.waiting.push(reply);
+        (answer, shelf.keeper.take())
+    };
+    keeper.into_iter().for_each(Waker::wake);
+    answer.await.ok()
+}
+
+/// The latest records of a topic at some time, as a log that is closed.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    hub: Hub<Records>,
+    start: Positions,
+    /// The place in the live log after all of its records.
+    end: Positions,
+    has_tombstones: bool,
+    made: Instant,
+    /// How long it does for those who come although more was written.
+    lasts: Duration,
+}
+
+impl Snapshot {
+    fn new(
+        table: &Table,
+        index: Records,
+        start: Positions,
+        end: Positions,
+        pace: Duration,
+    ) -> Self {
+        let made = Instant::now();
+        let records = table.records();
+        let has_tombstones = records.iter().any(|record| record.value().is_none());
+        let hub = Hub::new(index, start.clone(), usize::MAX);
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        for record in records {
+            bytes += record.weight();
+            chunk.push(record);
+            if bytes >= CHUNK_BYTES {
+                hub.append(std::mem::take(&mut chunk));
+                bytes = 0;
+            }
+        }
+        hub.append(chunk);
+        hub.set_mark(end.clone());
+        // Nothing is appended, so that no record goes: this bounds what is rendered and indexed.
+        hub.set_capacity_bytes(2 * hub.bytes());
+        hub.close();
+        let lasts = pace.max(SHARE_OF_TIME * made.elapsed());
+        Self { hub, start, end, has_tombstones, made, lasts }
+    }
+
+    /// A cursor for a stream that stands at `at`. `None` if the topic has lost what lies there.
+    pub(crate) fn cursor(
+        &self,
+        at: &Positions,
+        want: Want<Record>,
+        unseen: &Positions,
+    ) -> Option<Cursor<Records>> {
+        let want = if self.has_tombstones { heard(want, unseen.clone()) } else { want };
+        self.hub.seek(|mark| mark.at_or_before(at), want)
+    }
+
+    /// Before which places the keys of tombstones are unknown to a stream: those that it was told
+    /// before, and all of this snapshot in partitions of which it has read nothing.
+    pub(crate) fn unseen(&self, known: Option<&Positions>, read: &[(i32, i64)]) -> Positions {
+        let is_read = |partition: i32| {
+            let place = read.binary_search_by_key(&partition, |(partition, _)| *partition);
+            place.is_ok_and(|index| !matches!(read[index].1, -2 | 0))
+        };
+        let unseen = self.end.iter().map(|(partition, end)| match is_read(partition) {
+            true => known.map_or(0, |known| known.next(partition)),
+            false => end,
+        });
+        Positions::new(unseen.collect::<Vec<_>>())
+    }
+
+    /// Whether it does for a stream of a topic that begins at `low`.
+    fn serves(&self, opened: &Opened, low: &Positions) -> bool {
+        // What retention took since is not shown, and the live log goes on from its end.
+        low.at_or_before(&self.start)
+            && opened.hub.first().at_or_before(&self.end)
+            && self.is_new(opened)
+    }
+
+    fn is_new(&self, opened: &Opened) -> bool {
+        self.made.elapsed() < self.lasts || opened.hub.head().at_or_before(&self.end)
+    }
+
+    /// Its streams go on elsewhere.
+    fn end_reading(&self) {
+        self.hub.set_capacity_bytes(0);
+    }
+}
+
+/// Only those tombstones whose key the stream may have seen.
+fn heard(want: Want<Record>, unseen: Positions) -> Want<Record> {
+    want.and(move |record| {
+        record.value().is_some() || record.offset >= unseen.next(record.partition)
+    })
+}
+
+/// Keeps the tables that are wanted, until the cluster is dropped.
+pub(crate) fn keep(
+    wanted: &mut mpsc::UnboundedReceiver<Wanted>,
+    shared: &Weak<Shared>,
+    history: &History,
+    budget: &Budget,
+    pace: Duration,
+) {
+    let mut keepers = FuturesUnordered::new();
+    block_on(poll_fn(|cx| {
+        loop {
+            match wanted.poll_recv(cx) {
+                Poll::Ready(Some(Wanted { topic, opened })) => {
+                    let keeper = Keeper {
+                        shared,
+                        history,
+                        budget,
+                        pace,
+                        table: Table::new(),
+                        low: opened.origin.clone(),
+                        at: opened.origin.clone(),
+                        charged: 0,
+                        topic,
+                        opened,
+                    };
+                    keepers.push(keeper.run());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => match keepers.poll_next_unpin(cx) {
+                    Poll::Ready(Some(())) => {}
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }));
+}
+
+/// Fills one table and makes snapshots of it, as long as its log is open.
+struct Keeper<'a> {
+    shared: &'a Weak<Shared>,
+    history: &'a History,
+    budget: &'a Budget,
+    pace: Duration,
+    topic: Arc<Topic>,
+    opened: Arc<Opened>,
+    table: Table,
+    /// Nothing before is in the table: retention took it.
+    low: Positions,
+    /// Everything before was taken.
+    at: Positions,
+    /// What the table was charged to the budget.
+    charged: usize,
+}
+
+/// Why a keeper follows a log no longer.
+enum Left {
+    Lost,
+    TooLarge,
+}
+
+impl Drop for Keeper<'_> {
+    fn drop(&mut self) {
+        self.budget.weight.fetch_sub(self.charged, Ordering::Relaxed);
+        // Dropped outside of the lock: it wakes those who wait.
+        let _shelf;
+        let mut shelf = self.opened.latest.lock();
+        let given_up = shelf.stage == Stage::GivenUp;
+        _shelf = std::mem::take(&mut *shelf);
+        shelf.stage = if given_up { Stage::GivenUp } else { Stage::Unread };
+    }
+}
+
+impl Keeper<'_> {
+    async fn run(mut self) {
+        while let Some(low) = self.ask_low().await {
+            self.trim(Some(&low));
+            self.at = self.at.max(&self.low);
+            let (mut cursor, is_live) = match seat::live(&self.opened, &self.at, &Want::All) {
+                Some(cursor) => (cursor, true),
+                None => {
+                    let joined =
+                        self.history.join(&self.topic.name, &self.opened, &self.at, &Want::All);
+                    let Some(cursor) = joined.await else { return };
+                    (cursor, false)
+                }
+            };
+            if let Left::TooLarge = self.follow(&mut cursor, is_live).await {
+                warn!(topic = %self.topic.name, bytes = self.table.weight(), "too many keys to keep the latest record of each, the topic is replayed as Kafka has it");
+                self.opened.latest.give_up();
+                return;
+            }
+            self.at = cursor.mark().max(&self.table.next());
+        }
+    }
+
+    /// Where the topic begins; `None` if its log ended.
+    async fn ask_low(&self) -> Option<Positions> {
+        // The cluster is not held while it is waited.
+        let asked = seat::ask(&*self.shared.upgrade()?, &self.topic, &self.opened, &[], None);
+        Some(Positions::new(asked.await.ok()?.low))
+    }
+
+    /// Forgets what is of no more use in a topic that begins at `low`, if that is known.
+    fn trim(&mut self, low: Option<&Positions>) {
+        if let Some(low) = low {
+            self.low = self.low.max(low);
+        }
+        let retention = self.opened.tombstone_retention.get().copied().flatten();
+        self.table.trim(&self.low, retention.unwrap_or(Duration::MAX));
+    }
+
+    async fn follow(&mut self, cursor: &mut Cursor<Records>, is_live: bool) -> Left {
+        poll_fn(|cx| {
+            for _ in 0..SEGMENTS {
+                match cursor.poll_each(cx, |record| self.table.take(record)) {
+                    Poll::Ready(Ok(())) if self.fits() => {}
+                    Poll::Ready(Ok(())) => return Poll::Ready(Left::TooLarge),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Left::Lost),
+                    Poll::Pending if is_live => {
+                        let end = cursor.mark().max(&self.table.next());
+                        // Where a partition begins that was added is not known yet.
+                        if end.len() > self.low.len() {
+                            return Poll::Ready(Left::Lost);
+                        }
+                        self.serve(cx, end);
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Charges the table to the budget. False if it does not fit.
+    fn fits(&mut self) -> bool {
+        if self.charge() <= self.budget.most {
+            return true;
+        }
+        let low = self.opened.latest.lock().low.clone();
+        self.trim(low.as_ref());
+        // One that is trimmed for each record is no help.
+        self.charge() <= self.budget.most / 8 * 7
+    }
+
+    /// What all tables weigh with this one as it is now.
+    fn charge(&mut self) -> usize {
+        let weight = self.table.weight();
+        let (before, charged) = (std::mem::replace(&mut self.charged, weight), &self.budget.weight);
+        charged.fetch_add(weight, Ordering::Relaxed);
+        charged.fetch_sub(before, Ordering::Relaxed) - before
+    }
+
+    /// The table has all that the live log has, up to `end`: makes a snapshot, if streams wait for one.
+    fn serve(&mut self, cx: &Context<'_>, end: Positions) {
+        let (waiting, low) = {
+            let mut shelf = self.opened.latest.lock();
+            shelf.keeper = Some(cx.waker().clone());
+            shelf.waiting.retain(|waiting| !waiting.is_closed());
+            (std::mem::take(&mut shelf.waiting), shelf.low.clone())
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        self.trim(low.as_ref());
+        self.charge();
+        let records = Records { index: self.opened.hub.content().index.clone() };
+        let start = self.low.clone();
+        let snapshot = Arc::new(Snapshot::new(&self.table, records, start, end, self.pace));
+        debug!(topic = %self.topic.name, streams = waiting.len(), "a snapshot was made");
+        let left_behind = {
+            let mut shelf = self.opened.latest.lock();
+            shelf.snapshots.push_back(Arc::clone(&snapshot));
+            (shelf.snapshots.len() > SNAPSHOTS).then(|| shelf.snapshots.pop_front()).flatten()
+        };
+        left_behind.into_iter().for_each(|snapshot| snapshot.end_reading());
+        for waiting in waiting {
+            // The stream may have left meanwhile.
+            let _ = waiting.send(Arc::clone(&snapshot));
+        }
+    }
+}
