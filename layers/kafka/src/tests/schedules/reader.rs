@@ -107,6 +107,12 @@ impl Reader {
         Cut { at, high, seen }.add_to(&mut self.cuts, partition);
     }
 
+    /// The instance saw that nothing is left of the log, whatever had become of it before.
+    pub(super) fn cut_to_nothing(&mut self, partition: i32, high: i64) {
+        let before = self.cuts.remove(&partition).map_or(0, |cut| cut.high);
+        self.cut(partition, 0, high.max(before), true);
+    }
+
     /// It knows no place yet, but its instance may show it a log that is cut already.
     pub(super) fn begin(&mut self, world: &World) {
         self.cuts = world.unseen.clone();

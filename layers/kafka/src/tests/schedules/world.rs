@@ -242,25 +242,32 @@ impl World {
         });
     }
 
-    /// Whether something may be cut at all: in a transaction nothing is, and of a compacted topic it
-    /// would bring back what was superseded.
-    pub(super) fn can_cut(&self) -> bool {
-        self.open.is_empty() && !self.compacted
+    /// Whether the log may go back: within a transaction none does, and of a compacted topic it would
+    /// bring back what was superseded.
+    pub(super) fn can_cut(&self, partition: i32) -> bool {
+        !self.open.contains_key(&partition) && !self.compacted
     }
 
-    /// Cuts the log at this percentage of its length.
-    pub(super) fn cut(&mut self, partition: i32, percent: i64, seen: bool) -> i64 {
+    /// The offset at this percentage of the log.
+    pub(super) fn cut_at(&self, partition: i32, percent: i64) -> i64 {
         let (low, high) = (self.low(partition), self.high(partition));
-        let at = low + (high - low) * percent / 100;
+        low + (high - low) * percent / 100
+    }
+
+    /// Takes the end of the log away.
+    pub(super) fn cut(&mut self, partition: i32, at: i64, seen: bool) {
+        let high = self.high(partition);
         if !seen {
             Cut { at, high, seen }.add_to(&mut self.unseen, partition);
         }
         self.model.cut(TOPIC, partition, at);
         self.doom(partition, at, Fate::Cut, |record| record.fate == Fate::There);
-        at
     }
 
     pub(super) fn create_anew(&mut self, seen: bool) {
+        if seen {
+            self.unseen.clear();
+        }
         for partition in self.numbers().filter(|_| !seen) {
             let high = self.high(partition);
             Cut { at: 0, high, seen }.add_to(&mut self.unseen, partition);
@@ -278,8 +285,8 @@ impl World {
     }
 
     pub(super) fn grow(&mut self) {
-        self.partitions = 3;
-        self.model.grow(TOPIC, 3);
+        self.partitions = (self.partitions + 1).min(5);
+        self.model.grow(TOPIC, self.partitions);
     }
 
     pub(super) fn set_reachable(&mut self, reachable: bool) {
@@ -319,7 +326,10 @@ impl World {
         self.model.slow(Duration::ZERO);
         for partition in self.numbers() {
             self.set_leaderless(partition, false);
-            self.end(partition, true);
         }
+    }
+
+    pub(super) fn end_all(&mut self) {
+        self.numbers().for_each(|partition| self.end(partition, true));
     }
 }
