@@ -113,9 +113,9 @@ impl Instance {
         self
     }
 
-    /// Looks at its logs each ten milliseconds.
+    /// Looks at its logs often, and not so often that a busy machine seems to stand still.
     fn watched(mut self) -> Self {
-        self.options.pace.watch = Duration::from_millis(10);
+        self.options.pace.watch = Duration::from_millis(30);
         self
     }
 

@@ -147,3 +147,45 @@ async fn a_topic_that_is_opened_anew_keeps_to_its_share_of_the_memory() {
     // The newest chunk and its form are kept whatever the share.
     assert!(bytes > 0 && bytes < 3 * MEMORY / 4, "{bytes} bytes");
 }
+
+#[tokio::test]
+async fn topics_share_the_memory_and_one_that_is_let_go_leaves_its_share() {
+    const MEMORY: usize = 300_000;
+    let names = ["one", "two", "three"];
+    let model = Model::default();
+    let cluster = instance()
+        .linger(Duration::ZERO)
+        .options(|options| options.memory_bytes(MEMORY))
+        .of(&model);
+    let value = " ".repeat(1000);
+    let mut clients = Vec::new();
+    for name in names {
+        model.create(name, 1);
+        clients.push(open(&cluster, Query::new(name)).await);
+    }
+    let write = |name: &str| {
+        for _ in 0..500 {
+            model.produce(name, 0, text(&value));
+        }
+    };
+    for (name, client) in names.iter().zip(&mut clients) {
+        // What comes before the log is open is not in it.
+        while cluster.bytes(name) == 0 {
+            model.produce(name, 0, text("1"));
+            client.events(1).await;
+        }
+        write(name);
+        client.events(500).await;
+    }
+    let all = |names: &[&str]| names.iter().map(|name| cluster.bytes(name)).sum::<usize>();
+    // The newest chunk is kept whatever the share: a few records here.
+    eventually(|| all(&names) <= MEMORY + names.len() * 20_000).await;
+    assert!(names.iter().all(|name| cluster.bytes(name) > MEMORY / 6), "each has its share");
+
+    clients.truncate(1);
+    eventually(|| held(&cluster) == ["one"]).await;
+    model.wait_calls(Call::Topics, 2);
+    write("one");
+    clients[0].events(500).await;
+    assert!(cluster.bytes("one") > MEMORY / 2, "{} bytes", cluster.bytes("one"));
+}

@@ -168,3 +168,26 @@ async fn each_of_many_topics_has_its_turn() {
         assert_eq!(client.data().await, "2", "{name}");
     }
 }
+
+#[tokio::test]
+async fn of_five_hundred_partitions_that_is_found_which_stands_still() {
+    const MANY: usize = 500;
+    let model = kafka(MANY);
+    let cluster = instance().watched().batch(1000).of(&model);
+    let mut client = open(&cluster, query()).await;
+    eventually(|| client.is_idle() && model.calls(Call::Ends) > 0).await;
+    model.deafen(TOPIC, 499, Deaf::Assignment);
+    for partition in 0..MANY as i32 {
+        fill(&model, partition, 1);
+        // Each has a hole at its end, more than are looked at at once.
+        model.skip(TOPIC, partition, 1);
+    }
+    let expected: Vec<_> = (0..MANY as i32).map(|it| values(it, 0..1)).collect();
+    let events = client.events(MANY).await;
+    assert_each_once(&events, &expected);
+    assert_eq!(health(&cluster).restarts, 1);
+    // An id of all of them resumes on another instance.
+    let mut resumed = client.resume(&instance().batch(1000).of(&model), query()).await;
+    fill(&model, 499, 1);
+    assert_eq!(resumed.data().await, "499:2");
+}
