@@ -41,6 +41,7 @@ pub struct Query {
     form: IdForm,
     timestamps: bool,
     positions: bool,
+    tell_live: bool,
 }
 
 impl Query {
@@ -55,6 +56,7 @@ impl Query {
             form: IdForm::Etag,
             timestamps: false,
             positions: true,
+            tell_live: false,
         }
     }
 
@@ -105,6 +107,15 @@ impl Query {
     #[must_use]
     pub fn positions(mut self, positions: bool) -> Self {
         self.positions = positions;
+        self
+    }
+
+    /// Whether one `event:live`, with the data `{}`, tells when all that was in the topic as the stream
+    /// began has been delivered, or is not for the client: at once for one that begins at the end. Not
+    /// by default. While Kafka does not say where the topic ends, the event waits.
+    #[must_use]
+    pub fn tell_live(mut self, tell_live: bool) -> Self {
+        self.tell_live = tell_live;
         self
     }
 }
@@ -390,12 +401,15 @@ impl Service<Query> for Cluster {
     }
 
     fn call(&mut self, query: Query) -> Self::Future {
-        let Query { topic, filters, last_event_id, start, form, timestamps, positions } = query;
+        let Query { topic, filters, last_event_id, start, form, timestamps, positions, tell_live } =
+            query;
         let default = || self.0.options.defaults.get(&topic).copied().unwrap_or_default().into();
         let start = start.unwrap_or_else(default);
         let want = filter::want(&filters, &self.0.index);
         let place = Place::Asked(last_event_id, start);
         let held = self.0.hold(&topic);
-        ready(held.map(|held| Stream::new(held, View { form, timestamps }, want, positions, place)))
+        ready(held.map(|held| {
+            Stream::new(held, View { form, timestamps }, want, positions, tell_live, place)
+        }))
     }
 }

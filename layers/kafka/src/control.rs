@@ -20,9 +20,11 @@ use crate::records::Records;
 use crate::tail::Command;
 use crate::topic::{Opened, State, Topic};
 
+mod ends;
 mod extents;
 mod watchdog;
 
+use ends::{Ends, Newcomer};
 use extents::{Asked, Trouble};
 use watchdog::Watch;
 
@@ -85,6 +87,8 @@ pub(crate) enum Job {
         since: Option<i64>,
         reply: oneshot::Sender<Extent>,
     },
+    /// Where the topic ends now, once its log has come by there.
+    End { topic: Arc<Topic>, opened: Arc<Opened>, reply: oneshot::Sender<Positions> },
     /// The tail has lost what it followed.
     Reopen,
     /// The tail can't read on somewhere, and librdkafka does not say where.
@@ -103,6 +107,7 @@ pub(crate) struct Control<'a> {
     asked: Vec<Asked>,
     /// Some of those who asked have to wait for their turn, and for nothing else.
     more: bool,
+    ends: Ends,
     look_at_once: bool,
     reopen: bool,
     verify_all: bool,
@@ -138,6 +143,7 @@ impl<'a> Control<'a> {
             seen: None,
             asked: Vec::new(),
             more: false,
+            ends: Ends::default(),
             look_at_once: false,
             // Another one may have panicked in the middle of anything.
             reopen: true,
@@ -158,6 +164,7 @@ impl<'a> Control<'a> {
                 next = next.min(looked + self.pace.at_once);
             }
             let until = if std::mem::take(&mut self.more) { looked } else { next.min(watch) };
+            let until = self.ends.due(self.pace.at_once).map_or(until, |due| until.min(due));
             match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(job) => self.note(job),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -181,7 +188,9 @@ impl<'a> Control<'a> {
                 self.watch(&shared);
                 watch = Instant::now() + self.pace.watch;
             }
-            if !self.unverified.is_empty() || !self.asked.is_empty() {
+            self.tell_ends();
+            let waits = !self.asked.is_empty() || !self.ends.newcomers.is_empty();
+            if waits || !self.unverified.is_empty() {
                 next = next.min(Instant::now() + self.pace.soon);
             }
         }
@@ -192,6 +201,9 @@ impl<'a> Control<'a> {
             Job::Look => self.look_at_once = true,
             Job::Reopen => self.reopen = true,
             Job::Verify => self.verify_all = true,
+            Job::End { topic, opened, reply } => {
+                self.ends.newcomers.push(Newcomer { topic, opened, reply });
+            }
             Job::Extent { topic, opened, partitions, since, reply } => {
                 // A look at the topics has to find the others.
                 self.look_at_once |= partitions > opened.hub.head().len();

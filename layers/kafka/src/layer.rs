@@ -16,6 +16,7 @@ pub struct Mapping {
     pub(crate) form: IdForm,
     pub(crate) positions: bool,
     pub(crate) start: Parameters,
+    pub(crate) tell_live: bool,
 }
 
 impl Mapping {
@@ -29,6 +30,7 @@ impl Mapping {
             form: IdForm::Etag,
             positions: true,
             start: Parameters::default(),
+            tell_live: false,
         }
     }
 
@@ -50,6 +52,14 @@ impl Mapping {
     #[must_use]
     pub fn positions(mut self, positions: bool) -> Self {
         self.positions = positions;
+        self
+    }
+
+    /// Whether all streams are told when they are live ([`Query::tell_live`](crate::Query::tell_live)).
+    /// By default those are whose request says `liveEvent=true` in its query.
+    #[must_use]
+    pub fn tell_live(mut self, tell_live: bool) -> Self {
+        self.tell_live = tell_live;
         self
     }
 

@@ -72,6 +72,7 @@ mod health;
 mod history;
 mod id;
 mod layer;
+mod live;
 mod options;
 mod positions;
 mod record;

@@ -38,6 +38,8 @@ pub(crate) struct Seat {
     pub(crate) resolved: bool,
     /// Of a compacted topic: tombstones before these places delete keys that the client never saw.
     pub(crate) unseen: Option<Positions>,
+    /// The stream begins at the end.
+    pub(crate) live: bool,
 }
 
 /// The offsets from which a stream wants to go on. What is not named begins at its beginning.
@@ -94,7 +96,8 @@ pub(crate) async fn find(
             Wanted::Live => {
                 let mut cursor = opened.hub.tail(want);
                 let at = cursor.mark();
-                return Seat { cursor, at, epoch: opened.epoch, gaps, resolved, unseen: None };
+                let epoch = opened.epoch;
+                return Seat { cursor, at, epoch, gaps, resolved, unseen: None, live: true };
             }
             Wanted::Since(time) => {
                 since = Some(*time);
@@ -103,6 +106,7 @@ pub(crate) async fn find(
             Wanted::Offsets(offsets) => offsets,
         };
         resolved |= offsets.iter().any(|(_, next)| *next == -1);
+        let live_start = matches!(wanted, Wanted::Live);
         let seated = |cursor, at, gaps, unseen| Seat {
             cursor,
             at,
@@ -110,6 +114,7 @@ pub(crate) async fn find(
             gaps,
             resolved,
             unseen,
+            live: live_start,
         };
 
         let cut = epoch.map(|epoch| topic.cut_between(epoch, opened.epoch)).unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::Error;
 use crate::cluster::Query;
 use crate::filter::Filter;
 use crate::layer::Mapping;
+use crate::start::asks_for_live;
 use crate::template::{Lookup, Place, Template};
 
 /// Service of [`KafkaSourceLayer`](crate::KafkaSourceLayer).
@@ -53,6 +54,7 @@ impl<S> KafkaSource<S> {
             .timestamps(subscription.timestamps())
             .positions(self.mapping.positions);
         let of_request = subscription.parts().uri.query().unwrap_or_default();
+        query = query.tell_live(self.mapping.tell_live || asks_for_live(of_request));
         if let Some(start) = self.mapping.start.start(of_request)? {
             query = query.start(start);
         }

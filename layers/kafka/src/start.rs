@@ -62,12 +62,17 @@ impl Parameters {
 
 /// Names and values of a query. A `+` stays a plus, as in a last event id: the offset of a time zone is
 /// often written without escaping it.
-pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+fn pairs(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     query.split('&').map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = |text: &str| percent_decode(text.as_bytes()).collect();
         (decoded(name), decoded(value))
     })
+}
+
+/// Whether the query asks for `event:live`. The name is long enough to be nobody else's.
+pub(crate) fn asks_for_live(query: &str) -> bool {
+    pairs(query).any(|(name, value)| name == b"liveEvent" && value == b"true")
 }
 
 fn from(value: &[u8]) -> Result<Start, Error> {
@@ -167,6 +172,22 @@ mod tests {
         assert_eq!(only(false, false).start(query).unwrap(), None);
         assert_eq!(only(true, false).start("since=never&from=live").unwrap(), Some(Start::Live));
         assert_eq!(only(false, true).start("since=7&from=nowhere").unwrap(), Some(at(7)));
+    }
+
+    #[test]
+    fn a_query_asks_for_the_live_event_by_one_name_and_value() {
+        for (query, asks) in [
+            ("liveEvent=true", true),
+            ("from=live&live%45vent=tru%65", true),
+            ("liveEvent=false&liveEvent=true", true),
+            ("liveEvent", false),
+            ("liveEvent=", false),
+            ("liveEvent=1", false),
+            ("liveevent=true", false),
+            ("live=true", false),
+        ] {
+            assert_eq!(asks_for_live(query), asks, "{query}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tailwater_hub::{Cursor, Lost, Want};
 use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::cluster::Held;
+use crate::live::Live;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::{FEW_PARTITIONS, Records, View};
@@ -28,6 +29,7 @@ pub struct Stream {
     told: Option<Positions>,
     /// Before these places the client saw no key that a tombstone of a compacted topic deletes.
     unseen: Option<Positions>,
+    live: Live,
     /// Encoded already, and due before anything else.
     due: VecDeque<Encoded>,
     state: State,
@@ -62,12 +64,22 @@ impl Stream {
         view: View,
         want: Want<Record>,
         positions: bool,
+        tell_live: bool,
         place: Place,
     ) -> Self {
         let state = State::seeking(&topic, place, want.clone());
-        let due = VecDeque::new();
-        let (told, unseen) = (None, None);
-        Self { topic, view, want, positions, told_missing: false, told, unseen, due, state }
+        Self {
+            topic,
+            view,
+            want,
+            positions,
+            told_missing: false,
+            told: None,
+            unseen: None,
+            live: Live::new(tell_live),
+            due: VecDeque::new(),
+            state,
+        }
     }
 
     /// Whether it has found a place in a log.
@@ -77,7 +89,7 @@ impl Stream {
     }
 
     fn sit(&mut self, seat: Seat) {
-        let Seat { mut cursor, at, epoch, gaps, resolved, unseen } = seat;
+        let Seat { mut cursor, at, epoch, gaps, resolved, unseen, live } = seat;
         self.unseen = unseen;
         let progress = at.progress();
         // From the last one on: a client that is cut before the others hears of them again.
@@ -90,6 +102,11 @@ impl Stream {
         }
         if resolved && gaps.is_empty() && self.positions {
             self.due.push_back(Encoded::id(progress.as_bytes()));
+        }
+        if live {
+            self.due.extend(self.live.tell(&at));
+        } else {
+            self.live.seated(&self.topic.shared(), &self.topic.topic());
         }
         let ahead = (!at.at_or_before(&cursor.mark())).then(|| at.clone());
         // Going on elsewhere tells the client nothing, unless there is a gap.
@@ -128,6 +145,10 @@ impl Events for Stream {
                     Poll::Pending => return Poll::Pending,
                 },
                 State::Following(following) => {
+                    if let Some(live) = this.live.poll(cx, || following.place()) {
+                        following.told = following.told.take().map(|_| following.place());
+                        return Poll::Ready(Some(Ok(live)));
+                    }
                     let partitions = &this.topic.partitions;
                     match ready!(following.poll(cx, this.view, limit, partitions, &mut this.due)) {
                         Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),

@@ -40,6 +40,12 @@ pub(crate) enum Command {
     Again {
         topic: Arc<str>,
     },
+    /// There is no record before this offset that was not read.
+    Pass {
+        topic: Arc<str>,
+        partition: i32,
+        offset: i64,
+    },
     Leave {
         topic: Arc<str>,
     },
@@ -134,6 +140,16 @@ fn obey(
                 followed.next.push(offset);
                 followed.hub.set_mark(Positions::new(&followed.next[..]));
                 assign(consumer, &topic, partition, offset);
+            }
+        }
+        Command::Pass { topic, partition, offset } => {
+            if let Some(followed) = topics.get_mut(&topic)
+                && let Ok(slot) = usize::try_from(partition)
+                && let Some(next) = followed.next.get_mut(slot)
+                && *next < offset
+            {
+                *next = offset;
+                followed.hub.set_mark(Positions::new(&followed.next[..]));
             }
         }
         Command::Again { topic } => {

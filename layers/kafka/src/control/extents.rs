@@ -57,7 +57,7 @@ impl Control<'_> {
             if asked.reply.is_closed() || asked.opened.hub.is_closed() {
                 continue;
             }
-            let known = self.known(&asked);
+            let known = self.known(&asked.topic, &asked.opened);
             let unseen = self.seen.is_none_or(|seen| seen < asked.at);
             if (asked.partitions > known && unseen) || !self.is_due(&asked.topic) {
                 self.asked.push(asked);
@@ -74,14 +74,14 @@ impl Control<'_> {
             let Some(first) = group.first() else { continue };
             // Who has read nothing yet misses no tombstone.
             let retention = self.tombstone_retention(first).filter(|_| resumes);
-            let answered =
-                match self.extent(&Arc::clone(&first.topic), self.known(first), retention) {
-                    Some(extent) => self.reply(group, &extent, &mut times),
-                    None => {
-                        self.asked.extend(group);
-                        false
-                    }
-                };
+            let partitions = self.known(&first.topic, &first.opened);
+            let answered = match self.extent(&Arc::clone(&first.topic), partitions, retention) {
+                Some(extent) => self.reply(group, &extent, &mut times),
+                None => {
+                    self.asked.extend(group);
+                    false
+                }
+            };
             if !answered {
                 self.asked.extend(groups.flat_map(|(_, group)| group));
                 return false;
@@ -136,10 +136,10 @@ impl Control<'_> {
     }
 
     /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
-    fn known(&self, asked: &Asked) -> usize {
-        let standing = self.standings.get(&asked.topic.name);
+    pub(super) fn known(&self, topic: &Topic, opened: &Opened) -> usize {
+        let standing = self.standings.get(&topic.name);
         let seen = standing.map_or(0, |standing| standing.partitions);
-        seen.max(asked.opened.hub.head().len())
+        seen.max(opened.hub.head().len())
     }
 
     pub(super) fn is_in_trouble(&self, name: &str) -> bool {

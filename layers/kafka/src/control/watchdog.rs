@@ -19,7 +19,7 @@ use crate::topic::{State, Topic};
 const LOOKS: u32 = 2;
 
 /// Partitions of a topic that are read at once to see whether there is something that the log lacks.
-const PROBED: usize = 100;
+pub(super) const PROBED: usize = 100;
 /// How long that takes at most.
 const PROBE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
@@ -54,15 +54,15 @@ struct Seen {
 
 /// A partition whose log has not reached an end that Kafka told a while ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Late {
-    partition: i32,
-    head: i64,
-    due: i64,
+pub(super) struct Late {
+    pub(super) partition: i32,
+    pub(super) head: i64,
+    pub(super) due: i64,
 }
 
 /// What lies between a late head and the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     /// A record at this offset.
     Record(i64),
     /// Nothing: markers of transactions, what was aborted, what compaction took.
@@ -244,7 +244,7 @@ impl Control<'_> {
 
     /// Reads from late heads on, by a consumer of its own. Partitions of which neither a record nor the
     /// end comes in time are not among the answers.
-    fn probe(&self, topic: &Topic, late: &[Late]) -> Vec<(i32, Found)> {
+    pub(super) fn probe(&self, topic: &Topic, late: &[Late]) -> Vec<(i32, Found)> {
         // A new one for each topic: the end of a partition comes without the topic's name.
         let mut consumer = match self.backend.consumer(true) {
             Ok(consumer) => consumer,

@@ -21,6 +21,7 @@ mod filters;
 mod gaps;
 mod history;
 mod instances;
+mod live;
 mod order;
 mod partitions;
 mod schedules;
