@@ -234,6 +234,9 @@ impl<'c> Teller<'c> {
         if sources.is_empty() {
             self.line(depth, "no route of the Kafka bindings takes this topic");
         }
+        if with.live {
+            self.line(depth, "each is told by event:live when it has all that was there");
+        }
         if !with.start.is_empty() {
             let names = with.start.iter().map(|it| match it {
                 StartParameter::From => "from",

@@ -83,6 +83,10 @@ pub struct SseKafkaWith {
     /// `start`: the query parameters by which a request without an id may say where its stream
     /// begins. Default: none. (Not in Zilla.)
     pub start: Vec<StartParameter>,
+    /// `live`: whether each stream is told by one `event:live` when it has all that was in the topic as
+    /// it began. Default: false; a request asks for it by `liveEvent=true` in its query. (Not in
+    /// Zilla.)
+    pub live: bool,
 }
 
 /// A query parameter that says where a stream begins.
@@ -231,6 +235,7 @@ fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
     let positions = with.get("positions").map(|it| it.boolean());
     let start = [("from", StartParameter::From), ("since", StartParameter::Since)];
     let start = with.get("start").map(|it| it.each(|it| it.one_of(&start)));
+    let live = with.get("live").map(|it| it.boolean());
     with.deny_unknown();
     Some(SseKafkaWith {
         topic: topic?,
@@ -238,6 +243,7 @@ fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
         event_id: event_id.unwrap_or(Some(EventId::Etag))?,
         positions: positions.unwrap_or(Some(true))?,
         start: start.unwrap_or_default(),
+        live: live.unwrap_or(Some(false))?,
     })
 }
 

@@ -174,6 +174,7 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
               read from the start on: t-1, t-2
             /one -> topic one
               event ids: ${etag}
+              each is told by event:live when it has all that was there
               a request may begin elsewhere, by the query: since or from
               without an id: live, from the next record
               Kafka: kafka:9092, [::1]:9092 (cache -> direct -> cluster)

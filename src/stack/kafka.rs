@@ -77,6 +77,7 @@ pub(super) fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
     let mut mapping = Mapping::new(with.topic.clone())
         .id_form(form)
         .positions(with.positions)
+        .tell_live(with.live)
         .allow_from(with.start.contains(&StartParameter::From))
         .allow_since(with.start.contains(&StartParameter::Since));
     for filter in &with.filters {

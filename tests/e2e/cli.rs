@@ -32,8 +32,8 @@ async fn start_of_a_mistaken_file_tells_each_place_and_starts_nothing() {
         ("/all/{topic}", "/all/{topic", &["zilla.yaml:15:"]),
         ("${params.key}", "${params.kay}", &["zilla.yaml:18:", "kay"]),
         ("retry: 2000", "retri: 2000", &["zilla.yaml:10:", "`retri`", "`retry`"]),
-        ("localhost:9092", "${{env.E2E_NOT_SET}}", &["zilla.yaml:33:", "E2E_NOT_SET"]),
-        ("exit: tcp_out", "exit: mapping", &["zilla.yaml:33:"]),
+        ("localhost:9092", "${{env.E2E_NOT_SET}}", &["zilla.yaml:36:", "E2E_NOT_SET"]),
+        ("exit: tcp_out", "exit: mapping", &["zilla.yaml:36:"]),
         ("name: e2e", "name: [e2e", &["zilla.yaml:"]),
     ] {
         let text = good.replacen(right, wrong, 1);
@@ -62,7 +62,7 @@ async fn start_tells_all_mistakes_at_once() {
     let mut process = run(&["start", "-c", &path], &[]);
     assert_eq!(process.ended().await.code(), Some(2));
     let said = process.stderr.all().await;
-    assert!(said.contains("`retri`") && said.matches("`topik`").count() == 6, "{said}");
+    assert!(said.contains("`retri`") && said.matches("`topik`").count() == 7, "{said}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod health;
 mod hostile;
 mod idle;
 mod kafka_tls;
+mod live;
 mod logs;
 mod many;
 mod outage;

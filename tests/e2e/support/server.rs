@@ -45,6 +45,9 @@ bindings:
       - when: [{ path: "/start/{topic}" }]
         exit: cache_client
         with: { topic: "${params.topic}", start: [from, since] }
+      - when: [{ path: "/live/{topic}" }]
+        exit: cache_client
+        with: { topic: "${params.topic}", live: true }
   cache_client: { type: kafka, kind: cache_client, exit: cache_server }
   cache_server: { type: kafka, kind: cache_server, options: { bootstrap: BOOTSTRAP, topics: LIVE }, exit: kafka_out }
   kafka_out: { type: kafka, kind: client, options: KAFKA, exit: tcp_out }
@@ -54,7 +57,7 @@ telemetry: { exporters: { logs: { type: stdout } } }
 
 /// A server with streams of any topic: `/all/TOPIC`, `/keys/TOPIC/KEY`, `/tags/TOPIC/TAG` by the header
 /// `tag`, `/keyed/TOPIC` with keys in the ids, `/quiet/TOPIC` without blocks that tell a place,
-/// and `/start/TOPIC` that begins where it is asked to.
+/// `/start/TOPIC` that begins where it is asked to, and `/live/TOPIC` that tells when it is live.
 pub(crate) fn server(kafka: &Kafka) -> Builder {
     server_of(kafka.servers())
 }
