@@ -274,6 +274,11 @@ impl Model {
         !self.lock().panics.is_empty()
     }
 
+    /// Whether a call that was to fail has not come yet.
+    pub(crate) fn will_fail(&self, call: Call) -> bool {
+        self.lock().failures.get(&call).is_some_and(|times| *times > 0)
+    }
+
     /// The next looks find no topics.
     pub(crate) fn forget_topics(&self, looks: usize) {
         self.change(|state| state.forgotten = looks);
