@@ -5,7 +5,6 @@
 //! to it, with the places in the topic that its records have. It is made of a [`Table`], which is filled
 //! as any stream is: by a pass through the history, once, and from then on by a cursor in the live log.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -30,10 +29,6 @@ use crate::topic::{Opened, Topic};
 mod table;
 
 use table::Table;
-
-/// So many snapshots of a topic are kept while streams read them. Who reads an older one goes on in
-/// the newest.
-const SNAPSHOTS: usize = 2;
 
 /// The chunks of a snapshot: what is rendered at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -91,7 +86,8 @@ pub(crate) struct Latest(Mutex<Shelf>);
 #[derive(Debug, Default)]
 struct Shelf {
     stage: Stage,
-    snapshots: VecDeque<Arc<Snapshot>>,
+    /// The newest. Who reads an older one goes on in this one.
+    snapshot: Option<Arc<Snapshot>>,
     waiting: Vec<oneshot::Sender<Arc<Snapshot>>>,
     /// Where the topic begins, as far as streams know that wait for a snapshot.
     low: Option<Positions>,
@@ -119,16 +115,18 @@ impl Latest {
         self.lock().stage == Stage::GivenUp
     }
 
-    /// Forgets snapshots that nobody reads and that are too old for those who come.
+    /// Forgets a snapshot that nobody reads and that is too old for those who come.
     pub(crate) fn tidy(&self, opened: &Opened) {
         let mut shelf = self.lock();
-        shelf.snapshots.retain(|snapshot| snapshot.hub.cursors() > 0 || snapshot.is_new(opened));
+        drop(shelf.snapshot.take_if(|it| it.hub.cursors() == 0 && !it.is_new(opened)));
     }
 
     fn give_up(&self) {
         let mut shelf = self.lock();
         shelf.stage = Stage::GivenUp;
-        shelf.snapshots.drain(..).for_each(|snapshot| snapshot.end_reading());
+        if let Some(snapshot) = shelf.snapshot.take() {
+            snapshot.end_reading();
+        }
     }
 }
 
@@ -152,8 +150,7 @@ pub(crate) async fn snapshot(
                 let _ = shared.tables.wanted.send(wanted);
             }
         }
-        let newest = shelf.snapshots.back();
-        if let Some(newest) = newest.filter(|newest| newest.serves(opened, low)) {
+        if let Some(newest) = shelf.snapshot.as_ref().filter(|newest| newest.serves(opened, low)) {
             return Some(Arc::clone(newest));
         }
         shelf.low = Some(shelf.low.as_ref().map_or_else(|| low.clone(), |known| known.max(low)));
@@ -169,6 +166,22 @@ pub(crate) async fn snapshot(
     answer.await.ok()
 }
 
+/// What a stream that read a snapshot takes with it to the next one.
+#[derive(Clone, Debug)]
+pub(crate) struct Replay {
+    /// Tombstones before these places delete keys that the client never saw.
+    unseen: Positions,
+    generation: u64,
+}
+
+impl Replay {
+    /// Whether a stream goes on in this snapshot without having missed a tombstone, however old its
+    /// place is.
+    pub(crate) fn goes_on_in(&self, snapshot: &Snapshot) -> bool {
+        self.generation == snapshot.generation
+    }
+}
+
 /// The latest records of a topic at some time, as a log that is closed.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
@@ -177,6 +190,7 @@ pub(crate) struct Snapshot {
     /// The place in the live log after all of its records.
     end: Positions,
     has_tombstones: bool,
+    generation: u64,
     made: Instant,
     /// How long it does for those who come although more was written.
     lasts: Duration,
@@ -190,7 +204,7 @@ impl Snapshot {
         end: Positions,
         pace: Duration,
     ) -> Self {
-        let made = Instant::now();
+        let (made, generation) = (Instant::now(), table.generation());
         let records = table.records();
         let has_tombstones = records.iter().any(|record| record.value().is_none());
         let hub = Hub::new(index, start.clone(), usize::MAX);
@@ -209,7 +223,7 @@ impl Snapshot {
         hub.set_capacity_bytes(2 * hub.bytes());
         hub.close();
         let lasts = pace.max(SHARE_OF_TIME * made.elapsed());
-        Self { hub, start, end, has_tombstones, made, lasts }
+        Self { hub, start, end, has_tombstones, generation, made, lasts }
     }
 
     /// A cursor for a stream that stands at `at`. `None` if the topic has lost what lies there.
@@ -217,24 +231,25 @@ impl Snapshot {
         &self,
         at: &Positions,
         want: Want<Record>,
-        unseen: &Positions,
+        replay: &Replay,
     ) -> Option<Cursor<Records>> {
-        let want = if self.has_tombstones { heard(want, unseen.clone()) } else { want };
+        let want = if self.has_tombstones { heard(want, replay.unseen.clone()) } else { want };
         self.hub.seek(|mark| mark.at_or_before(at), want)
     }
 
-    /// Before which places the keys of tombstones are unknown to a stream: those that it was told
-    /// before, and all of this snapshot in partitions of which it has read nothing.
-    pub(crate) fn unseen(&self, known: Option<&Positions>, read: &[(i32, i64)]) -> Positions {
+    /// What a stream knows that reads this: no keys of the tombstones in partitions of which it has
+    /// read nothing, and elsewhere as before.
+    pub(crate) fn replay(&self, known: Option<&Replay>, read: &[(i32, i64)]) -> Replay {
         let is_read = |partition: i32| {
             let place = read.binary_search_by_key(&partition, |(partition, _)| *partition);
             place.is_ok_and(|index| !matches!(read[index].1, -2 | 0))
         };
         let unseen = self.end.iter().map(|(partition, end)| match is_read(partition) {
-            true => known.map_or(0, |known| known.next(partition)),
+            true => known.map_or(0, |known| known.unseen.next(partition)),
             false => end,
         });
-        Positions::new(unseen.collect::<Vec<_>>())
+        let unseen = Positions::new(unseen.collect::<Vec<_>>());
+        Replay { unseen, generation: self.generation }
     }
 
     /// Whether it does for a stream of a topic that begins at `low`.
@@ -434,12 +449,10 @@ impl Keeper<'_> {
         let start = self.low.clone();
         let snapshot = Arc::new(Snapshot::new(&self.table, records, start, end, self.pace));
         debug!(topic = %self.topic.name, streams = waiting.len(), "a snapshot was made");
-        let left_behind = {
-            let mut shelf = self.opened.latest.lock();
-            shelf.snapshots.push_back(Arc::clone(&snapshot));
-            (shelf.snapshots.len() > SNAPSHOTS).then(|| shelf.snapshots.pop_front()).flatten()
-        };
-        left_behind.into_iter().for_each(|snapshot| snapshot.end_reading());
+        let before = self.opened.latest.lock().snapshot.replace(Arc::clone(&snapshot));
+        if let Some(before) = before {
+            before.end_reading();
+        }
         for waiting in waiting {
             // The stream may have left meanwhile.
             let _ = waiting.send(Arc::clone(&snapshot));

@@ -7,9 +7,9 @@ use tailwater_hub::{Cursor, Want};
 use tokio::sync::oneshot;
 
 use crate::cluster::Shared;
-use crate::compacted;
+use crate::compacted::{self, Replay};
 use crate::control::Job;
-use crate::gap::{Extent, Gap, reconcile};
+use crate::gap::{Extent, Gap, Reason, reconcile};
 use crate::id::EventId;
 use crate::positions::Positions;
 use crate::record::Record;
@@ -22,9 +22,8 @@ use crate::topic::{Opened, Topic};
 pub(crate) enum Place {
     /// After the id; without one that decodes, where streams begin.
     Asked(Option<Bytes>, Start),
-    /// Where it stood when its log was of no more use, and what it knows no keys of
-    /// ([`Seat::unseen`]).
-    Left(Positions, u64, Option<Positions>),
+    /// Where it stood when its log was of no more use, and what snapshot it had read.
+    Left(Positions, u64, Option<Replay>),
 }
 
 /// A stream's place.
@@ -36,8 +35,8 @@ pub(crate) struct Seat {
     pub(crate) gaps: Vec<Gap>,
     /// The stream begins somewhere that no id of the client's says.
     pub(crate) resolved: bool,
-    /// Of a compacted topic: tombstones before these places delete keys that the client never saw.
-    pub(crate) unseen: Option<Positions>,
+    /// Of a compacted topic: what snapshot it reads or has read.
+    pub(crate) replay: Option<Replay>,
     /// The stream begins at the end.
     pub(crate) live: bool,
 }
@@ -58,10 +57,10 @@ pub(crate) async fn find(
     want: Want<Record>,
 ) -> Seat {
     let mut gaps = Vec::new();
-    let mut unseen = None;
+    let mut replay = None;
     let (mut wanted, mut epoch) = match place {
         Place::Left(positions, epoch, known) => {
-            unseen = known;
+            replay = known;
             (Wanted::Offsets(positions.iter().collect()), Some(epoch))
         }
         Place::Asked(id, start) => {
@@ -97,7 +96,7 @@ pub(crate) async fn find(
                 let mut cursor = opened.hub.tail(want);
                 let at = cursor.mark();
                 let epoch = opened.epoch;
-                return Seat { cursor, at, epoch, gaps, resolved, unseen: None, live: true };
+                return Seat { cursor, at, epoch, gaps, resolved, replay: None, live: true };
             }
             Wanted::Since(time) => {
                 since = Some(*time);
@@ -107,13 +106,13 @@ pub(crate) async fn find(
         };
         resolved |= offsets.iter().any(|(_, next)| *next == -1);
         let live_start = matches!(wanted, Wanted::Live);
-        let seated = |cursor, at, gaps, unseen| Seat {
+        let seated = |cursor, at, gaps, replay| Seat {
             cursor,
             at,
             epoch: opened.epoch,
             gaps,
             resolved,
-            unseen,
+            replay,
             live: live_start,
         };
 
@@ -126,17 +125,16 @@ pub(crate) async fn find(
             && let Some(at) = within(offsets, &opened)
             && let Some(cursor) = live(&opened, &at, &want)
         {
-            return seated(cursor, at, gaps, unseen);
+            return seated(cursor, at, gaps, replay);
         }
         let asked = ask(&shared, &topic, &opened, offsets, since);
         let Ok(extent) = asked.await else { continue };
-        let (at, new_gaps) = match &extent.since {
+        let (at, mut new_gaps) = match &extent.since {
             Some(first) => (Positions::new(&first[..]), Vec::new()),
             None => reconcile(offsets, &extent, &cut),
         };
-        gaps.extend(new_gaps);
         if is_cut {
-            unseen = None;
+            replay = None;
         }
         if since.is_some() {
             // It knows what there was before that time.
@@ -145,19 +143,26 @@ pub(crate) async fn find(
         let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
         let replays = is_kept && begins && !opened.hub.head().at_or_before(&at);
         if !replays && let Some(cursor) = live(&opened, &at, &want) {
-            return seated(cursor, at, gaps, unseen);
+            gaps.extend(new_gaps);
+            return seated(cursor, at, gaps, replay);
         }
         if is_kept {
             let low = Positions::new(extent.low);
             if let Some(snapshot) = compacted::snapshot(&shared, &topic, &opened, &low).await {
-                let unseen = snapshot.unseen(unseen.as_ref(), &read);
-                if let Some(cursor) = snapshot.cursor(&at, want.clone(), &unseen) {
-                    return seated(cursor, at, gaps, Some(unseen));
+                if replay.as_ref().is_some_and(|replay| replay.goes_on_in(&snapshot)) {
+                    new_gaps.retain(|gap| gap.reason != Reason::Tombstones);
+                }
+                let replay = snapshot.replay(replay.as_ref(), &read);
+                if let Some(cursor) = snapshot.cursor(&at, want.clone(), &replay) {
+                    gaps.extend(new_gaps);
+                    return seated(cursor, at, gaps, Some(replay));
                 }
             }
         } else if let Some(cursor) = shared.history.join(&topic.name, &opened, &at, &want).await {
-            return seated(cursor, at, gaps, unseen);
+            gaps.extend(new_gaps);
+            return seated(cursor, at, gaps, replay);
         }
+        gaps.extend(new_gaps);
         // Who begins at the beginning begins at that of whatever log comes next.
         let from = if begins { Vec::new() } else { at.iter().collect() };
         epoch = (!begins).then_some(opened.epoch);

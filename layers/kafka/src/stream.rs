@@ -9,6 +9,7 @@ use tailwater_hub::{Cursor, Lost, Want};
 use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::cluster::Held;
+use crate::compacted::Replay;
 use crate::live::Live;
 use crate::positions::Positions;
 use crate::record::Record;
@@ -27,8 +28,8 @@ pub struct Stream {
     told_missing: bool,
     /// The place that the client was last told, while the stream looks for its next seat.
     told: Option<Positions>,
-    /// Before these places the client saw no key that a tombstone of a compacted topic deletes.
-    unseen: Option<Positions>,
+    /// Of a compacted topic: what snapshot it reads or has read.
+    replay: Option<Replay>,
     live: Live,
     /// Encoded already, and due before anything else.
     due: VecDeque<Encoded>,
@@ -75,7 +76,7 @@ impl Stream {
             positions,
             told_missing: false,
             told: None,
-            unseen: None,
+            replay: None,
             live: Live::new(tell_live),
             due: VecDeque::new(),
             state,
@@ -89,8 +90,8 @@ impl Stream {
     }
 
     fn sit(&mut self, seat: Seat) {
-        let Seat { mut cursor, at, epoch, gaps, resolved, unseen, live } = seat;
-        self.unseen = unseen;
+        let Seat { mut cursor, at, epoch, gaps, resolved, replay, live } = seat;
+        self.replay = replay;
         let progress = at.progress();
         // From the last one on: a client that is cut before the others hears of them again.
         let mut place = at.clone();
@@ -153,8 +154,8 @@ impl Events for Stream {
                     match ready!(following.poll(cx, this.view, limit, partitions, &mut this.due)) {
                         Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
                         Err(_lost) => {
-                            let unseen = this.unseen.take();
-                            let place = Place::Left(following.place(), following.epoch, unseen);
+                            let replay = this.replay.take();
+                            let place = Place::Left(following.place(), following.epoch, replay);
                             this.told = following.told.take();
                             this.state = State::seeking(&this.topic, place, this.want.clone());
                         }

@@ -1,6 +1,7 @@
 //! The latest record of each key.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,6 +21,13 @@ pub(crate) struct Table {
     taken: u64,
     weight: usize,
     began: Instant,
+    generation: u64,
+}
+
+/// No two tables have the same generation.
+fn generation() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +54,8 @@ impl Entry {
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { partitions: Vec::new(), taken: 0, weight: 0, began: Instant::now() }
+        let (began, generation) = (Instant::now(), generation());
+        Self { partitions: Vec::new(), taken: 0, weight: 0, began, generation }
     }
 
     /// Takes a record, unless it or a later one of its partition was taken before.
@@ -77,6 +86,7 @@ impl Table {
     /// than `retention` ago: Kafka, too, keeps them no longer.
     pub(crate) fn trim(&mut self, low: &Positions, retention: Duration) {
         let age = self.began.elapsed();
+        let mut forgets = false;
         let is_old = |entry: &Entry| {
             let seen = Duration::from_secs(u64::from(entry.seen_seconds) + 1);
             entry.record.value().is_none() && age.saturating_sub(seen) > retention
@@ -84,13 +94,23 @@ impl Table {
         for (partition, low) in self.partitions.iter_mut().zip(low.iter().map(|(_, low)| low)) {
             partition.next = partition.next.max(low);
             let mut stays = |entry: &mut Entry| {
-                let stays = entry.record.offset >= low && !is_old(entry);
+                let is_old = is_old(entry);
+                forgets |= is_old;
+                let stays = entry.record.offset >= low && !is_old;
                 self.weight -= if stays { 0 } else { entry.weight() };
                 stays
             };
             partition.latest.retain(|_, entry| stays(entry));
             partition.keyless.retain_mut(|entry| stays(entry));
         }
+        if forgets {
+            self.generation = generation();
+        }
+    }
+
+    /// Changes when a tombstone is forgotten.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// All records, in the order in which they were taken.
@@ -172,10 +192,13 @@ mod tests {
         let day = Duration::from_secs(86_400);
         tokio::time::advance(day).await;
         table.take(&record(0, 4, Some("4"), None));
-        table.trim(&Positions::new([0]), day);
-        assert_eq!(places(&table).len(), 5, "a day is not over");
+        let generation = table.generation();
+        table.trim(&Positions::new([1]), day);
+        assert_eq!(places(&table).len(), 4, "a day is not over");
+        assert_eq!(table.generation(), generation);
         tokio::time::advance(Duration::from_secs(2)).await;
         table.trim(&Positions::new([1]), day);
         assert_eq!(places(&table), [(0, 2), (0, 4)]);
+        assert_ne!(table.generation(), generation);
     }
 }

@@ -212,7 +212,7 @@ async fn a_hundred_streams_share_one_reading_and_its_slow_ones_hold_up_nobody() 
         assert_eq!(client.events(300).await.into_iter().collect::<BTreeSet<_>>(), latest);
     }
     assert_eq!(model.served_history(), 3000);
-    // Snapshots are made, more than are kept.
+    // Each makes a snapshot, and the slow ones are in the first.
     for number in 0..5 {
         model.produce(TOPIC, 0, keyed("0", &format!("0={}", 3000 + number)));
         let mut client = open(&cluster, query()).await;
@@ -227,6 +227,27 @@ async fn a_hundred_streams_share_one_reading_and_its_slow_ones_hold_up_nobody() 
         let events: BTreeSet<_> = events.into_iter().collect();
         assert!(latest.iter().filter(|event| !events.contains(*event)).count() <= 2);
     }
+}
+
+#[tokio::test]
+async fn a_slow_replay_of_old_records_misses_no_tombstone() {
+    // Each record is older than the time for which tombstones are kept.
+    let model = kafka(1);
+    model.compacted(TOPIC, vec![1_000_000]);
+    write(&model, 0, &["a", "b", "c"], 0..3);
+    let cluster = instance().of(&model);
+    let mut slow = open(&cluster, query()).await;
+    slow.limit = 1;
+    assert_eq!(slow.data().await, "a=0");
+    model.produce(TOPIC, 0, tombstone("a"));
+    let mut other = open(&cluster, query()).await;
+    other.until(&["c=2"]).await;
+    slow.limit = 64 * 1024;
+    assert_eq!(slow.events(3).await, ["b=1".to_owned(), "c=2".to_owned(), deleted("a")]);
+    // On another instance nobody knows what became of them.
+    let mut resumed = open(&instance().seed(3).of(&model), after(&[1])).await;
+    let event = resumed.data().await;
+    assert!(event.starts_with("gap ") && event.contains("tombstones"), "{event}");
 }
 
 #[tokio::test]
