@@ -130,6 +130,12 @@ impl<C: Content> Hub<C> {
         self.shared.lock().slots.listeners()
     }
 
+    /// How many cursors have read all that is there for them.
+    pub fn caught_up(&self) -> usize {
+        let state = self.shared.lock();
+        state.slots.caught_up(state.log.end)
+    }
+
     /// A cursor at the last place before which everything is `reached`: where a reader goes on that
     /// stands at a position of its own. `None` if it stands before the oldest kept record.
     ///

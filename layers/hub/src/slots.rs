@@ -90,6 +90,12 @@ impl<C: Content> Slots<C> {
         self.slots.iter().filter(|(_, slot)| slot.lost.is_none()).count()
     }
 
+    /// How many cursors have nothing to read in a log that ends here.
+    pub(crate) fn caught_up(&self, end: u64) -> usize {
+        let slots = self.slots.iter().filter(|(_, slot)| slot.lost.is_none());
+        slots.filter(|(_, slot)| slot.reader.wanted().is_none_or(|next| next >= end)).count()
+    }
+
     /// The first record that some cursor still has to read.
     pub(crate) fn slowest(&self) -> Option<u64> {
         let slots = self.slots.iter().filter(|(_, slot)| slot.lost.is_none());

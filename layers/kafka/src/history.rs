@@ -1,7 +1,9 @@
 //! The past of a topic, from before its live log: a few readers, each of which carries all streams
 //! that wait near one place.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use tailwater_hub::{Cursor, Hub, Want};
@@ -21,13 +23,25 @@ use crate::topic::Opened;
 const NEAR: u64 = 100_000;
 
 /// How far a pass goes ahead of its slowest stream.
-const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a pass keeps.
-pub(crate) const PASS_BYTES: usize = 2 * WINDOW_BYTES;
+/// What a pass keeps, encoded forms and all: what its streams still have to read must fit even where
+/// ids make events longer than their records.
+pub(crate) const PASS_BYTES: usize = 4 * WINDOW_BYTES;
 
-/// What a stream that holds up others must take in each [`Pace::stall`], or it is left behind.
-const LEAST_BYTES: usize = WINDOW_BYTES / 8;
+/// What a stream that holds up most others of its pass must take in each [`Pace::stall`], or it is left
+/// behind. A thousand streams share what the server can write: it is little for each.
+const LEAST_BYTES: usize = WINDOW_BYTES / 16;
+
+/// The same while most streams of its pass have something to read themselves: then it is this server
+/// that is slow, and a stream has its share of it.
+const LEAST_SHARE_BYTES: usize = LEAST_BYTES / 16;
+
+/// How far a pass goes at first, while streams come that could join it at its start.
+const GATHER_BYTES: usize = WINDOW_BYTES / 2;
+/// A pass goes on when none came for so long.
+const GATHER: Duration = Duration::from_millis(50);
+const GATHER_AT_MOST: Duration = Duration::from_secs(1);
 
 const POLL: Duration = Duration::from_millis(50);
 const POLL_BYTES: usize = 1024 * 1024;
@@ -67,6 +81,8 @@ impl Waiting {
 struct Pass {
     opened: Arc<Opened>,
     hub: Hub<Records>,
+    /// How many streams came after the first.
+    joined: AtomicUsize,
 }
 
 /// A pass that is read. It ends with the reading, be it by a panic.
@@ -108,6 +124,7 @@ impl History {
                 if let Some(mut cursor) = cursor
                     && cursor.mark().distance(at) <= NEAR
                 {
+                    pass.joined.fetch_add(1, Ordering::Relaxed);
                     return Some(cursor);
                 }
             }
@@ -198,11 +215,12 @@ impl History {
         let members: Vec<Waiting> = queue.waiting.extract_if(.., near).collect();
         let start = members.iter().fold(at, |start, member| start.min(&member.at));
         let hub = Hub::new(Records { index: index.clone() }, start.clone(), PASS_BYTES);
+        let joined = AtomicUsize::new(members.len() - 1);
         for member in members {
             // The stream may have left meanwhile.
             let _ = member.reply.send(hub.tail(member.want));
         }
-        let pass = Arc::new(Pass { opened, hub });
+        let pass = Arc::new(Pass { opened, hub, joined });
         queue.passes.push(Arc::clone(&pass));
         Some((topic, pass, start))
     }
@@ -219,12 +237,17 @@ impl History {
         }
         let mut fetched = Vec::new();
         let mut in_vain = Duration::ZERO;
+        let mut gathered = false;
         while pass.hub.listeners() > 0 && !pass.opened.hub.is_closed() {
             let first = pass.opened.hub.first();
             // A partition that was added is not in this pass: its streams need another one.
             let left = missing(&first, &next);
             if left == 0 || first.len() > next.len() {
                 break;
+            }
+            if !gathered && pass.hub.bytes() >= GATHER_BYTES {
+                gather(pass);
+                gathered = true;
             }
             self.wait_for_room(pass);
             let since = Instant::now();
@@ -257,9 +280,11 @@ impl History {
                 return;
             }
             if since.elapsed() >= self.pace.stall {
-                let too_slow = lag.saturating_add(LEAST_BYTES) > before;
-                if too_slow && (pass.hub.listeners() > 1 || self.is_waited_for()) {
-                    pass.hub.set_capacity_bytes(WINDOW_BYTES / 2);
+                let (streams, caught_up) = (pass.hub.listeners(), pass.hub.caught_up());
+                let least = if 2 * caught_up >= streams { LEAST_BYTES } else { LEAST_SHARE_BYTES };
+                let too_slow = lag.saturating_add(least) > before;
+                if too_slow && (streams > 1 || self.is_waited_for()) {
+                    pass.hub.set_capacity_bytes(WINDOW_BYTES);
                     pass.hub.set_capacity_bytes(PASS_BYTES);
                     return;
                 }
@@ -272,6 +297,21 @@ impl History {
     /// Whether a stream waits for a reader.
     fn is_waited_for(&self) -> bool {
         self.lock().waiting.iter().any(Waiting::is_there)
+    }
+}
+
+/// Lets streams that come at the same time, after a restart say, join a pass at its start: each of them
+/// would cost another reading of Kafka. A stream that is alone waits for a moment at the most.
+fn gather(pass: &Pass) {
+    let begin = Instant::now();
+    let mut joined = 0;
+    while begin.elapsed() < GATHER_AT_MOST {
+        let now = pass.joined.load(Ordering::Relaxed);
+        if now == joined {
+            return;
+        }
+        joined = now;
+        thread::sleep(GATHER);
     }
 }
 

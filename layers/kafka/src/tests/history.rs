@@ -127,7 +127,7 @@ async fn a_slow_stream_does_not_pace_the_others_in_its_pass() {
     let mut fast = open(&cluster, query()).await;
     eventually(|| slow.is_idle() && fast.is_idle() && cluster.carried() == 2).await;
     model.hold_history(false);
-    // A fifth of a megabyte each second, where five are due.
+    // A fifth of a megabyte each second, where more than one is due.
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     let (mut events, mut taken) = (Vec::new(), Vec::new());
     while events.len() < RECORDS as usize {
@@ -144,6 +144,45 @@ async fn a_slow_stream_does_not_pace_the_others_in_its_pass() {
 }
 
 #[tokio::test]
+async fn streams_that_are_all_slow_stay_together() {
+    // Where a server delivers to very many at once each of them is slow. They were left behind one
+    // after the other, and read all of it again.
+    const RECORDS: i64 = 500;
+    let model = kafka(1);
+    for _ in 0..RECORDS {
+        fill_one(&model, 0, None, 10_000);
+    }
+    model.hold_history(true);
+    let mut start = instance().batch(100);
+    start.options.pace.stall = Duration::from_secs(1);
+    let cluster = start.of(&model);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = open(&cluster, query()).await;
+        client.limit = 1;
+        clients.push((client, Vec::new()));
+    }
+    eventually(|| {
+        assert!(clients.iter_mut().all(|(client, _)| client.is_idle()));
+        cluster.carried() == 3
+    })
+    .await;
+    model.hold_history(false);
+    // 200 KB each second for each, where 256 KiB are due of one that holds up others.
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    for number in 0..RECORDS {
+        if number < 60 {
+            pace.tick().await;
+        }
+        for (client, events) in &mut clients {
+            events.push(client.data().await);
+        }
+    }
+    assert!(clients.iter().all(|(_, events)| *events == values(0, 0..RECORDS)));
+    assert_eq!(model.served_history(), RECORDS as usize, "nothing is read twice");
+}
+
+#[tokio::test]
 async fn a_stream_that_stalls_alone_is_waited_for() {
     let model = kafka(1);
     for _ in 0..60 {
@@ -155,7 +194,7 @@ async fn a_stream_that_stalls_alone_is_waited_for() {
     let mut stalls = open(&cluster, query()).await;
     stalls.limit = 1024;
     let first = stalls.events(1).await;
-    eventually(|| model.served_history() * 500_000 > 8 * 1024 * 1024).await;
+    eventually(|| model.served_history() * 500_000 > 4 * 1024 * 1024).await;
     model.wait_calls(Call::Topics, 10);
     assert_eq!(cluster.carried(), 1);
     read_all(&mut stalls, first, 60).await;
