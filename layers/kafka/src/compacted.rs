@@ -451,6 +451,8 @@ impl Keeper<'_> {
         self.charge();
         let records = Records { index: self.opened.hub.content().index.clone() };
         let start = self.low.clone();
+        // Retention may have taken what the live log has not come by.
+        let end = end.max(&start);
         let snapshot = Arc::new(Snapshot::new(&self.table, records, start, end, self.pace));
         debug!(topic = %self.topic.name, streams = waiting.len(), "a snapshot was made");
         let before = self.opened.latest.lock().snapshot.replace(Arc::clone(&snapshot));
