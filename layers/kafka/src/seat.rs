@@ -174,6 +174,10 @@ pub(crate) async fn find(
 /// ahead of the log may lie past Kafka's end, so Kafka has to be asked.
 fn within(offsets: &[(i32, i64)], opened: &Opened) -> Option<Positions> {
     let head = opened.hub.head();
+    // Where a partition begins that was added since, only Kafka knows.
+    if head.len() > opened.origin.len() {
+        return None;
+    }
     let mut at: Vec<i64> =
         head.iter().map(|(partition, _)| opened.origin.next(partition)).collect();
     for &(partition, next) in offsets {

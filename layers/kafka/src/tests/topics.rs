@@ -150,7 +150,7 @@ async fn a_topic_that_is_opened_anew_keeps_to_its_share_of_the_memory() {
 
 #[tokio::test]
 async fn topics_share_the_memory_and_one_that_is_let_go_leaves_its_share() {
-    const MEMORY: usize = 300_000;
+    const MEMORY: usize = 1_500_000;
     let names = ["one", "two", "three"];
     let model = Model::default();
     let cluster = instance()
