@@ -48,6 +48,27 @@ async fn a_partition_added_while_the_client_was_away_is_read_from_its_beginning(
 }
 
 #[tokio::test]
+async fn what_retention_took_of_a_partition_before_it_was_noticed_is_a_gap() {
+    let model = kafka(1);
+    fill(&model, 0, 2);
+    let mut slow = instance();
+    slow.options.pace.later = Duration::from_secs(3600);
+    let cluster = slow.of(&model);
+    let mut client = open(&cluster, query()).await;
+    client.events(2).await;
+    model.grow(TOPIC, 2);
+    fill(&model, 1, 10);
+    model.expire(TOPIC, 1, 8);
+    // A topic that is asked for is looked for, and so are the partitions of all others.
+    model.create("other", 1);
+    let _other = open(&cluster, Query::new("other")).await;
+    assert_eq!(client.events(2).await, ["1:8", "1:9"]);
+    let mut behind = open(&cluster, after(&[2, 3])).await;
+    let gap = r#"gap {"from":3,"partition":1,"reason":"retention","to":8}"#;
+    assert_eq!(behind.events(3).await, [gap, "1:8", "1:9"]);
+}
+
+#[tokio::test]
 async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_gap() {
     // An instance may hear of a partition later than the one that gave the id, and Kafka may not
     // answer when it asks.
