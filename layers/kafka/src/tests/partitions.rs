@@ -56,6 +56,9 @@ async fn what_retention_took_of_a_partition_before_it_was_noticed_is_a_gap() {
     let cluster = slow.of(&model);
     let mut client = open(&cluster, query()).await;
     client.events(2).await;
+    // In the log, so that it has a place before the new partition.
+    fill(&model, 0, 1);
+    client.events(1).await;
     model.grow(TOPIC, 2);
     fill(&model, 1, 10);
     model.expire(TOPIC, 1, 8);
@@ -63,7 +66,7 @@ async fn what_retention_took_of_a_partition_before_it_was_noticed_is_a_gap() {
     model.create("other", 1);
     let _other = open(&cluster, Query::new("other")).await;
     assert_eq!(client.events(2).await, ["1:8", "1:9"]);
-    let mut behind = open(&cluster, after(&[2, 3])).await;
+    let mut behind = open(&cluster, after(&[3, 3])).await;
     let gap = r#"gap {"from":3,"partition":1,"reason":"retention","to":8}"#;
     assert_eq!(behind.events(3).await, [gap, "1:8", "1:9"]);
 }
