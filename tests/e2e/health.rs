@@ -82,6 +82,8 @@ async fn who_never_reached_kafka_or_drains_is_not_ready() {
     let (_, clean, _) = stream.end().await;
     assert!(clean);
     assert_eq!(server.process().ended().await.code(), Some(0));
+    // A real one is there for the other tests, too.
+    kafka.bring_back();
 }
 
 #[tokio::test]
