@@ -28,9 +28,16 @@ fn said(file: &str) -> String {
 /// What a file means, but for the memory that it takes.
 fn described(name: &str, file: &str) -> String {
     let text = describe(&read(name, file).expect("the file has no mistakes"));
-    let Some((before, after)) = text.split_once("\nmemory, at most:\n") else { return text };
-    let rest = after.split_once("\n\n").map(|(_, rest)| format!("\n{rest}"));
+    let Some((before, _, rest)) = around_memory(&text) else { return text };
+    let rest = rest.map(|rest| format!("\n{rest}"));
     before.to_owned() + &rest.unwrap_or_default()
+}
+
+/// What stands before the memory, the memory, and what stands behind it.
+fn around_memory(text: &str) -> Option<(&str, &str, Option<&str>)> {
+    let (before, after) = text.split_once("\nmemory, at most:\n")?;
+    let (memory, rest) = after.split_once("\n\n").map_or((after, None), |it| (it.0, Some(it.1)));
+    Some((before, memory, rest))
 }
 
 #[test]
@@ -60,8 +67,8 @@ fn page_and_filtered_streams_are_described() {
 fn the_memory_is_told_with_its_sum() {
     let file = include_str!("tests/guarded.yaml");
     let text = describe(&read("guarded.yaml", file).unwrap());
-    let memory = text.split_once("\nmemory, at most:\n").unwrap().1;
-    insta::assert_snapshot!(memory.split_once("\n\n").unwrap().0, @r#"
+    let (_, memory, _) = around_memory(&text).unwrap();
+    insta::assert_snapshot!(memory, @r#"
       cluster
         logs, shared by its topics                   256 MiB
         read ahead at the live ends                   48 MiB
@@ -87,7 +94,7 @@ fn limits_of_the_file_count() {
     assert_eq!(server.connections, Some(1000));
     assert_eq!(server.write_deadline, Some(std::time::Duration::from_secs(20)));
     let text = describe(&parsed);
-    let memory = text.split_once("\nmemory, at most:\n").unwrap().1;
+    let (_, memory, _) = around_memory(&text).unwrap();
     insta::assert_snapshot!(memory, @r#"
       cache -> store -> cluster
         logs, shared by its topics                    64 MiB
