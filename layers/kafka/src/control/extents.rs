@@ -49,8 +49,8 @@ impl Control<'_> {
     }
 
     /// One question for all streams that wait for the extent of a topic, and one for each time that they
-    /// begin at; those first whose topic is in no trouble. What Kafka does not answer is asked again later. False if a question failed, and the
-    /// others are left.
+    /// begin at; those first whose topic is in no trouble. What Kafka does not answer is asked again
+    /// later. False if a question failed, and the others are left.
     fn answer(&mut self) -> bool {
         let mut groups: HashMap<(Arc<str>, bool), Vec<Asked>> = HashMap::new();
         for asked in std::mem::take(&mut self.asked) {
