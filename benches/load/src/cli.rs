@@ -29,7 +29,7 @@ pub(crate) struct Cli {
     #[arg(long, value_delimiter = ',', default_values_t = Kind::ALL)]
     pub(crate) servers: Vec<Kind>,
 
-    /// Rounds; in each every server has its turn, and the median is reported [default: 3]
+    /// Rounds; in each every server has its turn, and the median is reported [default: 5]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) runs: Option<u16>,
 

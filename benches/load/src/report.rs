@@ -50,8 +50,8 @@ pub(crate) enum Bound {
     MinTimes(f64, Kind),
     /// The sum of the others' values of the same round, so many times.
     MaxTimesSum(f64, [Kind; 2]),
-    /// So much more than the other's.
-    MaxAbove(f64, Kind),
+    /// So much more than its own value in another column.
+    MaxAboveColumn(f64, usize),
     /// So many times its own value in another column.
     MaxTimesColumn(f64, usize),
 }
@@ -130,8 +130,8 @@ fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> 
             let sum: Option<f64> = others.into_iter().sum();
             Some(own / sum?)
         }),
-        Bound::MaxAbove(_, other) => compared(rounds, goal.column, |round, own| {
-            Some(own - value(round, other, goal.column)?)
+        Bound::MaxAboveColumn(_, other) => compared(rounds, goal.column, |round, own| {
+            Some(own - value(round, Kind::Tailwater, other)?)
         }),
         Bound::MaxTimesColumn(_, other) => compared(rounds, goal.column, |round, own| {
             Some(own / value(round, Kind::Tailwater, other)?)
@@ -141,6 +141,7 @@ fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> 
         return None;
     }
     let value = median(&values);
+    let name = |index: usize| scenario.columns.get(index).map_or("", |column| column.name);
     let (held, aim, is) = match goal.bound {
         Bound::Max(most) => {
             (value <= most, format!("at most {}", column.unit.text(most)), column.unit.text(value))
@@ -156,13 +157,13 @@ fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> 
             format!("at most {most} × {one}'s and {other}'s together"),
             format!("{value:.2} ×"),
         ),
-        Bound::MaxAbove(most, other) => (
+        Bound::MaxAboveColumn(most, other) => (
             value <= most,
-            format!("at most {} above {other}'s", column.unit.text(most)),
+            format!("at most {} above {}", column.unit.text(most), name(other)),
             column.unit.text(value),
         ),
         Bound::MaxTimesColumn(most, other) => {
-            let other = scenario.columns.get(other).map_or("", |column| column.name);
+            let other = name(other);
             (value <= most, format!("at most {most} × {other}"), format!("{value:.2} ×"))
         }
     };

@@ -132,7 +132,7 @@ impl Bench {
             kafka,
             tailwater,
             servers: cli.servers.clone(),
-            runs: cli.runs.unwrap_or(if cli.quick { 1 } else { 3 }),
+            runs: cli.runs.unwrap_or(if cli.quick { 1 } else { 5 }),
             quick: cli.quick,
             tls: Tls::new(directory.path())?,
             directory,

@@ -23,6 +23,8 @@ use crate::tls;
 
 /// The running program, also where a build has replaced its file meanwhile.
 pub(crate) const MYSELF: &str = "/proc/self/exe";
+/// tailwater's default; where it is to hold more events, a KiB for each.
+const LOG_MIB: u64 = 256;
 const CONFIGURATION: &str = include_str!("servers/zilla.yaml");
 const TLS_CONFIGURATION: &str = include_str!("servers/zilla-tls.yaml");
 
@@ -81,7 +83,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it listens. `capacity`: the events that axum's channel is to hold.
+    /// Starts it and waits until it listens. `capacity`: the events that it is to hold, in axum's
+    /// channel or tailwater's log.
     pub(crate) fn start(
         bench: &Bench,
         kind: Kind,
@@ -104,7 +107,8 @@ impl Server {
                     configuration
                         .replace("PORT", &port)
                         .replace("TOPIC", topic)
-                        .replace("SERVERS", kafka),
+                        .replace("SERVERS", kafka)
+                        .replace("MEMORY", &format!("{}MiB", (capacity / 1024).max(LOG_MIB))),
                 )?;
                 let mut command = Command::new(&bench.tailwater);
                 command.arg("start").arg("-c").arg(&file);

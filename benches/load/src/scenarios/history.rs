@@ -20,7 +20,7 @@ pub(super) const FROM_KAFKA: Scenario = Scenario {
     describe: |bench| {
         format!(
             "{} records of 256 bytes that were there before the server, from its first connection's request to its last event. consumer: from its assignment to the last record.",
-            from_kafka(bench)
+            records(bench)
         )
     },
     servers: SERVERS,
@@ -28,7 +28,7 @@ pub(super) const FROM_KAFKA: Scenario = Scenario {
     goals: &[Goal { column: 0, bound: Bound::MinTimes(0.6, Kind::Consumer) }],
     rounds: u16::MAX,
     run: |bench, kind| {
-        let records = from_kafka(bench);
+        let records = records(bench);
         let topic = bench.filled_topic(records, None)?;
         match kind {
             Kind::Consumer => consume(bench, &topic, records),
@@ -45,8 +45,8 @@ pub(super) const FROM_LOG: Scenario = Scenario {
     about: "one client from the beginning, read from the log: records per second",
     describe: |bench| {
         format!(
-            "{} records of 256 bytes that came while another client listened: the log has them, encoded. consumer: as for `history`.",
-            from_log(bench)
+            "{} records of 256 bytes that came while another client listened: the log, which is given a KiB for each, has them, encoded. consumer: as for `history`.",
+            records(bench)
         )
     },
     servers: SERVERS,
@@ -54,13 +54,13 @@ pub(super) const FROM_LOG: Scenario = Scenario {
     goals: &[Goal { column: 0, bound: Bound::MinTimes(3.0, Kind::Consumer) }],
     rounds: u16::MAX,
     run: |bench, kind| {
-        let records = from_log(bench);
+        let records = records(bench);
         if kind == Kind::Consumer {
             let topic = bench.filled_topic(records, None)?;
             return consume(bench, &topic, records);
         }
         let topic = bench.new_topic()?;
-        let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
+        let server = Server::start(bench, kind, Transport::Plain, &topic, records)?;
         let mut live = Fleet::open(server.address, None, vec![Request::all()], Ready::Id)?;
         bench.kafka.producer(&topic, None)?.send(0, records, Pace::AsFastAsPossible)?;
         live.read_to_number(records - 1)?;
@@ -68,13 +68,8 @@ pub(super) const FROM_LOG: Scenario = Scenario {
     },
 };
 
-pub(super) fn from_kafka(bench: &Bench) -> u64 {
+pub(super) fn records(bench: &Bench) -> u64 {
     bench.events(1_000_000, QUICK)
-}
-
-/// So many as the log keeps with their encoded form: its budget is 256 MiB.
-fn from_log(bench: &Bench) -> u64 {
-    bench.events(400_000, QUICK)
 }
 
 fn read(server: &Server, records: u64) -> Result<Vec<f64>> {

@@ -1,3 +1,4 @@
+use super::keyed::keys_and_records;
 use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::kafka::Pace;
@@ -33,9 +34,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn size(bench: &Bench) -> (Keys, u64) {
-    let clients = bench.clients(5000, 50);
-    let keys = Keys { count: 10 * clients as u64, clients };
-    (keys, bench.events(40 * keys.count, 5 * keys.count).next_multiple_of(keys.count))
+    keys_and_records(bench, 10, 40)
 }
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {

@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         format!(
             "{} clients that ask at once for {} records of 256 bytes from the first on, which were there before the server: what the server receives from Kafka (as the kernel counts it on its connections), and its greatest resident memory (VmHWM) with all of them. consumer: one reading.",
             clients(bench),
-            history::from_kafka(bench)
+            history::records(bench)
         )
     },
     servers: &[Kind::Tailwater, Kind::Consumer],
@@ -41,7 +41,7 @@ fn clients(bench: &Bench) -> usize {
 }
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
-    let records = history::from_kafka(bench);
+    let records = history::records(bench);
     let topic = bench.filled_topic(records, None)?;
     let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
     if kind == Kind::Consumer {
