@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::debug;
 
 use super::Control;
-use super::watchdog::{Found, Late, PROBED};
+use super::watchdog::{Late, PROBED};
 use crate::positions::Positions;
-use crate::tail::Command;
 use crate::topic::{Opened, Topic};
 
 /// A stream that asked.
@@ -114,12 +112,6 @@ impl Control<'_> {
         });
         let mut late: Vec<Late> = late.filter(|late| late.head < late.due).collect();
         late.truncate(PROBED);
-        for (partition, found) in self.probe(topic, &late) {
-            if found == Found::Hole {
-                debug!(topic = %topic.name, partition, "no record is left before the end");
-                let (topic, offset) = (Arc::clone(&topic.name), end.next(partition));
-                self.tell(Command::Pass { topic, partition, offset });
-            }
-        }
+        self.probe(topic, &late);
     }
 }

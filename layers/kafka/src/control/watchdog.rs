@@ -45,8 +45,6 @@ struct Seen {
     due: i64,
     /// How many looks found nothing new since.
     looks: u32,
-    /// Between the head and this offset there is no record.
-    empty_to: i64,
     stable: i64,
     /// Since when a transaction has kept the stable offset where it is.
     held: Option<Instant>,
@@ -76,7 +74,7 @@ impl Watch {
         let mut late = Vec::new();
         for ((partition, head), end) in head.iter().zip(ends) {
             let stable = end.stable;
-            let new = Seen { head, due: stable, looks: 0, empty_to: head, stable, held: None };
+            let new = Seen { head, due: stable, looks: 0, stable, held: None };
             let index = usize::try_from(partition).unwrap_or_default();
             let Some(seen) = self.partitions.get_mut(index) else {
                 self.partitions.push(Seen { held: (end.high > stable).then_some(now), ..new });
@@ -86,7 +84,7 @@ impl Watch {
             let held = (end.high > stable).then_some(held);
             if seen.head != head {
                 *seen = new;
-            } else if seen.due <= seen.empty_to {
+            } else if seen.due <= head {
                 (seen.due, seen.looks) = (stable, 0);
             } else {
                 seen.looks = seen.looks.saturating_add(1);
@@ -97,14 +95,6 @@ impl Watch {
             (seen.stable, seen.held) = (stable, held);
         }
         late
-    }
-
-    /// Nothing of what a partition is late with is a record.
-    fn pass(&mut self, late: &Late) {
-        let index = usize::try_from(late.partition).ok();
-        if let Some(seen) = index.and_then(|index| self.partitions.get_mut(index)) {
-            seen.empty_to = late.due;
-        }
     }
 
     /// The partitions where a transaction has been open for longer than `most`.
@@ -196,10 +186,7 @@ impl Control<'_> {
         let mut advances = true;
         for late in late.iter().filter(|late| now_at.next(late.partition) == late.head) {
             match found.iter().find(|(partition, _)| *partition == late.partition) {
-                Some((_, Found::Hole)) => {
-                    debug!(topic = %topic.name, ?late, "no record is left before the end");
-                    self.standing(topic).watch.pass(late);
-                }
+                Some((_, Found::Hole)) => {}
                 Some((_, Found::Record(offset))) => {
                     advances = false;
                     record.get_or_insert((late, *offset));
@@ -242,8 +229,9 @@ impl Control<'_> {
         health.hanging = hanging;
     }
 
-    /// Reads from late heads on, by a consumer of its own. Partitions of which neither a record nor the
-    /// end comes in time are not among the answers.
+    /// Reads from late heads on, by a consumer of its own, and lets the tail pass what is a hole: to be
+    /// called when Kafka has just told its ends. Partitions of which neither a record nor the end comes in
+    /// time are not among the answers.
     pub(super) fn probe(&self, topic: &Topic, late: &[Late]) -> Vec<(i32, Found)> {
         // A new one for each topic: the end of a partition comes without the topic's name.
         let mut consumer = match self.backend.consumer(true) {
@@ -271,9 +259,15 @@ impl Control<'_> {
                     Fetched::End(partition) => (partition, None),
                     Fetched::OutOfRange => continue,
                 };
-                if let Some(due) = open.remove(&partition) {
-                    let record = offset.filter(|offset| *offset < due);
-                    found.push((partition, record.map_or(Found::Hole, Found::Record)));
+                let Some(due) = open.remove(&partition) else { continue };
+                match offset.filter(|offset| *offset < due) {
+                    Some(offset) => found.push((partition, Found::Record(offset))),
+                    None => {
+                        debug!(topic = %topic.name, partition, due, "no record is left before the end");
+                        let topic = Arc::clone(&topic.name);
+                        self.tell(Command::Pass { topic, partition, offset: due });
+                        found.push((partition, Found::Hole));
+                    }
                 }
             }
         }
@@ -323,23 +317,6 @@ mod tests {
                 assert_eq!(*found, expected, "{what}, look {index}");
             }
         }
-    }
-
-    #[test]
-    fn a_hole_that_was_looked_at_is_not_late_and_what_comes_behind_it_is() {
-        let (mut watch, now) = (Watch::default(), Instant::now());
-        let look = |watch: &mut Watch, end| watch.look(&at([5]), &ends([(end, end)]), now);
-        look(&mut watch, 7);
-        look(&mut watch, 7);
-        let found = look(&mut watch, 7);
-        assert_eq!(found, [Late { partition: 0, head: 5, due: 7 }]);
-        watch.pass(&found[0]);
-        for _ in 0..5 {
-            assert_eq!(look(&mut watch, 7), []);
-        }
-        assert_eq!(look(&mut watch, 8), []);
-        look(&mut watch, 9);
-        assert_eq!(look(&mut watch, 9), [Late { partition: 0, head: 5, due: 8 }]);
     }
 
     #[test]
