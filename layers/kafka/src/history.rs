@@ -11,13 +11,17 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::backend::{Backend, Consumer, Fetched};
+use crate::backend::{self, Backend, Consumer};
 use crate::control::Pace;
 use crate::filter::Index;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
 use crate::topic::Opened;
+
+mod reading;
+
+use reading::{Read, Reading};
 
 /// Streams whose places differ by no more offsets than this share a pass.
 const NEAR: u64 = 100_000;
@@ -178,7 +182,7 @@ impl History {
             let Some((topic, pass, start)) = self.next(index) else { continue };
             let running = Running { history: self, pass };
             debug!(%topic, streams = running.pass.hub.cursors(), "reading history");
-            self.run(&mut **consumer, &topic, &running.pass, &start);
+            self.run(backend, &mut **consumer, &topic, &running.pass, &start);
         }
     }
 
@@ -226,25 +230,23 @@ impl History {
     }
 
     /// Reads from `start` to where the live log takes over.
-    fn run(&self, consumer: &mut dyn Consumer, topic: &Arc<str>, pass: &Pass, start: &Positions) {
-        let mut next: Vec<i64> = start.iter().map(|(_, next)| next).collect();
-        // All of it was in Kafka before the reading begins.
-        let head = pass.opened.hub.head();
+    fn run(
+        &self,
+        backend: &dyn Backend,
+        consumer: &mut dyn Consumer,
+        topic: &Arc<str>,
+        pass: &Pass,
+        start: &Positions,
+    ) {
+        let mut reading = Reading::new(topic, pass, start);
         for (partition, offset) in start.iter() {
-            if let Err(error) = consumer.assign(topic, partition, offset) {
-                warn!(%error, %topic, partition, offset, "partition can't be read");
-            }
+            backend::assign(consumer, topic, partition, offset);
         }
         let mut fetched = Vec::new();
         let mut in_vain = Duration::ZERO;
         let mut gathered = false;
         while pass.hub.listeners() > 0 && !pass.opened.hub.is_closed() {
-            let first = pass.opened.hub.first();
-            // A partition that was added is not in this pass: its streams need another one.
-            let left = missing(&first, &next);
-            if left == 0 || first.len() > next.len() {
-                break;
-            }
+            let Some(left) = reading.missing().filter(|left| *left > 0) else { break };
             if !gathered && pass.hub.bytes() >= GATHER_BYTES {
                 gather(pass);
                 gathered = true;
@@ -252,11 +254,13 @@ impl History {
             self.wait_for_room(pass);
             let since = Instant::now();
             consumer.poll(POLL, POLL_BYTES, &mut fetched);
-            if !append(topic, pass, &head, &mut next, &mut fetched) {
-                break;
+            match reading.append(backend, consumer, &mut fetched) {
+                Read::On => {}
+                Read::Doubtful => self.pause(),
+                Read::OutOfRange => break,
             }
             // What comes from partitions that need nothing any more does not count.
-            let progress = missing(&first, &next) < left;
+            let progress = reading.missing().is_none_or(|now| now < left);
             in_vain = if progress { Duration::ZERO } else { in_vain + since.elapsed() };
             if in_vain >= self.pace.patience && self.is_waited_for() {
                 warn!(%topic, "history can't be read on for now, others come first");
@@ -264,9 +268,7 @@ impl History {
             }
         }
         for (partition, _) in start.iter() {
-            if let Err(error) = consumer.unassign(topic, partition) {
-                warn!(%error, %topic, partition, "partition can't be left");
-            }
+            backend::unassign(consumer, topic, partition);
         }
     }
 
@@ -313,60 +315,6 @@ fn gather(pass: &Pass) {
         joined = now;
         thread::sleep(GATHER);
     }
-}
-
-/// How many records of those that the live log has no more are not read yet.
-fn missing(first: &Positions, next: &[i64]) -> u64 {
-    let of = |(first, next): (i64, &i64)| u64::try_from(first - next).unwrap_or(0);
-    first.iter().map(|(_, first)| first).zip(next).map(of).fold(0, u64::saturating_add)
-}
-
-/// Appends what a poll brought, merged by time as far as it goes. False if a partition can't be read on.
-fn append(
-    topic: &Arc<str>,
-    pass: &Pass,
-    head: &Positions,
-    next: &mut [i64],
-    fetched: &mut Vec<Fetched>,
-) -> bool {
-    let mut batch: Vec<(i64, Record)> = Vec::with_capacity(fetched.len());
-    let mut times = vec![i64::MIN; next.len()];
-    let mut passed_holes = false;
-    let mut in_range = true;
-    for fetched in fetched.drain(..) {
-        match fetched {
-            Fetched::Record(of, record) => {
-                let slot = usize::try_from(record.partition).ok().filter(|slot| *slot < next.len());
-                // A pass may end with records of its topic on their way: those are not this one's.
-                let Some(slot) = slot.filter(|slot| of == *topic && record.offset >= next[*slot])
-                else {
-                    continue;
-                };
-                next[slot] = record.offset + 1;
-                // Within a partition the order is Kafka's, whatever the clocks of producers say.
-                times[slot] = times[slot].max(record.timestamp.unwrap_or(i64::MIN));
-                batch.push((times[slot], record));
-            }
-            Fetched::End(partition) => {
-                // What is missing up to where the live log stood are holes.
-                if let Some(next) =
-                    usize::try_from(partition).ok().and_then(|slot| next.get_mut(slot))
-                {
-                    *next = (*next).max(head.next(partition));
-                    passed_holes = true;
-                }
-            }
-            Fetched::OutOfRange => in_range = false,
-        }
-    }
-    batch.sort_by_key(|(time, _)| *time);
-    if !batch.is_empty() {
-        pass.hub.append(batch.into_iter().map(|(_, record)| record).collect());
-    }
-    if passed_holes {
-        pass.hub.set_mark(Positions::new(&*next));
-    }
-    in_range
 }
 
 #[cfg(test)]

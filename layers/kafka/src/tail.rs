@@ -9,7 +9,7 @@ use std::time::Duration;
 use tailwater_hub::Hub;
 use tracing::warn;
 
-use crate::backend::{Backend, Consumer, Fetched};
+use crate::backend::{self, Backend, Consumer, Fetched};
 use crate::control::Job;
 use crate::positions::Positions;
 use crate::record::Record;
@@ -128,7 +128,7 @@ fn obey(
         Command::Follow { topic, hub, from } => {
             leave(&topic, consumer, topics);
             for (partition, offset) in from.iter() {
-                assign(consumer, &topic, partition, offset);
+                backend::assign(consumer, &topic, partition, offset);
             }
             let next = from.iter().map(|(_, next)| next).collect();
             topics.insert(topic, Followed { hub, next, batch: Vec::new() });
@@ -139,7 +139,7 @@ fn obey(
             {
                 followed.next.push(offset);
                 followed.hub.set_mark(Positions::new(&followed.next[..]));
-                assign(consumer, &topic, partition, offset);
+                backend::assign(consumer, &topic, partition, offset);
             }
         }
         Command::Pass { topic, partition, offset } => {
@@ -155,8 +155,8 @@ fn obey(
         Command::Again { topic } => {
             let next = topics.get(&topic).map(|followed| &*followed.next).unwrap_or_default();
             for (partition, next) in (0..).zip(next) {
-                unassign(consumer, &topic, partition);
-                assign(consumer, &topic, partition, *next);
+                backend::unassign(consumer, &topic, partition);
+                backend::assign(consumer, &topic, partition, *next);
             }
         }
         Command::Leave { topic } => leave(&topic, consumer, topics),
@@ -168,19 +168,7 @@ fn obey(
 fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
     let Some(followed) = topics.remove(topic) else { return };
     for (partition, _) in (0..).zip(followed.next) {
-        unassign(consumer, topic, partition);
-    }
-}
-
-fn assign(consumer: &mut dyn Consumer, topic: &str, partition: i32, offset: i64) {
-    if let Err(error) = consumer.assign(topic, partition, offset) {
-        warn!(%error, topic, partition, offset, "partition can't be read");
-    }
-}
-
-fn unassign(consumer: &mut dyn Consumer, topic: &str, partition: i32) {
-    if let Err(error) = consumer.unassign(topic, partition) {
-        warn!(%error, topic, partition, "partition can't be left");
+        backend::unassign(consumer, topic, partition);
     }
 }
 

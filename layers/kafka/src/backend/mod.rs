@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use crate::Error;
 use crate::gap::Extent;
 use crate::record::Record;
@@ -40,7 +42,8 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         time: i64,
     ) -> Result<Vec<Option<i64>>, Error>;
 
-    /// Where the first `partitions` partitions of `topic` end.
+    /// Where the first `partitions` partitions of `topic` end. A leader that may not know yet what was
+    /// committed does not tell (KIP-207).
     fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error>;
 
     /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted.
@@ -69,11 +72,26 @@ pub(crate) trait Consumer: Send {
     fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>);
 }
 
+/// As [`Consumer::assign`]; who can't read a partition waits for it, and hears of the reason in the log.
+pub(crate) fn assign(consumer: &mut dyn Consumer, topic: &str, partition: i32, offset: i64) {
+    if let Err(error) = consumer.assign(topic, partition, offset) {
+        warn!(%error, topic, partition, offset, "partition can't be read");
+    }
+}
+
+/// As [`Consumer::unassign`].
+pub(crate) fn unassign(consumer: &mut dyn Consumer, topic: &str, partition: i32) {
+    if let Err(error) = consumer.unassign(topic, partition) {
+        warn!(%error, topic, partition, "partition can't be left");
+    }
+}
+
 /// What a poll of a consumer brings.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     Record(Arc<str>, Record),
-    /// The end of this partition was reached, for now. Only of consumers for history.
+    /// The end of this partition was reached, for now: a new leader may end before what was committed.
+    /// Once for each assignment and end, and only of consumers for history.
     End(i32),
     /// Some partition can't be read on from where it stands: its offset is not there.
     OutOfRange,

@@ -63,6 +63,8 @@ struct Partition {
     high: i64,
     records: Vec<Record>,
     leaderless: bool,
+    /// Where it ends for the readers of a new leader.
+    lagging: Option<i64>,
     /// Where the open transaction began, and what belongs to it.
     transaction: Option<(i64, BTreeSet<i64>)>,
 }
@@ -104,6 +106,11 @@ pub(crate) struct Message<'a> {
 impl Partition {
     fn stable(&self) -> i64 {
         self.transaction.as_ref().map_or(self.high, |(start, _)| *start)
+    }
+
+    /// Where reading ends.
+    fn end(&self) -> i64 {
+        self.stable().min(self.lagging.unwrap_or(i64::MAX))
     }
 
     fn push(&mut self, partition: i32, message: &Message<'_>) -> i64 {
@@ -249,6 +256,12 @@ impl Model {
         self.partition(topic, partition, |log| log.leaderless = leaderless);
     }
 
+    /// A new leader that does not know yet what was committed shows this partition up to here, and does
+    /// not tell its offsets; `None`: it knows.
+    pub(crate) fn lag(&self, topic: &str, partition: i32, end: Option<i64>) {
+        self.partition(topic, partition, |log| log.lagging = end);
+    }
+
     /// The tail gets nothing of this partition any more, as if nothing were written.
     pub(crate) fn deafen(&self, topic: &str, partition: i32, deaf: Deaf) {
         self.change(|state| state.deaf.push((topic.to_owned(), partition, deaf)));
@@ -371,7 +384,7 @@ impl Seen {
         let no_offset = || Error::NoOffset { topic: topic.to_owned() };
         let topic = state.topics.get(topic).ok_or_else(no_offset)?;
         let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
-        if logs.iter().any(|log| log.leaderless) {
+        if logs.iter().any(|log| log.leaderless || log.lagging.is_some()) {
             let failure = state.failure;
             drop(state);
             std::thread::sleep(failure);
@@ -619,7 +632,7 @@ impl Reader {
             }
             let at = log.records.partition_point(|record| record.offset < assigned.next);
             let most = left.min(1 + self.random.below(self.batch));
-            let stable = log.stable();
+            let stable = log.end();
             let readable = log.records[at..].iter().take_while(|record| record.offset < stable);
             for record in readable.take(most) {
                 assigned.next = record.offset + 1;

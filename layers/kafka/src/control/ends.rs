@@ -112,6 +112,10 @@ impl Control<'_> {
         });
         let mut late: Vec<Late> = late.filter(|late| late.head < late.due).collect();
         late.truncate(PROBED);
-        self.probe(topic, &late);
+        // A leader that has taken over since they were told may end earlier, and does not tell them then.
+        let partitions = end.len();
+        if self.ask(topic, |backend, name| backend.ends(name, partitions)).is_some() {
+            self.probe(topic, &late);
+        }
     }
 }

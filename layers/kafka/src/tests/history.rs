@@ -283,3 +283,24 @@ async fn records_of_several_partitions_are_merged_by_time() {
     let by_time: Vec<_> = (0..20).map(|at| format!("{}:{}", at % 2, at / 2)).collect();
     assert_eq!(client.events(20).await, by_time);
 }
+
+/// It does not know yet what was committed, and ends before it for a moment.
+#[tokio::test]
+async fn what_a_new_leader_does_not_show_yet_is_not_taken_for_a_hole() {
+    let model = kafka(2);
+    fill(&model, 0, 10);
+    fill(&model, 1, 3);
+    let cluster = instance().of(&model);
+    let mut other = open(&cluster, query()).await;
+    other.events(13).await;
+    model.hold_history(true);
+    let mut client = open(&cluster, query()).await;
+    eventually(|| client.is_idle() && model.assigned_history() == 2).await;
+    model.lag(TOPIC, 0, Some(6));
+    model.hold_history(false);
+    assert_each_once(&client.events(9).await, &[values(0, 0..6), values(1, 0..3)]);
+    model.wait_calls(Call::Ends, 2);
+    assert!(client.is_idle());
+    model.lag(TOPIC, 0, None);
+    assert_eq!(client.events(4).await, values(0, 6..10));
+}

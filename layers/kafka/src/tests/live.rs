@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::Start;
-use crate::backend::model::Call;
+use crate::backend::model::{Call, Deaf};
 
 fn telling() -> Query {
     query().tell_live(true)
@@ -146,6 +146,25 @@ async fn the_marker_of_a_transaction_at_the_end_holds_up_nobody() {
     assert_once(&mut other, &model, 1).await;
     fill(&model, 0, 1);
     assert_eq!(other.data().await, "0:4");
+}
+
+#[tokio::test]
+async fn what_a_new_leader_does_not_show_yet_is_not_passed() {
+    let model = kafka(1);
+    let cluster = instance().watched().of(&model);
+    let mut other = open(&cluster, telling()).await;
+    until_live(&mut other).await;
+    // The log does not get what is behind the end that Kafka tells.
+    model.deafen(TOPIC, 0, Deaf::Assignment);
+    fill(&model, 0, 3);
+    let asked = model.calls(Call::Ends);
+    let mut client = open(&cluster, key("none").tell_live(true)).await;
+    eventually(|| client.is_idle() && model.calls(Call::Ends) > asked).await;
+    model.lag(TOPIC, 0, Some(0));
+    model.wait_calls(Call::Ends, 5);
+    model.lag(TOPIC, 0, None);
+    assert_eq!(other.events(3).await, values(0, 0..3));
+    assert_eq!(client.write().await, live(&[3]));
 }
 
 #[tokio::test]

@@ -101,6 +101,11 @@ enum Step {
     Leaderless {
         partition: usize,
     },
+    /// A new leader shows so much of what was committed for now.
+    Lag {
+        partition: usize,
+        percent: i64,
+    },
     /// All of this is over.
     Heal,
 }
@@ -153,9 +158,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::HoldHistory),
         1 => Just(Step::Unreadable),
         1 => partition().prop_map(|partition| Step::Leaderless { partition }),
-        8 => Just(Step::Heal),
+        2 => (partition(), 50..100i64)
+            .prop_map(|(partition, percent)| Step::Lag { partition, percent }),
+        9 => Just(Step::Heal),
     ];
-    prop_oneof![23 => clients, 29 => log, 6 => trouble]
+    prop_oneof![23 => clients, 29 => log, 7 => trouble]
 }
 
 struct Schedule {
@@ -274,6 +281,9 @@ impl Schedule {
             Step::Unreadable => self.world.set_unreadable(true),
             Step::Leaderless { partition } => {
                 self.world.set_leaderless(exists(partition), true);
+            }
+            Step::Lag { partition, percent } => {
+                self.world.lag(exists(partition), Some(*percent));
             }
             Step::Heal => self.world.heal(),
         }

@@ -68,6 +68,7 @@ pub(super) struct World {
     held: bool,
     unreadable: bool,
     leaderless: BTreeSet<i32>,
+    lagging: BTreeSet<i32>,
 }
 
 impl World {
@@ -87,6 +88,7 @@ impl World {
             held: false,
             unreadable: false,
             leaderless: BTreeSet::new(),
+            lagging: BTreeSet::new(),
         };
         world.configure();
         world
@@ -276,6 +278,7 @@ impl World {
         self.configure();
         self.low.clear();
         self.leaderless.clear();
+        self.lagging.clear();
         self.unreadable = false;
         for partition in self.numbers() {
             self.doom(partition, 0, Fate::Cut, |record| {
@@ -312,10 +315,21 @@ impl World {
         self.model.set_leaderless(TOPIC, partition, leaderless);
     }
 
+    /// Readers get what is there up to this share of it.
+    pub(super) fn lag(&mut self, partition: i32, percent: Option<i64>) {
+        match percent {
+            Some(_) => self.lagging.insert(partition),
+            None => self.lagging.remove(&partition),
+        };
+        let end = percent.map(|percent| self.model.high(TOPIC, partition) * percent / 100);
+        self.model.lag(TOPIC, partition, end);
+    }
+
     /// Whether what is due may be waited for.
     pub(super) fn is_well(&self) -> bool {
         let troubled = self.unreachable || self.held || self.unreadable;
-        !troubled && self.leaderless.is_empty() && !self.model.will_panic()
+        let led = self.leaderless.is_empty() && self.lagging.is_empty();
+        !troubled && led && !self.model.will_panic()
     }
 
     /// Takes all trouble away.
@@ -326,6 +340,7 @@ impl World {
         self.model.slow(Duration::ZERO);
         for partition in self.numbers() {
             self.set_leaderless(partition, false);
+            self.lag(partition, None);
         }
     }
 
