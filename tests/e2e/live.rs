@@ -1,6 +1,8 @@
 //! Streams that tell when they have all that was there.
 
-use crate::support::{Record, Version, id, kafka, server};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use crate::support::{Record, SOON, Version, config, id, kafka, real_kafka, server};
 
 fn live(offsets: &[(i64, i64)]) -> String {
     format!("event:live\ndata:{{}}\nid:{}\n", id(offsets))
@@ -55,4 +57,37 @@ async fn a_live_start_is_live_at_once() {
     let server = server(&kafka).live(&topic).run().await;
     let mut stream = server.get(&format!("/live/{topic}")).open().await;
     assert_eq!(stream.take(2).await, ["id:AQIAAg==\n".to_owned(), live(&[(0, 1)])]);
+}
+
+#[tokio::test]
+async fn the_markers_of_transactions_hold_up_nobody() {
+    let Some(kafka) = real_kafka().await else { return };
+    let topic = kafka.topic(1).await;
+    let server = server(&kafka).bootstrap(&topic).run().await;
+    let path = format!("/live/{topic}");
+    let mut early = server.get(&path).open().await;
+    assert_eq!(early.next().await, live(&[(0, 0)]));
+    let producer: BaseProducer =
+        config(kafka.servers()).set("transactional.id", &topic).create().expect("a producer");
+    producer.init_transactions(SOON).expect("it answers");
+    for (value, commit) in [("committed", true), ("aborted", false)] {
+        producer.begin_transaction().expect("begun");
+        producer.send(BaseRecord::<(), str>::to(&topic).partition(0).payload(value)).expect("sent");
+        producer.flush(SOON).expect("written");
+        let ended = if commit {
+            producer.commit_transaction(SOON)
+        } else {
+            producer.abort_transaction(SOON)
+        };
+        ended.expect("ended");
+    }
+    // Offset 1 is a marker, 2 the aborted record, 3 its marker.
+    let committed = format!("data:committed\nid:{}\n", id(&[(0, 1)]));
+    assert_eq!(early.next().await, committed);
+    let mut late = server.get(&path).open().await;
+    assert_eq!(late.take(2).await, [committed, live(&[(0, 4)])]);
+    kafka.produce(&topic, Record::value("next"));
+    for stream in [&mut early, &mut late] {
+        assert_eq!(stream.next().await, format!("data:next\nid:{}\n", id(&[(0, 5)])));
+    }
 }
