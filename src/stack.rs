@@ -31,7 +31,7 @@ use hyper::body::Incoming;
 use tailwater_http::{Connection, Http, HttpLayer, Shutdown, Versions};
 use tailwater_jwt::{ConnectionSessions, Guard};
 use tailwater_kafka::{Cluster, KafkaSourceLayer, Place};
-use tailwater_route::{Condition, Guarded, Pattern, RouteLayer, Routes, Scheme, Text};
+use tailwater_route::{Condition, Guarded, RouteLayer, Routes, Scheme};
 use tailwater_sse::{BoxError, Drain, SseLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::util::BoxCloneSyncService;
@@ -187,17 +187,18 @@ impl Composer<'_> {
                     Ok(leaf(frames.layer(source.layer(this.topics(&route.exit)?))))
                 })?
             }
-            Some(Kind::HttpFilesystem(mapping)) => {
-                self.routes(exit, &mapping.routes, file, |this, route| {
-                    match this.config.binding(&route.exit).map(|binding| &binding.kind) {
-                        Some(Kind::Filesystem(folder)) => {
-                            let location: PathBuf = this.folder.join(&folder.location);
-                            Ok(leaf(files::Files::new(location, folder.symlinks, &route.with)))
-                        }
-                        _ => Err(this.unsupported(&route.exit)),
+            Some(Kind::HttpFilesystem(mapping)) => self.routes(
+                exit,
+                &mapping.routes,
+                |when| when.condition.clone(),
+                |this, route| match this.config.binding(&route.exit).map(|binding| &binding.kind) {
+                    Some(Kind::Filesystem(folder)) => {
+                        let location: PathBuf = this.folder.join(&folder.location);
+                        Ok(leaf(files::Files::new(location, folder.symlinks, &route.with)))
                     }
-                })?
-            }
+                    _ => Err(this.unsupported(&route.exit)),
+                },
+            )?,
             _ => return Err(self.unsupported(exit)),
         };
         self.exits.insert(key, service.clone());
@@ -254,24 +255,9 @@ where
 }
 
 fn path(when: &config::PathCondition) -> Condition {
-    on_path(when.path.as_ref())
-}
-
-fn on_path(pattern: Option<&Pattern>) -> Condition {
     let condition = Condition::any();
-    match pattern {
+    match &when.path {
         Some(pattern) => condition.path(pattern.clone()).expect("nothing else has names here"),
-        None => condition,
-    }
-}
-
-fn file(when: &config::FileCondition) -> Condition {
-    let condition = on_path(when.path.as_ref());
-    match &when.method {
-        Some(method) => {
-            let method = Text::new(method).expect("the configuration has no other methods");
-            condition.header(":method", method).expect("there is such a pseudo header")
-        }
         None => condition,
     }
 }

@@ -125,7 +125,12 @@ impl<'c> Teller<'c> {
                 for route in &proxy.routes {
                     let when = when(&route.when, |it| {
                         let path = it.path.as_ref().map(|it| it.to_string());
-                        it.method.iter().cloned().chain(path).collect::<Vec<_>>().join(" ")
+                        it.method
+                            .iter()
+                            .map(ToString::to_string)
+                            .chain(path)
+                            .collect::<Vec<_>>()
+                            .join(" ")
                     });
                     let target = |it: &Option<_>, name| {
                         it.as_ref().map(|it: &tailwater_kafka::Template| format!("{name} {it} in "))

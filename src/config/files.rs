@@ -1,7 +1,8 @@
 //! `http-filesystem` and `filesystem` bindings.
 
+use http::Method;
 use tailwater_kafka::{Place, Template};
-use tailwater_route::Pattern;
+use tailwater_route::{Condition, Error, Pattern, Text};
 
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value};
@@ -18,13 +19,15 @@ pub struct HttpFilesystem {
 }
 
 /// A condition on a request; all of its keys must be satisfied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileCondition {
     /// `path`: a pattern of its path, in which `{name}` goes across `/`. Default: any.
     pub path: Option<Pattern>,
     /// `method`: its method. Default: any.
-    pub method: Option<String>,
+    pub method: Option<Method>,
+    /// The same for the route layer.
+    pub condition: Condition,
 }
 
 /// Which file a request is for.
@@ -68,13 +71,39 @@ impl HttpFilesystem {
 fn condition(value: &Value<'_>) -> Option<FileCondition> {
     let map = value.map()?;
     let path = map.get("path").map(|it| pattern::file_path(&it));
-    let method = map.text("method");
+    let method = map.get("method").map(|it| it.parsed("a method, as `GET`", method));
     map.deny_unknown();
     let path = match path {
         Some(path) => Some(path?),
         None => None,
     };
-    Some(FileCondition { path, method })
+    let method = match method {
+        Some(method) => Some(method?),
+        None => None,
+    };
+    match route_condition(path.as_ref(), method.as_ref()) {
+        Ok(condition) => Some(FileCondition { path, method, condition }),
+        Err(error) => {
+            value.error(error.to_string());
+            None
+        }
+    }
+}
+
+/// A method; to the route layer `*` in one would be any text.
+fn method(text: &str) -> Option<Method> {
+    text.parse().ok().filter(|_| !text.contains('*'))
+}
+
+fn route_condition(path: Option<&Pattern>, method: Option<&Method>) -> Result<Condition, Error> {
+    let mut condition = Condition::any();
+    if let Some(path) = path {
+        condition = condition.path(path.clone())?;
+    }
+    if let Some(method) = method {
+        condition = condition.header(":method", Text::new(method.as_str())?)?;
+    }
+    Ok(condition)
 }
 
 fn with(map: &Map<'_>, when: Option<&[FileCondition]>) -> Option<FileWith> {

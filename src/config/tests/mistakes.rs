@@ -603,6 +603,28 @@ bindings:
 ",
     ),
     (
+        "methods that are none",
+        r#"name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1 }, exit: web }
+  web: { type: http, kind: server, exit: pages }
+  pages:
+    type: http-filesystem
+    kind: proxy
+    routes:
+      - when: [{ method: "{x" }, { method: "}" }, { method: "{p}" }, { method: get me }, { method: "" }, { method: "*" }]
+        exit: files
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+"#,
+        "9:26: error: bindings.pages.routes[0].when[0].method: expected a method, as `GET`, found the text `{x`
+9:44: error: bindings.pages.routes[0].when[1].method: expected a method, as `GET`, found the text `}`
+9:61: error: bindings.pages.routes[0].when[2].method: expected a method, as `GET`, found the text `{p}`
+9:80: error: bindings.pages.routes[0].when[3].method: expected a method, as `GET`, found `get me`
+9:100: error: bindings.pages.routes[0].when[4].method: expected a method, as `GET`, found the text ``
+9:116: error: bindings.pages.routes[0].when[5].method: expected a method, as `GET`, found the text `*`
+",
+    ),
+    (
         "what would be unsafe to ignore",
         "name: a
 vaults: { v: { type: filesystem } }
