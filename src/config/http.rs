@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
+use tailwater_jwt::Credentials;
 use tailwater_route::{Condition, Error, Text};
 
 use super::binding::{Exits, Route, Routes};
@@ -250,17 +251,41 @@ fn authorization(value: &Value<'_>) -> Option<Authorization> {
     let credentials = of_guard.require("credentials").and_then(|it| it.map());
     of_guard.deny_unknown();
     let credentials = credentials?;
-    let patterns = |key| credentials.get(key).map(|it| pairs(&it, pattern)).unwrap_or_default();
-    let mut headers = patterns("headers");
+    let mut empty = true;
+    let mut places = |key, add| {
+        let map = credentials.map(key);
+        let entries = map.iter().flat_map(Map::entries).inspect(|_| empty = false);
+        entries.filter_map(|(name, value)| place(name, &value, add)).collect::<Vec<_>>()
+    };
+    let mut headers = places("headers", Credentials::header);
     headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
-    let (query, cookies) = (patterns("query"), patterns("cookies"));
+    let query = places("query", Credentials::query);
+    let cookies = places("cookies", Credentials::cookie);
     credentials.deny_unknown();
+    if empty {
+        let message = "expected a place in `headers`, `query` or `cookies`";
+        credentials.missing(message);
+    }
     Some(Authorization { guard: guard.to_owned(), headers, query, cookies })
 }
 
-fn pattern(value: &Value<'_>) -> Option<String> {
+/// A place of credentials: its name, and what stands there.
+fn place(
+    name: &str,
+    value: &Value<'_>,
+    add: fn(Credentials, &str, &str) -> Result<Credentials, tailwater_jwt::Error>,
+) -> Option<(String, String)> {
     let once = |it: &str| (it.matches("{credentials}").count() == 1).then(|| it.to_owned());
-    value.parsed("a text with `{credentials}` in it", once)
+    let pattern = value.parsed("a text with `{credentials}` in it", once)?;
+    if let Err(error) = add(Credentials::new(), name, &pattern) {
+        let span = match error {
+            tailwater_jwt::Error::Name(_) => value.key,
+            _ => value.span(),
+        };
+        value.cx.error(span, format!("{}: {error}", value.path), None);
+        return None;
+    }
+    Some((name.to_owned(), pattern))
 }
 
 fn condition(value: &Value<'_>) -> Option<HttpCondition> {

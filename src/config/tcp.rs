@@ -114,7 +114,7 @@ impl TcpServer {
             if let Some(value) = options.get("host") {
                 host = value.filled("an address or a host name");
             }
-            listening = options.require("port").map(|it| ports(&it));
+            listening = options.require("port").map(|it| listening_ports(&it));
             if let Some(value) = options.get("connections") {
                 connections =
                     value.number("a number of connections (1 to 10000000)", 1..=10_000_000);
@@ -181,6 +181,27 @@ fn ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
         return value.each(|it| it.parsed(PORT, range));
     }
     value.parsed(PORT, range).into_iter().collect()
+}
+
+/// Ports to listen on, each once.
+fn listening_ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
+    let items = match value.is_list() {
+        true => value.list().unwrap_or_default(),
+        false => Vec::new(),
+    };
+    let mut before: Vec<RangeInclusive<u16>> = Vec::new();
+    for item in items {
+        let Some(ports) = item.scalar().and_then(range) else { continue };
+        // 0 is another port each time.
+        let twice = |it: &&RangeInclusive<u16>| {
+            *it.start().max(ports.start()).max(&1) <= *it.end().min(ports.end())
+        };
+        if before.iter().any(|it| twice(&it)) {
+            item.error("a port stands there twice");
+        }
+        before.push(ports);
+    }
+    ports(value)
 }
 
 fn range(text: &str) -> Option<RangeInclusive<u16>> {

@@ -625,6 +625,49 @@ bindings:
 ",
     ),
     (
+        "credentials that are looked for nowhere",
+        r#"name: a
+guards: { who: { type: jwt, options: { keys: https://a.example/keys } } }
+bindings:
+  one:
+    type: http
+    kind: server
+    options:
+      authorization:
+        who:
+          credentials:
+            headers: { "bad name": "{credentials}", "": "{credentials}", x: "credentials" }
+            query: { "": "{credentials}" }
+            cookies: { "a;b": "{credentials}" }
+    exit: pages
+  two: { type: http, kind: server, options: { authorization: { who: { credentials: {} } } }, exit: pages }
+  three: { type: http, kind: server, options: { authorization: { who: { credentials: { headers: {} } } } }, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+"#,
+        "11:24: error: bindings.one.options.authorization.who.credentials.headers.bad name: `bad name` is no name of a header, a cookie or a parameter
+11:53: error: bindings.one.options.authorization.who.credentials.headers.: `` is no name of a header, a cookie or a parameter
+11:77: error: bindings.one.options.authorization.who.credentials.headers.x: expected a text with `{credentials}` in it, found the text `credentials`
+12:22: error: bindings.one.options.authorization.who.credentials.query.: `` is no name of a header, a cookie or a parameter
+13:24: error: bindings.one.options.authorization.who.credentials.cookies.a;b: `a;b` is no name of a header, a cookie or a parameter
+15:71: error: bindings.two.options.authorization.who.credentials: expected a place in `headers`, `query` or `cookies`
+16:73: error: bindings.three.options.authorization.who.credentials: expected a place in `headers`, `query` or `cookies`
+",
+    ),
+    (
+        "ports that stand there twice",
+        r#"name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: [7371, 7371, "7370-7380", 0, 0, 7381] }, exit: web }
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+"#,
+        "3:58: error: bindings.in.options.port[1]: a port stands there twice
+3:64: error: bindings.in.options.port[2]: a port stands there twice
+",
+    ),
+    (
         "what would be unsafe to ignore",
         "name: a
 vaults: { v: { type: filesystem } }
