@@ -83,7 +83,9 @@ impl Feature {
             }
             Feature::KafkaTransforms => Ignored("keys and headers of records stay as they are"),
             Feature::KafkaDeltaType => Ignored("whole values are sent"),
-            Feature::KafkaOauthBearer => Ignored("the connection to Kafka has no credentials"),
+            Feature::KafkaOauthBearer => {
+                Refused("the connection to Kafka would have no credentials")
+            },
             Feature::TelemetryAttributes => Ignored("there is nothing yet to attach them to"),
             Feature::TelemetryMetrics => Ignored("nothing is measured"),
             Feature::ExporterPrometheus => Ignored("no endpoint is opened"),

@@ -189,7 +189,7 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
           GET /d/{d} -> folder x/${params.d} in files: folder ., symbolic links are followed
           always -> files (see above)
 
-    no listener leads to: lonely, requests, encrypt, out
+    no listener leads to: lonely, requests, encrypt, bearer, out
 
     guard url: JSON Web Tokens, keys of auth.example.com/keys
       issuer any, audience any
@@ -213,17 +213,17 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:90:11: bindings.store.options.topics[1].transforms: not honoured yet: keys and headers of records stay as they are
       grammar.yaml:91:11: bindings.store.options.topics[1].key: not honoured yet: records are passed on as they are, not validated or converted
       grammar.yaml:92:11: bindings.store.options.topics[1].value: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:99:32: bindings.cluster.options.authorization.sasl.credentials: not honoured yet: the connection to Kafka has no credentials
-      grammar.yaml:101:43: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
-      grammar.yaml:116:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
-      grammar.yaml:116:61: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
-      grammar.yaml:116:73: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
-      grammar.yaml:119:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
-      grammar.yaml:119:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
-      grammar.yaml:121:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to
-      grammar.yaml:122:3: telemetry.metrics: not honoured yet: nothing is measured
-      grammar.yaml:124:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
-      grammar.yaml:125:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
+      grammar.yaml:100:43: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
+      grammar.yaml:115:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
+      grammar.yaml:115:61: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
+      grammar.yaml:115:73: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
+      grammar.yaml:121:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
+      grammar.yaml:123:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
+      grammar.yaml:123:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
+      grammar.yaml:125:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to
+      grammar.yaml:126:3: telemetry.metrics: not honoured yet: nothing is measured
+      grammar.yaml:128:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
+      grammar.yaml:129:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
     "#);
 }
 

@@ -668,6 +668,20 @@ bindings:
 ",
     ),
     (
+        "a mechanism that is not there yet",
+        r#"name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1 }, exit: web }
+  web: { type: http, kind: server, exit: streams }
+  streams: { type: sse, kind: server, exit: map }
+  map: { type: sse-kafka, kind: proxy, routes: [{ with: { topic: x }, exit: kc }] }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092], sasl: { mechanism: oauthbearer, token: t } }, exit: out }
+  out: { type: tcp, kind: client }
+"#,
+        "7:66: error: bindings.kc.options.sasl: not supported yet: the connection to Kafka would have no credentials
+",
+    ),
+    (
         "what would be unsafe to ignore",
         "name: a
 vaults: { v: { type: filesystem } }
