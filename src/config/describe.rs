@@ -94,7 +94,8 @@ impl<'c> Teller<'c> {
             Kind::TlsServer(server) => self.routes(depth, &server.routes, |it| {
                 let name = it.authority.iter().map(|it| format!("name {it}"));
                 let alpn = it.alpn.iter().map(|it| format!("protocol {it}"));
-                let ports = it.ports.iter().map(|it| format!("port {it}"));
+                let ports =
+                    (!it.ports.is_empty()).then(|| format!("port {}", self::ports(&it.ports)));
                 name.chain(alpn).chain(ports).collect::<Vec<_>>().join(" ")
             }),
             Kind::HttpServer(server) => {

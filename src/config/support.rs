@@ -85,7 +85,7 @@ impl Feature {
             Feature::KafkaDeltaType => Ignored("whole values are sent"),
             Feature::KafkaOauthBearer => {
                 Refused("the connection to Kafka would have no credentials")
-            },
+            }
             Feature::TelemetryAttributes => Ignored("there is nothing yet to attach them to"),
             Feature::TelemetryMetrics => Ignored("nothing is measured"),
             Feature::ExporterPrometheus => Ignored("no endpoint is opened"),

@@ -173,7 +173,8 @@ fn condition(value: &Value<'_>) -> Option<TcpCondition> {
 
 const PORT: &str = "a port (0 to 65535), \"from-to\" or a list of these";
 
-fn ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
+/// A port, a range or a list of these.
+pub(super) fn ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
     if value.is_list() {
         if value.list().is_some_and(|it| it.is_empty()) {
             value.expected(PORT);

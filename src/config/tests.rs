@@ -215,8 +215,8 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:92:11: bindings.store.options.topics[1].value: not honoured yet: records are passed on as they are, not validated or converted
       grammar.yaml:100:43: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
       grammar.yaml:115:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
-      grammar.yaml:115:61: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
-      grammar.yaml:115:73: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
+      grammar.yaml:115:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
+      grammar.yaml:115:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
       grammar.yaml:121:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
       grammar.yaml:123:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
       grammar.yaml:123:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
@@ -225,6 +225,50 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:128:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
       grammar.yaml:129:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
     "#);
+}
+
+#[test]
+fn what_no_listener_leads_to_needs_nothing_of_what_others_use() {
+    // An http client needs an address of the tcp client below it, a kafka client does not.
+    let file = "
+name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1 }, exit: web }
+  web: { type: http, kind: server, exit: streams }
+  streams: { type: sse, kind: server, exit: map }
+  map: { type: sse-kafka, kind: proxy, routes: [{ with: { topic: x }, exit: kc }] }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  unused: { type: http, kind: client, exit: out }
+  out: { type: tcp, kind: client }
+";
+    assert_eq!(said(file), "");
+    let used = file
+        .replace("exit: map }", "routes: [{ when: [{ path: /a }], exit: up }], exit: map }")
+        + "  up: { type: sse, kind: client, exit: unused }\n";
+    assert!(said(&used).contains("bindings.out: the address of the server is missing"));
+}
+
+#[test]
+fn ports_of_a_tls_route_may_be_ranges() {
+    let file = "
+name: a
+vaults: { v: { type: filesystem, options: { keys: { store: k.p12 } } } }
+bindings:
+  in: { type: tcp, kind: server, options: { port: 1-9 }, exit: tls }
+  tls:
+    type: tls
+    kind: server
+    vault: v
+    options: { keys: [a] }
+    routes:
+      - when: [{ port: 1-2 }, { port: [4, 6-7], alpn: h2 }]
+        exit: web
+  web: { type: http, kind: server, exit: pages }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+";
+    let text = described("F", file);
+    assert!(text.contains("    port 1-2 or protocol h2 port 4,6-7 -> web: "), "{text}");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! `tls` bindings.
 
+use std::ops::RangeInclusive;
+
 use tailwater_route::Text;
 
 use super::binding::{Exits, Route, Routes};
-use super::decode::{Map, Value, decimal};
+use super::decode::{Map, Value};
 use super::support::Feature;
+use super::tcp::ports;
 
 /// A `tls` binding of kind `server`.
 #[derive(Clone, Debug)]
@@ -82,7 +85,7 @@ pub struct TlsCondition {
     /// `alpn`: the protocol. Default: any.
     pub alpn: Option<String>,
     /// `port`: the ports. Default: any.
-    pub ports: Vec<u16>,
+    pub ports: Vec<RangeInclusive<u16>>,
     /// `trust`: aliases of the certificates, one of which signed the client's. Default: any.
     pub trust: Vec<String>,
     /// `mutual`: whether the client has a certificate. Default: as the binding says.
@@ -171,7 +174,6 @@ fn tls_options(map: &Map<'_>) -> TlsOptions {
 
 fn condition(value: &Value<'_>) -> Option<TlsCondition> {
     let map = value.map()?;
-    let port = |it: Value<'_>| it.parsed("a port (0 to 65535)", decimal);
     let refused = |key| {
         let value = map.get(key)?;
         value.uses(Feature::TlsConditionCertificate);
@@ -184,11 +186,7 @@ fn condition(value: &Value<'_>) -> Option<TlsCondition> {
             })
         }),
         alpn: map.text("alpn"),
-        ports: match map.get("port") {
-            Some(value) if value.is_list() => value.each(port),
-            Some(value) => port(value).into_iter().collect(),
-            None => Vec::new(),
-        },
+        ports: map.get("port").map(|it| ports(&it)).unwrap_or_default(),
         trust: refused("trust").map(|it| it.texts()).unwrap_or_default(),
         mutual: refused("mutual").and_then(|it| it.one_of(MUTUAL)),
     };

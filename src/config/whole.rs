@@ -57,10 +57,11 @@ impl Whole<'_> {
         self.cx.uses.borrow_mut().push(Use { feature, span, path, binding });
     }
 
-    /// The bindings of a type with an exit to this one.
+    /// The bindings of a type with an exit to this one, of those that a listener leads to.
     fn above(&self, name: &str, of: Type) -> impl Iterator<Item = &Head> {
         let leads = move |it: &&Head| it.exits.iter().any(|exit| exit.to == name);
-        self.heads.iter().filter(move |it| it.of == Some(of)).filter(leads)
+        let reached = self.heads.iter().zip(self.reached).filter(|(_, reached)| **reached);
+        reached.map(|(head, _)| head).filter(move |it| it.of == Some(of)).filter(leads)
     }
 
     /// An address below a `kafka` client has no effect: Kafka names its brokers. One below an `http`

@@ -86,7 +86,7 @@ fn matches(condition: &TlsCondition, handshake: &Handshake, port: u16) -> bool {
     let alpn = handshake.alpn().unwrap_or_default();
     condition.authority.as_ref().is_none_or(|it| it.matches(name.as_bytes()))
         && condition.alpn.as_ref().is_none_or(|it| it.as_bytes() == alpn)
-        && (condition.ports.is_empty() || condition.ports.contains(&port))
+        && (condition.ports.is_empty() || condition.ports.iter().any(|it| it.contains(&port)))
 }
 
 impl Composer<'_> {
