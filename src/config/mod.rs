@@ -42,6 +42,7 @@ mod exits;
 mod files;
 mod http;
 mod kafka;
+mod mask;
 mod model;
 mod pattern;
 mod security;
@@ -193,7 +194,7 @@ pub fn parse(
         }
     };
     let mut diagnostics = Vec::new();
-    let root = match yaml::read(text, env, &mut diagnostics) {
+    let root = match yaml::read(file, text, env, &mut diagnostics) {
         Ok(root) => root,
         Err(diagnostic) => {
             diagnostics.push(diagnostic);

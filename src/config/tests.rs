@@ -7,6 +7,7 @@ fn env(name: &str) -> Option<String> {
         "KAFKA_BOOTSTRAP_SERVER" => "kafka:9092",
         "PASSWORD" => "p",
         "PORT" => "7114",
+        "STRUCTURE" => "a, b: [c] # d\n  e: \"",
         _ => return None,
     };
     Some(value.to_owned())
@@ -296,6 +297,58 @@ fn json_may_be_indented_with_tabs_and_lines_end_in_crlf() {
     let crlf = include_str!("tests/fanout.yaml").replace('\n', "\r\n");
     assert_eq!(said(&crlf), "");
     assert_eq!(said("name: a\r\nx: 1\r\n"), said("name: a\nx: 1\n"));
+}
+
+#[test]
+fn variables_need_no_quotes_anywhere() {
+    let file = "
+name: a
+bindings:
+  in: { type: tcp, kind: server, options: { port: ${{env.PORT}}, connections: ${{ env.PORT }} }, exit: web } # ${{env.X}}
+  web: { type: http, kind: server, exit: streams }
+  streams: { type: sse, kind: server, exit: map }
+  map:
+    type: sse-kafka
+    kind: proxy
+    routes: [{ with: { topic: x, filters: [{ key: ${{env.STRUCTURE}}, headers: { ${{env.PORT}}: x-${{env.PORT}}-${{env.PORT}} } }] }, exit: kc }]
+  kc: { type: kafka, kind: client, options: { servers: [${{env.KAFKA_BOOTSTRAP_SERVER}},\"${{env.KAFKA_BOOTSTRAP_SERVER}}\"], sasl: { mechanism: plain, username: u, password: ${{env.PASSWORD}} } }, exit: out }
+  out:
+    type: tcp
+    kind: client
+";
+    let text = described("F", file);
+    for expected in [
+        "in: listens on 0.0.0.0:7114\n",
+        "records with key a, b: [c] # d\n  e: \" and header ${{env.PORT}}: x-7114-7114\n",
+        "Kafka: kafka:9092, kafka:9092, as u by PLAIN",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    let missing = file.replace("env.PORT }}", "env.PRT }}").replace("type: http,", "type: htp,");
+    let said = said(&missing);
+    assert!(
+        said.starts_with("4:79: error: the environment variable PRT is not set\n5:16: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn json_writes_characters_as_pairs_of_escapes() {
+    let file = r#"{ "name": "a", "bindings": {
+  "x": { "type": "filesystem", "kind": "server", "options": { "location": "\ud83d\ude00/\u00e4" }, "vault": 1 }
+} }"#;
+    let text = said(file);
+    assert_eq!(
+        text,
+        "2:109: error: bindings.x.vault: there is no vault `1`\n  help: none is defined\n"
+    );
+    let parsed = read("F", &file.replace(r#", "vault": 1"#, "")).unwrap();
+    let Some(Kind::Filesystem(folder)) = parsed.config.binding("x").map(|it| &it.kind) else {
+        panic!("a folder");
+    };
+    assert_eq!(folder.location, "\u{1f600}/\u{e4}");
+    let lone = read("zilla.json", &file.replace("ude00", "u0041")).unwrap_err().to_string();
+    assert!(lone.starts_with("zilla.json:2:75: error: not valid JSON: "), "{lone}");
 }
 
 #[test]

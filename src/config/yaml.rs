@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::diagnostic::{Diagnostic, Severity, Span};
 use super::env;
+use super::mask::{mask, unmask};
 
 /// The largest file that is read.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
@@ -28,7 +29,7 @@ pub(super) struct Node {
 pub(super) enum NodeKind {
     Null,
     /// `text` stands for a number or a truth value too, unless it is `quoted`. What came from the
-    /// environment is not: in a flow mapping `${{env.PORT}}` cannot be written without quotes.
+    /// environment is not: whether there are quotes around `${{env.PORT}}` makes no difference.
     Scalar {
         text: String,
         quoted: bool,
@@ -51,32 +52,37 @@ pub(super) struct Key {
 /// # Errors
 /// What makes it unreadable as a whole.
 pub(super) fn read(
+    file: &str,
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Result<Arc<Node>, Diagnostic> {
+    let like_json = text.trim_start().starts_with('{');
     // YAML takes no tab where JSON indents with them; the places stay the same.
     let spaces;
-    let text = if text.trim_start().starts_with('{') && text.contains('\t') {
+    let text = if like_json && text.contains('\t') {
         spaces = text.replace('\t', " ");
         &spaces
     } else {
         text
     };
     let places = Places::new(text);
+    let masked = mask(text, like_json);
     let mut reader = Reader {
         env,
+        masked: masked.is_some(),
         diagnostics,
         stack: Vec::new(),
         anchors: HashMap::new(),
         root: None,
         nodes: 0,
     };
-    let mut parser = Parser::new_from_str(text);
+    let language = if file.ends_with(".json") { "JSON" } else { "YAML" };
+    let mut parser = Parser::new_from_str(masked.as_deref().unwrap_or(text));
     while let Some(next) = parser.next_event() {
         let (event, span) = next.map_err(|error| {
             let at = places.byte(error.marker());
-            fatal(Span::new(at, at), format!("not valid YAML: {}", error.info()))
+            fatal(Span::new(at, at), format!("not valid {language}: {}", error.info()))
         })?;
         let span = Span::new(places.byte(&span.start), places.byte(&span.end));
         reader.event(event, span)?;
@@ -113,6 +119,8 @@ impl Places {
 
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether texts are as [`mask`] made them.
+    masked: bool,
     diagnostics: &'a mut Vec<Diagnostic>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Arc<Node>>,
@@ -142,6 +150,7 @@ impl Reader<'_> {
             Event::DocumentStart(_) => Ok(()),
             Event::Scalar(text, style, anchor, tag) => {
                 check_tag(tag.as_deref(), span)?;
+                let text = if self.masked { unmask(&text).into() } else { text };
                 self.scalar(&text, style != ScalarStyle::Plain, anchor, span)
             }
             Event::SequenceStart(anchor, tag) => {

@@ -1,0 +1,113 @@
+//! What YAML's parser would not take as it is, put into characters that it takes anywhere.
+//!
+//! `${{env.NAME}}` is no plain scalar in a flow list or mapping, and JSON writes a character beyond
+//! U+FFFF as two escapes that are none of YAML's. In their place goes a text of as many characters,
+//! all for private use, so that places stay right; the texts of the tree get back what was there.
+//! The value of a variable comes after that: it cannot change what the tree looks like.
+
+/// ASCII characters stand this much higher, in a plane that is for private use.
+const BASE: u32 = 0x10_0000;
+/// Stands for nothing.
+const FILLER: char = '\u{10007f}';
+/// Characters of a pair of escapes, as `\ud83d\ude00`.
+const PAIR: usize = 12;
+
+/// The text to parse; none where it is to be parsed as it is, also because such characters stand in
+/// it already.
+pub(super) fn mask(text: &str, json: bool) -> Option<String> {
+    if text.chars().any(|it| (BASE..=u32::from(FILLER)).contains(&u32::from(it))) {
+        return None;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut changed = false;
+    let mut quoted = false;
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if let Some((expression, after)) = expression(rest) {
+            out.extend(expression.chars().filter_map(|it| char::from_u32(BASE + u32::from(it))));
+            (rest, changed) = (after, true);
+            continue;
+        }
+        if json && quoted && first == '\\' {
+            if let Some((joined, after)) = pair(rest) {
+                out.push(joined);
+                out.extend(std::iter::repeat_n(FILLER, PAIR - 1));
+                (rest, changed) = (after, true);
+                continue;
+            }
+            // What is escaped neither ends the string nor escapes what follows it.
+            let mut two = rest.chars();
+            out.extend(two.by_ref().take(2));
+            rest = two.as_str();
+            continue;
+        }
+        quoted ^= first == '"';
+        out.push(first);
+        rest = rest.split_at(first.len_utf8()).1;
+    }
+    changed.then_some(out)
+}
+
+/// What was there before [`mask`].
+pub(super) fn unmask(text: &str) -> String {
+    let was = |it: char| match u32::from(it).checked_sub(BASE).map(u8::try_from) {
+        Some(Ok(ascii)) if ascii.is_ascii() => char::from(ascii),
+        _ => it,
+    };
+    text.chars().filter(|it| *it != FILLER).map(was).collect()
+}
+
+/// An expression that a text begins with, and what comes after it.
+fn expression(text: &str) -> Option<(&str, &str)> {
+    let inside = text.strip_prefix("${{")?;
+    let plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-' | ' ');
+    let after = inside.trim_start_matches(plain).strip_prefix("}}")?;
+    text.split_at_checked(text.len() - after.len())
+}
+
+/// The character of a pair of surrogates that a text begins with, and what comes after it.
+fn pair(text: &str) -> Option<(char, &str)> {
+    let (pair, after) = text.split_at_checked(PAIR)?;
+    let (high, low) = pair.split_at_checked(PAIR / 2)?;
+    let unit = |it: &str| u16::from_str_radix(it.strip_prefix("\\u")?, 16).ok();
+    let joined = char::decode_utf16([unit(high)?, unit(low)?]).next()?.ok()?;
+    (joined.len_utf16() == 2).then_some((joined, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_and_pairs_keep_their_length_and_come_back() {
+        for (text, json, back) in [
+            ("[${{env.A}}, ${{ env.B_1 }}]", false, "[${{env.A}}, ${{ env.B_1 }}]"),
+            ("{a: ${{env.A}}}", false, "{a: ${{env.A}}}"),
+            ("\u{e4}${{}}${{secrets.x}}", false, "\u{e4}${{}}${{secrets.x}}"),
+            (r#""\ud83d\ude00""#, true, "\"\u{1f600}\""),
+            (r#""\"\\\uD83D\uDE00""#, true, "\"\\\"\\\\\u{1f600}\""),
+        ] {
+            let masked = mask(text, json).unwrap();
+            assert_eq!(masked.chars().count(), text.chars().count(), "{text}");
+            assert!(!masked.contains("${{") && !masked.contains("\\u"), "{masked}");
+            assert_eq!(unmask(&masked), back, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rest_stays_as_it_is() {
+        for (text, json) in [
+            ("", false),
+            ("${params.a} {{}} ${{env.A", false),
+            ("${{env.A\n}}", false),
+            ("${{'a'}}", false),
+            ("\u{100041} ${{env.A}}", false),
+            (r#""\ud83d\ude00""#, false),
+            (r#""\\ud83d\\ude00""#, true),
+            (r#"\ud83d\ude00"#, true),
+            (r#""\ud83d" "\ude00\ud83d" "\u0041\u0042" "\u+41\u+42" "\ud83d\u00"#, true),
+        ] {
+            assert_eq!(mask(text, json), None, "{text}");
+        }
+    }
+}
