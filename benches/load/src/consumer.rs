@@ -91,7 +91,7 @@ impl Consumer {
         process::cpu_time(self.child.id())
     }
 
-    pub(crate) fn received_bytes(&self) -> Result<u64> {
+    pub(crate) fn received_bytes(&self) -> Result<f64> {
         process::received_bytes(self.child.id(), None)
     }
 }

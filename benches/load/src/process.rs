@@ -1,8 +1,8 @@
 //! What Linux says of a process.
 
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
@@ -46,15 +46,22 @@ fn status_bytes(pid: u32, name: &str) -> Result<u64> {
 }
 
 /// What has come on the open TCP connections of a process, but for those to the port that it serves.
-/// The kernel counts it, and `ss` of iproute2 shows it.
-pub(crate) fn received_bytes(pid: u32, serves: Option<u16>) -> Result<u64> {
-    Ok(received(&sockets(&["-tinpHO", "state", "established"])?, pid, serves))
+/// The kernel counts it, and `ss` of iproute2 shows it; NaN where there is none.
+pub(crate) fn received_bytes(pid: u32, serves: Option<u16>) -> Result<f64> {
+    let sockets = sockets(&["-tinpHO", "state", "established"])?;
+    Ok(sockets.map_or(f64::NAN, |sockets| received(&sockets, pid, serves) as f64))
 }
 
-fn sockets(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("ss").args(arguments).output();
-    let output = output.map_err(|error| format!("ss (of iproute2) cannot be run: {error}"))?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+/// What `ss` says; `None` where there is none.
+fn sockets(arguments: &[&str]) -> Result<Option<String>> {
+    match Command::new("ss").args(arguments).output() {
+        Ok(output) => Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            eprintln!("there is no ss (of iproute2) to ask about sockets");
+            Ok(None)
+        }
+        Err(error) => Err(format!("ss (of iproute2) cannot be run: {error}").into()),
+    }
 }
 
 fn received(sockets: &str, pid: u32, serves: Option<u16>) -> u64 {
@@ -75,6 +82,7 @@ fn received(sockets: &str, pid: u32, serves: Option<u16>) -> u64 {
 pub(crate) fn full_sockets(port: u16) -> Result<usize> {
     let filter = format!("sport = :{port}");
     let sockets = sockets(&["-tnHO", "state", "established", &filter])?;
+    let sockets = sockets.ok_or("whether sockets are full cannot be told without it")?;
     // Two queues, received and to be sent.
     let waits = |line: &&str| line.split_ascii_whitespace().nth(1).is_some_and(|sent| sent != "0");
     Ok(sockets.lines().filter(waits).count())

@@ -89,7 +89,7 @@ pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> S
         for (index, column) in scenario.columns.iter().enumerate() {
             let values = values(rounds, *kind, index);
             if values.iter().any(|value| value.is_nan()) {
-                out.push_str(" |"); // it has no such thing
+                out.push_str(" |"); // it has no such thing, or the machine cannot tell
                 continue;
             }
             let _ = write!(out, " {}", column.unit.text(median(&values)));
@@ -141,6 +141,9 @@ fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> 
         return None;
     }
     let value = median(&values);
+    if value.is_nan() {
+        return Some(format!("- {}: cannot be told here\n", column.name));
+    }
     let name = |index: usize| scenario.columns.get(index).map_or("", |column| column.name);
     let (held, aim, is) = match goal.bound {
         Bound::Max(most) => {
@@ -224,6 +227,18 @@ mod tests {
             assert_eq!(median(values), expected, "{values:?}");
         }
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn what_the_machine_cannot_tell_is_no_miss() {
+        let all = crate::scenarios::ALL;
+        let stampede = all.iter().find(|it| it.name == "stampede").expect("it is one");
+        let verdict = |own| {
+            let rounds = [vec![(Kind::Tailwater, vec![own]), (Kind::Consumer, vec![1.0])]];
+            verdict(stampede, &stampede.goals[0], &rounds).expect("both were run")
+        };
+        assert!(verdict(3.0).contains("missed") && verdict(2.0).contains("held"));
+        assert_eq!(verdict(f64::NAN), "- received from Kafka: cannot be told here\n");
     }
 
     #[test]

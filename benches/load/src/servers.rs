@@ -181,7 +181,7 @@ impl Server {
     }
 
     /// What it has received on connections that it opened itself: from Kafka.
-    pub(crate) fn received_bytes(&self) -> Result<u64> {
+    pub(crate) fn received_bytes(&self) -> Result<f64> {
         process::received_bytes(self.child.id(), Some(self.address.port()))
     }
 

@@ -61,6 +61,22 @@ fn each_server_that_comes_along_delivers_every_event_once() {
     assert!(svg.contains("axum") && svg.ends_with("</svg>\n"), "{svg}");
 }
 
+/// `cargo test` needs no program that Rust and a C compiler do not bring along.
+#[test]
+fn a_figure_that_takes_ss_is_left_out_where_there_is_none() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tailwater-load"))
+        .args(["--quick", "--servers", "consumer", "--events", "300", "stampede"])
+        .env("PATH", "/nonexistent")
+        .env_remove("TAILWATER_TEST_KAFKA")
+        .output()
+        .expect("it is built with this test");
+    let (report, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    assert!(report.contains("| consumer | | | "), "{report}");
+    assert!(errors.contains("no ss (of iproute2)"), "{errors}");
+}
+
 #[test]
 fn an_unknown_scenario_is_an_error_that_names_the_known_ones() {
     let output = Command::new(env!("CARGO_BIN_EXE_tailwater-load"))

@@ -43,7 +43,7 @@ fn clients(bench: &Bench) -> usize {
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let records = history::records(bench);
     let topic = bench.filled_topic(records, None)?;
-    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
+    let mib = |bytes: f64| bytes / 1024.0 / 1024.0;
     if kind == Kind::Consumer {
         let mut consumer = Consumer::of_history(bench, &topic, records)?;
         let wall = consumer.wait()?.wall.as_secs_f64();
@@ -57,6 +57,6 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     fleet.read_events(records)?;
     let wall = begin.elapsed().as_secs_f64();
     fleet.verify_each(0..records)?;
-    let (received, peak) = (server.received_bytes()?, server.peak_bytes()?);
+    let (received, peak) = (server.received_bytes()?, server.peak_bytes()? as f64);
     Ok(vec![mib(received), mib(peak), deliveries as f64 / wall, wall])
 }
