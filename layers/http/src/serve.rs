@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    io,
+    io, mem,
     net::SocketAddr,
     task::{Context, Poll},
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::{JoinError, JoinSet, coop},
-    time::{sleep, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tower_service::Service;
 use tracing::{debug, error, info, warn};
@@ -27,6 +27,8 @@ use crate::{
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+/// How long a shortage must have been over to be told again.
+const OVER: Duration = Duration::from_secs(10);
 
 /// The options of [`serve`].
 ///
@@ -78,7 +80,8 @@ impl ServeOptions {
 /// Each connection carries its [`Peer`], and its socket is watched by [`Progress`]. A connection
 /// that fails is logged at DEBUG, one that panics at ERROR, and the others go on. When file
 /// descriptors run out it waits 50 ms, doubling up to 1 s, says so once, and goes on when there are
-/// some again. Without listeners it waits for the shutdown.
+/// some again. That, and connections over the cap, is told again only when it was over for 10 s, with
+/// the number that was not told, so that clients can't fill the log. Without listeners it waits for the shutdown.
 ///
 /// Dropping the future drops all connections.
 ///
@@ -114,7 +117,8 @@ pub async fn serve<A, S>(
         listeners: listeners.into_iter().collect(),
         first: 0,
         back_off: None,
-        full: false,
+        files: Shortage::default(),
+        places: Shortage::default(),
     };
     let connections = &options.connections;
     let mut tasks = JoinSet::new();
@@ -189,8 +193,29 @@ struct Accepting<A> {
     first: usize,
     /// How long the last wait was, while errors come one after the other.
     back_off: Option<Duration>,
-    /// Whether the last connection was refused.
-    full: bool,
+    files: Shortage,
+    places: Shortage,
+}
+
+/// Something that we are short of. Clients can end and begin it as often as they like.
+#[derive(Debug, Default)]
+struct Shortage {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+impl Shortage {
+    /// It was met now. If that is to be told: how often it was met since it was told last.
+    fn met(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        let told = self.last.is_none_or(|last| now.duration_since(last) >= OVER);
+        self.last = Some(now);
+        if told {
+            return Some(mem::take(&mut self.untold));
+        }
+        self.untold = self.untold.saturating_add(1);
+        None
+    }
 }
 
 impl<A: Accept> Accepting<A> {
@@ -202,12 +227,11 @@ impl<A: Accept> Accepting<A> {
                 Ok((io, peer)) => {
                     self.back_off = None;
                     if let Some(admitted) = connections.admit() {
-                        self.full = false;
                         return (io, peer, admitted);
                     }
-                    if !self.full {
-                        self.full = true;
-                        warn!(cap = connections.cap(), "too many connections, refusing new ones");
+                    if let Some(earlier) = self.places.met() {
+                        let cap = connections.cap();
+                        warn!(cap, earlier, "too many connections, refusing new ones");
                     }
                 }
                 Err(error) => {
@@ -237,13 +261,10 @@ impl<A: Accept> Accepting<A> {
     }
 
     async fn wait(&mut self, error: &io::Error) {
-        let time = match self.back_off {
-            None => {
-                error!(%error, "accepting failed, trying again; raise the limit on open files?");
-                FIRST_BACK_OFF
-            }
-            Some(last) => (last * 2).min(LONGEST_BACK_OFF),
-        };
+        if let Some(earlier) = self.files.met() {
+            error!(%error, earlier, "accepting failed, trying again; raise the limit on open files?");
+        }
+        let time = self.back_off.map_or(FIRST_BACK_OFF, |last| (last * 2).min(LONGEST_BACK_OFF));
         self.back_off = Some(time);
         sleep(time).await;
     }

@@ -5,6 +5,7 @@ mod deadlines;
 mod event_streams;
 mod hostile;
 mod limits;
+mod logs;
 mod panics;
 mod shutdown;
 mod support;
