@@ -84,3 +84,7 @@ pub use progress::Progress;
 pub use serve::{ServeOptions, serve};
 pub use service::{ConnectionFuture, Http};
 pub use shutdown::{Begun, Shutdown};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

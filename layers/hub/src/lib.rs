@@ -80,3 +80,7 @@ pub use content::{Content, Test, Want};
 pub use cursor::Cursor;
 pub use error::Lost;
 pub use hub::Hub;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
