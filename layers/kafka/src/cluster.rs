@@ -253,8 +253,8 @@ impl Cluster {
 
     /// Whether a compacted topic is replayed as Kafka has it.
     pub(crate) fn is_given_up(&self, topic: &str) -> bool {
-        let held = self.0.held().into_iter().find(|held| *held.name == *topic);
-        held.and_then(|topic| topic.opened()).is_some_and(|opened| opened.latest.is_given_up())
+        let opened = self.topic(topic).and_then(|topic| topic.opened());
+        opened.is_some_and(|opened| opened.latest.is_given_up())
     }
 
     /// The names of the topics that are held.
