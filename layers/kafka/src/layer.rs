@@ -21,7 +21,7 @@ pub struct Mapping {
 
 impl Mapping {
     /// All records of a topic. A name that a request supplies is served only if it matches
-    /// `[a-zA-Z0-9._-]{1,249}` and does not begin with `__`.
+    /// `[a-zA-Z0-9._-]{1,249}`, and one that begins with `__` only if the template itself does.
     #[must_use]
     pub fn new(topic: Template) -> Self {
         Self {

@@ -14,7 +14,7 @@ use crate::cluster::Query;
 use crate::filter::Filter;
 use crate::layer::Mapping;
 use crate::start::asks_for_live;
-use crate::template::{Lookup, Place, Template};
+use crate::template::{Lookup, Part, Place, Template};
 
 /// Service of [`KafkaSourceLayer`](crate::KafkaSourceLayer).
 #[derive(Clone)]
@@ -43,9 +43,7 @@ impl<S> KafkaSource<S> {
         let fill = |template: &Template| self.fill(template, extensions);
         let topic = fill(&self.mapping.topic)?;
         let topic = match std::str::from_utf8(&topic) {
-            Ok(name) if self.mapping.topic.as_literal().is_some() || is_topic_name(name) => {
-                name.to_owned()
-            }
+            Ok(name) if may_ask_for(name, &self.mapping.topic) => name.to_owned(),
             _ => return Err(Error::TopicName(String::from_utf8_lossy(&topic).into_owned())),
         };
         let mut query = Query::new(topic)
@@ -78,14 +76,17 @@ impl<S> KafkaSource<S> {
     }
 }
 
-/// Whether a path may ask for this topic. Kafka itself allows no other names, and those that begin
-/// with `__` are its own.
-fn is_topic_name(name: &str) -> bool {
+/// Whether a request may ask for the topic that it has made of the template. Kafka itself allows no
+/// other names, and those that begin with `__` are its own: only a configuration spells that out.
+fn may_ask_for(name: &str, template: &Template) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    matches!(name.len(), 1..=249)
-        && name.bytes().all(legal)
-        && !name.starts_with("__")
-        && !matches!(name, "." | "..")
+    let begins = template.parts().first();
+    let spelled_out = matches!(begins, Some(Part::Literal(text)) if text.starts_with("__"));
+    template.as_literal().is_some()
+        || matches!(name.len(), 1..=249)
+            && name.bytes().all(legal)
+            && (spelled_out || !name.starts_with("__"))
+            && !matches!(name, "." | "..")
 }
 
 impl<S> Service<Subscription> for KafkaSource<S>
@@ -194,7 +195,24 @@ mod tests {
             ("a/b", false),
             ("a\0", false),
         ] {
-            assert_eq!(is_topic_name(name), legal, "{name:?}");
+            let template = "${params.topic}".parse().unwrap();
+            assert_eq!(may_ask_for(name, &template), legal, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_configuration_spells_out_what_kafka_owns() {
+        for (template, name, legal) in [
+            ("__consumer_offsets", "__consumer_offsets", true),
+            ("__app-${params.a}", "__app-1", true),
+            ("__app-${params.a}", "__app-a/b", false),
+            ("__${params.a}", "__", true),
+            ("_${params.a}", "__consumer_offsets", false),
+            ("_${params.a}", "_a", true),
+            ("${params.a}__", "__consumer_offsets__", false),
+            ("${params.a}${params.b}", "__consumer_offsets", false),
+        ] {
+            assert_eq!(may_ask_for(name, &template.parse().unwrap()), legal, "{template} {name}");
         }
     }
 }
