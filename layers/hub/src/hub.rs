@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::state::Shared;
@@ -18,9 +18,15 @@ impl<C: Content> Hub<C> {
     /// An empty log whose first record comes after `start`.
     ///
     /// `capacity_bytes` bounds the sum of the records, of their index and of their rendered forms; the
-    /// newest chunk is kept in any case, so that 0 keeps nothing else.
+    /// newest chunk is kept in any case until the hub is [closed](Hub::close), so that 0 keeps nothing
+    /// else.
     pub fn new(content: C, start: C::Mark, capacity_bytes: usize) -> Self {
         Self { shared: Arc::new(Shared::new(content, start, capacity_bytes)) }
+    }
+
+    /// A handle that does not keep the log.
+    pub fn downgrade(&self) -> WeakHub<C> {
+        WeakHub { shared: Arc::downgrade(&self.shared) }
     }
 
     /// What the hub was made with.
@@ -185,6 +191,24 @@ impl<C: Content> Hub<C> {
     /// until the timeout passed. Not for async code.
     pub fn wait_progress(&self, timeout: Duration) {
         self.shared.wait_progress(timeout);
+    }
+}
+
+/// A handle that does not keep the log: that lives as long as a [`Hub`] or a [`Cursor`] of it.
+pub struct WeakHub<C: Content> {
+    shared: Weak<Shared<C>>,
+}
+
+impl<C: Content> WeakHub<C> {
+    /// The log, if it is still there.
+    pub fn upgrade(&self) -> Option<Hub<C>> {
+        self.shared.upgrade().map(|shared| Hub { shared })
+    }
+}
+
+impl<C: Content> fmt::Debug for WeakHub<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakHub").finish_non_exhaustive()
     }
 }
 

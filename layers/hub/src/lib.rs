@@ -79,7 +79,7 @@ pub use batch::{Batch, Item};
 pub use content::{Content, Test, Want};
 pub use cursor::Cursor;
 pub use error::Lost;
-pub use hub::Hub;
+pub use hub::{Hub, WeakHub};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -66,9 +66,9 @@ impl<C: Content> Log<C> {
         self.segments.iter()
     }
 
-    /// More than the newest segment is kept.
-    pub(crate) fn may_evict(&self) -> bool {
-        self.segments.len() > 1
+    /// More is kept than must be: the newest segment, unless nothing more comes.
+    pub(crate) fn may_evict(&self, closed: bool) -> bool {
+        self.segments.len() > usize::from(!closed)
     }
 
     pub(crate) fn set_mark(&mut self, mark: C::Mark) {

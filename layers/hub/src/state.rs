@@ -248,7 +248,7 @@ impl<C: Content> State<C> {
     /// Lets the oldest segments go while the hub is over its capacity.
     pub(crate) fn evict(&mut self, content: &C, rendered: &AtomicUsize) -> Vec<Arc<Segment<C>>> {
         let mut gone = Vec::new();
-        while self.log.may_evict() && self.bytes(rendered) > self.capacity_bytes {
+        while self.log.may_evict(self.closed) && self.bytes(rendered) > self.capacity_bytes {
             gone.extend(self.evict_one(content, rendered));
         }
         gone

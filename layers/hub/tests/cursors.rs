@@ -144,6 +144,24 @@ fn closing_ends_a_cursor_after_what_is_kept() {
     assert!(matches!(poll(&mut idle, 0, 9).0, Poll::Ready(Err(Lost::Closed))));
 }
 
+#[test]
+fn nothing_need_be_kept_after_the_close() {
+    let hub = hub();
+    let (mut behind, weak) = (hub.tail(Want::All), hub.downgrade());
+    hub.append(vec![record(0, &[])]);
+    hub.set_capacity_bytes(0);
+    assert!(hub.bytes() > 0);
+    hub.close();
+    hub.set_capacity_bytes(0);
+    assert_eq!(hub.bytes(), 0);
+    assert_eq!(read(&mut behind), "record 0 is not kept any more, the log begins at 1");
+    assert_eq!(behind.mark(), 0);
+    drop(hub);
+    assert!(weak.upgrade().is_some(), "there is a cursor");
+    drop(behind);
+    assert!(weak.upgrade().is_none());
+}
+
 /// The place of a cursor is behind what it was given. A record that came after the close was dropped,
 /// and the mark then set behind it: whoever went on from there elsewhere never got it.
 #[test]
