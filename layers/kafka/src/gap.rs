@@ -1,9 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
 use tailwater_sse::{Encoded, Event};
 
 use crate::positions::Positions;
+
+/// Partitions of an id that the topic lacks, and that are told one by one.
+const UNKNOWN_PARTITIONS: usize = 16;
 
 /// Records that a stream asks for and cannot have any more. Told as `event:gap` before it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,9 @@ pub(crate) enum Reason {
 }
 
 impl Gap {
+    /// The id names partitions that there are not, and many of them.
+    const NO_PARTITIONS: Self = Self { reason: Reason::Truncation, ..Self::ID };
+
     /// An id that does not decode.
     pub(crate) const ID: Self = Self { partition: None, from: None, to: None, reason: Reason::Id };
 
@@ -49,6 +55,41 @@ impl Gap {
             id: Some(progress.as_bytes()),
             ..Event::default()
         })
+    }
+}
+
+/// Gaps that a stream is told before it goes on.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    gaps: VecDeque<Gap>,
+    /// Where the stream goes on.
+    at: Positions,
+    /// The same where the gaps are told, and before them elsewhere: a client that is cut between two of
+    /// them hears of the others again.
+    place: Positions,
+}
+
+impl Telling {
+    pub(crate) fn new(gaps: Vec<Gap>, at: &Positions) -> Self {
+        let mut place = at.clone();
+        for gap in gaps.iter().rev() {
+            if let (Some(partition), Some(from)) = (gap.partition, gap.from) {
+                place = place.with(partition, from);
+            }
+        }
+        Self { gaps: gaps.into(), at: at.clone(), place }
+    }
+
+    /// One by one: each has the id of a place, and that may be long.
+    pub(crate) fn next(&mut self) -> Option<Encoded> {
+        let gap = self.gaps.pop_front()?;
+        if let Some(partition) = gap.partition {
+            // More than one may have come about in a partition since the stream began to look.
+            let next = self.gaps.iter().find(|next| next.partition == gap.partition);
+            let after = next.and_then(|next| next.from).unwrap_or(self.at.next(partition));
+            self.place = self.place.with(partition, after);
+        }
+        Some(gap.encode(&self.place.progress()))
     }
 }
 
@@ -104,19 +145,20 @@ impl Cut {
 }
 
 /// Where a stream that asks for `wanted` can go on, and what it misses. Partitions that `wanted`
-/// does not name start at their beginning, as do those at -2; those at -1 at their end.
+/// does not name start at their beginning, as do those at -2; those at -1 at their end. Of partitions that
+/// there are not no more than a few are told one by one: whoever makes up an id may name thousands.
 pub(crate) fn reconcile(
     wanted: &[(i32, i64)],
     extent: &Extent,
     cut: &Cut,
 ) -> (Positions, Vec<Gap>) {
-    let mut gaps = Vec::new();
+    let (mut gaps, mut unknown) = (Vec::new(), Vec::new());
     let mut offsets = extent.low.clone();
     for &(partition, next) in wanted {
         let known = usize::try_from(partition).ok().filter(|index| *index < offsets.len());
         let Some(index) = known else {
             if next > 0 {
-                gaps.push(Gap::new(partition, next, 0, Reason::Truncation));
+                unknown.push(Gap::new(partition, next, 0, Reason::Truncation));
             }
             continue;
         };
@@ -141,14 +183,12 @@ pub(crate) fn reconcile(
             }
         };
     }
+    if unknown.len() > UNKNOWN_PARTITIONS {
+        unknown = vec![Gap::NO_PARTITIONS];
+    }
     // Those that no later id can name are told first.
-    let known = |gap: &Gap| {
-        gap.partition.is_some_and(|partition| {
-            usize::try_from(partition).is_ok_and(|index| index < offsets.len())
-        })
-    };
-    gaps.sort_by_key(known);
-    (Positions::new(offsets), gaps)
+    unknown.extend(gaps);
+    (Positions::new(offsets), unknown)
 }
 
 #[cfg(test)]
@@ -188,6 +228,17 @@ mod tests {
     }
 
     #[test]
+    fn thousands_of_partitions_that_there_are_not_are_one_gap() {
+        let most = UNKNOWN_PARTITIONS as i32;
+        let named = |count| (0..2 + count).map(|partition| (partition, 23)).collect::<Vec<_>>();
+        let (_, gaps) = reconcile(&named(most), &extent(), &Cut::default());
+        assert_eq!(gaps.len(), UNKNOWN_PARTITIONS + 2);
+        let (_, gaps) = reconcile(&named(5000), &extent(), &Cut::default());
+        let known = |partition, low| Gap::new(partition, 23, low, Reason::Truncation);
+        assert_eq!(gaps, [Gap::NO_PARTITIONS, known(0, 10), known(1, 0)]);
+    }
+
+    #[test]
     fn a_topic_created_anew_is_a_gap_wherever_something_was_read() {
         let (positions, gaps) = reconcile(&[(0, 12), (1, 0)], &extent(), &Cut::gone());
         assert_eq!(
@@ -217,6 +268,18 @@ mod tests {
             (positions, gaps),
             (Positions::new([12, 5]), vec![Gap::new(0, 12, 15, Reason::Tombstones)])
         );
+    }
+
+    #[test]
+    fn who_is_cut_between_gaps_hears_of_the_others_again() {
+        let gap = |partition, from, to| Gap::new(partition, from, to, Reason::Retention);
+        let gaps = vec![gap(0, 1, 4), gap(1, 2, 3), gap(0, 4, 9)];
+        let mut telling = Telling::new(gaps.clone(), &Positions::new([9, 3]));
+        for (gap, place) in gaps.iter().zip([[4, 2], [4, 3], [9, 3]]) {
+            let expected = gap.encode(&Positions::new(place).progress());
+            assert_eq!(telling.next().unwrap().into_bytes(), expected.into_bytes());
+        }
+        assert!(telling.next().is_none());
     }
 
     #[test]

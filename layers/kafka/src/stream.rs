@@ -10,6 +10,7 @@ use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::cluster::Held;
 use crate::compacted::Replay;
+use crate::gap::Telling;
 use crate::live::Live;
 use crate::positions::Positions;
 use crate::record::Record;
@@ -31,7 +32,9 @@ pub struct Stream {
     /// Of a compacted topic: what snapshot it reads or has read.
     replay: Option<Replay>,
     live: Live,
-    /// Encoded already, and due before anything else.
+    /// Due before anything else.
+    telling: Option<Telling>,
+    /// Encoded already, and due before what follows.
     due: VecDeque<Encoded>,
     state: State,
 }
@@ -78,6 +81,7 @@ impl Stream {
             told: None,
             replay: None,
             live: Live::new(tell_live),
+            telling: None,
             due: VecDeque::new(),
             state,
         }
@@ -92,17 +96,10 @@ impl Stream {
     fn sit(&mut self, seat: Seat) {
         let Seat { mut cursor, at, epoch, gaps, resolved, replay, live } = seat;
         self.replay = replay;
-        let progress = at.progress();
-        // From the last one on: a client that is cut before the others hears of them again.
-        let mut place = at.clone();
-        for gap in gaps.iter().rev() {
-            self.due.push_front(gap.encode(&place.progress()));
-            if let (Some(partition), Some(from)) = (gap.partition, gap.from) {
-                place = place.with(partition, from);
-            }
-        }
-        if resolved && gaps.is_empty() && self.positions {
-            self.due.push_back(Encoded::id(progress.as_bytes()));
+        let gapless = gaps.is_empty();
+        self.telling = (!gapless).then(|| Telling::new(gaps, &at));
+        if resolved && gapless && self.positions {
+            self.due.push_back(Encoded::id(at.progress().as_bytes()));
         }
         if live {
             self.due.extend(self.live.tell(&at));
@@ -111,7 +108,7 @@ impl Stream {
         }
         let ahead = (!at.at_or_before(&cursor.mark())).then(|| at.clone());
         // Going on elsewhere tells the client nothing, unless there is a gap.
-        let told = self.told.take().filter(|_| gaps.is_empty()).unwrap_or(at);
+        let told = self.told.take().filter(|_| gapless).unwrap_or(at);
         // A stream that wants all is told each place with the event that moves it.
         let told = (ahead.is_some() || !matches!(self.want, Want::All)).then_some(told);
         self.state = State::Following(Following { cursor, epoch, ahead, told });
@@ -132,6 +129,10 @@ impl Events for Stream {
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
         let this = &mut *self;
         loop {
+            if let Some(gap) = this.telling.as_mut().and_then(Telling::next) {
+                return Poll::Ready(Some(Ok(gap)));
+            }
+            this.telling = None;
             if let Some(due) = this.due.pop_front() {
                 return Poll::Ready(Some(Ok(due)));
             }
@@ -167,7 +168,7 @@ impl Events for Stream {
 
     fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
         // What is due has not been handed out, and the place lies behind it.
-        let positions = self.positions && self.due.is_empty();
+        let positions = self.positions && self.telling.is_none() && self.due.is_empty();
         let State::Following(following) = &mut self.state else { return None };
         let place = following.place();
         let told = following.told.as_mut().filter(|told| positions && **told != place)?;
