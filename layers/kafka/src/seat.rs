@@ -133,6 +133,8 @@ pub(crate) async fn find(
             Some(first) => (Positions::new(&first[..]), Vec::new()),
             None => reconcile(offsets, &extent, &cut),
         };
+        // It may have been found before, and no place been had since.
+        new_gaps.retain(|gap| !gaps.contains(gap));
         if is_cut {
             replay = None;
         }

@@ -170,6 +170,22 @@ async fn filters_are_looked_up_in_the_snapshot_too() {
 }
 
 #[tokio::test]
+async fn tombstones_that_may_be_gone_are_told_once_though_the_table_is_given_up() {
+    let model = kafka(1);
+    for number in 0..200 {
+        model.produce(TOPIC, 0, keyed(&number.to_string(), &number.to_string()));
+    }
+    model.compacted(TOPIC, vec![150]);
+    let cluster = instance().options(|options| options.memory_bytes(40 * 1024)).of(&model);
+    let mut client = open(&cluster, after(&[3])).await;
+    let events = client.until(&["199"]).await;
+    assert!(cluster.is_given_up(TOPIC));
+    assert!(events[0].starts_with("gap "), "{events:?}");
+    let rest: Vec<_> = (3..200).map(|number| number.to_string()).collect();
+    assert_eq!(events[1..], rest);
+}
+
+#[tokio::test]
 async fn too_many_keys_are_replayed_as_kafka_has_them() {
     let model = compacted(1);
     for number in 0..200 {
