@@ -46,8 +46,8 @@ pub(crate) struct Librdkafka {
     stable: OnceLock<BaseConsumer<Context>>,
     /// Asks for high watermarks, whatever transactions are open.
     uncommitted: OnceLock<BaseConsumer<Context>>,
-    /// When a topic's configuration was asked for in vain.
-    unanswered: Mutex<Option<Instant>>,
+    /// When the configuration of a topic was refused, or (`None`) of any was waited for in vain.
+    unanswered: Mutex<HashMap<Option<String>, Instant>>,
     context: Context,
 }
 
@@ -81,7 +81,7 @@ impl Librdkafka {
             config,
             stable: OnceLock::new(),
             uncommitted: OnceLock::new(),
-            unanswered: Mutex::new(None),
+            unanswered: Mutex::default(),
             context: Context::default(),
         }
     }
@@ -253,11 +253,20 @@ impl Backend for Librdkafka {
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
         let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
-        if unanswered.is_some_and(|since| since.elapsed() < UNANSWERED) {
+        unanswered.retain(|_, since| since.elapsed() < UNANSWERED);
+        if [None, Some(topic)].iter().any(|of| unanswered.contains_key(&of.map(str::to_owned))) {
             return Err(Error::NoConfiguration);
         }
-        let answer = self.describe(topic);
-        *unanswered = answer.is_err().then(Instant::now);
+        let answer = match self.describe(topic) {
+            Err(error) => {
+                unanswered.insert(None, Instant::now());
+                return Err(error);
+            }
+            Ok(answer) => answer,
+        };
+        if answer.is_err() {
+            unanswered.insert(Some(topic.to_owned()), Instant::now());
+        }
         let value = |name| {
             let entries = answer.as_ref().ok().into_iter().flatten();
             entries.filter(|entry| entry.name == name).find_map(|entry| entry.value.as_deref())
@@ -266,12 +275,13 @@ impl Backend for Librdkafka {
         let compacted = policy.split(',').any(|policy| policy.trim() == "compact");
         let retention = value("delete.retention.ms").and_then(|value| value.parse().ok());
         let retention = retention.filter(|_| compacted).map(Duration::from_millis);
-        answer.map(|_| retention)
+        answer.map(|_| retention).map_err(Error::kafka)
     }
 }
 
 impl Librdkafka {
-    fn describe(&self, topic: &str) -> Result<Vec<ConfigEntry>, Error> {
+    /// The topic's configuration, or why it is refused; an error if nobody answered.
+    fn describe(&self, topic: &str) -> Result<Result<Vec<ConfigEntry>, RDKafkaErrorCode>, Error> {
         let mut config = self.config.clone();
         for consumer_only in CONSUMER_ONLY {
             config.remove(consumer_only);
@@ -288,7 +298,7 @@ impl Librdkafka {
         let topics = [ResourceSpecifier::Topic(topic)];
         let answer = futures_executor::block_on(admin.describe_configs(&topics, &options));
         let resource = answer.map_err(Error::kafka)?.pop().ok_or(Error::NoConfiguration)?;
-        Ok(resource.map_err(Error::kafka)?.entries)
+        Ok(resource.map(|resource| resource.entries))
     }
 }
 
