@@ -364,6 +364,10 @@ impl<'a> Control<'a> {
     fn miss(&self, topic: &Topic) {
         if !topic.is_missing() {
             self.close(topic, State::Missing);
+            // Nobody looks at its log until it is there again.
+            let mut health = topic.health();
+            health.advances = true;
+            health.hanging.clear();
         }
     }
 

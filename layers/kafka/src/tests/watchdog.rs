@@ -64,6 +64,10 @@ async fn a_log_that_can_not_be_helped_is_told_and_seldom_opened_anew() {
     assert!((1..=5).contains(&told.restarts), "{told:?}");
     let events = client.events(written / 2).await;
     assert!(events.iter().any(|event| event.starts_with("0:")), "{events:?}");
+    eventually(|| !health(&cluster).advances).await;
+    // Nobody can be late with a topic that is gone.
+    model.delete(TOPIC);
+    eventually(|| cluster.health().is_good()).await;
 }
 
 #[tokio::test]
