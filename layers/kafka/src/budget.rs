@@ -1,6 +1,7 @@
 use crate::ClusterOptions;
 use crate::backend::librdkafka;
 use crate::history;
+use crate::remains::REMAINS_BYTES;
 
 /// What a [`Cluster`](crate::Cluster) keeps in memory at most, however many streams it has: in bytes,
 /// beside what librdkafka needs for each broker and partition that it knows (some kilobytes).
@@ -22,7 +23,7 @@ pub struct Budget {
     /// broker that is on its way.
     pub live: usize,
     /// The same for each of [`ClusterOptions::readers`], and what it read and its streams did not
-    /// take yet.
+    /// take yet; and what streams have not read of logs and readings that ended, 32 MiB.
     pub history: usize,
     /// For each further broker that leads partitions and whose answers are on their way.
     pub further_broker: usize,
@@ -34,7 +35,7 @@ impl Budget {
         Self {
             logs: options.memory_bytes,
             live: librdkafka::LIVE_QUEUE_BYTES + librdkafka::FETCH_BYTES,
-            history: options.readers * (reader + librdkafka::FETCH_BYTES),
+            history: options.readers * (reader + librdkafka::FETCH_BYTES) + REMAINS_BYTES,
             further_broker: (1 + options.readers) * librdkafka::FETCH_BYTES,
         }
     }

@@ -25,6 +25,7 @@ use crate::history::History;
 use crate::id::IdForm;
 use crate::options::ClusterOptions;
 use crate::records::View;
+use crate::remains::Remains;
 use crate::seat::Place;
 use crate::start::Start;
 use crate::stream::Stream;
@@ -176,7 +177,8 @@ impl Cluster {
         let consumer = backend.consumer(false)?;
         let (control, jobs) = mpsc::channel();
         let (tail, commands) = mpsc::channel();
-        let history = Arc::new(History::new(options.pace));
+        let remains = Arc::new(Remains::default());
+        let history = Arc::new(History::new(options.pace, Arc::clone(&remains)));
         let topics = options.kept.iter().map(|name| {
             let name: Arc<str> = name.as_str().into();
             (Arc::clone(&name), Arc::new(Topic::new(name, true)))
@@ -219,7 +221,8 @@ impl Cluster {
         })?;
         let weak = Arc::downgrade(&shared);
         keep("kafka-control", pace.soon, move || {
-            Control::new(Arc::clone(&backend), tail.clone(), &jobs, pace).run(&weak);
+            let (backend, remains) = (Arc::clone(&backend), Arc::clone(&remains));
+            Control::new(backend, tail.clone(), &jobs, pace, remains).run(&weak);
         })?;
         Ok(Self(shared))
     }
@@ -230,6 +233,16 @@ impl Cluster {
     /// How many streams are carried through the history.
     pub(crate) fn carried(&self) -> usize {
         self.0.history.carried()
+    }
+
+    /// What logs and passes keep that ended.
+    pub(crate) fn remaining_bytes(&self) -> usize {
+        self.0.history.remaining_bytes()
+    }
+
+    /// Whether history is being read, or waited for.
+    pub(crate) fn is_read(&self) -> bool {
+        self.0.history.is_busy()
     }
 
     /// What the log of a topic keeps in memory.

@@ -190,6 +190,7 @@ pub(crate) struct Snapshot {
     /// The place in the live log after all of its records.
     end: Positions,
     has_tombstones: bool,
+    is_empty: bool,
     generation: u64,
     made: Instant,
     /// How long it does for those who come although more was written.
@@ -207,6 +208,7 @@ impl Snapshot {
         let (made, generation) = (Instant::now(), table.generation());
         let records = table.records();
         let has_tombstones = records.iter().any(|record| record.value().is_none());
+        let is_empty = records.is_empty();
         let hub = Hub::new(index, start.clone(), usize::MAX);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         for record in records {
@@ -223,7 +225,7 @@ impl Snapshot {
         hub.set_capacity_bytes(2 * hub.bytes());
         hub.close();
         let lasts = pace.max(SHARE_OF_TIME * made.elapsed());
-        Self { hub, start, end, has_tombstones, generation, made, lasts }
+        Self { hub, start, end, has_tombstones, is_empty, generation, made, lasts }
     }
 
     /// A cursor for a stream that stands at `at`. `None` if the topic has lost what lies there.
@@ -235,7 +237,7 @@ impl Snapshot {
     ) -> Option<Cursor<Records>> {
         let want = if self.has_tombstones { heard(want, replay.unseen.clone()) } else { want };
         // One without records has no place but its end, and nothing before that is missed.
-        if self.hub.bytes() == 0 && self.start.at_or_before(at) {
+        if self.is_empty && self.start.at_or_before(at) {
             return Some(self.hub.tail(want));
         }
         self.hub.seek(|mark| mark.at_or_before(at), want)

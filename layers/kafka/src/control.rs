@@ -17,6 +17,7 @@ use crate::gap::{Cut, Extent};
 use crate::health::Contact;
 use crate::positions::Positions;
 use crate::records::Records;
+use crate::remains::Remains;
 use crate::tail::Command;
 use crate::topic::{Opened, State, Topic};
 
@@ -100,6 +101,7 @@ pub(crate) struct Control<'a> {
     tail: Sender<Command>,
     jobs: &'a Receiver<Job>,
     pace: Pace,
+    remains: Arc<Remains>,
     /// What is remembered of each held topic between looks.
     standings: HashMap<Arc<str>, Standing>,
     /// When Kafka last said which topics there are.
@@ -133,12 +135,14 @@ impl<'a> Control<'a> {
         tail: Sender<Command>,
         jobs: &'a Receiver<Job>,
         pace: Pace,
+        remains: Arc<Remains>,
     ) -> Self {
         Self {
             backend,
             tail,
             jobs,
             pace,
+            remains,
             standings: HashMap::new(),
             seen: None,
             asked: Vec::new(),
@@ -376,7 +380,7 @@ impl<'a> Control<'a> {
         if let Some(opened) = topic.opened() {
             self.tell(Command::Leave { topic: Arc::clone(&topic.name) });
             topic.state.send_replace(state);
-            opened.hub.close();
+            self.remains.end(&opened.hub);
         } else {
             topic.state.send_replace(state);
         }

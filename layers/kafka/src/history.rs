@@ -17,6 +17,7 @@ use crate::filter::Index;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
+use crate::remains::Remains;
 use crate::topic::Opened;
 
 mod reading;
@@ -56,6 +57,7 @@ pub(crate) struct History {
     pace: Pace,
     queue: Mutex<Queue>,
     changed: Condvar,
+    remains: Arc<Remains>,
 }
 
 #[derive(Debug, Default)]
@@ -98,13 +100,13 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.history.lock().passes.retain(|running| !Arc::ptr_eq(running, &self.pass));
-        self.pass.hub.close();
+        self.history.remains.end(&self.pass.hub);
     }
 }
 
 impl History {
-    pub(crate) fn new(pace: Pace) -> Self {
-        Self { pace, queue: Mutex::default(), changed: Condvar::new() }
+    pub(crate) fn new(pace: Pace, remains: Arc<Remains>) -> Self {
+        Self { pace, queue: Mutex::default(), changed: Condvar::new(), remains }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -156,6 +158,18 @@ impl History {
     #[cfg(test)]
     pub(crate) fn carried(&self) -> usize {
         self.lock().passes.iter().map(|pass| pass.hub.cursors()).sum()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remaining_bytes(&self) -> usize {
+        self.remains.bytes()
+    }
+
+    /// Whether something is read or waits to be.
+    #[cfg(test)]
+    pub(crate) fn is_busy(&self) -> bool {
+        let queue = self.lock();
+        !queue.passes.is_empty() || !queue.waiting.is_empty()
     }
 
     /// Sends the readers home.
@@ -326,7 +340,7 @@ mod tests {
 
     #[test]
     fn streams_that_leave_while_they_wait_do_not_pile_up() {
-        let history = History::new(Pace::default());
+        let history = History::new(Pace::default(), Arc::default());
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();

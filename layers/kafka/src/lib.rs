@@ -65,6 +65,7 @@ mod compacted;
 mod control;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+
 mod error;
 mod filter;
 mod gap;
@@ -77,6 +78,7 @@ mod options;
 mod positions;
 mod record;
 mod records;
+mod remains;
 mod seat;
 mod service;
 mod start;

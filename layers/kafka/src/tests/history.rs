@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::model::Call;
+use crate::remains::REMAINS_BYTES;
 
 /// Reads all records of one partition, with what was read before.
 async fn read_all(client: &mut Client, mut events: Vec<String>, count: i64) {
@@ -282,6 +283,33 @@ async fn records_of_several_partitions_are_merged_by_time() {
     let mut client = open(&instance().batch(100_000).of(&model), query()).await;
     let by_time: Vec<_> = (0..20).map(|at| format!("{}:{}", at % 2, at / 2)).collect();
     assert_eq!(client.events(20).await, by_time);
+}
+
+/// Each of them could keep a pass of its own.
+#[tokio::test]
+async fn streams_that_stand_still_after_one_another_keep_no_more_than_is_stated() {
+    const RECORDS: usize = 40;
+    let model = kafka(1);
+    for _ in 0..RECORDS {
+        fill_one(&model, 0, None, 50_000);
+    }
+    let cluster = instance().of(&model);
+    let mut stalled = Vec::new();
+    for _ in 0..15 {
+        let mut client = open(&cluster, query()).await;
+        // It reads one record, and the pass is over.
+        client.write().await;
+        eventually(|| !cluster.is_read()).await;
+        stalled.push(client);
+        assert!(cluster.remaining_bytes() <= REMAINS_BYTES, "{} bytes", cluster.remaining_bytes());
+    }
+    // More than half of it: it is in use.
+    assert!(cluster.remaining_bytes() > REMAINS_BYTES / 2, "{} bytes", cluster.remaining_bytes());
+    for client in &mut stalled {
+        assert_eq!(client.events(RECORDS).await, values(0, 0..RECORDS as i64));
+    }
+    drop(stalled);
+    assert_eq!(cluster.remaining_bytes(), 0);
 }
 
 /// It does not know yet what was committed, and ends before it for a moment.

@@ -1,0 +1,45 @@
+//! Logs and passes that ended while streams still had to read them.
+
+use std::sync::{Mutex, PoisonError};
+
+use tailwater_hub::{Hub, WeakHub};
+
+use crate::records::Records;
+
+/// What all of them keep at most.
+pub(crate) const REMAINS_BYTES: usize = 32 * 1024 * 1024;
+
+/// A stream that stands still keeps what it has not read. Each could keep a log or a pass of its own,
+/// so those that ended last keep something, and streams that are further back are lost there: they look
+/// for their place when they go on.
+#[derive(Debug, Default)]
+pub(crate) struct Remains(Mutex<Vec<WeakHub<Records>>>);
+
+impl Remains {
+    /// Ends a log: nothing more comes.
+    pub(crate) fn end(&self, hub: &Hub<Records>) {
+        hub.close();
+        let mut ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.push(hub.downgrade());
+        let mut left = REMAINS_BYTES;
+        // The newest first.
+        let mut kept: Vec<_> = ended.drain(..).rev().collect();
+        kept.retain(|hub| {
+            let Some(hub) = hub.upgrade().filter(|hub| hub.cursors() > 0) else { return false };
+            // What streams read on is rendered, and takes about as much again.
+            let most = left.min(2 * hub.bytes());
+            hub.set_capacity_bytes(most);
+            left -= most;
+            most > 0
+        });
+        kept.reverse();
+        *ended = kept;
+    }
+
+    /// What they keep.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        let ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.iter().filter_map(WeakHub::upgrade).map(|hub| hub.bytes()).sum()
+    }
+}
