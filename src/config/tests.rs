@@ -73,13 +73,14 @@ fn the_memory_is_told_with_its_sum() {
       cluster
         logs, shared by its topics                   256 MiB
         read ahead at the live ends                   48 MiB
-        history                                       96 MiB
+        history                                      128 MiB
       who: verified tokens, about                     32 MiB
-      sum                                            432 MiB
+      sum                                            464 MiB
       and for each further broker                     48 MiB
       listen: 65536 connections, a stream each
         idle, 15 KiB each                            960 MiB
         if nobody reads, 79 KiB each                 4.9 GiB
+        if each keeps other records, 1 MiB more       64 GiB
         and in the kernel, 128 KiB each                8 GiB
     "#);
 }
@@ -100,12 +101,13 @@ fn limits_of_the_file_count() {
       cache -> store -> cluster
         logs, shared by its topics                    64 MiB
         read ahead at the live ends                   48 MiB
-        history                                       96 MiB
-      sum                                            208 MiB
+        history                                      128 MiB
+      sum                                            240 MiB
       and for each further broker                     48 MiB
       listen: 1000 connections, a stream each
         idle, 3 KiB each                             2.9 MiB
         if nobody reads, 67 KiB each                65.4 MiB
+        if each keeps other records, 1 MiB more     1000 MiB
         and in the kernel, 128 KiB each              125 MiB
     "#);
 }

@@ -20,6 +20,10 @@ const IDLE_TLS_BYTES: usize = 15 * KIB;
 pub(crate) const UNREAD_BYTES: usize = 64 * KIB;
 pub(crate) const KERNEL_BYTES: usize = 128 * KIB;
 
+/// The piece of a log that a stream was handed last, and keeps as long as its client does not read: what
+/// came at once from Kafka. Those at the same place share it.
+const PIECE_BYTES: usize = KIB * KIB;
+
 /// Where a `tcp` binding does not say how many.
 pub(crate) const CONNECTIONS: usize = 65_536;
 
@@ -77,6 +81,8 @@ impl Teller<'_> {
         self.row(2, &format!("idle, {} each", amount(idle)), most * idle);
         let unread = idle + UNREAD_BYTES;
         self.row(2, &format!("if nobody reads, {} each", amount(unread)), most * unread);
+        let pieces = format!("if each keeps other records, {} more", amount(PIECE_BYTES));
+        self.row(2, &pieces, most * PIECE_BYTES);
         self.row(
             2,
             &format!("and in the kernel, {} each", amount(KERNEL_BYTES)),
