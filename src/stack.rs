@@ -91,6 +91,13 @@ impl Web {
     }
 }
 
+/// What an `sse` binding says of the streams below it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Streams {
+    retry: Duration,
+    max_age: Option<Duration>,
+}
+
 /// Builds what exits lead to, each once.
 struct Composer<'c> {
     config: &'c Arc<Config>,
@@ -99,7 +106,7 @@ struct Composer<'c> {
     drain: Drain,
     /// By the names of the `kafka` bindings on the way.
     clusters: HashMap<String, Cluster>,
-    exits: HashMap<(String, Option<Duration>), Exit>,
+    exits: HashMap<(String, Option<Streams>), Exit>,
     webs: HashMap<String, Web>,
     encrypted: HashMap<String, Encrypted>,
     guards: HashMap<String, Guard>,
@@ -162,27 +169,28 @@ impl Composer<'_> {
         Ok(web)
     }
 
-    /// What requests go to. `retry` comes from the `sse` binding above, if there is one.
-    fn exit(&mut self, exit: &str, retry: Option<Duration>) -> Result<Exit, Error> {
-        let key = (exit.to_owned(), retry);
+    /// What requests go to. `streams` comes from the `sse` binding above, if there is one.
+    fn exit(&mut self, exit: &str, streams: Option<Streams>) -> Result<Exit, Error> {
+        let key = (exit.to_owned(), streams);
         if let Some(service) = self.exits.get(&key) {
             return Ok(service.clone());
         }
         let config = Arc::clone(self.config);
         let service = match config.binding(exit).map(|binding| &binding.kind) {
             Some(Kind::SseServer(sse)) => self.routes(exit, &sse.routes, path, |this, route| {
-                this.exit(&route.exit, Some(sse.retry))
+                let streams = Streams { retry: sse.retry, max_age: sse.max_age };
+                this.exit(&route.exit, Some(streams))
             })?,
             Some(Kind::SseClient(client)) => {
                 self.routes(exit, &client.routes, path, |this, route| {
-                    this.upstream(&route.exit, retry, client.retry)
+                    this.upstream(&route.exit, streams, client.retry)
                 })?
             }
             Some(Kind::SseKafka(mapping)) => {
                 self.routes(exit, &mapping.routes, path, |this, route| {
                     // The streams are framed below the routes, so that a refusal is a plain response.
                     let places = route.with.places().cloned().collect();
-                    let frames = this.frames(retry, places);
+                    let frames = this.frames(streams, places);
                     let source = KafkaSourceLayer::new(mapping_of(&route.with), value);
                     Ok(leaf(frames.layer(source.layer(this.topics(&route.exit)?))))
                 })?
@@ -228,9 +236,11 @@ impl Composer<'_> {
     }
 
     /// What makes event streams of a source; `places` are those that its templates filled.
-    fn frames(&self, retry: Option<Duration>, places: Box<[Place]>) -> SseLayer {
-        let frames = SseLayer::new().drain(&self.drain);
-        let frames = retry.into_iter().fold(frames, SseLayer::retry);
+    fn frames(&self, streams: Option<Streams>, places: Box<[Place]>) -> SseLayer {
+        let mut frames = SseLayer::new().drain(&self.drain);
+        if let Some(Streams { retry, max_age }) = streams {
+            frames = max_age.into_iter().fold(frames.retry(retry), SseLayer::max_age);
+        }
         frames.lease(move |parts| guard::lease(parts, &places))
     }
 }

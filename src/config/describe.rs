@@ -383,7 +383,13 @@ fn summary(binding: &Binding) -> String {
             let versions: Vec<&str> = server.versions.iter().map(version).collect();
             format!("{}, {}", any_of(&versions), access(&server.access_control))
         }
-        Kind::SseServer(server) => format!("event streams, retry {} ms", server.retry.as_millis()),
+        Kind::SseServer(server) => {
+            let mut text = format!("event streams, retry {} ms", server.retry.as_millis());
+            if let Some(max_age) = server.max_age {
+                let _ = write!(text, ", each for at most {} s", max_age.as_secs());
+            }
+            text
+        }
         Kind::SseKafka(_) => "topics as event streams".to_owned(),
         Kind::HttpFilesystem(_) => "static files".to_owned(),
         Kind::Filesystem(files) => {

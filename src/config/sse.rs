@@ -21,6 +21,10 @@ pub struct SseServer {
     /// `options.retry`, in milliseconds: how long a browser waits before it connects again.
     /// Default: 2000, as in Zilla.
     pub retry: Duration,
+    /// `options.max-age`, in seconds: how old a stream may become. Each ends itself between nine tenths
+    /// of it and all of it, at an event's end, and its client resumes. Default: any age. (Not in
+    /// Zilla.)
+    pub max_age: Option<Duration>,
     /// `options.requests`: what the events of a path must look like. Default: anything.
     pub requests: Vec<SseRequest>,
     /// Where requests go, by their path.
@@ -123,31 +127,35 @@ pub enum EventId {
 
 struct Common {
     retry: Option<Duration>,
+    max_age: Option<Duration>,
     requests: Vec<SseRequest>,
     routes: Vec<Route<PathCondition>>,
 }
 
 impl SseServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseServer> {
-        let Common { retry, requests, routes } = Common::decode(map, exits);
-        Some(SseServer { retry: retry?, requests, routes })
+        let Common { retry, max_age, requests, routes } = Common::decode(map, exits, true);
+        Some(SseServer { retry: retry?, max_age, requests, routes })
     }
 }
 
 impl SseClient {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseClient> {
-        let Common { retry, requests, routes } = Common::decode(map, exits);
+        let Common { retry, requests, routes, .. } = Common::decode(map, exits, false);
         Some(SseClient { retry: retry?, requests, routes })
     }
 }
 
 impl Common {
-    fn decode(map: &Map<'_>, exits: &mut Exits) -> Common {
-        let mut retry = Some(2000);
+    fn decode(map: &Map<'_>, exits: &mut Exits, of_server: bool) -> Common {
+        let (mut retry, mut max_age) = (Some(2000), None);
         let mut requests = Vec::new();
         if let Some(options) = map.map("options") {
             if let Some(value) = options.get("retry") {
                 retry = value.number("a number of milliseconds (0 to 86400000)", 0..=86_400_000);
+            }
+            if of_server && let Some(value) = options.get("max-age") {
+                max_age = value.number("a number of seconds (1 to 31536000)", 1..=31_536_000);
             }
             if let Some(value) = options.get("requests") {
                 value.uses(Feature::SseRequests);
@@ -157,7 +165,8 @@ impl Common {
         }
         let routes =
             Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
-        Common { retry: retry.map(Duration::from_millis), requests, routes }
+        let (retry, max_age) = (retry.map(Duration::from_millis), max_age.map(Duration::from_secs));
+        Common { retry, max_age, requests, routes }
     }
 }
 

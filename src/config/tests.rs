@@ -171,7 +171,7 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
 
     listen: listens on localhost:7114-7116
       port 7114 or port 7115 from 10.0.0.0/8 -> web: http/1.1 or h2, pages of https://a.example, methods GET, headers x-a, with credentials
-        :method GET, x-tenant {tenant} or :path /a?* -> streams: event streams, retry 2000 ms
+        :method GET, x-tenant {tenant} or :path /a?* -> streams: event streams, retry 2000 ms, each for at most 3600 s
           always -> topics: topics as event streams
             /{a}/* or /x/{a} -> topic t-${params.a}
               records with key a
@@ -209,7 +209,7 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:28:5: bindings.listen.catalog: not honoured yet: schemas are not read
       grammar.yaml:41:7: bindings.web.options.overrides: not honoured yet: headers of requests stay as they are
       grammar.yaml:42:7: bindings.web.options.requests: not honoured yet: requests and responses are not validated
-      grammar.yaml:58:16: bindings.streams.options.requests: not honoured yet: events are not validated
+      grammar.yaml:58:31: bindings.streams.options.requests: not honoured yet: events are not validated
       grammar.yaml:75:59: bindings.cache.options.topics[0].key: not honoured yet: records are passed on as they are, not validated or converted
       grammar.yaml:75:71: bindings.cache.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
       grammar.yaml:88:45: bindings.store.options.topics[0].deltaType: not honoured yet: whole values are sent

@@ -14,16 +14,16 @@ use tailwater_tls::ConnectLayer;
 use tower::{Layer as _, ServiceBuilder};
 
 use super::guard::credentials;
-use super::{Composer, Error, Exit, leaf};
+use super::{Composer, Error, Exit, Streams, leaf};
 use crate::config::{Authorization, HttpClient, HttpVersion, Kind, TcpClient};
 
 impl Composer<'_> {
-    /// Streams of the server that an `http` client leads to. `retry` is what clients are told,
-    /// `reconnect` after how long the server is asked again.
+    /// Streams of the server that an `http` client leads to. `streams` is what the `sse`
+    /// binding above says of them, `reconnect` after how long the server is asked again.
     pub(super) fn upstream(
         &mut self,
         exit: &str,
-        retry: Option<Duration>,
+        streams: Option<Streams>,
         reconnect: Duration,
     ) -> Result<Exit, Error> {
         let config = self.config.clone();
@@ -36,7 +36,7 @@ impl Composer<'_> {
             &client.routes,
             |when| when.condition.clone(),
             |this, route| {
-                let frames = this.frames(retry, Box::default());
+                let frames = this.frames(streams, Box::default());
                 let options = Options::new().retry(reconnect);
                 this.connected(exit, client, &route.exit, frames, options)
             },

@@ -596,10 +596,13 @@ bindings:
   store: { type: kafka, kind: cache_server, options: { memory: 256MB }, exit: cluster }
   cluster: { type: kafka, kind: client, options: { servers: [a:1] }, exit: out }
   out: { type: tcp, kind: client }
+  streams: { type: sse, kind: server, options: { max-age: 0 }, exit: map }
+  map: { type: sse-kafka, kind: proxy, routes: [{ with: { topic: x }, exit: cluster }] }
 ",
         "3:67: error: bindings.in.options.connections: expected a number of connections (1 to 10000000), found `0`
 3:86: error: bindings.in.options.write-deadline: expected a number of seconds (1 to 86400), found `1m`
 7:64: error: bindings.store.options.memory: expected an amount of memory of 1 MiB to 1 TiB, as `512MiB` or a number of bytes, found `256MB`
+10:59: error: bindings.streams.options.max-age: expected a number of seconds (1 to 31536000), found `0`
 ",
     ),
     (
