@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 /// What a hub holds, how it is indexed and how it is shown.
 ///
-/// [`render`](Content::render) and the tests of a [`Want`] run without a lock. The other methods may
-/// run under the lock of the hub: they are short, wait for nothing and do not call the hub.
+/// [`render`](Content::render) runs without a lock, and so do the tests of a [`Want`], but where a record
+/// is about to be lost for a cursor: whether it wants that is tested under the lock of the hub. So may the
+/// other methods be run: they are short, wait for nothing and do not call the hub.
 pub trait Content: Send + Sync + 'static {
     /// What is appended. A clone is cheap: small neighbouring chunks are joined by cloning their
     /// records once.

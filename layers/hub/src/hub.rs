@@ -3,8 +3,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::index::Index;
 use crate::state::Shared;
 use crate::{Content, Cursor, Want};
+
+/// So many go under one lock.
+const SEGMENTS_AT_ONCE: usize = 16;
 
 /// A shared log, bounded by bytes, that any number of [`Cursor`]s read at their own pace.
 ///
@@ -70,7 +74,7 @@ impl<C: Content> Hub<C> {
             _joined = state.log.push(records, weight, mark, &self.shared.rendered);
             state.index(first, hashed.as_deref().unwrap_or_default(), &mut wakers);
             state.slots.take_armed(&mut wakers);
-            _evicted = state.evict(content, &self.shared.rendered);
+            _evicted = state.evict(content, &self.shared.rendered, usize::MAX);
         }
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
@@ -105,10 +109,53 @@ impl<C: Content> Hub<C> {
 
     /// Changes the bound that [`new`](Hub::new) was given; what is over it goes at once.
     pub fn set_capacity_bytes(&self, capacity_bytes: usize) {
-        let _evicted;
-        let mut state = self.shared.lock();
-        state.capacity_bytes = capacity_bytes;
-        _evicted = state.evict(&self.shared.content, &self.shared.rendered);
+        self.shared.lock().capacity_bytes = capacity_bytes;
+        // Others have their turn in between, and what is gone is dropped outside of the lock.
+        let evict = || {
+            let mut state = self.shared.lock();
+            state.evict(&self.shared.content, &self.shared.rendered, SEGMENTS_AT_ONCE)
+        };
+        while evict().len() == SEGMENTS_AT_ONCE {}
+    }
+
+    /// Whether records are looked up for selective cursors.
+    pub fn is_indexed(&self) -> bool {
+        self.shared.indexed.load(Ordering::Relaxed)
+    }
+
+    /// Looks up records for selective cursors from now on. The first of these does so by itself, and holds
+    /// up whoever appends and reads until all that is kept is looked through (about a second for 1 GB);
+    /// this works beside them. It blocks the calling thread.
+    pub fn build_index(&self) {
+        let content = &self.shared.content;
+        let (segments, until): (Vec<_>, u64) = {
+            let state = self.shared.lock();
+            if state.index.is_some() {
+                return;
+            }
+            (state.log.segments().cloned().collect(), state.log.end)
+        };
+        let mut index = Index::of(content, &segments, 0..until);
+        // What goes meanwhile is forgotten beside the others as well, and there is less of it each time.
+        let mut gone = 0;
+        loop {
+            let first = {
+                let mut state = self.shared.lock();
+                let first = state.log.first();
+                if state.index.is_some() {
+                    return;
+                }
+                if first.min(until) == gone {
+                    index.add_all(content, state.log.segments(), until..state.log.end);
+                    state.index = Some(index);
+                    self.shared.indexed.store(true, Ordering::Relaxed);
+                    return;
+                }
+                first.min(until)
+            };
+            index.forget_all(content, &segments, gone..first);
+            gone = first;
+        }
     }
 
     /// The mark of the oldest kept record; that of the head if none is kept.

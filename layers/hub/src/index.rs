@@ -1,8 +1,13 @@
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
+
+use crate::Content;
+use crate::segment::Segment;
 
 /// Which records have a value, and which cursors listen for it.
 #[derive(Default)]
@@ -18,6 +23,33 @@ struct Entry {
 }
 
 impl Index {
+    /// Of those records of the segments whose sequence numbers are among these.
+    pub(crate) fn of<'a, C: Content>(
+        content: &C,
+        segments: impl IntoIterator<Item = &'a Arc<Segment<C>>>,
+        among: Range<u64>,
+    ) -> Self {
+        let mut index = Self::default();
+        index.add_all(content, segments, among);
+        index
+    }
+
+    pub(crate) fn add_all<'a, C: Content>(
+        &mut self,
+        content: &C,
+        segments: impl IntoIterator<Item = &'a Arc<Segment<C>>>,
+        among: Range<u64>,
+    ) {
+        for part in segments.into_iter().flat_map(|segment| &segment.parts) {
+            let records = (part.first..).zip(&part.records);
+            for (sequence, record) in records.filter(|(sequence, _)| among.contains(sequence)) {
+                content.values(record, &mut |value| {
+                    self.add(value, sequence);
+                });
+            }
+        }
+    }
+
     /// What the index keeps in memory, nearly.
     pub(crate) fn bytes(&self) -> usize {
         self.entries.len() * (size_of::<(u64, Entry)>() + 16) + self.sequences * size_of::<u64>()
@@ -79,6 +111,24 @@ impl Index {
                 *at += usize::from(sequences.get(*at) == Some(&next));
             }
         }
+    }
+
+    /// Forgets those records of the segments whose sequence numbers are among these. None before them is
+    /// known.
+    pub(crate) fn forget_all<C: Content>(
+        &mut self,
+        content: &C,
+        segments: &[Arc<Segment<C>>],
+        among: Range<u64>,
+    ) {
+        let mut values = Vec::new();
+        for part in segments.iter().flat_map(|segment| &segment.parts) {
+            let records = (part.first..).zip(&part.records);
+            for (_, record) in records.filter(|(sequence, _)| among.contains(sequence)) {
+                content.values(record, &mut |value| values.push(value));
+            }
+        }
+        self.forget(&values, among.end);
     }
 
     /// Forgets the records before `first`, of which `values` are all the values.

@@ -210,7 +210,7 @@ impl<C: Content> State<C> {
     pub(crate) fn open(&mut self, content: &C, want: Want<C::Record>, next: u64) -> usize {
         let reader = Reader::new(want, next);
         if matches!(reader, Reader::Selected { .. }) && self.index.is_none() {
-            self.index = Some(self.build_index(content));
+            self.index = Some(Index::of(content, self.log.segments(), 0..self.log.end));
         }
         let key = self.slots.insert(reader);
         if let (Some(slot), Some(index)) = (self.slots.get_mut(key), &mut self.index)
@@ -220,18 +220,6 @@ impl<C: Content> State<C> {
             *matched = index.first(values, next);
         }
         key
-    }
-
-    fn build_index(&self, content: &C) -> Index {
-        let mut index = Index::default();
-        for part in self.log.segments().flat_map(|segment| &segment.parts) {
-            for (sequence, record) in (part.first..).zip(&part.records) {
-                content.values(record, &mut |value| {
-                    index.add(value, sequence);
-                });
-            }
-        }
-        index
     }
 
     /// Indexes records that were appended from `first` on, given as (place among them, value).
@@ -245,10 +233,18 @@ impl<C: Content> State<C> {
         }
     }
 
-    /// Lets the oldest segments go while the hub is over its capacity.
-    pub(crate) fn evict(&mut self, content: &C, rendered: &AtomicUsize) -> Vec<Arc<Segment<C>>> {
+    /// Lets the oldest segments go while the hub is over its capacity, so many of them at most.
+    pub(crate) fn evict(
+        &mut self,
+        content: &C,
+        rendered: &AtomicUsize,
+        most: usize,
+    ) -> Vec<Arc<Segment<C>>> {
         let mut gone = Vec::new();
-        while self.log.may_evict(self.closed) && self.bytes(rendered) > self.capacity_bytes {
+        while gone.len() < most
+            && self.log.may_evict(self.closed)
+            && self.bytes(rendered) > self.capacity_bytes
+        {
             gone.extend(self.evict_one(content, rendered));
         }
         gone

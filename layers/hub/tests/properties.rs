@@ -21,6 +21,7 @@ enum Op {
     Leave { cursor: usize },
     Mark(u64),
     Capacity(usize),
+    Index,
     Close,
 }
 
@@ -131,6 +132,10 @@ impl Model {
                 self.capacity = bytes;
                 self.hub.set_capacity_bytes(bytes);
                 self.check_capacity();
+            }
+            Op::Index => {
+                self.hub.build_index();
+                assert!(self.hub.is_indexed());
             }
             Op::Close => {
                 self.closed = true;
@@ -333,6 +338,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any::<usize>().prop_map(|cursor| Op::Leave { cursor }),
         3 => (0..5u64).prop_map(Op::Mark),
         1 => (0..400_000usize).prop_map(Op::Capacity),
+        1 => Just(Op::Index),
     ]
 }
 

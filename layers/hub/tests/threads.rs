@@ -70,7 +70,7 @@ fn follow(
     keys: &[u8],
     want: &Want<Numbered>,
 ) -> usize {
-    let (mut next, mut falls) = (0, 0);
+    let (mut next, mut falls) = (cursor.mark(), 0);
     let mut turn = 0_u8;
     loop {
         turn = turn.wrapping_add(1);
@@ -148,4 +148,28 @@ fn who_falls_off_is_told_exactly_and_nobody_hangs() {
         }
         scope.spawn(|| write(&hub, false));
     });
+}
+
+#[test]
+fn an_index_that_is_built_while_records_come_and_go_misses_none() {
+    for capacity in [3_000, 100_000, usize::MAX] {
+        let hub = Hub::new(Numbers::default(), 0, capacity);
+        // Without keys: they do not need it.
+        let all = hub.tail(want(&[], 0));
+        thread::scope(|scope| {
+            scope.spawn(|| follow(&hub, all, &[], &want(&[], 0)));
+            scope.spawn(|| write(&hub, false));
+            while hub.head() < RECORDS / 10 {
+                thread::yield_now();
+            }
+            hub.build_index();
+            assert!(hub.is_indexed());
+            for keys in [&[1, 2][..], &[6]] {
+                let from = hub.first();
+                let cursor = hub.seek(|mark| *mark <= from, want(keys, 1));
+                let Some(cursor) = cursor else { continue };
+                follow(&hub, cursor, keys, &want(keys, 1));
+            }
+        });
+    }
 }
