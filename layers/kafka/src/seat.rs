@@ -88,6 +88,9 @@ pub(crate) async fn find(
         && read.iter().all(|(_, next)| matches!(next, -2 | 0));
     loop {
         let (opened, was_missing) = topic.wait_opened().await;
+        if matches!(want, Want::Values(..)) {
+            opened.index().await;
+        }
         let mut since = None;
         let offsets = match &wanted {
             // All that comes into a topic that was not there is new.

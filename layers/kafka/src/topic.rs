@@ -1,10 +1,11 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use tailwater_hub::Hub;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, oneshot, watch};
 
 use crate::compacted::Latest;
 use crate::gap::Cut;
@@ -25,6 +26,9 @@ pub(crate) struct Topic {
     pub(crate) kept: bool,
     health: Mutex<TopicHealth>,
 }
+
+/// A log of fewer bytes is gone through in some milliseconds.
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// More than so many are kept as one: who slept through that many is told of the furthest.
 const CUTS: usize = 16;
@@ -57,12 +61,34 @@ pub(crate) struct Opened {
     pub(crate) tombstone_retention: OnceLock<Option<Duration>>,
     /// Of a compacted topic: the latest record of each key, if streams needed it.
     pub(crate) latest: Latest,
+    indexed: OnceCell<()>,
 }
 
 impl Opened {
     pub(crate) fn new(hub: Hub<Records>, epoch: u64, origin: Positions) -> Self {
         let (tombstone_retention, latest) = (OnceLock::new(), Latest::default());
-        Self { hub, epoch, origin, tombstone_retention, latest }
+        Self { hub, epoch, origin, tombstone_retention, latest, indexed: OnceCell::new() }
+    }
+
+    /// Waits until records can be looked up by key and header: a log that is large is gone through on a
+    /// thread of its own, once, when the first stream needs it. Done by a stream, it would hold up all.
+    pub(crate) async fn index(&self) {
+        if self.hub.is_indexed() || self.hub.bytes() < LARGE_BYTES {
+            return;
+        }
+        let build = async || {
+            let (done, built) = oneshot::channel();
+            let hub = self.hub.clone();
+            let work = move || {
+                hub.build_index();
+                let _ = done.send(());
+            };
+            // Without a thread, or if it panicked, the stream has to.
+            if thread::Builder::new().name("kafka-index".to_owned()).spawn(work).is_ok() {
+                let _ = built.await;
+            }
+        };
+        self.indexed.get_or_init(build).await;
     }
 
     /// Whether the topic is known to be compacted; `None` if its configuration was not read.

@@ -142,3 +142,28 @@ async fn a_filtered_stream_that_matched_nothing_resumes_where_it_was_told() {
         assert_eq!(model.served_history(), served, "nothing is read again");
     }
 }
+
+#[tokio::test]
+async fn a_large_log_is_looked_through_once_for_all_filters() {
+    let model = kafka(1);
+    let cluster = instance().batch(100).of(&model);
+    let mut all = open(&cluster, query()).await;
+    all.limit = usize::MAX;
+    assert!(all.is_idle());
+    for number in 0..500 {
+        fill_one(&model, 0, Some(if number % 100 == 7 { "seven" } else { "other" }), 10_000);
+    }
+    all.until(&["0:499"]).await;
+    assert!(cluster.bytes(TOPIC) > 4 * 1024 * 1024);
+    let mut filtered = Vec::new();
+    for _ in 0..3 {
+        filtered.push(open(&cluster, key("seven")).await);
+    }
+    for client in &mut filtered {
+        assert_eq!(client.events(5).await, values(0, [7, 107, 207, 307, 407]));
+    }
+    fill_one(&model, 0, Some("seven"), 0);
+    for client in &mut filtered {
+        assert_eq!(client.data().await, "0:500");
+    }
+}
