@@ -3,9 +3,9 @@
 //! tower-http's [`ServeDir`] answers: validators and conditions, ranges, types. Around it stands
 //! what path a request means, and below it [`Folder`], which opens nothing outside of its location.
 //!
-//! - A folder is its `index.html`, and never a listing. Without the last `/` it is a redirect to
-//!   itself with one, so that relative links of the page lead into it; unless `with.path` makes of
-//!   both the same.
+//! - A folder is its `index.html`, and never a listing; without that file it is not there. Without
+//!   the last `/` it is a redirect to itself with one, so that relative links of the page lead into
+//!   it; unless `with.path` makes of both the same.
 //! - An encoded `/`, `\` or NUL is in no name: 404, as is everything that can't be read.
 //! - A location that is not there is a warning at the start and 404 until it is.
 

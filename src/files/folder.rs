@@ -38,6 +38,16 @@ impl Folder {
         Ok((file, metadata))
     }
 
+    /// What stands at a path. A folder is there only if it has a page: a redirect into one that has none
+    /// would tell that there is one.
+    fn served(&self, path: &Path) -> io::Result<Metadata> {
+        let (_, metadata) = self.look(path)?;
+        if metadata.is_dir() && !self.look(&path.join("index.html"))?.1.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(metadata)
+    }
+
     fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
         // A pipe that nobody writes to must not hold a thread: hence without blocking.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -104,7 +114,7 @@ impl Backend for Folder {
 
     fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
         let folder = self.clone();
-        Box::pin(async move { Ok(spawn_blocking(move || folder.look(&path)).await??.1) })
+        Box::pin(async move { spawn_blocking(move || folder.served(&path)).await? })
     }
 }
 
