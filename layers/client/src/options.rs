@@ -96,7 +96,8 @@ impl Options {
     }
 
     /// What is made of a reconnection time of the server's that is shorter or longer. Default: 100 ms and
-    /// 60 s.
+    /// 60 s. It holds for connections to the server: what [`UpstreamEvents`](crate::UpstreamEvents) hands
+    /// on is what the server sent.
     #[must_use]
     pub fn retry_bounds(mut self, least: Duration, most: Duration) -> Self {
         self.least_retry = least;

@@ -152,9 +152,9 @@ impl Reader {
     fn pulled(&mut self, item: Item) -> Item {
         self.failures = 0;
         match item {
+            // The bounds are for our own reconnects: the item goes on as the server said it.
             Item::Retry(retry) => {
                 self.retry = retry.min(self.options.most_retry).max(self.options.least_retry);
-                return Item::Retry(self.retry);
             }
             Item::Id(ref id) | Item::Message(Message { id: Some(ref id), .. }) => {
                 self.last_event_id.clear();

@@ -87,6 +87,21 @@ async fn what_the_server_says_is_encoded_anew() {
     );
 }
 
+/// The bounds of `retry:` are for our own reconnects: `retry:50` reached clients as `retry:100`.
+#[tokio::test(start_paused = true)]
+async fn a_reconnection_time_goes_on_as_the_server_said_it() {
+    for field in ["retry:0\n", "retry:50\n", "retry:3600000\n"] {
+        let (connector, mut server) = server();
+        let serve = async {
+            server.stream(field).await;
+            server.stop().await;
+        };
+        let answer = async { rest(ask(connector, layer(), get("/")).await).await };
+        let (answer, ()) = tokio::join!(answer, serve);
+        assert!(answer.starts_with(field), "{answer}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn timestamps_go_on_if_they_are_asked_for() {
     for (accept, timestamp) in

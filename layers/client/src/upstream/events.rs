@@ -9,7 +9,7 @@ use crate::reader::Reader;
 
 /// The stream of a server, encoded anew: response of [`Upstream`](crate::Upstream).
 ///
-/// Events, id-only blocks and reconnection times go on, comments do not, and timestamps if the client asked
+/// Events, id-only blocks and reconnection times (without the bounds of ours) go on, comments do not, and timestamps if the client asked
 /// for them. While the server is away the stream stays open, and is connected again; it ends with `204` and
 /// with an answer that is no event stream.
 ///
