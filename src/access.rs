@@ -131,7 +131,7 @@ impl<S> Layer<S> for AccessLayer {
         Access {
             origins: self.origins.clone(),
             expose_all: self.expose_all,
-            cors: self.cors.layer(inner),
+            cors: self.cors.layer(Restored(inner)),
         }
     }
 }
@@ -141,7 +141,33 @@ impl<S> Layer<S> for AccessLayer {
 pub(crate) struct Access<S> {
     origins: Origins,
     expose_all: bool,
-    cors: Cors<S>,
+    cors: Cors<Restored<S>>,
+}
+
+/// [`Cors`] answers each `OPTIONS` as if it were a preflight. One that is none comes through it as a
+/// GET, and gets its method back here.
+#[derive(Clone, Debug)]
+struct Restored<S>(S);
+
+/// In the extensions of a request: it is an `OPTIONS`.
+#[derive(Clone, Copy, Debug)]
+struct PlainOptions;
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for Restored<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        if request.extensions_mut().remove::<PlainOptions>().is_some() {
+            *request.method_mut() = Method::OPTIONS;
+        }
+        self.0.call(request)
+    }
 }
 
 /// Why a request was refused; stands in the extensions of the response.
@@ -161,7 +187,7 @@ where
         self.cors.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut origins = request.headers().get_all(ORIGIN).iter();
         let allowed = match (origins.next(), origins.next()) {
             (None, _) => true,
@@ -178,9 +204,12 @@ where
         let preflight = asks
             && request.headers().contains_key(ORIGIN)
             && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        // tower-http answers each OPTIONS as if it were a preflight.
-        if matches!(self.origins, Origins::Own) || (asks && !preflight) {
+        if matches!(self.origins, Origins::Own) {
             return ResponseFuture::Inner { future: self.cors.get_mut().call(request) };
+        }
+        if asks && !preflight {
+            *request.method_mut() = Method::GET;
+            request.extensions_mut().insert(PlainOptions);
         }
         // Also without `Origin`: a cache must not give a page of another origin what lacks the headers.
         ResponseFuture::Cors {

@@ -15,9 +15,11 @@ fn texts(list: &[&str]) -> Option<Vec<String>> {
 
 /// Asks a service that answers 401, as if it had seen no token.
 async fn ask(access: &AccessControl, request: Request<()>) -> Response<String> {
-    let inner = service_fn(async |_: Request<()>| {
+    let inner = service_fn(async |request: Request<()>| {
+        assert!(request.extensions().get::<PlainOptions>().is_none());
         let response = Response::builder()
             .status(401)
+            .extension(request.method().clone())
             .header("x-stream", "7")
             .header("cache-control", "no-cache");
         Ok::<_, Infallible>(response.body("inner".to_owned()).unwrap())
@@ -206,6 +208,7 @@ async fn answer_to_a_page_says_what_it_may_read() {
         ..CrossOrigin::default()
     };
     let none = CrossOrigin { expose: texts(&[]), ..CrossOrigin::default() };
+    let asks = |method| request(method, &[(ORIGIN, APP)]);
     for (access, origin, expose, vary) in [
         (any, "*", "*", ""),
         (credentials, APP, "x-stream", "origin"),
@@ -214,16 +217,22 @@ async fn answer_to_a_page_says_what_it_may_read() {
     ] {
         let access = AccessControl::CrossOrigin(access);
         // Whatever the inner service says, a refusal for a bad token included, the page can read.
-        let response = ask(&access, request("POST", &[(ORIGIN, APP)])).await;
-        assert_eq!(
-            (response.status(), response.body().as_str()),
-            (StatusCode::UNAUTHORIZED, "inner"),
-            "{access:?}"
-        );
-        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_ORIGIN), origin, "{access:?}");
-        assert_eq!(of(&response, &ACCESS_CONTROL_EXPOSE_HEADERS), expose, "{access:?}");
-        assert_eq!(of(&response, &VARY), vary, "{access:?}");
-        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_METHODS), "", "{access:?}");
+        // OPTIONS that asks for no method is no preflight.
+        for request in [asks("POST"), asks("OPTIONS")] {
+            let (row, method) =
+                (format!("{} {access:?}", request.method()), request.method().clone());
+            let response = ask(&access, request).await;
+            assert_eq!(
+                (response.status(), response.body().as_str()),
+                (StatusCode::UNAUTHORIZED, "inner"),
+                "{row}"
+            );
+            assert_eq!(response.extensions().get(), Some(&method), "{row}");
+            assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_ORIGIN), origin, "{row}");
+            assert_eq!(of(&response, &ACCESS_CONTROL_EXPOSE_HEADERS), expose, "{row}");
+            assert_eq!(of(&response, &VARY), vary, "{row}");
+            assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_METHODS), "", "{row}");
+        }
     }
 }
 
@@ -255,10 +264,4 @@ async fn named_origins_and_the_own_one_are_allowed() {
             }
         }
     }
-}
-
-#[tokio::test]
-async fn options_that_asks_for_no_method_is_no_preflight() {
-    let access = AccessControl::CrossOrigin(CrossOrigin::default());
-    assert_eq!(ask(&access, request("OPTIONS", &[(ORIGIN, APP)])).await.body(), "inner");
 }
