@@ -1,4 +1,5 @@
-//! Everything that asks Kafka about topics and offsets: such calls block, so they have one thread.
+//! What asks Kafka about topics and offsets: such calls block, so they have a thread of their own. Only
+//! the readers of history ask for ends on theirs: their passes wait for the answer in any case.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
