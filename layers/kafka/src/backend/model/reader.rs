@@ -1,0 +1,194 @@
+//! What reads the model, as librdkafka reads Kafka.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Call, Deaf, Model, Partition, Random, State};
+use crate::Error;
+use crate::backend::{Consumer, Fetched};
+
+/// A consumer of the model.
+pub(super) struct Reader {
+    model: Model,
+    history: bool,
+    random: Random,
+    /// About so many records come at once.
+    batch: usize,
+    assigned: Vec<Assigned>,
+    /// Of these nothing comes, however often they are assigned.
+    deaf: Vec<(Arc<str>, i32)>,
+    reconnects: u64,
+}
+
+#[derive(Debug)]
+struct Assigned {
+    topic: Arc<str>,
+    partition: i32,
+    start: i64,
+    next: i64,
+    /// The end that was told last.
+    ended: Option<i64>,
+    /// As librdkafka with `auto.offset.reset=error`: told once, and read no more.
+    broken: bool,
+    /// Nothing comes of it.
+    deaf: bool,
+}
+
+impl Reader {
+    pub(super) fn new(
+        model: Model,
+        history: bool,
+        random: Random,
+        batch: usize,
+        reconnects: u64,
+    ) -> Self {
+        let (assigned, deaf) = (Vec::new(), Vec::new());
+        Self { model, history, random, batch, assigned, deaf, reconnects }
+    }
+}
+
+impl Consumer for Reader {
+    fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
+        let (topic, start) = (topic.into(), offset);
+        let same = |old: &Assigned| old.topic == topic && old.partition == partition;
+        assert!(!self.assigned.iter().any(same), "librdkafka refuses to assign twice");
+        let deaf = self.deaf.iter().any(|(of, at)| *of == topic && *at == partition);
+        let (ended, broken) = (None, false);
+        let assigned = Assigned { topic, partition, start, next: offset, ended, broken, deaf };
+        self.assigned.push(assigned);
+        if self.history {
+            self.model.change(|state| state.assigned_history += 1);
+        }
+        Ok(())
+    }
+
+    fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
+        let before = self.assigned.len();
+        self.assigned.retain(|old| *old.topic != *topic || old.partition != partition);
+        assert_eq!(self.assigned.len() + 1, before, "librdkafka refuses what is not assigned");
+        if self.history {
+            self.model.change(|state| state.assigned_history -= 1);
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
+        let deadline = Instant::now() + timeout;
+        let model = self.model.clone();
+        let before = into.len();
+        let call = if self.history { Call::FetchHistory } else { Call::Fetch };
+        let failed = model.call(call).is_err();
+        let mut state = model.lock();
+        let reconnects = state.troubles.reconnects;
+        if failed || reconnects != self.reconnects {
+            self.reconnects = reconnects;
+            self.repeat(&state);
+        }
+        loop {
+            if !failed && !state.troubles.holds(self.history) {
+                self.fetch(&mut state, limit_bytes, into);
+                if self.history {
+                    let records = into[before..].iter();
+                    state.served_history +=
+                        records.filter(|fetched| matches!(fetched, Fetched::Record(..))).count();
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if into.len() > before || left.is_zero() {
+                return;
+            }
+            (state, _) = model.0.changed.wait_timeout(state, left).unwrap();
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.model.change(|state| {
+            state.consumers -= 1;
+            state.assigned_history -= if self.history { self.assigned.len() } else { 0 };
+        });
+    }
+}
+
+impl Reader {
+    /// What was fetched may come once more after the connection was lost.
+    fn repeat(&mut self, state: &State) {
+        for assigned in &mut self.assigned {
+            let Some(log) = state.log(assigned) else { continue };
+            let again = i64::try_from(self.random.below(4)).unwrap();
+            let least = assigned.start.max(log.low).min(assigned.next);
+            if assigned.next <= log.high {
+                assigned.next = (assigned.next - again).max(least);
+            }
+        }
+    }
+
+    fn fetch(&mut self, state: &mut State, limit_bytes: usize, into: &mut Vec<Fetched>) {
+        let mut bytes = 0;
+        let mut left = 1 + self.random.below(2 * self.batch);
+        let mut first = self.random.below(self.assigned.len());
+        // Partitions take turns, as the answers of brokers come.
+        let mut idle = 0;
+        while idle < self.assigned.len() && left > 0 && bytes < limit_bytes {
+            let count = self.assigned.len();
+            let assigned = &mut self.assigned[first % count];
+            first += 1;
+            idle += 1;
+            let (topic, partition) = (&assigned.topic, assigned.partition);
+            if !self.history
+                && let Some(deaf) = state.troubles.deafens(topic, partition)
+            {
+                assigned.deaf = true;
+                if deaf == Deaf::Consumer {
+                    self.deaf.push((Arc::clone(topic), partition));
+                }
+            }
+            if assigned.deaf {
+                continue;
+            }
+            let Some(log) = state.log(assigned).filter(|_| !assigned.broken) else { continue };
+            if assigned.next < log.low || assigned.next > log.high {
+                assigned.broken = true;
+                into.push(Fetched::OutOfRange);
+                idle = 0;
+                continue;
+            }
+            let at = log.records.partition_point(|record| record.offset < assigned.next);
+            let most = left.min(1 + self.random.below(self.batch));
+            let stable = log.end();
+            let readable = log.records[at..].iter().take_while(|record| record.offset < stable);
+            for record in readable.take(most) {
+                assigned.next = record.offset + 1;
+                bytes += record.weight();
+                left -= 1;
+                idle = 0;
+                into.push(Fetched::Record(Arc::clone(&assigned.topic), record.clone()));
+                if bytes >= limit_bytes {
+                    break;
+                }
+            }
+            let more = log.records[at..]
+                .iter()
+                .any(|record| record.offset >= assigned.next && record.offset < stable);
+            if !more && assigned.next <= stable {
+                assigned.next = stable;
+                if self.history && assigned.ended != Some(stable) {
+                    assigned.ended = Some(stable);
+                    into.push(Fetched::End(assigned.partition));
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// What can be read of a partition.
+    fn log(&self, assigned: &Assigned) -> Option<&Partition> {
+        let topic = self.topics.get(&*assigned.topic)?;
+        let log = topic.partitions.get(usize::try_from(assigned.partition).ok()?)?;
+        (!log.leaderless).then_some(log)
+    }
+}
