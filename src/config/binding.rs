@@ -244,6 +244,9 @@ fn decode(map: &Map<'_>, head: &mut Head) -> Option<Binding> {
     let vault = map.get("vault").and_then(|value| {
         let name = value.text_as("the name of a vault")?;
         value.refers("vaults", &name);
+        if head.of.is_some_and(|it| !matches!(it, Type::TlsServer | Type::TlsClient)) {
+            value.uses(Feature::BindingVault);
+        }
         Some(name)
     });
     if let Some(catalog) = map.get("catalog") {

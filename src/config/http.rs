@@ -153,8 +153,12 @@ impl Common {
                     value.error("expected at least one of http/1.1 and h2");
                 }
             }
-            if let Some(value) = options.map("access-control") {
-                access_control = self::access_control(&value).unwrap_or(access_control);
+            if let Some(value) = options.get("access-control") {
+                if !of_server {
+                    value.uses(Feature::HttpClientAccess);
+                }
+                let read = value.map().and_then(|it| self::access_control(&it));
+                access_control = read.unwrap_or(access_control);
             }
             if let Some(value) = options.get("authorization") {
                 authorization = self::authorization(&value);

@@ -16,6 +16,7 @@ pub(super) enum Feature {
     TlsClientRoutes,
     TlsKafkaVersion,
     TlsKafkaNames,
+    HttpClientAccess,
     HttpRequests,
     HttpProxy,
     SseRequests,
@@ -26,6 +27,7 @@ pub(super) enum Feature {
     Catalog,
     BindingCatalog,
     BindingTelemetry,
+    BindingVault,
     KafkaModel,
     KafkaTransforms,
     KafkaDeltaType,
@@ -62,6 +64,7 @@ impl Feature {
                 Ignored("brokers are asked for their own names, and no protocol is agreed on")
             }
             Feature::TlsClientRoutes => Refused("addresses would not be checked"),
+            Feature::HttpClientAccess => Ignored("it is servers that browsers ask for it"),
             Feature::HttpRequests => Ignored("requests and responses are not validated"),
             Feature::HttpProxy => Refused(
                 "only event streams are passed on, by a binding of type sse and kind client",
@@ -78,6 +81,9 @@ impl Feature {
             Feature::Catalog => Ignored("schemas are not read"),
             Feature::BindingCatalog => Ignored("schemas are not read"),
             Feature::BindingTelemetry => Ignored("nothing is measured for it"),
+            Feature::BindingVault => {
+                Ignored("only bindings of type tls take keys and certificates from a vault")
+            }
             Feature::KafkaModel => {
                 Ignored("records are passed on as they are, not validated or converted")
             }

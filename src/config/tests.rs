@@ -216,17 +216,20 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:90:11: bindings.store.options.topics[1].transforms: not honoured yet: keys and headers of records stay as they are
       grammar.yaml:91:11: bindings.store.options.topics[1].key: not honoured yet: records are passed on as they are, not validated or converted
       grammar.yaml:92:11: bindings.store.options.topics[1].value: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:100:43: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
-      grammar.yaml:115:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
-      grammar.yaml:115:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
-      grammar.yaml:115:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
-      grammar.yaml:121:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
-      grammar.yaml:123:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
-      grammar.yaml:123:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
-      grammar.yaml:125:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to
-      grammar.yaml:126:3: telemetry.metrics: not honoured yet: nothing is measured
-      grammar.yaml:128:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
-      grammar.yaml:129:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
+      grammar.yaml:100:43: bindings.connections.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
+      grammar.yaml:100:56: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
+      grammar.yaml:106:5: bindings.requests.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
+      grammar.yaml:107:40: bindings.requests.options.access-control: not honoured yet: it is servers that browsers ask for it
+      grammar.yaml:116:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
+      grammar.yaml:116:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
+      grammar.yaml:116:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
+      grammar.yaml:122:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
+      grammar.yaml:124:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
+      grammar.yaml:124:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
+      grammar.yaml:126:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to
+      grammar.yaml:127:3: telemetry.metrics: not honoured yet: nothing is measured
+      grammar.yaml:129:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
+      grammar.yaml:130:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
     "#);
 }
 
@@ -337,14 +340,14 @@ bindings:
 #[test]
 fn json_writes_characters_as_pairs_of_escapes() {
     let file = r#"{ "name": "a", "bindings": {
-  "x": { "type": "filesystem", "kind": "server", "options": { "location": "\ud83d\ude00/\u00e4" }, "vault": 1 }
+  "x": { "type": "filesystem", "kind": "server", "options": { "location": "\ud83d\ude00/\u00e4" }, "valt": 1 }
 } }"#;
     let text = said(file);
     assert_eq!(
         text,
-        "2:109: error: bindings.x.vault: there is no vault `1`\n  help: none is defined\n"
+        "2:100: error: bindings.x: unknown key `valt`\n  help: did you mean `vault`? known here: catalog, exit, kind, options, telemetry, type, vault\n"
     );
-    let parsed = read("F", &file.replace(r#", "vault": 1"#, "")).unwrap();
+    let parsed = read("F", &file.replace(r#", "valt": 1"#, "")).unwrap();
     let Some(Kind::Filesystem(folder)) = parsed.config.binding("x").map(|it| &it.kind) else {
         panic!("a folder");
     };

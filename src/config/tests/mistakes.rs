@@ -208,7 +208,8 @@ bindings:
   pages: { type: http-filesystem, kind: proxy, exit: files }
   files: { type: filesystem, kind: server, options: { location: www/ } }
 ",
-        "4:47: error: bindings.x.vault: there is no vault `v`
+        "4:40: warning: bindings.x.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
+4:47: error: bindings.x.vault: there is no vault `v`
   help: none is defined
 4:50: warning: bindings.x.catalog: not honoured yet: schemas are not read
 4:64: error: bindings.x.catalog.c: there is no catalog `c`
