@@ -148,6 +148,9 @@ fn start(options: &Start) -> ExitCode {
     for warning in parsed.report.diagnostics() {
         warn!(place = %parsed.report.place(warning.span), "{}", warning.message);
     }
+    for why in parsed.config.idle() {
+        warn!("{why}");
+    }
     // Relative paths of the file are relative to where it is.
     let folder = options.file.config.parent().unwrap_or(Path::new(""));
     let server =

@@ -29,8 +29,8 @@ pub fn describe(parsed: &Parsed) -> String {
         teller.out.push('\n');
         teller.binding(0, "", listener);
     }
-    if config.listeners().next().is_none() {
-        teller.line(0, "\nno listener: there is no binding of type tcp and kind server");
+    for why in config.idle() {
+        teller.line(0, &format!("\n{why}"));
     }
     let rest: Vec<&str> = config.bindings.iter().map(|it| it.name.as_str()).collect();
     let rest: Vec<&str> = rest.into_iter().filter(|it| !teller.told.contains(it)).collect();

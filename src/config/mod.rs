@@ -125,6 +125,21 @@ impl Config {
             _ => None,
         })
     }
+
+    /// Why nothing is served, by all of it or by a listener, although nothing is wrong with it.
+    #[must_use]
+    pub fn idle(&self) -> Vec<String> {
+        let nowhere = self.listeners().filter(|(_, server)| server.routes.is_empty());
+        let nowhere = nowhere.map(|(binding, _)| {
+            format!(
+                "{} leads nowhere: it has no routes, so that connections are closed",
+                binding.name
+            )
+        });
+        let none = self.listeners().next().is_none();
+        let none = none.then_some("no listener: there is no binding of type tcp and kind server");
+        none.map(str::to_owned).into_iter().chain(nowhere).collect()
+    }
 }
 
 /// A configuration, and what is to be said about it.

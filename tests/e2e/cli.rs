@@ -56,6 +56,33 @@ async fn start_of_a_mistaken_file_tells_each_place_and_starts_nothing() {
 }
 
 #[tokio::test]
+async fn what_serves_nothing_is_told_by_start_as_by_check() {
+    let listener = "{ type: tcp, kind: server, options: { host: 127.0.0.1, port: 0 }, routes: [] }";
+    for (text, expected) in [
+        (
+            "name: a\nbindings: {}\n".to_owned(),
+            "no listener: there is no binding of type tcp and kind server",
+        ),
+        (
+            format!("name: a\nbindings:\n  in: {listener}\n"),
+            "in leads nowhere: it has no routes, so that connections are closed",
+        ),
+    ] {
+        let (_folder, path) = file("zilla.yaml", &text);
+        let mut check = run(&["check", "-c", &path], &[]);
+        assert_eq!(check.ended().await.code(), Some(0));
+        let said = check.stdout.all().await;
+        assert!(said.contains(&format!("\n{expected}\n")), "{said}");
+        let mut start = run(&["start", "-c", &path, "--log-format", "json"], &[]);
+        start.stderr.says(expected).await;
+        assert!(start.stderr.text().contains("\"WARN\""), "{}", start.stderr.text());
+        // It runs, and ends when it is told to.
+        start.signal(Signal::TERM);
+        start.ended().await;
+    }
+}
+
+#[tokio::test]
 async fn start_tells_all_mistakes_at_once() {
     let text = server_of("x").config().replace("retry", "retri").replace("topic: \"", "topik: \"");
     let (_folder, path) = file("zilla.yaml", &text);
