@@ -6,6 +6,7 @@ use super::decode::{Map, Value};
 use super::diagnostic::Span;
 use super::http::seconds;
 use super::support::Feature;
+use super::{telemetry, tls};
 
 /// An entry of `catalogs`.
 #[derive(Clone, Debug)]
@@ -164,9 +165,8 @@ fn kind(form: Form, options: &Map<'_>) -> Option<CatalogKind> {
 fn remote(options: &Map<'_>) -> (Option<String>, Duration) {
     let url = options.require("url").and_then(|it| it.filled("a URL"));
     let max_age = options.get("max-age").and_then(|it| seconds(&it));
-    // How the connection is secured; read with the rest once catalogs are asked.
-    for key in ["tls", "credentials"] {
-        options.map(key);
-    }
+    // Not kept: no catalog is asked yet.
+    tls::check(options);
+    telemetry::authorization(options);
     (url, max_age.unwrap_or(Duration::from_secs(300)))
 }

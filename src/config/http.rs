@@ -9,6 +9,7 @@ use tailwater_route::{Condition, Error, Text};
 
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value};
+use super::requests;
 use super::support::Feature;
 
 /// An `http` binding of kind `server`.
@@ -177,7 +178,7 @@ impl Common {
             }
             if let Some(value) = options.get("requests") {
                 value.uses(Feature::HttpRequests);
-                value.list();
+                requests::check(&value);
             }
             options.deny_unknown();
         }

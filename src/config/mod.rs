@@ -45,6 +45,7 @@ mod kafka;
 mod mask;
 mod model;
 mod pattern;
+mod requests;
 mod security;
 mod source;
 mod sse;

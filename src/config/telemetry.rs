@@ -7,6 +7,7 @@ use super::diagnostic::Span;
 use super::http::seconds;
 use super::kafka::Secret;
 use super::support::Feature;
+use super::tls;
 
 /// The section `telemetry`.
 #[derive(Clone, Debug, Default)]
@@ -195,20 +196,24 @@ fn endpoint(value: &Value<'_>) -> Option<PrometheusEndpoint> {
     Some(PrometheusEndpoint { port: port?, path })
 }
 
+/// `credentials` of a connection that tailwater itself opens.
+pub(super) fn authorization(map: &Map<'_>) -> Option<Secret> {
+    let credentials = map.map("credentials")?;
+    let headers = credentials.require("headers").and_then(|it| it.map());
+    credentials.deny_unknown();
+    let headers = headers?;
+    let authorization = headers.get("authorization").and_then(|it| Secret::decode(&it));
+    headers.deny_unknown();
+    authorization
+}
+
 fn otlp(map: &Map<'_>) -> Option<Otlp> {
     let interval = map.get("interval").and_then(|it| seconds(&it));
     let signals =
         map.get("signals").map(|it| it.each(|it| it.one_of(&[("metrics", true), ("logs", false)])));
     let endpoint = map.require("endpoint").and_then(|it| it.map());
-    map.map("tls");
-    let mut authorization = None;
-    if let Some(credentials) = map.map("credentials") {
-        if let Some(headers) = credentials.require("headers").and_then(|it| it.map()) {
-            authorization = headers.get("authorization").and_then(|it| Secret::decode(&it));
-            headers.deny_unknown();
-        }
-        credentials.deny_unknown();
-    }
+    tls::check(map);
+    let authorization = authorization(map);
     map.deny_unknown();
     let endpoint = endpoint?;
     if let Some(protocol) = endpoint.get("protocol") {

@@ -161,6 +161,14 @@ impl TlsClient {
     }
 }
 
+/// Checks `tls` of a connection that tailwater itself opens; none is opened yet.
+pub(super) fn check(map: &Map<'_>) {
+    if let Some(tls) = map.map("tls") {
+        tls_options(&tls);
+        tls.deny_unknown();
+    }
+}
+
 fn tls_options(map: &Map<'_>) -> TlsOptions {
     TlsOptions {
         version: map.get("version").and_then(|it| it.one_of(VERSIONS)),

@@ -686,6 +686,62 @@ bindings:
 ",
     ),
     (
+        "unknown keys and catalogs where nothing is honoured yet",
+        r#"name: a
+catalogs:
+  r: { type: schema-registry, options: { url: u, tls: { turst: [a] }, credentials: { headers: { authorisation: x }, query: {} } } }
+bindings:
+  web:
+    type: http
+    kind: server
+    options:
+      requests:
+        - { method: P T, contnt: json, content: { model: json, catalog: { none: [{ id: 1 }] } } }
+        - { path: /a, params: { cookie: {}, path: { id: strng } }, headers: [], responses: [{ status: 99, statuses: [] }, { status: [200, ok], content: json }] }
+        - x
+      requets: []
+    exit: pages
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+telemetry:
+  exporters:
+    o: { type: otlp, options: { endpoint: { location: u }, tls: { key: a }, credentials: { headers: {}, cookies: {} } } }
+"#,
+        "3:3: warning: catalogs.r: not honoured yet: schemas are not read
+3:57: error: catalogs.r.options.tls: unknown key `turst`
+  help: did you mean `trust`? known here: alpn, keys, sni, trust, trustcacerts, version
+3:97: error: catalogs.r.options.credentials.headers: unknown key `authorisation`
+  help: did you mean `authorization`? known here: authorization
+3:117: error: catalogs.r.options.credentials: unknown key `query`
+  help: known here: headers
+9:7: warning: bindings.web.options.requests: not honoured yet: requests and responses are not validated
+10:11: error: bindings.web.options.requests[0]: `path` is missing
+10:21: error: bindings.web.options.requests[0].method: expected a method, as `GET`, found `P T`
+10:26: error: bindings.web.options.requests[0]: unknown key `contnt`
+  help: did you mean `content`? known here: content, content-type, headers, method, params, path, responses
+10:81: error: bindings.web.options.requests[0].content.catalog.none: there is no catalog `none`
+  help: defined: r
+11:33: error: bindings.web.options.requests[1].params: unknown key `cookie`
+  help: known here: path, query
+11:57: error: bindings.web.options.requests[1].params.path.id: unknown model `strng`: expected string, int32, int64, float, double, boolean, bytes, json, avro or protobuf
+  help: did you mean `string`?
+11:77: error: bindings.web.options.requests[1].headers: expected a mapping, found a list
+11:103: error: bindings.web.options.requests[1].responses[0].status: expected a status (100 to 599), found `99`
+11:107: error: bindings.web.options.requests[1].responses[0]: unknown key `statuses`
+  help: did you mean `status`? known here: content, content-type, headers, status
+11:139: error: bindings.web.options.requests[1].responses[1].status[1]: expected a status (100 to 599), found `ok`
+11:153: error: bindings.web.options.requests[1].responses[1].content: the model `json` needs a `catalog`
+12:11: error: bindings.web.options.requests[2]: expected a mapping, found `x`
+13:7: error: bindings.web.options: unknown key `requets`
+  help: did you mean `requests`? known here: access-control, authorization, overrides, requests, versions
+19:5: warning: telemetry.exporters.o: not honoured yet: nothing is exported
+19:67: error: telemetry.exporters.o.options.tls: unknown key `key`
+  help: did you mean `keys`? known here: alpn, keys, sni, trust, trustcacerts, version
+19:105: error: telemetry.exporters.o.options.credentials: unknown key `cookies`
+  help: known here: headers
+",
+    ),
+    (
         "what would be unsafe to ignore",
         "name: a
 vaults: { v: { type: filesystem } }
