@@ -58,12 +58,16 @@ pub(crate) struct Files {
     template: Option<Arc<[Part]>>,
 }
 
+/// Warns of a location that is not there, or not to be read.
+pub(crate) fn look_at(location: &Path) {
+    if let Err(error) = std::fs::read_dir(location) {
+        tracing::warn!(%error, location = %location.display(), "this folder can't be read, so none of its files are found");
+    }
+}
+
 impl Files {
     /// The files below `location`, of which `with` says which one a request is for.
     pub(crate) fn new(location: PathBuf, symlinks: Symlinks, with: &FileWith) -> Files {
-        if let Err(error) = std::fs::read_dir(&location) {
-            tracing::warn!(%error, location = %location.display(), "this folder can't be read, so none of its files are found");
-        }
         // `ServeDir` makes paths relative to the location; `Folder` looks there.
         let serve = ServeDir::with_backend(Path::new(""), Folder::new(location, symlinks));
         let template = match (&with.directory, &with.path) {

@@ -17,7 +17,7 @@
 //! filesystem        files                                   tower-http
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,6 +107,8 @@ struct Composer<'c> {
     /// By the names of the `kafka` bindings on the way.
     clusters: HashMap<String, Cluster>,
     exits: HashMap<(String, Option<Streams>), Exit>,
+    /// The `filesystem` bindings whose folders were looked at.
+    folders: HashSet<String>,
     webs: HashMap<String, Web>,
     encrypted: HashMap<String, Encrypted>,
     guards: HashMap<String, Guard>,
@@ -202,6 +204,9 @@ impl Composer<'_> {
                 |this, route| match this.config.binding(&route.exit).map(|binding| &binding.kind) {
                     Some(Kind::Filesystem(folder)) => {
                         let location: PathBuf = this.folder.join(&folder.location);
+                        if this.folders.insert(route.exit.clone()) {
+                            files::look_at(&location);
+                        }
                         Ok(leaf(files::Files::new(location, folder.symlinks, &route.with)))
                     }
                     _ => Err(this.unsupported(&route.exit)),

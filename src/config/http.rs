@@ -218,6 +218,11 @@ fn client_overrides(value: &Value<'_>) -> Vec<(String, String)> {
 fn access_control(map: &Map<'_>) -> Option<AccessControl> {
     let cross = map.require("policy")?.one_of(&[("same-origin", false), ("cross-origin", true)])?;
     if !cross {
+        for value in ["allow", "max-age", "expose"].into_iter().filter_map(|key| map.get(key)) {
+            let message = format!("{}: pages of the same origin need no leave", value.path);
+            let help = "it goes with `policy: cross-origin`".to_owned();
+            value.cx.error(value.key, message, Some(help));
+        }
         map.deny_unknown();
         return Some(AccessControl::SameOrigin);
     }
@@ -326,7 +331,11 @@ fn condition(value: &Value<'_>) -> Option<HttpCondition> {
                 condition = None;
             }
             Err(error) => {
-                value.error(format!("bad pattern `{}`: {error}", text.escape_debug()));
+                value.error(match error {
+                    // It has the pattern in its own text.
+                    Error::Start(_) => error.to_string(),
+                    _ => format!("bad pattern `{}`: {error}", text.escape_debug()),
+                });
                 condition = None;
             }
         }

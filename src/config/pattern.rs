@@ -19,7 +19,11 @@ fn read(value: &Value<'_>, new: impl Fn(&str) -> Result<Pattern, Error>) -> Opti
     match new(&text) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            value.error(format!("bad path pattern `{}`: {error}", text.escape_debug()));
+            value.error(match error {
+                // It has the pattern in its own text.
+                Error::Start(_) => error.to_string(),
+                _ => format!("bad path pattern `{}`: {error}", text.escape_debug()),
+            });
             None
         }
     }

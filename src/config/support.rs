@@ -51,7 +51,9 @@ use Support::{Ignored, Refused};
 impl Feature {
     fn support(self) -> Support {
         match self {
-            Feature::GuardedRoute => Refused("a guard is asked about requests, not connections"),
+            Feature::GuardedRoute => Refused(
+                "guards are asked about requests, on routes of http, sse, sse-kafka and http-filesystem bindings",
+            ),
             Feature::GuardTemplate => Refused("files are the same for everyone"),
             Feature::HttpOverrides => Ignored("headers of requests stay as they are"),
             Feature::HttpClientCredentials => Refused("credentials are handed on in headers only"),

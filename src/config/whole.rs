@@ -92,6 +92,9 @@ impl Whole<'_> {
         if name.is_some() && vault.is_none() {
             return; // said where the name stands
         }
+        if name.is_none() && matches!(binding.kind, Kind::TlsServer(_)) {
+            return; // said already: it always needs one
+        }
         let keys = options.keys.is_empty() && signers.is_empty();
         for (store, unused, there) in [
             ("keys", keys, vault.is_some_and(|it| it.keys.is_some())),

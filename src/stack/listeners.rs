@@ -1,6 +1,6 @@
 //! `tcp` bindings: the ports, and which connection goes where.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::ready;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
@@ -67,6 +67,7 @@ impl Stack {
             drain: drain.clone(),
             clusters: HashMap::new(),
             exits: HashMap::new(),
+            folders: HashSet::new(),
             webs: HashMap::new(),
             encrypted: HashMap::new(),
             guards: HashMap::new(),

@@ -218,6 +218,17 @@ async fn demos_configuration_is_one_to_start_from() {
     assert_eq!(check.ended().await.code(), Some(0));
     let said = check.stdout.all().await;
     assert!(said.contains("7999") && said.contains("quotes"), "{said}");
+
+    // What it needs beside itself is told, and once.
+    let mut demo = run(&["demo", "--print-config", "--port", "0"], &[]);
+    assert_eq!(demo.ended().await.code(), Some(0));
+    let text = demo.stdout.all().await;
+    assert!(text.contains("# The folder of the pages, which must be there;"), "{text}");
+    let (_folder, path) = file("zilla.yaml", &text);
+    let start = run(&["start", "-c", &path], &[]);
+    start.stderr.says("listening").await;
+    let log = start.stderr.text();
+    assert_eq!(log.matches("this folder can't be read").count(), 1, "{log}");
 }
 
 #[tokio::test]
