@@ -85,7 +85,9 @@ async fn a_name_chooses_certificate_and_route() {
         .keys(&[&one, &wild])
         .options("{ keys: [one.example, \"*.wild.example\"], sni: [one.example] }")
         .routes(
-            "routes: [{ when: [{ authority: one.example }], exit: first }, \
+            // The port is one that the system chose.
+            "routes: [{ when: [{ port: 1-1023 }], exit: second }, \
+             { when: [{ authority: one.example, port: [80, 1024-65535] }], exit: first }, \
              { when: [{ authority: \"*.wild.example\", alpn: h2 }], exit: second }]",
         )
         .run()
