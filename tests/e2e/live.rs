@@ -1,8 +1,8 @@
 //! Streams that tell when they have all that was there.
 
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseRecord, Producer as _};
 
-use crate::support::{Record, SOON, Version, config, id, kafka, real_kafka, server};
+use crate::support::{Record, SOON, Version, id, kafka, real_kafka, server};
 
 fn live(offsets: &[(i64, i64)]) -> String {
     format!("event:live\ndata:{{}}\nid:{}\n", id(offsets))
@@ -67,10 +67,8 @@ async fn the_markers_of_transactions_hold_up_nobody() {
     let path = format!("/live/{topic}");
     let mut early = server.get(&path).open().await;
     assert_eq!(early.next().await, live(&[(0, 0)]));
-    let producer: BaseProducer =
-        config(kafka.servers()).set("transactional.id", &topic).create().expect("a producer");
-    producer.init_transactions(SOON).expect("it answers");
-    for (value, commit) in [("committed", true), ("aborted", false)] {
+    let producer = kafka.transactional(&topic);
+    for (value, commit) in [("aborted", false), ("committed", true)] {
         producer.begin_transaction().expect("begun");
         producer.send(BaseRecord::<(), str>::to(&topic).partition(0).payload(value)).expect("sent");
         producer.flush(SOON).expect("written");
@@ -81,8 +79,8 @@ async fn the_markers_of_transactions_hold_up_nobody() {
         };
         ended.expect("ended");
     }
-    // Offset 1 is a marker, 2 the aborted record, 3 its marker.
-    let committed = format!("data:committed\nid:{}\n", id(&[(0, 1)]));
+    // Offset 0 is the aborted record, 1 its marker, 3 the marker of the other one.
+    let committed = format!("data:committed\nid:{}\n", id(&[(0, 3)]));
     assert_eq!(early.next().await, committed);
     let mut late = server.get(&path).open().await;
     assert_eq!(late.take(2).await, [committed, live(&[(0, 4)])]);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 
@@ -214,9 +214,7 @@ async fn transactions_are_seen_when_they_are_committed_and_never_when_aborted() 
     let server = server(&kafka).bootstrap(&topic).run().await;
     let path = format!("/all/{topic}");
     let mut stream = server.get(&path).open().await;
-    let producer: BaseProducer =
-        config(kafka.servers()).set("transactional.id", &topic).create().expect("a producer");
-    producer.init_transactions(SOON).expect("it answers");
+    let producer = kafka.transactional(&topic);
     let write = |value: &str| {
         producer.send(BaseRecord::<(), str>::to(&topic).partition(0).payload(value)).expect("sent");
         producer.flush(SOON).expect("written");
@@ -258,9 +256,7 @@ async fn a_log_that_ends_with_markers_only_is_not_opened_anew() {
     let levels = ["--log-level", "info,tailwater_kafka=debug"];
     let server = server(&kafka).arguments(&levels).run().await;
     let mut stream = server.get(&format!("/all/{topic}")).open().await;
-    let producer: BaseProducer =
-        config(kafka.servers()).set("transactional.id", &topic).create().expect("a producer");
-    producer.init_transactions(SOON).expect("it answers");
+    let producer = kafka.transactional(&topic);
     for (value, next) in [("aborted", None), ("committed", Some(3))] {
         producer.begin_transaction().expect("begun");
         let record = BaseRecord::<(), str>::to(&topic).partition(0).payload(value);
@@ -276,7 +272,7 @@ async fn a_log_that_ends_with_markers_only_is_not_opened_anew() {
         }
     }
     // What is left is the marker of the commit, at offset 3.
-    let looked = |line: &str| line.contains("no record is left") && line.contains("due: 4");
+    let looked = |line: &str| line.contains("no record is left") && line.contains(r#""due":4"#);
     server.stderr().find(|line| looked(line).then_some(())).await;
     kafka.produce(&topic, Record::value("last"));
     assert_eq!(field(&stream.next().await, "data"), Some("last"));
@@ -287,9 +283,7 @@ async fn a_log_that_ends_with_markers_only_is_not_opened_anew() {
 async fn a_live_stream_that_begins_within_a_transaction_loses_nothing_of_it() {
     let Some(kafka) = real_kafka().await else { return };
     let topic = kafka.topic(1).await;
-    let producer: BaseProducer =
-        config(kafka.servers()).set("transactional.id", &topic).create().expect("a producer");
-    producer.init_transactions(SOON).expect("it answers");
+    let producer = kafka.transactional(&topic);
     producer.begin_transaction().expect("begun");
     producer.send(BaseRecord::<(), str>::to(&topic).partition(0).payload("open")).expect("sent");
     producer.flush(SOON).expect("written");

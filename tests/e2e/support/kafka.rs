@@ -16,7 +16,9 @@ use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
+};
 use tailwater_kafka::embedded::EmbeddedKafka;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -102,6 +104,14 @@ impl Kafka {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         format!("e2e-{}-{number}", std::process::id())
+    }
+
+    /// A producer of transactions; two of the same id end those of each other.
+    pub(crate) fn transactional(&self, id: &str) -> BaseProducer {
+        let producer: BaseProducer =
+            config(self.servers()).set("transactional.id", id).create().expect("a producer");
+        producer.init_transactions(SOON).expect("it answers");
+        producer
     }
 
     /// A topic of the test's own.
