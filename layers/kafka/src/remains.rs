@@ -26,8 +26,9 @@ impl Remains {
         let mut kept: Vec<_> = ended.drain(..).rev().collect();
         kept.retain(|hub| {
             let Some(hub) = hub.upgrade().filter(|hub| hub.cursors() > 0) else { return false };
-            // What streams read on is rendered, and takes about as much again.
-            let most = left.min(2 * hub.bytes());
+            // What is still to be read, with room for what is rendered of it: events may be longer than
+            // their records.
+            let most = left.min(3 * hub.lag_bytes());
             hub.set_capacity_bytes(most);
             left -= most;
             most > 0

@@ -303,8 +303,8 @@ async fn streams_that_stand_still_after_one_another_keep_no_more_than_is_stated(
         stalled.push(client);
         assert!(cluster.remaining_bytes() <= REMAINS_BYTES, "{} bytes", cluster.remaining_bytes());
     }
-    // More than half of it: it is in use.
-    assert!(cluster.remaining_bytes() > REMAINS_BYTES / 2, "{} bytes", cluster.remaining_bytes());
+    // With room for what is rendered of it.
+    assert!(cluster.remaining_bytes() > REMAINS_BYTES / 4, "{} bytes", cluster.remaining_bytes());
     for client in &mut stalled {
         assert_eq!(client.events(RECORDS).await, values(0, 0..RECORDS as i64));
     }
