@@ -40,14 +40,9 @@ impl Index {
         segments: impl IntoIterator<Item = &'a Arc<Segment<C>>>,
         among: Range<u64>,
     ) {
-        for part in segments.into_iter().flat_map(|segment| &segment.parts) {
-            let records = (part.first..).zip(&part.records);
-            for (sequence, record) in records.filter(|(sequence, _)| among.contains(sequence)) {
-                content.values(record, &mut |value| {
-                    self.add(value, sequence);
-                });
-            }
-        }
+        each_value(content, segments, among, |value, sequence| {
+            self.add(value, sequence);
+        });
     }
 
     /// What the index keeps in memory, nearly.
@@ -122,13 +117,9 @@ impl Index {
         among: Range<u64>,
     ) {
         let mut values = Vec::new();
-        for part in segments.iter().flat_map(|segment| &segment.parts) {
-            let records = (part.first..).zip(&part.records);
-            for (_, record) in records.filter(|(sequence, _)| among.contains(sequence)) {
-                content.values(record, &mut |value| values.push(value));
-            }
-        }
-        self.forget(&values, among.end);
+        let first = among.end;
+        each_value(content, segments, among, |value, _| values.push(value));
+        self.forget(&values, first);
     }
 
     /// Forgets the records before `first`, of which `values` are all the values.
@@ -146,6 +137,22 @@ impl Index {
                     slot.remove();
                 }
             }
+        }
+    }
+}
+
+/// The values, and whose they are, of those records of the segments whose sequence numbers are among
+/// these.
+fn each_value<'a, C: Content>(
+    content: &C,
+    segments: impl IntoIterator<Item = &'a Arc<Segment<C>>>,
+    among: Range<u64>,
+    mut of: impl FnMut(u64, u64),
+) {
+    for part in segments.into_iter().flat_map(|segment| &segment.parts) {
+        let records = (part.first..).zip(&part.records);
+        for (sequence, record) in records.filter(|(sequence, _)| among.contains(sequence)) {
+            content.values(record, &mut |value| of(value, sequence));
         }
     }
 }
