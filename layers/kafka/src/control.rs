@@ -235,6 +235,7 @@ impl<'a> Control<'a> {
         }
         // Whether Kafka can be reached is asked before anybody needs it.
         if held.is_empty() && shared.contact() != Contact::Never {
+            self.backend.hear();
             return true;
         }
         let known = match self.backend.topics() {

@@ -50,6 +50,8 @@ const GATHER_AT_MOST: Duration = Duration::from_secs(1);
 
 const POLL: Duration = Duration::from_millis(50);
 const POLL_BYTES: usize = 1024 * 1024;
+/// The same while nothing is read: what is there is taken, and nothing waited for.
+const HEAR: Duration = Duration::from_millis(1);
 
 /// Who waits for a pass, and which are under way.
 #[derive(Debug)]
@@ -180,8 +182,9 @@ impl History {
 
     /// Makes one pass after the other until the history is closed.
     pub(crate) fn read(&self, backend: &dyn Backend, index: &Index) {
-        let mut consumer = None;
-        while self.wait_for_streams() {
+        // It connects before anybody waits for it. Why there is none is told when one is needed.
+        let mut consumer = backend.consumer(true).ok();
+        while self.wait_for_streams(&mut consumer) {
             let consumer = match &mut consumer {
                 Some(consumer) => consumer,
                 none => match backend.consumer(true) {
@@ -201,17 +204,22 @@ impl History {
     }
 
     /// False if the history was closed meanwhile.
-    fn wait_for_streams(&self) -> bool {
-        let mut queue = self.lock();
-        loop {
-            if queue.closed {
-                return false;
-            }
+    fn wait_for_streams(&self, idle: &mut Option<Box<dyn Consumer>>) -> bool {
+        let nobody = |queue: &mut Queue| {
             queue.waiting.retain(Waiting::is_there);
-            if !queue.waiting.is_empty() {
-                return true;
+            !queue.closed && queue.waiting.is_empty()
+        };
+        loop {
+            let waited = self.changed.wait_timeout_while(self.lock(), self.pace.later, nobody);
+            let (queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !waited.timed_out() {
+                return !queue.closed;
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            drop(queue);
+            // Errors of connections would pile up in it while Kafka is away.
+            if let Some(consumer) = idle {
+                consumer.poll(HEAR, POLL_BYTES, &mut Vec::new());
+            }
         }
     }
 

@@ -26,6 +26,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(1);
 const UNANSWERED: Duration = Duration::from_secs(60);
 
+/// How long a reader of history waits to be told who leads what it reads.
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long one handle asks for configurations. It keeps all errors of its connections: rust-rdkafka
+/// empties its queue of answers only.
+const ADMIN_AGE: Duration = Duration::from_secs(600);
+
 /// How often it is warned of errors of connections: each handle meets them at each attempt.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many different ones within that time.
@@ -39,6 +46,8 @@ pub(crate) const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// which it reaches where a broker leads fifty partitions; and it is held beside the queue.
 pub(crate) const FETCH_BYTES: usize = 16 * 1024 * 1024;
 
+type Admin = AdminClient<DefaultClientContext>;
+
 /// A cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
     config: ClientConfig,
@@ -46,6 +55,8 @@ pub(crate) struct Librdkafka {
     stable: OnceLock<BaseConsumer<Context>>,
     /// Asks for high watermarks, whatever transactions are open.
     uncommitted: OnceLock<BaseConsumer<Context>>,
+    /// Asks for configurations, and since when.
+    admin: Mutex<Option<(Instant, Arc<Admin>)>>,
     /// When the configuration of a topic was refused, or (`None`) of any was waited for in vain.
     unanswered: Mutex<HashMap<Option<String>, Instant>>,
     context: Context,
@@ -81,6 +92,7 @@ impl Librdkafka {
             config,
             stable: OnceLock::new(),
             uncommitted: OnceLock::new(),
+            admin: Mutex::default(),
             unanswered: Mutex::default(),
             context: Context::default(),
         }
@@ -107,12 +119,22 @@ impl Librdkafka {
         Ok(at.get_or_init(|| consumer))
     }
 
-    /// Takes the errors of connections out of the queues of those who are not polled, which would
-    /// grow by each attempt while Kafka is away. The context tells them.
-    fn hear_askers(&self) {
-        for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
-            while asker.poll(Duration::ZERO).is_some() {}
+    /// What asks for configurations: made anew when it is too old.
+    fn admin(&self) -> Result<Arc<Admin>, Error> {
+        let mut kept = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, admin)) = &*kept
+            && since.elapsed() < ADMIN_AGE
+        {
+            return Ok(Arc::clone(admin));
         }
+        let mut config = self.config.clone();
+        for consumer_only in CONSUMER_ONLY {
+            config.remove(consumer_only);
+        }
+        let admin = Admin::from_config(&config).map_err(|error| refused(&config, error))?;
+        let admin = Arc::new(admin);
+        *kept = Some((Instant::now(), Arc::clone(&admin)));
+        Ok(admin)
     }
 }
 
@@ -178,13 +200,15 @@ impl Backend for Librdkafka {
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());
         let inner = self.create(&config)?;
-        Ok(Box::new(Reader { inner, pieces: Pieces::default() }))
+        Ok(Box::new(Reader { inner, pieces: Pieces::default(), history, assigned: 0 }))
     }
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
         let asker = self.asker("read_committed", &self.stable)?;
+        // The others connect meanwhile. Why there is none is told when one is needed.
+        let _ = (self.asker("read_uncommitted", &self.uncommitted), self.admin());
         let metadata = asker.fetch_metadata(None, TIMEOUT).map_err(Error::kafka);
-        self.hear_askers();
+        self.hear();
         let metadata = metadata?;
         // Between creation and the election of leaders a topic has no partitions yet.
         let count = |topic: &MetadataTopic| match topic.error().map(RDKafkaErrorCode::from) {
@@ -197,6 +221,15 @@ impl Backend for Librdkafka {
         };
         let topics = metadata.topics().iter();
         Ok(topics.filter_map(|topic| Some((topic.name().to_owned(), count(topic)?))).collect())
+    }
+
+    fn hear(&self) {
+        // The context tells them.
+        for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
+            while asker.poll(Duration::ZERO).is_some() {}
+        }
+        // The one that can't be heard is exchanged in time.
+        let _ = self.admin();
     }
 
     fn extent(
@@ -282,12 +315,7 @@ impl Backend for Librdkafka {
 impl Librdkafka {
     /// The topic's configuration, or why it is refused; an error if nobody answered.
     fn describe(&self, topic: &str) -> Result<Result<Vec<ConfigEntry>, RDKafkaErrorCode>, Error> {
-        let mut config = self.config.clone();
-        for consumer_only in CONSUMER_ONLY {
-            config.remove(consumer_only);
-        }
-        let admin = AdminClient::<DefaultClientContext>::from_config(&config)
-            .map_err(|error| refused(&config, error))?;
+        let admin = self.admin()?;
         // Any broker knows. The controller, which librdkafka asks unless it is told whom, is waited for
         // in vain, for the timeout's whole length, where there is none: the mock cluster says so.
         let asker = self.asker("read_committed", &self.stable)?;
@@ -318,6 +346,9 @@ const CONSUMER_ONLY: [&str; 9] = [
 struct Reader {
     inner: BaseConsumer<Context>,
     pieces: Pieces,
+    history: bool,
+    /// How many partitions it reads.
+    assigned: usize,
 }
 
 fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
@@ -338,17 +369,26 @@ fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
 
 impl Consumer for Reader {
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
+        if self.history && self.assigned == 0 {
+            // A handle that is connected looks for the leaders of a new topic at the next tick of its
+            // timer, within a second. If nobody answers now, it does so still.
+            let _ = self.inner.fetch_metadata(Some(topic), LEADERS_TIMEOUT);
+        }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(offset))
             .map_err(Error::kafka)?;
-        self.inner.incremental_assign(&list).map_err(Error::kafka)
+        self.inner.incremental_assign(&list).map_err(Error::kafka)?;
+        self.assigned += 1;
+        Ok(())
     }
 
     fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
         self.pieces.forget(topic);
-        self.inner.incremental_unassign(&list).map_err(Error::kafka)
+        self.inner.incremental_unassign(&list).map_err(Error::kafka)?;
+        self.assigned = self.assigned.saturating_sub(1);
+        Ok(())
     }
 
     fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {

@@ -313,6 +313,10 @@ impl Backend for Seen {
         Ok(state.topics.iter().map(count).collect())
     }
 
+    fn hear(&self) {
+        drop(self.model.call(Call::Hear));
+    }
+
     fn extent(
         &self,
         topic: &str,

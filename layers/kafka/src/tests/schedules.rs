@@ -116,13 +116,15 @@ fn step() -> impl Strategy<Value = Step> {
     let instance = || 0..INSTANCES;
     let call = || {
         prop_oneof![
-            Just(Call::Consumer),
             Just(Call::Topics),
             Just(Call::Extent),
             Just(Call::Fetch),
-            Just(Call::FetchHistory)
+            Just(Call::FetchHistory),
+            Just(Call::HearHistory)
         ]
     };
+    // A reader asks for a consumer at its start, and after it panicked.
+    let fails = prop_oneof![5 => call(), 1 => Just(Call::Consumer)];
     let often = || proptest::bool::weighted(0.8);
     let clients = prop_oneof![
         12 => (client(), 1..4usize).prop_map(|(client, writes)| Step::Read { client, writes }),
@@ -150,7 +152,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Grow),
     ];
     let trouble = prop_oneof![
-        3 => (call(), 1..4usize).prop_map(|(call, times)| Step::Fail { call, times }),
+        3 => (fails, 1..4usize).prop_map(|(call, times)| Step::Fail { call, times }),
         1 => call().prop_map(|call| Step::Panic { call }),
         1 => (0..2000u64).prop_map(|microseconds| Step::Slow { microseconds }),
         3 => Just(Step::Reconnect),

@@ -71,6 +71,22 @@ async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
 }
 
 #[tokio::test]
+async fn handles_are_there_before_anybody_needs_them_and_are_heard_meanwhile() {
+    // The first stream waited until its reader's handle was made and connected.
+    let model = kafka(1);
+    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    // By the reader's consumer, though there is no stream.
+    model.wait_calls(Call::HearHistory, 3);
+    model.wait_calls(Call::Hear, 3);
+    assert_eq!(model.calls(Call::Topics), 1, "nobody asked for a topic");
+    model.panic_at(Call::HearHistory);
+    eventually(|| !model.will_panic()).await;
+    model.wait_calls(Call::HearHistory, 3);
+    drop(cluster);
+    model.wait_no_consumers();
+}
+
+#[tokio::test]
 async fn a_topic_that_metadata_forgets_for_a_moment_goes_on() {
     let model = kafka(1);
     let cluster = instance().of(&model);
@@ -180,13 +196,20 @@ async fn a_thread_that_panics_is_begun_anew() {
         let model = kafka(2);
         fill(&model, 0, 20);
         fill(&model, 1, 20);
+        // Readers of history have theirs from the start.
+        let at_start = call == Call::Consumer;
+        if at_start {
+            model.panic_at(call);
+        }
         let cluster = instance().watched().options(|options| options.memory_bytes(1024)).of(&model);
         let mut early = open(&cluster, after(&[20, 20])).await;
-        // The log begins at its place: no reader of history is there yet.
+        // The log begins at its place: no history is read yet.
         model.wait_calls(Call::Fetch, 1);
         fill(&model, 0, 1);
         assert_eq!(early.data().await, "0:20");
-        model.panic_at(call);
+        if !at_start {
+            model.panic_at(call);
+        }
         let mut late = open(&cluster, query()).await;
         assert_each_once(&late.events(41).await, &[values(0, 0..21), values(1, 0..20)]);
         eventually(|| !model.will_panic()).await;

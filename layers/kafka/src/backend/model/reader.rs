@@ -78,7 +78,11 @@ impl Consumer for Reader {
         let deadline = Instant::now() + timeout;
         let model = self.model.clone();
         let before = into.len();
-        let call = if self.history { Call::FetchHistory } else { Call::Fetch };
+        let call = match self.history {
+            true if self.assigned.is_empty() => Call::HearHistory,
+            true => Call::FetchHistory,
+            false => Call::Fetch,
+        };
         let failed = model.call(call).is_err();
         let mut state = model.lock();
         let reconnects = state.troubles.reconnects;

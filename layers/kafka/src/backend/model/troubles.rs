@@ -18,6 +18,10 @@ pub(crate) enum Call {
     Fetch,
     /// By a reader of history.
     FetchHistory,
+    /// While nothing is asked.
+    Hear,
+    /// By a reader of history that reads nothing.
+    HearHistory,
 }
 
 /// How long the tail gets nothing of a partition.
