@@ -140,8 +140,15 @@ impl<C: Content> Log<C> {
     }
 
     fn position(&self, sequence: u64) -> Option<usize> {
-        let after = self.segments.partition_point(|segment| segment.first <= sequence);
-        after.checked_sub(1).filter(|_| sequence < self.end)
+        if sequence >= self.end {
+            return None;
+        }
+        // Who keeps up reads the last one: the others are not looked at.
+        let last = self.segments.len().checked_sub(1)?;
+        if self.segments[last].first <= sequence {
+            return Some(last);
+        }
+        self.segments.partition_point(|segment| segment.first <= sequence).checked_sub(1)
     }
 
     /// What follows `next`: whole segments, until one of the limits is reached.
