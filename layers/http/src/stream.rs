@@ -14,7 +14,7 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use http::{
     HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRAILER, TRANSFER_ENCODING},
@@ -52,7 +52,8 @@ pub(crate) fn is_event_stream<B: Body>(response: &Response<B>) -> bool {
         && !response.body().is_end_stream()
 }
 
-/// So little is copied together before it is written.
+/// So little is copied into one piece with the frame of its chunk: the kernel takes one buffer with
+/// less ado than three.
 const COPY_BYTES: usize = 1024;
 
 pin_project! {
@@ -243,9 +244,18 @@ impl<D: Buf> Out<D> {
 
     /// A chunk of RFC 9112, 7.1; an empty one would be the last and is left out.
     fn push_chunk(&mut self, data: D) {
-        if data.has_remaining() {
-            let size = format!("{:x}\r\n", data.remaining());
-            self.push(Segment::Bytes(size.into()));
+        let bytes = data.remaining();
+        let Some(bits) = bytes.checked_ilog2() else { return };
+        let head_bytes = bits as usize / 4 + 3;
+        let is_copied = bytes <= COPY_BYTES;
+        let mut head = Vec::with_capacity(head_bytes + if is_copied { bytes + 2 } else { 0 });
+        write!(head, "{bytes:x}\r\n").expect("a vector takes everything");
+        if is_copied {
+            head.put(data);
+            head.put_slice(b"\r\n");
+            self.push(Segment::Bytes(head.into()));
+        } else {
+            self.push(Segment::Bytes(head.into()));
             self.push(Segment::Data(data));
             self.push(Segment::Bytes(Bytes::from_static(b"\r\n")));
         }
@@ -256,9 +266,10 @@ impl<D: Buf> Out<D> {
         io: Pin<&mut Io>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = [0; COPY_BYTES];
-        if let Some(bytes) = self.copied(&mut buffer) {
-            let count = ready!(io.poll_write(cx, bytes))?;
+        if let [segment] = self.segments.as_slices().0
+            && segment.chunk().len() == self.bytes
+        {
+            let count = ready!(io.poll_write(cx, segment.chunk()))?;
             self.advance(count);
             return Poll::Ready(Ok(count));
         }
@@ -278,17 +289,6 @@ impl<D: Buf> Out<D> {
         let count = ready!(io.poll_write_vectored(cx, slices.get(..filled).unwrap_or_default()))?;
         self.advance(count);
         Poll::Ready(Ok(count))
-    }
-
-    /// All of it in one piece, if it is little: the kernel takes one buffer with less ado than three.
-    fn copied<'b>(&self, buffer: &'b mut [u8; COPY_BYTES]) -> Option<&'b [u8]> {
-        let mut filled = 0;
-        for segment in &self.segments {
-            let chunk = segment.chunk();
-            buffer.get_mut(filled..filled + chunk.len())?.copy_from_slice(chunk);
-            filled += chunk.len();
-        }
-        (filled == self.bytes).then(|| &buffer[..filled])
     }
 
     fn advance(&mut self, mut count: usize) {
