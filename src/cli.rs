@@ -98,7 +98,10 @@ struct Start {
     /// How long streams have to end when the process is told to stop
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(..=3600))]
     drain: u64,
-    /// How many threads serve connections; by default one for each core but one
+    /// How many threads serve connections
+    ///
+    /// By default one for each core but one, and one for the last core, which takes connections once
+    /// each of the others has 4096.
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
     /// Where /ready and /live are answered, to everybody who can reach it, as 127.0.0.1:9901

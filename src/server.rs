@@ -6,6 +6,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
 
+use tailwater_http::Overflow;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -13,6 +14,9 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::health;
 use crate::stack::{self, Stack};
+
+/// So many connections a thread takes 40 ms to write an event to, on the machine of benches/README.md.
+const CONNECTIONS_A_THREAD: usize = 4096;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +43,7 @@ pub enum Error {
 #[must_use]
 pub struct ServerOptions {
     drain: Duration,
-    threads: NonZero<usize>,
+    threads: Option<NonZero<usize>>,
     health: Option<SocketAddr>,
 }
 
@@ -52,11 +56,7 @@ impl Default for ServerOptions {
 impl ServerOptions {
     /// The defaults that the options name.
     pub fn new() -> Self {
-        // The kernel, librdkafka and whatever else runs here have work for the last core: with a
-        // thread for it, too, streams move from core to core (benches/README.md has figures).
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = NonZero::new(cores.saturating_sub(1)).unwrap_or(NonZero::<usize>::MIN);
-        Self { drain: Duration::from_secs(10), threads, health: None }
+        Self { drain: Duration::from_secs(10), threads: None, health: None }
     }
 
     /// How long streams have to end when the process is told to stop. Default: 10 s. At 0 they are
@@ -65,9 +65,10 @@ impl ServerOptions {
         Self { drain, ..self }
     }
 
-    /// How many threads serve connections. Default: one for each core but one, and at least one.
+    /// How many threads serve connections. Default: one for each core but one, and at least one; and
+    /// one for the last core, which takes connections once each of the others has 4096.
     pub fn threads(self, threads: NonZero<usize>) -> Self {
-        Self { threads, ..self }
+        Self { threads: Some(threads), ..self }
     }
 
     /// Where `/live` and `/ready` are answered, by plain HTTP and to everybody. Default: nowhere.
@@ -98,11 +99,14 @@ pub fn run(
         Ok(None) => {}
         Err(error) => warn!(%error, "the limit on open files stays as it is"),
     }
-    let runtime = runtime(threads)?;
+    let (runtime, further) = runtimes(threads)?;
     let served = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let stack = Stack::new(config, folder)?;
+        let mut stack = Stack::new(config, folder)?;
+        if let Some((_, overflow)) = &further {
+            stack = stack.overflow(overflow);
+        }
         if let Some(address) = health {
             let failed = |source| Error::Health { address, source };
             let listener = health::listen(address).map_err(failed)?;
@@ -138,7 +142,28 @@ pub fn run(
     });
     // Reads of files that hang must not hold up the end.
     runtime.shutdown_timeout(Duration::ZERO);
+    if let Some((runtime, _)) = further {
+        runtime.shutdown_timeout(Duration::ZERO);
+    }
     served
+}
+
+/// What serves connections, and what takes those that are too many for it.
+///
+/// The kernel, librdkafka and whatever else runs here have work for the last core: with a thread for
+/// it, too, a delivery costs more. But it takes less time until all streams have an event, and that
+/// counts where there are many (benches/README.md has figures).
+fn runtimes(threads: Option<NonZero<usize>>) -> io::Result<(Runtime, Option<(Runtime, Overflow)>)> {
+    if let Some(threads) = threads {
+        return Ok((runtime(threads)?, None));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let Some(threads) = NonZero::new(cores - 1) else {
+        return Ok((runtime(NonZero::<usize>::MIN)?, None));
+    };
+    let further = runtime(NonZero::<usize>::MIN)?;
+    let overflow = Overflow::new(further.handle(), threads, CONNECTIONS_A_THREAD);
+    Ok((runtime(threads)?, Some((further, overflow))))
 }
 
 fn runtime(threads: NonZero<usize>) -> io::Result<Runtime> {

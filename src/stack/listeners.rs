@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures_util::TryFutureExt as _;
 use futures_util::future::Either;
 use tailwater_http::{
-    Connection, Connections, ListenOptions, Listener, Peer, Progress, ServeOptions, Shutdown, serve,
+    Connection, Connections, ListenOptions, Listener, Overflow, Peer, Progress, ServeOptions,
+    Shutdown, serve,
 };
 use tailwater_kafka::Cluster;
 use tailwater_route::Scheme;
@@ -97,6 +98,15 @@ impl Stack {
         let connections =
             self.listening.iter().map(|it| (it.binding.clone(), it.connections.clone()));
         Health { clusters, connections: connections.collect(), shutdown: self.shutdown.clone() }
+    }
+
+    /// A further runtime for what is above so many connections. Default: none.
+    #[must_use]
+    pub fn overflow(mut self, overflow: &Overflow) -> Self {
+        for listening in &mut self.listening {
+            listening.options = listening.options.clone().overflow(overflow.clone());
+        }
+        self
     }
 
     /// The addresses that are listened on.

@@ -21,6 +21,7 @@ use crate::{
     connections::{Admitted, Connections},
     error::BoxError,
     listen::Accept,
+    overflow::{Overflow, Place},
     progress::Progress,
     shutdown::Shutdown,
 };
@@ -47,6 +48,7 @@ const OVER: Duration = Duration::from_secs(10);
 pub struct ServeOptions {
     connections: Connections,
     write_deadline: Duration,
+    overflow: Option<Overflow>,
 }
 
 impl Default for ServeOptions {
@@ -58,7 +60,11 @@ impl Default for ServeOptions {
 impl ServeOptions {
     /// The defaults that the options name.
     pub fn new() -> Self {
-        Self { connections: Connections::default(), write_deadline: Duration::from_secs(60) }
+        Self {
+            connections: Connections::default(),
+            write_deadline: Duration::from_secs(60),
+            overflow: None,
+        }
     }
 
     /// The cap on connections, and where they are counted. Default: 65 536, of its own.
@@ -70,6 +76,12 @@ impl ServeOptions {
     /// [`Progress`]. Default: 60 s; 0 is no deadline.
     pub fn write_deadline(self, deadline: Duration) -> Self {
         Self { write_deadline: deadline, ..self }
+    }
+
+    /// A further runtime, for what is above so many connections. Default: none; all connections run on
+    /// the one that [`serve`] does.
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        Self { overflow: Some(overflow), ..self }
     }
 }
 
@@ -139,7 +151,13 @@ pub async fn serve<A, S>(
         let mut connection = Connection::new(io);
         connection.extensions_mut().insert(Peer(peer));
         let service = service.clone();
-        tasks.spawn(run(service, connection, admitted));
+        let place = options.overflow.as_ref().map(Overflow::place);
+        let further = place.as_ref().and_then(Place::further);
+        let connection = run(service, connection, (admitted, place));
+        match further {
+            Some(runtime) => tasks.spawn_on(connection, &runtime),
+            None => tasks.spawn(connection),
+        };
     };
     drop(accepting);
     if !tasks.is_empty() {
@@ -161,7 +179,7 @@ pub async fn serve<A, S>(
     tasks.shutdown().await;
 }
 
-async fn run<Io, S>(mut service: S, connection: Connection<Io>, admitted: Admitted)
+async fn run<Io, S>(mut service: S, connection: Connection<Io>, admitted: (Admitted, Option<Place>))
 where
     S: Service<Connection<Io>, Response = ()>,
     S::Error: Into<BoxError>,

@@ -1,0 +1,56 @@
+use std::{convert::Infallible, num::NonZero, thread, time::Duration};
+
+use tailwater_http::{
+    Connection, ListenOptions, Overflow, Progress, ServeOptions, Shutdown, serve,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::Builder,
+};
+use tower::service_fn;
+
+use crate::support::soon;
+
+/// A server whose connections tell on what thread they run, and then read until they are dropped.
+#[tokio::test]
+async fn connections_above_the_bound_run_on_the_further_runtime() {
+    let mut builder = Builder::new_multi_thread();
+    let further = builder.worker_threads(1).thread_name("further").enable_all().build().unwrap();
+    let overflow = Overflow::new(further.handle(), NonZero::<usize>::MIN, 2);
+    let service = service_fn(async |connection: Connection<Progress<TcpStream>>| {
+        let (mut io, _) = connection.into_parts();
+        let on_further = thread::current().name() == Some("further");
+        let told: &[u8] = if on_further { b"further" } else { b"own" };
+        io.write_all(told).await.unwrap();
+        while io.read_u8().await.is_ok() {}
+        Ok::<_, Infallible>(())
+    });
+    let listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = listener.local_address().unwrap();
+    let shutdown = Shutdown::new();
+    let options = ServeOptions::new().overflow(overflow);
+    let server = tokio::spawn(serve([listener], service, options, shutdown.clone()));
+
+    let mut clients = Vec::new();
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut bytes = [0; 16];
+        let count = soon(client.read(&mut bytes)).await.unwrap();
+        told.push(String::from_utf8_lossy(&bytes[..count]).into_owned());
+        clients.push(client);
+    }
+    assert_eq!(told, ["own", "own", "further", "further", "own", "further"]);
+
+    shutdown.begin(Duration::ZERO);
+    soon(server).await.unwrap();
+    for mut client in clients {
+        assert_eq!(
+            soon(client.read(&mut [0])).await.unwrap_or(0),
+            0,
+            "it is dropped, wherever it ran"
+        );
+    }
+    further.shutdown_background();
+}
