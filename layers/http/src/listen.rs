@@ -22,6 +22,15 @@ pub trait Accept {
     /// is skipped; everything else is taken as a shortage and waited for.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
 
+    /// The same connection for the current runtime, which may be another than the one that accepted it:
+    /// see [`Overflow`](crate::Overflow). By default it stays as it is.
+    ///
+    /// # Errors
+    /// What the runtime refuses it with; it is dropped then.
+    fn adopt(io: Self::Io) -> io::Result<Self::Io> {
+        Ok(io)
+    }
+
     /// Writes what the socket takes right now, whether or not the runtime has heard that it takes
     /// something: see [`Progress`](crate::Progress). By default it takes nothing.
     ///
@@ -157,6 +166,10 @@ impl Accept for Listener {
         #[cfg(not(target_os = "linux"))]
         let _ = stream.set_nodelay(true);
         Poll::Ready(Ok((stream, peer)))
+    }
+
+    fn adopt(stream: TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(stream.into_std()?)
     }
 
     fn write_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {

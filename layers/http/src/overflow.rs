@@ -11,11 +11,12 @@ use tokio::runtime::Handle;
 /// A runtime of one thread that takes connections once the threads of the server's own have many.
 /// Clones are the same one: give one to each [`serve`](crate::serve()) of a process.
 ///
-/// A connection stays where it began. Below the bound the server's own runtime has all of them; above
-/// it the further one has new ones until a thread of it carries as many as each of the others, and
-/// from then on all get the same number. The less threads there are the less a delivery costs, and the
-/// longer it takes until an event has reached all streams: with this, it takes no longer than a thread
-/// needs for the bound's number, as far as there are cores.
+/// Below the bound the server's own runtime has all connections. Above it the further one has new ones
+/// until it carries about as many as each thread of the other, and from then on they are spread evenly.
+/// None moves later. Connections are counted, whatever streams they carry.
+///
+/// The fewer threads there are the less a delivery costs, and the longer it takes until an event has
+/// reached all streams: the bound says from when on that counts more.
 ///
 /// ```no_run
 /// # use std::num::NonZero;

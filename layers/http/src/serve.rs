@@ -147,12 +147,25 @@ pub async fn serve<A, S>(
             }
             admitted = accepting.next(connections) => admitted,
         };
+        let place = options.overflow.as_ref().map(Overflow::place);
+        let further = place.as_ref().and_then(Place::further);
+        let io = match &further {
+            None => io,
+            Some(runtime) => {
+                let _entered = runtime.enter();
+                match A::adopt(io) {
+                    Ok(io) => io,
+                    Err(error) => {
+                        debug!(%error, "a connection can't be handed over");
+                        continue;
+                    }
+                }
+            }
+        };
         let io = Progress::accepted::<A>(io, options.write_deadline).counted(connections.clone());
         let mut connection = Connection::new(io);
         connection.extensions_mut().insert(Peer(peer));
         let service = service.clone();
-        let place = options.overflow.as_ref().map(Overflow::place);
-        let further = place.as_ref().and_then(Place::further);
         let connection = run(service, connection, (admitted, place));
         match further {
             Some(runtime) => tasks.spawn_on(connection, &runtime),

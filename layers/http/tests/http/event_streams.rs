@@ -71,18 +71,23 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
 
 #[tokio::test]
 async fn the_bytes_are_the_same_however_little_a_write_takes() {
-    let long = "x".repeat(300);
-    let expected = format!("{HEAD}6\r\nfirst\n\r\n4\r\nabcd\r\n12c\r\n{long}\r\n0\r\n\r\n");
+    let [copied, long] = [300, 3000].map(|bytes| "x".repeat(bytes));
+    let expected = format!(
+        "{HEAD}6\r\nfirst\n\r\n4\r\nabcd\r\n12c\r\n{copied}\r\nbb8\r\n{long}\r\nbb8\r\n{long}\r\n0\r\n\r\n"
+    );
     for pipe_bytes in [1, 2, 3, 7, 64, 100_000] {
         let frames = || {
-            let long = Bytes::from("x".repeat(300));
+            let copied = Bytes::from("x".repeat(300));
+            let long = Bytes::from("x".repeat(3000));
             let empty = Bytes::new();
             // Data in two pieces, as a chain is, an empty frame in between.
             VecDeque::from([
                 Ok(Frame::data(Bytes::from("first\n").chain(Bytes::new()))),
                 Ok(Frame::data(empty.clone().chain(empty))),
                 Ok(Frame::data(Bytes::from("ab").chain(Bytes::from("cd")))),
-                Ok(Frame::data(Bytes::new().chain(long))),
+                Ok(Frame::data(Bytes::new().chain(copied))),
+                Ok(Frame::data(Bytes::new().chain(long.clone()))),
+                Ok(Frame::data(long.slice(..1000).chain(long.slice(1000..)))),
             ])
         };
         let (text, ended) = written(GET, frames, pipe_bytes).await;
@@ -92,11 +97,39 @@ async fn the_bytes_are_the_same_however_little_a_write_takes() {
 }
 
 #[tokio::test]
+async fn a_chunk_has_its_size_in_front_whether_it_is_copied_or_not() {
+    for (bytes, size) in [
+        (1, "1"),
+        (15, "f"),
+        (16, "10"),
+        (255, "ff"),
+        (256, "100"),
+        (1023, "3ff"),
+        (1024, "400"),
+        (1025, "401"),
+        (4096, "1000"),
+    ] {
+        let expected = format!("{HEAD}{size}\r\n{}\r\n0\r\n\r\n", "x".repeat(bytes));
+        for pipe_bytes in [1, 7, 100_000] {
+            let frames = move || VecDeque::from([Ok(Frame::data(Bytes::from("x".repeat(bytes))))]);
+            let (text, ended) = written(GET, frames, pipe_bytes).await;
+            assert_eq!(text, expected, "{bytes}");
+            ended.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn more_frames_than_one_write_holds_stay_in_order() {
-    let frames = || {
+    // Every third is too long to be copied.
+    let padded = |number: u32| {
+        let width = if number.is_multiple_of(3) { 2000 } else { 0 };
+        format!("{number:0width$}")
+    };
+    let frames = move || {
         (0..1000)
-            .map(|number: u32| {
-                let halves = Bytes::from(format!("{number}")).chain(Bytes::from_static(b";"));
+            .map(|number| {
+                let halves = Bytes::from(padded(number)).chain(Bytes::from_static(b";"));
                 Ok(Frame::data(halves))
             })
             .collect()
@@ -105,7 +138,7 @@ async fn more_frames_than_one_write_holds_stay_in_order() {
     ended.unwrap();
     let body = text.strip_prefix(HEAD).unwrap().strip_suffix("0\r\n\r\n").unwrap();
     let numbers: Vec<_> = body.split("\r\n").filter(|line| line.ends_with(';')).collect();
-    let expected: Vec<_> = (0..1000).map(|number| format!("{number};")).collect();
+    let expected: Vec<_> = (0..1000).map(|number| format!("{};", padded(number))).collect();
     assert_eq!(numbers, expected);
 }
 
