@@ -50,7 +50,7 @@ const GATHER_AT_MOST: Duration = Duration::from_secs(1);
 
 const POLL: Duration = Duration::from_millis(50);
 const POLL_BYTES: usize = 1024 * 1024;
-/// The same while nothing is read: what is there is taken, and nothing waited for.
+/// The same while nothing is read: long enough to take all that is there.
 const HEAR: Duration = Duration::from_millis(1);
 
 /// Who waits for a pass, and which are under way.

@@ -54,7 +54,9 @@
 //! # What it costs
 //!
 //! Threads: one for the tail, one that asks, one that keeps the latest records of compacted topics, and
-//! [`ClusterOptions::readers`] for the past. Memory: [`ClusterOptions::memory_bytes`] for the logs, and
+//! [`ClusterOptions::readers`] for the past. Beside them librdkafka's: a handle for the tail, for each
+//! reader, and three that ask, which connect at the start (with two readers 29 threads and 51
+//! descriptors in all, and a MiB or two). Memory: [`ClusterOptions::memory_bytes`] for the logs, and
 //! what librdkafka fetches ahead; [`ClusterOptions::budget`] has the sum. A filter by key, or by
 //! an indexed header ([`ClusterOptions::index_header`]), costs nothing for records that do not match.
 

@@ -3,8 +3,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -46,7 +45,7 @@ pub(crate) const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// which it reaches where a broker leads fifty partitions; and it is held beside the queue.
 pub(crate) const FETCH_BYTES: usize = 16 * 1024 * 1024;
 
-type Admin = AdminClient<DefaultClientContext>;
+type Admin = AdminClient<Context>;
 
 /// A cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
@@ -119,22 +118,30 @@ impl Librdkafka {
         Ok(at.get_or_init(|| consumer))
     }
 
-    /// What asks for configurations: made anew when it is too old.
+    /// What asks for configurations.
     fn admin(&self) -> Result<Arc<Admin>, Error> {
         let mut kept = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((since, admin)) = &*kept
-            && since.elapsed() < ADMIN_AGE
-        {
+        if let Some((_, admin)) = &*kept {
             return Ok(Arc::clone(admin));
         }
         let mut config = self.config.clone();
         for consumer_only in CONSUMER_ONLY {
             config.remove(consumer_only);
         }
-        let admin = Admin::from_config(&config).map_err(|error| refused(&config, error))?;
+        let admin = Admin::from_config_and_context(&config, self.context.clone())
+            .map_err(|error| refused(&config, error))?;
         let admin = Arc::new(admin);
         *kept = Some((Instant::now(), Arc::clone(&admin)));
         Ok(admin)
+    }
+
+    /// Another one is made when it is asked for next, if this one is so old.
+    fn drop_admin(&self, age: Duration) {
+        let mut kept = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = kept.take_if(|(since, _)| since.elapsed() >= age);
+        drop(kept);
+        // It waits for its threads.
+        drop(old);
     }
 }
 
@@ -200,7 +207,7 @@ impl Backend for Librdkafka {
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());
         let inner = self.create(&config)?;
-        Ok(Box::new(Reader { inner, pieces: Pieces::default(), history, assigned: 0 }))
+        Ok(Box::new(Reader { inner, pieces: Pieces::default(), history, asked: String::new() }))
     }
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
@@ -228,8 +235,7 @@ impl Backend for Librdkafka {
         for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
             while asker.poll(Duration::ZERO).is_some() {}
         }
-        // The one that can't be heard is exchanged in time.
-        let _ = self.admin();
+        self.drop_admin(ADMIN_AGE);
     }
 
     fn extent(
@@ -293,6 +299,8 @@ impl Backend for Librdkafka {
         let answer = match self.describe(topic) {
             Err(error) => {
                 unanswered.insert(None, Instant::now());
+                // It may know brokers that are gone.
+                self.drop_admin(Duration::ZERO);
                 return Err(error);
             }
             Ok(answer) => answer,
@@ -347,8 +355,8 @@ struct Reader {
     inner: BaseConsumer<Context>,
     pieces: Pieces,
     history: bool,
-    /// How many partitions it reads.
-    assigned: usize,
+    /// The topic whose leaders it asked for last.
+    asked: String,
 }
 
 fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
@@ -369,26 +377,23 @@ fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
 
 impl Consumer for Reader {
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
-        if self.history && self.assigned == 0 {
-            // A handle that is connected looks for the leaders of a new topic at the next tick of its
-            // timer, within a second. If nobody answers now, it does so still.
+        if self.history && self.asked != topic {
+            topic.clone_into(&mut self.asked);
+            // A handle that is connected looks for the leaders of a topic that it does not know at the
+            // next tick of its timer, within a second. If nobody answers now, it does so still.
             let _ = self.inner.fetch_metadata(Some(topic), LEADERS_TIMEOUT);
         }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(offset))
             .map_err(Error::kafka)?;
-        self.inner.incremental_assign(&list).map_err(Error::kafka)?;
-        self.assigned += 1;
-        Ok(())
+        self.inner.incremental_assign(&list).map_err(Error::kafka)
     }
 
     fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
         self.pieces.forget(topic);
-        self.inner.incremental_unassign(&list).map_err(Error::kafka)?;
-        self.assigned = self.assigned.saturating_sub(1);
-        Ok(())
+        self.inner.incremental_unassign(&list).map_err(Error::kafka)
     }
 
     fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {

@@ -42,8 +42,8 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         time: i64,
     ) -> Result<Vec<Option<i64>>, Error>;
 
-    /// Takes what handles that only ask have to say of their connections: it would pile up while nothing
-    /// is asked.
+    /// Takes what handles that only ask have to say of their connections, or exchanges them: it would
+    /// pile up while nothing is asked.
     fn hear(&self);
 
     /// Where the first `partitions` partitions of `topic` end. A leader that may not know yet what was

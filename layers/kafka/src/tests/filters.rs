@@ -150,6 +150,8 @@ async fn a_large_log_is_looked_through_once_for_all_filters() {
     let mut all = open(&cluster, query()).await;
     all.limit = usize::MAX;
     assert!(all.is_idle());
+    // What comes before it is open is history, and not in it.
+    eventually(|| cluster.head(TOPIC).is_some()).await;
     for number in 0..500 {
         fill_one(&model, 0, Some(if number % 100 == 7 { "seven" } else { "other" }), 10_000);
     }
