@@ -101,7 +101,7 @@ struct Start {
     /// How many threads serve connections
     ///
     /// By default one for each core but one, and one for the last core, which takes connections once
-    /// each of the others has 4096.
+    /// each of the others has 4096. With this option there are exactly so many.
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
     /// Where /ready and /live are answered, to everybody who can reach it, as 127.0.0.1:9901

@@ -66,7 +66,8 @@ impl ServerOptions {
     }
 
     /// How many threads serve connections. Default: one for each core but one, and at least one; and
-    /// one for the last core, which takes connections once each of the others has 4096.
+    /// one for the last core, which takes connections once each of the others has 4096. What is said
+    /// here is the number of all.
     pub fn threads(self, threads: NonZero<usize>) -> Self {
         Self { threads: Some(threads), ..self }
     }
@@ -152,7 +153,7 @@ pub fn run(
 ///
 /// The kernel, librdkafka and whatever else runs here have work for the last core: with a thread for
 /// it, too, a delivery costs more. But it takes less time until all streams have an event, and that
-/// counts where there are many (benches/README.md has figures).
+/// counts where there are many (ARCHITECTURE.md has figures, under "Threads").
 fn runtimes(threads: Option<NonZero<usize>>) -> io::Result<(Runtime, Option<(Runtime, Overflow)>)> {
     if let Some(threads) = threads {
         return Ok((runtime(threads)?, None));
