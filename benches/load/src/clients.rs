@@ -26,8 +26,9 @@ use crate::value::{Stamp, Tally};
 /// No listener's backlog overflows by this many connections at once.
 const WAVE: usize = 100;
 const READ_BYTES: usize = 256 * 1024;
-/// Without a byte for anybody in all this time a run has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Without an event for anybody in all this time a run has failed. Longer than the kernel waits before it
+/// sends a segment again that a client standing still had no room for.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// The position 0 of partition 0, as the servers' ids have it.
 const BEGINNING: &str = "AQIAAA==";
 
@@ -311,9 +312,13 @@ impl Fleet {
         done: impl Fn(&Self) -> bool,
         state: impl Fn(&Self) -> String,
     ) -> Result<()> {
+        let progress = |fleet: &Self| (fleet.ready, fleet.event_bytes);
+        let mut before = progress(self);
         let mut moved = Instant::now();
         while !done(self) {
-            if self.turn(Duration::from_secs(1))? {
+            self.turn(Duration::from_secs(1))?;
+            if progress(self) != before {
+                before = progress(self);
                 self.longest_pause = self.longest_pause.max(moved.elapsed());
                 moved = Instant::now();
             } else if moved.elapsed() > PATIENCE {
@@ -323,13 +328,11 @@ impl Fleet {
         Ok(())
     }
 
-    /// Whether anything came.
-    fn turn(&mut self, timeout: Duration) -> Result<bool> {
+    fn turn(&mut self, timeout: Duration) -> Result<()> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
             _ => {}
         }
-        let mut came = false;
         let mut cut = Vec::new();
         for event in &self.events {
             let Token(index) = event.token();
@@ -358,7 +361,6 @@ impl Fleet {
                     }
                     Err(error) => return Err(format!("client {index}: {error}").into()),
                 };
-                came = true;
                 let now = now_nanos();
                 let before = self.target.is_reached(client);
                 let mut id = false;
@@ -401,21 +403,83 @@ impl Fleet {
                 if !before && self.target.is_reached(client) {
                     self.complete += 1;
                 }
-                // A short read has emptied the connection; what comes later is a new event of the poll.
-                if count < self.buffer.len() {
+                // A short read has emptied the connection; what comes later is a new event of the poll. An
+                // end that had come already is in this one.
+                if count < self.buffer.len() && !event.is_read_closed() {
                     break;
                 }
             }
         }
         for index in cut {
-            came = true;
             self.resume(index)?;
         }
-        Ok(came)
+        Ok(())
     }
 }
 
 fn last_id(event: &[u8]) -> Option<String> {
     let id = event.rsplit(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"id:"))?;
     Some(String::from_utf8_lossy(id).trim_start().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use super::*;
+
+    /// Answers a request, with these events, and gives the request.
+    fn serve(stream: &mut TcpStream, numbers: Range<u64>) -> String {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a request");
+            request.extend(byte);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("the head");
+        send(stream, numbers);
+        String::from_utf8(request).expect("a request is text")
+    }
+
+    fn send(stream: &mut TcpStream, numbers: Range<u64>) {
+        for number in numbers {
+            let value = Stamp { nanos: now_nanos(), number }.write();
+            stream
+                .write_all(format!("id:{number}\ndata:{value}\n\n").as_bytes())
+                .expect("an event");
+        }
+    }
+
+    #[test]
+    fn who_finds_its_last_events_and_the_end_together_resumes() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let (go, waits) = std::sync::mpsc::channel();
+        let (is_closed, closed) = std::sync::mpsc::channel();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            serve(&mut stream, 0..1);
+            waits.recv().expect("the client stalls");
+            send(&mut stream, 1..3);
+            drop(stream);
+            is_closed.send(()).expect("the client waits");
+            let (mut stream, _) = listener.accept().expect("it comes again");
+            let request = serve(&mut stream, 3..5);
+            (request, stream)
+        });
+        let mut fleet =
+            Fleet::open(address, None, vec![Request::all()], Ready::Head).expect("a fleet");
+        fleet.may_be_cut(0..1);
+        fleet.read_events(1).expect("the first event");
+        fleet.stall(0..1).expect("it stalls");
+        go.send(()).expect("the server waits");
+        closed.recv().expect("the server has closed");
+        fleet.go_on().expect("it goes on");
+        fleet.read_events(5).expect("the others");
+        fleet.verify_each(0..5).expect("each once");
+        let (request, _stream) = server.join().expect("the server");
+        assert!(request.contains("last-event-id: 2\r\n"), "{request}");
+    }
 }
