@@ -46,6 +46,12 @@ pub trait Accept {
     fn has_waited(io: &Self::Io) {
         let _ = io;
     }
+
+    /// The write deadline is over, and this connection is dropped next: so is to be what its peer has not
+    /// taken. By default nothing.
+    fn give_up(io: &Self::Io) {
+        let _ = io;
+    }
 }
 
 /// The options of a listening socket, which its connections inherit.
@@ -183,13 +189,19 @@ impl Accept for Listener {
         #[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
         let _ = stream;
     }
+
+    fn give_up(stream: &TcpStream) {
+        // Reset, not closed: the kernel would keep the bytes for minutes, and a peer that reads again
+        // would wait for them before it came to the end. What it has not got it resumes at.
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::{future::poll_fn, pin::Pin};
 
-    use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
+    use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
     use crate::Progress;
 
@@ -231,6 +243,19 @@ mod tests {
         while poll_fn(|cx| Poll::Ready(Pin::new(&mut io).poll_write(cx, &piece))).await.is_ready() {
         }
         assert_eq!(timeout(&io), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_no_byte_in_time_is_reset() {
+        let mut listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let mut client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
+        let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+        let mut io = Progress::accepted::<Listener>(stream, Duration::from_secs(60));
+        let error = io.write_all(&vec![0; 32 * 1024 * 1024]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(io);
+        let error = client.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

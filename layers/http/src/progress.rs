@@ -25,6 +25,9 @@ use crate::{connections::Connections, listen::Accept};
 /// slowly longer than any deadline. So a write is tried once more at the deadline, whatever the
 /// runtime has heard, where the [`Accept`] says how.
 ///
+/// The connection is reset then, where the [`Accept`] says how, not closed: the kernel would keep what was
+/// not taken, for minutes, and a client that reads again would have to take it before it sees the end.
+///
 /// HTTP/2 streams whose client gives them no window do not write and are not seen here.
 ///
 /// ```
@@ -48,6 +51,7 @@ pub struct Progress<Io> {
     counter: Option<Connections>,
     write_now: fn(&Io, &[u8]) -> io::Result<usize>,
     has_waited: fn(&Io),
+    give_up: fn(&Io),
 }
 
 impl<Io> Progress<Io> {
@@ -61,12 +65,18 @@ impl<Io> Progress<Io> {
             counter: None,
             write_now: |_, _| Err(io::ErrorKind::WouldBlock.into()),
             has_waited: |_| {},
+            give_up: |_| {},
         }
     }
 
     /// Watches the writes of a connection that `A` accepted.
     pub(crate) fn accepted<A: Accept<Io = Io>>(io: Io, deadline: Duration) -> Self {
-        Self { write_now: A::write_now, has_waited: A::has_waited, ..Self::new(io, deadline) }
+        Self {
+            write_now: A::write_now,
+            has_waited: A::has_waited,
+            give_up: A::give_up,
+            ..Self::new(io, deadline)
+        }
     }
 
     /// Counts a failure as [`stalled`](crate::Counts::stalled).
@@ -113,6 +123,7 @@ impl<Io> Progress<Io> {
                 return Poll::Ready(written);
             }
         }
+        (self.give_up)(&self.io);
         if let Some(counter) = self.counter.take() {
             counter.record_stalled();
         }
