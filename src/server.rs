@@ -17,6 +17,8 @@ use crate::stack::{self, Stack};
 
 /// So many connections a thread takes 40 ms to write an event to, on the machine of benches/README.md.
 const CONNECTIONS_A_THREAD: usize = 4096;
+/// What the threads that serve are called.
+const THREAD: &str = "tailwater";
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -156,18 +158,18 @@ pub fn run(
 /// counts where there are many (ARCHITECTURE.md has figures, under "Threads").
 fn runtimes(threads: Option<NonZero<usize>>) -> io::Result<(Runtime, Option<(Runtime, Overflow)>)> {
     if let Some(threads) = threads {
-        return Ok((runtime(threads)?, None));
+        return Ok((runtime(THREAD, threads)?, None));
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let Some(threads) = NonZero::new(cores - 1) else {
-        return Ok((runtime(NonZero::<usize>::MIN)?, None));
+        return Ok((runtime(THREAD, NonZero::<usize>::MIN)?, None));
     };
-    let further = runtime(NonZero::<usize>::MIN)?;
+    let further = runtime("overflow", NonZero::<usize>::MIN)?;
     let overflow = Overflow::new(further.handle(), threads, CONNECTIONS_A_THREAD);
-    Ok((runtime(threads)?, Some((further, overflow))))
+    Ok((runtime(THREAD, threads)?, Some((further, overflow))))
 }
 
-fn runtime(threads: NonZero<usize>) -> io::Result<Runtime> {
+fn runtime(name: &str, threads: NonZero<usize>) -> io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
-    builder.enable_all().thread_name("tailwater").worker_threads(threads.get()).build()
+    builder.enable_all().thread_name(name).worker_threads(threads.get()).build()
 }

@@ -10,6 +10,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    runtime::Handle,
     task::{JoinError, JoinSet, coop},
     time::{Instant, sleep, sleep_until},
 };
@@ -149,17 +150,15 @@ pub async fn serve<A, S>(
         };
         let place = options.overflow.as_ref().map(Overflow::place);
         let further = place.as_ref().and_then(Place::further);
-        let io = match &further {
-            None => io,
-            Some(runtime) => {
-                let _entered = runtime.enter();
-                match A::adopt(io) {
-                    Ok(io) => io,
-                    Err(error) => {
-                        debug!(%error, "a connection can't be handed over");
-                        continue;
-                    }
-                }
+        let adopted = match &further {
+            Some(runtime) => hand_over::<A>(io, runtime),
+            None => Ok(io),
+        };
+        let io = match adopted {
+            Ok(io) => io,
+            Err(error) => {
+                debug!(%error, "a connection can't be handed over");
+                continue;
             }
         };
         let io = Progress::accepted::<A>(io, options.write_deadline).counted(connections.clone());
@@ -167,10 +166,7 @@ pub async fn serve<A, S>(
         connection.extensions_mut().insert(Peer(peer));
         let service = service.clone();
         let connection = run(service, connection, (admitted, place));
-        match further {
-            Some(runtime) => tasks.spawn_on(connection, &runtime),
-            None => tasks.spawn(connection),
-        };
+        tasks.spawn_on(connection, &further.unwrap_or_else(Handle::current));
     };
     drop(accepting);
     if !tasks.is_empty() {
@@ -190,6 +186,12 @@ pub async fn serve<A, S>(
     }
     info!(connections = tasks.len(), "the drain window is over, dropping what is open");
     tasks.shutdown().await;
+}
+
+/// The same connection for another runtime.
+fn hand_over<A: Accept>(io: A::Io, runtime: &Handle) -> io::Result<A::Io> {
+    let _entered = runtime.enter();
+    A::adopt(io)
 }
 
 async fn run<Io, S>(mut service: S, connection: Connection<Io>, admitted: (Admitted, Option<Place>))
