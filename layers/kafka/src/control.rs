@@ -10,7 +10,7 @@ use std::time::Duration;
 use tailwater_hub::Hub;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backend::Backend;
 use crate::cluster::Shared;
@@ -30,7 +30,8 @@ use ends::{Ends, Newcomer};
 use extents::{Asked, Trouble};
 use watchdog::Watch;
 
-/// A topic that this many looks do not see is gone; a broker that starts may not know it yet.
+/// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
+/// starts may not know it yet.
 const LOOKS_UNTIL_GONE: u32 = 3;
 
 /// How often Kafka is asked, and how long is waited for it.
@@ -122,7 +123,8 @@ pub(crate) struct Control<'a> {
 
 #[derive(Default)]
 struct Standing {
-    looks_without: u32,
+    /// Looks that did not see the topic, and since when.
+    without: Option<(u32, Instant)>,
     /// How many there were at the last look.
     partitions: usize,
     idle_since: Option<Instant>,
@@ -275,7 +277,7 @@ impl<'a> Control<'a> {
             self.standing(topic).partitions = partitions.unwrap_or(0);
             match (opened, partitions) {
                 (Some(opened), Some(partitions)) => {
-                    self.standing(topic).looks_without = 0;
+                    self.standing(topic).without = None;
                     opened.latest.tidy(&opened);
                     if !self.extend(topic, &opened, partitions) {
                         all_open = false;
@@ -283,9 +285,7 @@ impl<'a> Control<'a> {
                     }
                 }
                 (Some(_), None) => {
-                    let looks_without = &mut self.standing(topic).looks_without;
-                    *looks_without += 1;
-                    if *looks_without >= LOOKS_UNTIL_GONE {
+                    if self.is_gone(topic, had) {
                         topic.cut(Cut::gone());
                         warn!(topic = %topic.name, "topic is gone");
                         self.miss(topic);
@@ -306,6 +306,26 @@ impl<'a> Control<'a> {
         }
         shared.share_memory();
         all_open
+    }
+
+    /// Whether a topic that a look did not see, or not with the partitions that it `had`, is gone. Clients
+    /// can have looks follow each other closely, so they must be some time apart as well.
+    fn is_gone(&mut self, topic: &Topic, had: usize) -> bool {
+        let least = (LOOKS_UNTIL_GONE - 1) * self.pace.soon;
+        let (looks, since) =
+            self.standing(topic).without.get_or_insert_with(|| (0, Instant::now()));
+        *looks += 1;
+        if *looks < LOOKS_UNTIL_GONE || since.elapsed() < least {
+            return false;
+        }
+        match self.backend.partitions(&topic.name) {
+            Ok(Some(partitions)) => (1..had).contains(&partitions),
+            Ok(None) => true,
+            Err(error) => {
+                debug!(%error, topic = %topic.name, "whether it is gone can't be asked");
+                false
+            }
+        }
     }
 
     /// The tail ends after this thread.
@@ -332,7 +352,7 @@ impl<'a> Control<'a> {
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
         let Some(extent) = self.extent(topic, partitions, None) else { return false };
         let standing = self.standing(topic);
-        standing.looks_without = 0;
+        standing.without = None;
         standing.watch.opened();
         let epoch = topic.epoch();
         let origin = Positions::new(extent.low);

@@ -217,17 +217,14 @@ impl Backend for Librdkafka {
         let metadata = asker.fetch_metadata(None, TIMEOUT).map_err(Error::kafka);
         self.hear();
         let metadata = metadata?;
-        // Between creation and the election of leaders a topic has no partitions yet.
-        let count = |topic: &MetadataTopic| match topic.error().map(RDKafkaErrorCode::from) {
-            None => Some(topic.partitions().len()),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => None,
-            Some(error) => {
-                debug!(%error, topic = topic.name(), "topic can't be read for now");
-                Some(0)
-            }
-        };
         let topics = metadata.topics().iter();
         Ok(topics.filter_map(|topic| Some((topic.name().to_owned(), count(topic)?))).collect())
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Option<usize>, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        let metadata = asker.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
+        Ok(metadata.topics().iter().find(|it| it.name() == topic).and_then(count))
     }
 
     fn hear(&self) {
@@ -317,6 +314,19 @@ impl Backend for Librdkafka {
         let retention = value("delete.retention.ms").and_then(|value| value.parse().ok());
         let retention = retention.filter(|_| compacted).map(Duration::from_millis);
         answer.map(|_| retention).map_err(Error::kafka)
+    }
+}
+
+/// The partitions of a topic, if it exists; 0 while it can't be read. Between creation and the election of
+/// leaders it has none yet.
+fn count(topic: &MetadataTopic) -> Option<usize> {
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None => Some(topic.partitions().len()),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => None,
+        Some(error) => {
+            debug!(%error, topic = topic.name(), "topic can't be read for now");
+            Some(0)
+        }
     }
 }
 

@@ -42,6 +42,10 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         time: i64,
     ) -> Result<Vec<Option<i64>>, Error>;
 
+    /// How many partitions a topic has, as `topics` says it; `None` if there is no such topic. Kafka leaves
+    /// out of the list what it does not permit to be described, and says so here.
+    fn partitions(&self, topic: &str) -> Result<Option<usize>, Error>;
+
     /// Takes what handles that only ask have to say of their connections, or exchanges them: it would
     /// pile up while nothing is asked.
     fn hear(&self);

@@ -46,6 +46,15 @@ struct Topic {
     tombstones_kept: Option<Vec<i64>>,
     /// Looks find it with an error.
     unreadable: bool,
+    /// Not permitted to be described: not in the list.
+    forbidden: bool,
+}
+
+impl Topic {
+    /// The partitions that a look finds.
+    fn count(&self) -> usize {
+        if self.unreadable { 0 } else { self.partitions.len() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -307,10 +316,12 @@ impl Backend for Seen {
         if state.troubles.forgets_topics() {
             return Ok(HashMap::new());
         }
-        let count = |(name, topic): (&String, &Topic)| {
-            (name.clone(), if topic.unreadable { 0 } else { topic.partitions.len() })
-        };
-        Ok(state.topics.iter().map(count).collect())
+        let listed = state.topics.iter().filter(|(_, topic)| !topic.forbidden);
+        Ok(listed.map(|(name, topic)| (name.clone(), topic.count())).collect())
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Option<usize>, Error> {
+        Ok(self.model.call(Call::Partitions)?.topics.get(topic).map(Topic::count))
     }
 
     fn hear(&self) {

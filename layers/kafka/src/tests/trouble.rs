@@ -95,16 +95,15 @@ async fn a_topic_that_metadata_forgets_for_a_moment_goes_on() {
         fill(&model, 0, 1);
         assert_eq!(client.data().await, format!("0:{round}"));
         // A broker that starts answers before it knows its topics.
-        model.forget_topics(2);
-        model.wait_calls(Call::Topics, 4);
+        model.forget_topics(5);
+        model.wait_calls(Call::Topics, 7);
     }
     assert!(client.is_idle());
 }
 
 #[tokio::test]
 async fn a_topic_that_can_not_be_read_for_a_while_goes_on() {
-    // An election of leaders or a permission that was taken away for a moment: the topic was taken
-    // for gone, and when it was back for another one.
+    // An election of leaders: the topic was taken for gone, and when it was back for another one.
     let model = kafka(1);
     let cluster = instance().of(&model);
     let mut client = open(&cluster, query()).await;
@@ -118,6 +117,42 @@ async fn a_topic_that_can_not_be_read_for_a_while_goes_on() {
     fill(&model, 0, 1);
     assert_eq!(client.write().await, "data:0:1:\nid:AQIABA==\n\n");
     assert_eq!(other.events(2).await, ["0:0", "0:1"]);
+}
+
+#[tokio::test]
+async fn a_topic_that_may_not_be_described_for_a_while_goes_on() {
+    let model = kafka(1);
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    fill(&model, 0, 1);
+    client.events(1).await;
+    model.set_forbidden(TOPIC, true);
+    model.wait_calls(Call::Partitions, 3);
+    assert!(client.is_idle(), "nobody says that it is gone");
+    model.set_forbidden(TOPIC, false);
+    fill(&model, 0, 1);
+    assert_eq!(client.write().await, "data:0:1:\nid:AQIABA==\n\n");
+}
+
+#[tokio::test]
+async fn looks_that_follow_each_other_closely_take_no_topic_for_gone() {
+    // Each id that names a partition more has Kafka's topics looked at.
+    let model = kafka(1);
+    let mut start = instance();
+    start.options.pace.soon = Duration::from_secs(3600);
+    let cluster = start.of(&model);
+    let mut client = open(&cluster, query()).await;
+    fill(&model, 0, 1);
+    client.events(1).await;
+    model.delete(TOPIC);
+    for partition in 1..10 {
+        let before = model.calls(Call::Topics);
+        let mut other = open(&cluster, after(&vec![1; partition + 1])).await;
+        assert!(other.is_idle());
+        eventually(|| model.calls(Call::Topics) > before).await;
+    }
+    assert!(client.is_idle());
+    assert_eq!(model.calls(Call::Partitions), 0);
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ use super::{Model, Random};
 pub(crate) enum Call {
     Consumer,
     Topics,
+    /// For one topic.
+    Partitions,
     Extent,
     /// For the first offsets since a time.
     Times,
@@ -166,6 +168,14 @@ impl Model {
     pub(crate) fn set_unreadable(&self, topic: &str, unreadable: bool) {
         self.change(|state| {
             state.topics.get_mut(topic).expect("the topic exists").unreadable = unreadable;
+        });
+    }
+
+    /// The list of topics lacks this one, and whoever asks for it is refused; or not any more.
+    pub(crate) fn set_forbidden(&self, topic: &str, forbidden: bool) {
+        self.change(|state| {
+            let topic = state.topics.get_mut(topic).expect("the topic exists");
+            (topic.forbidden, topic.unreadable) = (forbidden, forbidden);
         });
     }
 
