@@ -293,17 +293,25 @@ impl Backend for Librdkafka {
         if [None, Some(topic)].iter().any(|of| unanswered.contains_key(&of.map(str::to_owned))) {
             return Err(Error::NoConfiguration);
         }
-        let answer = match self.describe(topic) {
+        let answer = self.describe(topic).or_else(|_| {
+            // It may know brokers that are gone.
+            self.drop_admin(Duration::ZERO);
+            self.describe(topic)
+        });
+        let told =
+            "configuration can't be read: taken as not compacted, and asked for again in a minute";
+        let answer = match answer {
             Err(error) => {
                 unanswered.insert(None, Instant::now());
-                // It may know brokers that are gone.
                 self.drop_admin(Duration::ZERO);
+                warn!(%error, "{told}");
                 return Err(error);
             }
             Ok(answer) => answer,
         };
-        if answer.is_err() {
+        if let Err(error) = &answer {
             unanswered.insert(Some(topic.to_owned()), Instant::now());
+            warn!(%error, topic, "{told}");
         }
         let value = |name| {
             let entries = answer.as_ref().ok().into_iter().flatten();
