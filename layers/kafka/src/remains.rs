@@ -25,9 +25,9 @@ impl Remains {
         // The newest first.
         let mut kept: Vec<_> = ended.drain(..).rev().collect();
         kept.retain(|hub| {
-            let Some(hub) = hub.upgrade().filter(|hub| hub.cursors() > 0) else { return false };
+            let Some(hub) = hub.upgrade() else { return false };
             // What is still to be read, with room for what is rendered of it: events may be longer than
-            // their records.
+            // their records. Who holds it and reads nothing of it needs nothing.
             let most = left.min(3 * hub.lag_bytes());
             hub.set_capacity_bytes(most);
             left -= most;
