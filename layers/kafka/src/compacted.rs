@@ -204,6 +204,7 @@ impl Snapshot {
         start: Positions,
         end: Positions,
         pace: Duration,
+        is_indexed: bool,
     ) -> Self {
         let (made, generation) = (Instant::now(), table.generation());
         let records = table.records();
@@ -221,6 +222,9 @@ impl Snapshot {
         }
         hub.append(chunk);
         hub.set_mark(end.clone());
+        if is_indexed {
+            hub.build_index();
+        }
         // Nothing is appended, so that no record goes: this bounds what is rendered and indexed.
         hub.set_capacity_bytes(2 * hub.bytes());
         hub.close();
@@ -452,10 +456,13 @@ impl Keeper<'_> {
         self.trim(low.as_ref());
         self.charge();
         let records = Records { index: self.opened.hub.content().index.clone() };
+        // Streams look records up in the topic: here it holds up none of them.
+        let is_indexed = self.opened.hub.is_indexed();
         let start = self.low.clone();
         // Retention may have taken what the live log has not come by.
         let end = end.max(&start);
-        let snapshot = Arc::new(Snapshot::new(&self.table, records, start, end, self.pace));
+        let snapshot =
+            Arc::new(Snapshot::new(&self.table, records, start, end, self.pace, is_indexed));
         debug!(topic = %self.topic.name, streams = waiting.len(), "a snapshot was made");
         let before = self.opened.latest.lock().snapshot.replace(Arc::clone(&snapshot));
         if let Some(before) = before {
