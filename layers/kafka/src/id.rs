@@ -66,6 +66,9 @@ fn second_element(array: &[u8]) -> Option<&[u8]> {
     rest.strip_prefix(b"\"")?.strip_suffix(b"]")?.trim_ascii_end().strip_suffix(b"\"")
 }
 
+/// Of an etag or a key in an id, in bytes: the head of a request has 32 KiB for the whole id.
+const LONGEST: usize = 4096;
+
 /// Writes the id of a record: `progress` is the place after it, encoded.
 pub(crate) fn encode(
     form: IdForm,
@@ -76,10 +79,16 @@ pub(crate) fn encode(
 ) {
     // An etag that could end the line or void the id is left out: HTML 9.2.6 ignores an id with NUL.
     let etag = etag.filter(|etag| !etag.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+    // So is what `Last-Event-ID` could not bring back: longer heads are refused, and as text no header
+    // has control characters but the tab (RFC 9110, 5.5).
+    let etag = etag.filter(|etag| etag.len() <= LONGEST);
+    let key = key.filter(|key| key.len() <= LONGEST);
+    let is_header =
+        |etag: &&[u8]| !etag.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
     match form {
         IdForm::Etag => {
             out.extend_from_slice(progress.as_bytes());
-            if let Some(etag) = etag {
+            if let Some(etag) = etag.filter(is_header) {
                 out.push(b'/');
                 out.extend_from_slice(etag);
             }
@@ -108,7 +117,7 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     for &byte in bytes {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => {
+            0..0x20 | 0x7f => {
                 let mut text = String::new();
                 write!(text, "\\u{byte:04x}").expect("a String takes any text");
                 out.extend_from_slice(text.as_bytes());
@@ -175,5 +184,25 @@ mod tests {
         ] {
             assert_eq!(EventId::decode(id.as_bytes()), None, "{id}");
         }
+    }
+
+    #[test]
+    fn what_no_header_could_bring_back_is_left_out() {
+        let written = |form, key: Option<&[u8]>, etag: &[u8]| {
+            let mut out = Vec::new();
+            encode(form, "AQIAAg==", key, Some(etag), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(IdForm::Etag, None, b"a\tb"), "AQIAAg==/a\tb");
+        for control in [&b"a\x01b"[..], b"a\x1bb", b"a\x7fb"] {
+            assert_eq!(written(IdForm::Etag, None, control), "AQIAAg==");
+        }
+        let escaped = r#"[null,"AQIAAg==/a\u0001\u007fb"]"#;
+        assert_eq!(written(IdForm::KeyAndEtag, None, b"a\x01\x7fb"), escaped);
+
+        let (fits, long) = (vec![b'x'; LONGEST], vec![b'x'; LONGEST + 1]);
+        assert_eq!(written(IdForm::Etag, None, &fits).len(), "AQIAAg==/".len() + LONGEST);
+        assert_eq!(written(IdForm::Etag, None, &long), "AQIAAg==");
+        assert_eq!(written(IdForm::KeyAndEtag, Some(&long), &long), r#"[null,"AQIAAg=="]"#);
     }
 }
