@@ -167,11 +167,14 @@ pub(crate) async fn find(
             gaps.extend(new_gaps);
             return seated(cursor, at, gaps, replay);
         }
+        // Who begins at the beginning begins at that of whatever log comes next, and misses what that lacks.
+        if begins {
+            gaps.retain(|gap| *gap == Gap::ID);
+            continue;
+        }
         gaps.extend(new_gaps);
-        // Who begins at the beginning begins at that of whatever log comes next.
-        let from = if begins { Vec::new() } else { at.iter().collect() };
-        epoch = (!begins).then_some(opened.epoch);
-        wanted = Wanted::Offsets(from);
+        epoch = Some(opened.epoch);
+        wanted = Wanted::Offsets(at.iter().collect());
     }
 }
 
