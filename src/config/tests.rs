@@ -81,7 +81,7 @@ fn the_memory_is_told_with_its_sum() {
         idle, 15 KiB each                            960 MiB
         if nobody reads, 79 KiB each                 4.9 GiB
         if each keeps other records, 1 MiB more       64 GiB
-        and in the kernel, 128 KiB each                8 GiB
+        and in the kernel, 256 KiB each               16 GiB
     "#);
 }
 
@@ -108,7 +108,7 @@ fn limits_of_the_file_count() {
         idle, 3 KiB each                             2.9 MiB
         if nobody reads, 67 KiB each                65.4 MiB
         if each keeps other records, 1 MiB more     1000 MiB
-        and in the kernel, 128 KiB each              125 MiB
+        and in the kernel, 256 KiB each              250 MiB
     "#);
 }
 

@@ -144,7 +144,7 @@ fn listen(
         for address in (host, port).to_socket_addrs().map_err(resolve)? {
             let failed = |source| Error::Listen { binding: binding.to_owned(), address, source };
             let listener = ListenOptions::new()
-                .send_buffer_bytes(Some(memory::KERNEL_BYTES))
+                .send_buffer_bytes(Some(memory::SEND_BUFFER_BYTES))
                 .bind(address)
                 .map_err(failed)?;
             // A port 0 of the configuration is another one here.

@@ -15,10 +15,13 @@ const KIB: usize = 1024;
 const IDLE_BYTES: usize = 3 * KIB;
 const IDLE_TLS_BYTES: usize = 15 * KIB;
 
-/// Of a response that its client does not read, and of its connection in the kernel. The servers set
+/// Of a response that its client does not read, and the send buffer of its connection. The servers set
 /// both.
 pub(crate) const UNREAD_BYTES: usize = 64 * KIB;
-pub(crate) const KERNEL_BYTES: usize = 128 * KIB;
+pub(crate) const SEND_BUFFER_BYTES: usize = 128 * KIB;
+
+/// Linux doubles what `SO_SNDBUF` is set to (socket(7)).
+const KERNEL_BYTES: usize = 2 * SEND_BUFFER_BYTES;
 
 /// The piece of a log that a stream was handed last, and keeps as long as its client does not read: what
 /// came at once from Kafka. Those at the same place share it.
