@@ -105,8 +105,8 @@ fn limits_of_the_file_count() {
       sum                                            240 MiB
       and for each further broker                     48 MiB
       listen: 1000 connections, a stream each
-        idle, 3 KiB each                             2.9 MiB
-        if nobody reads, 67 KiB each                65.4 MiB
+        idle, 3.5 KiB each                           3.4 MiB
+        if nobody reads, 67.5 KiB each              65.9 MiB
         if each keeps other records, 1 MiB more     1000 MiB
         and in the kernel, 256 KiB each              250 MiB
     "#);

@@ -12,7 +12,7 @@ const KIB: usize = 1024;
 
 /// An idle event stream, connection included, as `benches/load` measures it; the further ones of an
 /// HTTP/2 connection take half of that.
-const IDLE_BYTES: usize = 3 * KIB;
+const IDLE_BYTES: usize = 7 * KIB / 2;
 const IDLE_TLS_BYTES: usize = 15 * KIB;
 
 /// Of a response that its client does not read, and the send buffer of its connection. The servers set
