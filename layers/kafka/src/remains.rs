@@ -44,3 +44,25 @@ impl Remains {
         ended.iter().filter_map(WeakHub::upgrade).map(|hub| hub.bytes()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::filter::Index;
+    use crate::positions::Positions;
+    use crate::record::Record;
+
+    #[test]
+    fn who_holds_an_ended_log_and_reads_nothing_keeps_none_of_its_records() {
+        let hub = Hub::new(Records { index: Index::new([]) }, Positions::new(vec![0]), usize::MAX);
+        let value = [b'x'; 1000];
+        let headers = std::iter::empty();
+        let record = Record::new((0, 0, None), None, Some(&value), headers, &mut BytesMut::new());
+        hub.append(vec![record]);
+        assert!(hub.bytes() > 1000);
+        Remains::default().end(&hub);
+        assert_eq!(hub.bytes(), 0);
+    }
+}
