@@ -12,19 +12,20 @@ fmt:
 # Lints, warnings are errors
 lint:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --all-targets -- -D warnings
+    cargo clippy -p tailwater-load --all-targets -- -D warnings
 
 # Units, properties, end to end with the embedded Kafka
 test:
-    cargo test --workspace
+    cargo test
 
 # End to end against a real Apache Kafka (Java 17, Maven)
 e2e *ARGS:
-    tests/kafka/kafka.sh run cargo test -p tailwater --test e2e {{ARGS}}
+    tests/kafka/kafka.sh run cargo test --test e2e {{ARGS}}
 
 # The demo page in Chromium (Node.js, Chromium)
 browser:
-    cargo build --release -p tailwater
+    cargo build --release
     npm --prefix tests/browser ci --ignore-scripts
     npm --prefix tests/browser test
 
@@ -34,7 +35,7 @@ fuzz TARGET="all" SECONDS="60":
 
 # Benchmarks
 bench *ARGS:
-    cargo bench --workspace --bench '*' {{ARGS}}
+    cargo bench --bench '*' {{ARGS}}
 
 # Licences, sources, duplicates, advisories (cargo install cargo-deny)
 deny:

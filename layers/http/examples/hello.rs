@@ -1,8 +1,8 @@
 //! An HTTP server with every limit stated, that counts for each client and stops as it should:
 //! `cargo run -p tailwater-http --example hello`, then `curl -N http://127.0.0.1:8080/`, then
-//! Ctrl-C here: the stream ends cleanly. It exits by itself when told `--once`.
+//! Ctrl-C here: the stream ends cleanly.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -48,18 +48,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         move |request| count(request, shutdown.clone())
     });
     let service = HttpLayer::new().shutdown(shutdown.clone()).layer(handler);
-    let once = std::env::args().any(|argument| argument == "--once");
-    let port = if once { 0 } else { 8080 };
-    let listener = ListenOptions::new().bind(([127, 0, 0, 1], port).into())?;
+    let address = std::env::args().nth(1);
+    let address: SocketAddr = address.as_deref().unwrap_or("127.0.0.1:8080").parse()?;
+    let listener = ListenOptions::new().bind(address)?;
     let address = listener.local_address()?;
     eprintln!("http://{address}/, with at most {files:?} open files");
 
     let connections = Connections::new(50_000);
     let options = ServeOptions::new().connections(connections.clone());
     let server = tokio::spawn(serve([listener], service, options, shutdown.clone()));
-    if !once {
-        tokio::signal::ctrl_c().await?;
-    }
+    tokio::signal::ctrl_c().await?;
     shutdown.begin(Duration::from_secs(5));
     server.await?;
     eprintln!("{:?}", connections.counts());
