@@ -22,18 +22,27 @@ fuzz_target!(|input: &[u8]| {
     let Ok(uri) = Uri::try_from([b"/events?", query].concat()) else { return };
     let found = credentials.find(&headers, &uri);
 
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let in_cookie = text("cookie").split(';').find_map(|pair| {
-        let value =
-            pair.trim_matches([' ', '\t']).strip_prefix("token=v1-")?.strip_suffix("-end")?;
-        (!value.is_empty()).then_some(value)
+    let bytes = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+    let text = |value| HeaderValue::from_bytes(value).ok()?.to_str().ok().map(str::to_owned);
+    let in_cookie = bytes("cookie").split(|byte| *byte == b';').find_map(|pair| {
+        let value = text(pair.trim_ascii().strip_prefix(b"token=")?)?;
+        let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        if unquoted == Some("") {
+            return None;
+        }
+        let exact = |value: &str| {
+            let value = value.strip_prefix("v1-")?.strip_suffix("-end")?;
+            (!value.is_empty()).then(|| value.to_owned())
+        };
+        unquoted.and_then(exact).or_else(|| exact(&value))
     });
-    let in_header = text("authorization").split_once(' ').and_then(|(scheme, value)| {
+    let header = text(bytes("authorization")).unwrap_or_default();
+    let in_header = header.split_once(' ').and_then(|(scheme, value)| {
         let value = value.trim_start_matches(' ');
-        (scheme.to_lowercase() == "bearer" && !value.is_empty()).then_some(value)
+        (scheme.to_lowercase() == "bearer" && !value.is_empty()).then(|| value.to_owned())
     });
     match in_cookie.or(in_header) {
-        Some(expected) => assert_eq!(found.as_deref(), Some(expected)),
+        Some(expected) => assert_eq!(found, Some(expected.into())),
         None => {
             let Some(found) = found else { return };
             let query = uri.query().expect("it was found there");

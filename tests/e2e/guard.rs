@@ -85,6 +85,44 @@ async fn of_two_credentials_the_first_place_decides() {
     }
 }
 
+#[tokio::test]
+async fn a_token_is_found_whatever_bytes_stand_beside_it() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = guarded(&kafka).run().await;
+    let good = Token::of("alice").sign();
+    let path = format!("/any/{topic}");
+    let cookie =
+        |before: &[u8], after: &[u8]| [before, b"access_token=", good.as_bytes(), after].concat();
+    for version in Version::BOTH {
+        let get = |query: &str| server.get(&format!("{path}{query}")).over(version);
+        for (case, get) in [
+            ("UTF-8", get("").header("cookie", cookie("city=Zürich; ".as_bytes(), b""))),
+            ("Latin-1", get("").header("cookie", cookie(b"city=Z\xfcrich;", b"; a=\xff"))),
+            ("empty parts", get("").header("cookie", cookie(b"; ;=;a;", b";;"))),
+            ("quotes", get("").header("cookie", format!("a=b; access_token=\"{good}\"; c=\"d\""))),
+            (
+                "several fields",
+                get("").header("cookie", b"city=Z\xfcrich").header("cookie", cookie(b"", b"")),
+            ),
+            (
+                "a cookie that was emptied",
+                get("").header("cookie", "access_token=\"\"; access_token=").bearer(&good),
+            ),
+            (
+                "a cookie that is no text",
+                get("").header("cookie", b"access_token=\xff").bearer(&good),
+            ),
+            (
+                "broken escapes",
+                get(&format!("?a=%ff&%zz=%&%ff&access_token=%ff&access_token={good}&b=%e4")),
+            ),
+        ] {
+            assert_eq!(get.send().await.status, 200, "{version:?} {case}");
+        }
+    }
+}
+
 async fn data(
     server: &Server,
     path: &str,

@@ -13,7 +13,8 @@ use crate::{Error, pattern::Pattern};
 ///
 /// Cookies are looked at first, then headers, then the query; of one kind in the order in which they
 /// were added. The first place that holds something decides, good or bad. What does not match the
-/// pattern, and empty credentials, are nothing.
+/// pattern, and empty credentials, are nothing. Only the value itself has to be text (visible ASCII in
+/// cookies and headers, UTF-8 in the query): other bytes beside it do not matter.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, Uri};
@@ -51,7 +52,7 @@ impl Credentials {
         Self { headers: [(AUTHORIZATION, Pattern::bearer())].into(), ..Self::default() }
     }
 
-    /// A cookie of exactly this name.
+    /// A cookie of exactly this name. Double quotes around its value are no part of it.
     ///
     /// # Errors
     /// [`Error::Pattern`]; [`Error::Name`] if no cookie can have the name.
@@ -99,15 +100,15 @@ impl Credentials {
 
     fn in_cookies<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         self.cookies.iter().find_map(|(name, pattern)| {
-            let mut values = headers.get_all(COOKIE).into_iter().filter_map(text);
-            values.find_map(|value| pairs(value).find_map(|pair| in_cookie(pair, name, pattern)))
+            let mut pairs = headers.get_all(COOKIE).into_iter().flat_map(pairs);
+            pairs.find_map(|pair| in_cookie(pair, name, pattern))
         })
     }
 
     fn in_headers<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         self.headers.iter().find_map(|(name, pattern)| {
-            let mut values = headers.get_all(name).into_iter().filter_map(text);
-            values.find_map(|value| pattern.with_scheme(value))
+            let values = headers.get_all(name).into_iter();
+            values.filter_map(|value| text(value.as_bytes())).find_map(|it| pattern.with_scheme(it))
         })
     }
 
@@ -122,8 +123,8 @@ impl Credentials {
     pub(crate) fn strip(&self, headers: &mut HeaderMap, uri: &mut Uri) {
         for (name, pattern) in &*self.headers {
             rewrite(headers, name, |value| {
-                let secret = text(&value).is_some_and(|text| pattern.with_scheme(text).is_some());
-                (!secret).then_some(value)
+                let found = text(value.as_bytes()).and_then(|text| pattern.with_scheme(text));
+                found.is_none().then_some(value)
             });
         }
         if !self.cookies.is_empty() {
@@ -137,14 +138,14 @@ impl Credentials {
     }
 
     fn without_secrets(&self, cookies: HeaderValue) -> Option<HeaderValue> {
-        let secret = |pair: &&str| {
+        let secret = |pair: &[u8]| {
             self.cookies.iter().any(|(name, pattern)| in_cookie(pair, name, pattern).is_some())
         };
-        let Some(all) = text(&cookies).filter(|all| pairs(all).any(|pair| secret(&pair))) else {
+        if !pairs(&cookies).any(secret) {
             return Some(cookies);
-        };
-        let kept: Vec<_> = pairs(all).filter(|pair| !secret(pair)).collect();
-        HeaderValue::try_from(kept.join("; ")).ok().filter(|value| !value.is_empty())
+        }
+        let kept: Vec<_> = pairs(&cookies).filter(|pair| !secret(pair)).collect();
+        HeaderValue::try_from(kept.join(&b"; "[..])).ok().filter(|value| !value.is_empty())
     }
 
     fn query_without_secrets(&self, uri: &Uri) -> Option<PathAndQuery> {
@@ -168,18 +169,26 @@ fn add<N: Clone>(places: &mut Arc<[(N, Pattern)]>, name: N, pattern: &str) -> Re
     Ok(())
 }
 
-fn text(value: &HeaderValue) -> Option<&str> {
-    value.to_str().ok()
+/// What has no other bytes than visible ASCII, spaces and tabs.
+fn text(value: &[u8]) -> Option<&str> {
+    let visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    visible.then(|| str::from_utf8(value).ok()).flatten()
 }
 
-/// RFC 6265, 4.2.1.
-fn pairs(cookies: &str) -> impl Iterator<Item = &str> {
-    cookies.split(';').map(|pair| pair.trim_matches([' ', '\t']))
+/// RFC 6265, 4.2.1. Of bytes: browsers send what any page of the site has put there.
+fn pairs(cookies: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let pairs = cookies.as_bytes().split(|byte| *byte == b';');
+    pairs.map(<[u8]>::trim_ascii)
 }
 
-fn in_cookie<'a>(pair: &'a str, name: &str, pattern: &Pattern) -> Option<&'a str> {
-    let (known, value) = pair.split_once('=')?;
-    if known == name { pattern.exact(value) } else { None }
+fn in_cookie<'a>(pair: &'a [u8], name: &str, pattern: &Pattern) -> Option<&'a str> {
+    let value = text(pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?)?;
+    // RFC 6265, 4.1.1: a value may stand in quotes.
+    match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
+        Some("") => None,
+        Some(unquoted) => pattern.exact(unquoted).or_else(|| pattern.exact(value)),
+        None => pattern.exact(value),
+    }
 }
 
 fn in_parameter<'a>(pair: &'a str, name: &str, pattern: &Pattern) -> Option<Cow<'a, str>> {
@@ -215,11 +224,11 @@ mod tests {
 
     use super::*;
 
-    fn cookie(headers: &[&str]) -> Option<String> {
+    fn cookie(headers: &[impl AsRef<[u8]>]) -> Option<String> {
         let credentials = Credentials::new().cookie("token", "{credentials}").unwrap();
         let mut map = HeaderMap::new();
         for value in headers {
-            map.append(COOKIE, HeaderValue::from_str(value).unwrap());
+            map.append(COOKIE, HeaderValue::from_bytes(value.as_ref()).unwrap());
         }
         credentials.find(&map, &Uri::from_static("/")).map(Cow::into_owned)
     }
@@ -250,6 +259,53 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_is_found_whatever_stands_beside_it() {
+        let rows: [(&[&[u8]], Option<&str>); 13] = [
+            (&["city=Zürich; token=abc".as_bytes()], Some("abc")),
+            (&[b"city=Z\xfcrich; token=abc; a=\xff\x80"], Some("abc")),
+            (&[b"Z\xfcrich; token=abc"], Some("abc")),
+            (&[b"\xff=\xff;token=abc"], Some("abc")),
+            (&[b"city=Z\xfcrich", b"token=abc"], Some("abc")),
+            (&[b"; ;;=;a;\ttoken=abc\t;"], Some("abc")),
+            (&[b"token=\xff; token=abc"], Some("abc")),
+            (&[b"token=a\xfcb"], None),
+            (&[b"a=\"b; token=abc\""], Some("abc\"")),
+            (&[b"token=\"abc\""], Some("abc")),
+            (&[b"token=\"\"; token=abc"], Some("abc")),
+            (&[b"token=\""], Some("\"")),
+            (&[b"token=\"abc"], Some("\"abc")),
+        ];
+        for (headers, found) in rows {
+            let shown: Vec<_> = headers.iter().map(|value| value.escape_ascii()).collect();
+            assert_eq!(cookie(headers).as_deref(), found, "{shown:?}");
+        }
+        // Where the pattern has the quotes, they are a part of the value.
+        let credentials = Credentials::new().cookie("token", "\"{credentials}\"").unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::from_static("token=\"abc\""));
+        let uri = Uri::from_static("/");
+        assert_eq!(credentials.find(&headers, &uri).as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn what_stands_beside_a_cookie_is_left_as_it_is() {
+        let credentials = Credentials::new().cookie("token", "{credentials}").unwrap();
+        let rows: [(&[u8], Option<&[u8]>); 4] = [
+            (b"city=Z\xfcrich; token=abc; a=\xff", Some(b"city=Z\xfcrich; a=\xff")),
+            (b"token=\"abc\";a=b", Some(b"a=b")),
+            (b"city=Z\xfcrich;a=b", Some(b"city=Z\xfcrich;a=b")),
+            (b"token=abc", None),
+        ];
+        for (value, kept) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, HeaderValue::from_bytes(value).unwrap());
+            credentials.strip(&mut headers, &mut Uri::from_static("/"));
+            let value = value.escape_ascii();
+            assert_eq!(headers.get(COOKIE).map(HeaderValue::as_bytes), kept, "{value}");
+        }
+    }
+
+    #[test]
     fn a_parameter_is_found_in_any_encoding() {
         let rows = [
             ("/?access_token=abc", Some("abc")),
@@ -259,6 +315,9 @@ mod tests {
             ("/?access_token=a%26b", Some("a&b")),
             ("/?access_token=first&access_token=second", Some("first")),
             ("/?access_token=%ff", None),
+            ("/?a=%ff&%ff=b&%&c=%zz&access_token=abc", Some("abc")),
+            ("/?a=Zürich&access_token=abc&Zürich", Some("abc")),
+            ("/?&&=&access_token=%ff&access_token=abc", Some("abc")),
             ("/?access_token=", None),
             ("/?access_token", None),
             ("/?Access_Token=abc", None),
@@ -277,6 +336,7 @@ mod tests {
         for (value, found) in [
             (&b"Basic YTpi"[..], "query"),
             (b"Bearer \xff", "query"),
+            ("Bearer Zürich".as_bytes(), "query"),
             (b"Bearer ", "query"),
             (b"Bearer abc", "abc"),
         ] {

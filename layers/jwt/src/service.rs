@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tower_service::Service;
 use tracing::debug;
 
@@ -108,10 +108,10 @@ pub(crate) fn pass<B, R: Default>(
 
 fn is_challenge_response<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
-    let text = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (kind, _) = text.split_once(';').unwrap_or((text, ""));
+    let value = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+    let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
     request.method() == Method::POST
-        && kind.trim().eq_ignore_ascii_case("application/x-challenge-response")
+        && kind.trim_ascii().eq_ignore_ascii_case(b"application/x-challenge-response")
 }
 
 /// By its name, where the answer names one, and nothing else then; otherwise by its connection.

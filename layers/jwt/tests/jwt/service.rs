@@ -153,6 +153,7 @@ async fn a_challenge_response_is_answered_whatever_comes_of_it() {
             (&*good, "application/x-challenge-response"),
             ("Bearer bad", "application/x-challenge-response"),
             ("", "Application/X-Challenge-Response; charset=utf-8"),
+            (&*good, "application/x-challenge-response; city=Zürich"),
         ] {
             let request = Request::post("/any/path")
                 .header("content-type", kind)
