@@ -69,11 +69,13 @@ pub struct Guard {
     /// `options.keys`: the keys that sign. Default: those of the issuer, at
     /// `<issuer>/.well-known/jwks.json`.
     pub keys: Option<GuardKeys>,
-    /// `options.roles`: the claim that has the roles, a dotted path. Default: `scope`.
+    /// `options.roles`: the claim that has the roles, a dotted path. Its names may have dots
+    /// themselves; of two ways to read it, the one whose first name is longer counts. Default: `scope`.
     pub roles: String,
-    /// `options.identity`: the claim that says who it is. Default: `sub`.
+    /// `options.identity`: the claim that says who it is, a path as `roles`. Default: `sub`.
     pub identity: String,
-    /// `options.attributes`: names and the claims that they stand for. Default: none.
+    /// `options.attributes`: names and the claims that they stand for, paths as `roles`. Default:
+    /// none.
     pub attributes: Vec<(String, String)>,
     /// `options.challenge`, in seconds: how long before its expiry a session is challenged.
     /// Default: never.

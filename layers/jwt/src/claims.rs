@@ -4,20 +4,18 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-/// The member that a dotted path names. At each object a member whose name is the whole rest of
-/// the path comes first (`https://example.com/roles` is a usual name of a claim), then the one whose
-/// name ends at the next dot.
+/// The member that a dotted path names. Names may have dots themselves, at any level
+/// (`https://example.com/roles`, or the role `admin` of the client `my.client`): of the members of an
+/// object that lead to a value, the one with the longest name counts.
+///
+/// To each object there is one way only, so that each is looked into at most once.
 pub(crate) fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    let mut object = claims;
-    let mut rest = path;
-    loop {
-        if let Some(value) = object.get(rest) {
-            return Some(value);
-        }
-        let (name, after) = rest.split_once('.')?;
-        object = object.get(name)?.as_object()?;
-        rest = after;
-    }
+    claims.get(path).or_else(|| {
+        path.rmatch_indices('.').find_map(|(dot, _)| {
+            let (name, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
+            find(claims.get(name)?.as_object()?, rest)
+        })
+    })
 }
 
 /// Text as it is, numbers and booleans as JSON writes them; nothing for null, lists and objects.
@@ -68,20 +66,35 @@ mod tests {
         }
 
         #[test]
-        fn any_path_finds_what_a_search_of_all_splits_finds_first(
-            path in "[ab.]{0,6}",
-            names in prop::collection::vec("[ab.]{0,3}", 0..4),
-            inner in prop::collection::vec("[ab.]{0,3}", 0..4),
+        fn any_path_finds_what_the_first_of_all_splits_finds(
+            path in "[ab.]{0,7}",
+            claims in members(),
         ) {
-            let inner: Map<_, _> = inner.into_iter().map(|name| (name, json!(1))).collect();
-            let claims: Map<_, _> =
-                names.into_iter().map(|name| (name, json!(inner))).collect();
-            let naive = claims.get(&path).or_else(|| {
-                let (first, rest) = path.split_once('.')?;
-                let inner = claims.get(first)?.as_object()?;
-                inner.get(rest)
+            let claims = claims.as_object().unwrap();
+            // Each way to cut the path at some of its dots, the longest first names first.
+            let dots: Vec<_> = path.match_indices('.').map(|(at, _)| at).collect();
+            let mut splits: Vec<Vec<&str>> = (0..1_usize << dots.len())
+                .map(|cuts| {
+                    let mut names = Vec::new();
+                    let mut start = 0;
+                    for (bit, dot) in dots.iter().enumerate() {
+                        if cuts >> bit & 1 == 1 {
+                            names.push(&path[start..*dot]);
+                            start = dot + 1;
+                        }
+                    }
+                    names.push(&path[start..]);
+                    names
+                })
+                .collect();
+            splits.sort_by_key(|names| {
+                names.iter().map(|name| std::cmp::Reverse(name.len())).collect::<Vec<_>>()
             });
-            prop_assert_eq!(find(&claims, &path), naive);
+            let found = splits.iter().find_map(|names| {
+                let (first, rest) = names.split_first()?;
+                rest.iter().try_fold(claims.get(*first)?, |value, name| value.get(name))
+            });
+            prop_assert_eq!(find(claims, &path), found);
         }
 
         #[test]
@@ -92,6 +105,60 @@ mod tests {
             let read = milliseconds(&date).unwrap();
             prop_assert!((exact - 1..=exact).contains(&read), "{} is {}", date, read);
         }
+    }
+
+    /// Objects of objects, whose names have dots.
+    fn members() -> impl Strategy<Value = Value> {
+        let leaf = (0..9_i64).prop_map(|number| json!(number));
+        leaf.prop_recursive(3, 40, 4, |inner| {
+            prop::collection::btree_map("[ab]?\\.?[ab]{0,2}", inner, 0..4)
+                .prop_map(|members| json!(members))
+        })
+        .prop_filter("an object", Value::is_object)
+    }
+
+    #[test]
+    fn names_may_have_dots_at_any_level() {
+        let claims = json!({
+            "resource_access": {
+                "account": { "roles": ["view"] },
+                "my.client": { "roles": ["admin"] },
+                "my": { "other": { "roles": ["other"] } },
+            },
+            "https://example.com/roles": ["whole"],
+            "https://example.com/app": { "v1.0": { "roles": ["deep"] } },
+            "a.b": { "x": 1 }, "a": { "b": { "c": 2 }, "b.c": 3, "b.d": 4 },
+        });
+        let claims = claims.as_object().unwrap();
+        for (path, found) in [
+            ("resource_access.account.roles", Some(json!(["view"]))),
+            ("resource_access.my.client.roles", Some(json!(["admin"]))),
+            ("resource_access.my.other.roles", Some(json!(["other"]))),
+            ("https://example.com/roles", Some(json!(["whole"]))),
+            ("https://example.com/app.v1.0.roles", Some(json!(["deep"]))),
+            ("a.b.x", Some(json!(1))),
+            // A longer name that leads nowhere is no obstacle, and of two the longer one counts.
+            ("a.b.c", Some(json!(3))),
+            ("a.b.d", Some(json!(4))),
+            ("a.b.y", None),
+            ("resource_access.client.roles", None),
+            ("a.", None),
+            (".", None),
+            ("", None),
+        ] {
+            assert_eq!(find(claims, path), found.as_ref(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_many_dots_in_claims_of_many_objects_is_found_at_once() {
+        // Both "a" and "a.a" lead on from each object, as deep as JSON goes.
+        let mut claims = json!({ "a": 1 });
+        for _ in 0..60 {
+            claims = json!({ "a": claims, "a.a.a": { "a": { "a": {} } } });
+        }
+        let path = vec!["a"; 120].join(".");
+        assert_eq!(find(claims.as_object().unwrap(), &path), None);
     }
 
     #[test]

@@ -115,19 +115,19 @@ impl Guard {
     }
 
     /// The claim with the roles: a list of texts, or a text that is split at white space; by its
-    /// name or by a dotted path. Default: `scope`.
+    /// name or by a [dotted path](Token::claim). Default: `scope`.
     #[must_use]
     pub fn roles(self, path: impl Into<String>) -> Self {
         self.with(|config| config.rules.wanted.roles = path.into())
     }
 
-    /// The claim that says who it is, by name or dotted path. Default: `sub`.
+    /// The claim that says who it is, by name or [dotted path](Token::claim). Default: `sub`.
     #[must_use]
     pub fn identity(self, path: impl Into<String>) -> Self {
         self.with(|config| config.rules.wanted.identity = path.into())
     }
 
-    /// Names for more claims, each by name or dotted path. Default: none.
+    /// Names for more claims, each by name or [dotted path](Token::claim). Default: none.
     #[must_use]
     pub fn attributes<N, P>(self, attributes: impl IntoIterator<Item = (N, P)>) -> Self
     where

@@ -88,7 +88,8 @@ impl Token {
         demanded.iter().all(|role| self.roles.iter().any(|known| known == role.as_ref()))
     }
 
-    /// Any claim, by its name or by a dotted path of names.
+    /// Any claim, by its name or by a dotted path of names. Names may have dots themselves, at any
+    /// level: where a path leads to a value in two ways, the one whose first name is longer counts.
     #[must_use]
     pub fn claim(&self, path: &str) -> Option<&Value> {
         claims::find(&self.claims, path)
