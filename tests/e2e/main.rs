@@ -19,6 +19,7 @@ mod kafka_tls;
 mod live;
 mod logs;
 mod many;
+mod odd_records;
 mod outage;
 mod real;
 mod resume;

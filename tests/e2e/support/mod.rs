@@ -1,5 +1,6 @@
 //! A Kafka, the server as a process of its own, and clients.
 
+mod batch;
 mod certificates;
 mod client;
 mod guarded;
@@ -12,6 +13,7 @@ mod tokens;
 
 use std::time::Duration;
 
+pub(crate) use batch::{RawRecord, batch, produce, records};
 pub(crate) use certificates::{Authority, PASSWORD, keys_store, trust_store};
 pub(crate) use client::{Get, Http2, Stream, Version, field, raw};
 pub(crate) use guarded::{CHALLENGE, ends_at, guarded};

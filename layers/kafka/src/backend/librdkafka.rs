@@ -6,12 +6,13 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::headers;
 use super::pieces::Pieces;
 use super::{Backend, Consumer, End, Fetched};
 use crate::Error;
@@ -379,15 +380,12 @@ struct Reader {
 
 fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
     let (topic, piece) = pieces.of(message.topic());
-    let headers = message.headers();
+    let headers = message.headers().into_iter().flat_map(headers::readable);
     let record = Record::new(
         (message.partition(), message.offset(), message.timestamp().to_millis()),
         message.key(),
         message.payload(),
-        headers
-            .iter()
-            .flat_map(|headers| headers.iter())
-            .map(|header| (header.key.as_bytes(), header.value)),
+        headers.map(|header| (header.key.as_bytes(), header.value)),
         piece,
     );
     Fetched::Record(Arc::clone(topic), record)

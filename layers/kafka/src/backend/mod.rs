@@ -11,6 +11,7 @@ use crate::Error;
 use crate::gap::Extent;
 use crate::record::Record;
 
+mod headers;
 pub(crate) mod librdkafka;
 #[cfg(test)]
 pub(crate) mod model;
