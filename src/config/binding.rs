@@ -209,14 +209,6 @@ impl Exits {
         self.all.push(exit.clone());
         Some(exit)
     }
-
-    /// The binding's own exit, for bindings without routes.
-    pub(super) fn require_own(&self, map: &Map<'_>) -> Option<String> {
-        if self.own.is_none() && map.get("exit").is_none() {
-            map.missing("`exit` is missing");
-        }
-        self.own.as_ref().map(|it| it.to.clone())
-    }
 }
 
 /// Decodes all of `bindings`.

@@ -63,7 +63,7 @@ pub struct Topic {
     pub default_offset: Option<DefaultOffset>,
     /// `deltaType`: `json_patch` sends differences of values. Default: none.
     pub json_patch: bool,
-    /// `transforms`: keys and headers that are made from values. Default: none.
+    /// `transforms`: keys and headers that are made from fields of the record. Default: none.
     pub transforms: Vec<Transform>,
     /// `key`: the model of keys. Default: any bytes.
     pub key: Option<Model>,
@@ -91,13 +91,13 @@ impl fmt::Display for DefaultOffset {
     }
 }
 
-/// Keys and headers that are made from values.
+/// Keys and headers that are made from fields of a record, each written as `value.id` or `key.id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transform {
-    /// `extract-key`: the key is this field of the value.
+    /// `extract-key`: the key is this field.
     Key(String),
-    /// `extract-headers`: headers and the fields of the value that they are made from.
+    /// `extract-headers`: headers and the fields that they are made from.
     Headers(Vec<(String, String)>),
 }
 
@@ -110,6 +110,11 @@ pub struct TopicCondition {
 }
 
 impl TopicCondition {
+    /// Whether each topic satisfies it.
+    fn is_always(&self) -> bool {
+        self.topic.as_ref().is_none_or(|pattern| pattern.to_string() == "*")
+    }
+
     /// Whether a topic satisfies it.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
@@ -209,6 +214,7 @@ impl KafkaCacheClient {
         let mut topics = Vec::new();
         if let Some(options) = map.map("options") {
             topics = self::topics(&options);
+            merged(&options);
             options.deny_unknown();
         }
         Some(KafkaCacheClient { topics, routes: routes(map, exits) })
@@ -230,9 +236,17 @@ impl KafkaCacheServer {
                 bootstrap = value.each(|it| pattern::topic(&it));
             }
             topics = self::topics(&options);
+            merged(&options);
             options.deny_unknown();
         }
         Some(KafkaCacheServer { bootstrap, memory_bytes, topics, routes: routes(map, exits) })
+    }
+}
+
+/// Checks `merged` of older files: topics whose partitions are one stream, as all are here.
+fn merged(options: &Map<'_>) {
+    if let Some(value) = options.get("merged") {
+        value.each(|topic| pattern::topic(&topic));
     }
 }
 
@@ -310,10 +324,11 @@ fn topic(value: &Value<'_>) -> Option<Topic> {
 }
 
 fn transform(map: &Map<'_>) -> Vec<Transform> {
-    const FIELD: &str = "a field of the value, as `${message.value.id}`";
-    let field = |it: &str| {
-        let name = it.strip_prefix("${message.value.")?.strip_suffix('}')?;
-        (!name.is_empty() && !name.contains(['{', '}'])).then(|| name.to_owned())
+    const FIELD: &str = "a field of the value or the key, as `${message.value.id}` or `${message.key.id}`";
+    let field = |text: &str| {
+        let field = text.strip_prefix("${message.")?.strip_suffix('}')?;
+        let name = field.strip_prefix("value.").or_else(|| field.strip_prefix("key."))?;
+        (!name.is_empty() && !name.contains(['{', '}'])).then(|| field.to_owned())
     };
     let mut out = Vec::new();
     if let Some(value) = map.get("extract-key") {
@@ -331,7 +346,7 @@ fn transform(map: &Map<'_>) -> Vec<Transform> {
 
 impl KafkaClient {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaClient> {
-        let exit = exits.require_own(map);
+        let exit = exit(map, exits);
         let options = map.map_or_empty("options")?;
         let servers = options.require("servers").map(|value| {
             if value.list().is_some_and(|it| it.is_empty()) {
@@ -362,6 +377,20 @@ impl KafkaClient {
         };
         Some(KafkaClient { servers: servers?, authorization, exit: exit? })
     }
+}
+
+/// The way out of a client. In `routes` only the first exit counts, since each takes everything.
+fn exit(map: &Map<'_>, exits: &mut Exits) -> Option<String> {
+    let when = |value: &Value<'_>| {
+        let condition = condition(value)?;
+        if !condition.is_always() {
+            value.error("a client has one way out: expected routes with an `exit` alone");
+            return None;
+        }
+        Some(condition)
+    };
+    let routes = Routes { when: &when, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+    routes.into_iter().next().map(|route| route.exit)
 }
 
 /// One entry of `servers`; it may be several with commas, which is how an environment variable

@@ -36,6 +36,7 @@ pub(super) enum Feature {
     TelemetryMetrics,
     ExporterPrometheus,
     ExporterOtlp,
+    ExporterVault,
 }
 
 /// What becomes of a file that asks for it.
@@ -98,6 +99,7 @@ impl Feature {
             Feature::TelemetryMetrics => Ignored("nothing is measured"),
             Feature::ExporterPrometheus => Ignored("no endpoint is opened"),
             Feature::ExporterOtlp => Ignored("nothing is exported"),
+            Feature::ExporterVault => Ignored("no connection is made for its keys"),
         }
     }
 }

@@ -94,6 +94,9 @@ const METRICS: &[&str] = &[
     "http.response.size",
     "http.duration",
     "http.active.requests",
+    "grpc.active.requests",
+    "grpc.requests.per.rpc",
+    "grpc.responses.per.rpc",
 ];
 
 impl Telemetry {
@@ -164,6 +167,12 @@ fn exporter(name: &str, value: &Value<'_>) -> Option<Exporter> {
     let map = value.map()?;
     let words = [("stdout", Form::Stdout), ("prometheus", Form::Prometheus), ("otlp", Form::Otlp)];
     let form = map.require("type")?.one_of(&words)?;
+    if let Some(vault) = map.get("vault") {
+        vault.uses(Feature::ExporterVault);
+        if let Some(name) = vault.text_as("the name of a vault") {
+            vault.refers("vaults", &name);
+        }
+    }
     let kind = match form {
         Form::Stdout => Some(ExporterKind::Stdout),
         Form::Prometheus => {

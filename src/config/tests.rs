@@ -210,26 +210,27 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:41:7: bindings.web.options.overrides: not honoured yet: headers of requests stay as they are
       grammar.yaml:42:7: bindings.web.options.requests: not honoured yet: requests and responses are not validated
       grammar.yaml:65:31: bindings.streams.options.requests: not honoured yet: events are not validated
-      grammar.yaml:82:59: bindings.cache.options.topics[0].key: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:82:71: bindings.cache.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:95:45: bindings.store.options.topics[0].deltaType: not honoured yet: whole values are sent
-      grammar.yaml:97:11: bindings.store.options.topics[1].transforms: not honoured yet: keys and headers of records stay as they are
-      grammar.yaml:98:11: bindings.store.options.topics[1].key: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:99:11: bindings.store.options.topics[1].value: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:107:43: bindings.connections.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
-      grammar.yaml:107:56: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
-      grammar.yaml:113:5: bindings.requests.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
-      grammar.yaml:114:40: bindings.requests.options.access-control: not honoured yet: it is servers that browsers ask for it
-      grammar.yaml:123:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
-      grammar.yaml:123:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
-      grammar.yaml:123:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
-      grammar.yaml:129:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
-      grammar.yaml:131:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
-      grammar.yaml:131:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
-      grammar.yaml:133:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to
-      grammar.yaml:134:3: telemetry.metrics: not honoured yet: nothing is measured
-      grammar.yaml:136:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
-      grammar.yaml:137:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
+      grammar.yaml:82:74: bindings.cache.options.topics[0].key: not honoured yet: records are passed on as they are, not validated or converted
+      grammar.yaml:82:86: bindings.cache.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
+      grammar.yaml:96:45: bindings.store.options.topics[0].deltaType: not honoured yet: whole values are sent
+      grammar.yaml:98:11: bindings.store.options.topics[1].transforms: not honoured yet: keys and headers of records stay as they are
+      grammar.yaml:99:11: bindings.store.options.topics[1].key: not honoured yet: records are passed on as they are, not validated or converted
+      grammar.yaml:100:11: bindings.store.options.topics[1].value: not honoured yet: records are passed on as they are, not validated or converted
+      grammar.yaml:108:43: bindings.connections.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
+      grammar.yaml:108:56: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
+      grammar.yaml:114:5: bindings.requests.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
+      grammar.yaml:115:40: bindings.requests.options.access-control: not honoured yet: it is servers that browsers ask for it
+      grammar.yaml:124:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
+      grammar.yaml:124:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
+      grammar.yaml:124:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
+      grammar.yaml:130:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
+      grammar.yaml:132:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
+      grammar.yaml:132:55: bindings.out.routes[0].when[0].authority: not supported yet; accepted, as no listener leads there
+      grammar.yaml:134:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to
+      grammar.yaml:135:3: telemetry.metrics: not honoured yet: nothing is measured
+      grammar.yaml:137:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
+      grammar.yaml:138:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
+      grammar.yaml:140:7: telemetry.exporters.pushed.vault: not honoured yet: no connection is made for its keys
     "#);
 }
 

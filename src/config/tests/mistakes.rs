@@ -570,6 +570,23 @@ bindings:
 ",
     ),
     (
+        "two ways out of a Kafka client, and a field that is none",
+        r#"name: a
+bindings:
+  cs: { type: kafka, kind: cache_server, options: { topics: [{ name: a, transforms: [{ extract-key: "${message.header.id}" }] }] }, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, routes: [{ when: [{ topic: a }], exit: out }, { exit: out, with: {} }] }
+  kd: { type: kafka, kind: client, options: { servers: [k:9092] } }
+  out: { type: tcp, kind: client }
+"#,
+        "3:73: warning: bindings.cs.options.topics[0].transforms: not honoured yet: keys and headers of records stay as they are
+3:101: error: bindings.cs.options.topics[0].transforms[0].extract-key: expected a field of the value or the key, as `${message.value.id}` or `${message.key.id}`, found the text `${message.header.id}`
+4:86: error: bindings.kc.routes[0].when[0]: a client has one way out: expected routes with an `exit` alone
+4:127: error: bindings.kc.routes[1]: unknown key `with`
+  help: known here: exit, guarded, when
+5:3: error: bindings.kd: neither `exit` nor `routes`
+",
+    ),
+    (
         "an unknown model and metric",
         "name: a
 telemetry: { metrics: [stream.opens.*, http.request.sise] }
@@ -580,7 +597,7 @@ bindings:
 ",
         "2:14: warning: telemetry.metrics: not honoured yet: nothing is measured
 2:40: error: telemetry.metrics[1]: unknown metric `http.request.sise`
-  help: did you mean `http.request.size`? there are: stream.active.received, stream.active.sent, stream.opens.received, stream.opens.sent, stream.data.received, stream.data.sent, stream.errors.received, stream.errors.sent, stream.closes.received, stream.closes.sent, http.request.size, http.response.size, http.duration, http.active.requests
+  help: did you mean `http.request.size`? there are: stream.active.received, stream.active.sent, stream.opens.received, stream.opens.sent, stream.data.received, stream.data.sent, stream.errors.received, stream.errors.sent, stream.closes.received, stream.closes.sent, http.request.size, http.response.size, http.duration, http.active.requests, grpc.active.requests, grpc.requests.per.rpc, grpc.responses.per.rpc
 4:73: warning: bindings.cs.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
 4:80: error: bindings.cs.options.topics[0].value: unknown model `avr`: expected string, int32, int64, float, double, boolean, bytes, json, avro or protobuf
   help: did you mean `avro`?
