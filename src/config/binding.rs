@@ -182,6 +182,8 @@ pub(super) struct Head {
     pub(super) span: Span,
     pub(super) of: Option<Type>,
     pub(super) exits: Vec<Exit>,
+    /// Whether an exit leads to who knows where, because of a mistake.
+    pub(super) unknown_exit: bool,
 }
 
 /// An `exit` as it stands in the file.
@@ -197,6 +199,7 @@ pub(super) struct Exit {
 pub(super) struct Exits {
     pub(super) own: Option<Exit>,
     all: Vec<Exit>,
+    unknown: bool,
     /// Whether routes of the binding take requests, so that a guard can be asked.
     over_http: bool,
 }
@@ -204,7 +207,10 @@ pub(super) struct Exits {
 impl Exits {
     fn read(&mut self, map: &Map<'_>) -> Option<Exit> {
         let value = map.get("exit")?;
-        let to = value.text_as("the name of a binding")?;
+        let Some(to) = value.text_as("the name of a binding") else {
+            self.unknown = true;
+            return None;
+        };
         let exit = Exit { to, span: value.span(), path: value.path.clone() };
         self.all.push(exit.clone());
         Some(exit)
@@ -218,10 +224,14 @@ pub(super) fn decode_all(cx: &Cx, section: &Map<'_>) -> (Vec<Head>, Vec<Binding>
     for (index, (name, value)) in section.entries().enumerate() {
         super::check_name(&value, name);
         cx.binding.set(Some(index));
-        let mut head = Head { name: name.to_owned(), span: value.key, of: None, exits: Vec::new() };
-        if let Some(map) = value.map() {
-            bindings.extend(decode(&map, &mut head));
-        }
+        let mut head = Head {
+            name: name.to_owned(),
+            span: value.key,
+            of: None,
+            exits: Vec::new(),
+            unknown_exit: false,
+        };
+        bindings.extend(cx.entry(&value, || decode(&value.map()?, &mut head)));
         heads.push(head);
         cx.binding.set(None);
     }
@@ -253,6 +263,7 @@ fn decode(map: &Map<'_>, head: &mut Head) -> Option<Binding> {
     }
     let kind = head.of.and_then(|of| of.decode_kind(map, &mut exits));
     head.exits = exits.all;
+    head.unknown_exit = exits.unknown;
     if head.of.is_some() {
         map.deny_unknown();
     }

@@ -1,6 +1,7 @@
 //! From nodes to types: values that know their path and report what is wrong with them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ pub(super) struct Cx {
     pub(super) references: RefCell<Vec<Reference>>,
     /// The place of the binding that is being decoded, among all of the file.
     pub(super) binding: Cell<Option<usize>>,
+    errors: Cell<usize>,
+    /// The paths of the entries with a mistake in them: what such a one lacks may be what was mistaken.
+    mistaken: RefCell<HashSet<String>>,
 }
 
 /// A name that must be defined in a section of the file.
@@ -29,8 +33,24 @@ pub(super) struct Reference {
 
 impl Cx {
     pub(super) fn error(&self, span: Span, message: String, help: Option<String>) {
+        self.errors.set(self.errors.get() + 1);
         let diagnostic = Diagnostic { severity: Severity::Error, span, message, help };
         self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    /// Decodes an entry of a section, and notes if there is a mistake in it.
+    pub(super) fn entry<T>(&self, value: &Value<'_>, decode: impl FnOnce() -> T) -> T {
+        let before = self.errors.get();
+        let decoded = decode();
+        if self.errors.get() > before || !value.is_resolved() {
+            self.mistaken.borrow_mut().insert(value.path.clone());
+        }
+        decoded
+    }
+
+    /// Whether an entry of a section has no mistake in it, so that it lacks what is not there.
+    pub(super) fn is_sound(&self, section: &str, name: &str) -> bool {
+        !self.mistaken.borrow().contains(&format!("{section}.{name}"))
     }
 }
 
@@ -97,6 +117,19 @@ impl<'a> Value<'a> {
 
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.kind, NodeKind::Sequence(_))
+    }
+
+    /// Whether all variables in it are set.
+    pub(super) fn is_resolved(&self) -> bool {
+        fn of(node: &Node) -> bool {
+            match &node.kind {
+                NodeKind::Unresolved => false,
+                NodeKind::Null | NodeKind::Scalar { .. } => true,
+                NodeKind::Sequence(items) => items.iter().all(|node| of(node)),
+                NodeKind::Mapping(entries) => entries.iter().all(|(_, node)| of(node)),
+            }
+        }
+        of(self.node)
     }
 
     pub(super) fn is_map(&self) -> bool {

@@ -305,8 +305,12 @@ impl<'c> Teller<'c> {
 }
 
 fn when<W>(conditions: &[W], tell: impl Fn(&W) -> String) -> String {
-    let conditions: Vec<String> = conditions.iter().map(tell).filter(|it| !it.is_empty()).collect();
-    if conditions.is_empty() { "always".to_owned() } else { conditions.join(" or ") }
+    let conditions: Vec<String> = conditions.iter().map(tell).collect();
+    if conditions.is_empty() || conditions.iter().any(String::is_empty) {
+        "always".to_owned()
+    } else {
+        conditions.join(" or ")
+    }
 }
 
 /// Who may take a route.

@@ -109,6 +109,9 @@ fn reached(heads: &[Head], edges: &[Vec<usize>]) -> Vec<bool> {
     let mut waiting: Vec<usize> =
         (0..heads.len()).filter(|it| reached.get(*it) == Some(&true)).collect();
     while let Some(at) = waiting.pop() {
+        if heads.get(at).is_some_and(|it| it.unknown_exit) {
+            return vec![true; heads.len()];
+        }
         for to in edges.get(at).into_iter().flatten() {
             if let Some(reached) = reached.get_mut(*to).filter(|it| !**it) {
                 *reached = true;

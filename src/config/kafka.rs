@@ -42,8 +42,11 @@ pub struct KafkaCacheServer {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KafkaClient {
-    /// `options.servers`: brokers to begin with, at least one. Required.
+    /// `options.servers`: brokers to begin with, at least one if a listener leads here. Default, as in
+    /// older files: `host` and `port` of the `tcp` client that `exit` leads to.
     pub servers: Vec<Server>,
+    /// Whether `servers` stand at the `tcp` client.
+    pub(super) servers_below: bool,
     /// `options.authorization`, or `options.sasl` in older files. Default: none.
     pub authorization: Option<KafkaAuthorization>,
     /// The `tcp` or `tls` client that connections are opened by.
@@ -324,7 +327,8 @@ fn topic(value: &Value<'_>) -> Option<Topic> {
 }
 
 fn transform(map: &Map<'_>) -> Vec<Transform> {
-    const FIELD: &str = "a field of the value or the key, as `${message.value.id}` or `${message.key.id}`";
+    const FIELD: &str =
+        "a field of the value or the key, as `${message.value.id}` or `${message.key.id}`";
     let field = |text: &str| {
         let field = text.strip_prefix("${message.")?.strip_suffix('}')?;
         let name = field.strip_prefix("value.").or_else(|| field.strip_prefix("key."))?;
@@ -348,7 +352,7 @@ impl KafkaClient {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaClient> {
         let exit = exit(map, exits);
         let options = map.map_or_empty("options")?;
-        let servers = options.require("servers").map(|value| {
+        let servers = options.get("servers").map(|value| {
             if value.list().is_some_and(|it| it.is_empty()) {
                 value.error("expected at least one server");
             }
@@ -375,7 +379,9 @@ impl KafkaClient {
             Some(authorization) => Some(authorization?),
             None => None,
         };
-        Some(KafkaClient { servers: servers?, authorization, exit: exit? })
+        let servers_below = servers.is_none();
+        let servers = servers.unwrap_or_default();
+        Some(KafkaClient { servers, servers_below, authorization, exit: exit? })
     }
 }
 

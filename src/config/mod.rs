@@ -44,6 +44,7 @@ mod http;
 mod kafka;
 mod mask;
 mod model;
+mod older;
 mod pattern;
 mod requests;
 mod security;
@@ -238,11 +239,12 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     let guards = map.map("guards").map(|it| security::guards(cx, &it));
     let catalogs = map.map("catalogs").map(|it| catalog::catalogs(&it));
     let bindings = map.map("bindings");
-    let (heads, bindings) = bindings.map(|it| binding::decode_all(cx, &it)).unwrap_or_default();
+    let (heads, mut bindings) = bindings.map(|it| binding::decode_all(cx, &it)).unwrap_or_default();
     let telemetry = map.map("telemetry").map(|it| Telemetry::decode(&it));
     check_references(cx, &map);
     map.deny_unknown();
     let reached = exits::check(cx, &heads);
+    older::fill_servers(cx, &heads, &reached, &mut bindings);
     let (vaults, guards) = (vaults.unwrap_or_default(), guards.unwrap_or_default());
     whole::check(&Whole {
         cx,

@@ -109,10 +109,10 @@ pub struct Jwk {
 }
 
 /// Decodes all of `vaults`.
-pub(super) fn vaults(_: &Cx, section: &Map<'_>) -> Vec<Vault> {
+pub(super) fn vaults(cx: &Cx, section: &Map<'_>) -> Vec<Vault> {
     let each = section.entries().filter_map(|(name, value)| {
         super::check_name(&value, name);
-        vault(name, &value)
+        cx.entry(&value, || vault(name, &value))
     });
     each.collect()
 }
@@ -152,10 +152,10 @@ fn store(value: &Value<'_>) -> Option<Store> {
 }
 
 /// Decodes all of `guards`.
-pub(super) fn guards(_: &Cx, section: &Map<'_>) -> Vec<Guard> {
+pub(super) fn guards(cx: &Cx, section: &Map<'_>) -> Vec<Guard> {
     let each = section.entries().filter_map(|(name, value)| {
         super::check_name(&value, name);
-        guard(name, &value)
+        cx.entry(&value, || guard(name, &value))
     });
     each.collect()
 }

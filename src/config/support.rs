@@ -74,7 +74,9 @@ impl Feature {
             ),
             Feature::SseRequests => Ignored("events are not validated"),
             Feature::TcpAuthority => Refused("the name would not be checked"),
-            Feature::TcpClientRoutes => Refused("addresses would not be checked"),
+            Feature::TcpClientRoutes => Refused(
+                "addresses would not be checked: name one in `options.host`, without conditions",
+            ),
             Feature::TcpClientAddress => {
                 Ignored("brokers are reached at the addresses that Kafka names")
             }

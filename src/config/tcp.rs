@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use tailwater_route::Text;
+
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value, decimal};
 use super::diagnostic::Span;
@@ -33,9 +35,10 @@ pub struct TcpServer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpCondition {
-    /// `authority`: the name of the peer, with `*`. Default: any.
+    /// `authority`: the name of the peer, with `*`. Default, and `*` alone: any.
     pub authority: Option<String>,
-    /// `cidr`: the network that the peer's address is in, as `10.0.0.0/8`. Default: any.
+    /// `cidr`: the network that the peer's address is in, as `10.0.0.0/8`. Default: any, as with a
+    /// network of `/0`.
     pub cidr: Option<Cidr>,
     /// `port`: the port, in the forms of `options.port`. Default: any.
     pub ports: Vec<RangeInclusive<u16>>,
@@ -45,22 +48,33 @@ impl TcpCondition {
     /// Whether a connection to this local port from this address satisfies it.
     #[must_use]
     pub fn matches(&self, port: u16, peer: IpAddr) -> bool {
-        let port_matches = self.ports.is_empty() || self.ports.iter().any(|it| it.contains(&port));
-        port_matches && self.cidr.is_none_or(|it| it.contains(peer))
+        self.takes(port) && self.cidr.is_none_or(|it| it.contains(peer))
+    }
+
+    /// Whether some connection to this port satisfies it.
+    pub(super) fn takes(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.ports.iter().any(|it| it.contains(&port))
+    }
+
+    fn is_always(&self) -> bool {
+        self.authority.is_none() && self.cidr.is_none() && self.ports.is_empty()
     }
 }
 
 /// A `tcp` binding of kind `client`.
 ///
-/// Below a `kafka` client it stands for the connections to Kafka; where they lead says Kafka.
+/// Below a `kafka` client it stands for the connections to Kafka; where they lead says Kafka. In older
+/// files, whose `kafka` client has no `servers`, its address is that of the first broker.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpClient {
-    /// `options.host`: the address to connect to. Default: the one that comes from above.
+    /// `options.host`: the address to connect to, or the one name in `routes[].when[].authority`.
+    /// Default, and `*`: the one that comes from above.
     pub host: Option<String>,
     /// `options.port`. Default: the one that comes from above.
     pub ports: Vec<RangeInclusive<u16>>,
-    /// `routes[].when`: the connections that may be opened. Default: all.
+    /// `routes[].when`: the connections that may be opened. Default: all, also where a condition is
+    /// satisfied by each, as `cidr: 0.0.0.0/0` is, or by this address.
     pub when: Vec<TcpCondition>,
     /// Where `options` stand.
     pub options: Option<Span>,
@@ -126,7 +140,7 @@ impl TcpServer {
             options.deny_unknown();
         }
         let routes =
-            Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+            Routes { when: &accepted, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
         Some(TcpServer { host: host?, ports: listening?, connections, write_deadline, routes })
     }
 }
@@ -138,37 +152,91 @@ impl TcpClient {
             TcpClient { host: None, ports: Vec::new(), when: Vec::new(), options: None };
         if let Some(options) = options {
             client.options = Some(options.value.key);
-            client.host = options.get("host").and_then(|it| it.filled("an address or a host name"));
+            client.host =
+                options.get("host").and_then(|it| it.parsed("a host name or an address", host));
+            client.host.take_if(|it| it == "*");
             client.ports = options.get("port").map(|it| ports(&it)).unwrap_or_default();
             options.deny_unknown();
         }
         if let Some(value) = map.get("routes") {
-            value.uses(Feature::TcpClientRoutes);
+            let mut always = false;
             for route in value.each(|it| it.map()) {
                 super::binding::guarded(&route, false);
-                client
-                    .when
-                    .extend(route.get("when").iter().flat_map(|it| it.each(|it| condition(&it))));
+                let when = route.get("when").map(|it| it.each(|it| condition(&it)));
                 route.deny_unknown();
+                always |= when.as_ref().is_none_or(Vec::is_empty);
+                client.when.extend(when.into_iter().flatten());
+            }
+            client.settle(always);
+            if !client.when.is_empty() {
+                value.uses(Feature::TcpClientRoutes);
             }
         }
         Some(client)
     }
+
+    /// Takes the address from the conditions if it stands there alone, and forgets them if they forbid
+    /// no connection to it.
+    fn settle(&mut self, always: bool) {
+        if let (None, [only]) = (&self.host, self.when.as_slice())
+            && let TcpCondition { authority: Some(name), cidr: None, ports } = only
+            && !name.contains('*')
+        {
+            self.host = host(name);
+            if self.ports.is_empty() {
+                self.ports.clone_from(ports);
+            }
+        }
+        let admits = |condition: &TcpCondition| match (&condition.authority, &self.host) {
+            (None, _) => condition.is_always(),
+            (Some(pattern), Some(host)) => {
+                let named = Text::new(&pattern.to_ascii_lowercase());
+                let port = |port: &u16| condition.takes(*port);
+                condition.cidr.is_none()
+                    && named.is_ok_and(|it| it.matches(host.to_ascii_lowercase().as_bytes()))
+                    && self.ports.iter().all(|it| [it.start(), it.end()].into_iter().all(port))
+            }
+            (Some(_), None) => false,
+        };
+        if always || self.when.iter().any(admits) {
+            self.when.clear();
+        }
+    }
 }
 
+/// A host as it is connected to: a name, or an address without brackets. `*` is any.
+fn host(text: &str) -> Option<String> {
+    let address = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
+    if address.parse::<IpAddr>().is_ok() {
+        return Some(address.to_owned());
+    }
+    let named = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
+    (text == "*" || (!text.is_empty() && text.bytes().all(named))).then(|| text.to_owned())
+}
+
+/// A condition without what is always true.
 fn condition(value: &Value<'_>) -> Option<TcpCondition> {
     let map = value.map()?;
-    let authority = map.get("authority").and_then(|value| {
-        value.uses(Feature::TcpAuthority);
-        value.text()
-    });
+    let authority = map.get("authority").and_then(|it| it.filled("the name of a host"));
     let cidr = match map.get("cidr") {
         None => None,
         Some(value) => Some(value.parsed("a network, as `10.0.0.0/8`", Cidr::parse)?),
     };
     let ports = map.get("port").map(|it| ports(&it)).unwrap_or_default();
     map.deny_unknown();
+    let (authority, cidr) = (authority.filter(|it| it != "*"), cidr.filter(|it| it.bits > 0));
     Some(TcpCondition { authority, cidr, ports })
+}
+
+/// A condition of a listener, which does not know the names of its peers.
+fn accepted(value: &Value<'_>) -> Option<TcpCondition> {
+    let condition = condition(value)?;
+    if condition.authority.is_some()
+        && let Some(authority) = value.map().and_then(|it| it.get("authority"))
+    {
+        authority.uses(Feature::TcpAuthority);
+    }
+    Some(condition)
 }
 
 const PORT: &str = "a port (0 to 65535), \"from-to\" or a list of these";

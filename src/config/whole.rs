@@ -64,21 +64,28 @@ impl Whole<'_> {
         reached.map(|(head, _)| head).filter(move |it| it.of == Some(of)).filter(leads)
     }
 
-    /// An address below a `kafka` client has no effect: Kafka names its brokers. One below an `http`
-    /// client has to be there.
+    /// An address below a `kafka` client that has `servers` has no effect: Kafka names its brokers. One
+    /// below an `http` client has to be there.
     fn tcp_client(&self, binding: &Binding, client: &super::TcpClient) {
         let name = binding.name.as_str();
-        let serves = |of| {
+        let below = |of| {
             let encrypting = self.above(name, Type::TlsClient).map(|it| it.name.as_str());
-            encrypting.chain([name]).any(|way| self.above(way, of).next().is_some())
+            encrypting.chain([name]).flat_map(move |way| self.above(way, of))
+        };
+        let beside = |head: &Head| {
+            let kind = self.bindings.iter().find(|it| it.name == head.name).map(|it| &it.kind);
+            matches!(kind, Some(Kind::KafkaClient(client)) if !client.servers_below)
         };
         if let Some(span) = client.options
-            && serves(Type::KafkaClient)
+            && below(Type::KafkaClient).any(beside)
         {
             let path = format!("bindings.{name}.options");
             self.uses(Feature::TcpClientAddress, binding, span, path);
         }
-        if (client.host.is_none() || client.ports.is_empty()) && serves(Type::HttpClient) {
+        if (client.host.is_none() || client.ports.is_empty())
+            && self.cx.is_sound("bindings", name)
+            && below(Type::HttpClient).next().is_some()
+        {
             let message = format!("bindings.{name}: the address of the server is missing");
             let help = "expected `options` with `host` and `port`".to_owned();
             self.cx.error(binding.span, message, Some(help));
@@ -91,6 +98,10 @@ impl Whole<'_> {
         let vault = self.vaults.iter().find(|it| Some(it.name.as_str()) == name);
         if name.is_some() && vault.is_none() {
             return; // said where the name stands
+        }
+        let sound = |vault: &Vault| self.cx.is_sound("vaults", &vault.name);
+        if !self.cx.is_sound("bindings", &binding.name) || !vault.is_none_or(sound) {
+            return;
         }
         if name.is_none() && matches!(binding.kind, Kind::TlsServer(_)) {
             return; // said already: it always needs one
@@ -149,6 +160,9 @@ impl Whole<'_> {
                 let Some(other) = guarded.iter().find(|it| asked != Some(&it.guard)) else {
                     continue;
                 };
+                if !self.cx.is_sound("bindings", &binding.name) {
+                    continue;
+                }
                 let message = format!(
                     "bindings.{}: a route is closed to everyone who comes by `{}`, which looks for no \
                      credentials for the guard `{}`",
@@ -171,7 +185,7 @@ impl Whole<'_> {
     /// A guard that is asked must have keys.
     fn keys_of(&self, asked: Option<&str>) {
         let guard = self.guards.iter().find(|it| Some(it.name.as_str()) == asked);
-        let Some(guard) = guard else { return };
+        let Some(guard) = guard.filter(|it| self.cx.is_sound("guards", &it.name)) else { return };
         let url = match &guard.keys {
             Some(GuardKeys::List(_)) => return,
             Some(GuardKeys::Url(url)) => url.clone(),
@@ -200,7 +214,8 @@ impl Whole<'_> {
     /// An attribute of a template must be one of its guard's.
     fn attribute(&self, binding: &Binding, span: Span, place: &Place) {
         let Place::Attribute { guard, name } = place else { return };
-        let Some(guard) = self.guards.iter().find(|it| it.name == *guard) else { return };
+        let guard = self.guards.iter().find(|it| it.name == *guard);
+        let Some(guard) = guard.filter(|it| self.cx.is_sound("guards", &it.name)) else { return };
         let names: Vec<&str> = guard.attributes.iter().map(|(name, _)| name.as_str()).collect();
         if !names.contains(&name.as_str()) {
             let message = format!(

@@ -279,6 +279,9 @@ impl Reader<'_> {
                 _ => vec![&value],
             };
             for node in from {
+                if let NodeKind::Unresolved = node.kind {
+                    continue;
+                }
                 let NodeKind::Mapping(entries) = &node.kind else {
                     return Err(fatal(
                         key.span,

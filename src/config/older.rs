@@ -1,0 +1,78 @@
+//! What older files say elsewhere: where Kafka is stands at the `tcp` client below the `kafka` client.
+
+use super::binding::{Binding, Head, Kind};
+use super::decode::Cx;
+use super::kafka::Server;
+use super::tcp::TcpClient;
+
+/// More ports are hardly those of one cluster's brokers.
+const MOST_SERVERS: usize = 16;
+
+/// Gives each `kafka` client without `servers` those that the `tcp` client below it names. Of what no
+/// listener leads to nothing is asked.
+pub(super) fn fill_servers(cx: &Cx, heads: &[Head], reached: &[bool], bindings: &mut [Binding]) {
+    for index in 0..bindings.len() {
+        let Some((name, Kind::KafkaClient(client))) =
+            bindings.get(index).map(|it| (it.name.as_str(), &it.kind))
+        else {
+            continue;
+        };
+        let is_reached = heads.iter().zip(reached).any(|(it, reached)| it.name == name && *reached);
+        if !is_reached || !client.servers_below {
+            continue;
+        }
+        let servers = find(cx, bindings, name, &client.exit);
+        if let Some(Binding { kind: Kind::KafkaClient(client), .. }) = bindings.get_mut(index) {
+            client.servers = servers;
+        }
+    }
+}
+
+fn find(cx: &Cx, bindings: &[Binding], name: &str, exit: &str) -> Vec<Server> {
+    let binding = |name: &str| bindings.iter().find(|it| it.name == name);
+    let mut way = vec![name];
+    let mut at = exit;
+    let tcp = loop {
+        way.push(at);
+        match binding(at).map(|it| (it, &it.kind)) {
+            Some((found, Kind::TcpClient(tcp))) => break Some((found, tcp)),
+            Some((_, Kind::TlsClient(tls))) if way.len() < 3 => match tls.routes.first() {
+                Some(route) => at = &route.exit,
+                None => break None,
+            },
+            _ => break None,
+        }
+    };
+    let Some((below, tcp)) = tcp else { return Vec::new() }; // said where the exit stands
+    if !way.iter().all(|name| cx.is_sound("bindings", name)) || !tcp.when.is_empty() {
+        return Vec::new(); // what is missing may be there
+    }
+    match servers(tcp) {
+        Ok(servers) => servers,
+        Err(missing) => {
+            let message = format!(
+                "bindings.{name}: the address of Kafka is missing: there are no `servers` here, and {missing} at `{}`, which the exit leads to",
+                below.name
+            );
+            let help = format!(
+                "expected `options` with `servers`, as `[\"kafka.example.com:9092\"]`, or, as in older files, \
+                 with `host` and `port` at `{}`",
+                below.name
+            );
+            let span = binding(name).map(|it| it.span).unwrap_or_default();
+            cx.error(span, message, Some(help));
+            Vec::new()
+        }
+    }
+}
+
+fn servers(tcp: &TcpClient) -> Result<Vec<Server>, &'static str> {
+    let Some(host) = &tcp.host else { return Err("no `host`") };
+    let ports: Vec<u16> = tcp.ports.iter().cloned().flatten().take(MOST_SERVERS + 1).collect();
+    match ports.as_slice() {
+        [] => Err("no `port`"),
+        ports if ports.contains(&0) => Err("port 0"),
+        ports if ports.len() > MOST_SERVERS => Err("more than 16 ports"),
+        ports => Ok(ports.iter().map(|port| Server { host: host.clone(), port: *port }).collect()),
+    }
+}
