@@ -39,7 +39,8 @@ fuzz_target!(|input: &str| {
     let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
     if accepts(&token) {
         let header: Value = serde_json::from_str(header).expect("it is accepted");
-        assert_eq!((&header["alg"], &header["kid"]), (&json!("EdDSA"), &json!("k")));
+        assert_eq!(header["alg"], "EdDSA");
+        assert!(header["kid"] == "k" || header["kid"].is_null());
         assert_eq!(header.get("crit"), None);
         let claims: Value = serde_json::from_str(payload).expect("it is accepted");
         assert_eq!(claims["iss"], "i");

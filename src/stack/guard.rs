@@ -42,7 +42,7 @@ fn guard(configured: &config::Guard) -> Result<Guard, Error> {
     let keys = match &configured.keys {
         Some(GuardKeys::List(keys)) => Keys::list(keys.iter().map(|key| key.jwk.clone())),
         Some(GuardKeys::Url(url)) => Keys::url(url.clone()),
-        None => Keys::well_known(issuer.unwrap_or_default()).and_then(Keys::url),
+        None => Keys::issuer(issuer.unwrap_or_default()),
     };
     let guard = Guard::new(&*configured.name, keys.map_err(failed)?)
         .audience(&configured.audience)

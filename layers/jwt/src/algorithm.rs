@@ -16,7 +16,7 @@ pub(crate) enum Algorithm {
     EdDsa,
 }
 
-/// What a key is: an algorithm is for one kind, and a `kid` names one key of a kind.
+/// What a key is: an algorithm is for one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Rsa,

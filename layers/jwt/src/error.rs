@@ -1,9 +1,11 @@
+use crate::foreign::Foreign;
+
 /// Why keys, or patterns of credentials, are not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A key of a list is of no use for signatures.
-    #[error("key `{kid}` is not usable")]
+    #[error("key `{}` is not usable", Foreign(kid))]
     Key {
         /// Its `kid`, or its place in the list, counted from 1, where it has none.
         kid: String,
@@ -12,7 +14,7 @@ pub enum Error {
         reason: Unusable,
     },
     /// Not an absolute `http` or `https` URL.
-    #[error("`{0}` is no absolute http or https URL of a key set")]
+    #[error("`{}` is no absolute http or https URL of a key set", Foreign(.0))]
     Url(String),
     /// A root certificate that is none.
     #[cfg(feature = "fetch")]
@@ -30,26 +32,23 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unusable {
-    /// Tokens name their key by its `kid`.
-    #[error("it has no `kid`")]
-    Nameless,
-    /// Another key of the list has this `kid` and `kty`.
-    #[error("another key has the same `kid` and `kty`")]
-    Duplicate,
+    /// Not an object, or one whose members are of wrong types.
+    #[error("it is no JSON Web Key: {}", Foreign(.0))]
+    Format(String),
     /// Neither `RSA` nor `EC` nor `OKP`. Shared secrets (`oct`) are never accepted.
-    #[error("its `kty` is `{0}`, not `RSA`, `EC` or `OKP`")]
+    #[error("its `kty` is `{}`, not `RSA`, `EC` or `OKP`", Foreign(.0))]
     Type(String),
     /// `use` is not `sig`.
-    #[error("its `use` is `{0}`, not `sig`")]
+    #[error("its `use` is `{}`, not `sig`", Foreign(.0))]
     Use(String),
     /// `key_ops` without `verify`.
     #[error("its `key_ops` do not hold `verify`")]
     Operations,
     /// An `alg` that is unknown, or not one of the key's type and curve.
-    #[error("its `alg` `{0}` is none of its `kty` and `crv`")]
+    #[error("its `alg` `{}` is none of its `kty` and `crv`", Foreign(.0))]
     Algorithm(String),
     /// Another curve than P-256, P-384, P-521 and Ed25519.
-    #[error("its `crv` is `{0}`, which is not supported")]
+    #[error("its `crv` is `{}`, which is not supported", Foreign(.0))]
     Curve(String),
     /// A member that the key's type demands is not there.
     #[error("it has no `{0}`")]

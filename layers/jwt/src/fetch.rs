@@ -12,8 +12,9 @@ pub type FetchFuture = Pin<Box<dyn Future<Output = Result<Response<Bytes>, BoxEr
 /// How a key set is fetched: a GET, and nothing more.
 ///
 /// The guard gives it 10 s, asks again later when it fails, and takes no other answer than a 200 of
-/// at most [`FETCH_LIMIT`] bytes. An implementation must not follow redirects, since where they lead
-/// is not what the configuration trusts; it should stop reading at the limit.
+/// at most [`FETCH_LIMIT`] bytes. It follows at most three redirects itself, to the same scheme, host
+/// and port: elsewhere is not what the configuration trusts. So an implementation must follow none; it
+/// should stop reading at the limit.
 pub trait Fetch: Send + Sync + 'static {
     /// The answer to a GET of this URL, with its whole body.
     fn fetch(&self, uri: &Uri) -> FetchFuture;

@@ -7,6 +7,7 @@ use std::{
 use crate::{
     Keys, Rejection, Token,
     cache::{self, Cache},
+    checks::Checks,
     key_set::{KeySet, Source},
     names::Names,
     remote::Remote,
@@ -44,6 +45,13 @@ struct Config {
 struct Verified {
     keys: Option<Arc<KeySet>>,
     cache: Cache,
+    checks: Checks,
+}
+
+impl Verified {
+    fn by(keys: Option<Arc<KeySet>>) -> Self {
+        Self { keys, cache: Cache::new(), checks: Checks::default() }
+    }
 }
 
 impl Guard {
@@ -78,11 +86,11 @@ impl Guard {
     fn from(config: Config) -> Self {
         let (keys, remote) = match &config.keys.0 {
             Source::List(keys) => (Some(Arc::clone(keys)), None),
-            Source::Remote { uri, fetch } => {
-                (None, Some(Remote::new(uri.clone(), Arc::clone(fetch))))
+            Source::Remote { location, fetch } => {
+                (None, Some(Remote::new(location.clone(), Arc::clone(fetch))))
             }
         };
-        let verified = Mutex::new(Verified { keys, cache: Cache::new() });
+        let verified = Mutex::new(Verified::by(keys));
         Self { inner: Arc::new(Inner { config, verified, remote, names: Names::default() }) }
     }
 
@@ -179,9 +187,9 @@ impl Guard {
 
     /// Whether this token is good.
     ///
-    /// It is at once known, unless the token's key is not: then this waits at most 5 s for a key set
-    /// that is being fetched, which an unknown key causes at most every 10 s. Where 1024 wait already,
-    /// the next one does not.
+    /// It is at once known, unless the token is by none of the known keys: then this waits at most 5 s
+    /// for a key set that is being fetched, which such tokens cause at most every 10 s. Where 1024 wait
+    /// already, the next one does not.
     ///
     /// # Errors
     /// A [`Rejection`] that says what is wrong with the token.
@@ -211,7 +219,7 @@ impl Guard {
     /// By the keys that there are.
     pub(crate) fn known(&self, token: &str) -> Result<Arc<Token>, Rejection> {
         let (rules, now) = (&self.inner.config.rules, self.now());
-        let keys = {
+        let (keys, mut checks) = {
             let mut verified = self.inner.verified();
             if let Some(known) = verified.cache.get(token).cloned() {
                 return known
@@ -219,10 +227,13 @@ impl Guard {
                     .map(|()| known)
                     .inspect_err(|_| verified.cache.remove(token));
             }
-            verified.keys.clone().ok_or(Rejection::KeysUnavailable)?
+            let keys = verified.keys.clone().ok_or(Rejection::KeysUnavailable)?;
+            (keys, verified.checks.allowed(now))
         };
-        let good = Arc::new(verify(token, &keys, rules, now)?);
+        let result = verify(token, &keys, rules, now, &mut checks).map(Arc::new);
         let mut verified = self.inner.verified();
+        verified.checks.made(checks);
+        let good = result?;
         // Not what was verified by keys that are gone meanwhile.
         if verified.keys.as_ref().is_some_and(|current| Arc::ptr_eq(current, &keys)) {
             verified.cache.insert(token, Arc::clone(&good));
@@ -267,7 +278,7 @@ impl Inner {
     pub(crate) fn learn(&self, keys: KeySet) {
         let mut verified = self.verified();
         if !verified.keys.as_ref().is_some_and(|known| known.same(&keys)) {
-            *verified = Verified { keys: Some(Arc::new(keys)), cache: Cache::new() };
+            *verified = Verified::by(Some(Arc::new(keys)));
         }
     }
 }

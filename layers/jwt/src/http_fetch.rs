@@ -15,9 +15,9 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::Certific
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
-use crate::{Error, FETCH_LIMIT, Fetch, FetchFuture};
+use crate::{Error, FETCH_LIMIT, Fetch, FetchFuture, foreign::chain};
 
-/// Fetches key sets over HTTP/1.1 and TLS. Follows no redirect, and keeps no connection.
+/// Fetches key sets over HTTP/1.1 and TLS. Follows no redirect itself, and keeps no connection.
 ///
 /// It reads the root certificates of the system with the first fetch, once; a clone shares them.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ impl Shared {
 fn client(mut roots: RootCertStore) -> HttpsClient {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        warn!(%error, "root certificates of the system could not be read");
+        warn!(error = %chain(error), "root certificates of the system could not be read");
     }
     roots.add_parsable_certificates(found.certs);
     let provider = Arc::new(aws_lc_rs::default_provider());

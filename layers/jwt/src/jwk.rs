@@ -1,4 +1,4 @@
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// A public key as JSON Web Key (RFC 7517), as its issuer writes it.
 ///
@@ -20,11 +20,13 @@ use serde::Deserialize;
 /// assert_eq!(error.to_string(), "key `2026` is not usable");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "an object with the members of a key")]
 #[non_exhaustive]
 pub struct Jwk {
     /// `RSA`, `EC` or `OKP`.
     pub kty: String,
-    /// The name by which tokens choose this key. A key without one is not usable.
+    /// The name by which tokens choose this key. One without a name is tried for each token whose
+    /// `alg` it is for.
     pub kid: Option<String>,
     /// The only algorithm that the key is for. Absent: all that follow from `kty` and `crv`.
     pub alg: Option<String>,
@@ -32,6 +34,7 @@ pub struct Jwk {
     #[serde(rename = "use")]
     pub r#use: Option<String>,
     /// Holds `verify`, or is absent.
+    #[serde(default, deserialize_with = "operations")]
     pub key_ops: Option<Vec<String>>,
     /// RSA: the modulus.
     pub n: Option<String>,
@@ -43,4 +46,18 @@ pub struct Jwk {
     pub x: Option<String>,
     /// EC: the second coordinate.
     pub y: Option<String>,
+}
+
+/// A list of texts; a text by itself is a list of one.
+fn operations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Operations {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(Option::deserialize(deserializer)?.map(|operations| match operations {
+        Operations::One(one) => vec![one],
+        Operations::Several(several) => several,
+    }))
 }

@@ -27,8 +27,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// A public key that signatures can be verified with.
 #[derive(Debug)]
 pub(crate) struct Key {
-    pub(crate) kid: Box<str>,
-    pub(crate) kind: Kind,
+    pub(crate) kid: Option<Box<str>>,
+    kind: Kind,
     /// The only one, where the key says so.
     algorithm: Option<Algorithm>,
     material: Material,
@@ -43,7 +43,6 @@ enum Material {
 
 impl Key {
     pub(crate) fn new(jwk: &Jwk) -> Result<Self, Unusable> {
-        let kid = jwk.kid.as_deref().ok_or(Unusable::Nameless)?;
         if let Some(other) = jwk.r#use.as_ref().filter(|usage| *usage != "sig") {
             return Err(Unusable::Use(other.clone()));
         }
@@ -58,7 +57,8 @@ impl Key {
                 _ => return Err(Unusable::Algorithm(name.clone())),
             },
         };
-        Ok(Self { kid: kid.into(), kind, algorithm, material: material(jwk, kind)? })
+        let kid = jwk.kid.as_deref().map(Into::into);
+        Ok(Self { kid, kind, algorithm, material: material(jwk, kind)? })
     }
 
     pub(crate) fn accepts(&self, algorithm: Algorithm) -> bool {
@@ -73,15 +73,15 @@ impl Key {
         &self,
         algorithm: Algorithm,
         message: &[u8],
-        signature: Vec<u8>,
+        signature: &Vec<u8>,
     ) -> bool {
         match (&self.material, algorithm.library()) {
             (Material::Library(key), Some(algorithm)) => {
                 // Of the provider, not of the process: nobody else's choice changes what is used.
                 (DEFAULT_PROVIDER.verifier_factory)(&algorithm, key)
-                    .is_ok_and(|verifier| holds(&*verifier, message, &signature))
+                    .is_ok_and(|verifier| holds(&*verifier, message, signature))
             }
-            (Material::P521(key), None) => key.verify_sig(message, &signature).is_ok(),
+            (Material::P521(key), None) => key.verify_sig(message, signature).is_ok(),
             _ => false,
         }
     }

@@ -2,7 +2,10 @@ use std::{fmt, sync::Arc};
 
 use http::{Uri, uri::Scheme};
 
-use crate::{Error, Fetch, Jwk, Rejection, Unusable, algorithm::Algorithm, key::Key};
+use crate::{
+    Error, Fetch, Jwk, Unusable, algorithm::Algorithm, foreign::Foreign, key::Key,
+    location::Location,
+};
 
 /// The keys of a guard: a list, or where one can be fetched.
 #[derive(Clone)]
@@ -11,7 +14,7 @@ pub struct Keys(pub(crate) Source);
 #[derive(Clone)]
 pub(crate) enum Source {
     List(Arc<KeySet>),
-    Remote { uri: Uri, fetch: Arc<dyn Fetch> },
+    Remote { location: Location, fetch: Arc<dyn Fetch> },
 }
 
 impl Keys {
@@ -38,11 +41,35 @@ impl Keys {
     /// # Errors
     /// [`Error::Url`] if it is no absolute `http` or `https` URL.
     pub fn fetched(uri: Uri, fetch: impl Fetch) -> Result<Self, Error> {
-        let scheme = uri.scheme().filter(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
-        if scheme.is_none() || uri.host().is_none_or(str::is_empty) {
+        if !is_absolute(&uri) {
             return Err(Error::Url(Shown(&uri).to_string()));
         }
-        Ok(Self(Source::Remote { uri, fetch: Arc::new(fetch) }))
+        Ok(Self(Source::Remote { location: Location::Url(uri), fetch: Arc::new(fetch) }))
+    }
+
+    /// The key set of an issuer, fetched by [`HttpFetch`](crate::HttpFetch) with the certificates of
+    /// the system: at [`well_known`](Self::well_known), or, where that is none, at the `jwks_uri` of
+    /// `<issuer>/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, 4). What is there
+    /// has to name this very issuer; a URL without TLS counts only if the issuer has none.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if the issuer is no absolute `http` or `https` URL.
+    #[cfg(feature = "fetch")]
+    pub fn issuer(issuer: &str) -> Result<Self, Error> {
+        Self::issuer_fetched(issuer, crate::HttpFetch::new())
+    }
+
+    /// The key set of an [issuer](Self::issuer), fetched by something else.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if the issuer is no absolute `http` or `https` URL.
+    pub fn issuer_fetched(issuer: &str, fetch: impl Fetch) -> Result<Self, Error> {
+        let location = Location::Issuer {
+            keys: Self::well_known(issuer)?,
+            configuration: below(issuer, "openid-configuration")?,
+            issuer: issuer.into(),
+        };
+        Ok(Self(Source::Remote { location, fetch: Arc::new(fetch) }))
     }
 
     /// Where the key set of an issuer is: `<issuer>/.well-known/jwks.json`.
@@ -57,24 +84,28 @@ impl Keys {
     /// # Errors
     /// [`Error::Url`] if the issuer is no URL.
     pub fn well_known(issuer: &str) -> Result<Uri, Error> {
-        let text = format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/'));
-        match text.parse::<Uri>() {
-            Ok(uri)
-                if uri.host().is_some_and(|host| !host.is_empty()) && uri.scheme().is_some() =>
-            {
-                Ok(uri)
-            }
-            _ => Err(Error::Url(text)),
-        }
+        below(issuer, "jwks.json")
     }
+}
+
+/// `<issuer>/.well-known/<name>`, which has one slash there whether the issuer ends in one or not.
+fn below(issuer: &str, name: &str) -> Result<Uri, Error> {
+    let text = format!("{}/.well-known/{name}", issuer.trim_end_matches('/'));
+    text.parse().ok().filter(is_absolute).ok_or(Error::Url(text))
+}
+
+/// Whether something can be fetched from there.
+pub(crate) fn is_absolute(uri: &Uri) -> bool {
+    let scheme = uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
+    scheme && uri.host().is_some_and(|host| !host.is_empty())
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::List(keys) => f.debug_tuple("Keys").field(keys).finish(),
-            Source::Remote { uri, .. } => {
-                f.debug_tuple("Keys").field(&format_args!("{}", Shown(uri))).finish()
+            Source::Remote { location, .. } => {
+                f.debug_tuple("Keys").field(&format_args!("{location}")).finish()
             }
         }
     }
@@ -92,55 +123,65 @@ impl fmt::Display for Shown<'_> {
         if let Some(port) = self.0.port() {
             write!(f, ":{port}")?;
         }
-        f.write_str(self.0.path())
+        Foreign(self.0.path()).fmt(f)
     }
 }
 
-/// Keys by their `kid`, each usable.
-#[derive(Debug)]
+/// Keys, each usable.
+#[derive(Debug, Default)]
 pub(crate) struct KeySet {
     keys: Vec<Key>,
     /// What they were made from, to see whether another set is a change.
     jwks: Vec<Jwk>,
 }
 
+/// A key of a set that is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Skipped {
+    /// Its place in the set, counted from 1.
+    pub(crate) place: usize,
+    pub(crate) kid: Option<String>,
+    pub(crate) reason: Unusable,
+}
+
 impl KeySet {
     fn strict(jwks: impl IntoIterator<Item = Jwk>) -> Result<Self, Error> {
-        let mut set = Self { keys: Vec::new(), jwks: Vec::new() };
-        for (index, jwk) in jwks.into_iter().enumerate() {
-            set.add(jwk).map_err(|(kid, reason)| {
-                let kid = kid.unwrap_or_else(|| (index + 1).to_string());
-                Error::Key { kid, reason }
-            })?;
-        }
-        Ok(set)
-    }
-
-    /// Those keys that are usable; the others go to `skipped`.
-    pub(crate) fn lenient(
-        jwks: impl IntoIterator<Item = Jwk>,
-        mut skipped: impl FnMut(Option<&str>, &Unusable),
-    ) -> Self {
-        let mut set = Self { keys: Vec::new(), jwks: Vec::new() };
-        for jwk in jwks {
-            if let Err((kid, reason)) = set.add(jwk) {
-                skipped(kid.as_deref(), &reason);
+        let (set, skipped) = Self::lenient(jwks.into_iter().map(Ok));
+        match skipped.into_iter().next() {
+            None => Ok(set),
+            Some(Skipped { place, kid, reason }) => {
+                Err(Error::Key { kid: kid.unwrap_or_else(|| place.to_string()), reason })
             }
         }
-        set
     }
 
-    fn add(&mut self, jwk: Jwk) -> Result<(), (Option<String>, Unusable)> {
-        let key = match Key::new(&jwk) {
-            Ok(key) => key,
-            Err(reason) => return Err((jwk.kid, reason)),
-        };
-        if self.keys.iter().any(|known| known.kid == key.kid && known.kind == key.kind) {
-            return Err((jwk.kid, Unusable::Duplicate));
+    /// Those keys that are usable, and the others. One that is there already is neither.
+    pub(crate) fn lenient(
+        jwks: impl IntoIterator<Item = Result<Jwk, Unusable>>,
+    ) -> (Self, Vec<Skipped>) {
+        let mut set = Self::default();
+        let mut skipped = Vec::new();
+        for (index, jwk) in jwks.into_iter().enumerate() {
+            let mut skip = |kid, reason| skipped.push(Skipped { place: index + 1, kid, reason });
+            let jwk = match jwk {
+                Ok(jwk) => jwk,
+                Err(reason) => {
+                    skip(None, reason);
+                    continue;
+                }
+            };
+            if set.jwks.contains(&jwk) {
+                continue;
+            }
+            match Key::new(&jwk) {
+                Ok(key) => {
+                    set.keys.push(key);
+                    set.jwks.push(jwk);
+                }
+                Err(reason) => skip(jwk.kid, reason),
+            }
         }
-        self.keys.push(key);
-        self.jwks.push(jwk);
-        Ok(())
+        (set, skipped)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -151,13 +192,26 @@ impl KeySet {
         self.jwks == other.jwks
     }
 
-    /// The key that a token names. A `kid` may name several keys, but one only of a kind.
-    pub(crate) fn find(&self, kid: &str, algorithm: Algorithm) -> Result<&Key, Rejection> {
-        let mut named = self.keys.iter().filter(|key| &*key.kid == kid).peekable();
-        if named.peek().is_none() {
-            return Err(Rejection::UnknownKey);
-        }
-        named.find(|key| key.accepts(algorithm)).ok_or(Rejection::Algorithm)
+    /// Whether a key has this name.
+    pub(crate) fn has(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
+    }
+
+    /// The keys that may have made the signature of a token: those that its `kid` names, then those
+    /// without a name; without a `kid` all, and of all those that are for its `alg`. Several may have
+    /// one `kid`: for each algorithm one, or the next one of a rotation.
+    pub(crate) fn candidates(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &Key> {
+        let named = self.keys.iter().filter(move |key| match (kid, &key.kid) {
+            (Some(kid), Some(known)) => **known == *kid,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        });
+        let nameless = self.keys.iter().filter(|key| key.kid.is_none());
+        named.chain(nameless).filter(move |key| key.accepts(algorithm))
     }
 }
 
@@ -177,6 +231,7 @@ mod tests {
             ("https://auth.example.com?token=secret", "https://auth.example.com/"),
             ("/keys?token=secret", "/keys"),
             ("auth.example.com", "auth.example.com"),
+            ("https://auth.example.com/\u{202e}", r"https://auth.example.com/\u{202e}"),
         ] {
             assert_eq!(Shown(&uri.parse().unwrap()).to_string(), shown, "{uri}");
         }

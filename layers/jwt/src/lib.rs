@@ -49,16 +49,18 @@
 //! # }
 //! ```
 //!
-//! - **What is good**: a compact JWS whose `kid` names a key of the guard, whose `alg` is one that the
-//!   key is for, and whose signature that key has made: RS, PS and ES 256, 384 and 512, and EdDSA with
-//!   Ed25519; never `none`, never a shared secret. `nbf` has come and `exp` has not; issuer and
-//!   audience are those of the guard. All is read strictly: no padding, no second text of the same
-//!   bytes, no name twice in an object, no `crit`. [`Rejection`] has a variant for each reason.
-//! - **Keys**: a list, or a set with a URL ([`Keys::url`]) that is fetched by a task, again when it is
-//!   no longer fresh, and when a token names a key that is unknown, every 10 s at the most; such a
-//!   request waits for it, 5 s at the most, as one of at most 1024 for each guard: one more is
-//!   answered at once, by the keys that are known. While it cannot be fetched the last good set stays.
-//!   [`Fetch`] is how; feature `fetch` (default) has [`HttpFetch`].
+//! - **What is good**: a compact JWS whose signature one of the guard's keys has made, of those that
+//!   its `kid` names (all, if it has none) and those without a name, that are for its `alg`: RS, PS and
+//!   ES 256, 384 and 512, and EdDSA with Ed25519; never `none`, never a shared secret. `nbf` has come
+//!   and `exp` has not; issuer and audience are those of the guard. All is read strictly: no padding,
+//!   no second text of the same bytes, no name twice in an object, no `crit`. [`Rejection`] has a
+//!   variant for each reason.
+//! - **Keys**: a list, a set with a URL ([`Keys::url`]), or that of an issuer ([`Keys::issuer`]), which
+//!   is fetched by a task, again when it is no longer fresh, and when a token is by no key that is
+//!   known, every 10 s at the most; such a request waits for it, 5 s at the most, as one of at most
+//!   1024 for each guard: one more is answered at once, by the keys that are known. While it cannot be
+//!   fetched the last good set stays, and keys of a set that are of no use are left out. [`Fetch`] is
+//!   how; feature `fetch` (default) has [`HttpFetch`].
 //! - **Continuous authorization**: some time before it expires ([`Guard::challenge`]) a lease is due
 //!   for a [`Challenge`]. The client answers with a `POST` and a fresh token, and the layer moves the
 //!   leases of that session, if issuer and subject are the same and what each of them needs still
@@ -67,18 +69,23 @@
 //!   renewal of a victim keep the stream of a thief alive.
 //! - **Secrets**: tokens, and names of sessions, are in no error, log or `Debug` of this crate, and
 //!   credentials are taken out of the request before it is passed on. What stands outside of the
-//!   layer, and logs URIs, sees those of the query. Of a key set's URL, user and query are not shown.
+//!   layer, and logs URIs, sees those of the query. Of a key set's URL, user and query are not shown,
+//!   and what others wrote is escaped and cut.
 //! - **Limits**: a token has at most 16 KiB ([`Guard::token_limit`]); the cache of verified ones holds
-//!   16 384 and 8 MiB of their text; a key set has at most 256 KiB and 100 keys, and comes within 10 s.
+//!   16 384 and 8 MiB of their text; a key set has at most 256 KiB and 100 keys, and comes within 10 s,
+//!   three redirects within its host included; a token is tried with 16 keys, and with all as long as
+//!   fewer than 1000 checks in a second go beyond these.
 //! - **Cost**: under 3 µs for a token that was seen before (see the README); a signature once, for
 //!   one that was not.
 
 mod algorithm;
 mod cache;
+mod checks;
 mod claims;
 mod credentials;
 mod error;
 mod fetch;
+mod foreign;
 mod future;
 mod guard;
 #[cfg(feature = "fetch")]
@@ -89,8 +96,10 @@ mod key;
 mod key_set;
 mod layer;
 mod lease;
+mod location;
 mod names;
 mod pattern;
+mod redirect;
 mod rejection;
 mod remote;
 mod service;

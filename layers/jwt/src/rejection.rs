@@ -37,13 +37,14 @@ pub enum Rejection {
     /// `alg` is missing, unknown, a shared secret's, `none`, or not one of the key's.
     #[error("`alg` is none that the key is for")]
     Algorithm,
-    /// No `kid`, or one that is no text.
-    #[error("header names no key")]
-    NoKeyId,
-    /// `kid` names no key of this guard.
-    #[error("`kid` is none of the known keys")]
+    /// `kid` is no text.
+    #[error("`kid` is no text")]
+    KeyId,
+    /// `kid` names no key of this guard, or there is none, and none of the keys that it may be by has
+    /// made the signature.
+    #[error("token is by none of the known keys")]
     UnknownKey,
-    /// The signature is not that of the key.
+    /// The signature is not that of a key that `kid` names.
     #[error("signature does not verify")]
     Signature,
     /// A registered claim is of a wrong type.

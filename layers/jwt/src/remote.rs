@@ -1,32 +1,27 @@
 //! A key set that is somewhere else: fetched by a task, kept when it cannot be fetched anew.
 
 use std::{
-    sync::{Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, Uri, header};
-use serde::Deserialize as _;
-use serde_json::Value;
-use std::sync::Arc;
+use http::Uri;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
     task::AbortHandle,
     time::{Instant, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, field::display, info, warn};
 
 use crate::{
-    BoxError, FETCH_LIMIT, Fetch, Jwk, Unusable,
+    Fetch, Unusable,
+    foreign::Foreign,
     guard::Inner,
-    json,
-    key_set::{KeySet, Shown},
+    key_set::{Shown, Skipped},
+    location::{FETCH_TIMEOUT, Failure, FetchError, Location},
 };
 
-/// How long a fetch may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many requests wait for one at a time. Nobody has vouched for them yet, and each is held with
@@ -34,15 +29,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const WAITING: usize = 1024;
 /// Between the end of a fetch and the next one that a request asks for.
 const AT_REQUEST: Duration = Duration::from_secs(10);
-/// How long a key set is fresh: what its answer says, within these, else the last.
-const FRESH_LEAST: Duration = Duration::from_secs(60);
-const FRESH_MOST: Duration = Duration::from_secs(24 * 60 * 60);
-const FRESH_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// After a failure, doubled with each.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(5 * 60);
-/// Of a set: what is more is no set for one issuer.
-const KEYS: usize = 100;
+/// Of keys that are of no use, for each set.
+const LINES: usize = 10;
 
 /// Where the keys come from, and how the fetching goes.
 pub(crate) struct Remote {
@@ -53,7 +44,7 @@ pub(crate) struct Remote {
 }
 
 struct Shared {
-    uri: Uri,
+    location: Location,
     fetch: Arc<dyn Fetch>,
     progress: watch::Sender<Progress>,
 }
@@ -75,9 +66,9 @@ enum Phase {
 }
 
 impl Remote {
-    pub(crate) fn new(uri: Uri, fetch: Arc<dyn Fetch>) -> Self {
+    pub(crate) fn new(location: Location, fetch: Arc<dyn Fetch>) -> Self {
         let (progress, _) = watch::channel(Progress { phase: Phase::Idle(None), ended: 0 });
-        let shared = Arc::new(Shared { uri, fetch, progress });
+        let shared = Arc::new(Shared { location, fetch, progress });
         Self { shared, places: Arc::new(Semaphore::new(WAITING)), task: Mutex::default() }
     }
 
@@ -133,25 +124,25 @@ impl Drop for Remote {
 
 async fn run(shared: Arc<Shared>, guard: Weak<Inner>) {
     let mut wanted = shared.progress.subscribe();
+    let mut log = Log::default();
     let mut failures = 0_u32;
     loop {
         shared.progress.send_modify(|progress| progress.phase = Phase::Fetching);
-        let answer = fetch(&shared).await;
+        let fetched = timeout(FETCH_TIMEOUT, shared.location.fetch(&*shared.fetch)).await;
         let Some(guard) = guard.upgrade() else { return };
-        let pause = match answer {
-            Ok((keys, fresh)) => {
-                if failures > 0 {
-                    info!(url = %Shown(&shared.uri), failures, "key set fetched again");
-                }
+        let late = |_| {
+            let uri = shared.location.uri().clone();
+            Err(Failure { uri, error: FetchError::Timeout })
+        };
+        let pause = match fetched.unwrap_or_else(late) {
+            Ok(fetched) => {
+                log.success(&shared.location, &fetched.uri, fetched.skipped, failures);
                 failures = 0;
-                guard.learn(keys);
-                between(fresh * 9 / 10, fresh)
+                guard.learn(fetched.keys);
+                between(fetched.fresh * 9 / 10, fetched.fresh)
             }
-            Err(error) => {
-                if failures == 0 {
-                    let error: &dyn std::error::Error = &error;
-                    warn!(error, url = %Shown(&shared.uri), "key set could not be fetched, trying again");
-                }
+            Err(failure) => {
+                log.failure(&failure);
                 let pause = RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(RETRY_LAST);
                 failures = failures.saturating_add(1);
                 between(pause / 2, pause)
@@ -167,77 +158,57 @@ async fn run(shared: Arc<Shared>, guard: Weak<Inner>) {
     }
 }
 
-/// Why an answer is no key set.
-#[derive(Debug, thiserror::Error)]
-enum FetchError {
-    #[error("no answer within {} s", FETCH_TIMEOUT.as_secs())]
-    Timeout,
-    #[error("no answer")]
-    Transport(#[source] BoxError),
-    #[error("answer has the status {0}")]
-    Status(StatusCode),
-    #[error("answer has more than {FETCH_LIMIT} bytes")]
-    TooLarge,
-    #[error("answer is no key set")]
-    Format,
-    #[error("key set has more than {KEYS} keys")]
-    TooMany,
-    #[error("key set has no key that is usable")]
-    Empty,
+/// What was logged last: it is said again when it is another.
+#[derive(Default)]
+struct Log {
+    error: Option<String>,
+    skipped: Vec<Skipped>,
+    found: Option<Uri>,
 }
 
-async fn fetch(shared: &Shared) -> Result<(KeySet, Duration), FetchError> {
-    let answer = timeout(FETCH_TIMEOUT, shared.fetch.fetch(&shared.uri)).await;
-    let answer = answer.map_err(|_| FetchError::Timeout)?.map_err(FetchError::Transport)?;
-    let keys = read(&answer, |kid, reason| match reason {
-        // A set for encryption as well is usual.
-        Unusable::Use(_) | Unusable::Operations => {
-            debug!(%reason, kid, url = %Shown(&shared.uri), "key is not for signatures");
+impl Log {
+    fn success(&mut self, from: &Location, uri: &Uri, skipped: Vec<Skipped>, failures: u32) {
+        self.error = None;
+        if failures > 0 {
+            info!(url = %Shown(uri), failures, "key set fetched again");
         }
-        _ => warn!(%reason, kid, url = %Shown(&shared.uri), "key is not usable"),
-    })?;
-    Ok((keys, fresh(answer.headers())))
-}
+        if matches!(from, Location::Issuer { .. }) && self.found.as_ref() != Some(uri) {
+            info!(url = %Shown(uri), "the key set of the issuer was found");
+            self.found = Some(uri.clone());
+        }
+        self.unusable(uri, skipped);
+    }
 
-fn read(
-    answer: &Response<Bytes>,
-    skipped: impl FnMut(Option<&str>, &Unusable),
-) -> Result<KeySet, FetchError> {
-    if answer.status() != StatusCode::OK {
-        return Err(FetchError::Status(answer.status()));
+    fn failure(&mut self, Failure { uri, error }: &Failure) {
+        if let FetchError::Empty(skipped) = error {
+            self.unusable(uri, skipped.clone());
+        }
+        let error = error.to_string();
+        if self.error.as_ref() != Some(&error) {
+            warn!(%error, url = %Shown(uri), "key set could not be fetched, trying again");
+            self.error = Some(error);
+        }
     }
-    if answer.body().len() > FETCH_LIMIT {
-        return Err(FetchError::TooLarge);
-    }
-    let mut set = json::object(answer.body()).map_err(|_| FetchError::Format)?;
-    let Some(Value::Array(keys)) = set.remove("keys") else { return Err(FetchError::Format) };
-    if keys.len() > KEYS {
-        return Err(FetchError::TooMany);
-    }
-    // RFC 7517, 5: what is not understood is ignored.
-    let jwks = keys.into_iter().filter_map(|key| Jwk::deserialize(key).ok());
-    let keys = KeySet::lenient(jwks, skipped);
-    if keys.is_empty() { Err(FetchError::Empty) } else { Ok(keys) }
-}
 
-/// How long the answer may be used (RFC 9111, 5.2.2).
-fn fresh(headers: &HeaderMap) -> Duration {
-    let values = headers.get_all(header::CACHE_CONTROL).into_iter();
-    let directives =
-        values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    let mut fresh = FRESH_DEFAULT;
-    for directive in directives {
-        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-        match &*name.trim().to_ascii_lowercase() {
-            "no-cache" | "no-store" => return FRESH_LEAST,
-            "max-age" => {
-                let seconds = value.trim().trim_matches('"').parse::<u32>();
-                fresh = seconds.map_or(fresh, |seconds| Duration::from_secs(seconds.into()));
+    fn unusable(&mut self, uri: &Uri, skipped: Vec<Skipped>) {
+        if self.skipped == skipped {
+            return;
+        }
+        for Skipped { place, kid, reason } in skipped.iter().take(LINES) {
+            let kid = kid.as_deref().map(|kid| display(Foreign(kid)));
+            match reason {
+                // A set for encryption as well is usual.
+                Unusable::Use(_) | Unusable::Operations => {
+                    debug!(%reason, kid, place, url = %Shown(uri), "key is not for signatures");
+                }
+                _ => warn!(%reason, kid, place, url = %Shown(uri), "key is not usable"),
             }
-            _ => {}
         }
+        if let more @ 1.. = skipped.len().saturating_sub(LINES) {
+            warn!(more, url = %Shown(uri), "more keys are not usable");
+        }
+        self.skipped = skipped;
     }
-    fresh.clamp(FRESH_LEAST, FRESH_MOST)
 }
 
 fn between(least: Duration, most: Duration) -> Duration {

@@ -21,6 +21,11 @@ fn with(change: Value) -> Value {
     claims
 }
 
+/// By a key of a kind that the guard has none of.
+fn confused_kind(claims: &Value) -> String {
+    ec("ES512").raw(r#"{"alg":"ES512"}"#, claims.to_string())
+}
+
 fn parts(token: &str) -> [String; 3] {
     let parts: Vec<_> = token.split('.').map(str::to_owned).collect();
     parts.try_into().expect("three")
@@ -105,8 +110,11 @@ async fn a_forged_token_is_refused_and_the_reason_is_known() {
             head(json!({ "alg": "EdDSA", "kid": "mine", "jwk": stranger.public })),
             R::UnknownKey,
         ),
-        ("no kid", head(json!({ "alg": "EdDSA" })), R::NoKeyId),
-        ("kid is a number", head(json!({ "alg": "EdDSA", "kid": 1 })), R::NoKeyId),
+        ("no kid", stranger.raw(r#"{"alg":"EdDSA"}"#, good().to_string()), R::UnknownKey),
+        ("kid is null", stranger.raw(r#"{"alg":"EdDSA","kid":null}"#, "{}"), R::UnknownKey),
+        ("no kid, and no key of its kind", confused_kind(&good()), R::UnknownKey),
+        ("kid is a number", head(json!({ "alg": "EdDSA", "kid": 1 })), R::KeyId),
+        ("kid is a list", head(json!({ "alg": "EdDSA", "kid": ["ed"] })), R::KeyId),
         ("unknown kid", head(json!({ "alg": "EdDSA", "kid": "ED" })), R::UnknownKey),
         (
             "crit",

@@ -88,28 +88,95 @@ async fn numbers_of_keys_may_be_in_any_base64_and_with_any_zeros() {
     }
 }
 
-#[tokio::test]
-async fn a_kid_may_name_a_key_of_each_type() {
-    let signers = [rsa("RS256"), ec("ES256")];
-    let named = |signer: &Signer| {
-        let mut jwk = signer.jwk();
-        jwk.kid = Some("both".to_owned());
-        jwk
-    };
-    let guard = Guard::new("who", Keys::list(signers.iter().map(named)).unwrap()).clock(clock());
-    for signer in &signers {
-        let header = json!({ "alg": signer.algorithm, "kid": "both" }).to_string();
-        let token = signer.raw(header, claims("ada", 60).to_string());
-        assert!(guard.verify(&token).await.is_ok(), "{}", signer.algorithm);
+/// A token of this header's `kid`, if any.
+fn named(signer: &Signer, kid: Option<&str>) -> String {
+    let mut header = json!({ "alg": signer.algorithm });
+    if let Some(kid) = kid {
+        header["kid"] = json!(kid);
     }
+    signer.raw(header.to_string(), claims("ada", 60).to_string())
+}
+
+/// Its public key under another name, or under none.
+fn renamed(signer: &Signer, kid: Option<&str>) -> Jwk {
+    let mut jwk = signer.jwk();
+    jwk.kid = kid.map(str::to_owned);
+    jwk
+}
+
+#[tokio::test]
+async fn all_keys_of_one_kid_are_tried() {
+    // For each algorithm one, as ForgeRock publishes them, and two that follow one another.
+    let signers: Vec<_> = all().into_iter().chain([ed("next"), ec("ES256")]).collect();
+    let stranger = ed("stranger");
+    for algorithms in [true, false] {
+        let jwks = signers.iter().map(|signer| {
+            let mut jwk = renamed(signer, Some("all"));
+            jwk.alg = algorithms.then(|| signer.algorithm.to_owned());
+            jwk
+        });
+        let guard = Guard::new("who", Keys::list(jwks).unwrap()).clock(clock());
+        for signer in &signers {
+            let result = guard.verify(&named(signer, Some("all"))).await;
+            assert!(result.is_ok(), "{}: {result:?}", signer.algorithm);
+        }
+        let result = guard.verify(&named(&stranger, Some("all"))).await;
+        assert_eq!(result.err(), Some(Rejection::Signature));
+    }
+}
+
+#[tokio::test]
+async fn a_kid_is_needed_by_neither_keys_nor_tokens() {
+    let (a, b, c, stranger) = (ed("a"), ed("b"), ec("ES256"), ed("a"));
+    let jwks = [renamed(&a, Some("a")), renamed(&b, None), renamed(&c, None)];
+    let guard = Guard::new("who", Keys::list(jwks).unwrap()).clock(clock());
+    let rows = [
+        ("a key by its name", named(&a, Some("a")), Ok(())),
+        ("a key with a name, unnamed", named(&a, None), Ok(())),
+        ("a nameless key, unnamed", named(&b, None), Ok(())),
+        ("a nameless key of another kind", named(&c, None), Ok(())),
+        ("a nameless key by any name", named(&b, Some("x")), Ok(())),
+        ("a nameless key by the name of another", named(&b, Some("a")), Ok(())),
+        ("the same of another kind", named(&c, Some("a")), Ok(())),
+        ("a key by another name", named(&a, Some("x")), Err(Rejection::UnknownKey)),
+        ("a stranger under a name", named(&stranger, Some("a")), Err(Rejection::Signature)),
+        ("a stranger", named(&stranger, None), Err(Rejection::UnknownKey)),
+        ("no key of the kind", named(&rsa("RS256"), None), Err(Rejection::UnknownKey)),
+        ("the same under a name", named(&rsa("RS256"), Some("a")), Err(Rejection::Algorithm)),
+    ];
+    for (name, token, expected) in rows {
+        assert_eq!(guard.verify(&token).await.map(|_| ()), expected, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_forged_tokens_leaves_each_token_16_keys() {
+    let signers: Vec<_> = (0..30).map(|number| ed(&number.to_string())).collect();
+    let jwks = signers.iter().map(|signer| renamed(signer, None));
+    let guard = Guard::new("who", Keys::list(jwks).unwrap()).clock(clock());
+    let accepts = async |index: usize, subject: &str| {
+        let token = signers[index].raw(r#"{"alg":"EdDSA"}"#, claims(subject, 60).to_string());
+        guard.verify(&token).await.is_ok()
+    };
+    assert!(accepts(29, "ada").await, "all are tried");
+    let stranger = ed("stranger");
+    let forged = named(&stranger, None);
+    // 14 checks beyond the first 16 for each.
+    for _ in 0..1000 / 14 + 1 {
+        assert_eq!(guard.verify(&forged).await.err(), Some(Rejection::UnknownKey));
+    }
+    assert!(accepts(29, "ada").await, "it is known");
+    assert!(accepts(15, "eve").await);
+    assert!(!accepts(16, "eve").await);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    assert!(accepts(16, "eve").await && accepts(29, "eve").await);
 }
 
 #[test]
 fn a_key_of_a_list_that_is_of_no_use_is_an_error() {
     let (rsa, ec, ed) = (rsa("RS256"), ec("ES256"), ed("ed"));
     let small = URL_SAFE_NO_PAD.encode([0xff; 128]);
-    let rows: [(&Signer, Value, Unusable); 18] = [
-        (&rsa, json!({ "kid": null }), Unusable::Nameless),
+    let rows: [(&Signer, Value, Unusable); 17] = [
         (&rsa, json!({ "kty": "oct", "k": "c2VjcmV0" }), Unusable::Type("oct".into())),
         (&rsa, json!({ "kty": "rsa" }), Unusable::Type("rsa".into())),
         (&rsa, json!({ "use": "enc" }), Unusable::Use("enc".into())),
@@ -137,8 +204,13 @@ fn a_key_of_a_list_that_is_of_no_use_is_an_error() {
         let error = Keys::list([jwk]).expect_err(&change.to_string());
         assert_eq!(error, Error::Key { kid, reason }, "{change}");
     }
-    let twice = Keys::list([rsa.jwk(), rsa.jwk()]).unwrap_err();
-    assert_eq!(twice, Error::Key { kid: "rsa".to_owned(), reason: Unusable::Duplicate });
+    let mut nameless = rsa.jwk();
+    (nameless.kid, nameless.alg) = (None, Some("\u{1b}[31mRS\n".repeat(20)));
+    let error = Keys::list([rsa.jwk(), rsa.jwk(), nameless]).unwrap_err();
+    assert_eq!(error.to_string(), "key `3` is not usable");
+    let reason = std::error::Error::source(&error).unwrap().to_string();
+    assert!(reason.starts_with(r"its `alg` `\u{1b}[31mRS\n\u{1b}[31mRS\n"), "{reason}");
+    assert!(reason.contains('…') && reason.chars().count() < 400, "{reason}");
 }
 
 #[tokio::test]

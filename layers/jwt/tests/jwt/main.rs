@@ -1,5 +1,6 @@
 //! Through the public API only. Time is Tokio's, paused where it matters.
 
+mod discovery;
 mod forged;
 #[cfg(feature = "fetch")]
 mod http_fetch;

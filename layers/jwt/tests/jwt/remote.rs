@@ -20,7 +20,7 @@ use tracing::{
     subscriber::{DefaultGuard, NoSubscriber, set_default},
 };
 
-use crate::support::{Signer, claims, clock, ed, rsa};
+use crate::support::{Signer, claims, clock, ec, ed, rsa};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -38,7 +38,7 @@ impl Answer {
         Self::body(json!({ "keys": keys }).to_string())
     }
 
-    fn body(body: impl Into<Bytes>) -> Self {
+    pub(crate) fn body(body: impl Into<Bytes>) -> Self {
         Self::After(Duration::ZERO, Response::new(body.into()))
     }
 
@@ -111,7 +111,7 @@ impl Fetch for Script {
 }
 
 /// Claims that do not expire within a test.
-fn token(signer: &Signer) -> String {
+pub(crate) fn token(signer: &Signer) -> String {
     signer.token(&claims("ada", 1_000_000))
 }
 
@@ -250,6 +250,86 @@ async fn an_unknown_kid_fetches_the_keys_anew_but_not_more_often_than_every_10_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_without_a_kid_fetch_the_keys_anew_as_seldom_and_are_no_reason_for_503() {
+    let (mut old, mut new) = (ed("old"), ed("new"));
+    for signer in [&mut old, &mut new] {
+        signer.public.as_object_mut().unwrap().remove("kid");
+    }
+    let token = |signer: &Signer, subject: &str| {
+        signer.raw(r#"{"alg":"EdDSA"}"#, claims(subject, 1_000_000).to_string())
+    };
+    let script = Script::new([Answer::keys(&[&old])]);
+    let guard = script.guard();
+    assert!(guard.verify(&token(&old, "ada")).await.is_ok());
+    for subject in 0..100 {
+        let forged = token(&new, &subject.to_string());
+        assert_eq!(guard.verify(&forged).await.err(), Some(Rejection::UnknownKey));
+    }
+    assert_eq!(script.asked(), 1, "it has just been fetched");
+
+    advance(10 * SECOND).await;
+    script.then([Answer::keys(&[&new])]);
+    assert!(guard.verify(&token(&new, "ada")).await.is_ok());
+    assert_eq!(guard.verify(&token(&old, "ada")).await.err(), Some(Rejection::UnknownKey));
+    assert_eq!(script.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn odd_keys_of_a_set_are_left_out_and_the_others_are_good() {
+    let (rsa, ec, ed) = (rsa("RS256"), ec("ES256"), ed("ed"));
+    let with = |signer: &Signer, more: serde_json::Value| {
+        let mut public = signer.public.clone();
+        public.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        public.to_string()
+    };
+    let foreign = json!({
+        "use": "sig", "key_ops": "verify", "x5c": 7, "x5t": null, "ext": true, "issuer": [{}],
+        "cloud_instance_name": "microsoftonline.com", "kid": "rsa",
+    });
+    let odd = [
+        "null".to_owned(),
+        "5".to_owned(),
+        "\"text\"".to_owned(),
+        "[]".to_owned(),
+        "{}".to_owned(),
+        r#"{"kid":"nothing"}"#.to_owned(),
+        r#"{"kty":7,"kid":"seven"}"#.to_owned(),
+        r#"{"kty":"RSA","kid":8,"n":"x","e":"y"}"#.to_owned(),
+        r#"{"kty":"AKP","kid":"q","alg":"ML-DSA-44","pub":"AAAA"}"#.to_owned(),
+        r#"{"kty":"OKP","crv":"Ed448","kid":"x","x":"AAAA"}"#.to_owned(),
+        r#"{"kty":"EC","crv":"secp256k1","kid":"s","x":"AA","y":"AA","alg":"ES256K"}"#.to_owned(),
+        r#"{"kty":"EC","crv":"P-256","kid":"point","x":"AA"}"#.to_owned(),
+        with(&ec, json!({ "key_ops": 7 })),
+        with(&ec, json!({ "use": "enc", "kid": "enc" })),
+        with(&rsa, json!({ "kid": "alg", "alg": ["RS256"] })),
+        // Members that we do not read, and that no value can hold.
+        r#"{"kty":"oct","a":1e999,"b":"\ud800"}"#.to_owned(),
+        r#"{"kty":"RSA","kty":"EC"}"#.to_owned(),
+    ];
+    let good =
+        [with(&rsa, foreign), with(&ec, json!({})), with(&ec, json!({})), with(&ed, json!({}))];
+    let keys: Vec<_> = odd.iter().chain(&good).chain(&odd).map(|key| &**key).collect();
+    let set =
+        format!("{{\"keys\":[{}],\"more\":1e999,\"issuer\":\"Z\u{fffd}rich\"}}", keys.join(","));
+    // A byte order mark before it, and a byte within that is no UTF-8.
+    let mut body = b"\xef\xbb\xbf".to_vec();
+    for (index, part) in set.split('\u{fffd}').enumerate() {
+        body.extend_from_slice(if index == 0 { b"" } else { b"\xfc" });
+        body.extend_from_slice(part.as_bytes());
+    }
+    let script = Script::new([Answer::body(body)]);
+    let guard = script.guard();
+    for signer in [&rsa, &ec, &ed] {
+        let result = guard.verify(&token(signer)).await;
+        assert!(result.is_ok(), "{}: {result:?}", signer.algorithm);
+    }
+    for kid in ["enc", "alg"] {
+        let token = rsa.raw(json!({ "alg": "RS256", "kid": kid }).to_string(), "{}");
+        assert_eq!(guard.verify(&token).await.err(), Some(Rejection::UnknownKey), "{kid}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_no_key_set_leaves_the_last_good_one() {
     let (signer, other) = (ed("ed"), ed("other"));
     let status = |code| {
@@ -323,7 +403,8 @@ async fn keys_are_fetched_anew_when_they_are_no_longer_fresh() {
     let signer = ed("ed");
     let directive = |text: &'static str| {
         Answer::keys(&[&signer]).change(|response| {
-            response.headers_mut().insert("cache-control", text.parse().expect("a value"));
+            let value = http::HeaderValue::from_bytes(text.as_bytes()).expect("a value");
+            response.headers_mut().insert("cache-control", value);
         })
     };
     let rows = [
@@ -334,6 +415,7 @@ async fn keys_are_fetched_anew_when_they_are_no_longer_fresh() {
         ("not to be kept", directive("no-store, max-age=600"), 60),
         ("at most", Answer::keys(&[&signer]).fresh(4_000_000_000), 24 * 3600),
         ("quoted", directive("max-age=\"600\""), 600),
+        ("beside other bytes", directive("x=ü, max-age=600"), 600),
     ];
     for (name, answer, seconds) in rows {
         let script = Script::new([answer, Answer::keys(&[&signer]).fresh(4_000_000_000)]);
@@ -421,10 +503,10 @@ async fn a_fetch_that_panics_is_begun_anew_by_the_next_request() {
 
 /// What is logged.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    fn subscribe(&self) -> (DefaultGuard, Dispatch) {
+    pub(crate) fn subscribe(&self) -> (DefaultGuard, Dispatch) {
         // Where there is one subscriber only, a line of code that the thread of another test comes to
         // first is never logged by any thread.
         let another = Dispatch::new(NoSubscriber::new());
@@ -437,7 +519,7 @@ impl Lines {
         (set_default(subscriber), another)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("no panic").clone()).expect("text")
     }
 }
@@ -473,4 +555,64 @@ async fn neither_user_nor_query_of_the_url_is_logged() {
     let log = lines.text();
     assert_eq!(log.matches("url=https://auth.example.com:8443/keys").count(), 4, "{log}");
     assert!(!log.contains("secret") && !log.contains('@'), "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_keys_is_logged_escaped_and_once_as_long_as_it_is_the_same() {
+    let lines = Lines::default();
+    let _guard = lines.subscribe();
+    let signer = ed("ed");
+    let evil = "\u{1b}[31m\nERROR forged \u{202e}";
+    let odd = |kid: &str| {
+        let mut public = signer.public.clone();
+        public
+            .as_object_mut()
+            .unwrap()
+            .extend([("kid".to_owned(), json!(kid)), ("kty".to_owned(), json!(evil.repeat(100)))]);
+        public
+    };
+    let set = |odd: &[serde_json::Value]| {
+        let keys = odd.iter().chain([&signer.public]).collect::<Vec<_>>();
+        Answer::body(json!({ "keys": keys }).to_string()).fresh(60)
+    };
+    let one = [odd(evil), json!(evil), json!({ "kty": "RSA", "n": [evil] })];
+    let many: Vec<_> = (0..99).map(|_| json!(evil)).collect();
+    let script = Script::new([set(&one), set(&one), set(&many), set(&many)]);
+    let guard = script.guard();
+    guard.prefetch();
+    for (fetches, lines_of_keys) in [(1, 3), (2, 3), (3, 13), (4, 13)] {
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(script.asked(), fetches);
+        let log = lines.text();
+        assert_eq!(log.matches(" key is not usable").count(), lines_of_keys, "{log}");
+        sleep(60 * SECOND).await;
+    }
+    let log = lines.text();
+    assert_eq!(log.matches("more keys are not usable more=89").count(), 1, "{log}");
+    assert!(log.contains(r"\u{1b}[31m\nERROR forged \u{202e}"), "{log}");
+    assert!(!log.contains('\u{1b}') && !log.contains('\u{202e}'), "{log}");
+    for line in log.lines() {
+        assert!(line.starts_with("20") && line.len() < 1500, "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_logged_when_it_is_another_than_the_last() {
+    let lines = Lines::default();
+    let _guard = lines.subscribe();
+    let signer = ed("ed");
+    let not_found = || Answer::body("").change(|it| *it.status_mut() = http::StatusCode::NOT_FOUND);
+    let script = Script::new([Answer::Fail, Answer::Fail, not_found(), not_found()]);
+    let guard = script.guard();
+    guard.prefetch();
+    // 1, 2, 4 and 8 s at the most.
+    sleep(16 * SECOND).await;
+    script.then([Answer::keys(&[&signer])]);
+    sleep(40 * SECOND).await;
+    assert!(guard.verify(&token(&signer)).await.is_ok());
+    let log = lines.text();
+    assert_eq!(log.matches("could not be fetched").count(), 3, "{log}");
+    assert_eq!(log.matches("error=no answer: unreachable").count(), 2, "{log}");
+    assert_eq!(log.matches("error=answer has the status 404 Not Found").count(), 1, "{log}");
+    assert_eq!(log.matches("key set fetched again").count(), 1, "{log}");
 }

@@ -1,0 +1,68 @@
+//! Texts of others, for logs and errors.
+
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+    iter::successors,
+};
+
+/// How many characters of a text are shown.
+const CHARACTERS: usize = 100;
+/// How many causes of an error are shown.
+const CAUSES: usize = 8;
+
+/// A text that somebody else wrote: escaped, so that it is one line and no terminal obeys it, and cut.
+pub(crate) struct Foreign<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Foreign<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut characters = self.0.chars();
+        for character in characters.by_ref().take(CHARACTERS) {
+            match character {
+                '"' | '\'' => f.write_char(character)?,
+                _ => write!(f, "{}", character.escape_debug())?,
+            }
+        }
+        if characters.next().is_some() { f.write_char('…') } else { Ok(()) }
+    }
+}
+
+/// An error of others, and what caused it.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = successors(Some(error), |&error| error.source()).take(CAUSES);
+    let causes = causes.map(|error| Foreign(&error.to_string()).to_string());
+    causes.collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_what_is_long_is_cut() {
+        for (text, shown) in [
+            ("RS256", "RS256"),
+            ("it's \"Zürich\"", "it's \"Zürich\""),
+            ("a\r\nb\tc\0", r"a\r\nb\tc\0"),
+            ("\u{1b}[31m\u{9b}2J", r"\u{1b}[31m\u{9b}2J"),
+            // Turns the direction of what follows.
+            ("a\u{202e}b\u{2028}c", r"a\u{202e}b\u{2028}c"),
+            ("", ""),
+        ] {
+            assert_eq!(Foreign(text).to_string(), shown);
+        }
+        let exact = "x".repeat(CHARACTERS);
+        assert_eq!(Foreign(&exact).to_string(), exact);
+        assert_eq!(Foreign(&format!("{exact}y")).to_string(), format!("{exact}…"));
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("line\nend")]
+    struct Endless(#[source] Option<Box<Endless>>);
+
+    #[test]
+    fn an_error_is_shown_with_its_first_causes() {
+        let error = (0..20).fold(Endless(None), |cause, _| Endless(Some(Box::new(cause))));
+        assert_eq!(chain(&error), [r"line\nend"; CAUSES].join(": "));
+    }
+}

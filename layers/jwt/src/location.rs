@@ -1,0 +1,227 @@
+//! Where a key set is, and what comes from there.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, Uri, header, uri::Scheme};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    FETCH_LIMIT, Fetch, Unusable,
+    foreign::{Foreign, chain},
+    key_set::{KeySet, Shown, Skipped, is_absolute},
+    redirect::{REDIRECTS, redirected},
+};
+
+/// How long it may take until a key set is there.
+pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a key set is fresh: what its answer says, within these, else the last.
+const FRESH_LEAST: Duration = Duration::from_secs(60);
+const FRESH_MOST: Duration = Duration::from_secs(24 * 60 * 60);
+const FRESH_DEFAULT: Duration = Duration::from_secs(60 * 60);
+/// Of a set: what is more is no set for one issuer.
+const KEYS: usize = 100;
+
+/// Where a key set is.
+#[derive(Clone, Debug)]
+pub(crate) enum Location {
+    Url(Uri),
+    /// At `keys`, or else where the `configuration` says.
+    Issuer {
+        issuer: Arc<str>,
+        keys: Uri,
+        configuration: Uri,
+    },
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Shown(self.uri()).fmt(f)
+    }
+}
+
+/// A key set.
+pub(crate) struct Fetched {
+    pub(crate) keys: KeySet,
+    pub(crate) skipped: Vec<Skipped>,
+    /// Where it was.
+    pub(crate) uri: Uri,
+    /// For how long it need not be fetched again.
+    pub(crate) fresh: Duration,
+}
+
+/// Why there is no key set. Whatever others wrote is escaped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("no answer within {} s", FETCH_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("no answer: {0}")]
+    Transport(String),
+    #[error("answer has the status {0}")]
+    Status(StatusCode),
+    #[error("answer redirects to `{0}`, which has another scheme, host or port")]
+    Elsewhere(String),
+    #[error("answer redirects more than {REDIRECTS} times")]
+    Redirects,
+    #[error("answer has more than {FETCH_LIMIT} bytes")]
+    TooLarge,
+    #[error("answer is no key set")]
+    Format,
+    #[error("key set has more than {KEYS} keys")]
+    TooMany,
+    #[error("key set has no key that is usable")]
+    Empty(Vec<Skipped>),
+    #[error("answer has no `issuer` and `jwks_uri`")]
+    NoConfiguration,
+    #[error("answer is of another issuer: `{0}`")]
+    Issuer(String),
+    #[error("its `jwks_uri` is `{0}`, which is no https URL")]
+    KeysUri(String),
+    #[error("{0}; {1}; write the URL of the key set into `keys`")]
+    Nowhere(Box<Failure>, Box<Failure>),
+}
+
+/// Where it was that there is none.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", Shown(uri))]
+pub(crate) struct Failure {
+    pub(crate) uri: Uri,
+    pub(crate) error: FetchError,
+}
+
+impl FetchError {
+    /// Whether something answered, and it was no key set.
+    fn is_another_thing(&self) -> bool {
+        !matches!(
+            self,
+            Self::Timeout | Self::Transport(_) | Self::TooMany | Self::Empty(_) | Self::Nowhere(..)
+        )
+    }
+}
+
+impl Location {
+    /// The first place.
+    pub(crate) fn uri(&self) -> &Uri {
+        match self {
+            Self::Url(uri) | Self::Issuer { keys: uri, .. } => uri,
+        }
+    }
+
+    /// The key set. Nothing here bounds the time: see [`FETCH_TIMEOUT`].
+    pub(crate) async fn fetch(&self, fetch: &dyn Fetch) -> Result<Fetched, Failure> {
+        let failure = |uri: &Uri, error| Failure { uri: uri.clone(), error };
+        let first = match key_set(fetch, self.uri()).await {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => error,
+        };
+        let (issuer, keys, configuration) = match self {
+            Self::Issuer { issuer, keys, configuration } if first.is_another_thing() => {
+                (issuer, keys, configuration)
+            }
+            _ => return Err(failure(self.uri(), first)),
+        };
+        let (uri, second) = match keys_uri(fetch, configuration, issuer).await {
+            Ok(uri) => match key_set(fetch, &uri).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => (uri, error),
+            },
+            Err(error) => (configuration.clone(), error),
+        };
+        if second.is_another_thing() {
+            let first = Box::new(failure(keys, first));
+            let second = Box::new(Failure { uri, error: second });
+            return Err(failure(keys, FetchError::Nowhere(first, second)));
+        }
+        Err(Failure { uri, error: second })
+    }
+}
+
+async fn key_set(fetch: &dyn Fetch, uri: &Uri) -> Result<Fetched, FetchError> {
+    /// RFC 7517, 5. What else is in it does not matter.
+    #[derive(Deserialize)]
+    struct Set<'a> {
+        #[serde(borrow)]
+        keys: Vec<&'a RawValue>,
+    }
+    let answer = get(fetch, uri).await?;
+    let text = text(&answer);
+    let set: Set<'_> = serde_json::from_str(&text).map_err(|_| FetchError::Format)?;
+    if set.keys.len() > KEYS {
+        return Err(FetchError::TooMany);
+    }
+    // Each by itself: one that cannot be read is no reason to leave out the others.
+    let jwks = set.keys.iter().map(|key| {
+        serde_json::from_str(key.get()).map_err(|error| Unusable::Format(error.to_string()))
+    });
+    let (keys, skipped) = KeySet::lenient(jwks);
+    if keys.is_empty() {
+        return Err(FetchError::Empty(skipped));
+    }
+    Ok(Fetched { keys, skipped, uri: uri.clone(), fresh: fresh(answer.headers()) })
+}
+
+/// Where the configuration of an issuer says that its keys are (OpenID Connect Discovery 1.0, 4).
+async fn keys_uri(fetch: &dyn Fetch, uri: &Uri, issuer: &str) -> Result<Uri, FetchError> {
+    #[derive(Deserialize)]
+    struct Configuration {
+        issuer: String,
+        jwks_uri: String,
+    }
+    let answer = get(fetch, uri).await?;
+    let Configuration { issuer: known, jwks_uri } =
+        serde_json::from_str(&text(&answer)).map_err(|_| FetchError::NoConfiguration)?;
+    // 4.3: otherwise anybody's configuration would do.
+    if known != issuer {
+        return Err(FetchError::Issuer(Foreign(&known).to_string()));
+    }
+    let plain = uri.scheme() == Some(&Scheme::HTTP);
+    let keys = jwks_uri.parse().ok().filter(is_absolute);
+    keys.filter(|keys| plain || keys.scheme() == Some(&Scheme::HTTPS))
+        .ok_or_else(|| FetchError::KeysUri(Foreign(&jwks_uri).to_string()))
+}
+
+/// An answer of 200 within the limit.
+async fn get(fetch: &dyn Fetch, uri: &Uri) -> Result<Response<Bytes>, FetchError> {
+    let mut uri = uri.clone();
+    for _ in 0..=REDIRECTS {
+        let answer = fetch.fetch(&uri).await.map_err(|error| {
+            let error: &(dyn std::error::Error + 'static) = &*error;
+            FetchError::Transport(chain(error))
+        })?;
+        match redirected(&uri, &answer) {
+            None if answer.status() != StatusCode::OK => {
+                return Err(FetchError::Status(answer.status()));
+            }
+            None if answer.body().len() > FETCH_LIMIT => return Err(FetchError::TooLarge),
+            None => return Ok(answer),
+            Some(target) => uri = target.map_err(FetchError::Elsewhere)?,
+        }
+    }
+    Err(FetchError::Redirects)
+}
+
+/// As text: what is no UTF-8 hides nothing that stands beside it, nor does a byte order mark.
+fn text(answer: &Response<Bytes>) -> String {
+    let text = String::from_utf8_lossy(answer.body());
+    text.trim_start_matches('\u{feff}').to_owned()
+}
+
+/// How long the answer may be used (RFC 9111, 5.2.2).
+fn fresh(headers: &HeaderMap) -> Duration {
+    let values = headers.get_all(header::CACHE_CONTROL).into_iter();
+    let directives = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut fresh = FRESH_DEFAULT;
+    for directive in directives.filter_map(|directive| str::from_utf8(directive).ok()) {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match &*name.trim().to_ascii_lowercase() {
+            "no-cache" | "no-store" => return FRESH_LEAST,
+            "max-age" => {
+                let seconds = value.trim().trim_matches('"').parse::<u32>();
+                fresh = seconds.map_or(fresh, |seconds| Duration::from_secs(seconds.into()));
+            }
+            _ => {}
+        }
+    }
+    fresh.clamp(FRESH_LEAST, FRESH_MOST)
+}
