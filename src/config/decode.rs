@@ -34,7 +34,11 @@ pub(super) struct Reference {
 impl Cx {
     pub(super) fn error(&self, span: Span, message: String, help: Option<String>) {
         self.errors.set(self.errors.get() + 1);
-        let diagnostic = Diagnostic { severity: Severity::Error, span, message, help };
+        self.report(Severity::Error, span, message, help);
+    }
+
+    fn report(&self, severity: Severity, span: Span, message: String, help: Option<String>) {
+        let diagnostic = Diagnostic { severity, span, message, help };
         self.diagnostics.borrow_mut().push(diagnostic);
     }
 
@@ -81,10 +85,23 @@ impl<'a> Value<'a> {
         self.cx.error(self.node.span, join_message(&self.path, message.as_ref()), help);
     }
 
+    pub(super) fn warning(&self, message: impl AsRef<str>) {
+        let message = join_message(&self.path, message.as_ref());
+        self.cx.report(Severity::Warning, self.node.span, message, None);
+    }
+
     /// Reports that this is not what was expected.
     pub(super) fn expected(&self, what: &str) {
+        if let Some(message) = self.unexpected(what) {
+            self.error(message);
+        }
+    }
+
+    /// That this is not what was expected; nothing where it is a variable that is not set, since that
+    /// is said already.
+    pub(super) fn unexpected(&self, what: &str) -> Option<String> {
         let found = match &self.node.kind {
-            NodeKind::Unresolved => return,
+            NodeKind::Unresolved => return None,
             NodeKind::Null => "nothing".to_owned(),
             NodeKind::Scalar { text, quoted: false } => format!("`{}`", text.escape_debug()),
             NodeKind::Scalar { text, quoted: true } => {
@@ -93,7 +110,7 @@ impl<'a> Value<'a> {
             NodeKind::Sequence(_) => "a list".to_owned(),
             NodeKind::Mapping(_) => "a mapping".to_owned(),
         };
-        self.error(format!("expected {what}, found {found}"));
+        Some(format!("expected {what}, found {found}"))
     }
 
     /// Notes that something is used that may not be supported yet.
@@ -117,6 +134,10 @@ impl<'a> Value<'a> {
 
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.kind, NodeKind::Sequence(_))
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.node.kind, NodeKind::Null)
     }
 
     /// Whether all variables in it are set.
@@ -312,6 +333,16 @@ impl<'a> Map<'a> {
     fn entry(&self, key: &'a Key, node: &'a Node) -> Value<'a> {
         let path = join(&self.value.path, &key.text);
         Value { cx: self.value.cx, node, path, key: key.span }
+    }
+
+    /// Warns of each key that was not asked for.
+    pub(super) fn ignore_unknown(&self) {
+        let known = self.known.borrow();
+        for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            let message = format!("unknown key `{}`: it is ignored", key.text.escape_debug());
+            let message = join_message(&self.value.path, &message);
+            self.value.cx.report(Severity::Warning, key.span, message, None);
+        }
     }
 
     /// Reports each key that was not asked for.

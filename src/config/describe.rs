@@ -186,7 +186,10 @@ impl<'c> Teller<'c> {
                 format!("keys of {}{}", url.host().unwrap_or_default(), url.path())
             }
             Some(GuardKeys::List(keys)) => {
-                let names = keys.iter().filter_map(|key| key.jwk.kid.as_deref());
+                let name = |kid: &str| kid.escape_debug().to_string();
+                let names = keys
+                    .iter()
+                    .map(|key| key.jwk.kid.as_deref().map_or("without a name".to_owned(), name));
                 format!("keys {}", names.collect::<Vec<_>>().join(", "))
             }
             None => "keys of the issuer".to_owned(),

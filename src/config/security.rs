@@ -67,7 +67,8 @@ pub struct Guard {
     /// `options.audience`, a text or a list: what `aud` must contain one of. Default: anything.
     pub audience: Vec<String>,
     /// `options.keys`: the keys that sign. Default: those of the issuer, at
-    /// `<issuer>/.well-known/jwks.json`.
+    /// `<issuer>/.well-known/jwks.json`, or else where
+    /// `<issuer>/.well-known/openid-configuration` says.
     pub keys: Option<GuardKeys>,
     /// `options.roles`: the claim that has the roles, a dotted path. Its names may have dots
     /// themselves; of two ways to read it, the one whose first name is longer counts. Default: `scope`.
@@ -94,7 +95,8 @@ pub struct Guard {
 pub enum GuardKeys {
     /// The URL of a key set.
     Url(Uri),
-    /// The keys themselves.
+    /// The keys themselves: those that are of use for signatures, one at the least. The others of the
+    /// list are warnings.
     List(Vec<Jwk>),
 }
 
@@ -204,45 +206,93 @@ fn guard(name: &str, value: &Value<'_>) -> Option<Guard> {
 }
 
 fn keys(value: &Value<'_>) -> GuardKeys {
+    let expected = "the URL of a key set or a list of keys";
+    if value.is_map() {
+        let help = "of a key set, the list that is its `keys` stands here".to_owned();
+        value.error_help(value.unexpected(expected).unwrap_or_default(), Some(help));
+        return GuardKeys::List(Vec::new());
+    }
     if !value.is_list() {
         let url = |it: &str| it.parse::<Uri>().ok().filter(|it| Keys::url(it.clone()).is_ok());
-        let url = value.parsed("the URL of a key set or a list of keys", url);
-        return GuardKeys::Url(url.unwrap_or_default());
+        return GuardKeys::Url(value.parsed(expected, url).unwrap_or_default());
     }
     let keys = value.each(|it| jwk(&it));
-    // Each is of use by itself.
-    if let Err(error) = Keys::list(keys.iter().map(|key| key.jwk.clone())) {
-        value.error(chain(&error));
+    if keys.is_empty() && value.is_resolved() {
+        value.error("there is no key that is of use for signatures");
     }
     GuardKeys::List(keys)
 }
 
+/// A key; one that is of no use is none, as in a key set that is fetched (RFC 7517, 5).
 fn jwk(value: &Value<'_>) -> Option<Jwk> {
+    if !value.is_map() {
+        if let Some(message) = value.unexpected("a key") {
+            value.warning(format!("{message}: it is left out"));
+        }
+        return None;
+    }
     let map = value.map()?;
     let mut jwk = tailwater_jwt::Jwk::default();
-    jwk.kty = map.require("kty").and_then(|it| it.text()).unwrap_or_default();
-    jwk.kid = map.require("kid").and_then(|it| it.text());
-    (jwk.alg, jwk.r#use) = (map.text("alg"), map.text("use"));
-    jwk.key_ops = map.get("key_ops").map(|it| it.texts());
-    (jwk.n, jwk.e) = (map.text("n"), map.text("e"));
-    (jwk.crv, jwk.x, jwk.y) = (map.text("crv"), map.text("x"), map.text("y"));
-    // What a key set has beside: no mistake, and of no use here.
-    for key in ["x5c", "x5t", "x5t#S256", "x5u"] {
+    let kty = member(&map, "kty", Value::scalar);
+    for (name, text) in [
+        ("kid", &mut jwk.kid),
+        ("alg", &mut jwk.alg),
+        ("use", &mut jwk.r#use),
+        ("n", &mut jwk.n),
+        ("e", &mut jwk.e),
+        ("crv", &mut jwk.crv),
+        ("x", &mut jwk.x),
+        ("y", &mut jwk.y),
+    ] {
+        *text = member(&map, name, Value::scalar)?.map(str::to_owned);
+    }
+    jwk.key_ops = member(&map, "key_ops", operations)?;
+    // What a key set has beside: of no use here.
+    for key in ["x5c", "x5t", "x5t#S256", "x5u", "ext", "nbf", "exp", "iat"] {
         map.get(key);
     }
-    map.deny_unknown();
-    if jwk.kty.is_empty() || jwk.kid.is_none() {
-        return None;
+    let name = match &jwk.kid {
+        Some(kid) => format!("key `{}`", kid.escape_debug()),
+        None => "a key without a name".to_owned(),
+    };
+    let left_out = |why: &str| {
+        value.warning(format!("{name} is not usable and left out: {why}"));
+        None
+    };
+    let Some(kty) = kty? else { return left_out("it has no `kty`") };
+    kty.clone_into(&mut jwk.kty);
+    match Keys::list([jwk.clone()]) {
+        Ok(_) => {
+            map.ignore_unknown();
+            Some(Jwk { span: value.span(), jwk })
+        }
+        Err(tailwater_jwt::Error::Key { reason, .. }) => left_out(&reason.to_string()),
+        Err(error) => left_out(&error.to_string()),
     }
-    if let Err(error) = Keys::list([jwk.clone()]) {
-        value.error(chain(&error));
-        return None;
-    }
-    Some(Jwk { span: value.span(), jwk })
 }
 
-/// An error and what caused it, as one text.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+/// A member of a key, which may be missing; nothing if it is of a wrong type, since the key is of no
+/// use then.
+fn member<'a, T>(
+    map: &Map<'a>,
+    name: &'static str,
+    read: impl FnOnce(&Value<'a>) -> Option<T>,
+) -> Option<Option<T>> {
+    let Some(value) = map.get(name).filter(|value| !value.is_null()) else { return Some(None) };
+    let read = read(&value);
+    if read.is_none()
+        && let Some(message) = value.unexpected("a text")
+    {
+        value.warning(format!("{message}: the key is left out"));
+    }
+    read.map(Some)
+}
+
+/// A list of texts, or one text.
+fn operations(value: &Value<'_>) -> Option<Vec<String>> {
+    if !value.is_list() {
+        return value.scalar().map(|one| vec![one.to_owned()]);
+    }
+    let items = value.list()?;
+    items.iter().map(|item| item.scalar().map(str::to_owned)).collect()
 }

@@ -1,4 +1,4 @@
-use super::{Kind, Parsed, Report, describe, parse};
+use super::{GuardKeys, Kind, Parsed, Report, describe, parse};
 
 mod mistakes;
 mod older;
@@ -276,6 +276,50 @@ bindings:
 ";
     let text = described("F", file);
     assert!(text.contains("    port 1-2 or protocol h2 port 4,6-7 -> web: "), "{text}");
+}
+
+#[test]
+fn keys_of_a_list_that_are_of_no_use_are_warnings_and_the_others_serve() {
+    let ed = "kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let file = format!(
+        "
+name: a
+guards:
+  who:
+    type: jwt
+    options:
+      keys:
+        - {{ {ed}, kid: a, x5t: a, x5c: [MIIC], alg: EdDSA, use: sig, key_ops: [verify] }}
+        - {{ {ed}, kid: b, issuer: https://login.example.com/x, cloud_instance_name: {{ a: [] }} }}
+        - {{ {ed}, use: enc, kid: c }}
+        - {{ kty: RSA, kid: d, n: AQAB, e: AQAB }}
+        - {{ kty: RSA, kid: e, n: [AQAB], e: AQAB }}
+        - {{ kid: \"f\\ng\" }}
+        - {{ kty: AKP, kid: h, alg: ML-DSA-44, pub: AAAA }}
+        - key
+        - null
+        - {{ {ed}, kid: null, alg: null, key_ops: verify }}
+        - {{ {ed}, key_ops: [sign] }}
+        - {{ {ed}, kid: a, x5t: a, alg: EdDSA, use: sig, key_ops: [verify] }}
+bindings: {{}}
+"
+    );
+    insta::assert_snapshot!(said(&file), @r"
+    9:93: warning: guards.who.options.keys[1]: unknown key `issuer`: it is ignored
+    9:130: warning: guards.who.options.keys[1]: unknown key `cloud_instance_name`: it is ignored
+    10:11: warning: guards.who.options.keys[2]: key `c` is not usable and left out: its `use` is `enc`, not `sig`
+    11:11: warning: guards.who.options.keys[3]: key `d` is not usable and left out: it has 17 bits: from 2048 to 8192 are accepted
+    12:34: warning: guards.who.options.keys[4].n: expected a text, found a list: the key is left out
+    13:11: warning: guards.who.options.keys[5]: key `f\ng` is not usable and left out: it has no `kty`
+    14:11: warning: guards.who.options.keys[6]: key `h` is not usable and left out: its `kty` is `AKP`, not `RSA`, `EC` or `OKP`
+    15:11: warning: guards.who.options.keys[7]: expected a key, found `key`: it is left out
+    16:11: warning: guards.who.options.keys[8]: expected a key, found nothing: it is left out
+    18:11: warning: guards.who.options.keys[10]: a key without a name is not usable and left out: its `key_ops` do not hold `verify`
+    ");
+    let parsed = read("F", &file).unwrap();
+    let Some(GuardKeys::List(keys)) = &parsed.config.guards[0].keys else { panic!("a list") };
+    let names: Vec<_> = keys.iter().map(|key| key.jwk.kid.as_deref()).collect();
+    assert_eq!(names, [Some("a"), Some("b"), None, Some("a")]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod guard_curl;
 mod guard_example;
 mod guard_h2;
 mod guard_http1;
+mod guard_keys;
 mod guard_logs;
 mod health;
 mod hostile;

@@ -313,11 +313,35 @@ guards:
         - { kty: RSA, kid: b, n: AQAB, e: AQAB }
         - { kty: EC, crv: P-256, kid: c, x: AQAB, y: AQAB, alg: HS256 }
 ",
-        "7:11: error: guards.who.options.keys[0]: key `a` is not usable: its `kty` is `oct`, not `RSA`, `EC` or `OKP`
-7:31: error: guards.who.options.keys[0]: unknown key `k`
-  help: known here: alg, crv, e, key_ops, kid, kty, n, use, x, x5c, x5t, x5t#S256, x5u, y
-8:11: error: guards.who.options.keys[1]: key `b` is not usable: it has 17 bits: from 2048 to 8192 are accepted
-9:11: error: guards.who.options.keys[2]: key `c` is not usable: its `alg` `HS256` is none of its `kty` and `crv`
+        "7:9: error: guards.who.options.keys: there is no key that is of use for signatures
+7:11: warning: guards.who.options.keys[0]: key `a` is not usable and left out: its `kty` is `oct`, not `RSA`, `EC` or `OKP`
+8:11: warning: guards.who.options.keys[1]: key `b` is not usable and left out: it has 17 bits: from 2048 to 8192 are accepted
+9:11: warning: guards.who.options.keys[2]: key `c` is not usable and left out: its `alg` `HS256` is none of its `kty` and `crv`
+",
+    ),
+    (
+        "keys that are a key set",
+        "name: a
+guards:
+  who:
+    type: jwt
+    options:
+      keys: { keys: [{ kty: RSA, kid: b, n: AQAB, e: AQAB }] }
+",
+        "6:13: error: guards.who.options.keys: expected the URL of a key set or a list of keys, found a mapping
+  help: of a key set, the list that is its `keys` stands here
+",
+    ),
+    (
+        "keys of which one is not set",
+        "name: a
+guards:
+  who:
+    type: jwt
+    options:
+      keys: [{ kty: RSA, kid: b, n: \"${{env.MISSING}}\", e: AQAB }]
+",
+        "6:37: error: the environment variable MISSING is not set
 ",
     ),
     (

@@ -16,9 +16,10 @@ guards:
   who:
     type: jwt
     options:
-      issuer: ISSUER
+      issuer: "ISSUER"
       audience: AUDIENCE
-      keys: KEYS
+      KEYS
+      roles: "ROLES"
       identity: account
       attributes: { tenant: tenant }
       challenge: CHALLENGE
@@ -78,6 +79,9 @@ pub(crate) fn guarded(kafka: &Kafka) -> Builder {
         servers: kafka.servers().to_owned(),
         versions: "[h2, http/1.1]",
         challenge: 3600,
+        issuer: ISSUER.to_owned(),
+        keys: format!("keys: [{}, {}]", rsa_key().public, ec_key().public),
+        roles: "scope",
         arguments: Vec::new(),
     }
 }
@@ -86,6 +90,9 @@ pub(crate) struct Builder {
     servers: String,
     versions: &'static str,
     challenge: u32,
+    issuer: String,
+    keys: String,
+    roles: &'static str,
     arguments: Vec<&'static str>,
 }
 
@@ -97,6 +104,21 @@ impl Builder {
     /// How many seconds before its expiry a stream is challenged.
     pub(crate) fn challenge(self, seconds: u32) -> Self {
         Self { challenge: seconds, ..self }
+    }
+
+    /// The keys of the guard, as YAML or JSON, in place of those that sign.
+    pub(crate) fn keys(self, keys: &str) -> Self {
+        Self { keys: format!("keys: {keys}"), ..self }
+    }
+
+    /// Another issuer, whose keys are not in the file.
+    pub(crate) fn keys_of(self, issuer: &str) -> Self {
+        Self { issuer: issuer.to_owned(), keys: String::new(), ..self }
+    }
+
+    /// The claim that has the roles.
+    pub(crate) fn roles(self, roles: &'static str) -> Self {
+        Self { roles, ..self }
     }
 
     pub(crate) fn arguments(mut self, arguments: &[&'static str]) -> Self {
@@ -112,9 +134,10 @@ impl Builder {
         fs::write(folder.path().join("ca.pem"), authority.pem()).expect("it is written");
         let config = CONFIG
             .replace("PASSWORD", PASSWORD)
-            .replace("ISSUER", ISSUER)
+            .replace("ISSUER", &self.issuer)
             .replace("AUDIENCE", AUDIENCE)
-            .replace("KEYS", &format!("[{}, {}]", rsa_key().public, ec_key().public))
+            .replace("KEYS", &self.keys)
+            .replace("ROLES", self.roles)
             .replace("CHALLENGE", &self.challenge.to_string())
             .replace("VERSIONS", self.versions)
             .replace("SERVERS", &self.servers);

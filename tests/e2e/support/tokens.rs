@@ -117,7 +117,11 @@ impl Token {
     }
 
     pub(crate) fn sign_by(&self, key: &Key) -> String {
-        let header = json!({ "alg": key.algorithm, "kid": key.public["kid"] });
+        self.sign_under(json!({ "alg": key.algorithm, "kid": key.public["kid"] }), key)
+    }
+
+    /// With another header than the usual one.
+    pub(crate) fn sign_under(&self, header: Value, key: &Key) -> String {
         let claims = Value::Object(self.0.clone());
         let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let message = format!("{}.{}", encode(&header), encode(&claims));
@@ -128,5 +132,10 @@ impl Token {
     /// With the signature of another key.
     pub(crate) fn forge(&self) -> String {
         self.sign_by(other_rsa_key())
+    }
+
+    /// The same, and it names no key.
+    pub(crate) fn forge_nameless(&self) -> String {
+        self.sign_under(json!({ "alg": "RS256" }), other_rsa_key())
     }
 }
