@@ -170,6 +170,53 @@ async fn ids_of_many_partitions_resume() {
     }
 }
 
+/// As a browser does: U+FFFD for what is no UTF-8, and in a query all but letters and digits escaped.
+#[tokio::test]
+async fn the_longest_ids_are_taken_back_by_header_and_query() {
+    const LONGEST: usize = 4096;
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server(&kafka).run().await;
+    // Each is as long as it can be: what is longer is left out, and so are escapes that make it longer.
+    let etags = [
+        vec![0xff; (LONGEST - "AQIAAg==/".len()) / 3],
+        "日".repeat((LONGEST - "AQIAAg==/".len()) / 3).into_bytes(),
+        b"\"".repeat((LONGEST - r#"["a2V5","AQIAAg==/"]"#.len()) / 2),
+        vec![1; (LONGEST - r#"["a2V5","AQIAAg==/"]"#.len()) / 6],
+        vec![1; LONGEST],
+        b"x".repeat(8 * LONGEST),
+    ];
+    for etag in &etags {
+        let headers = [("etag", Some(&etag[..]))];
+        kafka.produce(&topic, Record::value("v").key("key").headers(&headers));
+    }
+    kafka.produce(&topic, Record::value("last"));
+    let mut long = 0;
+    for path in ["all", "keyed"].map(|route| format!("/{route}/{topic}")) {
+        let mut stream = server.get(&path).open().await;
+        for offset in 1..=etags.len() {
+            let block = stream.next_bytes().await;
+            let block = String::from_utf8_lossy(&block);
+            let returned = field(&block, "id").expect("an id");
+            assert!(returned.len() <= LONGEST, "{path} {offset}: {}", returned.len());
+            long += usize::from(returned.len() > LONGEST - 8);
+            let escaped = returned.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+            for version in Version::BOTH {
+                let by_query = server.get(&format!("{path}?lastEventId={escaped}")).over(version);
+                let by_header = server.get(&path).last_event_id(returned).over(version);
+                for get in [by_query, by_header] {
+                    let mut resumed = get.open().await;
+                    for _ in offset..etags.len() {
+                        assert!(resumed.next_bytes().await.starts_with(b"data:v\n"));
+                    }
+                    assert!(resumed.next().await.starts_with("data:last\n"), "{path} {offset}");
+                }
+            }
+        }
+    }
+    assert_eq!(long, 4, "of each form two");
+}
+
 #[tokio::test]
 async fn an_id_that_does_not_decode_is_a_gap_and_the_stream_goes_on() {
     let kafka = kafka().await;

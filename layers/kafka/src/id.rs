@@ -66,10 +66,15 @@ fn second_element(array: &[u8]) -> Option<&[u8]> {
     rest.strip_prefix(b"\"")?.strip_suffix(b"]")?.trim_ascii_end().strip_suffix(b"\"")
 }
 
-/// Of an etag or a key in an id, in bytes: the head of a request has 32 KiB for the whole id.
-const LONGEST: usize = 4096;
+/// An id is no longer than this as its client sends it back, unless its progress is: the head of a
+/// request has 32 KiB for everything.
+pub(crate) const MAX_ID_BYTES: usize = 4096;
 
 /// Writes the id of a record: `progress` is the place after it, encoded.
+///
+/// What `Last-Event-ID` could not bring back is left out: an etag with control characters (unless they are
+/// escaped) or with white space at its end, and what makes the id longer than [`MAX_ID_BYTES`]: first
+/// the etag, since an id without its key claims that the record has none.
 pub(crate) fn encode(
     form: IdForm,
     progress: &str,
@@ -77,18 +82,35 @@ pub(crate) fn encode(
     etag: Option<&[u8]>,
     out: &mut Vec<u8>,
 ) {
-    // An etag that could end the line or void the id is left out: HTML 9.2.6 ignores an id with NUL.
-    let etag = etag.filter(|etag| !etag.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
-    // So is what `Last-Event-ID` could not bring back: longer heads are refused, and as text no header
-    // has control characters but the tab (RFC 9110, 5.5).
-    let etag = etag.filter(|etag| etag.len() <= LONGEST);
-    let key = key.filter(|key| key.len() <= LONGEST);
-    let is_header =
-        |etag: &&[u8]| !etag.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+    let etag = etag.filter(|etag| etag.len() <= MAX_ID_BYTES && may_stand(form, etag));
+    let key = key.filter(|key| key.len() <= MAX_ID_BYTES);
+    let start = out.len();
+    for (key, etag) in [(key, etag), (key, None), (None, etag), (None, None)] {
+        out.truncate(start);
+        write(form, progress, key, etag, out);
+        if returned_bytes(&out[start..]) <= MAX_ID_BYTES {
+            return;
+        }
+    }
+}
+
+/// Whether an etag in this form can be part of an id.
+fn may_stand(form: IdForm, etag: &[u8]) -> bool {
+    match form {
+        // RFC 9110, 5.5: no header has control characters but the tab, and its value is trimmed.
+        IdForm::Etag => {
+            let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+            !etag.iter().any(is_control) && !matches!(etag.last(), Some(b' ' | b'\t'))
+        }
+        IdForm::KeyAndEtag => !etag.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
+    }
+}
+
+fn write(form: IdForm, progress: &str, key: Option<&[u8]>, etag: Option<&[u8]>, out: &mut Vec<u8>) {
     match form {
         IdForm::Etag => {
             out.extend_from_slice(progress.as_bytes());
-            if let Some(etag) = etag.filter(is_header) {
+            if let Some(etag) = etag {
                 out.push(b'/');
                 out.extend_from_slice(etag);
             }
@@ -110,6 +132,12 @@ pub(crate) fn encode(
             out.extend_from_slice(b"\"]");
         }
     }
+}
+
+/// The length of an id as a browser sends it back: in UTF-8, and with U+FFFD, three bytes, for what is
+/// none.
+fn returned_bytes(id: &[u8]) -> usize {
+    if id.len() <= MAX_ID_BYTES / 3 { id.len() } else { String::from_utf8_lossy(id).len() }
 }
 
 /// Escapes as a JSON string does (RFC 8259, 7), for bytes that need not be UTF-8.
@@ -199,10 +227,72 @@ mod tests {
         }
         let escaped = r#"[null,"AQIAAg==/a\u0001\u007fb"]"#;
         assert_eq!(written(IdForm::KeyAndEtag, None, b"a\x01\x7fb"), escaped);
+        // A header is trimmed, and HTTP/2 takes none that would be (RFC 9113, 8.2.1).
+        for blank in [&b" "[..], b"a ", b"a\t"] {
+            assert_eq!(written(IdForm::Etag, None, blank), "AQIAAg==");
+        }
+        assert_eq!(written(IdForm::Etag, None, b" a b"), "AQIAAg==/ a b");
+        assert_eq!(written(IdForm::KeyAndEtag, None, b"a "), r#"[null,"AQIAAg==/a "]"#);
+    }
 
-        let (fits, long) = (vec![b'x'; LONGEST], vec![b'x'; LONGEST + 1]);
-        assert_eq!(written(IdForm::Etag, None, &fits).len(), "AQIAAg==/".len() + LONGEST);
-        assert_eq!(written(IdForm::Etag, None, &long), "AQIAAg==");
-        assert_eq!(written(IdForm::KeyAndEtag, Some(&long), &long), r#"[null,"AQIAAg=="]"#);
+    #[test]
+    fn an_id_is_bounded_as_its_client_sends_it_back() {
+        let progress = "AQIAAg==";
+        let written = |form, progress: &str, key: Option<&[u8]>, etag: &[u8]| {
+            let mut out = b"id:".to_vec();
+            encode(form, progress, key, Some(etag), &mut out);
+            String::from_utf8_lossy(&out[3..]).into_owned()
+        };
+        // The etag, and how many of its pieces fit behind the progress and a slash.
+        let left = MAX_ID_BYTES - "AQIAAg==/".len();
+        let rows: [(&[u8], usize); 6] = [
+            (b"x", left),
+            ("ü".as_bytes(), left / 2),
+            ("日".as_bytes(), left / 3),
+            // What is no UTF-8 comes back as U+FFFD, a cut character as one.
+            (b"\xff", left / 3),
+            (b"\xe6\x97x", left / 4),
+            (b"\xf0\x9f\x98\x80", left / 4),
+        ];
+        for (piece, count) in rows {
+            let fits = written(IdForm::Etag, progress, None, &piece.repeat(count));
+            assert!(fits.starts_with("AQIAAg==/"), "{piece:?}");
+            assert!((MAX_ID_BYTES - 3..=MAX_ID_BYTES).contains(&fits.len()), "{piece:?}");
+            let long = written(IdForm::Etag, progress, None, &piece.repeat(count + 1));
+            assert_eq!(long, progress, "{piece:?}");
+        }
+        // Escapes are two bytes and six.
+        let left = MAX_ID_BYTES - r#"[null,"AQIAAg==/"]"#.len();
+        for (piece, count) in [(b'"', left / 2), (b'\\', left / 2), (1, left / 6), (0x7f, left / 6)]
+        {
+            let fits = written(IdForm::KeyAndEtag, progress, None, &vec![piece; count]);
+            assert!((MAX_ID_BYTES - 5..=MAX_ID_BYTES).contains(&fits.len()), "{piece}");
+            let long = written(IdForm::KeyAndEtag, progress, None, &vec![piece; count + 1]);
+            assert_eq!(long, r#"[null,"AQIAAg=="]"#, "{piece}");
+        }
+    }
+
+    #[test]
+    fn of_key_and_etag_the_key_stays_if_one_of_them_fits() {
+        let progress = "AQIAAg==";
+        // Four characters for three bytes.
+        let left = MAX_ID_BYTES - r#"["","AQIAAg=="]"#.len();
+        let key = vec![b'k'; left / 4 * 3];
+        let encoded = BASE64.encode(&key);
+        for (key, etag, expected) in [
+            (&key[..], &b""[..], format!(r#"["{encoded}","{progress}/"]"#)),
+            (&key, b"etag-of-ten-and-more", format!(r#"["{encoded}","{progress}"]"#)),
+            (&[&key[..], b"key"].concat(), b"etag", format!(r#"[null,"{progress}/etag"]"#)),
+            (&[b'k'; 8000], &[1; 1000], format!(r#"[null,"{progress}"]"#)),
+        ] {
+            let mut id = Vec::new();
+            encode(IdForm::KeyAndEtag, progress, Some(key), Some(etag), &mut id);
+            assert_eq!(String::from_utf8(id).unwrap(), expected);
+        }
+        // A progress is never left out, and what it leaves no room for is.
+        let long = "A".repeat(MAX_ID_BYTES + 4);
+        let mut id = Vec::new();
+        encode(IdForm::KeyAndEtag, &long, Some(b"key"), Some(b"etag"), &mut id);
+        assert_eq!(String::from_utf8(id).unwrap(), format!(r#"[null,"{long}"]"#));
     }
 }
