@@ -79,6 +79,61 @@ async fn a_topic_that_is_created_anew_is_a_truncation_for_running_streams() {
     assert_eq!(stream.next().await, "data:anew\nid:AQIAAg==\n");
 }
 
+/// Records before the old offsets of the partitions that remain were lost without a word.
+#[tokio::test]
+async fn a_topic_that_is_created_anew_with_fewer_partitions_is_one_gap_from_the_beginning() {
+    let Some(kafka) = real_kafka().await else { return };
+    let topic = kafka.topic(3).await;
+    let path = format!("/all/{topic}");
+    for number in 0..9 {
+        let value = format!("old {number}");
+        kafka.produce(&topic, Record::value(&value).partition(number % 3));
+    }
+    let running = server(&kafka).bootstrap(&topic).run().await;
+    let mut stays = running.get(&path).open().await;
+    let last = stays.take(9).await.pop().expect("an event");
+    let place = field(&last, "id").expect("an id").to_owned();
+    assert_eq!(place, id(&[(0, 3), (1, 3), (2, 3)]));
+    kafka.delete(&topic).await;
+    running.stderr().says("topic is gone").await;
+    kafka.create(&topic, 2, &[]).await;
+    // The new one is longer than the old offsets.
+    for number in 0..10 {
+        let value = format!("new {number}");
+        kafka.produce_with(&[], &topic, [Record::value(&value).partition(number % 2)]);
+    }
+    let fresh = server(&kafka).run().await;
+    let resumed = |server: &crate::support::Server| server.get(&path).last_event_id(&place);
+    let streams = [stays, resumed(&running).open().await, resumed(&fresh).open().await];
+    for mut stream in streams {
+        let expected = json!({"partition": null, "from": null, "to": null, "reason": "truncation"});
+        assert_eq!(stream.gap().await, (expected, id(&[(0, 0), (1, 0)])));
+        let mut values: Vec<_> = stream.take(10).await;
+        values.iter_mut().for_each(|it| *it = field(it, "data").expect("data").to_owned());
+        values.sort();
+        let all: Vec<_> = (0..10).map(|number| format!("new {number}")).collect();
+        assert_eq!(values, all);
+    }
+}
+
+/// It was taken for today's end, and what came since was lost without a word.
+#[tokio::test]
+async fn an_id_of_zilla_at_the_end_of_an_empty_partition_loses_nothing() {
+    let Some(kafka) = real_kafka().await else { return };
+    let topic = kafka.topic(1).await;
+    let server = server(&kafka).live(&topic).run().await;
+    let path = format!("/all/{topic}");
+    kafka.produce_values(&topic, (0..4).map(|number| number.to_string()));
+    let zilla = id(&[(0, -1)]);
+    let mut resumed = server.get(&path).last_event_id(&zilla).open().await;
+    assert_eq!(resumed.next().await, format!("data:0\nid:{}\n", id(&[(0, 1)])));
+    delete_records(&kafka, &topic, 2).await;
+    let mut resumed = server.get(&path).last_event_id(&zilla).open().await;
+    let expected = json!({"partition": 0, "from": 0, "to": 2, "reason": "retention"});
+    assert_eq!(resumed.gap().await, (expected, id(&[(0, 2)])));
+    assert_eq!(field(&resumed.next().await, "data"), Some("2"));
+}
+
 /// The offsets of what a partition still has, by a consumer that is not ours.
 fn offsets(kafka: &Kafka, topic: &str) -> Vec<i64> {
     let mut config = config(kafka.servers());

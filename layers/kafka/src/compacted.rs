@@ -252,7 +252,7 @@ impl Snapshot {
     pub(crate) fn replay(&self, known: Option<&Replay>, read: &[(i32, i64)]) -> Replay {
         let is_read = |partition: i32| {
             let place = read.binary_search_by_key(&partition, |(partition, _)| *partition);
-            place.is_ok_and(|index| !matches!(read[index].1, -2 | 0))
+            place.is_ok_and(|index| read[index].1 > 0)
         };
         let unseen = self.end.iter().map(|(partition, end)| match is_read(partition) {
             true => known.map_or(0, |known| known.unseen.next(partition)),

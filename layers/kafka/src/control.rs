@@ -34,6 +34,13 @@ use watchdog::Watch;
 /// starts may not know it yet.
 const LOOKS_UNTIL_GONE: u32 = 3;
 
+/// It is warned of ids that are longer: the head of a request may be 32 KiB.
+const LONG_ID_BYTES: usize = 24 * 1024;
+
+/// With fewer partitions no id is that long: a pair takes 13 bytes at the most, and four characters stand for
+/// three bytes.
+const LEAST_PARTITIONS: usize = LONG_ID_BYTES / 4 * 3 / 13;
+
 /// How often Kafka is asked, and how long is waited for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -82,11 +89,13 @@ impl Default for Pace {
 pub(crate) enum Job {
     /// A topic was asked for.
     Look,
-    /// What Kafka has of a topic; `partitions` are known to exist. With what is no older than `since`.
+    /// What Kafka has of a topic, of which a stream names so many partitions and, if it resumes, has
+    /// read some. With what is no older than `since`.
     Extent {
         topic: Arc<Topic>,
         opened: Arc<Opened>,
         partitions: usize,
+        resumes: bool,
         since: Option<i64>,
         reply: oneshot::Sender<Extent>,
     },
@@ -106,8 +115,6 @@ pub(crate) struct Control<'a> {
     remains: Arc<Remains>,
     /// What is remembered of each held topic between looks.
     standings: HashMap<Arc<str>, Standing>,
-    /// When Kafka last said which topics there are.
-    seen: Option<Instant>,
     asked: Vec<Asked>,
     /// Some of those who asked have to wait for their turn, and for nothing else.
     more: bool,
@@ -127,6 +134,9 @@ struct Standing {
     without: Option<(u32, Instant)>,
     /// How many there were at the last look.
     partitions: usize,
+    /// When Kafka last said of this topic that there are no more.
+    counted: Option<Instant>,
+    warned_of_ids: bool,
     idle_since: Option<Instant>,
     trouble: Option<Trouble>,
     watch: Watch,
@@ -147,7 +157,6 @@ impl<'a> Control<'a> {
             pace,
             remains,
             standings: HashMap::new(),
-            seen: None,
             asked: Vec::new(),
             more: false,
             ends: Ends::default(),
@@ -211,11 +220,11 @@ impl<'a> Control<'a> {
             Job::End { topic, opened, reply } => {
                 self.ends.newcomers.push(Newcomer { topic, opened, reply });
             }
-            Job::Extent { topic, opened, partitions, since, reply } => {
+            Job::Extent { topic, opened, partitions, resumes, since, reply } => {
                 // A look at the topics has to find the others.
                 self.look_at_once |= partitions > opened.hub.head().len();
                 let at = Instant::now();
-                self.asked.push(Asked { at, topic, opened, partitions, since, reply });
+                self.asked.push(Asked { at, topic, opened, partitions, resumes, since, reply });
             }
         }
     }
@@ -250,7 +259,6 @@ impl<'a> Control<'a> {
                 return false;
             }
         };
-        self.seen = Some(Instant::now());
         shared.make_contact();
         if std::mem::replace(&mut self.unreachable, false) {
             info!("kafka is reached again");
@@ -279,6 +287,7 @@ impl<'a> Control<'a> {
                 (Some(opened), Some(partitions)) => {
                     self.standing(topic).without = None;
                     opened.latest.tidy(&opened);
+                    self.look_at_ids(topic, &opened.hub.head());
                     if !self.extend(topic, &opened, partitions) {
                         all_open = false;
                         self.attend();
@@ -308,10 +317,15 @@ impl<'a> Control<'a> {
         all_open
     }
 
+    /// What a broker that starts may need to know of a topic.
+    fn until_sure(&self) -> Duration {
+        (LOOKS_UNTIL_GONE - 1) * self.pace.soon
+    }
+
     /// Whether a topic that a look did not see, or not with the partitions that it `had`, is gone. Clients
     /// can have looks follow each other closely, so they must be some time apart as well.
     fn is_gone(&mut self, topic: &Topic, had: usize) -> bool {
-        let least = (LOOKS_UNTIL_GONE - 1) * self.pace.soon;
+        let least = self.until_sure();
         let (looks, since) =
             self.standing(topic).without.get_or_insert_with(|| (0, Instant::now()));
         *looks += 1;
@@ -385,6 +399,18 @@ impl<'a> Control<'a> {
             self.tell(Command::Extend { topic, partition, offset });
         }
         true
+    }
+
+    /// Warns once of a topic whose ids leave little room in a request.
+    fn look_at_ids(&mut self, topic: &Topic, at: &Positions) {
+        if at.len() < LEAST_PARTITIONS || self.standing(topic).warned_of_ids {
+            return;
+        }
+        let bytes = at.progress().len();
+        if bytes >= LONG_ID_BYTES {
+            warn!(topic = %topic.name, partitions = at.len(), bytes, "event ids are long: they have to come back in the head of a request, which may be 32 KiB");
+            self.standing(topic).warned_of_ids = true;
+        }
     }
 
     fn miss(&self, topic: &Topic) {

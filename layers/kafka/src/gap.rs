@@ -5,8 +5,8 @@ use tailwater_sse::{Encoded, Event};
 
 use crate::positions::Positions;
 
-/// Partitions of an id that the topic lacks, and that are told one by one.
-const UNKNOWN_PARTITIONS: usize = 16;
+/// More gaps than these are told as one for each reason: each has an id, which names all partitions.
+const MAX_GAPS: usize = 16;
 
 /// Records that a stream asks for and cannot have any more. Told as `event:gap` before it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,25 +23,28 @@ pub(crate) enum Reason {
     Id,
     /// The position lies before the low watermark.
     Retention,
-    /// The position lies past the end: the topic was created anew, or its log was cut.
+    /// The position lies past the end, or the topic lacks the partition: the topic was created anew, or
+    /// its log was cut.
     Truncation,
     /// A compacted topic: tombstones after the position may be gone already.
     Tombstones,
 }
 
 impl Gap {
-    /// The id names partitions that there are not, and many of them.
-    const NO_PARTITIONS: Self = Self { reason: Reason::Truncation, ..Self::ID };
-
     /// An id that does not decode.
-    pub(crate) const ID: Self = Self { partition: None, from: None, to: None, reason: Reason::Id };
+    pub(crate) const ID: Self = Self::of_many(Reason::Id);
+
+    /// A gap of many partitions, or of all.
+    const fn of_many(reason: Reason) -> Self {
+        Self { partition: None, from: None, to: None, reason }
+    }
 
     fn new(partition: i32, from: i64, to: i64, reason: Reason) -> Self {
         Self { partition: Some(partition), from: Some(from), to: Some(to), reason }
     }
 
     /// The event, with the id of the place after the gap.
-    pub(crate) fn encode(&self, progress: &str) -> Encoded {
+    fn encode(&self, progress: Option<&str>) -> Encoded {
         let reason = match self.reason {
             Reason::Id => "id",
             Reason::Retention => "retention",
@@ -52,10 +55,35 @@ impl Gap {
         Encoded::event(&Event {
             event: Some(b"gap"),
             data: Some(data.to_string().as_bytes()),
-            id: Some(progress.as_bytes()),
+            id: progress.map(str::as_bytes),
             ..Event::default()
         })
     }
+}
+
+/// Adds gaps that were not found before.
+pub(crate) fn add(gaps: &mut Vec<Gap>, found: Vec<Gap>) {
+    for gap in found {
+        if !gaps.contains(&gap) {
+            gaps.push(gap);
+        }
+    }
+    *gaps = few(std::mem::take(gaps));
+}
+
+/// The same gaps, no more than [`MAX_GAPS`].
+fn few(gaps: Vec<Gap>) -> Vec<Gap> {
+    if gaps.len() <= MAX_GAPS {
+        return gaps;
+    }
+    let mut few = Vec::new();
+    for gap in gaps {
+        let gap = Gap::of_many(gap.reason);
+        if !few.contains(&gap) {
+            few.push(gap);
+        }
+    }
+    few
 }
 
 /// Gaps that a stream is told before it goes on.
@@ -89,7 +117,11 @@ impl Telling {
             let after = next.and_then(|next| next.from).unwrap_or(self.at.next(partition));
             self.place = self.place.with(partition, after);
         }
-        Some(gap.encode(&self.place.progress()))
+        // Where the client stood before a gap of many partitions is not known. Without an id before the last
+        // of those, one that is cut keeps the id that it came with.
+        let ahead = self.gaps.iter().any(|next| next.partition.is_none());
+        let progress = (!ahead).then(|| self.place.progress());
+        Some(gap.encode(progress.as_deref()))
     }
 }
 
@@ -145,26 +177,30 @@ impl Cut {
 }
 
 /// Where a stream that asks for `wanted` can go on, and what it misses. Partitions that `wanted`
-/// does not name start at their beginning, as do those at -2; those at -1 at their end. Of partitions that
-/// there are not no more than a few are told one by one: whoever makes up an id may name thousands.
+/// does not name start at their beginning, as do those at -2. So do those at -1, the end of an empty
+/// partition when Zilla issued the id: what came since would be lost at today's end.
+///
+/// No topic loses partitions. If `wanted` names one that the topic does not have, all of it is of a
+/// topic that was there before.
 pub(crate) fn reconcile(
     wanted: &[(i32, i64)],
     extent: &Extent,
     cut: &Cut,
 ) -> (Positions, Vec<Gap>) {
-    let (mut gaps, mut unknown) = (Vec::new(), Vec::new());
+    let mut gaps = Vec::new();
     let mut offsets = extent.low.clone();
     for &(partition, next) in wanted {
         let known = usize::try_from(partition).ok().filter(|index| *index < offsets.len());
         let Some(index) = known else {
-            if next > 0 {
-                unknown.push(Gap::new(partition, next, 0, Reason::Truncation));
-            }
-            continue;
+            let beginning = Positions::new(&extent.low[..]);
+            return (beginning, vec![Gap::of_many(Reason::Truncation)]);
         };
         let (low, high) = (extent.low[index], extent.high[index]);
         offsets[index] = match next {
-            -1 => extent.stable[index],
+            -1 if low > 0 => {
+                gaps.push(Gap::new(partition, 0, low, Reason::Retention));
+                low
+            }
             ..0 => low,
             _ if next > high || cut.takes(partition, next) => {
                 gaps.push(Gap::new(partition, next, low, Reason::Truncation));
@@ -183,12 +219,7 @@ pub(crate) fn reconcile(
             }
         };
     }
-    if unknown.len() > UNKNOWN_PARTITIONS {
-        unknown = vec![Gap::NO_PARTITIONS];
-    }
-    // Those that no later id can name are told first.
-    unknown.extend(gaps);
-    (Positions::new(offsets), unknown)
+    (Positions::new(offsets), few(gaps))
 }
 
 #[cfg(test)]
@@ -208,15 +239,16 @@ mod tests {
     #[test]
     fn positions_are_taken_or_told() {
         type Row = (&'static [(i32, i64)], [i64; 2], Vec<Gap>);
-        let rows: [Row; 8] = [
+        let rows: [Row; 9] = [
             (&[], [10, 0], vec![]),
             (&[(0, 12), (1, 5)], [12, 5], vec![]),
-            (&[(0, -1), (1, -2)], [20, 0], vec![]),
+            (&[(0, 12), (1, -2)], [12, 0], vec![]),
+            (&[(0, 12), (1, -1)], [12, 0], vec![]),
+            (&[(0, -1), (1, 5)], [10, 5], vec![Gap::new(0, 0, 10, Reason::Retention)]),
             (&[(0, 21)], [21, 0], vec![]),
             (&[(0, 0)], [10, 0], vec![Gap::new(0, 0, 10, Reason::Retention)]),
             (&[(0, 23)], [10, 0], vec![Gap::new(0, 23, 10, Reason::Truncation)]),
             (&[(1, 6)], [10, 0], vec![Gap::new(1, 6, 0, Reason::Truncation)]),
-            (&[(2, 0), (7, 3)], [10, 0], vec![Gap::new(7, 3, 0, Reason::Truncation)]),
         ];
         for (wanted, offsets, gaps) in rows {
             assert_eq!(
@@ -228,14 +260,58 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_partitions_that_there_are_not_are_one_gap() {
-        let most = UNKNOWN_PARTITIONS as i32;
-        let named = |count| (0..2 + count).map(|partition| (partition, 23)).collect::<Vec<_>>();
-        let (_, gaps) = reconcile(&named(most), &extent(), &Cut::default());
-        assert_eq!(gaps.len(), UNKNOWN_PARTITIONS + 2);
-        let (_, gaps) = reconcile(&named(5000), &extent(), &Cut::default());
-        let known = |partition, low| Gap::new(partition, 23, low, Reason::Truncation);
-        assert_eq!(gaps, [Gap::NO_PARTITIONS, known(0, 10), known(1, 0)]);
+    fn an_id_that_names_a_partition_which_is_not_there_is_of_another_topic() {
+        let thousands: Vec<_> = (0..5000).map(|partition| (partition, 23)).collect();
+        for wanted in
+            [&[(0, 12), (2, 3)][..], &[(0, 12), (1, 5), (2, 0)], &[(0, 12), (2, -2)], &thousands]
+        {
+            for cut in [Cut::default(), Cut::gone()] {
+                assert_eq!(
+                    reconcile(wanted, &extent(), &cut),
+                    (Positions::new([10, 0]), vec![Gap::of_many(Reason::Truncation)]),
+                    "{wanted:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn many_gaps_are_one_for_each_reason() {
+        let many = 2 * MAX_GAPS;
+        let extent = Extent {
+            low: vec![10; many],
+            stable: vec![20; many],
+            high: vec![20; many],
+            tombstones_kept: None,
+            since: None,
+        };
+        let past = |count| (0..).zip(vec![21; count]).collect::<Vec<_>>();
+        let (_, gaps) = reconcile(&past(MAX_GAPS), &extent, &Cut::default());
+        assert_eq!(gaps.len(), MAX_GAPS);
+        let (positions, gaps) = reconcile(&past(MAX_GAPS + 1), &extent, &Cut::default());
+        assert_eq!(positions, Positions::new(vec![10; many]));
+        assert_eq!(gaps, [Gap::of_many(Reason::Truncation)]);
+
+        let before: Vec<_> = (0..).zip((0..many).map(|index| 21 * (index as i64 % 2))).collect();
+        let (_, gaps) = reconcile(&before, &extent, &Cut::default());
+        assert_eq!(gaps, [Gap::of_many(Reason::Retention), Gap::of_many(Reason::Truncation)]);
+
+        // They may be found one after the other.
+        let mut all = vec![Gap::ID];
+        for partition in 0..many as i32 {
+            add(&mut all, vec![Gap::new(partition, 0, 10, Reason::Retention)]);
+            assert!(all.len() <= MAX_GAPS);
+        }
+        assert_eq!(all[..2], [Gap::ID, Gap::of_many(Reason::Retention)]);
+    }
+
+    #[test]
+    fn who_is_cut_before_the_last_gap_of_many_partitions_keeps_the_id_it_came_with() {
+        let gaps = vec![Gap::ID, Gap::of_many(Reason::Retention), Gap::of_many(Reason::Truncation)];
+        let mut telling = Telling::new(gaps, &Positions::new([9]));
+        let told: Vec<_> = std::iter::from_fn(|| telling.next()).collect();
+        let ids = told.into_iter().map(|told| told.into_bytes().ends_with(b"id:AQIAEg==\n\n"));
+        assert_eq!(ids.collect::<Vec<_>>(), [false, false, true]);
     }
 
     #[test]
@@ -276,7 +352,7 @@ mod tests {
         let gaps = vec![gap(0, 1, 4), gap(1, 2, 3), gap(0, 4, 9)];
         let mut telling = Telling::new(gaps.clone(), &Positions::new([9, 3]));
         for (gap, place) in gaps.iter().zip([[4, 2], [4, 3], [9, 3]]) {
-            let expected = gap.encode(&Positions::new(place).progress());
+            let expected = gap.encode(Some(&Positions::new(place).progress()));
             assert_eq!(telling.next().unwrap().into_bytes(), expected.into_bytes());
         }
         assert!(telling.next().is_none());
@@ -284,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_an_event_of_its_own_with_the_id_after_it() {
-        let gap = Gap::new(0, 3, 9, Reason::Retention).encode("AQIAEg==");
+        let gap = Gap::new(0, 3, 9, Reason::Retention).encode(Some("AQIAEg=="));
         assert_eq!(
             gap.into_bytes(),
             "event:gap\ndata:{\"from\":3,\"partition\":0,\"reason\":\"retention\",\"to\":9}\nid:AQIAEg==\n\n"

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::cluster::Shared;
 use crate::compacted::{self, Replay};
 use crate::control::Job;
-use crate::gap::{Extent, Gap, Reason, reconcile};
+use crate::gap::{self, Extent, Gap, Reason, reconcile};
 use crate::id::EventId;
 use crate::positions::Positions;
 use crate::record::Record;
@@ -77,7 +77,7 @@ pub(crate) async fn find(
             (wanted, None)
         }
     };
-    let mut resolved = matches!(&wanted, Wanted::Live | Wanted::Since(_));
+    let resolved = matches!(&wanted, Wanted::Live | Wanted::Since(_));
     // What it has read of each partition, as it says itself.
     let mut read = match &wanted {
         Wanted::Offsets(offsets) => offsets.clone(),
@@ -107,7 +107,6 @@ pub(crate) async fn find(
             }
             Wanted::Offsets(offsets) => offsets,
         };
-        resolved |= offsets.iter().any(|(_, next)| *next == -1);
         let live_start = matches!(wanted, Wanted::Live);
         let seated = |cursor, at, gaps, replay| Seat {
             cursor,
@@ -136,8 +135,6 @@ pub(crate) async fn find(
             Some(first) => (Positions::new(&first[..]), Vec::new()),
             None => reconcile(offsets, &extent, &cut),
         };
-        // It may have been found before, and no place been had since.
-        new_gaps.retain(|gap| !gaps.contains(gap));
         if is_cut {
             replay = None;
         }
@@ -148,7 +145,7 @@ pub(crate) async fn find(
         let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
         let replays = is_kept && begins && !opened.hub.head().at_or_before(&at);
         if !replays && let Some(cursor) = live(&opened, &at, &want) {
-            gaps.extend(new_gaps);
+            gap::add(&mut gaps, new_gaps);
             return seated(cursor, at, gaps, replay);
         }
         if is_kept {
@@ -159,12 +156,12 @@ pub(crate) async fn find(
                 }
                 let replay = snapshot.replay(replay.as_ref(), &read);
                 if let Some(cursor) = snapshot.cursor(&at, want.clone(), &replay) {
-                    gaps.extend(new_gaps);
+                    gap::add(&mut gaps, new_gaps);
                     return seated(cursor, at, gaps, Some(replay));
                 }
             }
         } else if let Some(cursor) = shared.history.join(&topic.name, &opened, &at, &want).await {
-            gaps.extend(new_gaps);
+            gap::add(&mut gaps, new_gaps);
             return seated(cursor, at, gaps, replay);
         }
         // Who begins at the beginning begins at that of whatever log comes next, and misses what that lacks.
@@ -172,7 +169,7 @@ pub(crate) async fn find(
             gaps.retain(|gap| *gap == Gap::ID);
             continue;
         }
-        gaps.extend(new_gaps);
+        gap::add(&mut gaps, new_gaps);
         epoch = Some(opened.epoch);
         wanted = Wanted::Offsets(at.iter().collect());
     }
@@ -193,8 +190,7 @@ fn within(offsets: &[(i32, i64)], opened: &Opened) -> Option<Positions> {
             Some(_) if next == -1 || next > head.next(partition) => return None,
             Some(at) if next >= 0 => *at = next,
             Some(_) => {}
-            None if next > 0 => return None,
-            None => {}
+            None => return None,
         }
     }
     Some(Positions::new(at))
@@ -217,13 +213,14 @@ pub(crate) fn ask(
     since: Option<i64>,
 ) -> oneshot::Receiver<Extent> {
     let (reply, answer) = oneshot::channel();
-    let named = offsets.iter().filter(|(_, next)| *next > 0).map(|(partition, _)| *partition).max();
+    let named = offsets.iter().map(|(partition, _)| *partition).max();
     let partitions =
         named.and_then(|partition| usize::try_from(partition).ok()).map_or(0, |last| last + 1);
     shared.ask(Job::Extent {
         topic: Arc::clone(topic),
         opened: Arc::clone(opened),
         partitions,
+        resumes: offsets.iter().any(|(_, next)| *next > 0),
         since,
         reply,
     });

@@ -316,12 +316,15 @@ impl Backend for Seen {
         if state.troubles.forgets_topics() {
             return Ok(HashMap::new());
         }
-        let listed = state.topics.iter().filter(|(_, topic)| !topic.forbidden);
-        Ok(listed.map(|(name, topic)| (name.clone(), topic.count())).collect())
+        let State { topics, troubles, .. } = &mut *state;
+        let listed = topics.iter().filter(|(_, topic)| !topic.forbidden);
+        Ok(listed.map(|(name, topic)| (name.clone(), troubles.found(topic.count()))).collect())
     }
 
     fn partitions(&self, topic: &str) -> Result<Option<usize>, Error> {
-        Ok(self.model.call(Call::Partitions)?.topics.get(topic).map(Topic::count))
+        let mut state = self.model.call(Call::Partitions)?;
+        let State { topics, troubles, .. } = &mut *state;
+        Ok(topics.get(topic).map(|topic| troubles.found(topic.count())))
     }
 
     fn hear(&self) {

@@ -23,6 +23,7 @@ pub(super) struct Asked {
     pub(super) topic: Arc<Topic>,
     pub(super) opened: Arc<Opened>,
     pub(super) partitions: usize,
+    pub(super) resumes: bool,
     pub(super) since: Option<i64>,
     pub(super) reply: oneshot::Sender<Extent>,
 }
@@ -57,13 +58,11 @@ impl Control<'_> {
             if asked.reply.is_closed() || asked.opened.hub.is_closed() {
                 continue;
             }
-            let known = self.known(&asked.topic, &asked.opened);
-            let unseen = self.seen.is_none_or(|seen| seen < asked.at);
-            if (asked.partitions > known && unseen) || !self.is_due(&asked.topic) {
+            if !self.has_counted(&asked) || !self.is_due(&asked.topic) {
                 self.asked.push(asked);
             } else {
-                let resumes = asked.partitions > 0;
-                groups.entry((Arc::clone(&asked.topic.name), resumes)).or_default().push(asked);
+                let key = (Arc::clone(&asked.topic.name), asked.resumes);
+                groups.entry(key).or_default().push(asked);
             }
         }
         let mut groups: Vec<_> = groups.into_iter().collect();
@@ -133,6 +132,26 @@ impl Control<'_> {
         let partitions = extent.stable.len();
         let first = self.ask(topic, |backend, name| backend.first_since(name, partitions, time))?;
         Some(first.into_iter().zip(&extent.stable).map(|(it, end)| it.unwrap_or(*end)).collect())
+    }
+
+    /// Whether the partitions are known that a stream names, or Kafka said some time after the stream came
+    /// that there are no more. Brokers hear of new ones one after the other, and a stream may hear of
+    /// them before this instance does.
+    fn has_counted(&mut self, asked: &Asked) -> bool {
+        let known = self.known(&asked.topic, &asked.opened);
+        let sure = asked.at + self.until_sure();
+        if asked.partitions <= known || self.standing(&asked.topic).counted >= Some(sure) {
+            return true;
+        }
+        let now = Instant::now();
+        if now < sure {
+            return false;
+        }
+        let count = self.ask(&asked.topic, |backend, name| backend.partitions(name)).flatten();
+        let standing = self.standing(&asked.topic);
+        standing.partitions = standing.partitions.max(count.unwrap_or(0));
+        standing.counted = standing.counted.max(Some(now).filter(|_| count == Some(known)));
+        count.is_some_and(|count| count == known || count >= asked.partitions)
     }
 
     /// How many partitions the topic is known to have: its log hears of new ones later than this thread.

@@ -94,6 +94,49 @@ async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_
     }
 }
 
+/// A broker that had not heard of the partition yet made an id of it one of another topic.
+#[tokio::test]
+async fn an_id_that_names_a_partition_is_good_although_the_first_broker_asked_does_not_know_it_yet()
+{
+    let model = kafka(1);
+    fill(&model, 0, 2);
+    let mut slow = instance();
+    slow.options.pace.later = Duration::from_secs(3600);
+    slow.options.pace.soon = Duration::from_millis(100);
+    let cluster = slow.of(&model);
+    open(&cluster, query()).await.events(2).await;
+    model.grow(TOPIC, 2);
+    fill(&model, 1, 4);
+    model.be_stale(2, 1);
+    let mut client = open(&cluster, after(&[2, 3])).await;
+    assert_eq!(client.data().await, "1:3");
+    let mut unread = open(&cluster, after(&[2, 0])).await;
+    assert_eq!(unread.events(4).await, values(1, 0..4));
+}
+
+/// Kafka is asked once more than it is looked at, and for all who wait at once.
+#[tokio::test]
+async fn who_names_partitions_that_are_not_there_waits_until_kafka_has_said_so() {
+    let model = kafka(1);
+    fill(&model, 0, 2);
+    let cluster = instance().of(&model);
+    open(&cluster, query()).await.events(2).await;
+    model.fail(Call::Partitions, 2);
+    let asked = model.calls(Call::Partitions);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = open(&cluster, after(&[2, 3])).await;
+        assert!(client.is_idle());
+        clients.push(client);
+    }
+    for client in &mut clients {
+        assert!(client.data().await.starts_with("gap "));
+        assert_eq!(client.events(2).await, values(0, 0..2));
+    }
+    let asked = model.calls(Call::Partitions) - asked;
+    assert!((3..10).contains(&asked), "{asked} questions for 20 streams");
+}
+
 #[tokio::test]
 async fn a_partition_added_while_a_stream_is_in_the_past_is_read_from_its_beginning() {
     // A pass reads the partitions that it began with. It did not end when the log went on without

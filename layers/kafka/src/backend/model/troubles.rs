@@ -49,6 +49,8 @@ pub(super) struct Troubles {
     pub(super) failure: Duration,
     /// So many looks find no topics.
     forgotten: usize,
+    /// So many looks, and questions for one topic, find no more than so many partitions of it.
+    stale: Option<(usize, usize)>,
     /// Calls take up to so long.
     slowness: Duration,
     counted: u64,
@@ -86,6 +88,14 @@ impl Troubles {
         let forgets = self.forgotten > 0;
         self.forgotten = self.forgotten.saturating_sub(1);
         forgets
+    }
+
+    /// The partitions that the question that is asked now finds of as many.
+    pub(super) fn found(&mut self, partitions: usize) -> usize {
+        let Some((times, most)) = &mut self.stale else { return partitions };
+        let found = if *times > 0 { partitions.min(*most) } else { partitions };
+        *times = times.saturating_sub(1);
+        found
     }
 
     /// Whether readers, of history or the tail, get nothing.
@@ -162,6 +172,11 @@ impl Model {
     /// The next looks find no topics.
     pub(crate) fn forget_topics(&self, looks: usize) {
         self.change(|state| state.troubles.forgotten = looks);
+    }
+
+    /// The next answers are those of a broker that knows of no more partitions than these.
+    pub(crate) fn be_stale(&self, answers: usize, partitions: usize) {
+        self.change(|state| state.troubles.stale = Some((answers, partitions)));
     }
 
     /// Looks find an error in place of the topic's partitions, or its partitions again.
