@@ -32,15 +32,21 @@ pub(crate) fn layer() -> AccessLogLayer {
         .on_failure(Failed)
 }
 
+/// A text of a client is cut here.
+const MOST_BYTES: usize = 1024;
+
 /// Method and path, without the query: it may hold a token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requested;
 
 impl<B> MakeSpan<B> for Requested {
     fn make_span(&mut self, request: &Request<B>) -> Span {
-        let (method, path) = (request.method(), request.uri().path());
-        info_span!(target: TARGET, "request", %method, path = path.escape_debug().to_string())
+        info_span!(target: TARGET, "request", method = cut(request.method().as_str()), path = cut(request.uri().path()))
     }
+}
+
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MOST_BYTES)).unwrap_or(text)
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -37,8 +37,9 @@ enum Command {
     /// Serve what a configuration file says
     ///
     /// Listens on the ports of the file and serves until SIGINT or SIGTERM. Streams then end at the
-    /// end of an event, spread over the time that --drain gives them; a second signal ends them at
-    /// once. Where there are mistakes in the file it starts nothing and ends with status 2.
+    /// end of an event, spread over the time that --drain gives them; a second signal, more than a
+    /// second later, ends them at once. Where there are mistakes in the file it starts nothing and
+    /// ends with status 2.
     #[command(after_help = "\
 Examples:
   tailwater start                         the file zilla.yaml of this folder
@@ -143,11 +144,14 @@ fn start(options: &Start) -> ExitCode {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,
     };
-    if let Err(error) = telemetry::init(format, &options.log.log_level, parsed.config.logs_access())
-    {
-        fail(&error);
-        return ExitCode::from(MISTAKEN);
-    }
+    let access = parsed.config.logs_access();
+    let outputs = match telemetry::init(format, &options.log.log_level, access) {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            fail(&error);
+            return ExitCode::from(MISTAKEN);
+        }
+    };
     for warning in parsed.report.diagnostics() {
         warn!(place = %parsed.report.place(warning.span), "{}", warning.message);
     }
@@ -161,7 +165,10 @@ fn start(options: &Start) -> ExitCode {
     let server = options.threads.into_iter().fold(server, ServerOptions::threads);
     match server::run(parsed.config, folder, server, |_| ()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => {
+            outputs.print_error(&message(&error));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -169,19 +176,19 @@ fn demo(options: &Demo) -> ExitCode {
     if options.print_config {
         return print(&demo::config(options.port));
     }
-    if let Err(error) = telemetry::init(LogFormat::Text, "warn", false) {
-        return fail(&error);
-    }
-    match demo::run(options.port, |text| {
-        print(text);
-    }) {
+    let outputs = match telemetry::init(LogFormat::Text, "warn", false) {
+        Ok(outputs) => outputs,
+        Err(error) => return fail(&error),
+    };
+    match demo::run(options.port, |text| outputs.print(text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let status = fail(&error);
+            let mut text = message(&error);
             if is_in_use(&error) {
-                hint("`--port 0` takes a free one");
+                text.push_str(&hint("`--port 0` takes a free one"));
             }
-            status
+            outputs.print_error(&text);
+            ExitCode::FAILURE
         }
     }
 }
@@ -219,8 +226,8 @@ fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
             Err(ExitCode::from(MISTAKEN))
         }
         Err(error) => {
-            fail(&error);
-            hint("`-c FILE` names another file; `tailwater demo` needs none");
+            let hint = hint("`-c FILE` names another file; `tailwater demo` needs none");
+            print_error(&(message(&error) + &hint));
             Err(ExitCode::from(MISTAKEN))
         }
     }
@@ -241,19 +248,30 @@ fn show(report: &Report) {
 
 /// Prints an error and what caused it.
 fn fail(error: &dyn std::error::Error) -> ExitCode {
+    print_error(&message(error));
+    ExitCode::FAILURE
+}
+
+fn print_error(text: &str) {
+    // Nobody is left to be told that nobody can be told.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// An error and what caused it, on a line.
+fn message(error: &dyn std::error::Error) -> String {
     let mut text = format!("tailwater: {error}");
     let mut source = error.source();
     while let Some(error) = source {
         text.push_str(&format!(": {error}"));
         source = error.source();
     }
-    let _ = writeln!(io::stderr().lock(), "{text}");
-    ExitCode::FAILURE
+    text.push('\n');
+    text
 }
 
-/// Says what to do about the error before.
-fn hint(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "  help: {text}");
+/// What to do about the error before, on a line.
+fn hint(text: &str) -> String {
+    format!("  help: {text}\n")
 }
 
 #[cfg(test)]

@@ -1,15 +1,36 @@
 //! The server's own log, by `tracing`: as text for people or as JSON for machines.
+//!
+//! Nothing that serves writes it: the standard output and the standard error have a thread each, and
+//! what their reader does not take is dropped and counted.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::panic::{self, PanicHookInfo};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use tracing::Metadata;
+use tracing::{Metadata, Subscriber, error, warn};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer};
 
+use self::output::{LinesOf, Output, Reports};
 use crate::access_log;
+
+mod escape;
+mod output;
+
+/// Lines of the access log that wait: clients can make as many as they like.
+const ACCESS_LINES: usize = 1024;
+/// Lines of the log that wait: at a level of `debug` or `trace` there are many at once.
+const LOG_LINES: usize = 8192;
+/// How long the end of the process waits for whoever reads.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The form of a line of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,38 +50,119 @@ pub enum Error {
     /// The levels are not understood.
     #[error("`{0}` is no log level")]
     Level(String, #[source] tracing_subscriber::filter::ParseError),
+    /// The standard output or the standard error can't be had, or no thread to write it.
+    #[error("the output can't be written")]
+    Output(#[from] io::Error),
     /// There is one already in this process.
     #[error("the log is set up already")]
     SetUp(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// The outputs of this process while it serves. When it is dropped, the last lines have a second to be
+/// written: a reader that does not read holds nothing up.
+#[derive(Debug)]
+#[must_use = "dropped at once, it waits for nothing that comes later"]
+pub struct Outputs {
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Outputs {
+    /// Writes a text to the standard output.
+    pub fn print(&self, text: &str) {
+        self.stdout.write(text.as_bytes());
+    }
+
+    /// Writes a text to the standard error.
+    pub fn print_error(&self, text: &str) {
+        self.stderr.write(text.as_bytes());
+    }
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + LAST_LINES;
+        self.stderr.flush(deadline);
+        self.stdout.flush(deadline);
+    }
+}
+
 /// Sets up the log of this process, on the standard error; and on the standard output, if `access`
-/// says so, the access log in the same form, whatever the levels.
+/// says so, the access log in the same form, whatever the levels. Panics are logged, too.
 ///
 /// `levels` is a level (`error`, `warn`, `info`, `debug`, `trace`), or several with the part of
 /// the program that each is for, as `info,tailwater_kafka=debug`.
 ///
+/// Logging never waits for a reader: 1 MiB is kept for one that does not read, at most 1024 lines of the
+/// access log and 8192 of the log. Further lines are dropped, and their number is logged when it goes on.
+///
 /// # Errors
-/// [`Error::Level`] where `levels` is not understood, [`Error::SetUp`] the second time.
-pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<(), Error> {
+/// [`Error::Level`] where `levels` is not understood, [`Error::SetUp`] the second time,
+/// [`Error::Output`] where the system refuses a thread.
+pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Error> {
     let filter =
         EnvFilter::try_new(levels).map_err(|error| Error::Level(levels.to_owned(), error))?;
     let is_access = |metadata: &Metadata<'_>| metadata.target() == access_log::TARGET;
-    let log = fmt::layer().with_writer(io::stderr);
-    let access_log = fmt::layer().with_writer(io::stdout).with_target(false);
-    let (log, access_log) = match format {
-        LogFormat::Text => (
-            log.with_ansi(io::stderr().is_terminal()).boxed(),
-            access_log.with_ansi(io::stdout().is_terminal()).boxed(),
-        ),
-        LogFormat::Json => {
-            (log.json().flatten_event(true).boxed(), access_log.json().flatten_event(true).boxed())
-        }
-    };
+    let stdout = Output::start("stdout", unbuffered(io::stdout())?, ACCESS_LINES, STDOUT)?;
+    let stderr = Output::start("stderr", unbuffered(io::stderr())?, LOG_LINES, STDERR)?;
+    let log = layer(&stderr, format, io::stderr().is_terminal(), true);
     let log = log.with_filter(filter).with_filter(filter_fn(move |metadata| !is_access(metadata)));
-    let access_log = access.then(|| access_log.with_filter(filter_fn(is_access)));
+    let access_log = access.then(|| {
+        let layer = layer(&stdout, format, io::stdout().is_terminal(), false);
+        layer.with_filter(filter_fn(is_access))
+    });
     tracing_subscriber::registry().with(log).with(access_log).try_init()?;
-    Ok(())
+    // What std prints of a panic it would print on the thread that serves.
+    panic::set_hook(Box::new(log_panic));
+    Ok(Outputs { stdout, stderr })
+}
+
+/// The layer that writes lines of this form.
+fn layer<S>(
+    output: &Output,
+    format: LogFormat,
+    is_terminal: bool,
+    target: bool,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+{
+    let has_colours = is_terminal && format == LogFormat::Text;
+    let lines = LinesOf { output: output.clone(), format, has_colours };
+    let layer = fmt::layer().with_writer(lines).with_ansi(false).with_target(target);
+    // It would print them on the thread that logs.
+    let layer = layer.log_internal_errors(false);
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+/// The file behind an output: its own buffer would be locked while its reader is waited for.
+fn unbuffered(output: impl AsFd) -> io::Result<File> {
+    Ok(File::from(output.as_fd().try_clone_to_owned()?))
+}
+
+const STDOUT: Reports = Reports {
+    dropped: |lines| {
+        warn!(target: access_log::TARGET, lines, "{lines} lines were not written");
+        warn!(lines, "{lines} lines of the standard output were not written");
+    },
+    failed: |error| warn!(%error, "the standard output can't be written"),
+};
+
+const STDERR: Reports =
+    Reports { dropped: |lines| warn!(lines, "{lines} lines were not written"), failed: |_| {} };
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let thread = thread.name();
+    let place = panic.location().map(tracing::field::display);
+    let message = panic.payload_as_str().unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    let is_captured = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = is_captured.then(|| tracing::field::display(&backtrace));
+    error!(thread, place, backtrace, "panicked: {message}");
 }
 
 #[cfg(test)]
@@ -71,5 +173,32 @@ mod tests {
     fn levels_that_are_not_understood_are_named() {
         let error = init(LogFormat::Text, "tailwater=loud", false).unwrap_err();
         assert_eq!(error.to_string(), "`tailwater=loud` is no log level");
+    }
+
+    /// What a layer of this form writes of an event with foreign text in its message, as the text of an
+    /// error, and as a text.
+    fn written(format: LogFormat, is_terminal: bool) -> String {
+        let foreign = "a\nb\x1b[2J\u{202e}\u{9b}\r\u{7f}";
+        let error = io::Error::other(foreign);
+        let output = Output::without_writer();
+        let layer = layer(&output, format, is_terminal, false);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let source = &error as &dyn std::error::Error;
+            warn!(%error, source, text = foreign, debug = ?foreign, "said: {foreign}");
+        });
+        output.queued()
+    }
+
+    #[test]
+    fn foreign_text_is_on_its_line_and_rules_no_terminal() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let line = written(format, false);
+            let text = line.strip_suffix('\n').expect("a line");
+            assert!(text.bytes().all(|it| matches!(it, b' '..=b'~')), "{}", line.escape_debug());
+            assert!(text.contains("202e") && text.contains("said"), "{text}");
+        }
+        let line = written(LogFormat::Text, true);
+        assert!(line.contains("\x1b[33m WARN\x1b[0m"), "{}", line.escape_debug());
+        assert_eq!(line.matches('\x1b').count(), 4, "{}", line.escape_debug());
     }
 }

@@ -6,17 +6,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::support::{Get, LOOK, Record, Server, Version, kafka, kafka_alone, raw, server, soon};
-
-/// Where a server tells how it is.
-async fn told_at(server: &Server) -> SocketAddr {
-    let tells = |line: &str| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        let tells = line.get("message")?.as_str()? == "telling /ready and /live";
-        tells.then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
-    };
-    server.stderr().find(tells).await
-}
+use crate::support::{
+    Get, LOOK, Record, Server, Version, kafka, kafka_alone, raw, server, soon, told_at,
+};
 
 async fn ask(at: SocketAddr, path: &str, version: Version) -> (u16, Value) {
     let answer = Get::new(at, path).over(version).send().await;

@@ -22,6 +22,7 @@ mod logs;
 mod many;
 mod odd_records;
 mod outage;
+mod outputs;
 mod real;
 mod resume;
 mod shutdown;

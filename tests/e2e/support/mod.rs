@@ -19,7 +19,7 @@ pub(crate) use client::{Get, Http2, Stream, Version, field, raw};
 pub(crate) use guarded::{CHALLENGE, ends_at, guarded};
 pub(crate) use id::id;
 pub(crate) use kafka::{Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, sasl_servers};
-pub(crate) use server::{Server, run, server, server_of, spawn};
+pub(crate) use server::{Server, run, server, server_of, spawn, told_at};
 pub(crate) use site::{Site, site};
 pub(crate) use tls::Tls;
 pub(crate) use tokens::{Token, ec_key, in_seconds, rsa_key};

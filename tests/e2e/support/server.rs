@@ -219,6 +219,16 @@ impl Server {
     }
 }
 
+/// Where a server tells how it is.
+pub(crate) async fn told_at(server: &Server) -> SocketAddr {
+    let tells = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        let tells = line.get("message")?.as_str()? == "telling /ready and /live";
+        tells.then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
+    };
+    server.stderr().find(tells).await
+}
+
 /// A child process of ours, killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
@@ -269,38 +279,70 @@ impl Process {
 
 /// What a process has written so far.
 #[derive(Clone)]
-pub(crate) struct Log(watch::Receiver<(String, bool)>);
+pub(crate) struct Log {
+    text: watch::Receiver<(String, bool)>,
+    reading: Arc<watch::Sender<Reading>>,
+}
+
+/// Whether what a process writes is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Reads,
+    Pauses,
+    Ended,
+}
 
 impl Log {
     fn of(output: impl AsyncRead + Unpin + Send + 'static) -> Self {
-        let (written, log) = watch::channel((String::new(), false));
-        let written = Arc::new(written);
+        let (written, text) = watch::channel((String::new(), false));
+        let (reading, mut read) = watch::channel(Reading::Reads);
         tokio::spawn(async move {
             let mut lines = BufReader::new(output);
             let mut line = Vec::new();
-            while lines.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+            loop {
+                match read.wait_for(|it| *it != Reading::Pauses).await.map(|it| *it) {
+                    Ok(Reading::Ended) => break,
+                    _ if lines.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) => {}
+                    _ => break,
+                }
                 written.send_modify(|(text, _)| text.push_str(&String::from_utf8_lossy(&line)));
                 line.clear();
             }
+            drop(lines);
             written.send_modify(|(_, ended)| *ended = true);
         });
-        Self(log)
+        Self { text, reading: Arc::new(reading) }
+    }
+
+    /// Reads no further, after the line that comes next, as a pager does.
+    pub(crate) fn pause(&self) {
+        self.reading.send_replace(Reading::Pauses);
+    }
+
+    /// Reads on.
+    pub(crate) fn go_on(&self) {
+        self.reading.send_replace(Reading::Reads);
+    }
+
+    /// Closes it, after the line that comes next.
+    pub(crate) fn close(&self) {
+        self.reading.send_replace(Reading::Ended);
     }
 
     pub(crate) fn text(&self) -> String {
-        self.0.borrow().0.clone()
+        self.text.borrow().0.clone()
     }
 
     /// All of it, once the process has closed it.
     pub(crate) async fn all(&self) -> String {
-        let mut log = self.0.clone();
+        let mut log = self.text.clone();
         let ended = log.wait_for(|(_, ended)| *ended);
         soon("the output ends", ended).await.expect("it is read").0.clone()
     }
 
     /// The first line for which there is an answer.
     pub(crate) async fn find<T>(&self, mut line: impl FnMut(&str) -> Option<T>) -> T {
-        let mut log = self.0.clone();
+        let mut log = self.text.clone();
         let mut found = None;
         let looked = log.wait_for(|(text, ended)| {
             // The last one may not be whole yet.
