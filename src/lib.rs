@@ -49,6 +49,7 @@ pub mod demo;
 mod files;
 mod health;
 pub mod server;
+mod signals;
 pub mod stack;
 pub mod telemetry;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tailwater_http::Overflow;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::health;
+use crate::signals::Signals;
 use crate::stack::{self, Stack};
 
 /// So many connections a thread takes 40 ms to write an event to, on the machine of benches/README.md.
@@ -86,7 +86,8 @@ impl ServerOptions {
 }
 
 /// Listens as `config` says, calls `listening` with the stack once it does, and serves until
-/// SIGTERM or SIGINT. Streams then have the drain time to end; a second signal ends them at once.
+/// SIGTERM or SIGINT. Streams then have the drain time to end; a second signal, more than a
+/// second later, ends them at once. SIGHUP, SIGUSR1 and SIGUSR2 end nothing.
 ///
 /// # Errors
 /// What the system or librdkafka refuses.
@@ -104,8 +105,7 @@ pub fn run(
     }
     let (runtime, further) = runtimes(threads)?;
     let served = runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut signals = Signals::new()?;
         let mut stack = Stack::new(config, folder)?;
         if let Some((_, overflow)) = &further {
             stack = stack.overflow(overflow);
@@ -119,12 +119,6 @@ pub fn run(
             tokio::spawn(stack.health().tell(listener));
         }
         listening(&stack);
-        let mut signals = async || {
-            tokio::select! {
-                _ = interrupt.recv() => (),
-                _ = terminate.recv() => (),
-            }
-        };
         let (told, stop) = tokio::sync::oneshot::channel();
         let mut serving = std::pin::pin!(stack.serve(async move {
             // The sender is dropped without a word only when nobody serves any more.
@@ -132,14 +126,14 @@ pub fn run(
         }));
         tokio::select! {
             () = &mut serving => return Ok(()),
-            () = signals() => {}
+            () = signals.stop() => {}
         }
         info!(?drain, "told to stop");
         // Whoever serves is there: it is awaited below.
         let _ = told.send(drain);
         tokio::select! {
             () = serving => {}
-            () = signals() => warn!("told to stop twice, dropping what is open"),
+            () = signals.stop_again() => warn!("told to stop twice, dropping what is open"),
         }
         Ok(())
     });

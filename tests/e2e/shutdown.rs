@@ -79,8 +79,62 @@ async fn a_second_signal_ends_at_once() {
         streams.push(server.get(&format!("/all/{topic}")).over(version).open().await);
     }
     server.process().signal(Signal::TERM);
+    // Within a second it is the same command, twice.
     server.stderr().says("told to stop").await;
+    let told = Instant::now();
+    tokio::time::sleep_until(told + Duration::from_millis(1100)).await;
     server.process().signal(Signal::INT);
+    server.stderr().says("told to stop twice").await;
+    assert_eq!(server.process().ended().await.code(), Some(0));
+}
+
+/// `timeout` of coreutils signals the process, and then its group.
+#[tokio::test]
+async fn two_signals_at_once_are_one() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let mut server =
+        server(&kafka).arguments(&["--drain", "2", "--log-level", "debug"]).run().await;
+    let mut streams = Vec::new();
+    for version in Version::BOTH {
+        streams.push(server.get(&format!("/all/{topic}")).over(version).open().await);
+    }
+    server.process().signal(Signal::TERM);
+    server.stderr().says("told to stop").await;
+    server.process().signal(Signal::TERM);
+    for stream in &mut streams {
+        let (_, clean, _) = stream.end().await;
+        assert!(clean, "not dropped");
+    }
+    assert_eq!(server.process().ended().await.code(), Some(0));
+    assert!(!server.stderr().all().await.contains("dropping what is open"));
+}
+
+/// SIGHUP ended the process without a drain: whoever rotates logs sends it, and a terminal that is closed.
+#[tokio::test]
+async fn signals_that_ask_for_nothing_end_nothing() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let mut server =
+        server(&kafka).arguments(&["--drain", "2", "--log-level", "debug"]).run().await;
+    let mut stream = server.get(&format!("/all/{topic}")).open().await;
+    for (signal, said) in [
+        (Signal::HUP, "nothing has changed"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::PIPE, ""),
+    ] {
+        server.process().signal(signal);
+        server.stderr().says(said).await;
+        kafka.produce(&topic, Record::value("on"));
+        assert!(stream.next().await.starts_with("data:on\n"), "{signal:?}");
+    }
+    server.process().signal(Signal::TERM);
+    server.stderr().says("told to stop").await;
+    server.process().signal(Signal::HUP);
+    server.process().signal(Signal::USR1);
+    let (_, clean, _) = stream.end().await;
+    assert!(clean, "while it drains, either");
     assert_eq!(server.process().ended().await.code(), Some(0));
 }
 

@@ -22,6 +22,7 @@ async fn first_bytes_are_the_headers_and_a_write_without_an_empty_line() {
             "content-type: text/event-stream",
             "transfer-encoding: chunked",
             "x-accel-buffering: no",
+            "x-content-type-options: nosniff",
         ]
     );
     let retry = body.strip_prefix("c\r\nretry:").or_else(|| body.strip_prefix("d\r\nretry:"));

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use pin_project_lite::pin_project;
 
@@ -13,6 +13,8 @@ use crate::layer::Options;
 use crate::{Events, Lease, Refusal, SseBody};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// Events hold the text of others: a browser that guesses a type could take it for a page.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 pin_project! {
     /// Future of [`Sse`](crate::Sse): the source's answer, made a response.
@@ -97,6 +99,7 @@ fn opened<B>(body: B, timestamps: bool) -> Response<B> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     // nginx buffers what it proxies unless it is told not to.
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     response
 }
 
@@ -106,6 +109,7 @@ fn refused<E>(refusal: Refusal) -> Response<SseBody<E>> {
             let mut response = Response::new(SseBody::text(text));
             let text = HeaderValue::from_static("text/plain; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, text);
+            response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
             response
         }
         None => Response::new(SseBody::empty(Arc::default())),

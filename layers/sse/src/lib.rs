@@ -60,10 +60,10 @@
 //!
 //! # Behind a proxy
 //!
-//! A stream says `cache-control: no-cache, no-transform` and `x-accel-buffering: no`, and writes every
-//! 15 s. A proxy that collects whole responses all the same, or closes what is idle for less, breaks it:
-//! set [`SseLayer::keep_alive`] below its timeout. Over HTTP/1.1 browsers open six connections to an
-//! origin, whatever the number of pages: serve HTTP/2.
+//! A stream says `cache-control: no-cache, no-transform`, `x-accel-buffering: no` and
+//! `x-content-type-options: nosniff`, and writes every 15 s. A proxy that collects whole responses all
+//! the same, or closes what is idle for less, breaks it: set [`SseLayer::keep_alive`] below its timeout.
+//! Over HTTP/1.1 browsers open six connections to an origin, whatever the number of pages: serve HTTP/2.
 //!
 //! # Empty messages
 //!
