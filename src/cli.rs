@@ -144,7 +144,7 @@ fn start(options: &Start) -> ExitCode {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,
     };
-    let access = parsed.config.logs_access();
+    let access = parsed.logs_access();
     let outputs = match telemetry::init(format, &options.log.log_level, access) {
         Ok(outputs) => outputs,
         Err(error) => {
@@ -155,7 +155,7 @@ fn start(options: &Start) -> ExitCode {
     for warning in parsed.report.diagnostics() {
         warn!(place = %parsed.report.place(warning.span), "{}", warning.message);
     }
-    for why in parsed.config.idle() {
+    for why in parsed.idle() {
         warn!("{why}");
     }
     // Relative paths of the file are relative to where it is.
@@ -163,7 +163,7 @@ fn start(options: &Start) -> ExitCode {
     let server =
         ServerOptions::new().drain(Duration::from_secs(options.drain)).health(options.health);
     let server = options.threads.into_iter().fold(server, ServerOptions::threads);
-    match server::run(parsed.config, folder, server, |_| ()) {
+    match server::run(parsed.namespaces, folder, server, |_| ()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             outputs.print_error(&message(&error));

@@ -85,14 +85,14 @@ impl ServerOptions {
     }
 }
 
-/// Listens as `config` says, calls `listening` with the stack once it does, and serves until
+/// Listens as the namespaces say, calls `listening` with the stack once it does, and serves until
 /// SIGTERM or SIGINT. Streams then have the drain time to end; a second signal, more than a
 /// second later, ends them at once. SIGHUP, SIGUSR1 and SIGUSR2 end nothing.
 ///
 /// # Errors
 /// What the system or librdkafka refuses.
 pub fn run(
-    config: Config,
+    namespaces: Vec<Config>,
     folder: &Path,
     options: ServerOptions,
     listening: impl FnOnce(&Stack),
@@ -106,7 +106,7 @@ pub fn run(
     let (runtime, further) = runtimes(threads)?;
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let mut stack = Stack::new(config, folder)?;
+        let mut stack = Stack::new(namespaces, folder)?;
         if let Some((_, overflow)) = &further {
             stack = stack.overflow(overflow);
         }

@@ -98,9 +98,10 @@ struct Streams {
     max_age: Option<Duration>,
 }
 
-/// Builds what exits lead to, each once.
+/// Builds what exits of a namespace lead to, each once.
 struct Composer<'c> {
     config: &'c Arc<Config>,
+    logs_access: bool,
     folder: &'c Path,
     shutdown: Shutdown,
     drain: Drain,
@@ -156,7 +157,7 @@ impl Composer<'_> {
         // Around the guard, since a preflight brings no credentials.
         let controlled = access::layer(&server.access_control, guarded).layer(known);
         // The log is outermost: it has what the others refuse, too.
-        let service = if self.config.logs_access() {
+        let service = if self.logs_access {
             leaf(access_log::layer().layer(controlled))
         } else {
             BoxCloneSyncService::new(controlled)

@@ -70,7 +70,8 @@ pub(super) struct Value<'a> {
 
 impl<'a> Value<'a> {
     pub(super) fn root(cx: &'a Cx, node: &'a Node) -> Value<'a> {
-        Value { cx, node, path: String::new(), key: Span::default() }
+        let start = node.span.start;
+        Value { cx, node, path: String::new(), key: Span::new(start, start) }
     }
 
     pub(super) fn span(&self) -> Span {

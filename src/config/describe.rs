@@ -16,38 +16,29 @@ use super::{Config, DefaultOffset, Parsed, TopicSource};
 
 pub(crate) mod memory;
 
-/// Says what a configuration means: each listener, route by route, down to topic and filter, and
-/// then what it may take of the memory, and the keys that are not honoured.
+/// Says what a configuration means: of each namespace the listeners, route by route, down to topic and
+/// filter; and then what all may take of the memory, and the keys that are not honoured.
 ///
 /// A binding that several routes lead to is told once, where it comes first.
 #[must_use]
 pub fn describe(parsed: &Parsed) -> String {
-    let Parsed { config, report } = parsed;
-    let mut teller = Teller { config, told: HashSet::new(), out: String::new() };
-    teller.line(0, &config.name);
-    for (listener, _) in config.listeners() {
-        teller.out.push('\n');
-        teller.binding(0, "", listener);
+    let Parsed { namespaces, report } = parsed;
+    let Some(config) = namespaces.first() else { return String::new() };
+    let (told, out) = (HashSet::new(), String::new());
+    let mut teller = Teller { namespaces, config, told, before: Vec::new(), out };
+    for config in namespaces {
+        if !teller.out.is_empty() {
+            teller.out.push('\n');
+        }
+        teller.config = config;
+        teller.namespace();
+        let told = std::mem::take(&mut teller.told);
+        teller.before.push((config, told));
     }
-    for why in config.idle() {
+    for why in parsed.idle() {
         teller.line(0, &format!("\n{why}"));
     }
-    let rest: Vec<&str> = config.bindings.iter().map(|it| it.name.as_str()).collect();
-    let rest: Vec<&str> = rest.into_iter().filter(|it| !teller.told.contains(it)).collect();
-    if !rest.is_empty() {
-        let text = format!("\nno listener leads to: {}", rest.join(", "));
-        teller.line(0, &text);
-    }
-    for guard in &config.guards {
-        teller.guard(guard);
-    }
-    for exporter in &config.telemetry.exporters {
-        if exporter.kind == ExporterKind::Stdout {
-            let text = format!("\ntelemetry: {} writes logs to the standard output", exporter.name);
-            teller.line(0, &text);
-        }
-    }
-    if config.listeners().next().is_some() {
+    if namespaces.iter().any(|it| it.listeners().next().is_some()) {
         teller.memory();
     }
     if !report.diagnostics().is_empty() {
@@ -61,8 +52,13 @@ pub fn describe(parsed: &Parsed) -> String {
 }
 
 struct Teller<'c> {
+    namespaces: &'c [Config],
+    /// The namespace that is told.
     config: &'c Config,
+    /// The bindings of it that were told.
     told: HashSet<&'c str>,
+    /// The namespaces before, and which of their bindings were told.
+    before: Vec<(&'c Config, HashSet<&'c str>)>,
     out: String,
 }
 
@@ -73,6 +69,34 @@ impl<'c> Teller<'c> {
         }
         self.out.push_str(text);
         self.out.push('\n');
+    }
+
+    fn namespace(&mut self) {
+        let config = self.config;
+        match self.namespaces {
+            [_] => self.line(0, &config.name),
+            _ => self.line(0, &format!("namespace {}", config.name)),
+        }
+        for (listener, _) in config.listeners() {
+            self.out.push('\n');
+            self.binding(0, "", listener);
+        }
+        let rest = config.bindings.iter().map(|it| it.name.as_str());
+        let rest: Vec<&str> = rest.filter(|it| !self.told.contains(it)).collect();
+        if !rest.is_empty() {
+            let text = format!("\nno listener leads to: {}", rest.join(", "));
+            self.line(0, &text);
+        }
+        for guard in &config.guards {
+            self.guard(guard);
+        }
+        for exporter in &config.telemetry.exporters {
+            if exporter.kind == ExporterKind::Stdout {
+                let text =
+                    format!("\ntelemetry: {} writes logs to the standard output", exporter.name);
+                self.line(0, &text);
+            }
+        }
     }
 
     /// A binding on the line of the route that leads to it, and its routes below.

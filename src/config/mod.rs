@@ -4,7 +4,7 @@
 //! that can follow, every name is defined, every template names what its path captures. Otherwise
 //! a [`Report`] has all mistakes of the file, each with its place and what would be accepted. What
 //! the grammar has and tailwater does not do yet is a warning, and an error where ignoring it would
-//! be unsafe.
+//! be unsafe. Each document of a file is a namespace, with a [`Config`] of its own.
 //!
 //! ```
 //! let file = "
@@ -17,7 +17,7 @@
 //! ";
 //! let env = |name: &str| (name == "WWW").then(|| "www/".to_owned());
 //! let parsed = tailwater::config::parse("zilla.yaml", file.as_bytes(), &env)?;
-//! assert_eq!(parsed.config.name, "example");
+//! assert_eq!(parsed.namespaces[0].name, "example");
 //! assert!(parsed.report.diagnostics().is_empty());
 //!
 //! let report = tailwater::config::parse("zilla.yaml", file.as_bytes(), &|_| None).unwrap_err();
@@ -44,6 +44,7 @@ mod http;
 mod kafka;
 mod mask;
 mod model;
+mod namespaces;
 mod older;
 mod pattern;
 mod requests;
@@ -87,14 +88,17 @@ pub use self::tls::{
 };
 
 use self::decode::{Cx, Map, Value};
+pub(crate) use self::namespaces::label;
 use self::whole::Whole;
 
-/// A configuration without mistakes.
+/// A namespace without mistakes: a document of a file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// `name`: what the file is called. Required.
+    /// `name`: what the namespace is called, another one in each document. Required.
     pub name: String,
+    /// Where the name stands.
+    pub span: Span,
     /// `vaults`: keys and certificates. Default: none.
     pub vaults: Vec<Vault>,
     /// `guards`: who may. Default: none.
@@ -127,31 +131,40 @@ impl Config {
             _ => None,
         })
     }
-
-    /// Why nothing is served, by all of it or by a listener, although nothing is wrong with it.
-    #[must_use]
-    pub fn idle(&self) -> Vec<String> {
-        let nowhere = self.listeners().filter(|(_, server)| server.routes.is_empty());
-        let nowhere = nowhere.map(|(binding, _)| {
-            format!(
-                "{} leads nowhere: it has no routes, so that connections are closed",
-                binding.name
-            )
-        });
-        let none = self.listeners().next().is_none();
-        let none = none.then_some("no listener: there is no binding of type tcp and kind server");
-        none.map(str::to_owned).into_iter().chain(nowhere).collect()
-    }
 }
 
 /// A configuration, and what is to be said about it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Parsed {
-    /// The configuration.
-    pub config: Config,
+    /// The namespaces, in the order of their documents, at least one. They run side by side.
+    pub namespaces: Vec<Config>,
     /// Warnings: what has no effect. No errors.
     pub report: Report,
+}
+
+impl Parsed {
+    /// Whether an exporter writes what happens to the standard output. One is for all namespaces.
+    #[must_use]
+    pub fn logs_access(&self) -> bool {
+        self.namespaces.iter().any(Config::logs_access)
+    }
+
+    /// Why nothing is served, by all of it or by a listener, although nothing is wrong with it.
+    #[must_use]
+    pub fn idle(&self) -> Vec<String> {
+        let mut listeners = self.namespaces.iter().flat_map(Config::listeners).peekable();
+        let none = listeners.peek().is_none();
+        let none = none.then_some("no listener: there is no binding of type tcp and kind server");
+        let nowhere = listeners.filter(|(_, server)| server.routes.is_empty());
+        let nowhere = nowhere.map(|(binding, _)| {
+            format!(
+                "{} leads nowhere: it has no routes, so that connections are closed",
+                binding.name
+            )
+        });
+        none.map(str::to_owned).into_iter().chain(nowhere).collect()
+    }
 }
 
 /// Why a file was not loaded.
@@ -210,22 +223,37 @@ pub fn parse(
             return Err(fail(&text, yaml::fatal(at, "the file is not UTF-8".to_owned())));
         }
     };
+    // A document may begin with a byte order mark, as the first one: files are put together so.
+    let without_marks;
+    let text = if text.contains("\n\u{feff}") {
+        without_marks = text.replace("\n\u{feff}", "\n");
+        &without_marks
+    } else {
+        text
+    };
     let mut diagnostics = Vec::new();
-    let root = match yaml::read(file, text, env, &mut diagnostics) {
-        Ok(root) => root,
+    let documents = match yaml::read(file, text, env, &mut diagnostics) {
+        Ok(documents) => documents,
         Err(diagnostic) => {
             diagnostics.push(diagnostic);
             return Err(Report::new(file, text, diagnostics));
         }
     };
-    let cx = Cx::default();
-    let config = decode(&cx, &Value::root(&cx, &root));
-    diagnostics.extend(cx.diagnostics.into_inner());
+    let decode = |document| {
+        let cx = Cx::default();
+        let config = decode(&cx, &Value::root(&cx, document));
+        diagnostics.extend(cx.diagnostics.into_inner());
+        config
+    };
+    let decoded: Vec<Option<Config>> = documents.iter().map(|it| &**it).map(decode).collect();
+    let complete = decoded.iter().all(Option::is_some);
+    let namespaces: Vec<Config> = decoded.into_iter().flatten().collect();
+    diagnostics.extend(namespaces::check(&namespaces, text));
     let report = Report::new(file, text, diagnostics);
-    match config {
-        Some(config) if !report.has_errors() => Ok(Parsed { config, report }),
-        _ => Err(report),
+    if !complete || report.has_errors() {
+        return Err(report);
     }
+    Ok(Parsed { namespaces, report })
 }
 
 fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
@@ -233,7 +261,7 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     let name = map.require("name").and_then(|value| {
         let name = value.text_as("a name")?;
         check_name_at(&value, &name, value.span());
-        Some(name)
+        Some((name, value.span()))
     });
     let vaults = map.map("vaults").map(|it| security::vaults(cx, &it));
     let guards = map.map("guards").map(|it| security::guards(cx, &it));
@@ -257,8 +285,10 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     let uses = cx.uses.take();
     let reached = |index: usize| reached.get(index).copied().unwrap_or(true);
     cx.diagnostics.borrow_mut().extend(uses.iter().map(|it| it.diagnostic(reached)));
+    let (name, span) = name?;
     Some(Config {
-        name: name?,
+        name,
+        span,
         vaults,
         guards,
         catalogs: catalogs.unwrap_or_default(),

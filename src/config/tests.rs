@@ -1,6 +1,7 @@
 use super::{GuardKeys, Kind, Parsed, Report, describe, parse};
 
 mod mistakes;
+mod namespaces;
 mod older;
 
 fn env(name: &str) -> Option<String> {
@@ -93,7 +94,7 @@ fn limits_of_the_file_count() {
         .replace("port: [7114] }", "port: [7114], connections: 1000, write-deadline: 20 }")
         .replace("bootstrap: [events] }", "bootstrap: [events], memory: 64MiB }");
     let parsed = read("fanout.yaml", &limited).unwrap();
-    let (_, server) = parsed.config.listeners().next().unwrap();
+    let (_, server) = parsed.namespaces[0].listeners().next().unwrap();
     assert_eq!(server.connections, Some(1000));
     assert_eq!(server.write_deadline, Some(std::time::Duration::from_secs(20)));
     let text = describe(&parsed);
@@ -317,7 +318,7 @@ bindings: {{}}
     18:11: warning: guards.who.options.keys[10]: a key without a name is not usable and left out: its `key_ops` do not hold `verify`
     ");
     let parsed = read("F", &file).unwrap();
-    let Some(GuardKeys::List(keys)) = &parsed.config.guards[0].keys else { panic!("a list") };
+    let Some(GuardKeys::List(keys)) = &parsed.namespaces[0].guards[0].keys else { panic!("a list") };
     let names: Vec<_> = keys.iter().map(|key| key.jwk.kid.as_deref()).collect();
     assert_eq!(names, [Some("a"), Some("b"), None, Some("a")]);
 }
@@ -393,7 +394,8 @@ fn json_writes_characters_as_pairs_of_escapes() {
         "2:100: error: bindings.x: unknown key `valt`\n  help: did you mean `vault`? known here: catalog, exit, kind, options, telemetry, type, vault\n"
     );
     let parsed = read("F", &file.replace(r#", "valt": 1"#, "")).unwrap();
-    let Some(Kind::Filesystem(folder)) = parsed.config.binding("x").map(|it| &it.kind) else {
+    let Some(Kind::Filesystem(folder)) = parsed.namespaces[0].binding("x").map(|it| &it.kind)
+    else {
         panic!("a folder");
     };
     assert_eq!(folder.location, "\u{1f600}/\u{e4}");
@@ -425,7 +427,7 @@ bindings:
     options: { <<: [*options, { location: x, symlinks: follow }] }
 ";
     let parsed = read("F", file).unwrap();
-    let locations: Vec<_> = parsed.config.bindings.iter().map(|it| &it.kind).collect();
+    let locations: Vec<_> = parsed.namespaces[0].bindings.iter().map(|it| &it.kind).collect();
     let [Kind::Filesystem(one), Kind::Filesystem(two), Kind::Filesystem(three)] = locations[..]
     else {
         panic!("three folders: {locations:?}");
@@ -460,13 +462,16 @@ fn what_is_not_text_is_refused() {
     assert!(said("name: a\u{0}b").contains("error"));
     assert_eq!(said("name: !custom a"), "1:7: error: the tag `!custom` has no meaning here\n");
     assert_eq!(said("[a]: b"), "1:1: error: a key must be a text\n");
-    assert_eq!(said("a: &x [*x]"), "1:8: error: an alias inside of what it stands for\n");
+    assert_eq!(
+        said("a: &x [*x]"),
+        "1:8: error: an alias of nothing that this document has before it\n"
+    );
 }
 
 #[test]
 fn passwords_are_not_shown() {
     let parsed = read("F", include_str!("tests/intro.json")).unwrap();
-    let cluster = parsed.config.binding("cluster").unwrap();
+    let cluster = parsed.namespaces[0].binding("cluster").unwrap();
     assert!(format!("{cluster:?}").contains("Secret(..)"));
 }
 
@@ -479,7 +484,7 @@ fn topics_lead_to_the_first_cache_that_takes_them() {
         ("t-9", Some((vec!["cache", "store", "cluster"], "historical"))),
         ("other", None),
     ] {
-        let source = parsed.config.topic_source("cache", topic);
+        let source = parsed.namespaces[0].topic_source("cache", topic);
         let found = source.map(|it| {
             let way: Vec<&str> = it.way.iter().map(|it| it.name.as_str()).collect();
             (way, it.default_offset(topic).to_string())

@@ -47,7 +47,8 @@ pub(super) struct Key {
     pub(super) span: Span,
 }
 
-/// Reads the one document of a file; mistakes that leave a tree are added to `diagnostics`.
+/// Reads the documents of a file, but for empty ones; mistakes that leave a tree are added to
+/// `diagnostics`.
 ///
 /// # Errors
 /// What makes it unreadable as a whole.
@@ -56,7 +57,7 @@ pub(super) fn read(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Result<Arc<Node>, Diagnostic> {
+) -> Result<Vec<Arc<Node>>, Diagnostic> {
     let like_json = text.trim_start().starts_with('{');
     // YAML takes no tab where JSON indents with them; the places stay the same.
     let spaces;
@@ -74,7 +75,7 @@ pub(super) fn read(
         diagnostics,
         stack: Vec::new(),
         anchors: HashMap::new(),
-        root: None,
+        documents: Vec::new(),
         nodes: 0,
     };
     let language = if file.ends_with(".json") { "JSON" } else { "YAML" };
@@ -87,10 +88,13 @@ pub(super) fn read(
         let span = Span::new(places.byte(&span.start), places.byte(&span.end));
         reader.event(event, span)?;
     }
-    reader.root.ok_or_else(|| {
+    let mut documents = reader.documents;
+    documents.retain(|document| !matches!(document.kind, NodeKind::Null));
+    if documents.is_empty() {
         let message = "the file is empty: expected a mapping with `name` and `bindings`";
-        fatal(Span::default(), message.to_owned())
-    })
+        return Err(fatal(Span::default(), message.to_owned()));
+    }
+    Ok(documents)
 }
 
 pub(super) fn fatal(span: Span, message: String) -> Diagnostic {
@@ -124,7 +128,7 @@ struct Reader<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Arc<Node>>,
-    root: Option<Arc<Node>>,
+    documents: Vec<Arc<Node>>,
     nodes: usize,
 }
 
@@ -144,10 +148,11 @@ impl Reader<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
-            Event::DocumentStart(_) if self.root.is_some() => {
-                Err(fatal(span, "a second document: expected one in a file".to_owned()))
+            Event::DocumentStart(_) => {
+                // The parser lets an alias stand for what an earlier document has (YAML 1.2.2, 9.2).
+                self.anchors.clear();
+                Ok(())
             }
-            Event::DocumentStart(_) => Ok(()),
             Event::Scalar(text, style, anchor, tag) => {
                 check_tag(tag.as_deref(), span)?;
                 let text = if self.masked { unmask(&text).into() } else { text };
@@ -163,7 +168,10 @@ impl Reader<'_> {
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
-                    return Err(fatal(span, "an alias inside of what it stands for".to_owned()));
+                    return Err(fatal(
+                        span,
+                        "an alias of nothing that this document has before it".to_owned(),
+                    ));
                 };
                 if self.expects_key() {
                     let NodeKind::Scalar { text, .. } = &node.kind else {
@@ -319,7 +327,7 @@ impl Reader<'_> {
 
     fn add(&mut self, node: Arc<Node>) {
         match self.stack.last_mut().map(|it| &mut it.content) {
-            None => self.root = Some(node),
+            None => self.documents.push(node),
             Some(Content::Sequence(items)) => items.push(node),
             Some(Content::Mapping { entries, key }) => {
                 if let Some(key) = key.take() {

@@ -92,7 +92,7 @@ pub fn run(port: u16, told: impl FnOnce(&str)) -> Result<(), Error> {
         }
     };
     let options = ServerOptions::new().drain(Duration::ZERO);
-    let served = server::run(parsed.config, Path::new("."), options, listening);
+    let served = server::run(parsed.namespaces, Path::new("."), options, listening);
     // The process ends. Were the broker gone before it, those still connected would complain.
     std::mem::forget(kafka);
     Ok(served?)

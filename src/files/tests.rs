@@ -73,7 +73,8 @@ bindings:
   files: {{ type: filesystem, kind: server, options: {{ location: www }} }}
 "
     );
-    let config = config::parse("zilla.yaml", file.as_bytes(), &|_| None).unwrap().config;
+    let parsed = config::parse("zilla.yaml", file.as_bytes(), &|_| None).unwrap();
+    let config = &parsed.namespaces[0];
     let Kind::HttpFilesystem(pages) = &config.binding("pages").unwrap().kind else {
         panic!("another kind")
     };

@@ -8,6 +8,14 @@ use tailwater_sse::BoxError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// One of several namespaces can't be run.
+    #[error("the namespace {name}")]
+    Namespace {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// A host name of a listener means nothing.
     #[error("the host `{host}` of {binding} can't be resolved")]
     Resolve {

@@ -21,7 +21,7 @@ use tower::service_fn;
 use tracing::info;
 
 use super::{Composer, Encrypted, Error, Web};
-use crate::config::{Config, Kind, TcpCondition, memory};
+use crate::config::{Config, Kind, TcpCondition, label, memory};
 use crate::health::Health;
 
 /// A configuration that listens: every port is bound, every cluster begun.
@@ -53,19 +53,31 @@ impl std::fmt::Debug for Stack {
 }
 
 impl Stack {
-    /// Composes the layers and binds the ports. `folder` is the one that relative paths of the
-    /// configuration are relative to. To be called within a Tokio runtime.
+    /// Composes the layers of all namespaces and binds the ports. `folder` is the one that relative
+    /// paths of the configuration are relative to. To be called within a Tokio runtime.
     ///
     /// # Errors
     /// What the system or librdkafka refuses.
-    pub fn new(config: Config, folder: &Path) -> Result<Self, Error> {
+    pub fn new(namespaces: Vec<Config>, folder: &Path) -> Result<Self, Error> {
         let (shutdown, drain) = (Shutdown::new(), Drain::new());
-        let config = Arc::new(config);
+        let mut stack = Self { listening: Vec::new(), clusters: HashMap::new(), shutdown, drain };
+        for config in &namespaces {
+            stack.add(config, &namespaces, folder).map_err(|source| match namespaces.len() {
+                1 => source,
+                _ => Error::Namespace { name: config.name.clone(), source: Box::new(source) },
+            })?;
+        }
+        Ok(stack)
+    }
+
+    fn add(&mut self, config: &Config, all: &[Config], folder: &Path) -> Result<(), Error> {
+        let config = Arc::new(config.clone());
         let mut composer = Composer {
             config: &config,
+            logs_access: all.iter().any(Config::logs_access),
             folder,
-            shutdown: shutdown.clone(),
-            drain: drain.clone(),
+            shutdown: self.shutdown.clone(),
+            drain: self.drain.clone(),
             clusters: HashMap::new(),
             exits: HashMap::new(),
             folders: HashSet::new(),
@@ -73,22 +85,26 @@ impl Stack {
             encrypted: HashMap::new(),
             guards: HashMap::new(),
         };
-        let mut listening = Vec::new();
         for (binding, server) in config.listeners() {
             let mut routes = Vec::new();
             for route in &server.routes {
                 routes.push((route.when.clone(), composer.next(&route.exit)?));
             }
-            let listeners = listen(&binding.name, &server.host, &server.ports)?;
+            let name = label(&config, all, &[&binding.name]);
+            let listeners = listen(&name, &server.host, &server.ports)?;
             let connections = Connections::new(server.connections.unwrap_or(memory::CONNECTIONS));
             let options = ServeOptions::new().connections(connections.clone());
             let options =
                 server.write_deadline.into_iter().fold(options, ServeOptions::write_deadline);
-            let (binding, routes) = (binding.name.clone(), routes.into());
-            listening.push(Listening { binding, options, connections, listeners, routes });
+            let (binding, routes) = (name, routes.into());
+            self.listening.push(Listening { binding, options, connections, listeners, routes });
         }
-        let clusters = composer.clusters;
-        Ok(Self { listening, clusters, shutdown, drain })
+        let named = |(way, cluster): (String, Cluster)| {
+            let way: Vec<&str> = way.split('/').collect();
+            (label(&config, all, &way), cluster)
+        };
+        self.clusters.extend(composer.clusters.into_iter().map(named));
+        Ok(())
     }
 
     pub(crate) fn health(&self) -> Health {

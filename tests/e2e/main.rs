@@ -6,6 +6,7 @@ mod age;
 mod cli;
 mod examples;
 mod faults;
+mod files;
 mod guard;
 mod guard_curl;
 mod guard_example;

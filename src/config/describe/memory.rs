@@ -6,7 +6,7 @@ use tailwater_jwt::Guard;
 use tailwater_kafka::{Budget, ClusterOptions};
 
 use super::Teller;
-use crate::config::{Kind, TcpServer};
+use crate::config::{Kind, TcpServer, label};
 
 const KIB: usize = 1024;
 
@@ -37,15 +37,20 @@ impl Teller<'_> {
     /// Told of what listeners lead to, so it comes after them.
     pub(super) fn memory(&mut self) {
         let mut budgets: BTreeMap<String, Budget> = BTreeMap::new();
-        for binding in self.config.bindings.iter().filter(|it| self.told.contains(&*it.name)) {
+        let told = self.before.iter().flat_map(|(config, told)| {
+            let told = config.bindings.iter().filter(|it| told.contains(&*it.name));
+            told.map(|binding| (*config, binding))
+        });
+        for (config, binding) in told {
             let Kind::SseKafka(mapping) = &binding.kind else { continue };
-            for source in mapping.routes.iter().flat_map(|it| self.config.topic_sources(&it.exit)) {
+            for source in mapping.routes.iter().flat_map(|it| config.topic_sources(&it.exit)) {
                 let way: Vec<&str> = source.way.iter().map(|it| &*it.name).collect();
                 let options =
                     ClusterOptions::new(source.cluster.servers.iter().map(|it| it.to_string()));
                 let options =
                     source.memory_bytes().into_iter().fold(options, ClusterOptions::memory_bytes);
-                budgets.insert(way.join(" -> "), options.budget());
+                let way = label(config, self.namespaces, &way).replace('/', " -> ");
+                budgets.insert(way, options.budget());
             }
         }
         self.line(0, "\nmemory, at most:");
@@ -58,7 +63,7 @@ impl Teller<'_> {
             sum += budget.total();
             further_broker += budget.further_broker;
         }
-        for guard in &self.config.guards {
+        for guard in self.namespaces.iter().flat_map(|it| &it.guards) {
             let bytes = TOKEN_FACTOR * Guard::CACHE_BYTES;
             self.row(1, &format!("{}: verified tokens, about", guard.name), bytes);
             sum += bytes;
@@ -67,9 +72,12 @@ impl Teller<'_> {
         if further_broker > 0 {
             self.row(1, "and for each further broker", further_broker);
         }
-        let listeners: Vec<_> = self.config.listeners().collect();
-        for (binding, server) in listeners {
-            self.connections(&binding.name, server);
+        for config in self.namespaces {
+            self.config = config;
+            for (binding, server) in config.listeners() {
+                let name = label(config, self.namespaces, &[&binding.name]);
+                self.connections(&name, server);
+            }
         }
     }
 

@@ -11,12 +11,45 @@ const MISTAKES: &[(&str, &str, &str)] = &[
 ",
     ),
     (
-        "a second document",
-        "name: a
+        "nothing but empty documents",
+        "---
+# nothing
 ---
-name: b
+...
 ",
-        "2:1: error: a second document: expected one in a file
+        "1:1: error: the file is empty: expected a mapping with `name` and `bindings`
+",
+    ),
+    (
+        "mistakes in several documents",
+        "name: a
+bindngs: {}
+---
+bindings: {}
+---
+- a
+---
+# Again.
+name: a
+bindings:
+  x: { type: filesystem, kind: server }
+",
+        "2:1: error: unknown key `bindngs`
+  help: did you mean `bindings`? known here: bindings, catalogs, guards, name, telemetry, vaults
+4:1: error: `name` is missing
+6:1: error: expected a mapping, found a list
+9:7: error: name: the document at line 1 is the namespace `a`
+  help: expected another name in each document
+11:3: error: bindings.x.options: `location` is missing
+",
+    ),
+    (
+        "an anchor of another document",
+        "name: &a a
+---
+name: *a
+",
+        "3:7: error: an alias of nothing that this document has before it
 ",
     ),
     (
