@@ -153,7 +153,8 @@ fn start(options: &Start) -> ExitCode {
         }
     };
     for warning in parsed.report.diagnostics() {
-        warn!(place = %parsed.report.place(warning.span), "{}", warning.message);
+        let place = parsed.report.place(warning.span);
+        warn!(%place, help = warning.help.as_deref(), "{}", warning.message);
     }
     for why in parsed.idle() {
         warn!("{why}");

@@ -37,6 +37,11 @@ impl Cx {
         self.report(Severity::Error, span, message, help);
     }
 
+    /// Reports what is accepted, and dangerous.
+    pub(super) fn danger(&self, span: Span, message: String, help: impl Into<String>) {
+        self.report(Severity::Danger, span, message, Some(help.into()));
+    }
+
     fn report(&self, severity: Severity, span: Span, message: String, help: Option<String>) {
         let diagnostic = Diagnostic { severity, span, message, help };
         self.diagnostics.borrow_mut().push(diagnostic);

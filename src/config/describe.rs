@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::binding::{Binding, Guarded, Kind, Route};
 use super::decode::any_of;
+use super::diagnostic::Severity;
 use super::files::Symlinks;
 use super::http::{AccessControl, Authorization, HttpCondition, HttpVersion};
 use super::security::{Guard, GuardKeys};
@@ -17,7 +18,7 @@ use super::{Config, DefaultOffset, Parsed, TopicSource};
 pub(crate) mod memory;
 
 /// Says what a configuration means: of each namespace the listeners, route by route, down to topic and
-/// filter; and then what all may take of the memory, and the keys that are not honoured.
+/// filter; and then what all may take of the memory, what is dangerous, and the keys that are not honoured.
 ///
 /// A binding that several routes lead to is told once, where it comes first.
 #[must_use]
@@ -41,11 +42,19 @@ pub fn describe(parsed: &Parsed) -> String {
     if namespaces.iter().any(|it| it.listeners().next().is_some()) {
         teller.memory();
     }
-    if !report.diagnostics().is_empty() {
-        teller.line(0, "\nnot honoured:");
-        for it in report.diagnostics() {
-            let text = format!("{}: {}", report.place(it.span), it.message);
-            teller.line(1, &text);
+    for (severity, title) in
+        [(Severity::Danger, "\ndangerous:"), (Severity::Warning, "\nnot honoured:")]
+    {
+        let of_it = report.diagnostics().iter().filter(|it| it.severity == severity);
+        for (index, it) in of_it.enumerate() {
+            if index == 0 {
+                teller.line(0, title);
+            }
+            teller.line(1, &format!("{}: {}", report.place(it.span), it.message));
+            // What has no effect needs nothing in its place.
+            if let (Severity::Danger, Some(help)) = (severity, &it.help) {
+                teller.line(2, help);
+            }
         }
     }
     teller.out
@@ -453,7 +462,7 @@ fn access(access: &AccessControl) -> String {
     text
 }
 
-fn ports(ranges: &[RangeInclusive<u16>]) -> String {
+pub(super) fn ports(ranges: &[RangeInclusive<u16>]) -> String {
     let ranges = ranges.iter().map(|it| match it.start() == it.end() {
         true => it.start().to_string(),
         false => format!("{}-{}", it.start(), it.end()),

@@ -39,13 +39,16 @@ pub enum Severity {
     Error,
     /// The file is accepted, but something in it has no effect.
     Warning,
+    /// The file is accepted, but what it says is hardly what is wanted: it lets in who should not, or
+    /// nobody.
+    Danger,
 }
 
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Severity::Error => "error",
-            Severity::Warning => "warning",
+            Severity::Warning | Severity::Danger => "warning",
         })
     }
 }
@@ -235,7 +238,7 @@ impl miette::Diagnostic for Entry<'_> {
     fn severity(&self) -> Option<miette::Severity> {
         Some(match self.diagnostic.severity {
             Severity::Error => miette::Severity::Error,
-            Severity::Warning => miette::Severity::Warning,
+            Severity::Warning | Severity::Danger => miette::Severity::Warning,
         })
     }
 

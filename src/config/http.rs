@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Uri};
 use tailwater_jwt::Credentials;
 use tailwater_route::{Condition, Error, Text};
 
 use super::binding::{Exits, Route, Routes};
+use super::dangers;
 use super::decode::{Map, Value};
 use super::requests;
 use super::support::Feature;
@@ -67,11 +68,13 @@ pub enum AccessControl {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrossOrigin {
-    /// `allow.origins`. Default: any.
+    /// `allow.origins`, each as `https://app.example.org`, or `https://*.example.org` for one label in
+    /// place of `*`. Default: any, but for `null` where there are `credentials`.
     pub origins: Option<Vec<String>>,
     /// `allow.methods`. Default: any.
     pub methods: Option<Vec<String>>,
-    /// `allow.headers`: headers of requests. Default: any.
+    /// `allow.headers`: headers of requests; `last-event-id` and `cache-control` are granted beside
+    /// where there are event streams. Default: any.
     pub headers: Option<Vec<String>>,
     /// `allow.credentials`: whether the browser sends cookies. Default: false.
     pub credentials: bool,
@@ -229,10 +232,15 @@ fn access_control(map: &Map<'_>) -> Option<AccessControl> {
     let mut out = CrossOrigin::default();
     let texts = |map: &Map<'_>, key| map.get(key).map(|it: Value<'_>| it.texts());
     if let Some(allow) = map.map("allow") {
-        out.origins = texts(&allow, "origins");
+        out.origins = allow.get("origins").map(|it| it.each(|it| origin(&it)));
         out.methods = texts(&allow, "methods");
         out.headers = texts(&allow, "headers");
-        out.credentials = allow.get("credentials").and_then(|it| it.boolean()).unwrap_or(false);
+        if let Some(value) = allow.get("credentials") {
+            out.credentials = value.boolean().unwrap_or(false);
+            if out.credentials {
+                dangers::credentials(&value, out.origins.as_deref());
+            }
+        }
         allow.deny_unknown();
     }
     out.max_age = map.get("max-age").and_then(|it| seconds(&it));
@@ -242,6 +250,36 @@ fn access_control(map: &Map<'_>) -> Option<AccessControl> {
     }
     map.deny_unknown();
     Some(AccessControl::CrossOrigin(out))
+}
+
+/// An entry of `allow.origins`.
+fn origin(value: &Value<'_>) -> Option<String> {
+    const ORIGIN: &str =
+        "`*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label";
+    let valid = |text: &str| {
+        let (_, rest) = text.split_once("://").unwrap_or(("", text));
+        let rest = rest.strip_prefix("*.").unwrap_or(rest);
+        let domain = !rest.starts_with(['.', ':']) && !rest.is_empty();
+        let scheme = text.split_once("://").is_some_and(|(it, _)| !it.contains('*'));
+        let alone = !text.contains('*') || (scheme && domain && !rest.contains('*'));
+        (text == "*" || alone).then(|| text.to_owned())
+    };
+    let text = value.parsed(ORIGIN, valid)?;
+    if text != "*" && text != "null" && !is_origin(&text) {
+        value.warning(format!(
+            "no page has the origin `{}`: expected {ORIGIN}",
+            text.escape_debug()
+        ));
+    }
+    Some(text)
+}
+
+/// Whether a browser may send it, but for a `/` at its end.
+fn is_origin(text: &str) -> bool {
+    let text = text.strip_suffix('/').unwrap_or(text).replacen("://*.", "://x.", 1);
+    let plain = |uri: Uri| uri.path() == "/" && uri.query().is_none() && !text.contains(['@', '#']);
+    let authority = text.split_once("://").is_some_and(|(_, it)| !it.contains('/'));
+    authority && text.parse::<Uri>().is_ok_and(plain)
 }
 
 /// A number of seconds; a year and more is taken for a mistake of the unit.

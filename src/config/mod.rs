@@ -34,6 +34,7 @@ use std::{env as process, fs};
 
 mod binding;
 mod catalog;
+mod dangers;
 mod decode;
 mod describe;
 mod diagnostic;
@@ -139,7 +140,7 @@ impl Config {
 pub struct Parsed {
     /// The namespaces, in the order of their documents, at least one. They run side by side.
     pub namespaces: Vec<Config>,
-    /// Warnings: what has no effect. No errors.
+    /// Warnings: what has no effect, and what is dangerous. No errors.
     pub report: Report,
 }
 
@@ -274,14 +275,16 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     let reached = exits::check(cx, &heads);
     older::fill_servers(cx, &heads, &reached, &mut bindings);
     let (vaults, guards) = (vaults.unwrap_or_default(), guards.unwrap_or_default());
-    whole::check(&Whole {
+    let whole = Whole {
         cx,
         heads: &heads,
         reached: &reached,
         vaults: &vaults,
         guards: &guards,
         bindings: &bindings,
-    });
+    };
+    whole::check(&whole);
+    dangers::check(&whole);
     let uses = cx.uses.take();
     let reached = |index: usize| reached.get(index).copied().unwrap_or(true);
     cx.diagnostics.borrow_mut().extend(uses.iter().map(|it| it.diagnostic(reached)));

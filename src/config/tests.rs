@@ -1,5 +1,6 @@
 use super::{GuardKeys, Kind, Parsed, Report, describe, parse};
 
+mod dangers;
 mod mistakes;
 mod namespaces;
 mod older;
@@ -201,6 +202,10 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       roles in scope, identity in sub
       tokens without an expiry are refused
       streams are not challenged before their expiry
+
+    dangerous:
+      grammar.yaml:23:3: bindings.listen: no route takes connections to port 7116: each is closed without a word
+        expected a route with `when: [{ port: [7116] }]`, or an `exit`
 
     not honoured:
       grammar.yaml:13:3: catalogs.here: not honoured yet: schemas are not read

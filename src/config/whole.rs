@@ -1,13 +1,15 @@
 //! What can be said only when all of the file is known: bindings, and what they need of each other
 //! and of vaults and guards.
 
+use std::collections::HashSet;
+
 use tailwater_jwt::Keys;
 use tailwater_kafka::Place;
 
-use super::binding::{Binding, Guarded, Head, Kind, Route, Type};
+use super::binding::{Binding, Head, Kind, Type};
 use super::decode::Cx;
-use super::diagnostic::{Diagnostic, Severity, Span};
-use super::security::{Guard, GuardKeys, Vault};
+use super::diagnostic::Span;
+use super::security::{Guard, Vault};
 use super::support::{Feature, Use};
 use super::tls::TlsOptions;
 
@@ -24,11 +26,7 @@ pub(super) struct Whole<'w> {
 
 /// Checks what a listener leads to: the rest does not run.
 pub(super) fn check(whole: &Whole<'_>) {
-    let is_reached = |binding: &&Binding| {
-        let mut heads = whole.heads.iter().zip(whole.reached);
-        heads.any(|(head, reached)| head.name == binding.name && *reached)
-    };
-    for binding in whole.bindings.iter().filter(is_reached) {
+    for binding in whole.running() {
         match &binding.kind {
             Kind::TcpClient(client) => whole.tcp_client(binding, client),
             Kind::TlsServer(server) => whole.vault(binding, &server.options, &server.signers),
@@ -38,7 +36,6 @@ pub(super) fn check(whole: &Whole<'_>) {
             }
             Kind::HttpServer(server) => {
                 let asked = server.authorization.as_ref().map(|it| it.guard.as_str());
-                whole.guards_behind(binding, asked);
                 whole.keys_of(asked);
             }
             Kind::SseKafka(mapping) => {
@@ -51,7 +48,14 @@ pub(super) fn check(whole: &Whole<'_>) {
     }
 }
 
-impl Whole<'_> {
+impl<'w> Whole<'w> {
+    /// The bindings that a listener leads to.
+    pub(super) fn running(&self) -> impl Iterator<Item = &'w Binding> {
+        let reached = self.heads.iter().zip(self.reached).filter(|(_, reached)| **reached);
+        let names: HashSet<&str> = reached.map(|(head, _)| head.name.as_str()).collect();
+        self.bindings.iter().filter(move |it| names.contains(it.name.as_str()))
+    }
+
     fn uses(&self, feature: Feature, binding: &Binding, span: Span, path: String) {
         let binding = self.heads.iter().position(|it| it.name == binding.name);
         self.cx.uses.borrow_mut().push(Use { feature, span, path, binding });
@@ -150,64 +154,15 @@ impl Whole<'_> {
         }
     }
 
-    /// A route is closed to everyone if the `http` binding before it asks another guard, or none.
-    fn guards_behind(&self, binding: &Binding, asked: Option<&str>) {
-        let mut behind = vec![binding];
-        let mut next = 0;
-        while let Some(at) = behind.get(next).copied() {
-            next += 1;
-            for (span, guarded) in guarded_routes(&at.kind) {
-                let Some(other) = guarded.iter().find(|it| asked != Some(&it.guard)) else {
-                    continue;
-                };
-                if !self.cx.is_sound("bindings", &binding.name) {
-                    continue;
-                }
-                let message = format!(
-                    "bindings.{}: a route is closed to everyone who comes by `{}`, which looks for no \
-                     credentials for the guard `{}`",
-                    at.name, binding.name, other.guard
-                );
-                let help = Some("expected an `authorization` in its options".to_owned());
-                let severity = Severity::Warning;
-                self.cx.diagnostics.borrow_mut().push(Diagnostic { severity, span, message, help });
-            }
-            let exits = self.heads.iter().filter(|it| it.name == at.name).flat_map(|it| &it.exits);
-            for exit in exits {
-                let found = self.bindings.iter().find(|it| it.name == exit.to);
-                if let Some(found) = found.filter(|it| behind.iter().all(|at| at.name != it.name)) {
-                    behind.push(found);
-                }
-            }
-        }
-    }
-
     /// A guard that is asked must have keys.
     fn keys_of(&self, asked: Option<&str>) {
         let guard = self.guards.iter().find(|it| Some(it.name.as_str()) == asked);
         let Some(guard) = guard.filter(|it| self.cx.is_sound("guards", &it.name)) else { return };
-        let url = match &guard.keys {
-            Some(GuardKeys::List(_)) => return,
-            Some(GuardKeys::Url(url)) => url.clone(),
-            None => {
-                let issuer = guard.issuer.as_deref().unwrap_or_default();
-                let Ok(url) = Keys::well_known(issuer) else {
-                    let message = format!("guards.{}: there are no keys", guard.name);
-                    let help = "without `keys` those of the issuer are taken, whose `issuer` is a URL then";
-                    self.cx.error(guard.span, message, Some(help.to_owned()));
-                    return;
-                };
-                url
-            }
-        };
-        let here = |host: &str| host == "localhost" || host == "[::1]" || host.starts_with("127.");
-        if url.scheme_str() == Some("http") && !url.host().is_some_and(here) {
-            let message = format!(
-                "guards.{}: the keys come without TLS: whoever is on the way there can make tokens",
-                guard.name
-            );
-            let (severity, span, help) = (Severity::Warning, guard.span, None);
-            self.cx.diagnostics.borrow_mut().push(Diagnostic { severity, span, message, help });
+        let issuer = guard.issuer.as_deref().unwrap_or_default();
+        if guard.keys.is_none() && Keys::well_known(issuer).is_err() {
+            let message = format!("guards.{}: there are no keys", guard.name);
+            let help = "without `keys` those of the issuer are taken, whose `issuer` is a URL then";
+            self.cx.error(guard.span, message, Some(help.to_owned()));
         }
     }
 
@@ -226,22 +181,5 @@ impl Whole<'_> {
             );
             self.cx.error(span, message, Some(super::exits::defined(name, &names)));
         }
-    }
-}
-
-/// Where the guarded routes of a binding stand, and what they demand.
-fn guarded_routes(kind: &Kind) -> Vec<(Span, &[Guarded])> {
-    fn of<W, T>(routes: &[Route<W, T>]) -> Vec<(Span, &[Guarded])> {
-        let guarded = routes.iter().filter(|it| !it.guarded.is_empty());
-        guarded.map(|it| (it.span, it.guarded.as_slice())).collect()
-    }
-    match kind {
-        Kind::HttpServer(it) => of(&it.routes),
-        Kind::HttpClient(it) => of(&it.routes),
-        Kind::SseServer(it) => of(&it.routes),
-        Kind::SseClient(it) => of(&it.routes),
-        Kind::SseKafka(it) => of(&it.routes),
-        Kind::HttpFilesystem(it) => of(&it.routes),
-        _ => Vec::new(),
     }
 }

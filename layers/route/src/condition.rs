@@ -97,6 +97,12 @@ impl Condition {
         self.globs().flat_map(Glob::names).map(|name| &**name)
     }
 
+    /// What a request that satisfies it captures, by name; none if the request does not.
+    #[must_use]
+    pub fn captures<B>(&self, request: &http::Request<B>) -> Option<Vec<(Arc<str>, Box<[u8]>)>> {
+        self.find(&Head::new(request))
+    }
+
     fn globs(&self) -> impl Iterator<Item = &Glob> {
         self.paths.iter().map(|path| &path.path).chain(self.fields.iter().map(|(_, glob)| glob))
     }

@@ -279,6 +279,10 @@ bindings:
         "2:11: error: vaults.v.options.revocation: not supported yet: certificates that were revoked would be accepted
 3:11: error: guards.who: there are no keys
   help: without `keys` those of the issuer are taken, whose `issuer` is a URL then
+3:11: warning: guards.who: no `audience`: tokens that the issuer made for any other service let in here
+  help: expected `audience` in its options, what tokens for this service have as `aud`
+3:11: warning: guards.who: no `issuer`: tokens of everybody whom one of the keys belongs to let in here
+  help: expected `issuer` in its options, what your tokens have as `iss`
 6:3: error: bindings.tls: the vault `v` has no `keys`
   help: expected `options.keys` with a `store` there
 6:3: error: bindings.tls: the vault `v` has no `trust`
@@ -326,7 +330,12 @@ bindings:
     exit: there
   there: { type: tcp, kind: client, options: { host: h, port: 1 } }
 ",
-        "3:11: warning: guards.who: the keys come without TLS: whoever is on the way there can make tokens
+        "3:11: warning: guards.who: no `audience`: tokens that the issuer made for any other service let in here
+  help: expected `audience` in its options, what tokens for this service have as `aud`
+3:11: warning: guards.who: no `issuer`: tokens of everybody whom one of the keys belongs to let in here
+  help: expected `issuer` in its options, what your tokens have as `iss`
+3:11: warning: guards.who: the keys come without TLS: whoever is on the way there can make tokens
+  help: expected a URL with `https`
 14:3: error: bindings.tls.options.version: not supported yet: librdkafka speaks TLS 1.2 and 1.3 alike
 14:3: warning: bindings.tls.options.sni: not honoured yet: brokers are asked for their own names, and no protocol is agreed on
 20:43: error: bindings.http.options.overrides.:authority: expected a host, with a port where it has one, found the text `a b`
@@ -641,6 +650,45 @@ bindings:
 4:127: error: bindings.kc.routes[1]: unknown key `with`
   help: known here: exit, guarded, when
 5:3: error: bindings.kd: neither `exit` nor `routes`
+",
+    ),
+    (
+        "origins that are none",
+        r#"name: a
+bindings:
+  web:
+    type: http
+    kind: server
+    options:
+      access-control:
+        policy: cross-origin
+        allow: { origins: ["https://*", "*.example.org", "https://a*.example.org", "https://a.*.org", "*://a.example", "https://*.example.org:*", "https://*.*.org", "https://*.", [a]] }
+    exit: pages
+  good:
+    type: http
+    kind: server
+    options: { access-control: { policy: cross-origin, allow: { origins: ["*", "null", "https://*.example.org:8443", "http://localhost:3000/", "capacitor://localhost", "https://[::1]"] } } }
+    exit: pages
+  silent:
+    type: http
+    kind: server
+    options: { access-control: { policy: cross-origin, allow: { origins: [example.org, "https://a.example/b", "https://u@a.example"] } } }
+    exit: pages
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+"#,
+        "9:28: error: bindings.web.options.access-control.allow.origins[0]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found the text `https://*`
+9:41: error: bindings.web.options.access-control.allow.origins[1]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found the text `*.example.org`
+9:58: error: bindings.web.options.access-control.allow.origins[2]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found the text `https://a*.example.org`
+9:84: error: bindings.web.options.access-control.allow.origins[3]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found the text `https://a.*.org`
+9:103: error: bindings.web.options.access-control.allow.origins[4]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found the text `*://a.example`
+9:120: error: bindings.web.options.access-control.allow.origins[5]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found the text `https://*.example.org:*`
+9:147: error: bindings.web.options.access-control.allow.origins[6]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found the text `https://*.*.org`
+9:166: error: bindings.web.options.access-control.allow.origins[7]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found the text `https://*.`
+9:180: error: bindings.web.options.access-control.allow.origins[8]: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label, found a list
+19:75: warning: bindings.silent.options.access-control.allow.origins[0]: no page has the origin `example.org`: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label
+19:88: warning: bindings.silent.options.access-control.allow.origins[1]: no page has the origin `https://a.example/b`: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label
+19:111: warning: bindings.silent.options.access-control.allow.origins[2]: no page has the origin `https://u@a.example`: expected `*`, or an origin as `https://app.example.org`, or `https://*.example.org` for one label
 ",
     ),
     (

@@ -1,0 +1,316 @@
+//! What a file may say and hardly means: it lets in who should not, or nobody. The one list of it.
+//!
+//! Each is a warning with its place, what happens, and what to write in its place.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::{Component, Path};
+
+use ::http::{Request, Uri};
+use tailwater_jwt::Keys;
+use tailwater_kafka::{Part, Place, Template};
+use tailwater_route::{Condition, Scheme};
+
+use super::binding::{Binding, Guarded, Kind, Route};
+use super::decode::Value;
+use super::diagnostic::Span;
+use super::files::{FileCondition, Filesystem, Symlinks};
+use super::http::HttpCondition;
+use super::security::{Guard, GuardKeys};
+use super::sse::PathCondition;
+use super::whole::Whole;
+
+mod ports;
+
+/// Routes of one binding that are compared with each other.
+const MOST_ROUTES: usize = 200;
+
+/// Looks at what a listener leads to, as far as there is no mistake in it.
+pub(super) fn check(whole: &Whole<'_>) {
+    let mut asked = HashSet::new();
+    for binding in whole.running().filter(|it| whole.cx.is_sound("bindings", &it.name)) {
+        match &binding.kind {
+            Kind::TcpServer(server) => ports::of_listener(whole, binding, server),
+            Kind::HttpServer(server) => {
+                let guard = server.authorization.as_ref().map(|it| it.guard.as_str());
+                guards_behind(whole, binding, guard);
+                asked.extend(guard);
+                open_beside(whole, binding, &server.routes, |route, _, _| route.exit.clone());
+            }
+            Kind::HttpClient(client) => {
+                open_beside(whole, binding, &client.routes, |route, _, _| route.exit.clone());
+            }
+            Kind::SseServer(server) => {
+                open_beside(whole, binding, &server.routes, |route, _, _| route.exit.clone());
+            }
+            Kind::SseClient(client) => {
+                open_beside(whole, binding, &client.routes, |route, _, _| route.exit.clone());
+            }
+            Kind::SseKafka(mapping) => {
+                open_beside(whole, binding, &mapping.routes, |route, _, captured| {
+                    format!("{} {}", route.exit, filled(&route.with.topic, captured))
+                });
+            }
+            Kind::HttpFilesystem(mapping) => {
+                open_beside(whole, binding, &mapping.routes, |route, request, captured| {
+                    let file = |template: &Option<Template>| {
+                        template.as_ref().map(|it| filled(it, captured))
+                    };
+                    let path = file(&route.with.path);
+                    let path = path.unwrap_or_else(|| request.uri().path().to_owned());
+                    let folder = file(&route.with.directory).unwrap_or_default();
+                    format!("{} {folder} {}", route.exit, path.trim_start_matches('/'))
+                });
+            }
+            Kind::Filesystem(files) => root(whole, binding, files),
+            _ => {}
+        }
+    }
+    let is_asked = |it: &&Guard| asked.contains(it.name.as_str());
+    for guard in whole.guards.iter().filter(is_asked) {
+        if whole.cx.is_sound("guards", &guard.name) {
+            self::guard(whole, guard);
+        }
+    }
+}
+
+/// `credentials` for pages of any origin.
+pub(super) fn credentials(value: &Value<'_>, origins: Option<&[String]>) {
+    let any = origins.is_none_or(|it| it.iter().any(|it| it == "*" || it == "null"));
+    if any {
+        let message = format!(
+            "{}: pages of any origin may read what a user's cookies give access to",
+            value.path
+        );
+        let help = "expected the origins of your pages in `allow.origins`, or no `credentials`";
+        value.cx.danger(value.key, message, help);
+    }
+}
+
+/// A route is closed to everyone if the `http` binding before it asks another guard, or none.
+fn guards_behind(whole: &Whole<'_>, binding: &Binding, asked: Option<&str>) {
+    let mut behind = vec![binding];
+    let mut next = 0;
+    while let Some(at) = behind.get(next).copied() {
+        next += 1;
+        for (span, guarded) in guarded_routes(&at.kind) {
+            let Some(other) = guarded.iter().find(|it| asked != Some(&it.guard)) else { continue };
+            let message = format!(
+                "bindings.{}: a route is closed to everyone who comes by `{}`, which looks for no \
+                 credentials for the guard `{}`",
+                at.name, binding.name, other.guard
+            );
+            let help = "expected an `authorization` in its options";
+            whole.cx.danger(span, message, help);
+        }
+        let exits = whole.heads.iter().filter(|it| it.name == at.name).flat_map(|it| &it.exits);
+        for exit in exits {
+            let found = whole.bindings.iter().find(|it| it.name == exit.to);
+            if let Some(found) = found.filter(|it| behind.iter().all(|at| at.name != it.name)) {
+                behind.push(found);
+            }
+        }
+    }
+}
+
+/// Where the guarded routes of a binding stand, and what they demand.
+fn guarded_routes(kind: &Kind) -> Vec<(Span, &[Guarded])> {
+    fn of<W, T>(routes: &[Route<W, T>]) -> Vec<(Span, &[Guarded])> {
+        let guarded = routes.iter().filter(|it| !it.guarded.is_empty());
+        guarded.map(|it| (it.span, it.guarded.as_slice())).collect()
+    }
+    match kind {
+        Kind::HttpServer(it) => of(&it.routes),
+        Kind::HttpClient(it) => of(&it.routes),
+        Kind::SseServer(it) => of(&it.routes),
+        Kind::SseClient(it) => of(&it.routes),
+        Kind::SseKafka(it) => of(&it.routes),
+        Kind::HttpFilesystem(it) => of(&it.routes),
+        _ => Vec::new(),
+    }
+}
+
+/// A guard that is asked.
+fn guard(whole: &Whole<'_>, guard: &Guard) {
+    let danger = |message: &str, help: &str| {
+        whole.cx.danger(guard.span, format!("guards.{}: {message}", guard.name), help);
+    };
+    if guard.audience.is_empty() {
+        danger(
+            "no `audience`: tokens that the issuer made for any other service let in here",
+            "expected `audience` in its options, what tokens for this service have as `aud`",
+        );
+    }
+    if guard.issuer.is_none() {
+        danger(
+            "no `issuer`: tokens of everybody whom one of the keys belongs to let in here",
+            "expected `issuer` in its options, what your tokens have as `iss`",
+        );
+    }
+    let url = match &guard.keys {
+        Some(GuardKeys::List(_)) => None,
+        Some(GuardKeys::Url(url)) => Some(url.clone()),
+        None => Keys::well_known(guard.issuer.as_deref().unwrap_or_default()).ok(),
+    };
+    if url.is_some_and(|it| it.scheme_str() == Some("http") && !is_loopback(&it)) {
+        danger(
+            "the keys come without TLS: whoever is on the way there can make tokens",
+            "expected a URL with `https`",
+        );
+    }
+}
+
+fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|it| it.to_canonical().is_loopback())
+}
+
+/// A folder that is all there is.
+fn root(whole: &Whole<'_>, binding: &Binding, files: &Filesystem) {
+    let path = Path::new(&files.location);
+    let depth = path.components().fold(0_usize, |depth, it| match it {
+        Component::Normal(_) => depth + 1,
+        Component::ParentDir => depth.saturating_sub(1),
+        _ => depth,
+    });
+    if !path.is_absolute() || depth > 0 {
+        return;
+    }
+    let followed = match files.symlinks {
+        Symlinks::Follow => ", wherever symbolic links lead",
+        Symlinks::Ignore => "",
+    };
+    let message = format!(
+        "bindings.{}.options: the folder is `/`: each file that this process can read is served{followed}",
+        binding.name
+    );
+    whole.cx.danger(binding.span, message, "expected the folder of the pages as `location`");
+}
+
+/// What a condition is tried with.
+trait Sample {
+    fn condition(&self) -> Condition;
+    /// Names and values, `:path` and others among them.
+    fn fields(&self) -> Vec<(String, String)>;
+}
+
+impl Sample for HttpCondition {
+    fn condition(&self) -> Condition {
+        self.condition.clone()
+    }
+
+    fn fields(&self) -> Vec<(String, String)> {
+        self.headers.iter().map(|(name, text)| (name.clone(), text.to_string())).collect()
+    }
+}
+
+impl Sample for FileCondition {
+    fn condition(&self) -> Condition {
+        self.condition.clone()
+    }
+
+    fn fields(&self) -> Vec<(String, String)> {
+        let path = self.path.iter().map(|it| (":path".to_owned(), it.to_string()));
+        let method = self.method.iter().map(|it| (":method".to_owned(), it.to_string()));
+        path.chain(method).collect()
+    }
+}
+
+impl Sample for PathCondition {
+    fn condition(&self) -> Condition {
+        let path = self.path.clone();
+        path.and_then(|it| Condition::any().path(it).ok()).unwrap_or_default()
+    }
+
+    fn fields(&self) -> Vec<(String, String)> {
+        self.path.iter().map(|it| (":path".to_owned(), it.to_string())).collect()
+    }
+}
+
+type Captured = [(std::sync::Arc<str>, Box<[u8]>)];
+
+/// A guarded route beside an open one that leads the same request to the same place: who has no
+/// token takes that. `place` says where a route leads a request.
+fn open_beside<W: Sample, T>(
+    whole: &Whole<'_>,
+    binding: &Binding,
+    routes: &[Route<W, T>],
+    place: impl Fn(&Route<W, T>, &Request<()>, &Captured) -> String,
+) {
+    let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
+    for (index, guarded) in routes.iter().enumerate().filter(|(_, it)| !it.guarded.is_empty()) {
+        let Some(request) = sample(guarded) else { continue };
+        let leads = |route: &Route<W, T>| {
+            let captured = match route.when.as_slice() {
+                [] => Some(Vec::new()),
+                when => when.iter().find_map(|it| it.condition().captures(&request)),
+            };
+            Some(place(route, &request, &captured?))
+        };
+        let Some(there) = leads(guarded) else { continue };
+        let open = routes.iter().enumerate().filter(|(_, it)| it.guarded.is_empty());
+        let same = open.map(|(at, it)| (at, leads(it))).find(|(_, it)| it.as_ref() == Some(&there));
+        if let Some((at, _)) = same {
+            let order = if at > index { "a later" } else { "an earlier" };
+            let message = format!(
+                "bindings.{}: the route is guarded, and {order} one that is open leads to the same: everybody takes that",
+                binding.name
+            );
+            let help = "expected `guarded` on both, or a path of its own for what is open";
+            whole.cx.danger(guarded.span, message, help);
+        }
+    }
+}
+
+/// A request that the first condition of a route takes.
+fn sample<W: Sample, T>(route: &Route<W, T>) -> Option<Request<()>> {
+    let fields = route.when.first().map(Sample::fields).unwrap_or_default();
+    let mut path = "/x".to_owned();
+    let mut request = Request::builder();
+    for (name, pattern) in fields {
+        let value = example(&pattern);
+        request = match name.as_str() {
+            ":path" => {
+                path = if value.starts_with('/') { value } else { format!("/{value}") };
+                request
+            }
+            ":method" => request.method(value.as_str()),
+            ":authority" => request.header("host", value),
+            ":scheme" if value.eq_ignore_ascii_case("https") => request.extension(Scheme::Https),
+            ":scheme" => request,
+            name => request.header(name, value),
+        };
+    }
+    request.uri(path).body(()).ok()
+}
+
+/// A text that a pattern matches.
+fn example(pattern: &str) -> String {
+    let mut text = String::new();
+    let mut rest = pattern;
+    while let Some(at) = rest.find(['{', '*']) {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        text.push('x');
+        rest = match from.split_once('}') {
+            Some((_, after)) if from.starts_with('{') => after,
+            _ => from.strip_prefix(['{', '*']).unwrap_or_default(),
+        };
+    }
+    text + rest
+}
+
+/// A template for a request; what guards know stays as it stands there.
+fn filled(template: &Template, captured: &Captured) -> String {
+    let part = |part: &Part| match part {
+        Part::Literal(text) => text.clone(),
+        Part::Place(Place::Parameter(name)) => {
+            let value = captured.iter().find(|(it, _)| **it == **name).map(|(_, value)| value);
+            value.map(|it| String::from_utf8_lossy(it).into_owned()).unwrap_or_default()
+        }
+        Part::Place(place) => place.to_string(),
+        _ => String::new(),
+    };
+    template.parts().iter().map(part).collect()
+}

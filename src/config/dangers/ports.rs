@@ -1,0 +1,176 @@
+//! Connections that no route takes: they are closed without a word.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::super::binding::{Binding, Kind, Route};
+use super::super::describe::ports as tell;
+use super::super::http::HttpVersion;
+use super::super::tcp::{TcpCondition, TcpServer};
+use super::super::tls::{TlsCondition, TlsServer};
+use super::super::whole::Whole;
+
+type Ports = Vec<RangeInclusive<u16>>;
+
+/// The ports of a listener, and those that come through it to `tls` bindings.
+pub(super) fn of_listener(whole: &Whole<'_>, binding: &Binding, server: &TcpServer) {
+    // 0 is a port that nobody knows before.
+    let known = server.ports.iter().filter(|it| *it.start() > 0).cloned();
+    let mut left: Ports = known.collect();
+    let named = |name: &str| whole.bindings.iter().find(|it| it.name == name);
+    for route in &server.routes {
+        let sound = |it: &&Binding| whole.cx.is_sound("bindings", &it.name);
+        if let Some(below) = named(&route.exit).filter(sound)
+            && let Kind::TlsServer(tls) = &below.kind
+        {
+            of_tls(whole, below, tls, &common(&left, &of_route(route, |_| true)));
+        }
+        // From other networks the next route may take it.
+        left = without(&left, &of_route(route, |it| it.cidr.is_none()));
+    }
+    let mut taken = server.routes.iter().map(|route| of_route(route, |_| true));
+    let known = server.ports.iter().filter(|it| *it.start() > 0).cloned().collect();
+    let lost = taken.try_fold(known, |left: Ports, taken| {
+        let left = without(&left, &taken);
+        (!left.is_empty()).then_some(left)
+    });
+    // Without routes it is told elsewhere.
+    if let Some(lost) = lost.filter(|it| !it.is_empty() && !server.routes.is_empty()) {
+        report(whole, binding, &lost);
+    }
+}
+
+fn report(whole: &Whole<'_>, binding: &Binding, lost: &Ports) {
+    let lost = tell(lost);
+    let message = format!(
+        "bindings.{}: no route takes connections to port {lost}: each is closed without a word",
+        binding.name
+    );
+    let help = format!(
+        "expected a route with `when: [{{ port: [{}] }}]`, or an `exit`",
+        lost.replace(',', ", ")
+    );
+    whole.cx.danger(binding.span, message, help);
+}
+
+/// The routes of a `tls` binding for connections to these ports.
+fn of_tls(whole: &Whole<'_>, binding: &Binding, tls: &TlsServer, ports: &Ports) {
+    for route in &tls.routes {
+        let never = route.when.iter().map(|it| never(whole, tls, route, it));
+        let never: Option<Vec<String>> = never.collect();
+        if let Some(why) = never.as_ref().and_then(|it| it.first()) {
+            let message =
+                format!("bindings.{}: no connection takes the route: {why}", binding.name);
+            let help = "expected a condition that connections can satisfy";
+            whole.cx.danger(route.span, message, help);
+        }
+    }
+    let of_route = |route: &Route<TlsCondition>| -> Ports {
+        if route.when.is_empty() {
+            return vec![0..=u16::MAX];
+        }
+        let when = route.when.iter().filter(|it| never(whole, tls, route, it).is_none());
+        when.flat_map(|it| all_if_none(&it.ports)).collect()
+    };
+    let lost = tls.routes.iter().fold(ports.clone(), |left, it| without(&left, &of_route(it)));
+    if !lost.is_empty() && !tls.routes.is_empty() {
+        report(whole, binding, &lost);
+    }
+}
+
+/// Why a condition of a `tls` binding never holds.
+fn never(
+    whole: &Whole<'_>,
+    tls: &TlsServer,
+    route: &Route<TlsCondition>,
+    condition: &TlsCondition,
+) -> Option<String> {
+    if let Some(alpn) = &condition.alpn {
+        let spoken = match whole.bindings.iter().find(|it| it.name == route.exit).map(|it| &it.kind)
+        {
+            Some(Kind::HttpServer(http)) => http.versions.iter().any(|version| match version {
+                HttpVersion::Http11 => alpn == "http/1.1",
+                HttpVersion::H2 => alpn == "h2",
+            }),
+            _ => true,
+        };
+        if !spoken || !(tls.options.alpn.is_empty() || tls.options.alpn.contains(alpn)) {
+            return Some(format!("the protocol `{}` is not agreed on", alpn.escape_debug()));
+        }
+    }
+    let name = condition.authority.as_ref().map(ToString::to_string)?;
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    (address || name.contains(':')).then(|| {
+        format!(
+            "`{}` is no name that a client asks for: it has no port, and is no address",
+            name.escape_debug()
+        )
+    })
+}
+
+fn of_route(route: &Route<TcpCondition>, counts: impl Fn(&TcpCondition) -> bool) -> Ports {
+    if route.when.is_empty() {
+        return vec![0..=u16::MAX];
+    }
+    route.when.iter().filter(|it| counts(it)).flat_map(|it| all_if_none(&it.ports)).collect()
+}
+
+fn all_if_none(ports: &[RangeInclusive<u16>]) -> Ports {
+    if ports.is_empty() { vec![0..=u16::MAX] } else { ports.to_vec() }
+}
+
+/// The ports that are in both.
+fn common(one: &Ports, other: &Ports) -> Ports {
+    without(one, &without(&vec![0..=u16::MAX], other))
+}
+
+/// The ports of one list that are not in the other.
+fn without(ports: &Ports, taken: &Ports) -> Ports {
+    let mut taken = taken.clone();
+    taken.sort_by_key(|it| *it.start());
+    let mut left = Ports::new();
+    for range in ports {
+        let (mut next, end) = (u32::from(*range.start()), u32::from(*range.end()));
+        for taken in &taken {
+            let (from, to) = (u32::from(*taken.start()), u32::from(*taken.end()));
+            if to < next || from > end {
+                continue;
+            }
+            push(&mut left, next, from);
+            next = next.max(to + 1);
+        }
+        push(&mut left, next, end + 1);
+    }
+    left
+}
+
+/// Adds the ports from one to before another.
+fn push(ports: &mut Ports, from: u32, to: u32) {
+    if let (true, Ok(from), Ok(last)) =
+        (from < to, u16::try_from(from), u16::try_from(to.saturating_sub(1)))
+    {
+        ports.push(from..=last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_taken_from_ports() {
+        for (ports, taken, left) in [
+            (&[1..=9][..], &[3..=4][..], &[1..=2, 5..=9][..]),
+            (&[1..=9], &[7..=20, 0..=2, 2..=3], &[4..=6]),
+            (&[1..=9], &[0..=u16::MAX], &[]),
+            (&[0..=u16::MAX], &[0..=0, u16::MAX..=u16::MAX], &[1..=u16::MAX - 1]),
+            (&[5..=5, 7..=7], &[6..=6], &[5..=5, 7..=7]),
+            (&[5..=5, 7..=7], &[7..=7], &[5..=5]),
+            (&[], &[7..=7], &[]),
+        ] {
+            let (ports, taken) = (ports.to_vec(), taken.to_vec());
+            assert_eq!(without(&ports, &taken), left, "{ports:?} {taken:?}");
+        }
+        assert_eq!(common(&vec![1..=9], &vec![0..=3, 9..=12]), [1..=3, 9..=9]);
+    }
+}
