@@ -7,6 +7,9 @@
 //! - `allow.methods` and `allow.headers` are told to the browser, which keeps to them: it asks
 //!   before it sends anything but a plain GET, HEAD or POST. As in Zilla nothing is refused here
 //!   for its method, so `methods: [GET]` does not stop a challenge response.
+//! - `https://*.example.org` in `allow.origins` is each host with one label in place of `*`.
+//! - The headers that event streams need are granted where there are some, whatever `allow.headers`
+//!   says.
 //! - The own origin is that of [`Scheme`] and `Host`. Behind a proxy that speaks TLS for us a page
 //!   of ours says `https`, and is a foreign one to the same-origin policy: name its origin in
 //!   `allow.origins`.
@@ -16,8 +19,8 @@ use std::task::{Context, Poll, ready};
 use std::{future::Future, pin::Pin};
 
 use http::header::{
-    self, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap,
-    HeaderName, HeaderValue, ORIGIN,
+    self, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
 };
 use http::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -46,36 +49,48 @@ const NOT_EXPOSED: [HeaderName; 9] = [
     header::VARY,
 ];
 
-/// The layer of an `access-control`. `guarded` says whether clients are challenged: over HTTP/1.1 they
-/// answer with a header that no list of Zilla's has.
-pub(crate) fn layer(access: &AccessControl, guarded: bool) -> AccessLayer {
+/// Headers that event streams need, and that lists made for other requests lack: without them a page
+/// that asks with `fetch` cannot resume.
+const OF_STREAMS: [HeaderName; 2] =
+    [HeaderName::from_static("last-event-id"), header::CACHE_CONTROL];
+
+/// What is behind an `access-control`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Behind {
+    /// Whether clients are challenged: over HTTP/1.1 they answer with a header that no list of Zilla's
+    /// has.
+    pub(crate) guarded: bool,
+    /// Whether there are event streams.
+    pub(crate) streams: bool,
+}
+
+/// The layer of an `access-control`.
+pub(crate) fn layer(access: &AccessControl, behind: Behind) -> AccessLayer {
     let AccessControl::CrossOrigin(cross) = access else {
         return AccessLayer { origins: Origins::Own, expose_all: false, cors: CorsLayer::new() };
     };
     let origins = match named(cross.origins.as_deref()) {
-        Some(origins) => {
-            Origins::Named(origins.iter().map(|it| normal(it.trim_end_matches('/'))).collect())
-        }
-        None => Origins::Any,
+        Some(origins) => Origins::Named(origins.iter().map(|it| Named::new(it)).collect()),
+        None => Origins::Any { credentials: cross.credentials },
     };
     AccessLayer {
-        cors: cors(cross, &origins, guarded),
+        cors: cors(cross, &origins, behind),
         expose_all: cross.credentials && named(cross.expose.as_deref()).is_none(),
         origins,
     }
 }
 
-fn cors(cross: &CrossOrigin, origins: &Origins, guarded: bool) -> CorsLayer {
+fn cors(cross: &CrossOrigin, origins: &Origins, behind: Behind) -> CorsLayer {
     let mut cors = CorsLayer::new().allow_credentials(cross.credentials);
     // With credentials a browser takes `*` for a name. Nor does the `*` of headers ever mean
     // `authorization`, so that of a preflight nothing is answered by it.
     cors = match origins {
-        Origins::Any if !cross.credentials => cors.allow_origin(AllowOrigin::any()).vary([]),
-        Origins::Any => cors.allow_origin(AllowOrigin::mirror_request()).vary([ORIGIN]),
+        Origins::Any { credentials: false } => cors.allow_origin(AllowOrigin::any()).vary([]),
+        Origins::Any { .. } => cors.allow_origin(AllowOrigin::mirror_request()).vary([ORIGIN]),
         Origins::Named(names) => {
             let names = Arc::clone(names);
             let known = move |origin: &HeaderValue, _: &_| {
-                origin.to_str().is_ok_and(|it| names.contains(&normal(it)))
+                origin.to_str().is_ok_and(|it| is_named(&names, &normal(it)))
             };
             cors.allow_origin(AllowOrigin::predicate(known)).vary([ORIGIN])
         }
@@ -88,8 +103,16 @@ fn cors(cross: &CrossOrigin, origins: &Origins, guarded: bool) -> CorsLayer {
     });
     cors = cors.allow_headers(match named(cross.headers.as_deref()) {
         Some(names) => {
-            let answer = guarded.then(|| HeaderName::from_static("x-challenge-session"));
-            AllowHeaders::list(names.iter().filter_map(|it| it.parse().ok()).chain(answer))
+            let mut names: Vec<HeaderName> =
+                names.iter().filter_map(|it| it.parse().ok()).collect();
+            let answer = behind.guarded.then(|| HeaderName::from_static("x-challenge-session"));
+            let of_streams = OF_STREAMS.into_iter().filter(|_| behind.streams);
+            for name in answer.into_iter().chain(of_streams) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            AllowHeaders::list(names)
         }
         None => AllowHeaders::mirror_request(),
     });
@@ -120,8 +143,51 @@ pub(crate) struct AccessLayer {
 #[derive(Clone, Debug)]
 enum Origins {
     Own,
-    Named(Arc<[String]>),
-    Any,
+    Named(Arc<[Named]>),
+    /// With credentials each is a name to the browser, but for `null`: that is each page which may not
+    /// say whose it is, a sandbox and a file.
+    Any {
+        credentials: bool,
+    },
+}
+
+/// An entry of `allow.origins`, in lower case and without the default port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Named {
+    One(String),
+    /// One label between these, as in `https://*.example.org`.
+    Label {
+        scheme: String,
+        domain: String,
+    },
+}
+
+impl Named {
+    fn new(text: &str) -> Self {
+        let origin = normal(text.trim_end_matches('/'));
+        match origin.split_once("://*.") {
+            Some((scheme, domain)) => {
+                Self::Label { scheme: format!("{scheme}://"), domain: format!(".{domain}") }
+            }
+            None => Self::One(origin),
+        }
+    }
+
+    fn is(&self, origin: &str) -> bool {
+        match self {
+            Self::One(one) => one == origin,
+            Self::Label { scheme, domain } => {
+                let label =
+                    origin.strip_prefix(&**scheme).and_then(|it| it.strip_suffix(&**domain));
+                let named = |it: u8| it.is_ascii_alphanumeric() || b"-_".contains(&it);
+                label.is_some_and(|it| !it.is_empty() && it.bytes().all(named))
+            }
+        }
+    }
+}
+
+fn is_named(names: &[Named], origin: &str) -> bool {
+    names.iter().any(|it| it.is(origin))
 }
 
 impl<S> Layer<S> for AccessLayer {
@@ -207,6 +273,9 @@ where
         if matches!(self.origins, Origins::Own) {
             return ResponseFuture::Inner { future: self.cors.get_mut().call(request) };
         }
+        if preflight {
+            one_line(request.headers_mut());
+        }
         if asks && !preflight {
             *request.method_mut() = Method::GET;
             request.extensions_mut().insert(PlainOptions);
@@ -220,13 +289,28 @@ where
     }
 }
 
+/// Puts the headers that a preflight asks for into one line: a list may be cut anywhere (RFC 9110, 5.3).
+fn one_line(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers
+        .get_all(ACCESS_CONTROL_REQUEST_HEADERS)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .filter(|line| !line.is_empty())
+        .collect();
+    if lines.len() > 1
+        && let Ok(one) = HeaderValue::from_bytes(&lines.join(&b","[..]))
+    {
+        headers.insert(ACCESS_CONTROL_REQUEST_HEADERS, one);
+    }
+}
+
 impl Origins {
     fn allow<B>(&self, origin: &HeaderValue, request: &Request<B>) -> bool {
         let Ok(origin) = origin.to_str() else { return false };
         let origin = normal(origin);
         match self {
-            Origins::Any => true,
-            Origins::Named(names) if names.contains(&origin) => true,
+            Origins::Any { credentials } => !(*credentials && origin == "null"),
+            Origins::Named(names) if is_named(names, &origin) => true,
             Origins::Named(_) | Origins::Own => own(request).is_some_and(|own| own == origin),
         }
     }

@@ -155,7 +155,8 @@ impl Composer<'_> {
             None => routes,
         };
         // Around the guard, since a preflight brings no credentials.
-        let controlled = access::layer(&server.access_control, guarded).layer(known);
+        let behind = access::Behind { guarded, streams: self.has_streams(server) };
+        let controlled = access::layer(&server.access_control, behind).layer(known);
         // The log is outermost: it has what the others refuse, too.
         let service = if self.logs_access {
             leaf(access_log::layer().layer(controlled))
@@ -170,6 +171,13 @@ impl Composer<'_> {
         let web = Web { http, versions, guarded };
         self.webs.insert(exit.to_owned(), web.clone());
         Ok(web)
+    }
+
+    fn has_streams(&self, server: &config::HttpServer) -> bool {
+        server.routes.iter().any(|route| {
+            let to = self.config.binding(&route.exit).map(|binding| &binding.kind);
+            matches!(to, Some(Kind::SseServer(_)))
+        })
     }
 
     /// What requests go to. `streams` comes from the `sse` binding above, if there is one.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, VARY,
 };
 use tower::{ServiceExt as _, service_fn};
 
@@ -15,6 +15,10 @@ fn texts(list: &[&str]) -> Option<Vec<String>> {
 
 /// Asks a service that answers 401, as if it had seen no token.
 async fn ask(access: &AccessControl, request: Request<()>) -> Response<String> {
+    ask_of(access, Behind::default(), request).await
+}
+
+async fn ask_of(access: &AccessControl, behind: Behind, request: Request<()>) -> Response<String> {
     let inner = service_fn(async |request: Request<()>| {
         assert!(request.extensions().get::<PlainOptions>().is_none());
         let response = Response::builder()
@@ -24,7 +28,7 @@ async fn ask(access: &AccessControl, request: Request<()>) -> Response<String> {
             .header("cache-control", "no-cache");
         Ok::<_, Infallible>(response.body("inner".to_owned()).unwrap())
     });
-    layer(access, false).layer(inner).oneshot(request).await.unwrap()
+    layer(access, behind).layer(inner).oneshot(request).await.unwrap()
 }
 
 fn request(method: &str, headers: &[(HeaderName, &str)]) -> Request<()> {
@@ -263,5 +267,103 @@ async fn named_origins_and_the_own_one_are_allowed() {
                 None => assert_refused(&response, &row),
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_star_stands_for_one_label() {
+    let origins =
+        texts(&["https://*.example.org", "http://*.Example.net:8080/", "https://*.at.example:443"]);
+    let access = AccessControl::CrossOrigin(CrossOrigin { origins, ..CrossOrigin::default() });
+    for (origin, allowed) in [
+        ("https://app.example.org", true),
+        ("https://app.example.org:443", true),
+        ("HTTPS://App-2_b.Example.ORG", true),
+        ("http://app.example.net:8080", true),
+        ("https://app.at.example", true),
+        ("https://example.org", false),
+        ("https://.example.org", false),
+        ("https://a.b.example.org", false),
+        ("http://app.example.org", false),
+        ("https://app.example.org:8443", false),
+        ("https://app.example.org.evil", false),
+        ("https://evilexample.org", false),
+        ("https://evil.com/.example.org", false),
+        ("https://evil.com?.example.org", false),
+        ("https://a@evil.example.org", false),
+        ("https://a:1.example.org", false),
+        ("https://*.example.org", false),
+        ("http://app.example.net", false),
+        ("null", false),
+    ] {
+        for request in [request("GET", &[(ORIGIN, origin)]), preflight(origin)] {
+            let row = format!("{} {origin}", request.method());
+            let response = ask(&access, request).await;
+            if allowed {
+                assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_ORIGIN), origin, "{row}");
+                assert_eq!(of(&response, &VARY), "origin", "{row}");
+            } else {
+                assert_refused(&response, &row);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_may_not_say_whose_it_is_gets_nothing_with_credentials() {
+    let with = |origins, credentials| {
+        AccessControl::CrossOrigin(CrossOrigin { origins, credentials, ..CrossOrigin::default() })
+    };
+    for (access, allowed) in [
+        (with(None, true), None),
+        (with(texts(&["*"]), true), None),
+        (with(None, false), Some("*")),
+        (with(texts(&["null"]), true), Some("null")),
+    ] {
+        for request in [request("GET", &[(ORIGIN, "null")]), preflight("null")] {
+            let response = ask(&access, request).await;
+            match allowed {
+                Some(header) => assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_ORIGIN), header),
+                None => assert_refused(&response, &format!("{access:?}")),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_grants_what_event_streams_need() {
+    let list = |names: &[&str]| {
+        let headers = texts(names);
+        AccessControl::CrossOrigin(CrossOrigin { headers, ..CrossOrigin::default() })
+    };
+    let streams = Behind { guarded: false, streams: true };
+    let all = Behind { guarded: true, streams: true };
+    for (access, behind, asked, granted) in [
+        (list(&[]), streams, &["last-event-id"][..], "last-event-id,cache-control"),
+        (list(&["X-A"]), streams, &["x-a"], "x-a,last-event-id,cache-control"),
+        (list(&["Last-Event-ID"]), streams, &["x-a"], "last-event-id,cache-control"),
+        (list(&["x-a"]), all, &["x-a"], "x-a,x-challenge-session,last-event-id,cache-control"),
+        (list(&["x-a"]), Behind::default(), &["last-event-id"], "x-a"),
+        // Whatever is asked for.
+        (
+            list(&["*"]),
+            streams,
+            &["Cache-Control, Last-Event-ID ,x-a"],
+            "Cache-Control, Last-Event-ID ,x-a",
+        ),
+        (
+            list(&["*"]),
+            streams,
+            &["cache-control", "", "Last-Event-ID"],
+            "cache-control,Last-Event-ID",
+        ),
+        (list(&["*"]), streams, &[], ""),
+    ] {
+        let headers = [(ORIGIN, APP), (ACCESS_CONTROL_REQUEST_METHOD, "GET")];
+        let asked = asked.iter().map(|it| (ACCESS_CONTROL_REQUEST_HEADERS, *it));
+        let headers: Vec<(HeaderName, &str)> = headers.into_iter().chain(asked).collect();
+        let response = ask_of(&access, behind, request("OPTIONS", &headers)).await;
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+        assert_eq!(of(&response, &ACCESS_CONTROL_ALLOW_HEADERS), granted, "{access:?} {behind:?}");
     }
 }

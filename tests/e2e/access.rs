@@ -76,3 +76,56 @@ async fn cross_origin_with_a_list_opens_streams_to_those_pages() {
         assert_eq!(credentials, allowed.map(|_| "true"), "{origin}");
     }
 }
+
+#[tokio::test]
+async fn one_label_is_a_star_and_streams_get_their_headers() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let options = r#"{
+        policy: cross-origin,
+        allow: { origins: ["https://*.example.org"], headers: [authorization] },
+    }"#;
+    let server = server(&kafka).access_control(options).run().await;
+    let path = format!("/all/{topic}");
+    for version in Version::BOTH {
+        for (origin, allowed) in [
+            ("https://app.example.org", true),
+            ("https://example.org", false),
+            ("https://a.b.example.org", false),
+            ("http://app.example.org", false),
+            ("https://app.example.org:8443", false),
+            ("null", false),
+        ] {
+            let get = || server.get(&path).over(version).header("origin", origin);
+            let answer = get().method("HEAD").send().await;
+            assert_eq!(answer.status, if allowed { 200 } else { 403 }, "{version:?} {origin}");
+            let header = allowed.then_some(origin);
+            assert_eq!(answer.header("access-control-allow-origin"), header, "{version:?}");
+            assert_eq!(answer.header("vary"), allowed.then_some("origin"), "{version:?}");
+
+            let preflight = get().method("OPTIONS").header("access-control-request-method", "GET");
+            let preflight =
+                preflight.header("access-control-request-headers", "authorization,last-event-id");
+            let answer = preflight.send().await;
+            assert_eq!(answer.status, if allowed { 204 } else { 403 }, "{version:?} {origin}");
+            let granted = answer.header("access-control-allow-headers");
+            let expected = allowed.then_some("authorization,last-event-id,cache-control");
+            assert_eq!(granted, expected, "{version:?} {origin}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_are_not_for_pages_without_an_origin() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let options = "{ policy: cross-origin, allow: { credentials: true } }";
+    let server = server(&kafka).access_control(options).run().await;
+    for (origin, allowed) in [("https://any.example", Some("https://any.example")), ("null", None)]
+    {
+        let answer = server.get(&format!("/all/{topic}")).header("origin", origin).send().await;
+        assert_eq!(answer.status, if allowed.is_some() { 200 } else { 403 }, "{origin}");
+        assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}");
+    }
+    server.stderr().says("pages of any origin may read what a user's cookies give access to").await;
+}
