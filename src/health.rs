@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode};
@@ -13,6 +13,8 @@ use tailwater_http::{
     Connections, HttpLayer, ListenOptions, Listener, ServeOptions, Shutdown, serve,
 };
 use tailwater_kafka::{Cluster, Contact, TopicHealth};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tower::{Layer as _, service_fn};
 
 /// Who asks comes now and then, and one at a time.
@@ -54,7 +56,15 @@ impl Health {
                 })
             });
             let topics: Vec<Value> = topics.collect();
-            json!({ "name": name, "kafka": contact, "restarts": health.restarts, "topics": topics })
+            json!({
+                "name": name,
+                "kafka": contact,
+                "servers": health.servers,
+                "since": rfc3339(health.since),
+                "last_error": health.last_error,
+                "restarts": health.restarts,
+                "topics": topics,
+            })
         });
         let kafka: Vec<Value> = kafka.collect();
         let connections = self.connections.iter().map(|(name, connections)| {
@@ -119,6 +129,11 @@ impl Health {
     }
 }
 
+/// A time in UTC, to the second.
+fn rfc3339(time: SystemTime) -> Option<String> {
+    OffsetDateTime::from(time).replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
+}
+
 /// A listener for [`Health::tell`].
 pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
     ListenOptions::new().backlog(64).bind(address)
@@ -148,6 +163,12 @@ mod tests {
         ] {
             assert_eq!(status(method.clone(), path), expected, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn times_are_told_in_utc() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900);
+        assert_eq!(rfc3339(time).as_deref(), Some("2023-11-14T22:13:20Z"));
     }
 
     #[test]

@@ -51,10 +51,17 @@ async fn who_never_reached_kafka_or_drains_is_not_ready() {
     let mut stream = server.get(&format!("/all/{topic}")).open().await;
     kafka.produce(&topic, Record::value("1"));
     assert_eq!(stream.next().await, "data:1\nid:AQIAAg==\n");
-    let body = until(at, 200, "reached").await;
+    let mut body = until(at, 200, "reached").await;
+    let cluster = &mut body["clusters"][0];
+    assert!(cluster["since"].take().as_str().is_some_and(|since| since.ends_with('Z')));
+    let last_error = cluster["last_error"].take();
+    assert!(last_error.as_str().is_some_and(|it| it.contains(kafka.servers())), "{last_error}");
     let expected = json!({
         "name": "cache_client/cache_server/kafka_out",
         "kafka": "reached",
+        "servers": [kafka.servers()],
+        "since": null,
+        "last_error": null,
         "restarts": 0,
         "topics": [],
     });

@@ -31,7 +31,7 @@ async fn no_secret_is_in_a_log_of_any_level() {
             let nonsense = "GET /?access_token=secret-token HTTP/1.1\r\nhost: a b\r\nx\r\n\r\n";
             raw(server.address(), nonsense.as_bytes(), |_| false).await;
             if !sasl.is_empty() {
-                server.stderr().says("kafka can't be reached").await;
+                server.stderr().says("Kafka is away").await;
             }
             server.process().signal(Signal::TERM);
             server.process().ended().await;

@@ -33,6 +33,7 @@ mod third_party;
 mod tls;
 mod tls_files;
 mod tls_hostile;
+mod unreachable;
 mod upstream;
 mod upstream_guarded;
 mod upstream_server;

@@ -17,7 +17,7 @@ async fn kafka_absent_at_start_is_waited_for() {
         streams.push(stream);
     }
     let mut waiting = server.get(&format!("/all/{live}")).open().await;
-    server.stderr().says("kafka can't be reached").await;
+    server.stderr().says("Kafka is away").await;
     kafka.bring_back();
     for mut stream in streams {
         assert_eq!(stream.next().await, "data:a\nid:AQQAAAIC\n");

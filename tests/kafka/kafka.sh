@@ -15,14 +15,18 @@
 #   TAILWATER_TEST_KAFKA_SSL      host:port, TLS, no authentication; the certificate is for localhost
 #                                 and 127.0.0.1
 #   TAILWATER_TEST_KAFKA_SASL_SSL host:port, TLS, and SASL as above within it
+#   TAILWATER_TEST_KAFKA_PROXIED  host:port of a listener without authentication that advertises
+#                                 TAILWATER_TEST_KAFKA_PROXY, host:port where nobody listens: a proxy
+#                                 of the test's own has a client's whole traffic there
 #   TAILWATER_TEST_KAFKA_CA       the authority that signed the certificate, in PEM
 #   TAILWATER_TEST_KAFKA_TRUST    the same as keytool's PKCS#12 store, alias `ca`, password
 #                                 `tailwater-secret`
 #   TAILWATER_TEST_KAFKA_CONTROL  this script: `$TAILWATER_TEST_KAFKA_CONTROL kill` acts on this broker
 #
 # Settings: TAILWATER_KAFKA_PORT (19092; SASL listens on the next port, the controller on the one
-# after, TLS on the third, SASL within TLS on the fourth), TAILWATER_KAFKA_DIR (data, certificates and
-# log), TAILWATER_KAFKA_JARS, TAILWATER_KAFKA_JVM.
+# after, TLS on the third, SASL within TLS on the fourth, the proxied one on the fifth and advertises
+# the sixth), TAILWATER_KAFKA_DIR (data, certificates and log), TAILWATER_KAFKA_JARS,
+# TAILWATER_KAFKA_JVM.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -31,7 +35,9 @@ sasl_port=$((port + 1))
 controller_port=$((port + 2))
 ssl_port=$((port + 3))
 sasl_ssl_port=$((port + 4))
-ports=("$port" "$sasl_port" "$controller_port" "$ssl_port" "$sasl_ssl_port")
+proxied_port=$((port + 5))
+proxy_port=$((port + 6))
+ports=("$port" "$sasl_port" "$controller_port" "$ssl_port" "$sasl_ssl_port" "$proxied_port")
 dir=${TAILWATER_KAFKA_DIR:-${TMPDIR:-/tmp}/tailwater-kafka-$port}
 jars=${TAILWATER_KAFKA_JARS:-$here/.cache/libs}
 jvm=${TAILWATER_KAFKA_JVM:--Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}
@@ -103,9 +109,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller_port
 controller.listener.names=CONTROLLER
-listeners=CONTROLLER://127.0.0.1:$controller_port,$listeners
-advertised.listeners=$listeners
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+listeners=CONTROLLER://127.0.0.1:$controller_port,$listeners,PROXIED://127.0.0.1:$proxied_port
+advertised.listeners=$listeners,PROXIED://127.0.0.1:$proxy_port
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/data
 
@@ -214,14 +220,14 @@ stop() {
 
 free() {
     local each
-    for each in {0..4}; do ! listening $(($1 + each)) || return; done
+    for each in {0..6}; do ! listening $(($1 + each)) || return; done
 }
 
 run() {
     [[ $# -gt 0 ]] || die "run: which command?"
     if [[ -z ${TAILWATER_KAFKA_PORT:-} ]]; then
         # Nobody asked for a port: the first free ones, beside whatever else runs here.
-        while ! free "$port"; do port=$((port + 5)); done
+        while ! free "$port"; do port=$((port + 7)); done
         TAILWATER_KAFKA_PORT=$port exec "${BASH_SOURCE[0]}" run "$@"
     fi
     export TAILWATER_KAFKA_PORT TAILWATER_KAFKA_DIR=$dir
@@ -229,6 +235,8 @@ run() {
     export TAILWATER_TEST_KAFKA_SASL=127.0.0.1:$sasl_port
     export TAILWATER_TEST_KAFKA_SSL=127.0.0.1:$ssl_port
     export TAILWATER_TEST_KAFKA_SASL_SSL=127.0.0.1:$sasl_ssl_port
+    export TAILWATER_TEST_KAFKA_PROXIED=127.0.0.1:$proxied_port
+    export TAILWATER_TEST_KAFKA_PROXY=127.0.0.1:$proxy_port
     export TAILWATER_TEST_KAFKA_CA=$dir/tls/ca.pem
     export TAILWATER_TEST_KAFKA_TRUST=$dir/tls/trust.p12
     export TAILWATER_TEST_KAFKA_CONTROL=$here/kafka.sh

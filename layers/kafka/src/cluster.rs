@@ -18,9 +18,10 @@ use crate::Error;
 use crate::backend::Backend;
 use crate::backend::librdkafka::Librdkafka;
 use crate::compacted::{self, Tables};
+use crate::contact::Reachability;
 use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
-use crate::health::{Contact, Health};
+use crate::health::Health;
 use crate::history::History;
 use crate::id::IdForm;
 use crate::options::ClusterOptions;
@@ -136,7 +137,7 @@ pub(crate) struct Shared {
     pub(crate) history: Arc<History>,
     pub(crate) tables: Tables,
     topics: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
-    contact: Mutex<Contact>,
+    pub(crate) reachability: Arc<Reachability>,
     /// How often a log was opened anew because it stood still.
     pub(crate) restarts: AtomicU64,
     control: Sender<Job>,
@@ -155,9 +156,11 @@ impl Cluster {
     /// [`Error::Property`] and [`Error::Kafka`] if librdkafka does not take what the options say,
     /// [`Error::NoAuthority`] if they want TLS and trust nobody.
     pub fn new(options: ClusterOptions) -> Result<Self, Error> {
-        let backend = Arc::new(Librdkafka::new(&options.properties()?));
+        let properties = options.properties()?;
+        let reachability = Arc::new(options.reachability());
+        let backend = Arc::new(Librdkafka::new(&properties, Arc::clone(&reachability)));
         let index = Index::new(options.indexed_headers.clone());
-        Self::start(backend, index, options)
+        Self::start(backend, reachability, index, options)
     }
 
     /// How the cluster is doing now. Costs a look at each topic that is held, and asks nobody.
@@ -166,11 +169,14 @@ impl Cluster {
         let mut topics: Vec<_> = self.0.held().iter().map(|topic| topic.health().clone()).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         let restarts = self.0.restarts.load(Ordering::Relaxed);
-        Health { contact: self.0.contact(), restarts, topics }
+        let servers = self.0.reachability.servers().to_vec();
+        let (contact, since, last_error) = self.0.reachability.now();
+        Health { servers, contact, since, last_error, restarts, topics }
     }
 
     pub(crate) fn start(
         backend: Arc<dyn Backend>,
+        reachability: Arc<Reachability>,
         index: Index,
         options: ClusterOptions,
     ) -> Result<Self, Error> {
@@ -191,7 +197,7 @@ impl Cluster {
             history: Arc::clone(&history),
             tables,
             topics,
-            contact: Mutex::default(),
+            reachability,
             restarts: AtomicU64::new(0),
             control: control.clone(),
         };
@@ -303,23 +309,6 @@ impl Shared {
     /// A question to the control thread, which is there as long as this is.
     pub(crate) fn ask(&self, job: Job) {
         let _ = self.control.send(job);
-    }
-
-    pub(crate) fn contact(&self) -> Contact {
-        *self.contact.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Kafka answers.
-    pub(crate) fn make_contact(&self) {
-        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Contact::Made;
-    }
-
-    /// Kafka does not answer.
-    pub(crate) fn lose_contact(&self) {
-        let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
-        if *contact == Contact::Made {
-            *contact = Contact::Lost;
-        }
     }
 
     fn topics(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Topic>>> {

@@ -15,7 +15,6 @@ use tracing::{debug, info, warn};
 use crate::backend::Backend;
 use crate::cluster::Shared;
 use crate::gap::{Cut, Extent};
-use crate::health::Contact;
 use crate::positions::Positions;
 use crate::records::Records;
 use crate::remains::Remains;
@@ -40,6 +39,9 @@ const LONG_ID_BYTES: usize = 24 * 1024;
 /// With fewer partitions no id is that long: a pair takes 13 bytes at the most, and four characters stand for
 /// three bytes.
 const LEAST_PARTITIONS: usize = LONG_ID_BYTES / 4 * 3 / 13;
+
+/// How often it is looked whether connections ended: Kafka is then asked whether it is there.
+const HEAR: Duration = Duration::from_millis(300);
 
 /// How often Kafka is asked, and how long is waited for it.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +125,6 @@ pub(crate) struct Control<'a> {
     reopen: bool,
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
-    unreachable: bool,
     /// The topic that was watched last.
     watched_last: Option<Arc<str>>,
 }
@@ -165,7 +166,6 @@ impl<'a> Control<'a> {
             reopen: true,
             verify_all: false,
             unverified: Vec::new(),
-            unreachable: false,
             watched_last: None,
         }
     }
@@ -181,12 +181,15 @@ impl<'a> Control<'a> {
             }
             let until = if std::mem::take(&mut self.more) { looked } else { next.min(watch) };
             let until = self.ends.due(self.pace.at_once).map_or(until, |due| until.min(due));
+            let until = until.min(Instant::now() + HEAR);
             match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(job) => self.note(job),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let Some(shared) = shared.upgrade() else { return };
+            let disconnected = self.backend.hear();
+            self.look_at_once |= disconnected && shared.reachability.is_reached();
             if std::mem::take(&mut self.reopen) {
                 let open = shared.held().into_iter().filter(|topic| topic.opened().is_some());
                 open.for_each(|topic| self.close(&topic, State::Unknown));
@@ -244,24 +247,17 @@ impl<'a> Control<'a> {
                 is_held
             });
         }
-        // Whether Kafka can be reached is asked before anybody needs it.
-        if held.is_empty() && shared.contact() != Contact::Never {
-            self.backend.hear();
-            return true;
-        }
+        let asked = Instant::now();
+        // Also while nobody needs it: whether Kafka is there is told before.
         let known = match self.backend.topics() {
             Ok(known) => known,
             Err(error) => {
-                if !std::mem::replace(&mut self.unreachable, true) {
-                    warn!(%error, "kafka can't be reached, trying again");
-                }
-                shared.lose_contact();
+                debug!(%error, "topics can't be listed, trying again");
+                shared.reachability.unanswered(asked);
                 return false;
             }
         };
-        shared.make_contact();
-        if std::mem::replace(&mut self.unreachable, false) {
-            info!("kafka is reached again");
+        if shared.reachability.answered(asked) {
             // What failed while it was away may work now.
             self.standings.values_mut().for_each(|standing| standing.trouble = None);
         }

@@ -1,11 +1,18 @@
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// How a [`Cluster`](crate::Cluster) is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
+    /// The servers that are asked first, as `host:port`.
+    pub servers: Vec<String>,
     /// Whether Kafka answers.
     pub contact: Contact,
+    /// When `contact` changed last.
+    pub since: SystemTime,
+    /// Why Kafka did not answer last, in plain words, if it ever did not.
+    pub last_error: Option<String>,
     /// How often a topic's log was opened anew because it did not advance although Kafka did, since
     /// the start and over all topics.
     pub restarts: u64,

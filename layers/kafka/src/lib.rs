@@ -64,6 +64,7 @@ mod backend;
 mod budget;
 mod cluster;
 mod compacted;
+mod contact;
 mod control;
 #[cfg(feature = "embedded")]
 pub mod embedded;

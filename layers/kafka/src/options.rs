@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::Error;
 use crate::budget::Budget;
+use crate::contact::Reachability;
 use crate::control::Pace;
 use crate::tls::TlsOptions;
 
@@ -36,6 +37,7 @@ pub enum SaslMechanism {
 /// What a [`Cluster`](crate::Cluster) is made of.
 #[derive(Clone)]
 pub struct ClusterOptions {
+    name: String,
     properties: Vec<(String, String)>,
     sasl: bool,
     tls: Option<TlsOptions>,
@@ -52,6 +54,7 @@ impl fmt::Debug for ClusterOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the properties: a password is among them.
         f.debug_struct("ClusterOptions")
+            .field("name", &self.name)
             .field("memory_bytes", &self.memory_bytes)
             .field("max_topics", &self.max_topics)
             .field("readers", &self.readers)
@@ -66,6 +69,7 @@ impl ClusterOptions {
     pub fn new(servers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let servers: Vec<String> = servers.into_iter().map(Into::into).collect();
         Self {
+            name: String::new(),
             properties: vec![("bootstrap.servers".to_owned(), servers.join(","))],
             sasl: false,
             tls: None,
@@ -77,6 +81,13 @@ impl ClusterOptions {
             indexed_headers: Vec::new(),
             pace: Pace::default(),
         }
+    }
+
+    /// What the log calls the cluster. Its servers by default.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Authenticates to Kafka. Not by default. Without [`tls`](Self::tls) everybody on the way can read
@@ -167,6 +178,11 @@ impl ClusterOptions {
     #[must_use]
     pub fn budget(&self) -> Budget {
         Budget::new(self)
+    }
+
+    pub(crate) fn reachability(&self) -> Reachability {
+        let servers = self.properties.iter().rev().find(|(name, _)| name == "bootstrap.servers");
+        Reachability::new(&self.name, servers.map_or("", |(_, servers)| servers))
     }
 
     /// The properties of librdkafka that say so; those that were set by name count.

@@ -1,5 +1,8 @@
 use std::collections::HashMap;
+use std::panic;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
@@ -12,15 +15,20 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::failure::Line;
 use super::headers;
 use super::pieces::Pieces;
 use super::{Backend, Consumer, End, Fetched};
 use crate::Error;
+use crate::contact::Reachability;
 use crate::gap::Extent;
 use crate::record::Record;
 
 /// How long one question to Kafka may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often what connections have to say is listened to while an answer is waited for.
+const LISTEN: Duration = Duration::from_millis(50);
 
 /// How long a topic's configuration is waited for, and not asked for again where none came.
 const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(1);
@@ -33,7 +41,7 @@ const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// empties its queue of answers only.
 const ADMIN_AGE: Duration = Duration::from_secs(600);
 
-/// How often it is warned of errors of connections: each handle meets them at each attempt.
+/// How often it is warned of librdkafka's errors, each of which any handle may meet again and again.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many different ones within that time.
 const WARNINGS: usize = 16;
@@ -71,8 +79,10 @@ impl std::fmt::Debug for Librdkafka {
 
 impl Librdkafka {
     /// A cluster with these properties of librdkafka beside those that tailwater's reading rests on.
-    pub(crate) fn new(properties: &[(String, String)]) -> Self {
+    pub(crate) fn new(properties: &[(String, String)], reachability: Arc<Reachability>) -> Self {
         let mut config = ClientConfig::new();
+        // Why a server ends connections is told at this level.
+        config.set_log_level(RDKafkaLogLevel::Info);
         config.set("fetch.wait.max.ms", "50").set("fetch.max.bytes", FETCH_BYTES.to_string());
         for (name, value) in properties {
             config.set(name, value);
@@ -94,7 +104,7 @@ impl Librdkafka {
             uncommitted: OnceLock::new(),
             admin: Mutex::default(),
             unanswered: Mutex::default(),
-            context: Context::default(),
+            context: Context { reachability, warned: Arc::default() },
         }
     }
 
@@ -117,6 +127,30 @@ impl Librdkafka {
         config.set("isolation.level", isolation);
         let consumer = self.create(&config)?;
         Ok(at.get_or_init(|| consumer))
+    }
+
+    /// The answer to a question. What librdkafka says of its connections meanwhile is taken at once.
+    fn ask<T: Send>(&self, question: impl FnOnce() -> T + Send, mut meanwhile: impl FnMut()) -> T {
+        thread::scope(|scope| {
+            let (ends, ended) = mpsc::channel::<()>();
+            let asking = scope.spawn(move || {
+                // Dropped with the answer, or by a panic.
+                let _ends = ends;
+                question()
+            });
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LISTEN) {
+                self.listen();
+                meanwhile();
+            }
+            asking.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+        })
+    }
+
+    /// Takes what handles that only ask have to say of their connections: the context tells it.
+    fn listen(&self) {
+        for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
+            while asker.poll(Duration::ZERO).is_some() {}
+        }
     }
 
     /// What asks for configurations.
@@ -215,9 +249,14 @@ impl Backend for Librdkafka {
         let asker = self.asker("read_committed", &self.stable)?;
         // The others connect meanwhile. Why there is none is told when one is needed.
         let _ = (self.asker("read_uncommitted", &self.uncommitted), self.admin());
-        let metadata = asker.fetch_metadata(None, TIMEOUT).map_err(Error::kafka);
-        self.hear();
-        let metadata = metadata?;
+        let (asked, reachability) = (Instant::now(), &self.context.reachability);
+        let late = || {
+            if asked.elapsed() >= reachability.patience() {
+                reachability.unanswered(asked);
+            }
+        };
+        let metadata = self.ask(|| asker.fetch_metadata(None, TIMEOUT), late);
+        let metadata = metadata.map_err(Error::kafka)?;
         let topics = metadata.topics().iter();
         Ok(topics.filter_map(|topic| Some((topic.name().to_owned(), count(topic)?))).collect())
     }
@@ -228,12 +267,10 @@ impl Backend for Librdkafka {
         Ok(metadata.topics().iter().find(|it| it.name() == topic).and_then(count))
     }
 
-    fn hear(&self) {
-        // The context tells them.
-        for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
-            while asker.poll(Duration::ZERO).is_some() {}
-        }
+    fn hear(&self) -> bool {
+        self.listen();
         self.drop_admin(ADMIN_AGE);
+        self.context.reachability.take_disconnected()
     }
 
     fn extent(
@@ -448,9 +485,10 @@ fn out_of_range(code: RDKafkaErrorCode) -> bool {
 }
 
 /// Takes what librdkafka has to say into our log. Its errors of connections come again and again
-/// while a broker is away, and it goes on by itself.
-#[derive(Clone, Debug, Default)]
+/// while a broker is away, and it goes on by itself: they are told as the reason why Kafka is away.
+#[derive(Clone, Debug)]
 struct Context {
+    reachability: Arc<Reachability>,
     warned: Arc<Mutex<Vec<(String, Instant)>>>,
 }
 
@@ -471,11 +509,20 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let "FAIL" | "REQTMOUT" = facility {
+            if let Some(line) = Line::parse(message) {
+                match line.failure() {
+                    Some(failure) => self.reachability.failed(line.server, failure),
+                    None => self.reachability.disconnected(),
+                }
+            }
+            debug!(facility, "librdkafka: {message}");
+            return;
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 warn!(facility, "librdkafka: {message}");
             }
-            // Why a broker is not reached, a wrong password too.
             RDKafkaLogLevel::Error if self.warns(message) => {
                 warn!(facility, "librdkafka: {message}")
             }
@@ -496,7 +543,8 @@ mod tests {
 
     #[test]
     fn each_trouble_is_warned_of_once_and_another_at_once() {
-        let context = Context::default();
+        let reachability = Arc::new(Reachability::new("", "localhost:9092"));
+        let context = Context { reachability, warned: Arc::default() };
         assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
         assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));
         assert!(context.warns("localhost:9092: SSL handshake failed"));

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::gap::Extent;
 use crate::record::Record;
 
+mod failure;
 mod headers;
 pub(crate) mod librdkafka;
 #[cfg(test)]
@@ -48,8 +49,8 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
     fn partitions(&self, topic: &str) -> Result<Option<usize>, Error>;
 
     /// Takes what handles that only ask have to say of their connections, or exchanges them: it would
-    /// pile up while nothing is asked.
-    fn hear(&self);
+    /// pile up while nothing is asked. Whether connections ended since it was called last.
+    fn hear(&self) -> bool;
 
     /// Where the first `partitions` partitions of `topic` end. A leader that may not know yet what was
     /// committed does not tell (KIP-207).

@@ -327,8 +327,9 @@ impl Backend for Seen {
         Ok(topics.get(topic).map(|topic| troubles.found(topic.count())))
     }
 
-    fn hear(&self) {
+    fn hear(&self) -> bool {
         drop(self.model.call(Call::Hear));
+        false
     }
 
     fn extent(

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -126,7 +127,9 @@ impl Instance {
 
     fn of(self, model: &Model) -> Cluster {
         let index = self.index.unwrap_or_else(|| Index::new(self.options.indexed_headers.clone()));
-        Cluster::start(model.backend(self.seed, self.batch), index, self.options).unwrap()
+        let backend = model.backend(self.seed, self.batch);
+        let reachability = Arc::new(self.options.reachability());
+        Cluster::start(backend, reachability, index, self.options).unwrap()
     }
 }
 
