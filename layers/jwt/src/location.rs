@@ -91,12 +91,9 @@ pub(crate) struct Failure {
 }
 
 impl FetchError {
-    /// Whether something answered, and it was no key set.
-    fn is_another_thing(&self) -> bool {
-        !matches!(
-            self,
-            Self::Timeout | Self::Transport(_) | Self::TooMany | Self::Empty(_) | Self::Nowhere(..)
-        )
+    /// Whether there may be a key set elsewhere: here is none, not even a bad one.
+    fn is_no_key_set(&self) -> bool {
+        !matches!(self, Self::TooMany | Self::Empty(_))
     }
 }
 
@@ -116,7 +113,7 @@ impl Location {
             Err(error) => error,
         };
         let (issuer, keys, configuration) = match self {
-            Self::Issuer { issuer, keys, configuration } if first.is_another_thing() => {
+            Self::Issuer { issuer, keys, configuration } if first.is_no_key_set() => {
                 (issuer, keys, configuration)
             }
             _ => return Err(failure(self.uri(), first)),
@@ -128,7 +125,8 @@ impl Location {
             },
             Err(error) => (configuration.clone(), error),
         };
-        if second.is_another_thing() {
+        // Where nothing answers, it is for another time.
+        if second.is_no_key_set() && !matches!(second, FetchError::Transport(_)) {
             let first = Box::new(failure(keys, first));
             let second = Box::new(Failure { uri, error: second });
             return Err(failure(keys, FetchError::Nowhere(first, second)));

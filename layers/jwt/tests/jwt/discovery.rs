@@ -19,7 +19,7 @@ const ISSUER: &str = "https://auth.example.com/realms/x";
 const KEYS: &str = "https://auth.example.com/realms/x/.well-known/jwks.json";
 const CONFIGURATION: &str = "https://auth.example.com/realms/x/.well-known/openid-configuration";
 
-/// Answers by URL; 404 where there is none.
+/// Answers by URL; 404 where there is none, and no answer in place of the status 599.
 #[derive(Clone, Default)]
 struct Web {
     answers: Arc<HashMap<String, Response<Bytes>>>,
@@ -46,7 +46,12 @@ impl Fetch for Web {
     fn fetch(&self, uri: &Uri) -> FetchFuture {
         self.asked.lock().expect("no panic").push(uri.to_string());
         let answer = self.answers.get(&uri.to_string()).cloned();
-        Box::pin(async move { Ok(answer.unwrap_or_else(|| status(404))) })
+        Box::pin(async move {
+            match answer.unwrap_or_else(|| status(404)) {
+                answer if answer.status().as_u16() == 599 => Err("length limit exceeded".into()),
+                answer => Ok(answer),
+            }
+        })
     }
 }
 
@@ -98,6 +103,7 @@ async fn keys_that_are_elsewhere_are_found_by_the_configuration_of_the_issuer() 
         ("a page", page),
         ("another object", json_of(&json!({ "error": "not found" }))),
         ("something large", Response::new(vec![b' '; FETCH_LIMIT + 1].into())),
+        ("no answer, or one without an end", status(599)),
         ("a redirect to a page of another host", redirect(302, "https://login.example.com/")),
     ];
     for (name, first) in rows {
@@ -164,6 +170,7 @@ async fn the_place_that_the_configuration_names_is_the_one_that_is_complained_of
     for (answer, reason) in [
         (status(500), "https://keys.example.org/certs: answer has the status 500"),
         (json_of(&json!({ "keys": [] })), "no key that is usable"),
+        (status(599), "no answer: length limit exceeded"),
     ] {
         let lines = Lines::default();
         let _guard = lines.subscribe();
