@@ -101,7 +101,8 @@ struct Streams {
 /// Builds what exits of a namespace lead to, each once.
 struct Composer<'c> {
     config: &'c Arc<Config>,
-    logs_access: bool,
+    /// All namespaces, this one among them.
+    all: &'c [Config],
     folder: &'c Path,
     shutdown: Shutdown,
     drain: Drain,
@@ -116,6 +117,11 @@ struct Composer<'c> {
 }
 
 impl Composer<'_> {
+    /// What a way through bindings, as `cache/store/cluster`, is called in all of the process.
+    fn label(&self, way: &str) -> String {
+        config::label(self.config, self.all, &way.split('/').collect::<Vec<_>>())
+    }
+
     fn unsupported(&self, exit: &str) -> Error {
         let kind = self.config.binding(exit).map(|binding| binding.kind.of().to_string());
         Error::Unsupported(format!("{exit} ({})", kind.unwrap_or_default()))
@@ -158,7 +164,7 @@ impl Composer<'_> {
         let behind = access::Behind { guarded, streams: self.has_streams(server) };
         let controlled = access::layer(&server.access_control, behind).layer(known);
         // The log is outermost: it has what the others refuse, too.
-        let service = if self.logs_access {
+        let service = if self.all.iter().any(Config::logs_access) {
             leaf(access_log::layer().layer(controlled))
         } else {
             BoxCloneSyncService::new(controlled)

@@ -323,7 +323,9 @@ bindings: {{}}
     18:11: warning: guards.who.options.keys[10]: a key without a name is not usable and left out: its `key_ops` do not hold `verify`
     ");
     let parsed = read("F", &file).unwrap();
-    let Some(GuardKeys::List(keys)) = &parsed.namespaces[0].guards[0].keys else { panic!("a list") };
+    let Some(GuardKeys::List(keys)) = &parsed.namespaces[0].guards[0].keys else {
+        panic!("a list")
+    };
     let names: Vec<_> = keys.iter().map(|key| key.jwk.kid.as_deref()).collect();
     assert_eq!(names, [Some("a"), Some("b"), None, Some("a")]);
 }

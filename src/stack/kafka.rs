@@ -25,7 +25,7 @@ impl Composer<'_> {
         for source in config.topic_sources(exit) {
             let key = way(&source);
             if !self.clusters.contains_key(&key) {
-                let cluster = Cluster::new(self.cluster_options(&source)?.name(&*key));
+                let cluster = Cluster::new(self.cluster_options(&source)?.name(self.label(&key)));
                 let binding =
                     source.way.last().map(|binding| binding.name.clone()).unwrap_or_default();
                 let cluster = cluster.map_err(|source| Error::Kafka { binding, source })?;

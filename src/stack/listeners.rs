@@ -21,7 +21,7 @@ use tower::service_fn;
 use tracing::info;
 
 use super::{Composer, Encrypted, Error, Web};
-use crate::config::{Config, Kind, TcpCondition, label, memory};
+use crate::config::{Config, Kind, TcpCondition, memory};
 use crate::health::Health;
 
 /// A configuration that listens: every port is bound, every cluster begun.
@@ -74,7 +74,7 @@ impl Stack {
         let config = Arc::new(config.clone());
         let mut composer = Composer {
             config: &config,
-            logs_access: all.iter().any(Config::logs_access),
+            all,
             folder,
             shutdown: self.shutdown.clone(),
             drain: self.drain.clone(),
@@ -90,7 +90,7 @@ impl Stack {
             for route in &server.routes {
                 routes.push((route.when.clone(), composer.next(&route.exit)?));
             }
-            let name = label(&config, all, &[&binding.name]);
+            let name = composer.label(&binding.name);
             let listeners = listen(&name, &server.host, &server.ports)?;
             let connections = Connections::new(server.connections.unwrap_or(memory::CONNECTIONS));
             let options = ServeOptions::new().connections(connections.clone());
@@ -99,11 +99,8 @@ impl Stack {
             let (binding, routes) = (name, routes.into());
             self.listening.push(Listening { binding, options, connections, listeners, routes });
         }
-        let named = |(way, cluster): (String, Cluster)| {
-            let way: Vec<&str> = way.split('/').collect();
-            (label(&config, all, &way), cluster)
-        };
-        self.clusters.extend(composer.clusters.into_iter().map(named));
+        let named = composer.clusters.iter().map(|(way, it)| (composer.label(way), it.clone()));
+        self.clusters.extend(named);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::support::{Get, Kafka, Record, Server, Version, kafka, run, server};
+use crate::support::{Get, Kafka, Record, Server, Version, kafka, run, server, server_of};
 
 /// Where a binding listens.
 async fn listening(server: &Server, binding: &str) -> SocketAddr {
@@ -62,6 +62,17 @@ async fn each_document_of_a_file_serves_its_ports() {
     let way = "cache_client/cache_server/kafka_out";
     assert_eq!(names("clusters"), [format!("e2e:{way}"), format!("second:{way}")]);
     assert_eq!(names("listeners"), ["e2e:tcp_in", "second:tcp_in"]);
+}
+
+#[tokio::test]
+async fn the_log_tells_clusters_of_the_same_name_apart() {
+    let one = server_of("127.0.0.1:1").config();
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!("{one}---{}", one.replace("e2e", "second"));
+    let server = Server::of_text(folder, &text, &[]).await;
+    for name in ["e2e", "second"] {
+        server.stderr().says(&format!("\"{name}:cache_client/cache_server/kafka_out\"")).await;
+    }
 }
 
 #[tokio::test]
