@@ -263,7 +263,7 @@ fn decode(map: &Map<'_>, head: &mut Head) -> Option<Binding> {
     }
     let kind = head.of.and_then(|of| of.decode_kind(map, &mut exits));
     head.exits = exits.all;
-    head.unknown_exit = exits.unknown;
+    head.unknown_exit = exits.unknown || (head.of.is_none() && !map.value.is_resolved());
     if head.of.is_some() {
         map.deny_unknown();
     }

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use ::http::{Request, Uri};
 use tailwater_jwt::Keys;
@@ -14,10 +15,10 @@ use tailwater_route::{Condition, Scheme};
 use super::binding::{Binding, Guarded, Kind, Route};
 use super::decode::Value;
 use super::diagnostic::Span;
-use super::files::{FileCondition, Filesystem, Symlinks};
+use super::files::{FileCondition, FileWith, Filesystem, Symlinks};
 use super::http::HttpCondition;
 use super::security::{Guard, GuardKeys};
-use super::sse::PathCondition;
+use super::sse::{PathCondition, SseKafkaWith};
 use super::whole::Whole;
 
 mod ports;
@@ -35,33 +36,19 @@ pub(super) fn check(whole: &Whole<'_>) {
                 let guard = server.authorization.as_ref().map(|it| it.guard.as_str());
                 guards_behind(whole, binding, guard);
                 asked.extend(guard);
-                open_beside(whole, binding, &server.routes, |route, _, _| route.exit.clone());
+                open_beside(whole, binding, &server.routes, exit);
             }
             Kind::HttpClient(client) => {
-                open_beside(whole, binding, &client.routes, |route, _, _| route.exit.clone());
+                open_beside(whole, binding, &client.routes, exit);
             }
             Kind::SseServer(server) => {
-                open_beside(whole, binding, &server.routes, |route, _, _| route.exit.clone());
+                open_beside(whole, binding, &server.routes, exit);
             }
             Kind::SseClient(client) => {
-                open_beside(whole, binding, &client.routes, |route, _, _| route.exit.clone());
+                open_beside(whole, binding, &client.routes, exit);
             }
-            Kind::SseKafka(mapping) => {
-                open_beside(whole, binding, &mapping.routes, |route, _, captured| {
-                    format!("{} {}", route.exit, filled(&route.with.topic, captured))
-                });
-            }
-            Kind::HttpFilesystem(mapping) => {
-                open_beside(whole, binding, &mapping.routes, |route, request, captured| {
-                    let file = |template: &Option<Template>| {
-                        template.as_ref().map(|it| filled(it, captured))
-                    };
-                    let path = file(&route.with.path);
-                    let path = path.unwrap_or_else(|| request.uri().path().to_owned());
-                    let folder = file(&route.with.directory).unwrap_or_default();
-                    format!("{} {folder} {}", route.exit, path.trim_start_matches('/'))
-                });
-            }
+            Kind::SseKafka(mapping) => open_beside(whole, binding, &mapping.routes, topic),
+            Kind::HttpFilesystem(mapping) => open_beside(whole, binding, &mapping.routes, file),
             Kind::Filesystem(files) => root(whole, binding, files),
             _ => {}
         }
@@ -228,30 +215,41 @@ impl Sample for PathCondition {
     }
 }
 
-type Captured = [(std::sync::Arc<str>, Box<[u8]>)];
+type Parameter = (Arc<str>, Box<[u8]>);
+type Captured = [Parameter];
+
+/// A request, and whether it comes without credentials.
+struct Asked<'w> {
+    whole: &'w Whole<'w>,
+    request: Request<()>,
+    open: bool,
+    /// Bindings that it may still come through.
+    depth: usize,
+}
+
+/// Where a route leads a request, given what its condition captured; none where a guard is in the way.
+type Leads<W, T> = fn(&Route<W, T>, &Asked<'_>, &Captured) -> Option<String>;
 
 /// A guarded route beside an open one that leads the same request to the same place: who has no
-/// token takes that. `place` says where a route leads a request.
+/// token takes that.
 fn open_beside<W: Sample, T>(
     whole: &Whole<'_>,
     binding: &Binding,
     routes: &[Route<W, T>],
-    place: impl Fn(&Route<W, T>, &Request<()>, &Captured) -> String,
+    leads: Leads<W, T>,
 ) {
     let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
     for (index, guarded) in routes.iter().enumerate().filter(|(_, it)| !it.guarded.is_empty()) {
         let Some(request) = sample(guarded) else { continue };
-        let leads = |route: &Route<W, T>| {
-            let captured = match route.when.as_slice() {
-                [] => Some(Vec::new()),
-                when => when.iter().find_map(|it| it.condition().captures(&request)),
-            };
-            Some(place(route, &request, &captured?))
-        };
-        let Some(there) = leads(guarded) else { continue };
-        let open = routes.iter().enumerate().filter(|(_, it)| it.guarded.is_empty());
-        let same = open.map(|(at, it)| (at, leads(it))).find(|(_, it)| it.as_ref() == Some(&there));
-        if let Some((at, _)) = same {
+        let mut asked = Asked { whole, request, open: false, depth: 4 };
+        let captured = captures(guarded, &asked.request);
+        let Some(there) = captured.and_then(|it| leads(guarded, &asked, &it)) else { continue };
+        asked.open = true;
+        let same = routes.iter().position(|route| {
+            let captured = captures(route, &asked.request).filter(|_| route.guarded.is_empty());
+            captured.and_then(|it| leads(route, &asked, &it)).as_ref() == Some(&there)
+        });
+        if let Some(at) = same {
             let order = if at > index { "a later" } else { "an earlier" };
             let message = format!(
                 "bindings.{}: the route is guarded, and {order} one that is open leads to the same: everybody takes that",
@@ -261,6 +259,63 @@ fn open_beside<W: Sample, T>(
             whole.cx.danger(guarded.span, message, help);
         }
     }
+}
+
+/// What a route captures of a request that it takes, guards aside.
+fn captures<W: Sample, T>(route: &Route<W, T>, request: &Request<()>) -> Option<Vec<Parameter>> {
+    match route.when.as_slice() {
+        [] => Some(Vec::new()),
+        when => when.iter().find_map(|it| it.condition().captures(request)),
+    }
+}
+
+/// Where the bindings below an exit lead a request.
+fn exit<W, T>(route: &Route<W, T>, asked: &Asked<'_>, _: &Captured) -> Option<String> {
+    let depth = asked.depth.checked_sub(1)?;
+    let binding = asked.whole.bindings.iter().find(|it| it.name == route.exit);
+    let request = asked.request.clone();
+    let asked = &Asked { request, depth, ..*asked };
+    match binding.map(|it| &it.kind) {
+        Some(Kind::SseServer(server)) => first(&route.exit, &server.routes, asked, exit),
+        Some(Kind::SseKafka(mapping)) => first(&route.exit, &mapping.routes, asked, topic),
+        Some(Kind::HttpFilesystem(mapping)) => first(&route.exit, &mapping.routes, asked, file),
+        _ => Some(route.exit.clone()),
+    }
+}
+
+/// Where the first route leads that takes a request; to the binding itself where none does.
+fn first<W: Sample, T>(
+    binding: &str,
+    routes: &[Route<W, T>],
+    asked: &Asked<'_>,
+    leads: Leads<W, T>,
+) -> Option<String> {
+    let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
+    let mut taking = routes.iter().filter_map(|it| Some((it, captures(it, &asked.request)?)));
+    let Some(one) = taking.next() else { return Some(binding.to_owned()) };
+    let passes =
+        |(route, _): &(&Route<W, T>, Vec<Parameter>)| !asked.open || route.guarded.is_empty();
+    let (route, captured) = std::iter::once(one).chain(taking).find(passes)?;
+    leads(route, asked, &captured)
+}
+
+fn topic(
+    route: &Route<PathCondition, SseKafkaWith>,
+    _: &Asked<'_>,
+    captured: &Captured,
+) -> Option<String> {
+    Some(format!("{} {}", route.exit, filled(&route.with.topic, captured)))
+}
+
+fn file(
+    route: &Route<FileCondition, FileWith>,
+    asked: &Asked<'_>,
+    captured: &Captured,
+) -> Option<String> {
+    let file = |template: &Option<Template>| template.as_ref().map(|it| filled(it, captured));
+    let path = file(&route.with.path).unwrap_or_else(|| asked.request.uri().path().to_owned());
+    let folder = file(&route.with.directory).unwrap_or_default();
+    Some(format!("{} {folder} {}", route.exit, path.trim_start_matches('/')))
 }
 
 /// A request that the first condition of a route takes.

@@ -108,6 +108,35 @@ fn an_open_route_beside_a_guarded_one_to_the_same_place_is_told() {
 }
 
 #[test]
+fn what_lies_behind_the_open_route_counts() {
+    let file = |open: &str, inner: &str| {
+        format!(
+            "name: a
+guards: {{ who: {{ type: jwt, options: {{ {GOOD} }} }} }}
+bindings:
+  in: {{ type: tcp, kind: server, options: {{ port: 1 }}, exit: web }}
+  web: {{ type: http, kind: server, options: {{ {ASKS} }}, routes: [{{ guarded: {{ who: [] }}, when: [{{ headers: {{ \":path\": /x }} }}], exit: streams }}], exit: {open} }}
+  streams: {{ type: sse, kind: server, exit: map }}
+  others: {{ type: sse, kind: server, exit: map }}
+  map: {{ type: sse-kafka, kind: proxy, routes: [{{ {inner} when: [{{ path: /x }}], with: {{ topic: x }}, exit: kc }}] }}
+  kc: {{ type: kafka, kind: client, options: {{ servers: [k:9092] }}, exit: out }}
+  out: {{ type: tcp, kind: client }}
+"
+        )
+    };
+    for open in ["streams", "others"] {
+        assert!(
+            said(&file(open, ""))
+                .starts_with("5:155: warning: bindings.web: the route is guarded, and a later"),
+            "{}",
+            said(&file(open, ""))
+        );
+        // It is guarded there.
+        assert_eq!(said(&file(open, "guarded: { who: [] },")), "");
+    }
+}
+
+#[test]
 fn files_behind_a_guard_are_not_served_by_a_wider_route() {
     let file = |private: &str, all: &str| {
         format!(
