@@ -33,6 +33,12 @@ impl<C: Content> Hub<C> {
         WeakHub { shared: Arc::downgrade(&self.shared) }
     }
 
+    /// Whether both are handles to the same log.
+    #[must_use]
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// What the hub was made with.
     pub fn content(&self) -> &C {
         &self.shared.content

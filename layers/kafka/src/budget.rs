@@ -23,7 +23,8 @@ pub struct Budget {
     /// broker that is on its way.
     pub live: usize,
     /// The same for each of [`ClusterOptions::readers`], and what it read and its streams did not
-    /// take yet; and what streams have not read of logs and readings that ended, 32 MiB.
+    /// take yet; and what streams have not read of logs and readings that ended or wait for their
+    /// turn, 32 MiB.
     pub history: usize,
     /// For each further broker that leads partitions and whose answers are on their way.
     pub further_broker: usize,

@@ -57,7 +57,12 @@ pub(crate) struct Pace {
     pub(crate) later: Duration,
     /// How long the log of a topic that nobody reads is kept up.
     pub(crate) linger: Duration,
-    /// How long a reading of history that gets nothing holds up others.
+    /// Streams whose places differ by no more offsets than this share a reading of history.
+    pub(crate) near: u64,
+    /// How long a reading of history goes on while others wait for its reader.
+    pub(crate) turn: Duration,
+    /// How long one that gets nothing does at the most. The first time it is `soon`, and each time twice
+    /// as long as the one before; for as long it lets others go first.
     pub(crate) patience: Duration,
     /// The time in which a stream that holds up others takes a piece of history.
     pub(crate) stall: Duration,
@@ -78,6 +83,8 @@ impl Default for Pace {
             at_once: Duration::from_millis(50),
             later: Duration::from_secs(5),
             linger: Duration::from_secs(60),
+            near: 100_000,
+            turn: Duration::from_millis(400),
             patience: Duration::from_secs(10),
             stall: Duration::from_secs(1),
             watch: Duration::from_secs(5),

@@ -60,6 +60,12 @@ impl Positions {
         self.iter().map(of).fold(0, u64::saturating_add)
     }
 
+    /// How many offsets lie between this place and a later one, where that is later.
+    pub(crate) fn offsets_until(&self, later: &Self) -> u64 {
+        let of = |(partition, end): (i32, i64)| u64::try_from(end - self.next(partition));
+        later.iter().map(|end| of(end).unwrap_or(0)).fold(0, u64::saturating_add)
+    }
+
     /// The place after records at these partitions and offsets.
     pub(crate) fn after(&self, records: impl IntoIterator<Item = (i32, i64)>) -> Self {
         let mut offsets = self.0.to_vec();

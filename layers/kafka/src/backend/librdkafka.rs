@@ -36,6 +36,8 @@ const UNANSWERED: Duration = Duration::from_secs(60);
 
 /// How long a reader of history waits to be told who leads what it reads.
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
+/// For how long it does not ask again: librdkafka remembers them for longer.
+const LEADERS_AGE: Duration = Duration::from_secs(60);
 
 /// How long one handle asks for configurations. It keeps all errors of its connections: rust-rdkafka
 /// empties its queue of answers only.
@@ -242,7 +244,7 @@ impl Backend for Librdkafka {
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());
         let inner = self.create(&config)?;
-        Ok(Box::new(Reader { inner, pieces: Pieces::default(), history, asked: String::new() }))
+        Ok(Box::new(Reader { inner, pieces: Pieces::default(), history, asked: HashMap::new() }))
     }
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
@@ -411,8 +413,8 @@ struct Reader {
     inner: BaseConsumer<Context>,
     pieces: Pieces,
     history: bool,
-    /// The topic whose leaders it asked for last.
-    asked: String,
+    /// Topics whose leaders it asked for not long ago.
+    asked: HashMap<String, Instant>,
 }
 
 fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
@@ -430,8 +432,10 @@ fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
 
 impl Consumer for Reader {
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
-        if self.history && self.asked != topic {
-            topic.clone_into(&mut self.asked);
+        let is_known = |at: &Instant| at.elapsed() < LEADERS_AGE;
+        if self.history && !self.asked.get(topic).is_some_and(is_known) {
+            self.asked.retain(|_, at| is_known(at));
+            self.asked.insert(topic.to_owned(), Instant::now());
             // A handle that is connected looks for the leaders of a topic that it does not know at the
             // next tick of its timer, within a second. If nobody answers now, it does so still.
             let _ = self.inner.fetch_metadata(Some(topic), LEADERS_TIMEOUT);

@@ -2,22 +2,35 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::warn;
 
-use super::Pass;
+use super::pass::Pass;
 use crate::backend::{self, Backend, Consumer, Fetched};
+use crate::control::Pace;
 use crate::positions::Positions;
 use crate::record::Record;
 
-pub(super) struct Reading<'a> {
-    topic: &'a Arc<str>,
-    pass: &'a Pass,
+/// A pass as whoever reads it knows it, from its first turn to its last.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) topic: Arc<str>,
+    pub(super) pass: Arc<Pass>,
     /// Where the live log stood: all before was in Kafka when the reading began.
     head: Positions,
     next: Vec<i64>,
     /// Where partitions ended before that, and Kafka has told its ends since.
     doubted: HashMap<i32, i64>,
+    /// It has waited for streams that join it at its start.
+    pub(super) gathered: bool,
+    /// How far behind its slowest stream was at some time.
+    lag: (usize, Instant),
+    /// Others go first until then.
+    rests_until: Option<Instant>,
+    /// How many turns brought nothing, one after the other.
+    fruitless: u32,
 }
 
 /// Whether a pass can be read on.
@@ -30,11 +43,76 @@ pub(super) enum Read {
     OutOfRange,
 }
 
-impl<'a> Reading<'a> {
-    pub(super) fn new(topic: &'a Arc<str>, pass: &'a Pass, start: &Positions) -> Self {
-        let next = start.iter().map(|(_, next)| next).collect();
-        let head = pass.opened.hub.head();
-        Self { topic, pass, head, next, doubted: HashMap::new() }
+impl Reading {
+    pub(super) fn new(topic: Arc<str>, pass: Arc<Pass>, start: &Positions) -> Self {
+        Self {
+            topic,
+            head: pass.opened.hub.head(),
+            pass,
+            next: start.iter().map(|(_, next)| next).collect(),
+            doubted: HashMap::new(),
+            gathered: false,
+            lag: (0, Instant::now()),
+            rests_until: None,
+            fruitless: 0,
+        }
+    }
+
+    /// Whether a reader can read on: its streams took what there is, or half of it.
+    pub(super) fn is_ready(&self, window: usize, now: Instant) -> bool {
+        self.rests_until.is_none_or(|until| until <= now) && self.pass.hub.lag_bytes() <= window / 2
+    }
+
+    /// How long a turn goes on that brings nothing, if others wait.
+    pub(super) fn patience(&self, pace: &Pace) -> Duration {
+        let doubled = 2u32.saturating_pow(self.fruitless);
+        pace.soon.saturating_mul(doubled).min(pace.patience)
+    }
+
+    /// Others go first for as long as was waited in vain.
+    pub(super) fn rest(&mut self, pace: &Pace) {
+        if self.fruitless == 0 {
+            warn!(topic = %self.topic, "history can't be read on for now, others come first");
+        }
+        self.rests_until = Some(Instant::now() + self.patience(pace));
+        self.fruitless = self.fruitless.saturating_add(1);
+        self.pass.set_fruitful(false);
+    }
+
+    pub(super) fn set_fruitful(&mut self) {
+        self.fruitless = 0;
+        self.rests_until = None;
+        self.pass.set_fruitful(true);
+    }
+
+    /// Who holds up the others of the pass has from now on to take something.
+    pub(super) fn watch_lag(&mut self) {
+        self.lag = (self.pass.hub.lag_bytes(), Instant::now());
+    }
+
+    /// Leaves behind who held up others for so long and takes too little. Whether somebody was.
+    pub(super) fn leave_behind(&mut self, stall: Duration, window: usize) -> bool {
+        let (before, since) = self.lag;
+        if since.elapsed() < stall {
+            return false;
+        }
+        let is_held_up = self.pass.hub.lag_bytes() > window;
+        let left = is_held_up && self.pass.leave_behind(before, window);
+        self.watch_lag();
+        left
+    }
+
+    /// A consumer reads on where it stands.
+    pub(super) fn assign(&self, consumer: &mut dyn Consumer) {
+        for (partition, next) in (0..).zip(&self.next) {
+            backend::assign(consumer, &self.topic, partition, *next);
+        }
+    }
+
+    pub(super) fn unassign(&self, consumer: &mut dyn Consumer) {
+        for (partition, _) in (0..).zip(&self.next) {
+            backend::unassign(consumer, &self.topic, partition);
+        }
     }
 
     /// How many records of those that the live log has no more are not read yet. `None` if it has more
@@ -63,7 +141,7 @@ impl<'a> Reading<'a> {
                     let slot = usize::try_from(record.partition).ok();
                     // A pass may end with records of its topic on their way: those are not this one's.
                     let slot = slot.filter(|slot| {
-                        of == *self.topic
+                        of == self.topic
                             && self.next.get(*slot).is_some_and(|next| record.offset >= *next)
                     });
                     let Some(slot) = slot else { continue };
@@ -124,7 +202,7 @@ impl<'a> Reading<'a> {
         if ended.is_empty() {
             return true;
         }
-        let told = backend.ends(self.topic, self.next.len());
+        let told = backend.ends(&self.topic, self.next.len());
         if let Err(error) = &told {
             warn!(%error, topic = %self.topic, "where history ends is not told, asking again");
         }
@@ -133,8 +211,8 @@ impl<'a> Reading<'a> {
                 self.doubted.insert(*partition, *next);
             }
             // The end of a partition comes once for each assignment.
-            backend::unassign(consumer, self.topic, *partition);
-            backend::assign(consumer, self.topic, *partition, *next);
+            backend::unassign(consumer, &self.topic, *partition);
+            backend::assign(consumer, &self.topic, *partition, *next);
         }
         told.is_ok()
     }

@@ -321,6 +321,8 @@ async fn what_a_new_leader_does_not_show_yet_is_not_taken_for_a_hole() {
     let cluster = instance().of(&model);
     let mut other = open(&cluster, query()).await;
     other.events(13).await;
+    // The next one has a pass of its own.
+    eventually(|| !cluster.is_read()).await;
     model.hold_history(true);
     let mut client = open(&cluster, query()).await;
     eventually(|| client.is_idle() && model.assigned_history() == 2).await;
@@ -331,4 +333,113 @@ async fn what_a_new_leader_does_not_show_yet_is_not_taken_for_a_hole() {
     assert!(client.is_idle());
     model.lag(TOPIC, 0, None);
     assert_eq!(client.events(4).await, values(0, 6..10));
+}
+
+/// A stream of a topic with so many records of 50 KB that takes the first of them, and then nothing.
+async fn stalled(model: &Model, cluster: &Cluster, topic: &str, records: usize) -> Client {
+    model.create(topic, 1);
+    let value = " ".repeat(50_000);
+    for _ in 0..records {
+        model.produce(topic, 0, text(&value));
+    }
+    let mut client = open(cluster, Query::new(topic)).await;
+    client.limit = 1;
+    client.data().await;
+    client.limit = 64 * 1024;
+    client
+}
+
+/// More than a pass reads ahead.
+const MANY: usize = 200;
+
+fn readers(readers: usize) -> Instance {
+    instance().batch(100).options(|options| options.readers(readers))
+}
+
+#[tokio::test]
+async fn slow_streams_keep_no_reader_from_other_topics() {
+    // They had both readers until they had read all, or a second each.
+    let model = kafka(1);
+    fill(&model, 0, 3);
+    let cluster = readers(2).of(&model);
+    let mut slow = Vec::new();
+    for topic in ["a", "b"] {
+        slow.push(stalled(&model, &cluster, topic, MANY).await);
+    }
+    let mut bystander = open(&cluster, query()).await;
+    assert_eq!(bystander.events(3).await, values(0, 0..3));
+    for client in &mut slow {
+        client.events(MANY - 1).await;
+    }
+    assert_eq!(model.served_history(), 3 + 2 * MANY, "nothing is read twice");
+}
+
+#[tokio::test]
+async fn streams_that_take_nothing_keep_no_reader_from_anybody() {
+    let model = kafka(1);
+    fill(&model, 0, 1);
+    model.create("keys", 1);
+    model.compacted("keys", vec![0]);
+    model.produce("keys", 0, keyed("a", "1"));
+    let cluster = readers(1).of(&model);
+    let mut slow = Vec::new();
+    for number in 0..10 {
+        slow.push(stalled(&model, &cluster, &format!("slow-{number}"), MANY).await);
+    }
+    let mut bystander = open(&cluster, query()).await;
+    assert_eq!(bystander.data().await, "0:0");
+    let mut bystander = open(&cluster, Query::new("keys")).await;
+    assert_eq!(bystander.data().await, "1");
+    // Nor from their own topics.
+    let mut bystander = open(&cluster, Query::new("slow-3")).await;
+    bystander.events(MANY).await;
+    drop(slow);
+    eventually(|| !cluster.is_read()).await;
+}
+
+#[tokio::test]
+async fn passes_that_wait_for_their_streams_keep_no_more_than_is_stated() {
+    const STREAMS: usize = 150;
+    let model = Model::default();
+    let cluster = readers(2).of(&model);
+    let mut slow = Vec::new();
+    for number in 1..=STREAMS {
+        // The more passes there are, the less each reads ahead.
+        let records = 5 + MANY / number;
+        let client = stalled(&model, &cluster, &format!("slow-{number}"), records).await;
+        slow.push((client, records));
+        assert!(cluster.remaining_bytes() <= REMAINS_BYTES, "{} bytes", cluster.remaining_bytes());
+    }
+    assert!(cluster.remaining_bytes() > REMAINS_BYTES / 8, "{} bytes", cluster.remaining_bytes());
+    for (client, records) in &mut slow {
+        client.events(*records - 1).await;
+        eventually(|| client.is_idle()).await;
+    }
+    drop(slow);
+    assert_eq!(cluster.remaining_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_is_taken_in_by_a_pass_that_comes_by() {
+    let model = kafka(1);
+    fill(&model, 0, 3000);
+    let mut start = instance().batch(5).options(|options| options.readers(1));
+    start.options.pace.near = 10;
+    // The first pass has its turn until all have come.
+    start.options.pace.turn = Duration::from_secs(3600);
+    (start.options.pace.soon, start.options.pace.patience) = (IN_VAIN, IN_VAIN);
+    let cluster = start.of(&model);
+    model.hold_history(true);
+    let mut clients = Vec::new();
+    for place in (0..3000).step_by(100) {
+        let mut client = open(&cluster, after(&[place])).await;
+        eventually(|| client.is_idle() && cluster.is_read()).await;
+        clients.push((place, client));
+    }
+    model.hold_history(false);
+    for (place, client) in &mut clients {
+        assert_eq!(client.events(3000 - *place as usize).await, values(0, *place..3000));
+    }
+    // Each by itself would be 15 readings of the whole.
+    assert!(model.served_history() < 4 * 3000, "{} records", model.served_history());
 }

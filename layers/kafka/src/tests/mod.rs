@@ -83,6 +83,7 @@ fn instance() -> Instance {
         soon: Duration::from_millis(10),
         at_once: Duration::from_millis(1),
         later: Duration::from_millis(20),
+        turn: Duration::ZERO,
         patience: Duration::from_millis(100),
         stall: Duration::from_millis(200),
         snapshot: Duration::ZERO,

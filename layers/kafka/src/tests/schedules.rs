@@ -188,7 +188,10 @@ impl Schedule {
     fn start(&self, at: usize) -> Cluster {
         let mut start = instance().seed(self.seed + at as u64).batch(2 + 3 * at);
         start.options.pace.most = Duration::from_millis(50);
-        start = start.options(|options| options.memory_bytes(self.memory));
+        // Many passes for one reader, or few for two.
+        start.options.pace.near = [2, 20, 100_000][at];
+        let readers = if at == 0 { 1 } else { 2 };
+        start = start.options(|options| options.memory_bytes(self.memory).readers(readers));
         // The header is looked up, or hashes are as good as none, or each record is looked at.
         start = match at {
             0 => start.options(|options| options.index_header("tag")),
