@@ -36,6 +36,8 @@ pub(super) struct Watch {
     /// Which partition was the reason of the last one, and where its head stood at the
     /// first look at the log that was opened then.
     restarted: Option<(i32, Option<i64>)>,
+    /// How many looks found nothing late since the last restart.
+    in_time: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +123,13 @@ impl Watch {
         }
     }
 
+    /// Whether the log gets records again: one came since the restart, or so many looks found nothing late
+    /// that there is none. A log that was just opened anew is at the end whether anybody reads on or not.
+    fn is_proven(&mut self, in_time: bool) -> bool {
+        self.in_time = if in_time { self.in_time.saturating_add(1) } else { 0 };
+        self.restarted.is_none() || self.in_time > LOOKS
+    }
+
     /// Counts a restart, if it is time for one; how many there were in vain before. Each is followed by a
     /// pause twice as long as the last.
     fn restart(&mut self, partition: i32, pace: Duration, now: Instant) -> Option<u32> {
@@ -130,6 +139,7 @@ impl Watch {
         let in_vain = self.in_vain;
         self.not_before = Some(now + pace * (4 << in_vain.min(6)));
         self.restarted = Some((partition, None));
+        self.in_time = 0;
         self.in_vain += 1;
         Some(in_vain)
     }
@@ -174,6 +184,7 @@ impl Control<'_> {
         let watch = &mut self.standing(topic).watch;
         watch.note_progress(&head);
         let mut late = watch.look(&head, &ends, now);
+        let (proven, came) = (watch.is_proven(late.is_empty()), watch.restarted.is_none());
         // The others have their turn once nothing is found of these.
         late.truncate(PROBED);
         let hanging = watch.hanging(most, now);
@@ -195,12 +206,15 @@ impl Control<'_> {
                 None => advances = false,
             }
         }
+        advances &= proven;
         let did = std::mem::replace(&mut topic.health().advances, advances);
-        if did && !advances && record.is_none() {
+        if did && !advances && record.is_none() && !late.is_empty() {
             let late = late.len();
             warn!(topic = %topic.name, late, "topic does not advance, and nobody can read what is there");
-        } else if !did && advances {
+        } else if !did && advances && came {
             info!(topic = %topic.name, "topic advances again");
+        } else if !did && advances {
+            info!(topic = %topic.name, "nothing was written since the topic was opened anew");
         }
         let Some((late, offset)) = record else { return false };
         let Late { partition, head, due } = *late;
@@ -352,6 +366,25 @@ mod tests {
         ] {
             assert_eq!(hangs(seconds, partitions), expected, "after {seconds} s");
         }
+    }
+
+    #[test]
+    fn a_log_that_was_opened_anew_advances_once_a_record_came_or_none_was_written() {
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        assert!(watch.is_proven(true));
+        watch.restart(0, PACE, now);
+        watch.opened();
+        watch.note_progress(&at([7]));
+        assert!(!watch.is_proven(true));
+        watch.note_progress(&at([8]));
+        assert!(watch.is_proven(true));
+        watch.restart(0, PACE, now);
+        watch.opened();
+        let looks = [true, true, false, true, true, true];
+        assert_eq!(
+            looks.map(|in_time| watch.is_proven(in_time)),
+            [false, false, false, false, false, true]
+        );
     }
 
     #[test]
