@@ -75,11 +75,11 @@ fn the_memory_is_told_with_its_sum() {
     insta::assert_snapshot!(memory, @r#"
       cluster
         logs, shared by its topics                   256 MiB
-        read ahead at the live ends                   48 MiB
-        history                                      128 MiB
+        read ahead at the live ends                   36 MiB
+        history                                      104 MiB
       who: verified tokens, about                     32 MiB
-      sum                                            464 MiB
-      and for each further broker                     48 MiB
+      sum                                            428 MiB
+      and for each further broker                     12 MiB
       listen: 65536 connections, a stream each
         idle, 15 KiB each                            960 MiB
         if nobody reads, 79 KiB each                 4.9 GiB
@@ -103,10 +103,10 @@ fn limits_of_the_file_count() {
     insta::assert_snapshot!(memory, @r#"
       cache -> store -> cluster
         logs, shared by its topics                    64 MiB
-        read ahead at the live ends                   48 MiB
-        history                                      128 MiB
-      sum                                            240 MiB
-      and for each further broker                     48 MiB
+        read ahead at the live ends                   36 MiB
+        history                                      104 MiB
+      sum                                            204 MiB
+      and for each further broker                     12 MiB
       listen: 1000 connections, a stream each
         idle, 3.5 KiB each                           3.4 MiB
         if nobody reads, 67.5 KiB each              65.9 MiB

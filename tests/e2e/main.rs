@@ -27,6 +27,7 @@ mod outputs;
 mod real;
 mod resume;
 mod shutdown;
+mod silent;
 mod start;
 mod support;
 mod third_party;

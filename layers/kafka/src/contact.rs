@@ -11,7 +11,7 @@ use crate::health::Contact;
 
 /// Kafka is away when a question has no answer for so long: less than the two seconds within which
 /// the log has to say so, and more than the round trips of a connection take on most links.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_millis(1700);
 
 /// On a slow link, or in a large cluster, an answer usually takes longer: so much longer than that
 /// one is waited for.

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Opening};
 use crate::cluster::Shared;
 use crate::gap::{Cut, Extent};
 use crate::positions::Positions;
@@ -367,14 +367,17 @@ impl<'a> Control<'a> {
     }
 
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
-        let Some(extent) = self.extent(topic, partitions, None) else { return false };
+        let asked = Instant::now();
+        let opening = self.ask(topic, |backend, topic| backend.opening(topic, partitions));
+        let Some(Opening { extent, tombstone_retention }) = opening else { return false };
         let standing = self.standing(topic);
         standing.without = None;
         standing.watch.opened();
         let epoch = topic.epoch();
-        let origin = Positions::new(extent.low);
+        let origin = Positions::new(&extent.low[..]);
         // What is written into a topic that was just created was written under the eyes of whoever waits.
-        let start = if topic.is_missing() { origin.clone() } else { Positions::new(extent.stable) };
+        let start =
+            if topic.is_missing() { origin.clone() } else { Positions::new(&extent.stable[..]) };
         let records = Records { index: shared.index.clone() };
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
         let follow = Command::Follow {
@@ -385,7 +388,8 @@ impl<'a> Control<'a> {
         self.tell(follow);
         info!(topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
-        topic.state.send_replace(State::Open(Arc::new(Opened::new(hub, epoch, origin))));
+        let opened = Opened::new(hub, epoch, origin).found(asked, extent, tombstone_retention);
+        topic.state.send_replace(State::Open(Arc::new(opened)));
         true
     }
 

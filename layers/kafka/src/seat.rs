@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tailwater_hub::{Cursor, Want};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::cluster::Shared;
 use crate::compacted::{self, Replay};
@@ -87,6 +88,7 @@ pub(crate) async fn find(
         && matches!(&wanted, Wanted::Offsets(_))
         && read.iter().all(|(_, next)| matches!(next, -2 | 0));
     loop {
+        let came = Instant::now();
         let (opened, was_missing) = topic.wait_opened().await;
         if matches!(want, Want::Values(..)) {
             opened.index().await;
@@ -129,8 +131,15 @@ pub(crate) async fn find(
         {
             return seated(cursor, at, gaps, replay);
         }
-        let asked = ask(&shared, &topic, &opened, offsets, since);
-        let Ok(extent) = asked.await else { continue };
+        let told = opened.extent_since(came, named(offsets), resumes(offsets));
+        let told = told.filter(|_| since.is_none());
+        let extent = match told {
+            Some(extent) => extent.clone(),
+            None => match ask(&shared, &topic, &opened, offsets, since).await {
+                Ok(extent) => extent,
+                Err(_) => continue,
+            },
+        };
         let (at, mut new_gaps) = match &extent.since {
             Some(first) => (Positions::new(&first[..]), Vec::new()),
             None => reconcile(offsets, &extent, &cut),
@@ -204,6 +213,17 @@ pub(crate) fn live(
     opened.hub.seek(|mark| mark.at_or_before(at), want.clone())
 }
 
+/// How many partitions the topic has at the least, if these are offsets of it.
+fn named(offsets: &[(i32, i64)]) -> usize {
+    let last = offsets.iter().map(|(partition, _)| *partition).max();
+    last.and_then(|last| usize::try_from(last).ok()).map_or(0, |last| last + 1)
+}
+
+/// Whether they tell of something that was read.
+fn resumes(offsets: &[(i32, i64)]) -> bool {
+    offsets.iter().any(|(_, next)| *next > 0)
+}
+
 /// Asks what Kafka has of the topic. There is no answer if its log ends meanwhile.
 pub(crate) fn ask(
     shared: &Shared,
@@ -213,14 +233,11 @@ pub(crate) fn ask(
     since: Option<i64>,
 ) -> oneshot::Receiver<Extent> {
     let (reply, answer) = oneshot::channel();
-    let named = offsets.iter().map(|(partition, _)| *partition).max();
-    let partitions =
-        named.and_then(|partition| usize::try_from(partition).ok()).map_or(0, |last| last + 1);
     shared.ask(Job::Extent {
         topic: Arc::clone(topic),
         opened: Arc::clone(opened),
-        partitions,
-        resumes: offsets.iter().any(|(_, next)| *next > 0),
+        partitions: named(offsets),
+        resumes: resumes(offsets),
         since,
         reply,
     });

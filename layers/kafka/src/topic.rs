@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tailwater_hub::Hub;
 use tokio::sync::{OnceCell, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::compacted::Latest;
-use crate::gap::Cut;
+use crate::gap::{Cut, Extent};
 use crate::health::TopicHealth;
 use crate::positions::Positions;
 use crate::records::Records;
@@ -59,6 +60,8 @@ pub(crate) struct Opened {
     /// Where the topic began when its log was opened.
     pub(crate) origin: Positions,
     pub(crate) tombstone_retention: OnceLock<Option<Duration>>,
+    /// What Kafka had of the topic when it was opened, and when it was asked.
+    extent: Option<(Instant, Extent)>,
     /// Of a compacted topic: the latest record of each key, if streams needed it.
     pub(crate) latest: Latest,
     indexed: OnceCell<()>,
@@ -67,7 +70,35 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn new(hub: Hub<Records>, epoch: u64, origin: Positions) -> Self {
         let (tombstone_retention, latest) = (OnceLock::new(), Latest::default());
-        Self { hub, epoch, origin, tombstone_retention, latest, indexed: OnceCell::new() }
+        let (extent, indexed) = (None, OnceCell::new());
+        Self { hub, epoch, origin, tombstone_retention, extent, latest, indexed }
+    }
+
+    /// With what Kafka told when it was asked then.
+    pub(crate) fn found(
+        self,
+        asked: Instant,
+        extent: Extent,
+        tombstone_retention: Option<Option<Duration>>,
+    ) -> Self {
+        let known = tombstone_retention.map_or_else(OnceLock::new, OnceLock::from);
+        Self { tombstone_retention: known, extent: Some((asked, extent)), ..self }
+    }
+
+    /// What Kafka had of the topic, if it was asked after a stream `came` that names offsets of the first
+    /// `partitions` partitions: what that stream knows is no younger.
+    pub(crate) fn extent_since(
+        &self,
+        came: Instant,
+        partitions: usize,
+        resumes: bool,
+    ) -> Option<&Extent> {
+        let (asked, extent) = self.extent.as_ref()?;
+        // Tombstones that are gone were not asked for.
+        let compacted = self.is_compacted()?;
+        let knows_all = !resumes || !compacted;
+        let fits = partitions <= extent.low.len() && knows_all;
+        (fits && came <= *asked).then_some(extent)
     }
 
     /// Waits until records can be looked up by key and header: a log that is large is gone through on a

@@ -56,10 +56,10 @@ fn each_document_is_described_and_the_memory_of_all_is_told_once() {
     insta::assert_snapshot!(memory, @r"
       cache -> store -> cluster
         logs, shared by its topics                   256 MiB
-        read ahead at the live ends                   48 MiB
-        history                                      128 MiB
-      sum                                            432 MiB
-      and for each further broker                     48 MiB
+        read ahead at the live ends                   36 MiB
+        history                                      104 MiB
+      sum                                            396 MiB
+      and for each further broker                     12 MiB
       in: 65536 connections, a stream each
         idle, 3.5 KiB each                           224 MiB
         if nobody reads, 67.5 KiB each               4.2 GiB
@@ -81,7 +81,7 @@ fn bindings_that_are_called_the_same_are_told_apart() {
     for expected in [
         "  fanout:cache -> store -> cluster\n",
         "  second:cache -> store -> cluster\n",
-        "  sum                                            864 MiB\n",
+        "  sum                                            792 MiB\n",
         "  fanout:listen: 65536 connections",
         "  second:listen: 65536 connections",
     ] {

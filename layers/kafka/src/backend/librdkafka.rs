@@ -1,7 +1,8 @@
 use std::collections::HashMap;
 use std::panic;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,34 +11,33 @@ use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{Metadata, MetadataBroker, MetadataTopic};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::failure::Line;
-use super::headers;
+use super::handle::{Handle, Late};
 use super::pieces::Pieces;
-use super::{Backend, Consumer, End, Fetched};
+use super::{Backend, Consumer, End, Fetched, Opening, headers, timeouts};
 use crate::Error;
 use crate::contact::Reachability;
 use crate::gap::Extent;
 use crate::record::Record;
 
-/// How long one question to Kafka may take.
+/// How long one question to Kafka may take. A connection that has died is found in this time, and
+/// the question asked once more on another.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often what connections have to say is listened to while an answer is waited for.
 const LISTEN: Duration = Duration::from_millis(50);
 
 /// How long a topic's configuration is waited for, and not asked for again where none came.
-const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(1);
+const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(2);
 const UNANSWERED: Duration = Duration::from_secs(60);
 
 /// How long a reader of history waits to be told who leads what it reads.
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
-/// For how long it does not ask again: librdkafka remembers them for longer.
-const LEADERS_AGE: Duration = Duration::from_secs(60);
 
 /// How long one handle asks for configurations. It keeps all errors of its connections: rust-rdkafka
 /// empties its queue of answers only.
@@ -53,18 +53,29 @@ pub(crate) const LIVE_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 pub(crate) const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The largest answer of a broker, but for one record that is larger. librdkafka's own is 50 MiB,
-/// which it reaches where a broker leads fifty partitions; and it is held beside the queue.
-pub(crate) const FETCH_BYTES: usize = 16 * 1024 * 1024;
+/// which it reaches where a broker leads fifty partitions; and it is held beside the queue. A line of
+/// 5 Mbit/s carries it within the time after which a connection counts as dead.
+pub(crate) const FETCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many threads may connect handles to the leaders of topics.
+const CONNECTING: usize = 8;
 
 type Admin = AdminClient<Context>;
 
 /// A cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
     config: ClientConfig,
+    /// Of handles that only ask.
+    asking: ClientConfig,
     /// Asks for metadata and stable offsets.
-    stable: OnceLock<BaseConsumer<Context>>,
+    stable: OnceLock<Arc<BaseConsumer<Context>>>,
     /// Asks for high watermarks, whatever transactions are open.
-    uncommitted: OnceLock<BaseConsumer<Context>>,
+    uncommitted: OnceLock<Arc<BaseConsumer<Context>>>,
+    /// The handles of all readers.
+    readers: Mutex<Vec<Weak<Handle<Context>>>>,
+    connecting: Arc<AtomicUsize>,
+    /// The broker that answered last.
+    broker: AtomicI32,
     /// Asks for configurations, and since when.
     admin: Mutex<Option<(Instant, Arc<Admin>)>>,
     /// When the configuration of a topic was refused, or (`None`) of any was waited for in vain.
@@ -86,6 +97,7 @@ impl Librdkafka {
         // Why a server ends connections is told at this level.
         config.set_log_level(RDKafkaLogLevel::Info);
         config.set("fetch.wait.max.ms", "50").set("fetch.max.bytes", FETCH_BYTES.to_string());
+        timeouts::set(&mut config);
         for (name, value) in properties {
             config.set(name, value);
         }
@@ -100,35 +112,38 @@ impl Librdkafka {
             .set("fetch.queue.backoff.ms", "10")
             .set("reconnect.backoff.max.ms", "1000")
             .set("allow.auto.create.topics", "false");
+        let chosen = properties.iter().any(|(name, _)| name == timeouts::SOCKET);
+        timeouts::fit_fetch_wait(&mut config, chosen);
+        let mut asking = config.clone();
+        // Without a group: nothing to coordinate, and nothing to poll but errors.
+        asking.remove("group.id");
+        timeouts::set_asking(&mut asking, chosen);
         Self {
             config,
+            asking,
+            readers: Mutex::default(),
+            connecting: Arc::default(),
+            broker: AtomicI32::new(-1),
             stable: OnceLock::new(),
             uncommitted: OnceLock::new(),
             admin: Mutex::default(),
             unanswered: Mutex::default(),
-            context: Context { reachability, warned: Arc::default() },
+            context: Context { reachability, warned: Arc::default(), late: Arc::default() },
         }
-    }
-
-    fn create(&self, config: &ClientConfig) -> Result<BaseConsumer<Context>, Error> {
-        BaseConsumer::from_config_and_context(config, self.context.clone())
-            .map_err(|error| refused(config, error))
     }
 
     fn asker<'a>(
         &self,
         isolation: &str,
-        at: &'a OnceLock<BaseConsumer<Context>>,
-    ) -> Result<&'a BaseConsumer<Context>, Error> {
+        at: &'a OnceLock<Arc<BaseConsumer<Context>>>,
+    ) -> Result<&'a Arc<BaseConsumer<Context>>, Error> {
         if let Some(consumer) = at.get() {
             return Ok(consumer);
         }
-        let mut config = self.config.clone();
-        // Without a group: nothing to coordinate, and nothing to poll but errors.
-        config.remove("group.id");
+        let mut config = self.asking.clone();
         config.set("isolation.level", isolation);
-        let consumer = self.create(&config)?;
-        Ok(at.get_or_init(|| consumer))
+        let consumer = create(&config, self.context.clone())?;
+        Ok(at.get_or_init(|| Arc::new(consumer)))
     }
 
     /// The answer to a question. What librdkafka says of its connections meanwhile is taken at once.
@@ -161,7 +176,7 @@ impl Librdkafka {
         if let Some((_, admin)) = &*kept {
             return Ok(Arc::clone(admin));
         }
-        let mut config = self.config.clone();
+        let mut config = self.asking.clone();
         for consumer_only in CONSUMER_ONLY {
             config.remove(consumer_only);
         }
@@ -180,6 +195,19 @@ impl Librdkafka {
         // It waits for its threads.
         drop(old);
     }
+}
+
+fn create(config: &ClientConfig, context: Context) -> Result<BaseConsumer<Context>, Error> {
+    BaseConsumer::from_config_and_context(config, context).map_err(|error| refused(config, error))
+}
+
+/// Two questions at once: each may have to wait for a connection that died.
+fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        (first.join().unwrap_or_else(|panic| panic::resume_unwind(panic)), second)
+    })
 }
 
 /// Why there is no client of this configuration. Errors of properties come with their values, and
@@ -243,14 +271,23 @@ impl Backend for Librdkafka {
         config
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());
-        let inner = self.create(&config)?;
-        Ok(Box::new(Reader { inner, pieces: Pieces::default(), history, asked: HashMap::new() }))
+        let reader = Reader::new(config, self.context.clone(), history)?;
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|reader| reader.strong_count() > 0);
+        readers.push(Arc::downgrade(&reader.handle));
+        drop(readers);
+        Ok(Box::new(reader))
     }
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
         let asker = self.asker("read_committed", &self.stable)?;
         // The others connect meanwhile. Why there is none is told when one is needed.
         let _ = (self.asker("read_uncommitted", &self.uncommitted), self.admin());
+        if !self.context.reachability.is_reached()
+            && let Some(uncommitted) = self.uncommitted.get().cloned()
+        {
+            self.connect(move || drop(uncommitted.fetch_metadata(None, TIMEOUT)));
+        }
         let (asked, reachability) = (Instant::now(), &self.context.reachability);
         let late = || {
             if asked.elapsed() >= reachability.patience() {
@@ -259,6 +296,7 @@ impl Backend for Librdkafka {
         };
         let metadata = self.ask(|| asker.fetch_metadata(None, TIMEOUT), late);
         let metadata = metadata.map_err(Error::kafka)?;
+        self.broker.store(broker(&metadata), Ordering::Relaxed);
         let topics = metadata.topics().iter();
         Ok(topics.filter_map(|topic| Some((topic.name().to_owned(), count(topic)?))).collect())
     }
@@ -282,8 +320,9 @@ impl Backend for Librdkafka {
         retention: Option<Duration>,
     ) -> Result<Extent, Error> {
         let asker = self.asker("read_committed", &self.stable)?;
-        let low = bounds(asker, topic, partitions, Offset::Beginning)?;
-        let ends = self.ends(topic, partitions)?;
+        let low = || bounds(asker, topic, partitions, Offset::Beginning);
+        let (low, ends) = both(low, || self.ends(topic, partitions));
+        let (low, ends) = (low?, ends?);
         let (stable, high): (_, Vec<i64>) = ends.iter().map(|end| (end.stable, end.high)).unzip();
         let tombstones_kept = match retention {
             None => None,
@@ -317,14 +356,32 @@ impl Backend for Librdkafka {
 
     fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
         let asker = self.asker("read_committed", &self.stable)?;
-        let stable = bounds(asker, topic, partitions, Offset::End)?;
         let uncommitted = self.asker("read_uncommitted", &self.uncommitted)?;
-        let high = bounds(uncommitted, topic, partitions, Offset::End).or_else(|_| {
-            // Its own idea of the topic lacks partitions that came later: `topics` asks the other.
-            uncommitted.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
-            bounds(uncommitted, topic, partitions, Offset::End)
-        })?;
+        let high = || {
+            bounds(uncommitted, topic, partitions, Offset::End).or_else(|_| {
+                // Its own idea of the topic lacks partitions that came later: `topics` asks the other.
+                uncommitted.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
+                bounds(uncommitted, topic, partitions, Offset::End)
+            })
+        };
+        let (asked, mut doubts) = (Instant::now(), true);
+        let question = || both(high, || bounds(asker, topic, partitions, Offset::End));
+        let (high, stable) = self.ask(question, || {
+            if asked.elapsed() >= self.context.reachability.patience()
+                && std::mem::take(&mut doubts)
+            {
+                self.check(topic, asked);
+            }
+        });
+        let (stable, high) = (stable?, high?);
         Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
+    }
+
+    fn opening(&self, topic: &str, partitions: usize) -> Result<Opening, Error> {
+        self.connect_readers(topic, partitions);
+        let retention = || self.tombstone_retention(topic);
+        let (retention, extent) = both(retention, || self.extent(topic, partitions, None));
+        Ok(Opening { extent: extent?, tombstone_retention: retention.ok() })
     }
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
@@ -333,10 +390,17 @@ impl Backend for Librdkafka {
         if [None, Some(topic)].iter().any(|of| unanswered.contains_key(&of.map(str::to_owned))) {
             return Err(Error::NoConfiguration);
         }
-        let answer = self.describe(topic).or_else(|_| {
+        // Any broker knows. The controller, which librdkafka asks unless it is told whom, is waited for
+        // in vain, for the timeout's whole length, where there is none: the mock cluster says so.
+        let known = Some(self.broker.load(Ordering::Relaxed)).filter(|broker| *broker >= 0);
+        let answer =
+            known.map_or(Err(Error::NoConfiguration), |broker| self.describe(topic, broker));
+        let answer = answer.or_else(|_| {
             // It may know brokers that are gone.
             self.drop_admin(Duration::ZERO);
-            self.describe(topic)
+            let asker = self.asker("read_committed", &self.stable)?;
+            let metadata = asker.fetch_metadata(Some(topic), CONFIGURATION_TIMEOUT);
+            self.describe(topic, broker(&metadata.map_err(Error::kafka)?))
         });
         let told =
             "configuration can't be read: taken as not compacted, and asked for again in a minute";
@@ -380,13 +444,12 @@ fn count(topic: &MetadataTopic) -> Option<usize> {
 
 impl Librdkafka {
     /// The topic's configuration, or why it is refused; an error if nobody answered.
-    fn describe(&self, topic: &str) -> Result<Result<Vec<ConfigEntry>, RDKafkaErrorCode>, Error> {
+    fn describe(
+        &self,
+        topic: &str,
+        broker: i32,
+    ) -> Result<Result<Vec<ConfigEntry>, RDKafkaErrorCode>, Error> {
         let admin = self.admin()?;
-        // Any broker knows. The controller, which librdkafka asks unless it is told whom, is waited for
-        // in vain, for the timeout's whole length, where there is none: the mock cluster says so.
-        let asker = self.asker("read_committed", &self.stable)?;
-        let metadata = asker.fetch_metadata(Some(topic), CONFIGURATION_TIMEOUT);
-        let broker = metadata.map_err(Error::kafka)?.orig_broker_id();
         let options =
             AdminOptions::new().request_timeout(Some(CONFIGURATION_TIMEOUT)).broker_id(broker);
         let topics = [ResourceSpecifier::Topic(topic)];
@@ -394,6 +457,52 @@ impl Librdkafka {
         let resource = answer.map_err(Error::kafka)?.pop().ok_or(Error::NoConfiguration)?;
         Ok(resource.map(|resource| resource.entries))
     }
+
+    /// Does this on a thread of its own, if there are not too many.
+    fn connect(&self, work: impl FnOnce() + Send + 'static) {
+        let connecting = Arc::clone(&self.connecting);
+        if connecting.fetch_add(1, Ordering::AcqRel) >= CONNECTING {
+            connecting.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        let run = move || {
+            work();
+            connecting.fetch_sub(1, Ordering::AcqRel);
+        };
+        if thread::Builder::new().name("kafka-connect".to_owned()).spawn(run).is_err() {
+            self.connecting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether it is Kafka that does not answer what was asked then, or leaders of the topic.
+    fn check(&self, topic: &str, asked: Instant) {
+        let reachability = Arc::clone(&self.context.reachability);
+        let (Some(asker), topic) = (self.stable.get().cloned(), topic.to_owned()) else { return };
+        self.connect(move || {
+            if asker.fetch_metadata(Some(&topic), reachability.patience()).is_err() {
+                reachability.unanswered(asked);
+            }
+        });
+    }
+
+    /// Has all readers know and be connected to the topic's leaders before they are to read.
+    fn connect_readers(&self, topic: &str, partitions: usize) {
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        for handle in readers.iter().filter_map(Weak::upgrade) {
+            let topic = topic.to_owned();
+            self.connect(move || {
+                handle.learn(&topic, TIMEOUT);
+                // Only to be connected.
+                let _ = offsets(&handle.consumer, &topic, partitions, Offset::End);
+            });
+        }
+    }
+}
+
+/// The broker that gave this answer, or some other one; -1 if none is known.
+fn broker(metadata: &Metadata) -> i32 {
+    let some = metadata.brokers().first().map_or(-1, MetadataBroker::id);
+    Some(metadata.orig_broker_id()).filter(|broker| *broker >= 0).unwrap_or(some)
 }
 
 /// Properties that librdkafka warns about on a handle that does not consume.
@@ -410,11 +519,58 @@ const CONSUMER_ONLY: [&str; 9] = [
 ];
 
 struct Reader {
-    inner: BaseConsumer<Context>,
+    handle: Arc<Handle<Context>>,
+    config: ClientConfig,
+    context: Context,
+    /// The offsets from which it was to read.
+    assigned: HashMap<(String, i32), i64>,
+    /// How long an answer may take.
+    patience: Duration,
     pieces: Pieces,
     history: bool,
-    /// Topics whose leaders it asked for not long ago.
-    asked: HashMap<String, Instant>,
+}
+
+impl Reader {
+    fn new(config: ClientConfig, context: Context, history: bool) -> Result<Self, Error> {
+        // Its own fetches, not those of others.
+        let context = Context { late: Arc::default(), ..context };
+        let handle = Arc::new(Handle::new(create(&config, context.clone())?));
+        let (patience, pieces) = (timeouts::patience(&config), Pieces::default());
+        Ok(Self { handle, config, context, assigned: HashMap::new(), patience, pieces, history })
+    }
+
+    /// Goes on with another handle, which waits twice as long for an answer: on a slow line, one that
+    /// does not come within the time would be asked for again and again.
+    fn renew(&mut self) {
+        self.patience = timeouts::longer(self.patience);
+        timeouts::set_patience(&mut self.config, self.patience);
+        warn!(seconds = self.patience.as_secs_f64(), "answers of Kafka come late, waiting longer");
+        let consumer = match create(&self.config, self.context.clone()) {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                warn!(%error, "no consumer that waits longer");
+                return;
+            }
+        };
+        let positions = self.handle.consumer.position();
+        for element in positions.iter().flat_map(TopicPartitionList::elements) {
+            let place = (element.topic().to_owned(), element.partition());
+            if let (Offset::Offset(next), Some(at)) =
+                (element.offset(), self.assigned.get_mut(&place))
+            {
+                *at = next.max(*at);
+            }
+        }
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), next) in &self.assigned {
+            // The offset is one that librdkafka took before.
+            let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*next));
+        }
+        if let Err(error) = consumer.incremental_assign(&list) {
+            warn!(%error, "partitions can't be read on");
+        }
+        self.handle = Arc::new(Handle::new(consumer));
+    }
 }
 
 fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
@@ -432,32 +588,34 @@ fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
 
 impl Consumer for Reader {
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
-        let is_known = |at: &Instant| at.elapsed() < LEADERS_AGE;
-        if self.history && !self.asked.get(topic).is_some_and(is_known) {
-            self.asked.retain(|_, at| is_known(at));
-            self.asked.insert(topic.to_owned(), Instant::now());
+        if self.history {
             // A handle that is connected looks for the leaders of a topic that it does not know at the
             // next tick of its timer, within a second. If nobody answers now, it does so still.
-            let _ = self.inner.fetch_metadata(Some(topic), LEADERS_TIMEOUT);
+            self.handle.learn(topic, LEADERS_TIMEOUT);
         }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(offset))
             .map_err(Error::kafka)?;
-        self.inner.incremental_assign(&list).map_err(Error::kafka)
+        self.assigned.insert((topic.to_owned(), partition), offset);
+        self.handle.consumer.incremental_assign(&list).map_err(Error::kafka)
     }
 
     fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
         self.pieces.forget(topic);
-        self.inner.incremental_unassign(&list).map_err(Error::kafka)
+        self.assigned.remove(&(topic.to_owned(), partition));
+        self.handle.consumer.incremental_unassign(&list).map_err(Error::kafka)
     }
 
     fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
+        if self.context.has_late_fetches(self.patience) {
+            self.renew();
+        }
         let mut timeout = timeout;
         let mut bytes = 0;
         while bytes < limit_bytes {
-            let Some(polled) = self.inner.poll(timeout) else { return };
+            let Some(polled) = self.handle.consumer.poll(timeout) else { return };
             timeout = Duration::ZERO;
             let fetched = match polled {
                 Ok(message) => record(&message, &mut self.pieces),
@@ -494,9 +652,20 @@ fn out_of_range(code: RDKafkaErrorCode) -> bool {
 struct Context {
     reachability: Arc<Reachability>,
     warned: Arc<Mutex<Vec<(String, Instant)>>>,
+    /// When fetches of this handle timed out.
+    late: Arc<Mutex<Late>>,
 }
 
 impl Context {
+    fn late(&self) -> MutexGuard<'_, Late> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the handle's fetches time out one after the other.
+    fn has_late_fetches(&self, patience: Duration) -> bool {
+        self.late().take_repeated(patience)
+    }
+
     /// Whether it is time to warn of this. What differs in numbers only (times, attempts) is the same
     /// trouble; another one is told at once: the first may not be the cause.
     fn warns(&self, message: &str) -> bool {
@@ -519,6 +688,9 @@ impl ClientContext for Context {
                     Some(failure) => self.reachability.failed(line.server, failure),
                     None => self.reachability.disconnected(),
                 }
+            }
+            if message.contains("Timed out FetchRequest in flight") {
+                self.late().note(Instant::now());
             }
             debug!(facility, "librdkafka: {message}");
             return;
@@ -548,7 +720,7 @@ mod tests {
     #[test]
     fn each_trouble_is_warned_of_once_and_another_at_once() {
         let reachability = Arc::new(Reachability::new("", "localhost:9092"));
-        let context = Context { reachability, warned: Arc::default() };
+        let context = Context { reachability, warned: Arc::default(), late: Arc::default() };
         assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
         assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));
         assert!(context.warns("localhost:9092: SSL handshake failed"));

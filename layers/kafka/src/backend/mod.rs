@@ -12,11 +12,13 @@ use crate::gap::Extent;
 use crate::record::Record;
 
 mod failure;
+mod handle;
 mod headers;
 pub(crate) mod librdkafka;
 #[cfg(test)]
 pub(crate) mod model;
 mod pieces;
+mod timeouts;
 
 /// A Kafka cluster. The one of librdkafka is real; tests drive a model.
 pub(crate) trait Backend: Debug + Send + Sync + 'static {
@@ -56,8 +58,22 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
     /// committed does not tell (KIP-207).
     fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error>;
 
+    /// What is asked of a topic that is opened, all at once; who reads is connected meanwhile.
+    fn opening(&self, topic: &str, partitions: usize) -> Result<Opening, Error> {
+        let extent = self.extent(topic, partitions, None)?;
+        Ok(Opening { extent, tombstone_retention: self.tombstone_retention(topic).ok() })
+    }
+
     /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted.
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error>;
+}
+
+/// What is known of a topic when it is opened.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) extent: Extent,
+    /// As [`Backend::tombstone_retention`] has it; `None` if that was not told.
+    pub(crate) tombstone_retention: Option<Option<Duration>>,
 }
 
 /// Where a partition ends.
