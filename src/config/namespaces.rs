@@ -10,7 +10,7 @@ use super::diagnostic::{Diagnostic, Severity, Span};
 
 /// A name for bindings that all of the process has once: `NAMESPACE:` stands before them if the
 /// bindings of another namespace are called the same.
-pub(crate) fn label<'c>(config: &Config, all: &[Config], bindings: &[&'c str]) -> String {
+pub(crate) fn label(config: &Config, all: &[Config], bindings: &[&str]) -> String {
     let mut others = all.iter().filter(|other| other.name != config.name);
     let name = bindings.join("/");
     match others.any(|other| bindings.iter().all(|it| other.binding(it).is_some())) {

@@ -99,7 +99,7 @@ impl Condition {
 
     /// What a request that satisfies it captures, by name; none if the request does not.
     #[must_use]
-    pub fn captures<B>(&self, request: &http::Request<B>) -> Option<Vec<(Arc<str>, Box<[u8]>)>> {
+    pub fn captures<B>(&self, request: &http::Request<B>) -> Option<Vec<Parameter>> {
         self.find(&Head::new(request))
     }
 
