@@ -18,6 +18,9 @@ use tracing::warn;
 /// What a process ends with where its command line or its configuration is wrong.
 const MISTAKEN: u8 = 2;
 
+/// Of the log of the demonstration, where nobody asks how many connections there may be.
+const DEMO_LEVELS: &str = "warn,tailwater::open_files=error";
+
 /// Streams Kafka topics to browsers as Server-Sent Events.
 #[derive(Debug, Parser)]
 #[command(name = "tailwater", version, max_term_width = 100, arg_required_else_help = true)]
@@ -177,7 +180,7 @@ fn demo(options: &Demo) -> ExitCode {
     if options.print_config {
         return print(&demo::config(options.port));
     }
-    let outputs = match telemetry::init(LogFormat::Text, "warn", false) {
+    let outputs = match telemetry::init(LogFormat::Text, DEMO_LEVELS, false) {
         Ok(outputs) => outputs,
         Err(error) => return fail(&error),
     };
@@ -203,7 +206,9 @@ fn is_in_use(error: &(dyn std::error::Error + 'static)) -> bool {
 
 fn check(file: &ConfigFile) -> ExitCode {
     match load(file) {
-        Ok(parsed) => print(&config::describe(&parsed)),
+        Ok(parsed) => {
+            print(&(config::describe(&parsed) + &server::describe_open_files(&parsed.namespaces)))
+        }
         Err(status) => status,
     }
 }

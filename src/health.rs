@@ -1,24 +1,37 @@
 //! Whether this process should be sent clients, told to load balancers and whoever else asks.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fs::File;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use rustix::io::Errno;
 use serde_json::{Value, json};
 use tailwater_http::{
-    Connections, HttpLayer, ListenOptions, Listener, ServeOptions, Shutdown, serve,
+    Accept as _, Connection, Connections, HttpLayer, ListenOptions, Listener, Progress, Shutdown,
 };
 use tailwater_kafka::{Cluster, Contact, TopicHealth};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tower::{Layer as _, service_fn};
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{Instant, sleep};
+use tower::{Layer as _, Service as _, service_fn};
 
 /// Who asks comes now and then, and one at a time.
-const CONNECTIONS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 64;
+/// Between two attempts to accept.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection has to ask, where there is no open file for another one.
+const TO_ASK: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What there is to tell.
@@ -110,22 +123,133 @@ impl Health {
     }
 
     /// Answers whoever asks at this port, for as long as it is polled.
-    pub(crate) async fn tell(self, listener: Listener) {
+    ///
+    /// Neither those who connect and ask nothing nor a want of open files keep others from their answer:
+    /// who has been idle for longest is closed for who comes, and one file is kept for this.
+    pub(crate) async fn tell(self, mut listener: Listener) {
+        let health = Arc::new(self);
+        let mut askers = Askers::default();
+        let mut spare = Spare::default();
+        loop {
+            spare.keep();
+            let accepted = tokio::select! {
+                biased;
+                () = askers.ended() => continue,
+                accepted = poll_fn(|cx| listener.poll_accept(cx)) => accepted,
+            };
+            match accepted {
+                Ok((io, _)) => {
+                    if askers.count() >= CONNECTIONS {
+                        askers.close_idlest(Duration::ZERO).await;
+                    }
+                    askers.add(io, &health);
+                }
+                // Linux says so whether or not somebody waits to be accepted.
+                Err(error) if is_short_of_files(&error) => {
+                    let has_room = if askers.count() == 0 {
+                        spare.give()
+                    } else {
+                        askers.close_idlest(TO_ASK).await
+                    };
+                    if !has_room {
+                        sleep(PAUSE).await;
+                    }
+                }
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+/// An open file that stands for the next connection.
+#[derive(Debug, Default)]
+struct Spare(Option<File>);
+
+impl Spare {
+    /// Opens it if it was given.
+    fn keep(&mut self) {
+        if self.0.is_none() {
+            self.0 = File::open("/dev/null").ok();
+        }
+    }
+
+    /// Whether there was one.
+    fn give(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
+/// Whether there is no file descriptor left, in the process or the system.
+fn is_short_of_files(error: &io::Error) -> bool {
+    let error = Errno::from_io_error(error);
+    error.is_some_and(|it| it == Errno::MFILE || it == Errno::NFILE)
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Asker {
+    task: AbortHandle,
+    since: Instant,
+    /// When it asked last, by the clock of [`Askers`].
+    last: Arc<AtomicU64>,
+}
+
+/// Connections, and when each has asked last.
+#[derive(Debug, Default)]
+struct Askers {
+    tasks: JoinSet<()>,
+    open: HashMap<Id, Asker>,
+    /// Counts connections and requests.
+    clock: Arc<AtomicU64>,
+}
+
+impl Askers {
+    fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    fn add(&mut self, io: TcpStream, health: &Arc<Health>) {
+        let (health, clock) = (Arc::clone(health), Arc::clone(&self.clock));
+        let last = Arc::new(AtomicU64::new(clock.fetch_add(1, Relaxed)));
+        let asked_last = Arc::clone(&last);
         let asked = service_fn(move |request: Request<Incoming>| {
-            let answer = self.answer(request.method(), request.uri().path());
+            asked_last.store(clock.fetch_add(1, Relaxed), Relaxed);
+            let answer = health.answer(request.method(), request.uri().path());
             std::future::ready(Ok::<_, Infallible>(answer))
         });
-        // Of its own: it answers while the process drains.
-        let shutdown = Shutdown::new();
-        let layer = HttpLayer::new()
-            .first_request(DEADLINE)
-            .idle(DEADLINE)
-            .streams(8)
-            .head_bytes(8 * 1024)
-            .shutdown(shutdown.clone());
-        let options =
-            ServeOptions::new().connections(Connections::new(CONNECTIONS)).write_deadline(DEADLINE);
-        serve([listener], layer.layer(asked), options, shutdown).await;
+        // Without the shutdown: it answers while the process drains.
+        let layer =
+            HttpLayer::new().first_request(DEADLINE).idle(DEADLINE).streams(8).head_bytes(8 * 1024);
+        let connection = Connection::new(Progress::new(io, DEADLINE));
+        let served = layer.layer(asked).call(connection);
+        let task = self.tasks.spawn(async {
+            // Whoever asks nonsense has had an answer.
+            let _ = served.await;
+        });
+        self.open.insert(task.id(), Asker { task, since: Instant::now(), last });
+    }
+
+    /// One of them has ended; never, while there are none.
+    async fn ended(&mut self) {
+        let ended = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => id,
+            Some(Err(error)) => error.id(),
+            None => return pending().await,
+        };
+        self.open.remove(&ended);
+    }
+
+    /// Closes the one that has asked nothing for longest, of those that had this time to ask; whether
+    /// there was one. An answer is written as soon as it is asked for.
+    async fn close_idlest(&mut self, had: Duration) -> bool {
+        let had_time = self.open.values().filter(|asker| asker.since.elapsed() >= had);
+        let Some(idlest) = had_time.min_by_key(|asker| asker.last.load(Relaxed)) else {
+            return false;
+        };
+        idlest.task.abort();
+        // Its file is free when it is over.
+        self.ended().await;
+        true
     }
 }
 

@@ -48,6 +48,7 @@ pub mod config;
 pub mod demo;
 mod files;
 mod health;
+mod open_files;
 pub mod server;
 mod signals;
 pub mod stack;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::health;
+use crate::open_files::OpenFiles;
 use crate::signals::Signals;
 use crate::stack::{self, Stack};
 
@@ -101,7 +102,7 @@ pub fn run(
     match tailwater_http::raise_open_files() {
         Ok(Some(limit)) => info!(limit, "open files"),
         Ok(None) => {}
-        Err(error) => warn!(%error, "the limit on open files stays as it is"),
+        Err(error) => warn!(%error, "the limit of open files stays as it is"),
     }
     let (runtime, further) = runtimes(threads)?;
     let served = runtime.block_on(async {
@@ -143,6 +144,13 @@ pub fn run(
         runtime.shutdown_timeout(Duration::ZERO);
     }
     served
+}
+
+/// Says how many open files a process has here, and what it will keep them for.
+#[must_use]
+pub fn describe_open_files(namespaces: &[Config]) -> String {
+    let limit = tailwater_http::raise_open_files().ok().flatten();
+    OpenFiles::of(namespaces, limit).describe()
 }
 
 /// What serves connections, and what takes those that are too many for it.

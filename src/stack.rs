@@ -34,10 +34,12 @@ use tailwater_kafka::{Cluster, KafkaSourceLayer, Place};
 use tailwater_route::{Condition, Guarded, RouteLayer, Routes, Scheme};
 use tailwater_sse::{BoxError, Drain, SseLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
 use crate::config::{self, Config, HttpVersion, Kind, memory};
+use crate::open_files::Bounded;
 use crate::{access, access_log, files};
 
 mod error;
@@ -114,6 +116,10 @@ struct Composer<'c> {
     webs: HashMap<String, Web>,
     encrypted: HashMap<String, Encrypted>,
     guards: HashMap<String, Guard>,
+    /// Places for responses from files.
+    responses: Arc<Semaphore>,
+    /// Places for streams of other servers.
+    upstream: Arc<Semaphore>,
 }
 
 impl Composer<'_> {
@@ -222,7 +228,8 @@ impl Composer<'_> {
                         if this.folders.insert(route.exit.clone()) {
                             files::look_at(&location);
                         }
-                        Ok(leaf(files::Files::new(location, folder.symlinks, &route.with)))
+                        let files = files::Files::new(location, folder.symlinks, &route.with);
+                        Ok(leaf(Bounded::new(files, &this.responses)))
                     }
                     _ => Err(this.unsupported(&route.exit)),
                 },

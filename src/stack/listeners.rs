@@ -17,12 +17,14 @@ use tailwater_kafka::Cluster;
 use tailwater_route::Scheme;
 use tailwater_sse::{BoxError, Drain};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tower::service_fn;
 use tracing::info;
 
 use super::{Composer, Encrypted, Error, Web};
 use crate::config::{Config, Kind, TcpCondition, memory};
 use crate::health::Health;
+use crate::open_files::OpenFiles;
 
 /// A configuration that listens: every port is bound, every cluster begun.
 pub struct Stack {
@@ -30,6 +32,14 @@ pub struct Stack {
     clusters: HashMap<String, Cluster>,
     shutdown: Shutdown,
     drain: Drain,
+}
+
+/// What all namespaces have together.
+struct Places {
+    connections: Connections,
+    /// For responses from files, and for streams of other servers.
+    responses: Arc<Semaphore>,
+    upstream: Arc<Semaphore>,
 }
 
 struct Listening {
@@ -60,17 +70,33 @@ impl Stack {
     /// What the system or librdkafka refuses.
     pub fn new(namespaces: Vec<Config>, folder: &Path) -> Result<Self, Error> {
         let (shutdown, drain) = (Shutdown::new(), Drain::new());
+        let open_files =
+            OpenFiles::of(&namespaces, tailwater_http::raise_open_files().ok().flatten());
+        open_files.warn();
+        let places = Places {
+            connections: Connections::new(open_files.connections),
+            responses: Arc::new(Semaphore::new(open_files.responses)),
+            upstream: Arc::new(Semaphore::new(open_files.upstream)),
+        };
         let mut stack = Self { listening: Vec::new(), clusters: HashMap::new(), shutdown, drain };
         for config in &namespaces {
-            stack.add(config, &namespaces, folder).map_err(|source| match namespaces.len() {
-                1 => source,
-                _ => Error::Namespace { name: config.name.clone(), source: Box::new(source) },
+            stack.add(config, &namespaces, &places, folder).map_err(|source| {
+                match namespaces.len() {
+                    1 => source,
+                    _ => Error::Namespace { name: config.name.clone(), source: Box::new(source) },
+                }
             })?;
         }
         Ok(stack)
     }
 
-    fn add(&mut self, config: &Config, all: &[Config], folder: &Path) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        config: &Config,
+        all: &[Config],
+        places: &Places,
+        folder: &Path,
+    ) -> Result<(), Error> {
         let config = Arc::new(config.clone());
         let mut composer = Composer {
             config: &config,
@@ -84,6 +110,8 @@ impl Stack {
             webs: HashMap::new(),
             encrypted: HashMap::new(),
             guards: HashMap::new(),
+            responses: Arc::clone(&places.responses),
+            upstream: Arc::clone(&places.upstream),
         };
         for (binding, server) in config.listeners() {
             let mut routes = Vec::new();
@@ -92,7 +120,8 @@ impl Stack {
             }
             let name = composer.label(&binding.name);
             let listeners = listen(&name, &server.host, &server.ports)?;
-            let connections = Connections::new(server.connections.unwrap_or(memory::CONNECTIONS));
+            let most = server.connections.unwrap_or(memory::CONNECTIONS);
+            let connections = Connections::within(most, &places.connections);
             let options = ServeOptions::new().connections(connections.clone());
             let options =
                 server.write_deadline.into_iter().fold(options, ServeOptions::write_deadline);

@@ -16,6 +16,7 @@ use tower::{Layer as _, ServiceBuilder};
 use super::guard::credentials;
 use super::{Composer, Error, Exit, Streams, leaf};
 use crate::config::{Authorization, HttpClient, HttpVersion, Kind, TcpClient};
+use crate::open_files::Bounded;
 
 impl Composer<'_> {
     /// Streams of the server that an `http` client leads to. `streams` is what the `sse`
@@ -105,9 +106,14 @@ impl Composer<'_> {
             .layer(frames)
             .layer(layer);
         let tcp = TcpConnector::new().address(address);
+        // A stream is a connection to the server above, too.
+        let places = &self.upstream;
         Ok(match encrypting {
-            Some(config) => leaf(service.service(ConnectLayer::new(config).layer(tcp))),
-            None => leaf(service.service(tcp)),
+            Some(config) => {
+                let above = ConnectLayer::new(config).layer(tcp);
+                leaf(Bounded::new(service.service(above), places))
+            }
+            None => leaf(Bounded::new(service.service(tcp), places)),
         })
     }
 }

@@ -22,6 +22,7 @@ mod live;
 mod logs;
 mod many;
 mod odd_records;
+mod open_files;
 mod outage;
 mod outputs;
 mod real;

@@ -27,6 +27,8 @@ pub struct Connections {
 #[derive(Debug)]
 struct Shared {
     cap: usize,
+    /// What it is a part of.
+    whole: Option<Connections>,
     open: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -64,9 +66,30 @@ impl Connections {
     /// At most this many at once; zero refuses all.
     #[must_use]
     pub fn new(cap: usize) -> Self {
+        Self::of(cap, None)
+    }
+
+    /// At most this many at once, and together with all others within `whole` at most as many as that.
+    /// `whole` counts what is open, and nothing else.
+    ///
+    /// ```
+    /// use tailwater_http::Connections;
+    ///
+    /// // Open files are those of the process, whatever its ports may have.
+    /// let all = Connections::new(900);
+    /// let (public, internal) = (Connections::within(65_536, &all), Connections::within(100, &all));
+    /// assert_eq!((public.counts().open, internal.counts().open, all.counts().open), (0, 0, 0));
+    /// ```
+    #[must_use]
+    pub fn within(cap: usize, whole: &Self) -> Self {
+        Self::of(cap, Some(whole.clone()))
+    }
+
+    fn of(cap: usize, whole: Option<Self>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 cap,
+                whole,
                 open: AtomicUsize::new(0),
                 accepted: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
@@ -92,18 +115,35 @@ impl Connections {
     }
 
     pub(crate) fn cap(&self) -> usize {
-        self.shared.cap
+        let whole = self.shared.whole.as_ref().map_or(usize::MAX, Self::cap);
+        self.shared.cap.min(whole)
+    }
+
+    fn take(&self) -> bool {
+        let shared = &self.shared;
+        let has_place = shared.open.fetch_add(1, Relaxed) < shared.cap
+            && shared.whole.as_ref().is_none_or(Self::take);
+        if !has_place {
+            shared.open.fetch_sub(1, Relaxed);
+        }
+        has_place
+    }
+
+    fn give_back(&self) {
+        self.shared.open.fetch_sub(1, Relaxed);
+        if let Some(whole) = &self.shared.whole {
+            whole.give_back();
+        }
     }
 
     /// A place under the cap, or none and it is counted.
     pub(crate) fn admit(&self) -> Option<Admitted> {
-        let admitted = Admitted(self.clone());
-        if self.shared.open.fetch_add(1, Relaxed) < self.shared.cap {
+        if self.take() {
             self.shared.accepted.fetch_add(1, Relaxed);
-            Some(admitted)
+            Some(Admitted(self.clone()))
         } else {
             self.shared.refused.fetch_add(1, Relaxed);
-            None // dropped here, which takes it out of `open` again
+            None
         }
     }
 
@@ -126,6 +166,25 @@ pub(crate) struct Admitted(Connections);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.shared.open.fetch_sub(1, Relaxed);
+        self.0.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_whole_have_no_more_than_it() {
+        let all = Connections::new(3);
+        let (one, other) = (Connections::within(2, &all), Connections::within(100, &all));
+        let mut admitted: Vec<_> = (0..5).map(|_| one.admit()).collect();
+        assert_eq!((one.counts().open, one.counts().refused), (2, 3));
+        admitted.extend((0..5).map(|_| other.admit()));
+        assert_eq!((other.counts().open, other.counts().refused, other.cap()), (1, 4, 3));
+        assert_eq!(all.counts().open, 3);
+        drop(admitted);
+        assert_eq!((one.counts().open, other.counts().open, all.counts().open), (0, 0, 0));
+        assert!(other.admit().is_some());
     }
 }

@@ -1,12 +1,13 @@
 //! `tailwater` as a process.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -161,6 +162,18 @@ impl Server {
         Self::of(run(&all, &[]), Some(folder)).await
     }
 
+    /// Starts a configuration in a process that may have so many open files.
+    pub(crate) async fn with_open_files(config: &str, arguments: &[&str], files: u64) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("zilla.yaml");
+        fs::write(&file, config).expect("the configuration is written");
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_tailwater")).arg("start").arg("-c").arg(&file);
+        command.args(["--log-format", "json"]).args(arguments).env_remove("TAILWATER_LOG");
+        Self::of(spawn(command), Some(folder)).await
+    }
+
     async fn of(process: Process, folder: Option<TempDir>) -> Self {
         let listens = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -254,14 +267,28 @@ pub(crate) fn spawn(mut command: Command) -> Process {
 
 impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).expect("the signal is sent");
+    }
+
+    /// Leaves it without an open file to spare, or with many.
+    pub(crate) fn open_files(&self, is_short: bool) {
+        let folder = format!("/proc/{}/fd", self.id().as_raw_nonzero());
+        let names = fs::read_dir(folder).expect("Linux tells").flatten().map(|it| it.file_name());
+        let open: HashSet<u64> = names.filter_map(|it| it.to_str()?.parse().ok()).collect();
+        let first_free = (0..4096).find(|it| !open.contains(it)).expect("one is free");
+        let current = Some(if is_short { first_free } else { 4096 });
+        let limit = Rlimit { current, maximum: Some(4096) };
+        prlimit(Some(self.id()), Resource::Nofile, limit).expect("the limit is set");
+    }
+
+    fn id(&self) -> Pid {
         let id = self.child.id().expect("it runs");
-        let id = Pid::from_raw(id.try_into().expect("an id")).expect("an id");
-        kill_process(id, signal).expect("the signal is sent");
+        Pid::from_raw(id.try_into().expect("an id")).expect("an id")
     }
 
     /// The most memory that it ever had.
     pub(crate) fn most_resident_kib(&self) -> u64 {
-        let id = self.child.id().expect("it runs");
+        let id = self.id().as_raw_nonzero();
         let status = fs::read_to_string(format!("/proc/{id}/status")).expect("Linux tells");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         line.and_then(|it| it.trim().strip_suffix("kB")?.trim().parse().ok()).expect("a number")

@@ -1,0 +1,270 @@
+//! The open files that the process may have (`RLIMIT_NOFILE`), and what they are for: clients get what
+//! is left when Kafka, the program itself, files and other servers have theirs.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::{Service, ServiceExt as _};
+
+use crate::config::{Config, Kind, memory};
+use crate::health;
+
+/// Outputs, runtimes, watched certificates, fetches of keys, and whatever a library opens for a moment.
+const OF_PROGRAM: usize = 48;
+/// A cluster's six clients of librdkafka: for each broker a socket, and a pipe for the thread that has it.
+/// How many brokers there are is not known: five more than the configuration names.
+const OF_CLUSTER: usize = 5 * OF_SERVER;
+const OF_SERVER: usize = 18;
+/// How many responses there may be from files at once. Each opens a second one for a moment.
+const MOST_RESPONSES: usize = 1024;
+const LEAST_RESPONSES: usize = 8;
+/// How long a request waits for one of these.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many open files there are for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenFiles {
+    /// Of the process.
+    limit: usize,
+    /// For the program, Kafka and health.
+    kept: usize,
+    /// Responses from files at once.
+    pub(crate) responses: usize,
+    /// Streams of other servers at once.
+    pub(crate) upstream: usize,
+    /// Connections of all ports together.
+    pub(crate) connections: usize,
+    /// Connections that the ports may have by the configuration.
+    wanted: usize,
+}
+
+impl OpenFiles {
+    /// What the namespaces need of a limit; `None` is no limit.
+    pub(crate) fn of(namespaces: &[Config], limit: Option<u64>) -> Self {
+        let limit = limit.map_or(usize::MAX, |it| it.try_into().unwrap_or(usize::MAX));
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        let listeners = || namespaces.iter().flat_map(Config::listeners).map(|(_, server)| server);
+        let bindings = || namespaces.iter().flat_map(|it| &it.bindings);
+        let ports: usize = listeners().flat_map(|it| &it.ports).map(ExactSizeIterator::len).sum();
+        let (mut clusters, mut servers) = (0, 0);
+        for config in namespaces {
+            let mut ways = HashSet::new();
+            for binding in &config.bindings {
+                let Kind::SseKafka(mapping) = &binding.kind else { continue };
+                for source in mapping.routes.iter().flat_map(|it| config.topic_sources(&it.exit)) {
+                    let way: Vec<&str> = source.way.iter().map(|it| &*it.name).collect();
+                    if ways.insert(way) {
+                        clusters += 1;
+                        servers += source.cluster.servers.len();
+                    }
+                }
+            }
+        }
+        let kept =
+            OF_PROGRAM + ports + health::CONNECTIONS + OF_CLUSTER * clusters + OF_SERVER * servers;
+        // With few, clients have half of them all the same.
+        let kept = kept.min(limit / 2);
+        let has = |is: fn(&Kind) -> bool| bindings().any(|it| is(&it.kind));
+        let responses = if has(|it| matches!(it, Kind::Filesystem(_))) {
+            (limit / 32).clamp(LEAST_RESPONSES, MOST_RESPONSES)
+        } else {
+            0
+        };
+        let rest = (limit - kept).saturating_sub(2 * responses);
+        let upstream = if has(|it| matches!(it, Kind::SseClient(_))) { rest / 2 } else { 0 };
+        let connections = rest - upstream;
+        let wanted = listeners().map(|it| it.connections.unwrap_or(memory::CONNECTIONS)).sum();
+        Self { limit, kept, responses, upstream, connections, wanted }
+    }
+
+    /// Warns where the ports may have more connections than there are open files for.
+    pub(crate) fn warn(&self) {
+        let Self { limit, kept, connections, wanted, .. } = *self;
+        if connections < wanted {
+            tracing::warn!(
+                limit,
+                kept,
+                connections,
+                wanted,
+                "the limit of open files is too low for the connections of all ports, further ones are refused: raise it (`ulimit -Hn`) or lower `connections`"
+            );
+        }
+    }
+
+    /// What `check` says of it.
+    pub(crate) fn describe(&self) -> String {
+        let Self { limit, kept, responses, upstream, connections, wanted } = *self;
+        if limit == Semaphore::MAX_PERMITS {
+            return "\nopen files: no limit here\n".to_owned();
+        }
+        let mut text = format!("\nopen files, {limit} here:\n");
+        let mut row = |what: &str, number: usize| {
+            // Writing to a text does not fail.
+            let _ = writeln!(text, "  {what:<44} {number:>9}");
+        };
+        row("kept for Kafka, health and the program", kept);
+        if responses > 0 {
+            row("static files at once, two each", responses);
+        }
+        if upstream > 0 {
+            row("streams of other servers", upstream);
+        }
+        row("connections of all ports, at most", connections.min(wanted));
+        if connections < wanted {
+            let _ = writeln!(text, "  too few open files for {wanted} connections");
+        }
+        text
+    }
+}
+
+/// Answers requests while there are open files for what they ask for: each response has a place for as
+/// long as its body lasts. Without one a request waits a second, and is then answered 503.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounded<S> {
+    inner: S,
+    places: Arc<Semaphore>,
+}
+
+impl<S> Bounded<S> {
+    pub(crate) fn new(inner: S, places: &Arc<Semaphore>) -> Self {
+        Self { inner, places: Arc::clone(places) }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Bounded<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<HeldBody<R>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (inner, places) = (self.inner.clone(), Arc::clone(&self.places));
+        Box::pin(async move {
+            let place = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
+            let Ok(Ok(place)) = place else {
+                let mut response = Response::new(HeldBody { body: None, _place: None });
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                return Ok(response);
+            };
+            let response = inner.oneshot(request).await?;
+            Ok(response.map(|body| HeldBody { body: Some(body), _place: Some(place) }))
+        })
+    }
+}
+
+pin_project! {
+    /// A body that gives its place back when it is dropped.
+    #[derive(Debug)]
+    pub(crate) struct HeldBody<R> {
+        #[pin]
+        body: Option<R>,
+        _place: Option<OwnedSemaphorePermit>,
+    }
+}
+
+impl<R: Body> Body for HeldBody<R> {
+    type Data = R::Data;
+    type Error = R::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<R::Data>, R::Error>>> {
+        self.project().body.as_pin_mut().map_or(Poll::Ready(None), |body| body.poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::service_fn;
+
+    use super::*;
+    use crate::config;
+
+    fn namespaces(connections: &str) -> Vec<Config> {
+        let file = format!(
+            "name: test
+bindings:
+  in: {{ type: tcp, kind: server, options: {{ port: 7114{connections} }}, exit: web }}
+  web: {{ type: http, kind: server, exit: pages }}
+  pages: {{ type: http-filesystem, kind: proxy, routes: [ {{ with: {{ path: a }}, exit: files }} ] }}
+  files: {{ type: filesystem, kind: server, options: {{ location: www }} }}
+"
+        );
+        config::parse("zilla.yaml", file.as_bytes(), &|_| None).unwrap().namespaces
+    }
+
+    #[test]
+    fn clients_get_what_is_left() {
+        for (limit, expected) in [
+            (Some(64), 64 - 32 - 16),
+            (Some(256), 256 - 113 - 16),
+            (Some(1024), 1024 - 113 - 64),
+            (Some(1 << 20), (1 << 20) - 113 - 2048),
+        ] {
+            let shares = OpenFiles::of(&namespaces(""), limit);
+            assert_eq!(shares.connections, expected, "{limit:?}");
+            let all = shares.kept + 2 * shares.responses + shares.upstream + shares.connections;
+            assert_eq!(all, shares.limit, "{limit:?}");
+        }
+        assert!(OpenFiles::of(&namespaces(""), None).connections > 1 << 30);
+        assert_eq!(OpenFiles::of(&namespaces(""), Some(0)).connections, 0);
+    }
+
+    #[test]
+    fn check_says_what_is_left() {
+        let text = OpenFiles::of(&namespaces(", connections: 100"), Some(1024)).describe();
+        assert_eq!(
+            text,
+            "
+open files, 1024 here:
+  kept for Kafka, health and the program             113
+  static files at once, two each                      32
+  connections of all ports, at most                  100
+"
+        );
+        let text = OpenFiles::of(&namespaces(""), Some(1024)).describe();
+        assert!(text.ends_with("\n  too few open files for 65536 connections\n"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_has_its_place_as_long_as_its_body_lasts() {
+        let answer = |_: Request<()>| async { Ok::<_, Infallible>(Response::new("a".to_owned())) };
+        let service = Bounded::new(service_fn(answer), &Arc::new(Semaphore::new(1)));
+        let ask = || service.clone().oneshot(Request::new(()));
+        let held = ask().await.unwrap();
+        assert_eq!(held.status(), StatusCode::OK);
+        let refused = ask().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()[RETRY_AFTER], "1");
+        drop(held);
+        assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+    }
+}

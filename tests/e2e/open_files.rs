@@ -1,0 +1,139 @@
+//! Clients that take all the open files that they can get.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{Get, Kafka, LOOK, Server, kafka, raw, server, soon, told_at};
+
+/// Streams of topics, and files below `/files`: the configuration itself is one.
+fn config(kafka: &Kafka) -> String {
+    let config = server(kafka).config();
+    let routed = config.replacen(
+        "    exit: sse_in\n",
+        "    routes: [{ when: [{ headers: { \":path\": \"/files/*\" } }], exit: pages }]\n    exit: sse_in\n",
+        1,
+    );
+    assert_ne!(routed, config);
+    let files = "  pages:
+    type: http-filesystem
+    kind: proxy
+    routes: [{ when: [{ path: \"/files/{path}\" }], with: { path: \"${params.path}\" }, exit: files }]
+  files: { type: filesystem, kind: server, options: { location: . } }
+telemetry:";
+    routed.replace("telemetry:", files)
+}
+
+/// A stream of a connection of its own, if that is taken.
+async fn stream(server: &Server, path: &str) -> Option<TcpStream> {
+    let mut socket = TcpStream::connect(server.address()).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.ok()?;
+    let first = soon("an answer or an end", socket.read_u8()).await;
+    first.ok().map(|_| socket)
+}
+
+async fn answers(at: SocketAddr) {
+    assert_eq!(Get::new(at, "/live").send().await.status, 200);
+    // Kafka may not have been reached yet.
+    let ready = async {
+        while Get::new(at, "/ready").send().await.status != 200 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    soon("it is ready", ready).await;
+}
+
+#[tokio::test]
+async fn clients_that_take_all_connections_leave_files_to_kafka_to_health_and_to_pages() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let arguments = ["--health", "127.0.0.1:0", "--drain", "0"];
+    let server = Server::with_open_files(&config(&kafka), &arguments, 256).await;
+    let is_warning = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let warns = line["level"] == "WARN" && line["message"].as_str()?.contains("open files");
+        warns.then(|| line["connections"].as_u64())?
+    };
+    let left = server.stderr().find(is_warning).await;
+    let at = told_at(&server).await;
+    answers(at).await;
+
+    let http2 = server.http2().await;
+    assert_eq!(http2.get("/files/zilla.yaml").send().await.status, 200);
+    let mut streams = Vec::new();
+    while let Some(stream) = stream(&server, &format!("/all/{topic}")).await {
+        streams.push(stream);
+        assert!(streams.len() < 256, "nobody was refused");
+    }
+    assert_eq!(streams.len() as u64 + 1, left, "all that was said to be left");
+    assert!(left > 64, "{left}");
+    // And those who only come, again and again.
+    for _ in 0..300 {
+        assert!(stream(&server, "/nothing").await.is_none());
+    }
+    answers(at).await;
+    let new = kafka.topic(3).await;
+    kafka.produce_values(&new, (0..9).map(|number| number.to_string()));
+    let mut history = http2.open(&format!("/all/{new}")).await;
+    assert_eq!(history.take(9).await.len(), 9);
+    assert_eq!(http2.get("/files/zilla.yaml").send().await.status, 200);
+    assert!(!server.stderr().text().contains("accepting failed"), "{}", server.stderr().text());
+
+    // Who leaves makes room.
+    drop(streams);
+    let comes = async {
+        while stream(&server, &format!("/all/{topic}")).await.is_none() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    soon("a place", comes).await;
+}
+
+#[tokio::test]
+async fn health_is_told_where_there_is_no_open_file_left() {
+    let kafka = kafka().await;
+    let mut server = server(&kafka).arguments(&["--health", "127.0.0.1:0"]).run().await;
+    let at = told_at(&server).await;
+    answers(at).await;
+    server.process().open_files(true);
+    // Refused by nobody, and answered by nobody.
+    let waits = TcpStream::connect(server.address()).await.expect("the kernel takes it");
+    server.stderr().says("accepting failed").await;
+    for _ in 0..5 {
+        answers(at).await;
+        let idle = TcpStream::connect(at).await.expect("the kernel takes it");
+        answers(at).await;
+        drop(idle);
+    }
+    drop(waits);
+    server.process().open_files(false);
+    assert_eq!(server.get("/nothing").send().await.status, 404);
+}
+
+/// 64 that asked nothing kept all others from their answer.
+#[tokio::test]
+async fn who_is_idle_at_the_port_for_health_makes_room() {
+    let kafka = kafka().await;
+    let server = server(&kafka).arguments(&["--health", "127.0.0.1:0"]).run().await;
+    let at = told_at(&server).await;
+    let mut prober = TcpStream::connect(at).await.expect("a connection");
+    let mut idle = Vec::new();
+    for _ in 0..70 {
+        idle.push(TcpStream::connect(at).await.expect("a connection"));
+        // Who asks now and then stays.
+        prober.write_all(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it is open");
+        let mut read = Vec::new();
+        while !read.ends_with(b"{\"live\":true}") {
+            let count = soon("an answer", prober.read_buf(&mut read)).await.expect("it is open");
+            assert_ne!(count, 0, "closed");
+        }
+    }
+    let live = raw(at, b"GET /live HTTP/1.0\r\n\r\n", |_| false).await;
+    assert!(live.ends_with(b"{\"live\":true}"), "{}", live.escape_ascii());
+    // The first of them was closed.
+    let first = idle.first_mut().expect("there are 70");
+    assert_eq!(soon("its end", first.read(&mut [0])).await.unwrap_or(0), 0);
+}
