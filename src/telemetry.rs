@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing::{Metadata, Subscriber, error, warn};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
@@ -20,15 +20,21 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use self::output::{LinesOf, Output, Reports};
+use self::throttle::Throttle;
 use crate::access_log;
 
 mod escape;
 mod output;
+mod throttle;
 
 /// Lines of the access log that wait: clients can make as many as they like.
 const ACCESS_LINES: usize = 1024;
 /// Lines of the log that wait: at a level of `debug` or `trace` there are many at once.
 const LOG_LINES: usize = 8192;
+/// The target of what is logged of the outputs themselves.
+const OUTPUT_TARGET: &str = "tailwater::output";
+/// That of panics.
+const PANIC_TARGET: &str = "tailwater::panic";
 /// How long the end of the process waits for whoever reads.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -93,6 +99,9 @@ impl Drop for Outputs {
 /// `levels` is a level (`error`, `warn`, `info`, `debug`, `trace`), or several with the part of
 /// the program that each is for, as `info,tailwater_kafka=debug`.
 ///
+/// What clients, peers or records cause again and again is counted, and told at most every 10 s; a line of
+/// the code writes at most 100 lines in that time, but for the access log and levels below `info`.
+///
 /// Logging never waits for a reader: 1 MiB is kept for one that does not read, at most 1024 lines of the
 /// access log and 8192 of the log. Further lines are dropped, and their number is logged when it goes on.
 ///
@@ -106,12 +115,16 @@ pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Er
     let stdout = Output::start("stdout", unbuffered(io::stdout())?, ACCESS_LINES, STDOUT)?;
     let stderr = Output::start("stderr", unbuffered(io::stderr())?, LOG_LINES, STDERR)?;
     let log = layer(&stderr, format, io::stderr().is_terminal(), true);
-    let log = log.with_filter(filter).with_filter(filter_fn(move |metadata| !is_access(metadata)));
+    let throttle = Throttle::default();
+    let log = log
+        .with_filter(filter.and(throttle.clone()))
+        .with_filter(filter_fn(move |metadata| !is_access(metadata)));
     let access_log = access.then(|| {
         let layer = layer(&stdout, format, io::stdout().is_terminal(), false);
         layer.with_filter(filter_fn(is_access))
     });
     tracing_subscriber::registry().with(log).with(access_log).try_init()?;
+    thread::Builder::new().name("log".to_owned()).spawn(move || throttle.run())?;
     // What std prints of a panic it would print on the thread that serves.
     panic::set_hook(Box::new(log_panic));
     Ok(Outputs { stdout, stderr })
@@ -146,13 +159,15 @@ fn unbuffered(output: impl AsFd) -> io::Result<File> {
 const STDOUT: Reports = Reports {
     dropped: |lines| {
         warn!(target: access_log::TARGET, lines, "{lines} lines were not written");
-        warn!(lines, "{lines} lines of the standard output were not written");
+        warn!(target: OUTPUT_TARGET, lines, "{lines} lines of the standard output were not written");
     },
-    failed: |error| warn!(%error, "the standard output can't be written"),
+    failed: |error| warn!(target: OUTPUT_TARGET, %error, "the standard output can't be written"),
 };
 
-const STDERR: Reports =
-    Reports { dropped: |lines| warn!(lines, "{lines} lines were not written"), failed: |_| {} };
+const STDERR: Reports = Reports {
+    dropped: |lines| warn!(target: OUTPUT_TARGET, lines, "{lines} lines were not written"),
+    failed: |_| {},
+};
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
@@ -162,7 +177,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let is_captured = backtrace.status() == BacktraceStatus::Captured;
     let backtrace = is_captured.then(|| tracing::field::display(&backtrace));
-    error!(thread, place, backtrace, "panicked: {message}");
+    error!(target: PANIC_TARGET, thread, place, backtrace, "panicked: {message}");
 }
 
 #[cfg(test)]

@@ -262,3 +262,17 @@ async fn a_server_that_is_not_trusted_is_502_and_is_asked_nothing() {
     asked.answer(500, &[]);
     assert_eq!(soon("an answer", client).await.expect("an answer").status, 502);
 }
+
+#[tokio::test]
+async fn a_server_that_refuses_all_streams_is_told_once_and_counted() {
+    let mut above = Above::start(Version::Http1).await;
+    let server = above.proxy().run().await;
+    for _ in 0..30 {
+        let client = tokio::spawn(server.get("/prices").send());
+        above.asked().await.answer(404, &[]);
+        assert_eq!(soon("an answer", client).await.expect("no panic").status, 502);
+    }
+    let lines = server.stderr().text();
+    assert_eq!(lines.matches("no event stream of the server above").count(), 1, "{lines}");
+    server.stderr().says("29 more lines like: no event stream of the server above").await;
+}

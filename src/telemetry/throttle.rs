@@ -1,0 +1,254 @@
+//! Bounds the log: what a client, a peer or a record causes again and again is counted, and told at most
+//! every ten seconds.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write as _};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, error, info, warn};
+use tracing_subscriber::layer::{Context, Filter};
+
+/// What is left out is told this long after the first line.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Lines of one place in the code in that time.
+const MOST: usize = 100;
+/// Who logs for each request, connection or stream: there a line that was written is not written again.
+const OFTEN: [&str; 4] =
+    ["tailwater_client", "tailwater_http", "tailwater_sse", super::PANIC_TARGET];
+/// A text that tells which lines were left out is cut here.
+const MOST_BYTES: usize = 200;
+/// The target of what it tells itself, which is not bounded.
+const TARGET: &str = "tailwater::log";
+
+/// A filter of events at INFO and above, for the layer of the log. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Throttle(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    places: Mutex<HashMap<Identifier, Place>>,
+    left_out: Condvar,
+    hasher: RandomState,
+}
+
+/// A place in the code that logs.
+#[derive(Debug)]
+struct Place {
+    since: Instant,
+    written: usize,
+    /// Hashes of the lines, where none is to be written twice.
+    seen: HashSet<u64>,
+    left_out: u64,
+    level: Level,
+    like: String,
+}
+
+/// So many lines were left out.
+#[derive(Debug, PartialEq, Eq)]
+struct LeftOut {
+    level: Level,
+    lines: u64,
+    like: String,
+}
+
+impl Throttle {
+    /// Whether a line is written; `text` makes it.
+    fn passes(
+        &self,
+        metadata: &'static Metadata<'static>,
+        now: Instant,
+        text: impl FnOnce() -> String,
+    ) -> bool {
+        let is_often = OFTEN.iter().any(|it| metadata.target().starts_with(it));
+        let mut places = self.lock();
+        let place = places.entry(metadata.callsite()).or_insert_with(|| Place {
+            since: now,
+            written: 0,
+            seen: HashSet::new(),
+            left_out: 0,
+            level: *metadata.level(),
+            like: String::new(),
+        });
+        if place.left_out == 0 && now.duration_since(place.since) >= WINDOW {
+            (place.since, place.written) = (now, 0);
+            place.seen.clear();
+        }
+        let line = if is_often {
+            let line = text();
+            if place.written < MOST && place.seen.insert(self.0.hasher.hash_one(&line)) {
+                place.written += 1;
+                return true;
+            }
+            line
+        } else {
+            if place.written < MOST {
+                place.written += 1;
+                return true;
+            }
+            if place.left_out == 0 { text() } else { String::new() }
+        };
+        if place.left_out == 0 {
+            place.like = line;
+            self.0.left_out.notify_one();
+        }
+        place.left_out = place.left_out.saturating_add(1);
+        false
+    }
+
+    /// What was left out and is to be told now, and when there will be more.
+    fn due(&self, now: Instant) -> (Vec<LeftOut>, Option<Instant>) {
+        let mut due = Vec::new();
+        let mut next = None;
+        for place in self.lock().values_mut().filter(|it| it.left_out > 0) {
+            let end = place.since + WINDOW;
+            if end > now {
+                next = Some(next.map_or(end, |next: Instant| next.min(end)));
+                continue;
+            }
+            let lines = std::mem::take(&mut place.left_out);
+            due.push(LeftOut { level: place.level, lines, like: std::mem::take(&mut place.like) });
+            // As long as it goes on only the number is told.
+            (place.since, place.written) = (now, 0);
+            if place.seen.len() >= MOST {
+                place.seen.clear();
+            }
+        }
+        (due, next)
+    }
+
+    /// Tells what was left out, for as long as the process lives.
+    pub(super) fn run(&self) {
+        loop {
+            let (due, next) = self.due(Instant::now());
+            for LeftOut { level, lines, like } in due {
+                match level {
+                    Level::ERROR => {
+                        error!(target: TARGET, lines, "{lines} more lines like: {like}")
+                    }
+                    Level::WARN => warn!(target: TARGET, lines, "{lines} more lines like: {like}"),
+                    _ => info!(target: TARGET, lines, "{lines} more lines like: {like}"),
+                }
+            }
+            let places = self.lock();
+            match next {
+                Some(next) => {
+                    let time = next.saturating_duration_since(Instant::now());
+                    drop(self.0.left_out.wait_timeout(places, time));
+                }
+                None if places.values().any(|it| it.left_out > 0) => {}
+                None => drop(self.0.left_out.wait(places)),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Place>> {
+        self.0.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> Filter<S> for Throttle {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        // What is below was asked for, by a level of `debug`.
+        let is_bounded = *metadata.level() <= Level::INFO
+            && ![TARGET, super::OUTPUT_TARGET].contains(&metadata.target());
+        !is_bounded || self.passes(metadata, Instant::now(), || Line::of(event))
+    }
+}
+
+/// The text of an event, its message first.
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Line {
+    fn of(event: &Event<'_>) -> String {
+        let mut line = Self::default();
+        event.record(&mut line);
+        let mut text = line.message + &line.fields;
+        text.truncate(text.floor_char_boundary(MOST_BYTES));
+        text
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a text does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::super::output::Output;
+    use super::super::{LogFormat, layer};
+    use super::*;
+
+    /// What is written of these lines.
+    fn written(throttle: &Throttle, log: impl FnOnce()) -> Vec<String> {
+        let output = Output::without_writer();
+        let layer = layer(&output, LogFormat::Text, false, false);
+        let subscriber = tracing_subscriber::registry().with(layer.with_filter(throttle.clone()));
+        with_default(subscriber, log);
+        output.queued().lines().map(str::to_owned).collect()
+    }
+
+    fn left_out(throttle: &Throttle, after: Duration) -> Vec<u64> {
+        throttle.due(Instant::now() + after).0.into_iter().map(|it| it.lines).collect()
+    }
+
+    #[test]
+    fn what_requests_cause_again_and_again_is_written_once_and_counted() {
+        let throttle = Throttle::default();
+        let refused = |server: &str| warn!(target: "tailwater_client", server, "no event stream");
+        let lines = written(&throttle, || (0..200).for_each(|_| refused("a")));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(left_out(&throttle, Duration::ZERO).is_empty());
+        let told = throttle.due(Instant::now() + WINDOW).0;
+        let like = "no event stream server=\"a\"".to_owned();
+        assert_eq!(told, [LeftOut { level: Level::WARN, lines: 199, like }]);
+        // As long as it goes on its number is told, and another line is another one.
+        let lines = written(&throttle, || ["a", "b", "a"].into_iter().for_each(refused));
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert!(line.contains("server=\"b\""), "{line}");
+        assert_eq!(left_out(&throttle, 3 * WINDOW), [2]);
+    }
+
+    #[test]
+    fn no_line_of_code_writes_more_than_its_share() {
+        let throttle = Throttle::default();
+        let lines = written(&throttle, || (0..1000).for_each(|number| info!(number, "different")));
+        assert_eq!(lines.len(), MOST);
+        let of_client = |number: u32| warn!(target: "tailwater_client", number, "different");
+        assert_eq!(written(&throttle, || (0..1000).for_each(of_client)).len(), MOST);
+        let mut left_out = left_out(&throttle, WINDOW);
+        left_out.sort_unstable();
+        assert_eq!(left_out, [900, 900]);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_written() {
+        let throttle = Throttle::default();
+        let lines = written(&throttle, || {
+            (0..1000).for_each(|_| tracing::debug!(target: "tailwater_client", "the same"));
+        });
+        assert_eq!(lines.len(), 1000);
+    }
+}
