@@ -11,6 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE;
 use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
 use rustls::ClientConfig;
@@ -29,8 +31,6 @@ const READ_BYTES: usize = 256 * 1024;
 /// Without an event for anybody in all this time a run has failed. Longer than the kernel waits before it
 /// sends a segment again that a client standing still had no room for.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// The position 0 of partition 0, as the servers' ids have it.
-const BEGINNING: &str = "AQIAAA==";
 
 /// What a client asks for.
 #[derive(Clone, Debug)]
@@ -50,12 +50,22 @@ impl Request {
         Self { path: format!("/keys/{}", kafka::key(number)), last_event_id: None }
     }
 
-    /// From the first record on, not from the live end.
-    pub(crate) fn since_the_beginning(self) -> Self {
-        Self { last_event_id: Some(BEGINNING.to_owned()), ..self }
+    /// Another topic than the server's.
+    pub(crate) fn topic(topic: &str) -> Self {
+        Self { path: format!("/topics/{topic}"), last_event_id: None }
     }
 
-    fn text(&self) -> String {
+    /// From the first record on, not from the live end.
+    pub(crate) fn since_the_beginning(self) -> Self {
+        self.since(0)
+    }
+
+    /// From this record on.
+    pub(crate) fn since(self, offset: u64) -> Self {
+        Self { last_event_id: Some(id(offset)), ..self }
+    }
+
+    pub(crate) fn text(&self) -> String {
         let mut text =
             format!("GET {} HTTP/1.1\r\nhost: {NAME}\r\naccept: text/event-stream\r\n", self.path);
         if let Some(id) = &self.last_event_id {
@@ -63,6 +73,19 @@ impl Request {
         }
         text + "\r\n"
     }
+}
+
+/// An offset of partition 0, as the servers' ids have it: a version, and the numbers of the pairs,
+/// partitions and offsets as zigzag varints.
+fn id(offset: u64) -> String {
+    let mut binary = vec![1, 2, 0];
+    let mut rest = 2 * offset;
+    while rest >= 0x80 {
+        binary.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    binary.push(rest as u8);
+    BASE64_URL_SAFE.encode(binary)
 }
 
 /// When a client is at its start, so that nothing produced later escapes it.
@@ -450,6 +473,12 @@ mod tests {
                 .write_all(format!("id:{number}\ndata:{value}\n\n").as_bytes())
                 .expect("an event");
         }
+    }
+
+    #[test]
+    fn ids_are_those_of_the_servers() {
+        assert_eq!([id(0), id(1)], ["AQIAAA==", "AQIAAg=="]);
+        assert_eq!(id(1_000_000), "AQIAgIl6");
     }
 
     #[test]

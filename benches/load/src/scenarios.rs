@@ -3,6 +3,7 @@
 mod burst;
 mod compacted;
 mod crowd;
+mod fairness;
 pub(crate) mod growth;
 mod history;
 mod idle;
@@ -39,6 +40,7 @@ pub(crate) const ALL: &[&Scenario] = &[
     &history::FROM_KAFKA,
     &history::FROM_LOG,
     &stampede::SCENARIO,
+    &fairness::SCENARIO,
     &compacted::SCENARIO,
     &stalled::SCENARIO,
     &soak::SCENARIO,

@@ -1,0 +1,134 @@
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Bench, Column, Scenario};
+use crate::Result;
+use crate::clients::{Fleet, Ready, Request};
+use crate::kafka::Pace;
+use crate::report::{Bound, Goal, Unit};
+use crate::servers::{Kind, Server, Transport};
+
+const SLOW: usize = 2;
+const SLOW_BYTES_PER_SECOND: u64 = 2_000_000;
+/// What slow clients have when the bystander comes: more than sockets hold, so that the server has
+/// long been waiting for them.
+const SLOW_BYTES: u64 = 4 * 1024 * 1024;
+
+const FILTERED: usize = 64;
+const STALLED: usize = 100;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "fairness",
+    about: "others replay much, or read nothing: time to the first event of another topic",
+    describe: |bench| {
+        format!(
+            "What a bystander waits for the only record of its topic, from its connection on, while others have all of the server's readers of history, from {} records of 256 bytes that were there before the server: {SLOW} clients at places far apart that take 2 MB a second; {FILTERED} that resume at places far apart, with a filter that nothing matches; {STALLED} that resume at places far apart and read nothing.",
+            records(bench)
+        )
+    },
+    servers: &[Kind::Tailwater],
+    columns: &[
+        Column { name: "beside slow ones", unit: Unit::Seconds },
+        Column { name: "beside filters", unit: Unit::Seconds },
+        Column { name: "beside stalled ones", unit: Unit::Seconds },
+    ],
+    goals: &[
+        Goal { column: 0, bound: Bound::Max(2.0) },
+        Goal { column: 1, bound: Bound::Max(2.0) },
+        Goal { column: 2, bound: Bound::Max(2.0) },
+    ],
+    rounds: 3,
+    run,
+};
+
+/// The mock cluster keeps 5 MB of a partition.
+fn records(bench: &Bench) -> u64 {
+    bench.events(3_000_000, 10_000)
+}
+
+fn run(bench: &Bench, _: Kind) -> Result<Vec<f64>> {
+    Ok(vec![beside_slow(bench)?, beside(bench, FILTERED, true)?, beside(bench, STALLED, false)?])
+}
+
+/// Each case has a server of its own, so that none finds what another left behind.
+fn start(bench: &Bench) -> Result<(Server, u64)> {
+    let records = records(bench);
+    let topic = bench.filled_topic(records, None)?;
+    let server = Server::start(bench, Kind::Tailwater, Transport::Plain, &topic, 1024)?;
+    Ok((server, records))
+}
+
+/// Seconds from the bystander's connection to its event.
+fn bystander(bench: &Bench, address: SocketAddr) -> Result<f64> {
+    let topic = bench.new_topic()?;
+    bench.kafka.producer(&topic, None)?.send(0, 1, Pace::AsFastAsPossible)?;
+    let begin = Instant::now();
+    let mut fleet = Fleet::open(address, None, vec![Request::topic(&topic)], Ready::Head)?;
+    fleet.read_events(1)?;
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+fn beside(bench: &Bench, clients: usize, filtered: bool) -> Result<f64> {
+    let (server, records) = start(bench)?;
+    let request = |client: usize| {
+        // The key of no record.
+        let request = if filtered { Request::key(0) } else { Request::all() };
+        request.since(records * client as u64 / clients as u64)
+    };
+    // Nobody reads more of them than their heads.
+    let _fleet =
+        Fleet::open(server.address, None, (0..clients).map(request).collect(), Ready::Head)?;
+    bystander(bench, server.address)
+}
+
+fn beside_slow(bench: &Bench) -> Result<f64> {
+    let (server, records) = start(bench)?;
+    let (taken, is_over) = ([const { AtomicU64::new(0) }; SLOW], AtomicBool::new(false));
+    let due = SLOW_BYTES.min(records * 128);
+    thread::scope(|scope| {
+        let (address, is_over) = (server.address, &is_over);
+        let slow = |(client, taken)| {
+            let request = Request::all().since(records * client as u64 / (2 * SLOW as u64));
+            scope.spawn(move || read_slowly(address, &request, taken, is_over))
+        };
+        let slow: Vec<_> = taken.iter().enumerate().map(slow).collect();
+        let is_due = || taken.iter().all(|taken| taken.load(Ordering::Relaxed) >= due);
+        while !is_due() && slow.iter().all(|slow| !slow.is_finished()) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let waited = bystander(bench, address);
+        is_over.store(true, Ordering::Relaxed);
+        for slow in slow {
+            slow.join().map_err(|_| "a slow client panicked")??;
+        }
+        waited
+    })
+}
+
+fn read_slowly(
+    address: SocketAddr,
+    request: &Request,
+    taken: &AtomicU64,
+    is_over: &AtomicBool,
+) -> Result<()> {
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    socket.write_all(request.text().as_bytes())?;
+    let (begin, mut buffer) = (Instant::now(), vec![0; 64 * 1024]);
+    while !is_over.load(Ordering::Relaxed) {
+        match socket.read(&mut buffer) {
+            Ok(0) => return Err("the stream of a slow client ended".into()),
+            Ok(count) => {
+                let taken = taken.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
+                let due = Duration::from_nanos(taken * 1_000_000_000 / SLOW_BYTES_PER_SECOND);
+                thread::sleep(due.saturating_sub(begin.elapsed()));
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
