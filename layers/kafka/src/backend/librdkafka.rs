@@ -569,7 +569,9 @@ impl Reader {
         if let Err(error) = consumer.incremental_assign(&list) {
             warn!(%error, "partitions can't be read on");
         }
-        self.handle = Arc::new(Handle::new(consumer));
+        let former = std::mem::replace(&mut self.handle, Arc::new(Handle::new(consumer)));
+        // It waits until its partitions are given back. Without a thread it does so here.
+        let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(former));
     }
 }
 
