@@ -45,6 +45,19 @@ pub(crate) struct Health {
     pub(crate) shutdown: Shutdown,
 }
 
+/// The last places of a topic that no stream could be given.
+fn lost(topic: &TopicHealth) -> Vec<Value> {
+    let told = topic.lost.iter().map(|lost| {
+        json!({
+            "partition": lost.partition,
+            "from": lost.from,
+            "to": lost.to,
+            "reason": lost.reason,
+        })
+    });
+    told.collect()
+}
+
 impl Health {
     /// Whether new clients are in good hands here, and what speaks for it and against it.
     fn ready(&self) -> (bool, Value) {
@@ -59,13 +72,17 @@ impl Health {
                 _ => "away",
             };
             // All would be a thousand names.
-            let notable = |it: &&TopicHealth| !it.advances || !it.hanging.is_empty();
+            let notable =
+                |it: &&TopicHealth| !it.advances || !it.hanging.is_empty() || !it.lost.is_empty();
             let topics = health.topics.iter().filter(notable).map(|topic| {
                 json!({
                     "name": &*topic.name,
                     "advances": topic.advances,
                     "restarts": topic.restarts,
                     "hanging_transactions": topic.hanging,
+                    "unreadable": topic.unreadable,
+                    "too_large": topic.too_large,
+                    "lost": lost(topic),
                 })
             });
             let topics: Vec<Value> = topics.collect();
@@ -76,6 +93,7 @@ impl Health {
                 "since": rfc3339(health.since),
                 "last_error": health.last_error,
                 "restarts": health.restarts,
+                "panics": health.panics,
                 "topics": topics,
             })
         });

@@ -1,6 +1,7 @@
 //! `kafka` bindings.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use tailwater_route::Text;
 
@@ -32,6 +33,10 @@ pub struct KafkaCacheServer {
     /// `options.memory`: what is kept of all topics together, as `512MiB` or a number of bytes; what
     /// is not kept is read from Kafka again. Default: 256 MiB. (Not in Zilla.)
     pub memory_bytes: Option<usize>,
+    /// `options.max-record`: the largest record that is delivered, as `64MiB` or a number of bytes: key,
+    /// value and headers after decompression. In place of a larger one, streams are told of a gap
+    /// `too_large`. Default: 16 MiB. (Not in Zilla.)
+    pub max_record_bytes: Option<usize>,
     /// `options.topics`: what is known of single topics. Default: nothing.
     pub topics: Vec<Topic>,
     /// Where streams go, by the name of their topic.
@@ -227,13 +232,19 @@ impl KafkaCacheClient {
 impl KafkaCacheServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheServer> {
         let (mut bootstrap, mut topics) = (Vec::new(), Vec::new());
-        let mut memory_bytes = None;
+        let (mut memory_bytes, mut max_record_bytes) = (None, None);
         if let Some(options) = map.map("options") {
             if let Some(value) = options.get("memory") {
                 memory_bytes = value.parsed(
                     "an amount of memory of 1 MiB to 1 TiB, as `512MiB` or a number of bytes",
-                    size,
+                    |text| size(text, 1 << 20..=1 << 40),
                 );
+            }
+            if let Some(value) = options.get("max-record") {
+                max_record_bytes = value
+                    .parsed("a size of 1 KiB to 2 GiB, as `16MiB` or a number of bytes", |text| {
+                        size(text, 1 << 10..=1 << 31)
+                    });
             }
             if let Some(value) = options.get("bootstrap") {
                 bootstrap = value.each(|it| pattern::topic(&it));
@@ -242,7 +253,8 @@ impl KafkaCacheServer {
             merged(&options);
             options.deny_unknown();
         }
-        Some(KafkaCacheServer { bootstrap, memory_bytes, topics, routes: routes(map, exits) })
+        let routes = routes(map, exits);
+        Some(KafkaCacheServer { bootstrap, memory_bytes, max_record_bytes, topics, routes })
     }
 }
 
@@ -254,12 +266,12 @@ fn merged(options: &Map<'_>) {
 }
 
 /// A number of bytes, with or without a unit.
-fn size(text: &str) -> Option<usize> {
+fn size(text: &str, range: RangeInclusive<u64>) -> Option<usize> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
     let unit = units.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)));
     let (number, bytes): (_, u64) = unit.unwrap_or((text, 1));
     let size = decimal::<u64>(number.trim_end())?.checked_mul(bytes)?;
-    usize::try_from(size).ok().filter(|_| (1 << 20..=1 << 40).contains(&size))
+    usize::try_from(size).ok().filter(|_| range.contains(&size))
 }
 
 fn routes(map: &Map<'_>, exits: &mut Exits) -> Vec<Route<TopicCondition>> {
@@ -489,7 +501,7 @@ mod tests {
             ("99999999999999999999GiB", None),
             ("18446744073709551615TiB", None),
         ] {
-            assert_eq!(size(text), expected, "{text}");
+            assert_eq!(size(text, 1 << 20..=1 << 40), expected, "{text}");
         }
     }
 

@@ -53,6 +53,12 @@ impl<'c> TopicSource<'c> {
         self.cache_server.and_then(|it| it.memory_bytes)
     }
 
+    /// The largest record that is delivered, if the file says so.
+    #[must_use]
+    pub fn max_record_bytes(&self) -> Option<usize> {
+        self.cache_server.and_then(|it| it.max_record_bytes)
+    }
+
     fn topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
         let server = self.cache_server.map(|it| it.topics.as_slice()).unwrap_or_default();
         let client = self.cache_client.map(|it| it.topics.as_slice()).unwrap_or_default();

@@ -50,6 +50,9 @@ impl Composer<'_> {
         if let Some(memory_bytes) = source.memory_bytes() {
             options = options.memory_bytes(memory_bytes);
         }
+        if let Some(max_record_bytes) = source.max_record_bytes() {
+            options = options.max_record_bytes(max_record_bytes);
+        }
         for topic in source.bootstrap() {
             options = options.bootstrap(topic);
         }

@@ -63,6 +63,7 @@ async fn who_never_reached_kafka_or_drains_is_not_ready() {
         "since": null,
         "last_error": null,
         "restarts": 0,
+        "panics": 0,
         "topics": [],
     });
     assert_eq!(body["clusters"], json!([expected]));

@@ -140,6 +140,8 @@ pub(crate) struct Shared {
     pub(crate) reachability: Arc<Reachability>,
     /// How often a log was opened anew because it stood still.
     pub(crate) restarts: AtomicU64,
+    /// How often a thread panicked.
+    panics: Arc<AtomicU64>,
     control: Sender<Job>,
 }
 
@@ -158,7 +160,8 @@ impl Cluster {
     pub fn new(options: ClusterOptions) -> Result<Self, Error> {
         let properties = options.properties()?;
         let reachability = Arc::new(options.reachability());
-        let backend = Arc::new(Librdkafka::new(&properties, Arc::clone(&reachability)));
+        let reached = Arc::clone(&reachability);
+        let backend = Arc::new(Librdkafka::new(&properties, options.max_record_bytes, reached));
         let index = Index::new(options.indexed_headers.clone());
         Self::start(backend, reachability, index, options)
     }
@@ -166,12 +169,18 @@ impl Cluster {
     /// How the cluster is doing now. Costs a look at each topic that is held, and asks nobody.
     #[must_use]
     pub fn health(&self) -> Health {
-        let mut topics: Vec<_> = self.0.held().iter().map(|topic| topic.health().clone()).collect();
+        let of = |topic: &Arc<Topic>| {
+            let mut health = topic.health().clone();
+            topic.losses.tell(&mut health);
+            health
+        };
+        let mut topics: Vec<_> = self.0.held().iter().map(of).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         let restarts = self.0.restarts.load(Ordering::Relaxed);
+        let panics = self.0.panics.load(Ordering::Relaxed);
         let servers = self.0.reachability.servers().to_vec();
         let (contact, since, last_error) = self.0.reachability.now();
-        Health { servers, contact, since, last_error, restarts, topics }
+        Health { servers, contact, since, last_error, restarts, panics, topics }
     }
 
     pub(crate) fn start(
@@ -191,6 +200,7 @@ impl Cluster {
         });
         let topics = Mutex::new(topics.collect());
         let (tables, mut wanted) = Tables::new(options.memory_bytes);
+        let panics = Arc::default();
         let shared = Shared {
             options,
             index,
@@ -199,6 +209,7 @@ impl Cluster {
             topics,
             reachability,
             restarts: AtomicU64::new(0),
+            panics: Arc::clone(&panics),
             control: control.clone(),
         };
         let shared = Arc::new(shared);
@@ -208,10 +219,10 @@ impl Cluster {
         for _ in 0..shared.options.readers {
             let (backend, index) = (Arc::clone(&backend), shared.index.clone());
             let history = Arc::clone(&history);
-            keep("kafka-history", pace.soon, move || history.read(&*backend, &index))?;
+            keep("kafka-history", pace.soon, &panics, move || history.read(&*backend, &index))?;
         }
         let (mut consumer, of_tail) = (Some(consumer), Arc::clone(&backend));
-        keep("kafka-tail", pace.soon, move || {
+        keep("kafka-tail", pace.soon, &panics, move || {
             // What one followed that panicked, or was given up, is lost.
             while let Some(consumer) =
                 consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control))
@@ -222,11 +233,11 @@ impl Cluster {
             }
         })?;
         let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
-        keep("kafka-compacted", pace.soon, move || {
+        keep("kafka-compacted", pace.soon, &panics, move || {
             compacted::keep(&mut wanted, &weak, &history, &budget, pace.snapshot);
         })?;
         let weak = Arc::downgrade(&shared);
-        keep("kafka-control", pace.soon, move || {
+        keep("kafka-control", pace.soon, &panics, move || {
             let (backend, remains) = (Arc::clone(&backend), Arc::clone(&remains));
             Control::new(backend, tail.clone(), &jobs, pace, remains).run(&weak);
         })?;
@@ -287,11 +298,14 @@ impl Cluster {
 fn keep(
     name: &'static str,
     pause: Duration,
+    panics: &Arc<AtomicU64>,
     mut work: impl FnMut() + Send + 'static,
 ) -> Result<(), Error> {
+    let panics = Arc::clone(panics);
     let run = move || {
         // What a panic leaves half done goes with it; what is shared is valid whenever a lock is free.
         while panic::catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+            panics.fetch_add(1, Ordering::Relaxed);
             error!(thread = name, "a thread panicked and is begun anew");
             thread::sleep(pause);
         }
@@ -309,6 +323,11 @@ impl Shared {
     /// A question to the control thread, which is there as long as this is.
     pub(crate) fn ask(&self, job: Job) {
         let _ = self.control.send(job);
+    }
+
+    /// Reaches the control thread, too.
+    pub(crate) fn sender(&self) -> Sender<Job> {
+        self.control.clone()
     }
 
     fn topics(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Topic>>> {

@@ -208,7 +208,7 @@ impl Snapshot {
     ) -> Self {
         let (made, generation) = (Instant::now(), table.generation());
         let records = table.records();
-        let has_tombstones = records.iter().any(|record| record.value().is_none());
+        let has_tombstones = records.iter().any(Record::is_tombstone);
         let is_empty = records.is_empty();
         let hub = Hub::new(index, start.clone(), usize::MAX);
         let (mut chunk, mut bytes) = (Vec::new(), 0);
@@ -282,9 +282,7 @@ impl Snapshot {
 
 /// Only those tombstones whose key the stream may have seen.
 fn heard(want: Want<Record>, unseen: Positions) -> Want<Record> {
-    want.and(move |record| {
-        record.value().is_some() || record.offset >= unseen.next(record.partition)
-    })
+    want.and(move |record| !record.is_tombstone() || record.offset >= unseen.next(record.partition))
 }
 
 /// Keeps the tables that are wanted, until the cluster is dropped.

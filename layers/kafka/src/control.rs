@@ -23,10 +23,12 @@ use crate::topic::{Opened, State, Topic};
 
 mod ends;
 mod extents;
+mod refusals;
 mod watchdog;
 
 use ends::{Ends, Newcomer};
 use extents::{Asked, Trouble};
+use refusals::{Looked, Refusals};
 use watchdog::Watch;
 
 /// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
@@ -71,6 +73,8 @@ pub(crate) struct Pace {
     /// How long a transaction may be open before it is told: brokers end one after their
     /// `transaction.max.timeout.ms` at the latest, which is 15 minutes unless it is set.
     pub(crate) hanging: Duration,
+    /// A partition that does not go on for so long after something was refused may be the one.
+    pub(crate) refusal: Duration,
     /// For how long the snapshot of a compacted topic does for those who come.
     pub(crate) snapshot: Duration,
 }
@@ -89,6 +93,7 @@ impl Default for Pace {
             stall: Duration::from_secs(1),
             watch: Duration::from_secs(5),
             hanging: Duration::from_secs(16 * 60),
+            refusal: Duration::from_millis(400),
             snapshot: Duration::from_secs(1),
         }
     }
@@ -114,6 +119,10 @@ pub(crate) enum Job {
     Reopen,
     /// The tail can't read on somewhere, and librdkafka does not say where.
     Verify,
+    /// The tail was refused something that a partition has, and librdkafka does not say which.
+    Refused { refusal: u64 },
+    /// What was found of partitions that stand still.
+    Looked(Vec<Looked>),
 }
 
 pub(crate) struct Control<'a> {
@@ -132,6 +141,7 @@ pub(crate) struct Control<'a> {
     reopen: bool,
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
+    refusals: Refusals,
     /// The topic that was watched last.
     watched_last: Option<Arc<str>>,
 }
@@ -173,6 +183,7 @@ impl<'a> Control<'a> {
             reopen: true,
             verify_all: false,
             unverified: Vec::new(),
+            refusals: Refusals::default(),
             watched_last: None,
         }
     }
@@ -188,6 +199,7 @@ impl<'a> Control<'a> {
             }
             let until = if std::mem::take(&mut self.more) { looked } else { next.min(watch) };
             let until = self.ends.due(self.pace.at_once).map_or(until, |due| until.min(due));
+            let until = self.refusals.due().map_or(until, |due| until.min(due));
             let until = until.min(Instant::now() + HEAR);
             match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(job) => self.note(job),
@@ -210,6 +222,7 @@ impl<'a> Control<'a> {
             }
             self.verify(&shared);
             self.attend();
+            self.look_into_refusals(&shared);
             if Instant::now() >= watch {
                 self.watch(&shared);
                 watch = Instant::now() + self.pace.watch;
@@ -227,6 +240,8 @@ impl<'a> Control<'a> {
             Job::Look => self.look_at_once = true,
             Job::Reopen => self.reopen = true,
             Job::Verify => self.verify_all = true,
+            Job::Refused { refusal } => self.refusals.note(Some(refusal)),
+            Job::Looked(found) => self.refusals.found(found),
             Job::End { topic, opened, reply } => {
                 self.ends.newcomers.push(Newcomer { topic, opened, reply });
             }
@@ -384,11 +399,16 @@ impl<'a> Control<'a> {
             topic: Arc::clone(&topic.name),
             hub: hub.clone(),
             from: start.clone(),
+            losses: Arc::clone(&topic.losses),
         };
         self.tell(follow);
         info!(topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
-        let opened = Opened::new(hub, epoch, origin).found(asked, extent, tombstone_retention);
+        let opened = Opened::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
+            asked,
+            extent,
+            tombstone_retention,
+        );
         topic.state.send_replace(State::Open(Arc::new(opened)));
         true
     }

@@ -42,10 +42,12 @@ impl Filter {
     }
 
     fn passes(&self, record: &Record) -> bool {
-        self.key.as_ref().is_none_or(|key| record.key() == Some(key))
-            && self.headers.iter().all(|(name, value)| {
-                record.headers().any(|header| header == (name.as_ref(), Some(value.as_ref())))
-            })
+        // Nobody knows what is missing.
+        record.is_gap()
+            || self.key.as_ref().is_none_or(|key| record.key() == Some(key))
+                && self.headers.iter().all(|(name, value)| {
+                    record.headers().any(|header| header == (name.as_ref(), Some(value.as_ref())))
+                })
     }
 
     /// The value by which the index finds candidates: the key, else a header that is indexed.
@@ -70,6 +72,7 @@ pub(crate) fn want(filters: &[Filter], index: &Index) -> Want<Record> {
     let passes = Arc::new(move |record: &Record| owned.iter().any(|filter| filter.passes(record)));
     match filters.iter().map(|filter| filter.value(index)).collect::<Option<Vec<u64>>>() {
         Some(mut values) => {
+            values.push(index.gap());
             values.sort_unstable();
             values.dedup();
             Want::Values(values.into(), passes)
@@ -100,6 +103,9 @@ impl Index {
     }
 
     pub(crate) fn values(&self, record: &Record, add: &mut dyn FnMut(u64)) {
+        if record.is_gap() {
+            return add(self.gap());
+        }
         if let Some(key) = record.key() {
             add(self.key(key));
         }
@@ -113,6 +119,11 @@ impl Index {
                 add(self.header(name, value));
             }
         }
+    }
+
+    /// Whoever looks for a value looks for gaps, too.
+    fn gap(&self) -> u64 {
+        self.hash("gap")
     }
 
     fn key(&self, key: &[u8]) -> u64 {
@@ -147,6 +158,7 @@ mod tests {
             panic!("keys are indexed")
         };
         assert_eq!(values.len(), 1, "equal hashes are looked up once");
+        assert!(passes(&Record::gap(0, (3, 5), crate::gap::Reason::Unreadable, None)));
         for (key, headers, passed) in [
             (Some(&b"a"[..]), &[("tag", Some("x"))][..], true),
             (Some(b"a"), &[("tag", Some("y")), ("tag", Some("x"))], true),

@@ -28,6 +28,23 @@ pub(crate) enum Reason {
     Truncation,
     /// A compacted topic: tombstones after the position may be gone already.
     Tombstones,
+    /// Kafka has something there that nobody can read.
+    Unreadable,
+    /// The record is larger than is served.
+    TooLarge,
+}
+
+impl Reason {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Retention => "retention",
+            Self::Truncation => "truncation",
+            Self::Tombstones => "tombstones",
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "too_large",
+        }
+    }
 }
 
 impl Gap {
@@ -39,25 +56,24 @@ impl Gap {
         Self { partition: None, from: None, to: None, reason }
     }
 
-    fn new(partition: i32, from: i64, to: i64, reason: Reason) -> Self {
+    pub(crate) fn new(partition: i32, from: i64, to: i64, reason: Reason) -> Self {
         Self { partition: Some(partition), from: Some(from), to: Some(to), reason }
     }
 
     /// The event, with the id of the place after the gap.
     fn encode(&self, progress: Option<&str>) -> Encoded {
-        let reason = match self.reason {
-            Reason::Id => "id",
-            Reason::Retention => "retention",
-            Reason::Truncation => "truncation",
-            Reason::Tombstones => "tombstones",
-        };
-        let data = json!({"partition": self.partition, "from": self.from, "to": self.to, "reason": reason});
         Encoded::event(&Event {
             event: Some(b"gap"),
-            data: Some(data.to_string().as_bytes()),
+            data: Some(self.data().as_bytes()),
             id: progress.map(str::as_bytes),
             ..Event::default()
         })
+    }
+
+    /// The data of its event.
+    pub(crate) fn data(&self) -> String {
+        let Self { partition, from, to, reason } = self;
+        json!({"partition": partition, "from": from, "to": to, "reason": reason.name()}).to_string()
     }
 }
 

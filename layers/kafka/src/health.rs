@@ -16,6 +16,8 @@ pub struct Health {
     /// How often a topic's log was opened anew because it did not advance although Kafka did, since
     /// the start and over all topics.
     pub restarts: u64,
+    /// How often a thread of the cluster panicked and was begun anew, since the start.
+    pub panics: u64,
     /// The topics that are held, in the order of their names.
     pub topics: Vec<TopicHealth>,
 }
@@ -58,10 +60,39 @@ pub struct TopicHealth {
     /// Partitions where a transaction has been open for more than 16 minutes. What is behind it is
     /// not read before it ends; Kafka's `kafka-transactions.sh find-hanging` names it.
     pub hanging: Vec<i32>,
+    /// How many times something was found in the topic that nobody can read: a broken batch, an unknown
+    /// compression. Streams are told of a gap, and go on behind it.
+    pub unreadable: u64,
+    /// How many records were larger than [`ClusterOptions::max_record_bytes`](crate::ClusterOptions::max_record_bytes).
+    pub too_large: u64,
+    /// The places of the last 16 of both, the newest last.
+    pub lost: Vec<Lost>,
+}
+
+/// Records of a topic that no stream can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lost {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that is missing.
+    pub from: i64,
+    /// The offset at which streams go on.
+    pub to: i64,
+    /// Why, as the gap that is told: `unreadable` or `too_large`.
+    pub reason: &'static str,
 }
 
 impl TopicHealth {
     pub(crate) fn new(name: Arc<str>) -> Self {
-        Self { name, advances: true, restarts: 0, hanging: Vec::new() }
+        Self {
+            name,
+            advances: true,
+            restarts: 0,
+            hanging: Vec::new(),
+            unreadable: 0,
+            too_large: 0,
+            lost: Vec::new(),
+        }
     }
 }

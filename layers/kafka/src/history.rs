@@ -8,7 +8,7 @@ use tailwater_hub::{Cursor, Want};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::backend::{Backend, Consumer};
+use crate::backend::{self, Backend, Consumer};
 use crate::control::Pace;
 use crate::filter::Index;
 use crate::positions::Positions;
@@ -245,6 +245,7 @@ impl History {
         let pass = Arc::clone(&reading.pass);
         let patience = reading.patience(&self.pace);
         let mut fetched = Vec::new();
+        let mut panics = 0;
         let began = Instant::now();
         // A turn is counted from its first record: Kafka may be far away.
         let mut fruitful_since = None;
@@ -266,8 +267,13 @@ impl History {
             if !self.wait_for_room(reading, window) {
                 return Ended::Suspended;
             }
-            consumer.poll(POLL, POLL_BYTES.min(window / 4), &mut fetched);
-            let read = reading.append(backend, consumer, &mut fetched);
+            let most = POLL_BYTES.min(window / 4);
+            backend::poll(consumer, POLL, most, &mut fetched, &mut panics);
+            let mut read = reading.append(backend, consumer, &mut fetched, &self.pace);
+            if read == Read::Refused {
+                reading.pass_unreadable(backend, consumer, &self.pace);
+                read = Read::On;
+            }
             // What comes from partitions that need nothing any more does not count.
             if reading.missing().is_none_or(|now| now < missing) {
                 fruitful_since.get_or_insert_with(Instant::now);
@@ -276,8 +282,8 @@ impl History {
             let is_over = match (read, fruitful_since) {
                 (Read::OutOfRange, _) => return Ended::Over,
                 (Read::Doubtful, _) => true,
-                (Read::On, Some(since)) => since.elapsed() >= self.pace.turn,
-                (Read::On, None) => began.elapsed() >= patience,
+                (Read::On | Read::Refused, Some(since)) => since.elapsed() >= self.pace.turn,
+                (Read::On | Read::Refused, None) => began.elapsed() >= patience,
             };
             if is_over && self.is_waited_for() {
                 if read == Read::Doubtful || fruitful_since.is_none() {
@@ -334,7 +340,7 @@ mod tests {
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();
-        let opened = Opened::new(hub, 0, origin);
+        let opened = Opened::new(hub, 0, origin, Arc::default());
         let (topic, opened) = (Arc::from("orders"), Arc::new(opened));
         let cx = &mut Context::from_waker(Waker::noop());
         let mut stays = pin!(history.join(&topic, &opened, &start, &Want::All));

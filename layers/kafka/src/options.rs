@@ -43,6 +43,7 @@ pub struct ClusterOptions {
     tls: Option<TlsOptions>,
     pub(crate) memory_bytes: usize,
     pub(crate) max_topics: usize,
+    pub(crate) max_record_bytes: usize,
     pub(crate) readers: usize,
     pub(crate) kept: Vec<String>,
     pub(crate) defaults: HashMap<String, DefaultOffset>,
@@ -57,6 +58,7 @@ impl fmt::Debug for ClusterOptions {
             .field("name", &self.name)
             .field("memory_bytes", &self.memory_bytes)
             .field("max_topics", &self.max_topics)
+            .field("max_record_bytes", &self.max_record_bytes)
             .field("readers", &self.readers)
             .field("kept", &self.kept)
             .field("tls", &self.tls)
@@ -75,6 +77,7 @@ impl ClusterOptions {
             tls: None,
             memory_bytes: 256 * 1024 * 1024,
             max_topics: 1000,
+            max_record_bytes: 16 * 1024 * 1024,
             readers: 2,
             kept: Vec::new(),
             defaults: HashMap::new(),
@@ -138,6 +141,14 @@ impl ClusterOptions {
     #[must_use]
     pub fn max_topics(mut self, max_topics: usize) -> Self {
         self.max_topics = max_topics;
+        self
+    }
+
+    /// The largest record that is delivered: key, value and headers after decompression, in bytes. 16 MiB
+    /// by default. In place of a larger one all streams of its topic are told of a gap `too_large`.
+    #[must_use]
+    pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
+        self.max_record_bytes = max_record_bytes;
         self
     }
 

@@ -1,6 +1,9 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-/// One record as it was read, in one piece of memory. Any bytes are key, value and header.
+use crate::gap::{Gap, Reason};
+
+/// One record as it was read, in one piece of memory. Any bytes are key, value and header. Or a gap in
+/// the place of records that no stream can be given: every stream is told of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) partition: i32,
@@ -9,6 +12,9 @@ pub(crate) struct Record {
     pub(crate) timestamp: Option<i64>,
     key: Option<u32>,
     value: Option<u32>,
+    /// Why this is a gap. Its offset is the last one that is missing, and its data the first (i64), and the
+    /// key of the record, where it is known.
+    gap: Option<Reason>,
     /// Key, value and headers one after the other; a header is two lengths (u32; `NULL` for a null
     /// value), name and value.
     data: Bytes,
@@ -34,11 +40,64 @@ impl Record {
             buffer.put_slice(value.unwrap_or_default());
         }
         let data = buffer.split().freeze();
-        Self { partition, offset, timestamp, key: key.map(length), value: value.map(length), data }
+        let (key, value) = (key.map(length), value.map(length));
+        Self { partition, offset, timestamp, key, value, gap: None, data }
+    }
+
+    /// A gap from an offset to before another one. `key`: of a record whose key is known.
+    pub(crate) fn gap(
+        partition: i32,
+        (from, to): (i64, i64),
+        reason: Reason,
+        key: Option<&[u8]>,
+    ) -> Self {
+        let mut data = BytesMut::new();
+        data.put_i64_ne(from);
+        data.put_slice(key.unwrap_or_default());
+        Self {
+            partition,
+            offset: to - 1,
+            timestamp: None,
+            key: key.map(length),
+            value: None,
+            gap: Some(reason),
+            data: data.freeze(),
+        }
+    }
+
+    /// The gap, if this is one.
+    pub(crate) fn as_gap(&self) -> Option<Gap> {
+        let reason = self.gap?;
+        let from = self.data.first_chunk().map_or(self.offset, |from| i64::from_ne_bytes(*from));
+        Some(Gap::new(self.partition, from, self.offset + 1, reason))
+    }
+
+    /// What is left of a gap for who stands within it.
+    pub(crate) fn gap_from(&self, next: i64) -> Option<Self> {
+        let Gap { from: Some(from), reason, .. } = self.as_gap()? else { return None };
+        let within = from < next && next <= self.offset;
+        within.then(|| Self::gap(self.partition, (next, self.offset + 1), reason, None))
+    }
+
+    pub(crate) fn is_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    /// Whether it deletes its key.
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.value.is_none() && self.gap.is_none()
+    }
+
+    /// The key of which this is the latest record, even if it is a gap.
+    pub(crate) fn latest_key(&self) -> Option<&[u8]> {
+        match self.gap {
+            Some(_) => self.key.map(|length| &self.data[size_of::<i64>()..][..length as usize]),
+            None => self.key(),
+        }
     }
 
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        self.key.map(|length| &self.data[..length as usize])
+        self.key.filter(|_| self.gap.is_none()).map(|length| &self.data[..length as usize])
     }
 
     /// `None` for a tombstone.
@@ -49,7 +108,10 @@ impl Record {
 
     /// The headers in the record's order.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let mut rest = &self.data[(self.key.unwrap_or(0) + self.value.unwrap_or(0)) as usize..];
+        let mut rest = match self.gap {
+            Some(_) => &[],
+            None => &self.data[(self.key.unwrap_or(0) + self.value.unwrap_or(0)) as usize..],
+        };
         std::iter::from_fn(move || {
             let (name, after) =
                 rest.split_first_chunk().map(|(n, r)| (u32::from_ne_bytes(*n), r))?;
@@ -85,6 +147,21 @@ fn length(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gap_has_neither_key_nor_value_nor_headers() {
+        for key in [None, Some(&b""[..]), Some(b"key")] {
+            let record = Record::gap(1, (5, 9), Reason::TooLarge, key);
+            assert_eq!(record.as_gap(), Some(Gap::new(1, 5, 9, Reason::TooLarge)));
+            assert_eq!((record.offset, record.key(), record.value()), (8, None, None));
+            assert_eq!((record.latest_key(), record.etag()), (key, None));
+            assert!(record.headers().next().is_none() && !record.is_tombstone());
+            assert_eq!(record.detached().as_gap(), record.as_gap());
+            let left = record.gap_from(7).and_then(|record| record.as_gap());
+            assert_eq!(left, Some(Gap::new(1, 7, 9, Reason::TooLarge)));
+            assert!(record.gap_from(5).is_none() && record.gap_from(9).is_none());
+        }
+    }
 
     #[test]
     fn a_record_gives_back_what_it_was_made_of() {

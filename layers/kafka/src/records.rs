@@ -29,6 +29,17 @@ impl View {
 
     fn encode_with(self, record: &Record, progress: &str, id: &mut Vec<u8>, out: &mut Vec<u8>) {
         id.clear();
+        if let Some(gap) = record.as_gap() {
+            let progress = (progress.len() <= LONG_PROGRESS).then_some(progress.as_bytes());
+            let data = gap.data();
+            let event = Event {
+                event: Some(b"gap"),
+                data: Some(data.as_bytes()),
+                id: progress,
+                ..Event::default()
+            };
+            return encode_event(&event, out);
+        }
         if progress.len() <= LONG_PROGRESS {
             id::encode(self.form, progress, record.key(), record.etag(), id);
         }
@@ -53,7 +64,12 @@ impl View {
     pub(crate) fn long_id(self, record: &Record, progress: &str) -> Option<Vec<u8>> {
         (progress.len() > LONG_PROGRESS).then(|| {
             let mut line = b"id:".to_vec();
-            id::encode(self.form, progress, record.key(), record.etag(), &mut line);
+            match record.is_gap() {
+                true => line.extend_from_slice(progress.as_bytes()),
+                false => {
+                    id::encode(self.form, progress, record.key(), record.etag(), &mut line);
+                }
+            }
             line.extend_from_slice(b"\n\n");
             line
         })

@@ -242,6 +242,8 @@ impl Following {
             let (record, after) = (item.record(), item.after());
             let mut next = Write::default();
             if record.offset >= ahead.next(record.partition) {
+                let left = record.gap_from(ahead.next(record.partition));
+                let record = left.as_ref().unwrap_or(record);
                 let place = ahead.max(&after);
                 let progress = place.progress();
                 view.encode(record, &progress, &mut next.events);

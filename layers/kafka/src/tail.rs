@@ -1,16 +1,19 @@
 //! The live tail: one consumer for the ends of all topics, on a thread of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 use tailwater_hub::Hub;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::backend::{self, Backend, Consumer, Fetched};
 use crate::control::Job;
+use crate::gap::Gap;
+use crate::losses::Losses;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
@@ -30,6 +33,7 @@ pub(crate) enum Command {
         topic: Arc<str>,
         hub: Hub<Records>,
         from: Positions,
+        losses: Arc<Losses>,
     },
     Extend {
         topic: Arc<str>,
@@ -45,6 +49,15 @@ pub(crate) enum Command {
         topic: Arc<str>,
         partition: i32,
         offset: i64,
+    },
+    /// Nothing can be read there: the log has a gap, and goes on behind it.
+    Gap {
+        topic: Arc<str>,
+        gap: Record,
+    },
+    /// What was refused until then was looked into.
+    Trust {
+        refusal: u64,
     },
     Leave {
         topic: Arc<str>,
@@ -66,6 +79,24 @@ struct Followed {
     hub: Hub<Records>,
     next: Vec<i64>,
     batch: Vec<Record>,
+    /// Partitions of which something came behind what may have been lost.
+    ahead: BTreeSet<i32>,
+    losses: Arc<Losses>,
+}
+
+/// What is followed.
+#[derive(Default)]
+struct Topics {
+    by_name: HashMap<Arc<str>, Followed>,
+    /// Something was refused, and nobody knows of which partition. Until that is known an offset that comes
+    /// behind a hole is not believed: librdkafka may have passed over what was there.
+    refused: Option<u64>,
+}
+
+/// No two refusals have the same number, whichever consumer met them.
+fn refusal() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A consumer in place of one that was lost with all that it read: the control thread opens all topics
@@ -96,11 +127,12 @@ pub(crate) fn run(
     commands: &Receiver<Command>,
     control: &Sender<Job>,
 ) -> Ended {
-    let mut topics = HashMap::new();
+    let mut topics = Topics::default();
     let mut fetched = Vec::new();
+    let mut panics = 0;
     loop {
         // Without topics there is nothing to poll for.
-        let mut command = if topics.is_empty() {
+        let mut command = if topics.by_name.is_empty() {
             commands.recv().map_err(|RecvError| TryRecvError::Disconnected)
         } else {
             commands.try_recv()
@@ -114,7 +146,7 @@ pub(crate) fn run(
         if let Err(TryRecvError::Disconnected) = command {
             return Ended::Left;
         }
-        consumer.poll(POLL, POLL_BYTES, &mut fetched);
+        backend::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
         append(&mut topics, &mut fetched, control);
     }
 }
@@ -122,16 +154,17 @@ pub(crate) fn run(
 fn obey(
     command: Command,
     consumer: &mut dyn Consumer,
-    topics: &mut HashMap<Arc<str>, Followed>,
+    Topics { by_name: topics, refused }: &mut Topics,
 ) -> ControlFlow<Ended> {
     match command {
-        Command::Follow { topic, hub, from } => {
+        Command::Follow { topic, hub, from, losses } => {
             leave(&topic, consumer, topics);
             for (partition, offset) in from.iter() {
                 backend::assign(consumer, &topic, partition, offset);
             }
             let next = from.iter().map(|(_, next)| next).collect();
-            topics.insert(topic, Followed { hub, next, batch: Vec::new() });
+            let (batch, ahead) = (Vec::new(), BTreeSet::new());
+            topics.insert(topic, Followed { hub, next, batch, ahead, losses });
         }
         Command::Extend { topic, partition, offset } => {
             if let Some(followed) = topics.get_mut(&topic)
@@ -159,6 +192,33 @@ fn obey(
                 backend::assign(consumer, &topic, partition, *next);
             }
         }
+        Command::Gap { topic, gap } => {
+            if let Some(followed) = topics.get_mut(&topic)
+                && let Some(Gap { partition: Some(partition), from: Some(from), .. }) = gap.as_gap()
+                && let Ok(slot) = usize::try_from(partition)
+                && let Some(next) = followed.next.get_mut(slot)
+                && *next == from
+            {
+                *next = gap.offset + 1;
+                backend::unassign(consumer, &topic, partition);
+                backend::assign(consumer, &topic, partition, *next);
+                followed.ahead.remove(&partition);
+                followed.hub.append(vec![gap]);
+            }
+        }
+        Command::Trust { refusal } if *refused == Some(refusal) => {
+            *refused = None;
+            for (topic, followed) in topics {
+                for partition in std::mem::take(&mut followed.ahead) {
+                    let slot = usize::try_from(partition).unwrap_or(usize::MAX);
+                    let Some(next) = followed.next.get(slot) else { continue };
+                    backend::unassign(consumer, topic, partition);
+                    backend::assign(consumer, topic, partition, *next);
+                }
+            }
+        }
+        // There was another one since.
+        Command::Trust { .. } => {}
         Command::Leave { topic } => leave(&topic, consumer, topics),
         Command::Renew => return ControlFlow::Break(Ended::GivenUp),
     }
@@ -174,10 +234,11 @@ fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>
 
 /// Appends what a poll brought as one chunk for each topic.
 fn append(
-    topics: &mut HashMap<Arc<str>, Followed>,
+    Topics { by_name: topics, refused }: &mut Topics,
     fetched: &mut Vec<Fetched>,
     control: &Sender<Job>,
 ) {
+    let mut is_due = false;
     for fetched in fetched.drain(..) {
         match fetched {
             Fetched::Record(topic, record) => {
@@ -186,10 +247,25 @@ fn append(
                     .ok()
                     .and_then(|index| followed.next.get_mut(index));
                 // An offset below what was read is a repetition; one above stands behind a hole.
-                if let Some(next) = slot.filter(|next| record.offset >= **next) {
-                    *next = record.offset + 1;
-                    followed.batch.push(record);
+                let Some(next) = slot.filter(|next| record.offset >= **next) else { continue };
+                let gap = record.as_gap();
+                let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
+                if refused.is_some() && first > *next {
+                    followed.ahead.insert(record.partition);
+                    // Said once more: the control thread may have forgotten it in a panic.
+                    is_due = true;
+                    continue;
                 }
+                if let Some(gap) = gap {
+                    followed.losses.note(&topic, &gap, "a record is larger than is served");
+                }
+                *next = record.offset + 1;
+                followed.batch.push(record);
+            }
+            Fetched::Refused(reason) => {
+                debug!(?reason, "something can't be read, looking for it");
+                *refused = Some(refusal());
+                is_due = true;
             }
             Fetched::OutOfRange => {
                 // The control thread ends before this one.
@@ -202,5 +278,9 @@ fn append(
         if !followed.batch.is_empty() {
             followed.hub.append(std::mem::take(&mut followed.batch));
         }
+    }
+    // After what was read before it: it is told by what stands still since.
+    if let Some(refusal) = refused.filter(|_| is_due) {
+        let _ = control.send(Job::Refused { refusal });
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::compacted::Latest;
 use crate::gap::{Cut, Extent};
 use crate::health::TopicHealth;
+use crate::losses::Losses;
 use crate::positions::Positions;
 use crate::records::Records;
 
@@ -26,6 +27,7 @@ pub(crate) struct Topic {
     /// Held whether it has streams or not.
     pub(crate) kept: bool,
     health: Mutex<TopicHealth>,
+    pub(crate) losses: Arc<Losses>,
 }
 
 /// A log of fewer bytes is gone through in some milliseconds.
@@ -64,14 +66,21 @@ pub(crate) struct Opened {
     extent: Option<(Instant, Extent)>,
     /// Of a compacted topic: the latest record of each key, if streams needed it.
     pub(crate) latest: Latest,
+    /// The topic's.
+    pub(crate) losses: Arc<Losses>,
     indexed: OnceCell<()>,
 }
 
 impl Opened {
-    pub(crate) fn new(hub: Hub<Records>, epoch: u64, origin: Positions) -> Self {
+    pub(crate) fn new(
+        hub: Hub<Records>,
+        epoch: u64,
+        origin: Positions,
+        losses: Arc<Losses>,
+    ) -> Self {
         let (tombstone_retention, latest) = (OnceLock::new(), Latest::default());
         let (extent, indexed) = (None, OnceCell::new());
-        Self { hub, epoch, origin, tombstone_retention, extent, latest, indexed }
+        Self { hub, epoch, origin, tombstone_retention, extent, latest, losses, indexed }
     }
 
     /// With what Kafka told when it was asked then.
@@ -133,7 +142,8 @@ impl Topic {
         let state = watch::Sender::new(State::Unknown);
         let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
-        Self { name, state, streams, partitions, cuts: Mutex::default(), kept, health }
+        let (cuts, losses) = (Mutex::default(), Arc::default());
+        Self { name, state, streams, partitions, cuts, kept, health, losses }
     }
 
     /// What the watchdog found.
@@ -151,6 +161,7 @@ impl Topic {
 
     /// The offsets went back: what is opened next is of another epoch.
     pub(crate) fn cut(&self, cut: Cut) {
+        self.losses.forget();
         let mut cuts = self.cuts();
         cuts.epoch += 1;
         cuts.last.push_back(cut);

@@ -19,10 +19,10 @@ use tracing::{debug, warn};
 use super::failure::Line;
 use super::handle::{Handle, Late};
 use super::pieces::Pieces;
-use super::{Backend, Consumer, End, Fetched, Opening, headers, timeouts};
+use super::{Backend, Consumer, End, Fetched, Opening, Refusal, headers, timeouts};
 use crate::Error;
 use crate::contact::Reachability;
-use crate::gap::Extent;
+use crate::gap::{Extent, Reason};
 use crate::record::Record;
 
 /// How long one question to Kafka may take. A connection that has died is found in this time, and
@@ -52,6 +52,10 @@ const WARNINGS: usize = 16;
 pub(crate) const LIVE_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 pub(crate) const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
+/// Of a record that is too large, the key is kept if it is no longer: a compacted topic may have an older
+/// record of it.
+const KEPT_KEY_BYTES: usize = 64 * 1024;
+
 /// The largest answer of a broker, but for one record that is larger. librdkafka's own is 50 MiB,
 /// which it reaches where a broker leads fifty partitions; and it is held beside the queue. A line of
 /// 5 Mbit/s carries it within the time after which a connection counts as dead.
@@ -80,6 +84,8 @@ pub(crate) struct Librdkafka {
     admin: Mutex<Option<(Instant, Arc<Admin>)>>,
     /// When the configuration of a topic was refused, or (`None`) of any was waited for in vain.
     unanswered: Mutex<HashMap<Option<String>, Instant>>,
+    /// A larger record is a gap.
+    max_record_bytes: usize,
     context: Context,
 }
 
@@ -92,11 +98,19 @@ impl std::fmt::Debug for Librdkafka {
 
 impl Librdkafka {
     /// A cluster with these properties of librdkafka beside those that tailwater's reading rests on.
-    pub(crate) fn new(properties: &[(String, String)], reachability: Arc<Reachability>) -> Self {
+    pub(crate) fn new(
+        properties: &[(String, String)],
+        max_record_bytes: usize,
+        reachability: Arc<Reachability>,
+    ) -> Self {
         let mut config = ClientConfig::new();
         // Why a server ends connections is told at this level.
         config.set_log_level(RDKafkaLogLevel::Info);
-        config.set("fetch.wait.max.ms", "50").set("fetch.max.bytes", FETCH_BYTES.to_string());
+        config
+            .set("fetch.wait.max.ms", "50")
+            .set("fetch.max.bytes", FETCH_BYTES.to_string())
+            // What a disk or a network has changed is not delivered.
+            .set("check.crcs", "true");
         timeouts::set(&mut config);
         for (name, value) in properties {
             config.set(name, value);
@@ -128,7 +142,13 @@ impl Librdkafka {
             uncommitted: OnceLock::new(),
             admin: Mutex::default(),
             unanswered: Mutex::default(),
-            context: Context { reachability, warned: Arc::default(), late: Arc::default() },
+            max_record_bytes,
+            context: Context {
+                reachability,
+                warned: Arc::default(),
+                late: Arc::default(),
+                last: Arc::default(),
+            },
         }
     }
 
@@ -271,7 +291,7 @@ impl Backend for Librdkafka {
         config
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());
-        let reader = Reader::new(config, self.context.clone(), history)?;
+        let reader = Reader::new(config, self.context.clone(), history, self.max_record_bytes)?;
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| reader.strong_count() > 0);
         readers.push(Arc::downgrade(&reader.handle));
@@ -506,7 +526,8 @@ fn broker(metadata: &Metadata) -> i32 {
 }
 
 /// Properties that librdkafka warns about on a handle that does not consume.
-const CONSUMER_ONLY: [&str; 9] = [
+const CONSUMER_ONLY: [&str; 10] = [
+    "check.crcs",
     "group.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -528,15 +549,22 @@ struct Reader {
     patience: Duration,
     pieces: Pieces,
     history: bool,
+    max_record_bytes: usize,
 }
 
 impl Reader {
-    fn new(config: ClientConfig, context: Context, history: bool) -> Result<Self, Error> {
-        // Its own fetches, not those of others.
-        let context = Context { late: Arc::default(), ..context };
+    fn new(
+        config: ClientConfig,
+        context: Context,
+        history: bool,
+        max_record_bytes: usize,
+    ) -> Result<Self, Error> {
+        // Its own fetches and errors, not those of others.
+        let context = Context { late: Arc::default(), last: Arc::default(), ..context };
         let handle = Arc::new(Handle::new(create(&config, context.clone())?));
         let (patience, pieces) = (timeouts::patience(&config), Pieces::default());
-        Ok(Self { handle, config, context, assigned: HashMap::new(), patience, pieces, history })
+        let assigned = HashMap::new();
+        Ok(Self { handle, config, context, assigned, patience, pieces, history, max_record_bytes })
     }
 
     /// Goes on with another handle, which waits twice as long for an answer: on a slow line, one that
@@ -575,11 +603,28 @@ impl Reader {
     }
 }
 
-fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces) -> Fetched {
+/// The record, or a gap in its place if it is too large.
+fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces, max_bytes: usize) -> Fetched {
     let (topic, piece) = pieces.of(message.topic());
+    let (partition, offset) = (message.partition(), message.offset());
+    let of_headers = |headers| {
+        let sizes = headers::readable(headers)
+            .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+        sizes.sum::<usize>()
+    };
+    let mut bytes = message.key_len().saturating_add(message.payload_len());
+    if bytes <= max_bytes {
+        bytes = bytes.saturating_add(message.headers().map_or(0, of_headers));
+    }
+    if bytes > max_bytes {
+        debug!(%topic, partition, offset, bytes, "a record is too large");
+        let key = message.key().filter(|key| key.len() <= KEPT_KEY_BYTES.min(max_bytes));
+        let gap = Record::gap(partition, (offset, offset + 1), Reason::TooLarge, key);
+        return Fetched::Record(Arc::clone(topic), gap);
+    }
     let headers = message.headers().into_iter().flat_map(headers::readable);
     let record = Record::new(
-        (message.partition(), message.offset(), message.timestamp().to_millis()),
+        (partition, offset, message.timestamp().to_millis()),
         message.key(),
         message.payload(),
         headers.map(|header| (header.key.as_bytes(), header.value)),
@@ -620,10 +665,13 @@ impl Consumer for Reader {
             let Some(polled) = self.handle.consumer.poll(timeout) else { return };
             timeout = Duration::ZERO;
             let fetched = match polled {
-                Ok(message) => record(&message, &mut self.pieces),
+                Ok(message) => record(&message, &mut self.pieces, self.max_record_bytes),
                 Err(KafkaError::PartitionEOF(partition)) => Fetched::End(partition),
                 Err(KafkaError::MessageConsumption(code)) if out_of_range(code) => {
                     Fetched::OutOfRange
+                }
+                Err(KafkaError::MessageConsumption(code)) if refuses(code) => {
+                    Fetched::Refused(self.context.refusal())
                 }
                 Err(error) => {
                     // Broker loss and the like: librdkafka goes on by itself.
@@ -648,6 +696,30 @@ fn out_of_range(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// Whether it is what a partition has that can't be read, and not the way to it: a checksum that is wrong, a
+/// compression that is not known or does not unpack, a format that is not known; the last two are told
+/// by the broker, and of batches that never come whole.
+fn refuses(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::NotImplemented
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::MessageSizeTooLarge
+    )
+}
+
+/// The first offset of the batch that an error of librdkafka is about. Its texts say `at offset 5` or
+/// `of message at 5`, and nothing else says it.
+fn batch_of(reason: &str) -> Option<i64> {
+    let rest = ["offset ", "message at "].iter().find_map(|before| {
+        let (_, rest) = reason.split_once(before)?;
+        rest.starts_with(|digit: char| digit.is_ascii_digit()).then_some(rest)
+    })?;
+    rest.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
+}
+
 /// Takes what librdkafka has to say into our log. Its errors of connections come again and again
 /// while a broker is away, and it goes on by itself: they are told as the reason why Kafka is away.
 #[derive(Clone, Debug)]
@@ -656,6 +728,8 @@ struct Context {
     warned: Arc<Mutex<Vec<(String, Instant)>>>,
     /// When fetches of this handle timed out.
     late: Arc<Mutex<Late>>,
+    /// The reason of the last error of this handle.
+    last: Arc<Mutex<String>>,
 }
 
 impl Context {
@@ -666,6 +740,17 @@ impl Context {
     /// Whether the handle's fetches time out one after the other.
     fn has_late_fetches(&self, patience: Duration) -> bool {
         self.late().take_repeated(patience)
+    }
+
+    /// What the error is about that was polled just now: rust-rdkafka tells the reason here, and hands out
+    /// the code alone.
+    fn refusal(&self) -> Refusal {
+        let reason = std::mem::take(&mut *self.last());
+        Refusal { batch: batch_of(&reason), reason }
+    }
+
+    fn last(&self) -> MutexGuard<'_, String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it is time to warn of this. What differs in numbers only (times, attempts) is the same
@@ -710,6 +795,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, "librdkafka: {reason}");
+        reason.clone_into(&mut self.last());
     }
 }
 
@@ -720,9 +806,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_batch_is_found_in_the_texts_of_librdkafka() {
+        for (reason, batch) in [
+            ("Decompression (codec 0x4) of message at 12 of 3000 bytes failed: Local: x", Some(12)),
+            (
+                "MessageSet at offset 7 (80 bytes) failed CRC32C check (original 0x1 != 0x2)",
+                Some(7),
+            ),
+            ("Unsupported Message(Set) MagicByte 9 at offset 3", Some(3)),
+            ("Message at relative offset 0 (9 bytes) failed CRC32 check", Some(0)),
+            ("Fetch from broker 1 failed: Broker: Message could not be read", None),
+            ("at offset -1", None),
+            ("", None),
+        ] {
+            assert_eq!(batch_of(reason), batch, "{reason}");
+        }
+    }
+
+    #[test]
     fn each_trouble_is_warned_of_once_and_another_at_once() {
         let reachability = Arc::new(Reachability::new("", "localhost:9092"));
-        let context = Context { reachability, warned: Arc::default(), late: Arc::default() };
+        let (warned, late, last) = (Arc::default(), Arc::default(), Arc::default());
+        let context = Context { reachability, warned, late, last };
         assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
         assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));
         assert!(context.warns("localhost:9092: SSL handshake failed"));

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::Error;
 use crate::gap::Extent;
@@ -121,4 +123,45 @@ pub(crate) enum Fetched {
     End(i32),
     /// Some partition can't be read on from where it stands: its offset is not there.
     OutOfRange,
+    /// What some partition has where it stands can't be read. Records of it that come after this may have
+    /// been preceded by others that did not come.
+    Refused(Refusal),
+}
+
+/// Why something can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The first offset of the batch, where that is told.
+    pub(crate) batch: Option<i64>,
+    pub(crate) reason: String,
+}
+
+/// Polls in a row that panic and bring nothing, after which a consumer is not polled again. With
+/// the pauses between them it is seen before what stands still.
+const PANICS: u32 = 100;
+const PANIC_PAUSE: Duration = Duration::from_millis(10);
+
+/// As [`Consumer::poll`]. If it panics, what it was at could not be read: `panics` counts those.
+pub(crate) fn poll(
+    consumer: &mut dyn Consumer,
+    timeout: Duration,
+    limit_bytes: usize,
+    into: &mut Vec<Fetched>,
+    panics: &mut u32,
+) {
+    let before = into.len();
+    let polled = panic::catch_unwind(AssertUnwindSafe(|| {
+        consumer.poll(timeout, limit_bytes, into);
+    }));
+    *panics = if into.len() > before { 0 } else { *panics };
+    if let Err(panic) = polled {
+        *panics += 1;
+        if *panics > PANICS {
+            panic::resume_unwind(panic);
+        }
+        error!("reading a record panicked, looking for it");
+        thread::sleep(PANIC_PAUSE);
+        let reason = "reading it panicked".to_owned();
+        into.push(Fetched::Refused(Refusal { batch: None, reason }));
+    }
 }

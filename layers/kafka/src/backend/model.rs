@@ -1,6 +1,7 @@
 //! A Kafka in memory that does on demand what a real one does some day.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bytes::BytesMut;
 
 use super::{Backend, Consumer, End};
 use crate::Error;
-use crate::gap::Extent;
+use crate::gap::{Extent, Reason};
 use crate::record::Record;
 
 mod reader;
@@ -65,6 +66,8 @@ struct Partition {
     leaderless: bool,
     /// Where it ends for the readers of a new leader.
     lagging: Option<i64>,
+    /// Offsets that nobody can read, and how that shows.
+    spoilt: Vec<(Range<i64>, Spoilt)>,
     /// Where the open transaction began, and what belongs to it.
     transaction: Option<(i64, BTreeSet<i64>)>,
 }
@@ -78,7 +81,24 @@ pub(crate) struct Message<'a> {
     pub(crate) timestamp: Option<i64>,
 }
 
+/// How a record shows that it can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoilt {
+    /// The consumer is refused the batch, and may go on anywhere behind it.
+    Batch,
+    /// The consumer panics, and goes on behind it.
+    Panics,
+    /// It is larger than is served.
+    TooLarge,
+}
+
 impl Partition {
+    /// The first range that is spoilt for who reads on from here.
+    fn spoilt(&self, next: i64) -> Option<(Range<i64>, Spoilt)> {
+        let ahead = self.spoilt.iter().filter(|(range, _)| range.end > next);
+        ahead.min_by_key(|(range, _)| range.start).cloned()
+    }
+
     fn stable(&self) -> i64 {
         self.transaction.as_ref().map_or(self.high, |(start, _)| *start)
     }
@@ -148,6 +168,32 @@ impl Model {
         self.partition(topic, partition, |log| log.push(partition, &message))
     }
 
+    /// Records that nobody can read: one batch of them, or each by itself.
+    pub(crate) fn spoil(&self, topic: &str, partition: i32, keys: &[&str], how: Spoilt) {
+        self.partition(topic, partition, |log| {
+            let from = log.high;
+            for key in keys {
+                let key = Message {
+                    key: Some(key.as_bytes()),
+                    value: Some(b"spoilt"),
+                    ..Message::default()
+                };
+                let offset = log.push(partition, &key);
+                if how == Spoilt::TooLarge {
+                    let place = (offset, offset + 1);
+                    let gap = Record::gap(partition, place, Reason::TooLarge, key.key);
+                    log.records.pop();
+                    log.records.push(gap);
+                } else if how == Spoilt::Panics {
+                    log.spoilt.push((offset..offset + 1, how));
+                }
+            }
+            if how == Spoilt::Batch {
+                log.spoilt.push((from..log.high, how));
+            }
+        });
+    }
+
     /// So many offsets hold nothing: transaction markers, what compaction took.
     pub(crate) fn skip(&self, topic: &str, partition: i32, offsets: i64) {
         self.partition(topic, partition, |log| log.high += offsets);
@@ -169,6 +215,7 @@ impl Model {
             log.low = low.clamp(log.low, log.high);
             let low = log.low;
             log.records.retain(|record| record.offset >= low);
+            log.spoilt.retain(|(range, _)| range.end > low);
         });
     }
 
@@ -177,6 +224,10 @@ impl Model {
         self.partition(topic, partition, |log| {
             log.high = high;
             log.records.retain(|record| record.offset < high);
+            log.spoilt.retain_mut(|(range, _)| {
+                range.end = range.end.min(high);
+                !range.is_empty()
+            });
         });
     }
 

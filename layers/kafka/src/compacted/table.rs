@@ -48,7 +48,7 @@ struct Entry {
 
 impl Entry {
     fn weight(&self) -> usize {
-        ENTRY_BYTES + self.record.weight() + self.record.key().map_or(0, <[u8]>::len)
+        ENTRY_BYTES + self.record.weight() + self.record.latest_key().map_or(0, <[u8]>::len)
     }
 }
 
@@ -73,7 +73,7 @@ impl Table {
         let seen_seconds = u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX);
         let entry = Entry { place: self.taken, seen_seconds, record: record.detached() };
         self.weight += entry.weight();
-        match record.key() {
+        match record.latest_key() {
             None => partition.keyless.push(entry),
             Some(key) => match partition.latest.get_mut(key) {
                 Some(known) => self.weight -= std::mem::replace(known, entry).weight(),
@@ -89,7 +89,7 @@ impl Table {
         let mut forgets = false;
         let is_old = |entry: &Entry| {
             let seen = Duration::from_secs(u64::from(entry.seen_seconds) + 1);
-            entry.record.value().is_none() && age.saturating_sub(seen) > retention
+            entry.record.is_tombstone() && age.saturating_sub(seen) > retention
         };
         for (partition, low) in self.partitions.iter_mut().zip(low.iter().map(|(_, low)| low)) {
             partition.next = partition.next.max(low);
@@ -140,6 +140,7 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
+    use crate::gap::Reason;
 
     fn record(partition: i32, offset: i64, key: Option<&str>, value: Option<&str>) -> Record {
         let (key, value) = (key.map(str::as_bytes), value.map(str::as_bytes));
@@ -167,6 +168,22 @@ mod tests {
         }
         assert_eq!(places(&table), [(1, 0), (0, 1), (0, 4), (0, 5), (0, 6)]);
         assert_eq!(table.next(), Positions::new([7, 1]));
+    }
+
+    #[test]
+    fn a_gap_stays_until_a_record_of_its_key_is_readable() {
+        let mut table = Table::new();
+        let gap = |from, to, key: Option<&str>| {
+            Record::gap(0, (from, to), Reason::TooLarge, key.map(str::as_bytes))
+        };
+        table.take(&record(0, 0, Some("a"), Some("old")));
+        table.take(&gap(1, 2, Some("a")));
+        table.take(&gap(2, 5, None));
+        assert_eq!(places(&table), [(0, 1), (0, 4)], "nobody takes the old one for the latest");
+        table.take(&record(0, 5, Some("a"), Some("new")));
+        table.trim(&Positions::new([0]), Duration::ZERO);
+        assert_eq!(places(&table), [(0, 4), (0, 5)]);
+        assert_eq!(table.next(), Positions::new([6]));
     }
 
     #[test]

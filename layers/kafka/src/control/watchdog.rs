@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Control, Pace};
-use crate::backend::{End, Fetched};
+use crate::backend::{self, End, Fetched};
 use crate::cluster::Shared;
 use crate::positions::Positions;
 use crate::tail::Command;
@@ -246,7 +246,7 @@ impl Control<'_> {
     /// Reads from late heads on, by a consumer of its own, and lets the tail pass what is a hole: to be
     /// called when Kafka has just told its ends. Partitions of which neither a record nor the end comes in
     /// time are not among the answers.
-    pub(super) fn probe(&self, topic: &Topic, late: &[Late]) -> Vec<(i32, Found)> {
+    pub(super) fn probe(&mut self, topic: &Topic, late: &[Late]) -> Vec<(i32, Found)> {
         // A new one for each topic: the end of a partition comes without the topic's name.
         let mut consumer = match self.backend.consumer(true) {
             Ok(consumer) => consumer,
@@ -265,13 +265,20 @@ impl Control<'_> {
             }
         }
         let (until, mut fetched, mut found) = (Instant::now() + PROBE, Vec::new(), Vec::new());
-        while !open.is_empty() && Instant::now() < until {
-            consumer.poll(POLL, POLL_BYTES, &mut fetched);
+        let mut panics = 0;
+        let mut refused = false;
+        while !open.is_empty() && !refused && Instant::now() < until {
+            backend::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
             for fetched in fetched.drain(..) {
                 let (partition, offset) = match fetched {
                     Fetched::Record(_, record) => (record.partition, Some(record.offset)),
                     Fetched::End(partition) => (partition, None),
                     Fetched::OutOfRange => continue,
+                    // What comes behind it may be behind something else as well.
+                    Fetched::Refused(_) => {
+                        refused = true;
+                        break;
+                    }
                 };
                 let Some(due) = open.remove(&partition) else { continue };
                 match offset.filter(|offset| *offset < due) {
@@ -284,6 +291,9 @@ impl Control<'_> {
                     }
                 }
             }
+        }
+        if refused {
+            self.refusals.note(None);
         }
         found
     }

@@ -336,7 +336,7 @@ mod tests {
     fn opened(first: i64) -> Arc<Opened> {
         let first = Positions::new([first]);
         let hub = Hub::new(Records { index: index() }, first, usize::MAX);
-        Arc::new(Opened::new(hub, 0, Positions::new([0])))
+        Arc::new(Opened::new(hub, 0, Positions::new([0]), Arc::default()))
     }
 
     fn fixture() -> Fixture {

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::pass::Pass;
 use crate::backend::{self, Backend, Consumer, Fetched};
 use crate::control::Pace;
+use crate::gap::Reason;
 use crate::positions::Positions;
 use crate::record::Record;
+use crate::unreadable::{self, Finding};
 
 /// A pass as whoever reads it knows it, from its first turn to its last.
 #[derive(Debug)]
@@ -31,7 +33,12 @@ pub(super) struct Reading {
     rests_until: Option<Instant>,
     /// How many turns brought nothing, one after the other.
     fruitless: u32,
+    /// Something was refused, and nobody knows of which partition: since when, and where they stood. It outlasts a turn.
+    refused: Option<(Instant, Vec<i64>)>,
 }
+
+/// Partitions that are looked at before the others are read on.
+const LOOKED_AT: usize = 8;
 
 /// Whether a pass can be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +48,8 @@ pub(super) enum Read {
     Doubtful,
     /// An offset is not there any more.
     OutOfRange,
+    /// Something was refused a while ago.
+    Refused,
 }
 
 impl Reading {
@@ -55,6 +64,7 @@ impl Reading {
             lag: (0, Instant::now()),
             rests_until: None,
             fruitless: 0,
+            refused: None,
         }
     }
 
@@ -130,6 +140,7 @@ impl Reading {
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
         fetched: &mut Vec<Fetched>,
+        pace: &Pace,
     ) -> Read {
         let mut batch: Vec<(i64, Record)> = Vec::with_capacity(fetched.len());
         let mut times = vec![i64::MIN; self.next.len()];
@@ -145,13 +156,29 @@ impl Reading {
                             && self.next.get(*slot).is_some_and(|next| record.offset >= *next)
                     });
                     let Some(slot) = slot else { continue };
+                    let gap = record.as_gap();
+                    let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
+                    // What lies between may be what was refused.
+                    if self.refused.is_some() && first > self.next[slot] {
+                        continue;
+                    }
+                    if let Some(gap) = gap {
+                        let why = "a record is larger than is served";
+                        self.pass.opened.losses.note(&self.topic, &gap, why);
+                    }
                     self.next[slot] = record.offset + 1;
                     // Within a partition the order is Kafka's, whatever the clocks of producers say.
                     times[slot] = times[slot].max(record.timestamp.unwrap_or(i64::MIN));
                     batch.push((times[slot], record));
                 }
+                // Behind what was refused it may be that of a place that nobody stands at.
+                Fetched::End(_) if self.refused.is_some() => {}
                 Fetched::End(partition) => ended.push(partition),
                 Fetched::OutOfRange => read = Read::OutOfRange,
+                Fetched::Refused(refusal) => {
+                    debug!(?refusal, topic = %self.topic, "something can't be read, looking for it");
+                    self.refused.get_or_insert_with(|| (Instant::now(), self.next.clone()));
+                }
             }
         }
         batch.sort_by_key(|(time, _)| *time);
@@ -162,7 +189,48 @@ impl Reading {
         if read == Read::On && !self.doubt(backend, consumer, &doubtful) {
             return Read::Doubtful;
         }
-        read
+        match &self.refused {
+            Some((since, _)) if read == Read::On && since.elapsed() >= pace.refusal => {
+                Read::Refused
+            }
+            _ => read,
+        }
+    }
+
+    /// Looks at partitions that stand still since something was refused, and goes on behind what nobody can
+    /// read. Takes seconds where there is something.
+    pub(super) fn pass_unreadable(
+        &mut self,
+        backend: &dyn Backend,
+        consumer: &mut dyn Consumer,
+        pace: &Pace,
+    ) {
+        let Some((_, before)) = self.refused.take() else { return };
+        let head = self.pass.opened.hub.head();
+        let mut looks = LOOKED_AT;
+        for (partition, slot) in (0..).zip(0..self.next.len()) {
+            let (from, until) = (self.next[slot], head.next(partition));
+            if from < until && before.get(slot) == Some(&from) && looks > 0 {
+                let losses = &self.pass.opened.losses;
+                let known = losses.until(partition, from);
+                let known =
+                    known.filter(|_| unreadable::is_refused(backend, &self.topic, partition, from));
+                let known = known.map(|to| Finding::Unreadable { to, why: String::new() });
+                let finding = known.unwrap_or_else(|| {
+                    looks -= 1;
+                    unreadable::look(backend, &self.topic, partition, (from, until), pace)
+                });
+                if let Finding::Unreadable { to, why } = finding {
+                    let gap = Record::gap(partition, (from, to), Reason::Unreadable, None);
+                    gap.as_gap().into_iter().for_each(|gap| losses.note(&self.topic, &gap, &why));
+                    self.next[slot] = to;
+                    self.pass.hub.append(vec![gap]);
+                }
+            }
+            // What came in the meantime was not believed: of whichever partition, it has to come once more.
+            backend::unassign(consumer, &self.topic, partition);
+            backend::assign(consumer, &self.topic, partition, self.next[slot]);
+        }
     }
 
     /// From the end of a partition up to where the live log stood are holes. Those of which that is not

@@ -23,6 +23,7 @@ mod gaps;
 mod history;
 mod instances;
 mod live;
+mod lost;
 mod order;
 mod partitions;
 mod schedules;
@@ -87,6 +88,7 @@ fn instance() -> Instance {
         patience: Duration::from_millis(100),
         stall: Duration::from_millis(200),
         snapshot: Duration::ZERO,
+        refusal: Duration::from_millis(10),
         ..Pace::default()
     };
     Instance { options, index: None, seed: 1, batch: 5 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use self::reader::{Reader, Wanted};
 use self::world::World;
 use super::*;
-use crate::backend::model::Call;
+use crate::backend::model::{Call, Spoilt};
 
 mod reader;
 mod world;
@@ -54,6 +54,12 @@ enum Step {
     /// An instance ends, and its clients go to the one that takes its place.
     Restart {
         instance: usize,
+    },
+    /// Records that nobody can read.
+    Spoil {
+        partition: usize,
+        records: usize,
+        how: Spoilt,
     },
     Skip {
         partition: usize,
@@ -125,6 +131,7 @@ fn step() -> impl Strategy<Value = Step> {
     };
     // A reader asks for a consumer at its start, and after it panicked.
     let fails = prop_oneof![5 => call(), 1 => Just(Call::Consumer)];
+    let spoilt = || prop_oneof![Just(Spoilt::Batch), Just(Spoilt::Panics), Just(Spoilt::TooLarge)];
     let often = || proptest::bool::weighted(0.8);
     let clients = prop_oneof![
         12 => (client(), 1..4usize).prop_map(|(client, writes)| Step::Read { client, writes }),
@@ -139,6 +146,8 @@ fn step() -> impl Strategy<Value = Step> {
     let log = prop_oneof![
         16 => (partition(), 1..12usize)
             .prop_map(|(partition, records)| Step::Append { partition, records }),
+        2 => (partition(), 1..6usize, spoilt())
+            .prop_map(|(partition, records, how)| Step::Spoil { partition, records, how }),
         2 => partition().prop_map(|partition| Step::Skip { partition }),
         2 => partition().prop_map(|partition| Step::Compact { partition }),
         4 => (partition(), 0..=100i64)
@@ -254,6 +263,11 @@ impl Schedule {
                 self.instances[*instance] = self.start(*instance);
                 for reader in self.readers.iter_mut().filter(|it| it.instance == *instance) {
                     reader.resume(&self.instances[*instance], *instance).await;
+                }
+            }
+            Step::Spoil { partition, records, how } => {
+                if !self.world.is_open(exists(partition)) {
+                    self.world.spoil(exists(partition), *records, *how);
                 }
             }
             Step::Skip { partition } => self.world.model.skip(TOPIC, exists(partition), 3),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Call, Deaf, Model, Partition, Random, State};
+use super::{Call, Deaf, Model, Partition, Random, Spoilt, State};
 use crate::Error;
-use crate::backend::{Consumer, Fetched};
+use crate::backend::{Consumer, Fetched, Refusal};
 
 /// A consumer of the model.
 pub(super) struct Reader {
@@ -34,7 +34,12 @@ struct Assigned {
     broken: bool,
     /// Nothing comes of it.
     deaf: bool,
+    /// When it was refused something last.
+    refused: Option<Instant>,
 }
+
+/// How long it waits after that.
+const BACKOFF: Duration = Duration::from_millis(5);
 
 impl Reader {
     pub(super) fn new(
@@ -56,7 +61,9 @@ impl Consumer for Reader {
         assert!(!self.assigned.iter().any(same), "librdkafka refuses to assign twice");
         let deaf = self.deaf.iter().any(|(of, at)| *of == topic && *at == partition);
         let (ended, broken) = (None, false);
-        let assigned = Assigned { topic, partition, start, next: offset, ended, broken, deaf };
+        let refused = None;
+        let assigned =
+            Assigned { topic, partition, start, next: offset, ended, broken, deaf, refused };
         self.assigned.push(assigned);
         if self.history {
             self.model.change(|state| state.assigned_history += 1);
@@ -92,7 +99,10 @@ impl Consumer for Reader {
         }
         loop {
             if !failed && !state.troubles.holds(self.history) {
-                self.fetch(&mut state, limit_bytes, into);
+                if self.fetch(&mut state, limit_bytes, into) {
+                    drop(state);
+                    panic!("a record makes the model panic");
+                }
                 if self.history {
                     let records = into[before..].iter();
                     state.served_history +=
@@ -130,7 +140,8 @@ impl Reader {
         }
     }
 
-    fn fetch(&mut self, state: &mut State, limit_bytes: usize, into: &mut Vec<Fetched>) {
+    /// Whether a record makes it panic.
+    fn fetch(&mut self, state: &mut State, limit_bytes: usize, into: &mut Vec<Fetched>) -> bool {
         let mut bytes = 0;
         let mut left = 1 + self.random.below(2 * self.batch);
         let mut first = self.random.below(self.assigned.len());
@@ -163,6 +174,29 @@ impl Reader {
             let at = log.records.partition_point(|record| record.offset < assigned.next);
             let most = left.min(1 + self.random.below(self.batch));
             let stable = log.end();
+            let spoilt = log.spoilt(assigned.next).filter(|(range, _)| range.start < stable);
+            if let Some((range, how)) =
+                spoilt.as_ref().filter(|(it, _)| it.contains(&assigned.next))
+            {
+                if *how == Spoilt::Panics {
+                    assigned.next = range.end;
+                    return true;
+                }
+                if assigned.refused.is_none_or(|at| at.elapsed() >= BACKOFF) {
+                    assigned.refused = Some(Instant::now());
+                    let reason = "the model was told to refuse it".to_owned();
+                    into.push(Fetched::Refused(Refusal { batch: Some(range.start), reason }));
+                    idle = 0;
+                    // As librdkafka after a checksum that is wrong: it may read a number for an offset.
+                    if self.random.below(3) == 0 {
+                        let far = usize::try_from(stable - range.end).unwrap_or(0);
+                        let far = i64::try_from(self.random.below(far + 1)).unwrap_or(0);
+                        assigned.next = (range.end + far).min(stable).max(assigned.next);
+                    }
+                }
+                continue;
+            }
+            let stable = spoilt.map_or(stable, |(range, _)| range.start);
             let readable = log.records[at..].iter().take_while(|record| record.offset < stable);
             for record in readable.take(most) {
                 assigned.next = record.offset + 1;
@@ -177,14 +211,16 @@ impl Reader {
             let more = log.records[at..]
                 .iter()
                 .any(|record| record.offset >= assigned.next && record.offset < stable);
+            let at_end = stable == log.end();
             if !more && assigned.next <= stable {
                 assigned.next = stable;
-                if self.history && assigned.ended != Some(stable) {
+                if self.history && at_end && assigned.ended != Some(stable) {
                     assigned.ended = Some(stable);
                     into.push(Fetched::End(assigned.partition));
                 }
             }
         }
+        false
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::super::*;
 use super::world::{Cut, Fate, World};
 use crate::EventId;
+use crate::backend::model::Spoilt;
 
 /// Which records a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +153,8 @@ impl Reader {
 
     fn is_missing(&self, world: &World, number: usize) -> bool {
         let record = &world.written[number];
-        self.wanted.takes(record.key, record.tagged)
+        let wanted = self.wanted.takes(record.key, record.tagged);
+        (wanted || matches!(record.fate, Fate::Spoilt(_)))
             && !self.got.contains(&number)
             && !world.is_superseded(number)
     }
@@ -273,6 +275,7 @@ impl Reader {
         assert_eq!((record.partition, record.offset), (partition, offset), "forged: {data}");
         assert!(self.wanted.takes(record.key, record.tagged), "not asked for: {record:?}");
         assert!(!matches!(record.fate, Fate::Open | Fate::Aborted), "not committed: {record:?}");
+        assert!(!matches!(record.fate, Fate::Spoilt(_)), "it can't be read: {record:?}");
         assert!(!self.is_to_begin(), "a live stream begins with its place");
         let next = self.told.get(&partition).copied().unwrap_or(0);
         assert!(offset >= next, "{data} after {next}");
@@ -292,10 +295,17 @@ impl Reader {
         let next = self.told.get(&partition).copied();
         assert!(from >= next.unwrap_or(0), "{data} after {next:?}");
         assert_eq!(id.get(&partition), Some(&to), "the id of {data}");
+        let reason = gap["reason"].as_str().unwrap();
+        if matches!(reason, "unreadable" | "too_large") {
+            self.pass(world, partition, next, from);
+            self.judge_spoilt(world, data, reason);
+            self.told.insert(partition, to);
+            return;
+        }
         assert!(world.has_had_low(partition, to), "{data}: there was no such beginning");
         self.pass(world, partition, next, from);
         let cut = self.cuts.get(&partition).copied();
-        match gap["reason"].as_str().unwrap() {
+        match reason {
             "retention" => {
                 assert!(from < to, "{data}");
                 assert!(to <= world.low(partition) || cut.is_some(), "{data}: nothing is gone");
@@ -312,6 +322,34 @@ impl Reader {
             other => panic!("{other}: {data}"),
         }
         self.told.insert(partition, to);
+    }
+
+    /// Nothing that can be read is passed over by a gap, and each is told once.
+    fn judge_spoilt(&mut self, world: &World, data: &str, reason: &str) {
+        let gap: serde_json::Value = serde_json::from_str(data).unwrap();
+        let number = |name: &str| gap[name].as_i64().unwrap();
+        let (partition, from, to) = (number("partition") as i32, number("from"), number("to"));
+        assert!(from < to, "{data}");
+        for number in world.at(partition, from..to) {
+            let record = &world.written[number];
+            match record.fate {
+                Fate::Spoilt(how) => {
+                    assert_eq!(
+                        reason == "too_large",
+                        how == Spoilt::TooLarge,
+                        "{data}: {record:?}"
+                    );
+                    assert!(self.got.insert(number), "told twice: {data}");
+                }
+                // It may have been told before.
+                Fate::Expired | Fate::Cut | Fate::Compacted | Fate::Aborted => {}
+                Fate::There | Fate::Open => {
+                    let cut = self.cuts.get(&partition);
+                    let excused = cut.is_some_and(|cut| record.offset < cut.high);
+                    assert!(excused, "{data} passes over {record:?}");
+                }
+            }
+        }
     }
 
     /// The client is now told to be here.
@@ -341,7 +379,7 @@ impl Reader {
         for number in world.at(partition, told.unwrap_or(0)..next) {
             let record = &world.written[number];
             let lost = match record.fate {
-                Fate::There | Fate::Open => true,
+                Fate::There | Fate::Open | Fate::Spoilt(_) => true,
                 // Who knows no place yet begins where the log begins by now; so does who has read nothing
                 // and comes to an instance that does not know the partition.
                 Fate::Expired => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
+use crate::backend::model::Spoilt;
 
 pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
 
@@ -12,6 +13,8 @@ pub(super) enum Fate {
     /// Its transaction is open.
     Open,
     There,
+    /// It is told by a gap.
+    Spoilt(Spoilt),
     Aborted,
     Compacted,
     Expired,
@@ -163,6 +166,24 @@ impl World {
         }
     }
 
+    /// Writes records that nobody can read.
+    pub(super) fn spoil(&mut self, partition: i32, records: usize, how: Spoilt) {
+        let from = self.high(partition);
+        let keys: Vec<_> = (0..records).map(|record| KEYS[record % 3]).collect();
+        self.model.spoil(TOPIC, partition, &keys, how);
+        for (offset, key) in (from..).zip(keys) {
+            let number = self.written.len();
+            let fate = Fate::Spoilt(how);
+            self.written.push(Written { partition, offset, key, tagged: false, fate });
+            self.places.entry((partition, offset)).or_default().push(number);
+        }
+    }
+
+    /// Whether there is a transaction whose end is awaited.
+    pub(super) fn is_open(&self, partition: i32) -> bool {
+        self.open.contains_key(&partition)
+    }
+
     fn write(&mut self, partition: i32, key: &'static str, tagged: bool, in_transaction: bool) {
         let number = self.written.len();
         let offset = self.high(partition);
@@ -240,7 +261,7 @@ impl World {
         self.lows.entry(partition).or_default().insert(low);
         self.model.expire(TOPIC, partition, low);
         self.doom(partition, 0, Fate::Expired, |record| {
-            record.fate == Fate::There && record.offset < low
+            matches!(record.fate, Fate::There | Fate::Spoilt(_)) && record.offset < low
         });
     }
 
@@ -263,7 +284,9 @@ impl World {
             Cut { at, high, seen }.add_to(&mut self.unseen, partition);
         }
         self.model.cut(TOPIC, partition, at);
-        self.doom(partition, at, Fate::Cut, |record| record.fate == Fate::There);
+        self.doom(partition, at, Fate::Cut, |record| {
+            matches!(record.fate, Fate::There | Fate::Spoilt(_))
+        });
     }
 
     pub(super) fn create_anew(&mut self, seen: bool) {
@@ -282,7 +305,7 @@ impl World {
         self.unreadable = false;
         for partition in self.numbers() {
             self.doom(partition, 0, Fate::Cut, |record| {
-                matches!(record.fate, Fate::There | Fate::Expired)
+                matches!(record.fate, Fate::There | Fate::Spoilt(_) | Fate::Expired)
             });
         }
     }
