@@ -74,6 +74,52 @@ pub(crate) fn batch(count: usize, attributes: i16, timestamp: i64, records: &[u8
     batch
 }
 
+/// A record of zeros, at its place in its batch, as it is compressed.
+pub(crate) fn zeros(index: usize, key: Option<&[u8]>, count: usize) -> [Part; 3] {
+    let mut body = vec![0, 0];
+    varint(number(index), &mut body);
+    bytes(key, &mut body);
+    varint(number(count), &mut body);
+    let mut head = Vec::new();
+    varint(number(body.len() + count + 1), &mut head);
+    head.extend(body);
+    // No headers.
+    [Part::Bytes(head), Part::Zeros(count), Part::Bytes(vec![0])]
+}
+
+/// A part of what is compressed.
+#[derive(Clone, Debug)]
+pub(crate) enum Part {
+    Bytes(Vec<u8>),
+    Zeros(usize),
+}
+
+/// A frame of zstd (RFC 8878, 3.1.1): bytes as they are, and runs of zeros.
+pub(crate) fn zstd(parts: impl IntoIterator<Item = Part>) -> Vec<u8> {
+    const BLOCK: usize = 128 * 1024;
+    // Neither size nor checksum; a window of 1 MiB.
+    let mut out = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
+    let mut block = |kind: usize, size: usize, content: &[u8], last: bool| {
+        let header = (size << 3) | (kind << 1) | usize::from(last);
+        out.extend(&header.to_le_bytes()[..3]);
+        out.extend(content);
+    };
+    for part in parts {
+        match part {
+            Part::Bytes(bytes) => bytes.chunks(BLOCK).for_each(|it| block(0, it.len(), it, false)),
+            Part::Zeros(mut left) => {
+                while left > 0 {
+                    let size = left.min(BLOCK);
+                    block(1, size, &[0], false);
+                    left -= size;
+                }
+            }
+        }
+    }
+    block(0, 0, &[], true);
+    out
+}
+
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
     let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), step);

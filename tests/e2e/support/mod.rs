@@ -14,7 +14,7 @@ mod tokens;
 
 use std::time::Duration;
 
-pub(crate) use batch::{RawRecord, batch, produce, records};
+pub(crate) use batch::{RawRecord, batch, produce, records, zeros, zstd};
 pub(crate) use certificates::{Authority, PASSWORD, keys_store, trust_store};
 pub(crate) use client::{Get, Http2, Stream, Version, field, raw};
 pub(crate) use guarded::{CHALLENGE, ends_at, guarded};
