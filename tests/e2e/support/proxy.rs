@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinHandle;
 
+use super::{LOOK, soon};
+
 /// Kafka advertises one address for it.
 static ADDRESS: Mutex<()> = Mutex::const_new(());
 
@@ -30,7 +32,16 @@ impl Proxy {
         let of = |name| env::var(name).expect("kafka.sh run sets it");
         let (address, kafka) =
             (of("TAILWATER_TEST_KAFKA_PROXY"), of("TAILWATER_TEST_KAFKA_PROXIED"));
-        let listener = TcpListener::bind(&address).await.expect("the advertised port");
+        // The one before may not have left it yet.
+        let free = async {
+            loop {
+                match TcpListener::bind(&address).await {
+                    Ok(listener) => return listener,
+                    Err(_) => tokio::time::sleep(LOOK).await,
+                }
+            }
+        };
+        let listener = soon("the advertised port", free).await;
         let connections = Arc::new(AtomicU64::new(0));
         let (silent, silenced) = watch::channel(0);
         let count = Arc::clone(&connections);
