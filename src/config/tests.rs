@@ -75,15 +75,16 @@ fn the_memory_is_told_with_its_sum() {
     insta::assert_snapshot!(memory, @r#"
       cluster
         logs, shared by its topics                   256 MiB
-        read ahead at the live ends                   36 MiB
-        history                                      104 MiB
+        read ahead at the live ends                   53 MiB
+        history                                      170 MiB
       who: verified tokens, about                     32 MiB
-      sum                                            428 MiB
+      sum                                            511 MiB
       and for each further broker                     12 MiB
       listen: 65536 connections, a stream each
         idle, 15 KiB each                            960 MiB
         if nobody reads, 79 KiB each                 4.9 GiB
         if each keeps other records, 1 MiB more       64 GiB
+        if each is within a large record, 16 MiB       1 TiB
         and in the kernel, 256 KiB each               16 GiB
     "#);
 }
@@ -102,15 +103,16 @@ fn limits_of_the_file_count() {
     let (_, memory, _) = around_memory(&text).unwrap();
     insta::assert_snapshot!(memory, @r#"
       cache -> store -> cluster
-        logs, shared by its topics                    64 MiB
-        read ahead at the live ends                   36 MiB
-        history                                      104 MiB
-      sum                                            204 MiB
+        logs, if it has 1000 topics                    2 GiB
+        read ahead at the live ends                   53 MiB
+        history                                      170 MiB
+      sum                                            2.2 GiB
       and for each further broker                     12 MiB
       listen: 1000 connections, a stream each
         idle, 3.5 KiB each                           3.4 MiB
         if nobody reads, 67.5 KiB each              65.9 MiB
         if each keeps other records, 1 MiB more     1000 MiB
+        if each is within a large record, 16 MiB    15.6 GiB
         and in the kernel, 256 KiB each              250 MiB
     "#);
 }

@@ -28,7 +28,8 @@ pub struct Item<C: Content> {
 }
 
 impl<C: Content> Batch<C> {
-    /// The encodings of the records, one after the other.
+    /// The encodings of the records, one after the other; empty for a record that the content renders as
+    /// nothing, which comes alone.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -115,6 +116,8 @@ pub(crate) struct Gather<C: Content> {
     count: usize,
     pieces: SmallVec<[Piece; 2]>,
     last: Option<(Arc<Segment<C>>, u64)>,
+    /// A record that shows nothing was taken, and goes alone.
+    is_alone: bool,
 }
 
 struct Piece {
@@ -125,7 +128,7 @@ struct Piece {
 
 impl<C: Content> Gather<C> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, len: 0, count: 0, pieces: SmallVec::new(), last: None }
+        Self { limit, len: 0, count: 0, pieces: SmallVec::new(), last: None, is_alone: false }
     }
 
     /// Takes as many of the records `from..to` as there is room for. Returns how many.
@@ -136,8 +139,8 @@ impl<C: Content> Gather<C> {
         from: u64,
         to: u64,
     ) -> u64 {
-        if self.len > self.limit {
-            return 0; // a long record goes alone, even if what follows shows nothing
+        if self.len > self.limit || self.is_alone {
+            return 0; // a long record goes alone, and so does one that shows nothing
         }
         let index = |sequence: u64| usize::try_from(sequence - segment.first).unwrap_or(usize::MAX);
         let ends = &form.ends[index(from)..index(to)];
@@ -154,6 +157,12 @@ impl<C: Content> Gather<C> {
         let mut count = ends.partition_point(|end| end - start <= room);
         if self.count == 0 {
             count = count.max(1); // a record that is longer than the limit goes alone
+        }
+        let starts = std::iter::once(start).chain(ends.iter().copied());
+        if let Some(nothing) = ends.iter().zip(starts).take(count).position(|(end, it)| *end == it)
+        {
+            self.is_alone = nothing == 0 && self.count == 0;
+            count = nothing + usize::from(self.is_alone);
         }
         let Some(end) = count.checked_sub(1).and_then(|last| ends.get(last)).copied() else {
             return 0;

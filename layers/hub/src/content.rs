@@ -26,7 +26,8 @@ pub trait Content: Send + Sync + 'static {
     fn advance(&self, mark: &Self::Mark, records: &[Self::Record]) -> Self::Mark;
 
     /// Appends the encoding of each record to `out` and, for each, the length of `out` after it to
-    /// `ends`.
+    /// `ends`. One for which nothing is appended is given to its readers alone, in a batch without bytes:
+    /// what is too long to be kept encoded is encoded by each of them ([`Cursor::last`](crate::Cursor::last)).
     ///
     /// Runs once for each chunk and view, for the first cursor that comes to it. If it panics, the
     /// poll that called it panics and the cursor stays where it was; other cursors are not harmed.

@@ -200,7 +200,7 @@ impl<C: Content> Claim<'_, C> {
         let run = &self.runs[self.run];
         let (form, fresh) = run.segment.form(&self.shared.content, &self.shared.rendered, view);
         if fresh {
-            self.shared.forget_forms(&run.segment);
+            self.shared.forget_forms(&run.segment, view);
         }
         gather.take(&run.segment, form, run.from, to)
     }

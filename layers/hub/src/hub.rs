@@ -23,7 +23,7 @@ impl<C: Content> Hub<C> {
     ///
     /// `capacity_bytes` bounds the sum of the records, of their index and of their rendered forms; the
     /// newest chunk is kept in any case until the hub is [closed](Hub::close), so that 0 keeps nothing
-    /// else.
+    /// else ([`set_newest_bytes`](Hub::set_newest_bytes)).
     pub fn new(content: C, start: C::Mark, capacity_bytes: usize) -> Self {
         Self { shared: Arc::new(Shared::new(content, start, capacity_bytes)) }
     }
@@ -37,6 +37,13 @@ impl<C: Content> Hub<C> {
     #[must_use]
     pub fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Keeps the newest chunk whatever the capacity only if its records weigh no more than this. Without
+    /// a bound by default. A cursor that has not read a heavier one when it is dropped, at once if need
+    /// be, has lost it.
+    pub fn set_newest_bytes(&self, newest_bytes: usize) {
+        self.shared.lock().newest_bytes = newest_bytes;
     }
 
     /// What the hub was made with.

@@ -66,9 +66,9 @@ impl<C: Content> Log<C> {
         self.segments.iter()
     }
 
-    /// More is kept than must be: the newest segment, unless nothing more comes.
-    pub(crate) fn may_evict(&self, closed: bool) -> bool {
-        self.segments.len() > usize::from(!closed)
+    /// More is kept than must be: the newest segment, unless it weighs more than so much.
+    pub(crate) fn may_evict(&self, newest_bytes: usize) -> bool {
+        self.segments.len() > 1 || self.weight > newest_bytes
     }
 
     pub(crate) fn set_mark(&mut self, mark: C::Mark) {

@@ -170,6 +170,16 @@ impl<C: Content> Segment<C> {
         self.clear(account, false);
     }
 
+    /// Forgets all forms but that of one view.
+    pub(crate) fn drop_other_forms(&self, account: &AtomicUsize, view: &C::View) {
+        let mut forms = self.forms();
+        forms.list.retain(|(known, _)| known == view);
+        let made = forms.list.iter().filter_map(|(_, cell)| cell.get());
+        let left = made.map(|form| form.cost()).sum();
+        let before = self.charged.swap(left, Ordering::Relaxed);
+        account.fetch_sub(before.saturating_sub(left), Ordering::Relaxed);
+    }
+
     /// The segment leaves the log.
     pub(crate) fn retire(&self, account: &AtomicUsize) {
         self.clear(account, true);

@@ -28,6 +28,8 @@ pub(crate) struct State<C: Content> {
     pub(crate) slots: Slots<C>,
     pub(crate) index: Option<Index>,
     pub(crate) capacity_bytes: usize,
+    /// The newest segment is kept in any case if it weighs no more.
+    pub(crate) newest_bytes: usize,
     pub(crate) closed: bool,
     /// Counts the moves of cursors; and what it was when the last wait for one returned.
     moved: u64,
@@ -42,6 +44,7 @@ impl<C: Content> Shared<C> {
             slots: Slots::new(),
             index: None,
             capacity_bytes,
+            newest_bytes: usize::MAX,
             closed: false,
             moved: 0,
             waited: 0,
@@ -79,7 +82,7 @@ impl<C: Content> Shared<C> {
     }
 
     /// Forgets forms of old segments while the hub is over its capacity, but keeps the one just made.
-    pub(crate) fn forget_forms(&self, but: &Arc<Segment<C>>) {
+    pub(crate) fn forget_forms(&self, but: &Arc<Segment<C>>, view: &C::View) {
         let state = self.lock();
         for segment in state.log.segments() {
             if state.bytes(&self.rendered) <= state.capacity_bytes {
@@ -88,6 +91,9 @@ impl<C: Content> Shared<C> {
             if segment.has_forms() && !Arc::ptr_eq(segment, but) {
                 segment.drop_forms(&self.rendered);
             }
+        }
+        if state.bytes(&self.rendered) > state.capacity_bytes {
+            but.drop_other_forms(&self.rendered, view);
         }
     }
 
@@ -242,7 +248,7 @@ impl<C: Content> State<C> {
     ) -> Vec<Arc<Segment<C>>> {
         let mut gone = Vec::new();
         while gone.len() < most
-            && self.log.may_evict(self.closed)
+            && self.log.may_evict(if self.closed { 0 } else { self.newest_bytes })
             && self.bytes(rendered) > self.capacity_bytes
         {
             gone.extend(self.evict_one(content, rendered));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use support::{Numbers, poll, read, record, with_key};
+use support::{Numbered, Numbers, poll, read, record, with_key};
 use tailwater_hub::{Hub, Lost, Want};
 
 fn hub() -> Hub<Numbers> {
@@ -282,4 +282,32 @@ fn records_are_shown_as_they_are_and_those_that_were_not_visited_stay() {
     hub.close();
     assert!(all.poll_each(cx, |record| assert_eq!(record.id, 8)).is_ready());
     assert!(matches!(all.poll_each(cx, |_| ()), Poll::Ready(Err(Lost::Closed))));
+}
+
+#[test]
+fn the_newest_chunk_is_kept_whatever_the_capacity_unless_it_is_too_heavy() {
+    let hub = Hub::new(Numbers::default(), 0, 0);
+    let heavy = |id, weight| Numbered { weight, ..record(id, &[]) };
+    let (mut keeps_up, mut late) = (hub.tail(Want::All), hub.tail(Want::All));
+    hub.append(vec![heavy(0, 1_000_000)]);
+    assert_eq!((hub.bytes(), hub.first()), (1_000_000, 0), "without a bound");
+    hub.set_newest_bytes(1000);
+    hub.append(vec![heavy(1, 1000)]);
+    assert_eq!((hub.bytes(), hub.first()), (1000, 1));
+    assert!(matches!(poll(&mut late, 0, 0).0, Poll::Ready(Err(Lost::Evicted { wanted: 0, .. }))));
+    drop(late);
+    assert!(matches!(poll(&mut keeps_up, 0, 0).0, Poll::Ready(Err(Lost::Evicted { .. }))));
+    // One that is heavier is gone before anybody has read it, and the log goes on behind it.
+    let mut cursor = hub.tail(Want::All);
+    hub.append(vec![heavy(2, 1001)]);
+    assert_eq!((hub.bytes(), hub.first(), hub.head()), (0, 3, 3));
+    assert!(matches!(poll(&mut cursor, 0, 0).0, Poll::Ready(Err(Lost::Evicted { wanted: 2, .. }))));
+    assert_eq!(cursor.mark(), 2, "the place to go on from");
+    let mut cursor = hub.tail(Want::All);
+    hub.append(vec![heavy(3, 10)]);
+    assert!(matches!(poll(&mut cursor, 0, 0).0, Poll::Ready(Ok(_))));
+    // Where there is room it is kept.
+    hub.set_capacity_bytes(2000);
+    hub.append(vec![heavy(4, 1500)]);
+    assert!(matches!(poll(&mut cursor, 0, 0).0, Poll::Ready(Ok(_))));
 }

@@ -218,6 +218,12 @@ impl Model {
                 }
                 assert_eq!(batch.bytes(), &expected, "rendered from scratch");
                 assert!(batch.bytes().len() <= limit || batch.count() == 1);
+                let shows = |sequence: &usize| {
+                    let mut shown = vec![];
+                    show(view, self.all[*sequence].0, &self.all[*sequence].1, &mut shown);
+                    !shown.is_empty()
+                };
+                assert!(batch.count() == 1 || given.iter().all(shows), "nothing goes alone");
                 let last = self.readers[index].cursor.last(&batch);
                 self.given(index, given, &last);
             }

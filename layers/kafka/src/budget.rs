@@ -1,7 +1,9 @@
 use crate::ClusterOptions;
 use crate::backend::librdkafka;
 use crate::history;
+use crate::records::CHUNK_BYTES;
 use crate::remains::REMAINS_BYTES;
+use crate::tail;
 
 /// What a [`Cluster`](crate::Cluster) keeps in memory at most, however many streams it has: in bytes,
 /// beside what librdkafka needs for each broker and partition that it knows (some kilobytes).
@@ -16,11 +18,16 @@ use crate::remains::REMAINS_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Budget {
-    /// The logs of all topics: [`ClusterOptions::memory_bytes`]. Of each topic what came last is kept
-    /// in any case, which is one poll of at most 1 MiB.
+    /// The logs of all topics: [`ClusterOptions::memory_bytes`], where no topic needs more than its share of
+    /// it ([`logs_of`](Self::logs_of)).
     pub logs: usize,
-    /// The live ends of all topics: what was fetched and is not in a log yet, and an answer of a
-    /// broker that is on its way.
+    /// What came last in a topic, up to 1 MiB, is kept in any case, and once as events of one form.
+    pub topic: usize,
+    /// The largest record: [`ClusterOptions::max_record_bytes`]. A stream keeps the one that its client
+    /// takes, with those at the same place.
+    pub record: usize,
+    /// The live ends of all topics: what was fetched and is not in a log yet, the largest record with
+    /// it, and an answer of a broker that is on its way.
     pub live: usize,
     /// The same for each of [`ClusterOptions::readers`], and what it read and its streams did not
     /// take yet; and what streams have not read of logs and readings that ended or wait for their
@@ -32,16 +39,27 @@ pub struct Budget {
 
 impl Budget {
     pub(crate) fn new(options: &ClusterOptions) -> Self {
-        let reader = history::PASS_BYTES + librdkafka::HISTORY_QUEUE_BYTES;
+        let record = options.max_record_bytes;
+        let live = librdkafka::LIVE_QUEUE_BYTES + tail::POLL_BYTES + record;
+        let queue = librdkafka::HISTORY_QUEUE_BYTES + history::POLL_BYTES + record;
+        let reader = history::PASS_BYTES + record + queue + librdkafka::FETCH_BYTES;
         Self {
             logs: options.memory_bytes,
-            live: librdkafka::LIVE_QUEUE_BYTES + librdkafka::FETCH_BYTES,
-            history: options.readers * (reader + librdkafka::FETCH_BYTES) + REMAINS_BYTES,
+            topic: 2 * CHUNK_BYTES,
+            record,
+            live: live + librdkafka::FETCH_BYTES,
+            history: options.readers * reader + REMAINS_BYTES,
             further_broker: (1 + options.readers) * librdkafka::FETCH_BYTES,
         }
     }
 
-    /// With one broker.
+    /// The logs of so many topics.
+    #[must_use]
+    pub fn logs_of(&self, topics: usize) -> usize {
+        self.logs.max(topics.saturating_mul(self.topic))
+    }
+
+    /// With one broker, and no more topics than have 2 MiB of the logs each.
     #[must_use]
     pub fn total(&self) -> usize {
         self.logs + self.live + self.history

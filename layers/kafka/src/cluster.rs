@@ -193,7 +193,8 @@ impl Cluster {
         let (control, jobs) = mpsc::channel();
         let (tail, commands) = mpsc::channel();
         let remains = Arc::new(Remains::default());
-        let history = Arc::new(History::new(options.pace, Arc::clone(&remains)));
+        let history =
+            Arc::new(History::new(options.pace, options.max_record_bytes, Arc::clone(&remains)));
         let topics = options.kept.iter().map(|name| {
             let name: Arc<str> = name.as_str().into();
             (Arc::clone(&name), Arc::new(Topic::new(name, true)))

@@ -16,7 +16,7 @@ use crate::backend::{Backend, Opening};
 use crate::cluster::Shared;
 use crate::gap::{Cut, Extent};
 use crate::positions::Positions;
-use crate::records::Records;
+use crate::records::{CHUNK_BYTES, Records};
 use crate::remains::Remains;
 use crate::tail::Command;
 use crate::topic::{Opened, State, Topic};
@@ -395,6 +395,7 @@ impl<'a> Control<'a> {
             if topic.is_missing() { origin.clone() } else { Positions::new(&extent.stable[..]) };
         let records = Records { index: shared.index.clone() };
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
+        hub.set_newest_bytes(CHUNK_BYTES);
         let follow = Command::Follow {
             topic: Arc::clone(&topic.name),
             hub: hub.clone(),

@@ -29,21 +29,24 @@ use reading::{Read, Reading};
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 
 /// What a pass keeps while it is read, encoded forms and all: what its streams still have to read must
-/// fit even where ids make events longer than their records.
+/// fit even where ids make events longer than their records. The largest record may come behind it.
 pub(crate) const PASS_BYTES: usize = 4 * WINDOW_BYTES;
 
 /// How far a pass goes at first, while streams come that could join it at its start.
 const GATHER_BYTES: usize = WINDOW_BYTES / 2;
 
 const POLL: Duration = Duration::from_millis(50);
-const POLL_BYTES: usize = 1024 * 1024;
-/// The same while nothing is read: long enough to take all that is there.
+/// What one poll takes at most, but for its last record.
+pub(crate) const POLL_BYTES: usize = 1024 * 1024;
+/// As `POLL`, while nothing is read: long enough to take all that is there.
 const HEAR: Duration = Duration::from_millis(1);
 
 /// Who waits for a pass, and which are under way.
 #[derive(Debug)]
 pub(crate) struct History {
     pace: Pace,
+    /// What a pass keeps while it is read.
+    pass_bytes: usize,
     queue: Mutex<Queue>,
     changed: Condvar,
     remains: Arc<Remains>,
@@ -73,9 +76,10 @@ enum Ended {
 }
 
 impl History {
-    pub(crate) fn new(pace: Pace, remains: Arc<Remains>) -> Self {
+    pub(crate) fn new(pace: Pace, max_record_bytes: usize, remains: Arc<Remains>) -> Self {
         let queue = Mutex::new(Queue::new(pace.near));
-        Self { pace, queue, changed: Condvar::new(), remains }
+        let pass_bytes = PASS_BYTES.saturating_add(max_record_bytes);
+        Self { pace, pass_bytes, queue, changed: Condvar::new(), remains }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -145,7 +149,7 @@ impl History {
             let next = self.lock().next(index, Instant::now());
             let mut turn = Turn { history: self, reading: next };
             if let Some(reading) = &mut turn.reading {
-                self.remains.resume(&reading.pass.hub, PASS_BYTES);
+                self.remains.resume(&reading.pass.hub, self.pass_bytes);
                 let ended = self.take_turn(backend, &mut **consumer, reading);
                 if ended == Ended::Suspended
                     && let Some(reading) = turn.reading.take()
@@ -315,7 +319,7 @@ impl History {
                 looked = Some(Instant::now());
             }
             if reading.leave_behind(self.pace.stall, window) {
-                pass.hub.set_capacity_bytes(PASS_BYTES);
+                pass.hub.set_capacity_bytes(self.pass_bytes);
             }
             if has_room() {
                 return true;
@@ -336,7 +340,7 @@ mod tests {
 
     #[test]
     fn streams_that_leave_while_they_wait_do_not_pile_up() {
-        let history = History::new(Pace::default(), Arc::default());
+        let history = History::new(Pace::default(), 0, Arc::default());
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();

@@ -75,6 +75,7 @@ mod gap;
 mod health;
 mod history;
 mod id;
+mod large;
 mod layer;
 mod live;
 mod losses;

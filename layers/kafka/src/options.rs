@@ -152,8 +152,8 @@ impl ClusterOptions {
         self
     }
 
-    /// How many consumers read history at once, one at least. 2 by default; each keeps up to 16 MiB
-    /// of its own and twice as much in librdkafka.
+    /// How many consumers read history at once, one at least. 2 by default; each keeps up to 49 MiB
+    /// of its own and 20 MiB in librdkafka.
     #[must_use]
     pub fn readers(mut self, readers: usize) -> Self {
         self.readers = readers.max(1);

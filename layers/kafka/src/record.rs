@@ -15,6 +15,8 @@ pub(crate) struct Record {
     /// Why this is a gap. Its offset is the last one that is missing, and its data the first (i64), and the
     /// key of the record, where it is known.
     gap: Option<Reason>,
+    /// How many bytes of the value end a line.
+    line_ends: u32,
     /// Key, value and headers one after the other; a header is two lengths (u32; `NULL` for a null
     /// value), name and value.
     data: Bytes,
@@ -22,8 +24,15 @@ pub(crate) struct Record {
 
 const NULL: u32 = u32::MAX;
 
+/// A longer record shares no memory.
+const SHARED_BYTES: usize = 64 * 1024;
+
+/// Room for the headers of such a one, as most have.
+const HEADERS_BYTES: usize = 1024;
+
 impl Record {
-    /// Copies a record into `buffer`, which many records share.
+    /// Copies a record into `buffer`, which many records share; one of more than 64 KiB into memory of
+    /// its own, since a later one that is kept would keep all of it.
     pub(crate) fn new<'a>(
         (partition, offset, timestamp): (i32, i64, Option<i64>),
         key: Option<&[u8]>,
@@ -31,6 +40,14 @@ impl Record {
         headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         buffer: &mut BytesMut,
     ) -> Self {
+        let known = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let mut own = BytesMut::new();
+        let buffer = if known > SHARED_BYTES {
+            own.reserve(known + HEADERS_BYTES);
+            &mut own
+        } else {
+            buffer
+        };
         buffer.put_slice(key.unwrap_or_default());
         buffer.put_slice(value.unwrap_or_default());
         for (name, value) in headers {
@@ -40,8 +57,14 @@ impl Record {
             buffer.put_slice(value.unwrap_or_default());
         }
         let data = buffer.split().freeze();
+        if data.len() > SHARED_BYTES {
+            // Its headers made the buffer grow.
+            *buffer = BytesMut::new();
+        }
+        let ends = |value: &[u8]| value.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let line_ends = u32::try_from(value.map_or(0, ends)).unwrap_or(u32::MAX);
         let (key, value) = (key.map(length), value.map(length));
-        Self { partition, offset, timestamp, key, value, gap: None, data }
+        Self { partition, offset, timestamp, key, value, line_ends, gap: None, data }
     }
 
     /// A gap from an offset to before another one. `key`: of a record whose key is known.
@@ -60,6 +83,7 @@ impl Record {
             timestamp: None,
             key: key.map(length),
             value: None,
+            line_ends: 0,
             gap: Some(reason),
             data: data.freeze(),
         }
@@ -134,6 +158,26 @@ impl Record {
         Self { data: Bytes::copy_from_slice(&self.data), ..*self }
     }
 
+    /// The most bytes that its data takes as an event: each line has a name, an end, and a space more if it
+    /// begins with one. The data of a tombstone is its key in base64.
+    pub(crate) fn event_data_bytes(&self) -> usize {
+        const LINE: usize = "data: \n".len();
+        /// Names and numbers.
+        const GAP: usize = 128;
+        if self.is_gap() {
+            return GAP;
+        }
+        match self.value {
+            Some(length) => length as usize + LINE * (1 + self.line_ends as usize),
+            None => (self.key.unwrap_or(0) as usize).div_ceil(3) * 4 + LINE,
+        }
+    }
+
+    /// The bytes of key and headers.
+    pub(crate) fn bytes_beside_value(&self) -> usize {
+        self.data.len() - self.value.unwrap_or(0) as usize
+    }
+
     /// Bytes that the record keeps in memory.
     pub(crate) fn weight(&self) -> usize {
         size_of::<Self>() + self.data.len()
@@ -161,6 +205,24 @@ mod tests {
             assert_eq!(left, Some(Gap::new(1, 7, 9, Reason::TooLarge)));
             assert!(record.gap_from(5).is_none() && record.gap_from(9).is_none());
         }
+    }
+
+    #[test]
+    fn a_large_record_shares_its_memory_with_none() {
+        let mut buffer = BytesMut::with_capacity(SHARED_BYTES);
+        let large = vec![7; 3 * SHARED_BYTES];
+        let put = |value: &[u8], header: &[u8], buffer: &mut BytesMut| {
+            let headers = [(&b"h"[..], Some(header))].into_iter();
+            Record::new((0, 0, None), None, Some(value), headers, buffer).data
+        };
+        let first = put(b"a", b"", &mut buffer);
+        let long = put(&large, b"x", &mut buffer);
+        let next = put(b"b", b"", &mut buffer);
+        assert_eq!(next.as_ptr(), first.as_ptr().wrapping_add(first.len()));
+        assert_eq!(long.len(), large.len() + "h".len() + "x".len() + 8);
+        drop((first, next));
+        drop(put(b"c", &large, &mut buffer));
+        assert_eq!(buffer.capacity(), 0, "what it grew by is not kept");
     }
 
     #[test]

@@ -11,10 +11,11 @@ use tailwater_sse::{BoxError, Encoded, Events};
 use crate::cluster::Held;
 use crate::compacted::Replay;
 use crate::gap::Telling;
+use crate::large::LargeEvent;
 use crate::live::Live;
 use crate::positions::Positions;
 use crate::record::Record;
-use crate::records::{FEW_PARTITIONS, Records, View};
+use crate::records::{self, FEW_PARTITIONS, Records, View};
 use crate::seat::{self, Place, Seat};
 
 /// The events of one client: a cursor in the log of a topic.
@@ -51,6 +52,8 @@ struct Following {
     ahead: Option<Positions>,
     /// The place that the client was last told, where it could stand still while the log moves.
     told: Option<Positions>,
+    /// An event of which the client was given a part.
+    large: Option<Box<LargeEvent>>,
 }
 
 impl fmt::Debug for Stream {
@@ -111,7 +114,7 @@ impl Stream {
         let told = self.told.take().filter(|_| gapless).unwrap_or(at);
         // A stream that wants all is told each place with the event that moves it.
         let told = (ahead.is_some() || !matches!(self.want, Want::All)).then_some(told);
-        self.state = State::Following(Following { cursor, epoch, ahead, told });
+        self.state = State::Following(Following { cursor, epoch, ahead, told, large: None });
     }
 }
 
@@ -147,6 +150,9 @@ impl Events for Stream {
                     Poll::Pending => return Poll::Pending,
                 },
                 State::Following(following) => {
+                    if let Some(part) = following.next_part(limit) {
+                        return Poll::Ready(Some(Ok(part)));
+                    }
                     if let Some(live) = this.live.poll(cx, || following.place()) {
                         following.told = following.told.take().map(|_| following.place());
                         return Poll::Ready(Some(Ok(live)));
@@ -187,6 +193,15 @@ impl Following {
         self.ahead.as_ref().map_or_else(|| mark.clone(), |ahead| ahead.max(&mark))
     }
 
+    /// What comes next of an event of which the client was given a part.
+    fn next_part(&mut self, limit: usize) -> Option<Encoded> {
+        let part = self.large.as_mut()?.next(limit);
+        if !part.is_part() {
+            self.large = None;
+        }
+        Some(part)
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -195,10 +210,19 @@ impl Following {
         partitions: &AtomicUsize,
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Encoded, Lost>> {
-        if let Some(bytes) = ready!(self.poll_ahead(cx, view, limit, due)?) {
-            return Poll::Ready(Ok(Encoded::trusted(bytes)));
+        if let Some(encoded) = ready!(self.poll_ahead(cx, view, limit, due)?) {
+            return Poll::Ready(Ok(encoded));
         }
         let batch = ready!(self.cursor.poll_batch(cx, &view, limit)?);
+        if batch.bytes().is_empty() {
+            let last = self.cursor.last(&batch);
+            let after = last.after();
+            let mut event = LargeEvent::new(view, last.record(), &after.progress());
+            self.told = self.told.take().map(|_| after);
+            let part = event.next(limit);
+            self.large = part.is_part().then(|| Box::new(event));
+            return Poll::Ready(Ok(part));
+        }
         // After the batch: it may hold records of a partition that was added just before.
         let wide = partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
         let mut long = None;
@@ -223,7 +247,7 @@ impl Following {
         view: View,
         limit: usize,
         due: &mut VecDeque<Encoded>,
-    ) -> Poll<Result<Option<Bytes>, Lost>> {
+    ) -> Poll<Result<Option<Encoded>, Lost>> {
         let mut write = Write::default();
         for _ in 0..RECORDS_A_POLL {
             let Some(ahead) = &self.ahead else { break };
@@ -246,8 +270,12 @@ impl Following {
                 let record = left.as_ref().unwrap_or(record);
                 let place = ahead.max(&after);
                 let progress = place.progress();
-                view.encode(record, &progress, &mut next.events);
-                next.id = view.long_id(record, &progress);
+                if records::is_large(record) {
+                    self.large = Some(Box::new(LargeEvent::new(view, record, &progress)));
+                } else {
+                    view.encode(record, &progress, &mut next.events);
+                    next.id = view.long_id(record, &progress);
+                }
                 self.told = Some(place);
             }
             if ahead.at_or_before(&after) {
@@ -258,12 +286,17 @@ impl Following {
                 break;
             }
             write.append(next);
-            if write.len() >= limit {
+            if write.len() >= limit || self.large.is_some() {
                 break;
             }
         }
+        if write.is_empty()
+            && let Some(part) = self.next_part(limit)
+        {
+            return Poll::Ready(Ok(Some(part)));
+        }
         match (&self.ahead, write.is_empty()) {
-            (_, false) => Poll::Ready(Ok(Some(write.finish()))),
+            (_, false) => Poll::Ready(Ok(Some(Encoded::trusted(write.finish())))),
             (None, true) => Poll::Ready(Ok(None)),
             (Some(_), true) => {
                 cx.waker().wake_by_ref();

@@ -16,7 +16,7 @@ use crate::gap::Gap;
 use crate::losses::Losses;
 use crate::positions::Positions;
 use crate::record::Record;
-use crate::records::Records;
+use crate::records::{self, Records};
 
 /// How long a poll waits. A new topic waits for it, too.
 const POLL: Duration = Duration::from_millis(20);
@@ -24,8 +24,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// Between two attempts to get a consumer.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What one poll takes at most, and so the largest chunk of the log.
-const POLL_BYTES: usize = 1024 * 1024;
+/// What one poll takes at most, but for its last record.
+pub(crate) const POLL_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -276,7 +276,7 @@ fn append(
     }
     for followed in topics.values_mut() {
         if !followed.batch.is_empty() {
-            followed.hub.append(std::mem::take(&mut followed.batch));
+            records::append(&followed.hub, std::mem::take(&mut followed.batch));
         }
     }
     // After what was read before it: it is told by what stands still since.

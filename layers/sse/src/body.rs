@@ -44,6 +44,8 @@ enum Stage {
     Refused(Box<Bytes>),
     First,
     Open,
+    /// As `Open`, but a part of an event was written, and the rest of it comes before anything else.
+    Within,
     /// Nothing but the closing `retry` field is left to write.
     Last,
     Done,
@@ -130,9 +132,11 @@ impl<E: Events> SseBody<E> {
         let now = Instant::now();
         *this.last_write = now;
         // Here and not by the timer alone, for a stream that always has something to write.
-        if this.ends_at.is_some_and(|end| end <= now) {
-            *this.stage = Stage::Last;
-        }
+        *this.stage = match this.ends_at {
+            _ if encoded.is_part() => Stage::Within,
+            Some(end) if *end <= now => Stage::Last,
+            _ => Stage::Open,
+        };
         encoded.into_bytes()
     }
 
@@ -223,7 +227,7 @@ impl<E: Events> Body for SseBody<E> {
                 return frame(text);
             }
             Stage::First => return frame(self.first_write()),
-            Stage::Open => {}
+            Stage::Open | Stage::Within => {}
             Stage::Last if self.permits() => {
                 return frame(self.last_write(Instant::now()).into());
             }
@@ -235,12 +239,11 @@ impl<E: Events> Body for SseBody<E> {
         }
 
         // The lease before the events, so that a stream which always has some ends nevertheless.
-        let due = self
-            .as_mut()
-            .project()
-            .lease
-            .as_mut()
-            .map_or(Poll::Pending, |lease| lease.poll_due(cx));
+        // Within one it says whether it may go on, below, and nothing else.
+        let is_within = self.stage == Stage::Within;
+        let this = self.as_mut().project();
+        let lease = this.lease.as_mut().filter(|_| !is_within);
+        let due = lease.map_or(Poll::Pending, |lease| lease.poll_due(cx));
         match due {
             Poll::Ready(Due::Challenge(challenge)) => return frame(self.write(challenge)),
             Poll::Ready(Due::End) => {
@@ -271,6 +274,8 @@ impl<E: Events> Body for SseBody<E> {
                 self.close();
                 return Poll::Ready(None);
             }
+            // The source wakes this again; a timer would write into the event.
+            Poll::Pending if is_within => return Poll::Pending,
             Poll::Pending => {}
         }
         self.as_mut().watch_drain(cx);
@@ -285,7 +290,7 @@ impl<E: Events> Body for SseBody<E> {
         match &self.stage {
             Stage::Refused(text) => SizeHint::with_exact(text.len() as u64),
             Stage::Done => SizeHint::with_exact(0),
-            Stage::First | Stage::Open | Stage::Last => SizeHint::default(),
+            Stage::First | Stage::Open | Stage::Within | Stage::Last => SizeHint::default(),
         }
     }
 }

@@ -63,6 +63,60 @@ pub fn encode_event(event: &Event<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// The `data` fields of an event whose payload is too long to be encoded at once.
+///
+/// ```
+/// use tailwater_sse::DataFields;
+///
+/// let (mut fields, mut out) = (DataFields::default(), Vec::new());
+/// while !fields.encode(b"a\r\n b", 4, &mut out) {}
+/// assert_eq!(out, b"data:a\ndata:  b\n"); // as encode_event writes them
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct DataFields {
+    /// Of the payload, in bytes: what was encoded.
+    at: usize,
+    /// A line was begun and did not end yet.
+    is_within_line: bool,
+}
+
+impl DataFields {
+    /// Appends what comes next of `data`, which is the same each time: some `limit` bytes. True at the
+    /// end of the last field.
+    pub fn encode(&mut self, data: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+        let mut left = limit.max(1);
+        while left > 0 {
+            let before = out.len();
+            let rest = data.get(self.at..).unwrap_or_default();
+            if !std::mem::replace(&mut self.is_within_line, true) {
+                out.extend_from_slice(b"data:");
+                if rest.first() == Some(&b' ') {
+                    out.push(b' ');
+                }
+            }
+            let part = &rest[..rest.len().min(left)];
+            match memchr2(b'\r', b'\n', part) {
+                Some(end) => {
+                    out.extend_from_slice(&part[..end]);
+                    out.push(b'\n');
+                    self.at += end + if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
+                    self.is_within_line = false;
+                }
+                None => {
+                    out.extend_from_slice(part);
+                    self.at += part.len();
+                    if part.len() == rest.len() {
+                        out.push(b'\n');
+                        return true;
+                    }
+                }
+            }
+            left = left.saturating_sub(out.len() - before);
+        }
+        false
+    }
+}
+
 /// Appends an id-only block to `out`: clients remember the id and dispatch nothing. Nothing at all is
 /// appended if `id` holds CR, LF or NUL.
 pub fn encode_id(id: &[u8], out: &mut Vec<u8>) {
@@ -160,6 +214,27 @@ mod tests {
                 wire,
                 "{data:?}"
             );
+        }
+    }
+
+    #[test]
+    fn fields_that_are_encoded_piece_by_piece_are_the_same() {
+        for data in
+            ["", "a", " a", "a\nb", "a\r\n b\r\n", "\r\r\n\n", "a\r", "  \n  ", "abcdefgh\r\nij"]
+        {
+            for limit in [0, 1, 2, 3, 7, 100] {
+                let (mut fields, mut out) = (DataFields::default(), Vec::new());
+                loop {
+                    let before = out.len();
+                    let ended = fields.encode(data.as_bytes(), limit, &mut out);
+                    assert!(out.len() - before <= limit.max(1) + 7, "{data:?} {limit}");
+                    if ended {
+                        break;
+                    }
+                }
+                let expected = encoded(Event { data: Some(data.as_bytes()), ..Event::default() });
+                assert_eq!(String::from_utf8(out).unwrap() + "\n", expected, "{data:?} {limit}");
+            }
         }
     }
 

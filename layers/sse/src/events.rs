@@ -5,23 +5,27 @@ use bytes::Bytes;
 
 use crate::{BoxError, Event, encode_comment, encode_event, encode_id};
 
-/// Whole events, comments or id-only blocks, encoded for the wire. Cloning shares the bytes.
+/// Whole events, comments or id-only blocks, encoded for the wire; or a [part](Encoded::part) of an event.
+/// Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded(Bytes);
+pub struct Encoded {
+    bytes: Bytes,
+    is_part: bool,
+}
 
 impl Encoded {
     /// Encodes one event.
     pub fn event(event: &Event<'_>) -> Self {
         let mut out = Vec::new();
         encode_event(event, &mut out);
-        Self(out.into())
+        Self::trusted(out.into())
     }
 
     /// Encodes a comment, which clients skip.
     pub fn comment(text: &[u8]) -> Self {
         let mut out = Vec::new();
         encode_comment(text, &mut out);
-        Self(out.into())
+        Self::trusted(out.into())
     }
 
     /// Encodes an id-only block: clients remember the id and dispatch nothing. Empty, which writes
@@ -35,24 +39,37 @@ impl Encoded {
     pub fn id(id: &[u8]) -> Self {
         let mut out = Vec::with_capacity(id.len() + 5);
         encode_id(id, &mut out);
-        Self(out.into())
+        Self::trusted(out.into())
     }
 
     /// Bytes that are whole blocks already: made by [`encode_event`], [`encode_id`] and
     /// [`encode_comment`], or pieces of such bytes cut between two blocks. Whoever calls this upholds that; nothing checks it.
     pub fn trusted(bytes: Bytes) -> Self {
-        Self(bytes)
+        Self { bytes, is_part: false }
+    }
+
+    /// The beginning or the middle of an event that is too long for one piece. What the source returns
+    /// next goes on with it, and must be ready at once: nothing is written in between. The last piece is
+    /// [`trusted`](Encoded::trusted), and ends the event. A stream that may not go on, because its lease
+    /// has ended, may end within the event, which clients then drop.
+    pub fn part(bytes: Bytes) -> Self {
+        Self { bytes, is_part: true }
+    }
+
+    /// Whether the event goes on with what the source returns next.
+    pub fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// The bytes on the wire.
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.bytes
     }
 }
 
 /// What a source answers a [`Subscription`](crate::Subscription) with: a stream of encoded events.
 pub trait Events: Send {
-    /// At most `limit` bytes but at least one event; `Ready(None)`: the source ended.
+    /// At most `limit` bytes but at least one event, or a part of one; `Ready(None)`: the source ended.
     /// Dropping the stream loses nothing: what was not returned was not sent.
     fn poll_events(
         self: Pin<&mut Self>,

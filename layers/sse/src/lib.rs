@@ -87,7 +87,7 @@ mod subscription;
 
 pub use body::SseBody;
 pub use drain::Drain;
-pub use encoder::{Event, encode_comment, encode_event, encode_id};
+pub use encoder::{DataFields, Event, encode_comment, encode_event, encode_id};
 pub use error::{BoxError, Error, Refusal};
 pub use events::{Encoded, Events};
 pub use future::ResponseFuture;

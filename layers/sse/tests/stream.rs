@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use support::{Endless, Stream, open, read, retry, source};
-use tailwater_sse::{Drain, Due, Encoded, Events, Item, Lease, Parser, SseBody, SseLayer};
+use tailwater_sse::{
+    BoxError, Drain, Due, Encoded, Events, Item, Lease, Parser, SseBody, SseLayer,
+};
 use tokio::time::{Instant, advance};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -304,6 +307,61 @@ async fn a_stream_that_always_has_events_is_challenged_and_ends_with_its_lease()
     assert_eq!(stream.next().as_deref(), Some("event:challenge\ndata:{}\n\n"));
     assert_eq!(stream.next().as_deref(), Some("data:x\n\n"));
     lease.push(Due::End);
+    assert_eq!(stream.next(), None);
+}
+
+/// A source whose only event comes in these parts.
+struct Parts(Vec<Encoded>);
+
+impl Events for Parts {
+    fn poll_events(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: usize,
+    ) -> Poll<Option<Result<Encoded, BoxError>>> {
+        if self.0.is_empty() { Poll::Pending } else { Poll::Ready(Some(Ok(self.0.remove(0)))) }
+    }
+
+    fn position(self: Pin<&mut Self>) -> Option<Encoded> {
+        Some(Encoded::id(b"place"))
+    }
+}
+
+fn parts() -> Parts {
+    let part = |bytes: &'static str| Encoded::part(bytes.into());
+    Parts(vec![part("data:a"), part("b\ndata:c"), Encoded::trusted("d\n\n".into())])
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_within_an_event() {
+    let (lease, mut stream) = leased(parts()).await;
+    assert_eq!(stream.next().as_deref(), Some("data:a"));
+    lease.push(Due::Challenge(Encoded::trusted("event:challenge\ndata:{}\n\n".into())));
+    // Its client took nothing for so long.
+    advance(60 * SECOND).await;
+    assert_eq!(stream.next().as_deref(), Some("b\ndata:c"));
+    assert_eq!(stream.next().as_deref(), Some("d\n\n"));
+    assert_eq!(stream.next().as_deref(), Some("event:challenge\ndata:{}\n\n"));
+    stream.assert_quiet();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_stream_ends_at_the_end_of_an_event_that_comes_in_parts() {
+    let mut stream = open(&SseLayer::new().max_age(SECOND), parts()).await;
+    stream.first_write();
+    advance(2 * SECOND).await;
+    assert_eq!(stream.next().as_deref(), Some("data:a"));
+    assert_eq!(stream.next().as_deref(), Some("b\ndata:c"));
+    assert_eq!(stream.next().as_deref(), Some("d\n\n"));
+    assert!(stream.next().is_some_and(|last| last.starts_with("retry:")));
+    assert_eq!(stream.next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_part_follows_when_the_lease_does_not_permit_it() {
+    let (lease, mut stream) = leased(parts()).await;
+    assert_eq!(stream.next().as_deref(), Some("data:a"));
+    lease.expired.store(true, Ordering::Relaxed);
     assert_eq!(stream.next(), None);
 }
 

@@ -1,6 +1,6 @@
 //! What the process keeps in memory at most: budgets, and what grows with connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tailwater_jwt::Guard;
 use tailwater_kafka::{Budget, ClusterOptions};
@@ -23,9 +23,12 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 128 * KIB;
 /// Linux doubles what `SO_SNDBUF` is set to (socket(7)).
 const KERNEL_BYTES: usize = 2 * SEND_BUFFER_BYTES;
 
-/// The piece of a log that a stream was handed last, and keeps as long as its client does not read: what
-/// came at once from Kafka. Those at the same place share it.
+/// The piece of a log that a stream was handed last, and keeps as long as its client does not read. Those at
+/// the same place share it.
 const PIECE_BYTES: usize = KIB * KIB;
+
+/// The topics of a Kafka where paths name them.
+const TOPICS: usize = 1000;
 
 /// Where a `tcp` binding does not say how many.
 pub(crate) const CONNECTIONS: usize = 65_536;
@@ -33,34 +36,61 @@ pub(crate) const CONNECTIONS: usize = 65_536;
 /// What is made of a verified token, by the length of its text.
 const TOKEN_FACTOR: usize = 4;
 
+/// The topics that are read of a Kafka.
+#[derive(Default)]
+struct Topics {
+    named: BTreeSet<String>,
+    /// Paths name further ones.
+    any: bool,
+}
+
 impl Teller<'_> {
     /// Told of what listeners lead to, so it comes after them.
     pub(super) fn memory(&mut self) {
-        let mut budgets: BTreeMap<String, Budget> = BTreeMap::new();
+        let mut budgets: BTreeMap<String, (Budget, Topics)> = BTreeMap::new();
         let told = self.before.iter().flat_map(|(config, told)| {
             let told = config.bindings.iter().filter(|it| told.contains(&*it.name));
             told.map(|binding| (*config, binding))
         });
         for (config, binding) in told {
             let Kind::SseKafka(mapping) = &binding.kind else { continue };
-            for source in mapping.routes.iter().flat_map(|it| config.topic_sources(&it.exit)) {
+            let sources = mapping.routes.iter().flat_map(|route| {
+                let sources = config.topic_sources(&route.exit);
+                sources.into_iter().map(move |source| (source, &route.with.topic))
+            });
+            for (source, topic) in sources {
                 let way: Vec<&str> = source.way.iter().map(|it| &*it.name).collect();
                 let options =
                     ClusterOptions::new(source.cluster.servers.iter().map(|it| it.to_string()));
                 let options =
                     source.memory_bytes().into_iter().fold(options, ClusterOptions::memory_bytes);
+                let options = source
+                    .max_record_bytes()
+                    .into_iter()
+                    .fold(options, ClusterOptions::max_record_bytes);
                 let way = label(config, self.namespaces, &way).replace('/', " -> ");
-                budgets.insert(way, options.budget());
+                let budget = || (options.budget(), Topics::default());
+                let (_, topics) = budgets.entry(way).or_insert_with(budget);
+                topics.any |= topic.as_literal().is_none();
+                topics.named.extend(topic.as_literal().map(str::to_owned));
+                let kept = source.cache_server.iter().flat_map(|server| &server.bootstrap);
+                topics.named.extend(kept.map(ToString::to_string));
             }
         }
         self.line(0, "\nmemory, at most:");
         let (mut sum, mut further_broker) = (0, 0);
-        for (way, budget) in &budgets {
+        for (way, (budget, topics)) in &budgets {
             self.line(1, way);
-            self.row(2, "logs, shared by its topics", budget.logs);
+            let logs = budget.logs_of(if topics.any { TOPICS } else { topics.named.len() });
+            let of = if topics.any {
+                "logs, if it has 1000 topics"
+            } else {
+                "logs, shared by its topics"
+            };
+            self.row(2, of, logs);
             self.row(2, "read ahead at the live ends", budget.live);
             self.row(2, "history", budget.history);
-            sum += budget.total();
+            sum += budget.total() - budget.logs + logs;
             further_broker += budget.further_broker;
         }
         for guard in self.namespaces.iter().flat_map(|it| &it.guards) {
@@ -72,16 +102,17 @@ impl Teller<'_> {
         if further_broker > 0 {
             self.row(1, "and for each further broker", further_broker);
         }
+        let record = budgets.values().map(|(budget, _)| budget.record).max().unwrap_or(0);
         for config in self.namespaces {
             self.config = config;
             for (binding, server) in config.listeners() {
                 let name = label(config, self.namespaces, &[&binding.name]);
-                self.connections(&name, server);
+                self.connections(&name, server, record);
             }
         }
     }
 
-    fn connections(&mut self, name: &str, server: &TcpServer) {
+    fn connections(&mut self, name: &str, server: &TcpServer, record: usize) {
         let most = server.connections.unwrap_or(CONNECTIONS);
         let is_tls = |exit: &str| {
             matches!(self.config.binding(exit).map(|it| &it.kind), Some(Kind::TlsServer(_)))
@@ -94,6 +125,10 @@ impl Teller<'_> {
         self.row(2, &format!("if nobody reads, {} each", amount(unread)), most * unread);
         let pieces = format!("if each keeps other records, {} more", amount(PIECE_BYTES));
         self.row(2, &pieces, most * PIECE_BYTES);
+        if record > PIECE_BYTES {
+            let records = format!("if each is within a large record, {}", amount(record));
+            self.row(2, &records, most.saturating_mul(record));
+        }
         self.row(
             2,
             &format!("and in the kernel, {} each", amount(KERNEL_BYTES)),
@@ -109,7 +144,7 @@ impl Teller<'_> {
 
 /// An amount of memory, to three digits.
 fn amount(bytes: usize) -> String {
-    let units = [("GiB", KIB * KIB * KIB), ("MiB", KIB * KIB), ("KiB", KIB)];
+    let units = [("TiB", KIB.pow(4)), ("GiB", KIB.pow(3)), ("MiB", KIB.pow(2)), ("KiB", KIB)];
     let unit = units.into_iter().find(|(_, unit)| bytes >= *unit);
     let Some((name, unit)) = unit else { return format!("{bytes} B") };
     // In tenths, rounded.
@@ -136,6 +171,7 @@ mod tests {
             (1000 * KIB * KIB + 300 * KIB, "1000 MiB"),
             (100 * KIB * KIB + 600 * KIB, "101 MiB"),
             (4 * KIB * KIB * KIB + 300 * KIB * KIB, "4.3 GiB"),
+            (KIB * KIB * KIB * KIB, "1 TiB"),
         ] {
             assert_eq!(amount(bytes), expected, "{bytes}");
         }

@@ -55,20 +55,22 @@ fn each_document_is_described_and_the_memory_of_all_is_told_once() {
     let (_, memory, _) = super::around_memory(&text).unwrap();
     insta::assert_snapshot!(memory, @r"
       cache -> store -> cluster
-        logs, shared by its topics                   256 MiB
-        read ahead at the live ends                   36 MiB
-        history                                      104 MiB
-      sum                                            396 MiB
+        logs, if it has 1000 topics                    2 GiB
+        read ahead at the live ends                   53 MiB
+        history                                      170 MiB
+      sum                                            2.2 GiB
       and for each further broker                     12 MiB
       in: 65536 connections, a stream each
         idle, 3.5 KiB each                           224 MiB
         if nobody reads, 67.5 KiB each               4.2 GiB
         if each keeps other records, 1 MiB more       64 GiB
+        if each is within a large record, 16 MiB       1 TiB
         and in the kernel, 256 KiB each               16 GiB
       listen: 65536 connections, a stream each
         idle, 3.5 KiB each                           224 MiB
         if nobody reads, 67.5 KiB each               4.2 GiB
         if each keeps other records, 1 MiB more       64 GiB
+        if each is within a large record, 16 MiB       1 TiB
         and in the kernel, 256 KiB each               16 GiB
     ");
 }
@@ -81,7 +83,7 @@ fn bindings_that_are_called_the_same_are_told_apart() {
     for expected in [
         "  fanout:cache -> store -> cluster\n",
         "  second:cache -> store -> cluster\n",
-        "  sum                                            792 MiB\n",
+        "  sum                                            4.3 GiB\n",
         "  fanout:listen: 65536 connections",
         "  second:listen: 65536 connections",
     ] {

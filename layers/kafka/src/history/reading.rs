@@ -13,6 +13,7 @@ use crate::control::Pace;
 use crate::gap::Reason;
 use crate::positions::Positions;
 use crate::record::Record;
+use crate::records;
 use crate::unreadable::{self, Finding};
 
 /// A pass as whoever reads it knows it, from its first turn to its last.
@@ -183,7 +184,8 @@ impl Reading {
         }
         batch.sort_by_key(|(time, _)| *time);
         if !batch.is_empty() {
-            self.pass.hub.append(batch.into_iter().map(|(_, record)| record).collect());
+            let batch = batch.into_iter().map(|(_, record)| record).collect();
+            records::append(&self.pass.hub, batch);
         }
         let doubtful = self.pass_holes(ended);
         if read == Read::On && !self.doubt(backend, consumer, &doubtful) {

@@ -22,6 +22,7 @@ mod filters;
 mod gaps;
 mod history;
 mod instances;
+mod large;
 mod live;
 mod lost;
 mod order;
