@@ -74,7 +74,8 @@ mod tests {
     fn pieces_are_the_event_that_the_record_is_encoded_as() {
         let lines = b"\n".repeat(3000);
         let text = b"a\r\n b\rc".repeat(500);
-        let records: [(Option<&[u8]>, Option<&[u8]>); 4] = [
+        type Row<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+        let records: [Row<'_>; 4] = [
             (None, Some(&lines)),
             (Some(b"key"), Some(&text)),
             (Some(&text), None),
