@@ -61,7 +61,7 @@ async fn a_stream_is_chunks_and_ends_with_the_last_one() {
     assert_eq!(
         without_times(&read_until(&mut client, ":\n\r\n").await),
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
-         x-accel-buffering: no\r\ntransfer-encoding: chunked\r\n\r\nD\r\nretry:\n:\n\r\n",
+         x-accel-buffering: no\r\nx-content-type-options: nosniff\r\ntransfer-encoding: chunked\r\n\r\nD\r\nretry:\n:\n\r\n",
     );
     feed.send("data:x\nid:1\n\n");
     assert_eq!(read_until(&mut client, "\n\n\r\n").await, "D\r\ndata:x\nid:1\n\n\r\n");
@@ -83,7 +83,7 @@ async fn head_has_the_headers_and_no_length() {
     assert_eq!(
         answer,
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
-         x-accel-buffering: no\r\nconnection: close\r\n\r\n",
+         x-accel-buffering: no\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n",
     );
     assert!(feed.is_dropped());
 }
