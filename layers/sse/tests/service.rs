@@ -45,10 +45,11 @@ fn headers<B>(response: &Response<B>) -> Vec<(&str, &str)> {
         .collect()
 }
 
-const STREAM: [(&str, &str); 3] = [
+const STREAM: [(&str, &str); 4] = [
     ("content-type", "text/event-stream"),
     ("cache-control", "no-cache, no-transform"),
     ("x-accel-buffering", "no"),
+    ("x-content-type-options", "nosniff"),
 ];
 
 #[tokio::test]
@@ -122,7 +123,10 @@ async fn a_refusal_that_is_told_has_its_reason_as_text() {
     asked.send_error(Refusal::new(StatusCode::BAD_REQUEST, "expected a number").told());
     let response = assert_ready_ok!(response.poll());
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(headers(&response), [("content-type", "text/plain; charset=utf-8")]);
+    assert_eq!(
+        headers(&response),
+        [("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff")]
+    );
     assert_eq!(response.body().size_hint().exact(), Some(18));
     let mut body = task::spawn(response.into_body());
     let frame = body.enter(|cx, body| body.poll_frame(cx));
