@@ -44,6 +44,8 @@ async fn who_never_reached_kafka_or_drains_is_not_ready() {
     for version in Version::BOTH {
         assert_eq!(ask(at, "/live", version).await, (200, json!({ "live": true })));
     }
+    // Its cause stays in the body.
+    server.stderr().says("Kafka is away").await;
     // Nobody has asked for a topic, and none is named by the configuration.
     kafka.bring_back();
     until(at, 200, "reached").await;

@@ -53,7 +53,7 @@ async fn is_served(
         let mut stream = server.get(&format!("/live/{}", topics.past)).open().await;
         while !stream.next().await.contains("event:live") {}
     };
-    let all = async {
+    let all = Box::pin(async {
         tokio::join!(
             live,
             read(format!("/all/{}", topics.past)),
@@ -61,7 +61,7 @@ async fn is_served(
             read(format!("/start/{}?since=0", topics.past)),
             ends,
         )
-    };
+    });
     timeout(at_most, all).await.expect("all is served in time");
 }
 

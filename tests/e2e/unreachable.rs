@@ -20,11 +20,9 @@ vaults: { known: { type: filesystem, options: { trust: { store: authority.pem, t
 "#;
 
 /// Listens, and does this with each connection.
-async fn listen<F: Future<Output = io::Result<()>> + Send>(
-    with: impl Fn(TcpStream) -> F + Send + Sync + 'static,
-) -> String
+async fn listen<F>(with: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> String
 where
-    F: 'static,
+    F: Future<Output = io::Result<()>> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -120,9 +118,9 @@ async fn is_away(server: &Server, kafka: &str, cause: &str) {
 
 #[tokio::test]
 async fn who_does_not_speak_as_we_do_is_told_in_plain_words() {
-    let (known, other) = (Authority::new("known"), Authority::new("other"));
-    let known = Some(&known);
-    let authority = known.expect("it is there");
+    let (authority, other) = (Authority::new("known"), Authority::new("other"));
+    let authority = &authority;
+    let known = Some(authority);
     let closes = listen(async |mut connection| connection.shutdown().await).await;
     let silent = listen(async |connection| {
         let _connection = connection;
