@@ -100,7 +100,10 @@ async fn told(server: &Server) -> Value {
 /// That one line of the log, and `/ready`, tell this cause of it.
 async fn is_away(server: &Server, kafka: &str, cause: &str) {
     server.stderr().says("Kafka is away").await;
-    let warnings = lines(server, "WARN");
+    let mut warnings = lines(server, "WARN");
+    // The machine may have few open files, which is warned of, too.
+    warnings
+        .retain(|line| line["target"].as_str().is_some_and(|it| it.starts_with("tailwater_kafka")));
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let line = &warnings[0];
     assert_eq!(line["message"], "Kafka is away", "{cause}");
