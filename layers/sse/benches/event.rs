@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tailwater_sse::{Event, Parser, encode_event};
+use tailwater_sse::{DataFields, Event, Parser, encode_event};
 
 const SIZES: [usize; 2] = [256, 4096];
 const EVENTS: usize = 64;
@@ -40,6 +40,48 @@ fn encode(criterion: &mut Criterion) {
     }
 }
 
+/// 16 MiB, at once and piece by piece as a stream's writes are.
+fn encode_large(criterion: &mut Criterion) {
+    const BYTES: usize = 16 << 20;
+    const PIECE_BYTES: usize = 64 << 10;
+
+    let text = [b'x'; 4096];
+    let mut line = [b'x'; 80];
+    line[79] = b'\n';
+    let values: [(&str, &[u8]); 5] = [
+        ("one line", &text),
+        ("lines of 80 B", &line),
+        ("LF", b"\n"),
+        ("CRLF", b"\r\n"),
+        ("lines of a space", b" \n"),
+    ];
+    let mut group = criterion.benchmark_group("encode 16 MiB");
+    group.sample_size(10).throughput(Throughput::Bytes(BYTES as u64));
+    for (name, unit) in values {
+        let value = unit.repeat(BYTES / unit.len());
+        // Without the page faults of memory that is new.
+        let mut out = Vec::with_capacity(7 * BYTES);
+        group.bench_function(format!("{name}, at once"), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                encode_event(black_box(&event(&value)), &mut out);
+                black_box(out.len())
+            });
+        });
+        group.bench_function(format!("{name}, in pieces"), |bencher| {
+            bencher.iter(|| {
+                let (mut fields, mut pieces) = (DataFields::default(), 1);
+                while !fields.encode(black_box(&value), PIECE_BYTES, &mut out) {
+                    out.clear();
+                    pieces += 1;
+                }
+                out.clear();
+                black_box(pieces)
+            });
+        });
+    }
+}
+
 fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
     for (name, value) in values() {
@@ -64,5 +106,5 @@ fn parse(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, encode, parse);
+criterion_group!(benches, encode, encode_large, parse);
 criterion_main!(benches);

@@ -3,7 +3,9 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tailwater_sse::{Error, Event, Item, Parser, encode_comment, encode_event, encode_id};
+use tailwater_sse::{
+    DataFields, Error, Event, Item, Parser, encode_comment, encode_event, encode_id,
+};
 
 /// Bytes that mean something to the grammar, often.
 fn field() -> impl Strategy<Value = Vec<u8>> {
@@ -112,6 +114,27 @@ proptest! {
             },
         }
         prop_assert_eq!(items.next(), None);
+    }
+
+    #[test]
+    fn fields_that_are_encoded_in_pieces_are_those_of_the_event(
+        data in vec(prop::sample::select(b"\r\n a".to_vec()), 0..60),
+        limits in vec(0..40_usize, 1..8),
+    ) {
+        let mut whole = Vec::new();
+        encode_event(&Event { data: Some(&data), ..Event::default() }, &mut whole);
+
+        let (mut fields, mut wire) = (DataFields::default(), Vec::new());
+        for limit in limits.iter().copied().cycle() {
+            let before = wire.len();
+            let is_last = fields.encode(&data, limit, &mut wire);
+            prop_assert!((1..=limit.max(1) + 7).contains(&(wire.len() - before)));
+            if is_last {
+                break;
+            }
+        }
+        wire.push(b'\n');
+        prop_assert_eq!(wire, whole);
     }
 
     #[test]
