@@ -253,6 +253,11 @@ impl Cluster {
         self.0.history.carried()
     }
 
+    /// How many streams wait for a pass.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.history.waiting()
+    }
+
     /// What logs and passes keep that ended.
     pub(crate) fn remaining_bytes(&self) -> usize {
         self.0.history.remaining_bytes()

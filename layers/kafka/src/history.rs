@@ -112,6 +112,11 @@ impl History {
     }
 
     #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting()
+    }
+
+    #[cfg(test)]
     pub(crate) fn remaining_bytes(&self) -> usize {
         self.remains.bytes()
     }
