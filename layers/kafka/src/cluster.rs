@@ -235,7 +235,7 @@ impl Cluster {
         })?;
         let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
         keep("kafka-compacted", pace.soon, &panics, move || {
-            compacted::keep(&mut wanted, &weak, &history, &budget, pace.snapshot);
+            compacted::keep(&mut wanted, &weak, &history, &budget, pace);
         })?;
         let weak = Arc::downgrade(&shared);
         keep("kafka-control", pace.soon, &panics, move || {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::cluster::Shared;
+use crate::control::Pace;
 use crate::history::History;
 use crate::positions::Positions;
 use crate::record::Record;
@@ -35,9 +36,6 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Segments of a log that are taken before other tables have their turn.
 const SEGMENTS: usize = 16;
-
-/// A snapshot is made anew so rarely that making them takes no more than this part of the time.
-const SHARE_OF_TIME: u32 = 10;
 
 /// The tables of all topics.
 #[derive(Debug)]
@@ -203,7 +201,7 @@ impl Snapshot {
         index: Records,
         start: Positions,
         end: Positions,
-        pace: Duration,
+        pace: Pace,
         is_indexed: bool,
     ) -> Self {
         let (made, generation) = (Instant::now(), table.generation());
@@ -228,7 +226,7 @@ impl Snapshot {
         // Nothing is appended, so that no record goes: this bounds what is rendered and indexed.
         hub.set_capacity_bytes(2 * hub.bytes());
         hub.close();
-        let lasts = pace.max(SHARE_OF_TIME * made.elapsed());
+        let lasts = pace.snapshot.max(pace.snapshot_times * made.elapsed());
         Self { hub, start, end, has_tombstones, is_empty, generation, made, lasts }
     }
 
@@ -291,7 +289,7 @@ pub(crate) fn keep(
     shared: &Weak<Shared>,
     history: &History,
     budget: &Budget,
-    pace: Duration,
+    pace: Pace,
 ) {
     let mut keepers = FuturesUnordered::new();
     block_on(poll_fn(|cx| {
@@ -327,7 +325,7 @@ struct Keeper<'a> {
     shared: &'a Weak<Shared>,
     history: &'a History,
     budget: &'a Budget,
-    pace: Duration,
+    pace: Pace,
     topic: Arc<Topic>,
     opened: Arc<Opened>,
     table: Table,

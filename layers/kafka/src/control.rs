@@ -77,6 +77,8 @@ pub(crate) struct Pace {
     pub(crate) refusal: Duration,
     /// For how long the snapshot of a compacted topic does for those who come.
     pub(crate) snapshot: Duration,
+    /// And for so many times as long as it took to make it: making them takes a part of the time only.
+    pub(crate) snapshot_times: u32,
 }
 
 impl Default for Pace {
@@ -95,6 +97,7 @@ impl Default for Pace {
             hanging: Duration::from_secs(16 * 60),
             refusal: Duration::from_millis(400),
             snapshot: Duration::from_secs(1),
+            snapshot_times: 10,
         }
     }
 }

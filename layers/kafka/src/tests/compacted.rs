@@ -539,17 +539,22 @@ impl Follower {
     }
 }
 
-fn run(steps: &[Step], seed: u64, memory: usize) {
+/// `reused`: streams are given a snapshot however old it is, so that what it lacks comes behind it.
+fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let model = compacted(2);
         let mut world = World { partitions: 2, ..World::default() };
         let start = |at: u64| {
             let small = move |options: ClusterOptions| options.memory_bytes(memory);
-            let instance = instance().seed(seed + at).batch(2 + 3 * at as usize);
+            let mut instance = instance().seed(seed + at).batch(2 + 3 * at as usize);
+            let pace = &mut instance.options.pace;
+            // Otherwise it would depend on how long the machine takes to make one.
+            pace.snapshot_times = 0;
+            pace.snapshot = if reused { Duration::MAX } else { Duration::ZERO };
             instance.options(small).of(&model)
         };
-        let is_compact = memory >= 1 << 20;
+        let is_compact = memory >= 1 << 20 && !reused;
         let mut instances = [start(0), start(1)];
         let mut followers = Vec::new();
         for at in 0..CLIENTS {
@@ -626,7 +631,8 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..120),
         seed in 0..1000u64,
         memory in prop_oneof![Just(500usize), Just(12_000), Just(1 << 20), Just(1 << 20)],
+        reused in proptest::bool::weighted(0.3),
     ) {
-        run(&steps, seed, memory);
+        run(&steps, seed, memory, reused);
     }
 }

@@ -435,10 +435,8 @@ async fn a_stream_that_waits_is_taken_in_by_a_pass_that_comes_by() {
         let mut client = open(&cluster, after(&[place])).await;
         // A stream that has not come to the history yet would come too late for the pass.
         let others = clients.len();
-        eventually(|| {
-            client.is_idle() && cluster.carried() == 1 && cluster.waiting() == others
-        })
-        .await;
+        eventually(|| client.is_idle() && cluster.carried() == 1 && cluster.waiting() == others)
+            .await;
         clients.push((place, client));
     }
     model.hold_history(false);
