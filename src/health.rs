@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -148,23 +149,31 @@ impl Health {
         let health = Arc::new(self);
         let mut askers = Askers::default();
         let mut spare = Spare::default();
+        let mut has_room = false;
         loop {
-            spare.keep();
+            // What was made free a moment ago is for who waits.
+            if !has_room {
+                spare.keep();
+            }
+            let made_room = std::mem::take(&mut has_room);
             let accepted = tokio::select! {
                 biased;
                 () = askers.ended() => continue,
-                accepted = poll_fn(|cx| listener.poll_accept(cx)) => accepted,
+                accepted = poll_fn(|cx| match listener.poll_accept(cx) {
+                    Poll::Pending if made_room => Poll::Ready(None),
+                    accepted => accepted.map(Some),
+                }) => accepted,
             };
             match accepted {
-                Ok((io, _)) => {
+                Some(Ok((io, _))) => {
                     if askers.count() >= CONNECTIONS {
                         askers.close_idlest(Duration::ZERO).await;
                     }
                     askers.add(io, &health);
                 }
                 // Linux says so whether or not somebody waits to be accepted.
-                Err(error) if is_short_of_files(&error) => {
-                    let has_room = if askers.count() == 0 {
+                Some(Err(error)) if is_short_of_files(&error) => {
+                    has_room = if askers.count() == 0 {
                         spare.give()
                     } else {
                         askers.close_idlest(TO_ASK).await
@@ -173,7 +182,8 @@ impl Health {
                         sleep(PAUSE).await;
                     }
                 }
-                Err(_) => sleep(PAUSE).await,
+                Some(Err(_)) => sleep(PAUSE).await,
+                None => {}
             }
         }
     }
