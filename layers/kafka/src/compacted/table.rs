@@ -83,7 +83,7 @@ impl Table {
     }
 
     /// Forgets the records before `low`, which retention took, and the tombstones that were taken more
-    /// than `retention` ago: Kafka, too, keeps them no longer.
+    /// than `retention` ago: Kafka, too, keeps them no longer. Of a gap that begins before stays the rest.
     pub(crate) fn trim(&mut self, low: &Positions, retention: Duration) {
         let age = self.began.elapsed();
         let mut forgets = false;
@@ -96,6 +96,9 @@ impl Table {
             let mut stays = |entry: &mut Entry| {
                 let is_old = is_old(entry);
                 forgets |= is_old;
+                if let Some(rest) = entry.record.gap_from(low) {
+                    entry.record = rest;
+                }
                 let stays = entry.record.offset >= low && !is_old;
                 self.weight -= if stays { 0 } else { entry.weight() };
                 stays
@@ -140,7 +143,7 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::gap::Reason;
+    use crate::gap::{Gap, Reason};
 
     fn record(partition: i32, offset: i64, key: Option<&str>, value: Option<&str>) -> Record {
         let (key, value) = (key.map(str::as_bytes), value.map(str::as_bytes));
@@ -184,6 +187,11 @@ mod tests {
         table.trim(&Positions::new([0]), Duration::ZERO);
         assert_eq!(places(&table), [(0, 4), (0, 5)]);
         assert_eq!(table.next(), Positions::new([6]));
+        table.trim(&Positions::new([3]), Duration::ZERO);
+        let rest = table.records().first().and_then(Record::as_gap);
+        assert_eq!(rest, Some(Gap::new(0, 3, 5, Reason::TooLarge)), "what retention took is gone");
+        table.trim(&Positions::new([6]), Duration::ZERO);
+        assert_eq!((table.weight(), places(&table)), (0, vec![]));
     }
 
     #[test]
