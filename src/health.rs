@@ -35,6 +35,57 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TO_ASK: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Topics that requests name, of which something is told: anybody makes such names.
+const TOPICS_OF_REQUESTS: usize = 20;
+
+/// Whether there is something to tell of a topic. That one does not exist is of interest where the file
+/// names it.
+fn notable(topic: &&TopicHealth) -> bool {
+    (topic.named && topic.missing)
+        || topic.forbidden
+        || !topic.advances
+        || !topic.hanging.is_empty()
+        || !topic.lost.is_empty()
+}
+
+/// What is told of a topic.
+fn told(topic: &TopicHealth) -> Value {
+    let mut told = json!({
+        "name": &*topic.name,
+        "advances": topic.advances,
+        "restarts": topic.restarts,
+        "hanging_transactions": topic.hanging,
+        "unreadable": topic.unreadable,
+        "too_large": topic.too_large,
+        "lost": lost(topic),
+    });
+    for (key, holds) in [("missing", topic.missing), ("forbidden", topic.forbidden)] {
+        if holds {
+            told[key] = json!(true);
+        }
+    }
+    told
+}
+
+/// The same in words.
+fn sentences(topic: &TopicHealth) -> impl Iterator<Item = String> {
+    let name = topic.name.escape_debug();
+    let hangs = !topic.hanging.is_empty();
+    let stuck = !topic.advances && topic.stuck;
+    let unreadable = !topic.advances && !topic.stuck;
+    [
+        (topic.missing, "does not exist"),
+        (topic.forbidden, "is not permitted"),
+        (stuck, "does not advance here, though its records can be read"),
+        (unreadable, "does not advance: its next records can't be read"),
+        (hangs, "has a transaction that hangs"),
+        (!topic.lost.is_empty(), "has records that could not be delivered"),
+    ]
+    .into_iter()
+    .filter(|(holds, _)| *holds)
+    .map(move |(_, what)| format!("topic {name} {what}"))
+}
+
 /// What there is to tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
@@ -64,6 +115,10 @@ impl Health {
     fn ready(&self) -> (bool, Value) {
         let draining = self.shutdown.window_end().is_some();
         let mut good = true;
+        let mut why = Vec::new();
+        if draining {
+            why.push("the process was told to stop".to_owned());
+        }
         let kafka = self.clusters.iter().map(|(name, cluster)| {
             let health = cluster.health();
             good &= health.is_good();
@@ -72,19 +127,17 @@ impl Health {
                 Contact::Made => "reached",
                 _ => "away",
             };
+            match health.contact {
+                Contact::Never => why.push(format!("{name}: Kafka was never reached")),
+                Contact::Made => {}
+                _ => why.push(format!("{name}: Kafka is away")),
+            }
             // All would be a thousand names.
-            let notable =
-                |it: &&TopicHealth| !it.advances || !it.hanging.is_empty() || !it.lost.is_empty();
-            let topics = health.topics.iter().filter(notable).map(|topic| {
-                json!({
-                    "name": &*topic.name,
-                    "advances": topic.advances,
-                    "restarts": topic.restarts,
-                    "hanging_transactions": topic.hanging,
-                    "unreadable": topic.unreadable,
-                    "too_large": topic.too_large,
-                    "lost": lost(topic),
-                })
+            let of_requests = health.topics.iter().filter(|topic| !topic.named).filter(notable);
+            let notable = health.topics.iter().filter(|topic| topic.named).filter(notable);
+            let topics = notable.chain(of_requests.take(TOPICS_OF_REQUESTS)).map(|topic| {
+                why.extend(sentences(topic).map(|text| format!("{name}: {text}")));
+                told(topic)
             });
             let topics: Vec<Value> = topics.collect();
             json!({
@@ -116,6 +169,7 @@ impl Health {
         let body = json!({
             "ready": ready,
             "draining": draining,
+            "why": why,
             "clusters": kafka,
             "listeners": connections,
         });

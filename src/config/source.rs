@@ -1,5 +1,7 @@
 //! Where the records of a topic come from: the way through the `kafka` bindings.
 
+use std::collections::BTreeSet;
+
 use super::Config;
 use super::binding::{Binding, Kind, Route};
 use super::kafka::{
@@ -41,6 +43,12 @@ impl<'c> TopicSource<'c> {
         names
     }
 
+    /// The topics that the bindings on the way name, whatever they say of them.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &'c str> + use<'c> {
+        let names = self.all_topics().map(|topic| topic.name.as_str());
+        names.chain(self.bootstrap().iter().map(String::as_str))
+    }
+
     /// The topics that are read from the start on.
     #[must_use]
     pub fn bootstrap(&self) -> &'c [String] {
@@ -60,9 +68,13 @@ impl<'c> TopicSource<'c> {
     }
 
     fn topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
+        self.all_topics().filter(|it| it.default_offset.is_some())
+    }
+
+    fn all_topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
         let server = self.cache_server.map(|it| it.topics.as_slice()).unwrap_or_default();
         let client = self.cache_client.map(|it| it.topics.as_slice()).unwrap_or_default();
-        server.iter().chain(client).filter(|it| it.default_offset.is_some())
+        server.iter().chain(client)
     }
 }
 
@@ -73,6 +85,28 @@ impl Config {
     pub fn topic_source(&self, exit: &str, topic: &str) -> Option<TopicSource<'_>> {
         // The first route that matches decides, here as everywhere: no way back.
         self.sources(exit, Some(topic)).into_iter().next()
+    }
+
+    /// The topics that the file names of those that come by this way: fixed ones of `sse-kafka` routes, and
+    /// those that the `kafka` bindings name.
+    pub(crate) fn named_topics<'c>(&'c self, source: &TopicSource<'c>) -> BTreeSet<&'c str> {
+        let first = source.way.first().map(|binding| binding.name.as_str()).unwrap_or_default();
+        let of_bindings = source.named().map(|topic| (first, topic));
+        let routes = self.bindings.iter().filter_map(|binding| match &binding.kind {
+            Kind::SseKafka(mapping) => Some(&mapping.routes),
+            _ => None,
+        });
+        let of_routes = routes.flatten().filter_map(|route| {
+            let topic = route.with.topic.as_literal().filter(|topic| !topic.is_empty())?;
+            Some((route.exit.as_str(), topic))
+        });
+        let names = |source: &TopicSource<'_>| -> Vec<String> {
+            source.way.iter().map(|binding| binding.name.clone()).collect()
+        };
+        let comes_by = |(exit, topic): &(&str, &str)| {
+            self.topic_source(exit, topic).is_some_and(|it| names(&it) == names(source))
+        };
+        of_bindings.chain(of_routes).filter(comes_by).map(|(_, topic)| topic).collect()
     }
 
     /// All ways that a topic may take, whatever its name.

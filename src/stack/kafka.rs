@@ -1,7 +1,7 @@
 //! `kafka` bindings: a cluster for each way that their exits take, and what is asked of it.
 
 use std::collections::HashMap;
-use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -38,6 +38,9 @@ impl Composer<'_> {
     fn cluster_options(&self, source: &TopicSource<'_>) -> Result<ClusterOptions, Error> {
         let servers = source.cluster.servers.iter().map(ToString::to_string);
         let mut options = ClusterOptions::new(servers);
+        for topic in self.config.named_topics(source) {
+            options = options.named_topic(topic);
+        }
         if let Some(KafkaAuthorization::Password { mechanism, username, password, .. }) =
             &source.cluster.authorization
         {
@@ -132,7 +135,7 @@ pub(super) struct Topics {
 impl Service<Query> for Topics {
     type Response = Stream;
     type Error = Refusal;
-    type Future = Ready<Result<Stream, Refusal>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Refusal>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         Poll::Ready(Ok(()))
@@ -140,12 +143,13 @@ impl Service<Query> for Topics {
 
     fn call(&mut self, query: Query) -> Self::Future {
         let source = self.config.topic_source(&self.exit, query.topic());
-        match source.and_then(|source| self.clusters.get(&way(&source)).cloned()) {
-            Some(mut cluster) => ready(cluster.call(query).into_inner().map_err(Into::into)),
-            None => ready(Err(Refusal::new(
-                StatusCode::NOT_FOUND,
-                "no route of the kafka bindings takes the topic",
-            ))),
-        }
+        let cluster = source.and_then(|source| self.clusters.get(&way(&source)).cloned());
+        Box::pin(async move {
+            let Some(mut cluster) = cluster else {
+                let reason = "no route of the kafka bindings takes the topic";
+                return Err(Refusal::new(StatusCode::NOT_FOUND, reason));
+            };
+            cluster.call(query).await.map_err(Into::into)
+        })
     }
 }

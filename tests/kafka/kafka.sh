@@ -11,7 +11,8 @@
 # CMD finds in its environment
 #   TAILWATER_TEST_KAFKA          host:port, no authentication
 #   TAILWATER_TEST_KAFKA_SASL     host:port, SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512,
-#                                 user `tailwater`, password `tailwater-secret`
+#                                 user `tailwater`, password `tailwater-secret`, who may do all; by PLAIN
+#                                 also `guest`, `guest-secret`, who may do what an ACL allows
 #   TAILWATER_TEST_KAFKA_SSL      host:port, TLS, no authentication; the certificate is for localhost
 #                                 and 127.0.0.1
 #   TAILWATER_TEST_KAFKA_SASL_SSL host:port, TLS, and SASL as above within it
@@ -116,12 +117,15 @@ inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/data
 
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
-listener.name.sasl_plaintext.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_tailwater="tailwater-secret";
+listener.name.sasl_plaintext.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_tailwater="tailwater-secret" user_guest="guest-secret";
 listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=$module.scram.ScramLoginModule required;
 listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
 listener.name.sasl_ssl.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_tailwater="tailwater-secret";
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=$module.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:tailwater
 
 ssl.keystore.type=PKCS12
 ssl.keystore.location=$dir/tls/broker.p12

@@ -1,16 +1,18 @@
-use std::collections::HashMap;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Either};
 use tower_service::Service;
 use tracing::error;
 
@@ -21,7 +23,7 @@ use crate::compacted::{self, Tables};
 use crate::contact::Reachability;
 use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
-use crate::health::Health;
+use crate::health::{Contact, Health};
 use crate::history::History;
 use crate::id::IdForm;
 use crate::options::ClusterOptions;
@@ -31,7 +33,12 @@ use crate::seat::Place;
 use crate::start::Start;
 use crate::stream::Stream;
 use crate::tail::{self, Ended};
-use crate::topic::Topic;
+use crate::topic::{Refused, Topic};
+use crate::topics::Topics;
+
+/// How long a query waits for what Kafka says of a topic that was not asked for before: a refusal is
+/// answered in place of a stream then.
+const KNOWN: Duration = Duration::from_secs(1);
 
 /// What a stream asks of a [`Cluster`].
 #[derive(Clone, Debug)]
@@ -136,7 +143,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) history: Arc<History>,
     pub(crate) tables: Tables,
-    topics: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
+    pub(crate) topics: Topics,
     pub(crate) reachability: Arc<Reachability>,
     /// How often a log was opened anew because it stood still.
     pub(crate) restarts: AtomicU64,
@@ -169,12 +176,7 @@ impl Cluster {
     /// How the cluster is doing now. Costs a look at each topic that is held, and asks nobody.
     #[must_use]
     pub fn health(&self) -> Health {
-        let of = |topic: &Arc<Topic>| {
-            let mut health = topic.health().clone();
-            topic.losses.tell(&mut health);
-            health
-        };
-        let mut topics: Vec<_> = self.0.held().iter().map(of).collect();
+        let mut topics: Vec<_> = self.0.held().iter().map(|topic| topic.tell_health()).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         let restarts = self.0.restarts.load(Ordering::Relaxed);
         let panics = self.0.panics.load(Ordering::Relaxed);
@@ -195,11 +197,7 @@ impl Cluster {
         let remains = Arc::new(Remains::default());
         let history =
             Arc::new(History::new(options.pace, options.max_record_bytes, Arc::clone(&remains)));
-        let topics = options.kept.iter().map(|name| {
-            let name: Arc<str> = name.as_str().into();
-            (Arc::clone(&name), Arc::new(Topic::new(name, true)))
-        });
-        let topics = Mutex::new(topics.collect());
+        let topics = Topics::new(&options);
         let (tables, mut wanted) = Tables::new(options.memory_bytes);
         let panics = Arc::default();
         let shared = Shared {
@@ -237,10 +235,10 @@ impl Cluster {
         keep("kafka-compacted", pace.soon, &panics, move || {
             compacted::keep(&mut wanted, &weak, &history, &budget, pace);
         })?;
-        let weak = Arc::downgrade(&shared);
+        let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
         keep("kafka-control", pace.soon, &panics, move || {
             let (backend, remains) = (Arc::clone(&backend), Arc::clone(&remains));
-            Control::new(backend, tail.clone(), &jobs, pace, remains).run(&weak);
+            Control::new(backend, tail.clone(), &jobs, pace, remains, name.clone()).run(&weak);
         })?;
         Ok(Self(shared))
     }
@@ -336,19 +334,9 @@ impl Shared {
         self.control.clone()
     }
 
-    fn topics(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Topic>>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The topics that are held, used or not.
     pub(crate) fn held(&self) -> Vec<Arc<Topic>> {
-        self.topics().values().cloned().collect()
-    }
-
-    /// Lets go of a topic, unless somebody began to use it. Whether it was let go.
-    pub(crate) fn release(&self, topic: &Topic) -> bool {
-        let mut topics = self.topics();
-        !topic.is_used() && topics.remove(&topic.name).is_some()
+        self.topics.held()
     }
 
     /// Gives each open topic the same share of the memory.
@@ -363,28 +351,15 @@ impl Shared {
     }
 
     fn hold(self: &Arc<Self>, name: &str) -> Result<Held, Error> {
-        let mut topics = self.topics();
-        let topic = match topics.get(name) {
-            Some(topic) => Arc::clone(topic),
-            None => {
-                if topics.len() >= self.options.max_topics {
-                    // Those without a log that nobody waits for any more would be let go at a later look,
-                    // and none succeeds while Kafka is away.
-                    topics.retain(|_, topic| topic.is_used() || topic.opened().is_some());
-                }
-                if topics.len() >= self.options.max_topics {
-                    return Err(Error::TooManyTopics(topics.len()));
-                }
-                let name: Arc<str> = name.into();
-                let topic = Arc::new(Topic::new(Arc::clone(&name), false));
-                topics.insert(name, Arc::clone(&topic));
-                self.ask(Job::Look);
-                topic
-            }
-        };
-        // Under the lock, so that nobody lets go of it between.
-        topic.streams.fetch_add(1, Ordering::AcqRel);
-        Ok(Held { topic, shared: Arc::clone(self) })
+        let (topic, first) = self.topics.hold(name)?;
+        let held = Held { topic, shared: Arc::clone(self) };
+        if let Some(error) = held.error() {
+            return Err(error);
+        }
+        if first && held.topic.opened().is_none() {
+            self.ask(Job::Look);
+        }
+        Ok(held)
     }
 }
 
@@ -401,6 +376,15 @@ impl Held {
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// Why the topic is refused, if it is.
+    pub(crate) fn error(&self) -> Option<Error> {
+        let name = self.topic.name.to_string();
+        Some(match self.topic.refused()? {
+            Refused::Forbidden => Error::Forbidden(name),
+            Refused::Crowded => Error::TooManyTopics(name),
+        })
     }
 }
 
@@ -421,7 +405,7 @@ impl Drop for Held {
 impl Service<Query> for Cluster {
     type Response = Stream;
     type Error = Error;
-    type Future = Ready<Result<Stream, Error>>;
+    type Future = Opening;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
@@ -434,9 +418,42 @@ impl Service<Query> for Cluster {
         let start = start.unwrap_or_else(default);
         let want = filter::want(&filters, &self.0.index);
         let place = Place::Asked(last_event_id, start);
-        let held = self.0.hold(&topic);
-        ready(held.map(|held| {
-            Stream::new(held, View { form, timestamps }, want, positions, tell_live, place)
-        }))
+        let held = match self.0.hold(&topic) {
+            Ok(held) => held,
+            Err(error) => return Opening(Either::Left(ready(Err(error)))),
+        };
+        let topic = held.topic();
+        let stream =
+            Stream::new(held, View { form, timestamps }, want, positions, tell_live, place);
+        if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
+            return Opening(Either::Left(ready(stream.permitted())));
+        }
+        let known = async move {
+            // If nobody answers, the stream waits for it.
+            let _ = tokio::time::timeout(KNOWN, topic.wait_known()).await;
+            stream.permitted()
+        };
+        Opening(Either::Right(known.boxed()))
+    }
+}
+
+/// Future of [`Cluster`]: ready at once for a topic that is known; for another one when Kafka has said
+/// whether it permits it, and after a second at the latest. It must be polled within a tokio runtime with
+/// time enabled.
+pub struct Opening(Either<Ready<Opened>, BoxFuture<'static, Opened>>);
+
+type Opened = Result<Stream, Error>;
+
+impl Future for Opening {
+    type Output = Opened;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Opened> {
+        self.0.poll_unpin(cx)
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening").finish_non_exhaustive()
     }
 }

@@ -113,6 +113,11 @@ impl Reachability {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the log calls the cluster.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn servers(&self) -> &[String] {
         &self.servers
     }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tailwater_hub::Hub;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::backend::{Backend, Opening};
+use crate::backend::{Backend, Opening, Presence};
 use crate::cluster::Shared;
 use crate::gap::{Cut, Extent};
 use crate::positions::Positions;
@@ -23,11 +24,13 @@ use crate::topic::{Opened, State, Topic};
 
 mod ends;
 mod extents;
+mod presence;
 mod refusals;
 mod watchdog;
 
 use ends::{Ends, Newcomer};
 use extents::{Asked, Trouble};
+use presence::{Checked, Seen, Untold};
 use refusals::{Looked, Refusals};
 use watchdog::Watch;
 
@@ -79,6 +82,10 @@ pub(crate) struct Pace {
     pub(crate) snapshot: Duration,
     /// And for so many times as long as it took to make it: making them takes a part of the time only.
     pub(crate) snapshot_times: u32,
+    /// Between two lines of the log about a topic that is missing or forbidden, while it lasts.
+    pub(crate) remind: Duration,
+    /// Between two lines of the log about such topics that requests name.
+    pub(crate) untold: Duration,
 }
 
 impl Default for Pace {
@@ -98,6 +105,8 @@ impl Default for Pace {
             refusal: Duration::from_millis(400),
             snapshot: Duration::from_secs(1),
             snapshot_times: 10,
+            remind: Duration::from_secs(600),
+            untold: Duration::from_secs(10),
         }
     }
 }
@@ -126,6 +135,10 @@ pub(crate) enum Job {
     Refused { refusal: u64 },
     /// What was found of partitions that stand still.
     Looked(Vec<Looked>),
+    /// The tail may not read some topic, and rust-rdkafka does not say which.
+    Denied,
+    /// It was seen whether topics may be read.
+    Checked,
 }
 
 pub(crate) struct Control<'a> {
@@ -141,12 +154,21 @@ pub(crate) struct Control<'a> {
     more: bool,
     ends: Ends,
     look_at_once: bool,
+    /// A topic was asked for.
+    asked_for: bool,
     reopen: bool,
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
     refusals: Refusals,
     /// The topic that was watched last.
     watched_last: Option<Arc<str>>,
+    /// What the cluster is called in the log.
+    cluster: String,
+    untold: Untold,
+    /// The tail may not read some topic.
+    denied: bool,
+    /// Sees whether topics may be read.
+    check: Option<JoinHandle<Checked>>,
 }
 
 #[derive(Default)]
@@ -161,6 +183,7 @@ struct Standing {
     idle_since: Option<Instant>,
     trouble: Option<Trouble>,
     watch: Watch,
+    seen: Seen,
 }
 
 impl<'a> Control<'a> {
@@ -170,8 +193,14 @@ impl<'a> Control<'a> {
         jobs: &'a Receiver<Job>,
         pace: Pace,
         remains: Arc<Remains>,
+        cluster: String,
     ) -> Self {
         Self {
+            cluster,
+            untold: Untold::default(),
+            // Another one may have been told and not have looked.
+            denied: true,
+            check: None,
             backend,
             tail,
             jobs,
@@ -182,6 +211,7 @@ impl<'a> Control<'a> {
             more: false,
             ends: Ends::default(),
             look_at_once: false,
+            asked_for: false,
             // Another one may have panicked in the middle of anything.
             reopen: true,
             verify_all: false,
@@ -200,7 +230,11 @@ impl<'a> Control<'a> {
             if std::mem::take(&mut self.look_at_once) {
                 next = next.min(looked + self.pace.at_once);
             }
-            let until = if std::mem::take(&mut self.more) { looked } else { next.min(watch) };
+            let until = if std::mem::take(&mut self.more) | self.asked_for {
+                looked
+            } else {
+                next.min(watch)
+            };
             let until = self.ends.due(self.pace.at_once).map_or(until, |due| until.min(due));
             let until = self.refusals.due().map_or(until, |due| until.min(due));
             let until = until.min(Instant::now() + HEAR);
@@ -214,14 +248,24 @@ impl<'a> Control<'a> {
             self.look_at_once |= disconnected && shared.reachability.is_reached();
             if std::mem::take(&mut self.reopen) {
                 let open = shared.held().into_iter().filter(|topic| topic.opened().is_some());
-                open.for_each(|topic| self.close(&topic, State::Unknown));
+                open.for_each(|topic| self.close(&topic, State::Found));
                 self.look_at_once = true;
             }
             self.attend();
+            self.take_checked(&shared);
+            if std::mem::take(&mut self.asked_for) {
+                self.find_newcomers(&shared);
+                next = next.min(Instant::now() + self.pace.soon);
+            }
+            if std::mem::take(&mut self.look_at_once) {
+                next = next.min(looked + self.pace.at_once);
+            }
             if Instant::now() >= next {
                 let open = self.look(&shared);
                 looked = Instant::now();
                 next = looked + if open { self.pace.later } else { self.pace.soon };
+                let checks = self.standings.values().filter_map(|it| it.seen.check_due());
+                next = checks.min().map_or(next, |due| next.min(due.max(looked + self.pace.soon)));
             }
             self.verify(&shared);
             self.attend();
@@ -240,11 +284,13 @@ impl<'a> Control<'a> {
 
     fn note(&mut self, job: Job) {
         match job {
-            Job::Look => self.look_at_once = true,
+            Job::Look => self.asked_for = true,
             Job::Reopen => self.reopen = true,
             Job::Verify => self.verify_all = true,
             Job::Refused { refusal } => self.refusals.note(Some(refusal)),
             Job::Looked(found) => self.refusals.found(found),
+            Job::Denied => (self.denied, self.look_at_once) = (true, true),
+            Job::Checked => {}
             Job::End { topic, opened, reply } => {
                 self.ends.newcomers.push(Newcomer { topic, opened, reply });
             }
@@ -261,17 +307,15 @@ impl<'a> Control<'a> {
     fn look(&mut self, shared: &Shared) -> bool {
         let mut held = shared.held();
         // Those that made room for others are forgotten here.
-        if self.standings.len() > held.len() {
-            let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
-            self.standings.retain(|name, _| {
-                let is_held = names.contains(&**name);
-                if !is_held {
-                    // One may have been opened in the meantime.
-                    let _ = self.tail.send(Command::Leave { topic: Arc::clone(name) });
-                }
-                is_held
-            });
-        }
+        let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
+        self.standings.retain(|name, _| {
+            let is_held = names.contains(&**name);
+            if !is_held {
+                // One may have been opened in the meantime.
+                let _ = self.tail.send(Command::Leave { topic: Arc::clone(name) });
+            }
+            is_held
+        });
         let asked = Instant::now();
         // Also while nobody needs it: whether Kafka is there is told before.
         let known = match self.backend.topics() {
@@ -286,19 +330,19 @@ impl<'a> Control<'a> {
             // What failed while it was away may work now.
             self.standings.values_mut().for_each(|standing| standing.trouble = None);
         }
-        held.sort_by_key(|topic| self.is_in_trouble(&topic.name));
+        held.sort_by_key(|topic| (self.is_in_trouble(&topic.name), !topic.named));
+        let asking = Instant::now() + self.asking();
         let mut all_open = true;
         for topic in &held {
-            if self.is_idle(topic) && shared.release(topic) {
-                self.close(topic, State::Unknown);
-                self.standings.remove(&topic.name);
+            if self.is_idle(topic) && shared.topics.release(topic) {
+                self.let_go(topic);
                 continue;
             }
             let opened = topic.opened();
             let had = opened.as_ref().map_or(0, |opened| opened.hub.head().len());
             let partitions = known.get(&*topic.name).copied();
             if partitions == Some(0) {
-                all_open = false;
+                all_open &= !topic.is_used();
                 continue;
             }
             // No topic loses partitions: one that has fewer is another one.
@@ -315,25 +359,31 @@ impl<'a> Control<'a> {
                     }
                 }
                 (Some(_), None) => {
-                    if self.is_gone(topic, had) {
-                        topic.cut(Cut::gone());
-                        warn!(topic = %topic.name, "topic is gone");
-                        self.miss(topic);
+                    match self.vanished(topic, had) {
+                        Some(Presence::Forbidden) => self.forbid(shared, topic),
+                        Some(_) => {
+                            topic.cut(Cut::gone());
+                            warn!(topic = %topic.name, "topic is gone");
+                            self.miss(shared, topic);
+                        }
+                        None => {}
                     }
                     all_open = false;
                 }
                 (None, Some(partitions)) => {
-                    if !self.open(shared, topic, partitions) {
+                    if !self.found(shared, topic, partitions) {
                         all_open = false;
                         self.attend();
                     }
                 }
                 (None, None) => {
-                    self.miss(topic);
-                    all_open = false;
+                    self.settle(shared, topic, asking);
+                    all_open &= !topic.is_used();
                 }
             }
         }
+        self.check_access(shared, &known);
+        self.tell_untold();
         shared.share_memory();
         all_open
     }
@@ -343,22 +393,34 @@ impl<'a> Control<'a> {
         (LOOKS_UNTIL_GONE - 1) * self.pace.soon
     }
 
-    /// Whether a topic that a look did not see, or not with the partitions that it `had`, is gone. Clients
-    /// can have looks follow each other closely, so they must be some time apart as well.
-    fn is_gone(&mut self, topic: &Topic, had: usize) -> bool {
+    /// Closes the log of a topic that was let go.
+    fn let_go(&mut self, topic: &Topic) {
+        self.close(topic, State::Found);
+        if topic.named {
+            // A stream may have come since.
+            self.look_at_once |= topic.is_used();
+        } else {
+            self.standings.remove(&topic.name);
+        }
+    }
+
+    /// What Kafka says of a topic that some looks did not see, or not with the partitions that it `had`;
+    /// `None` if it may still be there. Clients can have looks follow each other closely, so they must be
+    /// some time apart as well.
+    fn vanished(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
         let least = self.until_sure();
         let (looks, since) =
             self.standing(topic).without.get_or_insert_with(|| (0, Instant::now()));
         *looks += 1;
         if *looks < LOOKS_UNTIL_GONE || since.elapsed() < least {
-            return false;
+            return None;
         }
-        match self.backend.partitions(&topic.name) {
-            Ok(Some(partitions)) => (1..had).contains(&partitions),
-            Ok(None) => true,
+        match self.backend.presence(&topic.name) {
+            Ok(Presence::Partitions(count)) if !(1..had).contains(&count) => None,
+            Ok(presence) => Some(presence),
             Err(error) => {
                 debug!(%error, topic = %topic.name, "whether it is gone can't be asked");
-                false
+                None
             }
         }
     }
@@ -444,16 +506,6 @@ impl<'a> Control<'a> {
         }
     }
 
-    fn miss(&self, topic: &Topic) {
-        if !topic.is_missing() {
-            self.close(topic, State::Missing);
-            // Nobody looks at its log until it is there again.
-            let mut health = topic.health();
-            health.advances = true;
-            health.hanging.clear();
-        }
-    }
-
     /// Ends the topic's log, if it has one: its streams look for their place in the next one.
     fn close(&self, topic: &Topic, state: State) {
         if let Some(opened) = topic.opened() {
@@ -493,7 +545,7 @@ impl<'a> Control<'a> {
                 if !cut.is_empty() {
                     topic.cut(Cut::at(cut));
                 }
-                self.close(&topic, State::Unknown);
+                self.close(&topic, State::Found);
                 opened_anew = true;
                 // Where that fails, the next look tries again.
                 self.look_at_once |= !self.open(shared, &topic, head.len());

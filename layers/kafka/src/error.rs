@@ -14,9 +14,14 @@ pub enum Error {
     /// The query of the request asks to begin somewhere that is no place. The client is told so.
     #[error("the query does not say where to begin: expected {0}")]
     Start(&'static str),
-    /// More topics are asked for than are held at once.
-    #[error("{0} topics are held already")]
-    TooManyTopics(usize),
+    /// There is no room for another topic: [`ClusterOptions::max_topics`](crate::ClusterOptions::max_topics)
+    /// that Kafka has are held, or [`max_missing_topics`](crate::ClusterOptions::max_missing_topics) that
+    /// it does not have.
+    #[error("there is no room for the topic `{0}`")]
+    TooManyTopics(String),
+    /// Kafka does not permit that the topic is described or read. It may not even exist.
+    #[error("kafka does not permit the topic `{0}`")]
+    Forbidden(String),
     /// TLS to Kafka, with no authority to trust: neither certificates nor the system's.
     #[error("tls to kafka needs an authority to trust")]
     NoAuthority,
@@ -53,7 +58,7 @@ impl From<Error> for Refusal {
         let status = match &error {
             Error::Start(_) => return Refusal::new(StatusCode::BAD_REQUEST, error).told(),
             Error::TopicName(_) => StatusCode::NOT_FOUND,
-            Error::Unfilled(_) => StatusCode::FORBIDDEN,
+            Error::Unfilled(_) | Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
             Error::NoAuthority
             | Error::Property { .. }

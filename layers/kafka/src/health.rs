@@ -18,18 +18,20 @@ pub struct Health {
     pub restarts: u64,
     /// How often a thread of the cluster panicked and was begun anew, since the start.
     pub panics: u64,
-    /// The topics that are held, in the order of their names.
+    /// The topics that are held, in the order of their names: those that the configuration names, and
+    /// those that requests ask for.
     pub topics: Vec<TopicHealth>,
 }
 
 impl Health {
-    /// Whether streams get what is written: Kafka was reached once, and each topic advances.
+    /// Whether no other instance would do better: Kafka was reached once, and no log
+    /// [is stuck](TopicHealth::stuck).
     ///
-    /// While a Kafka that was reached is away, this stays true: streams wait and lose nothing, and
-    /// another instance could not do better.
+    /// This stays true while a Kafka that was reached is away: streams wait and lose nothing. It stays
+    /// true where a topic is missing or not permitted, and where nobody can read what is in it.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.contact != Contact::Never && self.topics.iter().all(|topic| topic.advances)
+        self.contact != Contact::Never && self.topics.iter().all(|topic| !topic.stuck)
     }
 }
 
@@ -52,9 +54,18 @@ pub enum Contact {
 pub struct TopicHealth {
     /// The topic's name.
     pub name: Arc<str>,
+    /// The configuration names it ([`ClusterOptions::named_topic`](crate::ClusterOptions::named_topic),
+    /// [`bootstrap`](crate::ClusterOptions::bootstrap)).
+    pub named: bool,
+    /// Kafka does not have it.
+    pub missing: bool,
+    /// Kafka refuses to describe it or to have it read.
+    pub forbidden: bool,
     /// False from when a record was found in Kafka, or could not be looked for, that the log lacks
     /// although Kafka told of it some ten seconds before, until the log has all of that.
     pub advances: bool,
+    /// True while the log lacks a record that another consumer of this process was given.
+    pub stuck: bool,
     /// How often the log was opened anew for it, since the topic is held.
     pub restarts: u64,
     /// Partitions where a transaction has been open for more than 16 minutes. What is behind it is
@@ -87,12 +98,22 @@ impl TopicHealth {
     pub(crate) fn new(name: Arc<str>) -> Self {
         Self {
             name,
+            named: false,
+            missing: false,
+            forbidden: false,
             advances: true,
+            stuck: false,
             restarts: 0,
             hanging: Vec::new(),
             unreadable: 0,
             too_large: 0,
             lost: Vec::new(),
         }
+    }
+
+    /// Nobody looks at the topic's log any more.
+    pub(crate) fn forget(&mut self) {
+        (self.advances, self.stuck) = (true, false);
+        self.hanging.clear();
     }
 }

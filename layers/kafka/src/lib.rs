@@ -94,10 +94,11 @@ mod template;
 mod tests;
 mod tls;
 mod topic;
+mod topics;
 mod unreadable;
 
 pub use budget::Budget;
-pub use cluster::{Cluster, Query};
+pub use cluster::{Cluster, Opening, Query};
 pub use error::Error;
 pub use filter::Filter;
 pub use health::{Contact, Health, Lost, TopicHealth};

@@ -44,7 +44,9 @@ pub struct ClusterOptions {
     pub(crate) memory_bytes: usize,
     pub(crate) max_topics: usize,
     pub(crate) max_record_bytes: usize,
+    pub(crate) max_missing_topics: usize,
     pub(crate) readers: usize,
+    pub(crate) named: Vec<String>,
     pub(crate) kept: Vec<String>,
     pub(crate) defaults: HashMap<String, DefaultOffset>,
     pub(crate) indexed_headers: Vec<Bytes>,
@@ -55,11 +57,13 @@ impl fmt::Debug for ClusterOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the properties: a password is among them.
         f.debug_struct("ClusterOptions")
-            .field("name", &self.name)
             .field("memory_bytes", &self.memory_bytes)
+            .field("name", &self.name)
             .field("max_topics", &self.max_topics)
             .field("max_record_bytes", &self.max_record_bytes)
+            .field("max_missing_topics", &self.max_missing_topics)
             .field("readers", &self.readers)
+            .field("named", &self.named)
             .field("kept", &self.kept)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
@@ -78,7 +82,9 @@ impl ClusterOptions {
             memory_bytes: 256 * 1024 * 1024,
             max_topics: 1000,
             max_record_bytes: 16 * 1024 * 1024,
+            max_missing_topics: 1000,
             readers: 2,
+            named: Vec::new(),
             kept: Vec::new(),
             defaults: HashMap::new(),
             indexed_headers: Vec::new(),
@@ -136,7 +142,9 @@ impl ClusterOptions {
         self
     }
 
-    /// How many topics are held at once, existing or not. 1000 by default. Queries for more fail with
+    /// How many topics that Kafka has are held at once, beside those that the configuration names
+    /// ([`named_topic`](Self::named_topic), [`bootstrap`](Self::bootstrap)). 1000 by default. One without
+    /// streams makes room for another. If all have streams, queries for more fail with
     /// [`Error::TooManyTopics`].
     #[must_use]
     pub fn max_topics(mut self, max_topics: usize) -> Self {
@@ -152,6 +160,24 @@ impl ClusterOptions {
         self
     }
 
+    /// How many names are held at once that Kafka does not have or does not permit, beside those that the
+    /// configuration names. 1000 by default. Queries for more fail with [`Error::TooManyTopics`], once
+    /// Kafka has said so; as many more may be asked about at once.
+    #[must_use]
+    pub fn max_missing_topics(mut self, max_missing_topics: usize) -> Self {
+        self.max_missing_topics = max_missing_topics;
+        self
+    }
+
+    /// A topic that the configuration names: it has a place however many others are held. It is looked for
+    /// from the start, and the log and [`Health`](crate::Health) tell if Kafka does not have it or does
+    /// not permit it. It is consumed only while it has streams.
+    #[must_use]
+    pub fn named_topic(mut self, topic: impl Into<String>) -> Self {
+        self.named.push(topic.into());
+        self
+    }
+
     /// How many consumers read history at once, one at least. 2 by default; each keeps up to 49 MiB
     /// of its own and 20 MiB in librdkafka.
     #[must_use]
@@ -160,7 +186,8 @@ impl ClusterOptions {
         self
     }
 
-    /// Consumes this topic from the start, before any client asks for it, and never lets it go.
+    /// As [`named_topic`](Self::named_topic), and consumes the topic from the start, before any client asks
+    /// for it.
     #[must_use]
     pub fn bootstrap(mut self, topic: impl Into<String>) -> Self {
         self.kept.push(topic.into());

@@ -1,13 +1,17 @@
 use std::collections::VecDeque;
 use std::fmt;
-use std::pin::Pin;
+use std::ops::RangeInclusive;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
 use tailwater_hub::{Cursor, Lost, Want};
 use tailwater_sse::{BoxError, Encoded, Events};
 
+use crate::Error;
 use crate::cluster::Held;
 use crate::compacted::Replay;
 use crate::gap::Telling;
@@ -17,10 +21,17 @@ use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::{self, FEW_PARTITIONS, Records, View};
 use crate::seat::{self, Place, Seat};
+use crate::topic::Refused;
+
+/// The reconnection time of a client whose stream ended since its topic is refused, in milliseconds: many
+/// may end at once.
+const RETRY_MS: RangeInclusive<u32> = 8_000..=12_000;
 
 /// The events of one client: a cursor in the log of a topic.
 ///
-/// It never ends by itself. While Kafka is away or the topic does not exist it waits.
+/// While Kafka is away or the topic does not exist it waits. It ends by itself where Kafka does not permit
+/// the topic, and where there is no room for it: after a comment, and a `retry` field that says to come
+/// again later.
 pub struct Stream {
     topic: Held,
     view: View,
@@ -41,8 +52,10 @@ pub struct Stream {
 }
 
 enum State {
-    Seeking(Pin<Box<dyn Future<Output = Seat> + Send>>),
+    /// There is none where the topic is refused.
+    Seeking(Pin<Box<dyn Future<Output = Option<Seat>> + Send>>),
     Following(Following),
+    Ended,
 }
 
 struct Following {
@@ -96,6 +109,28 @@ impl Stream {
         matches!(self.state, State::Following(_))
     }
 
+    /// Itself, unless its topic is refused.
+    pub(crate) fn permitted(self) -> Result<Self, Error> {
+        match self.topic.error() {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// The last write. Without an empty line, of which many clients make an empty message.
+    fn refusal(&self) -> Encoded {
+        let why = match self.topic.refused() {
+            Some(Refused::Crowded) => "has no room here for now",
+            Some(Refused::Forbidden) | None => "does not exist or is not permitted",
+        };
+        let mut bytes = format!("retry:{}\n", fastrand::u32(RETRY_MS)).into_bytes();
+        tailwater_sse::encode_comment(
+            format!("topic {} {why}", self.topic.name).as_bytes(),
+            &mut bytes,
+        );
+        Encoded::trusted(bytes.into())
+    }
+
     fn sit(&mut self, seat: Seat) {
         let Seat { mut cursor, at, epoch, gaps, resolved, replay, live } = seat;
         self.replay = replay;
@@ -120,7 +155,15 @@ impl Stream {
 
 impl State {
     fn seeking(topic: &Held, place: Place, want: Want<Record>) -> Self {
-        Self::Seeking(Box::pin(seat::find(topic.shared(), topic.topic(), place, want)))
+        let (shared, topic) = (topic.shared(), topic.topic());
+        Self::Seeking(Box::pin(async move {
+            let refused = pin!(topic.wait_refused());
+            let seat = pin!(seat::find(shared, Arc::clone(&topic), place, want));
+            match select(refused, seat).await {
+                Either::Left(((), _)) => None,
+                Either::Right((seat, _)) => Some(seat),
+            }
+        }))
     }
 }
 
@@ -141,14 +184,20 @@ impl Events for Stream {
             }
             match &mut this.state {
                 State::Seeking(seat) => match seat.as_mut().poll(cx) {
-                    Poll::Ready(seat) => this.sit(seat),
+                    Poll::Ready(Some(seat)) => this.sit(seat),
+                    Poll::Ready(None) => {
+                        this.state = State::Ended;
+                        return Poll::Ready(Some(Ok(this.refusal())));
+                    }
                     Poll::Pending if this.topic.is_missing() && !this.told_missing => {
                         this.told_missing = true;
-                        let text = format!("topic {} does not exist yet", this.topic.name);
+                        let name = &this.topic.name;
+                        let text = format!("topic {name} does not exist yet or is not permitted");
                         return Poll::Ready(Some(Ok(Encoded::comment(text.as_bytes()))));
                     }
                     Poll::Pending => return Poll::Pending,
                 },
+                State::Ended => return Poll::Ready(None),
                 State::Following(following) => {
                     if let Some(part) = following.next_part(limit) {
                         return Poll::Ready(Some(Ok(part)));

@@ -271,6 +271,9 @@ fn append(
                 // The control thread ends before this one.
                 let _ = control.send(Job::Verify);
             }
+            Fetched::Denied => {
+                let _ = control.send(Job::Denied);
+            }
             Fetched::End(_) => {}
         }
     }

@@ -24,7 +24,9 @@ pub(crate) struct Topic {
     /// How many partitions the topic is known to have.
     pub(crate) partitions: AtomicUsize,
     cuts: Mutex<Cuts>,
-    /// Held whether it has streams or not.
+    /// The configuration names it: it has a place whatever requests ask for.
+    pub(crate) named: bool,
+    /// Read whether it has streams or not.
     pub(crate) kept: bool,
     health: Mutex<TopicHealth>,
     pub(crate) losses: Arc<Losses>,
@@ -49,6 +51,12 @@ pub(crate) enum State {
     Unknown,
     /// Kafka does not have it.
     Missing,
+    /// Kafka refuses to describe it or to have it read.
+    Forbidden,
+    /// There is no room for it. The topic is not held any more.
+    Crowded,
+    /// Kafka has it, and its log is not open.
+    Found,
     Open(Arc<Opened>),
 }
 
@@ -69,6 +77,23 @@ pub(crate) struct Opened {
     /// The topic's.
     pub(crate) losses: Arc<Losses>,
     indexed: OnceCell<()>,
+}
+
+/// Why no stream of a topic is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Forbidden,
+    Crowded,
+}
+
+impl State {
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        match self {
+            Self::Forbidden => Some(Refused::Forbidden),
+            Self::Crowded => Some(Refused::Crowded),
+            Self::Unknown | Self::Missing | Self::Found | Self::Open(_) => None,
+        }
+    }
 }
 
 impl Opened {
@@ -138,17 +163,34 @@ impl Opened {
 }
 
 impl Topic {
-    pub(crate) fn new(name: Arc<str>, kept: bool) -> Self {
+    /// A topic that a request names.
+    pub(crate) fn new(name: Arc<str>) -> Self {
         let state = watch::Sender::new(State::Unknown);
         let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
         let (cuts, losses) = (Mutex::default(), Arc::default());
-        Self { name, state, streams, partitions, cuts, kept, health, losses }
+        let (named, kept) = (false, false);
+        Self { name, state, streams, partitions, cuts, named, kept, health, losses }
+    }
+
+    /// A topic that the configuration names. `kept`: read whether it has streams or not.
+    pub(crate) fn named(name: Arc<str>, kept: bool) -> Self {
+        let mut topic = Self { named: true, kept, ..Self::new(name) };
+        topic.health.get_mut().unwrap_or_else(PoisonError::into_inner).named = true;
+        topic
     }
 
     /// What the watchdog found.
     pub(crate) fn health(&self) -> MutexGuard<'_, TopicHealth> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the topic is doing.
+    pub(crate) fn tell_health(&self) -> TopicHealth {
+        let (missing, forbidden) = (self.is_missing(), self.is_forbidden());
+        let mut health = TopicHealth { missing, forbidden, ..self.health().clone() };
+        self.losses.tell(&mut health);
+        health
     }
 
     fn cuts(&self) -> MutexGuard<'_, Cuts> {
@@ -185,6 +227,24 @@ impl Topic {
         matches!(*self.state.borrow(), State::Missing)
     }
 
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(*self.state.borrow(), State::Forbidden)
+    }
+
+    /// Whether Kafka has not been asked for it yet.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(*self.state.borrow(), State::Unknown)
+    }
+
+    /// Whether Kafka is known to have it, and does not refuse it.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(*self.state.borrow(), State::Found | State::Open(_))
+    }
+
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.state.borrow().refused()
+    }
+
     pub(crate) fn is_used(&self) -> bool {
         self.kept || self.streams.load(Ordering::Acquire) > 0
     }
@@ -192,8 +252,24 @@ impl Topic {
     pub(crate) fn opened(&self) -> Option<Arc<Opened>> {
         match &*self.state.borrow() {
             State::Open(opened) => Some(Arc::clone(opened)),
-            State::Unknown | State::Missing => None,
+            State::Unknown | State::Missing | State::Forbidden | State::Crowded | State::Found => {
+                None
+            }
         }
+    }
+
+    /// Waits until Kafka has been asked for it.
+    pub(crate) async fn wait_known(&self) {
+        self.wait_for(|state| !matches!(state, State::Unknown)).await;
+    }
+
+    /// Waits until its streams are refused.
+    pub(crate) async fn wait_refused(&self) {
+        self.wait_for(|state| state.refused().is_some()).await;
+    }
+
+    async fn wait_for(&self, holds: impl FnMut(&State) -> bool) {
+        self.state.subscribe().wait_for(holds).await.expect("the sender is in `self`");
     }
 
     /// Waits for the topic's log; the flag says whether the topic was missing meanwhile.
@@ -206,7 +282,11 @@ impl Topic {
                     return (Arc::clone(opened), missing);
                 }
                 State::Missing => missing = true,
-                State::Open(_) | State::Unknown => {}
+                State::Unknown
+                | State::Forbidden
+                | State::Crowded
+                | State::Found
+                | State::Open(_) => {}
             }
             state.changed().await.expect("the sender is in `self`");
         }

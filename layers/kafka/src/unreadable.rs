@@ -137,14 +137,16 @@ impl Probe<'_> {
             backend::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
             fetched.retain(|fetched| match fetched {
                 Fetched::Record(_, record) => record.offset >= offset,
-                Fetched::End(_) | Fetched::OutOfRange | Fetched::Refused(_) => true,
+                Fetched::End(_) | Fetched::OutOfRange | Fetched::Refused(_) | Fetched::Denied => {
+                    true
+                }
             });
         }
         backend::unassign(&mut **consumer, self.topic, self.partition);
         match fetched.into_iter().next() {
             Some(Fetched::Record(..) | Fetched::End(_)) => First::Readable,
             Some(Fetched::Refused(refusal)) => First::Refused(refusal),
-            Some(Fetched::OutOfRange) | None => First::Nothing,
+            Some(Fetched::OutOfRange | Fetched::Denied) | None => First::Nothing,
         }
     }
 

@@ -1,9 +1,6 @@
 //! Record batches as bytes, for what librdkafka's producer does not write.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
-use super::SOON;
+use super::request::{length, request, text};
 
 /// A record of a batch: any bytes are key, value, and names and values of headers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,12 +125,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 /// Writes a batch as it is (Produce, version 7): the offset of its first record.
 pub(crate) fn produce(server: &str, topic: &str, partition: i32, batch: &[u8]) -> i64 {
-    let text = |text: &str| {
-        let length = i16::try_from(text.len()).expect("a short name");
-        [&length.to_be_bytes(), text.as_bytes()].concat()
-    };
-    let length = |length: usize| i32::try_from(length).expect("a small batch").to_be_bytes();
-    let request = [
+    let produce = [
         &[0, 0, 0, 7, 0, 0, 0, 1][..],
         &text("raw"),
         // No transaction, all acknowledge, within ten seconds; one topic.
@@ -147,16 +139,9 @@ pub(crate) fn produce(server: &str, topic: &str, partition: i32, batch: &[u8]) -
         batch,
     ]
     .concat();
-    let mut socket = TcpStream::connect(server).expect("Kafka listens");
-    socket.set_read_timeout(Some(SOON)).expect("a socket");
-    socket.write_all(&length(request.len())).expect("it is sent");
-    socket.write_all(&request).expect("it is sent");
-    let mut size = [0; 4];
-    socket.read_exact(&mut size).expect("an answer");
-    let mut answer = vec![0; u32::from_be_bytes(size) as usize];
-    socket.read_exact(&mut answer).expect("an answer");
-    // Its number, one topic, the name, one partition: number, error, offset.
-    let at = 4 + 4 + 2 + topic.len() + 4 + 4;
+    let answer = request(server, &produce);
+    // One topic, the name, one partition: number, error, offset.
+    let at = 4 + 2 + topic.len() + 4 + 4;
     let error = i16::from_be_bytes(answer[at..at + 2].try_into().expect("two bytes"));
     assert_eq!(error, 0, "Kafka takes the batch");
     i64::from_be_bytes(answer[at + 2..at + 10].try_into().expect("eight bytes"))

@@ -1,5 +1,6 @@
 //! A Kafka, the server as a process of its own, and clients.
 
+mod acl;
 mod batch;
 mod certificates;
 mod client;
@@ -7,6 +8,7 @@ mod guarded;
 mod id;
 mod kafka;
 mod proxy;
+mod request;
 mod server;
 mod site;
 mod tls;
@@ -14,6 +16,7 @@ mod tokens;
 
 use std::time::Duration;
 
+pub(crate) use acl::{GUEST, Operation};
 pub(crate) use batch::{RawRecord, batch, produce, records, zeros, zstd};
 pub(crate) use certificates::{Authority, PASSWORD, keys_store, trust_store};
 pub(crate) use client::{Get, Http2, Stream, Version, field, raw};

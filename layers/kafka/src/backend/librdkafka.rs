@@ -19,7 +19,9 @@ use tracing::{debug, warn};
 use super::failure::Line;
 use super::handle::{Handle, Late};
 use super::pieces::Pieces;
-use super::{Backend, Consumer, End, Fetched, Opening, Refusal, headers, timeouts};
+use super::{
+    Access, Backend, Consumer, End, Fetched, Opening, Presence, Refusal, access, headers, timeouts,
+};
 use crate::Error;
 use crate::contact::Reachability;
 use crate::gap::{Extent, Reason};
@@ -317,14 +319,24 @@ impl Backend for Librdkafka {
         let metadata = self.ask(|| asker.fetch_metadata(None, TIMEOUT), late);
         let metadata = metadata.map_err(Error::kafka)?;
         self.broker.store(broker(&metadata), Ordering::Relaxed);
-        let topics = metadata.topics().iter();
-        Ok(topics.filter_map(|topic| Some((topic.name().to_owned(), count(topic)?))).collect())
+        let topics = metadata.topics().iter().filter_map(|topic| match presence(topic) {
+            Presence::Partitions(count) => Some((topic.name().to_owned(), count)),
+            Presence::Missing | Presence::Forbidden => None,
+        });
+        Ok(topics.collect())
     }
 
-    fn partitions(&self, topic: &str) -> Result<Option<usize>, Error> {
+    fn presence(&self, topic: &str) -> Result<Presence, Error> {
         let asker = self.asker("read_committed", &self.stable)?;
         let metadata = asker.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
-        Ok(metadata.topics().iter().find(|it| it.name() == topic).and_then(count))
+        let found = metadata.topics().iter().find(|it| it.name() == topic);
+        Ok(found.map_or(Presence::Missing, presence))
+    }
+
+    fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error> {
+        let mut config = self.config.clone();
+        config.set("enable.partition.eof", "true").set("queued.max.messages.kbytes", "1024");
+        access::of(&Arc::new(create(&config, self.context.clone())?), topics, TIMEOUT)
     }
 
     fn hear(&self) -> bool {
@@ -449,15 +461,17 @@ impl Backend for Librdkafka {
     }
 }
 
-/// The partitions of a topic, if it exists; 0 while it can't be read. Between creation and the election of
-/// leaders it has none yet.
-fn count(topic: &MetadataTopic) -> Option<usize> {
+/// What metadata says of a topic. Between creation and the election of leaders it has no partitions yet.
+fn presence(topic: &MetadataTopic) -> Presence {
     match topic.error().map(RDKafkaErrorCode::from) {
-        None => Some(topic.partitions().len()),
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => None,
+        None => Presence::Partitions(topic.partitions().len()),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::InvalidTopic) => {
+            Presence::Missing
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Presence::Forbidden,
         Some(error) => {
             debug!(%error, topic = topic.name(), "topic can't be read for now");
-            Some(0)
+            Presence::Partitions(0)
         }
     }
 }
@@ -672,6 +686,9 @@ impl Consumer for Reader {
                 }
                 Err(KafkaError::MessageConsumption(code)) if refuses(code) => {
                     Fetched::Refused(self.context.refusal())
+                }
+                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
+                    Fetched::Denied
                 }
                 Err(error) => {
                     // Broker loss and the like: librdkafka goes on by itself.

@@ -13,6 +13,7 @@ use crate::Error;
 use crate::gap::Extent;
 use crate::record::Record;
 
+mod access;
 mod failure;
 mod handle;
 mod headers;
@@ -48,9 +49,13 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         time: i64,
     ) -> Result<Vec<Option<i64>>, Error>;
 
-    /// How many partitions a topic has, as `topics` says it; `None` if there is no such topic. Kafka leaves
-    /// out of the list what it does not permit to be described, and says so here.
-    fn partitions(&self, topic: &str) -> Result<Option<usize>, Error>;
+    /// What Kafka says when it is asked for this topic alone: the list of all topics leaves out those that
+    /// may not be described.
+    fn presence(&self, topic: &str) -> Result<Presence, Error>;
+
+    /// Whether these topics may be read. Only reading tells: offsets may be asked for by whoever may
+    /// describe a topic. Takes some seconds at most.
+    fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error>;
 
     /// Takes what handles that only ask have to say of their connections, or exchanges them: it would
     /// pile up while nothing is asked. Whether connections ended since it was called last.
@@ -76,6 +81,24 @@ pub(crate) struct Opening {
     pub(crate) extent: Extent,
     /// As [`Backend::tombstone_retention`] has it; `None` if that was not told.
     pub(crate) tombstone_retention: Option<Option<Duration>>,
+}
+
+/// What Kafka says of one topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Missing,
+    Forbidden,
+    /// So many partitions; 0 if it can't be read for now.
+    Partitions(usize),
+}
+
+/// Whether a topic may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Permitted,
+    Refused,
+    /// Kafka did not answer in time.
+    Unknown,
 }
 
 /// Where a partition ends.
@@ -126,6 +149,8 @@ pub(crate) enum Fetched {
     /// What some partition has where it stands can't be read. Records of it that come after this may have
     /// been preceded by others that did not come.
     Refused(Refusal),
+    /// Some topic may not be read. Told once, until it may be read for a while.
+    Denied,
 }
 
 /// Why something can't be read.

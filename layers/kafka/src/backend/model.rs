@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Backend, Consumer, End};
+use super::{Access, Backend, Consumer, End, Presence};
 use crate::Error;
 use crate::gap::{Extent, Reason};
 use crate::record::Record;
@@ -47,7 +47,9 @@ struct Topic {
     tombstones_kept: Option<Vec<i64>>,
     /// Looks find it with an error.
     unreadable: bool,
-    /// Not permitted to be described: not in the list.
+    /// May not be described: not in the list.
+    hidden: bool,
+    /// May not be read.
     forbidden: bool,
 }
 
@@ -368,14 +370,29 @@ impl Backend for Seen {
             return Ok(HashMap::new());
         }
         let State { topics, troubles, .. } = &mut *state;
-        let listed = topics.iter().filter(|(_, topic)| !topic.forbidden);
+        let listed = topics.iter().filter(|(_, topic)| !topic.hidden);
         Ok(listed.map(|(name, topic)| (name.clone(), troubles.found(topic.count()))).collect())
     }
 
-    fn partitions(&self, topic: &str) -> Result<Option<usize>, Error> {
-        let mut state = self.model.call(Call::Partitions)?;
+    fn presence(&self, topic: &str) -> Result<Presence, Error> {
+        let mut state = self.model.call(Call::Presence)?;
         let State { topics, troubles, .. } = &mut *state;
-        Ok(topics.get(topic).map(|topic| troubles.found(topic.count())))
+        Ok(match topics.get(topic) {
+            None if troubles.hides_missing => Presence::Forbidden,
+            None => Presence::Missing,
+            Some(topic) if topic.hidden => Presence::Forbidden,
+            Some(topic) => Presence::Partitions(troubles.found(topic.count())),
+        })
+    }
+
+    fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error> {
+        let state = self.model.call(Call::Access)?;
+        let access = |name: &Arc<str>| match state.topics.get(&**name) {
+            None => Access::Unknown,
+            Some(topic) if topic.forbidden => Access::Refused,
+            Some(_) => Access::Permitted,
+        };
+        Ok(topics.iter().map(access).collect())
     }
 
     fn hear(&self) -> bool {

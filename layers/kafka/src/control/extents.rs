@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use super::{Control, Pace};
 use crate::Error;
-use crate::backend::Backend;
+use crate::backend::{Backend, Presence};
 use crate::gap::Extent;
 use crate::topic::{Opened, Topic};
 
@@ -147,7 +147,10 @@ impl Control<'_> {
         if now < sure {
             return false;
         }
-        let count = self.ask(&asked.topic, |backend, name| backend.partitions(name)).flatten();
+        let count = match self.ask(&asked.topic, |backend, name| backend.presence(name)) {
+            Some(Presence::Partitions(count)) => Some(count),
+            Some(Presence::Missing | Presence::Forbidden) | None => None,
+        };
         let standing = self.standing(&asked.topic);
         standing.partitions = standing.partitions.max(count.unwrap_or(0));
         standing.counted = standing.counted.max(Some(now).filter(|_| count == Some(known)));

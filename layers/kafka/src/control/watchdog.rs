@@ -207,7 +207,11 @@ impl Control<'_> {
             }
         }
         advances &= proven;
-        let did = std::mem::replace(&mut topic.health().advances, advances);
+        let did = {
+            let mut health = topic.health();
+            health.stuck = record.is_some();
+            std::mem::replace(&mut health.advances, advances)
+        };
         if did && !advances && record.is_none() && !late.is_empty() {
             let late = late.len();
             warn!(topic = %topic.name, late, "topic does not advance, and nobody can read what is there");
@@ -227,7 +231,7 @@ impl Control<'_> {
         if in_vain > 0 {
             return true;
         }
-        self.close(topic, State::Unknown);
+        self.close(topic, State::Found);
         // Where that fails, the next look tries again.
         self.look_at_once |= !self.open(shared, topic, partitions);
         shared.share_memory();
@@ -273,7 +277,7 @@ impl Control<'_> {
                 let (partition, offset) = match fetched {
                     Fetched::Record(_, record) => (record.partition, Some(record.offset)),
                     Fetched::End(partition) => (partition, None),
-                    Fetched::OutOfRange => continue,
+                    Fetched::OutOfRange | Fetched::Denied => continue,
                     // What comes behind it may be behind something else as well.
                     Fetched::Refused(_) => {
                         refused = true;

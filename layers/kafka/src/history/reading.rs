@@ -180,6 +180,8 @@ impl Reading {
                     debug!(?refusal, topic = %self.topic, "something can't be read, looking for it");
                     self.refused.get_or_insert_with(|| (Instant::now(), self.next.clone()));
                 }
+                // The tail is denied it, too: the log ends, and the pass with it.
+                Fetched::Denied => {}
             }
         }
         batch.sort_by_key(|(time, _)| *time);

@@ -27,6 +27,7 @@ mod live;
 mod lost;
 mod order;
 mod partitions;
+mod permissions;
 mod schedules;
 mod start;
 mod topics;
@@ -178,6 +179,7 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 }
 
 /// A browser at the end of a stream.
+#[derive(Debug)]
 struct Client {
     stream: Pin<Box<Stream>>,
     parser: Parser,
@@ -199,6 +201,12 @@ impl Client {
             .into_bytes();
         self.take(&bytes);
         bytes
+    }
+
+    /// Whether the stream ends here.
+    async fn ends(&mut self) -> bool {
+        let write = poll_fn(|cx| self.stream.as_mut().poll_events(cx, self.limit));
+        tokio::time::timeout(IN_VAIN, write).await.is_ok_and(|write| write.is_none())
     }
 
     fn take(&mut self, bytes: &[u8]) {

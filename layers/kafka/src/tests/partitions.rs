@@ -121,8 +121,8 @@ async fn who_names_partitions_that_are_not_there_waits_until_kafka_has_said_so()
     fill(&model, 0, 2);
     let cluster = instance().of(&model);
     open(&cluster, query()).await.events(2).await;
-    model.fail(Call::Partitions, 2);
-    let asked = model.calls(Call::Partitions);
+    model.fail(Call::Presence, 2);
+    let asked = model.calls(Call::Presence);
     let mut clients = Vec::new();
     for _ in 0..20 {
         let mut client = open(&cluster, after(&[2, 3])).await;
@@ -133,7 +133,7 @@ async fn who_names_partitions_that_are_not_there_waits_until_kafka_has_said_so()
         assert!(client.data().await.starts_with("gap "));
         assert_eq!(client.events(2).await, values(0, 0..2));
     }
-    let asked = model.calls(Call::Partitions) - asked;
+    let asked = model.calls(Call::Presence) - asked;
     assert!((3..10).contains(&asked), "{asked} questions for 20 streams");
 }
 

@@ -1,5 +1,7 @@
 //! Topics that are not there, come, go, or are too many.
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::backend::model::Call;
 
@@ -10,7 +12,7 @@ async fn a_missing_topic_says_so_and_shows_its_first_record_when_it_is_created()
         let start = instance();
         let cluster = if live { start.live() } else { start }.of(&model);
         let mut client = open(&cluster, query()).await;
-        assert_eq!(client.write().await, ":topic orders does not exist yet\n");
+        assert_eq!(client.write().await, ":topic orders does not exist yet or is not permitted\n");
         let mut filtered = open(&cluster, key("k")).await;
         filtered.write().await;
         model.create(TOPIC, 2);
@@ -31,8 +33,9 @@ async fn missing_topics_share_one_look() {
     let cluster = slow.of(&model);
     let mut clients = Vec::new();
     for number in 0..200 {
-        clients.push(open(&cluster, Query::new(format!("missing-{number}"))).await);
+        clients.push(open(&cluster, Query::new(format!("missing-{number}"))));
     }
+    let mut clients = join_all(clients).await;
     for client in &mut clients {
         client.write().await;
     }
@@ -43,33 +46,128 @@ async fn missing_topics_share_one_look() {
 }
 
 #[tokio::test]
-async fn topics_are_limited_and_let_go_when_their_streams_leave() {
+async fn topics_are_limited_and_one_without_streams_makes_room() {
+    let model = Model::default();
+    for name in ["one", "two", "three"] {
+        model.create(name, 1);
+        model.produce(name, 0, text(name));
+    }
+    // Their logs are kept up for a minute.
+    let cluster = instance().options(|options| options.max_topics(2)).of(&model);
+    let one = open(&cluster, Query::new("one")).await;
+    let mut two = open(&cluster, Query::new("two")).await;
+    assert_eq!(two.data().await, "two");
+    for _ in 0..2 {
+        assert_full(&cluster, "three").await;
+    }
+    // A topic that is held already costs nothing more.
+    assert_eq!(open(&cluster, Query::new("one")).await.data().await, "one");
+    assert!(two.is_idle());
+    drop(one);
+    assert_eq!(open(&cluster, Query::new("three")).await.data().await, "three");
+    assert!(two.is_idle());
+    assert_eq!(sorted(held(&cluster)), ["three", "two"]);
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+async fn assert_full(cluster: &Cluster, topic: &str) {
+    let refused = try_open(cluster, Query::new(topic)).await;
+    assert!(matches!(refused, Err(Error::TooManyTopics(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn names_that_kafka_does_not_have_take_no_room_from_topics() {
+    let model = kafka(1);
+    fill(&model, 0, 1);
+    model.create("named", 1);
+    model.produce("named", 0, text("1"));
+    let limits =
+        |options: ClusterOptions| options.max_topics(1).max_missing_topics(3).named_topic("named");
+    let cluster = instance().options(limits).of(&model);
+    let mut waiting = Vec::new();
+    for number in 0..3 {
+        let mut client = open(&cluster, Query::new(format!("name-{number}"))).await;
+        client.write().await;
+        waiting.push(client);
+    }
+    for number in 3..20 {
+        assert_full(&cluster, &format!("name-{number}")).await;
+    }
+    assert_eq!(open(&cluster, Query::new("named")).await.data().await, "1");
+    let client = &mut open(&cluster, query()).await;
+    assert_eq!(client.data().await, "0:0");
+    // Those who wait are no worse off, but for the room that there is for what exists.
+    assert!(waiting.iter_mut().all(Client::is_idle));
+    model.create("name-0", 1);
+    let ended = waiting[0].write().await;
+    assert!(ended.ends_with(b"\n:topic name-0 has no room here for now\n"), "{ended:?}");
+    assert!(waiting[0].ends().await);
+    drop(waiting.remove(0));
+    // It left its place.
+    let mut client = open(&cluster, Query::new("name-3")).await;
+    client.write().await;
+}
+
+#[tokio::test]
+async fn names_that_nobody_could_ask_kafka_about_take_no_room_from_the_configuration() {
+    let model = kafka(1);
+    fill(&model, 0, 1);
+    model.set_reachable(false);
+    let limits =
+        |options: ClusterOptions| options.max_topics(2).max_missing_topics(3).named_topic(TOPIC);
+    let cluster = instance().options(limits).of(&model);
+    let names = (0..5).map(|number| open(&cluster, Query::new(format!("name-{number}"))));
+    let mut waiting = join_all(names).await;
+    assert_full(&cluster, "name-5").await;
+    let mut client = open(&cluster, query()).await;
+    model.set_reachable(true);
+    assert_eq!(client.data().await, "0:0");
+    // Three of them wait on.
+    let mut ended = 0;
+    for client in &mut waiting {
+        let said = client.write().await;
+        if said.ends_with(b"has no room here for now\n") {
+            assert!(client.ends().await);
+            ended += 1;
+        }
+    }
+    assert_eq!(ended, 2);
+}
+
+#[tokio::test]
+async fn names_that_are_invented_have_kafka_asked_no_more_often() {
+    // Each had all topics of Kafka listed, twenty times a second.
+    let model = kafka(1);
+    let mut start = instance();
+    start.options.pace.soon = Duration::from_secs(1);
+    let cluster = start.of(&model);
+    eventually(|| cluster.health().is_good()).await;
+    let before = model.calls(Call::Topics);
+    for number in 0..200 {
+        // Kafka has answered then.
+        open(&cluster, Query::new(format!("name-{number}"))).await.write().await;
+    }
+    let looks = model.calls(Call::Topics) - before;
+    assert!(looks <= 10, "{looks} looks");
+}
+
+#[tokio::test]
+async fn a_topic_of_the_configuration_is_let_go_after_nobody_reads_it_and_keeps_its_place() {
     let model = kafka(1);
     fill(&model, 0, 1);
     let cluster =
-        instance().linger(Duration::ZERO).options(|options| options.max_topics(2)).of(&model);
-    let mut first = open(&cluster, query()).await;
-    first.data().await;
-    let mut missing = open(&cluster, Query::new("missing")).await;
-    missing.write().await;
-    let refused = try_open(&cluster, Query::new("third")).await;
-    assert!(matches!(refused, Err(Error::TooManyTopics(2))));
-    // A topic that is held already costs nothing more.
-    open(&cluster, query()).await.data().await;
-
-    drop(missing);
-    let mut third = open(&cluster, Query::new("third")).await;
-    third.write().await;
-    drop(first);
-    let mut fourth = loop {
-        match try_open(&cluster, Query::new("fourth")).await {
-            Ok(client) => break client,
-            Err(_) => model.wait_calls(Call::Topics, 1),
-        }
-    };
-    model.create("fourth", 1);
-    model.produce("fourth", 0, text("1"));
-    assert_eq!(fourth.data().await, "1");
+        instance().linger(Duration::ZERO).options(|options| options.named_topic(TOPIC)).of(&model);
+    for round in 0..3 {
+        let mut client = open(&cluster, query()).await;
+        assert_eq!(client.data().await, "0:0");
+        drop(client);
+        eventually(|| cluster.head(TOPIC).is_none()).await;
+        assert_eq!(held(&cluster), [TOPIC], "{round}");
+    }
 }
 
 #[tokio::test]
@@ -101,7 +199,7 @@ async fn a_topic_of_the_configuration_is_read_before_anybody_asks_and_never_let_
 #[tokio::test]
 async fn names_that_nobody_waits_for_any_more_are_forgotten() {
     let model = Model::default();
-    let cluster = instance().options(|options| options.max_topics(3)).of(&model);
+    let cluster = instance().options(|options| options.max_missing_topics(3)).of(&model);
     for number in 0..50 {
         let mut client = open(&cluster, Query::new(format!("name-{number}"))).await;
         client.write().await;

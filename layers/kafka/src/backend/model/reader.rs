@@ -36,6 +36,8 @@ struct Assigned {
     deaf: bool,
     /// When it was refused something last.
     refused: Option<Instant>,
+    /// It was told that the topic may not be read.
+    denied: bool,
 }
 
 /// How long it waits after that.
@@ -60,10 +62,10 @@ impl Consumer for Reader {
         let same = |old: &Assigned| old.topic == topic && old.partition == partition;
         assert!(!self.assigned.iter().any(same), "librdkafka refuses to assign twice");
         let deaf = self.deaf.iter().any(|(of, at)| *of == topic && *at == partition);
-        let (ended, broken) = (None, false);
-        let refused = None;
+        let (ended, broken, refused, denied) = (None, false, None, false);
+        let next = offset;
         let assigned =
-            Assigned { topic, partition, start, next: offset, ended, broken, deaf, refused };
+            Assigned { topic, partition, start, next, ended, broken, deaf, refused, denied };
         self.assigned.push(assigned);
         if self.history {
             self.model.change(|state| state.assigned_history += 1);
@@ -164,6 +166,15 @@ impl Reader {
             if assigned.deaf {
                 continue;
             }
+            let forbidden = state.topics.get(&**topic).is_some_and(|topic| topic.forbidden);
+            if forbidden {
+                if !std::mem::replace(&mut assigned.denied, true) {
+                    into.push(Fetched::Denied);
+                    idle = 0;
+                }
+                continue;
+            }
+            assigned.denied = false;
             let Some(log) = state.log(assigned).filter(|_| !assigned.broken) else { continue };
             if assigned.next < log.low || assigned.next > log.high {
                 assigned.broken = true;

@@ -11,7 +11,9 @@ pub(crate) enum Call {
     Consumer,
     Topics,
     /// For one topic.
-    Partitions,
+    Presence,
+    /// Whether topics may be read.
+    Access,
     Extent,
     /// For the first offsets since a time.
     Times,
@@ -54,6 +56,8 @@ pub(super) struct Troubles {
     /// Calls take up to so long.
     slowness: Duration,
     counted: u64,
+    /// Kafka says of no name whether there is such a topic.
+    pub(super) hides_missing: bool,
     /// Partitions of which the tail gets nothing, without a word.
     deaf: Vec<(String, i32, Deaf)>,
 }
@@ -186,12 +190,31 @@ impl Model {
         });
     }
 
-    /// The list of topics lacks this one, and whoever asks for it is refused; or not any more.
-    pub(crate) fn set_forbidden(&self, topic: &str, forbidden: bool) {
+    /// The list of topics lacks this one, and whoever asks for it or reads it is refused; or not any more.
+    pub(crate) fn set_hidden(&self, topic: &str, hidden: bool) {
         self.change(|state| {
             let topic = state.topics.get_mut(topic).expect("the topic exists");
-            (topic.forbidden, topic.unreadable) = (forbidden, forbidden);
+            (topic.hidden, topic.forbidden) = (hidden, hidden);
         });
+    }
+
+    /// The list of topics has this one or lacks it, whoever may read it.
+    pub(crate) fn set_described(&self, topic: &str, described: bool) {
+        self.change(|state| {
+            state.topics.get_mut(topic).expect("the topic exists").hidden = !described;
+        });
+    }
+
+    /// Whoever reads this topic is refused, or not any more. It may be described.
+    pub(crate) fn set_forbidden(&self, topic: &str, forbidden: bool) {
+        self.change(|state| {
+            state.topics.get_mut(topic).expect("the topic exists").forbidden = forbidden;
+        });
+    }
+
+    /// Whoever asks for a topic that does not exist is refused.
+    pub(crate) fn hide_missing(&self) {
+        self.change(|state| state.troubles.hides_missing = true);
     }
 
     /// Each call takes up to so long before anything comes of it.
