@@ -44,6 +44,11 @@ impl Positions {
         self.iter().all(|(partition, next)| next <= other.next(partition))
     }
 
+    /// Whether a log that stands at `mark` has come by this place, and names each partition that it names.
+    pub(crate) fn is_behind(&self, mark: &Self) -> bool {
+        self.len() <= mark.len() && self.at_or_before(mark)
+    }
+
     /// The larger of both in every partition.
     pub(crate) fn max(&self, other: &Self) -> Self {
         self.merge(other, i64::max)
@@ -193,6 +198,21 @@ mod tests {
             assert_eq!(encoded(offsets), text, "{offsets:?}");
             let pairs: Vec<_> = (0..).zip(offsets.iter().copied()).collect();
             assert_eq!(decode_progress(text.as_bytes()), Some(pairs), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_behind_a_mark_that_names_its_partitions() {
+        let place = Positions::new([3, 0]);
+        for (mark, at_or_before, is_behind) in [
+            (&[3][..], true, false),
+            (&[2, 0], false, false),
+            (&[3, 0], true, true),
+            (&[4, 1, 0], true, true),
+        ] {
+            let mark = Positions::new(mark);
+            assert_eq!(place.at_or_before(&mark), at_or_before, "{mark:?}");
+            assert_eq!(place.is_behind(&mark), is_behind, "{mark:?}");
         }
     }
 

@@ -144,7 +144,7 @@ impl Stream {
         } else {
             self.live.seated(&self.topic.shared(), &self.topic.topic());
         }
-        let ahead = (!at.at_or_before(&cursor.mark())).then(|| at.clone());
+        let ahead = (!at.is_behind(&cursor.mark())).then(|| at.clone());
         // Going on elsewhere tells the client nothing, unless there is a gap.
         let told = self.told.take().filter(|_| gapless).unwrap_or(at);
         // A stream that wants all is told each place with the event that moves it.
@@ -303,7 +303,7 @@ impl Following {
             let item = match self.cursor.poll_record(cx) {
                 Poll::Ready(Ok(item)) => item,
                 // The head of a log that moves without records (a new partition) counts as well.
-                Poll::Pending if write.is_empty() && ahead.at_or_before(&self.cursor.mark()) => {
+                Poll::Pending if write.is_empty() && ahead.is_behind(&self.cursor.mark()) => {
                     self.ahead = None;
                     break;
                 }
@@ -327,7 +327,7 @@ impl Following {
                 }
                 self.told = Some(place);
             }
-            if ahead.at_or_before(&after) {
+            if ahead.is_behind(&after) {
                 self.ahead = None;
             }
             if !write.is_empty() && write.events.len() + next.len() > limit {

@@ -94,6 +94,30 @@ async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_
     }
 }
 
+#[tokio::test]
+async fn each_id_of_a_stream_names_the_partitions_of_the_one_before() {
+    // Before a partition was added the log knew nothing of it, and neither did the ids from there.
+    let model = kafka(1);
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    assert!(client.is_idle());
+    eventually(|| cluster.head(TOPIC).is_some()).await;
+    fill(&model, 0, 3);
+    client.events(3).await;
+    model.grow(TOPIC, 2);
+    eventually(|| cluster.head(TOPIC).is_some_and(|head| head.len() == 2)).await;
+    for query in [after(&[1, 0]), after(&[1, 0]).filter(Filter::any())] {
+        let mut client = open(&cluster, query).await;
+        for next in 2..4 {
+            client.data().await;
+            assert_eq!(client.last_event_id(), Some(id_of(&[next, 0]).into()));
+        }
+    }
+    fill(&model, 1, 1);
+    client.events(1).await;
+    assert_eq!(client.last_event_id(), Some(id_of(&[3, 1]).into()));
+}
+
 /// A broker that had not heard of the partition yet made an id of it one of another topic.
 #[tokio::test]
 async fn an_id_that_names_a_partition_is_good_although_the_first_broker_asked_does_not_know_it_yet()
