@@ -58,7 +58,7 @@ impl Control<'_> {
             if asked.reply.is_closed() || asked.opened.hub.is_closed() {
                 continue;
             }
-            if !self.has_counted(&asked) || !self.is_due(&asked.topic) {
+            if !self.has_counted(&asked) || !self.has_all(&asked) || !self.is_due(&asked.topic) {
                 self.asked.push(asked);
             } else {
                 let key = (Arc::clone(&asked.topic.name), asked.resumes);
@@ -157,6 +157,12 @@ impl Control<'_> {
         count.is_some_and(|count| count == known || count >= asked.partitions)
     }
 
+    /// Whether the log has the partitions that are known. A place in one that it begins to read later may
+    /// lie before its beginning by then: retention goes on meanwhile.
+    fn has_all(&self, asked: &Asked) -> bool {
+        self.known(&asked.topic, &asked.opened) <= asked.opened.hub.head().len()
+    }
+
     /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
     pub(super) fn known(&self, topic: &Topic, opened: &Opened) -> usize {
         let standing = self.standings.get(&topic.name);
@@ -225,5 +231,50 @@ impl Control<'_> {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tailwater_hub::Hub;
+
+    use super::*;
+    use crate::backend::model::Model;
+    use crate::control::Job;
+    use crate::filter::Index;
+    use crate::positions::Positions;
+    use crate::records::Records;
+
+    /// A stream was given a place in a partition that its log began to read later, and retention took what
+    /// lay between without a word.
+    #[test]
+    fn an_extent_waits_until_the_log_has_all_partitions_that_are_known() {
+        let model = Model::default();
+        model.create("orders", 2);
+        let (tail, _commands) = mpsc::channel();
+        let (ask, jobs) = mpsc::channel();
+        let backend = model.backend(1, 5);
+        let mut control =
+            Control::new(backend, tail, &jobs, Pace::default(), Arc::default(), String::new());
+        let topic = Arc::new(Topic::new("orders".into()));
+        let start = Positions::new([0]);
+        let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
+        let opened = Arc::new(Opened::new(hub, 0, start, Arc::default()));
+        control.standing(&topic).partitions = 2;
+        let (reply, mut answer) = oneshot::channel();
+        let (of, log, since) = (Arc::clone(&topic), Arc::clone(&opened), None);
+        let job =
+            Job::Extent { topic: of, opened: log, partitions: 0, resumes: false, since, reply };
+        ask.send(job).unwrap();
+        control.attend();
+        assert!(answer.try_recv().is_err(), "the log has one of two partitions");
+
+        model.skip("orders", 1, 5);
+        model.expire("orders", 1, 3);
+        opened.hub.set_mark(Positions::new([0, 3]));
+        control.attend();
+        assert_eq!(answer.try_recv().unwrap().low, [0, 3]);
     }
 }

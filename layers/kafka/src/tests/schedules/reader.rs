@@ -1,6 +1,6 @@
 //! One client, and the judgement of all that it gets.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::super::*;
 use super::world::{Cut, Fate, World};
@@ -51,8 +51,6 @@ pub(super) struct Reader {
     start: BTreeMap<i32, i64>,
     got: HashSet<usize>,
     cuts: BTreeMap<i32, Cut>,
-    /// The partitions of which it had read nothing when it came to its instance.
-    unread: BTreeSet<i32>,
     last_event_id: Option<Bytes>,
     last_was_gap: bool,
 }
@@ -77,7 +75,6 @@ impl Reader {
             start: BTreeMap::new(),
             got: HashSet::new(),
             cuts: BTreeMap::new(),
-            unread: BTreeSet::new(),
             last_event_id: None,
             last_was_gap: false,
         }
@@ -89,8 +86,6 @@ impl Reader {
             true => Some(Bytes::from_static(b"garbled")),
             false => self.last_event_id.clone(),
         };
-        let unread = self.told.iter().filter(|(_, next)| **next == 0);
-        self.unread = unread.map(|(partition, _)| *partition).collect();
         let limit = self.client.limit;
         self.client = super::super::open(cluster, self.wanted.query().last_event_id(id)).await;
         self.client.limit = limit;
@@ -364,9 +359,8 @@ impl Reader {
                 self.pass(world, *partition, told, *next);
             }
         }
-        // An instance may hear of a new partition late: of one that is forgotten nothing was read.
-        let forgotten = self.told.extract_if(.., |partition, _| !id.contains_key(partition));
-        assert_eq!(forgotten.map(|(_, next)| next).max().unwrap_or(0), 0, "{id:?} forgets");
+        let knows_all = self.told.keys().all(|partition| id.contains_key(partition));
+        assert!(knows_all, "{id:?} forgets some of {:?}", self.told);
     }
 
     /// Everything up to `next` was for the client and came, or is not for it.
@@ -376,11 +370,8 @@ impl Reader {
             let record = &world.written[number];
             let lost = match record.fate {
                 Fate::There | Fate::Open | Fate::Spoilt(_) => true,
-                // Who knows no place yet begins where the log begins by now; so does who has read nothing
-                // and comes to an instance that does not know the partition.
-                Fate::Expired => {
-                    told.is_some_and(|told| told > 0 || !self.unread.contains(&partition))
-                }
+                // Who knows no place yet begins where the log begins by now.
+                Fate::Expired => told.is_some(),
                 Fate::Aborted | Fate::Compacted | Fate::Cut => false,
             };
             let excused = cut.is_some_and(|cut| record.offset < cut.high);
