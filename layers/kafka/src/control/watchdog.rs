@@ -212,7 +212,7 @@ impl Control<'_> {
             health.stuck = record.is_some();
             std::mem::replace(&mut health.advances, advances)
         };
-        if did && !advances && record.is_none() && !late.is_empty() {
+        if did && !advances && record.is_none() && !late.is_empty() && !self.verify_all {
             let late = late.len();
             warn!(topic = %topic.name, late, "topic does not advance, and nobody can read what is there");
         } else if !did && advances && came {
@@ -277,7 +277,12 @@ impl Control<'_> {
                 let (partition, offset) = match fetched {
                     Fetched::Record(_, record) => (record.partition, Some(record.offset)),
                     Fetched::End(partition) => (partition, None),
-                    Fetched::OutOfRange | Fetched::Denied => continue,
+                    // The tail's consumer may stand elsewhere by now, and then never says so.
+                    Fetched::OutOfRange => {
+                        self.verify_all = true;
+                        continue;
+                    }
+                    Fetched::Denied => continue,
                     // What comes behind it may be behind something else as well.
                     Fetched::Refused(_) => {
                         refused = true;

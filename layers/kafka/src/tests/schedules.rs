@@ -197,6 +197,8 @@ impl Schedule {
     fn start(&self, at: usize) -> Cluster {
         let mut start = instance().seed(self.seed + at as u64).batch(2 + 3 * at);
         start.options.pace.most = Duration::from_millis(50);
+        // What the tail can't know of is found before it is waited for in vain.
+        start.options.pace.watch = Duration::from_millis(500);
         // Many passes for one reader, or few for two.
         start.options.pace.near = [2, 20, 100_000][at];
         let readers = if at == 0 { 1 } else { 2 };

@@ -37,6 +37,27 @@ async fn a_log_that_gets_nothing_any_more_is_opened_anew_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_log_whose_head_retention_took_is_opened_anew_although_its_consumer_stands_elsewhere() {
+    // The consumer had passed a hole, so that nothing was out of its range; nobody looked any more.
+    let model = kafka(1);
+    fill(&model, 0, 2);
+    let cluster = instance().watched().of(&model);
+    let mut client = open(&cluster, query()).await;
+    client.events(2).await;
+    model.skip(TOPIC, 0, 3);
+    model.wait_calls(Call::Fetch, 3);
+    // Behind its back.
+    model.set_leaderless(TOPIC, 0, true);
+    model.cut(TOPIC, 0, 2);
+    fill(&model, 0, 3);
+    model.expire(TOPIC, 0, 3);
+    model.set_leaderless(TOPIC, 0, false);
+    let gap = r#"gap {"from":2,"partition":0,"reason":"retention","to":3}"#;
+    assert_eq!(client.events(3).await, [gap, "0:3", "0:4"]);
+    eventually(|| cluster.health().is_good()).await;
+}
+
+#[tokio::test]
 async fn a_log_that_can_not_be_helped_is_told_and_seldom_opened_anew() {
     let model = kafka(2);
     let cluster = instance().watched().of(&model);
