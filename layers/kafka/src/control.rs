@@ -134,7 +134,7 @@ pub(crate) enum Job {
     /// The tail was refused something that a partition has, and librdkafka does not say which.
     Refused { refusal: u64 },
     /// What was found of partitions that stand still.
-    Looked(Vec<Looked>),
+    Looked { look: u64, found: Vec<Looked> },
     /// The tail may not read some topic, and rust-rdkafka does not say which.
     Denied,
     /// It was seen whether topics may be read.
@@ -288,7 +288,7 @@ impl<'a> Control<'a> {
             Job::Reopen => self.reopen = true,
             Job::Verify => self.verify_all = true,
             Job::Refused { refusal } => self.refusals.note(Some(refusal)),
-            Job::Looked(found) => self.refusals.found(found),
+            Job::Looked { look, found } => self.refusals.found(look, found),
             Job::Denied => (self.denied, self.look_at_once) = (true, true),
             Job::Checked => {}
             Job::End { topic, opened, reply } => {

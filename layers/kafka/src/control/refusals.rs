@@ -2,6 +2,8 @@
 //! get for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
@@ -31,8 +33,8 @@ pub(super) struct Refusals {
     before: Option<Vec<Stood>>,
     /// The last thing that the tail had been refused then.
     covered: Option<u64>,
-    /// A thread is looking.
-    looking: bool,
+    /// The look that a thread takes.
+    looking: Option<u64>,
     found: Option<Vec<Looked>>,
     /// The next step is not before.
     next: Option<Instant>,
@@ -54,6 +56,12 @@ pub(crate) struct Looked {
     finding: Finding,
 }
 
+/// No two looks have the same number, whichever control thread began them.
+fn look() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Refusals {
     /// Something was refused; by the tail, if it has a number.
     pub(super) fn note(&mut self, refusal: Option<u64>) {
@@ -61,13 +69,17 @@ impl Refusals {
         self.last = refusal.or(self.last);
     }
 
-    pub(super) fn found(&mut self, found: Vec<Looked>) {
-        (self.found, self.looking) = (Some(found), false);
+    /// A look is over. One from before a panic of the control thread is of logs that have ended, and says
+    /// nothing of what the tail was refused since.
+    pub(super) fn found(&mut self, look: u64, found: Vec<Looked>) {
+        if self.looking.take_if(|looking| *looking == look).is_some() {
+            self.found = Some(found);
+        }
     }
 
     /// When there is something to do, if nothing else happens before.
     pub(super) fn due(&self) -> Option<Instant> {
-        let waits = (self.noted || self.before.is_some()) && !self.looking;
+        let waits = (self.noted || self.before.is_some()) && self.looking.is_none();
         let next = self.next.filter(|next| *next > Instant::now());
         waits.then(|| next.unwrap_or_else(Instant::now))
     }
@@ -82,7 +94,7 @@ impl Control<'_> {
         let now = Instant::now();
         let refusals = &mut self.refusals;
         let waits = refusals.noted || refusals.before.is_some();
-        if !waits || refusals.looking || refusals.next.is_some_and(|next| now < next) {
+        if !waits || refusals.looking.is_some() || refusals.next.is_some_and(|next| now < next) {
             return;
         }
         let Some(before) = refusals.before.take() else {
@@ -123,15 +135,16 @@ impl Control<'_> {
         if suspects.is_empty() {
             return self.pass_unreadable(&[]);
         }
-        self.refusals.looking = true;
         self.spawn_look(shared, suspects);
     }
 
     /// Looks at these on a thread of its own: each takes as long as its partition is silent.
-    fn spawn_look(&self, shared: &Shared, found: Vec<Looked>) {
+    fn spawn_look(&mut self, shared: &Shared, found: Vec<Looked>) {
         let (backend, pace) = (Arc::clone(&self.backend), self.pace);
+        let number = look();
+        self.refusals.looking = Some(number);
         // Told whatever becomes of the look, and of the thread.
-        let mut done = Done { control: shared.sender(), found };
+        let mut done = Done { control: shared.sender(), look: number, found };
         let look = move || {
             for looked in &mut done.found {
                 let Looked { topic, partition, from, until, .. } = &*looked;
@@ -175,12 +188,41 @@ impl Control<'_> {
 
 /// What is sent at the end.
 struct Done {
-    control: std::sync::mpsc::Sender<Job>,
+    control: Sender<Job>,
+    look: u64,
     found: Vec<Looked>,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
-        let _ = self.control.send(Job::Looked(std::mem::take(&mut self.found)));
+        let found = std::mem::take(&mut self.found);
+        let _ = self.control.send(Job::Looked { look: self.look, found });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailwater_hub::Hub;
+
+    use super::*;
+    use crate::filter::Index;
+    use crate::records::Records;
+
+    #[test]
+    fn a_look_from_before_a_panic_neither_ends_a_later_one_nor_takes_the_place_of_what_it_found() {
+        let (before, own) = (look(), look());
+        let mut refusals = Refusals { looking: Some(own), ..Refusals::default() };
+        refusals.note(Some(7));
+        refusals.found(before, Vec::new());
+        assert!(refusals.found.is_none() && refusals.due().is_none(), "the later one goes on");
+        let topic = Arc::new(Topic::new("orders".into()));
+        let start = Positions::new([0]);
+        let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
+        let opened = Arc::new(Opened::new(hub, 0, start, Arc::default()));
+        let (partition, from, until) = (0, 0, 3);
+        let finding = Finding::Unknown;
+        refusals.found(own, vec![Looked { topic, opened, partition, from, until, finding }]);
+        refusals.found(before, Vec::new());
+        assert_eq!(refusals.found.map(|found| found.len()), Some(1));
     }
 }
