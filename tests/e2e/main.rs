@@ -29,6 +29,7 @@ mod outputs;
 mod permissions;
 mod real;
 mod resume;
+mod round_trips;
 mod shutdown;
 mod silent;
 mod start;

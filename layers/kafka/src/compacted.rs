@@ -357,16 +357,30 @@ impl Drop for Keeper<'_> {
 
 impl Keeper<'_> {
     async fn run(mut self) {
-        while let Some(low) = self.ask_low().await {
-            self.trim(Some(&low));
-            self.at = self.at.max(&self.low);
-            let (mut cursor, is_live) = match seat::live(&self.opened, &self.at, &Want::All) {
-                Some(cursor) => (cursor, true),
+        // The stream that wants the table was told just now where the topic begins.
+        let mut told = self.opened.latest.lock().low.clone();
+        while !self.opened.hub.is_closed() {
+            // At the end of a pass the live log goes on, wherever the topic begins by then.
+            let knows_all = self.opened.hub.head().len() <= self.low.len();
+            let mut live = if knows_all { self.live() } else { None };
+            if live.is_none() {
+                let low = match told.take() {
+                    Some(low) => Some(low),
+                    None => self.ask_low().await,
+                };
+                let Some(low) = low else { return };
+                self.trim(Some(&low));
+                self.at = self.at.max(&self.low);
+                live = self.live();
+            }
+            let is_live = live.is_some();
+            let mut cursor = match live {
+                Some(cursor) => cursor,
                 None => {
                     let joined =
                         self.history.join(&self.topic.name, &self.opened, &self.at, &Want::All);
                     let Some(cursor) = joined.await else { return };
-                    (cursor, false)
+                    cursor
                 }
             };
             if let Left::TooLarge = self.follow(&mut cursor, is_live).await {
@@ -376,6 +390,10 @@ impl Keeper<'_> {
             }
             self.at = cursor.mark().max(&self.table.next());
         }
+    }
+
+    fn live(&self) -> Option<Cursor<Records>> {
+        seat::live(&self.opened, &self.at, &Want::All)
     }
 
     /// Where the topic begins; `None` if its log ended.

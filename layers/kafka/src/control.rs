@@ -305,8 +305,8 @@ impl<'a> Control<'a> {
 
     /// Finds topics that came, went or grew. Whether all that are held are open.
     fn look(&mut self, shared: &Shared) -> bool {
-        let mut held = shared.held();
         // Those that made room for others are forgotten here.
+        let held = shared.held();
         let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
         self.standings.retain(|name, _| {
             let is_held = names.contains(&**name);
@@ -330,6 +330,8 @@ impl<'a> Control<'a> {
             // What failed while it was away may work now.
             self.standings.values_mut().for_each(|standing| standing.trouble = None);
         }
+        // Those as well that were asked for meanwhile: the first answer of all takes some round trips.
+        let mut held = shared.held();
         held.sort_by_key(|topic| (self.is_in_trouble(&topic.name), !topic.named));
         let asking = Instant::now() + self.asking();
         let mut all_open = true;

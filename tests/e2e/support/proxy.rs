@@ -1,20 +1,26 @@
-//! A proxy that has the whole traffic of a client of the real Kafka, and may carry nothing any more.
+//! A proxy that has the whole traffic of a client of the real Kafka, and may be slow, or carry nothing any
+//! more.
 
 use std::env;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, MutexGuard, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{LOOK, soon};
 
 /// Kafka advertises one address for it.
 static ADDRESS: Mutex<()> = Mutex::const_new(());
+
+/// How much is on its way in one direction of a connection, in pieces of up to 64 KiB.
+const ON_THE_WAY: usize = 64;
 
 pub(crate) struct Proxy {
     address: String,
@@ -28,6 +34,12 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Before the real Kafka.
     pub(crate) async fn start() -> Self {
+        Self::distant(Duration::ZERO).await
+    }
+
+    /// As [`start`](Self::start), before a Kafka so far away: what is sent takes so long in either
+    /// direction, and a connection takes a round trip.
+    pub(crate) async fn distant(one_way: Duration) -> Self {
         let turn = ADDRESS.lock().await;
         let of = |name| env::var(name).expect("kafka.sh run sets it");
         let (address, kafka) =
@@ -37,7 +49,7 @@ impl Proxy {
             loop {
                 match TcpListener::bind(&address).await {
                     Ok(listener) => return listener,
-                    Err(_) => tokio::time::sleep(LOOK).await,
+                    Err(_) => sleep(LOOK).await,
                 }
             }
         };
@@ -51,8 +63,14 @@ impl Proxy {
                 let Ok(broker) = TcpStream::connect(&kafka).await else { continue };
                 let (from_client, to_client) = client.into_split();
                 let (from_broker, to_broker) = broker.into_split();
-                tokio::spawn(carry(from_client, to_broker, number, silenced.clone()));
-                tokio::spawn(carry(from_broker, to_client, number, silenced.clone()));
+                let silenced = silenced.clone();
+                tokio::spawn(async move {
+                    sleep(2 * one_way).await;
+                    tokio::join!(
+                        carry(from_client, to_broker, number, silenced.clone(), one_way),
+                        carry(from_broker, to_client, number, silenced, one_way),
+                    )
+                });
             }
         });
         Self { address, connections, silent, accepts, _turn: turn }
@@ -80,18 +98,33 @@ impl Drop for Proxy {
 }
 
 async fn carry(
-    mut from: OwnedReadHalf,
+    from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     number: u64,
     mut silent: watch::Receiver<u64>,
+    one_way: Duration,
 ) -> io::Result<()> {
-    let mut bytes = vec![0; 64 * 1024];
-    loop {
-        let count = from.read(&mut bytes).await?;
+    let (sent, mut on_the_way) = mpsc::channel(ON_THE_WAY);
+    tokio::spawn(take(from, sent));
+    while let Some((at, bytes)) = on_the_way.recv().await {
+        sleep_until(at + one_way).await;
         // Until the test ends.
-        if silent.wait_for(|silent| *silent <= number).await.is_err() || count == 0 {
+        if silent.wait_for(|silent| *silent <= number).await.is_err() {
+            break;
+        }
+        to.write_all(&bytes).await?;
+    }
+    Ok(())
+}
+
+/// Takes what is sent, with the time at which it was.
+async fn take(mut from: OwnedReadHalf, sent: mpsc::Sender<(Instant, Vec<u8>)>) -> io::Result<()> {
+    loop {
+        let mut bytes = vec![0; 64 * 1024];
+        let count = from.read(&mut bytes).await?;
+        bytes.truncate(count);
+        if count == 0 || sent.send((Instant::now(), bytes)).await.is_err() {
             return Ok(());
         }
-        to.write_all(&bytes[..count]).await?;
     }
 }

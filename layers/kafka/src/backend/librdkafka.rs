@@ -298,6 +298,9 @@ impl Backend for Librdkafka {
         readers.retain(|reader| reader.strong_count() > 0);
         readers.push(Arc::downgrade(&reader.handle));
         drop(readers);
+        // librdkafka would wait for its timer, which ticks each second.
+        let handle = Arc::clone(&reader.handle);
+        self.connect(move || drop(handle.consumer.fetch_metadata(None, TIMEOUT)));
         Ok(Box::new(reader))
     }
 
