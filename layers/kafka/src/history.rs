@@ -289,7 +289,13 @@ impl History {
                 reading.set_fruitful();
             }
             let is_over = match (read, fruitful_since) {
-                (Read::OutOfRange, _) => return Ended::Over,
+                (Read::OutOfRange, fruitful) => {
+                    // Its streams come again at once, and Kafka may say the same again.
+                    if fruitful.is_none() {
+                        self.pause();
+                    }
+                    return Ended::Over;
+                }
                 (Read::Doubtful, _) => true,
                 (Read::On | Read::Refused, Some(since)) => since.elapsed() >= self.pace.turn,
                 (Read::On | Read::Refused, None) => began.elapsed() >= patience,

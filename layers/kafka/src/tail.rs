@@ -91,6 +91,8 @@ struct Topics {
     /// Something was refused, and nobody knows of which partition. Until that is known an offset that comes
     /// behind a hole is not believed: librdkafka may have passed over what was there.
     refused: Option<u64>,
+    /// Since then an offset was not there. It may be a number in what was refused, so that is looked into first.
+    out_of_range: bool,
 }
 
 /// No two refusals have the same number, whichever consumer met them.
@@ -138,7 +140,8 @@ pub(crate) fn run(
             commands.try_recv()
         };
         while let Ok(received) = command {
-            if let ControlFlow::Break(ended) = obey(received, &mut *consumer, &mut topics) {
+            if let ControlFlow::Break(ended) = obey(received, &mut *consumer, &mut topics, control)
+            {
                 return ended;
             }
             command = commands.try_recv();
@@ -154,7 +157,8 @@ pub(crate) fn run(
 fn obey(
     command: Command,
     consumer: &mut dyn Consumer,
-    Topics { by_name: topics, refused }: &mut Topics,
+    Topics { by_name: topics, refused, out_of_range }: &mut Topics,
+    control: &Sender<Job>,
 ) -> ControlFlow<Ended> {
     match command {
         Command::Follow { topic, hub, from, losses } => {
@@ -208,6 +212,9 @@ fn obey(
         }
         Command::Trust { refusal } if *refused == Some(refusal) => {
             *refused = None;
+            if std::mem::take(out_of_range) {
+                let _ = control.send(Job::Verify);
+            }
             for (topic, followed) in topics {
                 for partition in std::mem::take(&mut followed.ahead) {
                     let slot = usize::try_from(partition).unwrap_or(usize::MAX);
@@ -234,7 +241,7 @@ fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>
 
 /// Appends what a poll brought as one chunk for each topic.
 fn append(
-    Topics { by_name: topics, refused }: &mut Topics,
+    Topics { by_name: topics, refused, out_of_range }: &mut Topics,
     fetched: &mut Vec<Fetched>,
     control: &Sender<Job>,
 ) {
@@ -267,6 +274,7 @@ fn append(
                 *refused = Some(refusal());
                 is_due = true;
             }
+            Fetched::OutOfRange if refused.is_some() => (*out_of_range, is_due) = (true, true),
             Fetched::OutOfRange => {
                 // The control thread ends before this one.
                 let _ = control.send(Job::Verify);

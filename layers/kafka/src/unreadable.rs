@@ -128,19 +128,24 @@ impl Probe<'_> {
                 }
             },
         };
-        if let Err(error) = consumer.assign(self.topic, self.partition, offset) {
-            warn!(%error, topic = self.topic, partition = self.partition, "partition can't be read");
-            return First::Nothing;
-        }
+        backend::assign(&mut **consumer, self.topic, self.partition, offset);
         let (until, mut fetched, mut panics) = (Instant::now() + PATIENCE, Vec::new(), 0);
         while fetched.is_empty() && Instant::now() < until {
             backend::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
+            let mut stands = false;
             fetched.retain(|fetched| match fetched {
                 Fetched::Record(_, record) => record.offset >= offset,
-                Fetched::End(_) | Fetched::OutOfRange | Fetched::Refused(_) | Fetched::Denied => {
-                    true
+                // It may be of the assignment before, which went on at a number in the batch.
+                Fetched::OutOfRange => {
+                    stands = true;
+                    false
                 }
+                Fetched::End(_) | Fetched::Refused(_) | Fetched::Denied => true,
             });
+            if stands && fetched.is_empty() {
+                backend::unassign(&mut **consumer, self.topic, self.partition);
+                backend::assign(&mut **consumer, self.topic, self.partition, offset);
+            }
         }
         backend::unassign(&mut **consumer, self.topic, self.partition);
         match fetched.into_iter().next() {

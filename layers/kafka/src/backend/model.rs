@@ -88,6 +88,8 @@ pub(crate) struct Message<'a> {
 pub(crate) enum Spoilt {
     /// The consumer is refused the batch, and may go on anywhere behind it.
     Batch,
+    /// As `Batch`, but it goes on at an offset that is not there.
+    Checksum,
     /// The consumer panics, and goes on behind it.
     Panics,
     /// It is larger than is served.
@@ -190,7 +192,7 @@ impl Model {
                     log.spoilt.push((offset..offset + 1, how));
                 }
             }
-            if how == Spoilt::Batch {
+            if matches!(how, Spoilt::Batch | Spoilt::Checksum) {
                 log.spoilt.push((from..log.high, how));
             }
         });

@@ -172,8 +172,8 @@ impl Reading {
                     times[slot] = times[slot].max(record.timestamp.unwrap_or(i64::MIN));
                     batch.push((times[slot], record));
                 }
-                // Behind what was refused it may be that of a place that nobody stands at.
-                Fetched::End(_) if self.refused.is_some() => {}
+                // Behind what was refused these may be of a place that nobody stands at.
+                Fetched::End(_) | Fetched::OutOfRange if self.refused.is_some() => {}
                 Fetched::End(partition) => ended.push(partition),
                 Fetched::OutOfRange => read = Read::OutOfRange,
                 Fetched::Refused(refusal) => {

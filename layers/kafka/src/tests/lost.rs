@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::model::Spoilt;
 
-const EACH: [Spoilt; 3] = [Spoilt::Batch, Spoilt::Panics, Spoilt::TooLarge];
+const EACH: [Spoilt; 4] = [Spoilt::Batch, Spoilt::Checksum, Spoilt::Panics, Spoilt::TooLarge];
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
 /// The gaps of these three records of partition 0.
@@ -15,7 +15,9 @@ fn gaps(how: Spoilt, from: i64) -> Vec<String> {
         Spoilt::TooLarge => {
             (from..from + 3).map(|offset| gap(offset, offset + 1, "too_large")).collect()
         }
-        Spoilt::Batch | Spoilt::Panics => vec![gap(from, from + 3, "unreadable")],
+        Spoilt::Batch | Spoilt::Checksum | Spoilt::Panics => {
+            vec![gap(from, from + 3, "unreadable")]
+        }
     }
 }
 

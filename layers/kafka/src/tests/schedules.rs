@@ -131,7 +131,14 @@ fn step() -> impl Strategy<Value = Step> {
     };
     // A reader asks for a consumer at its start, and after it panicked.
     let fails = prop_oneof![5 => call(), 1 => Just(Call::Consumer)];
-    let spoilt = || prop_oneof![Just(Spoilt::Batch), Just(Spoilt::Panics), Just(Spoilt::TooLarge)];
+    let spoilt = || {
+        prop_oneof![
+            Just(Spoilt::Batch),
+            Just(Spoilt::Checksum),
+            Just(Spoilt::Panics),
+            Just(Spoilt::TooLarge)
+        ]
+    };
     let often = || proptest::bool::weighted(0.8);
     let clients = prop_oneof![
         12 => (client(), 1..4usize).prop_map(|(client, writes)| Step::Read { client, writes }),

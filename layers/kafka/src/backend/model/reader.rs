@@ -20,6 +20,8 @@ pub(super) struct Reader {
     /// Of these nothing comes, however often they are assigned.
     deaf: Vec<(Arc<str>, i32)>,
     reconnects: u64,
+    /// Assignments that ended before it was told that they stood out of range: it is told all the same.
+    out_of_range: usize,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl Reader {
         reconnects: u64,
     ) -> Self {
         let (assigned, deaf) = (Vec::new(), Vec::new());
-        Self { model, history, random, batch, assigned, deaf, reconnects }
+        Self { model, history, random, batch, assigned, deaf, reconnects, out_of_range: 0 }
     }
 }
 
@@ -75,6 +77,13 @@ impl Consumer for Reader {
 
     fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
         let before = self.assigned.len();
+        let is_there = |old: &Assigned| {
+            let high = self.model.lock().log(old).map_or(i64::MAX, |log| log.high);
+            old.broken || old.next <= high
+        };
+        let same = |old: &Assigned| *old.topic == *topic && old.partition == partition;
+        let is_told = self.assigned.iter().filter(|old| same(old)).all(is_there);
+        self.out_of_range += usize::from(!is_told);
         self.assigned.retain(|old| *old.topic != *topic || old.partition != partition);
         assert_eq!(self.assigned.len() + 1, before, "librdkafka refuses what is not assigned");
         if self.history {
@@ -98,6 +107,9 @@ impl Consumer for Reader {
         if failed || reconnects != self.reconnects {
             self.reconnects = reconnects;
             self.repeat(&state);
+        }
+        for _ in 0..std::mem::take(&mut self.out_of_range) {
+            into.push(Fetched::OutOfRange);
         }
         loop {
             if !failed && !state.troubles.holds(self.history) {
@@ -199,7 +211,9 @@ impl Reader {
                     into.push(Fetched::Refused(Refusal { batch: Some(range.start), reason }));
                     idle = 0;
                     // As librdkafka after a checksum that is wrong: it may read a number for an offset.
-                    if self.random.below(3) == 0 {
+                    if *how == Spoilt::Checksum {
+                        assigned.next = log.high + 33_554_433;
+                    } else if self.random.below(3) == 0 {
                         let far = usize::try_from(stable - range.end).unwrap_or(0);
                         let far = i64::try_from(self.random.below(far + 1)).unwrap_or(0);
                         assigned.next = (range.end + far).min(stable).max(assigned.next);
