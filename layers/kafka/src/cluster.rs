@@ -35,6 +35,7 @@ use crate::stream::Stream;
 use crate::tail::{self, Ended};
 use crate::topic::{Refused, Topic};
 use crate::topics::Topics;
+use crate::unreadable::Looks;
 
 /// How long a query waits for what Kafka says of a topic that was not asked for before: a refusal is
 /// answered in place of a stream then.
@@ -144,6 +145,7 @@ pub(crate) struct Shared {
     pub(crate) history: Arc<History>,
     pub(crate) tables: Tables,
     pub(crate) topics: Topics,
+    pub(crate) looks: Arc<Looks>,
     pub(crate) reachability: Arc<Reachability>,
     /// How often a log was opened anew because it stood still.
     pub(crate) restarts: AtomicU64,
@@ -200,12 +202,14 @@ impl Cluster {
         let topics = Topics::new(&options);
         let (tables, mut wanted) = Tables::new(options.memory_bytes);
         let panics = Arc::default();
+        let looks = Arc::new(Looks::new(Arc::clone(&backend), options.pace));
         let shared = Shared {
             options,
             index,
             history: Arc::clone(&history),
             tables,
             topics,
+            looks,
             reachability,
             restarts: AtomicU64::new(0),
             panics: Arc::clone(&panics),
@@ -217,8 +221,10 @@ impl Cluster {
         let pace = shared.options.pace;
         for _ in 0..shared.options.readers {
             let (backend, index) = (Arc::clone(&backend), shared.index.clone());
-            let history = Arc::clone(&history);
-            keep("kafka-history", pace.soon, &panics, move || history.read(&*backend, &index))?;
+            let (history, looks) = (Arc::clone(&history), Arc::clone(&shared.looks));
+            keep("kafka-history", pace.soon, &panics, move || {
+                history.read(&*backend, &index, &looks);
+            })?;
         }
         let (mut consumer, of_tail) = (Some(consumer), Arc::clone(&backend));
         keep("kafka-tail", pace.soon, &panics, move || {

@@ -31,7 +31,7 @@ mod watchdog;
 use ends::{Ends, Newcomer};
 use extents::{Asked, Trouble};
 use presence::{Checked, Seen, Untold};
-use refusals::{Looked, Refusals};
+use refusals::{Looked, Refusals, Refused};
 use watchdog::Watch;
 
 /// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
@@ -133,8 +133,8 @@ pub(crate) enum Job {
     Verify,
     /// The tail was refused something that a partition has, and librdkafka does not say which.
     Refused { refusal: u64 },
-    /// What was found of partitions that stand still.
-    Looked { look: u64, found: Vec<Looked> },
+    /// What was found of a partition that stands still.
+    Looked(Looked),
     /// The tail may not read some topic, and rust-rdkafka does not say which.
     Denied,
     /// It was seen whether topics may be read.
@@ -183,6 +183,7 @@ struct Standing {
     idle_since: Option<Instant>,
     trouble: Option<Trouble>,
     watch: Watch,
+    refused: Refused,
     seen: Seen,
 }
 
@@ -288,7 +289,7 @@ impl<'a> Control<'a> {
             Job::Reopen => self.reopen = true,
             Job::Verify => self.verify_all = true,
             Job::Refused { refusal } => self.refusals.note(Some(refusal)),
-            Job::Looked { look, found } => self.refusals.found(look, found),
+            Job::Looked(looked) => self.note_found(looked),
             Job::Denied => (self.denied, self.look_at_once) = (true, true),
             Job::Checked => {}
             Job::End { topic, opened, reply } => {
@@ -454,6 +455,7 @@ impl<'a> Control<'a> {
         let Some(Opening { extent, tombstone_retention }) = opening else { return false };
         let standing = self.standing(topic);
         standing.without = None;
+        standing.refused.values_mut().for_each(|times| times.held = false);
         standing.watch.opened();
         let epoch = topic.epoch();
         let origin = Positions::new(&extent.low[..]);

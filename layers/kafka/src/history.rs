@@ -16,6 +16,7 @@ use crate::record::Record;
 use crate::records::Records;
 use crate::remains::Remains;
 use crate::topic::Opened;
+use crate::unreadable::Looks;
 
 mod pass;
 mod queue;
@@ -135,7 +136,7 @@ impl History {
     }
 
     /// Reads one pass after the other until the history is closed.
-    pub(crate) fn read(&self, backend: &dyn Backend, index: &Index) {
+    pub(crate) fn read(&self, backend: &dyn Backend, index: &Index, looks: &Arc<Looks>) {
         // It connects before anybody waits for it. Why there is none is told when one is needed.
         let mut consumer = backend.consumer(true).ok();
         while self.wait_for_turn(&mut consumer) {
@@ -155,7 +156,7 @@ impl History {
             let mut turn = Turn { history: self, reading: next };
             if let Some(reading) = &mut turn.reading {
                 self.remains.resume(&reading.pass.hub, self.pass_bytes);
-                let ended = self.take_turn(backend, &mut **consumer, reading);
+                let ended = self.take_turn(backend, &mut **consumer, reading, looks);
                 if ended == Ended::Suspended
                     && let Some(reading) = turn.reading.take()
                 {
@@ -237,10 +238,11 @@ impl History {
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
         reading: &mut Reading,
+        looks: &Arc<Looks>,
     ) -> Ended {
         debug!(topic = %reading.topic, streams = reading.pass.hub.cursors(), "reading history");
         reading.assign(consumer);
-        let ended = self.read_on(backend, consumer, reading);
+        let ended = self.read_on(backend, consumer, reading, looks);
         reading.unassign(consumer);
         ended
     }
@@ -250,6 +252,7 @@ impl History {
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
         reading: &mut Reading,
+        looks: &Arc<Looks>,
     ) -> Ended {
         let pass = Arc::clone(&reading.pass);
         let patience = reading.patience(&self.pace);
@@ -278,11 +281,11 @@ impl History {
             }
             let most = POLL_BYTES.min(window / 4);
             backend::poll(consumer, POLL, most, &mut fetched, &mut panics);
-            let mut read = reading.append(backend, consumer, &mut fetched, &self.pace);
+            let read = reading.append(backend, consumer, &mut fetched, &self.pace);
             if read == Read::Refused {
-                reading.pass_unreadable(backend, consumer, &self.pace);
-                read = Read::On;
+                reading.hold_refused(consumer, looks);
             }
+            reading.resume_found(consumer);
             // What comes from partitions that need nothing any more does not count.
             if reading.missing().is_none_or(|now| now < missing) {
                 fruitful_since.get_or_insert_with(Instant::now);

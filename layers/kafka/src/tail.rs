@@ -50,12 +50,23 @@ pub(crate) enum Command {
         partition: i32,
         offset: i64,
     },
-    /// Nothing can be read there: the log has a gap, and goes on behind it.
+    /// A partition that stands still at this offset is read no longer, until it is known what is there.
+    Hold {
+        topic: Arc<str>,
+        partition: i32,
+        from: i64,
+    },
+    /// A partition that is held is read on where it stands.
+    Resume {
+        topic: Arc<str>,
+        partition: i32,
+    },
+    /// Nothing can be read where a partition is held: the log has a gap, and goes on behind it.
     Gap {
         topic: Arc<str>,
         gap: Record,
     },
-    /// What was refused until then was looked into.
+    /// The partitions that were refused until then are held.
     Trust {
         refusal: u64,
     },
@@ -81,7 +92,38 @@ struct Followed {
     batch: Vec<Record>,
     /// Partitions of which something came behind what may have been lost.
     ahead: BTreeSet<i32>,
+    /// Partitions that are not read for now.
+    held: BTreeSet<i32>,
     losses: Arc<Losses>,
+}
+
+impl Followed {
+    fn slot(&mut self, partition: i32) -> Option<&mut i64> {
+        usize::try_from(partition).ok().and_then(|slot| self.next.get_mut(slot))
+    }
+
+    fn next(&self, partition: i32) -> Option<i64> {
+        usize::try_from(partition).ok().and_then(|slot| self.next.get(slot)).copied()
+    }
+
+    /// Reads a partition anew from where it stands, unless it is held.
+    fn assign_again(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
+        if let Some(next) = self.next(partition)
+            && !self.held.contains(&partition)
+        {
+            backend::unassign(consumer, topic, partition);
+            backend::assign(consumer, topic, partition, next);
+        }
+    }
+
+    /// Reads a partition on that is held.
+    fn resume(&mut self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
+        if self.held.remove(&partition)
+            && let Some(next) = self.next(partition)
+        {
+            backend::assign(consumer, topic, partition, next);
+        }
+    }
 }
 
 /// What is followed.
@@ -167,8 +209,8 @@ fn obey(
                 backend::assign(consumer, &topic, partition, offset);
             }
             let next = from.iter().map(|(_, next)| next).collect();
-            let (batch, ahead) = (Vec::new(), BTreeSet::new());
-            topics.insert(topic, Followed { hub, next, batch, ahead, losses });
+            let (batch, ahead, held) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+            topics.insert(topic, Followed { hub, next, batch, ahead, held, losses });
         }
         Command::Extend { topic, partition, offset } => {
             if let Some(followed) = topics.get_mut(&topic)
@@ -181,8 +223,7 @@ fn obey(
         }
         Command::Pass { topic, partition, offset } => {
             if let Some(followed) = topics.get_mut(&topic)
-                && let Ok(slot) = usize::try_from(partition)
-                && let Some(next) = followed.next.get_mut(slot)
+                && let Some(next) = followed.slot(partition)
                 && *next < offset
             {
                 *next = offset;
@@ -190,24 +231,35 @@ fn obey(
             }
         }
         Command::Again { topic } => {
-            let next = topics.get(&topic).map(|followed| &*followed.next).unwrap_or_default();
-            for (partition, next) in (0..).zip(next) {
+            if let Some(followed) = topics.get(&topic) {
+                let partitions = (0..).zip(&followed.next).map(|(partition, _)| partition);
+                partitions.for_each(|partition| followed.assign_again(consumer, &topic, partition));
+            }
+        }
+        Command::Hold { topic, partition, from } => {
+            if let Some(followed) = topics.get_mut(&topic)
+                && followed.next(partition) == Some(from)
+                && followed.held.insert(partition)
+            {
+                followed.ahead.remove(&partition);
                 backend::unassign(consumer, &topic, partition);
-                backend::assign(consumer, &topic, partition, *next);
+            }
+        }
+        Command::Resume { topic, partition } => {
+            if let Some(followed) = topics.get_mut(&topic) {
+                followed.resume(consumer, &topic, partition);
             }
         }
         Command::Gap { topic, gap } => {
             if let Some(followed) = topics.get_mut(&topic)
-                && let Some(Gap { partition: Some(partition), from: Some(from), .. }) = gap.as_gap()
-                && let Ok(slot) = usize::try_from(partition)
-                && let Some(next) = followed.next.get_mut(slot)
-                && *next == from
+                && let Some(Gap { partition: Some(partition), from, .. }) = gap.as_gap()
+                && followed.next(partition) == from
             {
-                *next = gap.offset + 1;
-                backend::unassign(consumer, &topic, partition);
-                backend::assign(consumer, &topic, partition, *next);
-                followed.ahead.remove(&partition);
+                if let Some(next) = followed.slot(partition) {
+                    *next = gap.offset + 1;
+                }
                 followed.hub.append(vec![gap]);
+                followed.resume(consumer, &topic, partition);
             }
         }
         Command::Trust { refusal } if *refused == Some(refusal) => {
@@ -217,10 +269,7 @@ fn obey(
             }
             for (topic, followed) in topics {
                 for partition in std::mem::take(&mut followed.ahead) {
-                    let slot = usize::try_from(partition).unwrap_or(usize::MAX);
-                    let Some(next) = followed.next.get(slot) else { continue };
-                    backend::unassign(consumer, topic, partition);
-                    backend::assign(consumer, topic, partition, *next);
+                    followed.assign_again(consumer, topic, partition);
                 }
             }
         }
@@ -234,8 +283,10 @@ fn obey(
 
 fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
     let Some(followed) = topics.remove(topic) else { return };
-    for (partition, _) in (0..).zip(followed.next) {
-        backend::unassign(consumer, topic, partition);
+    for (partition, _) in (0..).zip(&followed.next) {
+        if !followed.held.contains(&partition) {
+            backend::unassign(consumer, topic, partition);
+        }
     }
 }
 
@@ -250,11 +301,13 @@ fn append(
         match fetched {
             Fetched::Record(topic, record) => {
                 let Some(followed) = topics.get_mut(&topic) else { continue };
+                let is_held = followed.held.contains(&record.partition);
+                // An offset below what was read is a repetition; one above stands behind a hole.
                 let slot = usize::try_from(record.partition)
                     .ok()
                     .and_then(|index| followed.next.get_mut(index));
-                // An offset below what was read is a repetition; one above stands behind a hole.
-                let Some(next) = slot.filter(|next| record.offset >= **next) else { continue };
+                let slot = slot.filter(|next| record.offset >= **next && !is_held);
+                let Some(next) = slot else { continue };
                 let gap = record.as_gap();
                 let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
                 if refused.is_some() && first > *next {

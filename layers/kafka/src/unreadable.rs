@@ -1,24 +1,33 @@
 //! Whether what a partition has at an offset can be read by nobody, and where it ends.
 //!
 //! An error of a consumer names neither topic nor partition. So whoever meets one waits until it is seen
-//! which partitions stand still, and asks here, where each is read by itself. Nothing is passed over that
-//! might be read: only an error that says so, at the first thing that is read, several times and on as many
-//! connections, is proof. Where nothing comes, or the broker is away, nothing is known.
+//! which partitions stand still, reads these no longer, and asks here, where each is read by itself. Nothing
+//! is passed over that might be read: only an error that says so, at the first thing that is read, several
+//! times and on as many connections, is proof. Where nothing comes, or the broker is away, nothing is known,
+//! and it is tried again.
 
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::backend::{self, Backend, Consumer, Fetched, Refusal};
 use crate::control::Pace;
+use crate::losses::Losses;
+
+/// Partitions that are looked at at once, each by a thread and a consumer of its own.
+const THREADS: usize = 4;
 
 /// Consumers that must meet the same.
 const TRIES: u32 = 3;
 
-/// How long one reads from an offset on before it is given up.
+/// How long one reads from an offset on before it is given up. Doubled for each time that it was in vain.
 const PATIENCE: Duration = Duration::from_secs(2);
+const MOST_PATIENCE: Duration = Duration::from_secs(16);
 
 /// How long the end is looked for. Then what is certain is taken, and the rest found later.
 const SEARCH: Duration = Duration::from_secs(15);
@@ -32,14 +41,152 @@ const POLL_BYTES: usize = 64 * 1024;
 /// What was found at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// A record, there or behind a hole, or the end.
+    /// A record, there or behind a hole, or the end, or the offset is gone: who reads on sees it.
     Readable,
     /// Nobody can read what lies there, up to before `to`.
-    Unreadable {
-        to: i64,
-        why: String,
-    },
-    Unknown,
+    Unreadable { to: i64, why: String },
+}
+
+/// A partition that is to be looked at from an offset on, whose end is `until`.
+pub(crate) struct Look {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) from: i64,
+    pub(crate) until: i64,
+    /// What is known of the topic.
+    pub(crate) losses: Arc<Losses>,
+    pub(crate) found: Found,
+    /// Whether somebody still wants to know.
+    pub(crate) is_wanted: Box<dyn Fn() -> bool + Send>,
+}
+
+/// Takes what was found. A look that is given up, or panics, has found that somebody is to read on.
+pub(crate) struct Found(Option<Box<dyn FnOnce(Finding) + Send>>);
+
+impl Found {
+    pub(crate) fn new(found: impl FnOnce(Finding) + Send + 'static) -> Self {
+        Self(Some(Box::new(found)))
+    }
+
+    fn give(&mut self, finding: Finding) {
+        if let Some(found) = self.0.take() {
+            found(finding);
+        }
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        self.give(Finding::Readable);
+    }
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, partition, from, until, .. } = self;
+        f.debug_tuple("Look").field(topic).field(partition).field(from).field(until).finish()
+    }
+}
+
+/// The looks that are to be taken, on threads that are there while there are some. There is one for each
+/// partition that somebody reads at most.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    backend: Arc<dyn Backend>,
+    pace: Pace,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// With how often it was in vain, and when it is due.
+    waiting: VecDeque<(Look, u32, Instant)>,
+    threads: usize,
+}
+
+/// A thread that takes looks, counted whatever becomes of it.
+struct Thread<'a>(&'a Looks);
+
+impl Drop for Thread<'_> {
+    fn drop(&mut self) {
+        self.0.lock().threads -= 1;
+    }
+}
+
+impl Looks {
+    pub(crate) fn new(backend: Arc<dyn Backend>, pace: Pace) -> Self {
+        Self { backend, pace, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a look as soon as there is a thread.
+    pub(crate) fn take(self: &Arc<Self>, look: Look) {
+        debug!(?look, "looking for what was refused");
+        let mut state = self.lock();
+        state.waiting.push_back((look, 0, Instant::now()));
+        if state.threads == THREADS {
+            self.changed.notify_one();
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let looks = Arc::clone(self);
+        let work = move || {
+            let _thread = Thread(&looks);
+            while let Some((look, in_vain)) = looks.next() {
+                looks.perform(look, in_vain);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("kafka-refusal".to_owned()).spawn(work) {
+            error!(%error, "no thread to look for what can't be read");
+            self.lock().threads -= 1;
+        }
+    }
+
+    /// The next look, when it is due; `None` if there is none.
+    fn next(&self) -> Option<(Look, u32)> {
+        let mut state = self.lock();
+        loop {
+            state.waiting.retain(|(look, ..)| (look.is_wanted)());
+            let earliest = state.waiting.iter().map(|(_, _, due)| *due).min()?;
+            let now = Instant::now();
+            if let Some(at) = state.waiting.iter().position(|(_, _, due)| *due <= now) {
+                return state.waiting.remove(at).map(|(look, in_vain, _)| (look, in_vain));
+            }
+            let pause = (earliest - now).min(self.pace.later);
+            let waited = self.changed.wait_timeout(state, pause);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn perform(&self, mut look: Look, in_vain: u32) {
+        let Look { topic, partition, from, until, losses, .. } = &look;
+        let mut probe = Probe {
+            backend: &*self.backend,
+            topic,
+            partition: *partition,
+            consumer: None,
+            deadline: Instant::now() + SEARCH,
+            patience: MOST_PATIENCE.min(PATIENCE * (1 << in_vain.min(4))),
+        };
+        let known = losses.until(*partition, *from).filter(|_| probe.is_refused(*from));
+        let finding = match known {
+            Some(to) => Some(Finding::Unreadable { to, why: String::new() }),
+            None => probe.look(*from, *until, self.pace.refusal / 2),
+        };
+        match finding {
+            Some(finding) => look.found.give(finding),
+            None => {
+                let pause = self.pace.most.min(self.pace.soon * (1 << in_vain.min(8)));
+                let due = Instant::now() + pause;
+                self.lock().waiting.push_back((look, in_vain + 1, due));
+            }
+        }
+    }
 }
 
 /// The first thing that reading brings.
@@ -49,58 +196,54 @@ enum First {
     Nothing,
 }
 
-/// Looks at a partition from an offset on, whose end is `until`. Takes seconds.
-pub(crate) fn look(
-    backend: &dyn Backend,
-    topic: &str,
-    partition: i32,
-    (from, until): (i64, i64),
-    pace: &Pace,
-) -> Finding {
-    let mut probe =
-        Probe { backend, topic, partition, consumer: None, deadline: Instant::now() + SEARCH };
-    let (mut found, mut next) = (Finding::Unknown, from);
-    // What follows it may be as bad: then it is one gap.
-    while next < until {
-        let refusal = match probe.refusal(next, pace.refusal / 2) {
-            First::Refused(refusal) => refusal,
-            First::Readable if found == Finding::Unknown => return Finding::Readable,
-            First::Readable | First::Nothing => break,
-        };
-        debug!(topic, partition, offset = next, ?refusal, "what is there can't be read");
-        let end = match refusal.batch {
-            Some(_) => probe.end(&refusal, next, until),
-            None => probe.next(next, until),
-        };
-        let Some(end) = end else { break };
-        next = end;
-        let why = match found {
-            Finding::Unreadable { why, .. } => why,
-            Finding::Readable | Finding::Unknown => refusal.reason,
-        };
-        found = Finding::Unreadable { to: end, why };
-        if Instant::now() >= probe.deadline {
-            break;
-        }
-    }
-    found
-}
-
-/// Whether what was found once at an offset is still there.
-pub(crate) fn is_refused(backend: &dyn Backend, topic: &str, partition: i32, offset: i64) -> bool {
-    let mut probe = Probe { backend, topic, partition, consumer: None, deadline: Instant::now() };
-    matches!(probe.first(offset), First::Refused(_))
-}
-
 struct Probe<'a> {
     backend: &'a dyn Backend,
     topic: &'a str,
     partition: i32,
     consumer: Option<Box<dyn Consumer>>,
+    /// Of the search for the end.
     deadline: Instant,
+    patience: Duration,
 }
 
 impl Probe<'_> {
+    /// Whether nobody can read what is there from an offset on, and up to where; `None` if that is not known.
+    /// Takes seconds.
+    fn look(&mut self, from: i64, until: i64, pause: Duration) -> Option<Finding> {
+        let (mut found, mut next) = (None, from);
+        // What follows it may be as bad: then it is one gap.
+        while next < until {
+            let refusal = match self.refusal(next, pause) {
+                First::Refused(refusal) => refusal,
+                First::Readable if found.is_none() => return Some(Finding::Readable),
+                First::Readable | First::Nothing => break,
+            };
+            debug!(
+                self.topic,
+                self.partition,
+                offset = next,
+                ?refusal,
+                "what is there can't be read"
+            );
+            let end = match refusal.batch {
+                Some(_) => self.end(&refusal, next, until),
+                None => self.next(next, until),
+            };
+            let Some(end) = end else { break };
+            next = end;
+            found.get_or_insert(refusal.reason);
+            if Instant::now() >= self.deadline {
+                break;
+            }
+        }
+        found.map(|why| Finding::Unreadable { to: next, why })
+    }
+
+    /// Whether what was found once at an offset is still there.
+    fn is_refused(&mut self, offset: i64) -> bool {
+        matches!(self.first(offset), First::Refused(_))
+    }
+
     /// What several consumers meet first, one after the other.
     fn refusal(&mut self, offset: i64, pause: Duration) -> First {
         let mut first = First::Nothing;
@@ -118,6 +261,7 @@ impl Probe<'_> {
     }
 
     fn first(&mut self, offset: i64) -> First {
+        let is_new = self.consumer.is_none();
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => match self.backend.consumer(true) {
@@ -128,8 +272,8 @@ impl Probe<'_> {
                 }
             },
         };
+        let (until, mut fetched, mut panics) = (Instant::now() + self.patience, Vec::new(), 0);
         backend::assign(&mut **consumer, self.topic, self.partition, offset);
-        let (until, mut fetched, mut panics) = (Instant::now() + PATIENCE, Vec::new(), 0);
         while fetched.is_empty() && Instant::now() < until {
             backend::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
             let mut stands = false;
@@ -137,8 +281,8 @@ impl Probe<'_> {
                 Fetched::Record(_, record) => record.offset >= offset,
                 // It may be of the assignment before, which went on at a number in the batch.
                 Fetched::OutOfRange => {
-                    stands = true;
-                    false
+                    stands = !is_new;
+                    is_new
                 }
                 Fetched::End(_) | Fetched::Refused(_) | Fetched::Denied => true,
             });
@@ -149,9 +293,9 @@ impl Probe<'_> {
         }
         backend::unassign(&mut **consumer, self.topic, self.partition);
         match fetched.into_iter().next() {
-            Some(Fetched::Record(..) | Fetched::End(_)) => First::Readable,
+            Some(Fetched::Record(..) | Fetched::End(_) | Fetched::OutOfRange) => First::Readable,
             Some(Fetched::Refused(refusal)) => First::Refused(refusal),
-            Some(Fetched::OutOfRange | Fetched::Denied) | None => First::Nothing,
+            Some(Fetched::Denied) | None => First::Nothing,
         }
     }
 

@@ -1,14 +1,12 @@
 //! What the tail was refused: which partitions stand still since, what is there, and the gaps that the logs
 //! get for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
-use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::{Control, Job};
 use crate::cluster::Shared;
@@ -17,10 +15,15 @@ use crate::positions::Positions;
 use crate::record::Record;
 use crate::tail::Command;
 use crate::topic::{Opened, Topic};
-use crate::unreadable::{self, Finding};
+use crate::unreadable::{Finding, Found, Look};
 
 /// Of so many partitions, and the others of their topics, it is found out at once.
 const LOOKED_AT: usize = 64;
+
+/// Partitions of which something is refused again within this time are read on together, and not before
+/// others were read in peace for some times as long as they were held up.
+const AGAIN: Duration = Duration::from_secs(60);
+const PEACE: u32 = 4;
 
 /// The state of it.
 #[derive(Default)]
@@ -33,33 +36,39 @@ pub(super) struct Refusals {
     before: Option<Vec<Stood>>,
     /// The last thing that the tail had been refused then.
     covered: Option<u64>,
-    /// The look that a thread takes.
-    looking: Option<u64>,
-    found: Option<Vec<Looked>>,
     /// The next step is not before.
     next: Option<Instant>,
     /// Looks in a row that found nothing.
     in_vain: u32,
+    /// Until then only what is refused for the first time holds up others.
+    peace: Option<Instant>,
+    /// What was found of partitions that are held, and is taken then.
+    found: Vec<(Instant, Looked)>,
 }
 
 /// A log, and where it stood.
 type Stood = (Arc<Topic>, Arc<Opened>, Positions);
 
-/// What was found where a partition stands still.
+/// Of each partition of a log that was refused.
+pub(super) type Refused = BTreeMap<i32, Times>;
+
+#[derive(Debug)]
+pub(super) struct Times {
+    /// The tail does not read it.
+    pub(super) held: bool,
+    /// Something was refused again.
+    again: bool,
+    last: Instant,
+}
+
+/// What was found where a partition is held.
 #[derive(Debug)]
 pub(crate) struct Looked {
     topic: Arc<Topic>,
     opened: Arc<Opened>,
     partition: i32,
     from: i64,
-    until: i64,
     finding: Finding,
-}
-
-/// No two looks have the same number, whichever control thread began them.
-fn look() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Refusals {
@@ -69,32 +78,23 @@ impl Refusals {
         self.last = refusal.or(self.last);
     }
 
-    /// A look is over. One from before a panic of the control thread is of logs that have ended, and says
-    /// nothing of what the tail was refused since.
-    pub(super) fn found(&mut self, look: u64, found: Vec<Looked>) {
-        if self.looking.take_if(|looking| *looking == look).is_some() {
-            self.found = Some(found);
-        }
-    }
-
     /// When there is something to do, if nothing else happens before.
     pub(super) fn due(&self) -> Option<Instant> {
-        let waits = (self.noted || self.before.is_some()) && self.looking.is_none();
+        let waits = self.noted || self.before.is_some();
         let next = self.next.filter(|next| *next > Instant::now());
-        waits.then(|| next.unwrap_or_else(Instant::now))
+        let step = waits.then(|| next.unwrap_or_else(Instant::now));
+        self.found.iter().map(|(due, _)| *due).chain(step).min()
     }
 }
 
 impl Control<'_> {
     /// Takes the next step, without waiting for anything but Kafka's offsets.
     pub(super) fn look_into_refusals(&mut self, shared: &Shared) {
-        if let Some(found) = self.refusals.found.take() {
-            self.pass_unreadable(&found);
-        }
+        self.take_found();
         let now = Instant::now();
         let refusals = &mut self.refusals;
         let waits = refusals.noted || refusals.before.is_some();
-        if !waits || refusals.looking.is_some() || refusals.next.is_some_and(|next| now < next) {
+        if !waits || refusals.next.is_some_and(|next| now < next) {
             return;
         }
         let Some(before) = refusals.before.take() else {
@@ -108,121 +108,108 @@ impl Control<'_> {
             refusals.next = Some(now + self.pace.refusal);
             return;
         };
-        let mut suspects = Vec::new();
+        let mut suspects = 0;
         for (topic, opened, head) in before {
             let now = opened.hub.head();
-            let stands = |partition: i32, head: i64| now.next(partition) == head;
-            if opened.hub.is_closed() || !head.iter().any(|(index, head)| stands(index, head)) {
+            let held = &self.standing(&topic).refused;
+            let is_held = |partition| held.get(&partition).is_some_and(|times| times.held);
+            let standing: Vec<(i32, i64)> = head
+                .iter()
+                .filter(|(partition, head)| now.next(*partition) == *head && !is_held(*partition))
+                .collect();
+            if opened.hub.is_closed() || standing.is_empty() {
                 continue;
             }
             let partitions = head.len();
             let ends = self.ask(&topic, |backend, name| backend.ends(name, partitions));
             self.attend();
-            let Some(ends) = ends.filter(|_| suspects.len() < LOOKED_AT) else {
+            let Some(ends) = ends.filter(|_| suspects < LOOKED_AT) else {
                 // What it was refused comes once more, and is looked into then.
                 self.tell(Command::Again { topic: Arc::clone(&topic.name) });
                 continue;
             };
-            for ((partition, from), end) in head.iter().zip(ends) {
-                if stands(partition, from) && from < end.stable {
-                    let (topic, opened) = (Arc::clone(&topic), Arc::clone(&opened));
-                    let (until, finding) = (end.stable, Finding::Unknown);
-                    suspects.push(Looked { topic, opened, partition, from, until, finding });
+            for (partition, from) in standing {
+                let end = usize::try_from(partition).ok().and_then(|index| ends.get(index));
+                if let Some(end) = end.filter(|end| from < end.stable) {
+                    suspects += 1;
+                    self.hold(shared, &topic, &opened, partition, (from, end.stable));
                 }
             }
         }
-        debug!(partitions = suspects.len(), "looking for what was refused");
-        if suspects.is_empty() {
-            return self.pass_unreadable(&[]);
-        }
-        self.spawn_look(shared, suspects);
-    }
-
-    /// Looks at these on a thread of its own: each takes as long as its partition is silent.
-    fn spawn_look(&mut self, shared: &Shared, found: Vec<Looked>) {
-        let (backend, pace) = (Arc::clone(&self.backend), self.pace);
-        let number = look();
-        self.refusals.looking = Some(number);
-        // Told whatever becomes of the look, and of the thread.
-        let mut done = Done { control: shared.sender(), look: number, found };
-        let look = move || {
-            for looked in &mut done.found {
-                let Looked { topic, partition, from, until, .. } = &*looked;
-                let place = (*from, *until);
-                looked.finding = unreadable::look(&*backend, &topic.name, *partition, place, &pace);
-            }
-        };
-        if let Err(error) = thread::Builder::new().name("kafka-refusal".to_owned()).spawn(look) {
-            error!(%error, "no thread to look for what can't be read");
-        }
-    }
-
-    /// Puts gaps into the logs where nothing can be read.
-    fn pass_unreadable(&mut self, found: &[Looked]) {
-        let mut passed = false;
-        for Looked { topic, opened, partition, from, finding, .. } in found {
-            if topic.opened().is_none_or(|now| !Arc::ptr_eq(&now, opened)) {
-                continue;
-            }
-            let Finding::Unreadable { to, why } = finding else {
-                // What is there was lost with the refusal.
-                self.tell(Command::Again { topic: Arc::clone(&topic.name) });
-                continue;
-            };
-            let gap = Record::gap(*partition, (*from, *to), Reason::Unreadable, None);
-            gap.as_gap().into_iter().for_each(|gap| topic.losses.note(&topic.name, &gap, why));
-            self.tell(Command::Gap { topic: Arc::clone(&topic.name), gap });
-            passed = true;
-        }
+        debug!(partitions = suspects, "these stand still since something was refused");
+        // No more is refused of those that are held: what is refused from now on is of others.
         if let Some(refusal) = self.refusals.covered.take() {
             self.tell(Command::Trust { refusal });
         }
-        self.refusals.in_vain = if passed { 0 } else { self.refusals.in_vain + 1 };
-        let pause = match self.refusals.in_vain {
+        let (pace, refusals) = (&self.pace, &mut self.refusals);
+        refusals.peace = Some(Instant::now() + PEACE * pace.refusal);
+        refusals.in_vain = if suspects > 0 { 0 } else { refusals.in_vain + 1 };
+        let pause = match refusals.in_vain {
             0 | 1 => Duration::ZERO,
-            in_vain => self.pace.most.min(self.pace.soon * (1 << in_vain.min(8))),
+            in_vain => pace.most.min(pace.soon * (1 << in_vain.min(8))),
         };
-        self.refusals.next = Some(Instant::now() + pause);
+        refusals.next = Some(Instant::now() + pause);
     }
-}
 
-/// What is sent at the end.
-struct Done {
-    control: Sender<Job>,
-    look: u64,
-    found: Vec<Looked>,
-}
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        let found = std::mem::take(&mut self.found);
-        let _ = self.control.send(Job::Looked { look: self.look, found });
+    /// Has the tail leave a partition, and finds out what is there.
+    fn hold(
+        &mut self,
+        shared: &Shared,
+        topic: &Arc<Topic>,
+        opened: &Arc<Opened>,
+        partition: i32,
+        (from, until): (i64, i64),
+    ) {
+        let now = Instant::now();
+        let refused = &mut self.standing(topic).refused;
+        let again = refused.get(&partition).is_some_and(|times| now - times.last < AGAIN);
+        refused.insert(partition, Times { held: true, again, last: now });
+        let name = Arc::clone(&topic.name);
+        self.tell(Command::Hold { topic: Arc::clone(&name), partition, from });
+        let (control, wanted) = (shared.sender(), opened.hub.clone());
+        let (topic, opened) = (Arc::clone(topic), Arc::clone(opened));
+        let losses = Arc::clone(&opened.losses);
+        let found = Found::new(move |finding| {
+            let _ = control.send(Job::Looked(Looked { topic, opened, partition, from, finding }));
+        });
+        let is_wanted = Box::new(move || !wanted.is_closed());
+        let look = Look { topic: name, partition, from, until, losses, found, is_wanted };
+        shared.looks.take(look);
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use tailwater_hub::Hub;
+    /// What was found of a partition, which is read on now or after a pause.
+    pub(super) fn note_found(&mut self, looked: Looked) {
+        let times = self.standing(&looked.topic).refused.get(&looked.partition);
+        let is_again = times.is_some_and(|times| times.again);
+        let due = self.refusals.peace.filter(|_| is_again).unwrap_or_else(Instant::now);
+        self.refusals.found.push((due, looked));
+    }
 
-    use super::*;
-    use crate::filter::Index;
-    use crate::records::Records;
+    /// Has the tail read on where it is held, behind a gap if nobody can read what is there.
+    fn take_found(&mut self) {
+        let now = Instant::now();
+        let due: Vec<_> = self.refusals.found.extract_if(.., |(due, _)| *due <= now).collect();
+        for (_, Looked { topic, opened, partition, from, finding }) in due {
+            if topic.opened().is_none_or(|now| !Arc::ptr_eq(&now, &opened)) {
+                continue;
+            }
+            if let Some(times) = self.standing(&topic).refused.get_mut(&partition) {
+                (times.held, times.last) = (false, now);
+            }
+            let name = Arc::clone(&topic.name);
+            self.tell(match finding {
+                Finding::Readable => Command::Resume { topic: name, partition },
+                Finding::Unreadable { to, why } => {
+                    let gap = Record::gap(partition, (from, to), Reason::Unreadable, None);
+                    gap.as_gap().into_iter().for_each(|gap| topic.losses.note(&name, &gap, &why));
+                    Command::Gap { topic: name, gap }
+                }
+            });
+        }
+    }
 
-    #[test]
-    fn a_look_from_before_a_panic_neither_ends_a_later_one_nor_takes_the_place_of_what_it_found() {
-        let (before, own) = (look(), look());
-        let mut refusals = Refusals { looking: Some(own), ..Refusals::default() };
-        refusals.note(Some(7));
-        refusals.found(before, Vec::new());
-        assert!(refusals.found.is_none() && refusals.due().is_none(), "the later one goes on");
-        let topic = Arc::new(Topic::new("orders".into()));
-        let start = Positions::new([0]);
-        let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
-        let opened = Arc::new(Opened::new(hub, 0, start, Arc::default()));
-        let (partition, from, until) = (0, 0, 3);
-        let finding = Finding::Unknown;
-        refusals.found(own, vec![Looked { topic, opened, partition, from, until, finding }]);
-        refusals.found(before, Vec::new());
-        assert_eq!(refusals.found.map(|found| found.len()), Some(1));
+    /// Whether the tail does not read a partition for now.
+    pub(super) fn is_held(&mut self, topic: &Topic, partition: i32) -> bool {
+        self.standing(topic).refused.get(&partition).is_some_and(|times| times.held)
     }
 }

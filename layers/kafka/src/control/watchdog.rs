@@ -185,16 +185,18 @@ impl Control<'_> {
         watch.note_progress(&head);
         let mut late = watch.look(&head, &ends, now);
         let (proven, came) = (watch.is_proven(late.is_empty()), watch.restarted.is_none());
-        // The others have their turn once nothing is found of these.
-        late.truncate(PROBED);
         let hanging = watch.hanging(most, now);
         self.tell_hanging(topic, hanging);
+        // What was refused there is being looked for.
+        let is_held = late.extract_if(.., |late| self.is_held(topic, late.partition)).count() > 0;
+        // The others have their turn once nothing is found of these.
+        late.truncate(PROBED);
 
         let found = if late.is_empty() { Vec::new() } else { self.probe(topic, &late) };
         // A record may have come while it was looked for.
         let now_at = opened.hub.head();
         let mut record = None;
-        let mut advances = true;
+        let mut advances = !is_held;
         for late in late.iter().filter(|late| now_at.next(late.partition) == late.head) {
             match found.iter().find(|(partition, _)| *partition == late.partition) {
                 Some((_, Found::Hole)) => {}

@@ -1,7 +1,7 @@
 //! How far a pass has read.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::gap::Reason;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records;
-use crate::unreadable::{self, Finding};
+use crate::unreadable::{Finding, Found, Look, Looks};
 
 /// A pass as whoever reads it knows it, from its first turn to its last.
 #[derive(Debug)]
@@ -34,12 +34,15 @@ pub(super) struct Reading {
     rests_until: Option<Instant>,
     /// How many turns brought nothing, one after the other.
     fruitless: u32,
-    /// Something was refused, and nobody knows of which partition: since when, and where they stood. It outlasts a turn.
+    /// Something was refused, and nobody knows of which partition: since when, and where they stood.
     refused: Option<(Instant, Vec<i64>)>,
+    /// Partitions that are not read until it is known what is there.
+    held: BTreeSet<i32>,
+    /// Meanwhile an offset was not there: it may be a number in what was refused, or of another partition.
+    out_of_range: bool,
+    /// What was found of these.
+    found: Arc<Mutex<Vec<(i32, Finding)>>>,
 }
-
-/// Partitions that are looked at before the others are read on.
-const LOOKED_AT: usize = 8;
 
 /// Whether a pass can be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +69,21 @@ impl Reading {
             rests_until: None,
             fruitless: 0,
             refused: None,
+            held: BTreeSet::new(),
+            out_of_range: false,
+            found: Arc::default(),
         }
+    }
+
+    fn take_found(&self) -> Vec<(i32, Finding)> {
+        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether a reader can read on: its streams took what there is, or half of it.
     pub(super) fn is_ready(&self, window: usize, now: Instant) -> bool {
-        self.rests_until.is_none_or(|until| until <= now) && self.pass.hub.lag_bytes() <= window / 2
+        let has_found = || !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let rests = self.rests_until.is_some_and(|until| now < until) && !has_found();
+        !rests && self.pass.hub.lag_bytes() <= window / 2
     }
 
     /// How long a turn goes on that brings nothing, if others wait.
@@ -115,15 +127,21 @@ impl Reading {
 
     /// A consumer reads on where it stands.
     pub(super) fn assign(&self, consumer: &mut dyn Consumer) {
-        for (partition, next) in (0..).zip(&self.next) {
-            backend::assign(consumer, &self.topic, partition, *next);
+        for (partition, next) in self.read() {
+            backend::assign(consumer, &self.topic, partition, next);
         }
     }
 
     pub(super) fn unassign(&self, consumer: &mut dyn Consumer) {
-        for (partition, _) in (0..).zip(&self.next) {
+        for (partition, _) in self.read() {
             backend::unassign(consumer, &self.topic, partition);
         }
+    }
+
+    /// The partitions that are not held, and where they stand.
+    fn read(&self) -> impl Iterator<Item = (i32, i64)> {
+        let all = (0..).zip(self.next.iter().copied());
+        all.filter(|(partition, _)| !self.held.contains(partition))
     }
 
     /// How many records of those that the live log has no more are not read yet. `None` if it has more
@@ -155,6 +173,7 @@ impl Reading {
                     let slot = slot.filter(|slot| {
                         of == self.topic
                             && self.next.get(*slot).is_some_and(|next| record.offset >= *next)
+                            && !self.held.contains(&record.partition)
                     });
                     let Some(slot) = slot else { continue };
                     let gap = record.as_gap();
@@ -173,7 +192,11 @@ impl Reading {
                     batch.push((times[slot], record));
                 }
                 // Behind what was refused these may be of a place that nobody stands at.
-                Fetched::End(_) | Fetched::OutOfRange if self.refused.is_some() => {}
+                Fetched::End(partition)
+                    if self.refused.is_some() || self.held.contains(&partition) => {}
+                Fetched::OutOfRange if self.refused.is_some() || !self.held.is_empty() => {
+                    self.out_of_range = true;
+                }
                 Fetched::End(partition) => ended.push(partition),
                 Fetched::OutOfRange => read = Read::OutOfRange,
                 Fetched::Refused(refusal) => {
@@ -201,39 +224,57 @@ impl Reading {
         }
     }
 
-    /// Looks at partitions that stand still since something was refused, and goes on behind what nobody can
-    /// read. Takes seconds where there is something.
-    pub(super) fn pass_unreadable(
-        &mut self,
-        backend: &dyn Backend,
-        consumer: &mut dyn Consumer,
-        pace: &Pace,
-    ) {
+    /// Holds the partitions that stand still since something was refused, and has looks taken at them.
+    pub(super) fn hold_refused(&mut self, consumer: &mut dyn Consumer, looks: &Arc<Looks>) {
         let Some((_, before)) = self.refused.take() else { return };
+        self.out_of_range = false;
         let head = self.pass.opened.hub.head();
-        let mut looks = LOOKED_AT;
-        for (partition, slot) in (0..).zip(0..self.next.len()) {
-            let (from, until) = (self.next[slot], head.next(partition));
-            if from < until && before.get(slot) == Some(&from) && looks > 0 {
-                let losses = &self.pass.opened.losses;
-                let known = losses.until(partition, from);
-                let known =
-                    known.filter(|_| unreadable::is_refused(backend, &self.topic, partition, from));
-                let known = known.map(|to| Finding::Unreadable { to, why: String::new() });
-                let finding = known.unwrap_or_else(|| {
-                    looks -= 1;
-                    unreadable::look(backend, &self.topic, partition, (from, until), pace)
-                });
-                if let Finding::Unreadable { to, why } = finding {
-                    let gap = Record::gap(partition, (from, to), Reason::Unreadable, None);
-                    gap.as_gap().into_iter().for_each(|gap| losses.note(&self.topic, &gap, &why));
-                    self.next[slot] = to;
-                    self.pass.hub.append(vec![gap]);
-                }
-            }
-            // What came in the meantime was not believed: of whichever partition, it has to come once more.
+        let read: Vec<(i32, i64)> = self.read().collect();
+        for (partition, from) in read {
             backend::unassign(consumer, &self.topic, partition);
-            backend::assign(consumer, &self.topic, partition, self.next[slot]);
+            let until = head.next(partition);
+            let stood = usize::try_from(partition).ok().and_then(|slot| before.get(slot));
+            if from < until && stood == Some(&from) {
+                self.held.insert(partition);
+                self.look(looks, partition, (from, until));
+            } else {
+                // What came in the meantime was not believed: of whichever partition, it has to come once more.
+                backend::assign(consumer, &self.topic, partition, from);
+            }
+        }
+    }
+
+    fn look(&self, looks: &Arc<Looks>, partition: i32, (from, until): (i64, i64)) {
+        let (all, pass) = (Arc::clone(&self.found), Arc::downgrade(&self.pass));
+        let found = Found::new(move |finding| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).push((partition, finding));
+        });
+        let losses = Arc::clone(&self.pass.opened.losses);
+        let is_wanted = Box::new(move || pass.upgrade().is_some_and(|pass| !pass.is_over()));
+        let topic = Arc::clone(&self.topic);
+        looks.take(Look { topic, partition, from, until, losses, found, is_wanted });
+    }
+
+    /// Reads partitions on that were held, behind a gap where nobody can read what is there.
+    pub(super) fn resume_found(&mut self, consumer: &mut dyn Consumer) {
+        for (partition, finding) in self.take_found() {
+            let slot = usize::try_from(partition).ok();
+            let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
+            if let Finding::Unreadable { to, why } = finding {
+                let gap = Record::gap(partition, (*next, to), Reason::Unreadable, None);
+                let losses = &self.pass.opened.losses;
+                gap.as_gap().into_iter().for_each(|gap| losses.note(&self.topic, &gap, &why));
+                *next = to;
+                self.pass.hub.append(vec![gap]);
+            }
+            if self.held.remove(&partition) {
+                backend::assign(consumer, &self.topic, partition, *next);
+            }
+        }
+        if self.held.is_empty() && std::mem::take(&mut self.out_of_range) {
+            // Of whichever partition, it is said once more.
+            self.unassign(consumer);
+            self.assign(consumer);
         }
     }
 

@@ -91,6 +91,48 @@ async fn what_follows_in_other_partitions_and_topics_is_not_held_up() {
 }
 
 #[tokio::test]
+async fn who_writes_what_can_not_be_read_holds_up_no_transactions_of_others() {
+    let model = kafka(12);
+    model.create("others", 1);
+    let cluster = instance().live().of(&model);
+    let mut client = open(&cluster, query()).await;
+    let mut other = open(&cluster, Query::new("others")).await;
+    client.item().await;
+    for round in 0..10 {
+        for partition in 0..11 {
+            model.spoil(TOPIC, partition, &KEYS, Spoilt::Batch);
+        }
+        // The end of a transaction is a hole.
+        model.skip(TOPIC, 11, 1);
+        fill_one(&model, 11, None, 0);
+        model.produce("others", 0, text(&format!("{round}")));
+        model.skip("others", 0, 1);
+        assert_eq!(other.data().await, format!("{round}"));
+    }
+    let gap = |partition, from, to| {
+        format!(r#"gap {{"from":{from},"partition":{partition},"reason":"unreadable","to":{to}}}"#)
+    };
+    let mut told = [0; 11];
+    let mut committed = 0;
+    while committed < 10 || told != [30; 11] {
+        let event = client.data().await;
+        if event == format!("11:{}", 2 * committed + 1) {
+            committed += 1;
+            continue;
+        }
+        // What was written one after the other may be one gap.
+        let of = |partition: usize| told[partition];
+        let ends = (0..11).flat_map(|partition| (1..=10).map(move |round| (partition, 3 * round)));
+        let found =
+            ends.into_iter().find(|(partition, to)| event == gap(*partition, of(*partition), *to));
+        let (partition, to) = found.unwrap_or_else(|| panic!("{event}"));
+        told[partition] = to;
+    }
+    let health = cluster.health();
+    assert!(health.is_good() && health.restarts == 0, "{health:?}");
+}
+
+#[tokio::test]
 async fn nothing_is_passed_over_while_kafka_is_away_or_slow() {
     let model = kafka(1);
     fill(&model, 0, 10);
