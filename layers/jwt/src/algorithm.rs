@@ -1,6 +1,6 @@
 use jsonwebtoken::Algorithm as Library;
 
-/// The signatures that there are (RFC 7518, 3.1; RFC 8037, 3.1). Those by a shared secret, and
+/// The signatures that there are (RFC 7518, 3.1; RFC 8037, 3.1; RFC 9864, 2.2). Those by a shared secret, and
 /// `none`, are not: they cannot be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
@@ -39,7 +39,8 @@ impl Algorithm {
             "ES256" => Self::Es256,
             "ES384" => Self::Es384,
             "ES512" => Self::Es512,
-            "EdDSA" => Self::EdDsa,
+            // RFC 9864, 2.2: the name without the choice of a curve.
+            "EdDSA" | "Ed25519" => Self::EdDsa,
             _ => return None,
         })
     }

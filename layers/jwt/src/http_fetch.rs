@@ -4,7 +4,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -16,6 +16,9 @@ use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
 use crate::{Error, FETCH_LIMIT, Fetch, FetchFuture, foreign::chain};
+
+const ACCEPT: &str = "application/jwk-set+json, application/json";
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Fetches key sets over HTTP/1.1 and TLS. Follows no redirect itself, and keeps no connection.
 ///
@@ -96,8 +99,10 @@ impl Fetch for HttpFetch {
     fn fetch(&self, uri: &Uri) -> FetchFuture {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri.clone();
-        let accept = header::HeaderValue::from_static("application/jwk-set+json, application/json");
-        request.headers_mut().insert(header::ACCEPT, accept);
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
+        // Firewalls before issuers answer 403 to who gives no name.
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let (head, body) = shared.client().await?.request(request).await?.into_parts();

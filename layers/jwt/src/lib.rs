@@ -51,7 +51,7 @@
 //!
 //! - **What is good**: a compact JWS whose signature one of the guard's keys has made, of those that
 //!   its `kid` names (all, if it has none) and those without a name, that are for its `alg`: RS, PS and
-//!   ES 256, 384 and 512, and EdDSA with Ed25519; never `none`, never a shared secret. `nbf` has come
+//!   ES 256, 384 and 512, and Ed25519, by this name or as EdDSA; never `none`, never a shared secret. `nbf` has come
 //!   and `exp` has not; issuer and audience are those of the guard. All is read strictly: no padding,
 //!   no second text of the same bytes, no name twice in an object, no `crit`. [`Rejection`] has a
 //!   variant for each reason.

@@ -86,6 +86,24 @@ async fn a_guard_learns_its_keys_over_http_and_https() {
 }
 
 #[tokio::test]
+async fn a_fetch_says_who_asks_and_what_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let fetch = HttpFetch::new().fetch(&url("http", listener.local_addr().expect("an address")));
+    let asked = async {
+        let (mut io, _) = listener.accept().await.expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(io.read_u8().await.expect("a head"));
+        }
+        String::from_utf8(head).expect("text")
+    };
+    let (_, head) = tokio::join!(fetch, asked);
+    assert!(head.starts_with("GET /keys HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nuser-agent: tailwater-jwt/"), "{head}");
+    assert!(head.contains("\r\naccept: application/jwk-set+json, application/json\r\n"), "{head}");
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let target = serve(answer("200 OK", "", "{}"), None).await;
     let location = format!("location: http://{target}/keys\r\n");

@@ -126,6 +126,27 @@ async fn all_keys_of_one_kid_are_tried() {
 }
 
 #[tokio::test]
+async fn eddsa_and_ed25519_are_one_algorithm() {
+    let signer = ed("ed");
+    for of_key in [None, Some("EdDSA"), Some("Ed25519")] {
+        let mut jwk = signer.jwk();
+        jwk.alg = of_key.map(str::to_owned);
+        let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+        for of_token in ["EdDSA", "Ed25519"] {
+            let header = json!({ "alg": of_token, "kid": "ed" }).to_string();
+            let token = signer.raw(header, claims("ada", 60).to_string());
+            assert!(guard.verify(&token).await.is_ok(), "{of_key:?} {of_token}");
+        }
+        for other in ["Ed448", "ed25519", "ES256"] {
+            let header = json!({ "alg": other, "kid": "ed" }).to_string();
+            let token = signer.raw(header, claims("ada", 60).to_string());
+            let result = guard.verify(&token).await;
+            assert_eq!(result.err(), Some(Rejection::Algorithm), "{other}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_kid_is_needed_by_neither_keys_nor_tokens() {
     let (a, b, c, stranger) = (ed("a"), ed("b"), ec("ES256"), ed("a"));
     let jwks = [renamed(&a, Some("a")), renamed(&b, None), renamed(&c, None)];
