@@ -25,6 +25,8 @@ mod ports;
 
 /// Routes of one binding that are compared with each other.
 const MOST_ROUTES: usize = 200;
+/// Conditions of a guarded route that requests are made up for.
+const MOST_CONDITIONS: usize = 20;
 
 /// Looks at what a listener leads to, as far as there is no mistake in it.
 pub(super) fn check(whole: &Whole<'_>) {
@@ -240,14 +242,15 @@ fn open_beside<W: Sample, T>(
 ) {
     let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
     for (index, guarded) in routes.iter().enumerate().filter(|(_, it)| !it.guarded.is_empty()) {
-        let Some(request) = sample(guarded) else { continue };
-        let mut asked = Asked { whole, request, open: false, depth: 4 };
-        let captured = captures(guarded, &asked.request);
-        let Some(there) = captured.and_then(|it| leads(guarded, &asked, &it)) else { continue };
-        asked.open = true;
-        let same = routes.iter().position(|route| {
-            let captured = captures(route, &asked.request).filter(|_| route.guarded.is_empty());
-            captured.and_then(|it| leads(route, &asked, &it)).as_ref() == Some(&there)
+        let same = samples(guarded).find_map(|request| {
+            let mut asked = Asked { whole, request, open: false, depth: 4 };
+            let captured = captures(guarded, &asked.request);
+            let there = captured.and_then(|it| leads(guarded, &asked, &it))?;
+            asked.open = true;
+            routes.iter().position(|route| {
+                let captured = captures(route, &asked.request).filter(|_| route.guarded.is_empty());
+                captured.and_then(|it| leads(route, &asked, &it)).as_ref() == Some(&there)
+            })
         });
         if let Some(at) = same {
             let order = if at > index { "a later" } else { "an earlier" };
@@ -318,9 +321,15 @@ fn file(
     Some(format!("{} {folder} {}", route.exit, path.trim_start_matches('/')))
 }
 
-/// A request that the first condition of a route takes.
-fn sample<W: Sample, T>(route: &Route<W, T>) -> Option<Request<()>> {
-    let fields = route.when.first().map(Sample::fields).unwrap_or_default();
+/// For each condition of a route a request that it takes.
+fn samples<W: Sample, T>(route: &Route<W, T>) -> impl Iterator<Item = Request<()>> {
+    let any = route.when.is_empty().then(Vec::new);
+    let fields = route.when.iter().take(MOST_CONDITIONS).map(Sample::fields);
+    any.into_iter().chain(fields).filter_map(sample)
+}
+
+/// A request with these fields.
+fn sample(fields: Vec<(String, String)>) -> Option<Request<()>> {
     let mut path = "/x".to_owned();
     let mut request = Request::builder();
     for (name, pattern) in fields {

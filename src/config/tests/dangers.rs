@@ -102,6 +102,14 @@ fn an_open_route_beside_a_guarded_one_to_the_same_place_is_told() {
             }
         }
     }
+    // Any of the conditions.
+    let routes = format!(
+        "[{{ {who} when: [{{ path: /a }}, {{ path: \"/b/{{t}}\" }}], with: {{ topic: x }}, exit: kc }}, {}]",
+        route("", "/b/*", "topic: x")
+    );
+    assert!(said(&guarded(GOOD, ASKS, "exit: map", &routes)).contains("a later one"), "{routes}");
+    let routes = routes.replace("/b/*", "/c/*");
+    assert_eq!(said(&guarded(GOOD, ASKS, "exit: map", &routes)), "");
     // The exit of the binding is its last route, and open.
     let sse = "routes: [{ guarded: { who: [] }, when: [{ path: /x }], exit: map }], exit: map";
     assert!(said(&guarded(GOOD, ASKS, sse, OPEN)).contains("a later one that is open"));
