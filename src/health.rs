@@ -27,7 +27,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep};
 use tower::{Layer as _, Service as _, service_fn};
 
-/// Who asks comes now and then, and one at a time.
+/// Who asks comes now and then, and one at a time. Fewer where there are few open files.
 pub(crate) const CONNECTIONS: usize = 64;
 /// Between two attempts to accept.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -95,6 +95,8 @@ pub(crate) struct Health {
     pub(crate) connections: Vec<(String, Connections)>,
     /// Whether the process was told to stop.
     pub(crate) shutdown: Shutdown,
+    /// How many may ask at once.
+    pub(crate) askers: usize,
 }
 
 /// The last places of a topic that no stream could be given.
@@ -200,7 +202,7 @@ impl Health {
     /// Neither those who connect and ask nothing nor a want of open files keep others from their answer:
     /// who has been idle for longest is closed for who comes, and one file is kept for this.
     pub(crate) async fn tell(self, mut listener: Listener) {
-        let health = Arc::new(self);
+        let (most, health) = (self.askers, Arc::new(self));
         let mut askers = Askers::default();
         let mut spare = Spare::default();
         let mut has_room = false;
@@ -220,7 +222,7 @@ impl Health {
             };
             match accepted {
                 Some(Ok((io, _))) => {
-                    if askers.count() >= CONNECTIONS {
+                    if askers.count() >= most {
                         askers.close_idlest(Duration::ZERO).await;
                     }
                     askers.add(io, &health);
@@ -351,7 +353,7 @@ mod tests {
 
     fn health() -> Health {
         let (clusters, connections) = (Vec::new(), Vec::new());
-        Health { clusters, connections, shutdown: Shutdown::new() }
+        Health { clusters, connections, shutdown: Shutdown::new(), askers: CONNECTIONS }
     }
 
     #[test]

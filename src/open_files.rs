@@ -27,7 +27,9 @@ const OF_CLUSTER: usize = 5 * OF_SERVER;
 const OF_SERVER: usize = 18;
 /// How many responses there may be from files at once. Each opens a second one for a moment.
 const MOST_RESPONSES: usize = 1024;
-const LEAST_RESPONSES: usize = 8;
+const LEAST_RESPONSES: usize = 2;
+/// Connections at the port for health.
+const LEAST_HEALTH: usize = 4;
 /// How long a request waits for one of these.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,8 @@ pub(crate) struct OpenFiles {
     limit: usize,
     /// For the program, Kafka and health.
     kept: usize,
+    /// Of these, for connections at the port for health.
+    pub(crate) health: usize,
     /// Responses from files at once.
     pub(crate) responses: usize,
     /// Streams of other servers at once.
@@ -70,10 +74,10 @@ impl OpenFiles {
                 }
             }
         }
-        let kept =
-            OF_PROGRAM + ports + health::CONNECTIONS + OF_CLUSTER * clusters + OF_SERVER * servers;
-        // With few, clients have half of them all the same.
-        let kept = kept.min(limit / 2);
+        let health = (limit / 16).clamp(LEAST_HEALTH, health::CONNECTIONS);
+        let kept = OF_PROGRAM + ports + health + OF_CLUSTER * clusters + OF_SERVER * servers;
+        // With few, clients have a quarter of them all the same.
+        let kept = kept.min(limit - limit / 4);
         let has = |is: fn(&Kind) -> bool| bindings().any(|it| is(&it.kind));
         let responses = if has(|it| matches!(it, Kind::Filesystem(_))) {
             (limit / 32).clamp(LEAST_RESPONSES, MOST_RESPONSES)
@@ -84,7 +88,7 @@ impl OpenFiles {
         let upstream = if has(|it| matches!(it, Kind::SseClient(_))) { rest / 2 } else { 0 };
         let connections = rest - upstream;
         let wanted = listeners().map(|it| it.connections.unwrap_or(memory::CONNECTIONS)).sum();
-        Self { limit, kept, responses, upstream, connections, wanted }
+        Self { limit, kept, health, responses, upstream, connections, wanted }
     }
 
     /// Warns where the ports may have more connections than there are open files for.
@@ -103,7 +107,7 @@ impl OpenFiles {
 
     /// What `check` says of it.
     pub(crate) fn describe(&self) -> String {
-        let Self { limit, kept, responses, upstream, connections, wanted } = *self;
+        let Self { limit, kept, responses, upstream, connections, wanted, .. } = *self;
         if limit == Semaphore::MAX_PERMITS {
             return "\nopen files: no limit here\n".to_owned();
         }
@@ -224,8 +228,9 @@ bindings:
     #[test]
     fn clients_get_what_is_left() {
         for (limit, expected) in [
-            (Some(64), 64 - 32 - 16),
-            (Some(256), 256 - 113 - 16),
+            (Some(64), 64 - 48 - 4),
+            (Some(128), 128 - 57 - 8),
+            (Some(256), 256 - 65 - 16),
             (Some(1024), 1024 - 113 - 64),
             (Some(1 << 20), (1 << 20) - 113 - 2048),
         ] {

@@ -32,6 +32,8 @@ pub struct Stack {
     clusters: HashMap<String, Cluster>,
     shutdown: Shutdown,
     drain: Drain,
+    /// How many may ask for health at once.
+    askers: usize,
 }
 
 /// What all namespaces have together.
@@ -78,7 +80,13 @@ impl Stack {
             responses: Arc::new(Semaphore::new(open_files.responses)),
             upstream: Arc::new(Semaphore::new(open_files.upstream)),
         };
-        let mut stack = Self { listening: Vec::new(), clusters: HashMap::new(), shutdown, drain };
+        let mut stack = Self {
+            listening: Vec::new(),
+            clusters: HashMap::new(),
+            shutdown,
+            drain,
+            askers: open_files.health,
+        };
         for config in &namespaces {
             stack.add(config, &namespaces, &places, folder).map_err(|source| {
                 match namespaces.len() {
@@ -139,7 +147,12 @@ impl Stack {
         clusters.sort_by(|(a, _), (b, _)| a.cmp(b));
         let connections =
             self.listening.iter().map(|it| (it.binding.clone(), it.connections.clone()));
-        Health { clusters, connections: connections.collect(), shutdown: self.shutdown.clone() }
+        Health {
+            clusters,
+            connections: connections.collect(),
+            shutdown: self.shutdown.clone(),
+            askers: self.askers,
+        }
     }
 
     /// A further runtime for what is above so many connections. Default: none.
@@ -160,7 +173,7 @@ impl Stack {
 
     /// Serves until `stop` is ready; its output is how long streams have to end from then on.
     pub async fn serve(self, stop: impl Future<Output = Duration>) {
-        let Self { listening, clusters: _, shutdown, drain } = self;
+        let Self { listening, clusters: _, shutdown, drain, askers: _ } = self;
         let mut servers = tokio::task::JoinSet::new();
         for Listening { options, listeners, routes, .. } in listening {
             let service = service_fn(move |connection| connect(&routes, connection));
