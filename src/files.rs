@@ -19,7 +19,6 @@ use std::task::{Context, Poll, ready};
 use http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, RANGE,
-    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -46,9 +45,6 @@ type Serving = <Serve as Service<Request<()>>>::Future;
 /// What may stand in a path as it is.
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
-
-/// A file is of the type that its name says, and of no other that a browser could guess.
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Headers that [`ServeDir`] looks at; `range` is apart.
 const CONDITIONS: [http::HeaderName; 4] =
@@ -226,7 +222,6 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap, names: &[http::HeaderName]) {
 fn empty(status: StatusCode) -> Response<FileBody> {
     let mut response = Response::new(FileBody::default());
     *response.status_mut() = status;
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     response
 }
 
@@ -276,7 +271,6 @@ impl Future for ResponseFuture {
         {
             *kind = named;
         }
-        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         if *this.head {
             *response.body_mut() = FileBody::default();
         }

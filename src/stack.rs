@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use ::http::{Request, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -169,6 +170,7 @@ impl Composer<'_> {
         // Around the guard, since a preflight brings no credentials.
         let behind = access::Behind { guarded, streams: self.has_streams(server) };
         let controlled = access::layer(&server.access_control, behind).layer(known);
+        let controlled = controlled.map_response(without_guesses);
         // The log is outermost: it has what the others refuse, too.
         let service = if self.all.iter().any(Config::logs_access) {
             leaf(access_log::layer().layer(controlled))
@@ -289,6 +291,13 @@ where
         service
             .map_response(|response| response.map(|body| body.map_err(Into::into).boxed_unsync())),
     )
+}
+
+/// A response is of the type that it says, and of no other that a browser could guess.
+fn without_guesses<B>(mut response: Response<B>) -> Response<B> {
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 fn path(when: &config::PathCondition) -> Condition {

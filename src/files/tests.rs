@@ -107,30 +107,6 @@ fn get_if(path: &str, headers: &[(HeaderName, &str)]) -> Request<()> {
 }
 
 #[tokio::test]
-async fn no_answer_lets_a_browser_guess_a_type() {
-    let root = site();
-    let files = files(&root, Symlinks::Follow);
-    let (_, headers, _) = ask(files.clone(), get("/app.js")).await;
-    let etag = headers[ETAG].to_str().unwrap();
-    let mut post = get("/app.js");
-    *post.method_mut() = Method::POST;
-    for (request, expected) in [
-        (get("/app.js"), 200),
-        (get_if("/app.js", &[(RANGE, "bytes=0-1")]), 206),
-        (get("/docs"), 307),
-        (get_if("/app.js", &[(IF_NONE_MATCH, etag)]), 304),
-        (get("/none"), 404),
-        (get("/%2F"), 404),
-        (post, 405),
-        (get_if("/app.js", &[(RANGE, "bytes=99-")]), 416),
-    ] {
-        let (status, headers, _) = ask(files.clone(), request).await;
-        assert_eq!(status, expected);
-        assert_eq!(headers["x-content-type-options"], "nosniff", "{status}");
-    }
-}
-
-#[tokio::test]
 async fn path_is_decoded_once_and_names_a_file() {
     let root = site();
     let _listener = UnixListener::bind(root.path().join("www/socket")).unwrap();

@@ -32,6 +32,36 @@ async fn first_bytes_are_the_headers_and_a_write_without_an_empty_line() {
 }
 
 #[tokio::test]
+async fn no_answer_lets_a_browser_guess_a_type() {
+    const ACCESS: &str =
+        "{ policy: cross-origin, allow: { origins: [\"https://app.example.org\"] } }";
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server(&kafka).access_control(ACCESS).run().await;
+    let stream = format!("/all/{topic}");
+    for version in Version::BOTH {
+        for (method, path, origin, status) in [
+            ("HEAD", &*stream, "https://app.example.org", 200),
+            ("POST", &stream, "https://app.example.org", 405),
+            ("GET", "/none", "https://app.example.org", 404),
+            ("GET", "/all/a%2Fb", "https://app.example.org", 404),
+            ("GET", &stream, "no origin", 403),
+        ] {
+            let get = server.get(path).method(method).header("origin", origin).over(version);
+            let answer = get.send().await;
+            assert_eq!(answer.status, status, "{version:?} {method} {path}");
+            let told = answer.header("x-content-type-options");
+            assert_eq!(told, Some("nosniff"), "{version:?} {method} {path}");
+        }
+        let preflight = server.get(&stream).method("OPTIONS").over(version);
+        let preflight = preflight.header("origin", "https://app.example.org");
+        let answer = preflight.header("access-control-request-method", "GET").send().await;
+        assert_eq!(answer.status, 204);
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{version:?}");
+    }
+}
+
+#[tokio::test]
 async fn head_answers_the_headers_alone() {
     let kafka = kafka().await;
     let topic = kafka.topic(1).await;
