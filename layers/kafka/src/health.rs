@@ -72,9 +72,11 @@ pub struct TopicHealth {
     /// not read before it ends; Kafka's `kafka-transactions.sh find-hanging` names it.
     pub hanging: Vec<i32>,
     /// How many times something was found in the topic that nobody can read: a broken batch, an unknown
-    /// compression. Streams are told of a gap, and go on behind it.
+    /// compression. Streams are told of a gap, and go on behind it. Each is counted once, however often
+    /// it is met; of a topic with more than 1024 of both, those that lie behind all that were met before.
     pub unreadable: u64,
     /// How many records were larger than [`ClusterOptions::max_record_bytes`](crate::ClusterOptions::max_record_bytes).
+    /// Counted as `unreadable` is.
     pub too_large: u64,
     /// The places of the last 16 of both, the newest last.
     pub lost: Vec<Lost>,

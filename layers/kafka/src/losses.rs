@@ -31,6 +31,10 @@ pub(crate) struct Losses(Mutex<State>);
 struct State {
     /// By partition and last offset: the first one, and when it was met.
     known: BTreeMap<(i32, i64), (i64, Instant)>,
+    /// There were more than can be known.
+    has_forgotten: bool,
+    /// The last offset of each partition that was counted.
+    counted: BTreeMap<i32, i64>,
     unreadable: u64,
     too_large: u64,
     last: VecDeque<Lost>,
@@ -52,15 +56,22 @@ impl Losses {
         };
         let mut state = self.lock();
         let now = Instant::now();
-        let known = state.known.entry((partition, to - 1)).or_insert((i64::MAX, now));
-        let (before, first) = (known.0, known.0.min(from));
-        *known = (first, now);
-        if before <= from {
-            return;
-        }
+        let last = to - 1;
+        let is_known = state.known.contains_key(&(partition, last));
+        let known = state.known.entry((partition, last)).or_insert((from, now));
+        *known = (known.0.min(from), now);
         if state.known.len() > KNOWN {
             let oldest = state.known.iter().min_by_key(|(_, (_, at))| *at).map(|(place, _)| *place);
             oldest.map(|place| state.known.remove(&place));
+            state.has_forgotten = true;
+        }
+        // A replay meets all of them again, and may meet more than can be known.
+        let is_further = state.counted.get(&partition).is_none_or(|counted| *counted < last);
+        if is_known || (state.has_forgotten && !is_further) {
+            return;
+        }
+        if is_further {
+            state.counted.insert(partition, last);
         }
         match reason {
             Reason::TooLarge => state.too_large += 1,
@@ -104,7 +115,10 @@ impl Losses {
 
     /// The offsets mean other records from now on.
     pub(crate) fn forget(&self) {
-        self.lock().known.clear();
+        let mut state = self.lock();
+        state.known.clear();
+        state.counted.clear();
+        state.has_forgotten = false;
     }
 
     pub(crate) fn tell(&self, health: &mut TopicHealth) {
@@ -125,6 +139,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_loss_is_counted_once_and_known_for_a_while() {
         let losses = Losses::default();
+        losses.note("orders", &unreadable(5, 7), "x");
         losses.note("orders", &unreadable(3, 7), "x");
         losses.note("orders", &unreadable(5, 7), "x");
         losses.note("orders", &Gap::new(0, 9, 10, Reason::TooLarge), "x");
@@ -154,5 +169,32 @@ mod tests {
         let state = losses.lock();
         assert_eq!((state.known.len(), state.last.len()), (KNOWN, TOLD));
         assert_eq!(state.untold, 3000 - u64::from(WARNINGS));
+    }
+
+    #[test]
+    fn a_replay_counts_nothing_twice_of_more_than_are_remembered() {
+        let losses = Losses::default();
+        let count = |losses: &Losses| {
+            let mut health = TopicHealth::new("orders".into());
+            losses.tell(&mut health);
+            (health.too_large, health.lost.last().map(|lost| lost.from))
+        };
+        let meet = |offsets: std::ops::Range<i64>| {
+            for offset in offsets {
+                let gap = Gap::new(0, offset, offset + 1, Reason::TooLarge);
+                losses.note("orders", &gap, "x");
+            }
+        };
+        // A live log, and what a replay finds before it while all are remembered.
+        meet(500..1000);
+        meet(0..1000);
+        assert_eq!(count(&losses), (1000, Some(499)));
+        meet(1000..3000);
+        assert_eq!(count(&losses), (3000, Some(2999)));
+        meet(0..3000);
+        assert_eq!(count(&losses), (3000, Some(2999)), "a replay");
+        losses.forget();
+        meet(0..10);
+        assert_eq!(count(&losses), (3010, Some(9)), "other records");
     }
 }
