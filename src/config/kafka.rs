@@ -35,7 +35,7 @@ pub struct KafkaCacheServer {
     pub memory_bytes: Option<usize>,
     /// `options.max-record`: the largest record that is delivered, as `64MiB` or a number of bytes: key,
     /// value and headers after decompression. In place of a larger one, streams are told of a gap
-    /// `too_large`. Default: 16 MiB. (Not in Zilla.)
+    /// `too_large`. Default: 16 MiB; at most 1 GiB. (Not in Zilla.)
     pub max_record_bytes: Option<usize>,
     /// `options.topics`: what is known of single topics. Default: nothing.
     pub topics: Vec<Topic>,
@@ -242,8 +242,8 @@ impl KafkaCacheServer {
             }
             if let Some(value) = options.get("max-record") {
                 max_record_bytes = value
-                    .parsed("a size of 1 KiB to 2 GiB, as `16MiB` or a number of bytes", |text| {
-                        size(text, 1 << 10..=1 << 31)
+                    .parsed("a size of 1 KiB to 1 GiB, as `16MiB` or a number of bytes", |text| {
+                        size(text, 1 << 10..=1 << 30)
                     });
             }
             if let Some(value) = options.get("bootstrap") {

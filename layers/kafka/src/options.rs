@@ -9,6 +9,8 @@ use crate::contact::Reachability;
 use crate::control::Pace;
 use crate::tls::TlsOptions;
 
+const LARGEST_RECORD_BYTES: usize = 1024 * 1024 * 1024;
+
 /// Where a stream without an id begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -153,10 +155,14 @@ impl ClusterOptions {
     }
 
     /// The largest record that is delivered: key, value and headers after decompression, in bytes. 16 MiB
-    /// by default. In place of a larger one all streams of its topic are told of a gap `too_large`.
+    /// by default, and 1 GiB at most: a larger one does not come through librdkafka. In place of a larger
+    /// one all streams of its topic are told of a gap `too_large`.
+    ///
+    /// An answer of a broker may have 100 MB, or three times as much as a record where that is more
+    /// (`receive.message.max.bytes`). A batch that is larger on the disk can't be received.
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
-        self.max_record_bytes = max_record_bytes;
+        self.max_record_bytes = max_record_bytes.min(LARGEST_RECORD_BYTES);
         self
     }
 

@@ -48,8 +48,14 @@ impl<'a> Line<'a> {
             _ if has("Failed to resolve") => Failure::new("unknown name: it can't be resolved"),
             _ if has("Connection refused") => Failure::new("connection refused"),
             _ if has("timed out") || has("Timed out") => Failure::vague("no answer"),
+            _ if has("Invalid response size") && self.is_kafka() => Failure::new(format!(
+                "an answer of {} bytes is not received: a batch may be larger than max-record allows for",
+                self.response_size().unwrap_or_default()
+            )),
             _ if has("Invalid response size") => Failure::new(self.no_kafka()),
-            _ if has("ApiVersionRequest failed") || has("Protocol parse failure") => {
+            _ if has("ApiVersionRequest failed")
+                || (has("Protocol parse failure") && !self.is_kafka()) =>
+            {
                 Failure::new("what answers is not a Kafka, or one before 0.10")
             }
             "CONNECT" => Failure::new(format!("no connection: {}", self.foreign())),
@@ -93,11 +99,19 @@ impl<'a> Line<'a> {
         Some(failure)
     }
 
+    /// Whether it has answered as a Kafka does: that is asked first, before any password.
+    fn is_kafka(&self) -> bool {
+        self.state == "UP" || self.state.starts_with("AUTH")
+    }
+
+    fn response_size(&self) -> Option<i32> {
+        let (_, size) = self.text.split_once("response size ")?;
+        size.split(' ').next()?.parse().ok()
+    }
+
     /// The first bytes that came were taken for the length of an answer.
     fn no_kafka(&self) -> &'static str {
-        let size = self.text.split_once("response size ").map_or("", |(_, size)| size);
-        let size = size.split(' ').next().and_then(|size| size.parse::<i32>().ok());
-        match size.map(i32::to_be_bytes).as_ref().map(|bytes| &bytes[..]) {
+        match self.response_size().map(i32::to_be_bytes).as_ref().map(|bytes| &bytes[..]) {
             Some(b"HTTP") => "what answers is not a Kafka: it speaks HTTP",
             // Records of TLS: an alert, or a handshake.
             Some([0x15 | 0x16, 3, ..]) => "what answers speaks TLS, and was not asked by TLS",
@@ -167,6 +181,18 @@ mod tests {
             (
                 "a:1/bootstrap: Receive failed: Invalid response size 352518912 (0..100000000): increase receive.message.max.bytes (after 0ms in state APIVERSION_QUERY)",
                 "what answers speaks TLS",
+            ),
+            (
+                "a:1/1: Receive failed: Invalid response size 120000218 (0..100000000): increase receive.message.max.bytes (after 812ms in state UP)",
+                "an answer of 120000218 bytes is not received: a batch may be larger than max-record",
+            ),
+            (
+                "a:1/1: Receive failed: Protocol parse failure (after 812ms in state UP)",
+                "Receive failed: Protocol parse failure",
+            ),
+            (
+                "a:1/bootstrap: Receive failed: Protocol parse failure (after 8ms in state APIVERSION_QUERY)",
+                "what answers is not a Kafka, or one before 0.10",
             ),
             (
                 "a:1/bootstrap: ApiVersionRequest failed: Err-30840?: probably due to broker version < 0.10 (see api.version.request configuration) (after 0ms in state APIVERSION_QUERY)",

@@ -20,7 +20,8 @@ use super::failure::Line;
 use super::handle::{Handle, Late};
 use super::pieces::Pieces;
 use super::{
-    Access, Backend, Consumer, End, Fetched, Opening, Presence, Refusal, access, headers, timeouts,
+    Access, Backend, Consumer, End, Fetched, Opening, Presence, Refusal, access, headers, receive,
+    timeouts,
 };
 use crate::Error;
 use crate::contact::Reachability;
@@ -130,6 +131,7 @@ impl Librdkafka {
             .set("allow.auto.create.topics", "false");
         let chosen = properties.iter().any(|(name, _)| name == timeouts::SOCKET);
         timeouts::fit_fetch_wait(&mut config, chosen);
+        receive::fit_record(&mut config, max_record_bytes);
         let mut asking = config.clone();
         // Without a group: nothing to coordinate, and nothing to poll but errors.
         asking.remove("group.id");

@@ -21,6 +21,7 @@ pub(crate) mod librdkafka;
 #[cfg(test)]
 pub(crate) mod model;
 mod pieces;
+mod receive;
 mod timeouts;
 
 /// A Kafka cluster. The one of librdkafka is real; tests drive a model.
