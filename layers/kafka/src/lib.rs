@@ -59,6 +59,13 @@
 //! descriptors in all, and a MiB or two). Memory: [`ClusterOptions::memory_bytes`] for the logs, and
 //! what librdkafka fetches ahead; [`ClusterOptions::budget`] has the sum. A filter by key, or by
 //! an indexed header ([`ClusterOptions::index_header`]), costs nothing for records that do not match.
+//!
+//! # Panics
+//!
+//! rust-rdkafka panics at a header whose name is not UTF-8. That panic is caught, and the record delivered
+//! without the header: with `panic = "abort"` it would end the process. The first record with headers
+//! puts a panic hook before the one that is there, which says nothing of these panics and passes on all
+//! others.
 
 mod backend;
 mod budget;

@@ -422,9 +422,7 @@ impl Backend for Librdkafka {
     }
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
-        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
-        unanswered.retain(|_, since| since.elapsed() < UNANSWERED);
-        if [None, Some(topic)].iter().any(|of| unanswered.contains_key(&of.map(str::to_owned))) {
+        if self.was_unanswered(topic) {
             return Err(Error::NoConfiguration);
         }
         // Any broker knows. The controller, which librdkafka asks unless it is told whom, is waited for
@@ -443,7 +441,7 @@ impl Backend for Librdkafka {
             "configuration can't be read: taken as not compacted, and asked for again in a minute";
         let answer = match answer {
             Err(error) => {
-                unanswered.insert(None, Instant::now());
+                self.unanswered().insert(None, Instant::now());
                 self.drop_admin(Duration::ZERO);
                 warn!(%error, "{told}");
                 return Err(error);
@@ -451,7 +449,7 @@ impl Backend for Librdkafka {
             Ok(answer) => answer,
         };
         if let Err(error) = &answer {
-            unanswered.insert(Some(topic.to_owned()), Instant::now());
+            self.unanswered().insert(Some(topic.to_owned()), Instant::now());
             warn!(%error, topic, "{told}");
         }
         let value = |name| {
@@ -495,6 +493,17 @@ impl Librdkafka {
         let answer = futures_executor::block_on(admin.describe_configs(&topics, &options));
         let resource = answer.map_err(Error::kafka)?.pop().ok_or(Error::NoConfiguration)?;
         Ok(resource.map(|resource| resource.entries))
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, HashMap<Option<String>, Instant>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the topic's configuration, or any, was asked for in vain a moment ago.
+    fn was_unanswered(&self, topic: &str) -> bool {
+        let mut unanswered = self.unanswered();
+        unanswered.retain(|_, since| since.elapsed() < UNANSWERED);
+        [None, Some(topic.to_owned())].iter().any(|of| unanswered.contains_key(of))
     }
 
     /// Does this on a thread of its own, if there are not too many.
