@@ -335,6 +335,11 @@ impl Shared {
         let _ = self.control.send(job);
     }
 
+    /// Whether a thread did.
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.panics.load(Ordering::Relaxed) > 0
+    }
+
     /// Reaches the control thread, too.
     pub(crate) fn sender(&self) -> Sender<Job> {
         self.control.clone()

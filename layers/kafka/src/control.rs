@@ -199,8 +199,7 @@ impl<'a> Control<'a> {
         Self {
             cluster,
             untold: Untold::default(),
-            // Another one may have been told and not have looked.
-            denied: true,
+            denied: false,
             check: None,
             backend,
             tail,
@@ -250,6 +249,8 @@ impl<'a> Control<'a> {
             if std::mem::take(&mut self.reopen) {
                 let open = shared.held().into_iter().filter(|topic| topic.opened().is_some());
                 open.for_each(|topic| self.close(&topic, State::Found));
+                // One before this may have been told and not have looked.
+                self.denied |= shared.has_panicked();
                 self.look_at_once = true;
             }
             self.attend();
