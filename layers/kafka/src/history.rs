@@ -290,6 +290,8 @@ impl History {
             if reading.missing().is_none_or(|now| now < missing) {
                 fruitful_since.get_or_insert_with(Instant::now);
                 reading.set_fruitful();
+            } else {
+                reading.note_standing();
             }
             let is_over = match (read, fruitful_since) {
                 (Read::OutOfRange, fruitful) => {
@@ -324,6 +326,7 @@ impl History {
             return true;
         }
         reading.watch_lag();
+        reading.forget_standing();
         let mut looked = None;
         loop {
             if looked.is_none_or(|at: Instant| at.elapsed() >= POLL) {

@@ -195,7 +195,7 @@ impl Control<'_> {
         let found = if late.is_empty() { Vec::new() } else { self.probe(topic, &late) };
         // A record may have come while it was looked for.
         let now_at = opened.hub.head();
-        let mut record = None;
+        let (mut record, mut unread) = (None, None);
         let mut advances = !is_held;
         for late in late.iter().filter(|late| now_at.next(late.partition) == late.head) {
             match found.iter().find(|(partition, _)| *partition == late.partition) {
@@ -205,7 +205,10 @@ impl Control<'_> {
                     record.get_or_insert((late, *offset));
                 }
                 // Kafka does not give it to others either.
-                None => advances = false,
+                None => {
+                    advances = false;
+                    unread.get_or_insert(*late);
+                }
             }
         }
         advances &= proven;
@@ -214,9 +217,14 @@ impl Control<'_> {
             health.stuck = record.is_some();
             std::mem::replace(&mut health.advances, advances)
         };
-        if did && !advances && record.is_none() && !late.is_empty() && !self.verify_all {
+        if did
+            && !advances
+            && record.is_none()
+            && !self.verify_all
+            && let Some(Late { partition, head, due }) = unread
+        {
             let late = late.len();
-            warn!(topic = %topic.name, late, "topic does not advance, and nobody can read what is there");
+            warn!(topic = %topic.name, partition, offset = head, stable = due, late, "topic does not advance, and nobody can read what is there");
         } else if !did && advances && came {
             info!(topic = %topic.name, "topic advances again");
         } else if !did && advances {

@@ -34,6 +34,7 @@ pub(super) struct Reading {
     rests_until: Option<Instant>,
     /// How many turns brought nothing, one after the other.
     fruitless: u32,
+    stands: Standing,
     /// Something was refused, and nobody knows of which partition: since when, and where they stood.
     refused: Option<(Instant, Vec<i64>)>,
     /// Partitions that are not read until it is known what is there.
@@ -43,6 +44,23 @@ pub(super) struct Reading {
     /// What was found of these.
     found: Arc<Mutex<Vec<(i32, Finding)>>>,
 }
+
+/// Since when nothing has come, and whether that was told.
+#[derive(Debug, Default)]
+struct Standing(Option<(Instant, bool)>);
+
+impl Standing {
+    /// Nothing has come until `now`. Whether that has lasted so long that it is to be told, once.
+    fn is_to_be_told(&mut self, now: Instant) -> bool {
+        let (since, told) = self.0.get_or_insert((now, false));
+        let due = !*told && now - *since >= STANDS;
+        *told |= due;
+        due
+    }
+}
+
+/// When it is told that nothing comes.
+const STANDS: Duration = Duration::from_secs(10);
 
 /// Whether a pass can be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +86,7 @@ impl Reading {
             lag: (0, Instant::now()),
             rests_until: None,
             fruitless: 0,
+            stands: Standing::default(),
             refused: None,
             held: BTreeSet::new(),
             out_of_range: false,
@@ -102,7 +121,26 @@ impl Reading {
         self.pass.set_fruitful(false);
     }
 
+    /// Nothing came of what Kafka has: that is told once, unless something comes.
+    pub(super) fn note_standing(&mut self) {
+        if !self.stands.is_to_be_told(Instant::now()) {
+            return;
+        }
+        let first = self.pass.opened.hub.first();
+        let mut places = (0..).zip(&self.next);
+        if let Some((partition, offset)) = places.find(|(at, next)| **next < first.next(*at)) {
+            let seconds = STANDS.as_secs();
+            warn!(topic = %self.topic, partition, offset, seconds, "history does not advance: Kafka has something there, and nothing comes");
+        }
+    }
+
+    /// It was not read for a while.
+    pub(super) fn forget_standing(&mut self) {
+        self.stands = Standing::default();
+    }
+
     pub(super) fn set_fruitful(&mut self) {
+        self.forget_standing();
         self.fruitless = 0;
         self.rests_until = None;
         self.pass.set_fruitful(true);
@@ -126,7 +164,10 @@ impl Reading {
     }
 
     /// A consumer reads on where it stands.
-    pub(super) fn assign(&self, consumer: &mut dyn Consumer) {
+    pub(super) fn assign(&mut self, consumer: &mut dyn Consumer) {
+        if self.fruitless == 0 {
+            self.forget_standing();
+        }
         for (partition, next) in self.read() {
             backend::assign(consumer, &self.topic, partition, next);
         }
@@ -328,5 +369,17 @@ impl Reading {
             backend::assign(consumer, &self.topic, *partition, *next);
         }
         told.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nothing_comes_is_told_once_after_a_while() {
+        let (mut stands, start) = (Standing::default(), Instant::now());
+        let mut told = |seconds| stands.is_to_be_told(start + Duration::from_secs(seconds));
+        assert_eq!([0, 5, 9, 10, 11, 60].map(&mut told), [false, false, false, true, false, false]);
     }
 }
