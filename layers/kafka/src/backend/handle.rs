@@ -39,28 +39,40 @@ impl<C: ConsumerContext> Handle<C> {
     }
 }
 
-/// When fetches timed out.
+/// When fetches timed out, by server. It may be unknown.
 #[derive(Debug, Default)]
-pub(super) struct Late {
-    first: Option<Instant>,
-    last: Option<Instant>,
-}
+pub(super) struct Late(HashMap<String, (Option<Instant>, Instant)>);
+
+/// Of how many servers that is remembered.
+const SERVERS: usize = 1000;
 
 impl Late {
-    pub(super) fn note(&mut self, at: Instant) {
-        (self.first, self.last) = (self.last, Some(at));
+    pub(super) fn note(&mut self, server: &str, at: Instant) {
+        if let Some((before, last)) = self.0.get_mut(server) {
+            (*before, *last) = (Some(*last), at);
+        } else if self.0.len() < SERVERS {
+            self.0.insert(server.to_owned(), (None, at));
+        }
     }
 
-    /// Whether one followed the other as fast as it can. Connections that die at the same time, to several
-    /// brokers, are another matter: each is made anew.
+    /// Whether one of the same server followed the other as fast as it can. Connections that die one after
+    /// the other, to several brokers, are another matter: each is made anew.
     pub(super) fn take_repeated(&mut self, patience: Duration) -> bool {
-        let (Some(first), Some(last)) = (self.first, self.last) else { return false };
-        let between = last - first;
-        let repeated = patience / 2 <= between && between <= 2 * patience;
+        let repeated = self.0.values().any(|(before, last)| {
+            before.is_some_and(|before| {
+                let between = *last - before;
+                patience / 2 <= between && between <= 2 * patience
+            })
+        });
         if repeated {
-            *self = Self::default();
+            self.0.clear();
         }
         repeated
+    }
+
+    /// Whether none was late within this time.
+    pub(super) fn is_over(&self, calm: Duration) -> bool {
+        self.0.values().all(|(_, last)| last.elapsed() >= calm)
     }
 }
 
@@ -71,19 +83,31 @@ mod tests {
     #[test]
     fn fetches_that_time_out_one_after_the_other_are_repeated_and_those_at_once_are_not() {
         let patience = Duration::from_secs(8);
-        for (seconds, repeated) in [
-            (&[0][..], false),
-            (&[0, 0, 0], false),
-            (&[0, 1], false),
-            (&[0, 8], true),
-            (&[0, 9], true),
-            (&[0, 0, 9], true),
-            (&[0, 60], false),
+        for (late, repeated) in [
+            (&[("a", 0)][..], false),
+            (&[("a", 0), ("a", 0), ("a", 0)], false),
+            (&[("a", 0), ("a", 1)], false),
+            (&[("a", 0), ("a", 8)], true),
+            (&[("a", 0), ("a", 9)], true),
+            (&[("a", 0), ("a", 0), ("a", 9)], true),
+            (&[("a", 0), ("a", 60)], false),
+            (&[("a", 0), ("b", 8)], false),
+            (&[("a", 0), ("b", 4), ("a", 8)], true),
         ] {
-            let (mut late, start) = (Late::default(), Instant::now());
-            seconds.iter().for_each(|after| late.note(start + Duration::from_secs(*after)));
-            assert_eq!(late.take_repeated(patience), repeated, "{seconds:?}");
-            assert!(!late.take_repeated(patience), "{seconds:?}");
+            let (mut noted, start) = (Late::default(), Instant::now());
+            for (server, after) in late {
+                noted.note(server, start + Duration::from_secs(*after));
+            }
+            assert_eq!(noted.take_repeated(patience), repeated, "{late:?}");
+            assert!(!noted.take_repeated(patience), "{late:?}");
         }
+    }
+
+    #[test]
+    fn no_more_servers_are_remembered_than_there_are_brokers() {
+        let mut late = Late::default();
+        (0..2 * SERVERS).for_each(|at| late.note(&at.to_string(), Instant::now()));
+        assert_eq!(late.0.len(), SERVERS);
+        assert!(late.is_over(Duration::ZERO) && !late.is_over(Duration::from_secs(60)));
     }
 }

@@ -51,6 +51,9 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many different ones within that time.
 const WARNINGS: usize = 16;
 
+/// Fetches that were late longer ago say nothing any more.
+const CALM: Duration = Duration::from_secs(600);
+
 /// What is fetched ahead: of all live ends, and by each reader of history.
 pub(crate) const LIVE_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 pub(crate) const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
@@ -79,7 +82,7 @@ pub(crate) struct Librdkafka {
     /// Asks for high watermarks, whatever transactions are open.
     uncommitted: OnceLock<Arc<BaseConsumer<Context>>>,
     /// The handles of all readers.
-    readers: Mutex<Vec<Weak<Handle<Context>>>>,
+    readers: Readers,
     connecting: Arc<AtomicUsize>,
     /// The broker that answered last.
     broker: AtomicI32,
@@ -139,7 +142,7 @@ impl Librdkafka {
         Self {
             config,
             asking,
-            readers: Mutex::default(),
+            readers: Arc::default(),
             connecting: Arc::default(),
             broker: AtomicI32::new(-1),
             stable: OnceLock::new(),
@@ -295,11 +298,8 @@ impl Backend for Librdkafka {
         config
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());
-        let reader = Reader::new(config, self.context.clone(), history, self.max_record_bytes)?;
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|reader| reader.strong_count() > 0);
-        readers.push(Arc::downgrade(&reader.handle));
-        drop(readers);
+        let (context, readers) = (self.context.clone(), Arc::clone(&self.readers));
+        let reader = Reader::new(config, context, readers, history, self.max_record_bytes)?;
         // librdkafka would wait for its timer, which ticks each second.
         let handle = Arc::clone(&reader.handle);
         self.connect(move || drop(handle.consumer.fetch_metadata(None, TIMEOUT)));
@@ -567,13 +567,18 @@ const CONSUMER_ONLY: [&str; 10] = [
     "allow.auto.create.topics",
 ];
 
+/// The handles of readers that are there.
+type Readers = Arc<Mutex<Vec<Weak<Handle<Context>>>>>;
+
 struct Reader {
     handle: Arc<Handle<Context>>,
+    readers: Readers,
     config: ClientConfig,
     context: Context,
     /// The offsets from which it was to read.
     assigned: HashMap<(String, i32), i64>,
-    /// How long an answer may take.
+    /// How long an answer may take, at first and now.
+    first_patience: Duration,
     patience: Duration,
     pieces: Pieces,
     history: bool,
@@ -584,27 +589,51 @@ impl Reader {
     fn new(
         config: ClientConfig,
         context: Context,
+        readers: Readers,
         history: bool,
         max_record_bytes: usize,
     ) -> Result<Self, Error> {
         // Its own fetches and errors, not those of others.
         let context = Context { late: Arc::default(), last: Arc::default(), ..context };
-        let handle = Arc::new(Handle::new(create(&config, context.clone())?));
-        let (patience, pieces) = (timeouts::patience(&config), Pieces::default());
-        let assigned = HashMap::new();
-        Ok(Self { handle, config, context, assigned, patience, pieces, history, max_record_bytes })
+        let handle = new_handle(&config, context.clone(), &readers)?;
+        let first_patience = timeouts::patience(&config);
+        Ok(Self {
+            handle,
+            readers,
+            config,
+            context,
+            assigned: HashMap::new(),
+            first_patience,
+            patience: first_patience,
+            pieces: Pieces::default(),
+            history,
+            max_record_bytes,
+        })
     }
 
-    /// Goes on with another handle, which waits twice as long for an answer: on a slow line, one that
-    /// does not come within the time would be asked for again and again.
-    fn renew(&mut self) {
-        self.patience = timeouts::longer(self.patience);
+    /// Waits twice as long for an answer where fetches are late: on a slow line, one that does not come within
+    /// the time would be asked for again and again. Where none was late for a while it is as at first: a
+    /// connection that dies is to be found soon.
+    fn fit_patience(&mut self) {
+        if self.context.has_late_fetches(self.patience) {
+            self.renew(timeouts::longer(self.patience));
+            warn!(
+                seconds = self.patience.as_secs_f64(),
+                "answers of Kafka come late, waiting longer"
+            );
+        } else if self.patience > self.first_patience && self.context.late().is_over(CALM) {
+            self.renew(self.first_patience);
+        }
+    }
+
+    /// Goes on with another handle, which waits so long for an answer.
+    fn renew(&mut self, patience: Duration) {
+        self.patience = patience;
         timeouts::set_patience(&mut self.config, self.patience);
-        warn!(seconds = self.patience.as_secs_f64(), "answers of Kafka come late, waiting longer");
-        let consumer = match create(&self.config, self.context.clone()) {
-            Ok(consumer) => consumer,
+        let handle = match new_handle(&self.config, self.context.clone(), &self.readers) {
+            Ok(handle) => handle,
             Err(error) => {
-                warn!(%error, "no consumer that waits longer");
+                warn!(%error, "no consumer that waits for another time");
                 return;
             }
         };
@@ -622,13 +651,25 @@ impl Reader {
             // The offset is one that librdkafka took before.
             let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*next));
         }
-        if let Err(error) = consumer.incremental_assign(&list) {
+        if let Err(error) = handle.consumer.incremental_assign(&list) {
             warn!(%error, "partitions can't be read on");
         }
-        let former = std::mem::replace(&mut self.handle, Arc::new(Handle::new(consumer)));
+        let former = std::mem::replace(&mut self.handle, handle);
         // It waits until its partitions are given back. Without a thread it does so here.
         let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(former));
     }
+}
+
+fn new_handle(
+    config: &ClientConfig,
+    context: Context,
+    readers: &Readers,
+) -> Result<Arc<Handle<Context>>, Error> {
+    let handle = Arc::new(Handle::new(create(config, context)?));
+    let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
+    readers.retain(|reader| reader.strong_count() > 0);
+    readers.push(Arc::downgrade(&handle));
+    Ok(handle)
 }
 
 /// The record, or a gap in its place if it is too large.
@@ -684,9 +725,7 @@ impl Consumer for Reader {
     }
 
     fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
-        if self.context.has_late_fetches(self.patience) {
-            self.renew();
-        }
+        self.fit_patience();
         let mut timeout = timeout;
         let mut bytes = 0;
         while bytes < limit_bytes {
@@ -808,7 +847,8 @@ impl ClientContext for Context {
                 }
             }
             if message.contains("Timed out FetchRequest in flight") {
-                self.late().note(Instant::now());
+                let server = Line::parse(message).map_or("", |line| line.server);
+                self.late().note(server, Instant::now());
             }
             debug!(facility, "librdkafka: {message}");
             return;
