@@ -8,25 +8,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::metadata::{Metadata, MetadataBroker, MetadataTopic};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::failure::Line;
-use super::handle::{Handle, Late};
-use super::pieces::Pieces;
-use super::{
-    Access, Backend, Consumer, End, Fetched, Opening, Presence, Refusal, access, headers, receive,
-    timeouts,
-};
+use super::context::Context;
+use super::reader::{Reader, Readers};
+use super::{Access, Backend, Consumer, End, Opening, Presence, access, receive, timeouts};
 use crate::Error;
 use crate::contact::Reachability;
-use crate::gap::{Extent, Reason};
-use crate::record::Record;
+use crate::gap::Extent;
 
 /// How long one question to Kafka may take. A connection that has died is found in this time, and
 /// the question asked once more on another.
@@ -39,28 +33,13 @@ const LISTEN: Duration = Duration::from_millis(50);
 const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(2);
 const UNANSWERED: Duration = Duration::from_secs(60);
 
-/// How long a reader of history waits to be told who leads what it reads.
-const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// How long one handle asks for configurations. It keeps all errors of its connections: rust-rdkafka
 /// empties its queue of answers only.
 const ADMIN_AGE: Duration = Duration::from_secs(600);
 
-/// How often it is warned of librdkafka's errors, each of which any handle may meet again and again.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// How many different ones within that time.
-const WARNINGS: usize = 16;
-
-/// Fetches that were late longer ago say nothing any more.
-const CALM: Duration = Duration::from_secs(600);
-
 /// What is fetched ahead: of all live ends, and by each reader of history.
 pub(crate) const LIVE_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 pub(crate) const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
-
-/// Of a record that is too large, the key is kept if it is no longer: a compacted topic may have an older
-/// record of it.
-const KEPT_KEY_BYTES: usize = 64 * 1024;
 
 /// The largest answer of a broker, but for one record that is larger. librdkafka's own is 50 MiB,
 /// which it reaches where a broker leads fifty partitions; and it is held beside the queue. A line of
@@ -224,7 +203,10 @@ impl Librdkafka {
     }
 }
 
-fn create(config: &ClientConfig, context: Context) -> Result<BaseConsumer<Context>, Error> {
+pub(super) fn create(
+    config: &ClientConfig,
+    context: Context,
+) -> Result<BaseConsumer<Context>, Error> {
     BaseConsumer::from_config_and_context(config, context).map_err(|error| refused(config, error))
 }
 
@@ -566,343 +548,3 @@ const CONSUMER_ONLY: [&str; 10] = [
     "fetch.queue.backoff.ms",
     "allow.auto.create.topics",
 ];
-
-/// The handles of readers that are there.
-type Readers = Arc<Mutex<Vec<Weak<Handle<Context>>>>>;
-
-struct Reader {
-    handle: Arc<Handle<Context>>,
-    readers: Readers,
-    config: ClientConfig,
-    context: Context,
-    /// The offsets from which it was to read.
-    assigned: HashMap<(String, i32), i64>,
-    /// How long an answer may take, at first and now.
-    first_patience: Duration,
-    patience: Duration,
-    pieces: Pieces,
-    history: bool,
-    max_record_bytes: usize,
-}
-
-impl Reader {
-    fn new(
-        config: ClientConfig,
-        context: Context,
-        readers: Readers,
-        history: bool,
-        max_record_bytes: usize,
-    ) -> Result<Self, Error> {
-        // Its own fetches and errors, not those of others.
-        let context = Context { late: Arc::default(), last: Arc::default(), ..context };
-        let handle = new_handle(&config, context.clone(), &readers)?;
-        let first_patience = timeouts::patience(&config);
-        Ok(Self {
-            handle,
-            readers,
-            config,
-            context,
-            assigned: HashMap::new(),
-            first_patience,
-            patience: first_patience,
-            pieces: Pieces::default(),
-            history,
-            max_record_bytes,
-        })
-    }
-
-    /// Waits twice as long for an answer where fetches are late: on a slow line, one that does not come within
-    /// the time would be asked for again and again. Where none was late for a while it is as at first: a
-    /// connection that dies is to be found soon.
-    fn fit_patience(&mut self) {
-        if self.context.has_late_fetches(self.patience) {
-            self.renew(timeouts::longer(self.patience));
-            warn!(
-                seconds = self.patience.as_secs_f64(),
-                "answers of Kafka come late, waiting longer"
-            );
-        } else if self.patience > self.first_patience && self.context.late().is_over(CALM) {
-            self.renew(self.first_patience);
-        }
-    }
-
-    /// Goes on with another handle, which waits so long for an answer.
-    fn renew(&mut self, patience: Duration) {
-        self.patience = patience;
-        timeouts::set_patience(&mut self.config, self.patience);
-        let handle = match new_handle(&self.config, self.context.clone(), &self.readers) {
-            Ok(handle) => handle,
-            Err(error) => {
-                warn!(%error, "no consumer that waits for another time");
-                return;
-            }
-        };
-        let positions = self.handle.consumer.position();
-        for element in positions.iter().flat_map(TopicPartitionList::elements) {
-            let place = (element.topic().to_owned(), element.partition());
-            if let (Offset::Offset(next), Some(at)) =
-                (element.offset(), self.assigned.get_mut(&place))
-            {
-                *at = next.max(*at);
-            }
-        }
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), next) in &self.assigned {
-            // The offset is one that librdkafka took before.
-            let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*next));
-        }
-        if let Err(error) = handle.consumer.incremental_assign(&list) {
-            warn!(%error, "partitions can't be read on");
-        }
-        let former = std::mem::replace(&mut self.handle, handle);
-        // It waits until its partitions are given back. Without a thread it does so here.
-        let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(former));
-    }
-}
-
-fn new_handle(
-    config: &ClientConfig,
-    context: Context,
-    readers: &Readers,
-) -> Result<Arc<Handle<Context>>, Error> {
-    let handle = Arc::new(Handle::new(create(config, context)?));
-    let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
-    readers.retain(|reader| reader.strong_count() > 0);
-    readers.push(Arc::downgrade(&handle));
-    Ok(handle)
-}
-
-/// The record, or a gap in its place if it is too large.
-fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces, max_bytes: usize) -> Fetched {
-    let (topic, piece) = pieces.of(message.topic());
-    let (partition, offset) = (message.partition(), message.offset());
-    let of_headers = |headers| {
-        let sizes = headers::readable(headers)
-            .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
-        sizes.sum::<usize>()
-    };
-    let mut bytes = message.key_len().saturating_add(message.payload_len());
-    if bytes <= max_bytes {
-        bytes = bytes.saturating_add(message.headers().map_or(0, of_headers));
-    }
-    if bytes > max_bytes {
-        debug!(%topic, partition, offset, bytes, "a record is too large");
-        let key = message.key().filter(|key| key.len() <= KEPT_KEY_BYTES.min(max_bytes));
-        let gap = Record::gap(partition, (offset, offset + 1), Reason::TooLarge, key);
-        return Fetched::Record(Arc::clone(topic), gap);
-    }
-    let headers = message.headers().into_iter().flat_map(headers::readable);
-    let record = Record::new(
-        (partition, offset, message.timestamp().to_millis()),
-        message.key(),
-        message.payload(),
-        headers.map(|header| (header.key.as_bytes(), header.value)),
-        piece,
-    );
-    Fetched::Record(Arc::clone(topic), record)
-}
-
-impl Consumer for Reader {
-    fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
-        if self.history {
-            // A handle that is connected looks for the leaders of a topic that it does not know at the
-            // next tick of its timer, within a second. If nobody answers now, it does so still.
-            self.handle.learn(topic, LEADERS_TIMEOUT);
-        }
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(offset))
-            .map_err(Error::kafka)?;
-        self.assigned.insert((topic.to_owned(), partition), offset);
-        self.handle.consumer.incremental_assign(&list).map_err(Error::kafka)
-    }
-
-    fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(topic, partition);
-        self.pieces.forget(topic);
-        self.assigned.remove(&(topic.to_owned(), partition));
-        self.handle.consumer.incremental_unassign(&list).map_err(Error::kafka)
-    }
-
-    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
-        self.fit_patience();
-        let mut timeout = timeout;
-        let mut bytes = 0;
-        while bytes < limit_bytes {
-            let Some(polled) = self.handle.consumer.poll(timeout) else { return };
-            timeout = Duration::ZERO;
-            let fetched = match polled {
-                Ok(message) => record(&message, &mut self.pieces, self.max_record_bytes),
-                Err(KafkaError::PartitionEOF(partition)) => Fetched::End(partition),
-                Err(KafkaError::MessageConsumption(code)) if out_of_range(code) => {
-                    Fetched::OutOfRange
-                }
-                Err(KafkaError::MessageConsumption(code)) if refuses(code) => {
-                    Fetched::Refused(self.context.refusal())
-                }
-                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
-                    Fetched::Denied
-                }
-                Err(error) => {
-                    // Broker loss and the like: librdkafka goes on by itself.
-                    debug!(%error, "fetch failed, trying again");
-                    continue;
-                }
-            };
-            if let Fetched::Record(_, record) = &fetched {
-                bytes += record.weight();
-            }
-            into.push(fetched);
-        }
-    }
-}
-
-fn out_of_range(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::AutoOffsetReset
-            | RDKafkaErrorCode::OffsetOutOfRange
-            | RDKafkaErrorCode::LogTruncation
-    )
-}
-
-/// Whether it is what a partition has that can't be read, and not the way to it: a checksum that is wrong, a
-/// compression that is not known or does not unpack, a format that is not known; the last two are told
-/// by the broker, and of batches that never come whole.
-fn refuses(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::BadMessage
-            | RDKafkaErrorCode::BadCompression
-            | RDKafkaErrorCode::NotImplemented
-            | RDKafkaErrorCode::InvalidMessage
-            | RDKafkaErrorCode::MessageSizeTooLarge
-    )
-}
-
-/// The first offset of the batch that an error of librdkafka is about. Its texts say `at offset 5` or
-/// `of message at 5`, and nothing else says it.
-fn batch_of(reason: &str) -> Option<i64> {
-    let rest = ["offset ", "message at "].iter().find_map(|before| {
-        let (_, rest) = reason.split_once(before)?;
-        rest.starts_with(|digit: char| digit.is_ascii_digit()).then_some(rest)
-    })?;
-    rest.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// Takes what librdkafka has to say into our log. Its errors of connections come again and again
-/// while a broker is away, and it goes on by itself: they are told as the reason why Kafka is away.
-#[derive(Clone, Debug)]
-struct Context {
-    reachability: Arc<Reachability>,
-    warned: Arc<Mutex<Vec<(String, Instant)>>>,
-    /// When fetches of this handle timed out.
-    late: Arc<Mutex<Late>>,
-    /// The reason of the last error of this handle.
-    last: Arc<Mutex<String>>,
-}
-
-impl Context {
-    fn late(&self) -> MutexGuard<'_, Late> {
-        self.late.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the handle's fetches time out one after the other.
-    fn has_late_fetches(&self, patience: Duration) -> bool {
-        self.late().take_repeated(patience)
-    }
-
-    /// What the error is about that was polled just now: rust-rdkafka tells the reason here, and hands out
-    /// the code alone.
-    fn refusal(&self) -> Refusal {
-        let reason = std::mem::take(&mut *self.last());
-        Refusal { batch: batch_of(&reason), reason }
-    }
-
-    fn last(&self) -> MutexGuard<'_, String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether it is time to warn of this. What differs in numbers only (times, attempts) is the same
-    /// trouble; another one is told at once: the first may not be the cause.
-    fn warns(&self, message: &str) -> bool {
-        let kind: String = message.chars().filter(|it| !it.is_ascii_digit()).collect();
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        warned.retain(|(_, at)| at.elapsed() < WARNING_INTERVAL);
-        let new = warned.len() < WARNINGS && warned.iter().all(|(known, _)| *known != kind);
-        if new {
-            warned.push((kind, Instant::now()));
-        }
-        new
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if let "FAIL" | "REQTMOUT" = facility {
-            if let Some(line) = Line::parse(message) {
-                match line.failure() {
-                    Some(failure) => self.reachability.failed(line.server, failure),
-                    None => self.reachability.disconnected(),
-                }
-            }
-            if message.contains("Timed out FetchRequest in flight") {
-                let server = Line::parse(message).map_or("", |line| line.server);
-                self.late().note(server, Instant::now());
-            }
-            debug!(facility, "librdkafka: {message}");
-            return;
-        }
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                warn!(facility, "librdkafka: {message}");
-            }
-            RDKafkaLogLevel::Error if self.warns(message) => {
-                warn!(facility, "librdkafka: {message}")
-            }
-            _ => debug!(facility, "librdkafka: {message}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!(%error, "librdkafka: {reason}");
-        reason.clone_into(&mut self.last());
-    }
-}
-
-impl ConsumerContext for Context {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_batch_is_found_in_the_texts_of_librdkafka() {
-        for (reason, batch) in [
-            ("Decompression (codec 0x4) of message at 12 of 3000 bytes failed: Local: x", Some(12)),
-            (
-                "MessageSet at offset 7 (80 bytes) failed CRC32C check (original 0x1 != 0x2)",
-                Some(7),
-            ),
-            ("Unsupported Message(Set) MagicByte 9 at offset 3", Some(3)),
-            ("Message at relative offset 0 (9 bytes) failed CRC32 check", Some(0)),
-            ("Fetch from broker 1 failed: Broker: Message could not be read", None),
-            ("at offset -1", None),
-            ("", None),
-        ] {
-            assert_eq!(batch_of(reason), batch, "{reason}");
-        }
-    }
-
-    #[test]
-    fn each_trouble_is_warned_of_once_and_another_at_once() {
-        let reachability = Arc::new(Reachability::new("", "localhost:9092"));
-        let (warned, late, last) = (Arc::default(), Arc::default(), Arc::default());
-        let context = Context { reachability, warned, late, last };
-        assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
-        assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));
-        assert!(context.warns("localhost:9092: SSL handshake failed"));
-        let others = (0..100).filter(|it| context.warns(&"x".repeat(*it))).count();
-        assert_eq!(others, WARNINGS - 2);
-    }
-}

@@ -14,6 +14,7 @@ use crate::gap::Extent;
 use crate::record::Record;
 
 mod access;
+mod context;
 mod failure;
 mod handle;
 mod headers;
@@ -21,6 +22,7 @@ pub(crate) mod librdkafka;
 #[cfg(test)]
 pub(crate) mod model;
 mod pieces;
+mod reader;
 mod receive;
 mod timeouts;
 
