@@ -77,9 +77,10 @@ impl ServerOptions {
 
     /// Where `/live` and `/ready` are answered, by plain HTTP and to everybody. Default: nowhere.
     ///
-    /// `/live` is always 200. `/ready` is 503 while a Kafka was never reached, while a topic does not
-    /// advance, and from when the process is told to stop; its body, JSON, says which. A Kafka that was
-    /// reached and is away leaves it at 200: streams wait and lose nothing, and other instances could
+    /// `/live` is always 200. `/ready` is 503 while a Kafka was never reached, while a topic's log lacks a
+    /// record that another consumer of this process was given, and from when the process is told to
+    /// stop; its body, JSON, says which. A Kafka that was reached and is away leaves it at 200, and so does
+    /// a topic whose next records nobody can read: streams wait and lose nothing, and other instances could
     /// not do better.
     pub fn health(self, health: Option<SocketAddr>) -> Self {
         Self { health, ..self }

@@ -80,6 +80,7 @@ fn the_memory_is_told_with_its_sum() {
       who: verified tokens, about                     32 MiB
       sum                                            511 MiB
       and for each further broker                     12 MiB
+      and compressed batches, while librdkafka unpacks them
       listen: 65536 connections, a stream each
         idle, 15 KiB each                            960 MiB
         if nobody reads, 79 KiB each                 4.9 GiB
@@ -108,6 +109,7 @@ fn limits_of_the_file_count() {
         history                                      170 MiB
       sum                                            2.2 GiB
       and for each further broker                     12 MiB
+      and compressed batches, while librdkafka unpacks them
       listen: 1000 connections, a stream each
         idle, 3.5 KiB each                           3.4 MiB
         if nobody reads, 67.5 KiB each              65.9 MiB

@@ -6,7 +6,8 @@ use crate::remains::REMAINS_BYTES;
 use crate::tail;
 
 /// What a [`Cluster`](crate::Cluster) keeps in memory at most, however many streams it has: in bytes,
-/// beside what librdkafka needs for each broker and partition that it knows (some kilobytes).
+/// beside what librdkafka needs for each broker and partition that it knows (some kilobytes), and for
+/// a compressed batch while it unpacks it.
 ///
 /// ```
 /// use tailwater_kafka::ClusterOptions;

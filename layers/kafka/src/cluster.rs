@@ -132,8 +132,9 @@ impl Query {
 
 /// One Kafka cluster: one consumer and one log per topic, however many clients listen.
 ///
-/// The innermost service of the stack: a [`Query`] in, a [`Stream`] out, at once; whatever takes time
-/// is waited for by the stream. Cloning shares the cluster; its threads end when the last clone and
+/// The innermost service of the stack: a [`Query`] in, a [`Stream`] out, at once for a topic that is known.
+/// For another one it is waited up to a second for what Kafka says of it, so that a refusal can be
+/// answered; whatever else takes time is waited for by the stream. Cloning shares the cluster; its threads end when the last clone and
 /// the last stream are dropped.
 #[derive(Clone, Debug)]
 pub struct Cluster(Arc<Shared>);

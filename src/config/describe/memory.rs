@@ -101,6 +101,7 @@ impl Teller<'_> {
         self.row(1, "sum", sum);
         if further_broker > 0 {
             self.row(1, "and for each further broker", further_broker);
+            self.line(1, "and compressed batches, while librdkafka unpacks them");
         }
         let record = budgets.values().map(|(budget, _)| budget.record).max().unwrap_or(0);
         for config in self.namespaces {

@@ -60,6 +60,7 @@ fn each_document_is_described_and_the_memory_of_all_is_told_once() {
         history                                      170 MiB
       sum                                            2.2 GiB
       and for each further broker                     12 MiB
+      and compressed batches, while librdkafka unpacks them
       in: 65536 connections, a stream each
         idle, 3.5 KiB each                           224 MiB
         if nobody reads, 67.5 KiB each               4.2 GiB
