@@ -1,39 +1,16 @@
 //! Whether this process should be sent clients, told to load balancers and whoever else asks.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::fs::File;
-use std::future::{pending, poll_fn};
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use ::http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use rustix::io::Errno;
+use ::http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tailwater_http::{
-    Accept as _, Connection, Connections, HttpLayer, ListenOptions, Listener, Progress, Shutdown,
-};
+use tailwater_http::{Connections, Shutdown};
 use tailwater_kafka::{Cluster, Contact, TopicHealth};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::net::TcpStream;
-use tokio::task::{AbortHandle, Id, JoinSet};
-use tokio::time::{Instant, sleep};
-use tower::{Layer as _, Service as _, service_fn};
 
-/// Who asks comes now and then, and one at a time. Fewer where there are few open files.
-pub(crate) const CONNECTIONS: usize = 64;
-/// Between two attempts to accept.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection has to ask, where there is no open file for another one.
-const TO_ASK: Duration = Duration::from_millis(100);
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) mod port;
 
 /// Topics that requests name, of which something is told: anybody makes such names.
 const TOPICS_OF_REQUESTS: usize = 20;
@@ -196,145 +173,6 @@ impl Health {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
-
-    /// Answers whoever asks at this port, for as long as it is polled.
-    ///
-    /// Neither those who connect and ask nothing nor a want of open files keep others from their answer:
-    /// who has been idle for longest is closed for who comes, and one file is kept for this.
-    pub(crate) async fn tell(self, mut listener: Listener) {
-        let (most, health) = (self.askers, Arc::new(self));
-        let mut askers = Askers::default();
-        let mut spare = Spare::default();
-        let mut has_room = false;
-        loop {
-            // What was made free a moment ago is for who waits.
-            if !has_room {
-                spare.keep();
-            }
-            let made_room = std::mem::take(&mut has_room);
-            let accepted = tokio::select! {
-                biased;
-                () = askers.ended() => continue,
-                accepted = poll_fn(|cx| match listener.poll_accept(cx) {
-                    Poll::Pending if made_room => Poll::Ready(None),
-                    accepted => accepted.map(Some),
-                }) => accepted,
-            };
-            match accepted {
-                Some(Ok((io, _))) => {
-                    if askers.count() >= most {
-                        askers.close_idlest(Duration::ZERO).await;
-                    }
-                    askers.add(io, &health);
-                }
-                // Linux says so whether or not somebody waits to be accepted.
-                Some(Err(error)) if is_short_of_files(&error) => {
-                    has_room = if askers.count() == 0 {
-                        spare.give()
-                    } else {
-                        askers.close_idlest(TO_ASK).await
-                    };
-                    if !has_room {
-                        sleep(PAUSE).await;
-                    }
-                }
-                Some(Err(_)) => sleep(PAUSE).await,
-                None => {}
-            }
-        }
-    }
-}
-
-/// An open file that stands for the next connection.
-#[derive(Debug, Default)]
-struct Spare(Option<File>);
-
-impl Spare {
-    /// Opens it if it was given.
-    fn keep(&mut self) {
-        if self.0.is_none() {
-            self.0 = File::open("/dev/null").ok();
-        }
-    }
-
-    /// Whether there was one.
-    fn give(&mut self) -> bool {
-        self.0.take().is_some()
-    }
-}
-
-/// Whether there is no file descriptor left, in the process or the system.
-fn is_short_of_files(error: &io::Error) -> bool {
-    let error = Errno::from_io_error(error);
-    error.is_some_and(|it| it == Errno::MFILE || it == Errno::NFILE)
-}
-
-/// A connection.
-#[derive(Debug)]
-struct Asker {
-    task: AbortHandle,
-    since: Instant,
-    /// When it asked last, by the clock of [`Askers`].
-    last: Arc<AtomicU64>,
-}
-
-/// Connections, and when each has asked last.
-#[derive(Debug, Default)]
-struct Askers {
-    tasks: JoinSet<()>,
-    open: HashMap<Id, Asker>,
-    /// Counts connections and requests.
-    clock: Arc<AtomicU64>,
-}
-
-impl Askers {
-    fn count(&self) -> usize {
-        self.open.len()
-    }
-
-    fn add(&mut self, io: TcpStream, health: &Arc<Health>) {
-        let (health, clock) = (Arc::clone(health), Arc::clone(&self.clock));
-        let last = Arc::new(AtomicU64::new(clock.fetch_add(1, Relaxed)));
-        let asked_last = Arc::clone(&last);
-        let asked = service_fn(move |request: Request<Incoming>| {
-            asked_last.store(clock.fetch_add(1, Relaxed), Relaxed);
-            let answer = health.answer(request.method(), request.uri().path());
-            std::future::ready(Ok::<_, Infallible>(answer))
-        });
-        // Without the shutdown: it answers while the process drains.
-        let layer =
-            HttpLayer::new().first_request(DEADLINE).idle(DEADLINE).streams(8).head_bytes(8 * 1024);
-        let connection = Connection::new(Progress::new(io, DEADLINE));
-        let served = layer.layer(asked).call(connection);
-        let task = self.tasks.spawn(async {
-            // Whoever asks nonsense has had an answer.
-            let _ = served.await;
-        });
-        self.open.insert(task.id(), Asker { task, since: Instant::now(), last });
-    }
-
-    /// One of them has ended; never, while there are none.
-    async fn ended(&mut self) {
-        let ended = match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => id,
-            Some(Err(error)) => error.id(),
-            None => return pending().await,
-        };
-        self.open.remove(&ended);
-    }
-
-    /// Closes the one that has asked nothing for longest, of those that had this time to ask; whether
-    /// there was one. An answer is written as soon as it is asked for.
-    async fn close_idlest(&mut self, had: Duration) -> bool {
-        let had_time = self.open.values().filter(|asker| asker.since.elapsed() >= had);
-        let Some(idlest) = had_time.min_by_key(|asker| asker.last.load(Relaxed)) else {
-            return false;
-        };
-        idlest.task.abort();
-        // Its file is free when it is over.
-        self.ended().await;
-        true
-    }
 }
 
 /// A time in UTC, to the second.
@@ -342,18 +180,15 @@ fn rfc3339(time: SystemTime) -> Option<String> {
     OffsetDateTime::from(time).replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
 }
 
-/// A listener for [`Health::tell`].
-pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
-    ListenOptions::new().backlog(64).bind(address)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn health() -> Health {
         let (clusters, connections) = (Vec::new(), Vec::new());
-        Health { clusters, connections, shutdown: Shutdown::new(), askers: CONNECTIONS }
+        Health { clusters, connections, shutdown: Shutdown::new(), askers: port::CONNECTIONS }
     }
 
     #[test]

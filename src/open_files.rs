@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt as _};
 
 use crate::config::{Config, Kind, memory};
-use crate::health;
+use crate::health::port;
 
 /// Outputs, runtimes, watched certificates, fetches of keys, and whatever a library opens for a moment.
 const OF_PROGRAM: usize = 48;
@@ -74,7 +74,7 @@ impl OpenFiles {
                 }
             }
         }
-        let health = (limit / 16).clamp(LEAST_HEALTH, health::CONNECTIONS);
+        let health = (limit / 16).clamp(LEAST_HEALTH, port::CONNECTIONS);
         let kept = OF_PROGRAM + ports + health + OF_CLUSTER * clusters + OF_SERVER * servers;
         // With few, clients have a quarter of them all the same.
         let kept = kept.min(limit - limit / 4);

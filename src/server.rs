@@ -114,11 +114,11 @@ pub fn run(
         }
         if let Some(address) = health {
             let failed = |source| Error::Health { address, source };
-            let listener = health::listen(address).map_err(failed)?;
+            let listener = health::port::listen(address).map_err(failed)?;
             let address = listener.local_address().map_err(failed)?;
             info!(%address, "telling /ready and /live");
             // It ends with the runtime.
-            tokio::spawn(stack.health().tell(listener));
+            tokio::spawn(health::port::tell(stack.health(), listener));
         }
         listening(&stack);
         let (told, stop) = tokio::sync::oneshot::channel();
