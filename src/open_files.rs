@@ -1,7 +1,6 @@
 //! The open files that the process may have (`RLIMIT_NOFILE`), and what they are for: clients get what
 //! is left when Kafka, the program itself, files and other servers have theirs.
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::pin::Pin;
@@ -60,22 +59,11 @@ impl OpenFiles {
         let listeners = || namespaces.iter().flat_map(Config::listeners).map(|(_, server)| server);
         let bindings = || namespaces.iter().flat_map(|it| &it.bindings);
         let ports: usize = listeners().flat_map(|it| &it.ports).map(ExactSizeIterator::len).sum();
-        let (mut clusters, mut servers) = (0, 0);
-        for config in namespaces {
-            let mut ways = HashSet::new();
-            for binding in &config.bindings {
-                let Kind::SseKafka(mapping) = &binding.kind else { continue };
-                for source in mapping.routes.iter().flat_map(|it| config.topic_sources(&it.exit)) {
-                    let way: Vec<&str> = source.way.iter().map(|it| &*it.name).collect();
-                    if ways.insert(way) {
-                        clusters += 1;
-                        servers += source.cluster.servers.len();
-                    }
-                }
-            }
-        }
+        let clusters: Vec<_> = namespaces.iter().flat_map(|it| it.clusters(|_| true)).collect();
+        let servers: usize = clusters.iter().map(|it| it.source.cluster.servers.len()).sum();
         let health = (limit / 16).clamp(LEAST_HEALTH, port::CONNECTIONS);
-        let kept = OF_PROGRAM + ports + health + OF_CLUSTER * clusters + OF_SERVER * servers;
+        let of_clusters = OF_CLUSTER * clusters.len() + OF_SERVER * servers;
+        let kept = OF_PROGRAM + ports + health + of_clusters;
         // With few, clients have a quarter of them all the same.
         let kept = kept.min(limit - limit / 4);
         let has = |is: fn(&Kind) -> bool| bindings().any(|it| is(&it.kind));

@@ -293,7 +293,7 @@ impl<'c> Teller<'c> {
     }
 
     fn source(&mut self, depth: usize, topic: Option<&str>, source: &TopicSource<'c>) {
-        self.told.extend(source.way.iter().map(|it| it.name.as_str()));
+        self.told.extend(source.names());
         self.told.insert(&source.cluster.exit);
         let out = self.config.binding(&source.cluster.exit);
         let encrypted = match out.map(|it| &it.kind) {
@@ -330,8 +330,7 @@ impl<'c> Teller<'c> {
         {
             let _ = write!(text, ", as {username} by {mechanism}");
         }
-        let way: Vec<&str> = source.way.iter().map(|it| it.name.as_str()).collect();
-        let _ = write!(text, " ({})", way.join(" -> "));
+        let _ = write!(text, " ({})", source.names().join(" -> "));
         self.line(depth, &text);
         let bootstrap = source.bootstrap();
         if !bootstrap.is_empty() {

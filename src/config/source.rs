@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tailwater_kafka::Template;
+
 use super::Config;
 use super::binding::{Binding, Kind, Route};
 use super::kafka::{
@@ -22,7 +24,20 @@ pub struct TopicSource<'c> {
     pub cluster: &'c KafkaClient,
 }
 
+/// A Kafka, by one way through the `kafka` bindings.
+#[derive(Debug)]
+pub(crate) struct Used<'c> {
+    pub(crate) source: TopicSource<'c>,
+    /// What the `sse-kafka` routes that lead there take for a topic.
+    pub(crate) topics: Vec<&'c Template>,
+}
+
 impl<'c> TopicSource<'c> {
+    /// The names of the bindings on the way.
+    pub(crate) fn names(&self) -> Vec<&'c str> {
+        self.way.iter().map(|binding| binding.name.as_str()).collect()
+    }
+
     /// Where a stream of this topic without an id begins: what `cache_server` says of the topic,
     /// else what `cache_client` says, else [`DefaultOffset::Historical`].
     #[must_use]
@@ -100,13 +115,28 @@ impl Config {
             let topic = route.with.topic.as_literal().filter(|topic| !topic.is_empty())?;
             Some((route.exit.as_str(), topic))
         });
-        let names = |source: &TopicSource<'_>| -> Vec<String> {
-            source.way.iter().map(|binding| binding.name.clone()).collect()
-        };
         let comes_by = |(exit, topic): &(&str, &str)| {
-            self.topic_source(exit, topic).is_some_and(|it| names(&it) == names(source))
+            self.topic_source(exit, topic).is_some_and(|it| it.names() == source.names())
         };
         of_bindings.chain(of_routes).filter(comes_by).map(|(_, topic)| topic).collect()
+    }
+
+    /// Each Kafka that `sse-kafka` bindings lead to, of those that `counts` names.
+    pub(crate) fn clusters(&self, counts: impl Fn(&Binding) -> bool) -> Vec<Used<'_>> {
+        let mut clusters: Vec<Used<'_>> = Vec::new();
+        for binding in self.bindings.iter().filter(|binding| counts(binding)) {
+            let Kind::SseKafka(mapping) = &binding.kind else { continue };
+            for route in &mapping.routes {
+                for source in self.topic_sources(&route.exit) {
+                    let names = source.names();
+                    match clusters.iter_mut().find(|used| used.source.names() == names) {
+                        Some(used) => used.topics.push(&route.with.topic),
+                        None => clusters.push(Used { source, topics: vec![&route.with.topic] }),
+                    }
+                }
+            }
+        }
+        clusters
     }
 
     /// All ways that a topic may take, whatever its name.

@@ -120,8 +120,7 @@ fn sasl(mechanism: config::SaslMechanism) -> tailwater_kafka::SaslMechanism {
 }
 
 fn way(source: &TopicSource<'_>) -> String {
-    let names: Vec<&str> = source.way.iter().map(|binding| &*binding.name).collect();
-    names.join("/")
+    source.names().join("/")
 }
 
 /// Sends each query to the cluster that the routes of the `kafka` bindings lead its topic to.

@@ -24,6 +24,9 @@ pub struct Budget {
     pub logs: usize,
     /// What came last in a topic, up to 1 MiB, is kept in any case, and once as events of one form.
     pub topic: usize,
+    /// How many topics the logs may be of: [`ClusterOptions::max_topics`]. Those that the configuration
+    /// names come beside them.
+    pub topics: usize,
     /// The largest record: [`ClusterOptions::max_record_bytes`]. A stream keeps the one that its client
     /// takes, with those at the same place.
     pub record: usize,
@@ -39,6 +42,10 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// The piece of a log that a stream was handed last, and keeps as long as its client does not read.
+    /// Those at the same place share it.
+    pub const PIECE_BYTES: usize = CHUNK_BYTES;
+
     pub(crate) fn new(options: &ClusterOptions) -> Self {
         let record = options.max_record_bytes;
         let live = librdkafka::LIVE_QUEUE_BYTES + tail::POLL_BYTES + record;
@@ -47,6 +54,7 @@ impl Budget {
         Self {
             logs: options.memory_bytes,
             topic: 2 * CHUNK_BYTES,
+            topics: options.max_topics,
             record,
             live: live + librdkafka::FETCH_BYTES,
             history: options.readers * reader + REMAINS_BYTES,

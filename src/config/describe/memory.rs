@@ -23,13 +23,6 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 128 * KIB;
 /// Linux doubles what `SO_SNDBUF` is set to (socket(7)).
 const KERNEL_BYTES: usize = 2 * SEND_BUFFER_BYTES;
 
-/// The piece of a log that a stream was handed last, and keeps as long as its client does not read. Those at
-/// the same place share it.
-const PIECE_BYTES: usize = KIB * KIB;
-
-/// The topics of a Kafka where paths name them.
-const TOPICS: usize = 1000;
-
 /// Where a `tcp` binding does not say how many.
 pub(crate) const CONNECTIONS: usize = 65_536;
 
@@ -48,18 +41,9 @@ impl Teller<'_> {
     /// Told of what listeners lead to, so it comes after them.
     pub(super) fn memory(&mut self) {
         let mut budgets: BTreeMap<String, (Budget, Topics)> = BTreeMap::new();
-        let told = self.before.iter().flat_map(|(config, told)| {
-            let told = config.bindings.iter().filter(|it| told.contains(&*it.name));
-            told.map(|binding| (*config, binding))
-        });
-        for (config, binding) in told {
-            let Kind::SseKafka(mapping) = &binding.kind else { continue };
-            let sources = mapping.routes.iter().flat_map(|route| {
-                let sources = config.topic_sources(&route.exit);
-                sources.into_iter().map(move |source| (source, &route.with.topic))
-            });
-            for (source, topic) in sources {
-                let way: Vec<&str> = source.way.iter().map(|it| &*it.name).collect();
+        for (config, told) in &self.before {
+            for used in config.clusters(|binding| told.contains(&*binding.name)) {
+                let source = &used.source;
                 let options =
                     ClusterOptions::new(source.cluster.servers.iter().map(|it| it.to_string()));
                 let options =
@@ -68,26 +52,28 @@ impl Teller<'_> {
                     .max_record_bytes()
                     .into_iter()
                     .fold(options, ClusterOptions::max_record_bytes);
-                let way = label(config, self.namespaces, &way).replace('/', " -> ");
-                let budget = || (options.budget(), Topics::default());
-                let (_, topics) = budgets.entry(way).or_insert_with(budget);
-                topics.any |= topic.as_literal().is_none();
-                topics.named.extend(topic.as_literal().map(str::to_owned));
-                let kept = source.cache_server.iter().flat_map(|server| &server.bootstrap);
-                topics.named.extend(kept.map(ToString::to_string));
+                let mut topics = Topics::default();
+                for topic in used.topics {
+                    topics.any |= topic.as_literal().is_none();
+                    topics.named.extend(topic.as_literal().map(str::to_owned));
+                }
+                topics.named.extend(source.bootstrap().iter().cloned());
+                let way = label(config, self.namespaces, &source.names()).replace('/', " -> ");
+                budgets.insert(way, (options.budget(), topics));
             }
         }
         self.line(0, "\nmemory, at most:");
         let (mut sum, mut further_broker) = (0, 0);
         for (way, (budget, topics)) in &budgets {
             self.line(1, way);
-            let logs = budget.logs_of(if topics.any { TOPICS } else { topics.named.len() });
+            let most = budget.topics;
+            let logs = budget.logs_of(if topics.any { most } else { topics.named.len() });
             let of = if topics.any {
-                "logs, if it has 1000 topics"
+                format!("logs, if it has {most} topics")
             } else {
-                "logs, shared by its topics"
+                "logs, shared by its topics".to_owned()
             };
-            self.row(2, of, logs);
+            self.row(2, &of, logs);
             self.row(2, "read ahead at the live ends", budget.live);
             self.row(2, "history", budget.history);
             sum += budget.total() - budget.logs + logs;
@@ -124,9 +110,9 @@ impl Teller<'_> {
         self.row(2, &format!("idle, {} each", amount(idle)), most * idle);
         let unread = idle + UNREAD_BYTES;
         self.row(2, &format!("if nobody reads, {} each", amount(unread)), most * unread);
-        let pieces = format!("if each keeps other records, {} more", amount(PIECE_BYTES));
-        self.row(2, &pieces, most * PIECE_BYTES);
-        if record > PIECE_BYTES {
+        let pieces = format!("if each keeps other records, {} more", amount(Budget::PIECE_BYTES));
+        self.row(2, &pieces, most * Budget::PIECE_BYTES);
+        if record > Budget::PIECE_BYTES {
             let records = format!("if each is within a large record, {}", amount(record));
             self.row(2, &records, most.saturating_mul(record));
         }
