@@ -85,16 +85,22 @@ impl Topics {
         count(&self.lock(), Topic::is_there) < self.max_there
     }
 
-    /// Whether there is room for one more name that Kafka does not have. Those that nobody waits for make
-    /// some.
+    /// Whether there is room for one more name that Kafka does not have.
     pub(crate) fn has_room_for_missing(&self) -> bool {
-        let is_missing = |topic: &Topic| topic.is_missing() || topic.is_forbidden();
+        count(&self.lock(), is_missing) < self.max_missing
+    }
+
+    /// Lets go of names that Kafka does not have and nobody waits for, if there is no room for another one.
+    pub(crate) fn make_room_for_missing(&self) {
         let mut held = self.lock();
         if count(&held, is_missing) >= self.max_missing {
             held.retain(|_, topic| topic.named || topic.is_used() || !is_missing(topic));
         }
-        count(&held, is_missing) < self.max_missing
     }
+}
+
+fn is_missing(topic: &Topic) -> bool {
+    topic.is_missing() || topic.is_forbidden()
 }
 
 /// How many topics of requests are such.

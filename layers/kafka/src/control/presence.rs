@@ -217,8 +217,11 @@ impl Control<'_> {
     /// Kafka does not have the topic.
     pub(super) fn miss(&mut self, shared: &Shared, topic: &Arc<Topic>) {
         if !topic.is_missing() {
-            if topic.is_unknown() && !topic.named && !shared.topics.has_room_for_missing() {
-                return self.crowd(shared, topic);
+            if topic.is_unknown() && !topic.named {
+                shared.topics.make_room_for_missing();
+                if !shared.topics.has_room_for_missing() {
+                    return self.crowd(shared, topic);
+                }
             }
             self.close(topic, State::Missing);
             topic.health().forget();
@@ -231,7 +234,7 @@ impl Control<'_> {
         if !topic.is_forbidden() {
             if !topic.named {
                 // Nobody waits for it: those before it go.
-                shared.topics.has_room_for_missing();
+                shared.topics.make_room_for_missing();
             }
             self.close(topic, State::Forbidden);
             topic.health().forget();
