@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use tailwater::config::{self, Report};
 use tailwater::server::ServerOptions;
-use tailwater::telemetry::{self, LogFormat};
+use tailwater::telemetry::{self, LogFormat, one_line};
 use tailwater::{demo, server};
 use tracing::warn;
 
@@ -271,8 +271,7 @@ fn message(error: &dyn std::error::Error) -> String {
         text.push_str(&format!(": {error}"));
         source = error.source();
     }
-    text.push('\n');
-    text
+    one_line(&text).into_owned() + "\n"
 }
 
 /// What to do about the error before, on a line.

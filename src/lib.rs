@@ -46,6 +46,7 @@ mod access;
 mod access_log;
 pub mod config;
 pub mod demo;
+mod escape;
 mod files;
 mod health;
 mod open_files;

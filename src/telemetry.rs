@@ -23,6 +23,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use self::output::{LinesOf, Output, Reports};
 use self::throttle::Throttle;
 use crate::access_log;
+pub use crate::escape::one_line;
 
 mod escape;
 mod output;

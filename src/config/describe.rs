@@ -14,6 +14,7 @@ use super::sse::{EventId, SseKafkaWith, StartParameter};
 use super::telemetry::ExporterKind;
 use super::tls::{Mutual, TlsOptions};
 use super::{Config, DefaultOffset, Parsed, TopicSource};
+use crate::escape::one_line;
 
 pub(crate) mod memory;
 
@@ -72,11 +73,13 @@ struct Teller<'c> {
 }
 
 impl<'c> Teller<'c> {
+    /// A line, and an empty one before it where the text begins with a line break.
     fn line(&mut self, depth: usize, text: &str) {
+        let text = text.strip_prefix('\n').inspect(|_| self.out.push('\n')).unwrap_or(text);
         for _ in 0..depth {
             self.out.push_str("  ");
         }
-        self.out.push_str(text);
+        self.out.push_str(&one_line(text));
         self.out.push('\n');
     }
 

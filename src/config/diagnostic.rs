@@ -1,5 +1,6 @@
 //! What is said about a file: mistakes and warnings, each with its place.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
     SourceCode, SourceSpan, SpanContents,
 };
+
+use crate::escape::{is_hidden, one_line};
 
 /// Diagnostics shown of one file; the rest is counted. One alias may repeat a mistake many times.
 const MOST_SHOWN: usize = 100;
@@ -81,22 +84,14 @@ pub struct Report {
 
 impl std::error::Error for Report {}
 
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for it in text.chars() {
-        if it.is_control() { out.extend(it.escape_debug()) } else { out.push(it) }
-    }
-    out
-}
-
 impl Report {
     pub(super) fn new(file: &str, source: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
         diagnostics.sort_by_key(|it| (it.span.start, it.severity));
         diagnostics.dedup();
         for diagnostic in &mut diagnostics {
             // Messages quote the file, and what a terminal would obey is shown by its escape.
-            diagnostic.message = escaped(&diagnostic.message);
-            diagnostic.help = diagnostic.help.as_deref().map(escaped);
+            diagnostic.message = one_line(&diagnostic.message).into_owned();
+            diagnostic.help = diagnostic.help.as_deref().map(|it| one_line(it).into_owned());
         }
         let after_line_feeds = source.match_indices('\n').map(|(at, _)| at + 1);
         Report {
@@ -138,7 +133,7 @@ impl Report {
     #[must_use]
     pub fn place(&self, span: Span) -> String {
         let (line, column) = self.position(span);
-        format!("{}:{line}:{column}", self.file)
+        format!("{}:{line}:{column}", one_line(&self.file))
     }
 
     /// The form for a terminal: each with an excerpt of the source, in colour where asked for.
@@ -160,7 +155,7 @@ impl Report {
 
     /// The line of a span, or of a long line what is around the span. No lines around it: a
     /// neighbour may be a password.
-    fn excerpt(&self, span: Span) -> Excerpt<'_> {
+    fn excerpt(&self, span: Span) -> Excerpt {
         let (line, column) = self.position(span);
         let line_start = self.lines.get(line - 1).copied().unwrap_or(0);
         let line_end = self.lines.get(line).map_or(self.source.len(), |next| next - 1);
@@ -169,13 +164,14 @@ impl Report {
         let end = self.source.floor_char_boundary(span.end.saturating_add(AROUND).min(line_end));
         let text = self.source.get(start..end.min(start + 4 * AROUND)).unwrap_or_default();
         let label = span.start..span.end.min(start + text.len()).max(span.start);
-        Excerpt { file: &self.file, text, start, line: line - 1, column: column - 1, label }
+        let (file, text) = (one_line(&self.file).into_owned(), visible(text));
+        Excerpt { file, text, start, line: line - 1, column: column - 1, label }
     }
 
     fn not_shown(&self) -> String {
         match self.diagnostics.len().checked_sub(MOST_SHOWN) {
             None | Some(0) => String::new(),
-            Some(count) => format!("{}: and {count} more\n", self.file),
+            Some(count) => format!("{}: and {count} more\n", one_line(&self.file)),
         }
     }
 }
@@ -193,18 +189,28 @@ impl fmt::Display for Report {
     }
 }
 
+/// A piece of the source as a terminal may show it: as many bytes, so that labels stay where they are.
+fn visible(text: &str) -> String {
+    let shown = text.trim_end_matches('\r').chars().map(|it| match it {
+        '\t' => Cow::Borrowed("\t"),
+        it if is_hidden(it) => "?".repeat(it.len_utf8()).into(),
+        it => it.to_string().into(),
+    });
+    shown.collect()
+}
+
 /// One diagnostic in the form that miette draws.
 #[derive(Debug)]
 struct Entry<'a> {
     diagnostic: &'a Diagnostic,
-    excerpt: Excerpt<'a>,
+    excerpt: Excerpt,
 }
 
 /// A piece of the source: all that miette gets to see of it.
 #[derive(Debug)]
-struct Excerpt<'a> {
-    file: &'a str,
-    text: &'a str,
+struct Excerpt {
+    file: String,
+    text: String,
     start: usize,
     /// Line and column of what is labelled, from 0.
     line: usize,
@@ -212,17 +218,17 @@ struct Excerpt<'a> {
     label: Range<usize>,
 }
 
-impl SourceCode for Excerpt<'_> {
+impl SourceCode for Excerpt {
     fn read_span<'b>(
         &'b self,
         _: &SourceSpan,
         _: usize,
         _: usize,
     ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
-        let text = self.text.trim_end_matches('\r');
+        let text = self.text.as_bytes();
         let span = SourceSpan::from((self.start, text.len()));
-        let (file, line, column) = (self.file.to_owned(), self.line, self.column);
-        Ok(Box::new(MietteSpanContents::new_named(file, text.as_bytes(), span, line, column, 1)))
+        let (file, line, column) = (self.file.clone(), self.line, self.column);
+        Ok(Box::new(MietteSpanContents::new_named(file, text, span, line, column, 1)))
     }
 }
 

@@ -349,6 +349,26 @@ fn report_for_a_terminal_shows_the_source() {
 }
 
 #[test]
+fn what_a_file_says_is_shown_on_one_line_that_no_terminal_obeys() {
+    let file = include_str!("tests/fanout.yaml")
+        .replace("key: ${params.key}", r#"key: "a\x1b[2J\u202E\n  b""#);
+    let text = described("F", &file);
+    assert!(text.contains(r"records with key a\u{1b}[2J\u{202e}\n  b"), "{text}");
+
+    let name = "F\u{1b}[2J\n.yaml";
+    let report = read(name, "name: a\n\"x\\u202E\": 1 # \u{202e}\n").unwrap_err();
+    let (shown, hidden) = (r"F\u{1b}[2J\n.yaml", ['\u{1b}', '\u{202e}']);
+    let text = report.to_string();
+    assert!(text.starts_with(&format!("{shown}:")), "{text}");
+    assert!(text.contains(r"unknown key `x\u{202e}`"), "{text}");
+    let graphical = report.graphical(false);
+    assert!(graphical.contains(shown) && graphical.contains("# ???"), "{graphical}");
+    for text in [text, graphical, report.place(report.diagnostics()[0].span)] {
+        assert!(!text.contains(hidden), "{text}");
+    }
+}
+
+#[test]
 fn json_may_be_indented_with_tabs_and_lines_end_in_crlf() {
     let spaces = include_str!("tests/intro.json");
     for file in
@@ -381,7 +401,7 @@ bindings:
     let text = described("F", file);
     for expected in [
         "in: listens on 0.0.0.0:7114\n",
-        "records with key a, b: [c] # d\n  e: \" and header ${{env.PORT}}: x-7114-7114\n",
+        "records with key a, b: [c] # d\\n  e: \" and header ${{env.PORT}}: x-7114-7114\n",
         "Kafka: kafka:9092, kafka:9092, as u by PLAIN",
     ] {
         assert!(text.contains(expected), "{text}");

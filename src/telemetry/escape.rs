@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::LogFormat;
+use crate::escape::{is_hidden, one_line};
 
 /// A line, its end included, in which all is escaped that a terminal obeys or that makes it look like
 /// other text: control bytes, line breaks, what changes the direction of text, what can't be seen.
@@ -16,17 +17,20 @@ pub(super) fn escaped(line: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
     if matches!(text, Cow::Borrowed(_)) && !text.contains(is_hidden) {
         return Cow::Borrowed(line);
     }
-    let mut escaped = String::with_capacity(line.len() + 32);
-    for character in text.chars() {
-        if !is_hidden(character) {
-            escaped.push(character);
-        } else if format == LogFormat::Json {
+    let mut escaped = match format {
+        LogFormat::Text => one_line(&text).into_owned(),
+        LogFormat::Json => String::with_capacity(line.len() + 32),
+    };
+    if format == LogFormat::Json {
+        for character in text.chars() {
+            if !is_hidden(character) {
+                escaped.push(character);
+                continue;
+            }
             // Between the strings of an object there are none of these.
             for unit in character.encode_utf16(&mut [0; 2]) {
                 let _ = write!(escaped, "\\u{unit:04x}");
             }
-        } else {
-            escaped.extend(character.escape_default());
         }
     }
     escaped.push('\n');
@@ -50,21 +54,6 @@ pub(super) fn coloured(line: &[u8]) -> Cow<'_, [u8]> {
         Some(format!("\x1b[2m{time}\x1b[0m \x1b[{colour}m{level}\x1b[0m{rest}"))
     };
     parts().map_or(Cow::Borrowed(line), |line| Cow::Owned(line.into_bytes()))
-}
-
-/// Whether a character is not seen as what it is (Unicode: Cc, Zl, Zp, and those of Cf that have no shape).
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
