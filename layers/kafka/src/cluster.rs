@@ -37,10 +37,6 @@ use crate::topic::{Refused, Topic};
 use crate::topics::Topics;
 use crate::unreadable::Looks;
 
-/// How long a query waits for what Kafka says of a topic that was not asked for before: a refusal is
-/// answered in place of a stream then.
-const KNOWN: Duration = Duration::from_secs(1);
-
 /// What a stream asks of a [`Cluster`].
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -440,9 +436,10 @@ impl Service<Query> for Cluster {
         if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
             return Opening(Either::Left(ready(stream.permitted())));
         }
+        let known = self.0.options.pace.known;
         let known = async move {
             // If nobody answers, the stream waits for it.
-            let _ = tokio::time::timeout(KNOWN, topic.wait_known()).await;
+            let _ = tokio::time::timeout(known, topic.wait_known()).await;
             stream.permitted()
         };
         Opening(Either::Right(known.boxed()))

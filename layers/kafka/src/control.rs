@@ -60,6 +60,9 @@ pub(crate) struct Pace {
     pub(crate) at_once: Duration,
     /// Between two looks while all topics are open: new partitions are found by it.
     pub(crate) later: Duration,
+    /// How long a query waits for what Kafka says of a topic that was not asked for before: a refusal is
+    /// answered in place of a stream then.
+    pub(crate) known: Duration,
     /// How long the log of a topic that nobody reads is kept up.
     pub(crate) linger: Duration,
     /// Streams whose places differ by no more offsets than this share a reading of history.
@@ -95,6 +98,7 @@ impl Default for Pace {
             most: Duration::from_secs(30),
             at_once: Duration::from_millis(50),
             later: Duration::from_secs(5),
+            known: Duration::from_secs(1),
             linger: Duration::from_secs(60),
             near: 100_000,
             turn: Duration::from_millis(400),

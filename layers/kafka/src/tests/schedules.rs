@@ -204,6 +204,8 @@ impl Schedule {
     fn start(&self, at: usize) -> Cluster {
         let mut start = instance().seed(self.seed + at as u64).batch(2 + 3 * at);
         start.options.pace.most = Duration::from_millis(50);
+        // Many come while Kafka is away.
+        start.options.pace.known = Duration::from_millis(20);
         // What the tail can't know of is found before it is waited for in vain.
         start.options.pace.watch = Duration::from_millis(500);
         // Many passes for one reader, or few for two.
