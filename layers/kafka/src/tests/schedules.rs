@@ -256,6 +256,7 @@ impl Schedule {
             Step::Resume { client, instance, waits } => {
                 let instance = self.home(*client, *instance);
                 self.readers[*client].resume(&self.instances[instance], instance).await;
+                self.readers[*client].come(&self.world);
                 if *waits && self.world.is_well() {
                     self.settle(*client).await;
                 }

@@ -119,6 +119,13 @@ impl Reader {
         self.cuts = world.unseen.clone();
     }
 
+    /// It may have been told of a cut, and come to an instance that has not noticed it.
+    pub(super) fn come(&mut self, world: &World) {
+        for (partition, cut) in &world.unseen {
+            cut.add_to(&mut self.cuts, *partition);
+        }
+    }
+
     pub(super) fn stands_at_or_before(&self, head: &Positions) -> bool {
         self.told.iter().all(|(partition, next)| *next <= head.next(*partition))
     }
