@@ -180,6 +180,8 @@ impl Control<'_> {
             return false;
         };
         let Pace { watch: pace, hanging: most, .. } = self.pace;
+        // The tail's consumer may stand before it, and then has nothing to say of a cut.
+        self.verify_all |= head.iter().zip(&ends).any(|((_, next), end)| next > end.high);
         let now = Instant::now();
         let watch = &mut self.standing(topic).watch;
         watch.note_progress(&head);

@@ -58,6 +58,22 @@ async fn a_log_whose_head_retention_took_is_opened_anew_although_its_consumer_st
 }
 
 #[tokio::test]
+async fn a_cut_is_told_although_the_consumer_says_nothing_of_it() {
+    let model = kafka(1);
+    let cluster = instance().watched().of(&model);
+    let mut client = open(&cluster, query()).await;
+    assert!(client.is_idle());
+    fill(&model, 0, 2);
+    client.events(2).await;
+    model.deafen(TOPIC, 0, Deaf::Assignment);
+    model.cut(TOPIC, 0, 1);
+    let gap = r#"gap {"from":2,"partition":0,"reason":"truncation","to":0}"#;
+    assert_eq!(client.events(2).await, [gap, "0:0"]);
+    fill(&model, 0, 1);
+    assert_eq!(client.data().await, "0:1");
+}
+
+#[tokio::test]
 async fn a_log_that_can_not_be_helped_is_told_and_seldom_opened_anew() {
     let model = kafka(2);
     let cluster = instance().watched().of(&model);
