@@ -82,7 +82,11 @@ fn broken(kafka: &Kafka) -> Vec<Vec<u8>> {
     let unknown = batch(3, 6, NOW, &three);
     let mut changed = batch(3, 0, NOW, &three);
     changed.last_mut().into_iter().for_each(|last| *last ^= 1);
-    let all = vec![bomb, unknown, changed];
+    // After a wrong checksum librdkafka reads on within the batch, where these say that the size is 0.
+    let end = RawRecord { value: Some(&[0; 1024]), ..RawRecord::default() };
+    let mut ends_in_zeros = batch(3, 0, NOW, &records(&[value("x"), value("x"), end]));
+    ends_in_zeros.get_mut(64).into_iter().for_each(|byte| *byte ^= 1);
+    let all = vec![bomb, unknown, changed, ends_in_zeros];
     if kafka.is_real() { all.into_iter().take(1).collect() } else { all }
 }
 
