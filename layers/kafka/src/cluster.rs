@@ -449,14 +449,14 @@ impl Service<Query> for Cluster {
 /// Future of [`Cluster`]: ready at once for a topic that is known; for another one when Kafka has said
 /// whether it permits it, and after a second at the latest. It must be polled within a tokio runtime with
 /// time enabled.
-pub struct Opening(Either<Ready<Opened>, BoxFuture<'static, Opened>>);
+pub struct Opening(Either<Ready<Answer>, BoxFuture<'static, Answer>>);
 
-type Opened = Result<Stream, Error>;
+type Answer = Result<Stream, Error>;
 
 impl Future for Opening {
-    type Output = Opened;
+    type Output = Answer;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Opened> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         self.0.poll_unpin(cx)
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::backend::{Backend, Opening, Presence};
+use crate::backend::{Backend, Presence, TopicDescription};
 use crate::cluster::Shared;
 use crate::gap::{Cut, Extent};
 use crate::positions::Positions;
@@ -30,7 +30,7 @@ mod watchdog;
 
 use ends::{Ends, Newcomer};
 use extents::{Asked, Trouble};
-use presence::{Checked, Seen, Untold};
+use presence::{AccessState, Checked, Untold};
 use refusals::{Looked, Refusals, Refused};
 use watchdog::Watch;
 
@@ -188,7 +188,7 @@ struct Standing {
     trouble: Option<Trouble>,
     watch: Watch,
     refused: Refused,
-    seen: Seen,
+    seen: AccessState,
 }
 
 impl<'a> Control<'a> {
@@ -457,7 +457,7 @@ impl<'a> Control<'a> {
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
         let asked = Instant::now();
         let opening = self.ask(topic, |backend, topic| backend.opening(topic, partitions));
-        let Some(Opening { extent, tombstone_retention }) = opening else { return false };
+        let Some(TopicDescription { extent, tombstone_retention }) = opening else { return false };
         let standing = self.standing(topic);
         standing.without = None;
         standing.refused.values_mut().for_each(|times| times.held = false);

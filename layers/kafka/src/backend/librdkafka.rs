@@ -17,7 +17,9 @@ use tracing::{debug, warn};
 
 use super::context::Context;
 use super::reader::{Reader, Readers};
-use super::{Access, Backend, Consumer, End, Opening, Presence, access, receive, timeouts};
+use super::{
+    Access, Backend, Consumer, End, Presence, TopicDescription, access, receive, timeouts,
+};
 use crate::Error;
 use crate::contact::Reachability;
 use crate::gap::Extent;
@@ -396,11 +398,11 @@ impl Backend for Librdkafka {
         Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
     }
 
-    fn opening(&self, topic: &str, partitions: usize) -> Result<Opening, Error> {
+    fn opening(&self, topic: &str, partitions: usize) -> Result<TopicDescription, Error> {
         self.connect_readers(topic, partitions);
         let retention = || self.tombstone_retention(topic);
         let (retention, extent) = both(retention, || self.extent(topic, partitions, None));
-        Ok(Opening { extent: extent?, tombstone_retention: retention.ok() })
+        Ok(TopicDescription { extent: extent?, tombstone_retention: retention.ok() })
     }
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {

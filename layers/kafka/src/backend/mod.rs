@@ -69,9 +69,9 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
     fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error>;
 
     /// What is asked of a topic that is opened, all at once; who reads is connected meanwhile.
-    fn opening(&self, topic: &str, partitions: usize) -> Result<Opening, Error> {
+    fn opening(&self, topic: &str, partitions: usize) -> Result<TopicDescription, Error> {
         let extent = self.extent(topic, partitions, None)?;
-        Ok(Opening { extent, tombstone_retention: self.tombstone_retention(topic).ok() })
+        Ok(TopicDescription { extent, tombstone_retention: self.tombstone_retention(topic).ok() })
     }
 
     /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted.
@@ -80,7 +80,7 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
 
 /// What is known of a topic when it is opened.
 #[derive(Debug)]
-pub(crate) struct Opening {
+pub(crate) struct TopicDescription {
     pub(crate) extent: Extent,
     /// As [`Backend::tombstone_retention`] has it; `None` if that was not told.
     pub(crate) tombstone_retention: Option<Option<Duration>>,

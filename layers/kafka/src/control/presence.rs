@@ -30,7 +30,7 @@ pub(super) enum Absence {
 
 /// What is remembered of a topic between looks.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct AccessState {
     /// When Kafka was last asked for this topic alone.
     asked: Option<Instant>,
     /// How long is waited between two attempts to read it, and when the next one is due.
@@ -39,7 +39,7 @@ pub(super) struct Seen {
     told: Option<(Absence, Instant)>,
 }
 
-impl Seen {
+impl AccessState {
     /// When the topic is to be read next.
     pub(super) fn check_due(&self) -> Option<Instant> {
         self.check.map(|(_, due)| due)
@@ -283,7 +283,7 @@ impl Control<'_> {
         let mut topics = shared.held();
         topics.retain(|topic| {
             let seen = self.standings.get(&topic.name).map(|standing| &standing.seen);
-            let due = seen.and_then(Seen::check_due).is_none_or(|due| due <= now);
+            let due = seen.and_then(AccessState::check_due).is_none_or(|due| due <= now);
             let wanted = match topic.opened() {
                 Some(_) => self.denied,
                 None => due && (topic.is_forbidden() || (topic.named && topic.is_there())),
@@ -328,7 +328,7 @@ impl Control<'_> {
                 Access::Unknown => self.denied |= topic.opened().is_some(),
                 Access::Permitted if was_refused => {
                     info!(topic = %topic.name.escape_debug(), cluster = self.cluster, "topic is permitted");
-                    self.standing(&topic).seen = Seen::default();
+                    self.standing(&topic).seen = AccessState::default();
                     topic.state.send_replace(State::Found);
                     self.look_at_once = true;
                 }

@@ -28,7 +28,7 @@ const POLL_BYTES: usize = 1024 * 1024;
 /// What looks at a topic have shown.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    partitions: Vec<Seen>,
+    partitions: Vec<PartitionState>,
     /// Restarts after which the log has not advanced.
     in_vain: u32,
     /// The next one is not before.
@@ -41,7 +41,7 @@ pub(super) struct Watch {
 }
 
 #[derive(Clone, Debug)]
-struct Seen {
+struct PartitionState {
     head: i64,
     /// The end that Kafka told first since the head is here.
     due: i64,
@@ -76,10 +76,11 @@ impl Watch {
         let mut late = Vec::new();
         for ((partition, head), end) in head.iter().zip(ends) {
             let stable = end.stable;
-            let new = Seen { head, due: stable, looks: 0, stable, held: None };
+            let new = PartitionState { head, due: stable, looks: 0, stable, held: None };
             let index = usize::try_from(partition).unwrap_or_default();
             let Some(seen) = self.partitions.get_mut(index) else {
-                self.partitions.push(Seen { held: (end.high > stable).then_some(now), ..new });
+                self.partitions
+                    .push(PartitionState { held: (end.high > stable).then_some(now), ..new });
                 continue;
             };
             let held = seen.held.filter(|_| seen.stable == stable).unwrap_or(now);
@@ -101,7 +102,7 @@ impl Watch {
 
     /// The partitions where a transaction has been open for longer than `most`.
     fn hanging(&self, most: Duration, now: Instant) -> Vec<i32> {
-        let hangs = |seen: &Seen| seen.held.is_some_and(|since| now - since > most);
+        let hangs = |seen: &PartitionState| seen.held.is_some_and(|since| now - since > most);
         let partitions = (0..).zip(&self.partitions);
         partitions.filter(|(_, seen)| hangs(seen)).map(|(partition, _)| partition).collect()
     }
