@@ -32,9 +32,6 @@ const MOST_PATIENCE: Duration = Duration::from_secs(16);
 /// How long the end is looked for. Then what is certain is taken, and the rest found later.
 const SEARCH: Duration = Duration::from_secs(15);
 
-/// Offsets that are tried one by one, where it is not told which batch they are of.
-const SINGLE: i64 = 100;
-
 const POLL: Duration = Duration::from_millis(50);
 const POLL_BYTES: usize = 64 * 1024;
 
@@ -213,6 +210,7 @@ impl Probe<'_> {
         let (mut found, mut next) = (None, from);
         // What follows it may be as bad: then it is one gap.
         while next < until {
+            let pause = if found.is_none() { pause } else { Duration::ZERO };
             let refusal = match self.refusal(next, pause) {
                 First::Refused(refusal) => refusal,
                 First::Readable if found.is_none() => return Some(Finding::Readable),
@@ -227,7 +225,7 @@ impl Probe<'_> {
             );
             let end = match refusal.batch {
                 Some(_) => self.end(&refusal, next, until),
-                None => self.next(next, until),
+                None => Some(next + 1),
             };
             let Some(end) = end else { break };
             next = end;
@@ -331,20 +329,5 @@ impl Probe<'_> {
             }
         }
         Some(within + 1)
-    }
-
-    /// The next offset that can be read, or that is as far as was looked.
-    fn next(&mut self, from: i64, until: i64) -> Option<i64> {
-        let last = until.min(from.saturating_add(SINGLE));
-        let mut next = from + 1;
-        while next < last && Instant::now() < self.deadline {
-            match self.first(next) {
-                First::Refused(Refusal { batch: None, .. }) => next += 1,
-                First::Refused(_) | First::Readable => break,
-                // It may be slow: what is certain is taken.
-                First::Nothing => break,
-            }
-        }
-        Some(next)
     }
 }
