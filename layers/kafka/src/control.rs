@@ -91,6 +91,13 @@ pub(crate) struct Pace {
     pub(crate) untold: Duration,
 }
 
+impl Pace {
+    /// How long is waited after so many attempts in vain, one after the other.
+    pub(crate) fn back_off(&self, in_vain: u32) -> Duration {
+        self.most.min(self.soon * (1 << in_vain.min(8)))
+    }
+}
+
 impl Default for Pace {
     fn default() -> Self {
         Self {
@@ -189,6 +196,13 @@ struct Standing {
     watch: Watch,
     refused: Refused,
     seen: AccessState,
+}
+
+impl Standing {
+    /// Whether the tail does not read a partition for now.
+    fn is_held(&self, partition: i32) -> bool {
+        self.refused.get(&partition).is_some_and(|times| times.held)
+    }
 }
 
 impl<'a> Control<'a> {

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::gap::{Gap, Reason};
 use crate::health::{Lost, TopicHealth};
+use crate::record::Record;
 
 /// So many are remembered of a topic.
 const KNOWN: usize = 1024;
@@ -22,6 +23,9 @@ const TOLD: usize = 16;
 /// How often it is warned of them within that time.
 const WARNINGS: u32 = 10;
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a record is lost that could be read.
+pub(crate) const TOO_LARGE: &str = "a record is larger than is served";
 
 /// Those of a topic.
 #[derive(Debug, Default)]
@@ -46,6 +50,18 @@ struct State {
 impl Losses {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gap in place of what nobody can read of a partition, taken note of.
+    pub(crate) fn unreadable(
+        &self,
+        topic: &str,
+        partition: i32,
+        (from, to): (i64, i64),
+        why: &str,
+    ) -> Record {
+        self.note(topic, &Gap::new(partition, from, to, Reason::Unreadable), why);
+        Record::gap(partition, (from, to), Reason::Unreadable, None)
     }
 
     /// Takes note of a gap in place of records; it may have been met before.

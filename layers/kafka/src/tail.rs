@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use crate::backend::{self, Backend, Consumer, Fetched};
 use crate::control::Job;
 use crate::gap::Gap;
-use crate::losses::Losses;
+use crate::losses::{Losses, TOO_LARGE};
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::{self, Records};
@@ -317,7 +317,7 @@ fn append(
                     continue;
                 }
                 if let Some(gap) = gap {
-                    followed.losses.note(&topic, &gap, "a record is larger than is served");
+                    followed.losses.note(&topic, &gap, TOO_LARGE);
                 }
                 *next = record.offset + 1;
                 followed.batch.push(record);

@@ -178,8 +178,7 @@ impl Looks {
         match finding {
             Some(finding) => look.found.give(finding),
             None => {
-                let pause = self.pace.most.min(self.pace.soon * (1 << in_vain.min(8)));
-                let due = Instant::now() + pause;
+                let due = Instant::now() + self.pace.back_off(in_vain);
                 self.lock().waiting.push_back((look, in_vain + 1, due));
             }
         }

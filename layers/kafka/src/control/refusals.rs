@@ -10,9 +10,7 @@ use tracing::debug;
 
 use super::{Control, Job};
 use crate::cluster::Shared;
-use crate::gap::Reason;
 use crate::positions::Positions;
-use crate::record::Record;
 use crate::tail::Command;
 use crate::topic::{Opened, Topic};
 use crate::unreadable::{Finding, Found, Look};
@@ -111,11 +109,11 @@ impl Control<'_> {
         let mut suspects = 0;
         for (topic, opened, head) in before {
             let now = opened.hub.head();
-            let held = &self.standing(&topic).refused;
-            let is_held = |partition| held.get(&partition).is_some_and(|times| times.held);
+            let known = self.standing(&topic);
+            let stands = |partition: i32, head| now.next(partition) == head;
             let standing: Vec<(i32, i64)> = head
                 .iter()
-                .filter(|(partition, head)| now.next(*partition) == *head && !is_held(*partition))
+                .filter(|(partition, head)| stands(*partition, *head) && !known.is_held(*partition))
                 .collect();
             if opened.hub.is_closed() || standing.is_empty() {
                 continue;
@@ -146,7 +144,7 @@ impl Control<'_> {
         refusals.in_vain = if suspects > 0 { 0 } else { refusals.in_vain + 1 };
         let pause = match refusals.in_vain {
             0 | 1 => Duration::ZERO,
-            in_vain => pace.most.min(pace.soon * (1 << in_vain.min(8))),
+            in_vain => pace.back_off(in_vain),
         };
         refusals.next = Some(Instant::now() + pause);
     }
@@ -200,16 +198,10 @@ impl Control<'_> {
             self.tell(match finding {
                 Finding::Readable => Command::Resume { topic: name, partition },
                 Finding::Unreadable { to, why } => {
-                    let gap = Record::gap(partition, (from, to), Reason::Unreadable, None);
-                    gap.as_gap().into_iter().for_each(|gap| topic.losses.note(&name, &gap, &why));
+                    let gap = topic.losses.unreadable(&name, partition, (from, to), &why);
                     Command::Gap { topic: name, gap }
                 }
             });
         }
-    }
-
-    /// Whether the tail does not read a partition for now.
-    pub(super) fn is_held(&mut self, topic: &Topic, partition: i32) -> bool {
-        self.standing(topic).refused.get(&partition).is_some_and(|times| times.held)
     }
 }

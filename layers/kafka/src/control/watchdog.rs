@@ -191,7 +191,8 @@ impl Control<'_> {
         let hanging = watch.hanging(most, now);
         self.tell_hanging(topic, hanging);
         // What was refused there is being looked for.
-        let is_held = late.extract_if(.., |late| self.is_held(topic, late.partition)).count() > 0;
+        let known = self.standing(topic);
+        let is_held = late.extract_if(.., |late| known.is_held(late.partition)).count() > 0;
         // The others have their turn once nothing is found of these.
         late.truncate(PROBED);
 

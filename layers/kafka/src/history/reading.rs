@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::pass::Pass;
 use crate::backend::{self, Backend, Consumer, Fetched};
 use crate::control::Pace;
-use crate::gap::Reason;
+use crate::losses::TOO_LARGE;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records;
@@ -224,8 +224,7 @@ impl Reading {
                         continue;
                     }
                     if let Some(gap) = gap {
-                        let why = "a record is larger than is served";
-                        self.pass.opened.losses.note(&self.topic, &gap, why);
+                        self.pass.opened.losses.note(&self.topic, &gap, TOO_LARGE);
                     }
                     self.next[slot] = record.offset + 1;
                     // Within a partition the order is Kafka's, whatever the clocks of producers say.
@@ -302,9 +301,8 @@ impl Reading {
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
             if let Finding::Unreadable { to, why } = finding {
-                let gap = Record::gap(partition, (*next, to), Reason::Unreadable, None);
                 let losses = &self.pass.opened.losses;
-                gap.as_gap().into_iter().for_each(|gap| losses.note(&self.topic, &gap, &why));
+                let gap = losses.unreadable(&self.topic, partition, (*next, to), &why);
                 *next = to;
                 self.pass.hub.append(vec![gap]);
             }
