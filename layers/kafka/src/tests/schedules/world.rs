@@ -29,8 +29,6 @@ pub(super) struct Written {
     pub(super) key: &'static str,
     pub(super) tagged: bool,
     pub(super) fate: Fate,
-    /// Why it can't be read, whatever became of it.
-    pub(super) spoilt: Option<Spoilt>,
 }
 
 /// A log went back under a client that had a place in it.
@@ -175,8 +173,8 @@ impl World {
         self.model.spoil(TOPIC, partition, &keys, how);
         for (offset, key) in (from..).zip(keys) {
             let number = self.written.len();
-            let (fate, spoilt) = (Fate::Spoilt(how), Some(how));
-            self.written.push(Written { partition, offset, key, tagged: false, fate, spoilt });
+            let fate = Fate::Spoilt(how);
+            self.written.push(Written { partition, offset, key, tagged: false, fate });
             self.places.entry((partition, offset)).or_default().push(number);
         }
     }
@@ -199,7 +197,7 @@ impl World {
         };
         assert_eq!(fate, offset);
         let fate = if in_transaction { Fate::Open } else { Fate::There };
-        self.written.push(Written { partition, offset, key, tagged, fate, spoilt: None });
+        self.written.push(Written { partition, offset, key, tagged, fate });
         self.places.entry((partition, offset)).or_default().push(number);
     }
 
