@@ -1,22 +1,14 @@
 //! What is said about a file: mistakes and warnings, each with its place.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
-use miette::{
-    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
-    SourceCode, SourceSpan, SpanContents,
-};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::escape::{is_hidden, one_line};
 
 /// Diagnostics shown of one file; the rest is counted. One alias may repeat a mistake many times.
 const MOST_SHOWN: usize = 100;
-
-/// How many bytes of a long line are shown on each side of a span.
-const AROUND: usize = 80;
 
 /// A place in the source text, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,33 +131,35 @@ impl Report {
     /// The form for a terminal: each with an excerpt of the source, in colour where asked for.
     #[must_use]
     pub fn graphical(&self, color: bool) -> String {
-        let theme =
-            if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut text = String::new();
         for diagnostic in self.diagnostics.iter().take(MOST_SHOWN) {
-            let entry = Entry { diagnostic, excerpt: self.excerpt(diagnostic.span) };
-            if handler.render_report(&mut text, &entry).is_err() {
-                return self.to_string();
-            }
+            text.push_str(&renderer.render(&[self.annotated(diagnostic)]));
+            text.push_str("\n\n");
         }
         text.push_str(&self.not_shown());
         text
     }
 
-    /// The line of a span, or of a long line what is around the span. No lines around it: a
-    /// neighbour may be a password.
-    fn excerpt(&self, span: Span) -> Excerpt {
-        let (line, column) = self.position(span);
-        let line_start = self.lines.get(line - 1).copied().unwrap_or(0);
-        let line_end = self.lines.get(line).map_or(self.source.len(), |next| next - 1);
-        let start =
-            self.source.ceil_char_boundary(span.start.saturating_sub(AROUND).max(line_start));
-        let end = self.source.floor_char_boundary(span.end.saturating_add(AROUND).min(line_end));
-        let text = self.source.get(start..end.min(start + 4 * AROUND)).unwrap_or_default();
-        let label = span.start..span.end.min(start + text.len()).max(span.start);
-        let (file, text) = (one_line(&self.file).into_owned(), visible(text));
-        Excerpt { file, text, start, line: line - 1, column: column - 1, label }
+    /// A diagnostic with the line of its span, and no lines around it: a neighbour may be a password.
+    fn annotated<'r>(&self, diagnostic: &'r Diagnostic) -> Group<'r> {
+        let span = diagnostic.span;
+        let (line, _) = self.position(span);
+        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let end = self.lines.get(line).map_or(self.source.len(), |next| next - 1);
+        let text = visible(self.source.get(start..end).unwrap_or_default());
+        let marked_start = text.floor_char_boundary(span.start.saturating_sub(start));
+        let marked_end = text.floor_char_boundary(span.end.saturating_sub(start));
+        let marked = AnnotationKind::Primary.span(marked_start..marked_end.max(marked_start));
+        let level = match diagnostic.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning | Severity::Danger => Level::WARNING,
+        };
+        let file = one_line(&self.file).into_owned();
+        level
+            .primary_title(&*diagnostic.message)
+            .element(Snippet::source(text).path(file).line_start(line).annotation(marked))
+            .elements(diagnostic.help.as_deref().map(|help| Level::HELP.message(help)))
     }
 
     fn not_shown(&self) -> String {
@@ -191,73 +185,12 @@ impl fmt::Display for Report {
 
 /// A piece of the source as a terminal may show it: as many bytes, so that labels stay where they are.
 fn visible(text: &str) -> String {
-    let shown = text.trim_end_matches('\r').chars().map(|it| match it {
-        '\t' => Cow::Borrowed("\t"),
-        it if is_hidden(it) => "?".repeat(it.len_utf8()).into(),
-        it => it.to_string().into(),
-    });
-    shown.collect()
-}
-
-/// One diagnostic in the form that miette draws.
-#[derive(Debug)]
-struct Entry<'a> {
-    diagnostic: &'a Diagnostic,
-    excerpt: Excerpt,
-}
-
-/// A piece of the source: all that miette gets to see of it.
-#[derive(Debug)]
-struct Excerpt {
-    file: String,
-    text: String,
-    start: usize,
-    /// Line and column of what is labelled, from 0.
-    line: usize,
-    column: usize,
-    label: Range<usize>,
-}
-
-impl SourceCode for Excerpt {
-    fn read_span<'b>(
-        &'b self,
-        _: &SourceSpan,
-        _: usize,
-        _: usize,
-    ) -> Result<Box<dyn SpanContents<'b> + 'b>, MietteError> {
-        let text = self.text.as_bytes();
-        let span = SourceSpan::from((self.start, text.len()));
-        let (file, line, column) = (self.file.clone(), self.line, self.column);
-        Ok(Box::new(MietteSpanContents::new_named(file, text, span, line, column, 1)))
+    let mut shown = String::with_capacity(text.len());
+    for character in text.trim_end_matches('\r').chars() {
+        match is_hidden(character) && character != '\t' {
+            true => shown.extend(std::iter::repeat_n('?', character.len_utf8())),
+            false => shown.push(character),
+        }
     }
-}
-
-impl fmt::Display for Entry<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.diagnostic.message)
-    }
-}
-
-impl std::error::Error for Entry<'_> {}
-
-impl miette::Diagnostic for Entry<'_> {
-    fn severity(&self) -> Option<miette::Severity> {
-        Some(match self.diagnostic.severity {
-            Severity::Error => miette::Severity::Error,
-            Severity::Warning | Severity::Danger => miette::Severity::Warning,
-        })
-    }
-
-    fn help<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
-        self.diagnostic.help.as_ref().map(|it| Box::new(it) as Box<dyn fmt::Display + 'b>)
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.excerpt)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let label = LabeledSpan::new(None, self.excerpt.label.start, self.excerpt.label.len());
-        Some(Box::new(std::iter::once(label)))
-    }
+    shown
 }

@@ -339,13 +339,27 @@ fn report_for_a_terminal_shows_the_source() {
     let report =
         read("zilla.yaml", "name: a\nbindings:\n  x: { type: htp, kind: server }\n").unwrap_err();
     insta::assert_snapshot!(report.graphical(false), @r"
-     × bindings.x.type: unknown type `htp`
-      ╭─[zilla.yaml:3:14]
-    3 │   x: { type: htp, kind: server }
-      ·              ───
-      ╰────
-     help: did you mean `http`? there are: tcp, tls, http, sse, sse-kafka, kafka, http-filesystem, filesystem
+    error: bindings.x.type: unknown type `htp`
+     --> zilla.yaml:3:14
+      |
+    3 |   x: { type: htp, kind: server }
+      |              ^^^
+      |
+      = help: did you mean `http`? there are: tcp, tls, http, sse, sse-kafka, kafka, http-filesystem, filesystem
     ");
+}
+
+#[test]
+fn report_for_a_terminal_shows_of_a_long_line_what_is_around_the_mistake() {
+    let long = "x".repeat(500_000);
+    let file = format!("{{ name: {long}, bindings: {{}}, typo: {long} }}");
+    let report = read("zilla.yaml", &file).unwrap_err();
+    let graphical = report.graphical(true);
+    assert!(graphical.len() < 2_000 && graphical.contains("typo"), "{}", graphical.len());
+    for file in ["", "name: a\n\"", "\t", "name: \u{feff}é\u{2028}\r\n", "name: a\nbindings:"] {
+        let report = read("zilla.yaml", file).unwrap_err();
+        assert!(report.graphical(true).contains("error"), "{file:?}");
+    }
 }
 
 #[test]
