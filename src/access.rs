@@ -70,7 +70,7 @@ pub(crate) fn layer(access: &AccessControl, behind: Behind) -> AccessLayer {
         return AccessLayer { origins: Origins::Own, expose_all: false, cors: CorsLayer::new() };
     };
     let origins = match named(cross.origins.as_deref()) {
-        Some(origins) => Origins::Named(origins.iter().map(|it| Named::new(it)).collect()),
+        Some(origins) => Origins::Named(origins.iter().map(|origin| Named::new(origin)).collect()),
         None => Origins::Any { credentials: cross.credentials },
     };
     AccessLayer {
@@ -90,7 +90,7 @@ fn cors(cross: &CrossOrigin, origins: &Origins, behind: Behind) -> CorsLayer {
         Origins::Named(names) => {
             let names = Arc::clone(names);
             let known = move |origin: &HeaderValue, _: &_| {
-                origin.to_str().is_ok_and(|it| is_named(&names, &normal(it)))
+                origin.to_str().is_ok_and(|text| is_named(&names, &normal(text)))
             };
             cors.allow_origin(AllowOrigin::predicate(known)).vary([ORIGIN])
         }
@@ -98,13 +98,15 @@ fn cors(cross: &CrossOrigin, origins: &Origins, behind: Behind) -> CorsLayer {
     };
     // A text that is no method or name of a header is none that a request could have.
     cors = cors.allow_methods(match named(cross.methods.as_deref()) {
-        Some(methods) => AllowMethods::list(methods.iter().filter_map(|it| it.parse().ok())),
+        Some(methods) => {
+            AllowMethods::list(methods.iter().filter_map(|method| method.parse().ok()))
+        }
         None => AllowMethods::mirror_request(),
     });
     cors = cors.allow_headers(match named(cross.headers.as_deref()) {
         Some(names) => {
             let mut names: Vec<HeaderName> =
-                names.iter().filter_map(|it| it.parse().ok()).collect();
+                names.iter().filter_map(|name| name.parse().ok()).collect();
             let answer = behind.guarded.then(|| HeaderName::from_static("x-challenge-session"));
             let of_streams = OF_STREAMS.into_iter().filter(|_| behind.streams);
             for name in answer.into_iter().chain(of_streams) {
@@ -117,9 +119,8 @@ fn cors(cross: &CrossOrigin, origins: &Origins, behind: Behind) -> CorsLayer {
         None => AllowHeaders::mirror_request(),
     });
     cors = match named(cross.expose.as_deref()) {
-        Some(names) => {
-            cors.expose_headers(ExposeHeaders::list(names.iter().filter_map(|it| it.parse().ok())))
-        }
+        Some(names) => cors
+            .expose_headers(ExposeHeaders::list(names.iter().filter_map(|name| name.parse().ok()))),
         None if cross.credentials => cors,
         None => cors.expose_headers(Any),
     };
@@ -128,7 +129,7 @@ fn cors(cross: &CrossOrigin, origins: &Origins, behind: Behind) -> CorsLayer {
 
 /// The names of a list; none where any is meant.
 fn named(list: Option<&[String]>) -> Option<&[String]> {
-    list.filter(|list| !list.iter().any(|it| it == "*"))
+    list.filter(|list| !list.iter().any(|item| item == "*"))
 }
 
 /// Lets through what the policy allows, answers `403 Forbidden` to a forbidden origin, and answers
@@ -178,16 +179,16 @@ impl Named {
             Self::One(one) => one == origin,
             Self::Label { scheme, domain } => {
                 let label =
-                    origin.strip_prefix(&**scheme).and_then(|it| it.strip_suffix(&**domain));
-                let named = |it: u8| it.is_ascii_alphanumeric() || b"-_".contains(&it);
-                label.is_some_and(|it| !it.is_empty() && it.bytes().all(named))
+                    origin.strip_prefix(&**scheme).and_then(|rest| rest.strip_suffix(&**domain));
+                let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+                label.is_some_and(|label| !label.is_empty() && label.bytes().all(named))
             }
         }
     }
 }
 
 fn is_named(names: &[Named], origin: &str) -> bool {
-    names.iter().any(|it| it.is(origin))
+    names.iter().any(|name| name.is(origin))
 }
 
 impl<S> Layer<S> for AccessLayer {

@@ -243,7 +243,7 @@ fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
 fn show(report: &Report) {
     let mut stderr = io::stderr().lock();
     let text = if stderr.is_terminal() {
-        let color = std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+        let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         report.graphical(color)
     } else {
         report.to_string()

@@ -72,7 +72,7 @@ impl Files {
         let serve = ServeDir::with_backend(Path::new(""), Folder::new(location, symlinks));
         let template = match (&with.directory, &with.path) {
             (Some(directory), Some(path)) => Some(joined(directory, path)),
-            (one, other) => one.as_ref().or(other.as_ref()).map(|it| it.parts().into()),
+            (one, other) => one.as_ref().or(other.as_ref()).map(|one| one.parts().into()),
         };
         Files { serve: serve.ignore_multi_range_requests(true), template }
     }
@@ -94,8 +94,8 @@ impl Files {
                 }
                 Part::Place(Place::Parameter(name)) => {
                     let value = matched
-                        .and_then(|it| it.parameter(name))
-                        .and_then(|it| str::from_utf8(it).ok());
+                        .and_then(|matched| matched.parameter(name))
+                        .and_then(|value| str::from_utf8(value).ok());
                     let value = value.ok_or(StatusCode::NOT_FOUND)?;
                     path.push_str(value);
                     slash_counts = decoded.ends_with(value);
@@ -120,12 +120,13 @@ struct Target<'r> {
 fn decoded(path: &str) -> Option<Cow<'_, str>> {
     let bytes = path.as_bytes();
     // An encoded `/` would be taken for a separator that the routes above have not seen.
-    let hides =
-        |it: &[u8]| [b"%2F", b"%5C", b"%00"].iter().any(|hidden| it.eq_ignore_ascii_case(*hidden));
+    let hides = |encoded: &[u8]| {
+        [b"%2F", b"%5C", b"%00"].iter().any(|hidden| encoded.eq_ignore_ascii_case(*hidden))
+    };
     if bytes.windows(3).any(hides) {
         return None;
     }
-    percent_decode_str(path).decode_utf8().ok().filter(|it| is_plain(it))
+    percent_decode_str(path).decode_utf8().ok().filter(|path| is_plain(path))
 }
 
 /// `directory/path`.
@@ -166,7 +167,7 @@ fn uri(path: &str) -> Option<Uri> {
 /// whatever the path begins with.
 fn with_slash(uri: &Uri) -> Option<HeaderValue> {
     let (_, name) = uri.path().rsplit_once('/')?;
-    let query = uri.query().map(|it| format!("?{it}")).unwrap_or_default();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     HeaderValue::from_str(&format!("./{name}/{query}")).ok()
 }
 
@@ -261,7 +262,7 @@ impl Future for ResponseFuture {
         }
         // tower-http has a byte 0 of an empty file.
         if response.status() == StatusCode::PARTIAL_CONTENT
-            && response.headers().get(CONTENT_LENGTH).is_some_and(|it| it == "0")
+            && response.headers().get(CONTENT_LENGTH).is_some_and(|value| value == "0")
         {
             *response.status_mut() = StatusCode::OK;
             response.headers_mut().remove(CONTENT_RANGE);
@@ -280,6 +281,7 @@ impl Future for ResponseFuture {
 
 /// A type of texts, with their encoding.
 fn with_charset(kind: &HeaderValue) -> Option<HeaderValue> {
-    let text = kind.to_str().ok().filter(|it| it.starts_with("text/") && !it.contains(';'))?;
+    let text =
+        kind.to_str().ok().filter(|text| text.starts_with("text/") && !text.contains(';'))?;
     HeaderValue::from_str(&format!("{text}; charset=utf-8")).ok()
 }

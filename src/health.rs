@@ -187,7 +187,8 @@ mod tests {
     use super::*;
 
     fn health() -> Health {
-        let (clusters, connections) = (Vec::new(), Vec::new());
+        let clusters = Vec::new();
+        let connections = Vec::new();
         Health { clusters, connections, shutdown: Shutdown::new(), askers: port::CONNECTIONS }
     }
 

@@ -54,28 +54,32 @@ pub(crate) struct OpenFiles {
 impl OpenFiles {
     /// What the namespaces need of a limit; `None` is no limit.
     pub(crate) fn of(namespaces: &[Config], limit: Option<u64>) -> Self {
-        let limit = limit.map_or(usize::MAX, |it| it.try_into().unwrap_or(usize::MAX));
+        let limit = limit.map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX));
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let listeners = || namespaces.iter().flat_map(Config::listeners).map(|(_, server)| server);
-        let bindings = || namespaces.iter().flat_map(|it| &it.bindings);
-        let ports: usize = listeners().flat_map(|it| &it.ports).map(ExactSizeIterator::len).sum();
-        let clusters: Vec<_> = namespaces.iter().flat_map(|it| it.clusters(|_| true)).collect();
-        let servers: usize = clusters.iter().map(|it| it.source.cluster.servers.len()).sum();
+        let bindings = || namespaces.iter().flat_map(|namespace| &namespace.bindings);
+        let ports: usize =
+            listeners().flat_map(|listener| &listener.ports).map(ExactSizeIterator::len).sum();
+        let clusters: Vec<_> =
+            namespaces.iter().flat_map(|namespace| namespace.clusters(|_| true)).collect();
+        let servers: usize =
+            clusters.iter().map(|cluster| cluster.source.cluster.servers.len()).sum();
         let health = (limit / 16).clamp(LEAST_HEALTH, port::CONNECTIONS);
         let of_clusters = OF_CLUSTER * clusters.len() + OF_SERVER * servers;
         let kept = OF_PROGRAM + ports + health + of_clusters;
         // With few, clients have a quarter of them all the same.
         let kept = kept.min(limit - limit / 4);
-        let has = |is: fn(&Kind) -> bool| bindings().any(|it| is(&it.kind));
-        let responses = if has(|it| matches!(it, Kind::Filesystem(_))) {
+        let has = |is: fn(&Kind) -> bool| bindings().any(|binding| is(&binding.kind));
+        let responses = if has(|value| matches!(value, Kind::Filesystem(_))) {
             (limit / 32).clamp(LEAST_RESPONSES, MOST_RESPONSES)
         } else {
             0
         };
         let rest = (limit - kept).saturating_sub(2 * responses);
-        let upstream = if has(|it| matches!(it, Kind::SseClient(_))) { rest / 2 } else { 0 };
+        let upstream = if has(|value| matches!(value, Kind::SseClient(_))) { rest / 2 } else { 0 };
         let connections = rest - upstream;
-        let wanted = listeners().map(|it| it.connections.unwrap_or(memory::CONNECTIONS)).sum();
+        let wanted =
+            listeners().map(|listener| listener.connections.unwrap_or(memory::CONNECTIONS)).sum();
         Self { limit, kept, health, responses, upstream, connections, wanted }
     }
 
@@ -148,7 +152,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (inner, places) = (self.inner.clone(), Arc::clone(&self.places));
+        let inner = self.inner.clone();
+        let places = Arc::clone(&self.places);
         Box::pin(async move {
             let place = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
             let Ok(Ok(place)) = place else {

@@ -253,7 +253,8 @@ impl Composer<'_> {
         let mut table = Vec::new();
         let mut exits = Vec::new();
         for (target, route) in routes.iter().enumerate() {
-            let guarded = route.guarded.iter().map(|it| Guarded::new(&it.guard, &it.roles));
+            let guarded =
+                route.guarded.iter().map(|guarded| Guarded::new(&guarded.guard, &guarded.roles));
             let when = route.when.iter().map(&condition);
             table.push(tailwater_route::Route::new(target).when(when).guarded(guarded));
             exits.push(exit(self, route)?);

@@ -211,7 +211,11 @@ mod tests {
         for format in [LogFormat::Text, LogFormat::Json] {
             let line = written(format, false);
             let text = line.strip_suffix('\n').expect("a line");
-            assert!(text.bytes().all(|it| matches!(it, b' '..=b'~')), "{}", line.escape_debug());
+            assert!(
+                text.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+                "{}",
+                line.escape_debug()
+            );
             assert!(text.contains("202e") && text.contains("said"), "{text}");
         }
         let line = written(LogFormat::Text, true);

@@ -10,7 +10,7 @@ use tower::{ServiceExt as _, service_fn};
 use super::*;
 
 fn texts(list: &[&str]) -> Option<Vec<String>> {
-    Some(list.iter().map(|it| (*it).to_owned()).collect())
+    Some(list.iter().map(|item| (*item).to_owned()).collect())
 }
 
 /// Asks a service that answers 401, as if it had seen no token.
@@ -55,7 +55,7 @@ fn preflight(origin: &str) -> Request<()> {
 
 /// The value of a header, or nothing.
 fn of<'r>(response: &'r Response<String>, name: &HeaderName) -> &'r str {
-    response.headers().get(name).map(|it| it.to_str().unwrap()).unwrap_or_default()
+    response.headers().get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
 }
 
 fn assert_refused(response: &Response<String>, what: &str) {
@@ -99,8 +99,8 @@ async fn foreign_origin_is_refused_by_the_same_origin_policy() {
         request.headers_mut().insert(HOST, host.parse().unwrap());
         request.extensions_mut().extend(scheme.into_iter().fold(
             http::Extensions::new(),
-            |mut all, it| {
-                all.insert(it);
+            |mut all, header| {
+                all.insert(header);
                 all
             },
         ));
@@ -223,8 +223,8 @@ async fn answer_to_a_page_says_what_it_may_read() {
         // Whatever the inner service says, a refusal for a bad token included, the page can read.
         // OPTIONS that asks for no method is no preflight.
         for request in [asks("POST"), asks("OPTIONS")] {
-            let (row, method) =
-                (format!("{} {access:?}", request.method()), request.method().clone());
+            let row = format!("{} {access:?}", request.method());
+            let method = request.method().clone();
             let response = ask(&access, request).await;
             assert_eq!(
                 (response.status(), response.body().as_str()),
@@ -360,7 +360,7 @@ async fn a_preflight_grants_what_event_streams_need() {
         (list(&["*"]), streams, &[], ""),
     ] {
         let headers = [(ORIGIN, APP), (ACCESS_CONTROL_REQUEST_METHOD, "GET")];
-        let asked = asked.iter().map(|it| (ACCESS_CONTROL_REQUEST_HEADERS, *it));
+        let asked = asked.iter().map(|asked| (ACCESS_CONTROL_REQUEST_HEADERS, *asked));
         let headers: Vec<(HeaderName, &str)> = headers.into_iter().chain(asked).collect();
         let response = ask_of(&access, behind, request("OPTIONS", &headers)).await;
         assert_eq!(response.status(), StatusCode::NO_CONTENT);

@@ -140,12 +140,13 @@ impl Type {
     }
 
     fn decode(map: &Map<'_>) -> Option<Type> {
-        let (name, kind) = (map.require("type"), map.require("kind"));
+        let name = map.require("type");
+        let kind = map.require("kind");
         let name_value = name?;
         let name = name_value.text()?;
-        let of_type: Vec<_> = Type::ALL.iter().filter(|(it, _, _)| *it == name).collect();
+        let of_type: Vec<_> = Type::ALL.iter().filter(|(known, _, _)| *known == name).collect();
         if of_type.is_empty() {
-            let mut types: Vec<&str> = Type::ALL.iter().map(|(it, _, _)| *it).collect();
+            let mut types: Vec<&str> = Type::ALL.iter().map(|(known, _, _)| *known).collect();
             types.dedup();
             if NOT_OURS.contains(&name.as_str()) {
                 let help = format!("supported: {}", types.join(", "));
@@ -154,7 +155,8 @@ impl Type {
                     Some(help),
                 );
             } else {
-                let meant = suggestion(&name, &types).map(|it| format!("did you mean `{it}`? "));
+                let meant =
+                    suggestion(&name, &types).map(|word| format!("did you mean `{word}`? "));
                 let help = format!("{}there are: {}", meant.unwrap_or_default(), types.join(", "));
                 name_value
                     .error_help(format!("unknown type `{}`", name.escape_debug()), Some(help));
@@ -163,10 +165,10 @@ impl Type {
         }
         let kind_value = kind?;
         let kind = kind_value.text()?;
-        if let Some((_, _, found)) = of_type.iter().find(|(_, it, _)| *it == kind) {
+        if let Some((_, _, found)) = of_type.iter().find(|(_, known, _)| *known == kind) {
             return Some(*found);
         }
-        let kinds: Vec<&str> = of_type.iter().map(|(_, it, _)| *it).collect();
+        let kinds: Vec<&str> = of_type.iter().map(|(_, known, _)| *known).collect();
         kind_value.error(format!(
             "unknown kind `{}` of type `{name}`: expected {}",
             kind.escape_debug(),
@@ -246,7 +248,7 @@ fn decode(map: &Map<'_>, head: &mut Head) -> Option<Binding> {
     let vault = map.get("vault").and_then(|value| {
         let name = value.text_as("the name of a vault")?;
         value.refers("vaults", &name);
-        if head.of.is_some_and(|it| !matches!(it, Type::TlsServer | Type::TlsClient)) {
+        if head.of.is_some_and(|of| !matches!(of, Type::TlsServer | Type::TlsClient)) {
             value.uses(Feature::BindingVault);
         }
         Some(name)
@@ -318,14 +320,15 @@ impl<W, T> Routes<'_, W, T> {
         match map.get("routes") {
             Some(value) => {
                 for value in value.list().unwrap_or_default() {
-                    routes.extend(value.map().and_then(|it| self.route(&it, exits)));
+                    routes.extend(value.map().and_then(|value| self.route(&value, exits)));
                 }
             }
             None if map.get("exit").is_none() => map.missing("neither `exit` nor `routes`"),
             None => {}
         }
         if let (Some(exit), Some(with)) = (&exits.own, self.own) {
-            let (guarded, when) = (Vec::new(), Vec::new());
+            let guarded = Vec::new();
+            let when = Vec::new();
             routes.push(Route { span: exit.span, guarded, when, with, exit: exit.to.clone() });
         }
         routes
@@ -333,7 +336,8 @@ impl<W, T> Routes<'_, W, T> {
 
     fn route(&self, map: &Map<'_>, exits: &mut Exits) -> Option<Route<W, T>> {
         let guarded = guarded(map, exits.over_http);
-        let (mut when, mut complete) = (Vec::new(), true);
+        let mut when = Vec::new();
+        let mut complete = true;
         if let Some(value) = map.get("when") {
             let conditions = value.list_as("a list of conditions");
             complete = conditions.is_some();
@@ -351,7 +355,7 @@ impl<W, T> Routes<'_, W, T> {
                 if exits.own.is_none() && map.get("exit").is_none() {
                     map.missing("the route has no `exit`, and the binding has none either");
                 }
-                exits.own.as_ref().map(|it| it.to.clone())
+                exits.own.as_ref().map(|own| own.to.clone())
             }
         };
         map.deny_unknown();

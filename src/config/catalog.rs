@@ -119,7 +119,7 @@ fn kind(form: Form, options: &Map<'_>) -> Option<CatalogKind> {
         Form::Inline => {
             let subject = |(name, value): (&str, Value<'_>)| {
                 let map = value.map()?;
-                let schema = map.require("schema").and_then(|it| it.text());
+                let schema = map.require("schema").and_then(|value| value.text());
                 let version = map.text("version");
                 map.deny_unknown();
                 Some(InlineSubject { subject: name.to_owned(), schema: schema?, version })
@@ -130,7 +130,7 @@ fn kind(form: Form, options: &Map<'_>) -> Option<CatalogKind> {
         Form::Filesystem => {
             let subject = |(name, value): (&str, Value<'_>)| {
                 let map = value.map()?;
-                let path = map.require("path").and_then(|it| it.filled("the path of a file"));
+                let path = map.require("path").and_then(|value| value.filled("the path of a file"));
                 map.deny_unknown();
                 Some((name.to_owned(), path?))
             };
@@ -148,9 +148,10 @@ fn kind(form: Form, options: &Map<'_>) -> Option<CatalogKind> {
             let (url, max_age) = remote(options);
             let group_id = options.text("group-id").unwrap_or_else(|| "default".to_owned());
             let ids = [("globalId", false), ("contentId", true)];
-            let content_id = options.get("use-id").and_then(|it| it.one_of(&ids));
+            let content_id = options.get("use-id").and_then(|value| value.one_of(&ids));
             let encodings = [("default", false), ("legacy", true)];
-            let legacy_encoding = options.get("id-encoding").and_then(|it| it.one_of(&encodings));
+            let legacy_encoding =
+                options.get("id-encoding").and_then(|value| value.one_of(&encodings));
             Some(CatalogKind::Apicurio {
                 url: url?,
                 group_id,
@@ -163,8 +164,8 @@ fn kind(form: Form, options: &Map<'_>) -> Option<CatalogKind> {
 }
 
 fn remote(options: &Map<'_>) -> (Option<String>, Duration) {
-    let url = options.require("url").and_then(|it| it.filled("a URL"));
-    let max_age = options.get("max-age").and_then(|it| seconds(&it));
+    let url = options.require("url").and_then(|value| value.filled("a URL"));
+    let max_age = options.get("max-age").and_then(|value| seconds(&value));
     // Not kept: no catalog is asked yet.
     tls::check(options);
     telemetry::authorization(options);

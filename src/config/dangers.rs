@@ -31,11 +31,12 @@ const MOST_CONDITIONS: usize = 20;
 /// Looks at what a listener leads to, as far as there is no mistake in it.
 pub(super) fn check(whole: &Whole<'_>) {
     let mut asked = HashSet::new();
-    for binding in whole.running().filter(|it| whole.cx.is_sound("bindings", &it.name)) {
+    for binding in whole.running().filter(|binding| whole.cx.is_sound("bindings", &binding.name)) {
         match &binding.kind {
             Kind::TcpServer(server) => ports::of_listener(whole, binding, server),
             Kind::HttpServer(server) => {
-                let guard = server.authorization.as_ref().map(|it| it.guard.as_str());
+                let guard =
+                    server.authorization.as_ref().map(|authorization| authorization.guard.as_str());
                 guards_behind(whole, binding, guard);
                 asked.extend(guard);
                 open_beside(whole, binding, &server.routes, exit);
@@ -55,7 +56,7 @@ pub(super) fn check(whole: &Whole<'_>) {
             _ => {}
         }
     }
-    let is_asked = |it: &&Guard| asked.contains(it.name.as_str());
+    let is_asked = |guard: &&Guard| asked.contains(guard.name.as_str());
     for guard in whole.guards.iter().filter(is_asked) {
         if whole.cx.is_sound("guards", &guard.name) {
             self::guard(whole, guard);
@@ -65,7 +66,8 @@ pub(super) fn check(whole: &Whole<'_>) {
 
 /// `credentials` for pages of any origin.
 pub(super) fn credentials(value: &Value<'_>, origins: Option<&[String]>) {
-    let any = origins.is_none_or(|it| it.iter().any(|it| it == "*" || it == "null"));
+    let any = origins
+        .is_none_or(|origins| origins.iter().any(|origin| origin == "*" || origin == "null"));
     if any {
         let message = format!(
             "{}: pages of any origin may read what a user's cookies give access to",
@@ -83,7 +85,9 @@ fn guards_behind(whole: &Whole<'_>, binding: &Binding, asked: Option<&str>) {
     while let Some(at) = behind.get(next).copied() {
         next += 1;
         for (span, guarded) in guarded_routes(&at.kind) {
-            let Some(other) = guarded.iter().find(|it| asked != Some(&it.guard)) else { continue };
+            let Some(other) = guarded.iter().find(|guarded| asked != Some(&guarded.guard)) else {
+                continue;
+            };
             let message = format!(
                 "bindings.{}: a route is closed to everyone who comes by `{}`, which looks for no \
                  credentials for the guard `{}`",
@@ -92,10 +96,12 @@ fn guards_behind(whole: &Whole<'_>, binding: &Binding, asked: Option<&str>) {
             let help = "expected an `authorization` in its options";
             whole.cx.danger(span, message, help);
         }
-        let exits = whole.heads.iter().filter(|it| it.name == at.name).flat_map(|it| &it.exits);
+        let exits =
+            whole.heads.iter().filter(|head| head.name == at.name).flat_map(|head| &head.exits);
         for exit in exits {
-            let found = whole.bindings.iter().find(|it| it.name == exit.to);
-            if let Some(found) = found.filter(|it| behind.iter().all(|at| at.name != it.name)) {
+            let found = whole.bindings.iter().find(|binding| binding.name == exit.to);
+            if let Some(found) = found.filter(|found| behind.iter().all(|at| at.name != found.name))
+            {
                 behind.push(found);
             }
         }
@@ -105,16 +111,16 @@ fn guards_behind(whole: &Whole<'_>, binding: &Binding, asked: Option<&str>) {
 /// Where the guarded routes of a binding stand, and what they demand.
 fn guarded_routes(kind: &Kind) -> Vec<(Span, &[Guarded])> {
     fn of<W, T>(routes: &[Route<W, T>]) -> Vec<(Span, &[Guarded])> {
-        let guarded = routes.iter().filter(|it| !it.guarded.is_empty());
-        guarded.map(|it| (it.span, it.guarded.as_slice())).collect()
+        let guarded = routes.iter().filter(|route| !route.guarded.is_empty());
+        guarded.map(|guarded| (guarded.span, guarded.guarded.as_slice())).collect()
     }
     match kind {
-        Kind::HttpServer(it) => of(&it.routes),
-        Kind::HttpClient(it) => of(&it.routes),
-        Kind::SseServer(it) => of(&it.routes),
-        Kind::SseClient(it) => of(&it.routes),
-        Kind::SseKafka(it) => of(&it.routes),
-        Kind::HttpFilesystem(it) => of(&it.routes),
+        Kind::HttpServer(binding) => of(&binding.routes),
+        Kind::HttpClient(binding) => of(&binding.routes),
+        Kind::SseServer(binding) => of(&binding.routes),
+        Kind::SseClient(binding) => of(&binding.routes),
+        Kind::SseKafka(binding) => of(&binding.routes),
+        Kind::HttpFilesystem(binding) => of(&binding.routes),
         _ => Vec::new(),
     }
 }
@@ -141,7 +147,7 @@ fn guard(whole: &Whole<'_>, guard: &Guard) {
         Some(GuardKeys::Url(url)) => Some(url.clone()),
         None => Keys::well_known(guard.issuer.as_deref().unwrap_or_default()).ok(),
     };
-    if url.is_some_and(|it| it.scheme_str() == Some("http") && !is_loopback(&it)) {
+    if url.is_some_and(|url| url.scheme_str() == Some("http") && !is_loopback(&url)) {
         danger(
             "the keys come without TLS: whoever is on the way there can make tokens",
             "expected a URL with `https`",
@@ -152,13 +158,13 @@ fn guard(whole: &Whole<'_>, guard: &Guard) {
 fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|it| it.to_canonical().is_loopback())
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// A folder that is all there is.
 fn root(whole: &Whole<'_>, binding: &Binding, files: &Filesystem) {
     let path = Path::new(&files.location);
-    let depth = path.components().fold(0_usize, |depth, it| match it {
+    let depth = path.components().fold(0_usize, |depth, component| match component {
         Component::Normal(_) => depth + 1,
         Component::ParentDir => depth.saturating_sub(1),
         _ => depth,
@@ -200,8 +206,8 @@ impl Sample for FileCondition {
     }
 
     fn fields(&self) -> Vec<(String, String)> {
-        let path = self.path.iter().map(|it| (":path".to_owned(), it.to_string()));
-        let method = self.method.iter().map(|it| (":method".to_owned(), it.to_string()));
+        let path = self.path.iter().map(|path| (":path".to_owned(), path.to_string()));
+        let method = self.method.iter().map(|method| (":method".to_owned(), method.to_string()));
         path.chain(method).collect()
     }
 }
@@ -209,11 +215,11 @@ impl Sample for FileCondition {
 impl Sample for PathCondition {
     fn condition(&self) -> Condition {
         let path = self.path.clone();
-        path.and_then(|it| Condition::any().path(it).ok()).unwrap_or_default()
+        path.and_then(|path| Condition::any().path(path).ok()).unwrap_or_default()
     }
 
     fn fields(&self) -> Vec<(String, String)> {
-        self.path.iter().map(|it| (":path".to_owned(), it.to_string())).collect()
+        self.path.iter().map(|path| (":path".to_owned(), path.to_string())).collect()
     }
 }
 
@@ -241,15 +247,17 @@ fn open_beside<W: Sample, T>(
     leads: Leads<W, T>,
 ) {
     let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
-    for (index, guarded) in routes.iter().enumerate().filter(|(_, it)| !it.guarded.is_empty()) {
+    for (index, guarded) in routes.iter().enumerate().filter(|(_, route)| !route.guarded.is_empty())
+    {
         let same = samples(guarded).find_map(|request| {
             let mut asked = Asked { whole, request, open: false, depth: 4 };
             let captured = captures(guarded, &asked.request);
-            let there = captured.and_then(|it| leads(guarded, &asked, &it))?;
+            let there = captured.and_then(|captured| leads(guarded, &asked, &captured))?;
             asked.open = true;
             routes.iter().position(|route| {
                 let captured = captures(route, &asked.request).filter(|_| route.guarded.is_empty());
-                captured.and_then(|it| leads(route, &asked, &it)).as_ref() == Some(&there)
+                captured.and_then(|captured| leads(route, &asked, &captured)).as_ref()
+                    == Some(&there)
             })
         });
         if let Some(at) = same {
@@ -268,17 +276,17 @@ fn open_beside<W: Sample, T>(
 fn captures<W: Sample, T>(route: &Route<W, T>, request: &Request<()>) -> Option<Vec<Parameter>> {
     match route.when.as_slice() {
         [] => Some(Vec::new()),
-        when => when.iter().find_map(|it| it.condition().captures(request)),
+        when => when.iter().find_map(|when| when.condition().captures(request)),
     }
 }
 
 /// Where the bindings below an exit lead a request.
 fn exit<W, T>(route: &Route<W, T>, asked: &Asked<'_>, _: &Captured) -> Option<String> {
     let depth = asked.depth.checked_sub(1)?;
-    let binding = asked.whole.bindings.iter().find(|it| it.name == route.exit);
+    let binding = asked.whole.bindings.iter().find(|binding| binding.name == route.exit);
     let request = asked.request.clone();
     let asked = &Asked { request, depth, ..*asked };
-    match binding.map(|it| &it.kind) {
+    match binding.map(|binding| &binding.kind) {
         Some(Kind::SseServer(server)) => first(&route.exit, &server.routes, asked, exit),
         Some(Kind::SseKafka(mapping)) => first(&route.exit, &mapping.routes, asked, topic),
         Some(Kind::HttpFilesystem(mapping)) => first(&route.exit, &mapping.routes, asked, file),
@@ -294,7 +302,8 @@ fn first<W: Sample, T>(
     leads: Leads<W, T>,
 ) -> Option<String> {
     let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
-    let mut taking = routes.iter().filter_map(|it| Some((it, captures(it, &asked.request)?)));
+    let mut taking =
+        routes.iter().filter_map(|route| Some((route, captures(route, &asked.request)?)));
     let Some(one) = taking.next() else { return Some(binding.to_owned()) };
     let passes =
         |(route, _): &(&Route<W, T>, Vec<Parameter>)| !asked.open || route.guarded.is_empty();
@@ -315,7 +324,8 @@ fn file(
     asked: &Asked<'_>,
     captured: &Captured,
 ) -> Option<String> {
-    let file = |template: &Option<Template>| template.as_ref().map(|it| filled(it, captured));
+    let file =
+        |template: &Option<Template>| template.as_ref().map(|template| filled(template, captured));
     let path = file(&route.with.path).unwrap_or_else(|| asked.request.uri().path().to_owned());
     let folder = file(&route.with.directory).unwrap_or_default();
     Some(format!("{} {folder} {}", route.exit, path.trim_start_matches('/')))
@@ -370,8 +380,11 @@ fn filled(template: &Template, captured: &Captured) -> String {
     let part = |part: &Part| match part {
         Part::Literal(text) => text.clone(),
         Part::Place(Place::Parameter(name)) => {
-            let value = captured.iter().find(|(it, _)| **it == **name).map(|(_, value)| value);
-            value.map(|it| String::from_utf8_lossy(it).into_owned()).unwrap_or_default()
+            let value = captured
+                .iter()
+                .find(|(parameter, _)| **parameter == **name)
+                .map(|(_, value)| value);
+            value.map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
         }
         Part::Place(place) => place.to_string(),
         _ => String::new(),

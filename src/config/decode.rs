@@ -211,7 +211,7 @@ impl<'a> Value<'a> {
             NodeKind::Scalar { text, quoted: false } => decimal(text),
             _ => None,
         };
-        let number = number.filter(|it| range.contains(it));
+        let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             self.expected(what);
         }
@@ -265,7 +265,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn texts(&self) -> Vec<String> {
-        self.each(|it| it.text())
+        self.each(|item| item.text())
     }
 
     pub(super) fn map(&self) -> Option<Map<'a>> {
@@ -287,7 +287,7 @@ pub(super) struct Map<'a> {
 impl<'a> Map<'a> {
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         self.known.borrow_mut().push(key);
-        let (key, node) = self.entries.iter().find(|(it, _)| it.text == key)?;
+        let (key, node) = self.entries.iter().find(|(known, _)| known.text == key)?;
         Some(self.entry(key, node))
     }
 
@@ -309,7 +309,7 @@ impl<'a> Map<'a> {
     }
 
     pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
-        self.get(key).map(|it| it.texts()).unwrap_or_default()
+        self.get(key).map(|value| value.texts()).unwrap_or_default()
     }
 
     /// The mapping under a key, if it is there.
@@ -381,7 +381,7 @@ fn join_message(path: &str, message: &str) -> String {
 
 /// A number of digits alone: no sign, no exponent, no octal or hexadecimal surprises.
 pub(super) fn decimal<N: FromStr>(text: &str) -> Option<N> {
-    let digits = text.bytes().all(|it| it.is_ascii_digit());
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let leading_zero = text.len() > 1 && text.starts_with('0');
     if digits && !leading_zero { text.parse().ok() } else { None }
 }

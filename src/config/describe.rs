@@ -26,7 +26,8 @@ pub(crate) mod memory;
 pub fn describe(parsed: &Parsed) -> String {
     let Parsed { namespaces, report } = parsed;
     let Some(config) = namespaces.first() else { return String::new() };
-    let (told, out) = (HashSet::new(), String::new());
+    let told = HashSet::new();
+    let out = String::new();
     let mut teller = Teller { namespaces, config, told, before: Vec::new(), out };
     for config in namespaces {
         if !teller.out.is_empty() {
@@ -40,20 +41,21 @@ pub fn describe(parsed: &Parsed) -> String {
     for why in parsed.idle() {
         teller.line(0, &format!("\n{why}"));
     }
-    if namespaces.iter().any(|it| it.listeners().next().is_some()) {
+    if namespaces.iter().any(|namespace| namespace.listeners().next().is_some()) {
         teller.memory();
     }
     for (severity, title) in
         [(Severity::Danger, "\ndangerous:"), (Severity::Warning, "\nnot honoured:")]
     {
-        let of_it = report.diagnostics().iter().filter(|it| it.severity == severity);
-        for (index, it) in of_it.enumerate() {
+        let of_severity =
+            report.diagnostics().iter().filter(|diagnostic| diagnostic.severity == severity);
+        for (index, diagnostic) in of_severity.enumerate() {
             if index == 0 {
                 teller.line(0, title);
             }
-            teller.line(1, &format!("{}: {}", report.place(it.span), it.message));
+            teller.line(1, &format!("{}: {}", report.place(diagnostic.span), diagnostic.message));
             // What has no effect needs nothing in its place.
-            if let (Severity::Danger, Some(help)) = (severity, &it.help) {
+            if let (Severity::Danger, Some(help)) = (severity, &diagnostic.help) {
                 teller.line(2, help);
             }
         }
@@ -73,7 +75,7 @@ struct Teller<'c> {
 }
 
 impl<'c> Teller<'c> {
-    /// A line, and an empty one before it where the text begins with a line break.
+    /// A line, and an empty one before diagnostic where the text begins with a line break.
     fn line(&mut self, depth: usize, text: &str) {
         let text = text.strip_prefix('\n').inspect(|_| self.out.push('\n')).unwrap_or(text);
         for _ in 0..depth {
@@ -93,8 +95,8 @@ impl<'c> Teller<'c> {
             self.out.push('\n');
             self.binding(0, "", listener);
         }
-        let rest = config.bindings.iter().map(|it| it.name.as_str());
-        let rest: Vec<&str> = rest.filter(|it| !self.told.contains(it)).collect();
+        let rest = config.bindings.iter().map(|binding| binding.name.as_str());
+        let rest: Vec<&str> = rest.filter(|name| !self.told.contains(name)).collect();
         if !rest.is_empty() {
             let text = format!("\nno listener leads to: {}", rest.join(", "));
             self.line(0, &text);
@@ -121,17 +123,17 @@ impl<'c> Teller<'c> {
         let line = format!("{before}{name}: {}", summary(binding));
         self.line(depth, &line);
         match &binding.kind {
-            Kind::TcpServer(server) => self.routes(depth, &server.routes, |it| {
-                let ports =
-                    (!it.ports.is_empty()).then(|| format!("port {}", self::ports(&it.ports)));
-                let from = it.cidr.map(|it| format!("from {it}"));
+            Kind::TcpServer(server) => self.routes(depth, &server.routes, |condition| {
+                let ports = (!condition.ports.is_empty())
+                    .then(|| format!("port {}", self::ports(&condition.ports)));
+                let from = condition.cidr.map(|cidr| format!("from {cidr}"));
                 ports.into_iter().chain(from).collect::<Vec<_>>().join(" ")
             }),
-            Kind::TlsServer(server) => self.routes(depth, &server.routes, |it| {
-                let name = it.authority.iter().map(|it| format!("name {it}"));
-                let alpn = it.alpn.iter().map(|it| format!("protocol {it}"));
-                let ports =
-                    (!it.ports.is_empty()).then(|| format!("port {}", self::ports(&it.ports)));
+            Kind::TlsServer(server) => self.routes(depth, &server.routes, |condition| {
+                let name = condition.authority.iter().map(|authority| format!("name {authority}"));
+                let alpn = condition.alpn.iter().map(|alpn| format!("protocol {alpn}"));
+                let ports = (!condition.ports.is_empty())
+                    .then(|| format!("port {}", self::ports(&condition.ports)));
                 name.chain(alpn).chain(ports).collect::<Vec<_>>().join(" ")
             }),
             Kind::HttpServer(server) => {
@@ -152,25 +154,28 @@ impl<'c> Teller<'c> {
                 self.routes(depth, &client.routes, headers);
             }
             Kind::TlsClient(client) => self.routes(depth, &client.routes, |_| String::new()),
-            Kind::SseClient(client) => self.routes(depth, &client.routes, |it| {
-                it.path.as_ref().map(|it| it.to_string()).unwrap_or_default()
+            Kind::SseClient(client) => self.routes(depth, &client.routes, |condition| {
+                condition.path.as_ref().map(|path| path.to_string()).unwrap_or_default()
             }),
-            Kind::SseServer(server) => self.routes(depth, &server.routes, |it| {
-                it.path.as_ref().map(|it| it.to_string()).unwrap_or_default()
+            Kind::SseServer(server) => self.routes(depth, &server.routes, |condition| {
+                condition.path.as_ref().map(|path| path.to_string()).unwrap_or_default()
             }),
             Kind::HttpFilesystem(proxy) => {
                 for route in &proxy.routes {
-                    let when = when(&route.when, |it| {
-                        let path = it.path.as_ref().map(|it| it.to_string());
-                        it.method
+                    let when = when(&route.when, |condition| {
+                        let path = condition.path.as_ref().map(|path| path.to_string());
+                        condition
+                            .method
                             .iter()
                             .map(ToString::to_string)
                             .chain(path)
                             .collect::<Vec<_>>()
                             .join(" ")
                     });
-                    let target = |it: &Option<_>, name| {
-                        it.as_ref().map(|it: &tailwater_kafka::Template| format!("{name} {it} in "))
+                    let target = |target: &Option<_>, name| {
+                        target.as_ref().map(|template: &tailwater_kafka::Template| {
+                            format!("{name} {template} in ")
+                        })
                     };
                     let path = target(&route.with.path, "file").unwrap_or_default();
                     let folder = target(&route.with.directory, "folder").unwrap_or_default();
@@ -184,8 +189,8 @@ impl<'c> Teller<'c> {
             }
             Kind::SseKafka(proxy) => {
                 for route in &proxy.routes {
-                    let when = when(&route.when, |it| {
-                        it.path.as_ref().map(|it| it.to_string()).unwrap_or_default()
+                    let when = when(&route.when, |condition| {
+                        condition.path.as_ref().map(|path| path.to_string()).unwrap_or_default()
                     });
                     let guarded = guarded(&route.guarded);
                     self.line(depth + 1, &format!("{when}{guarded} -> topic {}", route.with.topic));
@@ -259,7 +264,7 @@ impl<'c> Teller<'c> {
 
     fn stream(&mut self, depth: usize, with: &SseKafkaWith, exit: &str) {
         for (index, filter) in with.filters.iter().enumerate() {
-            let key = filter.key.iter().map(|it| format!("key {it}"));
+            let key = filter.key.iter().map(|key| format!("key {key}"));
             let headers =
                 filter.headers.iter().map(|(name, value)| format!("header {name}: {value}"));
             let parts: Vec<String> = key.chain(headers).collect();
@@ -283,7 +288,7 @@ impl<'c> Teller<'c> {
             self.line(depth, "each is told by event:live when it has all that was there");
         }
         if !with.start.is_empty() {
-            let names = with.start.iter().map(|it| match it {
+            let names = with.start.iter().map(|parameter| match parameter {
                 StartParameter::From => "from",
                 StartParameter::Since => "since",
             });
@@ -299,14 +304,14 @@ impl<'c> Teller<'c> {
         self.told.extend(source.names());
         self.told.insert(&source.cluster.exit);
         let out = self.config.binding(&source.cluster.exit);
-        let encrypted = match out.map(|it| &it.kind) {
+        let encrypted = match out.map(|binding| &binding.kind) {
             Some(Kind::TlsClient(tls)) => {
-                self.told.extend(tls.routes.iter().map(|it| it.exit.as_str()));
+                self.told.extend(tls.routes.iter().map(|route| route.exit.as_str()));
                 true
             }
             _ => false,
         };
-        let tell = |it| match it {
+        let tell = |value| match value {
             DefaultOffset::Historical => "historical, from the first record",
             DefaultOffset::Live => "live, from the next record",
         };
@@ -323,7 +328,8 @@ impl<'c> Teller<'c> {
             }
         };
         self.line(depth, &format!("without an id: {offset}"));
-        let servers: Vec<String> = source.cluster.servers.iter().map(|it| it.to_string()).collect();
+        let servers: Vec<String> =
+            source.cluster.servers.iter().map(|server| server.to_string()).collect();
         let mut text = format!("Kafka: {}", servers.join(", "));
         if encrypted {
             text.push_str(", by TLS");
@@ -353,9 +359,9 @@ fn when<W>(conditions: &[W], tell: impl Fn(&W) -> String) -> String {
 
 /// Who may take a route.
 fn guarded(guarded: &[Guarded]) -> String {
-    let each = guarded.iter().map(|it| match it.roles.as_slice() {
-        [] => format!(" for whom {} knows", it.guard),
-        roles => format!(" for whom {} knows as {}", it.guard, roles.join(" and ")),
+    let each = guarded.iter().map(|guarded| match guarded.roles.as_slice() {
+        [] => format!(" for whom {} knows", guarded.guard),
+        roles => format!(" for whom {} knows as {}", guarded.guard, roles.join(" and ")),
     });
     each.collect::<Vec<_>>().join(" and")
 }
@@ -418,7 +424,7 @@ fn summary(binding: &Binding) -> String {
         },
         Kind::TcpServer(server) => format!("listens on {}:{}", server.host, ports(&server.ports)),
         Kind::HttpServer(server) => {
-            let version = |it: &HttpVersion| match it {
+            let version = |version: &HttpVersion| match version {
                 HttpVersion::Http11 => "http/1.1",
                 HttpVersion::H2 => "h2",
             };
@@ -465,9 +471,9 @@ fn access(access: &AccessControl) -> String {
 }
 
 pub(super) fn ports(ranges: &[RangeInclusive<u16>]) -> String {
-    let ranges = ranges.iter().map(|it| match it.start() == it.end() {
-        true => it.start().to_string(),
-        false => format!("{}-{}", it.start(), it.end()),
+    let ranges = ranges.iter().map(|range| match range.start() == range.end() {
+        true => range.start().to_string(),
+        false => format!("{}-{}", range.start(), range.end()),
     });
     ranges.collect::<Vec<_>>().join(",")
 }

@@ -78,12 +78,12 @@ impl std::error::Error for Report {}
 
 impl Report {
     pub(super) fn new(file: &str, source: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
-        diagnostics.sort_by_key(|it| (it.span.start, it.severity));
+        diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.severity));
         diagnostics.dedup();
         for diagnostic in &mut diagnostics {
             // Messages quote the file, and what a terminal would obey is shown by its escape.
             diagnostic.message = one_line(&diagnostic.message).into_owned();
-            diagnostic.help = diagnostic.help.as_deref().map(|it| one_line(it).into_owned());
+            diagnostic.help = diagnostic.help.as_deref().map(|help| one_line(help).into_owned());
         }
         let after_line_feeds = source.match_indices('\n').map(|(at, _)| at + 1);
         Report {
@@ -109,14 +109,15 @@ impl Report {
     /// Whether one of them is an error.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|it| it.severity == Severity::Error)
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
     /// Line and column, both from 1, the column in characters.
     #[must_use]
     pub fn position(&self, span: Span) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= span.start);
-        let start = line.checked_sub(1).and_then(|it| self.lines.get(it)).copied().unwrap_or(0);
+        let start =
+            line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or(0);
         let before = self.source.get(start..span.start).unwrap_or_default();
         (line.max(1), before.chars().count() + 1)
     }

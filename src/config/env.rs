@@ -45,7 +45,7 @@ pub(super) fn replace(
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]

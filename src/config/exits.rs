@@ -6,24 +6,25 @@ use super::support::{Feature, Use};
 
 /// Checks the exits of all bindings, and says of each whether a listener leads to it.
 pub(super) fn check(cx: &Cx, heads: &[Head]) -> Vec<bool> {
-    let names: Vec<&str> = heads.iter().map(|it| it.name.as_str()).collect();
+    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
     let mut edges = vec![Vec::new(); heads.len()];
     for (from, (head, edges)) in heads.iter().zip(&mut edges).enumerate() {
         for exit in &head.exits {
-            let Some(to) = names.iter().position(|it| *it == exit.to) else {
+            let Some(to) = names.iter().position(|name| *name == exit.to) else {
                 let message =
                     format!("{}: there is no binding `{}`", exit.path, exit.to.escape_debug());
                 cx.error(exit.span, message, Some(defined(&exit.to, &names)));
                 continue;
             };
             edges.push(to);
-            let (Some(from_type), Some(to_type)) = (head.of, heads.get(to).and_then(|it| it.of))
+            let (Some(from_type), Some(to_type)) =
+                (head.of, heads.get(to).and_then(|head| head.of))
             else {
                 continue;
             };
             if !from_type.may_lead_to().contains(&to_type) {
                 let allowed: Vec<String> =
-                    from_type.may_lead_to().iter().map(|it| format!("`{it}`")).collect();
+                    from_type.may_lead_to().iter().map(|kind| format!("`{kind}`")).collect();
                 let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
                 let help = match allowed.as_slice() {
                     [] => format!("`{from_type}` has no `exit`"),
@@ -50,14 +51,16 @@ pub(super) fn check(cx: &Cx, heads: &[Head]) -> Vec<bool> {
 }
 
 fn uses(cx: &Cx, feature: Feature, exit: &Exit, binding: usize) {
-    let (span, path, binding) = (exit.span, exit.path.clone(), Some(binding));
+    let span = exit.span;
+    let path = exit.path.clone();
+    let binding = Some(binding);
     cx.uses.borrow_mut().push(Use { feature, span, path, binding });
 }
 
 /// What is defined in a section, and what may have been meant.
 pub(super) fn defined(name: &str, names: &[&str]) -> String {
     let meant =
-        suggestion(name, names).map(|it| format!("did you mean `{it}`? ")).unwrap_or_default();
+        suggestion(name, names).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default();
     match names {
         [] => "none is defined".to_owned(),
         names => format!("{meant}defined: {}", names.join(", ")),
@@ -71,7 +74,7 @@ fn circles(cx: &Cx, heads: &[Head], edges: &[Vec<usize>]) {
         // Each with the edges that were not followed yet; no recursion, as the file is not ours.
         let mut way = vec![(start, 0)];
         while let Some((at, next)) = way.last_mut() {
-            let (at, target) = (*at, edges.get(*at).and_then(|it| it.get(*next)).copied());
+            let (at, target) = (*at, edges.get(*at).and_then(|edges| edges.get(*next)).copied());
             *next += 1;
             let Some(target) = target.filter(|_| done.get(at) == Some(&false)) else {
                 if let Some(done) = done.get_mut(at) {
@@ -80,15 +83,15 @@ fn circles(cx: &Cx, heads: &[Head], edges: &[Vec<usize>]) {
                 way.pop();
                 continue;
             };
-            let Some(first) = way.iter().position(|(it, _)| *it == target) else {
+            let Some(first) = way.iter().position(|(index, _)| *index == target) else {
                 way.push((target, 0));
                 continue;
             };
             let mut names: Vec<&str> = way
                 .iter()
                 .skip(first)
-                .filter_map(|(it, _)| heads.get(*it))
-                .map(|it| it.name.as_str())
+                .filter_map(|(index, _)| heads.get(*index))
+                .map(|head| head.name.as_str())
                 .collect();
             names.extend(names.first().copied());
             if let Some(head) = heads.get(target) {
@@ -104,16 +107,16 @@ fn circles(cx: &Cx, heads: &[Head], edges: &[Vec<usize>]) {
 }
 
 fn reached(heads: &[Head], edges: &[Vec<usize>]) -> Vec<bool> {
-    let listener = |it: &Head| it.of == Some(Type::TcpServer);
+    let listener = |head: &Head| head.of == Some(Type::TcpServer);
     let mut reached: Vec<bool> = heads.iter().map(listener).collect();
     let mut waiting: Vec<usize> =
-        (0..heads.len()).filter(|it| reached.get(*it) == Some(&true)).collect();
+        (0..heads.len()).filter(|index| reached.get(*index) == Some(&true)).collect();
     while let Some(at) = waiting.pop() {
-        if heads.get(at).is_some_and(|it| it.unknown_exit) {
+        if heads.get(at).is_some_and(|head| head.unknown_exit) {
             return vec![true; heads.len()];
         }
         for to in edges.get(at).into_iter().flatten() {
-            if let Some(reached) = reached.get_mut(*to).filter(|it| !**it) {
+            if let Some(reached) = reached.get_mut(*to).filter(|reached| !**reached) {
                 *reached = true;
                 waiting.push(*to);
             }

@@ -70,8 +70,8 @@ impl HttpFilesystem {
 
 fn condition(value: &Value<'_>) -> Option<FileCondition> {
     let map = value.map()?;
-    let path = map.get("path").map(|it| pattern::file_path(&it));
-    let method = map.get("method").map(|it| it.parsed("a method, as `GET`", method));
+    let path = map.get("path").map(|value| pattern::file_path(&value));
+    let method = map.get("method").map(|value| value.parsed("a method, as `GET`", method));
     map.deny_unknown();
     let path = match path {
         Some(path) => Some(path?),
@@ -108,12 +108,12 @@ fn route_condition(path: Option<&Pattern>, method: Option<&Method>) -> Result<Co
 
 fn with(map: &Map<'_>, when: Option<&[FileCondition]>) -> Option<FileWith> {
     let Some(value) = map.get("with") else { return Some(FileWith::default()) };
-    let params = when.map(|when| captured(when.iter().map(|it| it.path.as_ref())));
+    let params = when.map(|when| captured(when.iter().map(|when| when.path.as_ref())));
     let with = value.map()?;
     let template = |key| {
         let value = with.get(key)?;
         let template = template::decode(&value, params.as_deref())?;
-        if template.places().any(|it| !matches!(it, Place::Parameter(_))) {
+        if template.places().any(|place| !matches!(place, Place::Parameter(_))) {
             value.uses(Feature::GuardTemplate);
         }
         Some(template)
@@ -128,7 +128,9 @@ pub(super) fn captured<'p>(mut patterns: impl Iterator<Item = Option<&'p Pattern
     let Some(Some(first)) = patterns.next() else { return Vec::new() };
     let mut names: Vec<String> = first.names().map(str::to_owned).collect();
     for pattern in patterns {
-        names.retain(|name| pattern.is_some_and(|it| it.names().any(|it| it == name)));
+        names.retain(|name| {
+            pattern.is_some_and(|pattern| pattern.names().any(|candidate| candidate == name))
+        });
     }
     names
 }
@@ -136,9 +138,12 @@ pub(super) fn captured<'p>(mut patterns: impl Iterator<Item = Option<&'p Pattern
 impl Filesystem {
     pub(super) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<Filesystem> {
         let options = map.map_or_empty("options")?;
-        let location = options.require("location").and_then(|it| it.filled("the path of a folder"));
+        let location =
+            options.require("location").and_then(|value| value.filled("the path of a folder"));
         let symlinks = match options.get("symlinks") {
-            Some(it) => it.one_of(&[("follow", Symlinks::Follow), ("ignore", Symlinks::Ignore)]),
+            Some(value) => {
+                value.one_of(&[("follow", Symlinks::Follow), ("ignore", Symlinks::Ignore)])
+            }
             None => Some(Symlinks::Ignore),
         };
         options.deny_unknown();

@@ -148,12 +148,13 @@ impl Common {
     fn decode(map: &Map<'_>, exits: &mut Exits, of_server: bool) -> Common {
         let mut versions = vec![HttpVersion::Http11, HttpVersion::H2];
         let mut access_control = AccessControl::SameOrigin;
-        let (mut authorization, mut overrides) = (None, Vec::new());
+        let mut authorization = None;
+        let mut overrides = Vec::new();
         if let Some(options) = map.map("options") {
             if let Some(value) = options.get("versions") {
                 let words = [("http/1.1", HttpVersion::Http11), ("h2", HttpVersion::H2)];
-                versions = value.each(|it| it.one_of(&words));
-                if value.list().is_some_and(|it| it.is_empty()) {
+                versions = value.each(|item| item.one_of(&words));
+                if value.list().is_some_and(|items| items.is_empty()) {
                     value.error("expected at least one of http/1.1 and h2");
                 }
             }
@@ -161,12 +162,14 @@ impl Common {
                 if !of_server {
                     value.uses(Feature::HttpClientAccess);
                 }
-                let read = value.map().and_then(|it| self::access_control(&it));
+                let read = value.map().and_then(|value| self::access_control(&value));
                 access_control = read.unwrap_or(access_control);
             }
             if let Some(value) = options.get("authorization") {
                 authorization = self::authorization(&value);
-                let in_headers = |it: &Authorization| it.query.is_empty() && it.cookies.is_empty();
+                let in_headers = |authorization: &Authorization| {
+                    authorization.query.is_empty() && authorization.cookies.is_empty()
+                };
                 if !of_server && !authorization.as_ref().is_none_or(in_headers) {
                     value.uses(Feature::HttpClientCredentials);
                 }
@@ -174,7 +177,7 @@ impl Common {
             if let Some(value) = options.get("overrides") {
                 if of_server {
                     value.uses(Feature::HttpOverrides);
-                    overrides = pairs(&value, |it| it.text());
+                    overrides = pairs(&value, |value| value.text());
                 } else {
                     overrides = client_overrides(&value);
                 }
@@ -204,10 +207,10 @@ fn client_overrides(value: &Value<'_>) -> Vec<(String, String)> {
     let override_of = |(name, value): (&str, Value<'_>)| {
         let name = name.to_ascii_lowercase();
         let text = if name == ":authority" {
-            let authority = |it: &str| it.parse::<Authority>().is_ok().then(|| it.to_owned());
+            let authority = |text: &str| text.parse::<Authority>().is_ok().then(|| text.to_owned());
             value.parsed("a host, with a port where it has one", authority)
         } else if name.parse::<HeaderName>().is_ok() {
-            let header = |it: &str| it.parse::<HeaderValue>().is_ok().then(|| it.to_owned());
+            let header = |text: &str| text.parse::<HeaderValue>().is_ok().then(|| text.to_owned());
             value.parsed("the value of a header", header)
         } else {
             value.error("expected the name of a header, or `:authority`");
@@ -230,9 +233,9 @@ fn access_control(map: &Map<'_>) -> Option<AccessControl> {
         return Some(AccessControl::SameOrigin);
     }
     let mut out = CrossOrigin::default();
-    let texts = |map: &Map<'_>, key| map.get(key).map(|it: Value<'_>| it.texts());
+    let texts = |map: &Map<'_>, key| map.get(key).map(|value: Value<'_>| value.texts());
     if let Some(allow) = map.map("allow") {
-        out.origins = allow.get("origins").map(|it| it.each(|it| origin(&it)));
+        out.origins = allow.get("origins").map(|value| value.each(|item| origin(&item)));
         out.methods = texts(&allow, "methods");
         out.headers = texts(&allow, "headers");
         if let Some(value) = allow.get("credentials") {
@@ -243,7 +246,7 @@ fn access_control(map: &Map<'_>) -> Option<AccessControl> {
         }
         allow.deny_unknown();
     }
-    out.max_age = map.get("max-age").and_then(|it| seconds(&it));
+    out.max_age = map.get("max-age").and_then(|value| seconds(&value));
     if let Some(expose) = map.map("expose") {
         out.expose = texts(&expose, "headers");
         expose.deny_unknown();
@@ -260,7 +263,7 @@ fn origin(value: &Value<'_>) -> Option<String> {
         let (_, rest) = text.split_once("://").unwrap_or(("", text));
         let rest = rest.strip_prefix("*.").unwrap_or(rest);
         let domain = !rest.starts_with(['.', ':']) && !rest.is_empty();
-        let scheme = text.split_once("://").is_some_and(|(it, _)| !it.contains('*'));
+        let scheme = text.split_once("://").is_some_and(|(rest, _)| !rest.contains('*'));
         let alone = !text.contains('*') || (scheme && domain && !rest.contains('*'));
         (text == "*" || alone).then(|| text.to_owned())
     };
@@ -278,7 +281,7 @@ fn origin(value: &Value<'_>) -> Option<String> {
 fn is_origin(text: &str) -> bool {
     let text = text.strip_suffix('/').unwrap_or(text).replacen("://*.", "://x.", 1);
     let plain = |uri: Uri| uri.path() == "/" && uri.query().is_none() && !text.contains(['@', '#']);
-    let authority = text.split_once("://").is_some_and(|(_, it)| !it.contains('/'));
+    let authority = text.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
     authority && text.parse::<Uri>().is_ok_and(plain)
 }
 
@@ -296,7 +299,7 @@ fn authorization(value: &Value<'_>) -> Option<Authorization> {
     };
     of_guard.refers("guards", guard);
     let of_guard = of_guard.map()?;
-    let credentials = of_guard.require("credentials").and_then(|it| it.map());
+    let credentials = of_guard.require("credentials").and_then(|value| value.map());
     of_guard.deny_unknown();
     let credentials = credentials?;
     let mut empty = true;
@@ -323,7 +326,7 @@ fn place(
     value: &Value<'_>,
     add: fn(Credentials, &str, &str) -> Result<Credentials, tailwater_jwt::Error>,
 ) -> Option<(String, String)> {
-    let once = |it: &str| (it.matches("{credentials}").count() == 1).then(|| it.to_owned());
+    let once = |text: &str| (text.matches("{credentials}").count() == 1).then(|| text.to_owned());
     let pattern = value.parsed("a text with `{credentials}` in it", once)?;
     if let Err(error) = add(Credentials::new(), name, &pattern) {
         let span = match error {
@@ -344,7 +347,7 @@ fn condition(value: &Value<'_>) -> Option<HttpCondition> {
     let mut condition = Some(Condition::any());
     for (name, value) in entries?.map()?.entries() {
         let name = name.to_ascii_lowercase();
-        if headers.iter().any(|(it, _)| *it == name) {
+        if headers.iter().any(|(header, _)| *header == name) {
             value.cx.error(
                 value.key,
                 format!("{}: the header stands there twice", value.path),

@@ -231,8 +231,10 @@ impl KafkaCacheClient {
 
 impl KafkaCacheServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheServer> {
-        let (mut bootstrap, mut topics) = (Vec::new(), Vec::new());
-        let (mut memory_bytes, mut max_record_bytes) = (None, None);
+        let mut bootstrap = Vec::new();
+        let mut topics = Vec::new();
+        let mut memory_bytes = None;
+        let mut max_record_bytes = None;
         if let Some(options) = map.map("options") {
             if let Some(value) = options.get("memory") {
                 memory_bytes = value.parsed(
@@ -247,7 +249,7 @@ impl KafkaCacheServer {
                     });
             }
             if let Some(value) = options.get("bootstrap") {
-                bootstrap = value.each(|it| pattern::topic(&it));
+                bootstrap = value.each(|item| pattern::topic(&item));
             }
             topics = self::topics(&options);
             merged(&options);
@@ -280,9 +282,10 @@ fn routes(map: &Map<'_>, exits: &mut Exits) -> Vec<Route<TopicCondition>> {
 
 fn condition(value: &Value<'_>) -> Option<TopicCondition> {
     let map = value.map()?;
-    let pattern = |it: &str| Text::new(it).ok().filter(|_| !it.is_empty());
-    let topic =
-        map.get("topic").map(|it| it.parsed("the name of a topic, with `*` for any text", pattern));
+    let pattern = |text: &str| Text::new(text).ok().filter(|_| !text.is_empty());
+    let topic = map
+        .get("topic")
+        .map(|value| value.parsed("the name of a topic, with `*` for any text", pattern));
     map.deny_unknown();
     match topic {
         Some(topic) => Some(TopicCondition { topic: Some(topic?) }),
@@ -293,10 +296,10 @@ fn condition(value: &Value<'_>) -> Option<TopicCondition> {
 fn topics(options: &Map<'_>) -> Vec<Topic> {
     let Some(value) = options.get("topics") else { return Vec::new() };
     let mut names: Vec<String> = Vec::new();
-    value.each(|it| {
-        let topic = topic(&it)?;
+    value.each(|item| {
+        let topic = topic(&item)?;
         if names.contains(&topic.name) {
-            it.error(format!("the topic `{}` stands there twice", topic.name));
+            item.error(format!("the topic `{}` stands there twice", topic.name));
         }
         names.push(topic.name.clone());
         Some(topic)
@@ -305,27 +308,28 @@ fn topics(options: &Map<'_>) -> Vec<Topic> {
 
 fn topic(value: &Value<'_>) -> Option<Topic> {
     let map = value.map()?;
-    let name = map.require("name").and_then(|it| pattern::topic(&it));
+    let name = map.require("name").and_then(|value| pattern::topic(&value));
     let offsets = [("live", DefaultOffset::Live), ("historical", DefaultOffset::Historical)];
-    let default_offset = map.get("defaultOffset").and_then(|it| it.one_of(&offsets));
-    let delta = map.get("deltaType").and_then(|it| {
-        let json_patch = it.one_of(&[("none", false), ("json_patch", true)])?;
+    let default_offset = map.get("defaultOffset").and_then(|value| value.one_of(&offsets));
+    let delta = map.get("deltaType").and_then(|value| {
+        let json_patch = value.one_of(&[("none", false), ("json_patch", true)])?;
         if json_patch {
-            it.uses(Feature::KafkaDeltaType);
+            value.uses(Feature::KafkaDeltaType);
         }
         Some(json_patch)
     });
-    let transforms = map.get("transforms").map(|it| {
-        it.uses(Feature::KafkaTransforms);
-        it.each(|it| it.map()).iter().flat_map(transform).collect()
+    let transforms = map.get("transforms").map(|value| {
+        value.uses(Feature::KafkaTransforms);
+        value.each(|item| item.map()).iter().flat_map(transform).collect()
     });
     let model = |key| {
-        map.get(key).and_then(|it| {
-            it.uses(Feature::KafkaModel);
-            Model::decode(&it)
+        map.get(key).and_then(|value| {
+            value.uses(Feature::KafkaModel);
+            Model::decode(&value)
         })
     };
-    let (key, content) = (model("key"), model("value"));
+    let key = model("key");
+    let content = model("value");
     map.deny_unknown();
     Some(Topic {
         span: value.span(),
@@ -352,8 +356,8 @@ fn transform(map: &Map<'_>) -> Vec<Transform> {
     }
     if let Some(headers) = map.map("extract-headers") {
         let entries = headers.entries();
-        let pairs =
-            entries.filter_map(|(name, it)| Some((name.to_owned(), it.parsed(FIELD, field)?)));
+        let pairs = entries
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parsed(FIELD, field)?)));
         out.push(Transform::Headers(pairs.collect()));
     }
     map.deny_unknown();
@@ -365,12 +369,12 @@ impl KafkaClient {
         let exit = exit(map, exits);
         let options = map.map_or_empty("options")?;
         let servers = options.get("servers").map(|value| {
-            if value.list().is_some_and(|it| it.is_empty()) {
+            if value.list().is_some_and(|items| items.is_empty()) {
                 value.error("expected at least one server");
             }
-            value.each(|it| servers(&it)).into_iter().flatten().collect::<Vec<_>>()
+            value.each(|item| servers(&item)).into_iter().flatten().collect::<Vec<_>>()
         });
-        let older = options.get("sasl").map(|it| sasl(&it));
+        let older = options.get("sasl").map(|value| sasl(&value));
         let authorization = options.get("authorization").map(|value| {
             let map = value.map()?;
             let mut entries = map.entries();
@@ -379,7 +383,7 @@ impl KafkaClient {
                 return None;
             };
             let only = only.map()?;
-            let credentials = only.require("credentials").and_then(|it| sasl(&it));
+            let credentials = only.require("credentials").and_then(|value| sasl(&value));
             only.deny_unknown();
             credentials
         });
@@ -414,13 +418,13 @@ fn exit(map: &Map<'_>, exits: &mut Exits) -> Option<String> {
 /// One entry of `servers`; it may be several with commas, which is how an environment variable
 /// holds them.
 fn servers(value: &Value<'_>) -> Option<Vec<Server>> {
-    let parse = |text: &str| text.split(',').map(|it| server(it.trim())).collect();
+    let parse = |text: &str| text.split(',').map(|part| server(part.trim())).collect();
     value.parsed("the address of a server, as `kafka.example.com:9092`", parse)
 }
 
 fn server(text: &str) -> Option<Server> {
     let (host, port) = text.rsplit_once(':')?;
-    let port = decimal(port).filter(|it| *it > 0)?;
+    let port = decimal(port).filter(|port| *port > 0)?;
     let host = match host.strip_prefix('[') {
         Some(address) => {
             let address = address.strip_suffix(']')?;
@@ -429,7 +433,7 @@ fn server(text: &str) -> Option<Server> {
         }
         None => host,
     };
-    let named = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let valid = text.starts_with('[') || (!host.is_empty() && host.bytes().all(named));
     valid.then(|| Server { host: host.to_owned(), port })
 }
@@ -445,12 +449,12 @@ fn sasl(value: &Value<'_>) -> Option<KafkaAuthorization> {
     ])?;
     let Some(mechanism) = mechanism else {
         value.uses(Feature::KafkaOauthBearer);
-        let token = map.require("token").and_then(|it| Secret::decode(&it));
+        let token = map.require("token").and_then(|value| Secret::decode(&value));
         map.deny_unknown();
         return Some(KafkaAuthorization::OauthBearer { token: token? });
     };
-    let username = map.require("username").and_then(|it| it.filled("a name"));
-    let password = map.require("password").and_then(|it| Secret::decode(&it));
+    let username = map.require("username").and_then(|value| value.filled("a name"));
+    let password = map.require("password").and_then(|value| Secret::decode(&value));
     map.deny_unknown();
     Some(KafkaAuthorization::Password { mechanism, username: username?, password: password? })
 }

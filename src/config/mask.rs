@@ -15,7 +15,7 @@ const PAIR: usize = 12;
 /// The text to parse; none where it is to be parsed as it is, also because such characters stand in
 /// it already.
 pub(super) fn mask(text: &str, json: bool) -> Option<String> {
-    if text.chars().any(|it| (BASE..=u32::from(FILLER)).contains(&u32::from(it))) {
+    if text.chars().any(|character| (BASE..=u32::from(FILLER)).contains(&u32::from(character))) {
         return None;
     }
     let mut out = String::with_capacity(text.len());
@@ -24,7 +24,11 @@ pub(super) fn mask(text: &str, json: bool) -> Option<String> {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         if let Some((expression, after)) = expression(rest) {
-            out.extend(expression.chars().filter_map(|it| char::from_u32(BASE + u32::from(it))));
+            out.extend(
+                expression
+                    .chars()
+                    .filter_map(|character| char::from_u32(BASE + u32::from(character))),
+            );
             (rest, changed) = (after, true);
             continue;
         }
@@ -50,17 +54,19 @@ pub(super) fn mask(text: &str, json: bool) -> Option<String> {
 
 /// What was there before [`mask`].
 pub(super) fn unmask(text: &str) -> String {
-    let was = |it: char| match u32::from(it).checked_sub(BASE).map(u8::try_from) {
+    let was = |character: char| match u32::from(character).checked_sub(BASE).map(u8::try_from) {
         Some(Ok(ascii)) if ascii.is_ascii() => char::from(ascii),
-        _ => it,
+        _ => character,
     };
-    text.chars().filter(|it| *it != FILLER).map(was).collect()
+    text.chars().filter(|character| *character != FILLER).map(was).collect()
 }
 
 /// An expression that a text begins with, and what comes after it.
 fn expression(text: &str) -> Option<(&str, &str)> {
     let inside = text.strip_prefix("${{")?;
-    let plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-' | ' ');
+    let plain = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | ' ')
+    };
     let after = inside.trim_start_matches(plain).strip_prefix("}}")?;
     text.split_at_checked(text.len() - after.len())
 }
@@ -69,7 +75,7 @@ fn expression(text: &str) -> Option<(&str, &str)> {
 fn pair(text: &str) -> Option<(char, &str)> {
     let (pair, after) = text.split_at_checked(PAIR)?;
     let (high, low) = pair.split_at_checked(PAIR / 2)?;
-    let unit = |it: &str| u16::from_str_radix(it.strip_prefix("\\u")?, 16).ok();
+    let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?, 16).ok();
     let joined = char::decode_utf16([unit(high)?, unit(low)?]).next()?.ok()?;
     (joined.len_utf16() == 2).then_some((joined, after))
 }

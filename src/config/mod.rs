@@ -116,13 +116,13 @@ impl Config {
     /// The binding of a name. Every `exit` of a parsed configuration has one.
     #[must_use]
     pub fn binding(&self, name: &str) -> Option<&Binding> {
-        self.bindings.iter().find(|it| it.name == name)
+        self.bindings.iter().find(|binding| binding.name == name)
     }
 
     /// Whether an exporter writes what happens to the standard output.
     #[must_use]
     pub fn logs_access(&self) -> bool {
-        self.telemetry.exporters.iter().any(|it| it.kind == ExporterKind::Stdout)
+        self.telemetry.exporters.iter().any(|exporter| exporter.kind == ExporterKind::Stdout)
     }
 
     /// The listeners, with which everything begins.
@@ -246,7 +246,8 @@ pub fn parse(
         diagnostics.extend(cx.diagnostics.into_inner());
         config
     };
-    let decoded: Vec<Option<Config>> = documents.iter().map(|it| &**it).map(decode).collect();
+    let decoded: Vec<Option<Config>> =
+        documents.iter().map(|document| &**document).map(decode).collect();
     let complete = decoded.iter().all(Option::is_some);
     let namespaces: Vec<Config> = decoded.into_iter().flatten().collect();
     diagnostics.extend(namespaces::check(&namespaces, text));
@@ -264,17 +265,19 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
         check_name_at(&value, &name, value.span());
         Some((name, value.span()))
     });
-    let vaults = map.map("vaults").map(|it| security::vaults(cx, &it));
-    let guards = map.map("guards").map(|it| security::guards(cx, &it));
-    let catalogs = map.map("catalogs").map(|it| catalog::catalogs(&it));
+    let vaults = map.map("vaults").map(|value| security::vaults(cx, &value));
+    let guards = map.map("guards").map(|value| security::guards(cx, &value));
+    let catalogs = map.map("catalogs").map(|value| catalog::catalogs(&value));
     let bindings = map.map("bindings");
-    let (heads, mut bindings) = bindings.map(|it| binding::decode_all(cx, &it)).unwrap_or_default();
-    let telemetry = map.map("telemetry").map(|it| Telemetry::decode(&it));
+    let (heads, mut bindings) =
+        bindings.map(|section| binding::decode_all(cx, &section)).unwrap_or_default();
+    let telemetry = map.map("telemetry").map(|value| Telemetry::decode(&value));
     check_references(cx, &map);
     map.deny_unknown();
     let reached = exits::check(cx, &heads);
     older::fill_servers(cx, &heads, &reached, &mut bindings);
-    let (vaults, guards) = (vaults.unwrap_or_default(), guards.unwrap_or_default());
+    let vaults = vaults.unwrap_or_default();
+    let guards = guards.unwrap_or_default();
     let whole = Whole {
         cx,
         heads: &heads,
@@ -287,7 +290,7 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     dangers::check(&whole);
     let uses = cx.uses.take();
     let reached = |index: usize| reached.get(index).copied().unwrap_or(true);
-    cx.diagnostics.borrow_mut().extend(uses.iter().map(|it| it.diagnostic(reached)));
+    cx.diagnostics.borrow_mut().extend(uses.iter().map(|used| used.diagnostic(reached)));
     let (name, span) = name?;
     Some(Config {
         name,
@@ -303,14 +306,19 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
 /// Whether each guard, vault and catalog that is named is defined.
 fn check_references(cx: &Cx, root: &Map<'_>) {
     for section in ["vaults", "guards", "catalogs"] {
-        let map = root.get(section).filter(Value::is_map).and_then(|it| it.map());
+        let map = root.get(section).filter(Value::is_map).and_then(|value| value.map());
         let names: Vec<&str> = map.iter().flat_map(Map::entries).map(|(name, _)| name).collect();
         let what = section.trim_end_matches('s');
-        for it in cx.references.borrow().iter().filter(|it| it.section == section) {
-            if !names.contains(&it.name.as_str()) {
-                let message =
-                    format!("{}: there is no {what} `{}`", it.path, it.name.escape_debug());
-                cx.error(it.span, message, Some(exits::defined(&it.name, &names)));
+        for reference in
+            cx.references.borrow().iter().filter(|reference| reference.section == section)
+        {
+            if !names.contains(&reference.name.as_str()) {
+                let message = format!(
+                    "{}: there is no {what} `{}`",
+                    reference.path,
+                    reference.name.escape_debug()
+                );
+                cx.error(reference.span, message, Some(exits::defined(&reference.name, &names)));
             }
         }
     }

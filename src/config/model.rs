@@ -124,10 +124,10 @@ impl Model {
         let mut model = Model::new(kind);
         if matches!(model.kind, ModelKind::Json | ModelKind::Avro | ModelKind::Protobuf) {
             let protobuf = model.kind == ModelKind::Protobuf;
-            let catalogs = map.require("catalog").and_then(|it| it.map());
+            let catalogs = map.require("catalog").and_then(|value| value.map());
             for (name, value) in catalogs.iter().flat_map(Map::entries) {
                 value.refers("catalogs", name);
-                model.catalog.extend(value.each(|it| catalog_schema(name, &it, protobuf)));
+                model.catalog.extend(value.each(|item| catalog_schema(name, &item, protobuf)));
             }
             if model.kind != ModelKind::Json
                 && let Some(view) = map.get("view")
@@ -139,7 +139,8 @@ impl Model {
             let words = [("strict", Validate::Strict), ("lenient", Validate::Lenient)];
             if value.is_map() {
                 let both = value.map()?;
-                let read = |key| both.get(key).and_then(|it| it.one_of(&words)).unwrap_or_default();
+                let read =
+                    |key| both.get(key).and_then(|value| value.one_of(&words)).unwrap_or_default();
                 (model.decode, model.encode) = (read("decode"), read("encode"));
                 both.deny_unknown();
             } else {
@@ -152,7 +153,8 @@ impl Model {
     }
 
     fn new(kind: ModelKind) -> Model {
-        let (decode, encode) = (Validate::Strict, Validate::Strict);
+        let decode = Validate::Strict;
+        let encode = Validate::Strict;
         Model { kind, catalog: Vec::new(), view_json: false, decode, encode }
     }
 }
@@ -164,14 +166,14 @@ fn kind(value: &Value<'_>, name: &str, map: Option<&Map<'_>>) -> Option<ModelKin
                 let value = map?.get(key)?;
                 value.number("a number of characters", 0..=u32::MAX)
             };
-            let encoding = map.and_then(|it| it.get("encoding"));
+            let encoding = map.and_then(|value| value.get("encoding"));
             ModelKind::String {
                 utf_16: encoding
-                    .and_then(|it| it.one_of(&[("utf_8", false), ("utf_16", true)]))
+                    .and_then(|encoding| encoding.one_of(&[("utf_8", false), ("utf_16", true)]))
                     .unwrap_or(false),
                 min_length: length("minLength"),
                 max_length: length("maxLength"),
-                pattern: map.and_then(|it| it.text("pattern")),
+                pattern: map.and_then(|value| value.text("pattern")),
             }
         }
         "int32" => numeric(ModelKind::Int32, map),
@@ -184,7 +186,7 @@ fn kind(value: &Value<'_>, name: &str, map: Option<&Map<'_>>) -> Option<ModelKin
         "avro" => ModelKind::Avro,
         "protobuf" => ModelKind::Protobuf,
         _ => {
-            let meant = suggestion(name, NAMES).map(|it| format!("did you mean `{it}`?"));
+            let meant = suggestion(name, NAMES).map(|word| format!("did you mean `{word}`?"));
             let known = any_of(NAMES);
             let message = format!("unknown model `{}`: expected {known}", name.escape_debug());
             value.error_help(message, meant);
@@ -205,8 +207,9 @@ fn numeric(kind: ModelKind, map: Option<&Map<'_>>) -> ModelKind {
 
 fn catalog_schema(catalog: &str, value: &Value<'_>, protobuf: bool) -> Option<CatalogSchema> {
     let map = value.map()?;
-    let id = map.get("id").map(|it| it.number("the number of a schema", 0..=u32::MAX));
-    let strategy = map.get("strategy").map(|it| it.one_of(&[("topic", false), ("encoded", true)]));
+    let id = map.get("id").map(|value| value.number("the number of a schema", 0..=u32::MAX));
+    let strategy =
+        map.get("strategy").map(|value| value.one_of(&[("topic", false), ("encoded", true)]));
     let subject = map.text("subject");
     let version = map.text("version");
     let record = if protobuf { map.text("record") } else { None };

@@ -13,7 +13,7 @@ use super::diagnostic::{Diagnostic, Severity, Span};
 pub(crate) fn label(config: &Config, all: &[Config], bindings: &[&str]) -> String {
     let mut others = all.iter().filter(|other| other.name != config.name);
     let name = bindings.join("/");
-    match others.any(|other| bindings.iter().all(|it| other.binding(it).is_some())) {
+    match others.any(|other| bindings.iter().all(|binding| other.binding(binding).is_some())) {
         true => format!("{}:{name}", config.name),
         false => name,
     }
@@ -29,7 +29,7 @@ pub(super) fn check(namespaces: &[Config], text: &str) -> Vec<Diagnostic> {
     let mut names: HashMap<&str, Span> = HashMap::new();
     for config in namespaces {
         if let Some(first) = names.get(config.name.as_str()) {
-            let line = text.bytes().take(first.start).filter(|it| *it == b'\n').count() + 1;
+            let line = text.bytes().take(first.start).filter(|byte| *byte == b'\n').count() + 1;
             let message =
                 format!("name: the document at line {line} is the namespace `{}`", config.name);
             mistake(config.span, message, Some("expected another name in each document"));
@@ -58,7 +58,7 @@ pub(super) fn check(namespaces: &[Config], text: &str) -> Vec<Diagnostic> {
                 );
                 mistake(binding.span, message, Some("expected a port of its own, or another host"));
             }
-            before.extend(server.ports.iter().map(|it| (config, binding, &*server.host, it)));
+            before.extend(server.ports.iter().map(|port| (config, binding, &*server.host, port)));
         }
     }
     mistakes

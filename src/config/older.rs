@@ -13,11 +13,12 @@ const MOST_SERVERS: usize = 16;
 pub(super) fn fill_servers(cx: &Cx, heads: &[Head], reached: &[bool], bindings: &mut [Binding]) {
     for index in 0..bindings.len() {
         let Some((name, Kind::KafkaClient(client))) =
-            bindings.get(index).map(|it| (it.name.as_str(), &it.kind))
+            bindings.get(index).map(|value| (value.name.as_str(), &value.kind))
         else {
             continue;
         };
-        let is_reached = heads.iter().zip(reached).any(|(it, reached)| it.name == name && *reached);
+        let is_reached =
+            heads.iter().zip(reached).any(|(head, reached)| head.name == name && *reached);
         if !is_reached || !client.servers_below {
             continue;
         }
@@ -29,12 +30,12 @@ pub(super) fn fill_servers(cx: &Cx, heads: &[Head], reached: &[bool], bindings: 
 }
 
 fn find(cx: &Cx, bindings: &[Binding], name: &str, exit: &str) -> Vec<Server> {
-    let binding = |name: &str| bindings.iter().find(|it| it.name == name);
+    let binding = |name: &str| bindings.iter().find(|binding| binding.name == name);
     let mut way = vec![name];
     let mut at = exit;
     let tcp = loop {
         way.push(at);
-        match binding(at).map(|it| (it, &it.kind)) {
+        match binding(at).map(|binding| (binding, &binding.kind)) {
             Some((found, Kind::TcpClient(tcp))) => break Some((found, tcp)),
             Some((_, Kind::TlsClient(tls))) if way.len() < 3 => match tls.routes.first() {
                 Some(route) => at = &route.exit,
@@ -59,7 +60,7 @@ fn find(cx: &Cx, bindings: &[Binding], name: &str, exit: &str) -> Vec<Server> {
                  with `host` and `port` at `{}`",
                 below.name
             );
-            let span = binding(name).map(|it| it.span).unwrap_or_default();
+            let span = binding(name).map(|binding| binding.span).unwrap_or_default();
             cx.error(span, message, Some(help));
             Vec::new()
         }

@@ -32,8 +32,8 @@ fn read(value: &Value<'_>, new: impl Fn(&str) -> Result<Pattern, Error>) -> Opti
 /// Whether a text can be the name of a binding, guard, vault or catalog.
 pub(super) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|it| it.is_ascii_alphabetic())
-        && bytes.all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-'))
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// What is wrong with the name of a Kafka topic.
@@ -42,7 +42,10 @@ pub(super) fn check_topic(name: &str) -> Result<(), &'static str> {
         "" => Err("is empty"),
         "." | ".." => Err("is no name of a topic"),
         name if name.len() > 249 => Err("is longer than 249 characters"),
-        name if !name.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it)) => {
+        name if !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) =>
+        {
             Err("has characters other than a-z, A-Z, 0-9, `.`, `_` and `-`")
         }
         _ => Ok(()),

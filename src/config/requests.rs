@@ -9,12 +9,12 @@ use super::pattern;
 
 /// Checks the list.
 pub(super) fn check(value: &Value<'_>) {
-    for request in value.each(|it| it.map()) {
+    for request in value.each(|item| item.map()) {
         if let Some(path) = request.require("path") {
             pattern::path(&path);
         }
         if let Some(method) = request.get("method") {
-            method.parsed("a method, as `GET`", |it| it.parse::<Method>().ok());
+            method.parsed("a method, as `GET`", |text| text.parse::<Method>().ok());
         }
         if let Some(params) = request.map("params") {
             models(&params, "path");
@@ -22,7 +22,9 @@ pub(super) fn check(value: &Value<'_>) {
             params.deny_unknown();
         }
         message(&request);
-        for response in request.get("responses").iter().flat_map(|it| it.each(|it| it.map())) {
+        for response in
+            request.get("responses").iter().flat_map(|value| value.each(|item| item.map()))
+        {
             if let Some(status) = response.get("status") {
                 statuses(&status);
             }
@@ -50,9 +52,9 @@ fn models(map: &Map<'_>, key: &'static str) {
 }
 
 fn statuses(value: &Value<'_>) {
-    let status = |it: &Value<'_>| it.number("a status (100 to 599)", 100..=599_u16);
+    let status = |value: &Value<'_>| value.number("a status (100 to 599)", 100..=599_u16);
     if value.is_list() {
-        value.each(|it| status(&it));
+        value.each(|item| status(&item));
     } else {
         status(value);
     }

@@ -121,7 +121,7 @@ pub(super) fn vaults(cx: &Cx, section: &Map<'_>) -> Vec<Vault> {
 
 fn vault(name: &str, value: &Value<'_>) -> Option<Vault> {
     let map = value.map()?;
-    let of_type = map.require("type").map(|it| it.one_of(&[("filesystem", ())]));
+    let of_type = map.require("type").map(|value| value.one_of(&[("filesystem", ())]));
     let mut vault = Vault {
         name: name.to_owned(),
         span: value.key,
@@ -131,11 +131,13 @@ fn vault(name: &str, value: &Value<'_>) -> Option<Vault> {
         revocation: false,
     };
     if let Some(options) = map.map("options") {
-        let store = |key| options.get(key).and_then(|it| store(&it));
+        let store = |key| options.get(key).and_then(|value| store(&value));
         (vault.keys, vault.trust, vault.signers) =
             (store("keys"), store("trust"), store("signers"));
-        vault.revocation =
-            options.get("revocation").and_then(|it| it.one_of(&[("crl", true)])).unwrap_or(false);
+        vault.revocation = options
+            .get("revocation")
+            .and_then(|value| value.one_of(&[("crl", true)]))
+            .unwrap_or(false);
         options.deny_unknown();
     }
     map.deny_unknown();
@@ -144,11 +146,11 @@ fn vault(name: &str, value: &Value<'_>) -> Option<Vault> {
 
 fn store(value: &Value<'_>) -> Option<Store> {
     let map = value.map()?;
-    let file = map.require("store").and_then(|it| it.filled("the path of a file"));
+    let file = map.require("store").and_then(|value| value.filled("the path of a file"));
     let kinds = [("pkcs12", StoreKind::Pkcs12), ("pem", StoreKind::Pem)];
-    let kind = map.get("type").and_then(|it| it.one_of(&kinds)).unwrap_or_default();
-    let password = map.get("password").and_then(|it| Secret::decode(&it));
-    let entries = map.get("entries").map(|it| it.texts());
+    let kind = map.get("type").and_then(|value| value.one_of(&kinds)).unwrap_or_default();
+    let password = map.get("password").and_then(|value| Secret::decode(&value));
+    let entries = map.get("entries").map(|value| value.texts());
     map.deny_unknown();
     Some(Store { store: file?, kind, password, entries })
 }
@@ -164,7 +166,7 @@ pub(super) fn guards(cx: &Cx, section: &Map<'_>) -> Vec<Guard> {
 
 fn guard(name: &str, value: &Value<'_>) -> Option<Guard> {
     let map = value.map()?;
-    let of_type = map.require("type").map(|it| it.one_of(&[("jwt", ())]));
+    let of_type = map.require("type").map(|value| value.one_of(&[("jwt", ())]));
     let mut guard = Guard {
         name: name.to_owned(),
         span: value.key,
@@ -186,19 +188,20 @@ fn guard(name: &str, value: &Value<'_>) -> Option<Guard> {
                 false => audience.text().into_iter().collect(),
             };
         }
-        guard.keys = options.get("keys").map(|it| keys(&it));
+        guard.keys = options.get("keys").map(|value| keys(&value));
         guard.roles = options.text("roles").unwrap_or(guard.roles);
         guard.identity = options.text("identity").unwrap_or(guard.identity);
         if let Some(attributes) = options.map("attributes") {
             let entries = attributes.entries();
-            guard.attributes =
-                entries.filter_map(|(name, it)| Some((name.to_owned(), it.text()?))).collect();
+            guard.attributes = entries
+                .filter_map(|(name, value)| Some((name.to_owned(), value.text()?)))
+                .collect();
         }
-        guard.challenge = options.get("challenge").and_then(|it| seconds(&it));
-        guard.leeway = options.get("leeway").and_then(|it| seconds(&it)).unwrap_or_default();
+        guard.challenge = options.get("challenge").and_then(|value| seconds(&value));
+        guard.leeway = options.get("leeway").and_then(|value| seconds(&value)).unwrap_or_default();
         let expiry = [("required", false), ("optional", true)];
         guard.without_expiry =
-            options.get("expiry").and_then(|it| it.one_of(&expiry)).unwrap_or_default();
+            options.get("expiry").and_then(|value| value.one_of(&expiry)).unwrap_or_default();
         options.deny_unknown();
     }
     map.deny_unknown();
@@ -213,10 +216,11 @@ fn keys(value: &Value<'_>) -> GuardKeys {
         return GuardKeys::List(Vec::new());
     }
     if !value.is_list() {
-        let url = |it: &str| it.parse::<Uri>().ok().filter(|it| Keys::url(it.clone()).is_ok());
+        let url =
+            |text: &str| text.parse::<Uri>().ok().filter(|url| Keys::url(url.clone()).is_ok());
         return GuardKeys::Url(value.parsed(expected, url).unwrap_or_default());
     }
-    let keys = value.each(|it| jwk(&it));
+    let keys = value.each(|item| jwk(&item));
     if keys.is_empty() && value.is_resolved() {
         value.error("there is no key that is of use for signatures");
     }

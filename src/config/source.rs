@@ -43,16 +43,16 @@ impl<'c> TopicSource<'c> {
     #[must_use]
     pub fn default_offset(&self, topic: &str) -> DefaultOffset {
         self.topics()
-            .find(|it| it.name == topic)
-            .and_then(|it| it.default_offset)
+            .find(|candidate| candidate.name == topic)
+            .and_then(|topic| topic.default_offset)
             .unwrap_or_default()
     }
 
     /// The topics that are spelled out with this default offset.
     #[must_use]
     pub fn topics_with(&self, offset: DefaultOffset) -> Vec<&'c str> {
-        let mut names: Vec<&str> = self.topics().map(|it| it.name.as_str()).collect();
-        names.retain(|it| self.default_offset(it) == offset);
+        let mut names: Vec<&str> = self.topics().map(|topic| topic.name.as_str()).collect();
+        names.retain(|name| self.default_offset(name) == offset);
         names.sort_unstable();
         names.dedup();
         names
@@ -67,28 +67,28 @@ impl<'c> TopicSource<'c> {
     /// The topics that are read from the start on.
     #[must_use]
     pub fn bootstrap(&self) -> &'c [String] {
-        self.cache_server.map(|it| it.bootstrap.as_slice()).unwrap_or_default()
+        self.cache_server.map(|server| server.bootstrap.as_slice()).unwrap_or_default()
     }
 
     /// What is kept of all topics together, if the file says so.
     #[must_use]
     pub fn memory_bytes(&self) -> Option<usize> {
-        self.cache_server.and_then(|it| it.memory_bytes)
+        self.cache_server.and_then(|server| server.memory_bytes)
     }
 
     /// The largest record that is delivered, if the file says so.
     #[must_use]
     pub fn max_record_bytes(&self) -> Option<usize> {
-        self.cache_server.and_then(|it| it.max_record_bytes)
+        self.cache_server.and_then(|server| server.max_record_bytes)
     }
 
     fn topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
-        self.all_topics().filter(|it| it.default_offset.is_some())
+        self.all_topics().filter(|topic| topic.default_offset.is_some())
     }
 
     fn all_topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
-        let server = self.cache_server.map(|it| it.topics.as_slice()).unwrap_or_default();
-        let client = self.cache_client.map(|it| it.topics.as_slice()).unwrap_or_default();
+        let server = self.cache_server.map(|server| server.topics.as_slice()).unwrap_or_default();
+        let client = self.cache_client.map(|client| client.topics.as_slice()).unwrap_or_default();
         server.iter().chain(client)
     }
 }
@@ -116,7 +116,7 @@ impl Config {
             Some((route.exit.as_str(), topic))
         });
         let comes_by = |(exit, topic): &(&str, &str)| {
-            self.topic_source(exit, topic).is_some_and(|it| it.names() == source.names())
+            self.topic_source(exit, topic).is_some_and(|found| found.names() == source.names())
         };
         of_bindings.chain(of_routes).filter(comes_by).map(|(_, topic)| topic).collect()
     }
@@ -157,12 +157,13 @@ impl Config {
             _ => return Vec::new(),
         };
         let matches = |route: &&Route<TopicCondition>| {
-            let topic_matches = |topic| route.when.iter().any(|it| it.matches(topic));
+            let topic_matches = |topic| route.when.iter().any(|when| when.matches(topic));
             route.when.is_empty() || topic.is_none_or(topic_matches)
         };
         let most = if topic.is_some() { 1 } else { usize::MAX };
         let below = routes.iter().filter(matches).take(most);
-        let mut sources: Vec<_> = below.flat_map(|it| self.sources(&it.exit, topic)).collect();
+        let mut sources: Vec<_> =
+            below.flat_map(|route| self.sources(&route.exit, topic)).collect();
         for source in &mut sources {
             source.way.insert(0, binding);
             match &binding.kind {

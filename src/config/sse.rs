@@ -148,7 +148,8 @@ impl SseClient {
 
 impl Common {
     fn decode(map: &Map<'_>, exits: &mut Exits, of_server: bool) -> Common {
-        let (mut retry, mut max_age) = (Some(2000), None);
+        let mut retry = Some(2000);
+        let mut max_age = None;
         let mut requests = Vec::new();
         if let Some(options) = map.map("options") {
             if let Some(value) = options.get("retry") {
@@ -159,28 +160,29 @@ impl Common {
             }
             if let Some(value) = options.get("requests") {
                 value.uses(Feature::SseRequests);
-                requests = value.each(|it| request(&it));
+                requests = value.each(|item| request(&item));
             }
             options.deny_unknown();
         }
         let routes =
             Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
-        let (retry, max_age) = (retry.map(Duration::from_millis), max_age.map(Duration::from_secs));
+        let retry = retry.map(Duration::from_millis);
+        let max_age = max_age.map(Duration::from_secs);
         Common { retry, max_age, requests, routes }
     }
 }
 
 fn request(value: &Value<'_>) -> Option<SseRequest> {
     let map = value.map()?;
-    let path = map.require("path").and_then(|it| pattern::path(&it));
-    let content = map.require("content").and_then(|it| Model::decode(&it));
+    let path = map.require("path").and_then(|value| pattern::path(&value));
+    let content = map.require("content").and_then(|value| Model::decode(&value));
     map.deny_unknown();
     Some(SseRequest { path: path?, content: content? })
 }
 
 fn condition(value: &Value<'_>) -> Option<PathCondition> {
     let map = value.map()?;
-    let path = map.get("path").map(|it| pattern::path(&it));
+    let path = map.get("path").map(|value| pattern::path(&value));
     map.deny_unknown();
     match path {
         Some(path) => Some(PathCondition { path: Some(path?) }),
@@ -204,7 +206,7 @@ impl SseKafka {
 fn ask_for_claims(route: &mut Route<PathCondition, SseKafkaWith>) {
     for place in route.with.places() {
         if let Place::Identity { guard } | Place::Attribute { guard, .. } = place
-            && !route.guarded.iter().any(|it| it.guard == *guard)
+            && !route.guarded.iter().any(|guarded| guarded.guard == *guard)
         {
             route.guarded.push(Guarded { guard: guard.clone(), roles: Vec::new() });
         }
@@ -214,17 +216,16 @@ fn ask_for_claims(route: &mut Route<PathCondition, SseKafkaWith>) {
 impl SseKafkaWith {
     /// What a request fills in its templates.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
-        let of_filters = self
-            .filters
-            .iter()
-            .flat_map(|it| it.key.iter().chain(it.headers.iter().map(|(_, it)| it)));
+        let of_filters = self.filters.iter().flat_map(|filter| {
+            filter.key.iter().chain(filter.headers.iter().map(|(_, header)| header))
+        });
         [&self.topic].into_iter().chain(of_filters).flat_map(Template::places)
     }
 }
 
 fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
     let with = map.require("with")?.map()?;
-    let params = when.map(|when| captured(when.iter().map(|it| it.path.as_ref())));
+    let params = when.map(|when| captured(when.iter().map(|when| when.path.as_ref())));
     let params = params.as_deref();
     let topic = with.require("topic").and_then(|value| {
         let template = template::decode(&value, params)?;
@@ -235,16 +236,16 @@ fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
         }
         Some(template)
     });
-    let filters = with.get("filters").map(|it| it.each(|it| filter(&it, params)));
+    let filters = with.get("filters").map(|value| value.each(|item| filter(&item, params)));
     let event_id = with.map("event").map(|event| {
-        let id = event.require("id").and_then(|it| it.parsed(EVENT_ID, event_id));
+        let id = event.require("id").and_then(|value| value.parsed(EVENT_ID, event_id));
         event.deny_unknown();
         id
     });
-    let positions = with.get("positions").map(|it| it.boolean());
+    let positions = with.get("positions").map(|value| value.boolean());
     let start = [("from", StartParameter::From), ("since", StartParameter::Since)];
-    let start = with.get("start").map(|it| it.each(|it| it.one_of(&start)));
-    let live = with.get("live").map(|it| it.boolean());
+    let start = with.get("start").map(|value| value.each(|item| item.one_of(&start)));
+    let live = with.get("live").map(|value| value.boolean());
     with.deny_unknown();
     Some(SseKafkaWith {
         topic: topic?,
@@ -258,7 +259,7 @@ fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
 
 fn filter(value: &Value<'_>, params: Option<&[String]>) -> Option<Filter> {
     let map = value.map()?;
-    let key = map.get("key").and_then(|it| template::decode(&it, params));
+    let key = map.get("key").and_then(|value| template::decode(&value, params));
     let mut headers = Vec::new();
     for (name, value) in map.map("headers").iter().flat_map(Map::entries) {
         headers.push((name.to_owned(), template::decode(&value, params)?));

@@ -48,12 +48,12 @@ impl TcpCondition {
     /// Whether a connection to this local port from this address satisfies it.
     #[must_use]
     pub fn matches(&self, port: u16, peer: IpAddr) -> bool {
-        self.takes(port) && self.cidr.is_none_or(|it| it.contains(peer))
+        self.takes(port) && self.cidr.is_none_or(|cidr| cidr.contains(peer))
     }
 
     /// Whether some connection to this port satisfies it.
     pub(super) fn takes(&self, port: u16) -> bool {
-        self.ports.is_empty() || self.ports.iter().any(|it| it.contains(&port))
+        self.ports.is_empty() || self.ports.iter().any(|range| range.contains(&port))
     }
 
     fn is_always(&self) -> bool {
@@ -123,12 +123,13 @@ impl TcpServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TcpServer> {
         let mut host = Some("0.0.0.0".to_owned());
         let mut listening = None;
-        let (mut connections, mut write_deadline) = (None, None);
+        let mut connections = None;
+        let mut write_deadline = None;
         if let Some(options) = map.map_or_empty("options") {
             if let Some(value) = options.get("host") {
                 host = value.filled("an address or a host name");
             }
-            listening = options.require("port").map(|it| listening_ports(&it));
+            listening = options.require("port").map(|value| listening_ports(&value));
             if let Some(value) = options.get("connections") {
                 connections =
                     value.number("a number of connections (1 to 10000000)", 1..=10_000_000);
@@ -152,17 +153,18 @@ impl TcpClient {
             TcpClient { host: None, ports: Vec::new(), when: Vec::new(), options: None };
         if let Some(options) = options {
             client.options = Some(options.value.key);
-            client.host =
-                options.get("host").and_then(|it| it.parsed("a host name or an address", host));
-            client.host.take_if(|it| it == "*");
-            client.ports = options.get("port").map(|it| ports(&it)).unwrap_or_default();
+            client.host = options
+                .get("host")
+                .and_then(|value| value.parsed("a host name or an address", host));
+            client.host.take_if(|host| host == "*");
+            client.ports = options.get("port").map(|value| ports(&value)).unwrap_or_default();
             options.deny_unknown();
         }
         if let Some(value) = map.get("routes") {
             let mut always = false;
-            for route in value.each(|it| it.map()) {
+            for route in value.each(|item| item.map()) {
                 super::binding::guarded(&route, false);
-                let when = route.get("when").map(|it| it.each(|it| condition(&it)));
+                let when = route.get("when").map(|value| value.each(|item| condition(&item)));
                 route.deny_unknown();
                 always |= when.as_ref().is_none_or(Vec::is_empty);
                 client.when.extend(when.into_iter().flatten());
@@ -193,8 +195,11 @@ impl TcpClient {
                 let named = Text::new(&pattern.to_ascii_lowercase());
                 let port = |port: &u16| condition.takes(*port);
                 condition.cidr.is_none()
-                    && named.is_ok_and(|it| it.matches(host.to_ascii_lowercase().as_bytes()))
-                    && self.ports.iter().all(|it| [it.start(), it.end()].into_iter().all(port))
+                    && named.is_ok_and(|named| named.matches(host.to_ascii_lowercase().as_bytes()))
+                    && self
+                        .ports
+                        .iter()
+                        .all(|range| [range.start(), range.end()].into_iter().all(port))
             }
             (Some(_), None) => false,
         };
@@ -206,25 +211,26 @@ impl TcpClient {
 
 /// A host as it is connected to: a name, or an address without brackets. `*` is any.
 fn host(text: &str) -> Option<String> {
-    let address = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
+    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if address.parse::<IpAddr>().is_ok() {
         return Some(address.to_owned());
     }
-    let named = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     (text == "*" || (!text.is_empty() && text.bytes().all(named))).then(|| text.to_owned())
 }
 
 /// A condition without what is always true.
 fn condition(value: &Value<'_>) -> Option<TcpCondition> {
     let map = value.map()?;
-    let authority = map.get("authority").and_then(|it| it.filled("the name of a host"));
+    let authority = map.get("authority").and_then(|value| value.filled("the name of a host"));
     let cidr = match map.get("cidr") {
         None => None,
         Some(value) => Some(value.parsed("a network, as `10.0.0.0/8`", Cidr::parse)?),
     };
-    let ports = map.get("port").map(|it| ports(&it)).unwrap_or_default();
+    let ports = map.get("port").map(|value| ports(&value)).unwrap_or_default();
     map.deny_unknown();
-    let (authority, cidr) = (authority.filter(|it| it != "*"), cidr.filter(|it| it.bits > 0));
+    let authority = authority.filter(|authority| authority != "*");
+    let cidr = cidr.filter(|cidr| cidr.bits > 0);
     Some(TcpCondition { authority, cidr, ports })
 }
 
@@ -232,7 +238,7 @@ fn condition(value: &Value<'_>) -> Option<TcpCondition> {
 fn accepted(value: &Value<'_>) -> Option<TcpCondition> {
     let condition = condition(value)?;
     if condition.authority.is_some()
-        && let Some(authority) = value.map().and_then(|it| it.get("authority"))
+        && let Some(authority) = value.map().and_then(|value| value.get("authority"))
     {
         authority.uses(Feature::TcpAuthority);
     }
@@ -244,10 +250,10 @@ const PORT: &str = "a port (0 to 65535), \"from-to\" or a list of these";
 /// A port, a range or a list of these.
 pub(super) fn ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
     if value.is_list() {
-        if value.list().is_some_and(|it| it.is_empty()) {
+        if value.list().is_some_and(|items| items.is_empty()) {
             value.expected(PORT);
         }
-        return value.each(|it| it.parsed(PORT, range));
+        return value.each(|item| item.parsed(PORT, range));
     }
     value.parsed(PORT, range).into_iter().collect()
 }
@@ -262,10 +268,10 @@ fn listening_ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
     for item in items {
         let Some(ports) = item.scalar().and_then(range) else { continue };
         // 0 is another port each time.
-        let twice = |it: &&RangeInclusive<u16>| {
-            *it.start().max(ports.start()).max(&1) <= *it.end().min(ports.end())
+        let twice = |range: &&RangeInclusive<u16>| {
+            *range.start().max(ports.start()).max(&1) <= *range.end().min(ports.end())
         };
-        if before.iter().any(|it| twice(&it)) {
+        if before.iter().any(|range| twice(&range)) {
             item.error("a port stands there twice");
         }
         before.push(ports);
@@ -275,7 +281,8 @@ fn listening_ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
 
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let (from, to) = text.split_once('-').unwrap_or((text, text));
-    let (from, to) = (decimal(from.trim())?, decimal(to.trim())?);
+    let from = decimal(from.trim())?;
+    let to = decimal(to.trim())?;
     (from <= to).then_some(from..=to)
 }
 

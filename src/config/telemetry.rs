@@ -142,7 +142,7 @@ fn metrics(value: &Value<'_>) -> Vec<String> {
         let name = value.text_as("the name of a metric")?;
         // `stream.opens.*` stands for both directions.
         let known = match name.strip_suffix('*') {
-            Some(start) => METRICS.iter().any(|it| it.starts_with(start)),
+            Some(start) => METRICS.iter().any(|value| value.starts_with(start)),
             None => METRICS.contains(&name.as_str()),
         };
         if !known {
@@ -180,7 +180,7 @@ fn exporter(name: &str, value: &Value<'_>) -> Option<Exporter> {
             map.map_or_empty("options").and_then(|options| {
                 let endpoints = options.require("endpoints");
                 options.deny_unknown();
-                let endpoints = endpoints?.each(|it| endpoint(&it));
+                let endpoints = endpoints?.each(|item| endpoint(&item));
                 Some(ExporterKind::Prometheus { endpoints })
             })
         }
@@ -199,7 +199,8 @@ fn endpoint(value: &Value<'_>) -> Option<PrometheusEndpoint> {
     if let Some(scheme) = map.require("scheme") {
         scheme.one_of(&[("http", ())]);
     }
-    let port = map.require("port").and_then(|it| it.number("a port (1 to 65535)", 1..=u16::MAX));
+    let port =
+        map.require("port").and_then(|value| value.number("a port (1 to 65535)", 1..=u16::MAX));
     let path = map.text("path").unwrap_or_else(|| "/metrics".to_owned());
     map.deny_unknown();
     Some(PrometheusEndpoint { port: port?, path })
@@ -208,19 +209,20 @@ fn endpoint(value: &Value<'_>) -> Option<PrometheusEndpoint> {
 /// `credentials` of a connection that tailwater itself opens.
 pub(super) fn authorization(map: &Map<'_>) -> Option<Secret> {
     let credentials = map.map("credentials")?;
-    let headers = credentials.require("headers").and_then(|it| it.map());
+    let headers = credentials.require("headers").and_then(|value| value.map());
     credentials.deny_unknown();
     let headers = headers?;
-    let authorization = headers.get("authorization").and_then(|it| Secret::decode(&it));
+    let authorization = headers.get("authorization").and_then(|value| Secret::decode(&value));
     headers.deny_unknown();
     authorization
 }
 
 fn otlp(map: &Map<'_>) -> Option<Otlp> {
-    let interval = map.get("interval").and_then(|it| seconds(&it));
-    let signals =
-        map.get("signals").map(|it| it.each(|it| it.one_of(&[("metrics", true), ("logs", false)])));
-    let endpoint = map.require("endpoint").and_then(|it| it.map());
+    let interval = map.get("interval").and_then(|value| seconds(&value));
+    let signals = map
+        .get("signals")
+        .map(|value| value.each(|item| item.one_of(&[("metrics", true), ("logs", false)])));
+    let endpoint = map.require("endpoint").and_then(|value| value.map());
     tls::check(map);
     let authorization = authorization(map);
     map.deny_unknown();
@@ -228,21 +230,22 @@ fn otlp(map: &Map<'_>) -> Option<Otlp> {
     if let Some(protocol) = endpoint.get("protocol") {
         protocol.one_of(&[("http", ())]);
     }
-    let location = endpoint.require("location").and_then(|it| it.filled("a URL"));
+    let location = endpoint.require("location").and_then(|value| value.filled("a URL"));
     let overrides = endpoint.map("overrides");
     endpoint.deny_unknown();
     let path = |key, default: &str| {
-        let text = overrides.as_ref().and_then(|it| it.text(key));
+        let text = overrides.as_ref().and_then(|overrides| overrides.text(key));
         text.unwrap_or_else(|| default.to_owned())
     };
-    let (metrics_path, logs_path) = (path("metrics", "/v1/metrics"), path("logs", "/v1/logs"));
+    let metrics_path = path("metrics", "/v1/metrics");
+    let logs_path = path("logs", "/v1/logs");
     if let Some(overrides) = &overrides {
         overrides.deny_unknown();
     }
     Some(Otlp {
         interval: interval.unwrap_or(Duration::from_secs(30)),
-        metrics: signals.as_ref().is_none_or(|it| it.contains(&true)),
-        logs: signals.as_ref().is_none_or(|it| it.contains(&false)),
+        metrics: signals.as_ref().is_none_or(|signals| signals.contains(&true)),
+        logs: signals.as_ref().is_none_or(|signals| signals.contains(&false)),
         location: location?,
         metrics_path,
         logs_path,

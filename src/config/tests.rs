@@ -40,7 +40,8 @@ fn described(name: &str, file: &str) -> String {
 /// What stands before the memory, the memory, and what stands behind it.
 fn around_memory(text: &str) -> Option<(&str, &str, Option<&str>)> {
     let (before, after) = text.split_once("\nmemory, at most:\n")?;
-    let (memory, rest) = after.split_once("\n\n").map_or((after, None), |it| (it.0, Some(it.1)));
+    let (memory, rest) =
+        after.split_once("\n\n").map_or((after, None), |(memory, rest)| (memory, Some(rest)));
     Some((before, memory, rest))
 }
 
@@ -371,7 +372,8 @@ fn what_a_file_says_is_shown_on_one_line_that_no_terminal_obeys() {
 
     let name = "F\u{1b}[2J\n.yaml";
     let report = read(name, "name: a\n\"x\\u202E\": 1 # \u{202e}\n").unwrap_err();
-    let (shown, hidden) = (r"F\u{1b}[2J\n.yaml", ['\u{1b}', '\u{202e}']);
+    let shown = r"F\u{1b}[2J\n.yaml";
+    let hidden = ['\u{1b}', '\u{202e}'];
     let text = report.to_string();
     assert!(text.starts_with(&format!("{shown}:")), "{text}");
     assert!(text.contains(r"unknown key `x\u{202e}`"), "{text}");
@@ -439,7 +441,8 @@ fn json_writes_characters_as_pairs_of_escapes() {
         "2:100: error: bindings.x: unknown key `valt`\n  help: did you mean `vault`? known here: catalog, exit, kind, options, telemetry, type, vault\n"
     );
     let parsed = read("F", &file.replace(r#", "valt": 1"#, "")).unwrap();
-    let Some(Kind::Filesystem(folder)) = parsed.namespaces[0].binding("x").map(|it| &it.kind)
+    let Some(Kind::Filesystem(folder)) =
+        parsed.namespaces[0].binding("x").map(|binding| &binding.kind)
     else {
         panic!("a folder");
     };
@@ -472,7 +475,8 @@ bindings:
     options: { <<: [*options, { location: x, symlinks: follow }] }
 ";
     let parsed = read("F", file).unwrap();
-    let locations: Vec<_> = parsed.namespaces[0].bindings.iter().map(|it| &it.kind).collect();
+    let locations: Vec<_> =
+        parsed.namespaces[0].bindings.iter().map(|binding| &binding.kind).collect();
     let [Kind::Filesystem(one), Kind::Filesystem(two), Kind::Filesystem(three)] = locations[..]
     else {
         panic!("three folders: {locations:?}");
@@ -493,7 +497,7 @@ fn bombs_are_refused() {
     for deep in ["[".repeat(100_000), "a: {".repeat(100_000), "- ".repeat(100_000)] {
         assert!(said(&deep).contains("error: "), "{}", said(&deep));
     }
-    let keys: String = (0..3000).map(|it| format!("k{it}: 1\n")).collect();
+    let keys: String = (0..3000).map(|number| format!("k{number}: 1\n")).collect();
     assert!(said(&keys).contains("more than 2000 keys"));
     assert_eq!(said(&" ".repeat(2 << 20)), "1:1: error: the file is larger than 1048576 bytes\n");
     let mistakes = format!("name: a\nx: [\n{}]\nbindings: {{}}", "  \"${{env.X}}\",\n".repeat(500));
@@ -530,9 +534,9 @@ fn topics_lead_to_the_first_cache_that_takes_them() {
         ("other", None),
     ] {
         let source = parsed.namespaces[0].topic_source("cache", topic);
-        let found = source.map(|it| {
-            let way: Vec<&str> = it.way.iter().map(|it| it.name.as_str()).collect();
-            (way, it.default_offset(topic).to_string())
+        let found = source.map(|source| {
+            let way: Vec<&str> = source.way.iter().map(|binding| binding.name.as_str()).collect();
+            (way, source.default_offset(topic).to_string())
         });
         assert_eq!(found, expected.map(|(way, offset)| (way, offset.to_owned())), "{topic}");
     }

@@ -146,7 +146,7 @@ impl TlsClient {
         let with = |map: &Map<'_>, _: Option<&[TlsCondition]>| match map.map("with") {
             None => Some(None),
             Some(with) => {
-                let certificate = with.map("certificate").and_then(|it| certificate(&it));
+                let certificate = with.map("certificate").and_then(|map| certificate(&map));
                 with.deny_unknown();
                 Some(certificate)
             }
@@ -171,10 +171,10 @@ pub(super) fn check(map: &Map<'_>) {
 
 fn tls_options(map: &Map<'_>) -> TlsOptions {
     TlsOptions {
-        version: map.get("version").and_then(|it| it.one_of(VERSIONS)),
+        version: map.get("version").and_then(|value| value.one_of(VERSIONS)),
         keys: map.texts("keys"),
         trust: map.texts("trust"),
-        trustcacerts: map.get("trustcacerts").and_then(|it| it.boolean()),
+        trustcacerts: map.get("trustcacerts").and_then(|value| value.boolean()),
         sni: map.texts("sni"),
         alpn: map.texts("alpn"),
     }
@@ -188,22 +188,23 @@ fn condition(value: &Value<'_>) -> Option<TlsCondition> {
         Some(value)
     };
     let condition = TlsCondition {
-        authority: map.get("authority").and_then(|it| {
-            it.parsed("a server name, as `*.example.com`", |text| {
+        authority: map.get("authority").and_then(|value| {
+            value.parsed("a server name, as `*.example.com`", |text| {
                 Text::new(&text.to_ascii_lowercase()).ok()
             })
         }),
         alpn: map.text("alpn"),
-        ports: map.get("port").map(|it| ports(&it)).unwrap_or_default(),
-        trust: refused("trust").map(|it| it.texts()).unwrap_or_default(),
-        mutual: refused("mutual").and_then(|it| it.one_of(MUTUAL)),
+        ports: map.get("port").map(|value| ports(&value)).unwrap_or_default(),
+        trust: refused("trust").map(|value| value.texts()).unwrap_or_default(),
+        mutual: refused("mutual").and_then(|value| value.one_of(MUTUAL)),
     };
     map.deny_unknown();
     Some(condition)
 }
 
 fn certificate(map: &Map<'_>) -> Option<ClientCertificate> {
-    let (mut cn, mut dn) = (map.text("subject.cn"), map.text("subject.dn"));
+    let mut cn = map.text("subject.cn");
+    let mut dn = map.text("subject.dn");
     if let Some(subject) = map.map("subject") {
         cn = cn.or(subject.text("cn"));
         dn = dn.or(subject.text("dn"));

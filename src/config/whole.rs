@@ -35,12 +35,16 @@ pub(super) fn check(whole: &Whole<'_>) {
                 whole.kafka_tls(binding, &client.options);
             }
             Kind::HttpServer(server) => {
-                let asked = server.authorization.as_ref().map(|it| it.guard.as_str());
+                let asked =
+                    server.authorization.as_ref().map(|authorization| authorization.guard.as_str());
                 whole.keys_of(asked);
             }
             Kind::SseKafka(mapping) => {
                 for route in &mapping.routes {
-                    route.with.places().for_each(|it| whole.attribute(binding, route.span, it));
+                    route
+                        .with
+                        .places()
+                        .for_each(|place| whole.attribute(binding, route.span, place));
                 }
             }
             _ => {}
@@ -53,19 +57,19 @@ impl<'w> Whole<'w> {
     pub(super) fn running(&self) -> impl Iterator<Item = &'w Binding> {
         let reached = self.heads.iter().zip(self.reached).filter(|(_, reached)| **reached);
         let names: HashSet<&str> = reached.map(|(head, _)| head.name.as_str()).collect();
-        self.bindings.iter().filter(move |it| names.contains(it.name.as_str()))
+        self.bindings.iter().filter(move |binding| names.contains(binding.name.as_str()))
     }
 
     fn uses(&self, feature: Feature, binding: &Binding, span: Span, path: String) {
-        let binding = self.heads.iter().position(|it| it.name == binding.name);
+        let binding = self.heads.iter().position(|head| head.name == binding.name);
         self.cx.uses.borrow_mut().push(Use { feature, span, path, binding });
     }
 
     /// The bindings of a type with an exit to this one, of those that a listener leads to.
     fn above(&self, name: &str, of: Type) -> impl Iterator<Item = &Head> {
-        let leads = move |it: &&Head| it.exits.iter().any(|exit| exit.to == name);
+        let leads = move |head: &&Head| head.exits.iter().any(|exit| exit.to == name);
         let reached = self.heads.iter().zip(self.reached).filter(|(_, reached)| **reached);
-        reached.map(|(head, _)| head).filter(move |it| it.of == Some(of)).filter(leads)
+        reached.map(|(head, _)| head).filter(move |head| head.of == Some(of)).filter(leads)
     }
 
     /// An address below a `kafka` client that has `servers` has no effect: Kafka names its brokers. One
@@ -73,11 +77,15 @@ impl<'w> Whole<'w> {
     fn tcp_client(&self, binding: &Binding, client: &super::TcpClient) {
         let name = binding.name.as_str();
         let below = |of| {
-            let encrypting = self.above(name, Type::TlsClient).map(|it| it.name.as_str());
+            let encrypting = self.above(name, Type::TlsClient).map(|head| head.name.as_str());
             encrypting.chain([name]).flat_map(move |way| self.above(way, of))
         };
         let beside = |head: &Head| {
-            let kind = self.bindings.iter().find(|it| it.name == head.name).map(|it| &it.kind);
+            let kind = self
+                .bindings
+                .iter()
+                .find(|binding| binding.name == head.name)
+                .map(|binding| &binding.kind);
             matches!(kind, Some(Kind::KafkaClient(client)) if !client.servers_below)
         };
         if let Some(span) = client.options
@@ -99,7 +107,7 @@ impl<'w> Whole<'w> {
     /// The vault of a `tls` binding must have the stores that its options name aliases of.
     fn vault(&self, binding: &Binding, options: &TlsOptions, signers: &[String]) {
         let name = binding.vault.as_deref();
-        let vault = self.vaults.iter().find(|it| Some(it.name.as_str()) == name);
+        let vault = self.vaults.iter().find(|vault| Some(vault.name.as_str()) == name);
         if name.is_some() && vault.is_none() {
             return; // said where the name stands
         }
@@ -112,9 +120,9 @@ impl<'w> Whole<'w> {
         }
         let keys = options.keys.is_empty() && signers.is_empty();
         for (store, unused, there) in [
-            ("keys", keys, vault.is_some_and(|it| it.keys.is_some())),
-            ("signers", signers.is_empty(), vault.is_some_and(|it| it.signers.is_some())),
-            ("trust", options.trust.is_empty(), vault.is_some_and(|it| it.trust.is_some())),
+            ("keys", keys, vault.is_some_and(|vault| vault.keys.is_some())),
+            ("signers", signers.is_empty(), vault.is_some_and(|vault| vault.signers.is_some())),
+            ("trust", options.trust.is_empty(), vault.is_some_and(|vault| vault.trust.is_some())),
         ] {
             if unused || there {
                 continue;
@@ -132,7 +140,7 @@ impl<'w> Whole<'w> {
             self.cx.error(binding.span, message, Some(help));
         }
         // Lists of revoked certificates are not looked at: no binding can rely on it.
-        if let Some(vault) = vault.filter(|it| it.revocation) {
+        if let Some(vault) = vault.filter(|vault| vault.revocation) {
             let path = format!("vaults.{}.options.revocation", vault.name);
             self.uses(Feature::Revocation, binding, vault.span, path);
         }
@@ -156,8 +164,10 @@ impl<'w> Whole<'w> {
 
     /// A guard that is asked must have keys.
     fn keys_of(&self, asked: Option<&str>) {
-        let guard = self.guards.iter().find(|it| Some(it.name.as_str()) == asked);
-        let Some(guard) = guard.filter(|it| self.cx.is_sound("guards", &it.name)) else { return };
+        let guard = self.guards.iter().find(|guard| Some(guard.name.as_str()) == asked);
+        let Some(guard) = guard.filter(|guard| self.cx.is_sound("guards", &guard.name)) else {
+            return;
+        };
         let issuer = guard.issuer.as_deref().unwrap_or_default();
         if guard.keys.is_none() && Keys::well_known(issuer).is_err() {
             let message = format!("guards.{}: there are no keys", guard.name);
@@ -169,8 +179,10 @@ impl<'w> Whole<'w> {
     /// An attribute of a template must be one of its guard's.
     fn attribute(&self, binding: &Binding, span: Span, place: &Place) {
         let Place::Attribute { guard, name } = place else { return };
-        let guard = self.guards.iter().find(|it| it.name == *guard);
-        let Some(guard) = guard.filter(|it| self.cx.is_sound("guards", &it.name)) else { return };
+        let guard = self.guards.iter().find(|candidate| candidate.name == *guard);
+        let Some(guard) = guard.filter(|guard| self.cx.is_sound("guards", &guard.name)) else {
+            return;
+        };
         let names: Vec<&str> = guard.attributes.iter().map(|(name, _)| name.as_str()).collect();
         if !names.contains(&name.as_str()) {
             let message = format!(

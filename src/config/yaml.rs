@@ -187,7 +187,7 @@ impl Reader<'_> {
     }
 
     fn expects_key(&self) -> bool {
-        let content = self.stack.last().map(|it| &it.content);
+        let content = self.stack.last().map(|open| &open.content);
         matches!(content, Some(Content::Mapping { key: None, .. }))
     }
 
@@ -213,7 +213,8 @@ impl Reader<'_> {
                     NodeKind::Scalar { text, quoted: quoted && !changed }
                 }
                 Err(mistakes) => {
-                    self.diagnostics.extend(mistakes.into_iter().map(|it| fatal(span, it)));
+                    self.diagnostics
+                        .extend(mistakes.into_iter().map(|mistake| fatal(span, mistake)));
                     NodeKind::Unresolved
                 }
             }
@@ -230,7 +231,7 @@ impl Reader<'_> {
             if entries.len() >= 2_000 {
                 return Err(fatal(new.span, "more than 2000 keys in one mapping".to_owned()));
             }
-            if new.text != "<<" && entries.iter().any(|(it, _)| it.text == new.text) {
+            if new.text != "<<" && entries.iter().any(|(key, _)| key.text == new.text) {
                 let message = format!("duplicate key `{}`", new.text);
                 self.diagnostics.push(fatal(new.span, message));
             }
@@ -266,8 +267,8 @@ impl Reader<'_> {
             Content::Mapping { entries, .. } => NodeKind::Mapping(self.merge(entries)?),
         };
         let below: usize = match &kind {
-            NodeKind::Sequence(items) => items.iter().map(|it| it.weight).sum(),
-            NodeKind::Mapping(entries) => entries.iter().map(|(_, it)| it.weight).sum(),
+            NodeKind::Sequence(items) => items.iter().map(|item| item.weight).sum(),
+            NodeKind::Mapping(entries) => entries.iter().map(|(_, node)| node.weight).sum(),
             NodeKind::Null | NodeKind::Scalar { .. } | NodeKind::Unresolved => 0,
         };
         self.finish(anchor, Node { span, kind, weight: 1 + below });
@@ -297,7 +298,7 @@ impl Reader<'_> {
                     ));
                 };
                 for (key, value) in entries {
-                    if own.iter().all(|(it, _)| it.text != key.text) {
+                    if own.iter().all(|(known, _)| known.text != key.text) {
                         self.count(value.weight, key.span)?;
                         own.push((key.clone(), Arc::clone(value)));
                     }
@@ -326,7 +327,7 @@ impl Reader<'_> {
     }
 
     fn add(&mut self, node: Arc<Node>) {
-        match self.stack.last_mut().map(|it| &mut it.content) {
+        match self.stack.last_mut().map(|open| &mut open.content) {
             None => self.documents.push(node),
             Some(Content::Sequence(items)) => items.push(node),
             Some(Content::Mapping { entries, key }) => {

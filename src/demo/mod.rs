@@ -80,8 +80,9 @@ pub fn run(port: u16, told: impl FnOnce(&str)) -> Result<(), Error> {
     fs::write(pages.path().join("index.html"), PAGE)?;
 
     let variables = variables(port, &kafka.servers(), &pages.path().display().to_string());
-    let variable =
-        |name: &str| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| value.clone());
+    let variable = |name: &str| {
+        variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
+    };
     let parsed = config::parse("demo.yaml", CONFIG.as_bytes(), &variable).map_err(Error::Config)?;
 
     let producer = kafka.producer();

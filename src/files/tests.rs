@@ -389,7 +389,7 @@ async fn range_of_a_file_is_sent_alone() {
         ("/none.txt", &[(RANGE, "bytes=0-0")], 200, None, ""),
     ] {
         let (found, answered, text) = ask(files.clone(), get_if(path, headers)).await;
-        let named = answered.get(CONTENT_RANGE).map(|it| it.to_str().unwrap());
+        let named = answered.get(CONTENT_RANGE).map(|value| value.to_str().unwrap());
         assert_eq!((found.as_u16(), named, text.as_str()), (status, range, body), "{headers:?}");
     }
 }

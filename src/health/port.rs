@@ -40,7 +40,8 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
 /// Neither those who connect and ask nothing nor a want of open files keep others from their answer:
 /// who has been idle for longest is closed for who comes, and one file is kept for this.
 pub(crate) async fn tell(health: Health, mut listener: Listener) {
-    let (most, health) = (health.askers, Arc::new(health));
+    let most = health.askers;
+    let health = Arc::new(health);
     let mut askers = Askers::default();
     let mut spare = Spare::default();
     let mut has_room = false;
@@ -104,7 +105,7 @@ impl Spare {
 /// Whether there is no file descriptor left, in the process or the system.
 fn is_short_of_files(error: &io::Error) -> bool {
     let error = Errno::from_io_error(error);
-    error.is_some_and(|it| it == Errno::MFILE || it == Errno::NFILE)
+    error.is_some_and(|error| error == Errno::MFILE || error == Errno::NFILE)
 }
 
 /// A connection.
@@ -131,7 +132,8 @@ impl Askers {
     }
 
     fn add(&mut self, io: TcpStream, health: &Arc<Health>) {
-        let (health, clock) = (Arc::clone(health), Arc::clone(&self.clock));
+        let health = Arc::clone(health);
+        let clock = Arc::clone(&self.clock);
         let last = Arc::new(AtomicU64::new(clock.fetch_add(1, Relaxed)));
         let asked_last = Arc::clone(&last);
         let asked = service_fn(move |request: Request<Incoming>| {
@@ -186,7 +188,8 @@ mod tests {
         let mut askers = Askers::default();
         let mut add = |last: u64| {
             let task = askers.tasks.spawn(pending());
-            let (id, last) = (task.id(), Arc::new(AtomicU64::new(last)));
+            let id = task.id();
+            let last = Arc::new(AtomicU64::new(last));
             askers.open.insert(id, Asker { task, since: Instant::now(), last });
             id
         };

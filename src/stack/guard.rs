@@ -25,7 +25,7 @@ impl Composer<'_> {
         let guard = match self.guards.get(name) {
             Some(guard) => guard.clone(),
             None => {
-                let configured = self.config.guards.iter().find(|it| it.name == *name);
+                let configured = self.config.guards.iter().find(|guard| guard.name == *name);
                 let made = guard(configured.ok_or_else(|| Error::Unsupported(name.clone()))?)?;
                 self.guards.insert(name.clone(), made.clone());
                 made
@@ -66,8 +66,8 @@ pub(super) fn credentials(authorization: &Authorization) -> Result<Credentials, 
         places.iter().try_fold(to, |to, (name, pattern)| add(to, name, pattern))
     };
     add(&authorization.cookies, Credentials::cookie, Credentials::new())
-        .and_then(|it| add(&authorization.headers, Credentials::header, it))
-        .and_then(|it| add(&authorization.query, Credentials::query, it))
+        .and_then(|credentials| add(&authorization.headers, Credentials::header, credentials))
+        .and_then(|credentials| add(&authorization.query, Credentials::query, credentials))
         .map_err(|source| Error::Guard { guard: authorization.guard.clone(), source })
 }
 
@@ -97,7 +97,7 @@ pub(super) fn log_rejection<B>(request: Request<B>) -> Request<B> {
 }
 
 fn holds(guarded: &[Guarded], guard: &str, token: &Token) -> bool {
-    guarded.iter().all(|it| it.guard() == guard && token.has_roles(it.roles()))
+    guarded.iter().all(|guarded| guarded.guard() == guard && token.has_roles(guarded.roles()))
 }
 
 /// What a place of a template stands for, if it is a guard's to say.
@@ -141,7 +141,8 @@ impl Lease for OfSession {
         Poll::Ready(match ready!(self.0.poll_due(cx)) {
             tailwater_jwt::Due::Challenge(challenge) => {
                 let json = challenge.json();
-                let (event, data) = (Some(&b"challenge"[..]), Some(json.as_bytes()));
+                let event = Some(&b"challenge"[..]);
+                let data = Some(json.as_bytes());
                 Due::Challenge(Encoded::event(&Event { event, data, ..Event::default() }))
             }
             _ => Due::End,

@@ -47,7 +47,9 @@ impl Composer<'_> {
             options = options.sasl(sasl(*mechanism), username, password.reveal());
         }
         let way_out = self.config.binding(&source.cluster.exit);
-        if let Some((binding, Kind::TlsClient(tls))) = way_out.map(|it| (it, &it.kind)) {
+        if let Some((binding, Kind::TlsClient(tls))) =
+            way_out.map(|binding| (binding, &binding.kind))
+        {
             options = options.tls(self.kafka_tls(binding, tls)?);
         }
         if let Some(memory_bytes) = source.memory_bytes() {

@@ -71,7 +71,8 @@ impl Stack {
     /// # Errors
     /// What the system or librdkafka refuses.
     pub fn new(namespaces: Vec<Config>, folder: &Path) -> Result<Self, Error> {
-        let (shutdown, drain) = (Shutdown::new(), Drain::new());
+        let shutdown = Shutdown::new();
+        let drain = Drain::new();
         let open_files =
             OpenFiles::of(&namespaces, tailwater_http::raise_open_files().ok().flatten());
         open_files.warn();
@@ -133,20 +134,24 @@ impl Stack {
             let options = ServeOptions::new().connections(connections.clone());
             let options =
                 server.write_deadline.into_iter().fold(options, ServeOptions::write_deadline);
-            let (binding, routes) = (name, routes.into());
+            let binding = name;
+            let routes = routes.into();
             self.listening.push(Listening { binding, options, connections, listeners, routes });
         }
-        let named = composer.clusters.iter().map(|(way, it)| (composer.label(way), it.clone()));
+        let named =
+            composer.clusters.iter().map(|(way, cluster)| (composer.label(way), cluster.clone()));
         self.clusters.extend(named);
         Ok(())
     }
 
     pub(crate) fn health(&self) -> Health {
-        let clusters = self.clusters.iter().map(|(name, it)| (name.clone(), it.clone()));
+        let clusters = self.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.clone()));
         let mut clusters: Vec<_> = clusters.collect();
         clusters.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let connections =
-            self.listening.iter().map(|it| (it.binding.clone(), it.connections.clone()));
+        let connections = self
+            .listening
+            .iter()
+            .map(|listening| (listening.binding.clone(), listening.connections.clone()));
         Health {
             clusters,
             connections: connections.collect(),

@@ -44,12 +44,13 @@ impl Encrypted {
         let within = service_fn(move |stream: TlsStream<Io>| {
             let handshake = Arc::clone(stream.handshake());
             let takes = |when: &[TlsCondition]| {
-                when.is_empty() || when.iter().any(|it| matches(it, &handshake, port))
+                when.is_empty() || when.iter().any(|when| matches(when, &handshake, port))
             };
             let negotiated = handshake.alpn().and_then(Negotiated::from_alpn);
             let web = routes.iter().find(|(when, _)| takes(when)).map(|(_, web)| web);
             // The binding of another route may speak what was agreed, and this one's not.
-            let speaks = |web: &&Web| negotiated.is_none_or(|it| web.speaks(version(it)));
+            let speaks =
+                |web: &&Web| negotiated.is_none_or(|negotiated| web.speaks(version(negotiated)));
             let Some(web) = web.filter(speaks) else {
                 return Either::Left(close(stream));
             };
@@ -84,9 +85,9 @@ fn version(negotiated: Negotiated) -> HttpVersion {
 fn matches(condition: &TlsCondition, handshake: &Handshake, port: u16) -> bool {
     let name = handshake.server_name().unwrap_or_default();
     let alpn = handshake.alpn().unwrap_or_default();
-    condition.authority.as_ref().is_none_or(|it| it.matches(name.as_bytes()))
-        && condition.alpn.as_ref().is_none_or(|it| it.as_bytes() == alpn)
-        && (condition.ports.is_empty() || condition.ports.iter().any(|it| it.contains(&port)))
+    condition.authority.as_ref().is_none_or(|authority| authority.matches(name.as_bytes()))
+        && condition.alpn.as_ref().is_none_or(|expected| expected.as_bytes() == alpn)
+        && (condition.ports.is_empty() || condition.ports.iter().any(|range| range.contains(&port)))
 }
 
 impl Composer<'_> {
@@ -116,8 +117,8 @@ impl Composer<'_> {
         let options = only(&server.options).into_iter().fold(options, ServerOptions::only);
         // Before they are read, so that no change is missed.
         let watch = source.watch();
-        let config =
-            ServerConfig::new(source.credentials()?, options).map_err(|it| source.failed(it))?;
+        let config = ServerConfig::new(source.credentials()?, options)
+            .map_err(|error| source.failed(error))?;
         source.exchange(watch, {
             let config = config.clone();
             move |credentials| config.replace(credentials)
@@ -134,7 +135,7 @@ impl Composer<'_> {
     ) -> Result<ClientConfig, Error> {
         let source = self.source(binding, Side::Client(client.clone()));
         let offered = &client.options.alpn;
-        if !offered.is_empty() && !offered.iter().any(|it| it == alpn) {
+        if !offered.is_empty() && !offered.iter().any(|offered| offered == alpn) {
             return Err(Error::Protocols { binding: binding.name.clone() });
         }
         let options = ClientOptions::new().alpn([alpn]);
@@ -142,8 +143,8 @@ impl Composer<'_> {
             client.options.sni.first().into_iter().fold(options, ClientOptions::server_name);
         let options = only(&client.options).into_iter().fold(options, ClientOptions::only);
         let watch = source.watch();
-        let config =
-            ClientConfig::new(source.credentials()?, options).map_err(|it| source.failed(it))?;
+        let config = ClientConfig::new(source.credentials()?, options)
+            .map_err(|error| source.failed(error))?;
         source.exchange(watch, {
             let config = config.clone();
             move |credentials| config.replace(credentials)
@@ -170,7 +171,7 @@ impl Composer<'_> {
 
     fn source(&self, binding: &Binding, side: Side) -> Source {
         let mut vaults = self.config.vaults.iter();
-        let vault = vaults.find(|it| binding.vault.as_ref() == Some(&it.name)).cloned();
+        let vault = vaults.find(|vault| binding.vault.as_ref() == Some(&vault.name)).cloned();
         Source { binding: binding.name.clone(), vault, folder: self.folder.to_owned(), side }
     }
 }
@@ -227,7 +228,7 @@ impl Source {
         }
         let mut roots = self.trusted()?;
         if self.trusts_system() {
-            roots = roots.and(Roots::system().map_err(|it| self.failed(it))?);
+            roots = roots.and(Roots::system().map_err(|error| self.failed(error))?);
         }
         Ok(credentials.roots(roots))
     }
@@ -246,8 +247,9 @@ impl Source {
         let mut roots = Roots::none();
         for alias in aliases {
             store.check(alias)?;
-            let certificates = store.store.certificates(alias).map_err(|it| self.failed(it))?;
-            roots = roots.with(&certificates).map_err(|it| self.failed(it))?;
+            let certificates =
+                store.store.certificates(alias).map_err(|error| self.failed(error))?;
+            roots = roots.with(&certificates).map_err(|error| self.failed(error))?;
         }
         Ok(roots)
     }
@@ -274,11 +276,12 @@ impl Source {
             let store = self.store("signers", |vault| vault.signers.as_ref())?;
             for alias in signers {
                 store.check(alias)?;
-                authorities.extend(store.store.certificates(alias).map_err(|it| self.failed(it))?);
+                authorities
+                    .extend(store.store.certificates(alias).map_err(|error| self.failed(error))?);
             }
         }
         let wanted = |identity: &Identity| {
-            authorities.iter().any(|it| identity.is_issued_by(it))
+            authorities.iter().any(|authority| identity.is_issued_by(authority))
                 || subjects.iter().any(|subject| match subject {
                     ClientCertificate::CommonName(name) => identity.common_name() == Some(name),
                     ClientCertificate::DistinguishedName(name) => {
@@ -322,7 +325,8 @@ impl Source {
                 }
             })
         };
-        let (binding, file) = (self.binding.clone(), file.to_owned());
+        let binding = self.binding.clone();
+        let file = file.to_owned();
         read().map_err(|source| Error::Store { binding, file, source })
     }
 
@@ -331,7 +335,11 @@ impl Source {
     }
 
     fn watch(&self) -> Watch {
-        let stores = self.vault.iter().flat_map(|it| [&it.keys, &it.trust, &it.signers]).flatten();
+        let stores = self
+            .vault
+            .iter()
+            .flat_map(|vault| [&vault.keys, &vault.trust, &vault.signers])
+            .flatten();
         Watch::new(stores.flat_map(|store| files(&self.folder.join(&store.store))))
     }
 
@@ -341,7 +349,7 @@ impl Source {
         watch: Watch,
         replace: impl Fn(Credentials) -> Result<(), tailwater_tls::Error> + Send + Sync + 'static,
     ) {
-        let reload = move || replace(self.credentials()?).map_err(|it| self.failed(it));
+        let reload = move || replace(self.credentials()?).map_err(|error| self.failed(error));
         tokio::spawn(watch.run(Watch::INTERVAL, reload));
     }
 }
@@ -357,7 +365,7 @@ impl Opened<'_> {
     /// As in stores, the case of an alias means nothing.
     fn counts(&self, alias: &str) -> bool {
         let alias = alias.to_lowercase();
-        self.entries.is_none_or(|entries| entries.iter().any(|it| it.to_lowercase() == alias))
+        self.entries.is_none_or(|entries| entries.iter().any(|value| value.to_lowercase() == alias))
     }
 
     fn check(&self, alias: &str) -> Result<(), Error> {
@@ -372,13 +380,16 @@ impl Opened<'_> {
 
     fn identity(&self, alias: &str) -> Result<Identity, Error> {
         self.check(alias)?;
-        self.store.identity(alias).map_err(|it| self.source.failed(it))
+        self.store.identity(alias).map_err(|error| self.source.failed(error))
     }
 
     fn identities(&self) -> Result<Vec<Identity>, Error> {
-        let all = self.store.identities().map(|it| it.map_err(|it| self.source.failed(it)));
+        let all = self
+            .store
+            .identities()
+            .map(|identity| identity.map_err(|error| self.source.failed(error)));
         let all = all.collect::<Result<Vec<Identity>, Error>>()?;
-        Ok(all.into_iter().filter(|it| self.counts(it.alias())).collect())
+        Ok(all.into_iter().filter(|value| self.counts(value.alias())).collect())
     }
 }
 
@@ -387,7 +398,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(path) else { return vec![path.to_owned()] };
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|it| it == "pem"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "pem"))
         .collect();
     files.sort();
     files

@@ -58,7 +58,8 @@ impl Composer<'_> {
             [HttpVersion::H2] => Version::Http2,
             _ => Version::Http1,
         };
-        let (below, encrypting) = match config.binding(exit).map(|it| (it, &it.kind)) {
+        let (below, encrypting) = match config.binding(exit).map(|binding| (binding, &binding.kind))
+        {
             Some((binding, Kind::TlsClient(tls))) => {
                 let alpn = if version == Version::Http2 { "h2" } else { "http/1.1" };
                 let exit = tls.routes.first().map(|route| &*route.exit).unwrap_or_default();
@@ -92,9 +93,9 @@ impl Composer<'_> {
             Kind::HttpServer(server) => server.authorization.as_ref(),
             _ => None,
         });
-        let hidden = guards.clone().flat_map(|it| &it.query).map(|(name, _)| name.clone());
+        let hidden = guards.clone().flat_map(|guard| &guard.query).map(|(name, _)| name.clone());
         let handed = client.authorization.as_ref();
-        let names = handed.into_iter().flat_map(|it| &it.headers);
+        let names = handed.into_iter().flat_map(|authorization| &authorization.headers);
         let names: Vec<HeaderName> = names.filter_map(|(name, _)| name.parse().ok()).collect();
         let layer = UpstreamLayer::new(base, options)
             .map_err(failed)?
@@ -119,7 +120,8 @@ impl Composer<'_> {
 }
 
 fn address(tcp: &TcpClient) -> Option<Authority> {
-    let (host, port) = (tcp.host.as_ref()?, tcp.ports.first()?.start());
+    let host = tcp.host.as_ref()?;
+    let port = tcp.ports.first()?.start();
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     format!("{host}:{port}").parse().ok()
 }
@@ -136,16 +138,18 @@ impl Composer<'_> {
         authorization: &Authorization,
     ) -> Result<impl Fn(Request<Incoming>) -> Request<Incoming> + Clone + use<>, Error> {
         let hands_on = |kind: &Kind| match kind {
-            Kind::HttpClient(client) => {
-                client.authorization.as_ref().is_some_and(|it| it.guard == authorization.guard)
-            }
+            Kind::HttpClient(client) => client
+                .authorization
+                .as_ref()
+                .is_some_and(|found| found.guard == authorization.guard),
             _ => false,
         };
         let wanted = self.config.bindings.iter().any(|binding| hands_on(&binding.kind));
         let credentials = wanted.then(|| credentials(authorization)).transpose()?;
         Ok(move |mut request: Request<Incoming>| {
-            let found =
-                credentials.as_ref().and_then(|it| it.find(request.headers(), request.uri()));
+            let found = credentials
+                .as_ref()
+                .and_then(|credentials| credentials.find(request.headers(), request.uri()));
             if let Some(found) = found.map(|found| Presented(found.into())) {
                 request.extensions_mut().insert(found);
             }
@@ -179,7 +183,8 @@ impl HandOn {
         for (name, pattern) in &*self.to {
             // What else a client writes there is none of the server's credentials.
             request.headers_mut().remove(name);
-            let value = presented.as_ref().map(|it| pattern.replace("{credentials}", &it.0));
+            let value =
+                presented.as_ref().map(|presented| pattern.replace("{credentials}", &presented.0));
             if let Some(Ok(mut value)) = value.map(HeaderValue::try_from) {
                 value.set_sensitive(true);
                 request.headers_mut().insert(name, value);

@@ -10,7 +10,7 @@ use crate::escape::{is_hidden, one_line};
 /// other text: control bytes, line breaks, what changes the direction of text, what can't be seen.
 pub(super) fn escaped(line: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
-    if text.iter().all(|it| matches!(it, b' '..=b'~')) {
+    if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return Cow::Borrowed(line);
     }
     let text = String::from_utf8_lossy(text);
@@ -93,7 +93,7 @@ mod tests {
         let shown = escaped(line.as_bytes(), LogFormat::Json);
         let shown = std::str::from_utf8(&shown).unwrap();
         assert!(
-            shown.trim_end_matches('\n').bytes().all(|it| matches!(it, b' '..=b'~')),
+            shown.trim_end_matches('\n').bytes().all(|byte| matches!(byte, b' '..=b'~')),
             "{shown}"
         );
         assert_eq!(serde_json::from_str::<serde_json::Value>(shown).unwrap(), value);

@@ -112,7 +112,9 @@ impl Output {
     fn run(&self, out: impl Write, reports: Reports) {
         let mut out = Lines { out, is_within_line: false };
         self.lock().writer = Some(thread::current().id());
-        let (mut batch, mut lost, mut failing) = (Vec::new(), 0_u64, false);
+        let mut batch = Vec::new();
+        let mut lost = 0_u64;
+        let mut failing = false;
         loop {
             let mut queue = self.lock();
             queue.is_writing = false;
@@ -167,8 +169,9 @@ impl<W: Write> Lines<W> {
         }
         self.write_some(lines).map_err(|(error, rest)| {
             let written = lines.len() - rest.len();
-            self.is_within_line =
-                lines.get(..written).is_some_and(|it| it.last().is_some_and(|it| *it != b'\n'));
+            self.is_within_line = lines
+                .get(..written)
+                .is_some_and(|value| value.last().is_some_and(|found| *found != b'\n'));
             (error, count(rest))
         })
     }
@@ -189,7 +192,7 @@ impl<W: Write> Lines<W> {
 }
 
 fn count(lines: &[u8]) -> u64 {
-    lines.iter().filter(|it| **it == b'\n').count() as u64
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// Takes the lines of a `fmt` layer, escapes what could be taken for more than text, and queues them.

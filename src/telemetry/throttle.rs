@@ -66,7 +66,7 @@ impl Throttle {
         now: Instant,
         text: impl FnOnce() -> String,
     ) -> bool {
-        let is_often = OFTEN.iter().any(|it| metadata.target().starts_with(it));
+        let is_often = OFTEN.iter().any(|value| metadata.target().starts_with(value));
         let mut places = self.lock();
         let place = places.entry(metadata.callsite()).or_insert_with(|| Place {
             since: now,
@@ -106,7 +106,7 @@ impl Throttle {
     fn due(&self, now: Instant) -> (Vec<LeftOut>, Option<Instant>) {
         let mut due = Vec::new();
         let mut next = None;
-        for place in self.lock().values_mut().filter(|it| it.left_out > 0) {
+        for place in self.lock().values_mut().filter(|value| value.left_out > 0) {
             let end = place.since + WINDOW;
             if end > now {
                 next = Some(next.map_or(end, |next: Instant| next.min(end)));
@@ -142,7 +142,7 @@ impl Throttle {
                     let time = next.saturating_duration_since(Instant::now());
                     drop(self.0.left_out.wait_timeout(places, time));
                 }
-                None if places.values().any(|it| it.left_out > 0) => {}
+                None if places.values().any(|place| place.left_out > 0) => {}
                 None => drop(self.0.left_out.wait(places)),
             }
         }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn left_out(throttle: &Throttle, after: Duration) -> Vec<u64> {
-        throttle.due(Instant::now() + after).0.into_iter().map(|it| it.lines).collect()
+        throttle.due(Instant::now() + after).0.into_iter().map(|due| due.lines).collect()
     }
 
     #[test]

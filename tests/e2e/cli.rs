@@ -48,7 +48,7 @@ async fn start_of_a_mistaken_file_tells_each_place_and_starts_nothing() {
             }
             let place = said.split("zilla.yaml:").nth(1).expect("a place");
             let numbers: Vec<&str> = place.split(':').take(2).collect();
-            assert!(numbers.iter().all(|it| it.trim().parse::<u32>().is_ok()), "{said}");
+            assert!(numbers.iter().all(|number| number.trim().parse::<u32>().is_ok()), "{said}");
             assert!(!said.contains("listen"), "{said}");
             assert_eq!(process.stdout.all().await, "");
         }

@@ -72,7 +72,8 @@ async fn fanout_filters_by_key_and_tag_beside_a_page() {
     let _port = PORT.lock().await;
     let kafka = kafka_alone().await;
     let server = start("fanout.yaml", &kafka).await;
-    let (red, blue) = ([("tag", Some(&b"red"[..]))], [("tag", Some(&b"blue"[..]))]);
+    let red = [("tag", Some(&b"red"[..]))];
+    let blue = [("tag", Some(&b"blue"[..]))];
     kafka.produce("events", Record::value("1").key("a").headers(&red));
     kafka.produce("events", Record::value("2").key("a").headers(&blue));
     kafka.produce("events", Record::value("3").key("b").headers(&blue));

@@ -21,7 +21,7 @@ use crate::support::{
 
 fn number(block: &str) -> i64 {
     let number = field(block, "data").and_then(|data| data.split(' ').next());
-    number.and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("no number: {block}"))
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number: {block}"))
 }
 
 /// A client under load: which numbers it gets, and those that it has.
@@ -45,10 +45,10 @@ impl Reader {
 
     /// Each number once, and each partition in its order: its numbers ascend.
     async fn read_all(&mut self, written: i64) {
-        let expected: Vec<i64> = (0..written).filter(|it| (self.wants)(*it)).collect();
+        let expected: Vec<i64> = (0..written).filter(|value| (self.wants)(*value)).collect();
         self.read(expected.len() - self.numbers.len()).await;
         for partition in 0..2 {
-            let of = self.numbers.iter().filter(|it| *it % 2 == partition);
+            let of = self.numbers.iter().filter(|number| *number % 2 == partition);
             assert!(of.is_sorted(), "partition {partition}: {:?}", self.numbers);
         }
         self.numbers.sort_unstable();
@@ -64,13 +64,14 @@ async fn a_broker_that_is_killed_and_restarted_under_load_loses_and_repeats_noth
     let kafka = kafka_alone().await;
     let topic = kafka.topic(2).await;
     let server = server(&kafka).bootstrap(&topic).run().await;
-    let (all, key) = (format!("/all/{topic}"), format!("/keys/{topic}/3"));
+    let all = format!("/all/{topic}");
+    let key = format!("/keys/{topic}/3");
     let mut readers = Vec::new();
     for version in Version::BOTH {
         let stream = server.get(&all).over(version).open().await;
         readers.push(Reader { stream, wants: |_| true, numbers: Vec::new() });
         let stream = server.get(&key).over(version).open().await;
-        readers.push(Reader { stream, wants: |it| it % 10 == 3, numbers: Vec::new() });
+        readers.push(Reader { stream, wants: |number| number % 10 == 3, numbers: Vec::new() });
     }
     let load = kafka.load(&topic, 2);
     let faults: [fn(&Kafka); 3] = [Kafka::kill, Kafka::restart, |_| ()];
@@ -128,13 +129,13 @@ async fn a_topic_created_anew_at_once_is_told_where_a_place_is_past_its_end() {
     let Some(kafka) = real_kafka().await else { return };
     let topic = kafka.topic(1).await;
     let server = server(&kafka).bootstrap(&topic).run().await;
-    kafka.produce_values(&topic, (0..10).map(|it| it.to_string()));
+    kafka.produce_values(&topic, (0..10).map(|value| value.to_string()));
     let mut stream = server.get(&format!("/all/{topic}")).open().await;
     stream.take(10).await;
     // Faster than three looks at the topics.
     kafka.delete(&topic).await;
     kafka.create(&topic, 1, &[]).await;
-    kafka.produce_values(&topic, (0..3).map(|it| it.to_string()));
+    kafka.produce_values(&topic, (0..3).map(|value| value.to_string()));
     let expected = json!({"partition": 0, "from": 10, "to": 0, "reason": "truncation"});
     assert_eq!(stream.gap().await, (expected, id(&[(0, 0)])));
     let numbers: Vec<_> = stream.take(3).await.iter().map(|block| number(block)).collect();
@@ -215,7 +216,8 @@ async fn retention_that_takes_what_a_slow_client_is_to_read_is_told_and_a_fast_o
         }
     };
     soon("retention takes segments", taken).await;
-    let (mut next, mut missed) = (0, 0);
+    let mut next = 0;
+    let mut missed = 0;
     while next < COUNT {
         let block = slow.next().await;
         if field(&block, "event").is_none() {
@@ -250,7 +252,8 @@ impl Bulk {
                 let event = self.unread.split_to(b"data:".len() + SIZE + 1);
                 assert_eq!(event.last(), Some(&b'\n'));
                 let number = event.get(b"data:".len()..).and_then(|data| data.get(..9));
-                let number = number.and_then(|it| std::str::from_utf8(it).ok()?.parse().ok());
+                let number =
+                    number.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
                 return number.expect("a number");
             }
             let line = match self.unread.starts_with(b"data:") || self.unread.len() < 5 {
@@ -279,7 +282,7 @@ async fn a_thousand_clients_that_stall_at_different_places_cost_little_and_compl
     let value = |number: i64, size: usize| format!("{number:09} {}", "x".repeat(size - 10));
     let mine: Vec<String> = (0..MINE).map(|number| value(number, SIZE)).collect();
     let batched = [("linger.ms", "20")];
-    kafka.produce_with(&batched, &topic, mine.iter().map(|it| Record::value(it).key("mine")));
+    kafka.produce_with(&batched, &topic, mine.iter().map(|value| Record::value(value).key("mine")));
     // What is for nobody moves the readers on, away from those who stall.
     let other = value(0, 10_000);
     kafka.produce_with(&batched, &topic, (0..2500).map(|_| Record::value(&other).key("other")));

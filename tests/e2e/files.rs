@@ -57,7 +57,7 @@ async fn each_document_of_a_file_serves_its_ports() {
     let body: Value = serde_json::from_str(&answer.text().await).expect("JSON");
     let names = |key: &str| -> Vec<String> {
         let list = body[key].as_array().expect("a list").iter();
-        list.map(|it| it["name"].as_str().expect("a name").to_owned()).collect()
+        list.map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
     };
     let way = "cache_client/cache_server/kafka_out";
     assert_eq!(names("clusters"), [format!("e2e:{way}"), format!("second:{way}")]);
@@ -94,9 +94,11 @@ async fn a_mistake_of_a_later_document_starts_nothing() {
             assert_eq!(process.ended().await.code(), Some(2), "{expected}");
             let said = process.stderr.all().await;
             assert!(said.contains(expected), "{said}");
-            let mistakes: Vec<&str> = said.lines().filter(|it| it.contains(": error: ")).collect();
-            let line = |it: &str| it.split("zilla.yaml:").nth(1)?.split(':').next()?.parse().ok();
-            let line: usize = mistakes.first().and_then(|it| line(it)).expect("a line");
+            let mistakes: Vec<&str> =
+                said.lines().filter(|line| line.contains(": error: ")).collect();
+            let line =
+                |text: &str| text.split("zilla.yaml:").nth(1)?.split(':').next()?.parse().ok();
+            let line: usize = mistakes.first().and_then(|mistake| line(mistake)).expect("a line");
             assert!(line > good.lines().count(), "{said}");
             assert!(!said.contains("listening"), "{said}");
         }
@@ -108,7 +110,8 @@ async fn older_files_find_kafka_at_the_tcp_client() {
     let kafka = kafka().await;
     let topic = topic(&kafka).await;
     let servers = kafka.servers();
-    let (host, port) = servers.split(',').next().and_then(|it| it.rsplit_once(':')).expect("one");
+    let (host, port) =
+        servers.split(',').next().and_then(|part| part.rsplit_once(':')).expect("one");
     let config = server(&kafka).config();
     let (before, after) = config.split_once("  kafka_out:").expect("a client");
     let telemetry = after.lines().last().expect("a line");

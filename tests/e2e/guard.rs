@@ -10,7 +10,8 @@ async fn a_request_is_answered_by_what_its_token_lacks() {
     let topic = kafka.topic(1).await;
     let server = guarded(&kafka).run().await;
     let good = Token::of("alice").roles("write read").claim("account", "a");
-    let (rsa, ec) = (good.sign(), good.sign_by(ec_key()));
+    let rsa = good.sign();
+    let ec = good.sign_by(ec_key());
     let list = good.clone().claim("scope", vec!["read", "write"]).sign();
     let expired = good.clone().until(in_seconds(0)).sign();
     let early = good.clone().claim("nbf", 4_000_000_000_u64).sign();
@@ -60,15 +61,16 @@ async fn of_two_credentials_the_first_place_decides() {
     let kafka = kafka().await;
     let topic = kafka.topic(1).await;
     let server = guarded(&kafka).run().await;
-    let (good, bad) = (Token::of("alice").sign(), Token::of("alice").forge());
+    let good = Token::of("alice").sign();
+    let bad = Token::of("alice").forge();
     let path = format!("/any/{topic}");
     for version in Version::BOTH {
         let get = |cookie: Option<&str>, header: Option<&str>, query: Option<&str>| {
-            let query = query.map(|it| format!("?access_token={it}")).unwrap_or_default();
+            let query = query.map(|token| format!("?access_token={token}")).unwrap_or_default();
             let get = server.get(&format!("{path}{query}")).over(version);
             let get = header.into_iter().fold(get, Get::bearer);
-            cookie.into_iter().fold(get, |get, it| {
-                get.header("cookie", format!("x_access_token=x; access_token={it}"))
+            cookie.into_iter().fold(get, |get, cookie| {
+                get.header("cookie", format!("x_access_token=x; access_token={cookie}"))
             })
         };
         for (case, get, status) in [
@@ -161,7 +163,8 @@ async fn each_user_sees_the_records_of_their_own() {
     let of = |account: &str, tenant: &str| {
         Token::of("someone").claim("account", account).claim("tenant", tenant).sign()
     };
-    let (a, b) = (of("a", "acme"), of("b", "other"));
+    let a = of("a", "acme");
+    let b = of("b", "other");
     let own = format!("/own/{topic}");
     let tenant = format!("/tenant/{topic}");
     for version in Version::BOTH {
@@ -174,7 +177,7 @@ async fn each_user_sees_the_records_of_their_own() {
             assert_eq!(seen, expected, "{version:?} {path}");
         }
         let seen = data(&server, &tenant, &a, version, 3).await;
-        let values: Vec<_> = seen.iter().map(|it| field(it, "data").expect("data")).collect();
+        let values: Vec<_> = seen.iter().map(|seen| field(seen, "data").expect("data")).collect();
         assert_eq!(values, ["0", "1", "4"], "{version:?}");
     }
 }

@@ -22,8 +22,10 @@ fn example(authority: &Authority) -> TempDir {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/examples");
     let text = fs::read_to_string(examples.join("fanout-jwt.yaml")).expect("the example");
     let of = |key: &serde_json::Value, name: &str| key[name].as_str().expect("a text").to_owned();
-    let (rsa, ec) = (&rsa_key().public, &ec_key().public);
-    let (x, y) = (of(ec, "x"), of(ec, "y"));
+    let rsa = &rsa_key().public;
+    let ec = &ec_key().public;
+    let x = of(ec, "x");
+    let y = of(ec, "y");
     let text = text.replacen("n: \"…\"", &format!("n: \"{}\"", of(rsa, "n")), 1).replacen(
         "x: \"…\", y: \"…\"",
         &format!("x: \"{x}\", y: \"{y}\""),
@@ -70,7 +72,8 @@ async fn fanout_jwt_streams_to_whom_a_token_lets_in_beside_a_page() {
     kafka.produce("events", Record::value("a"));
     let get = |path: &str| server.get(path).over(Version::Http2).authority("localhost:7143");
 
-    let (rsa, ec) = (token().sign(), token().sign_by(ec_key()));
+    let rsa = token().sign();
+    let ec = token().sign_by(ec_key());
     for token in [&rsa, &ec] {
         let by_header = get("/events").bearer(token);
         let by_query = get(&format!("/events?access_token={token}"));
@@ -124,7 +127,8 @@ async fn fanout_jwt_challenges_and_goes_on_with_the_answer() {
     let folder = example(&authority);
     let server = start(&folder, &authority, &kafka).await;
     let expiry = in_seconds(4);
-    let (connection, left) = (server.http2().await, server.http2().await);
+    let connection = server.http2().await;
+    let left = server.http2().await;
     let open = async |connection: &crate::support::Http2| {
         // Within the ten seconds of the challenge.
         let get = connection.get("/events").authority("localhost:7143");
@@ -132,7 +136,8 @@ async fn fanout_jwt_challenges_and_goes_on_with_the_answer() {
         assert_eq!(stream.next().await, CHALLENGE);
         stream
     };
-    let (mut stream, mut other) = (open(&connection).await, open(&connection).await);
+    let mut stream = open(&connection).await;
+    let mut other = open(&connection).await;
     let mut left = open(&left).await;
     // As a page of another origin answers it.
     let get = connection.get("/events").authority("localhost:7143").answer();

@@ -91,7 +91,8 @@ async fn an_answer_of_another_or_for_less_extends_nothing_that_needs_more() {
             assert_eq!(stream.next().await, CHALLENGE, "{case}");
             stream
         };
-        let (stream, any) = (open(path).await, open("/any").await);
+        let stream = open(path).await;
+        let any = open("/any").await;
         let get = connection.get("/").answer();
         let get = answer.iter().fold(get, |get, token| get.bearer(token));
         // It says nothing of what came of it.
@@ -136,7 +137,8 @@ async fn an_answer_before_the_challenge_extends_as_well() {
     let kafka = kafka().await;
     let topic = kafka.topic(1).await;
     let server = guarded(&kafka).versions("[h2]").challenge(1).run().await;
-    let (connection, other) = (server.http2().await, server.http2().await);
+    let connection = server.http2().await;
+    let other = server.http2().await;
     let expiry = in_seconds(4);
     let token = alice().until(expiry).sign();
     let path = format!("/any/{topic}");

@@ -21,7 +21,7 @@ async fn session(stream: &mut Stream) -> String {
     let data: Value = serde_json::from_str(data).expect("JSON");
     let name = data["headers"]["x-challenge-session"].as_str().expect("a name").to_owned();
     // 128 bits, and nothing else is different from HTTP/2.
-    assert!(name.len() == 32 && name.bytes().all(|it| it.is_ascii_hexdigit()), "{name}");
+    assert!(name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
     let expected = format!(
         "event:challenge\ndata:{{\"method\":\"POST\",\"headers\":{{\
          \"content-type\":\"application/x-challenge-response\",\"x-challenge-session\":\"{name}\"}}}}\n"
@@ -87,12 +87,16 @@ async fn what_a_stranger_knows_or_guesses_extends_nothing() {
         ("no session", |_| None, Some(good.clone())),
         ("an empty one", |_| Some(String::new()), Some(good.clone())),
         ("an unknown one", |_| Some("0123456789abcdef".repeat(2)), Some(good.clone())),
-        ("a part of one", |it| Some(it.get(1..).expect("longer").to_owned()), Some(good.clone())),
-        ("more than one", |it| Some(format!("{it}0")), Some(good.clone())),
-        ("two", |it| Some(format!("{it},{it}")), Some(good.clone())),
+        (
+            "a part of one",
+            |value| Some(value.get(1..).expect("longer").to_owned()),
+            Some(good.clone()),
+        ),
+        ("more than one", |value| Some(format!("{value}0")), Some(good.clone())),
+        ("two", |value| Some(format!("{value},{value}")), Some(good.clone())),
         (
             "one in upper case",
-            |it| Some(format!("A{}", it.to_uppercase().get(1..)?)),
+            |value| Some(format!("A{}", value.to_uppercase().get(1..)?)),
             Some(good.clone()),
         ),
         ("a pattern", |_| Some("*".to_owned()), Some(good.clone())),
@@ -102,8 +106,9 @@ async fn what_a_stranger_knows_or_guesses_extends_nothing() {
         let mut stream = server.get(&format!("/read/{topic}")).bearer(&token).open().await;
         let session = session(&mut stream).await;
         let get = server.get("/").answer();
-        let get = named(&session).iter().fold(get, |get, it| get.header("x-challenge-session", it));
-        let get = token_of_answer.iter().fold(get, |get, it| get.bearer(it));
+        let get =
+            named(&session).iter().fold(get, |get, named| get.header("x-challenge-session", named));
+        let get = token_of_answer.iter().fold(get, |get, token| get.bearer(token));
         assert_eq!(get.send().await.status, 204, "{case}");
         all.push((case, stream));
     }

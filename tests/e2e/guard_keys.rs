@@ -57,7 +57,7 @@ impl Issuer {
     }
 
     fn asked(&self, path: &str) -> usize {
-        self.asked.lock().expect("no panic").iter().filter(|it| *it == path).count()
+        self.asked.lock().expect("no panic").iter().filter(|asked| *asked == path).count()
     }
 }
 
@@ -85,7 +85,8 @@ async fn of_list(kafka: &Kafka, keys: &Value) -> Server {
 #[tokio::test]
 async fn a_list_of_keys_may_be_a_copy_of_a_published_set() {
     let kafka = kafka().await;
-    let (rsa, ec) = (&rsa_key().public, &ec_key().public);
+    let rsa = &rsa_key().public;
+    let ec = &ec_key().public;
     let list = json!([
         with(rsa, json!({ "kid": "enc", "use": "enc", "alg": "RSA-OAEP" })),
         { "kty": "RSA", "kid": "small", "n": "AQAB", "e": "AQAB" },

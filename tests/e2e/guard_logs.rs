@@ -76,7 +76,8 @@ async fn no_token_is_in_a_log_of_any_level() {
 
         server.process().signal(Signal::TERM);
         server.process().ended().await;
-        let (log, access) = (server.stderr().all().await, server.stdout().all().await);
+        let log = server.stderr().all().await;
+        let access = server.stdout().all().await;
         assert!(access.contains(&topic) && access.contains("\"status\":401"), "{access}");
         assert_eq!(log.contains("\"TRACE\""), level == "trace", "{log}");
         for secret in &secrets {

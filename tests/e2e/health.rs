@@ -57,7 +57,10 @@ async fn who_never_reached_kafka_or_drains_is_not_ready() {
     let cluster = &mut body["clusters"][0];
     assert!(cluster["since"].take().as_str().is_some_and(|since| since.ends_with('Z')));
     let last_error = cluster["last_error"].take();
-    assert!(last_error.as_str().is_some_and(|it| it.contains(kafka.servers())), "{last_error}");
+    assert!(
+        last_error.as_str().is_some_and(|last_error| last_error.contains(kafka.servers())),
+        "{last_error}"
+    );
     let expected = json!({
         "name": "cache_client/cache_server/kafka_out",
         "kafka": "reached",

@@ -67,9 +67,11 @@ async fn records_arrive_over_tls_with_and_without_a_password() {
     let Some(kafka) = real_kafka().await else { return };
     let topic = kafka.topic(1).await;
     kafka.produce(&topic, Record::value("before"));
-    let (p12, pem) = (trust(), format!(r#"{{ store: "{}", type: pem }}"#, of_kafka("CA")));
+    let p12 = trust();
+    let pem = format!(r#"{{ store: "{}", type: pem }}"#, of_kafka("CA"));
     let localhost = of_kafka("SSL").replace("127.0.0.1", "localhost");
-    let (mut running, mut open) = (Vec::new(), Vec::new());
+    let mut running = Vec::new();
+    let mut open = Vec::new();
     for (trust, address, sasl, tls) in [
         (&p12, of_kafka("SSL"), "", "{ trust: [ca] }"),
         (&p12, of_kafka("SASL_SSL"), SCRAM, "{ trust: [ca] }"),
@@ -111,7 +113,8 @@ async fn a_broker_that_is_not_trusted_is_told_in_the_log_and_streams_wait() {
     kafka.produce(&topic, Record::value("a"));
     let p12 = trust();
     let other = "{ store: other.pem, type: pem }";
-    let (ssl, relayed) = (of_kafka("SSL"), relay().await.to_string());
+    let ssl = of_kafka("SSL");
+    let relayed = relay().await.to_string();
     let mut waiting = Vec::new();
     for (trust, address, sasl, tls, logged) in [
         // Another authority, that of the system, both.

@@ -23,7 +23,7 @@ async fn it_comes_once_behind_what_was_there_to_who_asked() {
             let told = stream.take(number + 1).await;
             let offset = i64::try_from(number).expect("a small number");
             assert_eq!(told[number], live(&[(0, offset)]), "{version:?}");
-            assert!(told[..number].iter().all(|it| it.starts_with("data:")), "{told:?}");
+            assert!(told[..number].iter().all(|told| told.starts_with("data:")), "{told:?}");
         }
         other.take(number).await;
         kafka.produce(&topic, Record::value("next"));

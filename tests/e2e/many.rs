@@ -27,7 +27,7 @@ async fn a_thousand_streams_each_get_everything_once() {
     for (number, stream) in streams.iter_mut().enumerate() {
         let blocks = stream.take(120).await;
         let mut values: Vec<i32> = blocks.iter().map(|block| value(block)).collect();
-        let even: Vec<i32> = values.iter().copied().filter(|it| it % 2 == 0).collect();
+        let even: Vec<i32> = values.iter().copied().filter(|value| value % 2 == 0).collect();
         assert!(even.is_sorted(), "stream {number}, partition 0: {even:?}");
         values.sort_unstable();
         assert_eq!(values, (0..120).collect::<Vec<_>>(), "stream {number}");
@@ -35,7 +35,7 @@ async fn a_thousand_streams_each_get_everything_once() {
 }
 
 fn value(block: &str) -> i32 {
-    field(block, "data").and_then(|it| it.parse().ok()).expect("a number")
+    field(block, "data").and_then(|value| value.parse().ok()).expect("a number")
 }
 
 #[tokio::test]
@@ -49,13 +49,18 @@ async fn fifty_streams_share_an_http2_connection() {
         streams.push(connection.open(&format!("/keys/{topic}/{}", number % 5)).await);
     }
     for number in 0..100 {
-        let (key, value) = ((number % 5).to_string(), number.to_string());
+        let key = (number % 5).to_string();
+        let value = number.to_string();
         kafka.produce(&topic, Record::value(&value).key(&key));
     }
     for (number, stream) in streams.iter_mut().enumerate() {
         let values: Vec<i32> = stream.take(20).await.iter().map(|block| value(block)).collect();
         let key = number as i32 % 5;
-        assert_eq!(values, (0..100).filter(|it| it % 5 == key).collect::<Vec<_>>(), "{number}");
+        assert_eq!(
+            values,
+            (0..100).filter(|value| value % 5 == key).collect::<Vec<_>>(),
+            "{number}"
+        );
     }
 }
 

@@ -12,7 +12,8 @@ const CONNECTIONS: usize = 8;
 #[tokio::test]
 async fn invented_names_take_no_place_from_topics_that_there_are() {
     let kafka = kafka().await;
-    let (named, other) = (kafka.topic(1).await, kafka.topic(1).await);
+    let named = kafka.topic(1).await;
+    let other = kafka.topic(1).await;
     for topic in [&named, &other] {
         kafka.produce(topic, Record::value("1"));
     }

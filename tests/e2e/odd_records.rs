@@ -100,7 +100,8 @@ async fn a_batch_that_nobody_can_read_is_told_and_passed() {
     // It held up its partition for ever, and nobody was told.
     let kafka = kafka().await;
     for broken in broken(&kafka) {
-        let (topic, other) = (kafka.topic(1).await, kafka.topic(1).await);
+        let topic = kafka.topic(1).await;
+        let other = kafka.topic(1).await;
         let arguments = ["--health", "127.0.0.1:0"];
         let server = server(&kafka).bootstrap(&topic).bootstrap(&other).arguments(&arguments);
         let server = server.run().await;

@@ -5,7 +5,8 @@ use crate::support::{Record, Version, field, kafka, kafka_alone, server};
 #[tokio::test]
 async fn kafka_absent_at_start_is_waited_for() {
     let kafka = kafka_alone().await;
-    let (history, live) = (kafka.topic(2).await, kafka.topic(1).await);
+    let history = kafka.topic(2).await;
+    let live = kafka.topic(1).await;
     kafka.produce(&history, Record::value("a").partition(1));
     kafka.take_away();
     let server = server(&kafka).bootstrap(&history).live(&live).run().await;
@@ -52,7 +53,8 @@ async fn kafka_that_goes_and_comes_back_loses_nothing() {
 #[tokio::test]
 async fn a_topic_that_does_not_exist_yet_says_so_and_starts_with_its_first_record() {
     let kafka = kafka().await;
-    let (history, live) = (kafka.name(), kafka.name());
+    let history = kafka.name();
+    let live = kafka.name();
     let server = server(&kafka).live(&live).run().await;
     for topic in [&history, &live] {
         let mut streams = Vec::new();

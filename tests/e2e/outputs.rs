@@ -26,7 +26,7 @@ async fn many_requests(server: &Server) {
         let requests = request.repeat(REQUESTS / 4 - 1)
             + &request.replace("host", "connection: close\r\nhost");
         let read = raw(server.address(), requests.as_bytes(), |_| false).await;
-        let answers = read.windows(12).filter(|it| it == b"HTTP/1.1 404").count();
+        let answers = read.windows(12).filter(|window| window == b"HTTP/1.1 404").count();
         assert_eq!(answers, REQUESTS / 4);
     }
 }
@@ -76,7 +76,8 @@ async fn readers_that_pause_hold_up_nobody_and_are_told_what_they_missed() {
     assert_eq!(server.get("/after").send().await.status, 404);
     server.stdout().says("/after").await;
     let answered = messages(&server.stdout().text());
-    let answered = answered.iter().filter(|it| it["message"] == "answered").count() as u64;
+    let answered =
+        answered.iter().filter(|answered| answered["message"] == "answered").count() as u64;
     assert_eq!(answered + lost, REQUESTS as u64 + 2 + 1);
     server.process().signal(Signal::TERM);
     assert_eq!(server.process().ended().await.code(), Some(0));
@@ -98,12 +99,13 @@ async fn the_last_lines_are_written_before_the_end() {
     let kafka = kafka().await;
     let mut server = server(&kafka).arguments(&["--drain", "0"]).run().await;
     let requests = "GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200);
-    let answered = |read: &[u8]| read.windows(12).filter(|it| it == b"HTTP/1.1 404").count() == 200;
+    let answered =
+        |read: &[u8]| read.windows(12).filter(|window| window == b"HTTP/1.1 404").count() == 200;
     raw(server.address(), requests.as_bytes(), answered).await;
     server.process().signal(Signal::TERM);
     assert_eq!(server.process().ended().await.code(), Some(0));
     let access = messages(&server.stdout().all().await);
-    assert_eq!(access.iter().filter(|it| it["message"] == "answered").count(), 200);
+    assert_eq!(access.iter().filter(|access| access["message"] == "answered").count(), 200);
     assert!(server.stderr().all().await.contains("told to stop"));
 }
 

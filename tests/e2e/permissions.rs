@@ -16,8 +16,8 @@ async fn until_told(server: &Server, topic: &str, expected: &[&str]) -> Value {
             let status = answer.status;
             let body: Value = serde_json::from_str(&answer.text().await).expect("JSON");
             let topics = body["clusters"][0]["topics"].as_array().expect("a list");
-            let of = topics.iter().find(|it| it["name"] == topic);
-            let is = |key: &&str| of.is_some_and(|it| it[key] == json!(true));
+            let of = topics.iter().find(|candidate| candidate["name"] == topic);
+            let is = |key: &&str| of.is_some_and(|of| of[key] == json!(true));
             let keys: Vec<&str> = ["missing", "forbidden"].into_iter().filter(is).collect();
             if body["clusters"][0]["kafka"] == "reached" {
                 assert_eq!(status, 200, "{body}");
@@ -79,13 +79,16 @@ async fn warning(server: &Server, message: &str, topic: &str) -> Value {
 #[tokio::test]
 async fn what_the_file_names_is_told_without_a_client_whether_it_is_hidden_unreadable_or_missing() {
     let Some(kafka) = real_kafka().await else { return };
-    let (hidden, described) = (kafka.topic(1).await, kafka.topic(1).await);
-    let (readable, missing) = (kafka.topic(1).await, kafka.name());
+    let hidden = kafka.topic(1).await;
+    let described = kafka.topic(1).await;
+    let readable = kafka.topic(1).await;
+    let missing = kafka.name();
     kafka.allow(&described, Operation::Describe);
     kafka.allow(&readable, Operation::Read);
     kafka.allow(&missing, Operation::Read);
     let all = [&hidden, &described, &readable, &missing];
-    let builder = all.iter().fold(server_of(&sasl_servers()).sasl(GUEST), |all, it| all.live(it));
+    let builder =
+        all.iter().fold(server_of(&sasl_servers()).sasl(GUEST), |all, value| all.live(value));
     let server = builder.arguments(&["--health", "127.0.0.1:0"]).run().await;
     for topic in [&hidden, &described] {
         let line = warning(&server, "topic is not permitted", topic).await;
@@ -122,8 +125,9 @@ async fn what_the_file_names_is_told_without_a_client_whether_it_is_hidden_unrea
 #[tokio::test]
 async fn what_a_path_names_is_refused_and_takes_nothing_from_others() {
     let Some(kafka) = real_kafka().await else { return };
-    let (hidden, described, open) =
-        (kafka.topic(1).await, kafka.topic(3).await, kafka.topic(1).await);
+    let hidden = kafka.topic(1).await;
+    let described = kafka.topic(3).await;
+    let open = kafka.topic(1).await;
     for (topic, operation) in [(&described, Operation::Describe), (&open, Operation::Read)] {
         kafka.produce(topic, Record::value("1"));
         kafka.allow(topic, operation);
@@ -151,7 +155,8 @@ async fn what_a_path_names_is_refused_and_takes_nothing_from_others() {
 #[tokio::test]
 async fn a_permission_that_is_withdrawn_ends_the_topics_streams_and_no_others() {
     let Some(kafka) = real_kafka().await else { return };
-    let (topic, other) = (kafka.topic(2).await, kafka.topic(1).await);
+    let topic = kafka.topic(2).await;
+    let other = kafka.topic(1).await;
     let server = server_of(&sasl_servers()).sasl(GUEST);
     let server = server.arguments(&["--health", "127.0.0.1:0"]).run().await;
     let path = format!("/all/{topic}");

@@ -109,7 +109,7 @@ async fn a_topic_that_is_created_anew_with_fewer_partitions_is_one_gap_from_the_
         let expected = json!({"partition": null, "from": null, "to": null, "reason": "truncation"});
         assert_eq!(stream.gap().await, (expected, id(&[(0, 0), (1, 0)])));
         let mut values: Vec<_> = stream.take(10).await;
-        values.iter_mut().for_each(|it| *it = field(it, "data").expect("data").to_owned());
+        values.iter_mut().for_each(|value| *value = field(value, "data").expect("data").to_owned());
         values.sort();
         let all: Vec<_> = (0..10).map(|number| format!("new {number}")).collect();
         assert_eq!(values, all);
@@ -360,7 +360,8 @@ async fn the_time_of_the_log_is_shown_where_the_topic_has_it() {
     let server = server(&kafka).run().await;
     let get = server.get(&format!("/all/{topic}"));
     let event = get.header("accept", "text/event-stream;ext=timestamp").open().await.next().await;
-    let time = field(&event, "timestamp").and_then(|it| it.strip_prefix("0x")).expect("a time");
+    let time =
+        field(&event, "timestamp").and_then(|value| value.strip_prefix("0x")).expect("a time");
     let time = u128::from_str_radix(time, 16).expect("in hex");
     assert!((before..before + 60_000).contains(&time), "{event}");
 }

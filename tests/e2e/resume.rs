@@ -81,12 +81,12 @@ async fn every_cut_resumes_at_the_next_record() {
         stream.cut();
     }
     let mut sorted = seen.clone();
-    sorted.sort_by_key(|it| it.parse::<u32>().expect("a number"));
+    sorted.sort_by_key(|number| number.parse::<u32>().expect("a number"));
     assert_eq!(sorted, values, "each once");
     // Within a partition in order.
     for partition in 0..3 {
-        let of: Vec<u32> = seen.iter().map(|it| it.parse().expect("a number")).collect();
-        let of: Vec<u32> = of.into_iter().filter(|it| it % 3 == partition).collect();
+        let of: Vec<u32> = seen.iter().map(|seen| seen.parse().expect("a number")).collect();
+        let of: Vec<u32> = of.into_iter().filter(|of| of % 3 == partition).collect();
         assert!(of.is_sorted(), "{of:?}");
     }
 }
@@ -153,7 +153,7 @@ async fn ids_of_many_partitions_resume() {
         let blocks = get().open().await.take(10).await;
         let values: Vec<u32> = blocks.iter().map(|block| number(block)).collect();
         assert_eq!(values, (0..10).collect::<Vec<_>>(), "{partitions} {version:?}");
-        let with_id: Vec<_> = blocks.iter().filter(|it| field(it, "id").is_some()).collect();
+        let with_id: Vec<_> = blocks.iter().filter(|block| field(block, "id").is_some()).collect();
         assert!(with_id.len() == 10 || partitions > 100, "{partitions} {version:?}");
         kafka.produce(&topic, Record::value("10").partition(partitions - 1));
         for block in with_id {
@@ -314,5 +314,5 @@ async fn one_id_is_good_on_any_instance() {
 }
 
 fn number(block: &str) -> u32 {
-    field(block, "data").and_then(|it| it.parse().ok()).expect("a number")
+    field(block, "data").and_then(|value| value.parse().ok()).expect("a number")
 }

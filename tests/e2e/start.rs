@@ -21,7 +21,7 @@ async fn topic(kafka: &Kafka) -> String {
 async fn events(stream: &mut crate::support::Stream, count: usize) -> Vec<String> {
     let blocks = stream.take(count).await;
     let mut data: Vec<_> =
-        blocks.iter().filter_map(|it| field(it, "data")).map(str::to_owned).collect();
+        blocks.iter().filter_map(|block| field(block, "data")).map(str::to_owned).collect();
     data.sort();
     data
 }

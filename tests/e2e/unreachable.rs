@@ -102,8 +102,9 @@ async fn is_away(server: &Server, kafka: &str, cause: &str) {
     server.stderr().says("Kafka is away").await;
     let mut warnings = lines(server, "WARN");
     // The machine may have few open files, which is warned of, too.
-    warnings
-        .retain(|line| line["target"].as_str().is_some_and(|it| it.starts_with("tailwater_kafka")));
+    warnings.retain(|line| {
+        line["target"].as_str().is_some_and(|target| target.starts_with("tailwater_kafka"))
+    });
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let line = &warnings[0];
     assert_eq!(line["message"], "Kafka is away", "{cause}");
@@ -116,12 +117,13 @@ async fn is_away(server: &Server, kafka: &str, cause: &str) {
     let told = told(server).await;
     assert_eq!(told["kafka"], "never reached");
     assert_eq!(told["servers"], serde_json::json!([kafka]));
-    assert!(told["last_error"].as_str().is_some_and(|it| it.contains(cause)), "{told}");
+    assert!(told["last_error"].as_str().is_some_and(|error| error.contains(cause)), "{told}");
 }
 
 #[tokio::test]
 async fn who_does_not_speak_as_we_do_is_told_in_plain_words() {
-    let (authority, other) = (Authority::new("known"), Authority::new("other"));
+    let authority = Authority::new("known");
+    let other = Authority::new("other");
     let authority = &authority;
     let known = Some(authority);
     let closes = listen(async |mut connection| connection.shutdown().await).await;
@@ -158,7 +160,8 @@ async fn who_does_not_speak_as_we_do_is_told_in_plain_words() {
 #[tokio::test]
 async fn a_password_that_is_wrong_lacking_or_not_wanted_is_told_as_such() {
     let Some(kafka) = real_kafka().await else { return };
-    let (plain, sasl) = (kafka.servers().to_owned(), sasl_servers());
+    let plain = kafka.servers().to_owned();
+    let sasl = sasl_servers();
     let of = |mechanism: &str, password: &str| {
         format!("sasl: {{ mechanism: {mechanism}, username: tailwater, password: {password} }}")
     };
@@ -187,11 +190,16 @@ async fn a_kafka_that_goes_is_told_once_and_again_when_it_is_back() {
     server.stderr().says("Kafka is reached again").await;
     let told = |level| {
         let lines = lines(&server, level).into_iter();
-        lines.filter(|line| line["message"].as_str().is_some_and(|it| it.starts_with("Kafka is")))
+        lines.filter(|line| {
+            line["message"].as_str().is_some_and(|message| message.starts_with("Kafka is"))
+        })
     };
     let (away, again): (Vec<_>, Vec<_>) = (told("WARN").collect(), told("INFO").collect());
     assert_eq!((away.len(), again.len()), (1, 1), "{away:?} {again:?}");
-    assert!(away[0]["error"].as_str().is_some_and(|it| it.contains(kafka.servers())), "{away:?}");
+    assert!(
+        away[0]["error"].as_str().is_some_and(|value| value.contains(kafka.servers())),
+        "{away:?}"
+    );
     for line in away.iter().chain(&again) {
         assert_eq!(line["servers"], kafka.servers());
         assert!(line["seconds"].is_number(), "{line}");

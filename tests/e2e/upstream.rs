@@ -67,7 +67,8 @@ async fn path_query_and_last_event_id_go_up_and_nothing_else_of_a_client() {
         let asked = above.asked().await;
         assert_eq!(asked.head.uri, expected);
         assert_eq!(asked.header("last-event-id"), expected_id, "{target}");
-        let mut names: Vec<&str> = asked.head.headers.keys().map(|it| it.as_str()).collect();
+        let mut names: Vec<&str> =
+            asked.head.headers.keys().map(|header| header.as_str()).collect();
         names.retain(|name| *name != "last-event-id");
         names.sort_unstable();
         assert_eq!(names, ["accept", "cache-control", "host", "x-tenant"]);

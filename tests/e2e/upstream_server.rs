@@ -57,7 +57,8 @@ impl Above {
         let acceptor = made.as_ref().map(|made| acceptor(made, version));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (asked, acceptor) = (asked.clone(), acceptor.clone());
+                let asked = asked.clone();
+                let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     match acceptor {
                         None => serve(socket, version, asked).await,
@@ -97,8 +98,8 @@ fn acceptor(made: &CertifiedKey<rcgen::KeyPair>, version: Version) -> TlsAccepto
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
-        .and_then(|it| {
-            it.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)
+        .and_then(|builder| {
+            builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)
         })
         .expect("a certificate and its key");
     config.alpn_protocols = match version {
@@ -117,7 +118,8 @@ where
         let known = asked.send(Asked { head: request.into_parts().0, answer });
         async move {
             known.expect("the test goes on");
-            let gone = |_| Response::new(Full::default().map_err(|it| match it {}).boxed_unsync());
+            let gone =
+                |_| Response::new(Full::default().map_err(|error| match error {}).boxed_unsync());
             Ok::<_, Infallible>(answered.await.unwrap_or_else(gone))
         }
     });
@@ -145,7 +147,7 @@ impl Asked {
     /// Answers with this status, these headers and a text.
     pub(crate) fn answer(self, status: u16, headers: &[(&str, &str)]) {
         let body = Full::from("<h1>not what was asked for</h1>");
-        let mut response = Response::new(body.map_err(|it| match it {}).boxed_unsync());
+        let mut response = Response::new(body.map_err(|error| match error {}).boxed_unsync());
         *response.status_mut() = StatusCode::from_u16(status).expect("a status");
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().expect("a name");
@@ -266,7 +268,9 @@ impl Proxy {
 
     /// Its configuration, whose files are in this folder.
     pub(crate) fn config(&self, folder: &Path) -> String {
-        let (mut vaults, mut tls, mut way) = (String::new(), String::new(), "tcp_upstream");
+        let mut vaults = String::new();
+        let mut tls = String::new();
+        let mut way = "tcp_upstream";
         let mut host = self.above.ip().to_string();
         if let Some((trusted, options)) = &self.tls {
             (way, host) = ("tls_out", "localhost".to_owned());

@@ -26,7 +26,7 @@ async fn first_bytes_are_the_headers_and_a_write_without_an_empty_line() {
         ]
     );
     let retry = body.strip_prefix("c\r\nretry:").or_else(|| body.strip_prefix("d\r\nretry:"));
-    let retry = retry.and_then(|it| it.strip_suffix("\n:\n\r\n")).expect(body);
+    let retry = retry.and_then(|retry| retry.strip_suffix("\n:\n\r\n")).expect(body);
     // Give or take a fifth.
     assert!((800..=1200).contains(&retry.parse::<u32>().expect(body)), "{body:?}");
 }
@@ -249,7 +249,8 @@ async fn filters_compare_bytes_of_keys_and_headers() {
     let topic = kafka.topic(1).await;
     let server = server(&kafka).run().await;
     let tag = |tag: &'static [u8]| [("tag", Some(b"other".as_slice())), ("tag", Some(tag))];
-    let (blue, odd) = (tag(b"blue"), tag(b"\xff"));
+    let blue = tag(b"blue");
+    let odd = tag(b"\xff");
     kafka.produce(&topic, Record::value("1").key("a/b").headers(&blue));
     kafka.produce(&topic, Record::value("2").key(b"\xff").headers(&odd));
     kafka.produce(&topic, Record::value("3").key("ä"));

@@ -15,27 +15,27 @@ type Ports = Vec<RangeInclusive<u16>>;
 /// The ports of a listener, and those that come through it to `tls` bindings.
 pub(super) fn of_listener(whole: &Whole<'_>, binding: &Binding, server: &TcpServer) {
     // 0 is a port that nobody knows before.
-    let known = server.ports.iter().filter(|it| *it.start() > 0).cloned();
+    let known = server.ports.iter().filter(|port| *port.start() > 0).cloned();
     let mut left: Ports = known.collect();
-    let named = |name: &str| whole.bindings.iter().find(|it| it.name == name);
+    let named = |name: &str| whole.bindings.iter().find(|binding| binding.name == name);
     for route in &server.routes {
-        let sound = |it: &&Binding| whole.cx.is_sound("bindings", &it.name);
+        let sound = |binding: &&Binding| whole.cx.is_sound("bindings", &binding.name);
         if let Some(below) = named(&route.exit).filter(sound)
             && let Kind::TlsServer(tls) = &below.kind
         {
             of_tls(whole, below, tls, &common(&left, &of_route(route, |_| true)));
         }
         // From other networks the next route may take it.
-        left = without(&left, &of_route(route, |it| it.cidr.is_none()));
+        left = without(&left, &of_route(route, |condition| condition.cidr.is_none()));
     }
     let mut taken = server.routes.iter().map(|route| of_route(route, |_| true));
-    let known = server.ports.iter().filter(|it| *it.start() > 0).cloned().collect();
+    let known = server.ports.iter().filter(|port| *port.start() > 0).cloned().collect();
     let lost = taken.try_fold(known, |left: Ports, taken| {
         let left = without(&left, &taken);
         (!left.is_empty()).then_some(left)
     });
     // Without routes it is told elsewhere.
-    if let Some(lost) = lost.filter(|it| !it.is_empty() && !server.routes.is_empty()) {
+    if let Some(lost) = lost.filter(|lost| !lost.is_empty() && !server.routes.is_empty()) {
         report(whole, binding, &lost);
     }
 }
@@ -56,9 +56,9 @@ fn report(whole: &Whole<'_>, binding: &Binding, lost: &Ports) {
 /// The routes of a `tls` binding for connections to these ports.
 fn of_tls(whole: &Whole<'_>, binding: &Binding, tls: &TlsServer, ports: &Ports) {
     for route in &tls.routes {
-        let never = route.when.iter().map(|it| never(whole, tls, route, it));
+        let never = route.when.iter().map(|when| never(whole, tls, route, when));
         let never: Option<Vec<String>> = never.collect();
-        if let Some(why) = never.as_ref().and_then(|it| it.first()) {
+        if let Some(why) = never.as_ref().and_then(|never| never.first()) {
             let message =
                 format!("bindings.{}: no connection takes the route: {why}", binding.name);
             let help = "expected a condition that connections can satisfy";
@@ -69,10 +69,11 @@ fn of_tls(whole: &Whole<'_>, binding: &Binding, tls: &TlsServer, ports: &Ports) 
         if route.when.is_empty() {
             return vec![0..=u16::MAX];
         }
-        let when = route.when.iter().filter(|it| never(whole, tls, route, it).is_none());
-        when.flat_map(|it| all_if_none(&it.ports)).collect()
+        let when = route.when.iter().filter(|when| never(whole, tls, route, when).is_none());
+        when.flat_map(|when| all_if_none(&when.ports)).collect()
     };
-    let lost = tls.routes.iter().fold(ports.clone(), |left, it| without(&left, &of_route(it)));
+    let lost =
+        tls.routes.iter().fold(ports.clone(), |left, route| without(&left, &of_route(route)));
     if !lost.is_empty() && !tls.routes.is_empty() {
         report(whole, binding, &lost);
     }
@@ -86,7 +87,11 @@ fn never(
     condition: &TlsCondition,
 ) -> Option<String> {
     if let Some(alpn) = &condition.alpn {
-        let spoken = match whole.bindings.iter().find(|it| it.name == route.exit).map(|it| &it.kind)
+        let spoken = match whole
+            .bindings
+            .iter()
+            .find(|binding| binding.name == route.exit)
+            .map(|binding| &binding.kind)
         {
             Some(Kind::HttpServer(http)) => http.versions.iter().any(|version| match version {
                 HttpVersion::Http11 => alpn == "http/1.1",
@@ -112,7 +117,12 @@ fn of_route(route: &Route<TcpCondition>, counts: impl Fn(&TcpCondition) -> bool)
     if route.when.is_empty() {
         return vec![0..=u16::MAX];
     }
-    route.when.iter().filter(|it| counts(it)).flat_map(|it| all_if_none(&it.ports)).collect()
+    route
+        .when
+        .iter()
+        .filter(|when| counts(when))
+        .flat_map(|when| all_if_none(&when.ports))
+        .collect()
 }
 
 fn all_if_none(ports: &[RangeInclusive<u16>]) -> Ports {
@@ -127,10 +137,11 @@ fn common(one: &Ports, other: &Ports) -> Ports {
 /// The ports of one list that are not in the other.
 fn without(ports: &Ports, taken: &Ports) -> Ports {
     let mut taken = taken.clone();
-    taken.sort_by_key(|it| *it.start());
+    taken.sort_by_key(|range| *range.start());
     let mut left = Ports::new();
     for range in ports {
-        let (mut next, end) = (u32::from(*range.start()), u32::from(*range.end()));
+        let mut next = u32::from(*range.start());
+        let end = u32::from(*range.end());
         for taken in &taken {
             let (from, to) = (u32::from(*taken.start()), u32::from(*taken.end()));
             if to < next || from > end {
@@ -168,7 +179,8 @@ mod tests {
             (&[5..=5, 7..=7], &[7..=7], &[5..=5]),
             (&[], &[7..=7], &[]),
         ] {
-            let (ports, taken) = (ports.to_vec(), taken.to_vec());
+            let ports = ports.to_vec();
+            let taken = taken.to_vec();
             assert_eq!(without(&ports, &taken), left, "{ports:?} {taken:?}");
         }
         assert_eq!(common(&vec![1..=9], &vec![0..=3, 9..=12]), [1..=3, 9..=9]);

@@ -44,8 +44,9 @@ impl Teller<'_> {
         for (config, told) in &self.before {
             for used in config.clusters(|binding| told.contains(&*binding.name)) {
                 let source = &used.source;
-                let options =
-                    ClusterOptions::new(source.cluster.servers.iter().map(|it| it.to_string()));
+                let options = ClusterOptions::new(
+                    source.cluster.servers.iter().map(|server| server.to_string()),
+                );
                 let options =
                     source.memory_bytes().into_iter().fold(options, ClusterOptions::memory_bytes);
                 let options = source
@@ -63,7 +64,8 @@ impl Teller<'_> {
             }
         }
         self.line(0, "\nmemory, at most:");
-        let (mut sum, mut further_broker) = (0, 0);
+        let mut sum = 0;
+        let mut further_broker = 0;
         for (way, (budget, topics)) in &budgets {
             self.line(1, way);
             let most = budget.topics;
@@ -79,7 +81,7 @@ impl Teller<'_> {
             sum += budget.total() - budget.logs + logs;
             further_broker += budget.further_broker;
         }
-        for guard in self.namespaces.iter().flat_map(|it| &it.guards) {
+        for guard in self.namespaces.iter().flat_map(|namespace| &namespace.guards) {
             let bytes = TOKEN_FACTOR * Guard::CACHE_BYTES;
             self.row(1, &format!("{}: verified tokens, about", guard.name), bytes);
             sum += bytes;
@@ -102,9 +104,12 @@ impl Teller<'_> {
     fn connections(&mut self, name: &str, server: &TcpServer, record: usize) {
         let most = server.connections.unwrap_or(CONNECTIONS);
         let is_tls = |exit: &str| {
-            matches!(self.config.binding(exit).map(|it| &it.kind), Some(Kind::TlsServer(_)))
+            matches!(
+                self.config.binding(exit).map(|binding| &binding.kind),
+                Some(Kind::TlsServer(_))
+            )
         };
-        let encrypted = server.routes.iter().any(|it| is_tls(&it.exit));
+        let encrypted = server.routes.iter().any(|route| is_tls(&route.exit));
         let idle = if encrypted { IDLE_TLS_BYTES } else { IDLE_BYTES };
         self.line(1, &format!("{name}: {most} connections, a stream each"));
         self.row(2, &format!("idle, {} each", amount(idle)), most * idle);

@@ -323,7 +323,8 @@ fn examples_are_not_dangerous() {
             Err(report) => report,
         };
         let danger = super::super::Severity::Danger;
-        let dangers = report.diagnostics().iter().filter(|it| it.severity == danger).count();
+        let dangers =
+            report.diagnostics().iter().filter(|diagnostic| diagnostic.severity == danger).count();
         assert_eq!(dangers, 0, "{report}");
     }
 }

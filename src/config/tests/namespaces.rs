@@ -98,7 +98,8 @@ fn bindings_that_are_called_the_same_are_told_apart() {
 
 #[test]
 fn documents_begin_and_end_as_yaml_lets_them() {
-    let (one, two) = (pages("one", "localhost", "1"), pages("two", "localhost", "2"));
+    let one = pages("one", "localhost", "1");
+    let two = pages("two", "localhost", "2");
     for (file, names) in [
         (format!("{one}---\n"), 1),
         (format!("{one}---"), 1),

@@ -103,7 +103,9 @@ pub(crate) fn zstd(parts: impl IntoIterator<Item = Part>) -> Vec<u8> {
     };
     for part in parts {
         match part {
-            Part::Bytes(bytes) => bytes.chunks(BLOCK).for_each(|it| block(0, it.len(), it, false)),
+            Part::Bytes(bytes) => {
+                bytes.chunks(BLOCK).for_each(|byte| block(0, byte.len(), byte, false))
+            }
             Part::Zeros(mut left) => {
                 while left > 0 {
                     let size = left.min(BLOCK);

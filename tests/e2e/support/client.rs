@@ -283,7 +283,8 @@ impl Stream {
         if let Some(comment) = line.strip_prefix(b":") {
             self.comments.push_back(comment.trim_ascii_end().to_vec());
         } else if let Some(retry) = line.strip_prefix(b"retry:") {
-            let retry = std::str::from_utf8(retry).ok().and_then(|it| it.trim_end().parse().ok());
+            let retry =
+                std::str::from_utf8(retry).ok().and_then(|text| text.trim_end().parse().ok());
             self.retries.push_back(retry.expect("a number"));
         } else if line == b"\n" {
             self.blocks.push_back(std::mem::take(&mut self.block));

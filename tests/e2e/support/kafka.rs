@@ -48,7 +48,7 @@ pub(crate) async fn real_kafka() -> Option<Kafka> {
     if let Ok(servers) = env::var("TAILWATER_TEST_KAFKA") {
         return Some(Kafka::real(servers, Turn::Shared(REAL.read().await)));
     }
-    let demanded = env::var("TAILWATER_TEST_REAL_REQUIRED").is_ok_and(|it| it == "1");
+    let demanded = env::var("TAILWATER_TEST_REAL_REQUIRED").is_ok_and(|value| value == "1");
     assert!(!demanded, "there is no TAILWATER_TEST_KAFKA");
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
@@ -222,7 +222,8 @@ impl Kafka {
     /// happens to the broker.
     pub(crate) fn load(&self, topic: &str, partitions: i32) -> Load {
         let producer = producer(&self.servers, &[("enable.idempotence", "true")]);
-        let (topic, ends) = (topic.to_owned(), Arc::new(AtomicBool::new(false)));
+        let topic = topic.to_owned();
+        let ends = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ends);
         let thread = std::thread::spawn(move || {
             let mut waiting = VecDeque::new();
@@ -231,7 +232,8 @@ impl Kafka {
             };
             let mut number = 0;
             while !until.load(Ordering::Relaxed) {
-                let (value, key) = (number.to_string(), (number % 10).to_string());
+                let value = number.to_string();
+                let key = (number % 10).to_string();
                 let partition = i32::try_from(number % i64::from(partitions)).expect("few");
                 let record = Record::value(&value).key(&key).partition(partition);
                 waiting.push_back(send(&producer, &topic, record));

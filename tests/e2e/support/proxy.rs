@@ -42,8 +42,8 @@ impl Proxy {
     pub(crate) async fn distant(one_way: Duration) -> Self {
         let turn = ADDRESS.lock().await;
         let of = |name| env::var(name).expect("kafka.sh run sets it");
-        let (address, kafka) =
-            (of("TAILWATER_TEST_KAFKA_PROXY"), of("TAILWATER_TEST_KAFKA_PROXIED"));
+        let address = of("TAILWATER_TEST_KAFKA_PROXY");
+        let kafka = of("TAILWATER_TEST_KAFKA_PROXIED");
         // The one before may not have left it yet.
         let free = async {
             loop {

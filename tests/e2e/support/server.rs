@@ -115,7 +115,7 @@ impl Builder {
     }
 
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
-        self.arguments.extend(arguments.iter().map(|it| (*it).to_owned()));
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
@@ -273,9 +273,10 @@ impl Process {
     /// Leaves it without an open file to spare, or with many.
     pub(crate) fn open_files(&self, is_short: bool) {
         let folder = format!("/proc/{}/fd", self.id().as_raw_nonzero());
-        let names = fs::read_dir(folder).expect("Linux tells").flatten().map(|it| it.file_name());
-        let open: HashSet<u64> = names.filter_map(|it| it.to_str()?.parse().ok()).collect();
-        let first_free = (0..4096).find(|it| !open.contains(it)).expect("one is free");
+        let names =
+            fs::read_dir(folder).expect("Linux tells").flatten().map(|entry| entry.file_name());
+        let open: HashSet<u64> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+        let first_free = (0..4096).find(|value| !open.contains(value)).expect("one is free");
         let current = Some(if is_short { first_free } else { 4096 });
         let limit = Rlimit { current, maximum: Some(4096) };
         prlimit(Some(self.id()), Resource::Nofile, limit).expect("the limit is set");
@@ -291,7 +292,7 @@ impl Process {
         let id = self.id().as_raw_nonzero();
         let status = fs::read_to_string(format!("/proc/{id}/status")).expect("Linux tells");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        line.and_then(|it| it.trim().strip_suffix("kB")?.trim().parse().ok()).expect("a number")
+        line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok()).expect("a number")
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -327,7 +328,7 @@ impl Log {
             let mut lines = BufReader::new(output);
             let mut line = Vec::new();
             loop {
-                match read.wait_for(|it| *it != Reading::Pauses).await.map(|it| *it) {
+                match read.wait_for(|read| *read != Reading::Pauses).await.map(|value| *value) {
                     Ok(Reading::Ended) => break,
                     _ if lines.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) => {}
                     _ => break,

@@ -41,7 +41,7 @@ impl Tls {
     }
 
     pub(crate) fn alpn(self, protocols: &[&str]) -> Self {
-        Self { alpn: protocols.iter().map(|it| (*it).to_owned()).collect(), ..self }
+        Self { alpn: protocols.iter().map(|protocol| (*protocol).to_owned()).collect(), ..self }
     }
 
     pub(crate) fn version(self, version: &'static SupportedProtocolVersion) -> Self {
@@ -72,7 +72,7 @@ impl Tls {
                 .expect("an identity"),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = self.alpn.iter().map(|it| it.clone().into_bytes()).collect();
+        config.alpn_protocols = self.alpn.iter().map(|alpn| alpn.clone().into_bytes()).collect();
         config
     }
 }
