@@ -82,7 +82,7 @@ pub use self::sse::{
     EventId, Filter, PathCondition, SseClient, SseKafka, SseKafkaWith, SseRequest, SseServer,
     StartParameter,
 };
-pub use self::tcp::{Cidr, TcpClient, TcpCondition, TcpServer};
+pub use self::tcp::{TcpClient, TcpCondition, TcpServer};
 pub use self::telemetry::{Exporter, ExporterKind, Otlp, PrometheusEndpoint, Telemetry};
 pub use self::tls::{
     ClientCertificate, Mutual, TlsClient, TlsCondition, TlsOptions, TlsServer, TlsVersion,

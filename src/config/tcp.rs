@@ -1,10 +1,10 @@
 //! `tcp` bindings.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tailwater_route::Text;
 
 use super::binding::{Exits, Route, Routes};
@@ -39,16 +39,17 @@ pub struct TcpCondition {
     pub authority: Option<String>,
     /// `cidr`: the network that the peer's address is in, as `10.0.0.0/8`. Default: any, as with a
     /// network of `/0`.
-    pub cidr: Option<Cidr>,
+    pub cidr: Option<IpNet>,
     /// `port`: the port, in the forms of `options.port`. Default: any.
     pub ports: Vec<RangeInclusive<u16>>,
 }
 
 impl TcpCondition {
-    /// Whether a connection to this local port from this address satisfies it.
+    /// Whether a connection to this local port from this address satisfies it. An IPv4 address that is
+    /// mapped to IPv6 counts as the IPv4 address.
     #[must_use]
     pub fn matches(&self, port: u16, peer: IpAddr) -> bool {
-        self.takes(port) && self.cidr.is_none_or(|cidr| cidr.contains(peer))
+        self.takes(port) && self.cidr.is_none_or(|cidr| cidr.contains(&peer.to_canonical()))
     }
 
     /// Whether some connection to this port satisfies it.
@@ -78,45 +79,6 @@ pub struct TcpClient {
     pub when: Vec<TcpCondition>,
     /// Where `options` stand.
     pub options: Option<Span>,
-}
-
-/// A range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    network: IpAddr,
-    bits: u8,
-}
-
-impl Cidr {
-    fn parse(text: &str) -> Option<Cidr> {
-        let (address, bits) = text.split_once('/')?;
-        let network: IpAddr = address.parse().ok()?;
-        let bits = decimal(bits)?;
-        let most = if network.is_ipv4() { 32 } else { 128 };
-        (bits <= most).then_some(Cidr { network, bits })
-    }
-
-    /// Whether an address is in it. An IPv4 address in IPv6 clothes is the IPv4 address.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.network, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.bits)
-    }
 }
 
 impl TcpServer {
@@ -219,18 +181,24 @@ fn host(text: &str) -> Option<String> {
     (text == "*" || (!text.is_empty() && text.bytes().all(named))).then(|| text.to_owned())
 }
 
+/// A network. `IpNet` itself parses more spellings of numbers than the grammar has.
+fn network(text: &str) -> Option<IpNet> {
+    let (address, prefix_length) = text.split_once('/')?;
+    IpNet::new(address.parse().ok()?, decimal(prefix_length)?).ok()
+}
+
 /// A condition without what is always true.
 fn condition(value: &Value<'_>) -> Option<TcpCondition> {
     let map = value.map()?;
     let authority = map.get("authority").and_then(|value| value.filled("the name of a host"));
     let cidr = match map.get("cidr") {
         None => None,
-        Some(value) => Some(value.parsed("a network, as `10.0.0.0/8`", Cidr::parse)?),
+        Some(value) => Some(value.parsed("a network, as `10.0.0.0/8`", network)?),
     };
     let ports = map.get("port").map(|value| ports(&value)).unwrap_or_default();
     map.deny_unknown();
     let authority = authority.filter(|authority| authority != "*");
-    let cidr = cidr.filter(|cidr| cidr.bits > 0);
+    let cidr = cidr.filter(|cidr| cidr.prefix_len() > 0);
     Some(TcpCondition { authority, cidr, ports })
 }
 
@@ -301,11 +269,21 @@ mod tests {
             ("fe80::/10", "fe80::1", true),
             ("::/0", "10.0.0.1", false),
         ] {
-            let cidr = Cidr::parse(network).unwrap();
-            assert_eq!(cidr.contains(address.parse().unwrap()), expected, "{network} {address}");
+            let cidr = Some(super::network(network).unwrap());
+            let condition = TcpCondition { authority: None, cidr, ports: Vec::new() };
+            let matches = condition.matches(80, address.parse().unwrap());
+            assert_eq!(matches, expected, "{network} {address}");
         }
-        for text in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129"] {
-            assert_eq!(Cidr::parse(text), None, "{text}");
+        for text in [
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "010.0.0.0/8",
+            "x/8",
+            "::/129",
+        ] {
+            assert_eq!(network(text), None, "{text}");
         }
     }
 
