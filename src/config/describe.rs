@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
+use tailwater_tls::ClientCertificates;
+
 use super::binding::{Binding, Guarded, Kind, Route};
 use super::decode::any_of;
 use super::diagnostic::Severity;
@@ -12,7 +14,7 @@ use super::http::{AccessControl, Authorization, HttpCondition, HttpVersion};
 use super::security::{Guard, GuardKeys};
 use super::sse::{EventId, SseKafkaWith, StartParameter};
 use super::telemetry::ExporterKind;
-use super::tls::{Mutual, TlsOptions};
+use super::tls::TlsOptions;
 use super::{Config, DefaultOffset, Parsed, TopicSource};
 use crate::escape::one_line;
 
@@ -405,9 +407,9 @@ fn summary(binding: &Binding) -> String {
                 let _ = write!(text, " of {vault}");
             }
             text.push_str(match server.mutual {
-                Mutual::Required => ", client certificates required",
-                Mutual::Requested => ", client certificates requested",
-                Mutual::None => return text,
+                ClientCertificates::Required => ", client certificates required",
+                ClientCertificates::Requested => ", client certificates requested",
+                _ => return text,
             });
             let _ = write!(text, " of {}", trusted(&server.options));
             text

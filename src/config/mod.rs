@@ -84,9 +84,7 @@ pub use self::sse::{
 };
 pub use self::tcp::{TcpClient, TcpCondition, TcpServer};
 pub use self::telemetry::{Exporter, ExporterKind, Otlp, PrometheusEndpoint, Telemetry};
-pub use self::tls::{
-    ClientCertificate, Mutual, TlsClient, TlsCondition, TlsOptions, TlsServer, TlsVersion,
-};
+pub use self::tls::{ClientCertificate, TlsClient, TlsCondition, TlsOptions, TlsServer};
 
 use self::decode::{Cx, Map, Value};
 pub(crate) use self::namespaces::label;

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use tailwater_route::Text;
+use tailwater_tls::{ClientCertificates, Version};
 
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value};
@@ -20,7 +21,7 @@ pub struct TlsServer {
     pub signers: Vec<String>,
     /// `options.mutual`: whether a client has a certificate. Default: `required` where `trust` is
     /// set, else `none`.
-    pub mutual: Mutual,
+    pub mutual: ClientCertificates,
     /// Where connections go, by the name that they ask for and the protocol that was agreed on.
     pub routes: Vec<Route<TlsCondition>>,
 }
@@ -40,7 +41,7 @@ pub struct TlsClient {
 #[non_exhaustive]
 pub struct TlsOptions {
     /// `version`: the only version that is spoken. Default: 1.2 and 1.3.
-    pub version: Option<TlsVersion>,
+    pub version: Option<Version>,
     /// `keys`: aliases of keys with their certificates in the vault. Default: none.
     pub keys: Vec<String>,
     /// `trust`: aliases of trusted certificates in the vault. Default: none.
@@ -52,28 +53,6 @@ pub struct TlsOptions {
     pub sni: Vec<String>,
     /// `alpn`: protocols, the preferred one first. Default: none.
     pub alpn: Vec<String>,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TlsVersion {
-    /// `TLSv1.2`
-    Tls12,
-    /// `TLSv1.3`
-    Tls13,
-}
-
-/// Whether a client has a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mutual {
-    /// A client without one is refused.
-    Required,
-    /// It is asked for one and may have none.
-    Requested,
-    /// It is not asked.
-    None,
 }
 
 /// A condition on a connection; all of its keys must be satisfied.
@@ -89,7 +68,7 @@ pub struct TlsCondition {
     /// `trust`: aliases of the certificates, one of which signed the client's. Default: any.
     pub trust: Vec<String>,
     /// `mutual`: whether the client has a certificate. Default: as the binding says.
-    pub mutual: Option<Mutual>,
+    pub mutual: Option<ClientCertificates>,
 }
 
 /// `with.certificate`: which key of the vault is shown.
@@ -102,11 +81,13 @@ pub enum ClientCertificate {
     DistinguishedName(String),
 }
 
-const VERSIONS: &[(&str, TlsVersion)] =
-    &[("TLSv1.2", TlsVersion::Tls12), ("TLSv1.3", TlsVersion::Tls13)];
+const VERSIONS: &[(&str, Version)] = &[("TLSv1.2", Version::Tls12), ("TLSv1.3", Version::Tls13)];
 
-const MUTUAL: &[(&str, Mutual)] =
-    &[("required", Mutual::Required), ("requested", Mutual::Requested), ("none", Mutual::None)];
+const MUTUAL: &[(&str, ClientCertificates)] = &[
+    ("required", ClientCertificates::Required),
+    ("requested", ClientCertificates::Requested),
+    ("none", ClientCertificates::None),
+];
 
 impl TlsServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsServer> {
@@ -114,7 +95,7 @@ impl TlsServer {
         let mut server = TlsServer {
             options: TlsOptions::default(),
             signers: Vec::new(),
-            mutual: Mutual::None,
+            mutual: ClientCertificates::None,
             routes: Vec::new(),
         };
         if let Some(options) = map.map_or_empty("options") {
@@ -125,8 +106,8 @@ impl TlsServer {
             }
             server.mutual = match options.get("mutual") {
                 Some(value) => value.one_of(MUTUAL)?,
-                None if options.get("trust").is_some() => Mutual::Required,
-                None => Mutual::None,
+                None if options.get("trust").is_some() => ClientCertificates::Required,
+                None => ClientCertificates::None,
             };
             options.deny_unknown();
         }

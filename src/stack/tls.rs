@@ -11,15 +11,15 @@ use tailwater_route::Scheme;
 use tailwater_sse::BoxError;
 use tailwater_tls::{
     ClientCertificates, ClientConfig, ClientOptions, Credentials, Handshake, Identity, Roots,
-    ServerConfig, ServerOptions, Store, TlsLayer, TlsStream, Version, Watch,
+    ServerConfig, ServerOptions, Store, TlsLayer, TlsStream, Watch,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::{Composer, Error, Web};
 use crate::config::{
-    self, Binding, ClientCertificate, HttpVersion, Mutual, StoreKind, TlsClient, TlsCondition,
-    TlsOptions, TlsServer, TlsVersion, Vault,
+    self, Binding, ClientCertificate, HttpVersion, StoreKind, TlsClient, TlsCondition, TlsOptions,
+    TlsServer, Vault,
 };
 
 /// A `tls` binding of kind `server`, and where its connections go on.
@@ -109,12 +109,8 @@ impl Composer<'_> {
         if alpn.is_empty() {
             return Err(Error::Protocols { binding: binding.name.clone() });
         }
-        let options = ServerOptions::new().alpn(alpn).client_certificates(match server.mutual {
-            Mutual::Required => ClientCertificates::Required,
-            Mutual::Requested => ClientCertificates::Requested,
-            Mutual::None => ClientCertificates::None,
-        });
-        let options = only(&server.options).into_iter().fold(options, ServerOptions::only);
+        let options = ServerOptions::new().alpn(alpn).client_certificates(server.mutual);
+        let options = server.options.version.into_iter().fold(options, ServerOptions::only);
         // Before they are read, so that no change is missed.
         let watch = source.watch();
         let config = ServerConfig::new(source.credentials()?, options)
@@ -141,7 +137,7 @@ impl Composer<'_> {
         let options = ClientOptions::new().alpn([alpn]);
         let options =
             client.options.sni.first().into_iter().fold(options, ClientOptions::server_name);
-        let options = only(&client.options).into_iter().fold(options, ClientOptions::only);
+        let options = client.options.version.into_iter().fold(options, ClientOptions::only);
         let watch = source.watch();
         let config = ClientConfig::new(source.credentials()?, options)
             .map_err(|error| source.failed(error))?;
@@ -186,13 +182,6 @@ fn protocols(routes: &[(Vec<TlsCondition>, Web)]) -> Vec<String> {
         .collect()
 }
 
-fn only(options: &TlsOptions) -> Option<Version> {
-    options.version.map(|version| match version {
-        TlsVersion::Tls12 => Version::Tls12,
-        TlsVersion::Tls13 => Version::Tls13,
-    })
-}
-
 /// Where the certificates of a `tls` binding come from, to be read again when the files change.
 #[derive(Clone)]
 struct Source {
@@ -220,7 +209,7 @@ impl Source {
         let credentials =
             self.identities()?.into_iter().fold(Credentials::new(), Credentials::identity);
         let verifies = match &self.side {
-            Side::Server(server) => server.mutual != Mutual::None,
+            Side::Server(server) => server.mutual != ClientCertificates::None,
             Side::Client(_) => true,
         };
         if !verifies {
