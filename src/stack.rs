@@ -53,22 +53,22 @@ mod upstream;
 pub use self::error::Error;
 use self::kafka::{mapping_of, value};
 pub use self::listeners::Stack;
-use self::tls::Encrypted;
+use self::tls::TlsServer;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// What an exit over HTTP leads to.
-type Exit = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
+type HttpService = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
 
 /// An `http` binding: what connections are served by.
 #[derive(Clone)]
-struct Web {
-    http: Http<Exit>,
+struct HttpServer {
+    http: Http<HttpService>,
     versions: Versions,
     /// Whether requests are asked for credentials.
     guarded: bool,
 }
 
-impl Web {
+impl HttpServer {
     fn speaks(&self, version: HttpVersion) -> bool {
         match version {
             HttpVersion::Http11 => self.versions != Versions::Http2,
@@ -96,13 +96,13 @@ impl Web {
 
 /// What an `sse` binding says of the streams below it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Streams {
+struct SseOptions {
     retry: Duration,
     max_age: Option<Duration>,
 }
 
 /// Builds what exits of a namespace lead to, each once.
-struct Composer<'c> {
+struct StackBuilder<'c> {
     config: &'c Arc<Config>,
     /// All namespaces, this one among them.
     all: &'c [Config],
@@ -111,11 +111,11 @@ struct Composer<'c> {
     drain: Drain,
     /// By the names of the `kafka` bindings on the way.
     clusters: HashMap<String, Cluster>,
-    exits: HashMap<(String, Option<Streams>), Exit>,
+    exits: HashMap<(String, Option<SseOptions>), HttpService>,
     /// The `filesystem` bindings whose folders were looked at.
     folders: HashSet<String>,
-    webs: HashMap<String, Web>,
-    encrypted: HashMap<String, Encrypted>,
+    http_servers: HashMap<String, HttpServer>,
+    tls_servers: HashMap<String, TlsServer>,
     guards: HashMap<String, Guard>,
     /// Places for responses from files.
     responses: Arc<Semaphore>,
@@ -123,7 +123,7 @@ struct Composer<'c> {
     upstream: Arc<Semaphore>,
 }
 
-impl Composer<'_> {
+impl StackBuilder<'_> {
     /// What a way through bindings, as `cache/store/cluster`, is called in all of the process.
     fn label(&self, way: &str) -> String {
         config::label(self.config, self.all, &way.split('/').collect::<Vec<_>>())
@@ -135,9 +135,9 @@ impl Composer<'_> {
     }
 
     /// What connections go to: an `http` binding.
-    fn web(&mut self, exit: &str) -> Result<Web, Error> {
-        if let Some(web) = self.webs.get(exit) {
-            return Ok(web.clone());
+    fn http_server(&mut self, exit: &str) -> Result<HttpServer, Error> {
+        if let Some(http_server) = self.http_servers.get(exit) {
+            return Ok(http_server.clone());
         }
         let Some(Kind::HttpServer(server)) = self.config.binding(exit).map(|binding| &binding.kind)
         else {
@@ -173,7 +173,7 @@ impl Composer<'_> {
         let controlled = controlled.map_response(without_guesses);
         // The log is outermost: it has what the others refuse, too.
         let service = if self.all.iter().any(Config::logs_access) {
-            leaf(access_log::layer().layer(controlled))
+            boxed(access_log::layer().layer(controlled))
         } else {
             BoxCloneSyncService::new(controlled)
         };
@@ -182,9 +182,9 @@ impl Composer<'_> {
             .send_buffer_bytes(memory::UNREAD_BYTES)
             .shutdown(self.shutdown.clone())
             .layer(service);
-        let web = Web { http, versions, guarded };
-        self.webs.insert(exit.to_owned(), web.clone());
-        Ok(web)
+        let http_server = HttpServer { http, versions, guarded };
+        self.http_servers.insert(exit.to_owned(), http_server.clone());
+        Ok(http_server)
     }
 
     fn has_streams(&self, server: &config::HttpServer) -> bool {
@@ -195,7 +195,7 @@ impl Composer<'_> {
     }
 
     /// What requests go to. `streams` comes from the `sse` binding above, if there is one.
-    fn exit(&mut self, exit: &str, streams: Option<Streams>) -> Result<Exit, Error> {
+    fn exit(&mut self, exit: &str, streams: Option<SseOptions>) -> Result<HttpService, Error> {
         let key = (exit.to_owned(), streams);
         if let Some(service) = self.exits.get(&key) {
             return Ok(service.clone());
@@ -203,7 +203,7 @@ impl Composer<'_> {
         let config = Arc::clone(self.config);
         let service = match config.binding(exit).map(|binding| &binding.kind) {
             Some(Kind::SseServer(sse)) => self.routes(exit, &sse.routes, path, |this, route| {
-                let streams = Streams { retry: sse.retry, max_age: sse.max_age };
+                let streams = SseOptions { retry: sse.retry, max_age: sse.max_age };
                 this.exit(&route.exit, Some(streams))
             })?,
             Some(Kind::SseClient(client)) => {
@@ -217,7 +217,7 @@ impl Composer<'_> {
                     let places = route.with.places().cloned().collect();
                     let frames = this.frames(streams, places);
                     let source = KafkaSourceLayer::new(mapping_of(&route.with), value);
-                    Ok(leaf(frames.layer(source.layer(this.topics(&route.exit)?))))
+                    Ok(boxed(frames.layer(source.layer(this.topics(&route.exit)?))))
                 })?
             }
             Some(Kind::HttpFilesystem(mapping)) => self.routes(
@@ -231,7 +231,7 @@ impl Composer<'_> {
                             files::look_at(&location);
                         }
                         let files = files::Files::new(location, folder.symlinks, &route.with);
-                        Ok(leaf(Bounded::new(files, &this.responses)))
+                        Ok(boxed(Bounded::new(files, &this.responses)))
                     }
                     _ => Err(this.unsupported(&route.exit)),
                 },
@@ -248,8 +248,8 @@ impl Composer<'_> {
         binding: &str,
         routes: &[config::Route<W, T>],
         condition: impl Fn(&W) -> Condition,
-        mut exit: impl FnMut(&mut Self, &config::Route<W, T>) -> Result<Exit, Error>,
-    ) -> Result<Exit, Error> {
+        mut exit: impl FnMut(&mut Self, &config::Route<W, T>) -> Result<HttpService, Error>,
+    ) -> Result<HttpService, Error> {
         let mut table = Vec::new();
         let mut exits = Vec::new();
         for (target, route) in routes.iter().enumerate() {
@@ -266,9 +266,9 @@ impl Composer<'_> {
     }
 
     /// What makes event streams of a source; `places` are those that its templates filled.
-    fn frames(&self, streams: Option<Streams>, places: Box<[Place]>) -> SseLayer {
+    fn frames(&self, streams: Option<SseOptions>, places: Box<[Place]>) -> SseLayer {
         let mut frames = SseLayer::new().drain(&self.drain);
-        if let Some(Streams { retry, max_age }) = streams {
+        if let Some(SseOptions { retry, max_age }) = streams {
             frames = max_age.into_iter().fold(frames.retry(retry), SseLayer::max_age);
         }
         frames.lease(move |parts| guard::lease(parts, &places))
@@ -277,7 +277,7 @@ impl Composer<'_> {
 
 /// An exit whose bodies are of a kind of their own. Each body has one box, however many bindings its
 /// response comes through: every further one would be a cache miss for every event of every stream.
-fn leaf<S, R>(service: S) -> Exit
+fn boxed<S, R>(service: S) -> HttpService
 where
     S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible>
         + Clone

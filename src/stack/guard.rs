@@ -13,11 +13,11 @@ use tailwater_sse::{Due, Encoded, Event, Lease};
 
 use tracing::info;
 
-use super::{Composer, Error};
+use super::{Error, StackBuilder};
 use crate::access_log;
 use crate::config::{self, Authorization, GuardKeys};
 
-impl Composer<'_> {
+impl StackBuilder<'_> {
     /// The layer of an `http` binding whose requests bring credentials. The guard is one for all
     /// bindings that ask it.
     pub(super) fn guard(&mut self, authorization: &Authorization) -> Result<JwtLayer, Error> {

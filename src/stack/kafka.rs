@@ -14,12 +14,12 @@ use tailwater_route::Matched;
 use tailwater_sse::Refusal;
 use tower::Service;
 
-use super::{Composer, Error, guard};
+use super::{Error, StackBuilder, guard};
 use crate::config::{
     self, Config, DefaultOffset, EventId, KafkaAuthorization, Kind, StartParameter, TopicSource,
 };
 
-impl Composer<'_> {
+impl StackBuilder<'_> {
     pub(super) fn topics(&mut self, exit: &str) -> Result<Topics, Error> {
         let config = Arc::clone(self.config);
         for source in config.topic_sources(exit) {

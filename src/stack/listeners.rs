@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tower::service_fn;
 use tracing::info;
 
-use super::{Composer, Encrypted, Error, Web};
+use super::{Error, HttpServer, StackBuilder, TlsServer};
 use crate::config::{Config, Kind, TcpCondition, memory};
 use crate::health::Health;
 use crate::open_files::OpenFiles;
@@ -54,8 +54,8 @@ struct Listening {
 
 /// What a connection is handed on to.
 pub(super) enum Next {
-    Plain(Web),
-    Encrypted(Encrypted),
+    Http(HttpServer),
+    Tls(TlsServer),
 }
 
 impl std::fmt::Debug for Stack {
@@ -107,7 +107,7 @@ impl Stack {
         folder: &Path,
     ) -> Result<(), Error> {
         let config = Arc::new(config.clone());
-        let mut composer = Composer {
+        let mut builder = StackBuilder {
             config: &config,
             all,
             folder,
@@ -116,8 +116,8 @@ impl Stack {
             clusters: HashMap::new(),
             exits: HashMap::new(),
             folders: HashSet::new(),
-            webs: HashMap::new(),
-            encrypted: HashMap::new(),
+            http_servers: HashMap::new(),
+            tls_servers: HashMap::new(),
             guards: HashMap::new(),
             responses: Arc::clone(&places.responses),
             upstream: Arc::clone(&places.upstream),
@@ -125,9 +125,9 @@ impl Stack {
         for (binding, server) in config.listeners() {
             let mut routes = Vec::new();
             for route in &server.routes {
-                routes.push((route.when.clone(), composer.next(&route.exit)?));
+                routes.push((route.when.clone(), builder.next(&route.exit)?));
             }
-            let name = composer.label(&binding.name);
+            let name = builder.label(&binding.name);
             let listeners = listen(&name, &server.host, &server.ports)?;
             let most = server.connections.unwrap_or(memory::CONNECTIONS);
             let connections = Connections::within(most, &places.connections);
@@ -139,7 +139,7 @@ impl Stack {
             self.listening.push(Listening { binding, options, connections, listeners, routes });
         }
         let named =
-            composer.clusters.iter().map(|(way, cluster)| (composer.label(way), cluster.clone()));
+            builder.clusters.iter().map(|(way, cluster)| (builder.label(way), cluster.clone()));
         self.clusters.extend(named);
         Ok(())
     }
@@ -229,29 +229,27 @@ fn connect(
     };
     match routes.iter().find(|(when, _)| takes(when)) {
         None => Either::Left(ready(Ok(()))),
-        Some((_, Next::Plain(web))) => {
-            Either::Right(Either::Left(web.serve(connection, Scheme::Http).err_into()))
+        Some((_, Next::Http(http_server))) => {
+            Either::Right(Either::Left(http_server.serve(connection, Scheme::Http).err_into()))
         }
-        Some((_, Next::Encrypted(tls))) => {
-            Either::Right(Either::Right(tls.serve(connection, port)))
-        }
+        Some((_, Next::Tls(tls))) => Either::Right(Either::Right(tls.serve(connection, port))),
     }
 }
 
-impl Composer<'_> {
+impl StackBuilder<'_> {
     /// What connections go to: an `http` binding, or a `tls` binding before it.
     fn next(&mut self, exit: &str) -> Result<Next, Error> {
         let config = Arc::clone(self.config);
         let Some((binding, Kind::TlsServer(tls))) =
             config.binding(exit).map(|binding| (binding, &binding.kind))
         else {
-            return self.web(exit).map(Next::Plain);
+            return self.http_server(exit).map(Next::Http);
         };
-        if let Some(encrypted) = self.encrypted.get(exit) {
-            return Ok(Next::Encrypted(encrypted.clone()));
+        if let Some(tls_server) = self.tls_servers.get(exit) {
+            return Ok(Next::Tls(tls_server.clone()));
         }
-        let encrypted = self.encrypted(binding, tls)?;
-        self.encrypted.insert(exit.to_owned(), encrypted.clone());
-        Ok(Next::Encrypted(encrypted))
+        let tls_server = self.tls_server(binding, tls)?;
+        self.tls_servers.insert(exit.to_owned(), tls_server.clone());
+        Ok(Next::Tls(tls_server))
     }
 }

@@ -16,20 +16,20 @@ use tailwater_tls::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use super::{Composer, Error, Web};
+use super::{Error, HttpServer, StackBuilder};
 use crate::config::{
     self, Binding, ClientCertificate, HttpVersion, StoreKind, TlsClient, TlsCondition, TlsOptions,
-    TlsServer, Vault,
+    Vault,
 };
 
 /// A `tls` binding of kind `server`, and where its connections go on.
 #[derive(Clone)]
-pub(super) struct Encrypted {
+pub(super) struct TlsServer {
     layer: TlsLayer,
-    routes: Arc<[(Vec<TlsCondition>, Web)]>,
+    routes: Arc<[(Vec<TlsCondition>, HttpServer)]>,
 }
 
-impl Encrypted {
+impl TlsServer {
     /// Makes the handshake and serves what is within; a connection that no route takes is closed.
     pub(super) fn serve<Io>(
         &self,
@@ -47,21 +47,23 @@ impl Encrypted {
                 when.is_empty() || when.iter().any(|when| matches(when, &handshake, port))
             };
             let negotiated = handshake.alpn().and_then(Negotiated::from_alpn);
-            let web = routes.iter().find(|(when, _)| takes(when)).map(|(_, web)| web);
+            let http_server =
+                routes.iter().find(|(when, _)| takes(when)).map(|(_, http_server)| http_server);
             // The binding of another route may speak what was agreed, and this one's not.
-            let speaks =
-                |web: &&Web| negotiated.is_none_or(|negotiated| web.speaks(version(negotiated)));
-            let Some(web) = web.filter(speaks) else {
+            let speaks = |http_server: &&HttpServer| {
+                negotiated.is_none_or(|negotiated| http_server.speaks(version(negotiated)))
+            };
+            let Some(http_server) = http_server.filter(speaks) else {
                 return Either::Left(close(stream));
             };
             let mut connection = Connection::from((stream, extensions.clone()));
             if let Some(negotiated) = negotiated {
                 connection.extensions_mut().insert(negotiated);
             }
-            Either::Right(web.serve(connection, Scheme::Https))
+            Either::Right(http_server.serve(connection, Scheme::Https))
         });
-        let encrypted = self.layer.layer(within).oneshot(io);
-        async { encrypted.await.map_err(Into::into) }
+        let served = self.layer.layer(within).oneshot(io);
+        async { served.await.map_err(Into::into) }
     }
 }
 
@@ -90,15 +92,15 @@ fn matches(condition: &TlsCondition, handshake: &Handshake, port: u16) -> bool {
         && (condition.ports.is_empty() || condition.ports.iter().any(|range| range.contains(&port)))
 }
 
-impl Composer<'_> {
-    pub(super) fn encrypted(
+impl StackBuilder<'_> {
+    pub(super) fn tls_server(
         &mut self,
         binding: &Binding,
-        server: &TlsServer,
-    ) -> Result<Encrypted, Error> {
+        server: &config::TlsServer,
+    ) -> Result<TlsServer, Error> {
         let mut routes = Vec::new();
         for route in &server.routes {
-            routes.push((route.when.clone(), self.web(&route.exit)?));
+            routes.push((route.when.clone(), self.http_server(&route.exit)?));
         }
         let source = self.source(binding, Side::Server(server.clone()));
         let spoken = protocols(&routes);
@@ -115,11 +117,11 @@ impl Composer<'_> {
         let watch = source.watch();
         let config = ServerConfig::new(source.credentials()?, options)
             .map_err(|error| source.failed(error))?;
-        source.exchange(watch, {
+        source.rotate(watch, {
             let config = config.clone();
             move |credentials| config.replace(credentials)
         });
-        Ok(Encrypted { layer: TlsLayer::new(config), routes: routes.into() })
+        Ok(TlsServer { layer: TlsLayer::new(config), routes: routes.into() })
     }
 
     /// A `tls` binding of kind `client`, for connections that speak this protocol.
@@ -141,7 +143,7 @@ impl Composer<'_> {
         let watch = source.watch();
         let config = ClientConfig::new(source.credentials()?, options)
             .map_err(|error| source.failed(error))?;
-        source.exchange(watch, {
+        source.rotate(watch, {
             let config = config.clone();
             move |credentials| config.replace(credentials)
         });
@@ -165,16 +167,21 @@ impl Composer<'_> {
         })
     }
 
-    fn source(&self, binding: &Binding, side: Side) -> Source {
+    fn source(&self, binding: &Binding, side: Side) -> CertificateSource {
         let mut vaults = self.config.vaults.iter();
         let vault = vaults.find(|vault| binding.vault.as_ref() == Some(&vault.name)).cloned();
-        Source { binding: binding.name.clone(), vault, folder: self.folder.to_owned(), side }
+        CertificateSource {
+            binding: binding.name.clone(),
+            vault,
+            folder: self.folder.to_owned(),
+            side,
+        }
     }
 }
 
 /// What ALPN offers where the binding does not say: what is spoken within.
-fn protocols(routes: &[(Vec<TlsCondition>, Web)]) -> Vec<String> {
-    let speaks = |version| routes.iter().any(|(_, web)| web.speaks(version));
+fn protocols(routes: &[(Vec<TlsCondition>, HttpServer)]) -> Vec<String> {
+    let speaks = |version| routes.iter().any(|(_, http_server)| http_server.speaks(version));
     [(HttpVersion::H2, "h2"), (HttpVersion::Http11, "http/1.1")]
         .into_iter()
         .filter(|(version, _)| speaks(*version))
@@ -184,7 +191,7 @@ fn protocols(routes: &[(Vec<TlsCondition>, Web)]) -> Vec<String> {
 
 /// Where the certificates of a `tls` binding come from, to be read again when the files change.
 #[derive(Clone)]
-struct Source {
+struct CertificateSource {
     binding: String,
     vault: Option<Vault>,
     folder: PathBuf,
@@ -193,11 +200,11 @@ struct Source {
 
 #[derive(Clone)]
 enum Side {
-    Server(TlsServer),
+    Server(config::TlsServer),
     Client(TlsClient),
 }
 
-impl Source {
+impl CertificateSource {
     fn options(&self) -> &TlsOptions {
         match &self.side {
             Side::Server(server) => &server.options,
@@ -333,7 +340,7 @@ impl Source {
     }
 
     /// Hands the certificates on whenever one of the files holds others.
-    fn exchange(
+    fn rotate(
         self,
         watch: Watch,
         replace: impl Fn(Credentials) -> Result<(), tailwater_tls::Error> + Send + Sync + 'static,
@@ -345,7 +352,7 @@ impl Source {
 
 /// A store, and which of its aliases count.
 struct Opened<'s> {
-    source: &'s Source,
+    source: &'s CertificateSource,
     store: Store,
     entries: Option<&'s [String]>,
 }

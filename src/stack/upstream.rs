@@ -14,19 +14,19 @@ use tailwater_tls::ConnectLayer;
 use tower::{Layer as _, ServiceBuilder};
 
 use super::guard::credentials;
-use super::{Composer, Error, Exit, Streams, leaf};
+use super::{Error, HttpService, SseOptions, StackBuilder, boxed};
 use crate::config::{Authorization, HttpClient, HttpVersion, Kind, TcpClient};
 use crate::open_files::Bounded;
 
-impl Composer<'_> {
-    /// Streams of the server that an `http` client leads to. `streams` is what the `sse`
+impl StackBuilder<'_> {
+    /// SseOptions of the server that an `http` client leads to. `streams` is what the `sse`
     /// binding above says of them, `reconnect` after how long the server is asked again.
     pub(super) fn upstream(
         &mut self,
         exit: &str,
-        streams: Option<Streams>,
+        streams: Option<SseOptions>,
         reconnect: Duration,
-    ) -> Result<Exit, Error> {
+    ) -> Result<HttpService, Error> {
         let config = self.config.clone();
         let Some(Kind::HttpClient(client)) = config.binding(exit).map(|binding| &binding.kind)
         else {
@@ -51,7 +51,7 @@ impl Composer<'_> {
         exit: &str,
         frames: SseLayer,
         options: Options,
-    ) -> Result<Exit, Error> {
+    ) -> Result<HttpService, Error> {
         let failed = |source| Error::Upstream { binding: binding.to_owned(), source };
         let config = self.config.clone();
         let version = match client.versions.as_slice() {
@@ -112,9 +112,9 @@ impl Composer<'_> {
         Ok(match encrypting {
             Some(config) => {
                 let above = ConnectLayer::new(config).layer(tcp);
-                leaf(Bounded::new(service.service(above), places))
+                boxed(Bounded::new(service.service(above), places))
             }
-            None => leaf(Bounded::new(service.service(tcp), places)),
+            None => boxed(Bounded::new(service.service(tcp), places)),
         })
     }
 }
@@ -130,7 +130,7 @@ fn address(tcp: &TcpClient) -> Option<Authority> {
 #[derive(Clone)]
 struct Presented(Arc<str>);
 
-impl Composer<'_> {
+impl StackBuilder<'_> {
     /// Keeps the credentials of requests, which the guard takes away, if an `http` client hands those
     /// for this guard on.
     pub(super) fn kept(
