@@ -19,7 +19,7 @@ use super::files::{FileCondition, FileWith, Filesystem, Symlinks};
 use super::http::HttpCondition;
 use super::security::{Guard, GuardKeys};
 use super::sse::{PathCondition, SseKafkaWith};
-use super::whole::Whole;
+use super::requirements::Whole;
 
 mod ports;
 

@@ -49,6 +49,7 @@ mod namespaces;
 mod older;
 mod pattern;
 mod requests;
+mod requirements;
 mod security;
 mod source;
 mod sse;
@@ -59,7 +60,6 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod whole;
 mod yaml;
 
 pub use self::binding::{Binding, Guarded, Kind, Route, Type};
@@ -88,7 +88,7 @@ pub use self::tls::{ClientCertificate, TlsClient, TlsCondition, TlsOptions, TlsS
 
 use self::decode::{Cx, Map, Value};
 pub(crate) use self::namespaces::label;
-use self::whole::Whole;
+use self::requirements::Whole;
 
 /// A namespace without mistakes: a document of a file.
 #[derive(Clone, Debug)]
@@ -284,7 +284,7 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
         guards: &guards,
         bindings: &bindings,
     };
-    whole::check(&whole);
+    requirements::check(&whole);
     dangers::check(&whole);
     let uses = cx.uses.take();
     let reached = |index: usize| reached.get(index).copied().unwrap_or(true);

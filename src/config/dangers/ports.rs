@@ -8,7 +8,7 @@ use super::super::describe::ports as tell;
 use super::super::http::HttpVersion;
 use super::super::tcp::{TcpCondition, TcpServer};
 use super::super::tls::{TlsCondition, TlsServer};
-use super::super::whole::Whole;
+use super::super::requirements::Whole;
 
 type Ports = Vec<RangeInclusive<u16>>;
 
