@@ -179,7 +179,7 @@ impl Type {
 }
 
 /// What is known of a binding even where there are mistakes in it: enough to check where exits lead.
-pub(super) struct Head {
+pub(super) struct BindingOutline {
     pub(super) name: String,
     pub(super) span: Span,
     pub(super) of: Option<Type>,
@@ -220,35 +220,35 @@ impl Exits {
 }
 
 /// Decodes all of `bindings`.
-pub(super) fn decode_all(cx: &Cx, section: &Map<'_>) -> (Vec<Head>, Vec<Binding>) {
-    let mut heads = Vec::new();
+pub(super) fn decode_all(cx: &Cx, section: &Map<'_>) -> (Vec<BindingOutline>, Vec<Binding>) {
+    let mut outlines = Vec::new();
     let mut bindings = Vec::new();
     for (index, (name, value)) in section.entries().enumerate() {
         super::check_name(&value, name);
         cx.binding.set(Some(index));
-        let mut head = Head {
+        let mut outline = BindingOutline {
             name: name.to_owned(),
             span: value.key,
             of: None,
             exits: Vec::new(),
             unknown_exit: false,
         };
-        bindings.extend(cx.entry(&value, || decode(&value.map()?, &mut head)));
-        heads.push(head);
+        bindings.extend(cx.entry(&value, || decode(&value.map()?, &mut outline)));
+        outlines.push(outline);
         cx.binding.set(None);
     }
-    (heads, bindings)
+    (outlines, bindings)
 }
 
-fn decode(map: &Map<'_>, head: &mut Head) -> Option<Binding> {
+fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<Binding> {
     let mut exits = Exits::default();
     exits.own = exits.read(map);
-    head.of = Type::decode(map);
-    exits.over_http = head.of.is_some_and(Type::is_over_http);
+    outline.of = Type::decode(map);
+    exits.over_http = outline.of.is_some_and(Type::is_over_http);
     let vault = map.get("vault").and_then(|value| {
         let name = value.text_as("the name of a vault")?;
-        value.refers("vaults", &name);
-        if head.of.is_some_and(|of| !matches!(of, Type::TlsServer | Type::TlsClient)) {
+        value.reference("vaults", &name);
+        if outline.of.is_some_and(|of| !matches!(of, Type::TlsServer | Type::TlsClient)) {
             value.uses(Feature::BindingVault);
         }
         Some(name)
@@ -256,20 +256,20 @@ fn decode(map: &Map<'_>, head: &mut Head) -> Option<Binding> {
     if let Some(catalog) = map.get("catalog") {
         catalog.uses(Feature::BindingCatalog);
         for (name, value) in catalog.map().iter().flat_map(Map::entries) {
-            value.refers("catalogs", name);
+            value.reference("catalogs", name);
         }
     }
     if let Some(telemetry) = map.get("telemetry") {
         telemetry.uses(Feature::BindingTelemetry);
         super::telemetry::decode_of_binding(&telemetry);
     }
-    let kind = head.of.and_then(|of| of.decode_kind(map, &mut exits));
-    head.exits = exits.all;
-    head.unknown_exit = exits.unknown || (head.of.is_none() && !map.value.is_resolved());
-    if head.of.is_some() {
+    let kind = outline.of.and_then(|of| of.decode_kind(map, &mut exits));
+    outline.exits = exits.all;
+    outline.unknown_exit = exits.unknown || (outline.of.is_none() && !map.value.is_resolved());
+    if outline.of.is_some() {
         map.deny_unknown();
     }
-    Some(Binding { name: head.name.clone(), span: head.span, vault, kind: kind? })
+    Some(Binding { name: outline.name.clone(), span: outline.span, vault, kind: kind? })
 }
 
 /// A route of a binding, in the order of the file: the first one whose guards and one of whose
@@ -371,7 +371,7 @@ pub(super) fn guarded(map: &Map<'_>, over_http: bool) -> Vec<Guarded> {
             value.uses(Feature::GuardedRoute);
         }
         for (guard, roles) in value.map().iter().flat_map(Map::entries) {
-            roles.refers("guards", guard);
+            roles.reference("guards", guard);
             guards.push(Guarded { guard: guard.to_owned(), roles: roles.texts() });
         }
     }

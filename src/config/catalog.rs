@@ -103,7 +103,7 @@ fn catalog(name: &str, value: &Value<'_>) -> Option<Catalog> {
     ])?;
     let vault = map.get("vault").and_then(|value| {
         let name = value.text_as("the name of a vault")?;
-        value.refers("vaults", &name);
+        value.reference("vaults", &name);
         Some(name)
     });
     let options = map.map_or_empty("options");

@@ -17,9 +17,9 @@ use super::decode::Value;
 use super::diagnostic::Span;
 use super::files::{FileCondition, FileWith, Filesystem, Symlinks};
 use super::http::HttpCondition;
+use super::requirements::Requirements;
 use super::security::{Guard, GuardKeys};
 use super::sse::{PathCondition, SseKafkaWith};
-use super::requirements::Whole;
 
 mod ports;
 
@@ -29,37 +29,41 @@ const MOST_ROUTES: usize = 200;
 const MOST_CONDITIONS: usize = 20;
 
 /// Looks at what a listener leads to, as far as there is no mistake in it.
-pub(super) fn check(whole: &Whole<'_>) {
+pub(super) fn check(requirements: &Requirements<'_>) {
     let mut asked = HashSet::new();
-    for binding in whole.running().filter(|binding| whole.cx.is_sound("bindings", &binding.name)) {
+    for binding in
+        requirements.running().filter(|binding| requirements.cx.is_sound("bindings", &binding.name))
+    {
         match &binding.kind {
-            Kind::TcpServer(server) => ports::of_listener(whole, binding, server),
+            Kind::TcpServer(server) => ports::of_listener(requirements, binding, server),
             Kind::HttpServer(server) => {
                 let guard =
                     server.authorization.as_ref().map(|authorization| authorization.guard.as_str());
-                guards_behind(whole, binding, guard);
+                guards_behind(requirements, binding, guard);
                 asked.extend(guard);
-                open_beside(whole, binding, &server.routes, exit);
+                open_beside(requirements, binding, &server.routes, exit);
             }
             Kind::HttpClient(client) => {
-                open_beside(whole, binding, &client.routes, exit);
+                open_beside(requirements, binding, &client.routes, exit);
             }
             Kind::SseServer(server) => {
-                open_beside(whole, binding, &server.routes, exit);
+                open_beside(requirements, binding, &server.routes, exit);
             }
             Kind::SseClient(client) => {
-                open_beside(whole, binding, &client.routes, exit);
+                open_beside(requirements, binding, &client.routes, exit);
             }
-            Kind::SseKafka(mapping) => open_beside(whole, binding, &mapping.routes, topic),
-            Kind::HttpFilesystem(mapping) => open_beside(whole, binding, &mapping.routes, file),
-            Kind::Filesystem(files) => root(whole, binding, files),
+            Kind::SseKafka(mapping) => open_beside(requirements, binding, &mapping.routes, topic),
+            Kind::HttpFilesystem(mapping) => {
+                open_beside(requirements, binding, &mapping.routes, file)
+            }
+            Kind::Filesystem(files) => root(requirements, binding, files),
             _ => {}
         }
     }
     let is_asked = |guard: &&Guard| asked.contains(guard.name.as_str());
-    for guard in whole.guards.iter().filter(is_asked) {
-        if whole.cx.is_sound("guards", &guard.name) {
-            self::guard(whole, guard);
+    for guard in requirements.guards.iter().filter(is_asked) {
+        if requirements.cx.is_sound("guards", &guard.name) {
+            self::guard(requirements, guard);
         }
     }
 }
@@ -79,7 +83,7 @@ pub(super) fn credentials(value: &Value<'_>, origins: Option<&[String]>) {
 }
 
 /// A route is closed to everyone if the `http` binding before it asks another guard, or none.
-fn guards_behind(whole: &Whole<'_>, binding: &Binding, asked: Option<&str>) {
+fn guards_behind(requirements: &Requirements<'_>, binding: &Binding, asked: Option<&str>) {
     let mut behind = vec![binding];
     let mut next = 0;
     while let Some(at) = behind.get(next).copied() {
@@ -94,12 +98,15 @@ fn guards_behind(whole: &Whole<'_>, binding: &Binding, asked: Option<&str>) {
                 at.name, binding.name, other.guard
             );
             let help = "expected an `authorization` in its options";
-            whole.cx.danger(span, message, help);
+            requirements.cx.danger(span, message, help);
         }
-        let exits =
-            whole.heads.iter().filter(|head| head.name == at.name).flat_map(|head| &head.exits);
+        let exits = requirements
+            .outlines
+            .iter()
+            .filter(|outline| outline.name == at.name)
+            .flat_map(|outline| &outline.exits);
         for exit in exits {
-            let found = whole.bindings.iter().find(|binding| binding.name == exit.to);
+            let found = requirements.bindings.iter().find(|binding| binding.name == exit.to);
             if let Some(found) = found.filter(|found| behind.iter().all(|at| at.name != found.name))
             {
                 behind.push(found);
@@ -126,9 +133,9 @@ fn guarded_routes(kind: &Kind) -> Vec<(Span, &[Guarded])> {
 }
 
 /// A guard that is asked.
-fn guard(whole: &Whole<'_>, guard: &Guard) {
+fn guard(requirements: &Requirements<'_>, guard: &Guard) {
     let danger = |message: &str, help: &str| {
-        whole.cx.danger(guard.span, format!("guards.{}: {message}", guard.name), help);
+        requirements.cx.danger(guard.span, format!("guards.{}: {message}", guard.name), help);
     };
     if guard.audience.is_empty() {
         danger(
@@ -162,7 +169,7 @@ fn is_loopback(url: &Uri) -> bool {
 }
 
 /// A folder that is all there is.
-fn root(whole: &Whole<'_>, binding: &Binding, files: &Filesystem) {
+fn root(requirements: &Requirements<'_>, binding: &Binding, files: &Filesystem) {
     let path = Path::new(&files.location);
     let depth = path.components().fold(0_usize, |depth, component| match component {
         Component::Normal(_) => depth + 1,
@@ -180,7 +187,7 @@ fn root(whole: &Whole<'_>, binding: &Binding, files: &Filesystem) {
         "bindings.{}.options: the folder is `/`: each file that this process can read is served{followed}",
         binding.name
     );
-    whole.cx.danger(binding.span, message, "expected the folder of the pages as `location`");
+    requirements.cx.danger(binding.span, message, "expected the folder of the pages as `location`");
 }
 
 /// What a condition is tried with.
@@ -228,7 +235,7 @@ type Captured = [Parameter];
 
 /// A request, and whether it comes without credentials.
 struct Asked<'w> {
-    whole: &'w Whole<'w>,
+    requirements: &'w Requirements<'w>,
     request: Request<()>,
     open: bool,
     /// Bindings that it may still come through.
@@ -241,7 +248,7 @@ type Leads<W, T> = fn(&Route<W, T>, &Asked<'_>, &Captured) -> Option<String>;
 /// A guarded route beside an open one that leads the same request to the same place: who has no
 /// token takes that.
 fn open_beside<W: Sample, T>(
-    whole: &Whole<'_>,
+    requirements: &Requirements<'_>,
     binding: &Binding,
     routes: &[Route<W, T>],
     leads: Leads<W, T>,
@@ -250,7 +257,7 @@ fn open_beside<W: Sample, T>(
     for (index, guarded) in routes.iter().enumerate().filter(|(_, route)| !route.guarded.is_empty())
     {
         let same = samples(guarded).find_map(|request| {
-            let mut asked = Asked { whole, request, open: false, depth: 4 };
+            let mut asked = Asked { requirements, request, open: false, depth: 4 };
             let captured = captures(guarded, &asked.request);
             let there = captured.and_then(|captured| leads(guarded, &asked, &captured))?;
             asked.open = true;
@@ -267,7 +274,7 @@ fn open_beside<W: Sample, T>(
                 binding.name
             );
             let help = "expected `guarded` on both, or a path of its own for what is open";
-            whole.cx.danger(guarded.span, message, help);
+            requirements.cx.danger(guarded.span, message, help);
         }
     }
 }
@@ -283,7 +290,7 @@ fn captures<W: Sample, T>(route: &Route<W, T>, request: &Request<()>) -> Option<
 /// Where the bindings below an exit lead a request.
 fn exit<W, T>(route: &Route<W, T>, asked: &Asked<'_>, _: &Captured) -> Option<String> {
     let depth = asked.depth.checked_sub(1)?;
-    let binding = asked.whole.bindings.iter().find(|binding| binding.name == route.exit);
+    let binding = asked.requirements.bindings.iter().find(|binding| binding.name == route.exit);
     let request = asked.request.clone();
     let asked = &Asked { request, depth, ..*asked };
     match binding.map(|binding| &binding.kind) {

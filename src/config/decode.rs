@@ -7,14 +7,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Severity, Span};
-use super::support::{Feature, Use};
+use super::support::{Feature, UnsupportedUse};
 use super::yaml::{Key, Node, NodeKind};
 
 /// What decoding found out beside the values: mistakes, and what needs the whole file to be checked.
 #[derive(Default)]
 pub(super) struct Cx {
     pub(super) diagnostics: RefCell<Vec<Diagnostic>>,
-    pub(super) uses: RefCell<Vec<Use>>,
+    pub(super) uses: RefCell<Vec<UnsupportedUse>>,
     pub(super) references: RefCell<Vec<Reference>>,
     /// The place of the binding that is being decoded, among all of the file.
     pub(super) binding: Cell<Option<usize>>,
@@ -121,7 +121,7 @@ impl<'a> Value<'a> {
 
     /// Notes that something is used that may not be supported yet.
     pub(super) fn uses(&self, feature: Feature) {
-        self.cx.uses.borrow_mut().push(Use {
+        self.cx.uses.borrow_mut().push(UnsupportedUse {
             feature,
             span: self.key,
             path: self.path.clone(),
@@ -129,7 +129,7 @@ impl<'a> Value<'a> {
         });
     }
 
-    pub(super) fn refers(&self, section: &'static str, name: &str) {
+    pub(super) fn reference(&self, section: &'static str, name: &str) {
         self.cx.references.borrow_mut().push(Reference {
             section,
             name: name.to_owned(),

@@ -23,28 +23,28 @@ pub(crate) mod memory;
 /// Says what a configuration means: of each namespace the listeners, route by route, down to topic and
 /// filter; and then what all may take of the memory, what is dangerous, and the keys that are not honoured.
 ///
-/// A binding that several routes lead to is told once, where it comes first.
+/// A binding that several routes lead to is described once, where it comes first.
 #[must_use]
 pub fn describe(parsed: &Parsed) -> String {
     let Parsed { namespaces, report } = parsed;
     let Some(config) = namespaces.first() else { return String::new() };
-    let told = HashSet::new();
+    let described = HashSet::new();
     let out = String::new();
-    let mut teller = Teller { namespaces, config, told, before: Vec::new(), out };
+    let mut describer = Describer { namespaces, config, described, before: Vec::new(), out };
     for config in namespaces {
-        if !teller.out.is_empty() {
-            teller.out.push('\n');
+        if !describer.out.is_empty() {
+            describer.out.push('\n');
         }
-        teller.config = config;
-        teller.namespace();
-        let told = std::mem::take(&mut teller.told);
-        teller.before.push((config, told));
+        describer.config = config;
+        describer.namespace();
+        let described = std::mem::take(&mut describer.described);
+        describer.before.push((config, described));
     }
     for why in parsed.idle() {
-        teller.line(0, &format!("\n{why}"));
+        describer.line(0, &format!("\n{why}"));
     }
     if namespaces.iter().any(|namespace| namespace.listeners().next().is_some()) {
-        teller.memory();
+        describer.memory();
     }
     for (severity, title) in
         [(Severity::Danger, "\ndangerous:"), (Severity::Warning, "\nnot honoured:")]
@@ -53,30 +53,31 @@ pub fn describe(parsed: &Parsed) -> String {
             report.diagnostics().iter().filter(|diagnostic| diagnostic.severity == severity);
         for (index, diagnostic) in of_severity.enumerate() {
             if index == 0 {
-                teller.line(0, title);
+                describer.line(0, title);
             }
-            teller.line(1, &format!("{}: {}", report.place(diagnostic.span), diagnostic.message));
+            describer
+                .line(1, &format!("{}: {}", report.place(diagnostic.span), diagnostic.message));
             // What has no effect needs nothing in its place.
             if let (Severity::Danger, Some(help)) = (severity, &diagnostic.help) {
-                teller.line(2, help);
+                describer.line(2, help);
             }
         }
     }
-    teller.out
+    describer.out
 }
 
-struct Teller<'c> {
+struct Describer<'c> {
     namespaces: &'c [Config],
-    /// The namespace that is told.
+    /// The namespace that is described.
     config: &'c Config,
-    /// The bindings of it that were told.
-    told: HashSet<&'c str>,
-    /// The namespaces before, and which of their bindings were told.
+    /// The bindings of it that were described.
+    described: HashSet<&'c str>,
+    /// The namespaces before, and which of their bindings were described.
     before: Vec<(&'c Config, HashSet<&'c str>)>,
     out: String,
 }
 
-impl<'c> Teller<'c> {
+impl<'c> Describer<'c> {
     /// A line, and an empty one before diagnostic where the text begins with a line break.
     fn line(&mut self, depth: usize, text: &str) {
         let text = text.strip_prefix('\n').inspect(|_| self.out.push('\n')).unwrap_or(text);
@@ -98,7 +99,7 @@ impl<'c> Teller<'c> {
             self.binding(0, "", listener);
         }
         let rest = config.bindings.iter().map(|binding| binding.name.as_str());
-        let rest: Vec<&str> = rest.filter(|name| !self.told.contains(name)).collect();
+        let rest: Vec<&str> = rest.filter(|name| !self.described.contains(name)).collect();
         if !rest.is_empty() {
             let text = format!("\nno listener leads to: {}", rest.join(", "));
             self.line(0, &text);
@@ -118,7 +119,7 @@ impl<'c> Teller<'c> {
     /// A binding on the line of the route that leads to it, and its routes below.
     fn binding(&mut self, depth: usize, before: &str, binding: &'c Binding) {
         let name = &binding.name;
-        if !self.told.insert(name) {
+        if !self.described.insert(name) {
             self.line(depth, &format!("{before}{name} (see above)"));
             return;
         }
@@ -303,12 +304,12 @@ impl<'c> Teller<'c> {
     }
 
     fn source(&mut self, depth: usize, topic: Option<&str>, source: &TopicSource<'c>) {
-        self.told.extend(source.names());
-        self.told.insert(&source.cluster.exit);
+        self.described.extend(source.names());
+        self.described.insert(&source.cluster.exit);
         let out = self.config.binding(&source.cluster.exit);
         let encrypted = match out.map(|binding| &binding.kind) {
             Some(Kind::TlsClient(tls)) => {
-                self.told.extend(tls.routes.iter().map(|route| route.exit.as_str()));
+                self.described.extend(tls.routes.iter().map(|route| route.exit.as_str()));
                 true
             }
             _ => false,

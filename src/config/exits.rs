@@ -1,15 +1,15 @@
 //! Where exits lead: every one to a binding that can follow, and none in a circle.
 
-use super::binding::{Exit, Head, Type};
+use super::binding::{BindingOutline, Exit, Type};
 use super::decode::{Cx, any_of, suggestion};
-use super::support::{Feature, Use};
+use super::support::{Feature, UnsupportedUse};
 
 /// Checks the exits of all bindings, and says of each whether a listener leads to it.
-pub(super) fn check(cx: &Cx, heads: &[Head]) -> Vec<bool> {
-    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
-    let mut edges = vec![Vec::new(); heads.len()];
-    for (from, (head, edges)) in heads.iter().zip(&mut edges).enumerate() {
-        for exit in &head.exits {
+pub(super) fn check(cx: &Cx, outlines: &[BindingOutline]) -> Vec<bool> {
+    let names: Vec<&str> = outlines.iter().map(|outline| outline.name.as_str()).collect();
+    let mut edges = vec![Vec::new(); outlines.len()];
+    for (from, (outline, edges)) in outlines.iter().zip(&mut edges).enumerate() {
+        for exit in &outline.exits {
             let Some(to) = names.iter().position(|name| *name == exit.to) else {
                 let message =
                     format!("{}: there is no binding `{}`", exit.path, exit.to.escape_debug());
@@ -18,7 +18,7 @@ pub(super) fn check(cx: &Cx, heads: &[Head]) -> Vec<bool> {
             };
             edges.push(to);
             let (Some(from_type), Some(to_type)) =
-                (head.of, heads.get(to).and_then(|head| head.of))
+                (outline.of, outlines.get(to).and_then(|outline| outline.of))
             else {
                 continue;
             };
@@ -32,7 +32,7 @@ pub(super) fn check(cx: &Cx, heads: &[Head]) -> Vec<bool> {
                 };
                 let message = format!(
                     "{}: `{}` ({to_type}) cannot follow `{}` ({from_type})",
-                    exit.path, exit.to, head.name
+                    exit.path, exit.to, outline.name
                 );
                 cx.error(exit.span, message, Some(help));
             }
@@ -46,15 +46,15 @@ pub(super) fn check(cx: &Cx, heads: &[Head]) -> Vec<bool> {
             }
         }
     }
-    circles(cx, heads, &edges);
-    reached(heads, &edges)
+    circles(cx, outlines, &edges);
+    reached(outlines, &edges)
 }
 
 fn uses(cx: &Cx, feature: Feature, exit: &Exit, binding: usize) {
     let span = exit.span;
     let path = exit.path.clone();
     let binding = Some(binding);
-    cx.uses.borrow_mut().push(Use { feature, span, path, binding });
+    cx.uses.borrow_mut().push(UnsupportedUse { feature, span, path, binding });
 }
 
 /// What is defined in a section, and what may have been meant.
@@ -68,9 +68,9 @@ pub(super) fn defined(name: &str, names: &[&str]) -> String {
 }
 
 /// Reports each circle once, where it closes.
-fn circles(cx: &Cx, heads: &[Head], edges: &[Vec<usize>]) {
-    let mut done = vec![false; heads.len()];
-    for start in 0..heads.len() {
+fn circles(cx: &Cx, outlines: &[BindingOutline], edges: &[Vec<usize>]) {
+    let mut done = vec![false; outlines.len()];
+    for start in 0..outlines.len() {
         // Each with the edges that were not followed yet; no recursion, as the file is not ours.
         let mut way = vec![(start, 0)];
         while let Some((at, next)) = way.last_mut() {
@@ -90,30 +90,30 @@ fn circles(cx: &Cx, heads: &[Head], edges: &[Vec<usize>]) {
             let mut names: Vec<&str> = way
                 .iter()
                 .skip(first)
-                .filter_map(|(index, _)| heads.get(*index))
-                .map(|head| head.name.as_str())
+                .filter_map(|(index, _)| outlines.get(*index))
+                .map(|outline| outline.name.as_str())
                 .collect();
             names.extend(names.first().copied());
-            if let Some(head) = heads.get(target) {
+            if let Some(outline) = outlines.get(target) {
                 let message = format!(
                     "bindings.{}: its exits lead in a circle: {}",
-                    head.name,
+                    outline.name,
                     names.join(" -> ")
                 );
-                cx.error(head.span, message, None);
+                cx.error(outline.span, message, None);
             }
         }
     }
 }
 
-fn reached(heads: &[Head], edges: &[Vec<usize>]) -> Vec<bool> {
-    let listener = |head: &Head| head.of == Some(Type::TcpServer);
-    let mut reached: Vec<bool> = heads.iter().map(listener).collect();
+fn reached(outlines: &[BindingOutline], edges: &[Vec<usize>]) -> Vec<bool> {
+    let listener = |outline: &BindingOutline| outline.of == Some(Type::TcpServer);
+    let mut reached: Vec<bool> = outlines.iter().map(listener).collect();
     let mut waiting: Vec<usize> =
-        (0..heads.len()).filter(|index| reached.get(*index) == Some(&true)).collect();
+        (0..outlines.len()).filter(|index| reached.get(*index) == Some(&true)).collect();
     while let Some(at) = waiting.pop() {
-        if heads.get(at).is_some_and(|head| head.unknown_exit) {
-            return vec![true; heads.len()];
+        if outlines.get(at).is_some_and(|outline| outline.unknown_exit) {
+            return vec![true; outlines.len()];
         }
         for to in edges.get(at).into_iter().flatten() {
             if let Some(reached) = reached.get_mut(*to).filter(|reached| !**reached) {

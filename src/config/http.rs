@@ -297,7 +297,7 @@ fn authorization(value: &Value<'_>) -> Option<Authorization> {
         value.error("expected one guard with its `credentials`");
         return None;
     };
-    of_guard.refers("guards", guard);
+    of_guard.reference("guards", guard);
     let of_guard = of_guard.map()?;
     let credentials = of_guard.require("credentials").and_then(|value| value.map());
     of_guard.deny_unknown();

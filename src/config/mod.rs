@@ -88,7 +88,7 @@ pub use self::tls::{ClientCertificate, TlsClient, TlsCondition, TlsOptions, TlsS
 
 use self::decode::{Cx, Map, Value};
 pub(crate) use self::namespaces::label;
-use self::requirements::Whole;
+use self::requirements::Requirements;
 
 /// A namespace without mistakes: a document of a file.
 #[derive(Clone, Debug)]
@@ -267,25 +267,25 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     let guards = map.map("guards").map(|value| security::guards(cx, &value));
     let catalogs = map.map("catalogs").map(|value| catalog::catalogs(&value));
     let bindings = map.map("bindings");
-    let (heads, mut bindings) =
+    let (outlines, mut bindings) =
         bindings.map(|section| binding::decode_all(cx, &section)).unwrap_or_default();
     let telemetry = map.map("telemetry").map(|value| Telemetry::decode(&value));
     check_references(cx, &map);
     map.deny_unknown();
-    let reached = exits::check(cx, &heads);
-    older::fill_servers(cx, &heads, &reached, &mut bindings);
+    let reached = exits::check(cx, &outlines);
+    older::fill_servers(cx, &outlines, &reached, &mut bindings);
     let vaults = vaults.unwrap_or_default();
     let guards = guards.unwrap_or_default();
-    let whole = Whole {
+    let requirements = Requirements {
         cx,
-        heads: &heads,
+        outlines: &outlines,
         reached: &reached,
         vaults: &vaults,
         guards: &guards,
         bindings: &bindings,
     };
-    requirements::check(&whole);
-    dangers::check(&whole);
+    requirements::check(&requirements);
+    dangers::check(&requirements);
     let uses = cx.uses.take();
     let reached = |index: usize| reached.get(index).copied().unwrap_or(true);
     cx.diagnostics.borrow_mut().extend(uses.iter().map(|used| used.diagnostic(reached)));

@@ -126,7 +126,7 @@ impl Model {
             let protobuf = model.kind == ModelKind::Protobuf;
             let catalogs = map.require("catalog").and_then(|value| value.map());
             for (name, value) in catalogs.iter().flat_map(Map::entries) {
-                value.refers("catalogs", name);
+                value.reference("catalogs", name);
                 model.catalog.extend(value.each(|item| catalog_schema(name, &item, protobuf)));
             }
             if model.kind != ModelKind::Json

@@ -1,6 +1,6 @@
 //! What older files say elsewhere: where Kafka is stands at the `tcp` client below the `kafka` client.
 
-use super::binding::{Binding, Head, Kind};
+use super::binding::{Binding, BindingOutline, Kind};
 use super::decode::Cx;
 use super::kafka::Server;
 use super::tcp::TcpClient;
@@ -10,7 +10,12 @@ const MOST_SERVERS: usize = 16;
 
 /// Gives each `kafka` client without `servers` those that the `tcp` client below it names. Of what no
 /// listener leads to nothing is asked.
-pub(super) fn fill_servers(cx: &Cx, heads: &[Head], reached: &[bool], bindings: &mut [Binding]) {
+pub(super) fn fill_servers(
+    cx: &Cx,
+    outlines: &[BindingOutline],
+    reached: &[bool],
+    bindings: &mut [Binding],
+) {
     for index in 0..bindings.len() {
         let Some((name, Kind::KafkaClient(client))) =
             bindings.get(index).map(|value| (value.name.as_str(), &value.kind))
@@ -18,7 +23,7 @@ pub(super) fn fill_servers(cx: &Cx, heads: &[Head], reached: &[bool], bindings: 
             continue;
         };
         let is_reached =
-            heads.iter().zip(reached).any(|(head, reached)| head.name == name && *reached);
+            outlines.iter().zip(reached).any(|(outline, reached)| outline.name == name && *reached);
         if !is_reached || !client.servers_below {
             continue;
         }

@@ -6,18 +6,18 @@ use std::collections::HashSet;
 use tailwater_jwt::Keys;
 use tailwater_kafka::Place;
 
-use super::binding::{Binding, Head, Kind, Type};
+use super::binding::{Binding, BindingOutline, Kind, Type};
 use super::decode::Cx;
 use super::diagnostic::Span;
 use super::security::{Guard, Vault};
-use super::support::{Feature, Use};
+use super::support::{Feature, UnsupportedUse};
 use super::tls::TlsOptions;
 
 /// What was decoded, as far as it could be.
-pub(super) struct Whole<'w> {
+pub(super) struct Requirements<'w> {
     pub(super) cx: &'w Cx,
-    pub(super) heads: &'w [Head],
-    /// Whether a listener leads there, for each of `heads`.
+    pub(super) outlines: &'w [BindingOutline],
+    /// Whether a listener leads there, for each of `outlines`.
     pub(super) reached: &'w [bool],
     pub(super) vaults: &'w [Vault],
     pub(super) guards: &'w [Guard],
@@ -25,26 +25,28 @@ pub(super) struct Whole<'w> {
 }
 
 /// Checks what a listener leads to: the rest does not run.
-pub(super) fn check(whole: &Whole<'_>) {
-    for binding in whole.running() {
+pub(super) fn check(requirements: &Requirements<'_>) {
+    for binding in requirements.running() {
         match &binding.kind {
-            Kind::TcpClient(client) => whole.tcp_client(binding, client),
-            Kind::TlsServer(server) => whole.vault(binding, &server.options, &server.signers),
+            Kind::TcpClient(client) => requirements.tcp_client(binding, client),
+            Kind::TlsServer(server) => {
+                requirements.vault(binding, &server.options, &server.signers)
+            }
             Kind::TlsClient(client) => {
-                whole.vault(binding, &client.options, &[]);
-                whole.kafka_tls(binding, &client.options);
+                requirements.vault(binding, &client.options, &[]);
+                requirements.kafka_tls(binding, &client.options);
             }
             Kind::HttpServer(server) => {
                 let asked =
                     server.authorization.as_ref().map(|authorization| authorization.guard.as_str());
-                whole.keys_of(asked);
+                requirements.keys_of(asked);
             }
             Kind::SseKafka(mapping) => {
                 for route in &mapping.routes {
                     route
                         .with
                         .places()
-                        .for_each(|place| whole.attribute(binding, route.span, place));
+                        .for_each(|place| requirements.attribute(binding, route.span, place));
                 }
             }
             _ => {}
@@ -52,24 +54,28 @@ pub(super) fn check(whole: &Whole<'_>) {
     }
 }
 
-impl<'w> Whole<'w> {
+impl<'w> Requirements<'w> {
     /// The bindings that a listener leads to.
     pub(super) fn running(&self) -> impl Iterator<Item = &'w Binding> {
-        let reached = self.heads.iter().zip(self.reached).filter(|(_, reached)| **reached);
-        let names: HashSet<&str> = reached.map(|(head, _)| head.name.as_str()).collect();
+        let reached = self.outlines.iter().zip(self.reached).filter(|(_, reached)| **reached);
+        let names: HashSet<&str> = reached.map(|(outline, _)| outline.name.as_str()).collect();
         self.bindings.iter().filter(move |binding| names.contains(binding.name.as_str()))
     }
 
     fn uses(&self, feature: Feature, binding: &Binding, span: Span, path: String) {
-        let binding = self.heads.iter().position(|head| head.name == binding.name);
-        self.cx.uses.borrow_mut().push(Use { feature, span, path, binding });
+        let binding = self.outlines.iter().position(|outline| outline.name == binding.name);
+        self.cx.uses.borrow_mut().push(UnsupportedUse { feature, span, path, binding });
     }
 
     /// The bindings of a type with an exit to this one, of those that a listener leads to.
-    fn above(&self, name: &str, of: Type) -> impl Iterator<Item = &Head> {
-        let leads = move |head: &&Head| head.exits.iter().any(|exit| exit.to == name);
-        let reached = self.heads.iter().zip(self.reached).filter(|(_, reached)| **reached);
-        reached.map(|(head, _)| head).filter(move |head| head.of == Some(of)).filter(leads)
+    fn above(&self, name: &str, of: Type) -> impl Iterator<Item = &BindingOutline> {
+        let leads =
+            move |outline: &&BindingOutline| outline.exits.iter().any(|exit| exit.to == name);
+        let reached = self.outlines.iter().zip(self.reached).filter(|(_, reached)| **reached);
+        reached
+            .map(|(outline, _)| outline)
+            .filter(move |outline| outline.of == Some(of))
+            .filter(leads)
     }
 
     /// An address below a `kafka` client that has `servers` has no effect: Kafka names its brokers. One
@@ -77,14 +83,14 @@ impl<'w> Whole<'w> {
     fn tcp_client(&self, binding: &Binding, client: &super::TcpClient) {
         let name = binding.name.as_str();
         let below = |of| {
-            let encrypting = self.above(name, Type::TlsClient).map(|head| head.name.as_str());
+            let encrypting = self.above(name, Type::TlsClient).map(|outline| outline.name.as_str());
             encrypting.chain([name]).flat_map(move |way| self.above(way, of))
         };
-        let beside = |head: &Head| {
+        let beside = |outline: &BindingOutline| {
             let kind = self
                 .bindings
                 .iter()
-                .find(|binding| binding.name == head.name)
+                .find(|binding| binding.name == outline.name)
                 .map(|binding| &binding.kind);
             matches!(kind, Some(Kind::KafkaClient(client)) if !client.servers_below)
         };

@@ -107,7 +107,7 @@ impl Feature {
 }
 
 /// A place that uses a feature.
-pub(super) struct Use {
+pub(super) struct UnsupportedUse {
     pub(super) feature: Feature,
     pub(super) span: Span,
     pub(super) path: String,
@@ -115,7 +115,7 @@ pub(super) struct Use {
     pub(super) binding: Option<usize>,
 }
 
-impl Use {
+impl UnsupportedUse {
     /// What is said about it; `reached` says whether a listener leads to a binding.
     pub(super) fn diagnostic(&self, reached: impl Fn(usize) -> bool) -> Diagnostic {
         let path = &self.path;

@@ -170,7 +170,7 @@ fn exporter(name: &str, value: &Value<'_>) -> Option<Exporter> {
     if let Some(vault) = map.get("vault") {
         vault.uses(Feature::ExporterVault);
         if let Some(name) = vault.text_as("the name of a vault") {
-            vault.refers("vaults", &name);
+            vault.reference("vaults", &name);
         }
     }
     let kind = match form {

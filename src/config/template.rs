@@ -18,7 +18,7 @@ pub(super) fn decode(value: &Value<'_>, params: Option<&[String]>) -> Option<Tem
         match place {
             Place::Parameter(name) => check_parameter(value, place, name, params),
             Place::Identity { guard } | Place::Attribute { guard, .. } => {
-                value.refers("guards", guard);
+                value.reference("guards", guard);
             }
             _ => {}
         }

@@ -6,24 +6,24 @@ use std::ops::RangeInclusive;
 use super::super::binding::{Binding, Kind, Route};
 use super::super::describe::ports as tell;
 use super::super::http::HttpVersion;
+use super::super::requirements::Requirements;
 use super::super::tcp::{TcpCondition, TcpServer};
 use super::super::tls::{TlsCondition, TlsServer};
-use super::super::requirements::Whole;
 
 type Ports = Vec<RangeInclusive<u16>>;
 
 /// The ports of a listener, and those that come through it to `tls` bindings.
-pub(super) fn of_listener(whole: &Whole<'_>, binding: &Binding, server: &TcpServer) {
+pub(super) fn of_listener(requirements: &Requirements<'_>, binding: &Binding, server: &TcpServer) {
     // 0 is a port that nobody knows before.
     let known = server.ports.iter().filter(|port| *port.start() > 0).cloned();
     let mut left: Ports = known.collect();
-    let named = |name: &str| whole.bindings.iter().find(|binding| binding.name == name);
+    let named = |name: &str| requirements.bindings.iter().find(|binding| binding.name == name);
     for route in &server.routes {
-        let sound = |binding: &&Binding| whole.cx.is_sound("bindings", &binding.name);
+        let sound = |binding: &&Binding| requirements.cx.is_sound("bindings", &binding.name);
         if let Some(below) = named(&route.exit).filter(sound)
             && let Kind::TlsServer(tls) = &below.kind
         {
-            of_tls(whole, below, tls, &common(&left, &of_route(route, |_| true)));
+            of_tls(requirements, below, tls, &common(&left, &of_route(route, |_| true)));
         }
         // From other networks the next route may take it.
         left = without(&left, &of_route(route, |condition| condition.cidr.is_none()));
@@ -36,11 +36,11 @@ pub(super) fn of_listener(whole: &Whole<'_>, binding: &Binding, server: &TcpServ
     });
     // Without routes it is told elsewhere.
     if let Some(lost) = lost.filter(|lost| !lost.is_empty() && !server.routes.is_empty()) {
-        report(whole, binding, &lost);
+        report(requirements, binding, &lost);
     }
 }
 
-fn report(whole: &Whole<'_>, binding: &Binding, lost: &Ports) {
+fn report(requirements: &Requirements<'_>, binding: &Binding, lost: &Ports) {
     let lost = tell(lost);
     let message = format!(
         "bindings.{}: no route takes connections to port {lost}: each is closed without a word",
@@ -50,38 +50,38 @@ fn report(whole: &Whole<'_>, binding: &Binding, lost: &Ports) {
         "expected a route with `when: [{{ port: [{}] }}]`, or an `exit`",
         lost.replace(',', ", ")
     );
-    whole.cx.danger(binding.span, message, help);
+    requirements.cx.danger(binding.span, message, help);
 }
 
 /// The routes of a `tls` binding for connections to these ports.
-fn of_tls(whole: &Whole<'_>, binding: &Binding, tls: &TlsServer, ports: &Ports) {
+fn of_tls(requirements: &Requirements<'_>, binding: &Binding, tls: &TlsServer, ports: &Ports) {
     for route in &tls.routes {
-        let never = route.when.iter().map(|when| never(whole, tls, route, when));
+        let never = route.when.iter().map(|when| never(requirements, tls, route, when));
         let never: Option<Vec<String>> = never.collect();
         if let Some(why) = never.as_ref().and_then(|never| never.first()) {
             let message =
                 format!("bindings.{}: no connection takes the route: {why}", binding.name);
             let help = "expected a condition that connections can satisfy";
-            whole.cx.danger(route.span, message, help);
+            requirements.cx.danger(route.span, message, help);
         }
     }
     let of_route = |route: &Route<TlsCondition>| -> Ports {
         if route.when.is_empty() {
             return vec![0..=u16::MAX];
         }
-        let when = route.when.iter().filter(|when| never(whole, tls, route, when).is_none());
+        let when = route.when.iter().filter(|when| never(requirements, tls, route, when).is_none());
         when.flat_map(|when| all_if_none(&when.ports)).collect()
     };
     let lost =
         tls.routes.iter().fold(ports.clone(), |left, route| without(&left, &of_route(route)));
     if !lost.is_empty() && !tls.routes.is_empty() {
-        report(whole, binding, &lost);
+        report(requirements, binding, &lost);
     }
 }
 
 /// Why a condition of a `tls` binding never holds.
 fn never(
-    whole: &Whole<'_>,
+    requirements: &Requirements<'_>,
     tls: &TlsServer,
     route: &Route<TlsCondition>,
     condition: &TlsCondition,

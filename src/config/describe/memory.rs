@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tailwater_jwt::Guard;
 use tailwater_kafka::{Budget, ClusterOptions};
 
-use super::Teller;
+use super::Describer;
 use crate::config::{Kind, TcpServer, label};
 
 const KIB: usize = 1024;
@@ -37,12 +37,12 @@ struct Topics {
     any: bool,
 }
 
-impl Teller<'_> {
+impl Describer<'_> {
     /// Told of what listeners lead to, so it comes after them.
     pub(super) fn memory(&mut self) {
         let mut budgets: BTreeMap<String, (Budget, Topics)> = BTreeMap::new();
-        for (config, told) in &self.before {
-            for used in config.clusters(|binding| told.contains(&*binding.name)) {
+        for (config, described) in &self.before {
+            for used in config.clusters(|binding| described.contains(&*binding.name)) {
                 let source = &used.source;
                 let options = ClusterOptions::new(
                     source.cluster.servers.iter().map(|server| server.to_string()),
