@@ -12,7 +12,7 @@
 //! sse-kafka proxy   routes                                  tailwater-route
 //!                   event streams                           tailwater-sse
 //!                   topic, filters, ids                     tailwater-kafka
-//! kafka …           one cluster for each way of exits       tailwater-kafka
+//! kafka …           one cluster for each path of exits      tailwater-kafka
 //! http-filesystem   routes                                  tailwater-route
 //! filesystem        files                                   tower-http
 //! ```
@@ -109,7 +109,7 @@ struct StackBuilder<'c> {
     folder: &'c Path,
     shutdown: Shutdown,
     drain: Drain,
-    /// By the names of the `kafka` bindings on the way.
+    /// By the names of the `kafka` bindings on the path.
     clusters: HashMap<String, Cluster>,
     exits: HashMap<(String, Option<SseOptions>), HttpService>,
     /// The `filesystem` bindings whose folders were looked at.
@@ -124,9 +124,9 @@ struct StackBuilder<'c> {
 }
 
 impl StackBuilder<'_> {
-    /// What a way through bindings, as `cache/store/cluster`, is called in all of the process.
-    fn label(&self, way: &str) -> String {
-        config::label(self.config, self.all, &way.split('/').collect::<Vec<_>>())
+    /// What a path through bindings, as `cache/store/cluster`, is called in all of the process.
+    fn label(&self, path: &str) -> String {
+        config::label(self.config, self.all, &path.split('/').collect::<Vec<_>>())
     }
 
     fn unsupported(&self, exit: &str) -> Error {

@@ -72,22 +72,22 @@ fn circles(cx: &Cx, outlines: &[BindingOutline], edges: &[Vec<usize>]) {
     let mut done = vec![false; outlines.len()];
     for start in 0..outlines.len() {
         // Each with the edges that were not followed yet; no recursion, as the file is not ours.
-        let mut way = vec![(start, 0)];
-        while let Some((at, next)) = way.last_mut() {
+        let mut path = vec![(start, 0)];
+        while let Some((at, next)) = path.last_mut() {
             let (at, target) = (*at, edges.get(*at).and_then(|edges| edges.get(*next)).copied());
             *next += 1;
             let Some(target) = target.filter(|_| done.get(at) == Some(&false)) else {
                 if let Some(done) = done.get_mut(at) {
                     *done = true;
                 }
-                way.pop();
+                path.pop();
                 continue;
             };
-            let Some(first) = way.iter().position(|(index, _)| *index == target) else {
-                way.push((target, 0));
+            let Some(first) = path.iter().position(|(index, _)| *index == target) else {
+                path.push((target, 0));
                 continue;
             };
-            let mut names: Vec<&str> = way
+            let mut names: Vec<&str> = path
                 .iter()
                 .skip(first)
                 .filter_map(|(index, _)| outlines.get(*index))

@@ -36,13 +36,13 @@ pub(super) fn fill_servers(
 
 fn find(cx: &Cx, bindings: &[Binding], name: &str, exit: &str) -> Vec<Server> {
     let binding = |name: &str| bindings.iter().find(|binding| binding.name == name);
-    let mut way = vec![name];
+    let mut path = vec![name];
     let mut at = exit;
     let tcp = loop {
-        way.push(at);
+        path.push(at);
         match binding(at).map(|binding| (binding, &binding.kind)) {
             Some((found, Kind::TcpClient(tcp))) => break Some((found, tcp)),
-            Some((_, Kind::TlsClient(tls))) if way.len() < 3 => match tls.routes.first() {
+            Some((_, Kind::TlsClient(tls))) if path.len() < 3 => match tls.routes.first() {
                 Some(route) => at = &route.exit,
                 None => break None,
             },
@@ -50,7 +50,7 @@ fn find(cx: &Cx, bindings: &[Binding], name: &str, exit: &str) -> Vec<Server> {
         }
     };
     let Some((below, tcp)) = tcp else { return Vec::new() }; // said where the exit stands
-    if !way.iter().all(|name| cx.is_sound("bindings", name)) || !tcp.when.is_empty() {
+    if !path.iter().all(|name| cx.is_sound("bindings", name)) || !tcp.when.is_empty() {
         return Vec::new(); // what is missing may be there
     }
     match servers(tcp) {

@@ -84,7 +84,7 @@ impl<'w> Requirements<'w> {
         let name = binding.name.as_str();
         let below = |of| {
             let encrypting = self.above(name, Type::TlsClient).map(|outline| outline.name.as_str());
-            encrypting.chain([name]).flat_map(move |way| self.above(way, of))
+            encrypting.chain([name]).flat_map(move |path| self.above(path, of))
         };
         let beside = |outline: &BindingOutline| {
             let kind = self

@@ -1,4 +1,4 @@
-//! Where the records of a topic come from: the way through the `kafka` bindings.
+//! Where the records of a topic come from: the path through the `kafka` bindings.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ use super::kafka::{
     DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic, TopicCondition,
 };
 
-/// The way of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.
+/// The path of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TopicSource<'c> {
-    /// The bindings on the way, in order.
-    pub way: Vec<&'c Binding>,
+    /// The bindings on the path, in order.
+    pub path: Vec<&'c Binding>,
     /// The `cache_client`, if there is one.
     pub cache_client: Option<&'c KafkaCacheClient>,
     /// The `cache_server`, if there is one.
@@ -24,7 +24,7 @@ pub struct TopicSource<'c> {
     pub cluster: &'c KafkaClient,
 }
 
-/// A Kafka, by one way through the `kafka` bindings.
+/// A Kafka, by one path through the `kafka` bindings.
 #[derive(Debug)]
 pub(crate) struct Used<'c> {
     pub(crate) source: TopicSource<'c>,
@@ -33,9 +33,9 @@ pub(crate) struct Used<'c> {
 }
 
 impl<'c> TopicSource<'c> {
-    /// The names of the bindings on the way.
+    /// The names of the bindings on the path.
     pub(crate) fn names(&self) -> Vec<&'c str> {
-        self.way.iter().map(|binding| binding.name.as_str()).collect()
+        self.path.iter().map(|binding| binding.name.as_str()).collect()
     }
 
     /// Where a stream of this topic without an id begins: what `cache_server` says of the topic,
@@ -58,7 +58,7 @@ impl<'c> TopicSource<'c> {
         names
     }
 
-    /// The topics that the bindings on the way name, whatever they say of them.
+    /// The topics that the bindings on the path name, whatever they say of them.
     pub(crate) fn named(&self) -> impl Iterator<Item = &'c str> + use<'c> {
         let names = self.all_topics().map(|topic| topic.name.as_str());
         names.chain(self.bootstrap().iter().map(String::as_str))
@@ -102,10 +102,10 @@ impl Config {
         self.sources(exit, Some(topic)).into_iter().next()
     }
 
-    /// The topics that the file names of those that come by this way: fixed ones of `sse-kafka` routes, and
+    /// The topics that the file names of those that come by this path: fixed ones of `sse-kafka` routes, and
     /// those that the `kafka` bindings name.
     pub(crate) fn named_topics<'c>(&'c self, source: &TopicSource<'c>) -> BTreeSet<&'c str> {
-        let first = source.way.first().map(|binding| binding.name.as_str()).unwrap_or_default();
+        let first = source.path.first().map(|binding| binding.name.as_str()).unwrap_or_default();
         let of_bindings = source.named().map(|topic| (first, topic));
         let routes = self.bindings.iter().filter_map(|binding| match &binding.kind {
             Kind::SseKafka(mapping) => Some(&mapping.routes),
@@ -149,8 +149,8 @@ impl Config {
         let Some(binding) = self.binding(exit) else { return Vec::new() };
         let routes: &[Route<TopicCondition>] = match &binding.kind {
             Kind::KafkaClient(cluster) => {
-                let way = vec![binding];
-                return vec![TopicSource { way, cache_client: None, cache_server: None, cluster }];
+                let path = vec![binding];
+                return vec![TopicSource { path, cache_client: None, cache_server: None, cluster }];
             }
             Kind::KafkaCacheClient(client) => &client.routes,
             Kind::KafkaCacheServer(server) => &server.routes,
@@ -165,7 +165,7 @@ impl Config {
         let mut sources: Vec<_> =
             below.flat_map(|route| self.sources(&route.exit, topic)).collect();
         for source in &mut sources {
-            source.way.insert(0, binding);
+            source.path.insert(0, binding);
             match &binding.kind {
                 Kind::KafkaCacheClient(client) => source.cache_client = Some(client),
                 Kind::KafkaCacheServer(server) => source.cache_server = Some(server),

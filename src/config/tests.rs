@@ -535,9 +535,9 @@ fn topics_lead_to_the_first_cache_that_takes_them() {
     ] {
         let source = parsed.namespaces[0].topic_source("cache", topic);
         let found = source.map(|source| {
-            let way: Vec<&str> = source.way.iter().map(|binding| binding.name.as_str()).collect();
-            (way, source.default_offset(topic).to_string())
+            let path: Vec<&str> = source.path.iter().map(|binding| binding.name.as_str()).collect();
+            (path, source.default_offset(topic).to_string())
         });
-        assert_eq!(found, expected.map(|(way, offset)| (way, offset.to_owned())), "{topic}");
+        assert_eq!(found, expected.map(|(path, offset)| (path, offset.to_owned())), "{topic}");
     }
 }

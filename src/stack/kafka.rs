@@ -1,4 +1,4 @@
-//! `kafka` bindings: a cluster for each way that their exits take, and what is asked of it.
+//! `kafka` bindings: a cluster for each path that their exits take, and what is asked of it.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -23,11 +23,11 @@ impl StackBuilder<'_> {
     pub(super) fn topics(&mut self, exit: &str) -> Result<Topics, Error> {
         let config = Arc::clone(self.config);
         for source in config.topic_sources(exit) {
-            let key = way(&source);
+            let key = path(&source);
             if !self.clusters.contains_key(&key) {
                 let cluster = Cluster::new(self.cluster_options(&source)?.name(self.label(&key)));
                 let binding =
-                    source.way.last().map(|binding| binding.name.clone()).unwrap_or_default();
+                    source.path.last().map(|binding| binding.name.clone()).unwrap_or_default();
                 let cluster = cluster.map_err(|source| Error::Kafka { binding, source })?;
                 self.clusters.insert(key, cluster);
             }
@@ -121,7 +121,7 @@ fn sasl(mechanism: config::SaslMechanism) -> tailwater_kafka::SaslMechanism {
     }
 }
 
-fn way(source: &TopicSource<'_>) -> String {
+fn path(source: &TopicSource<'_>) -> String {
     source.names().join("/")
 }
 
@@ -144,7 +144,7 @@ impl Service<Query> for Topics {
 
     fn call(&mut self, query: Query) -> Self::Future {
         let source = self.config.topic_source(&self.exit, query.topic());
-        let cluster = source.and_then(|source| self.clusters.get(&way(&source)).cloned());
+        let cluster = source.and_then(|source| self.clusters.get(&path(&source)).cloned());
         Box::pin(async move {
             let Some(mut cluster) = cluster else {
                 let reason = "no route of the kafka bindings takes the topic";

@@ -139,7 +139,7 @@ impl Stack {
             self.listening.push(Listening { binding, options, connections, listeners, routes });
         }
         let named =
-            builder.clusters.iter().map(|(way, cluster)| (builder.label(way), cluster.clone()));
+            builder.clusters.iter().map(|(path, cluster)| (builder.label(path), cluster.clone()));
         self.clusters.extend(named);
         Ok(())
     }

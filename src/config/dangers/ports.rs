@@ -87,7 +87,7 @@ fn never(
     condition: &TlsCondition,
 ) -> Option<String> {
     if let Some(alpn) = &condition.alpn {
-        let spoken = match whole
+        let spoken = match requirements
             .bindings
             .iter()
             .find(|binding| binding.name == route.exit)

@@ -59,15 +59,15 @@ impl Describer<'_> {
                     topics.named.extend(topic.as_literal().map(str::to_owned));
                 }
                 topics.named.extend(source.bootstrap().iter().cloned());
-                let way = label(config, self.namespaces, &source.names()).replace('/', " -> ");
-                budgets.insert(way, (options.budget(), topics));
+                let path = label(config, self.namespaces, &source.names()).replace('/', " -> ");
+                budgets.insert(path, (options.budget(), topics));
             }
         }
         self.line(0, "\nmemory, at most:");
         let mut sum = 0;
         let mut further_broker = 0;
-        for (way, (budget, topics)) in &budgets {
-            self.line(1, way);
+        for (path, (budget, topics)) in &budgets {
+            self.line(1, path);
             let most = budget.topics;
             let logs = budget.logs_of(if topics.any { most } else { topics.named.len() });
             let of = if topics.any {
