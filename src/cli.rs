@@ -15,8 +15,8 @@ use tailwater::telemetry::{self, LogFormat, one_line};
 use tailwater::{demo, server};
 use tracing::warn;
 
-/// What a process ends with where its command line or its configuration is wrong.
-const MISTAKEN: u8 = 2;
+/// Exit status where the command line or the configuration is invalid.
+const EXIT_USAGE: u8 = 2;
 
 /// Of the log of the demonstration, where nobody asks how many connections there may be.
 const DEMO_LEVELS: &str = "warn,tailwater::open_files=error";
@@ -152,7 +152,7 @@ fn start(options: &Start) -> ExitCode {
         Ok(outputs) => outputs,
         Err(error) => {
             fail(&error);
-            return ExitCode::from(MISTAKEN);
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     for warning in parsed.report.diagnostics() {
@@ -227,14 +227,14 @@ fn print(text: &str) -> ExitCode {
 fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
     match config::load(&file.config) {
         Ok(parsed) => Ok(parsed),
-        Err(config::Error::Mistakes(report)) => {
+        Err(config::Error::Invalid(report)) => {
             show(&report);
-            Err(ExitCode::from(MISTAKEN))
+            Err(ExitCode::from(EXIT_USAGE))
         }
         Err(error) => {
             let hint = hint("`-c FILE` names another file; `tailwater demo` needs none");
             print_error(&(message(&error) + &hint));
-            Err(ExitCode::from(MISTAKEN))
+            Err(ExitCode::from(EXIT_USAGE))
         }
     }
 }

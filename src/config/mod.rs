@@ -180,13 +180,13 @@ pub enum Error {
     },
     /// There are mistakes in it.
     #[error("{0}")]
-    Mistakes(Report),
+    Invalid(Report),
 }
 
 /// Reads a file, with the environment of the process.
 ///
 /// # Errors
-/// [`Error::Read`] where it cannot be read, [`Error::Mistakes`] where there are mistakes in it.
+/// [`Error::Read`] where it cannot be read, [`Error::Invalid`] where there are mistakes in it.
 pub fn load(path: &Path) -> Result<Parsed, Error> {
     let read = || {
         let mut bytes = Vec::new();
@@ -195,7 +195,7 @@ pub fn load(path: &Path) -> Result<Parsed, Error> {
     };
     let bytes = read().map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let env = |name: &str| process::var(name).ok();
-    parse(&path.display().to_string(), &bytes, &env).map_err(Error::Mistakes)
+    parse(&path.display().to_string(), &bytes, &env).map_err(Error::Invalid)
 }
 
 /// Reads a text. `file` is its name in messages, `env` the environment that `${{env.NAME}}` asks.
