@@ -1,4 +1,4 @@
-//! `catalogs`: where schemas are. Not honoured yet.
+//! `catalogs`: where schemas are. Ignored for now.
 
 use std::time::Duration;
 

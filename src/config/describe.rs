@@ -21,7 +21,7 @@ use crate::escape::one_line;
 pub(crate) mod memory;
 
 /// Says what a configuration means: of each namespace the listeners, route by route, down to topic and
-/// filter; and then what all may take of the memory, what is dangerous, and the keys that are not honoured.
+/// filter; and then what all may take of the memory, what is dangerous, and the keys that are ignored.
 ///
 /// A binding that several routes lead to is described once, where it comes first.
 #[must_use]
@@ -47,7 +47,7 @@ pub fn describe(parsed: &Parsed) -> String {
         describer.memory();
     }
     for (severity, title) in
-        [(Severity::Danger, "\ndangerous:"), (Severity::Warning, "\nnot honoured:")]
+        [(Severity::Danger, "\ndangerous:"), (Severity::Warning, "\nignored:")]
     {
         let of_severity =
             report.diagnostics().iter().filter(|diagnostic| diagnostic.severity == severity);

@@ -1,4 +1,4 @@
-//! Models: what a key, a value or an event must look like. Not honoured yet.
+//! Models: what a key, a value or an event must look like. Ignored for now.
 
 use super::decode::{Map, Value, any_of, suggestion};
 

@@ -120,7 +120,7 @@ impl UnsupportedUse {
     pub(super) fn diagnostic(&self, reached: impl Fn(usize) -> bool) -> Diagnostic {
         let path = &self.path;
         let (severity, message) = match self.feature.support() {
-            Ignored(why) => (Severity::Warning, format!("{path}: not honoured yet: {why}")),
+            Ignored(why) => (Severity::Warning, format!("{path}: ignored: {why}")),
             Refused(why) if self.binding.is_none_or(reached) => {
                 (Severity::Error, format!("{path}: not supported yet: {why}"))
             }

@@ -166,8 +166,8 @@ fn guards_and_tls_and_streams_of_another_server_are_told() {
       tokens without an expiry are refused
       streams are challenged 10 s before their expiry
 
-    not honoured:
-      guarded.yaml:63:3: bindings.encrypt.options.sni: not honoured yet: brokers are asked for their own names, and no protocol is agreed on
+    ignored:
+      guarded.yaml:63:3: bindings.encrypt.options.sni: ignored: brokers are asked for their own names, and no protocol is agreed on
     "#);
 }
 
@@ -212,36 +212,36 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:23:3: bindings.listen: no route takes connections to port 7116: each is closed without a word
         expected a route with `when: [{ port: [7116] }]`, or an `exit`
 
-    not honoured:
-      grammar.yaml:13:3: catalogs.here: not honoured yet: schemas are not read
-      grammar.yaml:14:3: catalogs.there: not honoured yet: schemas are not read
-      grammar.yaml:15:3: catalogs.registry: not honoured yet: schemas are not read
-      grammar.yaml:19:3: catalogs.apicurio: not honoured yet: schemas are not read
-      grammar.yaml:27:5: bindings.listen.telemetry: not honoured yet: nothing is measured for it
-      grammar.yaml:28:5: bindings.listen.catalog: not honoured yet: schemas are not read
-      grammar.yaml:41:7: bindings.web.options.overrides: not honoured yet: headers of requests stay as they are
-      grammar.yaml:42:7: bindings.web.options.requests: not honoured yet: requests and responses are not validated
-      grammar.yaml:65:31: bindings.streams.options.requests: not honoured yet: events are not validated
-      grammar.yaml:82:74: bindings.cache.options.topics[0].key: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:82:86: bindings.cache.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:96:45: bindings.store.options.topics[0].deltaType: not honoured yet: whole values are sent
-      grammar.yaml:98:11: bindings.store.options.topics[1].transforms: not honoured yet: keys and headers of records stay as they are
-      grammar.yaml:99:11: bindings.store.options.topics[1].key: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:100:11: bindings.store.options.topics[1].value: not honoured yet: records are passed on as they are, not validated or converted
-      grammar.yaml:108:43: bindings.connections.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
-      grammar.yaml:108:56: bindings.connections.options: not honoured yet: brokers are reached at the addresses that Kafka names
-      grammar.yaml:114:5: bindings.requests.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
-      grammar.yaml:115:40: bindings.requests.options.access-control: not honoured yet: it is servers that browsers ask for it
+    ignored:
+      grammar.yaml:13:3: catalogs.here: ignored: schemas are not read
+      grammar.yaml:14:3: catalogs.there: ignored: schemas are not read
+      grammar.yaml:15:3: catalogs.registry: ignored: schemas are not read
+      grammar.yaml:19:3: catalogs.apicurio: ignored: schemas are not read
+      grammar.yaml:27:5: bindings.listen.telemetry: ignored: nothing is measured for it
+      grammar.yaml:28:5: bindings.listen.catalog: ignored: schemas are not read
+      grammar.yaml:41:7: bindings.web.options.overrides: ignored: headers of requests stay as they are
+      grammar.yaml:42:7: bindings.web.options.requests: ignored: requests and responses are not validated
+      grammar.yaml:65:31: bindings.streams.options.requests: ignored: events are not validated
+      grammar.yaml:82:74: bindings.cache.options.topics[0].key: ignored: records are passed on as they are, not validated or converted
+      grammar.yaml:82:86: bindings.cache.options.topics[0].value: ignored: records are passed on as they are, not validated or converted
+      grammar.yaml:96:45: bindings.store.options.topics[0].deltaType: ignored: whole values are sent
+      grammar.yaml:98:11: bindings.store.options.topics[1].transforms: ignored: keys and headers of records stay as they are
+      grammar.yaml:99:11: bindings.store.options.topics[1].key: ignored: records are passed on as they are, not validated or converted
+      grammar.yaml:100:11: bindings.store.options.topics[1].value: ignored: records are passed on as they are, not validated or converted
+      grammar.yaml:108:43: bindings.connections.vault: ignored: only bindings of type tls take keys and certificates from a vault
+      grammar.yaml:108:56: bindings.connections.options: ignored: brokers are reached at the addresses that Kafka names
+      grammar.yaml:114:5: bindings.requests.vault: ignored: only bindings of type tls take keys and certificates from a vault
+      grammar.yaml:115:40: bindings.requests.options.access-control: ignored: it is servers that browsers ask for it
       grammar.yaml:124:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
       grammar.yaml:124:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
       grammar.yaml:124:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
       grammar.yaml:130:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
       grammar.yaml:132:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
-      grammar.yaml:134:3: telemetry.attributes: not honoured yet: there is nothing yet to attach them to
-      grammar.yaml:135:3: telemetry.metrics: not honoured yet: nothing is measured
-      grammar.yaml:137:5: telemetry.exporters.scraped: not honoured yet: no endpoint is opened
-      grammar.yaml:138:5: telemetry.exporters.pushed: not honoured yet: nothing is exported
-      grammar.yaml:140:7: telemetry.exporters.pushed.vault: not honoured yet: no connection is made for its keys
+      grammar.yaml:134:3: telemetry.attributes: ignored: there is nothing yet to attach them to
+      grammar.yaml:135:3: telemetry.metrics: ignored: nothing is measured
+      grammar.yaml:137:5: telemetry.exporters.scraped: ignored: no endpoint is opened
+      grammar.yaml:138:5: telemetry.exporters.pushed: ignored: nothing is exported
+      grammar.yaml:140:7: telemetry.exporters.pushed.vault: ignored: no connection is made for its keys
     "#);
 }
 

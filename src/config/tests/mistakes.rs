@@ -241,10 +241,10 @@ bindings:
   pages: { type: http-filesystem, kind: proxy, exit: files }
   files: { type: filesystem, kind: server, options: { location: www/ } }
 ",
-        "4:40: warning: bindings.x.vault: not honoured yet: only bindings of type tls take keys and certificates from a vault
+        "4:40: warning: bindings.x.vault: ignored: only bindings of type tls take keys and certificates from a vault
 4:47: error: bindings.x.vault: there is no vault `v`
   help: none is defined
-4:50: warning: bindings.x.catalog: not honoured yet: schemas are not read
+4:50: warning: bindings.x.catalog: ignored: schemas are not read
 4:64: error: bindings.x.catalog.c: there is no catalog `c`
   help: none is defined
 4:96: error: bindings.x: unknown key `routes`
@@ -337,7 +337,7 @@ bindings:
 3:11: warning: guards.who: the keys come without TLS: whoever is on the way there can make tokens
   help: expected a URL with `https`
 14:3: error: bindings.tls.options.version: not supported yet: librdkafka speaks TLS 1.2 and 1.3 alike
-14:3: warning: bindings.tls.options.sni: not honoured yet: brokers are asked for their own names, and no protocol is agreed on
+14:3: warning: bindings.tls.options.sni: ignored: brokers are asked for their own names, and no protocol is agreed on
 20:43: error: bindings.http.options.overrides.:authority: expected a host, with a port where it has one, found the text `a b`
 20:59: error: bindings.http.options.overrides.:path: expected the name of a header, or `:authority`
 20:68: error: bindings.http.options.overrides.x-a: expected the value of a header, found the text `\\n`
@@ -644,7 +644,7 @@ bindings:
   kd: { type: kafka, kind: client, options: { servers: [k:9092] } }
   out: { type: tcp, kind: client }
 "#,
-        "3:73: warning: bindings.cs.options.topics[0].transforms: not honoured yet: keys and headers of records stay as they are
+        "3:73: warning: bindings.cs.options.topics[0].transforms: ignored: keys and headers of records stay as they are
 3:101: error: bindings.cs.options.topics[0].transforms[0].extract-key: expected a field of the value or the key, as `${message.value.id}` or `${message.key.id}`, found the text `${message.header.id}`
 4:86: error: bindings.kc.routes[0].when[0]: a client has one way out: expected routes with an `exit` alone
 4:127: error: bindings.kc.routes[1]: unknown key `with`
@@ -700,10 +700,10 @@ bindings:
   kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
   out: { type: tcp, kind: client }
 ",
-        "2:14: warning: telemetry.metrics: not honoured yet: nothing is measured
+        "2:14: warning: telemetry.metrics: ignored: nothing is measured
 2:40: error: telemetry.metrics[1]: unknown metric `http.request.sise`
   help: did you mean `http.request.size`? there are: stream.active.received, stream.active.sent, stream.opens.received, stream.opens.sent, stream.data.received, stream.data.sent, stream.errors.received, stream.errors.sent, stream.closes.received, stream.closes.sent, http.request.size, http.response.size, http.duration, http.active.requests, grpc.active.requests, grpc.requests.per.rpc, grpc.responses.per.rpc
-4:73: warning: bindings.cs.options.topics[0].value: not honoured yet: records are passed on as they are, not validated or converted
+4:73: warning: bindings.cs.options.topics[0].value: ignored: records are passed on as they are, not validated or converted
 4:80: error: bindings.cs.options.topics[0].value: unknown model `avr`: expected string, int32, int64, float, double, boolean, bytes, json, avro or protobuf
   help: did you mean `avro`?
 ",
@@ -808,7 +808,7 @@ bindings:
 ",
     ),
     (
-        "unknown keys and catalogs where nothing is honoured yet",
+        "unknown keys and catalogs where nothing has an effect yet",
         r#"name: a
 catalogs:
   r: { type: schema-registry, options: { url: u, tls: { turst: [a] }, credentials: { headers: { authorisation: x }, query: {} } } }
@@ -829,14 +829,14 @@ telemetry:
   exporters:
     o: { type: otlp, options: { endpoint: { location: u }, tls: { key: a }, credentials: { headers: {}, cookies: {} } } }
 "#,
-        "3:3: warning: catalogs.r: not honoured yet: schemas are not read
+        "3:3: warning: catalogs.r: ignored: schemas are not read
 3:57: error: catalogs.r.options.tls: unknown key `turst`
   help: did you mean `trust`? known here: alpn, keys, sni, trust, trustcacerts, version
 3:97: error: catalogs.r.options.credentials.headers: unknown key `authorisation`
   help: did you mean `authorization`? known here: authorization
 3:117: error: catalogs.r.options.credentials: unknown key `query`
   help: known here: headers
-9:7: warning: bindings.web.options.requests: not honoured yet: requests and responses are not validated
+9:7: warning: bindings.web.options.requests: ignored: requests and responses are not validated
 10:11: error: bindings.web.options.requests[0]: `path` is missing
 10:21: error: bindings.web.options.requests[0].method: expected a method, as `GET`, found `P T`
 10:26: error: bindings.web.options.requests[0]: unknown key `contnt`
@@ -856,7 +856,7 @@ telemetry:
 12:11: error: bindings.web.options.requests[2]: expected a mapping, found `x`
 13:7: error: bindings.web.options: unknown key `requets`
   help: did you mean `requests`? known here: access-control, authorization, overrides, requests, versions
-19:5: warning: telemetry.exporters.o: not honoured yet: nothing is exported
+19:5: warning: telemetry.exporters.o: ignored: nothing is exported
 19:67: error: telemetry.exporters.o.options.tls: unknown key `key`
   help: did you mean `keys`? known here: alpn, keys, sni, trust, trustcacerts, version
 19:105: error: telemetry.exporters.o.options.credentials: unknown key `cookies`
