@@ -37,7 +37,7 @@
 //!
 //! `examples/topic.rs` is this as a whole server, with a key from the path and an end that lets
 //! streams finish; `examples/axum.rs` has a source of its own within an axum router, and
-//! `examples/guarded.rs` one that lives as long as its client's token.
+//! `examples/members.rs` one that lives as long as its client's token.
 //!
 //! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it
 //! becomes, and the process around them.

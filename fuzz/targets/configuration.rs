@@ -25,7 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(line <= bytes.len() + 1 && column <= bytes.len() + 1);
     }
     let text = report.to_string();
-    assert!(!text.contains(|it: char| it.is_control() && it != '\n'), "{text:?}");
+    assert!(
+        !text.contains(|character: char| character.is_control() && character != '\n'),
+        "{text:?}"
+    );
     let _ = report.graphical(false);
 
     let again = parse("f", bytes, &env);

@@ -46,8 +46,7 @@ pub fn describe(parsed: &Parsed) -> String {
     if namespaces.iter().any(|namespace| namespace.listeners().next().is_some()) {
         describer.memory();
     }
-    for (severity, title) in
-        [(Severity::Danger, "\ndangerous:"), (Severity::Warning, "\nignored:")]
+    for (severity, title) in [(Severity::Danger, "\ndangerous:"), (Severity::Warning, "\nignored:")]
     {
         let of_severity =
             report.diagnostics().iter().filter(|diagnostic| diagnostic.severity == severity);

@@ -43,7 +43,8 @@ impl Consumer {
 
     /// From the end, which it knows when this returns.
     pub(crate) fn live(bench: &Bench, topic: &str, warm_up: u64, count: u64) -> Result<Self> {
-        let (warm_up, count) = (warm_up.to_string(), count.to_string());
+        let warm_up = warm_up.to_string();
+        let count = count.to_string();
         Self::start(bench, topic, &["--live", "--warm-up", &warm_up, "--count", &count])
     }
 
@@ -138,7 +139,8 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<()> {
             begin = Instant::now();
         }
     }
-    let (p50, p99) = (latencies.value_at_quantile(0.5), latencies.value_at_quantile(0.99));
+    let p50 = latencies.value_at_quantile(0.5);
+    let p99 = latencies.value_at_quantile(0.99);
     say(&format!("read {} {p50} {p99}", begin.elapsed().as_nanos()))?;
     // What it has used and received is asked for now. The parent ends it.
     loop {

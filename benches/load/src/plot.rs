@@ -26,8 +26,8 @@ pub(crate) fn svg(rounds: &Rounds) -> String {
         .filter(|(_, _, points)| points.len() == CLIENTS.len())
         .collect();
     let all = || lines.iter().flat_map(|(_, _, points)| points.iter().map(|point| point.log10()));
-    let (least, most) =
-        (all().fold(f64::INFINITY, f64::min).floor(), all().fold(0.0, f64::max).ceil());
+    let least = all().fold(f64::INFINITY, f64::min).floor();
+    let most = all().fold(0.0, f64::max).ceil();
     let y =
         |value: f64| BOTTOM - (value.log10() - least) / (most - least).max(1.0) * (BOTTOM - TOP);
     let x = |column: usize| LEFT + column as f64 / (CLIENTS.len() - 1) as f64 * (RIGHT - LEFT);
@@ -44,7 +44,8 @@ pub(crate) fn svg(rounds: &Rounds) -> String {
             if value.log10() > most {
                 continue;
             }
-            let (at, colour) = (y(value), if is_power { "#d0d7de" } else { "#eaeef2" });
+            let at = y(value);
+            let colour = if is_power { "#d0d7de" } else { "#eaeef2" };
             let _ = writeln!(
                 out,
                 r##"<line x1="{LEFT}" y1="{at:.1}" x2="{RIGHT}" y2="{at:.1}" stroke="{colour}"/><text x="{}" y="{:.1}" text-anchor="end" fill="#1f2328">{}</text>"##,

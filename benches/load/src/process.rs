@@ -65,7 +65,8 @@ fn sockets(arguments: &[&str]) -> Result<Option<String>> {
 }
 
 fn received(sockets: &str, pid: u32, serves: Option<u16>) -> u64 {
-    let (owner, port) = (format!(",pid={pid},"), serves.map(|port| format!(":{port}")));
+    let owner = format!(",pid={pid},");
+    let port = serves.map(|port| format!(":{port}"));
     let own = sockets.lines().filter(|line| line.contains(&owner)).filter(|line| {
         // Without the state: two queues, the local address, the peer's.
         let local = line.split_ascii_whitespace().nth(2).unwrap_or_default();

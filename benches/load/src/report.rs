@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn what_the_machine_cannot_tell_is_no_miss() {
         let all = crate::scenarios::ALL;
-        let stampede = all.iter().find(|it| it.name == "stampede").expect("it is one");
+        let stampede = all.iter().find(|scenario| scenario.name == "stampede").expect("it is one");
         let verdict = |own| {
             let rounds = [vec![(Kind::Tailwater, vec![own]), (Kind::Consumer, vec![1.0])]];
             verdict(stampede, &stampede.goals[0], &rounds).expect("both were run")

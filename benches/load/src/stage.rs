@@ -111,10 +111,13 @@ impl Stage {
     /// Makes so many events and has all clients read them; an error if one is missing or came twice.
     pub(crate) fn deliver(&mut self, events: u64, pace: Pace) -> Result<Delivered> {
         self.fleet.record_latencies()?;
-        let (bytes, deliveries) = (self.fleet.event_bytes(), self.fleet.deliveries());
-        let (cpu, begin) = (self.server.cpu_time()?, Instant::now());
+        let bytes = self.fleet.event_bytes();
+        let deliveries = self.fleet.deliveries();
+        let cpu = self.server.cpu_time()?;
+        let begin = Instant::now();
         self.send_and_read(events, pace)?;
-        let (cpu, wall) = (self.server.cpu_time()?.saturating_sub(cpu), begin.elapsed());
+        let cpu = self.server.cpu_time()?.saturating_sub(cpu);
+        let wall = begin.elapsed();
         let latencies = self.fleet.take_latencies().ok_or("nothing was recorded")?;
         self.fleet.read_for(LATE)?;
         self.verify()?;

@@ -34,8 +34,8 @@ fn each_server_that_comes_along_delivers_every_event_once() {
         .env_remove("TAILWATER_TEST_KAFKA")
         .output()
         .expect("it is built with this test");
-    let (report, errors) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let report = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     for line in [
         "| axum | ",
@@ -70,8 +70,8 @@ fn a_figure_that_takes_ss_is_left_out_where_there_is_none() {
         .env_remove("TAILWATER_TEST_KAFKA")
         .output()
         .expect("it is built with this test");
-    let (report, errors) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let report = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert!(report.contains("| consumer | | | "), "{report}");
     assert!(errors.contains("no ss (of iproute2)"), "{errors}");

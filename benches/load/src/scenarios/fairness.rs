@@ -86,10 +86,12 @@ fn beside(bench: &Bench, clients: usize, filtered: bool) -> Result<f64> {
 
 fn beside_slow(bench: &Bench) -> Result<f64> {
     let (server, records) = start(bench)?;
-    let (taken, is_over) = ([const { AtomicU64::new(0) }; SLOW], AtomicBool::new(false));
+    let taken = [const { AtomicU64::new(0) }; SLOW];
+    let is_over = AtomicBool::new(false);
     let due = SLOW_BYTES.min(records * 128);
     thread::scope(|scope| {
-        let (address, is_over) = (server.address, &is_over);
+        let address = server.address;
+        let is_over = &is_over;
         let slow = |(client, taken)| {
             let request = Request::all().since(records * client as u64 / (2 * SLOW as u64));
             scope.spawn(move || read_slowly(address, &request, taken, is_over))
@@ -117,7 +119,8 @@ fn read_slowly(
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(Duration::from_millis(100)))?;
     socket.write_all(request.text().as_bytes())?;
-    let (begin, mut buffer) = (Instant::now(), vec![0; 64 * 1024]);
+    let begin = Instant::now();
+    let mut buffer = vec![0; 64 * 1024];
     while !is_over.load(Ordering::Relaxed) {
         match socket.read(&mut buffer) {
             Ok(0) => return Err("the stream of a slow client ended".into()),

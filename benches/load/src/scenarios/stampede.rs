@@ -57,6 +57,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     fleet.read_events(records)?;
     let wall = begin.elapsed().as_secs_f64();
     fleet.verify_each(0..records)?;
-    let (received, peak) = (server.received_bytes()?, server.peak_bytes()? as f64);
+    let received = server.received_bytes()?;
+    let peak = server.peak_bytes()? as f64;
     Ok(vec![mib(received), mib(peak), deliveries as f64 / wall, wall])
 }

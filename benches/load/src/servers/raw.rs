@@ -35,7 +35,9 @@ pub(super) struct Order {
 impl Order {
     fn parse(line: &str) -> Option<Self> {
         let mut numbers = line.split_ascii_whitespace().map(|number| number.parse::<u64>().ok());
-        let (first, count, rate) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let first = numbers.next()??;
+        let count = numbers.next()??;
+        let rate = numbers.next()??;
         let keys = numbers.next()?.filter(|keys| *keys > 0);
         let pace = match rate {
             0 => Pace::AsFastAsPossible,

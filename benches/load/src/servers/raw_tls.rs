@@ -43,7 +43,8 @@ pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
         loop {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;
-            let (acceptor, pieces) = (acceptor.clone(), clients.clone());
+            let acceptor = acceptor.clone();
+            let pieces = clients.clone();
             tokio::spawn(async move {
                 // Clients notice; one that only looks whether this listens is no client.
                 let _ = stream(acceptor, socket, pieces).await;
