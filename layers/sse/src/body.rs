@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
-use crate::layer::Options;
+use crate::options::Options;
 use crate::{BoxError, Due, Encoded, Events, Lease};
 
 pin_project! {

@@ -81,6 +81,7 @@ mod jitter;
 mod layer;
 mod lease;
 mod negotiation;
+mod options;
 mod parser;
 mod service;
 mod subscription;

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use http::{Method, Request, Response, StatusCode};
 use tower_service::Service;
 
-use crate::layer::Options;
+use crate::options::Options;
 use crate::{Error, Events, Refusal, ResponseFuture, SseBody, Subscription, negotiation};
 
 /// Service of [`SseLayer`](crate::SseLayer).
