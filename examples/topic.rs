@@ -10,8 +10,7 @@ use std::time::Duration;
 use std::{error::Error, thread};
 
 use bytes::Bytes;
-use http::{Extensions, Response};
-use http_body_util::combinators::UnsyncBoxBody;
+use http::Extensions;
 use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, raise_open_files, serve};
 use tailwater::kafka::embedded::{EmbeddedKafka, Message, Producer};
 use tailwater::kafka::{
@@ -75,7 +74,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Deadlines for clients that say nothing or take nothing are here, and those of `serve`.
         .layer(HttpLayer::new().shutdown(shutdown.clone()))
         .layer(RouteLayer::new(routes))
-        .map_response(|response: Response<_>| response.map(UnsyncBoxBody::new))
         .layer(SseLayer::new().drain(&drain))
         .layer(KafkaSourceLayer::new(mapping, parameter))
         .service(Cluster::new(cluster)?);

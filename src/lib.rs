@@ -6,8 +6,7 @@
 //! program's dependencies; only [`kafka`] needs librdkafka.
 //!
 //! ```no_run
-//! use ::http::{Extensions, Response};
-//! use http_body_util::combinators::UnsyncBoxBody;
+//! use ::http::Extensions;
 //! use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
 //! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Place, Template};
 //! use tailwater::route::{Condition, Pattern, Route, RouteLayer, Routes};
@@ -25,7 +24,6 @@
 //! let service = ServiceBuilder::new()
 //!     .layer(HttpLayer::new().shutdown(shutdown.clone()))
 //!     .layer(RouteLayer::new(routes))
-//!     .map_response(|response: Response<_>| response.map(UnsyncBoxBody::new))
 //!     .layer(SseLayer::new().drain(&drain))
 //!     .layer(KafkaSourceLayer::new(Mapping::new(Template::literal("orders")), nothing))
 //!     .service(Cluster::new(ClusterOptions::new(["localhost:9092"]))?);

@@ -66,20 +66,16 @@ impl<E> SseBody<E> {
         }
     }
 
-    pub(crate) fn empty(options: Arc<Options>) -> Self {
-        Self::without_events(options, Stage::Done)
-    }
-
     /// A body that is this text.
     pub(crate) fn text(text: String) -> Self {
-        Self::without_events(Arc::default(), Stage::Refused(Box::new(text.into())))
+        Self::without_events(Stage::Refused(Box::new(text.into())))
     }
 
-    fn without_events(options: Arc<Options>, stage: Stage) -> Self {
+    fn without_events(stage: Stage) -> Self {
         Self {
             events: None,
             lease: None,
-            options,
+            options: Arc::default(),
             timer: None,
             drain: None,
             drain_waker: None,
@@ -87,6 +83,13 @@ impl<E> SseBody<E> {
             ends_at: None,
             stage,
         }
+    }
+}
+
+/// An empty body, for responses of middleware that has no event stream to answer with.
+impl<E> Default for SseBody<E> {
+    fn default() -> Self {
+        Self::without_events(Stage::Done)
     }
 }
 

@@ -67,7 +67,7 @@ where
         Poll::Ready(Ok(match self.project().state.project() {
             StateProjection::Asking { answer, options, lease, timestamps, head } => {
                 match ready!(answer.poll(cx)) {
-                    Ok(_) if *head => opened(SseBody::empty(Arc::clone(options)), *timestamps),
+                    Ok(_) if *head => opened(SseBody::default(), *timestamps),
                     Ok(events) => {
                         opened(SseBody::new(events, Arc::clone(options), lease.take()), *timestamps)
                     }
@@ -112,7 +112,7 @@ fn refused<E>(refusal: Refusal) -> Response<SseBody<E>> {
             response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
             response
         }
-        None => Response::new(SseBody::empty(Arc::default())),
+        None => Response::new(SseBody::default()),
     };
     *response.status_mut() = refusal.status();
     if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {

@@ -18,6 +18,7 @@ use crate::{Drain, Lease, Sse};
 /// # drop(layer);
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct SseLayer {
     options: Options,
 }
@@ -30,7 +31,6 @@ impl SseLayer {
 
     /// The reconnection time that clients are told with the first write, give or take a fifth, so that
     /// a restart is no stampede. In whole milliseconds. Default: 2 s. At 0 clients reconnect at once.
-    #[must_use]
     pub fn retry(mut self, retry: Duration) -> Self {
         self.options.retry = retry;
         self
@@ -39,7 +39,6 @@ impl SseLayer {
     /// After how long without a write a stream gets a comment line, or the id of its position if that
     /// has moved. Default: 15 s. At 0 idle streams are never written to: dead peers and proxies that
     /// close idle connections then go unnoticed.
-    #[must_use]
     pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
         self.options.keep_alive = keep_alive;
         self
@@ -51,7 +50,6 @@ impl SseLayer {
     /// that time; one whose client takes nothing ends when it is asked for its next write. The last
     /// write is a `retry` field, and the response ends cleanly. Default: no such time. At 0 a stream
     /// ends after one write of what its source has at once, if it has any.
-    #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.options.max_age = Some(max_age);
         self
@@ -59,7 +57,6 @@ impl SseLayer {
 
     /// How many bytes of events a source is asked for at a time; a longer event comes whole. Bounds
     /// what a stalled stream holds beside the buffers of its connection. Default: 64 KiB.
-    #[must_use]
     pub fn write_limit(mut self, bytes: usize) -> Self {
         self.options.write_limit_bytes = bytes;
         self
@@ -67,7 +64,6 @@ impl SseLayer {
 
     /// How long each stream may live: `lease` is asked once for each request, before the source is.
     /// `None`, and the default: without end.
-    #[must_use]
     pub fn lease<F>(mut self, lease: F) -> Self
     where
         F: Fn(&Parts) -> Option<Box<dyn Lease>> + Send + Sync + 'static,
@@ -77,7 +73,6 @@ impl SseLayer {
     }
 
     /// Ends the streams when `drain` starts. Default: nothing does but their connections.
-    #[must_use]
     pub fn drain(mut self, drain: &Drain) -> Self {
         self.options.drain = Some(drain.clone());
         self

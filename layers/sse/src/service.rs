@@ -26,6 +26,21 @@ impl<S> Sse<S> {
     pub(crate) fn new(inner: S, options: Arc<Options>) -> Self {
         Self { inner, options, not_ready: None }
     }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to be changed.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the inner service out.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 /// A clone asks the inner service anew whether it is ready.
