@@ -57,12 +57,7 @@ impl Content for Messages {
         ends: &mut Vec<usize>,
     ) {
         for (number, message) in (*mark..).zip(messages) {
-            let after = (number + 1).to_string();
-            let event = Event {
-                data: Some(message.as_ref()),
-                id: Some(after.as_bytes()),
-                ..Event::default()
-            };
+            let event = Event::data(message.clone()).id((number + 1).to_string());
             encode_event(&event, out);
             ends.push(out.len());
         }

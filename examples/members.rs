@@ -65,8 +65,7 @@ impl Events for Greetings {
         _: usize,
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
         ready!(self.interval.poll_tick(cx));
-        let greeting = format!("hello, {}", self.name);
-        let event = Event { data: Some(greeting.as_bytes()), ..Event::default() };
+        let event = Event::data(format!("hello, {}", self.name));
         Poll::Ready(Some(Ok(Encoded::event(&event))))
     }
 }
@@ -79,9 +78,8 @@ impl Lease for OfSession {
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         Poll::Ready(match ready!(self.0.poll_due(cx)) {
             tailwater::jwt::Due::Challenge(challenge) => {
-                let json = challenge.json();
-                let (event, data) = (Some(&b"challenge"[..]), Some(json.as_bytes()));
-                Due::Challenge(Encoded::event(&Event { event, data, ..Event::default() }))
+                let event = Event::data(challenge.json()).event("challenge");
+                Due::Challenge(Encoded::event(&event))
             }
             _ => Due::End,
         })

@@ -2,14 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tailwater_sse::{Event, Item, Parser, encode_event};
+use tailwater_sse::{EventRef, Item, Parser, encode_event};
 
 type Input<'a> = (Option<i64>, Option<&'a [u8]>, Option<&'a [u8]>, Option<&'a [u8]>);
 
 fuzz_target!(|input: Input<'_>| {
     let (timestamp, event, data, id) = input;
     let mut wire = Vec::new();
-    encode_event(&Event { timestamp, event, data, id }, &mut wire);
+    encode_event(EventRef { timestamp, event, data, id }, &mut wire);
     // The event after it shows that nothing was left open, and nothing forged.
     wire.extend_from_slice(b"data:next\n\n");
     let mut parser = Parser::new();

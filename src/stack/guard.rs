@@ -140,10 +140,8 @@ impl Lease for OfSession {
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         Poll::Ready(match ready!(self.0.poll_due(cx)) {
             tailwater_jwt::Due::Challenge(challenge) => {
-                let json = challenge.json();
-                let event = Some(&b"challenge"[..]);
-                let data = Some(json.as_bytes());
-                Due::Challenge(Encoded::event(&Event { event, data, ..Event::default() }))
+                let event = Event::data(challenge.json()).event("challenge");
+                Due::Challenge(Encoded::event(&event))
             }
             _ => Due::End,
         })

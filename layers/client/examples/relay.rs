@@ -4,40 +4,18 @@
 //! events, a relay in front of it, and reads six events through the relay.
 #![expect(clippy::print_stdout, reason = "shows what is read")]
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tailwater_client::{EventSource, Options, TcpConnector, UpstreamLayer};
-use tailwater_sse::{BoxError, Encoded, Event, Events, Refusal, Sse, SseLayer, Subscription};
+use tailwater_sse::{BoxError, Event, Events, Refusal, Sse, SseLayer, Subscription, from_stream};
 use tokio::net::TcpListener;
 use tower::{Layer, Service, service_fn};
-
-/// Counts on from the last event id, two events at a time.
-struct Count {
-    next: u32,
-    end: u32,
-}
-
-impl Events for Count {
-    fn poll_events(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _limit: usize,
-    ) -> Poll<Option<Result<Encoded, BoxError>>> {
-        if self.next == self.end {
-            return Poll::Ready(None);
-        }
-        let number = self.next.to_string();
-        self.next += 1;
-        let event = Event { data: Some(b"tick"), id: Some(number.as_bytes()), ..Event::default() };
-        Poll::Ready(Some(Ok(Encoded::event(&event))))
-    }
-}
 
 /// Serves one event stream on each connection.
 async fn serve<S>(listener: TcpListener, service: Sse<S>) -> Result<(), BoxError>
@@ -70,10 +48,11 @@ async fn listen() -> std::io::Result<(TcpListener, SocketAddr)> {
 async fn show() -> Result<(), BoxError> {
     let (listener, address) = listen().await?;
     let source = service_fn(async |subscription: Subscription| {
-        let id = subscription.last_event_id().and_then(|id| std::str::from_utf8(id).ok());
-        let seen = id.and_then(|id| id.parse::<u32>().ok()).unwrap_or(0);
+        let seen: u32 = subscription.parse_last_event_id().unwrap_or(0);
         println!("server: a stream after {seen}");
-        Ok::<_, Refusal>(Count { next: seen.saturating_add(1), end: seen.saturating_add(3) })
+        let next = stream::iter(seen.saturating_add(1)..seen.saturating_add(3));
+        let ticks = next.map(|number| Event::data("tick").id(number.to_string()));
+        Ok::<_, Refusal>(from_stream(ticks.map(Ok::<_, Infallible>)))
     });
     let retry = Duration::from_millis(300);
     tokio::spawn(serve(listener, SseLayer::new().retry(retry).layer(source)));

@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use support::{STREAM, header, server_with_pipe};
 use tailwater_client::{EventSource, Options};
-use tailwater_sse::{Event, Item, Message, Parser, encode_comment, encode_event};
+use tailwater_sse::{EventRef, Item, Message, Parser, encode_comment, encode_event};
 
 /// Bytes that mean something to the grammar, often.
 fn field() -> impl Strategy<Value = Vec<u8>> {
@@ -57,7 +57,7 @@ proptest! {
                 }
                 let id = at.to_string();
                 let (event, data, id) = (event.as_deref(), Some(&data[..]), Some(id.as_bytes()));
-                encode_event(&Event { event, data, id, timestamp: None }, &mut out);
+                encode_event(EventRef { event, data, id, timestamp: None }, &mut out);
                 out
             })
             .collect();

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
-use tailwater_sse::{Encoded, Event};
+use tailwater_sse::{Encoded, EventRef};
 
 use crate::positions::Positions;
 
@@ -62,11 +62,11 @@ impl Gap {
 
     /// The event, with the id of the place after the gap.
     fn encode(&self, progress: Option<&str>) -> Encoded {
-        Encoded::event(&Event {
+        Encoded::event(EventRef {
             event: Some(b"gap"),
             data: Some(self.data().as_bytes()),
             id: progress.map(str::as_bytes),
-            ..Event::default()
+            ..EventRef::default()
         })
     }
 

@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use bytes::Bytes;
-use tailwater_sse::{DataFields, Encoded, Event, encode_event};
+use tailwater_sse::{DataFields, Encoded, EventRef, encode_event};
 
 use crate::positions::BASE64;
 use crate::record::Record;
@@ -27,7 +27,7 @@ impl LargeEvent {
         let mut head = Vec::new();
         let event = record.value().is_none().then_some(&b"delete"[..]);
         let timestamp = view.timestamp(record);
-        encode_event(&Event { timestamp, event, ..Event::default() }, &mut head);
+        encode_event(EventRef { timestamp, event, ..EventRef::default() }, &mut head);
         // The empty line.
         head.pop();
         if record.value().is_none() {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tailwater_sse::{Encoded, Event};
+use tailwater_sse::{Encoded, EventRef};
 use tokio::sync::oneshot;
 
 use crate::cluster::Shared;
@@ -71,12 +71,12 @@ impl Live {
         if matches!(std::mem::replace(self, Self::Told), Self::Told) {
             return None;
         }
-        Some(Encoded::event(&Event {
+        Some(Encoded::event(EventRef {
             event: Some(b"live"),
             // Browsers dispatch nothing without data.
             data: Some(b"{}"),
             id: Some(place.progress().as_bytes()),
-            ..Event::default()
+            ..EventRef::default()
         }))
     }
 }

@@ -1,6 +1,6 @@
 use base64::Engine as _;
 use tailwater_hub::{Content, Hub};
-use tailwater_sse::{Event, encode_event};
+use tailwater_sse::{EventRef, encode_event};
 
 use crate::filter::Index;
 use crate::id::{self, IdForm, MAX_ID_BYTES};
@@ -39,13 +39,13 @@ impl View {
         if let Some(gap) = record.as_gap() {
             let progress = (progress.len() <= LONG_PROGRESS).then_some(progress.as_bytes());
             let data = gap.data();
-            let event = Event {
+            let event = EventRef {
                 event: Some(b"gap"),
                 data: Some(data.as_bytes()),
                 id: progress,
-                ..Event::default()
+                ..EventRef::default()
             };
-            return encode_event(&event, out);
+            return encode_event(event, out);
         }
         if progress.len() <= LONG_PROGRESS {
             id::encode(self.form, progress, record.key(), record.etag(), id);
@@ -58,13 +58,13 @@ impl View {
                 (Some(&b"delete"[..]), deleted.as_bytes())
             }
         };
-        let event = Event {
+        let event = EventRef {
             timestamp: self.timestamp(record),
             event,
             data: Some(data),
             id: (!id.is_empty()).then_some(id),
         };
-        encode_event(&event, out);
+        encode_event(event, out);
     }
 
     /// The `id` line and the end of an event that was encoded without, because its id is long.

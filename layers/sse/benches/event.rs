@@ -3,13 +3,13 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tailwater_sse::{DataFields, Event, Parser, encode_event};
+use tailwater_sse::{DataFields, EventRef, Parser, encode_event};
 
 const SIZES: [usize; 2] = [256, 4096];
 const EVENTS: usize = 64;
 
-fn event(data: &[u8]) -> Event<'_> {
-    Event { timestamp: None, event: None, data: Some(data), id: Some(b"AQQABAIC") }
+fn event(data: &[u8]) -> EventRef<'_> {
+    EventRef { timestamp: None, event: None, data: Some(data), id: Some(b"AQQABAIC") }
 }
 
 /// JSON-like text on one line, or with a line end every 64 bytes.
@@ -32,7 +32,7 @@ fn encode(criterion: &mut Criterion) {
             bencher.iter(|| {
                 out.clear();
                 for _ in 0..EVENTS {
-                    encode_event(black_box(&event(&value)), &mut out);
+                    encode_event(black_box(event(&value)), &mut out);
                 }
                 black_box(out.len())
             });
@@ -64,7 +64,7 @@ fn encode_large(criterion: &mut Criterion) {
         group.bench_function(format!("{name}, at once"), |bencher| {
             bencher.iter(|| {
                 out.clear();
-                encode_event(black_box(&event(&value)), &mut out);
+                encode_event(black_box(event(&value)), &mut out);
                 black_box(out.len())
             });
         });
@@ -87,7 +87,7 @@ fn parse(criterion: &mut Criterion) {
     for (name, value) in values() {
         let mut stream = Vec::new();
         for _ in 0..EVENTS {
-            encode_event(&event(&value), &mut stream);
+            encode_event(event(&value), &mut stream);
         }
         group.throughput(Throughput::Bytes(stream.len() as u64));
         group.bench_function(name, |bencher| {

@@ -4,65 +4,37 @@
 //! streams within three seconds. The event id is the second, so that a client which comes back is given
 //! the seconds that it missed, a minute at most.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::{Stream, stream};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tailwater_sse::{
-    BoxError, Drain, Encoded, Event, Events, Refusal, SseLayer, Subscription, encode_event,
-};
+use tailwater_sse::{BoxError, Drain, Event, Refusal, SseLayer, Subscription, from_stream};
 use tokio::net::TcpListener;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tower::{Layer, service_fn};
 
 const DRAIN: Duration = Duration::from_secs(3);
 
-struct Clock {
-    interval: Interval,
-    /// The last second that the client has seen.
-    seen: u64,
-}
-
-impl Clock {
-    fn new(subscription: &Subscription) -> Self {
-        let now = seconds();
-        let id = subscription
-            .last_event_id()
-            .and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
-        let seen = id.unwrap_or(now).clamp(now.saturating_sub(60), now);
-        let mut interval = tokio::time::interval(Duration::from_secs(1));
-        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        Self { interval, seen }
-    }
-}
-
-impl Events for Clock {
-    fn poll_events(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        limit: usize,
-    ) -> Poll<Option<Result<Encoded, BoxError>>> {
-        while self.seen >= seconds() {
-            ready!(self.interval.poll_tick(cx));
+/// The seconds after the last one that the client has seen.
+fn clock(subscription: &Subscription) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
+    let now = seconds();
+    let seen = subscription.parse_last_event_id().unwrap_or(now);
+    let seen: u64 = seen.clamp(now.saturating_sub(60), now);
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    stream::unfold((interval, seen), async |(mut interval, seen)| {
+        while seen >= seconds() {
+            interval.tick().await;
         }
-        let mut out = Vec::new();
-        while self.seen < seconds() && out.len() < limit.saturating_sub(64) {
-            self.seen += 1;
-            let second = self.seen.to_string();
-            let event = Event {
-                data: Some(second.as_bytes()),
-                id: Some(second.as_bytes()),
-                ..Event::default()
-            };
-            encode_event(&event, &mut out);
-        }
-        Poll::Ready(Some(Ok(Encoded::trusted(out.into()))))
-    }
+        let second = (seen + 1).to_string();
+        let event = Event::data(second.clone()).id(second);
+        Some((Ok(event), (interval, seen + 1)))
+    })
 }
 
 fn seconds() -> u64 {
@@ -78,8 +50,9 @@ async fn main() -> Result<(), BoxError> {
 
     let drain = Drain::new();
     let layer = SseLayer::new().max_age(Duration::from_secs(3600)).drain(&drain);
-    let source =
-        service_fn(async |subscription: Subscription| Ok::<_, Refusal>(Clock::new(&subscription)));
+    let source = service_fn(async |subscription: Subscription| {
+        Ok::<_, Refusal>(from_stream(clock(&subscription)))
+    });
     let service = TowerToHyperService::new(layer.layer(source));
 
     let mut server = http1::Builder::new();

@@ -2,28 +2,7 @@ use std::io::Write;
 
 use memchr::{memchr2, memchr3};
 
-/// One event before it is encoded. Every field is optional and holds any bytes.
-///
-/// A leading space of an event type, an id or a line of data is doubled on the wire, since the
-/// grammar takes one away: clients read what was put in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "built by literal, with the grammar's closed set of fields"
-)]
-pub struct Event<'a> {
-    /// Milliseconds since the epoch, written as `timestamp:0x<hex>` (Zilla's extension). A negative one
-    /// is written as the two's complement, as Zilla does.
-    pub timestamp: Option<i64>,
-    /// The event type. CR and LF in it end the type: what follows is left out.
-    pub event: Option<&'a [u8]>,
-    /// The payload; each of CR, LF and CRLF in it ends a line. `Some(b"")` is one empty `data` field;
-    /// without a `data` field browsers dispatch nothing, but take the id.
-    pub data: Option<&'a [u8]>,
-    /// The last event id. An id with CR, LF or NUL in it is left out as a whole. `Some(b"")` takes the
-    /// client's last event id away.
-    pub id: Option<&'a [u8]>,
-}
+use crate::EventRef;
 
 /// Appends `event` to `out` as one whole event, with the empty line that dispatches it.
 ///
@@ -34,10 +13,15 @@ pub struct Event<'a> {
 /// use tailwater_sse::{Event, encode_event};
 ///
 /// let mut out = Vec::new();
-/// encode_event(&Event { data: Some(b"a\r\n b"), id: Some(b"AQQC"), ..Event::default() }, &mut out);
+/// encode_event(&Event::data("a\r\n b").id("AQQC"), &mut out);
 /// assert_eq!(out, b"data:a\ndata:  b\nid:AQQC\n\n");
 /// ```
-pub fn encode_event(event: &Event<'_>, out: &mut Vec<u8>) {
+pub fn encode_event<'a>(event: impl Into<EventRef<'a>>, out: &mut Vec<u8>) {
+    event_fields(&event.into(), out);
+    out.push(b'\n');
+}
+
+fn event_fields(event: &EventRef<'_>, out: &mut Vec<u8>) {
     // Room for the names, colons and line ends of an event whose data is one line.
     const FRAME: usize = 64;
     let payload = [event.event, event.data, event.id]
@@ -60,7 +44,6 @@ pub fn encode_event(event: &Event<'_>, out: &mut Vec<u8>) {
     if let Some(id) = event.id {
         id_field(id, out);
     }
-    out.push(b'\n');
 }
 
 /// The `data` fields of an event whose payload is too long to be encoded at once.
@@ -193,15 +176,15 @@ fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    fn encoded(event: Event<'_>) -> String {
+    fn encoded(event: EventRef<'_>) -> String {
         let mut out = Vec::new();
-        encode_event(&event, &mut out);
+        encode_event(event, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn fields_stand_in_order_with_the_id_last() {
-        let event = Event {
+        let event = EventRef {
             timestamp: Some(1_700_000_000_000),
             event: Some(b"delete"),
             data: Some(b"x"),
@@ -229,7 +212,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                encoded(Event { data: Some(data.as_bytes()), ..Event::default() }),
+                encoded(EventRef { data: Some(data.as_bytes()), ..EventRef::default() }),
                 wire,
                 "{data:?}"
             );
@@ -251,7 +234,7 @@ mod tests {
                         break;
                     }
                 }
-                let expected = encoded(Event { data: Some(data.as_bytes()), ..Event::default() });
+                let expected = encoded(EventRef { data: Some(data.as_bytes()), ..EventRef::default() });
                 assert_eq!(String::from_utf8(out).unwrap() + "\n", expected, "{data:?} {limit}");
             }
         }
@@ -259,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_leading_space_is_doubled() {
-        let event = Event {
+        let event = EventRef {
             timestamp: None,
             event: Some(b" e"),
             data: Some(b" a\n\tb\n  c"),
@@ -272,7 +255,7 @@ mod tests {
     fn an_id_with_a_line_end_or_nul_is_left_out() {
         for id in [&b"a\rb"[..], b"a\nb", b"a\0b", b"\r\n", b"\0"] {
             assert_eq!(
-                encoded(Event { data: Some(b"x"), id: Some(id), ..Event::default() }),
+                encoded(EventRef { data: Some(b"x"), id: Some(id), ..EventRef::default() }),
                 "data:x\n\n",
                 "{id:?}"
             );
@@ -286,7 +269,7 @@ mod tests {
     fn an_event_type_ends_at_a_line_end() {
         for name in ["tick\rdata:forged", "tick\n\ndata:forged", "tick\r\nid:forged"] {
             assert_eq!(
-                encoded(Event { event: Some(name.as_bytes()), ..Event::default() }),
+                encoded(EventRef { event: Some(name.as_bytes()), ..EventRef::default() }),
                 "event:tick\n\n",
                 "{name:?}"
             );

@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::{BoxError, Event, encode_comment, encode_event, encode_id};
+use crate::{BoxError, EventRef, encode_comment, encode_event, encode_id};
 
 /// Whole events, comments or id-only blocks, encoded for the wire; or a [part](Encoded::part) of an event.
 /// Cloning shares the bytes.
@@ -14,8 +14,8 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Encodes one event.
-    pub fn event(event: &Event<'_>) -> Self {
+    /// Encodes one event: an [`Event`](crate::Event) or an [`EventRef`].
+    pub fn event<'a>(event: impl Into<EventRef<'a>>) -> Self {
         let mut out = Vec::new();
         encode_event(event, &mut out);
         Self::trusted(out.into())

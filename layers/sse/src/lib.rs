@@ -7,48 +7,29 @@
 //! the process stops ([`Drain`]).
 //!
 //! ```
-//! use std::pin::Pin;
-//! use std::task::{Context, Poll};
+//! use std::convert::Infallible;
 //!
+//! use futures_util::stream;
 //! use http::Request;
 //! use http_body_util::BodyExt;
-//! use tailwater_sse::{BoxError, Encoded, Event, Events, Refusal, SseLayer, Subscription};
+//! use tailwater_sse::{BoxError, Event, Refusal, SseLayer, Subscription, from_stream};
 //! use tower::{Layer, ServiceExt, service_fn};
-//!
-//! /// Counts on from the last event id up to three.
-//! struct Count(u8);
-//!
-//! impl Events for Count {
-//!     fn poll_events(
-//!         mut self: Pin<&mut Self>,
-//!         _: &mut Context<'_>,
-//!         _limit: usize,
-//!     ) -> Poll<Option<Result<Encoded, BoxError>>> {
-//!         if self.0 == 3 {
-//!             return Poll::Ready(None);
-//!         }
-//!         self.0 += 1;
-//!         let number = self.0.to_string();
-//!         let event = Event { data: Some(b"tick"), id: Some(number.as_bytes()), ..Event::default() };
-//!         Poll::Ready(Some(Ok(Encoded::event(&event))))
-//!     }
-//! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
 //! let source = service_fn(async |subscription: Subscription| {
-//!     let id = subscription.last_event_id().and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
-//!     Ok::<_, Refusal>(Count(id.unwrap_or(0)))
+//!     let seen: u32 = subscription.parse_last_event_id().unwrap_or(0);
+//!     let numbers = (1..=3).filter(move |number| *number > seen);
+//!     let ticks = numbers.map(|number| Ok::<_, Infallible>(Event::data("tick").id(number.to_string())));
+//!     Ok::<_, Refusal>(from_stream(stream::iter(ticks)))
 //! });
 //! let service = SseLayer::new().layer(source);
 //!
 //! let request = Request::get("/").header("last-event-id", "1").body(())?;
 //! let response = service.oneshot(request).await?;
 //! assert_eq!(response.headers()["content-type"], "text/event-stream");
-//!
 //! let body = response.into_body().collect().await?.to_bytes();
-//! assert!(body.starts_with(b"retry:")); // 1600 to 2400 ms
-//! assert!(body.ends_with(b"\n:\ndata:tick\nid:2\n\ndata:tick\nid:3\n\n"));
+//! assert!(body.ends_with(b"data:tick\nid:2\n\ndata:tick\nid:3\n\n"));
 //! # Ok(())
 //! # }
 //! ```
@@ -75,6 +56,7 @@ mod body;
 mod drain;
 mod encoder;
 mod error;
+mod event;
 mod events;
 mod future;
 mod jitter;
@@ -84,18 +66,21 @@ mod negotiation;
 mod options;
 mod parser;
 mod service;
+mod stream;
 mod subscription;
 
 pub use body::SseBody;
 pub use drain::Drain;
-pub use encoder::{DataFields, Event, encode_comment, encode_event, encode_id};
+pub use encoder::{DataFields, encode_comment, encode_event, encode_id};
 pub use error::{BoxError, Error, Refusal};
+pub use event::{Event, EventRef};
 pub use events::{Encoded, Events};
 pub use future::ResponseFuture;
 pub use layer::SseLayer;
 pub use lease::{Due, Lease};
 pub use parser::{Item, Message, Parser};
 pub use service::Sse;
+pub use stream::{FromStream, from_stream};
 pub use subscription::Subscription;
 
 #[cfg(doctest)]

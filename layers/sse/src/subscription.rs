@@ -1,3 +1,5 @@
+use std::str::FromStr;
+
 use bytes::Bytes;
 use http::request::Parts;
 
@@ -23,6 +25,11 @@ impl Subscription {
     /// The last event id: opaque bytes, never empty. From the header, else the query.
     pub fn last_event_id(&self) -> Option<&Bytes> {
         self.last_event_id.as_ref()
+    }
+
+    /// The last event id, parsed. `None` if there is none, or if it does not parse.
+    pub fn parse_last_event_id<T: FromStr>(&self) -> Option<T> {
+        std::str::from_utf8(self.last_event_id()?).ok()?.parse().ok()
     }
 
     /// Whether the client wants `timestamp` fields (`accept: text/event-stream;ext=timestamp`).

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use tailwater_sse::{
-    DataFields, Error, Event, Item, Parser, encode_comment, encode_event, encode_id,
+    DataFields, Error, EventRef, Item, Parser, encode_comment, encode_event, encode_id,
 };
 
 /// Bytes that mean something to the grammar, often.
@@ -89,8 +89,8 @@ proptest! {
         if let Some(comment) = &comment {
             encode_comment(comment, &mut wire);
         }
-        let event = Event { timestamp, event: event.as_deref(), data: data.as_deref(), id: id.as_deref() };
-        encode_event(&event, &mut wire);
+        let event = EventRef { timestamp, event: event.as_deref(), data: data.as_deref(), id: id.as_deref() };
+        encode_event(event, &mut wire);
 
         let (items, error, _) = parse(Parser::new(), [&wire[..]]);
         prop_assert_eq!(error, None);
@@ -122,7 +122,7 @@ proptest! {
         limits in vec(0..40_usize, 1..8),
     ) {
         let mut whole = Vec::new();
-        encode_event(&Event { data: Some(&data), ..Event::default() }, &mut whole);
+        encode_event(EventRef { data: Some(&data), ..EventRef::default() }, &mut whole);
 
         let (mut fields, mut wire) = (DataFields::default(), Vec::new());
         for limit in limits.iter().copied().cycle() {

@@ -2,7 +2,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tailwater_sse::{BoxError, Encoded, Event, Events, Item, Message, encode_event, encode_id};
+use tailwater_sse::{BoxError, Encoded, EventRef, Events, Item, Message, encode_event, encode_id};
 
 use crate::Error;
 use crate::reader::Reader;
@@ -31,7 +31,7 @@ impl UpstreamEvents {
     fn encode(&self, item: &Item, out: &mut Vec<u8>) {
         match item {
             Item::Message(Message { event, data, id, timestamp, .. }) => encode_event(
-                &Event {
+                EventRef {
                     timestamp: timestamp.filter(|_| self.timestamps),
                     event: event.as_deref(),
                     data: Some(data),
