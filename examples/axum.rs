@@ -22,7 +22,7 @@ use http::StatusCode;
 use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, raise_open_files, serve};
 use tailwater::hub::{Content, Cursor, Hub, Lost, Want};
 use tailwater::sse::{
-    BoxError, Drain, Encoded, Event, Events, Refusal, SseLayer, Subscription, encode_event,
+    BoxError, Drain, Encoded, Event, Events, Rejection, SseLayer, Subscription, encode_event,
 };
 use tower::{Layer as _, service_fn};
 
@@ -129,7 +129,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (shutdown, drain) = (Shutdown::new(), Drain::new());
     let readers = hub.clone();
     let source = service_fn(move |subscription: Subscription| {
-        std::future::ready(Ok::<_, Refusal>(Reader::new(&readers, &subscription)))
+        std::future::ready(Ok::<_, Rejection>(Reader::new(&readers, &subscription)))
     });
     let events = SseLayer::new().drain(&drain).layer(source);
     let router =

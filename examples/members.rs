@@ -24,7 +24,7 @@ use tailwater::http::{
 };
 use tailwater::jwt::{ConnectionSessions, Credentials, Guard, Jwk, JwtLayer, Keys, Session};
 use tailwater::sse::{
-    BoxError, Drain, Due, Encoded, Event, Events, Lease, Refusal, SseLayer, Subscription,
+    BoxError, Drain, Due, Encoded, Event, Events, Lease, Rejection, SseLayer, Subscription,
 };
 use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -44,12 +44,12 @@ struct Greetings {
 
 impl Greetings {
     /// Refuses whoever has no token, or one without the roles.
-    fn new(subscription: &Subscription) -> Result<Self, Refusal> {
+    fn new(subscription: &Subscription) -> Result<Self, Rejection> {
         let session = subscription.parts().extensions.get::<Session>();
         let session =
-            session.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "nobody was asked"))?;
+            session.ok_or_else(|| Rejection::new(StatusCode::UNAUTHORIZED, "nobody was asked"))?;
         if !session.token().has_roles(&ROLES) {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "the roles do not reach"));
+            return Err(Rejection::new(StatusCode::FORBIDDEN, "the roles do not reach"));
         }
         let mut interval = tokio::time::interval(Duration::from_secs(1));
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);

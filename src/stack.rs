@@ -213,7 +213,7 @@ impl StackBuilder<'_> {
             }
             Some(Kind::SseKafka(mapping)) => {
                 self.routes(exit, &mapping.routes, path, |this, route| {
-                    // The streams are framed below the routes, so that a refusal is a plain response.
+                    // The streams are framed below the routes, so that a rejection is a plain response.
                     let places = route.with.places().cloned().collect();
                     let frames = this.frames(streams, places);
                     let source = KafkaSourceLayer::new(mapping_of(&route.with), value);

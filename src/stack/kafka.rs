@@ -11,7 +11,7 @@ use tailwater_kafka::{
     Cluster, ClusterOptions, FilterTemplate, IdForm, Mapping, Place, Query, Stream,
 };
 use tailwater_route::Matched;
-use tailwater_sse::Refusal;
+use tailwater_sse::Rejection;
 use tower::Service;
 
 use super::{Error, StackBuilder, guard};
@@ -135,10 +135,10 @@ pub(super) struct Topics {
 
 impl Service<Query> for Topics {
     type Response = Stream;
-    type Error = Refusal;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Refusal>> + Send>>;
+    type Error = Rejection;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Rejection>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         Poll::Ready(Ok(()))
     }
 
@@ -148,7 +148,7 @@ impl Service<Query> for Topics {
         Box::pin(async move {
             let Some(mut cluster) = cluster else {
                 let reason = "no route of the kafka bindings takes the topic";
-                return Err(Refusal::new(StatusCode::NOT_FOUND, reason));
+                return Err(Rejection::new(StatusCode::NOT_FOUND, reason));
             };
             cluster.call(query).await.map_err(Into::into)
         })

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tailwater_client::{EventSource, Options, TcpConnector, UpstreamLayer};
-use tailwater_sse::{BoxError, Event, Events, Refusal, Sse, SseLayer, Subscription, from_stream};
+use tailwater_sse::{BoxError, Event, Events, Rejection, Sse, SseLayer, Subscription, from_stream};
 use tokio::net::TcpListener;
 use tower::{Layer, Service, service_fn};
 
@@ -22,7 +22,7 @@ async fn serve<S>(listener: TcpListener, service: Sse<S>) -> Result<(), BoxError
 where
     S: Service<Subscription> + Clone + Send + 'static,
     S::Response: Events + 'static,
-    S::Error: Into<Refusal>,
+    S::Error: Into<Rejection>,
     S::Future: Send,
 {
     loop {
@@ -52,7 +52,7 @@ async fn show() -> Result<(), BoxError> {
         println!("server: a stream after {seen}");
         let next = stream::iter(seen.saturating_add(1)..seen.saturating_add(3));
         let ticks = next.map(|number| Event::data("tick").id(number.to_string()));
-        Ok::<_, Refusal>(from_stream(ticks.map(Ok::<_, Infallible>)))
+        Ok::<_, Rejection>(from_stream(ticks.map(Ok::<_, Infallible>)))
     });
     let retry = Duration::from_millis(300);
     tokio::spawn(serve(listener, SseLayer::new().retry(retry).layer(source)));

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use support::{Connector, STREAM, header, server, server_with_pipe};
 use tailwater_client::{Error, Options, UpstreamEvents, UpstreamLayer};
-use tailwater_sse::{Refusal, SseBody, SseLayer};
+use tailwater_sse::{Rejection, SseBody, SseLayer};
 use tower::{Layer, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ async fn ask_of(
     request: Request<()>,
 ) -> Answer {
     let answer = sse.layer(layer.layer(connector)).oneshot(request).await;
-    answer.expect("a refusal is an answer").map(Box::pin)
+    answer.expect("a rejection is an answer").map(Box::pin)
 }
 
 fn get(uri: &str) -> Request<()> {
@@ -184,8 +184,8 @@ async fn a_path_that_the_server_may_read_as_another_is_not_found_and_the_server_
         let (connector, server) = server();
         let answer = ask(connector, layer(), get(path)).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
-        let refusal = answer.extensions().get::<Arc<Refusal>>().expect("a refusal");
-        let reason = std::error::Error::source(&**refusal).expect("a reason");
+        let rejection = answer.extensions().get::<Arc<Rejection>>().expect("a rejection");
+        let reason = std::error::Error::source(&**rejection).expect("a reason");
         assert!(matches!(reason.downcast_ref(), Some(Error::Path(_))), "{path}: {reason}");
         assert!(!reason.to_string().contains("private"), "{reason}");
         assert!(server.calls().is_empty(), "{path}");
@@ -219,9 +219,9 @@ async fn the_first_answer_decides_about_the_status() {
         };
         let (answer, ()) = tokio::join!(ask(connector, layer(), request), serve);
         assert_eq!(answer.status(), status, "{response}");
-        let refusal = answer.extensions().get::<Arc<Refusal>>().expect("a refusal");
-        let reason = std::error::Error::source(&**refusal);
-        assert!(reason.is_some_and(|reason| reason.is::<Error>()), "{refusal:?}");
+        let rejection = answer.extensions().get::<Arc<Rejection>>().expect("a rejection");
+        let reason = std::error::Error::source(&**rejection);
+        assert!(reason.is_some_and(|reason| reason.is::<Error>()), "{rejection:?}");
         assert!(answer.into_body().collect().await.unwrap().to_bytes().is_empty());
     }
     let log = lines.text();

@@ -1,5 +1,5 @@
 use http::StatusCode;
-use tailwater_sse::Refusal;
+use tailwater_sse::Rejection;
 
 /// Why a query is not served, or Kafka not reached.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -53,10 +53,12 @@ impl Error {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::Start(_) => return Refusal::new(StatusCode::BAD_REQUEST, error).told(),
+            Error::Start(_) => {
+                return Rejection::new(StatusCode::BAD_REQUEST, error).expose_reason();
+            }
             Error::TopicName(_) => StatusCode::NOT_FOUND,
             Error::Unfilled(_) | Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -66,6 +68,6 @@ impl From<Error> for Refusal {
             | Error::NoOffset { .. }
             | Error::NoConfiguration => StatusCode::BAD_GATEWAY,
         };
-        Refusal::new(status, error)
+        Rejection::new(status, error)
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Extensions;
 use pin_project_lite::pin_project;
-use tailwater_sse::{Refusal, Subscription};
+use tailwater_sse::{Rejection, Subscription};
 use tower_service::Service;
 
 use crate::Error;
@@ -92,13 +92,13 @@ fn may_ask_for(name: &str, template: &Template) -> bool {
 impl<S> Service<Subscription> for KafkaSource<S>
 where
     S: Service<Query>,
-    S::Error: Into<Refusal>,
+    S::Error: Into<Rejection>,
 {
     type Response = S::Response;
-    type Error = Refusal;
+    type Error = Rejection;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
@@ -111,7 +111,7 @@ where
 }
 
 pin_project! {
-    /// Future of [`KafkaSource`]: the inner service's, or a refusal.
+    /// Future of [`KafkaSource`]: the inner service's, or a rejection.
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]
@@ -123,9 +123,9 @@ pin_project! {
 impl<F, T, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<T, E>>,
-    E: Into<Refusal>,
+    E: Into<Rejection>,
 {
-    type Output = Result<T, Refusal>;
+    type Output = Result<T, Rejection>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -165,11 +165,11 @@ mod tests {
             for value in [None, Some(""), Some("me")] {
                 let parameter = mapping.topic.places().any(|it| matches!(it, Place::Parameter(_)));
                 let lookup = move |_: &Place, _: &Extensions| value.map(Bytes::from);
-                let inner = service_fn(async |query: Query| Ok::<_, Refusal>(query));
+                let inner = service_fn(async |query: Query| Ok::<_, Rejection>(query));
                 let source = KafkaSourceLayer::new(mapping.clone(), lookup).layer(inner);
                 let (parts, ()) = Request::new(()).into_parts();
                 let answer = source.oneshot(Subscription::new(parts, None, false)).await;
-                let status = answer.map_err(|refusal| refusal.status()).map(drop);
+                let status = answer.map_err(|rejection| rejection.status()).map(drop);
                 let filled = value == Some("me") || (value == Some("") && parameter);
                 let expected = if filled { Ok(()) } else { Err(StatusCode::FORBIDDEN) };
                 assert_eq!(status, expected, "{value:?} in {mapping:?}");

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tailwater_sse::{BoxError, Drain, Event, Refusal, SseLayer, Subscription, from_stream};
+use tailwater_sse::{BoxError, Drain, Event, Rejection, SseLayer, Subscription, from_stream};
 use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 use tower::{Layer, service_fn};
@@ -51,7 +51,7 @@ async fn main() -> Result<(), BoxError> {
     let drain = Drain::new();
     let layer = SseLayer::new().max_age(Duration::from_secs(3600)).drain(&drain);
     let source = service_fn(async |subscription: Subscription| {
-        Ok::<_, Refusal>(from_stream(clock(&subscription)))
+        Ok::<_, Rejection>(from_stream(clock(&subscription)))
     });
     let service = TowerToHyperService::new(layer.layer(source));
 

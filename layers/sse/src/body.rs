@@ -41,7 +41,7 @@ pin_project! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     /// No event stream, but why there is none. Boxed, for a stream is small.
-    Refused(Box<Bytes>),
+    Rejected(Box<Bytes>),
     First,
     Open,
     /// As `Open`, but a part of an event was written, and the rest of it comes before anything else.
@@ -68,7 +68,7 @@ impl<E> SseBody<E> {
 
     /// A body that is this text.
     pub(crate) fn text(text: String) -> Self {
-        Self::without_events(Stage::Refused(Box::new(text.into())))
+        Self::without_events(Stage::Rejected(Box::new(text.into())))
     }
 
     fn without_events(stage: Stage) -> Self {
@@ -224,7 +224,7 @@ impl<E: Events> Body for SseBody<E> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &self.stage {
-            Stage::Refused(text) => {
+            Stage::Rejected(text) => {
                 let text = Bytes::clone(text);
                 self.close();
                 return frame(text);
@@ -291,7 +291,7 @@ impl<E: Events> Body for SseBody<E> {
 
     fn size_hint(&self) -> SizeHint {
         match &self.stage {
-            Stage::Refused(text) => SizeHint::with_exact(text.len() as u64),
+            Stage::Rejected(text) => SizeHint::with_exact(text.len() as u64),
             Stage::Done => SizeHint::with_exact(0),
             Stage::First | Stage::Open | Stage::Within | Stage::Last => SizeHint::default(),
         }

@@ -3,63 +3,65 @@ use http::{Method, StatusCode};
 /// The error of a service or source of any kind.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a source does not serve a subscription, and the status that the client is told.
+/// The reason why a source does not serve a subscription, and the status of the response.
 #[derive(Debug, thiserror::Error)]
 #[error("subscription refused with {status}")]
-pub struct Refusal {
+pub struct Rejection {
     status: StatusCode,
     #[source]
     reason: BoxError,
-    told: bool,
+    is_exposed: bool,
 }
 
-impl Refusal {
-    /// A refusal that is answered with `status`; `reason` is for the operator and not sent.
+impl Rejection {
+    /// A rejection with this status. The client does not see `reason`: it is in the response's extensions,
+    /// for logs.
     pub fn new(status: StatusCode, reason: impl Into<BoxError>) -> Self {
-        Self { status, reason: reason.into(), told: false }
+        Self { status, reason: reason.into(), is_exposed: false }
     }
 
-    /// The client is sent the reason, as plain text. For mistakes in a request, which its author can
-    /// mend; the text is what the reason shows, without its causes.
+    /// Sends the reason to the client, as plain text without its causes. Use it for mistakes that the
+    /// client can correct.
     #[must_use]
-    pub fn told(mut self) -> Self {
-        self.told = true;
+    pub fn expose_reason(mut self) -> Self {
+        self.is_exposed = true;
         self
     }
 
-    /// The status that the client is answered with.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// What the client is sent beside the status.
+    /// The body of the response.
     pub(crate) fn text(&self) -> Option<String> {
-        self.told.then(|| format!("{}\n", self.reason))
+        self.is_exposed.then(|| format!("{}\n", self.reason))
     }
 }
 
-impl From<std::convert::Infallible> for Refusal {
+impl From<std::convert::Infallible> for Rejection {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}
     }
 }
 
-/// What a middleware between this layer and the source boxed: a [`Refusal`] is taken out again,
-/// anything else is `503 Service Unavailable`.
-impl From<BoxError> for Refusal {
+/// Unboxes a [`Rejection`] that a middleware between [`SseLayer`](crate::SseLayer) and the source has boxed.
+/// Any other error becomes `503 Service Unavailable`.
+impl From<BoxError> for Rejection {
     fn from(error: BoxError) -> Self {
         match error.downcast::<Self>() {
-            Ok(refusal) => *refusal,
+            Ok(rejection) => *rejection,
             Err(error) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error),
         }
     }
 }
 
-/// What this crate itself finds wrong: with a request, or with an event stream that it reads.
+/// A request that is not accepted, or an event stream that the [`Parser`](crate::Parser) cannot read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The method of a request is neither GET nor HEAD. The reason of the [`Refusal`] with status 405.
+    /// The method of a request is neither GET nor HEAD. This is the reason of a [`Rejection`] with status
+    /// 405.
     #[error("method {0} is not allowed for an event stream")]
     Method(Method),
     /// A line is longer than [`Parser::max_line_bytes`](crate::Parser::max_line_bytes) allows.
@@ -67,7 +69,7 @@ pub enum Error {
     LineTooLong {
         /// The number of the line, from 1.
         line: u64,
-        /// What is allowed.
+        /// The limit, in bytes.
         limit: usize,
     },
     /// An event's data is longer than [`Parser::max_event_bytes`](crate::Parser::max_event_bytes) allows.
@@ -75,7 +77,7 @@ pub enum Error {
     EventTooLong {
         /// The number of the line that went over the limit, from 1.
         line: u64,
-        /// What is allowed.
+        /// The limit, in bytes.
         limit: usize,
     },
 }

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use pin_project_lite::pin_project;
 
 use crate::options::Options;
-use crate::{Events, Lease, Refusal, SseBody};
+use crate::{Events, Lease, Rejection, SseBody};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Events hold the text of others: a browser that guesses a type could take it for a page.
@@ -35,7 +35,7 @@ pin_project! {
             timestamps: bool,
             head: bool,
         },
-        Refused { refusal: Option<Refusal> },
+        Rejected { rejection: Option<Rejection> },
     }
 }
 
@@ -50,8 +50,8 @@ impl<F> ResponseFuture<F> {
         Self { state: State::Asking { answer, options, lease, timestamps, head } }
     }
 
-    pub(crate) fn refused(refusal: Refusal) -> Self {
-        Self { state: State::Refused { refusal: Some(refusal) } }
+    pub(crate) fn rejected(rejection: Rejection) -> Self {
+        Self { state: State::Rejected { rejection: Some(rejection) } }
     }
 }
 
@@ -59,7 +59,7 @@ impl<F, E, R> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<E, R>>,
     E: Events,
-    R: Into<Refusal>,
+    R: Into<Rejection>,
 {
     type Output = Result<Response<SseBody<E>>, Infallible>;
 
@@ -71,12 +71,12 @@ where
                     Ok(events) => {
                         opened(SseBody::new(events, Arc::clone(options), lease.take()), *timestamps)
                     }
-                    Err(error) => refused(error.into()),
+                    Err(error) => rejected(error.into()),
                 }
             }
-            StateProjection::Refused { refusal } => {
-                let refusal = refusal.take().expect("polled after completion");
-                refused(refusal)
+            StateProjection::Rejected { rejection } => {
+                let rejection = rejection.take().expect("polled after completion");
+                rejected(rejection)
             }
         }))
     }
@@ -103,8 +103,8 @@ fn opened<B>(body: B, timestamps: bool) -> Response<B> {
     response
 }
 
-fn refused<E>(refusal: Refusal) -> Response<SseBody<E>> {
-    let mut response = match refusal.text() {
+fn rejected<E>(rejection: Rejection) -> Response<SseBody<E>> {
+    let mut response = match rejection.text() {
         Some(text) => {
             let mut response = Response::new(SseBody::text(text));
             let text = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -114,10 +114,10 @@ fn refused<E>(refusal: Refusal) -> Response<SseBody<E>> {
         }
         None => Response::new(SseBody::default()),
     };
-    *response.status_mut() = refusal.status();
-    if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {
+    *response.status_mut() = rejection.status();
+    if rejection.status() == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
-    response.extensions_mut().insert(Arc::new(refusal));
+    response.extensions_mut().insert(Arc::new(rejection));
     response
 }

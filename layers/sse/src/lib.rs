@@ -12,7 +12,7 @@
 //! use futures_util::stream;
 //! use http::Request;
 //! use http_body_util::BodyExt;
-//! use tailwater_sse::{BoxError, Event, Refusal, SseLayer, Subscription, from_stream};
+//! use tailwater_sse::{BoxError, Event, Rejection, SseLayer, Subscription, from_stream};
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -21,7 +21,7 @@
 //!     let seen: u32 = subscription.parse_last_event_id().unwrap_or(0);
 //!     let numbers = (1..=3).filter(move |number| *number > seen);
 //!     let ticks = numbers.map(|number| Ok::<_, Infallible>(Event::data("tick").id(number.to_string())));
-//!     Ok::<_, Refusal>(from_stream(stream::iter(ticks)))
+//!     Ok::<_, Rejection>(from_stream(stream::iter(ticks)))
 //! });
 //! let service = SseLayer::new().layer(source);
 //!
@@ -72,7 +72,7 @@ mod subscription;
 pub use body::SseBody;
 pub use drain::Drain;
 pub use encoder::{DataFields, encode_comment, encode_event, encode_id};
-pub use error::{BoxError, Error, Refusal};
+pub use error::{BoxError, Error, Rejection};
 pub use event::{Event, EventRef};
 pub use events::{Encoded, Events};
 pub use future::ResponseFuture;

@@ -6,20 +6,20 @@ use http::{Method, Request, Response, StatusCode};
 use tower_service::Service;
 
 use crate::options::Options;
-use crate::{Error, Events, Refusal, ResponseFuture, SseBody, Subscription, negotiation};
+use crate::{Error, Events, Rejection, ResponseFuture, SseBody, Subscription, negotiation};
 
 /// Service of [`SseLayer`](crate::SseLayer).
 ///
-/// GET opens an event stream. HEAD answers as GET does, without a body: the source is asked, and what it
-/// answers is dropped. Any other method is `405 Method Not Allowed`. A source that refuses is answered
-/// with its status; why, as an `Arc<Refusal>`, is in the response's extensions, and on the wire only if
-/// it is to be [told](Refusal::told).
+/// GET opens an event stream. HEAD is answered like GET, without a body: the source is called, and its
+/// response is dropped. Any other method is answered with `405 Method Not Allowed`. If the source fails, the
+/// response has the status of the [`Rejection`]; the rejection itself is in the response's extensions as
+/// `Arc<Rejection>`, and its reason is sent only after [`Rejection::expose_reason`].
 #[derive(Debug)]
 pub struct Sse<S> {
     inner: S,
     options: Arc<Options>,
     /// The inner service failed to become ready: the next call is answered with it.
-    not_ready: Option<Refusal>,
+    not_ready: Option<Rejection>,
 }
 
 impl<S> Sse<S> {
@@ -54,10 +54,10 @@ impl<S, B> Service<Request<B>> for Sse<S>
 where
     S: Service<Subscription>,
     S::Response: Events + 'static,
-    S::Error: Into<Refusal>,
+    S::Error: Into<Rejection>,
 {
     type Response = Response<SseBody<S::Response>>;
-    type Error = Infallible; // a refusal is a response
+    type Error = Infallible; // a rejection is a response
     type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
@@ -74,10 +74,10 @@ where
         let head = parts.method == Method::HEAD;
         if !head && parts.method != Method::GET {
             let reason = Error::Method(parts.method);
-            return ResponseFuture::refused(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, reason));
+            return ResponseFuture::rejected(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, reason));
         }
-        if let Some(refusal) = self.not_ready.take() {
-            return ResponseFuture::refused(refusal);
+        if let Some(rejection) = self.not_ready.take() {
+            return ResponseFuture::rejected(rejection);
         }
         let lease = self.options.lease.as_ref().and_then(|lease| lease(&parts));
         let last_event_id = negotiation::last_event_id(&parts);

@@ -16,11 +16,11 @@ use crate::{BoxError, Encoded, Event, Events, encode_event};
 /// ```
 /// # use std::convert::Infallible;
 /// # use futures_util::stream;
-/// # use tailwater_sse::{Event, Refusal, SseLayer, Subscription, from_stream};
+/// # use tailwater_sse::{Event, Rejection, SseLayer, Subscription, from_stream};
 /// # use tower::{Layer, service_fn};
 /// let source = service_fn(async |_: Subscription| {
 ///     let events = stream::iter(["a", "b"].map(|data| Ok::<_, Infallible>(Event::data(data))));
-///     Ok::<_, Refusal>(from_stream(events))
+///     Ok::<_, Rejection>(from_stream(events))
 /// });
 /// let service = SseLayer::new().layer(source);
 /// # drop(service);

@@ -8,7 +8,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use support::{Feed, Source, source};
-use tailwater_sse::{Drain, Refusal, SseLayer, Subscription};
+use tailwater_sse::{Drain, Rejection, SseLayer, Subscription};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::{Layer, service_fn};
 
@@ -19,7 +19,7 @@ fn connect(layer: &SseLayer) -> (Feed, DuplexStream) {
     let source = std::sync::Arc::new(std::sync::Mutex::new(Some(source)));
     let service = layer.layer(service_fn(move |_: Subscription| {
         let source: Source = source.lock().expect("not poisoned").take().expect("one request");
-        async { Ok::<_, Refusal>(source) }
+        async { Ok::<_, Rejection>(source) }
     }));
     tokio::spawn(async move {
         let service = TowerToHyperService::new(service);

@@ -8,7 +8,7 @@ use std::task::Poll;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use support::{Feed, Source, source};
-use tailwater_sse::{BoxError, Error, Refusal, SseBody, SseLayer, Subscription};
+use tailwater_sse::{BoxError, Error, Rejection, SseBody, SseLayer, Subscription};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower_test::mock::{Handle, Spawn, spawn_layer};
 
@@ -94,18 +94,18 @@ async fn another_method_is_not_allowed_and_the_source_not_asked() {
 }
 
 fn reason<B>(response: &Response<B>) -> &(dyn std::error::Error + 'static) {
-    let refusal = response.extensions().get::<Arc<Refusal>>().expect("a reason");
-    std::error::Error::source(&**refusal).expect("a cause")
+    let rejection = response.extensions().get::<Arc<Rejection>>().expect("a reason");
+    std::error::Error::source(&**rejection).expect("a cause")
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_response_without_its_reason() {
+async fn a_rejection_is_a_response_without_its_reason() {
     for method in [Method::GET, Method::HEAD] {
         let (mut service, mut handle) = service(SseLayer::new());
         let mut response = task::spawn(service.call(request(method)));
         assert_pending!(response.poll());
         let (_, asked) = handle.next_request().await.unwrap();
-        asked.send_error(Refusal::new(StatusCode::FORBIDDEN, "no such claim"));
+        asked.send_error(Rejection::new(StatusCode::FORBIDDEN, "no such claim"));
         let response = assert_ready_ok!(response.poll());
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
         assert_eq!(headers(&response), []);
@@ -115,12 +115,12 @@ async fn a_refusal_is_a_response_without_its_reason() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_is_told_has_its_reason_as_text() {
+async fn a_rejection_that_is_exposed_has_its_reason_as_text() {
     let (mut service, mut handle) = service(SseLayer::new());
     let mut response = task::spawn(service.call(request(Method::GET)));
     assert_pending!(response.poll());
     let (_, asked) = handle.next_request().await.unwrap();
-    asked.send_error(Refusal::new(StatusCode::BAD_REQUEST, "expected a number").told());
+    asked.send_error(Rejection::new(StatusCode::BAD_REQUEST, "expected a number").expose_reason());
     let response = assert_ready_ok!(response.poll());
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert_eq!(
@@ -136,10 +136,10 @@ async fn a_refusal_that_is_told_has_its_reason_as_text() {
 }
 
 #[tokio::test]
-async fn an_error_that_is_no_refusal_is_unavailable() {
-    let refusal = Refusal::from(BoxError::from("timed out"));
-    assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refusal.to_string(), "subscription refused with 503 Service Unavailable");
+async fn an_error_that_is_no_rejection_is_unavailable() {
+    let rejection = Rejection::from(BoxError::from("timed out"));
+    assert_eq!(rejection.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(rejection.to_string(), "subscription refused with 503 Service Unavailable");
 }
 
 #[tokio::test]
@@ -153,9 +153,9 @@ async fn it_is_ready_when_the_source_is() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_to_become_ready_is_a_refusal() {
+async fn a_source_that_fails_to_become_ready_is_a_rejection() {
     let (mut service, mut handle) = spawn_layer::<Subscription, Source, _>(SseLayer::new());
-    handle.send_error(Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "full"));
+    handle.send_error(Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "full"));
     assert_ready_ok!(service.poll_ready::<Request<&str>>());
     let response = assert_ready_ok!(task::spawn(service.call(request(Method::GET))).poll());
     assert_eq!(response.status(), StatusCode::INSUFFICIENT_STORAGE);
@@ -166,7 +166,7 @@ async fn a_source_that_fails_to_become_ready_is_a_refusal() {
 async fn a_clone_asks_the_source_itself_whether_it_is_ready() {
     let (mut service, mut handle) = spawn_layer::<Subscription, Source, _>(SseLayer::new());
     handle.allow(0);
-    handle.send_error(Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "full"));
+    handle.send_error(Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "full"));
     assert_ready_ok!(service.poll_ready::<Request<()>>());
     let mut clone = service.clone();
     assert_pending!(clone.poll_ready::<Request<()>>());

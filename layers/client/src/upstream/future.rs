@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
-use tailwater_sse::Refusal;
+use tailwater_sse::Rejection;
 
 use super::UpstreamEvents;
 use crate::Error;
@@ -19,7 +19,7 @@ pub struct UpstreamFuture {
 #[derive(Debug)]
 enum State {
     Opening { reader: Box<Reader>, timestamps: bool },
-    Refused(Refusal),
+    Rejected(Rejection),
 }
 
 impl UpstreamFuture {
@@ -27,37 +27,37 @@ impl UpstreamFuture {
         Self { state: Some(State::Opening { reader: Box::new(reader), timestamps }) }
     }
 
-    pub(crate) fn refused(refusal: Refusal) -> Self {
-        Self { state: Some(State::Refused(refusal)) }
+    pub(crate) fn rejected(rejection: Rejection) -> Self {
+        Self { state: Some(State::Rejected(rejection)) }
     }
 }
 
 impl Future for UpstreamFuture {
-    type Output = Result<UpstreamEvents, Refusal>;
+    type Output = Result<UpstreamEvents, Rejection>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &mut self.state {
             Some(State::Opening { reader, .. }) => ready!(reader.poll_open(cx)),
-            Some(State::Refused(_)) | None => Ok(()),
+            Some(State::Rejected(_)) | None => Ok(()),
         };
         match self.state.take().expect("polled after completion") {
             State::Opening { reader, timestamps } => Poll::Ready(match answer {
                 Ok(()) => Ok(UpstreamEvents::new(reader, timestamps)),
-                Err(error) => Err(refusal(error, &reader)),
+                Err(error) => Err(rejection(error, &reader)),
             }),
-            State::Refused(refusal) => Poll::Ready(Err(refusal)),
+            State::Rejected(rejection) => Poll::Ready(Err(rejection)),
         }
     }
 }
 
-fn refusal(error: Error, reader: &Reader) -> Refusal {
+fn rejection(error: Error, reader: &Reader) -> Rejection {
     if matches!(error, Error::NoContent) {
-        return Refusal::new(StatusCode::NO_CONTENT, error);
+        return Rejection::new(StatusCode::NO_CONTENT, error);
     }
     tracing::warn!(
         error = &error as &dyn std::error::Error,
         server = reader.server().map(tracing::field::display),
         "no event stream of the server above"
     );
-    Refusal::new(StatusCode::BAD_GATEWAY, error)
+    Rejection::new(StatusCode::BAD_GATEWAY, error)
 }

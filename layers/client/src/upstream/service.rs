@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderValue, StatusCode, Uri};
-use tailwater_sse::{BoxError, Refusal, Subscription};
+use tailwater_sse::{BoxError, Rejection, Subscription};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
@@ -38,11 +38,11 @@ where
     C::Future: Send,
 {
     type Response = UpstreamEvents;
-    type Error = Refusal;
+    type Error = Rejection;
     type Future = UpstreamFuture;
 
     /// Always ready: each connection makes a connector of its own ready.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         Poll::Ready(Ok(()))
     }
 
@@ -52,18 +52,18 @@ where
 
         if let Some(what) = forward::ambiguity(parts.uri.path()) {
             let reason = Error::Path(what);
-            return UpstreamFuture::refused(Refusal::new(StatusCode::NOT_FOUND, reason));
+            return UpstreamFuture::rejected(Rejection::new(StatusCode::NOT_FOUND, reason));
         }
         let mut uri = base.clone().into_parts();
         uri.path_and_query = forward::path_and_query(&parts.uri, stripped);
         let Ok(uri) = Uri::from_parts(uri) else {
             let reason = Error::Url("a path");
-            return UpstreamFuture::refused(Refusal::new(StatusCode::BAD_REQUEST, reason));
+            return UpstreamFuture::rejected(Rejection::new(StatusCode::BAD_REQUEST, reason));
         };
         let last_event_id = subscription.last_event_id().map_or(&[][..], |id| id);
         if HeaderValue::from_bytes(last_event_id).is_err() {
             let reason = Error::LastEventId;
-            return UpstreamFuture::refused(Refusal::new(StatusCode::BAD_REQUEST, reason));
+            return UpstreamFuture::rejected(Rejection::new(StatusCode::BAD_REQUEST, reason));
         }
 
         let mut headers = options.headers.clone();

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tailwater_sse::{BoxError, Encoded, Events, Refusal, Sse, SseBody, SseLayer, Subscription};
+use tailwater_sse::{BoxError, Encoded, Events, Rejection, Sse, SseBody, SseLayer, Subscription};
 use tokio::sync::mpsc;
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -80,7 +80,7 @@ pub(crate) async fn open<E: Events + 'static>(layer: &SseLayer, source: E) -> St
     let mut source = Some(source);
     let service = layer.layer(service_fn(move |_: Subscription| {
         let source = source.take().expect("one request");
-        async { Ok::<_, Refusal>(source) }
+        async { Ok::<_, Rejection>(source) }
     }));
     let response = get(service, Request::new(())).await;
     Stream { body: spawn(Box::pin(response.into_body())) }
@@ -91,7 +91,7 @@ pub(crate) async fn get<S>(service: Sse<S>, request: Request<()>) -> Response<Ss
 where
     S: Service<Subscription>,
     S::Response: Events + 'static,
-    S::Error: Into<Refusal>,
+    S::Error: Into<Rejection>,
 {
     let Ok(response) = service.oneshot(request).await;
     response
