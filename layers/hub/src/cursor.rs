@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::batch::{Batch, COPY_BYTES, Gather, Item};
-use crate::content::Test;
+use crate::format::Test;
 use crate::log::Runs;
 use crate::state::Shared;
 use crate::{Content, Lost};

@@ -229,7 +229,7 @@ impl<C: Content> Hub<C> {
         &self,
         state: &mut crate::state::State<C>,
         want: Want<C::Record>,
-        test: Option<crate::content::Test<C::Record>>,
+        test: Option<crate::format::Test<C::Record>>,
         next: u64,
     ) -> Cursor<C> {
         let key = state.open(&self.shared.content, want, next);

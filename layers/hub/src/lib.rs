@@ -65,9 +65,9 @@
 //! ```
 
 mod batch;
-mod content;
 mod cursor;
 mod error;
+mod format;
 mod hub;
 mod index;
 mod log;
@@ -76,9 +76,9 @@ mod slots;
 mod state;
 
 pub use batch::{Batch, Item};
-pub use content::{Content, Test, Want};
 pub use cursor::Cursor;
 pub use error::Lost;
+pub use format::{Content, Test, Want};
 pub use hub::{Hub, WeakHub};
 
 #[cfg(doctest)]

@@ -2,7 +2,7 @@ use std::task::{Context, Waker};
 
 use slab::Slab;
 
-use crate::content::Test;
+use crate::format::Test;
 use crate::{Content, Want};
 
 /// What the hub knows of its cursors.
