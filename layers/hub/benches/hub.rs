@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tailwater_hub::{Content, Cursor, Hub, Want};
+use tailwater_hub::{Cursor, Format, Hub, Selector};
 
 const CHUNKS: u64 = 100;
 const RECORDS: u64 = 100;
@@ -22,27 +22,24 @@ struct Event {
     value: Arc<[u8]>,
 }
 
-impl Content for Events {
+impl Format for Events {
     type Record = Event;
-    type Mark = u64;
-    type View = ();
+    type Position = u64;
+    type Encoding = ();
 
     fn weight(&self, event: &Event) -> usize {
         event.value.len()
     }
-    fn values(&self, event: &Event, add: &mut dyn FnMut(u64)) {
+    fn hashes(&self, event: &Event, add: &mut dyn FnMut(u64)) {
         add(event.key);
     }
-    fn advance(&self, mark: &u64, events: &[Event]) -> u64 {
-        mark + events.len() as u64
+    fn advance(&self, position: &u64, events: &[Event]) -> u64 {
+        position + events.len() as u64
     }
-    fn render(&self, (): &(), _: &u64, events: &[Event], out: &mut Vec<u8>, ends: &mut Vec<usize>) {
-        for event in events {
-            out.extend_from_slice(b"data:");
-            out.extend_from_slice(&event.value);
-            out.extend_from_slice(b"\n\n");
-            ends.push(out.len());
-        }
+    fn encode(&self, (): &(), _: &u64, event: &Event, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"data:");
+        out.extend_from_slice(&event.value);
+        out.extend_from_slice(b"\n\n");
     }
 }
 
@@ -60,8 +57,8 @@ fn fill(hub: &Hub<Events>) {
     (0..CHUNKS).for_each(|number| hub.append(chunk(number)));
 }
 
-fn with_key(key: u64) -> Want<Event> {
-    Want::Values([key].into(), Arc::new(move |event: &Event| event.key == key))
+fn with_key(key: u64) -> Selector<Event> {
+    Selector::Hashes([key].into(), Arc::new(move |event: &Event| event.key == key))
 }
 
 fn drain(cursors: &mut [Cursor<Events>]) -> usize {
@@ -78,7 +75,7 @@ fn drain(cursors: &mut [Cursor<Events>]) -> usize {
 fn append(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append");
     group.throughput(Throughput::Elements(CHUNKS * RECORDS));
-    for (name, want) in [("plain", Want::All), ("indexed", with_key(KEYS + 1))] {
+    for (name, want) in [("plain", Selector::All), ("indexed", with_key(KEYS + 1))] {
         group.bench_function(name, |bencher| {
             bencher.iter_batched(
                 || {
@@ -106,7 +103,7 @@ fn drain_all(criterion: &mut Criterion) {
             bencher.iter_batched(
                 || {
                     let hub = hub();
-                    let cursors: Vec<_> = (0..clients).map(|_| hub.tail(Want::All)).collect();
+                    let cursors: Vec<_> = (0..clients).map(|_| hub.tail(Selector::All)).collect();
                     fill(&hub);
                     (hub, cursors)
                 },
@@ -144,7 +141,7 @@ fn wake(criterion: &mut Criterion) {
     group.sample_size(20);
     for clients in [1_u64, 1_000, 10_000] {
         let hub = hub();
-        let mut cursors: Vec<_> = (0..clients).map(|_| hub.tail(Want::All)).collect();
+        let mut cursors: Vec<_> = (0..clients).map(|_| hub.tail(Selector::All)).collect();
         assert_eq!(drain(&mut cursors), 0);
         let one = chunk(0).remove(0);
         group.throughput(Throughput::Elements(clients));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use tailwater_hub::{Content, Cursor, Hub, Want};
+use tailwater_hub::{Cursor, Format, Hub, Selector};
 
 struct Room;
 
@@ -16,25 +16,22 @@ struct Said {
     what: &'static str,
 }
 
-impl Content for Room {
+impl Format for Room {
     type Record = Said;
-    type Mark = u64;
-    type View = ();
+    type Position = u64;
+    type Encoding = ();
 
     fn weight(&self, said: &Said) -> usize {
         said.what.len()
     }
-    fn values(&self, said: &Said, add: &mut dyn FnMut(u64)) {
+    fn hashes(&self, said: &Said, add: &mut dyn FnMut(u64)) {
         add(said.who);
     }
-    fn advance(&self, mark: &u64, all: &[Said]) -> u64 {
-        mark + all.len() as u64
+    fn advance(&self, position: &u64, all: &[Said]) -> u64 {
+        position + all.len() as u64
     }
-    fn render(&self, (): &(), _: &u64, all: &[Said], out: &mut Vec<u8>, ends: &mut Vec<usize>) {
-        for said in all {
-            out.extend_from_slice(format!("{}: {}\n", said.who, said.what).as_bytes());
-            ends.push(out.len());
-        }
+    fn encode(&self, (): &(), _: &u64, said: &Said, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("{}: {}\n", said.who, said.what).as_bytes());
     }
 }
 
@@ -47,14 +44,14 @@ impl Wake for Unpark {
 }
 
 /// Everything until the room is closed.
-fn listen(mut cursor: Cursor<Room>) -> Result<String, tailwater_hub::Lost> {
+fn listen(mut cursor: Cursor<Room>) -> Result<String, tailwater_hub::CursorError> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut heard = String::new();
     loop {
         match cursor.poll_batch(&mut cx, &(), 4096) {
             Poll::Ready(Ok(batch)) => heard.push_str(&String::from_utf8_lossy(batch.bytes())),
-            Poll::Ready(Err(tailwater_hub::Lost::Closed)) => return Ok(heard),
+            Poll::Ready(Err(tailwater_hub::CursorError::Closed)) => return Ok(heard),
             Poll::Ready(Err(lost)) => return Err(lost),
             Poll::Pending => thread::park(),
         }
@@ -63,8 +60,8 @@ fn listen(mut cursor: Cursor<Room>) -> Result<String, tailwater_hub::Lost> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hub = Hub::new(Room, 0, 1 << 20);
-    let only_two = || Want::Values([2].into(), Arc::new(|said: &Said| said.who == 2));
-    let listeners = [Want::All, Want::All, only_two()].map(|want| hub.tail(want));
+    let only_two = || Selector::Hashes([2].into(), Arc::new(|said: &Said| said.who == 2));
+    let listeners = [Selector::All, Selector::All, only_two()].map(|want| hub.tail(want));
     let threads = listeners.map(|cursor| thread::spawn(|| listen(cursor)));
 
     hub.append(vec![Said { who: 1, what: "anybody here?" }]);

@@ -4,31 +4,31 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::Content;
+use crate::Format;
 use crate::segment::{Form, Part, Segment};
 use crate::state::Shared;
 
 /// Small pieces are copied together up to this length, so that few large ones go out.
 pub(crate) const COPY_BYTES: usize = 16 * 1024;
 
-/// Records as a view shows them.
-pub struct Batch<C: Content> {
+/// Records as an encoding shows them.
+pub struct Batch<F: Format> {
     bytes: Bytes,
     count: usize,
-    pub(crate) segment: Arc<Segment<C>>,
+    pub(crate) segment: Arc<Segment<F>>,
     pub(crate) last: u64,
 }
 
 /// One record, and the places around it.
-pub struct Item<C: Content> {
-    shared: Arc<Shared<C>>,
-    part: Arc<Part<C>>,
+pub struct Entry<F: Format> {
+    shared: Arc<Shared<F>>,
+    part: Arc<Part<F>>,
     index: usize,
-    before: Option<C::Mark>,
+    before: Option<F::Position>,
 }
 
-impl<C: Content> Batch<C> {
-    /// The encodings of the records, one after the other; empty for a record that the content renders as
+impl<F: Format> Batch<F> {
+    /// The encodings of the records, one after the other; empty for a record that the format renders as
     /// nothing, which comes alone.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -45,7 +45,7 @@ impl<C: Content> Batch<C> {
     }
 }
 
-impl<C: Content> fmt::Debug for Batch<C> {
+impl<F: Format> fmt::Debug for Batch<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("bytes", &self.bytes.len())
@@ -54,22 +54,22 @@ impl<C: Content> fmt::Debug for Batch<C> {
     }
 }
 
-impl<C: Content> Item<C> {
-    pub(crate) fn new(shared: &Arc<Shared<C>>, segment: &Segment<C>, sequence: u64) -> Self {
+impl<F: Format> Entry<F> {
+    pub(crate) fn new(shared: &Arc<Shared<F>>, segment: &Segment<F>, sequence: u64) -> Self {
         let (part, index) = segment.locate(sequence);
         Self { shared: Arc::clone(shared), part: Arc::clone(part), index, before: None }
     }
 
     /// Works out the place before it, from an earlier place of the same part if there is one.
-    pub(crate) fn place(&mut self, known: Option<(u64, C::Mark)>) {
-        let known = known.and_then(|(sequence, mark)| {
+    pub(crate) fn place(&mut self, known: Option<(u64, F::Position)>) {
+        let known = known.and_then(|(sequence, position)| {
             let index = usize::try_from(sequence.checked_sub(self.part.first)?).ok()?;
-            (index <= self.index).then_some((index, mark))
+            (index <= self.index).then_some((index, position))
         });
-        let (from, mark) = known.unwrap_or_else(|| (0, self.part.mark.clone()));
+        let (from, position) = known.unwrap_or_else(|| (0, self.part.position.clone()));
         self.before = Some(match from == self.index {
-            true => mark,
-            false => self.shared.content.advance(&mark, &self.part.records[from..self.index]),
+            true => position,
+            false => self.shared.format.advance(&position, &self.part.records[from..self.index]),
         });
     }
 
@@ -79,43 +79,47 @@ impl<C: Content> Item<C> {
     }
 
     /// The record.
-    pub fn record(&self) -> &C::Record {
+    pub fn record(&self) -> &F::Record {
         &self.part.records[self.index]
     }
 
     /// The place before it. For [`Cursor::last`](crate::Cursor::last) this is worked out from the start of its
     /// chunk.
-    pub fn before(&self) -> C::Mark {
+    pub fn before(&self) -> F::Position {
         match &self.before {
-            Some(mark) => mark.clone(),
-            None => self.shared.content.advance(&self.part.mark, &self.part.records[..self.index]),
+            Some(position) => position.clone(),
+            None => {
+                self.shared.format.advance(&self.part.position, &self.part.records[..self.index])
+            }
         }
     }
 
     /// The place after it. For [`Cursor::last`](crate::Cursor::last) this is worked out from the start of its
     /// chunk.
-    pub fn after(&self) -> C::Mark {
+    pub fn after(&self) -> F::Position {
         let records = &self.part.records;
         match &self.before {
-            Some(mark) => self.shared.content.advance(mark, &records[self.index..=self.index]),
-            None => self.shared.content.advance(&self.part.mark, &records[..=self.index]),
+            Some(position) => {
+                self.shared.format.advance(position, &records[self.index..=self.index])
+            }
+            None => self.shared.format.advance(&self.part.position, &records[..=self.index]),
         }
     }
 }
 
-impl<C: Content> fmt::Debug for Item<C> {
+impl<F: Format> fmt::Debug for Entry<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Item").field("sequence", &self.sequence()).finish_non_exhaustive()
+        f.debug_struct("Entry").field("sequence", &self.sequence()).finish_non_exhaustive()
     }
 }
 
 /// Collects pieces of forms for a batch.
-pub(crate) struct Gather<C: Content> {
+pub(crate) struct Gather<F: Format> {
     limit: usize,
     len: usize,
     count: usize,
     pieces: SmallVec<[Piece; 2]>,
-    last: Option<(Arc<Segment<C>>, u64)>,
+    last: Option<(Arc<Segment<F>>, u64)>,
     /// A record that shows nothing was taken, and goes alone.
     is_alone: bool,
 }
@@ -126,7 +130,7 @@ struct Piece {
     end: usize,
 }
 
-impl<C: Content> Gather<C> {
+impl<F: Format> Gather<F> {
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, len: 0, count: 0, pieces: SmallVec::new(), last: None, is_alone: false }
     }
@@ -134,7 +138,7 @@ impl<C: Content> Gather<C> {
     /// Takes as many of the records `from..to` as there is room for. Returns how many.
     pub(crate) fn take(
         &mut self,
-        segment: &Arc<Segment<C>>,
+        segment: &Arc<Segment<F>>,
         form: Arc<Form>,
         from: u64,
         to: u64,
@@ -183,7 +187,7 @@ impl<C: Content> Gather<C> {
         count as u64
     }
 
-    pub(crate) fn finish(self) -> Option<Batch<C>> {
+    pub(crate) fn finish(self) -> Option<Batch<F>> {
         let (segment, last) = self.last?;
         let bytes = match self.pieces.as_slice() {
             [piece] if piece.is_shared() => piece.form.bytes.slice(piece.start..piece.end),

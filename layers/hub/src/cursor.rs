@@ -2,11 +2,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::batch::{Batch, COPY_BYTES, Gather, Item};
-use crate::format::Test;
+use crate::batch::{Batch, COPY_BYTES, Entry, Gather};
 use crate::log::Runs;
+use crate::selector::Predicate;
 use crate::state::Shared;
-use crate::{Content, Lost};
+use crate::{CursorError, Format};
 
 /// So many records are tested in one poll before other tasks have their turn.
 const TESTS: u64 = 4096;
@@ -16,33 +16,37 @@ const TESTS: u64 = 4096;
 /// Made by [`Hub::seek`](crate::Hub::seek) and [`Hub::tail`](crate::Hub::tail). Costs a number and a
 /// waker, whatever it lags; dropping it frees them. It may be polled by another task than before: the
 /// last one is woken.
-pub struct Cursor<C: Content> {
-    shared: Arc<Shared<C>>,
+pub struct Cursor<F: Format> {
+    shared: Arc<Shared<F>>,
     key: usize,
-    test: Option<Test<C::Record>>,
+    test: Option<Predicate<F::Record>>,
     /// The place before the record that `poll_record` returned last.
-    known: Option<(u64, C::Mark)>,
+    known: Option<(u64, F::Position)>,
 }
 
-impl<C: Content> Cursor<C> {
-    pub(crate) fn new(shared: Arc<Shared<C>>, key: usize, test: Option<Test<C::Record>>) -> Self {
+impl<F: Format> Cursor<F> {
+    pub(crate) fn new(
+        shared: Arc<Shared<F>>,
+        key: usize,
+        test: Option<Predicate<F::Record>>,
+    ) -> Self {
         Self { shared, key, test, known: None }
     }
 
-    /// The encoding of the next records in `view`: at most `limit` bytes but at least one record.
+    /// The encoding of the next records in `encoding`: at most `limit` bytes but at least one record.
     ///
-    /// Large pieces are shared with all other cursors of the view, small ones are copied together, up
+    /// Large pieces are shared with all other cursors of the encoding, small ones are copied together, up
     /// to 16 KiB. A batch belongs to the caller: the cursor is past it.
     ///
     /// # Errors
-    /// [`Lost::Evicted`] if a record that this cursor wants is not kept any more, and from then on;
-    /// [`Lost::Closed`] after the last record of a closed hub.
+    /// [`CursorError::Lagged`] if a record that this cursor wants is not kept any more, and from then on;
+    /// [`CursorError::Closed`] after the last record of a closed hub.
     pub fn poll_batch(
         &mut self,
         cx: &mut Context<'_>,
-        view: &C::View,
+        encoding: &F::Encoding,
         limit: usize,
-    ) -> Poll<Result<Batch<C>, Lost>> {
+    ) -> Poll<Result<Batch<F>, CursorError>> {
         let mut tests = TESTS;
         while tests > 0 {
             let most = self.test.as_ref().map_or(u64::MAX, |_| tests);
@@ -57,7 +61,7 @@ impl<C: Content> Cursor<C> {
                     }
                 }
                 let to = if self.test.is_some() { from + 1 } else { to };
-                let taken = claim.take(&mut gather, view, to);
+                let taken = claim.take(&mut gather, encoding, to);
                 claim.pass(taken);
                 if taken < to - from {
                     break;
@@ -73,15 +77,15 @@ impl<C: Content> Cursor<C> {
     }
 
     /// The last record of a batch that this cursor gave.
-    pub fn last(&self, batch: &Batch<C>) -> Item<C> {
-        Item::new(&self.shared, &batch.segment, batch.last)
+    pub fn last(&self, batch: &Batch<F>) -> Entry<F> {
+        Entry::new(&self.shared, &batch.segment, batch.last)
     }
 
-    /// The next record by itself, not encoded. The slow path, for a reader that decides by the marks.
+    /// The next record by itself, not encoded. The slow path, for a reader that decides by the positions.
     ///
     /// # Errors
     /// Those of [`poll_batch`](Cursor::poll_batch).
-    pub fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<C>, Lost>> {
+    pub fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<Entry<F>, CursorError>> {
         let mut tests = TESTS;
         while tests > 0 {
             let selective = self.test.is_some();
@@ -91,7 +95,7 @@ impl<C: Content> Cursor<C> {
                 tests = tests.saturating_sub(1);
                 if self.test.as_ref().is_none_or(|test| test(claim.record())) {
                     let mut item =
-                        Item::new(&self.shared, &claim.runs[claim.run].segment, sequence);
+                        Entry::new(&self.shared, &claim.runs[claim.run].segment, sequence);
                     item.place(self.known.clone());
                     claim.pass(1);
                     found = Some(item);
@@ -117,8 +121,8 @@ impl<C: Content> Cursor<C> {
     pub fn poll_each(
         &mut self,
         cx: &mut Context<'_>,
-        mut visit: impl FnMut(&C::Record),
-    ) -> Poll<Result<(), Lost>> {
+        mut visit: impl FnMut(&F::Record),
+    ) -> Poll<Result<(), CursorError>> {
         let most = self.test.as_ref().map_or(u64::MAX, |_| TESTS);
         let mut claim = ready!(self.claim(cx, most, COPY_BYTES))?;
         while claim.next().is_some() {
@@ -133,10 +137,10 @@ impl<C: Content> Cursor<C> {
 
     /// The place of this cursor: everything before it was returned or is not for it.
     ///
-    /// For a selective cursor with nothing pending this is the head. After [`Lost`] it is still the
+    /// For a selective cursor with nothing pending this is the head. After [`CursorError`] it is still the
     /// place to go on from, elsewhere.
-    pub fn mark(&mut self) -> C::Mark {
-        self.shared.mark(self.key)
+    pub fn position(&mut self) -> F::Position {
+        self.shared.position(self.key)
     }
 
     fn claim(
@@ -144,21 +148,21 @@ impl<C: Content> Cursor<C> {
         cx: &Context<'_>,
         records: u64,
         bytes: usize,
-    ) -> Poll<Result<Claim<'_, C>, Lost>> {
+    ) -> Poll<Result<Claim<'_, F>, CursorError>> {
         let runs = ready!(self.shared.claim(self.key, cx, records, bytes))?;
         Poll::Ready(Ok(Claim { shared: &self.shared, key: self.key, runs, run: 0 }))
     }
 }
 
-impl<C: Content> Unpin for Cursor<C> {}
+impl<F: Format> Unpin for Cursor<F> {}
 
-impl<C: Content> Drop for Cursor<C> {
+impl<F: Format> Drop for Cursor<F> {
     fn drop(&mut self) {
         self.shared.leave(self.key);
     }
 }
 
-impl<C: Content> fmt::Debug for Cursor<C> {
+impl<F: Format> fmt::Debug for Cursor<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cursor").field("key", &self.key).finish_non_exhaustive()
     }
@@ -166,14 +170,14 @@ impl<C: Content> fmt::Debug for Cursor<C> {
 
 /// Records that the cursor is past already, so that they can be tested and rendered without a lock.
 /// Dropping it gives back those that it did not pass, also when the composer's code panics.
-struct Claim<'a, C: Content> {
-    shared: &'a Shared<C>,
+struct Claim<'a, F: Format> {
+    shared: &'a Shared<F>,
     key: usize,
-    runs: Runs<C>,
+    runs: Runs<F>,
     run: usize,
 }
 
-impl<C: Content> Claim<'_, C> {
+impl<F: Format> Claim<'_, F> {
     /// The neighbouring records that come next.
     fn next(&mut self) -> Option<(u64, u64)> {
         while let Some(run) = self.runs.get(self.run) {
@@ -186,7 +190,7 @@ impl<C: Content> Claim<'_, C> {
     }
 
     /// The next record. Only after `next` said that there is one.
-    fn record(&self) -> &C::Record {
+    fn record(&self) -> &F::Record {
         let run = &self.runs[self.run];
         let (part, index) = run.segment.locate(run.from);
         &part.records[index]
@@ -196,17 +200,17 @@ impl<C: Content> Claim<'_, C> {
         self.runs[self.run].from += count;
     }
 
-    fn take(&self, gather: &mut Gather<C>, view: &C::View, to: u64) -> u64 {
+    fn take(&self, gather: &mut Gather<F>, encoding: &F::Encoding, to: u64) -> u64 {
         let run = &self.runs[self.run];
-        let (form, fresh) = run.segment.form(&self.shared.content, &self.shared.rendered, view);
+        let (form, fresh) = run.segment.form(&self.shared.format, &self.shared.rendered, encoding);
         if fresh {
-            self.shared.forget_forms(&run.segment, view);
+            self.shared.forget_forms(&run.segment, encoding);
         }
         gather.take(&run.segment, form, run.from, to)
     }
 }
 
-impl<C: Content> Drop for Claim<'_, C> {
+impl<F: Format> Drop for Claim<'_, F> {
     fn drop(&mut self) {
         if self.next().is_some() {
             self.shared.give_back(self.key, &self.runs[self.run..]);

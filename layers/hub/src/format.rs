@@ -1,102 +1,66 @@
-use std::fmt;
-use std::sync::Arc;
-
-/// What a hub holds, how it is indexed and how it is shown.
+/// Defines the records of a hub: what they weigh, how the index finds them, and how they are encoded.
 ///
-/// [`render`](Content::render) runs without a lock, and so do the tests of a [`Want`], but where a record
-/// is about to be lost for a cursor: whether it wants that is tested under the lock of the hub. So may the
-/// other methods be run: they are short, wait for nothing and do not call the hub.
-pub trait Content: Send + Sync + 'static {
-    /// What is appended. A clone is cheap: small neighbouring chunks are joined by cloning their
+/// Encoding and the predicates of a [`Selector`](crate::Selector) run without a lock, with one exception: when
+/// a record is about to be evicted, the predicate of a cursor that has not read it runs under the hub's lock.
+/// The other methods may run under that lock, too. All of them must be short, must not block, and must not
+/// call the hub.
+pub trait Format: Send + Sync + 'static {
+    /// A record of the log. A clone must be cheap: small neighbouring chunks are joined, which clones their
     /// records once.
     type Record: Clone + Send + Sync + 'static;
-    /// The place before a record, in the composer's own terms (Kafka: the position of every
-    /// partition). Cheap to clone. Marks never go back along the log.
-    type Mark: Clone + Send + Sync + 'static;
-    /// A form in which records are shown. Equal views share one encoding.
-    type View: Clone + Eq + Send + Sync + 'static;
+    /// A position in the log in the user's own terms, before a record: for Kafka the next offset of every
+    /// partition, for a simple log a number. A clone must be cheap. Positions never decrease along the log.
+    type Position: Clone + Send + Sync + 'static;
+    /// One of the ways to encode records, if there are several; else `()`. A chunk is encoded once for all
+    /// cursors with an equal encoding.
+    type Encoding: Clone + Eq + Send + Sync + 'static;
 
-    /// Bytes that a record keeps in memory.
+    /// The memory that a record occupies, in bytes.
     fn weight(&self, record: &Self::Record) -> usize;
 
-    /// Hashes of the values that a cursor may select by. A record always has the same ones.
-    fn values(&self, record: &Self::Record, add: &mut dyn FnMut(u64));
+    /// The position after `records`, which begin at `position`.
+    fn advance(&self, position: &Self::Position, records: &[Self::Record]) -> Self::Position;
 
-    /// The place after `records`, which begin at `mark`.
-    fn advance(&self, mark: &Self::Mark, records: &[Self::Record]) -> Self::Mark;
-
-    /// Appends the encoding of each record to `out` and, for each, the length of `out` after it to
-    /// `ends`. One for which nothing is appended is given to its readers alone, in a batch without bytes:
-    /// what is too long to be kept encoded is encoded by each of them ([`Cursor::last`](crate::Cursor::last)).
+    /// Appends the encoding of one record, which begins at `position`, to `out`.
     ///
-    /// Runs once for each chunk and view, for the first cursor that comes to it. If it panics, the
-    /// poll that called it panics and the cursor stays where it was; other cursors are not harmed.
-    fn render(
+    /// If nothing is appended, cursors return the record alone, in a batch without bytes. A record that is
+    /// too long to be kept encoded can be encoded by each of them ([`Cursor::last`](crate::Cursor::last)).
+    ///
+    /// If it panics, the poll that called it panics and its cursor stays where it was. Other cursors are not
+    /// affected.
+    fn encode(
         &self,
-        view: &Self::View,
-        mark: &Self::Mark,
+        encoding: &Self::Encoding,
+        position: &Self::Position,
+        record: &Self::Record,
+        out: &mut Vec<u8>,
+    );
+
+    /// Passes the hashes of the values that a cursor may select by
+    /// ([`Selector::Hashes`](crate::Selector::Hashes)) to `add`. They must be the same at each call. Default:
+    /// none.
+    fn hashes(&self, record: &Self::Record, add: &mut dyn FnMut(u64)) {
+        let _ = (record, add);
+    }
+
+    /// Encodes the records of a chunk, as [`encode`](Format::encode) does, and pushes the length of `out` after
+    /// each record to `ends`. Runs once for each chunk and encoding, when the first cursor reads the chunk.
+    ///
+    /// Default: calls [`encode`](Format::encode) and [`advance`](Format::advance) for each record. Implement it
+    /// where work can be shared among the records of a chunk.
+    fn encode_all(
+        &self,
+        encoding: &Self::Encoding,
+        position: &Self::Position,
         records: &[Self::Record],
         out: &mut Vec<u8>,
         ends: &mut Vec<usize>,
-    );
-}
-
-/// The test that decides whether a record is for a cursor.
-pub type Test<R> = Arc<dyn Fn(&R) -> bool + Send + Sync>;
-
-/// Which records a cursor is given.
-#[non_exhaustive]
-pub enum Want<R> {
-    /// Every record.
-    All,
-    /// Every record that passes the test. Costs a test for each record of the log.
-    Scan(Test<R>),
-    /// Records with one of these values that pass the test, which sorts out collisions. Costs
-    /// nothing for records that have none of the values.
-    Values(Box<[u64]>, Test<R>),
-}
-
-impl<R> Clone for Want<R> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::All => Self::All,
-            Self::Scan(test) => Self::Scan(Arc::clone(test)),
-            Self::Values(values, test) => Self::Values(values.clone(), Arc::clone(test)),
-        }
-    }
-}
-
-impl<R> fmt::Debug for Want<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.write_str("All"),
-            Self::Scan(_) => f.write_str("Scan(..)"),
-            Self::Values(values, _) => {
-                f.debug_tuple("Values").field(values).finish_non_exhaustive()
-            }
-        }
-    }
-}
-
-impl<R: 'static> Want<R> {
-    /// Only those of these records that pass this test, too.
-    #[must_use]
-    pub fn and(self, also: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
-        match self {
-            Self::All => Self::Scan(Arc::new(also)),
-            Self::Scan(test) => Self::Scan(Arc::new(move |record| test(record) && also(record))),
-            Self::Values(values, test) => {
-                Self::Values(values, Arc::new(move |record| test(record) && also(record)))
-            }
-        }
-    }
-}
-
-impl<R> Want<R> {
-    pub(crate) fn test(&self) -> Option<Test<R>> {
-        match self {
-            Self::All => None,
-            Self::Scan(test) | Self::Values(_, test) => Some(Arc::clone(test)),
+    ) {
+        let mut position = position.clone();
+        for record in records {
+            self.encode(encoding, &position, record, out);
+            ends.push(out.len());
+            position = self.advance(&position, std::slice::from_ref(record));
         }
     }
 }

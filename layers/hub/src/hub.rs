@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::index::Index;
 use crate::state::Shared;
-use crate::{Content, Cursor, Want};
+use crate::{Cursor, Format, Selector};
 
 /// So many go under one lock.
 const SEGMENTS_AT_ONCE: usize = 16;
@@ -14,22 +14,22 @@ const SEGMENTS_AT_ONCE: usize = 16;
 ///
 /// A clone is another handle to the same log. The log does not end by dropping its handles: call
 /// [`close`](Hub::close) when nothing more comes.
-pub struct Hub<C: Content> {
-    shared: Arc<Shared<C>>,
+pub struct Hub<F: Format> {
+    shared: Arc<Shared<F>>,
 }
 
-impl<C: Content> Hub<C> {
+impl<F: Format> Hub<F> {
     /// An empty log whose first record comes after `start`.
     ///
     /// `capacity_bytes` bounds the sum of the records, of their index and of their rendered forms; the
     /// newest chunk is kept in any case until the hub is [closed](Hub::close), so that 0 keeps nothing
     /// else ([`set_newest_bytes`](Hub::set_newest_bytes)).
-    pub fn new(content: C, start: C::Mark, capacity_bytes: usize) -> Self {
-        Self { shared: Arc::new(Shared::new(content, start, capacity_bytes)) }
+    pub fn new(format: F, start: F::Position, capacity_bytes: usize) -> Self {
+        Self { shared: Arc::new(Shared::new(format, start, capacity_bytes)) }
     }
 
     /// A handle that does not keep the log.
-    pub fn downgrade(&self) -> WeakHub<C> {
+    pub fn downgrade(&self) -> WeakHub<F> {
         WeakHub { shared: Arc::downgrade(&self.shared) }
     }
 
@@ -47,24 +47,24 @@ impl<C: Content> Hub<C> {
     }
 
     /// What the hub was made with.
-    pub fn content(&self) -> &C {
-        &self.shared.content
+    pub fn format(&self) -> &F {
+        &self.shared.format
     }
 
     /// Appends one chunk and wakes the cursors that it concerns. While the hub is over its capacity,
     /// the oldest chunks go.
     ///
     /// An empty chunk changes nothing, nor does one that comes after [`close`](Hub::close).
-    pub fn append(&self, records: Vec<C::Record>) {
+    pub fn append(&self, records: Vec<F::Record>) {
         if records.is_empty() {
             return;
         }
-        let content = &self.shared.content;
-        let weight = records.iter().map(|record| content.weight(record)).sum();
+        let format = &self.shared.format;
+        let weight = records.iter().map(|record| format.weight(record)).sum();
         let values = || {
             let mut values = Vec::new();
             for (at, record) in records.iter().enumerate() {
-                content.values(record, &mut |value| values.push((at, value)));
+                format.hashes(record, &mut |value| values.push((at, value)));
             }
             values
         };
@@ -79,32 +79,32 @@ impl<C: Content> Hub<C> {
             if state.closed {
                 return;
             }
-            let mark = content.advance(&state.log.mark, &records);
+            let position = format.advance(&state.log.position, &records);
             if hashed.is_none() && state.index.is_some() {
                 hashed = Some(values());
             }
             let first = state.log.end;
-            _joined = state.log.push(records, weight, mark, &self.shared.rendered);
+            _joined = state.log.push(records, weight, position, &self.shared.rendered);
             state.index(first, hashed.as_deref().unwrap_or_default(), &mut wakers);
             state.slots.take_armed(&mut wakers);
-            _evicted = state.evict(content, &self.shared.rendered, usize::MAX);
+            _evicted = state.evict(format, &self.shared.rendered, usize::MAX);
         }
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
-    /// Moves the place of the head without a record: later records begin at `mark`.
+    /// Moves the place of the head without a record: later records begin at `position`.
     ///
     /// For what advances the composer's terms without a record (a partition was added, a hole in the
-    /// offsets was passed). Cursors at the head see the new mark, but are not woken. Nothing moves after
-    /// [`close`](Hub::close): a record that came too late would lie before the mark.
-    pub fn set_mark(&self, mark: C::Mark) {
+    /// offsets was passed). Cursors at the head see the new position, but are not woken. Nothing moves after
+    /// [`close`](Hub::close): a record that came too late would lie before the position.
+    pub fn set_position(&self, position: F::Position) {
         let mut state = self.shared.lock();
         if !state.closed {
-            state.log.set_mark(mark);
+            state.log.set_position(position);
         }
     }
 
-    /// Nothing more comes: cursors read what is kept for them, then [`Lost::Closed`](crate::Lost).
+    /// Nothing more comes: cursors read what is kept for them, then [`CursorError::Closed`](crate::CursorError).
     pub fn close(&self) {
         let mut wakers = Vec::new();
         {
@@ -126,7 +126,7 @@ impl<C: Content> Hub<C> {
         // Others have their turn in between, and what is gone is dropped outside of the lock.
         let evict = || {
             let mut state = self.shared.lock();
-            state.evict(&self.shared.content, &self.shared.rendered, SEGMENTS_AT_ONCE)
+            state.evict(&self.shared.format, &self.shared.rendered, SEGMENTS_AT_ONCE)
         };
         while evict().len() == SEGMENTS_AT_ONCE {}
     }
@@ -140,7 +140,7 @@ impl<C: Content> Hub<C> {
     /// up whoever appends and reads until all that is kept is looked through (about a second for 1 GB);
     /// this works beside them. It blocks the calling thread.
     pub fn build_index(&self) {
-        let content = &self.shared.content;
+        let format = &self.shared.format;
         let (segments, until): (Vec<_>, u64) = {
             let state = self.shared.lock();
             if state.index.is_some() {
@@ -148,7 +148,7 @@ impl<C: Content> Hub<C> {
             }
             (state.log.segments().cloned().collect(), state.log.end)
         };
-        let mut index = Index::of(content, &segments, 0..until);
+        let mut index = Index::of(format, &segments, 0..until);
         // What goes meanwhile is forgotten beside the others as well, and there is less of it each time.
         let mut gone = 0;
         loop {
@@ -159,26 +159,26 @@ impl<C: Content> Hub<C> {
                     return;
                 }
                 if first.min(until) == gone {
-                    index.add_all(content, state.log.segments(), until..state.log.end);
+                    index.add_all(format, state.log.segments(), until..state.log.end);
                     state.index = Some(index);
                     self.shared.indexed.store(true, Ordering::Relaxed);
                     return;
                 }
                 first.min(until)
             };
-            index.forget_all(content, &segments, gone..first);
+            index.forget_all(format, &segments, gone..first);
             gone = first;
         }
     }
 
-    /// The mark of the oldest kept record; that of the head if none is kept.
-    pub fn first(&self) -> C::Mark {
-        self.shared.lock().log.first_mark()
+    /// The position of the oldest kept record; that of the head if none is kept.
+    pub fn first(&self) -> F::Position {
+        self.shared.lock().log.first_position()
     }
 
-    /// The mark of the next record.
-    pub fn head(&self) -> C::Mark {
-        self.shared.lock().log.mark.clone()
+    /// The position of the next record.
+    pub fn head(&self) -> F::Position {
+        self.shared.lock().log.position.clone()
     }
 
     /// Bytes that are kept: records, their index, and their rendered forms.
@@ -192,8 +192,8 @@ impl<C: Content> Hub<C> {
     }
 
     /// How many cursors have lost nothing.
-    pub fn listeners(&self) -> usize {
-        self.shared.lock().slots.listeners()
+    pub fn active_cursors(&self) -> usize {
+        self.shared.lock().slots.active_cursors()
     }
 
     /// How many cursors have read all that is there for them.
@@ -205,34 +205,34 @@ impl<C: Content> Hub<C> {
     /// A cursor at the last place before which everything is `reached`: where a reader goes on that
     /// stands at a position of its own. `None` if it stands before the oldest kept record.
     ///
-    /// `reached` is true for the marks up to some place and false after it; it runs under the lock.
+    /// `reached` is true for the positions up to some place and false after it; it runs under the lock.
     pub fn seek(
         &self,
-        reached: impl Fn(&C::Mark) -> bool,
-        want: Want<C::Record>,
-    ) -> Option<Cursor<C>> {
-        let test = want.test();
+        reached: impl Fn(&F::Position) -> bool,
+        selector: Selector<F::Record>,
+    ) -> Option<Cursor<F>> {
+        let test = selector.predicate();
         let mut state = self.shared.lock();
-        let next = state.log.seek(&self.shared.content, reached)?;
-        Some(self.open(&mut state, want, test, next))
+        let next = state.log.seek(&self.shared.format, reached)?;
+        Some(self.open(&mut state, selector, test, next))
     }
 
     /// A cursor at the head.
-    pub fn tail(&self, want: Want<C::Record>) -> Cursor<C> {
-        let test = want.test();
+    pub fn tail(&self, selector: Selector<F::Record>) -> Cursor<F> {
+        let test = selector.predicate();
         let mut state = self.shared.lock();
         let next = state.log.end;
-        self.open(&mut state, want, test, next)
+        self.open(&mut state, selector, test, next)
     }
 
     fn open(
         &self,
-        state: &mut crate::state::State<C>,
-        want: Want<C::Record>,
-        test: Option<crate::format::Test<C::Record>>,
+        state: &mut crate::state::State<F>,
+        selector: Selector<F::Record>,
+        test: Option<crate::selector::Predicate<F::Record>>,
         next: u64,
-    ) -> Cursor<C> {
-        let key = state.open(&self.shared.content, want, next);
+    ) -> Cursor<F> {
+        let key = state.open(&self.shared.format, selector, next);
         self.shared.indexed.store(state.index.is_some(), Ordering::Relaxed);
         Cursor::new(Arc::clone(&self.shared), key, test)
     }
@@ -244,7 +244,7 @@ impl<C: Content> Hub<C> {
     pub fn lag_bytes(&self) -> usize {
         let state = self.shared.lock();
         let slowest = state.slots.slowest();
-        slowest.map_or(0, |sequence| state.log.bytes_from(&self.shared.content, sequence))
+        slowest.map_or(0, |sequence| state.log.bytes_from(&self.shared.format, sequence))
     }
 
     /// Blocks the calling thread until a cursor moved or left since this method last returned, or
@@ -255,30 +255,30 @@ impl<C: Content> Hub<C> {
 }
 
 /// A handle that does not keep the log: that lives as long as a [`Hub`] or a [`Cursor`] of it.
-pub struct WeakHub<C: Content> {
-    shared: Weak<Shared<C>>,
+pub struct WeakHub<F: Format> {
+    shared: Weak<Shared<F>>,
 }
 
-impl<C: Content> WeakHub<C> {
+impl<F: Format> WeakHub<F> {
     /// The log, if it is still there.
-    pub fn upgrade(&self) -> Option<Hub<C>> {
+    pub fn upgrade(&self) -> Option<Hub<F>> {
         self.shared.upgrade().map(|shared| Hub { shared })
     }
 }
 
-impl<C: Content> fmt::Debug for WeakHub<C> {
+impl<F: Format> fmt::Debug for WeakHub<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakHub").finish_non_exhaustive()
     }
 }
 
-impl<C: Content> Clone for Hub<C> {
+impl<F: Format> Clone for Hub<F> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<C: Content> fmt::Debug for Hub<C> {
+impl<F: Format> fmt::Debug for Hub<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.shared.lock();
         f.debug_struct("Hub")

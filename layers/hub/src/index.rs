@@ -6,48 +6,48 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::Content;
+use crate::Format;
 use crate::segment::Segment;
 
 /// Which records have a value, and which cursors listen for it.
 #[derive(Default)]
 pub(crate) struct Index {
-    entries: HashMap<u64, Entry, BuildHasherDefault<Mixed>>,
+    entries: HashMap<u64, Postings, BuildHasherDefault<Mixed>>,
     sequences: usize,
 }
 
 #[derive(Default)]
-struct Entry {
+struct Postings {
     sequences: VecDeque<u64>,
     listeners: SmallVec<[usize; 2]>,
 }
 
 impl Index {
     /// Of those records of the segments whose sequence numbers are among these.
-    pub(crate) fn of<'a, C: Content>(
-        content: &C,
-        segments: impl IntoIterator<Item = &'a Arc<Segment<C>>>,
+    pub(crate) fn of<'a, F: Format>(
+        format: &F,
+        segments: impl IntoIterator<Item = &'a Arc<Segment<F>>>,
         among: Range<u64>,
     ) -> Self {
         let mut index = Self::default();
-        index.add_all(content, segments, among);
+        index.add_all(format, segments, among);
         index
     }
 
-    pub(crate) fn add_all<'a, C: Content>(
+    pub(crate) fn add_all<'a, F: Format>(
         &mut self,
-        content: &C,
-        segments: impl IntoIterator<Item = &'a Arc<Segment<C>>>,
+        format: &F,
+        segments: impl IntoIterator<Item = &'a Arc<Segment<F>>>,
         among: Range<u64>,
     ) {
-        each_value(content, segments, among, |value, sequence| {
+        each_value(format, segments, among, |value, sequence| {
             self.add(value, sequence);
         });
     }
 
     /// What the index keeps in memory, nearly.
     pub(crate) fn bytes(&self) -> usize {
-        self.entries.len() * (size_of::<(u64, Entry)>() + 16) + self.sequences * size_of::<u64>()
+        self.entries.len() * (size_of::<(u64, Postings)>() + 16) + self.sequences * size_of::<u64>()
     }
 
     /// Notes that the record has the value. Returns who listens for it.
@@ -110,15 +110,15 @@ impl Index {
 
     /// Forgets those records of the segments whose sequence numbers are among these. None before them is
     /// known.
-    pub(crate) fn forget_all<C: Content>(
+    pub(crate) fn forget_all<F: Format>(
         &mut self,
-        content: &C,
-        segments: &[Arc<Segment<C>>],
+        format: &F,
+        segments: &[Arc<Segment<F>>],
         among: Range<u64>,
     ) {
         let mut values = Vec::new();
         let first = among.end;
-        each_value(content, segments, among, |value, _| values.push(value));
+        each_value(format, segments, among, |value, _| values.push(value));
         self.forget(&values, first);
     }
 
@@ -143,21 +143,21 @@ impl Index {
 
 /// The values, and whose they are, of those records of the segments whose sequence numbers are among
 /// these.
-fn each_value<'a, C: Content>(
-    content: &C,
-    segments: impl IntoIterator<Item = &'a Arc<Segment<C>>>,
+fn each_value<'a, F: Format>(
+    format: &F,
+    segments: impl IntoIterator<Item = &'a Arc<Segment<F>>>,
     among: Range<u64>,
     mut of: impl FnMut(u64, u64),
 ) {
     for part in segments.into_iter().flat_map(|segment| &segment.parts) {
         let records = (part.first..).zip(&part.records);
         for (sequence, record) in records.filter(|(sequence, _)| among.contains(sequence)) {
-            content.values(record, &mut |value| of(value, sequence));
+            format.hashes(record, &mut |value| of(value, sequence));
         }
     }
 }
 
-impl Entry {
+impl Postings {
     fn is_unused(&self) -> bool {
         self.sequences.is_empty() && self.listeners.is_empty()
     }

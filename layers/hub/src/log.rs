@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::Content;
+use crate::Format;
 use crate::segment::{Part, Segment};
 
 /// Below this weight neighbouring segments are joined, up to this weight or number.
@@ -12,12 +12,12 @@ const JOIN_BYTES: usize = 64 * 1024;
 const JOIN_SEGMENTS: usize = 64;
 
 /// The segments in order, and the place after the last of them.
-pub(crate) struct Log<C: Content> {
-    segments: VecDeque<Arc<Segment<C>>>,
+pub(crate) struct Log<F: Format> {
+    segments: VecDeque<Arc<Segment<F>>>,
     /// The sequence number of the next record.
     pub(crate) end: u64,
     /// The place of the next record.
-    pub(crate) mark: C::Mark,
+    pub(crate) position: F::Position,
     jumped: bool,
     pub(crate) weight: usize,
     appended: u64,
@@ -27,20 +27,20 @@ pub(crate) struct Log<C: Content> {
 }
 
 /// Neighbouring records of one segment.
-pub(crate) struct Run<C: Content> {
-    pub(crate) segment: Arc<Segment<C>>,
+pub(crate) struct Run<F: Format> {
+    pub(crate) segment: Arc<Segment<F>>,
     pub(crate) from: u64,
     pub(crate) to: u64,
 }
 
-pub(crate) type Runs<C> = SmallVec<[Run<C>; 2]>;
+pub(crate) type Runs<F> = SmallVec<[Run<F>; 2]>;
 
-impl<C: Content> Log<C> {
-    pub(crate) fn new(mark: C::Mark) -> Self {
+impl<F: Format> Log<F> {
+    pub(crate) fn new(position: F::Position) -> Self {
         Self {
             segments: VecDeque::new(),
             end: 0,
-            mark,
+            position,
             jumped: false,
             weight: 0,
             appended: 0,
@@ -54,15 +54,16 @@ impl<C: Content> Log<C> {
         self.segments.front().map_or(self.end, |segment| segment.first)
     }
 
-    pub(crate) fn first_mark(&self) -> C::Mark {
-        self.oldest().map_or_else(|| self.mark.clone(), |segment| segment.parts[0].mark.clone())
+    pub(crate) fn first_position(&self) -> F::Position {
+        self.oldest()
+            .map_or_else(|| self.position.clone(), |segment| segment.parts[0].position.clone())
     }
 
-    pub(crate) fn oldest(&self) -> Option<&Arc<Segment<C>>> {
+    pub(crate) fn oldest(&self) -> Option<&Arc<Segment<F>>> {
         self.segments.front()
     }
 
-    pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment<C>>> {
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment<F>>> {
         self.segments.iter()
     }
 
@@ -71,25 +72,25 @@ impl<C: Content> Log<C> {
         self.segments.len() > 1 || self.weight > newest_bytes
     }
 
-    pub(crate) fn set_mark(&mut self, mark: C::Mark) {
-        self.mark = mark;
+    pub(crate) fn set_position(&mut self, position: F::Position) {
+        self.position = position;
         self.jumped = true;
     }
 
-    /// Appends records after which the log stands at `mark`. Returns the segments that were joined.
+    /// Appends records after which the log stands at `position`. Returns the segments that were joined.
     pub(crate) fn push(
         &mut self,
-        records: Vec<C::Record>,
+        records: Vec<F::Record>,
         weight: usize,
-        mark: C::Mark,
+        position: F::Position,
         account: &AtomicUsize,
-    ) -> Vec<Arc<Segment<C>>> {
+    ) -> Vec<Arc<Segment<F>>> {
         let is_small = weight < JOIN_BYTES;
         let full = self.small_weight + weight > JOIN_BYTES || self.small == JOIN_SEGMENTS;
         let joined = if is_small && !full { Vec::new() } else { self.join(account) };
         let part = Part {
             first: self.end,
-            mark: std::mem::replace(&mut self.mark, mark),
+            position: std::mem::replace(&mut self.position, position),
             jumped: std::mem::take(&mut self.jumped),
             records,
         };
@@ -105,7 +106,7 @@ impl<C: Content> Log<C> {
         joined
     }
 
-    fn join(&mut self, account: &AtomicUsize) -> Vec<Arc<Segment<C>>> {
+    fn join(&mut self, account: &AtomicUsize) -> Vec<Arc<Segment<F>>> {
         let from = self.segments.len() - std::mem::take(&mut self.small);
         self.small_weight = 0;
         if self.segments.len() - from < 2 {
@@ -123,7 +124,7 @@ impl<C: Content> Log<C> {
         gone
     }
 
-    pub(crate) fn pop(&mut self, account: &AtomicUsize) -> Option<Arc<Segment<C>>> {
+    pub(crate) fn pop(&mut self, account: &AtomicUsize) -> Option<Arc<Segment<F>>> {
         let segment = self.segments.pop_front()?;
         segment.retire(account);
         self.weight -= segment.weight;
@@ -135,11 +136,11 @@ impl<C: Content> Log<C> {
     }
 
     /// The segment that holds a record.
-    pub(crate) fn find(&self, sequence: u64) -> Option<&Arc<Segment<C>>> {
-        self.segments.get(self.position(sequence)?)
+    pub(crate) fn find(&self, sequence: u64) -> Option<&Arc<Segment<F>>> {
+        self.segments.get(self.segment_index(sequence)?)
     }
 
-    fn position(&self, sequence: u64) -> Option<usize> {
+    fn segment_index(&self, sequence: u64) -> Option<usize> {
         if sequence >= self.end {
             return None;
         }
@@ -152,11 +153,11 @@ impl<C: Content> Log<C> {
     }
 
     /// What follows `next`: whole segments, until one of the limits is reached.
-    pub(crate) fn runs(&self, next: u64, records: u64, bytes: usize) -> Runs<C> {
+    pub(crate) fn runs(&self, next: u64, records: u64, bytes: usize) -> Runs<F> {
         let mut runs = SmallVec::new();
-        let Some(position) = self.position(next) else { return runs };
+        let Some(index) = self.segment_index(next) else { return runs };
         let (mut from, mut weight, last) = (next, 0, next.saturating_add(records));
-        for segment in self.segments.range(position..) {
+        for segment in self.segments.range(index..) {
             if from >= last || (weight >= bytes && !runs.is_empty()) {
                 break;
             }
@@ -169,8 +170,8 @@ impl<C: Content> Log<C> {
     }
 
     /// The kept ones of these records, which ascend.
-    pub(crate) fn pick(&self, sequences: &[u64]) -> Runs<C> {
-        let mut runs: Runs<C> = smallvec![];
+    pub(crate) fn pick(&self, sequences: &[u64]) -> Runs<F> {
+        let mut runs: Runs<F> = smallvec![];
         for &sequence in sequences {
             match runs.last_mut() {
                 Some(run) if run.to == sequence && sequence < run.segment.end => run.to += 1,
@@ -187,7 +188,7 @@ impl<C: Content> Log<C> {
     }
 
     /// Bytes of the records from this one to the head.
-    pub(crate) fn bytes_from(&self, content: &C, sequence: u64) -> usize {
+    pub(crate) fn bytes_from(&self, format: &F, sequence: u64) -> usize {
         let Some(segment) = self.find(sequence) else { return 0 };
         let mut before = segment.bytes_before;
         for part in &segment.parts {
@@ -196,29 +197,29 @@ impl<C: Content> Log<C> {
                 .records
                 .iter()
                 .take(count)
-                .map(|record| content.weight(record) as u64)
+                .map(|record| format.weight(record) as u64)
                 .sum::<u64>();
         }
         usize::try_from(self.appended.saturating_sub(before)).unwrap_or(usize::MAX)
     }
 
     /// The last place before which everything is reached; `None` if even the first is not.
-    pub(crate) fn seek(&self, content: &C, reached: impl Fn(&C::Mark) -> bool) -> Option<u64> {
-        let after = self.segments.partition_point(|segment| reached(&segment.parts[0].mark));
-        let Some(segment) = after.checked_sub(1).map(|position| &self.segments[position]) else {
-            // A mark that was set at the end of an empty log is the only place there is.
-            return (self.segments.is_empty() && reached(&self.mark)).then_some(self.end);
+    pub(crate) fn seek(&self, format: &F, reached: impl Fn(&F::Position) -> bool) -> Option<u64> {
+        let after = self.segments.partition_point(|segment| reached(&segment.parts[0].position));
+        let Some(segment) = after.checked_sub(1).map(|index| &self.segments[index]) else {
+            // A position that was set at the end of an empty log is the only place there is.
+            return (self.segments.is_empty() && reached(&self.position)).then_some(self.end);
         };
-        let after = segment.parts.partition_point(|part| reached(&part.mark));
+        let after = segment.parts.partition_point(|part| reached(&part.position));
         let part = &segment.parts[after.saturating_sub(1)];
         // `low` records are reached, `high` are not; each step advances from the lower one.
         let (mut low, mut high) = (0, part.records.len() + 1);
-        let mut mark = part.mark.clone();
+        let mut position = part.position.clone();
         while high - low > 1 {
             let middle = usize::midpoint(low, high);
-            let ahead = content.advance(&mark, &part.records[low..middle]);
+            let ahead = format.advance(&position, &part.records[low..middle]);
             if reached(&ahead) {
-                (low, mark) = (middle, ahead);
+                (low, position) = (middle, ahead);
             } else {
                 high = middle;
             }

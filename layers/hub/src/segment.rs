@@ -4,30 +4,30 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
-use crate::Content;
+use crate::Format;
 
-/// Neighbouring records whose marks follow from the first one's.
-pub(crate) struct Part<C: Content> {
+/// Neighbouring records whose positions follow from the first one's.
+pub(crate) struct Part<F: Format> {
     pub(crate) first: u64,
-    pub(crate) mark: C::Mark,
-    /// The mark was set; it is not the one that the records before lead to.
+    pub(crate) position: F::Position,
+    /// The position was set; it is not the one that the records before lead to.
     pub(crate) jumped: bool,
-    pub(crate) records: Vec<C::Record>,
+    pub(crate) records: Vec<F::Record>,
 }
 
 /// A piece of the log: what one append brought, or several small ones joined.
-pub(crate) struct Segment<C: Content> {
+pub(crate) struct Segment<F: Format> {
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) weight: usize,
     /// Weight of all records that were ever appended before it.
     pub(crate) bytes_before: u64,
-    pub(crate) parts: SmallVec<[Arc<Part<C>>; 1]>,
-    forms: Mutex<Forms<C::View>>,
+    pub(crate) parts: SmallVec<[Arc<Part<F>>; 1]>,
+    forms: Mutex<Forms<F::Encoding>>,
     charged: AtomicUsize,
 }
 
-/// The records of a segment as a view shows them.
+/// The records of a segment as an encoding shows them.
 pub(crate) struct Form {
     pub(crate) bytes: Bytes,
     /// Where each record ends: ascending, and within `bytes`.
@@ -54,8 +54,8 @@ impl Form {
     }
 }
 
-impl<C: Content> Segment<C> {
-    pub(crate) fn new(part: Part<C>, weight: usize, bytes_before: u64) -> Self {
+impl<F: Format> Segment<F> {
+    pub(crate) fn new(part: Part<F>, weight: usize, bytes_before: u64) -> Self {
         Self {
             first: part.first,
             end: part.first + part.records.len() as u64,
@@ -70,13 +70,13 @@ impl<C: Content> Segment<C> {
     /// One segment in place of its neighbours, with the forms that all of them have.
     pub(crate) fn join(run: &[Arc<Self>], account: &AtomicUsize) -> Option<Self> {
         let (first, last) = (run.first()?, run.last()?);
-        let mut parts: Vec<Part<C>> = Vec::new();
+        let mut parts: Vec<Part<F>> = Vec::new();
         for part in run.iter().flat_map(|segment| &segment.parts) {
             match parts.last_mut() {
                 Some(before) if !part.jumped => before.records.extend_from_slice(&part.records),
                 _ => parts.push(Part {
                     first: part.first,
-                    mark: part.mark.clone(),
+                    position: part.position.clone(),
                     jumped: part.jumped,
                     records: part.records.clone(),
                 }),
@@ -85,14 +85,15 @@ impl<C: Content> Segment<C> {
         let mut list = SmallVec::new();
         let mut charged = 0;
         // By itself, so that the lock is not held while the other forms are looked for.
-        let views: Vec<_> = first.forms().list.iter().map(|(view, _)| view.clone()).collect();
-        for view in views {
+        let encodings: Vec<_> =
+            first.forms().list.iter().map(|(encoding, _)| encoding.clone()).collect();
+        for encoding in encodings {
             let forms: Option<Vec<Arc<Form>>> =
-                run.iter().map(|segment| segment.ready(&view)).collect();
+                run.iter().map(|segment| segment.ready(&encoding)).collect();
             if let Some(forms) = forms {
                 let form = concatenate(&forms);
                 charged += form.cost();
-                list.push((view, Arc::new(OnceLock::from(Arc::new(form)))));
+                list.push((encoding, Arc::new(OnceLock::from(Arc::new(form)))));
             }
         }
         account.fetch_add(charged, Ordering::Relaxed);
@@ -108,39 +109,39 @@ impl<C: Content> Segment<C> {
     }
 
     /// The part and the place in it of a record of this segment; for the end, that after the last.
-    pub(crate) fn locate(&self, sequence: u64) -> (&Arc<Part<C>>, usize) {
+    pub(crate) fn locate(&self, sequence: u64) -> (&Arc<Part<F>>, usize) {
         let after = self.parts.partition_point(|part| part.first <= sequence);
         let part = &self.parts[after.saturating_sub(1)];
         let index = usize::try_from(sequence - part.first).unwrap_or(usize::MAX);
         (part, index.min(part.records.len()))
     }
 
-    /// The mark of a place of this segment.
-    pub(crate) fn mark(&self, content: &C, sequence: u64) -> C::Mark {
+    /// The position of a place of this segment.
+    pub(crate) fn position(&self, format: &F, sequence: u64) -> F::Position {
         let (part, index) = self.locate(sequence);
         match index {
-            0 => part.mark.clone(),
-            _ => content.advance(&part.mark, &part.records[..index]),
+            0 => part.position.clone(),
+            _ => format.advance(&part.position, &part.records[..index]),
         }
     }
 
-    /// The form of a view, and whether this call rendered it.
+    /// The form of an encoding, and whether this call rendered it.
     pub(crate) fn form(
         &self,
-        content: &C,
+        format: &F,
         account: &AtomicUsize,
-        view: &C::View,
+        encoding: &F::Encoding,
     ) -> (Arc<Form>, bool) {
         let cell = {
             let mut forms = self.forms();
-            match forms.list.iter().find(|(known, _)| known == view) {
+            match forms.list.iter().find(|(known, _)| known == encoding) {
                 Some((_, cell)) => match cell.get() {
                     Some(form) => return (Arc::clone(form), false),
                     None => Arc::clone(cell),
                 },
                 None => {
                     let cell = Cell::default();
-                    forms.list.push((view.clone(), Arc::clone(&cell)));
+                    forms.list.push((encoding.clone(), Arc::clone(&cell)));
                     cell
                 }
             }
@@ -148,7 +149,7 @@ impl<C: Content> Segment<C> {
         let mut fresh = false;
         let form = cell.get_or_init(|| {
             fresh = true;
-            Arc::new(self.render(content, view))
+            Arc::new(self.encode_all(format, encoding))
         });
         if fresh {
             let forms = self.forms();
@@ -170,10 +171,10 @@ impl<C: Content> Segment<C> {
         self.clear(account, false);
     }
 
-    /// Forgets all forms but that of one view.
-    pub(crate) fn drop_other_forms(&self, account: &AtomicUsize, view: &C::View) {
+    /// Forgets all forms but that of one encoding.
+    pub(crate) fn drop_other_forms(&self, account: &AtomicUsize, encoding: &F::Encoding) {
         let mut forms = self.forms();
-        forms.list.retain(|(known, _)| known == view);
+        forms.list.retain(|(known, _)| known == encoding);
         let made = forms.list.iter().filter_map(|(_, cell)| cell.get());
         let left = made.map(|form| form.cost()).sum();
         let before = self.charged.swap(left, Ordering::Relaxed);
@@ -192,19 +193,19 @@ impl<C: Content> Segment<C> {
         account.fetch_sub(self.charged.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    fn ready(&self, view: &C::View) -> Option<Arc<Form>> {
+    fn ready(&self, encoding: &F::Encoding) -> Option<Arc<Form>> {
         let forms = self.forms();
-        let (_, cell) = forms.list.iter().find(|(known, _)| known == view)?;
+        let (_, cell) = forms.list.iter().find(|(known, _)| known == encoding)?;
         cell.get().map(Arc::clone)
     }
 
-    fn render(&self, content: &C, view: &C::View) -> Form {
+    fn encode_all(&self, format: &F, encoding: &F::Encoding) -> Form {
         let count = usize::try_from(self.end - self.first).unwrap_or_default();
         let mut out = Vec::with_capacity(self.weight + 32 * count);
         let mut ends = Vec::with_capacity(count);
         let mut rendered = 0;
         for part in &self.parts {
-            content.render(view, &part.mark, &part.records, &mut out, &mut ends);
+            format.encode_all(encoding, &part.position, &part.records, &mut out, &mut ends);
             rendered += part.records.len();
             // An implementation that miscounts must not shift the records of the next part.
             ends.resize(rendered, out.len());
@@ -219,7 +220,7 @@ impl<C: Content> Segment<C> {
         Form { bytes: out.into(), ends: ends.into() }
     }
 
-    fn forms(&self) -> MutexGuard<'_, Forms<C::View>> {
+    fn forms(&self) -> MutexGuard<'_, Forms<F::Encoding>> {
         self.forms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,20 +2,20 @@ use std::task::{Context, Waker};
 
 use slab::Slab;
 
-use crate::format::Test;
-use crate::{Content, Want};
+use crate::selector::Predicate;
+use crate::{Format, Selector};
 
 /// What the hub knows of its cursors.
-pub(crate) struct Slots<C: Content> {
-    slots: Slab<Slot<C>>,
+pub(crate) struct Slots<F: Format> {
+    slots: Slab<Slot<F>>,
     /// The cursors that the next record wakes, whatever it is.
     armed: Vec<usize>,
 }
 
-pub(crate) struct Slot<C: Content> {
-    pub(crate) reader: Reader<C::Record>,
+pub(crate) struct Slot<F: Format> {
+    pub(crate) reader: Reader<F::Record>,
     /// The first record that was wanted and is not kept, and the place before it.
-    pub(crate) lost: Option<(u64, C::Mark)>,
+    pub(crate) lost: Option<(u64, F::Position)>,
     waker: Option<Waker>,
     armed_at: Option<usize>,
 }
@@ -24,14 +24,14 @@ pub(crate) enum Reader<R> {
     /// Reads every record from `next` on.
     Every { next: u64 },
     /// Goes from match to match: `matched` is the first one it was not given.
-    Selected { values: Box<[u64]>, test: Test<R>, matched: Option<u64> },
+    Selected { values: Box<[u64]>, test: Predicate<R>, matched: Option<u64> },
 }
 
 impl<R> Reader<R> {
-    pub(crate) fn new(want: Want<R>, next: u64) -> Self {
-        match want {
-            Want::All | Want::Scan(_) => Self::Every { next },
-            Want::Values(values, test) => {
+    pub(crate) fn new(selector: Selector<R>, next: u64) -> Self {
+        match selector {
+            Selector::All | Selector::Scan(_) => Self::Every { next },
+            Selector::Hashes(values, test) => {
                 let mut values = values.into_vec();
                 values.sort_unstable();
                 values.dedup();
@@ -49,7 +49,7 @@ impl<R> Reader<R> {
     }
 }
 
-impl<C: Content> Slots<C> {
+impl<F: Format> Slots<F> {
     pub(crate) fn new() -> Self {
         Self { slots: Slab::new(), armed: Vec::new() }
     }
@@ -58,11 +58,11 @@ impl<C: Content> Slots<C> {
         self.slots.len()
     }
 
-    pub(crate) fn insert(&mut self, reader: Reader<C::Record>) -> usize {
+    pub(crate) fn insert(&mut self, reader: Reader<F::Record>) -> usize {
         self.slots.insert(Slot { reader, lost: None, waker: None, armed_at: None })
     }
 
-    pub(crate) fn remove(&mut self, key: usize) -> Option<Slot<C>> {
+    pub(crate) fn remove(&mut self, key: usize) -> Option<Slot<F>> {
         let slot = self.slots.try_remove(key)?;
         if let Some(at) = slot.armed_at {
             self.armed.swap_remove(at);
@@ -73,20 +73,20 @@ impl<C: Content> Slots<C> {
         Some(slot)
     }
 
-    pub(crate) fn get(&self, key: usize) -> Option<&Slot<C>> {
+    pub(crate) fn get(&self, key: usize) -> Option<&Slot<F>> {
         self.slots.get(key)
     }
 
-    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut Slot<C>> {
+    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut Slot<F>> {
         self.slots.get_mut(key)
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Slot<C>)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Slot<F>)> {
         self.slots.iter_mut()
     }
 
     /// How many cursors have lost nothing.
-    pub(crate) fn listeners(&self) -> usize {
+    pub(crate) fn active_cursors(&self) -> usize {
         self.slots.iter().filter(|(_, slot)| slot.lost.is_none()).count()
     }
 

@@ -7,25 +7,25 @@ use crate::index::Index;
 use crate::log::{Log, Run, Runs};
 use crate::segment::Segment;
 use crate::slots::{Reader, Slots};
-use crate::{Content, Lost, Want};
+use crate::{CursorError, Format, Selector};
 
 /// So many matches of a selective cursor are looked at under one lock.
 const MATCHES: u64 = 64;
 
 /// What hub and cursors share.
-pub(crate) struct Shared<C: Content> {
-    pub(crate) content: C,
+pub(crate) struct Shared<F: Format> {
+    pub(crate) format: F,
     /// Bytes that the forms of all kept segments have.
     pub(crate) rendered: AtomicUsize,
     /// An index exists: hashing before the lock is worth it.
     pub(crate) indexed: AtomicBool,
-    state: Mutex<State<C>>,
+    state: Mutex<State<F>>,
     progress: Condvar,
 }
 
-pub(crate) struct State<C: Content> {
-    pub(crate) log: Log<C>,
-    pub(crate) slots: Slots<C>,
+pub(crate) struct State<F: Format> {
+    pub(crate) log: Log<F>,
+    pub(crate) slots: Slots<F>,
     pub(crate) index: Option<Index>,
     pub(crate) capacity_bytes: usize,
     /// The newest segment is kept in any case if it weighs no more.
@@ -37,8 +37,8 @@ pub(crate) struct State<C: Content> {
     waiting: usize,
 }
 
-impl<C: Content> Shared<C> {
-    pub(crate) fn new(content: C, start: C::Mark, capacity_bytes: usize) -> Self {
+impl<F: Format> Shared<F> {
+    pub(crate) fn new(format: F, start: F::Position, capacity_bytes: usize) -> Self {
         let state = State {
             log: Log::new(start),
             slots: Slots::new(),
@@ -51,7 +51,7 @@ impl<C: Content> Shared<C> {
             waiting: 0,
         };
         Self {
-            content,
+            format,
             rendered: AtomicUsize::new(0),
             indexed: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -59,12 +59,12 @@ impl<C: Content> Shared<C> {
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<C>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<F>> {
         // Where code of the composer runs under the lock, the state is changed after it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn moved(&self, state: &mut State<C>) {
+    pub(crate) fn moved(&self, state: &mut State<F>) {
         state.moved += 1;
         if state.waiting > 0 {
             self.progress.notify_all();
@@ -82,7 +82,7 @@ impl<C: Content> Shared<C> {
     }
 
     /// Forgets forms of old segments while the hub is over its capacity, but keeps the one just made.
-    pub(crate) fn forget_forms(&self, but: &Arc<Segment<C>>, view: &C::View) {
+    pub(crate) fn forget_forms(&self, but: &Arc<Segment<F>>, encoding: &F::Encoding) {
         let state = self.lock();
         for segment in state.log.segments() {
             if state.bytes(&self.rendered) <= state.capacity_bytes {
@@ -93,7 +93,7 @@ impl<C: Content> Shared<C> {
             }
         }
         if state.bytes(&self.rendered) > state.capacity_bytes {
-            but.drop_other_forms(&self.rendered, view);
+            but.drop_other_forms(&self.rendered, encoding);
         }
     }
 
@@ -105,14 +105,16 @@ impl<C: Content> Shared<C> {
         cx: &Context<'_>,
         records: u64,
         bytes: usize,
-    ) -> Poll<Result<Runs<C>, Lost>> {
+    ) -> Poll<Result<Runs<F>, CursorError>> {
         let _old_waker;
         let mut guard = self.lock();
         let state = &mut *guard;
         let first = state.log.first();
-        let Some(slot) = state.slots.get_mut(key) else { return Poll::Ready(Err(Lost::Closed)) };
-        if let Some((wanted, _)) = slot.lost {
-            return Poll::Ready(Err(Lost::Evicted { wanted, first }));
+        let Some(slot) = state.slots.get_mut(key) else {
+            return Poll::Ready(Err(CursorError::Closed));
+        };
+        if let Some((missed, _)) = slot.lost {
+            return Poll::Ready(Err(CursorError::Lagged { missed, first }));
         }
         let runs = match (&mut slot.reader, &state.index) {
             (Reader::Every { next }, _) => {
@@ -136,14 +138,14 @@ impl<C: Content> Shared<C> {
             return Poll::Ready(Ok(runs));
         }
         if state.closed {
-            return Poll::Ready(Err(Lost::Closed));
+            return Poll::Ready(Err(CursorError::Closed));
         }
         _old_waker = state.slots.arm(key, cx);
         Poll::Pending
     }
 
     /// Puts back what a cursor claimed and did not read; the first of `runs` begins with it.
-    pub(crate) fn give_back(&self, key: usize, runs: &[Run<C>]) {
+    pub(crate) fn give_back(&self, key: usize, runs: &[Run<F>]) {
         let Some(run) = runs.first() else { return };
         let mut state = self.lock();
         let first = state.log.first();
@@ -167,29 +169,29 @@ impl<C: Content> Shared<C> {
             }
         };
         if let Some((run, sequence)) = lost {
-            let mark = match unwinding {
-                true => run.segment.parts[0].mark.clone(),
-                false => run.segment.mark(&self.content, sequence),
+            let position = match unwinding {
+                true => run.segment.parts[0].position.clone(),
+                false => run.segment.position(&self.format, sequence),
             };
-            slot.lost = Some((sequence, mark));
+            slot.lost = Some((sequence, position));
         }
     }
 
     /// The place of a cursor.
-    pub(crate) fn mark(&self, key: usize) -> C::Mark {
+    pub(crate) fn position(&self, key: usize) -> F::Position {
         let (segment, sequence) = {
             let state = self.lock();
             let slot = state.slots.get(key);
-            if let Some((_, mark)) = slot.and_then(|slot| slot.lost.as_ref()) {
-                return mark.clone();
+            if let Some((_, position)) = slot.and_then(|slot| slot.lost.as_ref()) {
+                return position.clone();
             }
             let wanted = slot.and_then(|slot| slot.reader.wanted());
             match wanted.and_then(|sequence| Some((state.log.find(sequence)?, sequence))) {
                 Some((segment, sequence)) => (Arc::clone(segment), sequence),
-                None => return state.log.mark.clone(),
+                None => return state.log.position.clone(),
             }
         };
-        segment.mark(&self.content, sequence)
+        segment.position(&self.format, sequence)
     }
 
     /// Frees the slot of a cursor.
@@ -206,17 +208,17 @@ impl<C: Content> Shared<C> {
     }
 }
 
-impl<C: Content> State<C> {
+impl<F: Format> State<F> {
     pub(crate) fn bytes(&self, rendered: &AtomicUsize) -> usize {
         let index = self.index.as_ref().map_or(0, Index::bytes);
         self.log.weight + index + rendered.load(Ordering::Relaxed)
     }
 
     /// A slot for a cursor that stands before the record `next`.
-    pub(crate) fn open(&mut self, content: &C, want: Want<C::Record>, next: u64) -> usize {
-        let reader = Reader::new(want, next);
+    pub(crate) fn open(&mut self, format: &F, selector: Selector<F::Record>, next: u64) -> usize {
+        let reader = Reader::new(selector, next);
         if matches!(reader, Reader::Selected { .. }) && self.index.is_none() {
-            self.index = Some(Index::of(content, self.log.segments(), 0..self.log.end));
+            self.index = Some(Index::of(format, self.log.segments(), 0..self.log.end));
         }
         let key = self.slots.insert(reader);
         if let (Some(slot), Some(index)) = (self.slots.get_mut(key), &mut self.index)
@@ -242,49 +244,49 @@ impl<C: Content> State<C> {
     /// Lets the oldest segments go while the hub is over its capacity, so many of them at most.
     pub(crate) fn evict(
         &mut self,
-        content: &C,
+        format: &F,
         rendered: &AtomicUsize,
         most: usize,
-    ) -> Vec<Arc<Segment<C>>> {
+    ) -> Vec<Arc<Segment<F>>> {
         let mut gone = Vec::new();
         while gone.len() < most
             && self.log.may_evict(if self.closed { 0 } else { self.newest_bytes })
             && self.bytes(rendered) > self.capacity_bytes
         {
-            gone.extend(self.evict_one(content, rendered));
+            gone.extend(self.evict_one(format, rendered));
         }
         gone
     }
 
-    fn evict_one(&mut self, content: &C, rendered: &AtomicUsize) -> Option<Arc<Segment<C>>> {
+    fn evict_one(&mut self, format: &F, rendered: &AtomicUsize) -> Option<Arc<Segment<F>>> {
         let segment = Arc::clone(self.log.oldest()?);
         let mut stragglers = self.stragglers(&segment);
         stragglers.sort_unstable();
         // In the order of their places, so that the segment is gone through once.
-        let (mut at, mut mark) = (segment.first, segment.parts[0].mark.clone());
+        let (mut at, mut position) = (segment.first, segment.parts[0].position.clone());
         let mut lost = Vec::with_capacity(stragglers.len());
         for (sequence, key) in stragglers {
             let (part, index) = segment.locate(sequence);
             if part.first > at {
-                (at, mark) = (part.first, part.mark.clone());
+                (at, position) = (part.first, part.position.clone());
             }
             let from = usize::try_from(at - part.first).unwrap_or(index);
             if from < index {
-                mark = content.advance(&mark, &part.records[from..index]);
+                position = format.advance(&position, &part.records[from..index]);
                 at = sequence;
             }
-            lost.push((key, sequence, mark.clone()));
+            lost.push((key, sequence, position.clone()));
         }
         let mut values = Vec::new();
         if self.index.is_some() {
             for record in segment.parts.iter().flat_map(|part| &part.records) {
-                content.values(record, &mut |value| values.push(value));
+                format.hashes(record, &mut |value| values.push(value));
             }
         }
 
-        for (key, sequence, mark) in lost {
+        for (key, sequence, position) in lost {
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.lost = Some((sequence, mark));
+                slot.lost = Some((sequence, position));
             }
         }
         if let Some(index) = &mut self.index {
@@ -294,7 +296,7 @@ impl<C: Content> State<C> {
     }
 
     /// The cursors that want a record of this segment, which is the oldest: the record, and the key.
-    fn stragglers(&mut self, segment: &Segment<C>) -> Vec<(u64, usize)> {
+    fn stragglers(&mut self, segment: &Segment<F>) -> Vec<(u64, usize)> {
         let mut stragglers = Vec::new();
         for (key, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.lost.is_none()) {
             match (&mut slot.reader, &self.index) {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use support::{Numbered, Numbers, poll, read, record, with_key};
-use tailwater_hub::{Hub, Lost, Want};
+use tailwater_hub::{CursorError, Hub, Selector};
 
 fn hub() -> Hub<Numbers> {
     Hub::new(Numbers::default(), 0, usize::MAX)
@@ -17,19 +17,19 @@ fn hub() -> Hub<Numbers> {
 #[test]
 fn a_chunk_is_rendered_once_however_many_cursors_read_it() {
     let hub = hub();
-    let mut cursors: Vec<_> = (0..100).map(|_| hub.tail(Want::All)).collect();
+    let mut cursors: Vec<_> = (0..100).map(|_| hub.tail(Selector::All)).collect();
     hub.append(vec![record(0, &[]), record(1, &[])]);
     for cursor in &mut cursors {
         assert_eq!(read(cursor), "0/0/0:..........\n0/1/1:..........\n");
     }
-    assert_eq!(hub.content().rendered.load(Ordering::SeqCst), 2);
+    assert_eq!(hub.format().rendered.load(Ordering::SeqCst), 2);
 }
 
 #[test]
 fn joined_chunks_are_not_rendered_again() {
     let hub = hub();
-    let mut tail = hub.tail(Want::All);
-    let before = hub.seek(|_| true, Want::All);
+    let mut tail = hub.tail(Selector::All);
+    let before = hub.seek(|_| true, Selector::All);
     for id in 0..200 {
         hub.append(vec![record(id, &[])]);
         assert!(read(&mut tail).contains(&format!("/{id}:")));
@@ -39,13 +39,13 @@ fn joined_chunks_are_not_rendered_again() {
     while text.lines().count() < 200 {
         text += &read(&mut cursor);
     }
-    assert_eq!(hub.content().rendered.load(Ordering::SeqCst), 200);
+    assert_eq!(hub.format().rendered.load(Ordering::SeqCst), 200);
 }
 
 #[test]
 fn cursors_of_a_view_share_the_bytes_of_a_large_chunk() {
     let hub = hub();
-    let mut cursors = [hub.tail(Want::All), hub.tail(Want::All)];
+    let mut cursors = [hub.tail(Selector::All), hub.tail(Selector::All)];
     hub.append((0..1000).map(|id| record(id, &[])).collect());
     let pieces = cursors.each_mut().map(|cursor| match poll(cursor, 0, usize::MAX).0 {
         Poll::Ready(Ok(batch)) => batch.into_bytes(),
@@ -70,7 +70,7 @@ fn a_small_match_does_not_keep_its_chunk() {
 #[test]
 fn small_chunks_behind_a_cursor_go_out_together() {
     let hub = hub();
-    let mut cursor = hub.tail(Want::All);
+    let mut cursor = hub.tail(Selector::All);
     for id in 0..50 {
         hub.append(vec![record(id, &[])]);
     }
@@ -81,7 +81,7 @@ fn small_chunks_behind_a_cursor_go_out_together() {
 fn only_those_whom_a_record_concerns_are_woken() {
     let hub = hub();
     let (mut all, mut three, mut two) =
-        (hub.tail(Want::All), hub.tail(with_key(3)), hub.tail(with_key(4)));
+        (hub.tail(Selector::All), hub.tail(with_key(3)), hub.tail(with_key(4)));
     let flags = [poll(&mut all, 0, 99).1, poll(&mut three, 0, 99).1, poll(&mut two, 0, 99).1];
     hub.append(vec![record(0, &[3])]);
     assert_eq!(flags.map(|flag| flag.is_woken()), [true, true, false]);
@@ -92,7 +92,7 @@ fn only_those_whom_a_record_concerns_are_woken() {
 #[test]
 fn a_cursor_that_moved_to_another_task_wakes_that_one() {
     let hub = hub();
-    for want in [Want::All, with_key(1)] {
+    for want in [Selector::All, with_key(1)] {
         let mut cursor = hub.tail(want);
         let first = poll(&mut cursor, 0, 99).1;
         let second = poll(&mut cursor, 0, 99).1;
@@ -119,21 +119,21 @@ fn a_colliding_record_is_never_shown_and_its_loss_is_no_loss() {
 #[test]
 fn a_cursor_that_fell_off_knows_its_place() {
     let hub = Hub::new(Numbers::default(), 0, 0);
-    let (mut all, mut key) = (hub.tail(Want::All), hub.tail(with_key(1)));
+    let (mut all, mut key) = (hub.tail(Selector::All), hub.tail(with_key(1)));
     for id in 0..10 {
         hub.append(vec![record(id, if id == 4 { &[1] } else { &[] })]);
     }
     assert_eq!(read(&mut all), "record 0 is not kept any more, the log begins at 9");
     assert_eq!(read(&mut key), "record 4 is not kept any more, the log begins at 9");
-    assert_eq!((all.mark(), key.mark()), (0, 4));
+    assert_eq!((all.position(), key.position()), (0, 4));
     assert_eq!(hub.lag_bytes(), 0, "who is lost holds nobody up");
-    assert!(hub.seek(|mark| *mark <= 4, Want::All).is_none());
+    assert!(hub.seek(|position| *position <= 4, Selector::All).is_none());
 }
 
 #[test]
 fn closing_ends_a_cursor_after_what_is_kept() {
     let hub = hub();
-    let (mut behind, mut idle) = (hub.tail(Want::All), hub.tail(with_key(5)));
+    let (mut behind, mut idle) = (hub.tail(Selector::All), hub.tail(with_key(5)));
     let flag = poll(&mut idle, 0, 9).1;
     hub.append(vec![record(0, &[])]);
     hub.close();
@@ -141,13 +141,13 @@ fn closing_ends_a_cursor_after_what_is_kept() {
     assert!(flag.is_woken() && hub.is_closed());
     assert_eq!(read(&mut behind), "0/0/0:..........\n");
     assert_eq!(read(&mut behind), "the hub is closed");
-    assert!(matches!(poll(&mut idle, 0, 9).0, Poll::Ready(Err(Lost::Closed))));
+    assert!(matches!(poll(&mut idle, 0, 9).0, Poll::Ready(Err(CursorError::Closed))));
 }
 
 #[test]
 fn nothing_need_be_kept_after_the_close() {
     let hub = hub();
-    let (mut behind, weak) = (hub.tail(Want::All), hub.downgrade());
+    let (mut behind, weak) = (hub.tail(Selector::All), hub.downgrade());
     hub.append(vec![record(0, &[])]);
     hub.set_capacity_bytes(0);
     assert!(hub.bytes() > 0);
@@ -155,7 +155,7 @@ fn nothing_need_be_kept_after_the_close() {
     hub.set_capacity_bytes(0);
     assert_eq!(hub.bytes(), 0);
     assert_eq!(read(&mut behind), "record 0 is not kept any more, the log begins at 1");
-    assert_eq!(behind.mark(), 0);
+    assert_eq!(behind.position(), 0);
     drop(hub);
     assert!(weak.upgrade().is_some(), "there is a cursor");
     drop(behind);
@@ -163,17 +163,17 @@ fn nothing_need_be_kept_after_the_close() {
 }
 
 /// The place of a cursor is behind what it was given. A record that came after the close was dropped,
-/// and the mark then set behind it: whoever went on from there elsewhere never got it.
+/// and the position then set behind it: whoever went on from there elsewhere never got it.
 #[test]
 fn the_place_does_not_move_after_the_close() {
     let hub = hub();
-    let (mut all, mut selective) = (hub.tail(Want::All), hub.tail(with_key(1)));
+    let (mut all, mut selective) = (hub.tail(Selector::All), hub.tail(with_key(1)));
     let place = hub.head();
     hub.close();
     hub.append(vec![record(0, &[1])]);
-    hub.set_mark(place + 1);
+    hub.set_position(place + 1);
     for cursor in [&mut all, &mut selective] {
-        assert_eq!((read(cursor).as_str(), cursor.mark()), ("the hub is closed", place));
+        assert_eq!((read(cursor).as_str(), cursor.position()), ("the hub is closed", place));
     }
     assert_eq!(hub.head(), place);
 }
@@ -181,10 +181,10 @@ fn the_place_does_not_move_after_the_close() {
 #[test]
 fn a_panic_while_rendering_harms_nobody_else_and_loses_nothing() {
     let hub = hub();
-    let (mut first, mut second) = (hub.tail(Want::All), hub.tail(with_key(1)));
+    let (mut first, mut second) = (hub.tail(Selector::All), hub.tail(with_key(1)));
     hub.append(vec![record(0, &[1]), record(1, &[1])]);
     for cursor in [&mut first, &mut second] {
-        hub.content().panics.store(true, Ordering::SeqCst);
+        hub.format().panics.store(true, Ordering::SeqCst);
         assert!(catch_unwind(AssertUnwindSafe(|| poll(cursor, 1, 99))).is_err());
         assert_eq!(read(cursor), "0/0/0:..........\n0/1/1:..........\n");
         assert_eq!(read(cursor), "pending");
@@ -194,13 +194,13 @@ fn a_panic_while_rendering_harms_nobody_else_and_loses_nothing() {
 #[test]
 fn a_panic_in_a_test_loses_nothing() {
     let hub = hub();
-    let panics = Arc::clone(&hub.content().panics);
+    let panics = Arc::clone(&hub.format().panics);
     let test = Arc::new(move |_: &_| !panics.swap(false, Ordering::SeqCst) || panic!("told to"));
     let mut cursors =
-        [hub.tail(Want::Scan(test.clone())), hub.tail(Want::Values([0].into(), test))];
+        [hub.tail(Selector::Scan(test.clone())), hub.tail(Selector::Hashes([0].into(), test))];
     hub.append(vec![record(0, &[0]), record(1, &[0])]);
     for cursor in &mut cursors {
-        hub.content().panics.store(true, Ordering::SeqCst);
+        hub.format().panics.store(true, Ordering::SeqCst);
         assert!(catch_unwind(AssertUnwindSafe(|| poll(cursor, 0, 99))).is_err());
         assert_eq!(read(cursor), "0/0/0:..........\n0/1/1:..........\n");
     }
@@ -209,7 +209,7 @@ fn a_panic_in_a_test_loses_nothing() {
 #[test]
 fn a_scan_without_a_match_lets_others_have_their_turn() {
     let hub = hub();
-    let mut cursor = hub.tail(Want::Scan(Arc::new(|record| record.id == 9_999)));
+    let mut cursor = hub.tail(Selector::Scan(Arc::new(|record| record.id == 9_999)));
     hub.append((0..10_000).map(|id| record(id, &[])).collect());
     let mut turns = 0;
     let text = loop {
@@ -231,11 +231,12 @@ fn what_is_rendered_counts_and_goes_before_a_record_does() {
     }
     let records = hub.bytes();
     assert_eq!(records, 1_000_000);
-    for view in 0..3 {
-        let mut cursor =
-            hub.seek(|_| false, Want::All).or_else(|| hub.seek(|mark| *mark == 0, Want::All));
+    for encoding in 0..3 {
+        let mut cursor = hub
+            .seek(|_| false, Selector::All)
+            .or_else(|| hub.seek(|position| *position == 0, Selector::All));
         let cursor = cursor.as_mut().expect("everything is kept");
-        while poll(cursor, view, usize::MAX).0.is_ready() {
+        while poll(cursor, encoding, usize::MAX).0.is_ready() {
             assert!(hub.bytes() <= 1_600_000);
         }
     }
@@ -246,30 +247,35 @@ fn what_is_rendered_counts_and_goes_before_a_record_does() {
 #[test]
 fn a_cursor_at_the_head_sees_a_new_mark_and_the_next_record_begins_there() {
     let hub = hub();
-    let mut cursor = hub.tail(Want::All);
+    let mut cursor = hub.tail(Selector::All);
     hub.append(vec![record(0, &[])]);
     let flag = poll(&mut cursor, 0, 99).1;
     assert!(poll(&mut cursor, 0, 99).0.is_pending());
-    hub.set_mark(7);
-    assert_eq!((cursor.mark(), hub.head(), flag.is_woken()), (7, 7, false));
+    hub.set_position(7);
+    assert_eq!((cursor.position(), hub.head(), flag.is_woken()), (7, 7, false));
     hub.append(vec![record(1, &[])]);
     let cx = &mut Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(item)) = cursor.poll_record(cx) else { panic!("there is a record") };
     assert_eq!((item.record().id, item.before(), item.after()), (1, 7, 8));
-    assert_eq!(read(&mut hub.seek(|mark| *mark <= 3, Want::All).unwrap()), "0/7/1:..........\n");
+    assert_eq!(
+        read(&mut hub.seek(|position| *position <= 3, Selector::All).unwrap()),
+        "0/7/1:..........\n"
+    );
 }
 
 #[test]
 fn records_are_shown_as_they_are_and_those_that_were_not_visited_stay() {
     let hub = hub();
-    let even = |want: Want<_>| want.and(|record: &support::Numbered| record.id.is_multiple_of(2));
-    let mut cursors = [even(Want::All), even(with_key(3)), Want::All].map(|want| hub.tail(want));
+    let even =
+        |want: Selector<_>| want.and(|record: &support::Numbered| record.id.is_multiple_of(2));
+    let mut cursors =
+        [even(Selector::All), even(with_key(3)), Selector::All].map(|want| hub.tail(want));
     hub.append((0..6).map(|id| record(id, &[1 + u8::try_from(id / 2).unwrap()])).collect());
     let cx = &mut Context::from_waker(Waker::noop());
     let seen = cursors.each_mut().map(|cursor| {
         let mut seen = Vec::new();
         while let Poll::Ready(Ok(())) = cursor.poll_each(cx, |record| seen.push(record.id)) {}
-        (seen, cursor.mark())
+        (seen, cursor.position())
     });
     assert_eq!(seen, [(vec![0, 2, 4], 6), (vec![4], 6), ((0..6).collect(), 6)]);
 
@@ -278,32 +284,38 @@ fn records_are_shown_as_they_are_and_those_that_were_not_visited_stay() {
     let panics = |record: &support::Numbered| assert!(record.id < 8, "told to panic");
     let visited = catch_unwind(AssertUnwindSafe(|| all.poll_each(cx, panics)));
     assert!(visited.is_err());
-    assert_eq!(all.mark(), 8);
+    assert_eq!(all.position(), 8);
     hub.close();
     assert!(all.poll_each(cx, |record| assert_eq!(record.id, 8)).is_ready());
-    assert!(matches!(all.poll_each(cx, |_| ()), Poll::Ready(Err(Lost::Closed))));
+    assert!(matches!(all.poll_each(cx, |_| ()), Poll::Ready(Err(CursorError::Closed))));
 }
 
 #[test]
 fn the_newest_chunk_is_kept_whatever_the_capacity_unless_it_is_too_heavy() {
     let hub = Hub::new(Numbers::default(), 0, 0);
     let heavy = |id, weight| Numbered { weight, ..record(id, &[]) };
-    let (mut keeps_up, mut late) = (hub.tail(Want::All), hub.tail(Want::All));
+    let (mut keeps_up, mut late) = (hub.tail(Selector::All), hub.tail(Selector::All));
     hub.append(vec![heavy(0, 1_000_000)]);
     assert_eq!((hub.bytes(), hub.first()), (1_000_000, 0), "without a bound");
     hub.set_newest_bytes(1000);
     hub.append(vec![heavy(1, 1000)]);
     assert_eq!((hub.bytes(), hub.first()), (1000, 1));
-    assert!(matches!(poll(&mut late, 0, 0).0, Poll::Ready(Err(Lost::Evicted { wanted: 0, .. }))));
+    assert!(matches!(
+        poll(&mut late, 0, 0).0,
+        Poll::Ready(Err(CursorError::Lagged { missed: 0, .. }))
+    ));
     drop(late);
-    assert!(matches!(poll(&mut keeps_up, 0, 0).0, Poll::Ready(Err(Lost::Evicted { .. }))));
+    assert!(matches!(poll(&mut keeps_up, 0, 0).0, Poll::Ready(Err(CursorError::Lagged { .. }))));
     // One that is heavier is gone before anybody has read it, and the log goes on behind it.
-    let mut cursor = hub.tail(Want::All);
+    let mut cursor = hub.tail(Selector::All);
     hub.append(vec![heavy(2, 1001)]);
     assert_eq!((hub.bytes(), hub.first(), hub.head()), (0, 3, 3));
-    assert!(matches!(poll(&mut cursor, 0, 0).0, Poll::Ready(Err(Lost::Evicted { wanted: 2, .. }))));
-    assert_eq!(cursor.mark(), 2, "the place to go on from");
-    let mut cursor = hub.tail(Want::All);
+    assert!(matches!(
+        poll(&mut cursor, 0, 0).0,
+        Poll::Ready(Err(CursorError::Lagged { missed: 2, .. }))
+    ));
+    assert_eq!(cursor.position(), 2, "the place to go on from");
+    let mut cursor = hub.tail(Selector::All);
     hub.append(vec![heavy(3, 10)]);
     assert!(matches!(poll(&mut cursor, 0, 0).0, Poll::Ready(Ok(_))));
     // Where there is room it is kept.

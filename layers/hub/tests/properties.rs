@@ -9,17 +9,17 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 use support::{Flag, Numbered, Numbers, hash, poll, show, with_keys};
-use tailwater_hub::{Cursor, Hub, Item, Lost, Want};
+use tailwater_hub::{Cursor, CursorError, Entry, Hub, Selector};
 
 #[derive(Clone, Debug)]
 enum Op {
     Append(Vec<(Vec<u8>, usize, usize)>),
     Tail(Kind),
     Seek(Kind, u8),
-    Batch { cursor: usize, view: u8, limit: usize },
+    Batch { cursor: usize, encoding: u8, limit: usize },
     Record { cursor: usize },
     Leave { cursor: usize },
-    Mark(u64),
+    Position(u64),
     Capacity(usize),
     Index,
     Close,
@@ -51,11 +51,11 @@ impl Kind {
         }
     }
 
-    fn want(&self) -> Want<Numbered> {
+    fn want(&self) -> Selector<Numbered> {
         match self.clone() {
-            Self::All => Want::All,
+            Self::All => Selector::All,
             Self::Scan(key) => {
-                Want::Scan(Arc::new(move |record: &Numbered| record.keys.contains(&key)))
+                Selector::Scan(Arc::new(move |record: &Numbered| record.keys.contains(&key)))
             }
             Self::Keys(keys) => with_keys(keys),
         }
@@ -88,13 +88,13 @@ impl Model {
     }
 
     fn before(&self, sequence: usize) -> u64 {
-        self.all.get(sequence).map_or(self.head, |(mark, _)| *mark)
+        self.all.get(sequence).map_or(self.head, |(position, _)| *position)
     }
 
-    /// The oldest kept record, by the mark that the hub names.
+    /// The oldest kept record, by the position that the hub names.
     fn first(&self) -> usize {
         let first = self.hub.first();
-        self.all.iter().position(|(mark, _)| *mark == first).unwrap_or(self.all.len())
+        self.all.iter().position(|(position, _)| *position == first).unwrap_or(self.all.len())
     }
 
     fn matches(&self, kind: &Kind, from: usize) -> Vec<usize> {
@@ -109,15 +109,15 @@ impl Model {
                 self.readers.push(Reader { cursor, kind, next: self.all.len(), pending: None });
             }
             Op::Seek(kind, to) => self.seek(kind, to),
-            Op::Batch { cursor, view, limit } => self.poll_batch(cursor, view, limit),
+            Op::Batch { cursor, encoding, limit } => self.poll_batch(cursor, encoding, limit),
             Op::Record { cursor } => self.poll_record(cursor),
             Op::Leave { cursor } if !self.readers.is_empty() => {
                 let index = cursor % self.readers.len();
                 self.readers.swap_remove(index);
             }
             Op::Leave { .. } => {}
-            Op::Mark(ahead) => {
-                self.hub.set_mark(self.head + ahead);
+            Op::Position(ahead) => {
+                self.hub.set_position(self.head + ahead);
                 self.head += if self.closed { 0 } else { ahead };
                 assert!(
                     self.readers
@@ -190,37 +190,37 @@ impl Model {
 
     fn seek(&mut self, kind: Kind, to: u8) {
         // Somewhere between the beginning of time and the head, holes included.
-        let position = 5 + (self.head - 5) * u64::from(to) / 255;
+        let target = 5 + (self.head - 5) * u64::from(to) / 255;
         let first = self.first();
-        let cursor = self.hub.seek(|mark| *mark <= position, kind.want());
-        if first == self.all.len() || self.before(first) > position {
-            assert_eq!(cursor.is_some(), first == self.all.len() && self.head <= position);
+        let cursor = self.hub.seek(|position| *position <= target, kind.want());
+        if first == self.all.len() || self.before(first) > target {
+            assert_eq!(cursor.is_some(), first == self.all.len() && self.head <= target);
         }
         if let Some(cursor) = cursor {
-            // A record is before the position if the place after it is.
-            let next = self.all.iter().filter(|(mark, _)| *mark < position).count();
+            // A record is before the target if the position after it is.
+            let next = self.all.iter().filter(|(position, _)| *position < target).count();
             assert!(next >= first);
             self.readers.push(Reader { cursor, kind, next, pending: None });
         } else {
-            assert!(self.before(first) > position);
+            assert!(self.before(first) > target);
         }
     }
 
-    fn poll_batch(&mut self, cursor: usize, view: u8, limit: usize) {
+    fn poll_batch(&mut self, cursor: usize, encoding: u8, limit: usize) {
         let Some((index, left)) = self.choose(cursor) else { return };
-        let (polled, flag) = poll(&mut self.readers[index].cursor, view, limit);
+        let (polled, flag) = poll(&mut self.readers[index].cursor, encoding, limit);
         match polled {
             Poll::Ready(Ok(batch)) => {
                 let given = &left[..batch.count()];
                 let mut expected = vec![];
                 for sequence in given {
-                    show(view, self.all[*sequence].0, &self.all[*sequence].1, &mut expected);
+                    show(encoding, self.all[*sequence].0, &self.all[*sequence].1, &mut expected);
                 }
                 assert_eq!(batch.bytes(), &expected, "rendered from scratch");
                 assert!(batch.bytes().len() <= limit || batch.count() == 1);
                 let shows = |sequence: &usize| {
                     let mut shown = vec![];
-                    show(view, self.all[*sequence].0, &self.all[*sequence].1, &mut shown);
+                    show(encoding, self.all[*sequence].0, &self.all[*sequence].1, &mut shown);
                     !shown.is_empty()
                 };
                 assert!(batch.count() == 1 || given.iter().all(shows), "nothing goes alone");
@@ -249,20 +249,20 @@ impl Model {
         Some((index, self.matches(&reader.kind, reader.next)))
     }
 
-    fn given(&mut self, index: usize, given: &[usize], last: &Item<Numbers>) {
+    fn given(&mut self, index: usize, given: &[usize], last: &Entry<Numbers>) {
         let sequence = *given.last().expect("at least one");
-        let (mark, record) = &self.all[sequence];
+        let (position, record) = &self.all[sequence];
         assert_eq!((last.sequence(), last.record().id), (sequence as u64, record.id));
-        assert_eq!((last.before(), last.after()), (*mark, mark + 1));
+        assert_eq!((last.before(), last.after()), (*position, position + 1));
         assert!(given[0] >= self.first());
         self.readers[index].next = sequence + 1;
     }
 
-    fn lost(&mut self, index: usize, left: &[usize], lost: Lost) {
+    fn lost(&mut self, index: usize, left: &[usize], lost: CursorError) {
         let kept = self.first();
         let reader = &mut self.readers[index];
         match lost {
-            Lost::Evicted { wanted, first, .. } => {
+            CursorError::Lagged { missed: wanted, first, .. } => {
                 let wanted = usize::try_from(wanted).expect("a small number");
                 assert_eq!(first, kept as u64);
                 assert!(wanted < kept);
@@ -277,9 +277,9 @@ impl Model {
                     ),
                 }
                 let place = self.all[wanted].0;
-                assert_eq!(self.readers[index].cursor.mark(), place, "the place to go on from");
+                assert_eq!(self.readers[index].cursor.position(), place, "the place to go on from");
             }
-            Lost::Closed => assert!(self.closed && left.is_empty()),
+            CursorError::Closed => assert!(self.closed && left.is_empty()),
             _ => unreachable!("{lost}"),
         }
     }
@@ -289,7 +289,7 @@ impl Model {
         assert!(!flag.is_woken());
         let head = self.head;
         let reader = &mut self.readers[index];
-        assert_eq!(reader.cursor.mark(), head, "an idle cursor stands at the head");
+        assert_eq!(reader.cursor.position(), head, "an idle cursor stands at the head");
         reader.pending = Some(flag);
     }
 
@@ -306,9 +306,9 @@ impl Model {
                 Kind::Scan(_) | Kind::Keys(_) => None,
             };
             let most = next.map_or(self.head, |next| self.before(next));
-            let mark = self.readers[index].cursor.mark();
-            assert!(after <= mark && mark <= most, "{after} <= {mark} <= {most}");
-            assert!(exact.is_none_or(|exact| exact == mark));
+            let position = self.readers[index].cursor.position();
+            assert!(after <= position && position <= most, "{after} <= {position} <= {most}");
+            assert!(exact.is_none_or(|exact| exact == position));
         }
         if self.readers.iter().all(|reader| matches!(reader.kind, Kind::All)) {
             let slowest =
@@ -339,10 +339,10 @@ fn op() -> impl Strategy<Value = Op> {
         30 => prop::collection::vec(record, 0..5).prop_map(Op::Append),
         4 => kind().prop_map(Op::Tail),
         6 => (kind(), any::<u8>()).prop_map(|(kind, to)| Op::Seek(kind, to)),
-        40 => (any::<usize>(), 0..3u8, limit).prop_map(|(cursor, view, limit)| Op::Batch { cursor, view, limit }),
+        40 => (any::<usize>(), 0..3u8, limit).prop_map(|(cursor, encoding, limit)| Op::Batch { cursor, encoding, limit }),
         8 => any::<usize>().prop_map(|cursor| Op::Record { cursor }),
         3 => any::<usize>().prop_map(|cursor| Op::Leave { cursor }),
-        3 => (0..5u64).prop_map(Op::Mark),
+        3 => (0..5u64).prop_map(Op::Position),
         1 => (0..400_000usize).prop_map(Op::Capacity),
         1 => Just(Op::Index),
     ]
@@ -376,14 +376,14 @@ proptest! {
         for (number, size) in sizes.iter().enumerate() {
             model.apply(Op::Append(vec![(vec![u8::try_from(number % 7).unwrap()], 10, *size)]));
             if number < early {
-                model.apply(Op::Batch { cursor: number % 2, view: 0, limit: usize::MAX });
+                model.apply(Op::Batch { cursor: number % 2, encoding: 0, limit: usize::MAX });
             }
             if number % 50 == 49 {
-                model.apply(Op::Mark(1));
+                model.apply(Op::Position(1));
             }
         }
         for (turn, limit) in limits.iter().cycle().take(100).enumerate() {
-            model.apply(Op::Batch { cursor: turn % 2, view: u8::try_from(turn / 50).unwrap(), limit: *limit });
+            model.apply(Op::Batch { cursor: turn % 2, encoding: u8::try_from(turn / 50).unwrap(), limit: *limit });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use support::{Numbered, Numbers, with_keys};
-use tailwater_hub::{Cursor, Hub, Item, Lost, Want};
+use tailwater_hub::{Cursor, CursorError, Entry, Hub, Selector};
 
 const RECORDS: u64 = 30_000;
 
@@ -54,11 +54,11 @@ fn next_match(keys: &[u8], from: u64) -> Option<u64> {
     (from..RECORDS).find(|id| keys.is_empty() || keys.contains(&key(*id)))
 }
 
-fn want(keys: &[u8], index: usize) -> Want<Numbered> {
+fn want(keys: &[u8], index: usize) -> Selector<Numbered> {
     let own = keys.to_vec();
     match (keys, index % 2) {
-        ([], _) => Want::All,
-        (_, 0) => Want::Scan(Arc::new(move |record: &Numbered| own.contains(&key(record.id)))),
+        ([], _) => Selector::All,
+        (_, 0) => Selector::Scan(Arc::new(move |record: &Numbered| own.contains(&key(record.id)))),
         _ => with_keys(own),
     }
 }
@@ -68,16 +68,16 @@ fn follow(
     hub: &Hub<Numbers>,
     mut cursor: Cursor<Numbers>,
     keys: &[u8],
-    want: &Want<Numbered>,
+    want: &Selector<Numbered>,
 ) -> usize {
-    let (mut next, mut falls) = (cursor.mark(), 0);
+    let (mut next, mut falls) = (cursor.position(), 0);
     let mut turn = 0_u8;
     loop {
         turn = turn.wrapping_add(1);
         let result = match turn % 3 {
             0 => block_on(|cx| cursor.poll_record(cx))
-                .map(|item: Item<Numbers>| (1, item.record().id)),
-            view => block_on(|cx| cursor.poll_batch(cx, &view, 1_000))
+                .map(|item: Entry<Numbers>| (1, item.record().id)),
+            encoding => block_on(|cx| cursor.poll_batch(cx, &encoding, 1_000))
                 .map(|batch| (batch.count(), cursor.last(&batch).record().id)),
         };
         match result {
@@ -87,16 +87,16 @@ fn follow(
                 }
                 assert_eq!(next, last + 1, "nothing left out, nothing twice");
             }
-            Err(Lost::Evicted { wanted, first, .. }) => {
+            Err(CursorError::Lagged { missed: wanted, first, .. }) => {
                 assert!(wanted < first && wanted >= next);
                 let missed = next_match(keys, next).expect("something was lost");
                 assert!(wanted <= missed, "only what it still had to read");
-                assert!(!matches!(want, Want::Values(..)) || wanted == missed);
-                assert!(cursor.mark() <= missed);
+                assert!(!matches!(want, Selector::Hashes(..)) || wanted == missed);
+                assert!(cursor.position() <= missed);
                 falls += 1;
                 cursor = hub.tail(want.clone());
                 // Everything from its place on is for it, also what came since it was made.
-                next = cursor.mark();
+                next = cursor.position();
             }
             Err(_) => {
                 assert_eq!(next_match(keys, next), None);
@@ -123,8 +123,8 @@ fn everybody_reads_everything_while_a_bounded_writer_waits_for_them() {
         scope.spawn(|| {
             // Clients come and go meanwhile.
             for turn in 0..2_000_u64 {
-                let cursor = hub.seek(|mark| *mark <= turn * 10, want(&[key(turn)], 1));
-                drop((cursor, hub.tail(Want::All)));
+                let cursor = hub.seek(|position| *position <= turn * 10, want(&[key(turn)], 1));
+                drop((cursor, hub.tail(Selector::All)));
             }
         });
         scope.spawn(|| write(&hub, true));
@@ -166,7 +166,7 @@ fn an_index_that_is_built_while_records_come_and_go_misses_none() {
             assert!(hub.is_indexed());
             for keys in [&[1, 2][..], &[6]] {
                 let from = hub.first();
-                let cursor = hub.seek(|mark| *mark <= from, want(keys, 1));
+                let cursor = hub.seek(|position| *position <= from, want(keys, 1));
                 let Some(cursor) = cursor else { continue };
                 follow(&hub, cursor, keys, &want(keys, 1));
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tailwater_hub::{Cursor, Hub, Want};
+use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -219,7 +219,7 @@ impl Snapshot {
             }
         }
         hub.append(chunk);
-        hub.set_mark(end.clone());
+        hub.set_position(end.clone());
         if is_indexed {
             hub.build_index();
         }
@@ -234,7 +234,7 @@ impl Snapshot {
     pub(crate) fn cursor(
         &self,
         at: &Positions,
-        want: Want<Record>,
+        want: Selector<Record>,
         replay: &Replay,
     ) -> Option<Cursor<Records>> {
         let want = if self.has_tombstones { heard(want, replay.unseen.clone()) } else { want };
@@ -279,7 +279,7 @@ impl Snapshot {
 }
 
 /// Only those tombstones whose key the stream may have seen.
-fn heard(want: Want<Record>, unseen: Positions) -> Want<Record> {
+fn heard(want: Selector<Record>, unseen: Positions) -> Selector<Record> {
     want.and(move |record| !record.is_tombstone() || record.offset >= unseen.next(record.partition))
 }
 
@@ -378,7 +378,7 @@ impl Keeper<'_> {
                 Some(cursor) => cursor,
                 None => {
                     let joined =
-                        self.history.join(&self.topic.name, &self.opened, &self.at, &Want::All);
+                        self.history.join(&self.topic.name, &self.opened, &self.at, &Selector::All);
                     let Some(cursor) = joined.await else { return };
                     cursor
                 }
@@ -388,12 +388,12 @@ impl Keeper<'_> {
                 self.opened.latest.give_up();
                 return;
             }
-            self.at = cursor.mark().max(&self.table.next());
+            self.at = cursor.position().max(&self.table.next());
         }
     }
 
     fn live(&self) -> Option<Cursor<Records>> {
-        seat::live(&self.opened, &self.at, &Want::All)
+        seat::live(&self.opened, &self.at, &Selector::All)
     }
 
     /// Where the topic begins; `None` if its log ended.
@@ -420,7 +420,7 @@ impl Keeper<'_> {
                     Poll::Ready(Ok(())) => return Poll::Ready(Left::TooLarge),
                     Poll::Ready(Err(_)) => return Poll::Ready(Left::Lost),
                     Poll::Pending if is_live => {
-                        let end = cursor.mark().max(&self.table.next());
+                        let end = cursor.position().max(&self.table.next());
                         // Where a partition begins that was added is not known yet.
                         if end.len() > self.low.len() {
                             return Poll::Ready(Left::Lost);
@@ -469,7 +469,7 @@ impl Keeper<'_> {
         }
         self.trim(low.as_ref());
         self.charge();
-        let records = Records { index: self.opened.hub.content().index.clone() };
+        let records = Records { index: self.opened.hub.format().index.clone() };
         // Streams look records up in the topic: here it holds up none of them.
         let is_indexed = self.opened.hub.is_indexed();
         let start = self.low.clone();

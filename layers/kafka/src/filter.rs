@@ -2,7 +2,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tailwater_hub::Want;
+use tailwater_hub::Selector;
 
 use crate::record::Record;
 
@@ -64,9 +64,9 @@ impl Filter {
 }
 
 /// The filters of one stream: a record that passes any of them is delivered; without filters, each is.
-pub(crate) fn want(filters: &[Filter], index: &Index) -> Want<Record> {
+pub(crate) fn want(filters: &[Filter], index: &Index) -> Selector<Record> {
     if filters.is_empty() || filters.contains(&Filter::any()) {
-        return Want::All;
+        return Selector::All;
     }
     let owned: Vec<_> = filters.to_vec();
     let passes = Arc::new(move |record: &Record| owned.iter().any(|filter| filter.passes(record)));
@@ -75,9 +75,9 @@ pub(crate) fn want(filters: &[Filter], index: &Index) -> Want<Record> {
             values.push(index.gap());
             values.sort_unstable();
             values.dedup();
-            Want::Values(values.into(), passes)
+            Selector::Hashes(values.into(), passes)
         }
-        None => Want::Scan(passes),
+        None => Selector::Scan(passes),
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
     fn key_and_all_headers_must_match_in_any_of_the_filters() {
         let index = Index::colliding([]);
         let filters = [Filter::any().key("a").header("tag", "x"), Filter::any().key("b")];
-        let Want::Values(values, passes) = want(&filters, &index) else {
+        let Selector::Hashes(values, passes) = want(&filters, &index) else {
             panic!("keys are indexed")
         };
         assert_eq!(values.len(), 1, "equal hashes are looked up once");
@@ -175,10 +175,10 @@ mod tests {
     #[test]
     fn an_empty_filter_wants_everything_and_an_unindexed_header_scans() {
         let index = Index::new([Bytes::from("tag")]);
-        assert!(matches!(want(&[], &index), Want::All));
-        assert!(matches!(want(&[Filter::any().key("a"), Filter::any()], &index), Want::All));
-        assert!(matches!(want(&[Filter::any().header("tag", "x")], &index), Want::Values(..)));
-        assert!(matches!(want(&[Filter::any().header("other", "x")], &index), Want::Scan(_)));
+        assert!(matches!(want(&[], &index), Selector::All));
+        assert!(matches!(want(&[Filter::any().key("a"), Filter::any()], &index), Selector::All));
+        assert!(matches!(want(&[Filter::any().header("tag", "x")], &index), Selector::Hashes(..)));
+        assert!(matches!(want(&[Filter::any().header("other", "x")], &index), Selector::Scan(_)));
     }
 
     #[test]

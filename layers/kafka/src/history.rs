@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tailwater_hub::{Cursor, Want};
+use tailwater_hub::{Cursor, Selector};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -94,7 +94,7 @@ impl History {
         topic: &Arc<str>,
         opened: &Arc<Opened>,
         at: &Positions,
-        want: &Want<Record>,
+        want: &Selector<Record>,
     ) -> Option<Cursor<Records>> {
         let joined = self.lock().join(topic, opened, at, want);
         let answer = match joined {
@@ -364,10 +364,10 @@ mod tests {
         let opened = Opened::new(hub, 0, origin, Arc::default());
         let (topic, opened) = (Arc::from("orders"), Arc::new(opened));
         let cx = &mut Context::from_waker(Waker::noop());
-        let mut stays = pin!(history.join(&topic, &opened, &start, &Want::All));
+        let mut stays = pin!(history.join(&topic, &opened, &start, &Selector::All));
         assert!(stays.as_mut().poll(cx).is_pending());
         for _ in 0..1000 {
-            let leaves = pin!(history.join(&topic, &opened, &start, &Want::All));
+            let leaves = pin!(history.join(&topic, &opened, &start, &Selector::All));
             assert!(leaves.poll(cx).is_pending());
         }
         assert!(history.lock().waiting() < 10);

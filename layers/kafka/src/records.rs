@@ -1,5 +1,5 @@
 use base64::Engine as _;
-use tailwater_hub::{Content, Hub};
+use tailwater_hub::{Format, Hub};
 use tailwater_sse::{EventRef, encode_event};
 
 use crate::filter::Index;
@@ -135,16 +135,16 @@ pub(crate) struct Records {
     pub(crate) index: Index,
 }
 
-impl Content for Records {
+impl Format for Records {
     type Record = Record;
-    type Mark = Positions;
-    type View = View;
+    type Position = Positions;
+    type Encoding = View;
 
     fn weight(&self, record: &Record) -> usize {
         record.weight()
     }
 
-    fn values(&self, record: &Record, add: &mut dyn FnMut(u64)) {
+    fn hashes(&self, record: &Record, add: &mut dyn FnMut(u64)) {
         self.index.values(record, add);
     }
 
@@ -152,7 +152,14 @@ impl Content for Records {
         mark.after(records.iter().map(|record| (record.partition, record.offset)))
     }
 
-    fn render(
+    fn encode(&self, view: &View, position: &Positions, record: &Record, out: &mut Vec<u8>) {
+        if !is_large(record) {
+            let after = self.advance(position, std::slice::from_ref(record));
+            view.encode(record, &after.progress(), out);
+        }
+    }
+
+    fn encode_all(
         &self,
         view: &View,
         mark: &Positions,
@@ -210,7 +217,7 @@ mod tests {
                         let view = View { form, timestamps: true };
                         let (mut out, mut ends) = (Vec::new(), Vec::new());
                         let content = Records { index: index.clone() };
-                        content.render(&view, &start, &chunk, &mut out, &mut ends);
+                        content.encode_all(&view, &start, &chunk, &mut out, &mut ends);
                         assert!(out.len() <= CHUNK_BYTES, "{} {count} {partitions}", out.len());
                     }
                     let weight: usize = chunk.iter().map(Record::weight).sum();

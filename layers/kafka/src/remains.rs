@@ -100,7 +100,7 @@ impl Remains {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
-    use tailwater_hub::Want;
+    use tailwater_hub::Selector;
 
     use super::*;
     use crate::filter::Index;
@@ -133,7 +133,7 @@ mod tests {
         assert!(hubs.iter().rev().skip(waiting).all(|hub| hub.is_closed() && hub.bytes() == 0));
 
         let large = hub(REMAINS_BYTES / 3 - 1024 * 1024);
-        let _behind = large.seek(|mark| mark.next(0) == 0, Want::All);
+        let _behind = large.seek(|mark| mark.next(0) == 0, Selector::All);
         remains.suspend(&large);
         assert!(!large.is_closed());
         let waiting = hubs.iter().filter(|hub| !hub.is_closed()).count();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tailwater_hub::{Cursor, Want};
+use tailwater_hub::{Cursor, Selector};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -55,7 +55,7 @@ pub(crate) async fn find(
     shared: Arc<Shared>,
     topic: Arc<Topic>,
     place: Place,
-    want: Want<Record>,
+    want: Selector<Record>,
 ) -> Seat {
     let mut gaps = Vec::new();
     let mut replay = None;
@@ -90,7 +90,7 @@ pub(crate) async fn find(
     loop {
         let came = Instant::now();
         let (opened, was_missing) = topic.wait_opened().await;
-        if matches!(want, Want::Values(..)) {
+        if matches!(want, Selector::Hashes(..)) {
             opened.index().await;
         }
         let mut since = None;
@@ -99,7 +99,7 @@ pub(crate) async fn find(
             Wanted::Live if was_missing => &[][..],
             Wanted::Live => {
                 let mut cursor = opened.hub.tail(want);
-                let at = cursor.mark();
+                let at = cursor.position();
                 let epoch = opened.epoch;
                 return Seat { cursor, at, epoch, gaps, resolved, replay: None, live: true };
             }
@@ -208,7 +208,7 @@ fn within(offsets: &[(i32, i64)], opened: &Opened) -> Option<Positions> {
 pub(crate) fn live(
     opened: &Opened,
     at: &Positions,
-    want: &Want<Record>,
+    want: &Selector<Record>,
 ) -> Option<Cursor<Records>> {
     opened.hub.seek(|mark| mark.at_or_before(at), want.clone())
 }

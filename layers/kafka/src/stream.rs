@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
-use tailwater_hub::{Cursor, Lost, Want};
+use tailwater_hub::{Cursor, CursorError, Selector};
 use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::Error;
@@ -35,7 +35,7 @@ const RETRY_MS: RangeInclusive<u32> = 8_000..=12_000;
 pub struct Stream {
     topic: Held,
     view: View,
-    want: Want<Record>,
+    want: Selector<Record>,
     /// Whether id-only blocks are sent.
     positions: bool,
     told_missing: bool,
@@ -82,7 +82,7 @@ impl Stream {
     pub(crate) fn new(
         topic: Held,
         view: View,
-        want: Want<Record>,
+        want: Selector<Record>,
         positions: bool,
         tell_live: bool,
         place: Place,
@@ -144,17 +144,17 @@ impl Stream {
         } else {
             self.live.seated(&self.topic.shared(), &self.topic.topic());
         }
-        let ahead = (!at.is_behind(&cursor.mark())).then(|| at.clone());
+        let ahead = (!at.is_behind(&cursor.position())).then(|| at.clone());
         // Going on elsewhere tells the client nothing, unless there is a gap.
         let told = self.told.take().filter(|_| gapless).unwrap_or(at);
         // A stream that wants all is told each place with the event that moves it.
-        let told = (ahead.is_some() || !matches!(self.want, Want::All)).then_some(told);
+        let told = (ahead.is_some() || !matches!(self.want, Selector::All)).then_some(told);
         self.state = State::Following(Following { cursor, epoch, ahead, told, large: None });
     }
 }
 
 impl State {
-    fn seeking(topic: &Held, place: Place, want: Want<Record>) -> Self {
+    fn seeking(topic: &Held, place: Place, want: Selector<Record>) -> Self {
         let (shared, topic) = (topic.shared(), topic.topic());
         Self::Seeking(Box::pin(async move {
             let refused = pin!(topic.wait_refused());
@@ -238,7 +238,7 @@ const RECORDS_A_POLL: usize = 1024;
 impl Following {
     /// Where the stream goes on: everything before was delivered or is not for the client.
     fn place(&mut self) -> Positions {
-        let mark = self.cursor.mark();
+        let mark = self.cursor.position();
         self.ahead.as_ref().map_or_else(|| mark.clone(), |ahead| ahead.max(&mark))
     }
 
@@ -258,7 +258,7 @@ impl Following {
         limit: usize,
         partitions: &AtomicUsize,
         due: &mut VecDeque<Encoded>,
-    ) -> Poll<Result<Encoded, Lost>> {
+    ) -> Poll<Result<Encoded, CursorError>> {
         if let Some(encoded) = ready!(self.poll_ahead(cx, view, limit, due)?) {
             return Poll::Ready(Ok(encoded));
         }
@@ -296,14 +296,14 @@ impl Following {
         view: View,
         limit: usize,
         due: &mut VecDeque<Encoded>,
-    ) -> Poll<Result<Option<Encoded>, Lost>> {
+    ) -> Poll<Result<Option<Encoded>, CursorError>> {
         let mut write = Write::default();
         for _ in 0..RECORDS_A_POLL {
             let Some(ahead) = &self.ahead else { break };
             let item = match self.cursor.poll_record(cx) {
                 Poll::Ready(Ok(item)) => item,
                 // The head of a log that moves without records (a new partition) counts as well.
-                Poll::Pending if write.is_empty() && ahead.is_behind(&self.cursor.mark()) => {
+                Poll::Pending if write.is_empty() && ahead.is_behind(&self.cursor.position()) => {
                     self.ahead = None;
                     break;
                 }

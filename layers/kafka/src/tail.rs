@@ -217,7 +217,7 @@ fn obey(
                 && usize::try_from(partition) == Ok(followed.next.len())
             {
                 followed.next.push(offset);
-                followed.hub.set_mark(Positions::new(&followed.next[..]));
+                followed.hub.set_position(Positions::new(&followed.next[..]));
                 backend::assign(consumer, &topic, partition, offset);
             }
         }
@@ -227,7 +227,7 @@ fn obey(
                 && *next < offset
             {
                 *next = offset;
-                followed.hub.set_mark(Positions::new(&followed.next[..]));
+                followed.hub.set_position(Positions::new(&followed.next[..]));
             }
         }
         Command::Again { topic } => {

@@ -1,11 +1,11 @@
-//! Numbered records, and marks that count them.
+//! Numbered records, and positions that count them.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use tailwater_hub::{Batch, Content, Cursor, Lost, Want};
+use tailwater_hub::{Batch, Cursor, CursorError, Format, Selector};
 
 #[derive(Clone, Debug)]
 pub struct Numbered {
@@ -28,45 +28,49 @@ pub struct Numbers {
     pub panics: Arc<AtomicBool>,
 }
 
-impl Content for Numbers {
+impl Format for Numbers {
     type Record = Numbered;
-    type Mark = u64;
-    type View = u8;
+    type Position = u64;
+    type Encoding = u8;
 
     fn weight(&self, record: &Numbered) -> usize {
         record.weight
     }
 
-    fn values(&self, record: &Numbered, add: &mut dyn FnMut(u64)) {
+    fn hashes(&self, record: &Numbered, add: &mut dyn FnMut(u64)) {
         record.keys.iter().for_each(|key| add(hash(*key)));
     }
 
-    fn advance(&self, mark: &u64, records: &[Numbered]) -> u64 {
-        mark + records.len() as u64
+    fn advance(&self, position: &u64, records: &[Numbered]) -> u64 {
+        position + records.len() as u64
     }
 
-    fn render(
+    fn encode(&self, encoding: &u8, position: &u64, record: &Numbered, out: &mut Vec<u8>) {
+        show(*encoding, *position, record, out);
+    }
+
+    fn encode_all(
         &self,
-        view: &u8,
-        mark: &u64,
+        encoding: &u8,
+        position: &u64,
         records: &[Numbered],
         out: &mut Vec<u8>,
         ends: &mut Vec<usize>,
     ) {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "told to panic");
         self.rendered.fetch_add(records.len(), Ordering::SeqCst);
-        for (mark, record) in (*mark..).zip(records) {
-            show(*view, mark, record, out);
+        for (position, record) in (*position..).zip(records) {
+            self.encode(encoding, &position, record, out);
             ends.push(out.len());
         }
     }
 }
 
-pub fn show(view: u8, mark: u64, record: &Numbered, out: &mut Vec<u8>) {
-    if view == 2 && record.id.is_multiple_of(3) {
-        return; // a view may show nothing of a record
+pub fn show(encoding: u8, position: u64, record: &Numbered, out: &mut Vec<u8>) {
+    if encoding == 2 && record.id.is_multiple_of(3) {
+        return; // an encoding may show nothing of a record
     }
-    out.extend_from_slice(format!("{view}/{mark}/{}:", record.id).as_bytes());
+    out.extend_from_slice(format!("{encoding}/{position}/{}:", record.id).as_bytes());
     out.resize(out.len() + record.padding, b'.');
     out.push(b'\n');
 }
@@ -75,13 +79,16 @@ pub fn record(id: u64, keys: &[u8]) -> Numbered {
     Numbered { id, keys: keys.to_vec(), weight: 100, padding: 10 }
 }
 
-pub fn with_key(key: u8) -> Want<Numbered> {
+pub fn with_key(key: u8) -> Selector<Numbered> {
     with_keys(vec![key])
 }
 
-pub fn with_keys(keys: Vec<u8>) -> Want<Numbered> {
+pub fn with_keys(keys: Vec<u8>) -> Selector<Numbered> {
     let values = keys.iter().map(|key| hash(*key)).collect();
-    Want::Values(values, Arc::new(move |record| record.keys.iter().any(|key| keys.contains(key))))
+    Selector::Hashes(
+        values,
+        Arc::new(move |record| record.keys.iter().any(|key| keys.contains(key))),
+    )
 }
 
 /// A waker that remembers.
@@ -103,12 +110,12 @@ impl Wake for Flag {
 /// Polls with a waker of its own.
 pub fn poll(
     cursor: &mut Cursor<Numbers>,
-    view: u8,
+    encoding: u8,
     limit: usize,
-) -> (Poll<Result<Batch<Numbers>, Lost>>, Arc<Flag>) {
+) -> (Poll<Result<Batch<Numbers>, CursorError>>, Arc<Flag>) {
     let flag = Arc::new(Flag::default());
     let waker = Waker::from(Arc::clone(&flag));
-    (cursor.poll_batch(&mut Context::from_waker(&waker), &view, limit), flag)
+    (cursor.poll_batch(&mut Context::from_waker(&waker), &encoding, limit), flag)
 }
 
 /// What is there, as text.

@@ -273,7 +273,7 @@ mod tests {
 
         model.skip("orders", 1, 5);
         model.expire("orders", 1, 3);
-        opened.hub.set_mark(Positions::new([0, 3]));
+        opened.hub.set_position(Positions::new([0, 3]));
         control.attend();
         assert_eq!(answer.try_recv().unwrap().low, [0, 3]);
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tailwater_hub::{Cursor, Hub, Want};
+use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::time::Instant;
 
 use super::{PASS_BYTES, WINDOW_BYTES};
@@ -59,7 +59,7 @@ impl Pass {
         &self,
         at: &Positions,
         near: u64,
-        want: &Want<Record>,
+        want: &Selector<Record>,
     ) -> Option<Cursor<Records>> {
         let head = self.hub.head();
         let is_far = head.at_or_before(at) && head.distance(at) > near;
@@ -67,7 +67,7 @@ impl Pass {
             return None;
         }
         let mut cursor = self.hub.seek(|mark| mark.at_or_before(at), want.clone())?;
-        if cursor.mark().distance(at) > near {
+        if cursor.position().distance(at) > near {
             return None;
         }
         self.joined.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl Pass {
 
     /// Whether nobody needs it any more.
     pub(super) fn is_over(&self) -> bool {
-        self.hub.is_closed() || self.opened.hub.is_closed() || self.hub.listeners() == 0
+        self.hub.is_closed() || self.opened.hub.is_closed() || self.hub.active_cursors() == 0
     }
 
     /// Whether it goes on by itself, if it has a reader.
@@ -87,7 +87,7 @@ impl Pass {
     /// Leaves behind who takes too little and holds up others: it goes on in a pass with those that are as
     /// slow. `before`: how far behind the slowest was a while ago. Whether somebody was.
     pub(super) fn leave_behind(&self, before: usize, window: usize) -> bool {
-        let (streams, caught_up) = (self.hub.listeners(), self.hub.caught_up());
+        let (streams, caught_up) = (self.hub.active_cursors(), self.hub.caught_up());
         let least = if 2 * caught_up >= streams { LEAST_BYTES } else { LEAST_SHARE_BYTES };
         let is_too_slow = self.hub.lag_bytes().saturating_add(least) > before;
         if !is_too_slow || streams <= 1 {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tailwater_hub::{Cursor, Want};
+use tailwater_hub::{Cursor, Selector};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -50,7 +50,7 @@ struct OfTopic {
 struct Waiting {
     ticket: u64,
     at: Positions,
-    want: Want<Record>,
+    want: Selector<Record>,
     reply: oneshot::Sender<Cursor<Records>>,
 }
 
@@ -177,7 +177,7 @@ impl Queue {
         name: &Arc<str>,
         opened: &Arc<Opened>,
         at: &Positions,
-        want: &Want<Record>,
+        want: &Selector<Record>,
     ) -> Result<Cursor<Records>, oneshot::Receiver<Cursor<Records>>> {
         let near = self.near;
         if let Some(topic) = self.of(opened)
@@ -346,7 +346,7 @@ mod tests {
     impl Fixture {
         fn join(&mut self, opened: &Arc<Opened>, at: i64) {
             let at = Positions::new([at]);
-            match self.queue.join(&"topic".into(), opened, &at, &Want::All) {
+            match self.queue.join(&"topic".into(), opened, &at, &Selector::All) {
                 Ok(cursor) => self.streams.push(cursor),
                 Err(answer) => self.answers.push(answer),
             }
@@ -420,7 +420,7 @@ mod tests {
         // One whose streams take nothing comes by nowhere, and one that got nothing.
         append(&first.pass, WINDOW_BYTES + 1);
         assert!(fixture.queue.is_waited_for(now));
-        fixture.streams.retain_mut(|cursor| cursor.mark().next(0) == 9000);
+        fixture.streams.retain_mut(|cursor| cursor.position().next(0) == 9000);
         assert!(!fixture.queue.is_waited_for(now));
         first.pass.set_fruitful(false);
         assert!(fixture.queue.is_waited_for(now));
@@ -446,7 +446,7 @@ mod tests {
         append(&reading.pass, 1);
         fixture.queue.take_in(&reading.pass);
         let mut cursor = fixture.answers.remove(0).try_recv().expect("it is taken in");
-        assert_eq!((fixture.queue.waiting(), cursor.mark().next(0)), (0, 90));
+        assert_eq!((fixture.queue.waiting(), cursor.position().next(0)), (0, 90));
     }
 
     #[test]

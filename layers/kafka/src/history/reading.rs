@@ -337,7 +337,7 @@ impl Reading {
             }
         }
         if passed {
-            self.pass.hub.set_mark(Positions::new(&*self.next));
+            self.pass.hub.set_position(Positions::new(&*self.next));
         }
         doubtful
     }
