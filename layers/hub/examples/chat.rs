@@ -3,10 +3,10 @@
 //! `cargo run -p tailwater-hub --example chat`
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 
-use tailwater_hub::{Cursor, Format, Hub, Selector};
+use futures_executor::block_on;
+use tailwater_hub::{Cursor, CursorError, Format, Hub, Selector};
 
 struct Room;
 
@@ -35,25 +35,14 @@ impl Format for Room {
     }
 }
 
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
 /// Everything until the room is closed.
-fn listen(mut cursor: Cursor<Room>) -> Result<String, tailwater_hub::CursorError> {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut cx = Context::from_waker(&waker);
+async fn listen(mut cursor: Cursor<Room>) -> Result<String, CursorError> {
     let mut heard = String::new();
     loop {
-        match cursor.poll_batch(&mut cx, &(), 4096) {
-            Poll::Ready(Ok(batch)) => heard.push_str(&String::from_utf8_lossy(batch.bytes())),
-            Poll::Ready(Err(tailwater_hub::CursorError::Closed)) => return Ok(heard),
-            Poll::Ready(Err(lost)) => return Err(lost),
-            Poll::Pending => thread::park(),
+        match cursor.next_batch(&(), 4096).await {
+            Ok(batch) => heard.push_str(&String::from_utf8_lossy(batch.bytes())),
+            Err(CursorError::Closed) => return Ok(heard),
+            Err(lagged) => return Err(lagged),
         }
     }
 }
@@ -61,8 +50,8 @@ fn listen(mut cursor: Cursor<Room>) -> Result<String, tailwater_hub::CursorError
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hub = Hub::new(Room, 0, 1 << 20);
     let only_two = || Selector::Hashes([2].into(), Arc::new(|said: &Said| said.who == 2));
-    let listeners = [Selector::All, Selector::All, only_two()].map(|want| hub.tail(want));
-    let threads = listeners.map(|cursor| thread::spawn(|| listen(cursor)));
+    let listeners = [Selector::All, Selector::All, only_two()].map(|selector| hub.tail(selector));
+    let threads = listeners.map(|cursor| thread::spawn(|| block_on(listen(cursor))));
 
     hub.append(vec![Said { who: 1, what: "anybody here?" }]);
     hub.append(vec![Said { who: 2, what: "yes" }, Said { who: 1, what: "good" }]);

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -20,7 +21,7 @@ pub struct Cursor<F: Format> {
     shared: Arc<Shared<F>>,
     key: usize,
     test: Option<Predicate<F::Record>>,
-    /// The place before the record that `poll_record` returned last.
+    /// The place before the record that `poll_next` returned last.
     known: Option<(u64, F::Position)>,
 }
 
@@ -33,14 +34,36 @@ impl<F: Format> Cursor<F> {
         Self { shared, key, test, known: None }
     }
 
-    /// The encoding of the next records in `encoding`: at most `limit` bytes but at least one record.
-    ///
-    /// Large pieces are shared with all other cursors of the encoding, small ones are copied together, up
-    /// to 16 KiB. A batch belongs to the caller: the cursor is past it.
+    /// The next record. Waits until there is one. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`CursorError::Lagged`] if a record that this cursor wants is not kept any more, and from then on;
-    /// [`CursorError::Closed`] after the last record of a closed hub.
+    /// Those of [`next_batch`](Cursor::next_batch).
+    pub async fn next(&mut self) -> Result<Entry<F>, CursorError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The next records in an encoding: at most `limit` bytes, but at least one record. Waits until there is
+    /// one. Dropping the future loses nothing.
+    ///
+    /// Large slices are shared with all other cursors of the encoding; small ones are copied together, up to
+    /// 16 KiB.
+    ///
+    /// # Errors
+    /// [`CursorError::Lagged`] if a record that this cursor selects was evicted before it was read, and at
+    /// each later call; [`CursorError::Closed`] after the last record of a closed hub.
+    pub async fn next_batch(
+        &mut self,
+        encoding: &F::Encoding,
+        limit: usize,
+    ) -> Result<Batch<F>, CursorError> {
+        poll_fn(|cx| self.poll_batch(cx, encoding, limit)).await
+    }
+
+    /// [`next_batch`](Cursor::next_batch) for code that polls. The task is woken when there is a record for
+    /// this cursor.
+    ///
+    /// # Errors
+    /// Those of [`next_batch`](Cursor::next_batch).
     pub fn poll_batch(
         &mut self,
         cx: &mut Context<'_>,
@@ -81,11 +104,12 @@ impl<F: Format> Cursor<F> {
         Entry::new(&self.shared, &batch.segment, batch.last)
     }
 
-    /// The next record by itself, not encoded. The slow path, for a reader that decides by the positions.
+    /// [`next`](Cursor::next) for code that polls. Slower than [`poll_batch`](Cursor::poll_batch): each record
+    /// takes the hub's lock.
     ///
     /// # Errors
-    /// Those of [`poll_batch`](Cursor::poll_batch).
-    pub fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<Entry<F>, CursorError>> {
+    /// Those of [`next_batch`](Cursor::next_batch).
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Entry<F>, CursorError>> {
         let mut tests = TESTS;
         while tests > 0 {
             let selective = self.test.is_some();
@@ -117,7 +141,7 @@ impl<F: Format> Cursor<F> {
     /// small ones. For a reader that makes something else of all records.
     ///
     /// # Errors
-    /// Those of [`poll_batch`](Cursor::poll_batch).
+    /// Those of [`next_batch`](Cursor::next_batch).
     pub fn poll_each(
         &mut self,
         cx: &mut Context<'_>,

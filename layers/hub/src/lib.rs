@@ -1,26 +1,26 @@
 //! A shared, bounded log with cursors: fan-out without a queue for each listener.
 //!
-//! A server that pushes the same events to many clients usually keeps a queue for each of them, and
-//! encodes and wakes for each event and client. A [`Hub`] keeps the events once: a client is a
-//! [`Cursor`], a place in the log. What it costs to append does not grow with the lag of anybody, a
-//! chunk is encoded once for each way to show it ([`Format::Encoding`]), and a client that is polled gets
-//! everything since its last turn as slices of shared buffers.
+//! A server that pushes the same events to many clients usually has a queue for each client, and
+//! encodes each event once for each of them. A [`Hub`] keeps the events once. A client is a [`Cursor`], a
+//! position in the log. The cost of appending does not depend on how far cursors lag. A chunk is encoded once
+//! for each [`Encoding`](Format::Encoding), and a cursor that is polled returns all records since its last
+//! poll, as slices of shared buffers.
 //!
 //! # When to use it
-//! In place of `tokio::sync::broadcast`, which drops silently when a receiver lags, clones each event
-//! for each receiver and wakes all of them for every event. Here
-//! - memory is bounded by bytes, not by a number of events, and whoever falls behind what is kept is
-//!   told so, exactly ([`CursorError::Lagged`]), with the place to go on from elsewhere ([`Cursor::position`]);
-//! - a cursor that selects by a value ([`Selector::Hashes`]) goes from match to match by an index: a record
-//!   that nobody selects wakes nobody, and an idle selective cursor never falls behind;
-//! - a reader that comes back finds its place by its own position ([`Hub::seek`]).
+//! Use it in place of `tokio::sync::broadcast`, which drops events when a receiver lags, clones each event
+//! for each receiver, and wakes all receivers for every event. Here
+//! - memory is bounded by bytes, not by a number of events. A cursor that falls behind what is kept learns
+//!   exactly what it missed ([`CursorError::Lagged`]), and where to go on from elsewhere
+//!   ([`Cursor::position`]);
+//! - a cursor that selects by a value ([`Selector::Hashes`]) goes from match to match by an index. A record
+//!   that no cursor selects wakes no task, and a selective cursor without matches never falls behind;
+//! - a client that reconnects resumes at its own position ([`Hub::seek`]).
 //!
-//! It needs no runtime and no unsafe code: a cursor is polled with a [`std::task::Context`], appending
-//! never waits. For single messages between two tasks a channel is simpler.
+//! It needs no runtime and no unsafe code. [`Cursor::next`] works in any runtime, and appending never waits.
+//! For single messages between two tasks a channel is simpler.
 //!
 //! # Example
 //! ```
-//! use std::task::{Context, Poll, Waker};
 //! use tailwater_hub::{Format, Hub, Selector};
 //!
 //! /// Lines of text, encoded with their number. A position is the number of the next line.
@@ -42,20 +42,19 @@
 //!     }
 //! }
 //!
+//! # futures_executor::block_on(async {
 //! let hub = Hub::new(Lines, 1, 1 << 20);
 //! hub.append(vec!["one".into(), "two".into()]);
 //! let mut behind = hub.seek(|position| *position <= 2, Selector::All).expect("line 2 is kept");
 //! let mut tail = hub.tail(Selector::All);
 //! hub.append(vec!["three".into()]);
 //!
-//! let cx = &mut Context::from_waker(Waker::noop());
-//! let Poll::Ready(Ok(batch)) = behind.poll_batch(cx, &": ", 4096) else { panic!("there are two lines") };
+//! let batch = behind.next_batch(&": ", 4096).await?;
 //! assert_eq!(batch.bytes(), "2: two\n3: three\n".as_bytes());
 //! assert_eq!((batch.count(), behind.last(&batch).after()), (2, 4));
-//!
-//! let Poll::Ready(Ok(batch)) = tail.poll_batch(cx, &" - ", 4096) else { panic!("there is a line") };
-//! assert_eq!(batch.bytes(), "3 - three\n".as_bytes());
-//! assert!(tail.poll_batch(cx, &" - ", 4096).is_pending());
+//! assert_eq!(tail.next().await?.record(), "three");
+//! # Ok::<(), tailwater_hub::CursorError>(())
+//! # }).expect("nothing is evicted");
 //! ```
 
 mod batch;

@@ -255,7 +255,7 @@ fn a_cursor_at_the_head_sees_a_new_mark_and_the_next_record_begins_there() {
     assert_eq!((cursor.position(), hub.head(), flag.is_woken()), (7, 7, false));
     hub.append(vec![record(1, &[])]);
     let cx = &mut Context::from_waker(Waker::noop());
-    let Poll::Ready(Ok(item)) = cursor.poll_record(cx) else { panic!("there is a record") };
+    let Poll::Ready(Ok(item)) = cursor.poll_next(cx) else { panic!("there is a record") };
     assert_eq!((item.record().id, item.before(), item.after()), (1, 7, 8));
     assert_eq!(
         read(&mut hub.seek(|position| *position <= 3, Selector::All).unwrap()),

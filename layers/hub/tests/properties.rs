@@ -110,7 +110,7 @@ impl Model {
             }
             Op::Seek(kind, to) => self.seek(kind, to),
             Op::Batch { cursor, encoding, limit } => self.poll_batch(cursor, encoding, limit),
-            Op::Record { cursor } => self.poll_record(cursor),
+            Op::Record { cursor } => self.poll_next(cursor),
             Op::Leave { cursor } if !self.readers.is_empty() => {
                 let index = cursor % self.readers.len();
                 self.readers.swap_remove(index);
@@ -232,11 +232,11 @@ impl Model {
         }
     }
 
-    fn poll_record(&mut self, cursor: usize) {
+    fn poll_next(&mut self, cursor: usize) {
         let Some((index, left)) = self.choose(cursor) else { return };
         let flag = Arc::new(Flag::default());
         let waker = Waker::from(Arc::clone(&flag));
-        match self.readers[index].cursor.poll_record(&mut Context::from_waker(&waker)) {
+        match self.readers[index].cursor.poll_next(&mut Context::from_waker(&waker)) {
             Poll::Ready(Ok(item)) => self.given(index, &left[..1], &item),
             Poll::Ready(Err(lost)) => self.lost(index, &left, lost),
             Poll::Pending => self.pending(index, &left, flag),

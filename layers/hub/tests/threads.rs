@@ -75,7 +75,7 @@ fn follow(
     loop {
         turn = turn.wrapping_add(1);
         let result = match turn % 3 {
-            0 => block_on(|cx| cursor.poll_record(cx))
+            0 => block_on(|cx| cursor.poll_next(cx))
                 .map(|item: Entry<Numbers>| (1, item.record().id)),
             encoding => block_on(|cx| cursor.poll_batch(cx, &encoding, 1_000))
                 .map(|batch| (batch.count(), cursor.last(&batch).record().id)),

@@ -300,7 +300,7 @@ impl Following {
         let mut write = Write::default();
         for _ in 0..RECORDS_A_POLL {
             let Some(ahead) = &self.ahead else { break };
-            let item = match self.cursor.poll_record(cx) {
+            let item = match self.cursor.poll_next(cx) {
                 Poll::Ready(Ok(item)) => item,
                 // The head of a log that moves without records (a new partition) counts as well.
                 Poll::Pending if write.is_empty() && ahead.is_behind(&self.cursor.position()) => {
