@@ -34,7 +34,7 @@
 //! ```
 //!
 //! `examples/topic.rs` is this as a whole server, with a key from the path and an end that lets
-//! streams finish; `examples/axum.rs` has a source of its own within an axum router, and
+//! streams finish; `examples/axum.rs` streams the messages that are posted to an axum router, and
 //! `examples/members.rs` one that lives as long as its client's token.
 //!
 //! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it

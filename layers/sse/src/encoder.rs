@@ -234,7 +234,8 @@ mod tests {
                         break;
                     }
                 }
-                let expected = encoded(EventRef { data: Some(data.as_bytes()), ..EventRef::default() });
+                let expected =
+                    encoded(EventRef { data: Some(data.as_bytes()), ..EventRef::default() });
                 assert_eq!(String::from_utf8(out).unwrap() + "\n", expected, "{data:?} {limit}");
             }
         }

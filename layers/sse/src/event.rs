@@ -14,10 +14,10 @@ use bytes::Bytes;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Event {
-    timestamp: Option<i64>,
-    event: Option<Bytes>,
-    data: Option<Bytes>,
-    id: Option<Bytes>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) event: Option<Bytes>,
+    pub(crate) data: Option<Bytes>,
+    pub(crate) id: Option<Bytes>,
 }
 
 impl Event {

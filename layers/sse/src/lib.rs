@@ -34,6 +34,12 @@
 //! # }
 //! ```
 //!
+//! # Sources
+//!
+//! [`from_stream`] makes a source of a `Stream` of events. `EventLog` (feature `event-log`) is a source for
+//! servers that send the same events to many clients: it keeps events, gives them ids, and lets clients resume.
+//! [`Events`] is the trait below both, for sources that write encoded events without a copy.
+//!
 //! # Encoder and parser
 //!
 //! [`encode_event`] and [`Parser`] are plain functions and types, without async and of use alone. Events
@@ -57,6 +63,8 @@ mod drain;
 mod encoder;
 mod error;
 mod event;
+#[cfg(feature = "event-log")]
+mod event_log;
 mod events;
 mod future;
 mod jitter;
@@ -74,6 +82,8 @@ pub use drain::Drain;
 pub use encoder::{DataFields, encode_comment, encode_event, encode_id};
 pub use error::{BoxError, Error, Rejection};
 pub use event::{Event, EventRef};
+#[cfg(feature = "event-log")]
+pub use event_log::{EventLog, EventLogSource, EventLogStream};
 pub use events::{Encoded, Events};
 pub use future::ResponseFuture;
 pub use layer::SseLayer;

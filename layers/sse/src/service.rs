@@ -74,7 +74,10 @@ where
         let head = parts.method == Method::HEAD;
         if !head && parts.method != Method::GET {
             let reason = Error::Method(parts.method);
-            return ResponseFuture::rejected(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, reason));
+            return ResponseFuture::rejected(Rejection::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                reason,
+            ));
         }
         if let Some(rejection) = self.not_ready.take() {
             return ResponseFuture::rejected(rejection);
