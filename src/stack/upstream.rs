@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::http::uri::{Authority, Scheme};
 use ::http::{HeaderName, HeaderValue, Request, Uri};
 use hyper::body::Incoming;
-use tailwater_client::{Options, TcpConnector, UpstreamLayer, Version};
+use tailwater_client::{TcpConnector, UpstreamLayer, Version};
 use tailwater_jwt::Session;
 use tailwater_sse::SseLayer;
 use tailwater_tls::ConnectLayer;
@@ -38,8 +38,7 @@ impl StackBuilder<'_> {
             |when| when.condition.clone(),
             |this, route| {
                 let frames = this.frames(streams, Box::default());
-                let options = Options::new().retry(reconnect);
-                this.connected(exit, client, &route.exit, frames, options)
+                this.connected(exit, client, &route.exit, frames, reconnect)
             },
         )
     }
@@ -50,7 +49,7 @@ impl StackBuilder<'_> {
         client: &HttpClient,
         exit: &str,
         frames: SseLayer,
-        options: Options,
+        reconnect: Duration,
     ) -> Result<HttpService, Error> {
         let failed = |source| Error::Upstream { binding: binding.to_owned(), source };
         let config = self.config.clone();
@@ -73,7 +72,7 @@ impl StackBuilder<'_> {
         };
         let address = address.ok_or_else(|| self.unsupported(exit))?;
 
-        let mut options = options.version(version);
+        let mut headers = Vec::new();
         let mut authority = address.clone();
         for (name, value) in &client.overrides {
             let unsupported = || Error::Unsupported(format!("{binding}: the override of `{name}`"));
@@ -81,7 +80,7 @@ impl StackBuilder<'_> {
                 authority = value.parse().map_err(|_| unsupported())?;
             } else {
                 let name = name.parse::<HeaderName>().map_err(|_| unsupported())?;
-                options = options.header(name, value.parse().map_err(|_| unsupported())?);
+                headers.push((name, value.parse().map_err(|_| unsupported())?));
             }
         }
         let scheme = if encrypting.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
@@ -97,10 +96,14 @@ impl StackBuilder<'_> {
         let handed = client.authorization.as_ref();
         let names = handed.into_iter().flat_map(|authorization| &authorization.headers);
         let names: Vec<HeaderName> = names.filter_map(|(name, _)| name.parse().ok()).collect();
-        let layer = UpstreamLayer::new(base, options)
+        let layer = UpstreamLayer::new(base)
             .map_err(failed)?
+            .version(version)
+            .retry(reconnect)
             .strip_query(hidden)
             .forward_headers(names);
+        let layer =
+            headers.into_iter().fold(layer, |layer, (name, value)| layer.header(name, value));
         let hand_on = HandOn::new(handed);
         let service = ServiceBuilder::new()
             .map_request(move |request| hand_on.hand_on(request))

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tailwater_client::{EventSource, Options, TcpConnector, UpstreamLayer};
+use tailwater_client::{EventSource, TcpConnector, UpstreamLayer};
 use tailwater_sse::{BoxError, Event, Events, Rejection, Sse, SseLayer, Subscription, from_stream};
 use tokio::net::TcpListener;
 use tower::{Layer, Service, service_fn};
@@ -59,11 +59,11 @@ async fn show() -> Result<(), BoxError> {
 
     let (listener, relay) = listen().await?;
     let base = format!("http://{address}").parse()?;
-    let upstream = UpstreamLayer::new(base, Options::new())?.layer(TcpConnector::new());
+    let upstream = UpstreamLayer::new(base)?.layer(TcpConnector::new());
     tokio::spawn(serve(listener, SseLayer::new().layer(upstream)));
 
     let uri = format!("http://{relay}/ticks").parse()?;
-    let mut ticks = EventSource::new(TcpConnector::new(), uri, Options::new())?;
+    let mut ticks = EventSource::builder(uri).build()?;
     for _ in 0..6 {
         let tick = ticks.next().await.ok_or("the stream ended")??;
         println!("{} {}", tick.data_lossy(), String::from_utf8_lossy(ticks.last_event_id()));

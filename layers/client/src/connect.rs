@@ -44,40 +44,40 @@ where
     }
 }
 
-/// Connects by TCP to the host of a URL, without TLS: all its addresses in turn, IPv4 beside IPv6.
+/// Connects to the host of a URL over TCP, without TLS. It tries the addresses of the host one after the other,
+/// IPv4 beside IPv6.
 ///
-/// A connector that speaks TLS is put around it. Connections have `TCP_NODELAY` set, and find a peer that
-/// vanished by probes after 60 s of silence.
+/// A connector for TLS wraps this one. `TCP_NODELAY` is set, and keep-alive probes find a vanished peer after
+/// 60 s of silence.
 #[derive(Clone)]
+#[must_use]
 pub struct TcpConnector {
     inner: HttpConnector,
     address: Option<Uri>,
 }
 
 impl TcpConnector {
-    /// A connector with a deadline of 10 s.
+    /// A connector with a timeout of 10 s.
     pub fn new() -> Self {
         let mut inner = HttpConnector::new();
-        // It is asked for `https` by the TLS connector around it.
+        // A TLS connector around it passes `https` on.
         inner.enforce_http(false);
         inner.set_nodelay(true);
         inner.set_keepalive(Some(Duration::from_secs(60)));
         inner.set_keepalive_interval(Some(Duration::from_secs(15)));
         inner.set_keepalive_retries(Some(3));
-        Self { inner, address: None }.deadline(Duration::from_secs(10))
+        Self { inner, address: None }.connect_timeout(Duration::from_secs(10))
     }
 
-    /// How long connecting may take: divided by the number of a host's addresses, so that one that does not
-    /// answer leaves time for the others. Looking up the name is not part of it (see
-    /// [`Options::connect_deadline`](crate::Options::connect_deadline)).
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.inner.set_connect_timeout(Some(deadline));
+    /// Sets how long connecting may take. The time is divided among the addresses of a host, so that an
+    /// address that does not answer leaves time for the others. Name resolution is not included (see
+    /// [`EventSourceBuilder::connect_timeout`](crate::EventSourceBuilder::connect_timeout)). Default: 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.inner.set_connect_timeout(Some(timeout));
         self
     }
 
-    /// Connects to this host and port, whatever the URL says.
-    #[must_use]
+    /// Connects to this host and port in place of those of the URL.
     pub fn address(mut self, address: Authority) -> Self {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(http::uri::Scheme::HTTP);

@@ -23,16 +23,16 @@ pub enum Error {
     Connect(#[source] BoxError),
     /// There was no connection in time.
     #[error("no connection to the server in time")]
-    ConnectDeadline,
+    ConnectTimeout,
     /// The server did not answer in HTTP, or the connection was lost.
     #[error("the exchange with the server failed")]
     Http(#[source] BoxError),
     /// There was no whole head of a response in time.
     #[error("no response of the server in time")]
-    HeadDeadline,
+    ResponseTimeout,
     /// Nothing came on the stream for too long.
     #[error("nothing came from the server in time")]
-    IdleDeadline,
+    IdleTimeout,
     /// The server sent a client that reads no more events away.
     #[error("the server has no content for this client")]
     NoContent,
@@ -45,7 +45,7 @@ pub enum Error {
     /// The response is no `text/event-stream`, or is one in a content coding, which nobody asked for.
     #[error("the server answered with {0}, not with an event stream")]
     ContentType(String),
-    /// A line or an event was longer than [`Options::max_event_bytes`](crate::Options::max_event_bytes)
+    /// A line or an event was longer than [`max_event_bytes`](crate::EventSourceBuilder::max_event_bytes)
     /// allows.
     #[error("the event stream is not read on")]
     Stream(#[from] tailwater_sse::Error),
@@ -70,10 +70,10 @@ impl Error {
         !matches!(
             self,
             Self::Connect(_)
-                | Self::ConnectDeadline
+                | Self::ConnectTimeout
                 | Self::Http(_)
-                | Self::HeadDeadline
-                | Self::IdleDeadline
+                | Self::ResponseTimeout
+                | Self::IdleTimeout
         )
     }
 }

@@ -1,9 +1,11 @@
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use http::Uri;
@@ -12,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use crate::exchange::{EVENT_STREAM, Target};
+use crate::options::{Options, define_option_methods};
 use crate::reader::Reader;
-use crate::{Error, Options};
+use crate::{Error, TcpConnector};
 
 /// A client of an event stream that connects again whenever the stream is lost, as browsers' `EventSource`
 /// does (WHATWG HTML 9.2), and goes on after the last event that it has seen.
@@ -31,24 +34,27 @@ pub struct EventSource {
 }
 
 impl EventSource {
-    /// An event source of `uri`, `http` or `https`, without a connection yet: that is made when the first
-    /// event is asked for. `connector` is a [`TcpConnector`](crate::TcpConnector), or one that speaks TLS
-    /// for `https`.
+    /// Configures an event source for `uri`, whose scheme is `http` or `https`.
     ///
-    /// # Errors
-    /// [`Error::Url`].
-    pub fn new<C>(connector: C, uri: Uri, options: Options) -> Result<Self, Error>
-    where
-        C: Service<Uri> + Clone + Send + 'static,
-        C::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        C::Error: Into<BoxError>,
-        C::Future: Send,
-    {
-        check_server(&uri)?;
-        let target = Target::new(uri, EVENT_STREAM, options.headers.clone());
-        let last_event_id = options.last_event_id.clone();
-        let reader = Reader::new(connector, target, &last_event_id, Arc::new(options));
-        Ok(Self { reader, ended: false })
+    /// ```
+    /// use std::time::Duration;
+    /// use http::header::{AUTHORIZATION, HeaderValue};
+    /// use tailwater_client::EventSource;
+    ///
+    /// let prices = EventSource::builder("http://localhost:8080/prices".parse()?)
+    ///     .header(AUTHORIZATION, HeaderValue::from_static("Bearer eyJhbGciOi"))
+    ///     .idle_timeout(Duration::from_secs(45))
+    ///     .build()?;
+    /// # drop(prices);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(uri: Uri) -> EventSourceBuilder {
+        EventSourceBuilder {
+            uri,
+            connector: TcpConnector::new(),
+            last_event_id: Bytes::new(),
+            options: Options::default(),
+        }
     }
 
     /// The next event; `None` after an error, or when the server sent `204 No Content`. Waits for as long
@@ -68,6 +74,65 @@ impl EventSource {
     /// The reconnection time, as of the server's last word.
     pub fn retry(&self) -> Duration {
         self.reader.retry()
+    }
+}
+
+/// Options of an [`EventSource`]: result of [`EventSource::builder`].
+#[derive(Clone)]
+#[must_use]
+pub struct EventSourceBuilder<C = TcpConnector> {
+    uri: Uri,
+    connector: C,
+    last_event_id: Bytes,
+    options: Options,
+}
+
+impl<C> EventSourceBuilder<C> {
+    /// Sets the connector: a `Service<Uri>` whose response is a connection. `https` needs one for TLS.
+    /// Default: [`TcpConnector::new`].
+    pub fn connector<D>(self, connector: D) -> EventSourceBuilder<D> {
+        let Self { uri, last_event_id, options, .. } = self;
+        EventSourceBuilder { uri, connector, last_event_id, options }
+    }
+
+    /// Sets the id after which the stream is to begin. Default: none. An empty id is none.
+    pub fn last_event_id(mut self, id: impl Into<Bytes>) -> Self {
+        self.last_event_id = id.into();
+        self
+    }
+
+    define_option_methods!();
+
+    fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// An event source without a connection: the first event that is asked for makes one.
+    ///
+    /// # Errors
+    /// [`Error::Url`].
+    pub fn build(self) -> Result<EventSource, Error>
+    where
+        C: Service<Uri> + Clone + Send + 'static,
+        C::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+    {
+        let Self { uri, connector, last_event_id, options } = self;
+        check_server(&uri)?;
+        let target = Target::new(uri, EVENT_STREAM, options.headers.clone());
+        let reader = Reader::new(connector, target, &last_event_id, Arc::new(options));
+        Ok(EventSource { reader, ended: false })
+    }
+}
+
+/// Leaves out path, query and the values of headers, which may hold credentials.
+impl<C> fmt::Debug for EventSourceBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventSourceBuilder")
+            .field("server", &self.uri.authority())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::connect::{BoxFuture, Io};
-use crate::{Error, Options, Version};
+use crate::options::Options;
+use crate::{Error, Version};
 
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -111,10 +112,11 @@ pub(crate) fn open(
     let options = Arc::clone(options);
     Box::pin(async move {
         let request = request?;
-        let connection = timeout(options.connect_deadline, connecting).await;
-        let connection = connection.map_err(|_| Error::ConnectDeadline)??;
-        let answer = timeout(options.head_deadline, exchange(connection, request, options.version));
-        let (response, connection) = answer.await.map_err(|_| Error::HeadDeadline)??;
+        let connection = timeout(options.connect_timeout, connecting).await;
+        let connection = connection.map_err(|_| Error::ConnectTimeout)??;
+        let answer =
+            timeout(options.response_timeout, exchange(connection, request, options.version));
+        let (response, connection) = answer.await.map_err(|_| Error::ResponseTimeout)??;
         check(&response)?;
         Ok(Body { incoming: response.into_body(), _connection: connection })
     })

@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use http::Uri;
-//! use tailwater_client::{EventSource, Options, TcpConnector};
+//! use tailwater_client::EventSource;
 //! # use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpListener};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -19,7 +19,7 @@
 //! #     }
 //! #     Ok::<_, std::io::Error>(())
 //! # });
-//! let mut prices = EventSource::new(TcpConnector::new(), uri, Options::new())?;
+//! let mut prices = EventSource::builder(uri).build()?;
 //!
 //! let first = prices.next().await.expect("a stream that goes on")?;
 //! assert_eq!(first.event.as_deref(), Some(&b"quote"[..]));
@@ -86,8 +86,8 @@ mod upstream;
 
 pub use connect::TcpConnector;
 pub use error::Error;
-pub use event_source::EventSource;
-pub use options::{Options, Version};
+pub use event_source::{EventSource, EventSourceBuilder};
+pub use options::Version;
 pub use upstream::{Upstream, UpstreamEvents, UpstreamFuture, UpstreamLayer};
 
 #[cfg(doctest)]

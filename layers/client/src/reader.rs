@@ -12,7 +12,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::connect::{BoxFuture, Connect};
 use crate::exchange::{self, Body, Target};
-use crate::{Error, Options, backoff};
+use crate::options::Options;
+use crate::{Error, backoff};
 
 /// What a line may be longer than the data of an event: the name of its field.
 const FIELD_BYTES: usize = 16;
@@ -154,7 +155,7 @@ impl Reader {
         match item {
             // The bounds are for our own reconnects: the item goes on as the server said it.
             Item::Retry(retry) => {
-                self.retry = retry.min(self.options.most_retry).max(self.options.least_retry);
+                self.retry = retry.min(self.options.max_retry).max(self.options.min_retry);
             }
             Item::Id(ref id) | Item::Message(Message { id: Some(ref id), .. }) => {
                 self.last_event_id.clear();
@@ -178,7 +179,7 @@ impl Reader {
             }
             _ => {}
         }
-        let delay = backoff::delay(self.retry, self.failures, self.options.most_delay);
+        let delay = backoff::delay(self.retry, self.failures, self.options.max_delay);
         let server = self.server().map(tracing::field::display);
         let error = error.as_ref().map(|error| error as &dyn std::error::Error);
         // Once, and not again while the server is away.
@@ -220,17 +221,17 @@ struct Open {
 }
 
 struct Idle {
-    deadline: Duration,
+    timeout: Duration,
     since: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Open {
     fn new(body: Body, options: &Options) -> Self {
-        let idle = options.idle_deadline.map(|deadline| Idle {
-            deadline,
+        let idle = options.idle_timeout.map(|timeout| Idle {
+            timeout,
             since: Instant::now(),
-            timer: Box::pin(tokio::time::sleep(deadline)),
+            timer: Box::pin(tokio::time::sleep(timeout)),
         });
         Self { body, idle }
     }
@@ -250,9 +251,9 @@ impl Open {
         loop {
             ready!(idle.timer.as_mut().poll(cx));
             // A piece does not move the timer.
-            match idle.since.checked_add(idle.deadline) {
+            match idle.since.checked_add(idle.timeout) {
                 Some(due) if due > Instant::now() => idle.timer.as_mut().reset(due),
-                _ => return Poll::Ready(Some(Err(Error::IdleDeadline))),
+                _ => return Poll::Ready(Some(Err(Error::IdleTimeout))),
             }
         }
     }

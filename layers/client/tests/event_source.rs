@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use support::{Connector, STREAM, gaps, header, server, server_with_pipe};
-use tailwater_client::{Error, EventSource, Options};
+use tailwater_client::{Error, EventSource, EventSourceBuilder};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn source(connector: Connector) -> EventSource {
-    source_with(connector, Options::new())
+    builder(connector).build().expect("a URL of a server")
 }
 
-fn source_with(connector: Connector, options: Options) -> EventSource {
+fn builder(connector: Connector) -> EventSourceBuilder<Connector> {
     let uri = Uri::from_static("http://events.test:8080/prices?of=all&token=secret");
-    EventSource::new(connector, uri, options).expect("a URL of a server")
+    EventSource::builder(uri).connector(connector)
 }
 
 /// Type, data and last event id of each event up to the end.
@@ -64,7 +64,7 @@ async fn a_request_says_what_it_wants_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn headers_and_a_first_id_are_sent_but_replace_nothing() {
     let (connector, mut server) = server();
-    let mut options = Options::new().last_event_id("AQIAAg==");
+    let mut builder = builder(connector).last_event_id("AQIAAg==");
     for (name, value) in [
         ("authorization", "Bearer secret"),
         ("accept", "text/html"),
@@ -75,10 +75,10 @@ async fn headers_and_a_first_id_are_sent_but_replace_nothing() {
         ("accept-encoding", "gzip"),
     ] {
         let name = HeaderName::from_static(name);
-        options = options.header(name, HeaderValue::from_static(value));
+        builder = builder.header(name, HeaderValue::from_static(value));
     }
-    assert!(!format!("{options:?}").contains("secret"));
-    let source = source_with(connector, options);
+    assert!(!format!("{builder:?}").contains("secret"));
+    let source = builder.build().expect("a URL of a server");
     assert!(!format!("{source:?}").contains("secret"), "{source:?}");
     let (_, request) = tokio::join!(all(source), server.stop());
     for (name, value) in [
@@ -219,22 +219,26 @@ async fn a_server_that_accepts_and_says_nothing_is_left_alone_ever_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn the_servers_reconnection_time_counts_within_bounds() {
-    for (field, options, milliseconds) in [
-        ("retry:500\n", Options::new(), 500),
-        ("retry:500\ndata:cut", Options::new(), 500),
-        ("retry:0\n", Options::new(), 100),
-        ("retry:99999999999999999999999\n", Options::new(), 60_000),
-        ("retry:-1\n\n:\n", Options::new(), 3000),
-        ("retry:1.5\n:\n", Options::new(), 3000),
-        ("retry:5000\n", Options::new().retry_bounds(Duration::ZERO, SECOND), 1000),
-        (":\n", Options::new().retry(SECOND * 40), 40_000),
-    ] {
+    type Configure = fn(EventSourceBuilder<Connector>) -> EventSourceBuilder<Connector>;
+    let default: Configure = |builder| builder;
+    let rows: [(_, Configure, _); 8] = [
+        ("retry:500\n", default, 500),
+        ("retry:500\ndata:cut", default, 500),
+        ("retry:0\n", default, 100),
+        ("retry:99999999999999999999999\n", default, 60_000),
+        ("retry:-1\n\n:\n", default, 3000),
+        ("retry:1.5\n:\n", default, 3000),
+        ("retry:5000\n", |builder| builder.retry_bounds(Duration::ZERO, SECOND), 1000),
+        (":\n", |builder| builder.retry(SECOND * 40), 40_000),
+    ];
+    for (field, configure, milliseconds) in rows {
         let (connector, mut server) = server();
         let serve = async {
             server.stream(field).await;
             server.stop().await;
         };
-        tokio::join!(all(source_with(connector, options)), serve);
+        let source = configure(builder(connector)).build().expect("a URL of a server");
+        tokio::join!(all(source), serve);
         let gap = gaps(&server.calls())[0];
         let least = Duration::from_millis(milliseconds);
         let most = least * 5 / 4 + Duration::from_millis(2);
@@ -388,8 +392,8 @@ async fn a_connector_that_hangs_is_given_up_and_asked_again() {
         std::future::pending::<Result<tokio::io::DuplexStream, std::io::Error>>()
     });
     let uri = Uri::from_static("http://events.test/");
-    let options = Options::new().connect_deadline(SECOND * 2);
-    let mut source = EventSource::new(connector, uri, options).unwrap();
+    let builder = EventSource::builder(uri).connector(connector);
+    let mut source = builder.connect_timeout(SECOND * 2).build().unwrap();
     tokio::time::timeout(SECOND * 20, source.next()).await.unwrap_err();
     let calls = calls.lock().unwrap();
     assert_eq!(calls.len(), 3, "{calls:?}");
@@ -397,9 +401,9 @@ async fn a_connector_that_hangs_is_given_up_and_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_stream_is_lost_at_the_idle_deadline_and_comments_keep_it() {
+async fn a_silent_stream_is_lost_at_the_idle_timeout_and_comments_keep_it() {
     let (connector, mut server) = server();
-    let source = source_with(connector, Options::new().idle_deadline(SECOND * 20));
+    let source = builder(connector).idle_timeout(SECOND * 20).build().unwrap();
     let serve = async {
         let mut peer = server.answer(STREAM).await;
         for _ in 0..4 {
@@ -420,7 +424,7 @@ async fn a_silent_stream_is_lost_at_the_idle_deadline_and_comments_keep_it() {
 #[tokio::test(start_paused = true)]
 async fn who_reads_late_finds_what_came_in_time() {
     let (connector, mut server) = server();
-    let mut source = source_with(connector, Options::new().idle_deadline(SECOND));
+    let mut source = builder(connector).idle_timeout(SECOND).build().unwrap();
     let (first, mut peer) =
         tokio::join!(source.next(), server.answer(format!("{STREAM}data:a\n\n")));
     first.unwrap().unwrap();
@@ -433,7 +437,6 @@ async fn who_reads_late_finds_what_came_in_time() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_long_is_an_error_and_closes_the_connection() {
     let limit = 100 << 10;
-    let options = || Options::new().max_event_bytes(limit);
     let fits = format!("{STREAM}data:{}\n\n", "x".repeat(limit));
     for (begin, piece) in [
         ("data:", "x"),
@@ -445,7 +448,7 @@ async fn what_is_too_long_is_an_error_and_closes_the_connection() {
         ("data\n", "data\n"),
     ] {
         let (connector, mut server) = server();
-        let mut source = source_with(connector, options());
+        let mut source = builder(connector).max_event_bytes(limit).build().unwrap();
         let (first, mut peer) = tokio::join!(source.next(), server.answer(&fits));
         assert_eq!(first.unwrap().unwrap().data.len(), limit, "what just fits");
         let flood = async {
@@ -543,7 +546,7 @@ fn only_urls_of_a_server_are_taken() {
     ] {
         let Ok(uri) = uri.parse::<Uri>() else { panic!("{uri}") };
         let (connector, _) = server();
-        let error = EventSource::new(connector, uri.clone(), Options::new()).err();
+        let error = EventSource::builder(uri.clone()).connector(connector).build().err();
         assert_eq!(error.map(|error| error.to_string()).as_deref(), expected, "{uri}");
     }
 }

@@ -18,7 +18,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::{Connector, Server, server};
-use tailwater_client::{EventSource, Options, Version};
+use tailwater_client::{EventSource, Version};
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -27,8 +27,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn source(connector: Connector) -> EventSource {
     let uri = Uri::from_static("http://events.test:8080/prices?of=all");
-    EventSource::new(connector, uri, Options::new().version(Version::Http2))
-        .expect("a URL of a server")
+    let builder = EventSource::builder(uri).connector(connector).version(Version::Http2);
+    builder.build().expect("a URL of a server")
 }
 
 /// A body that a test feeds, and how many pieces were taken of it.

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use support::{STREAM, header, server_with_pipe};
-use tailwater_client::{EventSource, Options};
+use tailwater_client::EventSource;
 use tailwater_sse::{EventRef, Item, Message, Parser, encode_comment, encode_event};
 
 /// Bytes that mean something to the grammar, often.
@@ -71,7 +71,7 @@ proptest! {
             .unwrap();
         let (connector, mut server) = server_with_pipe(pipe_bytes);
         let uri = "http://events.test/".parse().unwrap();
-        let mut source = EventSource::new(connector, uri, Options::new()).unwrap();
+        let mut source = EventSource::builder(uri).connector(connector).build().unwrap();
 
         let serve = async {
             for (cut, clean) in cuts.iter().copied().chain([(100, true)]) {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http::Uri;
-use tailwater_client::{EventSource, Options, TcpConnector};
+use tailwater_client::{EventSource, TcpConnector};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tower::{Service, ServiceExt};
@@ -42,7 +42,8 @@ async fn a_stream_over_tcp_is_read_and_closed_when_it_is_dropped() {
         (TcpConnector::new(), format!("http://localhost:{}/", address.port())),
         (fixed, "https://events.invalid/".to_owned()),
     ] {
-        let mut source = EventSource::new(connector, uri.parse().unwrap(), Options::new()).unwrap();
+        let mut source =
+            EventSource::builder(uri.parse().unwrap()).connector(connector).build().unwrap();
         let serve = answer(&listener);
         let (event, mut socket) = soon(async { tokio::join!(source.next(), serve) }).await;
         assert_eq!(event.unwrap().unwrap().data, "x", "{uri}");
@@ -57,7 +58,7 @@ async fn a_stream_over_tcp_is_read_and_closed_when_it_is_dropped() {
 async fn a_connection_is_closed_while_its_peer_floods_it() {
     let (listener, address) = listener().await;
     let uri = format!("http://{address}/").parse().unwrap();
-    let mut source = EventSource::new(TcpConnector::new(), uri, Options::new()).unwrap();
+    let mut source = EventSource::builder(uri).build().unwrap();
     let serve = answer(&listener);
     let (event, mut socket) = soon(async { tokio::join!(source.next(), serve) }).await;
     event.unwrap().unwrap();
@@ -67,7 +68,7 @@ async fn a_connection_is_closed_while_its_peer_floods_it() {
 }
 
 #[tokio::test]
-async fn an_address_that_does_not_answer_is_given_up_at_the_deadline() {
+async fn an_address_that_does_not_answer_is_given_up_at_the_timeout() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let listener = socket.listen(0).unwrap();
@@ -80,7 +81,7 @@ async fn an_address_that_does_not_answer_is_given_up_at_the_deadline() {
         waiting.push(connection.unwrap());
     }
     let uri = format!("http://{address}/").parse::<Uri>().unwrap();
-    let mut connector = TcpConnector::new().deadline(Duration::from_millis(100));
+    let mut connector = TcpConnector::new().connect_timeout(Duration::from_millis(100));
     let connecting = connector.ready().await.unwrap().call(uri);
     let error = soon(connecting).await.unwrap_err();
     assert!(error.to_string().contains("connect"), "{error}");

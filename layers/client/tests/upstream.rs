@@ -11,19 +11,15 @@ use http::header::{ACCEPT, AUTHORIZATION, COOKIE};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use support::{Connector, STREAM, header, server, server_with_pipe};
-use tailwater_client::{Error, Options, UpstreamEvents, UpstreamLayer};
+use tailwater_client::{Error, UpstreamEvents, UpstreamLayer};
 use tailwater_sse::{Rejection, SseBody, SseLayer};
 use tower::{Layer, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn layer() -> UpstreamLayer {
-    layer_with(Options::new())
-}
-
-fn layer_with(options: Options) -> UpstreamLayer {
     let base = Uri::from_static("http://events.test:8080");
-    UpstreamLayer::new(base, options).expect("a server")
+    UpstreamLayer::new(base).expect("a server")
 }
 
 type Answer = Response<Pin<Box<SseBody<UpstreamEvents>>>>;
@@ -157,8 +153,8 @@ async fn credentials_go_on_where_they_are_named_and_headers_may_be_added() {
     let mut request = get("/elsewhere/?lastEventId=%E2%80%A6");
     request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer mine"));
     let tenant = HeaderName::from_static("x-tenant");
-    let options = Options::new().header(tenant, HeaderValue::from_static("a"));
-    let layer = layer_with(options).forward_headers([AUTHORIZATION]);
+    let layer = layer().header(tenant, HeaderValue::from_static("a"));
+    let layer = layer.forward_headers([AUTHORIZATION]);
     let (_, sent) = tokio::join!(ask(connector, layer, request), server.stop());
     assert!(sent.starts_with("GET /elsewhere/ HTTP/1.1\r\n"), "{sent}");
     assert_eq!(header(&sent, "host"), Some("events.test:8080"));
@@ -342,13 +338,12 @@ async fn a_server_that_comes_back_as_something_else_ends_the_stream_cleanly() {
 #[tokio::test(start_paused = true)]
 async fn what_came_before_an_event_that_is_too_long_is_written() {
     let (connector, mut server) = server();
-    let options = Options::new().max_event_bytes(1000);
     let serve = async {
         let long = "x".repeat(2000);
         let mut peer = server.answer(format!("{STREAM}data:a\n\ndata:{long}\n\ndata:b\n\n")).await;
         peer.closed().await;
     };
-    let asked = async { rest(ask(connector, layer_with(options), get("/")).await).await };
+    let asked = async { rest(ask(connector, layer().max_event_bytes(1000), get("/")).await).await };
     let (all, ()) = tokio::join!(asked, serve);
     assert_eq!(all, "data:a\n\n");
 }
@@ -435,7 +430,7 @@ fn a_base_is_a_server_and_nothing_more() {
         ("http://user@events.test/", Some("no user")),
         ("events.test:80", Some("`http` or `https`")),
     ] {
-        let error = UpstreamLayer::new(base.parse().unwrap(), Options::new()).err();
+        let error = UpstreamLayer::new(base.parse().unwrap()).err();
         let expected =
             expected.map(|what| format!("{what} is expected of the URL of an event stream"));
         assert_eq!(error.map(|error| error.to_string()), expected, "{base}");

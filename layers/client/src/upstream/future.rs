@@ -9,8 +9,8 @@ use super::UpstreamEvents;
 use crate::Error;
 use crate::reader::Reader;
 
-/// Future of [`Upstream`](crate::Upstream): ready when the server has answered. The deadlines of
-/// [`Options`](crate::Options) bound it. Dropping it closes the connection.
+/// Future of [`Upstream`](crate::Upstream): ready when the server has answered. The timeouts of
+/// [`UpstreamLayer`](crate::UpstreamLayer) bound it. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct UpstreamFuture {
     state: Option<State>,

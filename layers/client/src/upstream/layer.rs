@@ -4,8 +4,9 @@ use http::{HeaderName, Uri};
 use tower_layer::Layer;
 
 use super::Upstream;
+use crate::Error;
 use crate::event_source::check_server;
-use crate::{Error, Options};
+use crate::options::{Options, define_option_methods};
 
 /// Makes a source of event streams, as the sse crate serves them, of a connector to a server that has them.
 ///
@@ -14,11 +15,11 @@ use crate::{Error, Options};
 ///
 /// ```
 /// use http::HeaderName;
-/// use tailwater_client::{Options, TcpConnector, UpstreamLayer};
+/// use tailwater_client::{TcpConnector, UpstreamLayer};
 /// use tailwater_sse::SseLayer;
 /// use tower::ServiceBuilder;
 ///
-/// let upstream = UpstreamLayer::new("http://events.internal:8080".parse()?, Options::new())?
+/// let upstream = UpstreamLayer::new("http://events.internal:8080".parse()?)?
 ///     .strip_query(["access_token"])
 ///     .forward_headers([HeaderName::from_static("x-tenant")]);
 /// let service = ServiceBuilder::new()
@@ -29,6 +30,7 @@ use crate::{Error, Options};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct UpstreamLayer {
     settings: Arc<Settings>,
 }
@@ -46,19 +48,18 @@ impl UpstreamLayer {
     ///
     /// # Errors
     /// [`Error::Url`].
-    pub fn new(base: Uri, options: Options) -> Result<Self, Error> {
+    pub fn new(base: Uri) -> Result<Self, Error> {
         check_server(&base)?;
         if base.path_and_query().is_some_and(|path| path != "/") {
             return Err(Error::Url("no path and no query"));
         }
-        let (stripped, forwarded) = (Vec::new(), Vec::new());
-        let settings = Settings { base, options: Arc::new(options), stripped, forwarded };
+        let options = Arc::default();
+        let settings = Settings { base, options, stripped: Vec::new(), forwarded: Vec::new() };
         Ok(Self { settings: Arc::new(settings) })
     }
 
     /// Query parameters, by their decoded names, that do not go to the server: those that a guard takes
     /// credentials from. Default: all go but those of the last event id, which becomes a header.
-    #[must_use]
     pub fn strip_query<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         settings.stripped.extend(names.into_iter().map(Into::into));
@@ -71,10 +72,15 @@ impl UpstreamLayer {
     /// They are those of the request that opened the stream, also when a lost server is asked again: a
     /// token that was handed on may have expired by then. The server's 401 ends the stream then, and the
     /// client comes again, with a token that is fresh.
-    #[must_use]
     pub fn forward_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         Arc::make_mut(&mut self.settings).forwarded.extend(names);
         self
+    }
+
+    define_option_methods!();
+
+    fn options_mut(&mut self) -> &mut Options {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.settings).options)
     }
 }
 

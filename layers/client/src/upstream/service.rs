@@ -28,6 +28,21 @@ impl<C> Upstream<C> {
     pub(crate) fn new(connector: C, settings: Arc<Settings>) -> Self {
         Self { connector, settings }
     }
+
+    /// The connector.
+    pub fn get_ref(&self) -> &C {
+        &self.connector
+    }
+
+    /// The connector, to be changed. Streams that are open keep the one that they have.
+    pub fn get_mut(&mut self) -> &mut C {
+        &mut self.connector
+    }
+
+    /// Takes the connector out.
+    pub fn into_inner(self) -> C {
+        self.connector
+    }
 }
 
 impl<C> Service<Subscription> for Upstream<C>
