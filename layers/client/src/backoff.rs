@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-/// How long to wait before attempt number `failures` + 1 in a row: `retry`, doubled with each failure up to
-/// `most`, and up to a quarter more, so that what was cut off together does not come back together.
-pub(crate) fn delay(retry: Duration, failures: u32, most: Duration) -> Duration {
+/// The delay before attempt number `failures` + 1 in a row: `retry`, doubled with each failure up to `max`. A
+/// random part of up to a quarter is added, so that clients that were disconnected together do not reconnect
+/// together.
+pub(crate) fn delay(retry: Duration, failures: u32, max: Duration) -> Duration {
     let doubled = retry.saturating_mul(2_u32.saturating_pow(failures));
-    let delay = doubled.min(most.max(retry));
+    let delay = doubled.min(max.max(retry));
     let quarter = u64::try_from(delay.as_nanos() / 4).unwrap_or(u64::MAX);
     delay.saturating_add(Duration::from_nanos(fastrand::u64(0..=quarter)))
 }
@@ -15,12 +16,14 @@ mod tests {
 
     #[test]
     fn the_delay_doubles_with_each_failure_up_to_its_bound() {
-        let (retry, most) = (Duration::from_secs(3), Duration::from_secs(30));
+        let retry = Duration::from_secs(3);
+        let max = Duration::from_secs(30);
         for (failures, seconds) in
             [(0, 3), (1, 6), (2, 12), (3, 24), (4, 30), (5, 30), (u32::MAX, 30)]
         {
             for _ in 0..100 {
-                let (least, delay) = (Duration::from_secs(seconds), delay(retry, failures, most));
+                let least = Duration::from_secs(seconds);
+                let delay = delay(retry, failures, max);
                 assert!((least..=least * 5 / 4).contains(&delay), "{failures} failures: {delay:?}");
             }
         }

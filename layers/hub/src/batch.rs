@@ -5,10 +5,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::Format;
-use crate::segment::{Form, Part, Segment};
+use crate::segment::{EncodedRecords, Part, Segment};
 use crate::state::Shared;
 
-/// Small pieces are copied together up to this length, so that few large ones go out.
+/// Small slices are copied together up to this length, so that a batch is one buffer.
 pub(crate) const COPY_BYTES: usize = 16 * 1024;
 
 /// Records as an encoding shows them.
@@ -113,33 +113,33 @@ impl<F: Format> fmt::Debug for Entry<F> {
     }
 }
 
-/// Collects pieces of forms for a batch.
-pub(crate) struct Gather<F: Format> {
+/// Collects slices of encoded records.
+pub(crate) struct BatchBuilder<F: Format> {
     limit: usize,
     len: usize,
     count: usize,
-    pieces: SmallVec<[Piece; 2]>,
+    slices: SmallVec<[Slice; 2]>,
     last: Option<(Arc<Segment<F>>, u64)>,
     /// A record that shows nothing was taken, and goes alone.
     is_alone: bool,
 }
 
-struct Piece {
-    form: Arc<Form>,
+struct Slice {
+    encoded: Arc<EncodedRecords>,
     start: usize,
     end: usize,
 }
 
-impl<F: Format> Gather<F> {
+impl<F: Format> BatchBuilder<F> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, len: 0, count: 0, pieces: SmallVec::new(), last: None, is_alone: false }
+        Self { limit, len: 0, count: 0, slices: SmallVec::new(), last: None, is_alone: false }
     }
 
     /// Takes as many of the records `from..to` as there is room for. Returns how many.
     pub(crate) fn take(
         &mut self,
         segment: &Arc<Segment<F>>,
-        form: Arc<Form>,
+        encoded: Arc<EncodedRecords>,
         from: u64,
         to: u64,
     ) -> u64 {
@@ -147,14 +147,14 @@ impl<F: Format> Gather<F> {
             return 0; // a long record goes alone, and so does one that shows nothing
         }
         let index = |sequence: u64| usize::try_from(sequence - segment.first).unwrap_or(usize::MAX);
-        let ends = &form.ends[index(from)..index(to)];
-        let start = form.start(index(from));
-        let only = self.pieces.len() <= 1;
+        let ends = &encoded.ends[index(from)..index(to)];
+        let start = encoded.start(index(from));
+        let only = self.slices.len() <= 1;
         let continued = self
-            .pieces
+            .slices
             .last_mut()
-            .filter(|piece| Arc::ptr_eq(&piece.form, &form) && piece.end == start);
-        // One piece needs no copy and may be long; several are copied.
+            .filter(|slice| Arc::ptr_eq(&slice.encoded, &encoded) && slice.end == start);
+        // One slice needs no copy and may be long; several are copied.
         let in_one = self.count == 0 || (only && continued.is_some());
         let most = if in_one { self.limit } else { self.limit.min(COPY_BYTES) };
         let room = most.saturating_sub(self.len);
@@ -163,7 +163,8 @@ impl<F: Format> Gather<F> {
             count = count.max(1); // a record that is longer than the limit goes alone
         }
         let starts = std::iter::once(start).chain(ends.iter().copied());
-        if let Some(nothing) = ends.iter().zip(starts).take(count).position(|(end, it)| *end == it)
+        if let Some(nothing) =
+            ends.iter().zip(starts).take(count).position(|(end, start)| *end == start)
         {
             self.is_alone = nothing == 0 && self.count == 0;
             count = nothing + usize::from(self.is_alone);
@@ -172,8 +173,8 @@ impl<F: Format> Gather<F> {
             return 0;
         };
         match continued {
-            Some(piece) => piece.end = end,
-            None => self.pieces.push(Piece { form, start, end }),
+            Some(slice) => slice.end = end,
+            None => self.slices.push(Slice { encoded, start, end }),
         }
         self.len += end - start;
         self.count += count;
@@ -189,12 +190,12 @@ impl<F: Format> Gather<F> {
 
     pub(crate) fn finish(self) -> Option<Batch<F>> {
         let (segment, last) = self.last?;
-        let bytes = match self.pieces.as_slice() {
-            [piece] if piece.is_shared() => piece.form.bytes.slice(piece.start..piece.end),
-            pieces => {
+        let bytes = match self.slices.as_slice() {
+            [slice] if slice.is_shared() => slice.encoded.bytes.slice(slice.start..slice.end),
+            slices => {
                 let mut bytes = Vec::with_capacity(self.len);
-                for piece in pieces {
-                    bytes.extend_from_slice(&piece.form.bytes[piece.start..piece.end]);
+                for slice in slices {
+                    bytes.extend_from_slice(&slice.encoded.bytes[slice.start..slice.end]);
                 }
                 bytes.into()
             }
@@ -203,10 +204,10 @@ impl<F: Format> Gather<F> {
     }
 }
 
-impl Piece {
-    /// A small piece is copied, for it would keep all of its segment in memory.
+impl Slice {
+    /// A small slice is copied, for it would keep all of its segment in memory.
     fn is_shared(&self) -> bool {
         let len = self.end - self.start;
-        len >= COPY_BYTES || len * 4 >= self.form.bytes.len()
+        len >= COPY_BYTES || len * 4 >= self.encoded.bytes.len()
     }
 }

@@ -3,7 +3,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::batch::{Batch, COPY_BYTES, Entry, Gather};
+use crate::batch::{Batch, BatchBuilder, COPY_BYTES, Entry};
 use crate::log::Runs;
 use crate::selector::Predicate;
 use crate::state::Shared;
@@ -74,7 +74,7 @@ impl<F: Format> Cursor<F> {
         while tests > 0 {
             let most = self.test.as_ref().map_or(u64::MAX, |_| tests);
             let mut claim = ready!(self.claim(cx, most, limit.min(COPY_BYTES)))?;
-            let mut gather = Gather::new(limit);
+            let mut builder = BatchBuilder::new(limit);
             while let Some((from, to)) = claim.next() {
                 if let Some(test) = &self.test {
                     tests = tests.saturating_sub(1);
@@ -84,14 +84,14 @@ impl<F: Format> Cursor<F> {
                     }
                 }
                 let to = if self.test.is_some() { from + 1 } else { to };
-                let taken = claim.take(&mut gather, encoding, to);
+                let taken = claim.take(&mut builder, encoding, to);
                 claim.pass(taken);
                 if taken < to - from {
                     break;
                 }
             }
             drop(claim);
-            if let Some(batch) = gather.finish() {
+            if let Some(batch) = builder.finish() {
                 return Poll::Ready(Ok(batch));
             }
         }
@@ -192,7 +192,7 @@ impl<F: Format> fmt::Debug for Cursor<F> {
     }
 }
 
-/// Records that the cursor is past already, so that they can be tested and rendered without a lock.
+/// Records that the cursor is past already, so that they can be tested and encoded without a lock.
 /// Dropping it gives back those that it did not pass, also when the composer's code panics.
 struct Claim<'a, F: Format> {
     shared: &'a Shared<F>,
@@ -224,13 +224,14 @@ impl<F: Format> Claim<'_, F> {
         self.runs[self.run].from += count;
     }
 
-    fn take(&self, gather: &mut Gather<F>, encoding: &F::Encoding, to: u64) -> u64 {
+    fn take(&self, builder: &mut BatchBuilder<F>, encoding: &F::Encoding, to: u64) -> u64 {
         let run = &self.runs[self.run];
-        let (form, fresh) = run.segment.form(&self.shared.format, &self.shared.rendered, encoding);
+        let (encoded, fresh) =
+            run.segment.encoded(&self.shared.format, &self.shared.encoded_bytes, encoding);
         if fresh {
-            self.shared.forget_forms(&run.segment, encoding);
+            self.shared.shrink_encoded(&run.segment, encoding);
         }
-        gather.take(&run.segment, form, run.from, to)
+        builder.take(&run.segment, encoded, run.from, to)
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Hub<F: Format> {
 impl<F: Format> Hub<F> {
     /// An empty log whose first record comes after `start`.
     ///
-    /// `capacity_bytes` bounds the sum of the records, of their index and of their rendered forms; the
+    /// `capacity_bytes` bounds the sum of the records, of their index and of their encoded copies; the
     /// newest chunk is kept in any case until the hub is [closed](Hub::close), so that 0 keeps nothing
     /// else ([`set_newest_bytes`](Hub::set_newest_bytes)).
     pub fn new(format: F, start: F::Position, capacity_bytes: usize) -> Self {
@@ -73,7 +73,8 @@ impl<F: Format> Hub<F> {
 
         let mut wakers = Vec::new();
         // Dropped and woken after the lock: both may run foreign code.
-        let (_joined, _evicted);
+        let _joined;
+        let _evicted;
         {
             let mut state = self.shared.lock();
             if state.closed {
@@ -84,10 +85,10 @@ impl<F: Format> Hub<F> {
                 hashed = Some(values());
             }
             let first = state.log.end;
-            _joined = state.log.push(records, weight, position, &self.shared.rendered);
+            _joined = state.log.push(records, weight, position, &self.shared.encoded_bytes);
             state.index(first, hashed.as_deref().unwrap_or_default(), &mut wakers);
             state.slots.take_armed(&mut wakers);
-            _evicted = state.evict(format, &self.shared.rendered, usize::MAX);
+            _evicted = state.evict(format, &self.shared.encoded_bytes, usize::MAX);
         }
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
@@ -126,7 +127,7 @@ impl<F: Format> Hub<F> {
         // Others have their turn in between, and what is gone is dropped outside of the lock.
         let evict = || {
             let mut state = self.shared.lock();
-            state.evict(&self.shared.format, &self.shared.rendered, SEGMENTS_AT_ONCE)
+            state.evict(&self.shared.format, &self.shared.encoded_bytes, SEGMENTS_AT_ONCE)
         };
         while evict().len() == SEGMENTS_AT_ONCE {}
     }
@@ -181,9 +182,9 @@ impl<F: Format> Hub<F> {
         self.shared.lock().log.position.clone()
     }
 
-    /// Bytes that are kept: records, their index, and their rendered forms.
+    /// Bytes that are kept: records, their index, and their encoded copies.
     pub fn bytes(&self) -> usize {
-        self.shared.lock().bytes(&self.shared.rendered)
+        self.shared.lock().bytes(&self.shared.encoded_bytes)
     }
 
     /// How many cursors there are.
@@ -284,7 +285,7 @@ impl<F: Format> fmt::Debug for Hub<F> {
         f.debug_struct("Hub")
             .field("first", &state.log.first())
             .field("end", &state.log.end)
-            .field("bytes", &state.bytes(&self.shared.rendered))
+            .field("bytes", &state.bytes(&self.shared.encoded_bytes))
             .field("cursors", &state.slots.len())
             .field("closed", &state.closed)
             .finish_non_exhaustive()

@@ -83,11 +83,11 @@ impl<F: Format> Log<F> {
         records: Vec<F::Record>,
         weight: usize,
         position: F::Position,
-        account: &AtomicUsize,
+        encoded_bytes: &AtomicUsize,
     ) -> Vec<Arc<Segment<F>>> {
         let is_small = weight < JOIN_BYTES;
         let full = self.small_weight + weight > JOIN_BYTES || self.small == JOIN_SEGMENTS;
-        let joined = if is_small && !full { Vec::new() } else { self.join(account) };
+        let joined = if is_small && !full { Vec::new() } else { self.join(encoded_bytes) };
         let part = Part {
             first: self.end,
             position: std::mem::replace(&mut self.position, position),
@@ -106,27 +106,28 @@ impl<F: Format> Log<F> {
         joined
     }
 
-    fn join(&mut self, account: &AtomicUsize) -> Vec<Arc<Segment<F>>> {
+    fn join(&mut self, encoded_bytes: &AtomicUsize) -> Vec<Arc<Segment<F>>> {
         let from = self.segments.len() - std::mem::take(&mut self.small);
         self.small_weight = 0;
         if self.segments.len() - from < 2 {
             return Vec::new();
         }
         // Joined before anything is taken away: cloning a record is the composer's code.
-        let Some(joined) = Segment::join(&self.segments.make_contiguous()[from..], account) else {
+        let Some(joined) = Segment::join(&self.segments.make_contiguous()[from..], encoded_bytes)
+        else {
             return Vec::new();
         };
         let gone: Vec<_> = self.segments.drain(from..).collect();
         for segment in &gone {
-            segment.retire(account);
+            segment.retire(encoded_bytes);
         }
         self.segments.push_back(Arc::new(joined));
         gone
     }
 
-    pub(crate) fn pop(&mut self, account: &AtomicUsize) -> Option<Arc<Segment<F>>> {
+    pub(crate) fn pop(&mut self, encoded_bytes: &AtomicUsize) -> Option<Arc<Segment<F>>> {
         let segment = self.segments.pop_front()?;
-        segment.retire(account);
+        segment.retire(encoded_bytes);
         self.weight -= segment.weight;
         if self.small > self.segments.len() {
             self.small -= 1;
@@ -156,7 +157,9 @@ impl<F: Format> Log<F> {
     pub(crate) fn runs(&self, next: u64, records: u64, bytes: usize) -> Runs<F> {
         let mut runs = SmallVec::new();
         let Some(index) = self.segment_index(next) else { return runs };
-        let (mut from, mut weight, last) = (next, 0, next.saturating_add(records));
+        let mut from = next;
+        let mut weight = 0;
+        let last = next.saturating_add(records);
         for segment in self.segments.range(index..) {
             if from >= last || (weight >= bytes && !runs.is_empty()) {
                 break;
@@ -213,7 +216,8 @@ impl<F: Format> Log<F> {
         let after = segment.parts.partition_point(|part| reached(&part.position));
         let part = &segment.parts[after.saturating_sub(1)];
         // `low` records are reached, `high` are not; each step advances from the lower one.
-        let (mut low, mut high) = (0, part.records.len() + 1);
+        let mut low = 0;
+        let mut high = part.records.len() + 1;
         let mut position = part.position.clone();
         while high - low > 1 {
             let middle = usize::midpoint(low, high);

@@ -15,7 +15,7 @@ pub(crate) struct Part<F: Format> {
     pub(crate) records: Vec<F::Record>,
 }
 
-/// A piece of the log: what one append brought, or several small ones joined.
+/// A range of the log: the records of one append, or of several small ones joined.
 pub(crate) struct Segment<F: Format> {
     pub(crate) first: u64,
     pub(crate) end: u64,
@@ -23,27 +23,27 @@ pub(crate) struct Segment<F: Format> {
     /// Weight of all records that were ever appended before it.
     pub(crate) bytes_before: u64,
     pub(crate) parts: SmallVec<[Arc<Part<F>>; 1]>,
-    forms: Mutex<Forms<F::Encoding>>,
+    cache: Mutex<EncodingCache<F::Encoding>>,
     charged: AtomicUsize,
 }
 
 /// The records of a segment as an encoding shows them.
-pub(crate) struct Form {
+pub(crate) struct EncodedRecords {
     pub(crate) bytes: Bytes,
     /// Where each record ends: ascending, and within `bytes`.
     pub(crate) ends: Box<[usize]>,
 }
 
 /// Rendered once, by whoever comes first; the others wait for it.
-type Cell = Arc<OnceLock<Arc<Form>>>;
+type Cell = Arc<OnceLock<Arc<EncodedRecords>>>;
 
-struct Forms<V> {
-    /// The segment left the log: what is rendered now is not charged to it.
+struct EncodingCache<V> {
+    /// The segment left the log: records encoded from now on are not charged.
     retired: bool,
     list: SmallVec<[(V, Cell); 1]>,
 }
 
-impl Form {
+impl EncodedRecords {
     fn cost(&self) -> usize {
         self.bytes.len() + size_of_val(&*self.ends)
     }
@@ -62,14 +62,15 @@ impl<F: Format> Segment<F> {
             weight,
             bytes_before,
             parts: smallvec![Arc::new(part)],
-            forms: Mutex::new(Forms { retired: false, list: SmallVec::new() }),
+            cache: Mutex::new(EncodingCache { retired: false, list: SmallVec::new() }),
             charged: AtomicUsize::new(0),
         }
     }
 
-    /// One segment in place of its neighbours, with the forms that all of them have.
-    pub(crate) fn join(run: &[Arc<Self>], account: &AtomicUsize) -> Option<Self> {
-        let (first, last) = (run.first()?, run.last()?);
+    /// Joins neighbouring segments, with the encoded records that all of them have.
+    pub(crate) fn join(run: &[Arc<Self>], encoded_bytes: &AtomicUsize) -> Option<Self> {
+        let first = run.first()?;
+        let last = run.last()?;
         let mut parts: Vec<Part<F>> = Vec::new();
         for part in run.iter().flat_map(|segment| &segment.parts) {
             match parts.last_mut() {
@@ -84,26 +85,26 @@ impl<F: Format> Segment<F> {
         }
         let mut list = SmallVec::new();
         let mut charged = 0;
-        // By itself, so that the lock is not held while the other forms are looked for.
+        // A statement of its own, so that the lock is released before the other caches are locked.
         let encodings: Vec<_> =
-            first.forms().list.iter().map(|(encoding, _)| encoding.clone()).collect();
+            first.cache().list.iter().map(|(encoding, _)| encoding.clone()).collect();
         for encoding in encodings {
-            let forms: Option<Vec<Arc<Form>>> =
+            let parts: Option<Vec<Arc<EncodedRecords>>> =
                 run.iter().map(|segment| segment.ready(&encoding)).collect();
-            if let Some(forms) = forms {
-                let form = concatenate(&forms);
-                charged += form.cost();
-                list.push((encoding, Arc::new(OnceLock::from(Arc::new(form)))));
+            if let Some(parts) = parts {
+                let encoded = concatenate(&parts);
+                charged += encoded.cost();
+                list.push((encoding, Arc::new(OnceLock::from(Arc::new(encoded)))));
             }
         }
-        account.fetch_add(charged, Ordering::Relaxed);
+        encoded_bytes.fetch_add(charged, Ordering::Relaxed);
         Some(Self {
             first: first.first,
             end: last.end,
             weight: run.iter().map(|segment| segment.weight).sum(),
             bytes_before: first.bytes_before,
             parts: parts.into_iter().map(Arc::new).collect(),
-            forms: Mutex::new(Forms { retired: false, list }),
+            cache: Mutex::new(EncodingCache { retired: false, list }),
             charged: AtomicUsize::new(charged),
         })
     }
@@ -125,90 +126,90 @@ impl<F: Format> Segment<F> {
         }
     }
 
-    /// The form of an encoding, and whether this call rendered it.
-    pub(crate) fn form(
+    /// The encoded records, and whether this call has encoded them.
+    pub(crate) fn encoded(
         &self,
         format: &F,
-        account: &AtomicUsize,
+        encoded_bytes: &AtomicUsize,
         encoding: &F::Encoding,
-    ) -> (Arc<Form>, bool) {
+    ) -> (Arc<EncodedRecords>, bool) {
         let cell = {
-            let mut forms = self.forms();
-            match forms.list.iter().find(|(known, _)| known == encoding) {
+            let mut cache = self.cache();
+            match cache.list.iter().find(|(known, _)| known == encoding) {
                 Some((_, cell)) => match cell.get() {
-                    Some(form) => return (Arc::clone(form), false),
+                    Some(encoded) => return (Arc::clone(encoded), false),
                     None => Arc::clone(cell),
                 },
                 None => {
                     let cell = Cell::default();
-                    forms.list.push((encoding.clone(), Arc::clone(&cell)));
+                    cache.list.push((encoding.clone(), Arc::clone(&cell)));
                     cell
                 }
             }
         };
         let mut fresh = false;
-        let form = cell.get_or_init(|| {
+        let encoded = cell.get_or_init(|| {
             fresh = true;
             Arc::new(self.encode_all(format, encoding))
         });
         if fresh {
-            let forms = self.forms();
-            // Charged only while it is kept: the log may have moved on while it was rendered.
-            if !forms.retired && forms.list.iter().any(|(_, known)| Arc::ptr_eq(known, &cell)) {
-                self.charged.fetch_add(form.cost(), Ordering::Relaxed);
-                account.fetch_add(form.cost(), Ordering::Relaxed);
+            let cache = self.cache();
+            // Charged only while it is kept: the segment may have left the log meanwhile.
+            if !cache.retired && cache.list.iter().any(|(_, known)| Arc::ptr_eq(known, &cell)) {
+                self.charged.fetch_add(encoded.cost(), Ordering::Relaxed);
+                encoded_bytes.fetch_add(encoded.cost(), Ordering::Relaxed);
             }
         }
-        (Arc::clone(form), fresh)
+        (Arc::clone(encoded), fresh)
     }
 
-    pub(crate) fn has_forms(&self) -> bool {
+    pub(crate) fn has_encoded(&self) -> bool {
         self.charged.load(Ordering::Relaxed) > 0
     }
 
-    /// Forgets the forms: whoever needs one renders it again.
-    pub(crate) fn drop_forms(&self, account: &AtomicUsize) {
-        self.clear(account, false);
+    /// Drops the encoded records. A cursor that needs them encodes them again.
+    pub(crate) fn drop_encoded(&self, encoded_bytes: &AtomicUsize) {
+        self.clear(encoded_bytes, false);
     }
 
-    /// Forgets all forms but that of one encoding.
-    pub(crate) fn drop_other_forms(&self, account: &AtomicUsize, encoding: &F::Encoding) {
-        let mut forms = self.forms();
-        forms.list.retain(|(known, _)| known == encoding);
-        let made = forms.list.iter().filter_map(|(_, cell)| cell.get());
-        let left = made.map(|form| form.cost()).sum();
+    /// Drops the encoded records of all other encodings.
+    pub(crate) fn drop_encoded_but(&self, encoded_bytes: &AtomicUsize, encoding: &F::Encoding) {
+        let mut cache = self.cache();
+        cache.list.retain(|(known, _)| known == encoding);
+        let made = cache.list.iter().filter_map(|(_, cell)| cell.get());
+        let left = made.map(|encoded| encoded.cost()).sum();
         let before = self.charged.swap(left, Ordering::Relaxed);
-        account.fetch_sub(before.saturating_sub(left), Ordering::Relaxed);
+        encoded_bytes.fetch_sub(before.saturating_sub(left), Ordering::Relaxed);
     }
 
     /// The segment leaves the log.
-    pub(crate) fn retire(&self, account: &AtomicUsize) {
-        self.clear(account, true);
+    pub(crate) fn retire(&self, encoded_bytes: &AtomicUsize) {
+        self.clear(encoded_bytes, true);
     }
 
-    fn clear(&self, account: &AtomicUsize, retired: bool) {
-        let mut forms = self.forms();
-        forms.retired |= retired;
-        forms.list.clear();
-        account.fetch_sub(self.charged.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    fn clear(&self, encoded_bytes: &AtomicUsize, retired: bool) {
+        let mut cache = self.cache();
+        cache.retired |= retired;
+        cache.list.clear();
+        encoded_bytes.fetch_sub(self.charged.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    fn ready(&self, encoding: &F::Encoding) -> Option<Arc<Form>> {
-        let forms = self.forms();
-        let (_, cell) = forms.list.iter().find(|(known, _)| known == encoding)?;
+    fn ready(&self, encoding: &F::Encoding) -> Option<Arc<EncodedRecords>> {
+        let cache = self.cache();
+        let (_, cell) = cache.list.iter().find(|(known, _)| known == encoding)?;
         cell.get().map(Arc::clone)
     }
 
-    fn encode_all(&self, format: &F, encoding: &F::Encoding) -> Form {
-        let count = usize::try_from(self.end - self.first).unwrap_or_default();
-        let mut out = Vec::with_capacity(self.weight + 32 * count);
-        let mut ends = Vec::with_capacity(count);
-        let mut rendered = 0;
+    fn encode_all(&self, format: &F, encoding: &F::Encoding) -> EncodedRecords {
+        let capacity = usize::try_from(self.end - self.first).unwrap_or_default();
+        let mut out = Vec::with_capacity(self.weight + 32 * capacity);
+        let mut ends = Vec::with_capacity(capacity);
+        let mut count = 0;
         for part in &self.parts {
             format.encode_all(encoding, &part.position, &part.records, &mut out, &mut ends);
-            rendered += part.records.len();
+            count += part.records.len();
             // An implementation that miscounts must not shift the records of the next part.
-            ends.resize(rendered, out.len());
+            ends.resize(count, out.len());
         }
         let mut last = 0;
         for end in &mut ends {
@@ -217,21 +218,21 @@ impl<F: Format> Segment<F> {
         }
         out.truncate(last);
         out.shrink_to_fit();
-        Form { bytes: out.into(), ends: ends.into() }
+        EncodedRecords { bytes: out.into(), ends: ends.into() }
     }
 
-    fn forms(&self) -> MutexGuard<'_, Forms<F::Encoding>> {
-        self.forms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, EncodingCache<F::Encoding>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn concatenate(forms: &[Arc<Form>]) -> Form {
-    let mut bytes = Vec::with_capacity(forms.iter().map(|form| form.bytes.len()).sum());
-    let mut ends = Vec::with_capacity(forms.iter().map(|form| form.ends.len()).sum());
-    for form in forms {
+fn concatenate(parts: &[Arc<EncodedRecords>]) -> EncodedRecords {
+    let mut bytes = Vec::with_capacity(parts.iter().map(|encoded| encoded.bytes.len()).sum());
+    let mut ends = Vec::with_capacity(parts.iter().map(|encoded| encoded.ends.len()).sum());
+    for encoded in parts {
         let before = bytes.len();
-        ends.extend(form.ends.iter().map(|end| before + end));
-        bytes.extend_from_slice(&form.bytes);
+        ends.extend(encoded.ends.iter().map(|end| before + end));
+        bytes.extend_from_slice(&encoded.bytes);
     }
-    Form { bytes: bytes.into(), ends: ends.into() }
+    EncodedRecords { bytes: bytes.into(), ends: ends.into() }
 }

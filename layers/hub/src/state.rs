@@ -15,8 +15,8 @@ const MATCHES: u64 = 64;
 /// What hub and cursors share.
 pub(crate) struct Shared<F: Format> {
     pub(crate) format: F,
-    /// Bytes that the forms of all kept segments have.
-    pub(crate) rendered: AtomicUsize,
+    /// Bytes of the encoded records of all segments in the log.
+    pub(crate) encoded_bytes: AtomicUsize,
     /// An index exists: hashing before the lock is worth it.
     pub(crate) indexed: AtomicBool,
     state: Mutex<State<F>>,
@@ -52,7 +52,7 @@ impl<F: Format> Shared<F> {
         };
         Self {
             format,
-            rendered: AtomicUsize::new(0),
+            encoded_bytes: AtomicUsize::new(0),
             indexed: AtomicBool::new(false),
             state: Mutex::new(state),
             progress: Condvar::new(),
@@ -81,19 +81,19 @@ impl<F: Format> Shared<F> {
         state.waited = state.moved;
     }
 
-    /// Forgets forms of old segments while the hub is over its capacity, but keeps the one just made.
-    pub(crate) fn forget_forms(&self, but: &Arc<Segment<F>>, encoding: &F::Encoding) {
+    /// Drops encoded records of old segments while the hub exceeds its capacity, but keeps those just made.
+    pub(crate) fn shrink_encoded(&self, but: &Arc<Segment<F>>, encoding: &F::Encoding) {
         let state = self.lock();
         for segment in state.log.segments() {
-            if state.bytes(&self.rendered) <= state.capacity_bytes {
+            if state.bytes(&self.encoded_bytes) <= state.capacity_bytes {
                 return;
             }
-            if segment.has_forms() && !Arc::ptr_eq(segment, but) {
-                segment.drop_forms(&self.rendered);
+            if segment.has_encoded() && !Arc::ptr_eq(segment, but) {
+                segment.drop_encoded(&self.encoded_bytes);
             }
         }
-        if state.bytes(&self.rendered) > state.capacity_bytes {
-            but.drop_other_forms(&self.rendered, encoding);
+        if state.bytes(&self.encoded_bytes) > state.capacity_bytes {
+            but.drop_encoded_but(&self.encoded_bytes, encoding);
         }
     }
 
@@ -209,9 +209,9 @@ impl<F: Format> Shared<F> {
 }
 
 impl<F: Format> State<F> {
-    pub(crate) fn bytes(&self, rendered: &AtomicUsize) -> usize {
+    pub(crate) fn bytes(&self, encoded_bytes: &AtomicUsize) -> usize {
         let index = self.index.as_ref().map_or(0, Index::bytes);
-        self.log.weight + index + rendered.load(Ordering::Relaxed)
+        self.log.weight + index + encoded_bytes.load(Ordering::Relaxed)
     }
 
     /// A slot for a cursor that stands before the record `next`.
@@ -245,25 +245,26 @@ impl<F: Format> State<F> {
     pub(crate) fn evict(
         &mut self,
         format: &F,
-        rendered: &AtomicUsize,
+        encoded_bytes: &AtomicUsize,
         most: usize,
     ) -> Vec<Arc<Segment<F>>> {
         let mut gone = Vec::new();
         while gone.len() < most
             && self.log.may_evict(if self.closed { 0 } else { self.newest_bytes })
-            && self.bytes(rendered) > self.capacity_bytes
+            && self.bytes(encoded_bytes) > self.capacity_bytes
         {
-            gone.extend(self.evict_one(format, rendered));
+            gone.extend(self.evict_one(format, encoded_bytes));
         }
         gone
     }
 
-    fn evict_one(&mut self, format: &F, rendered: &AtomicUsize) -> Option<Arc<Segment<F>>> {
+    fn evict_one(&mut self, format: &F, encoded_bytes: &AtomicUsize) -> Option<Arc<Segment<F>>> {
         let segment = Arc::clone(self.log.oldest()?);
         let mut stragglers = self.stragglers(&segment);
         stragglers.sort_unstable();
         // In the order of their places, so that the segment is gone through once.
-        let (mut at, mut position) = (segment.first, segment.parts[0].position.clone());
+        let mut at = segment.first;
+        let mut position = segment.parts[0].position.clone();
         let mut lost = Vec::with_capacity(stragglers.len());
         for (sequence, key) in stragglers {
             let (part, index) = segment.locate(sequence);
@@ -292,7 +293,7 @@ impl<F: Format> State<F> {
         if let Some(index) = &mut self.index {
             index.forget(&values, segment.end);
         }
-        self.log.pop(rendered)
+        self.log.pop(encoded_bytes)
     }
 
     /// The cursors that want a record of this segment, which is the oldest: the record, and the key.

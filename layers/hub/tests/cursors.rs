@@ -80,8 +80,9 @@ fn small_chunks_behind_a_cursor_go_out_together() {
 #[test]
 fn only_those_whom_a_record_concerns_are_woken() {
     let hub = hub();
-    let (mut all, mut three, mut two) =
-        (hub.tail(Selector::All), hub.tail(with_key(3)), hub.tail(with_key(4)));
+    let mut all = hub.tail(Selector::All);
+    let mut three = hub.tail(with_key(3));
+    let mut two = hub.tail(with_key(4));
     let flags = [poll(&mut all, 0, 99).1, poll(&mut three, 0, 99).1, poll(&mut two, 0, 99).1];
     hub.append(vec![record(0, &[3])]);
     assert_eq!(flags.map(|flag| flag.is_woken()), [true, true, false]);
@@ -119,7 +120,8 @@ fn a_colliding_record_is_never_shown_and_its_loss_is_no_loss() {
 #[test]
 fn a_cursor_that_fell_off_knows_its_place() {
     let hub = Hub::new(Numbers::default(), 0, 0);
-    let (mut all, mut key) = (hub.tail(Selector::All), hub.tail(with_key(1)));
+    let mut all = hub.tail(Selector::All);
+    let mut key = hub.tail(with_key(1));
     for id in 0..10 {
         hub.append(vec![record(id, if id == 4 { &[1] } else { &[] })]);
     }
@@ -133,7 +135,8 @@ fn a_cursor_that_fell_off_knows_its_place() {
 #[test]
 fn closing_ends_a_cursor_after_what_is_kept() {
     let hub = hub();
-    let (mut behind, mut idle) = (hub.tail(Selector::All), hub.tail(with_key(5)));
+    let mut behind = hub.tail(Selector::All);
+    let mut idle = hub.tail(with_key(5));
     let flag = poll(&mut idle, 0, 9).1;
     hub.append(vec![record(0, &[])]);
     hub.close();
@@ -147,7 +150,8 @@ fn closing_ends_a_cursor_after_what_is_kept() {
 #[test]
 fn nothing_need_be_kept_after_the_close() {
     let hub = hub();
-    let (mut behind, weak) = (hub.tail(Selector::All), hub.downgrade());
+    let mut behind = hub.tail(Selector::All);
+    let weak = hub.downgrade();
     hub.append(vec![record(0, &[])]);
     hub.set_capacity_bytes(0);
     assert!(hub.bytes() > 0);
@@ -167,7 +171,8 @@ fn nothing_need_be_kept_after_the_close() {
 #[test]
 fn the_place_does_not_move_after_the_close() {
     let hub = hub();
-    let (mut all, mut selective) = (hub.tail(Selector::All), hub.tail(with_key(1)));
+    let mut all = hub.tail(Selector::All);
+    let mut selective = hub.tail(with_key(1));
     let place = hub.head();
     hub.close();
     hub.append(vec![record(0, &[1])]);
@@ -181,7 +186,8 @@ fn the_place_does_not_move_after_the_close() {
 #[test]
 fn a_panic_while_rendering_harms_nobody_else_and_loses_nothing() {
     let hub = hub();
-    let (mut first, mut second) = (hub.tail(Selector::All), hub.tail(with_key(1)));
+    let mut first = hub.tail(Selector::All);
+    let mut second = hub.tail(with_key(1));
     hub.append(vec![record(0, &[1]), record(1, &[1])]);
     for cursor in [&mut first, &mut second] {
         hub.format().panics.store(true, Ordering::SeqCst);
@@ -294,7 +300,8 @@ fn records_are_shown_as_they_are_and_those_that_were_not_visited_stay() {
 fn the_newest_chunk_is_kept_whatever_the_capacity_unless_it_is_too_heavy() {
     let hub = Hub::new(Numbers::default(), 0, 0);
     let heavy = |id, weight| Numbered { weight, ..record(id, &[]) };
-    let (mut keeps_up, mut late) = (hub.tail(Selector::All), hub.tail(Selector::All));
+    let mut keeps_up = hub.tail(Selector::All);
+    let mut late = hub.tail(Selector::All);
     hub.append(vec![heavy(0, 1_000_000)]);
     assert_eq!((hub.bytes(), hub.first()), (1_000_000, 0), "without a bound");
     hub.set_newest_bytes(1000);

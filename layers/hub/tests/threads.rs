@@ -70,7 +70,8 @@ fn follow(
     keys: &[u8],
     want: &Selector<Numbered>,
 ) -> usize {
-    let (mut next, mut falls) = (cursor.position(), 0);
+    let mut next = cursor.position();
+    let mut falls = 0;
     let mut turn = 0_u8;
     loop {
         turn = turn.wrapping_add(1);

@@ -70,7 +70,8 @@ fn encode_large(criterion: &mut Criterion) {
         });
         group.bench_function(format!("{name}, in pieces"), |bencher| {
             bencher.iter(|| {
-                let (mut fields, mut pieces) = (DataFields::default(), 1);
+                let mut fields = DataFields::default();
+                let mut pieces = 1;
                 while !fields.encode(black_box(&value), PIECE_BYTES, &mut out) {
                     out.clear();
                     pieces += 1;

@@ -51,7 +51,8 @@ fn event_fields(event: &EventRef<'_>, out: &mut Vec<u8>) {
 /// ```
 /// use tailwater_sse::DataFields;
 ///
-/// let (mut fields, mut out) = (DataFields::default(), Vec::new());
+/// let mut fields = DataFields::default();
+/// let mut out = Vec::new();
 /// while !fields.encode(b"a\r\n b", 4, &mut out) {}
 /// assert_eq!(out, b"data:a\ndata:  b\n"); // as encode_event writes them
 /// ```
@@ -225,7 +226,8 @@ mod tests {
             ["", "a", " a", "a\nb", "a\r\n b\r\n", "\r\r\n\n", "a\r", "  \n  ", "abcdefgh\r\nij"]
         {
             for limit in [0, 1, 2, 3, 7, 100] {
-                let (mut fields, mut out) = (DataFields::default(), Vec::new());
+                let mut fields = DataFields::default();
+                let mut out = Vec::new();
                 loop {
                     let before = out.len();
                     let ended = fields.encode(data.as_bytes(), limit, &mut out);

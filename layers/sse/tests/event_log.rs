@@ -185,7 +185,8 @@ async fn a_stream_that_is_too_slow_has_a_gap_and_goes_on() {
 
 #[tokio::test]
 async fn an_id_of_another_log_is_a_gap_before_all_that_is_kept() {
-    let (other, log) = (EventLog::new(1 << 20), EventLog::new(1 << 20));
+    let other = EventLog::new(1 << 20);
+    let log = EventLog::new(1 << 20);
     send(&other, 0..3);
     send(&log, 10..12);
     let mut client = Client::new(other.source());

@@ -124,7 +124,8 @@ proptest! {
         let mut whole = Vec::new();
         encode_event(EventRef { data: Some(&data), ..EventRef::default() }, &mut whole);
 
-        let (mut fields, mut wire) = (DataFields::default(), Vec::new());
+        let mut fields = DataFields::default();
+        let mut wire = Vec::new();
         for limit in limits.iter().copied().cycle() {
             let before = wire.len();
             let is_last = fields.encode(&data, limit, &mut wire);

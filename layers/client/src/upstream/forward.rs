@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn a_path_that_a_server_may_read_as_another_is_ambiguous() {
-        let (dot, slash) = (Some("a dot segment"), Some("a backslash or an encoded slash"));
+        let dot = Some("a dot segment");
+        let slash = Some("a backslash or an encoded slash");
         let control = Some("a control character");
         let empty = Some("an empty segment before its last");
         let start = Some("no `/` at its start");

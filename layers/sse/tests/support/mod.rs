@@ -41,7 +41,8 @@ pub(crate) struct Source {
 
 pub(crate) fn source() -> (Feed, Source) {
     let (sender, events) = mpsc::unbounded_channel();
-    let (position, limit) = (Arc::default(), Arc::default());
+    let position = Arc::default();
+    let limit = Arc::default();
     let feed = Feed { events: sender, position: Arc::clone(&position), limit: Arc::clone(&limit) };
     (feed, Source { events, position, limit })
 }
