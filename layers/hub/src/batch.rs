@@ -11,7 +11,7 @@ use crate::state::Shared;
 /// Small slices are copied together up to this length, so that a batch is one buffer.
 pub(crate) const COPY_BYTES: usize = 16 * 1024;
 
-/// Records as an encoding shows them.
+/// Encoded records, as a cursor returns them.
 pub struct Batch<F: Format> {
     bytes: Bytes,
     count: usize,
@@ -19,7 +19,7 @@ pub struct Batch<F: Format> {
     pub(crate) last: u64,
 }
 
-/// One record, and the places around it.
+/// One record, and the positions before and after it.
 pub struct Entry<F: Format> {
     shared: Arc<Shared<F>>,
     part: Arc<Part<F>>,
@@ -28,18 +28,18 @@ pub struct Entry<F: Format> {
 }
 
 impl<F: Format> Batch<F> {
-    /// The encodings of the records, one after the other; empty for a record that the format renders as
-    /// nothing, which comes alone.
+    /// The encoded records, one after the other. A record for which the format appends nothing is in a
+    /// batch of its own, which has no bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The same, without a reference count.
+    /// Takes the bytes out, without another reference.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
 
-    /// How many records these are: at least one.
+    /// The number of records, at least one.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -60,7 +60,7 @@ impl<F: Format> Entry<F> {
         Self { shared: Arc::clone(shared), part: Arc::clone(part), index, before: None }
     }
 
-    /// Works out the place before it, from an earlier place of the same part if there is one.
+    /// Computes the position before the record, from an earlier position in the same part if one is known.
     pub(crate) fn place(&mut self, known: Option<(u64, F::Position)>) {
         let known = known.and_then(|(sequence, position)| {
             let index = usize::try_from(sequence.checked_sub(self.part.first)?).ok()?;
@@ -73,7 +73,7 @@ impl<F: Format> Entry<F> {
         });
     }
 
-    /// Its sequence number: it counts the records that were appended to the hub before it.
+    /// The sequence number: the number of records that were appended to the hub before this one.
     pub fn sequence(&self) -> u64 {
         self.part.first + self.index as u64
     }
@@ -83,8 +83,8 @@ impl<F: Format> Entry<F> {
         &self.part.records[self.index]
     }
 
-    /// The place before it. For [`Cursor::last`](crate::Cursor::last) this is worked out from the start of its
-    /// chunk.
+    /// The position before the record. For an entry of [`Cursor::last`](crate::Cursor::last) it is computed
+    /// from the start of the chunk.
     pub fn before(&self) -> F::Position {
         match &self.before {
             Some(position) => position.clone(),
@@ -94,8 +94,8 @@ impl<F: Format> Entry<F> {
         }
     }
 
-    /// The place after it. For [`Cursor::last`](crate::Cursor::last) this is worked out from the start of its
-    /// chunk.
+    /// The position after the record. For an entry of [`Cursor::last`](crate::Cursor::last) it is computed
+    /// from the start of the chunk.
     pub fn after(&self) -> F::Position {
         let records = &self.part.records;
         match &self.before {
@@ -120,7 +120,7 @@ pub(crate) struct BatchBuilder<F: Format> {
     count: usize,
     slices: SmallVec<[Slice; 2]>,
     last: Option<(Arc<Segment<F>>, u64)>,
-    /// A record that shows nothing was taken, and goes alone.
+    /// A record without bytes was taken: the batch takes no other.
     is_alone: bool,
 }
 
@@ -135,7 +135,7 @@ impl<F: Format> BatchBuilder<F> {
         Self { limit, len: 0, count: 0, slices: SmallVec::new(), last: None, is_alone: false }
     }
 
-    /// Takes as many of the records `from..to` as there is room for. Returns how many.
+    /// Takes as many of the records `from..to` as fit. Returns their number.
     pub(crate) fn take(
         &mut self,
         segment: &Arc<Segment<F>>,
@@ -154,7 +154,7 @@ impl<F: Format> BatchBuilder<F> {
             .slices
             .last_mut()
             .filter(|slice| Arc::ptr_eq(&slice.encoded, &encoded) && slice.end == start);
-        // One slice needs no copy and may be long; several are copied.
+        // A single slice is not copied and may be long. Several slices are copied.
         let in_one = self.count == 0 || (only && continued.is_some());
         let most = if in_one { self.limit } else { self.limit.min(COPY_BYTES) };
         let room = most.saturating_sub(self.len);
@@ -180,8 +180,8 @@ impl<F: Format> BatchBuilder<F> {
         self.count += count;
         let last = from + count as u64 - 1;
         match &mut self.last {
-            // All streams count references to the same few segments: each count that is spared is a
-            // cache line that need not change its core.
+            // All streams count references to the same few segments. Each count moves a cache line to
+            // another core.
             Some((known, sequence)) if Arc::ptr_eq(known, segment) => *sequence = last,
             known => *known = Some((Arc::clone(segment), last)),
         }
@@ -205,7 +205,7 @@ impl<F: Format> BatchBuilder<F> {
 }
 
 impl Slice {
-    /// A small slice is copied, for it would keep all of its segment in memory.
+    /// A small slice is copied: a reference would keep its whole segment in memory.
     fn is_shared(&self) -> bool {
         let len = self.end - self.start;
         len >= COPY_BYTES || len * 4 >= self.encoded.bytes.len()

@@ -9,19 +9,17 @@ use crate::selector::Predicate;
 use crate::state::Shared;
 use crate::{CursorError, Format};
 
-/// So many records are tested in one poll before other tasks have their turn.
+/// The number of records that one poll tests before it yields to other tasks.
 const TESTS: u64 = 4096;
 
-/// A place of the log, and what is to be read from there.
-///
-/// Made by [`Hub::seek`](crate::Hub::seek) and [`Hub::tail`](crate::Hub::tail). Costs a number and a
-/// waker, whatever it lags; dropping it frees them. It may be polled by another task than before: the
-/// last one is woken.
+/// A position in the log, and a selection of the records after it.
+/// [`Hub::seek`](crate::Hub::seek) and [`Hub::tail`](crate::Hub::tail) make cursors. A cursor costs a
+/// number and a waker, however far it lags. The task that polled it last is woken.
 pub struct Cursor<F: Format> {
     shared: Arc<Shared<F>>,
     key: usize,
     test: Option<Predicate<F::Record>>,
-    /// The place before the record that `poll_next` returned last.
+    /// The position before the record that `poll_next` returned last.
     known: Option<(u64, F::Position)>,
 }
 
@@ -99,7 +97,7 @@ impl<F: Format> Cursor<F> {
         Poll::Pending
     }
 
-    /// The last record of a batch that this cursor gave.
+    /// The last record of a batch that this cursor returned.
     pub fn last(&self, batch: &Batch<F>) -> Entry<F> {
         Entry::new(&self.shared, &batch.segment, batch.last)
     }
@@ -137,8 +135,8 @@ impl<F: Format> Cursor<F> {
         Poll::Pending
     }
 
-    /// Shows the next records to `visit`, as they are and not encoded: those of a segment or of a few
-    /// small ones. For a reader that makes something else of all records.
+    /// Calls `visit` with the next records, not encoded: those of one large or of several small chunks. For
+    /// a reader that converts all records itself.
     ///
     /// # Errors
     /// Those of [`next_batch`](Cursor::next_batch).
@@ -159,10 +157,9 @@ impl<F: Format> Cursor<F> {
         Poll::Ready(Ok(()))
     }
 
-    /// The place of this cursor: everything before it was returned or is not for it.
-    ///
-    /// For a selective cursor with nothing pending this is the head. After [`CursorError`] it is still the
-    /// place to go on from, elsewhere.
+    /// The position of this cursor: each selected record before it was returned.
+    /// For a selective cursor without pending matches this is the end of the log. After
+    /// [`CursorError::Lagged`] it is the position from which the missing records can be read elsewhere.
     pub fn position(&mut self) -> F::Position {
         self.shared.position(self.key)
     }
@@ -192,8 +189,8 @@ impl<F: Format> fmt::Debug for Cursor<F> {
     }
 }
 
-/// Records that the cursor is past already, so that they can be tested and encoded without a lock.
-/// Dropping it gives back those that it did not pass, also when the composer's code panics.
+/// Records that a cursor has taken from the log, to test and encode them without the lock. Drop returns the
+/// records that were not passed, also when code of the format or a predicate panics.
 struct Claim<'a, F: Format> {
     shared: &'a Shared<F>,
     key: usize,
@@ -202,7 +199,7 @@ struct Claim<'a, F: Format> {
 }
 
 impl<F: Format> Claim<'_, F> {
-    /// The neighbouring records that come next.
+    /// The next range of records.
     fn next(&mut self) -> Option<(u64, u64)> {
         while let Some(run) = self.runs.get(self.run) {
             if run.from < run.to {
@@ -213,7 +210,7 @@ impl<F: Format> Claim<'_, F> {
         None
     }
 
-    /// The next record. Only after `next` said that there is one.
+    /// The next record. Call it only after `next` returned a range.
     fn record(&self) -> &F::Record {
         let run = &self.runs[self.run];
         let (part, index) = run.segment.locate(run.from);

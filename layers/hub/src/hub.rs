@@ -7,28 +7,27 @@ use crate::index::Index;
 use crate::state::Shared;
 use crate::{Cursor, Format, Selector};
 
-/// So many go under one lock.
+/// The number of segments that are evicted under one lock.
 const SEGMENTS_AT_ONCE: usize = 16;
 
 /// A shared log, bounded by bytes, that any number of [`Cursor`]s read at their own pace.
-///
-/// A clone is another handle to the same log. The log does not end by dropping its handles: call
-/// [`close`](Hub::close) when nothing more comes.
+/// A clone is another handle to the same log. Dropping all handles does not end the log: call
+/// [`close`](Hub::close) after the last record.
 pub struct Hub<F: Format> {
     shared: Arc<Shared<F>>,
 }
 
 impl<F: Format> Hub<F> {
-    /// An empty log whose first record comes after `start`.
-    ///
-    /// `capacity_bytes` bounds the sum of the records, of their index and of their encoded copies; the
-    /// newest chunk is kept in any case until the hub is [closed](Hub::close), so that 0 keeps nothing
-    /// else ([`set_newest_bytes`](Hub::set_newest_bytes)).
+    /// An empty log whose first record has the position `start`.
+    /// `capacity_bytes` bounds the memory of the records, of their index and of their encoded copies
+    /// together. The newest chunk is kept even if it exceeds the bound, until the hub is
+    /// [closed](Hub::close) (see [`set_newest_bytes`](Hub::set_newest_bytes)); at 0 only that chunk is
+    /// kept.
     pub fn new(format: F, start: F::Position, capacity_bytes: usize) -> Self {
         Self { shared: Arc::new(Shared::new(format, start, capacity_bytes)) }
     }
 
-    /// A handle that does not keep the log.
+    /// A handle that does not keep the log in memory.
     pub fn downgrade(&self) -> WeakHub<F> {
         WeakHub { shared: Arc::downgrade(&self.shared) }
     }
@@ -39,22 +38,20 @@ impl<F: Format> Hub<F> {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Keeps the newest chunk whatever the capacity only if its records weigh no more than this. Without
-    /// a bound by default. A cursor that has not read a heavier one when it is dropped, at once if need
-    /// be, has lost it.
+    /// Bounds the newest chunk: a chunk whose records weigh more than this is evicted like any other,
+    /// possibly at once. A cursor that has not read it then lags. Default: no bound.
     pub fn set_newest_bytes(&self, newest_bytes: usize) {
         self.shared.lock().newest_bytes = newest_bytes;
     }
 
-    /// What the hub was made with.
+    /// The format that the hub was made with.
     pub fn format(&self) -> &F {
         &self.shared.format
     }
 
-    /// Appends one chunk and wakes the cursors that it concerns. While the hub is over its capacity,
-    /// the oldest chunks go.
-    ///
-    /// An empty chunk changes nothing, nor does one that comes after [`close`](Hub::close).
+    /// Appends a chunk of records, and wakes the cursors that select one of them. While the hub exceeds its
+    /// capacity, the oldest chunks are evicted.
+    /// An empty chunk has no effect, and neither has a chunk after [`close`](Hub::close).
     pub fn append(&self, records: Vec<F::Record>) {
         if records.is_empty() {
             return;
@@ -72,7 +69,8 @@ impl<F: Format> Hub<F> {
         let mut hashed = indexed.then(values);
 
         let mut wakers = Vec::new();
-        // Dropped and woken after the lock: both may run foreign code.
+        // Dropping records and waking tasks may run foreign code, so both happen after the lock is
+        // released.
         let _joined;
         let _evicted;
         {
@@ -93,11 +91,10 @@ impl<F: Format> Hub<F> {
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
-    /// Moves the place of the head without a record: later records begin at `position`.
-    ///
-    /// For what advances the composer's terms without a record (a partition was added, a hole in the
-    /// offsets was passed). Cursors at the head see the new position, but are not woken. Nothing moves after
-    /// [`close`](Hub::close): a record that came too late would lie before the position.
+    /// Sets the position of the next record.
+    /// Use it where the position advances without a record: a partition was added, or offsets without
+    /// records were skipped. Cursors at the end have the new position, but are not woken. It has no effect
+    /// after [`close`](Hub::close): a record that was appended too late would lie before the position.
     pub fn set_position(&self, position: F::Position) {
         let mut state = self.shared.lock();
         if !state.closed {
@@ -105,7 +102,8 @@ impl<F: Format> Hub<F> {
         }
     }
 
-    /// Nothing more comes: cursors read what is kept for them, then [`CursorError::Closed`](crate::CursorError).
+    /// Ends the log. Cursors return the records that are left for them, and then
+    /// [`CursorError::Closed`](crate::CursorError).
     pub fn close(&self) {
         let mut wakers = Vec::new();
         {
@@ -121,10 +119,11 @@ impl<F: Format> Hub<F> {
         self.shared.lock().closed
     }
 
-    /// Changes the bound that [`new`](Hub::new) was given; what is over it goes at once.
+    /// Changes the capacity that [`new`](Hub::new) was given. Chunks that exceed it are evicted at once.
     pub fn set_capacity_bytes(&self, capacity_bytes: usize) {
         self.shared.lock().capacity_bytes = capacity_bytes;
-        // Others have their turn in between, and what is gone is dropped outside of the lock.
+        // The lock is released in between, so that others can take it and the segments are dropped without
+        // it.
         let evict = || {
             let mut state = self.shared.lock();
             state.evict(&self.shared.format, &self.shared.encoded_bytes, SEGMENTS_AT_ONCE)
@@ -132,14 +131,14 @@ impl<F: Format> Hub<F> {
         while evict().len() == SEGMENTS_AT_ONCE {}
     }
 
-    /// Whether records are looked up for selective cursors.
+    /// Whether the index exists.
     pub fn is_indexed(&self) -> bool {
         self.shared.indexed.load(Ordering::Relaxed)
     }
 
-    /// Looks up records for selective cursors from now on. The first of these does so by itself, and holds
-    /// up whoever appends and reads until all that is kept is looked through (about a second for 1 GB);
-    /// this works beside them. It blocks the calling thread.
+    /// Builds the index, while others append and read. It blocks the calling thread. Without this call the
+    /// first cursor with [`Selector::Hashes`] builds the index under the lock, which takes about a second
+    /// for 1 GB of records.
     pub fn build_index(&self) {
         let format = &self.shared.format;
         let (segments, until): (Vec<_>, u64) = {
@@ -150,7 +149,8 @@ impl<F: Format> Hub<F> {
             (state.log.segments().cloned().collect(), state.log.end)
         };
         let mut index = Index::of(format, &segments, 0..until);
-        // What goes meanwhile is forgotten beside the others as well, and there is less of it each time.
+        // Segments that were evicted meanwhile are removed from the index without the lock. There are fewer
+        // of them each time.
         let mut gone = 0;
         loop {
             let first = {
@@ -172,7 +172,7 @@ impl<F: Format> Hub<F> {
         }
     }
 
-    /// The position of the oldest kept record; that of the head if none is kept.
+    /// The position of the oldest record that is kept; that of the next record if there is none.
     pub fn first(&self) -> F::Position {
         self.shared.lock().log.first_position()
     }
@@ -182,31 +182,30 @@ impl<F: Format> Hub<F> {
         self.shared.lock().log.position.clone()
     }
 
-    /// Bytes that are kept: records, their index, and their encoded copies.
+    /// The memory of the records, of their index and of their encoded copies, in bytes.
     pub fn bytes(&self) -> usize {
         self.shared.lock().bytes(&self.shared.encoded_bytes)
     }
 
-    /// How many cursors there are.
+    /// The number of cursors.
     pub fn cursors(&self) -> usize {
         self.shared.lock().slots.len()
     }
 
-    /// How many cursors have lost nothing.
+    /// The number of cursors that have not lagged.
     pub fn active_cursors(&self) -> usize {
         self.shared.lock().slots.active_cursors()
     }
 
-    /// How many cursors have read all that is there for them.
+    /// The number of cursors that have returned all records that they select.
     pub fn caught_up(&self) -> usize {
         let state = self.shared.lock();
         state.slots.caught_up(state.log.end)
     }
 
-    /// A cursor at the last place before which everything is `reached`: where a reader goes on that
-    /// stands at a position of its own. `None` if it stands before the oldest kept record.
-    ///
-    /// `reached` is true for the positions up to some place and false after it; it runs under the lock.
+    /// A cursor at the last position that `reached` accepts: where a client resumes that knows its
+    /// position. `None` if that is before the oldest record that is kept.
+    /// `reached` accepts all positions up to some position, and none after it. It runs under the lock.
     pub fn seek(
         &self,
         reached: impl Fn(&F::Position) -> bool,
@@ -218,7 +217,7 @@ impl<F: Format> Hub<F> {
         Some(self.open(&mut state, selector, test, next))
     }
 
-    /// A cursor at the head.
+    /// A cursor at the end of the log.
     pub fn tail(&self, selector: Selector<F::Record>) -> Cursor<F> {
         let test = selector.predicate();
         let mut state = self.shared.lock();
@@ -238,30 +237,30 @@ impl<F: Format> Hub<F> {
         Cursor::new(Arc::clone(&self.shared), key, test)
     }
 
-    /// Bytes of the records from the first that some cursor still has to read to the head; 0 without
-    /// cursors. A selective cursor counts while a match is pending, one that lost a record does not.
-    ///
-    /// A bounded reader waits while this is over its window. Costs a look at each cursor.
+    /// The weight of the records from the first that some cursor has not read, in bytes; 0 without cursors.
+    /// A selective cursor counts while a match is pending. A cursor that has lagged does not count.
+    /// A producer that must not outrun its readers waits while this exceeds its window. The call visits
+    /// each cursor.
     pub fn lag_bytes(&self) -> usize {
         let state = self.shared.lock();
         let slowest = state.slots.slowest();
         slowest.map_or(0, |sequence| state.log.bytes_from(&self.shared.format, sequence))
     }
 
-    /// Blocks the calling thread until a cursor moved or left since this method last returned, or
-    /// until the timeout passed. Not for async code.
+    /// Blocks the calling thread until a cursor has moved or was dropped since this method last returned,
+    /// or until the timeout passes. Not for async code.
     pub fn wait_progress(&self, timeout: Duration) {
         self.shared.wait_progress(timeout);
     }
 }
 
-/// A handle that does not keep the log: that lives as long as a [`Hub`] or a [`Cursor`] of it.
+/// A handle that does not keep the log in memory. The log lives as long as a [`Hub`] or a [`Cursor`] of it.
 pub struct WeakHub<F: Format> {
     shared: Weak<Shared<F>>,
 }
 
 impl<F: Format> WeakHub<F> {
-    /// The log, if it is still there.
+    /// The log, if it still exists.
     pub fn upgrade(&self) -> Option<Hub<F>> {
         self.shared.upgrade().map(|shared| Hub { shared })
     }

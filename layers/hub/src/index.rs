@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::Format;
 use crate::segment::Segment;
 
-/// Which records have a value, and which cursors listen for it.
+/// Maps hashes to the records that have them, and to the cursors that select them.
 #[derive(Default)]
 pub(crate) struct Index {
     entries: HashMap<u64, Postings, BuildHasherDefault<Mixed>>,
@@ -23,7 +23,7 @@ struct Postings {
 }
 
 impl Index {
-    /// Of those records of the segments whose sequence numbers are among these.
+    /// An index of the records with these sequence numbers.
     pub(crate) fn of<'a, F: Format>(
         format: &F,
         segments: impl IntoIterator<Item = &'a Arc<Segment<F>>>,
@@ -45,12 +45,12 @@ impl Index {
         });
     }
 
-    /// What the index keeps in memory, nearly.
+    /// The approximate memory of the index.
     pub(crate) fn bytes(&self) -> usize {
         self.entries.len() * (size_of::<(u64, Postings)>() + 16) + self.sequences * size_of::<u64>()
     }
 
-    /// Notes that the record has the value. Returns who listens for it.
+    /// Adds a hash of a record. Returns the cursors that select it.
     pub(crate) fn add(&mut self, value: u64, sequence: u64) -> &[usize] {
         let entry = self.entries.entry(value).or_default();
         if entry.sequences.back() == Some(&sequence) {
@@ -78,7 +78,7 @@ impl Index {
         }
     }
 
-    /// The first record at or past `from` with one of the values.
+    /// The first record at or past `from` with one of these hashes.
     pub(crate) fn first(&self, values: &[u64], from: u64) -> Option<u64> {
         let firsts = values.iter().filter_map(|value| {
             let sequences = &self.entries.get(value)?.sequences;
@@ -87,8 +87,8 @@ impl Index {
         firsts.min()
     }
 
-    /// The first `limit` records at or past `from` with one of the values, each once and in order,
-    /// and the one that follows them.
+    /// The first `limit` records at or past `from` with one of these hashes, each once and in order; and
+    /// the record that follows them.
     pub(crate) fn merge(&self, values: &[u64], from: u64, limit: usize) -> (Vec<u64>, Option<u64>) {
         let mut heads: SmallVec<[(&VecDeque<u64>, usize); 10]> = values
             .iter()
@@ -108,8 +108,7 @@ impl Index {
         }
     }
 
-    /// Forgets those records of the segments whose sequence numbers are among these. None before them is
-    /// known.
+    /// Removes the records with these sequence numbers. The index has none before them.
     pub(crate) fn forget_all<F: Format>(
         &mut self,
         format: &F,
@@ -122,7 +121,7 @@ impl Index {
         self.forget(&values, first);
     }
 
-    /// Forgets the records before `first`, of which `values` are all the values.
+    /// Removes the records before `first`. `hashes` are all of their hashes.
     pub(crate) fn forget(&mut self, values: &[u64], first: u64) {
         for value in values {
             if let Slot::Occupied(mut slot) = self.entries.entry(*value) {
@@ -141,8 +140,7 @@ impl Index {
     }
 }
 
-/// The values, and whose they are, of those records of the segments whose sequence numbers are among
-/// these.
+/// Calls `visit` with each hash and sequence number of the records with these sequence numbers.
 fn each_value<'a, F: Format>(
     format: &F,
     segments: impl IntoIterator<Item = &'a Arc<Segment<F>>>,
@@ -163,7 +161,7 @@ impl Postings {
     }
 }
 
-/// The values are hashes already: one multiplication spreads those of a weak hash.
+/// The keys are hashes already. One multiplication spreads the keys of a weak hash.
 #[derive(Default)]
 struct Mixed(u64);
 

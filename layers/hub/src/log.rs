@@ -7,26 +7,26 @@ use smallvec::{SmallVec, smallvec};
 use crate::Format;
 use crate::segment::{Part, Segment};
 
-/// Below this weight neighbouring segments are joined, up to this weight or number.
+/// Neighbouring segments that weigh less are joined, up to this weight and number.
 const JOIN_BYTES: usize = 64 * 1024;
 const JOIN_SEGMENTS: usize = 64;
 
-/// The segments in order, and the place after the last of them.
+/// The segments in order, and the position after the last of them.
 pub(crate) struct Log<F: Format> {
     segments: VecDeque<Arc<Segment<F>>>,
     /// The sequence number of the next record.
     pub(crate) end: u64,
-    /// The place of the next record.
+    /// The position of the next record.
     pub(crate) position: F::Position,
     jumped: bool,
     pub(crate) weight: usize,
     appended: u64,
-    /// So many of the last segments are small and not joined yet.
+    /// The number of segments at the end that are small and not joined yet.
     small: usize,
     small_weight: usize,
 }
 
-/// Neighbouring records of one segment.
+/// A range of records in one segment.
 pub(crate) struct Run<F: Format> {
     pub(crate) segment: Arc<Segment<F>>,
     pub(crate) from: u64,
@@ -67,7 +67,7 @@ impl<F: Format> Log<F> {
         self.segments.iter()
     }
 
-    /// More is kept than must be: the newest segment, unless it weighs more than so much.
+    /// Whether the oldest segment may be evicted. The newest one is kept, unless it weighs more than this.
     pub(crate) fn may_evict(&self, newest_bytes: usize) -> bool {
         self.segments.len() > 1 || self.weight > newest_bytes
     }
@@ -77,7 +77,7 @@ impl<F: Format> Log<F> {
         self.jumped = true;
     }
 
-    /// Appends records after which the log stands at `position`. Returns the segments that were joined.
+    /// Appends records. `position` is the position after them. Returns the segments that were joined.
     pub(crate) fn push(
         &mut self,
         records: Vec<F::Record>,
@@ -112,7 +112,8 @@ impl<F: Format> Log<F> {
         if self.segments.len() - from < 2 {
             return Vec::new();
         }
-        // Joined before anything is taken away: cloning a record is the composer's code.
+        // Cloning a record is foreign code and may panic, so the segments are joined before they are
+        // removed.
         let Some(joined) = Segment::join(&self.segments.make_contiguous()[from..], encoded_bytes)
         else {
             return Vec::new();
@@ -145,7 +146,7 @@ impl<F: Format> Log<F> {
         if sequence >= self.end {
             return None;
         }
-        // Who keeps up reads the last one: the others are not looked at.
+        // Cursors that keep up read the last segment, so it is tried first.
         let last = self.segments.len().checked_sub(1)?;
         if self.segments[last].first <= sequence {
             return Some(last);
@@ -153,7 +154,7 @@ impl<F: Format> Log<F> {
         self.segments.partition_point(|segment| segment.first <= sequence).checked_sub(1)
     }
 
-    /// What follows `next`: whole segments, until one of the limits is reached.
+    /// The records after `next`: whole segments, until one of the limits is reached.
     pub(crate) fn runs(&self, next: u64, records: u64, bytes: usize) -> Runs<F> {
         let mut runs = SmallVec::new();
         let Some(index) = self.segment_index(next) else { return runs };
@@ -172,7 +173,7 @@ impl<F: Format> Log<F> {
         runs
     }
 
-    /// The kept ones of these records, which ascend.
+    /// Those of these records that are kept. The sequence numbers ascend.
     pub(crate) fn pick(&self, sequences: &[u64]) -> Runs<F> {
         let mut runs: Runs<F> = smallvec![];
         for &sequence in sequences {
@@ -190,7 +191,7 @@ impl<F: Format> Log<F> {
         runs
     }
 
-    /// Bytes of the records from this one to the head.
+    /// The weight of the records from this one to the end.
     pub(crate) fn bytes_from(&self, format: &F, sequence: u64) -> usize {
         let Some(segment) = self.find(sequence) else { return 0 };
         let mut before = segment.bytes_before;
@@ -206,16 +207,16 @@ impl<F: Format> Log<F> {
         usize::try_from(self.appended.saturating_sub(before)).unwrap_or(usize::MAX)
     }
 
-    /// The last place before which everything is reached; `None` if even the first is not.
+    /// The last position that `reached` accepts; `None` if it does not accept the first one.
     pub(crate) fn seek(&self, format: &F, reached: impl Fn(&F::Position) -> bool) -> Option<u64> {
         let after = self.segments.partition_point(|segment| reached(&segment.parts[0].position));
         let Some(segment) = after.checked_sub(1).map(|index| &self.segments[index]) else {
-            // A position that was set at the end of an empty log is the only place there is.
+            // An empty log has one position.
             return (self.segments.is_empty() && reached(&self.position)).then_some(self.end);
         };
         let after = segment.parts.partition_point(|part| reached(&part.position));
         let part = &segment.parts[after.saturating_sub(1)];
-        // `low` records are reached, `high` are not; each step advances from the lower one.
+        // The position after `low` records is accepted, the one after `high` records is not.
         let mut low = 0;
         let mut high = part.records.len() + 1;
         let mut position = part.position.clone();

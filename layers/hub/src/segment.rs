@@ -6,11 +6,11 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::Format;
 
-/// Neighbouring records whose positions follow from the first one's.
+/// Neighbouring records whose positions follow from that of the first one.
 pub(crate) struct Part<F: Format> {
     pub(crate) first: u64,
     pub(crate) position: F::Position,
-    /// The position was set; it is not the one that the records before lead to.
+    /// The position was set by the user. It does not follow from the records before it.
     pub(crate) jumped: bool,
     pub(crate) records: Vec<F::Record>,
 }
@@ -20,21 +20,21 @@ pub(crate) struct Segment<F: Format> {
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) weight: usize,
-    /// Weight of all records that were ever appended before it.
+    /// The weight of all records that were appended before it.
     pub(crate) bytes_before: u64,
     pub(crate) parts: SmallVec<[Arc<Part<F>>; 1]>,
     cache: Mutex<EncodingCache<F::Encoding>>,
     charged: AtomicUsize,
 }
 
-/// The records of a segment as an encoding shows them.
+/// The records of a segment in one encoding.
 pub(crate) struct EncodedRecords {
     pub(crate) bytes: Bytes,
-    /// Where each record ends: ascending, and within `bytes`.
+    /// The end of each record in `bytes`, ascending.
     pub(crate) ends: Box<[usize]>,
 }
 
-/// Rendered once, by whoever comes first; the others wait for it.
+/// The first cursor encodes the records. Other cursors wait for it.
 type Cell = Arc<OnceLock<Arc<EncodedRecords>>>;
 
 struct EncodingCache<V> {
@@ -48,7 +48,7 @@ impl EncodedRecords {
         self.bytes.len() + size_of_val(&*self.ends)
     }
 
-    /// Where the record begins.
+    /// The beginning of a record in `bytes`.
     pub(crate) fn start(&self, index: usize) -> usize {
         index.checked_sub(1).map_or(0, |before| self.ends[before])
     }
@@ -109,7 +109,8 @@ impl<F: Format> Segment<F> {
         })
     }
 
-    /// The part and the place in it of a record of this segment; for the end, that after the last.
+    /// The part of a record, and its index there. For the end of the segment, the index after the last
+    /// record.
     pub(crate) fn locate(&self, sequence: u64) -> (&Arc<Part<F>>, usize) {
         let after = self.parts.partition_point(|part| part.first <= sequence);
         let part = &self.parts[after.saturating_sub(1)];
@@ -117,7 +118,7 @@ impl<F: Format> Segment<F> {
         (part, index.min(part.records.len()))
     }
 
-    /// The position of a place of this segment.
+    /// The position before a record of this segment.
     pub(crate) fn position(&self, format: &F, sequence: u64) -> F::Position {
         let (part, index) = self.locate(sequence);
         match index {
@@ -182,7 +183,7 @@ impl<F: Format> Segment<F> {
         encoded_bytes.fetch_sub(before.saturating_sub(left), Ordering::Relaxed);
     }
 
-    /// The segment leaves the log.
+    /// The segment has left the log.
     pub(crate) fn retire(&self, encoded_bytes: &AtomicUsize) {
         self.clear(encoded_bytes, true);
     }

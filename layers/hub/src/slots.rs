@@ -5,16 +5,16 @@ use slab::Slab;
 use crate::selector::Predicate;
 use crate::{Format, Selector};
 
-/// What the hub knows of its cursors.
+/// The state of the cursors.
 pub(crate) struct Slots<F: Format> {
     slots: Slab<Slot<F>>,
-    /// The cursors that the next record wakes, whatever it is.
+    /// The cursors that any next record wakes.
     armed: Vec<usize>,
 }
 
 pub(crate) struct Slot<F: Format> {
     pub(crate) reader: Reader<F::Record>,
-    /// The first record that was wanted and is not kept, and the place before it.
+    /// The first record that the cursor has missed, and the position before it.
     pub(crate) lost: Option<(u64, F::Position)>,
     waker: Option<Waker>,
     armed_at: Option<usize>,
@@ -23,7 +23,7 @@ pub(crate) struct Slot<F: Format> {
 pub(crate) enum Reader<R> {
     /// Reads every record from `next` on.
     Every { next: u64 },
-    /// Goes from match to match: `matched` is the first one it was not given.
+    /// Goes from match to match. `matched` is the first match that was not returned.
     Selected { values: Box<[u64]>, test: Predicate<R>, matched: Option<u64> },
 }
 
@@ -40,7 +40,7 @@ impl<R> Reader<R> {
         }
     }
 
-    /// The first record that it still has to read; `None`: whatever is appended next.
+    /// The first record that was not returned; `None` if a selective cursor has no pending match.
     pub(crate) fn wanted(&self) -> Option<u64> {
         match self {
             Self::Every { next } => Some(*next),
@@ -85,25 +85,25 @@ impl<F: Format> Slots<F> {
         self.slots.iter_mut()
     }
 
-    /// How many cursors have lost nothing.
+    /// The number of cursors that have not lagged.
     pub(crate) fn active_cursors(&self) -> usize {
         self.slots.iter().filter(|(_, slot)| slot.lost.is_none()).count()
     }
 
-    /// How many cursors have nothing to read in a log that ends here.
+    /// The number of cursors that have returned all records that they select, in a log that ends at `end`.
     pub(crate) fn caught_up(&self, end: u64) -> usize {
         let slots = self.slots.iter().filter(|(_, slot)| slot.lost.is_none());
         slots.filter(|(_, slot)| slot.reader.wanted().is_none_or(|next| next >= end)).count()
     }
 
-    /// The first record that some cursor still has to read.
+    /// The first record that some cursor has not returned.
     pub(crate) fn slowest(&self) -> Option<u64> {
         let slots = self.slots.iter().filter(|(_, slot)| slot.lost.is_none());
         slots.filter_map(|(_, slot)| slot.reader.wanted()).min()
     }
 
-    /// Wakes this task when there is something for the cursor. The waker that is returned may be the
-    /// last reference to a task, and that task may own a cursor: it is dropped outside of the lock.
+    /// Registers a task to be woken when there is a record for the cursor. The waker that is returned may
+    /// be the last reference to a task, which may own a cursor: it must be dropped without the lock.
     #[must_use]
     pub(crate) fn arm(&mut self, key: usize, cx: &Context<'_>) -> Option<Waker> {
         let slot = self.slots.get_mut(key)?;
@@ -117,7 +117,7 @@ impl<F: Format> Slots<F> {
         }
     }
 
-    /// Takes the wakers of the cursors that read everything.
+    /// Takes the wakers of the cursors that read every record.
     pub(crate) fn take_armed(&mut self, wakers: &mut Vec<Waker>) {
         for key in self.armed.drain(..) {
             if let Some(slot) = self.slots.get_mut(key) {

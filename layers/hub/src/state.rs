@@ -9,15 +9,15 @@ use crate::segment::Segment;
 use crate::slots::{Reader, Slots};
 use crate::{CursorError, Format, Selector};
 
-/// So many matches of a selective cursor are looked at under one lock.
+/// The number of matches that a selective cursor takes under one lock.
 const MATCHES: u64 = 64;
 
-/// What hub and cursors share.
+/// The state that a hub and its cursors share.
 pub(crate) struct Shared<F: Format> {
     pub(crate) format: F,
     /// Bytes of the encoded records of all segments in the log.
     pub(crate) encoded_bytes: AtomicUsize,
-    /// An index exists: hashing before the lock is worth it.
+    /// An index exists, so that hashes are computed before the lock is taken.
     pub(crate) indexed: AtomicBool,
     state: Mutex<State<F>>,
     progress: Condvar,
@@ -28,10 +28,10 @@ pub(crate) struct State<F: Format> {
     pub(crate) slots: Slots<F>,
     pub(crate) index: Option<Index>,
     pub(crate) capacity_bytes: usize,
-    /// The newest segment is kept in any case if it weighs no more.
+    /// The newest segment is kept whatever the capacity, if it weighs no more than this.
     pub(crate) newest_bytes: usize,
     pub(crate) closed: bool,
-    /// Counts the moves of cursors; and what it was when the last wait for one returned.
+    /// The number of moves of cursors; and its value when the last wait for a move returned.
     moved: u64,
     waited: u64,
     waiting: usize,
@@ -60,7 +60,7 @@ impl<F: Format> Shared<F> {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<F>> {
-        // Where code of the composer runs under the lock, the state is changed after it.
+        // Foreign code that runs under the lock may panic. The state is changed after it only.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,8 +97,8 @@ impl<F: Format> Shared<F> {
         }
     }
 
-    /// Takes records for a cursor to read, at most so many; the bytes are a hint. What it does not
-    /// read it gives back.
+    /// Takes records for a cursor, at most this many; the bytes are a hint. The cursor gives back the
+    /// records that it does not read.
     pub(crate) fn claim(
         &self,
         key: usize,
@@ -144,13 +144,13 @@ impl<F: Format> Shared<F> {
         Poll::Pending
     }
 
-    /// Puts back what a cursor claimed and did not read; the first of `runs` begins with it.
+    /// Puts back the records that a cursor has taken and not read. The first of `runs` begins with them.
     pub(crate) fn give_back(&self, key: usize, runs: &[Run<F>]) {
         let Some(run) = runs.first() else { return };
         let mut state = self.lock();
         let first = state.log.first();
         let Some(slot) = state.slots.get_mut(key) else { return };
-        // While this unwinds, code of the composer must not run: it might panic again.
+        // During a panic no foreign code may run: a second panic would abort the process.
         let unwinding = std::thread::panicking();
         let lost = match &mut slot.reader {
             Reader::Every { next } => {
@@ -177,7 +177,7 @@ impl<F: Format> Shared<F> {
         }
     }
 
-    /// The place of a cursor.
+    /// The position of a cursor.
     pub(crate) fn position(&self, key: usize) -> F::Position {
         let (segment, sequence) = {
             let state = self.lock();
@@ -214,7 +214,7 @@ impl<F: Format> State<F> {
         self.log.weight + index + encoded_bytes.load(Ordering::Relaxed)
     }
 
-    /// A slot for a cursor that stands before the record `next`.
+    /// Adds a cursor before the record `next`.
     pub(crate) fn open(&mut self, format: &F, selector: Selector<F::Record>, next: u64) -> usize {
         let reader = Reader::new(selector, next);
         if matches!(reader, Reader::Selected { .. }) && self.index.is_none() {
@@ -230,7 +230,7 @@ impl<F: Format> State<F> {
         key
     }
 
-    /// Indexes records that were appended from `first` on, given as (place among them, value).
+    /// Indexes the records that were appended from `first` on. `hashes` has their indexes and hashes.
     pub(crate) fn index(&mut self, first: u64, values: &[(usize, u64)], wakers: &mut Vec<Waker>) {
         let Some(index) = &mut self.index else { return };
         for (at, value) in values {
@@ -241,7 +241,7 @@ impl<F: Format> State<F> {
         }
     }
 
-    /// Lets the oldest segments go while the hub is over its capacity, so many of them at most.
+    /// Evicts the oldest segments while the hub exceeds its capacity, at most this many.
     pub(crate) fn evict(
         &mut self,
         format: &F,
@@ -262,7 +262,7 @@ impl<F: Format> State<F> {
         let segment = Arc::clone(self.log.oldest()?);
         let mut stragglers = self.stragglers(&segment);
         stragglers.sort_unstable();
-        // In the order of their places, so that the segment is gone through once.
+        // They are sorted, so that the positions are computed in one pass over the segment.
         let mut at = segment.first;
         let mut position = segment.parts[0].position.clone();
         let mut lost = Vec::with_capacity(stragglers.len());
@@ -296,14 +296,14 @@ impl<F: Format> State<F> {
         self.log.pop(encoded_bytes)
     }
 
-    /// The cursors that want a record of this segment, which is the oldest: the record, and the key.
+    /// The cursors that have not read a record of the oldest segment: sequence number and key.
     fn stragglers(&mut self, segment: &Segment<F>) -> Vec<(u64, usize)> {
         let mut stragglers = Vec::new();
         for (key, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.lost.is_none()) {
             match (&mut slot.reader, &self.index) {
                 (Reader::Every { next }, _) if *next < segment.end => stragglers.push((*next, key)),
                 (Reader::Selected { values, test, matched }, Some(index)) => {
-                    // A collision is no loss.
+                    // A record with a colliding hash is not missed.
                     while let Some(sequence) = matched.filter(|sequence| *sequence < segment.end) {
                         let (part, at) = segment.locate(sequence);
                         if test(&part.records[at]) {
