@@ -443,19 +443,23 @@ struct Follower {
 
 impl Follower {
     async fn begin(cluster: &Cluster, world: &World, filter: Option<String>) -> Self {
-        // Of those that the instance knew from the start: others are new to it.
+        let began = Self::ends_of(cluster, world);
+        let client = open(cluster, Self::query(filter.as_ref())).await;
+        let (state, seen) = (BTreeMap::new(), BTreeSet::new());
+        let (id, last_event_id, count) = (Vec::new(), None, 0);
+        Self { client, filter, state, seen, began, id, last_event_id, count }
+    }
+
+    /// The ends of the partitions that the instance knew from the start: others are new to it. `None` if it
+    /// has not come by them.
+    fn ends_of(cluster: &Cluster, world: &World) -> Option<Vec<i64>> {
         let last = |partition| {
             let mut of = world.written.range((partition, 0)..(partition + 1, 0));
             of.next_back().map_or(0, |((_, offset), _)| offset + 1)
         };
         let ends: Vec<i64> = (0..2).map(last).collect();
-        let head = cluster.head(TOPIC);
-        let began = head.is_some_and(|head| Positions::new(&*ends).at_or_before(&head));
-        let began = began.then_some(ends);
-        let client = open(cluster, Self::query(filter.as_ref())).await;
-        let (state, seen) = (BTreeMap::new(), BTreeSet::new());
-        let (id, last_event_id, count) = (Vec::new(), None, 0);
-        Self { client, filter, state, seen, began, id, last_event_id, count }
+        let head = cluster.head(TOPIC)?;
+        Positions::new(&*ends).at_or_before(&head).then_some(ends)
     }
 
     fn query(filter: Option<&String>) -> Query {
@@ -464,14 +468,16 @@ impl Follower {
             .fold(key(filter), |query, partition| query.filter(Filter::any().key(last(partition))))
     }
 
-    async fn resume(&mut self, cluster: &Cluster) {
+    async fn resume(&mut self, cluster: &Cluster, world: &World) {
         let limit = self.client.limit;
         let query = Self::query(self.filter.as_ref()).last_event_id(self.last_event_id.clone());
+        // Without an id it begins, and this instance may know less than the one before.
+        self.began = match self.last_event_id {
+            Some(_) => None,
+            None => Self::ends_of(cluster, world),
+        };
         self.client = open(cluster, query).await;
         self.client.limit = limit;
-        if self.last_event_id.is_some() {
-            self.began = None;
-        }
     }
 
     /// Applies what came.
@@ -579,7 +585,7 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
                     followers[*client].read(&world, *writes, is_compact).await;
                 }
                 Step::Resume { client } => {
-                    followers[*client].resume(&instances[(at + client) % 2]).await;
+                    followers[*client].resume(&instances[(at + client) % 2], &world).await;
                 }
                 Step::Begin { client } => {
                     let (filter, cluster) =
