@@ -8,7 +8,7 @@ use tailwater_hub::{Cursor, Selector};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::backend::{self, Backend, Consumer};
+use crate::backend::{self, Backend, Consumer, Panics};
 use crate::control::Pace;
 use crate::filter::Index;
 use crate::positions::Positions;
@@ -257,7 +257,7 @@ impl History {
         let pass = Arc::clone(&reading.pass);
         let patience = reading.patience(&self.pace);
         let mut fetched = Vec::new();
-        let mut panics = 0;
+        let mut panics = Panics::default();
         let began = Instant::now();
         // A turn is counted from its first record: Kafka may be far away.
         let mut fruitful_since = None;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tailwater_hub::Hub;
 use tracing::{debug, warn};
 
-use crate::backend::{self, Backend, Consumer, Fetched};
+use crate::backend::{self, Backend, Consumer, Fetched, Panics};
 use crate::control::Job;
 use crate::gap::Gap;
 use crate::losses::{Losses, TOO_LARGE};
@@ -173,7 +173,7 @@ pub(crate) fn run(
 ) -> Ended {
     let mut topics = Topics::default();
     let mut fetched = Vec::new();
-    let mut panics = 0;
+    let mut panics = Panics::default();
     loop {
         // Without topics there is nothing to poll for.
         let mut command = if topics.by_name.is_empty() {

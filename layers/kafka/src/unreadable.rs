@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use crate::backend::{self, Backend, Consumer, Fetched, Refusal};
+use crate::backend::{self, Backend, Consumer, Fetched, Panics, Refusal};
 use crate::control::Pace;
 use crate::losses::Losses;
 
@@ -269,7 +269,9 @@ impl Probe<'_> {
                 }
             },
         };
-        let (until, mut fetched, mut panics) = (Instant::now() + self.patience, Vec::new(), 0);
+        let until = Instant::now() + self.patience;
+        let mut fetched = Vec::new();
+        let mut panics = Panics::default();
         backend::assign(&mut **consumer, self.topic, self.partition, offset);
         while fetched.is_empty() && Instant::now() < until {
             backend::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);

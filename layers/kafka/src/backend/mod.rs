@@ -169,26 +169,41 @@ pub(crate) struct Refusal {
 const PANICS: u32 = 100;
 const PANIC_PAUSE: Duration = Duration::from_millis(10);
 
-/// As [`Consumer::poll`]. If it panics, what it was at could not be read: `panics` counts those.
+/// The panics of a consumer.
+#[derive(Debug, Default)]
+pub(crate) struct Panics {
+    /// Polls in a row that panicked and brought nothing.
+    in_a_row: u32,
+    /// The last poll panicked.
+    is_fresh: bool,
+}
+
+/// As [`Consumer::poll`]. If it panics, what it was at could not be read.
 pub(crate) fn poll(
     consumer: &mut dyn Consumer,
     timeout: Duration,
     limit_bytes: usize,
     into: &mut Vec<Fetched>,
-    panics: &mut u32,
+    panics: &mut Panics,
 ) {
+    // What the last poll brought was taken before.
+    if std::mem::take(&mut panics.is_fresh) {
+        thread::sleep(PANIC_PAUSE);
+    }
     let before = into.len();
     let polled = panic::catch_unwind(AssertUnwindSafe(|| {
         consumer.poll(timeout, limit_bytes, into);
     }));
-    *panics = if into.len() > before { 0 } else { *panics };
+    if into.len() > before {
+        panics.in_a_row = 0;
+    }
     if let Err(panic) = polled {
-        *panics += 1;
-        if *panics > PANICS {
+        panics.in_a_row += 1;
+        panics.is_fresh = true;
+        if panics.in_a_row > PANICS {
             panic::resume_unwind(panic);
         }
         error!("reading a record panicked, looking for it");
-        thread::sleep(PANIC_PAUSE);
         let reason = "reading it panicked".to_owned();
         into.push(Fetched::Refused(Refusal { batch: None, reason }));
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Control, Pace};
-use crate::backend::{self, End, Fetched};
+use crate::backend::{self, End, Fetched, Panics};
 use crate::cluster::Shared;
 use crate::positions::Positions;
 use crate::tail::Command;
@@ -283,7 +283,7 @@ impl Control<'_> {
             }
         }
         let (until, mut fetched, mut found) = (Instant::now() + PROBE, Vec::new(), Vec::new());
-        let mut panics = 0;
+        let mut panics = Panics::default();
         let mut refused = false;
         while !open.is_empty() && !refused && Instant::now() < until {
             backend::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
