@@ -540,13 +540,36 @@ impl<'a> Control<'a> {
         }
     }
 
+    /// Ends a log that stood past the ends of partitions before Kafka told them. False if it did not.
+    fn close_cut<'e>(
+        &mut self,
+        topic: &Topic,
+        head: &Positions,
+        high: impl IntoIterator<Item = &'e i64>,
+    ) -> bool {
+        let cut = head.iter().zip(high).filter(|((_, next), high)| next > *high);
+        let cut: Vec<_> = cut.map(|((partition, _), high)| (partition, *high)).collect();
+        if cut.is_empty() {
+            return false;
+        }
+        topic.cut(Cut::at(cut));
+        self.close_removed(topic);
+        true
+    }
+
+    /// Ends a log that stands at offsets which Kafka does not have.
+    fn close_removed(&mut self, topic: &Topic) {
+        warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
+        self.close(topic, State::Found);
+        self.look_at_once = true;
+    }
+
     /// Ends the logs that stand at offsets which Kafka does not have. Those that can't be looked at are
     /// left for later.
     fn verify(&mut self, shared: &Shared) {
         if std::mem::take(&mut self.verify_all) {
             self.unverified = shared.held();
         }
-        let mut opened_anew = false;
         for topic in std::mem::take(&mut self.unverified) {
             // One that is not open will be opened where it can be read.
             let Some(opened) = topic.opened() else { continue };
@@ -556,26 +579,15 @@ impl<'a> Control<'a> {
                 self.attend();
                 continue;
             };
-            let there = |(index, next): (usize, i64)| {
-                extent.low[index] <= next && next <= extent.high[index]
-            };
-            if head.iter().map(|(_, next)| next).enumerate().all(there) {
-                self.tell(Command::Again { topic: Arc::clone(&topic.name) });
-            } else {
-                warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
-                let cut = head.iter().zip(&extent.high).filter(|((_, next), high)| next > *high);
-                let cut: Vec<_> = cut.map(|((partition, _), high)| (partition, *high)).collect();
-                if !cut.is_empty() {
-                    topic.cut(Cut::at(cut));
-                }
-                self.close(&topic, State::Found);
-                opened_anew = true;
-                // Where that fails, the next look tries again.
-                self.look_at_once |= !self.open(shared, &topic, head.len());
+            let is_before = |((_, next), low): ((i32, i64), &i64)| next < *low;
+            if self.close_cut(&topic, &head, &extent.high) {
+                continue;
             }
-        }
-        if opened_anew {
-            shared.share_memory();
+            if head.iter().zip(&extent.low).any(is_before) {
+                self.close_removed(&topic);
+            } else {
+                self.tell(Command::Again { topic: Arc::clone(&topic.name) });
+            }
         }
     }
 }

@@ -86,7 +86,10 @@ impl Control<'_> {
             let Some(first) = group.first() else { continue };
             let (topic, opened) = (Arc::clone(&first.topic), Arc::clone(&first.opened));
             let partitions = self.known(&topic, &opened);
+            let head = opened.hub.head();
             match self.ask(&topic, |backend, name| backend.ends(name, partitions)) {
+                // Its streams ask anew.
+                Some(ends) if self.close_cut(&topic, &head, ends.iter().map(|end| &end.high)) => {}
                 Some(ends) => {
                     let at: Vec<i64> = ends.iter().map(|end| end.stable).collect();
                     let at = Positions::new(at);

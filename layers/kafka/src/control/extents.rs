@@ -74,7 +74,10 @@ impl Control<'_> {
             // Who has read nothing yet misses no tombstone.
             let retention = self.tombstone_retention(first).filter(|_| resumes);
             let partitions = self.known(&first.topic, &first.opened);
+            let head = first.opened.hub.head();
             let answered = match self.extent(&Arc::clone(&first.topic), partitions, retention) {
+                // A stream that is told of a cut must not go on in a log that has what was cut off.
+                Some(extent) if self.close_cut(&first.topic, &head, &extent.high) => true,
                 Some(extent) => self.reply(group, &extent, &mut times),
                 None => {
                     self.asked.extend(group);

@@ -182,7 +182,9 @@ impl Control<'_> {
         };
         let Pace { watch: pace, hanging: most, .. } = self.pace;
         // The tail's consumer may stand before it, and then has nothing to say of a cut.
-        self.verify_all |= head.iter().zip(&ends).any(|((_, next), end)| next > end.high);
+        if self.close_cut(topic, &head, ends.iter().map(|end| &end.high)) {
+            return false;
+        }
         let now = Instant::now();
         let watch = &mut self.standing(topic).watch;
         watch.note_progress(&head);

@@ -1,6 +1,7 @@
 //! What a client can't have any more is told before its stream goes on, and nothing else is.
 
 use super::*;
+use crate::backend::model::{Call, Deaf};
 
 fn gap(partition: i32, from: i64, to: i64, reason: &str, id: &[i64]) -> String {
     format!(
@@ -109,6 +110,27 @@ async fn retention_that_overtakes_a_reading_is_told() {
     assert_eq!(client.write().await, gap(0, 3, 6, "retention", &[6]));
     client.data().await;
     assert_eq!(client.events(2).await, ["0:6", "0:7"]);
+}
+
+/// The log of an instance had what was cut off, and streams that were told of the cut were given it again.
+#[tokio::test]
+async fn nothing_that_was_cut_off_comes_after_the_cut_was_told() {
+    let model = kafka(1);
+    let cluster = instance().of(&model);
+    let mut reader = open(&cluster, query()).await;
+    assert!(reader.is_idle());
+    fill(&model, 0, 9);
+    reader.events(9).await;
+    // The tail hears of nothing any more.
+    model.deafen(TOPIC, 0, Deaf::Always);
+    model.wait_calls(Call::Fetch, 2);
+    model.cut(TOPIC, 0, 5);
+    let client = open(&cluster, after(&[12])).await;
+    let told = gap(0, 12, 0, "truncation", &[0]);
+    let mut client = assert_begins(client, &told, &["0:0", "0:1", "0:2", "0:3", "0:4"]).await;
+    assert!(client.is_idle());
+    assert!(!String::from_utf8_lossy(&client.wire).contains("data:0:5"), "it was cut off");
+    assert_eq!(reader.data().await, r#"gap {"from":9,"partition":0,"reason":"truncation","to":0}"#);
 }
 
 #[tokio::test]
