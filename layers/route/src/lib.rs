@@ -48,31 +48,31 @@
 //!
 //! Behind a proxy `:scheme` and `:authority` are the proxy's words; see [`Scheme`].
 
-mod branches;
 mod condition;
 mod error;
 mod future;
 mod glob;
+mod guard;
 mod head;
 mod layer;
 mod matched;
 mod path;
 mod pattern;
-mod refused;
-mod route;
+mod rejection;
+mod router;
 mod routes;
 mod service;
 
-pub use branches::{BranchFuture, Branches};
 pub use condition::Condition;
 pub use error::Error;
 pub use future::ResponseFuture;
+pub use guard::{Guarded, Route, Verdict};
 pub use head::Scheme;
 pub use layer::RouteLayer;
 pub use matched::Matched;
 pub use pattern::{Pattern, Text};
-pub use refused::Refused;
-pub use route::{Guarded, Route, Verdict};
+pub use rejection::Refused;
+pub use router::{BranchFuture, Branches};
 pub use routes::Routes;
 pub use service::Routed;
 

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Condition, Matched, Refused, Route, Verdict, head::Head, route::Guarded};
+use crate::{Condition, Matched, Refused, Route, Verdict, guard::Guarded, head::Head};
 
 /// Routes in order, the first that matches wins, and the target of what no route matches.
 ///
