@@ -17,7 +17,7 @@ use tailwater::kafka::{
     Cluster, ClusterOptions, DefaultOffset, FilterTemplate, KafkaSourceLayer, Mapping, Place,
     Template,
 };
-use tailwater::route::{Condition, Matched, Pattern, Route, RouteLayer, Routes};
+use tailwater::route::{Matched, Pattern, RouteLayer, Routes};
 use tailwater::sse::{Drain, SseLayer};
 use tower::ServiceBuilder;
 
@@ -64,8 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     raise_open_files()?;
 
-    let quotes = Condition::any().path(Pattern::new("/quotes/{symbol}")?)?;
-    let routes = Routes::new(vec![Route::new(0).when([quotes])], None);
+    let routes = Routes::new().route([Pattern::new("/quotes/{symbol}")?], ());
     let mapping = Mapping::new(Template::literal("quotes"))
         .filter(FilterTemplate::any().key("${params.symbol}".parse()?));
     let cluster = ClusterOptions::new([servers]).default_offset("quotes", DefaultOffset::Live);

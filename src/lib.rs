@@ -9,14 +9,13 @@
 //! use ::http::Extensions;
 //! use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
 //! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Place, Template};
-//! use tailwater::route::{Condition, Pattern, Route, RouteLayer, Routes};
+//! use tailwater::route::{Pattern, RouteLayer, Routes};
 //! use tailwater::sse::{Drain, SseLayer};
 //! use tower::ServiceBuilder;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let orders = Condition::any().path(Pattern::new("/orders")?)?;
-//! let routes = Routes::new(vec![Route::new(0).when([orders])], None);
+//! let routes = Routes::new().route([Pattern::new("/orders")?], ());
 //! // The topic is the same for each request: no place of a template is to be filled.
 //! let nothing = |_: &Place, _: &Extensions| None;
 //! let (shutdown, drain) = (Shutdown::new(), Drain::new());

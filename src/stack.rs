@@ -32,7 +32,7 @@ use hyper::body::Incoming;
 use tailwater_http::{Connection, Http, HttpLayer, Shutdown, Versions};
 use tailwater_jwt::{ConnectionSessions, Guard};
 use tailwater_kafka::{Cluster, KafkaSourceLayer, Place};
-use tailwater_route::{Condition, Guarded, RouteLayer, Routes, Scheme};
+use tailwater_route::{Condition, Guarded, Router, Routes, Scheme};
 use tailwater_sse::{BoxError, Drain, SseLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -150,7 +150,6 @@ impl StackBuilder<'_> {
             _ => Versions::Both,
         };
         let routes = self.routes(
-            exit,
             &server.routes,
             |when| when.condition.clone(),
             |this, route| this.exit(&route.exit, None),
@@ -202,17 +201,15 @@ impl StackBuilder<'_> {
         }
         let config = Arc::clone(self.config);
         let service = match config.binding(exit).map(|binding| &binding.kind) {
-            Some(Kind::SseServer(sse)) => self.routes(exit, &sse.routes, path, |this, route| {
+            Some(Kind::SseServer(sse)) => self.routes(&sse.routes, path, |this, route| {
                 let streams = SseOptions { retry: sse.retry, max_age: sse.max_age };
                 this.exit(&route.exit, Some(streams))
             })?,
-            Some(Kind::SseClient(client)) => {
-                self.routes(exit, &client.routes, path, |this, route| {
-                    this.upstream(&route.exit, streams, client.retry)
-                })?
-            }
+            Some(Kind::SseClient(client)) => self.routes(&client.routes, path, |this, route| {
+                this.upstream(&route.exit, streams, client.retry)
+            })?,
             Some(Kind::SseKafka(mapping)) => {
-                self.routes(exit, &mapping.routes, path, |this, route| {
+                self.routes(&mapping.routes, path, |this, route| {
                     // The streams are framed below the routes, so that a rejection is a plain response.
                     let places = route.with.places().cloned().collect();
                     let frames = this.frames(streams, places);
@@ -221,7 +218,6 @@ impl StackBuilder<'_> {
                 })?
             }
             Some(Kind::HttpFilesystem(mapping)) => self.routes(
-                exit,
                 &mapping.routes,
                 |when| when.condition.clone(),
                 |this, route| match this.config.binding(&route.exit).map(|binding| &binding.kind) {
@@ -245,24 +241,18 @@ impl StackBuilder<'_> {
     /// The routes of a binding over what each leads to.
     fn routes<W, T>(
         &mut self,
-        binding: &str,
         routes: &[config::Route<W, T>],
         condition: impl Fn(&W) -> Condition,
         mut exit: impl FnMut(&mut Self, &config::Route<W, T>) -> Result<HttpService, Error>,
     ) -> Result<HttpService, Error> {
-        let mut table = Vec::new();
-        let mut exits = Vec::new();
-        for (target, route) in routes.iter().enumerate() {
-            let guarded =
-                route.guarded.iter().map(|guarded| Guarded::new(&guarded.guard, &guarded.roles));
+        let mut table = Routes::new().guard(guard::verdict);
+        for route in routes {
             let when = route.when.iter().map(&condition);
-            table.push(tailwater_route::Route::new(target).when(when).guarded(guarded));
-            exits.push(exit(self, route)?);
+            let guarded =
+                route.guarded.iter().map(|demand| Guarded::new(&demand.guard, &demand.roles));
+            table = table.guarded_route(when, guarded, exit(self, route)?);
         }
-        let routes = RouteLayer::new(Routes::new(table, None)).guard(guard::verdict);
-        let routed = routes.branches(exits);
-        let failed = |source| Error::Routes { binding: binding.to_owned(), source };
-        Ok(BoxCloneSyncService::new(routed.map_err(failed)?))
+        Ok(BoxCloneSyncService::new(Router::new(table)))
     }
 
     /// What makes event streams of a source; `places` are those that its templates filled.
@@ -302,9 +292,5 @@ fn without_guesses<B>(mut response: Response<B>) -> Response<B> {
 }
 
 fn path(when: &config::PathCondition) -> Condition {
-    let condition = Condition::any();
-    match &when.path {
-        Some(pattern) => condition.path(pattern.clone()).expect("nothing else has names here"),
-        None => condition,
-    }
+    when.path.clone().map_or_else(Condition::any, Condition::from)
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use http::header::{ACCEPT_RANGES, ETAG, HeaderName, LAST_MODIFIED};
 use http_body_util::BodyExt as _;
-use tailwater_route::{Condition, Route, RouteLayer, Routes};
+use tailwater_route::{RouteLayer, Routes};
 use tempfile::TempDir;
 use tower::{Layer as _, ServiceExt as _};
 
@@ -80,8 +80,7 @@ bindings:
     };
     let [route] = pages.routes.as_slice() else { panic!("not one route") };
     let pattern = route.when[0].path.clone().unwrap();
-    let routes =
-        Routes::new(vec![Route::new(0).when([Condition::any().path(pattern).unwrap()])], None);
+    let routes = Routes::new().route([pattern], ());
     RouteLayer::new(routes).layer(Files::new(root.path().join("www"), symlinks, &route.with))
 }
 

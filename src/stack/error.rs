@@ -103,12 +103,4 @@ pub enum Error {
     /// A binding that is not there yet was reached; the configuration should have been refused.
     #[error("{0} is not supported yet")]
     Unsupported(String),
-    /// Routes do not fit their branches.
-    #[error("routes of {binding}")]
-    Routes {
-        /// The binding.
-        binding: String,
-        /// What does not fit.
-        source: tailwater_route::Error,
-    },
 }

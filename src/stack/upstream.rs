@@ -33,7 +33,6 @@ impl StackBuilder<'_> {
             return Err(self.unsupported(exit));
         };
         self.routes(
-            exit,
             &client.routes,
             |when| when.condition.clone(),
             |this, route| {

@@ -9,7 +9,7 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{Request, Response};
-use tailwater_route::{Condition, Pattern, Route, RouteLayer, Routes};
+use tailwater_route::{Pattern, RouteLayer, Routes};
 use tower::{Layer, Service};
 
 struct Answer;
@@ -29,18 +29,19 @@ impl Service<Request<()>> for Answer {
     }
 }
 
-fn route(target: usize, pattern: &str) -> Route {
-    let pattern = Pattern::new(pattern).expect("a valid pattern");
-    Route::new(target).when([Condition::any().path(pattern).expect("no names")])
+fn pattern(text: &str) -> Pattern {
+    Pattern::new(text).expect("a valid pattern")
 }
 
 fn matching(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("matching");
     group.throughput(Throughput::Elements(1));
     for routes in [1, 100, 10_000_usize] {
-        let literals = (1..=routes).map(|n| route(n, &format!("/orders/{n}/items")));
-        let all = literals.chain([route(0, "/events/{topic}")]).collect();
-        let mut service = RouteLayer::new(Routes::new(all, None)).layer(Answer);
+        let literals = (1..=routes).fold(Routes::new(), |table, n| {
+            table.route([pattern(&format!("/orders/{n}/items"))], n)
+        });
+        let all = literals.route([pattern("/events/{topic}")], 0);
+        let mut service = RouteLayer::new(all).layer(Answer);
         for (name, path) in [
             ("literal", format!("/orders/{routes}/items")),
             ("parameter", "/events/trades".to_owned()),

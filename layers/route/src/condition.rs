@@ -51,7 +51,7 @@ impl Condition {
     /// [`Error::Duplicate`] if the condition has a parameter of the same name.
     pub fn path(mut self, pattern: Pattern) -> Result<Self, Error> {
         self.check_names(&pattern.glob, &pattern.to_string())?;
-        self.paths.push(Path { path: pattern.glob, query: None, plain: true });
+        self.paths.push(pattern.into());
         Ok(self)
     }
 
@@ -151,6 +151,19 @@ impl Condition {
             }?;
         }
         Some(parameters)
+    }
+}
+
+impl From<Pattern> for Condition {
+    /// The path must match, and nothing else is asked.
+    fn from(pattern: Pattern) -> Self {
+        Self { paths: vec![pattern.into()], fields: Vec::new() }
+    }
+}
+
+impl From<Pattern> for Path {
+    fn from(pattern: Pattern) -> Self {
+        Self { path: pattern.glob, query: None, plain: true }
     }
 }
 

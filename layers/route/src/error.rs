@@ -1,4 +1,4 @@
-/// Why a pattern, a condition or a set of branches is not accepted.
+/// Why a pattern or a condition is not accepted.
 ///
 /// Positions are bytes from the start of the pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +51,4 @@ pub enum Error {
         "unknown pseudo header `{0}`: `:scheme`, `:authority`, `:path` and `:method` are known"
     )]
     PseudoHeader(String),
-    /// A route's target has no service.
-    #[error("a route's target is {target}, but there are {services} services")]
-    Target {
-        /// The highest target of the routes.
-        target: usize,
-        /// How many services there are; targets count from 0.
-        services: usize,
-    },
 }

@@ -1,37 +1,7 @@
-use std::sync::Arc;
+use http::Extensions;
 
-use crate::Condition;
-
-/// A target, the conditions under which a request takes it, and who may.
-#[derive(Clone, Debug)]
-pub struct Route {
-    pub(crate) target: usize,
-    pub(crate) conditions: Vec<Condition>,
-    pub(crate) guarded: Arc<[Guarded]>,
-}
-
-impl Route {
-    /// A route that any request takes. `target` is a number of the composer's choice: it finds it
-    /// in [`Matched::target`](crate::Matched::target).
-    #[must_use]
-    pub fn new(target: usize) -> Self {
-        Self { target, conditions: Vec::new(), guarded: Arc::default() }
-    }
-
-    /// One of these conditions must hold, or of those given before; of none: any request will do.
-    #[must_use]
-    pub fn when(mut self, conditions: impl IntoIterator<Item = Condition>) -> Self {
-        self.conditions.extend(conditions);
-        self
-    }
-
-    /// The guard function must find the request open to all of these.
-    #[must_use]
-    pub fn guarded(mut self, guarded: impl IntoIterator<Item = Guarded>) -> Self {
-        self.guarded = self.guarded.iter().cloned().chain(guarded).collect();
-        self
-    }
-}
+/// The function that tells whether a guarded route is open to a request.
+pub(crate) type Guard = dyn Fn(&Extensions, &[Guarded]) -> Verdict + Send + Sync;
 
 /// What a route demands of one guard: that it knows who asks, and that they have all roles.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,18 +1,18 @@
 //! Routes as a tower layer: which requests go where, by path, header and guard.
 //!
-//! A [`RouteLayer`] gives each request the first of its [`Routes`] that matches, and leaves what it
-//! found as a [`Matched`] in the request's extensions: a target, which is a number of your choice,
-//! and the parameters of the path. What no route matches is answered 404, 401 or 403.
+//! A request takes the first of the [`Routes`] that matches. A [`Router`] sends it to the service of
+//! its route. A [`RouteLayer`] sends it to one inner service, with the target of its route as an
+//! extension. Either leaves the parameters of the path as a [`Matched`] in the extensions of the
+//! request. What no route takes is answered 404, 401, 403 or 503.
 //!
 //! ```
 //! use http::{Request, Response, StatusCode};
-//! use tailwater_route::{Condition, Matched, Pattern, Refused, Route, RouteLayer, Routes};
+//! use tailwater_route::{Matched, Pattern, Refused, RouteLayer, Routes};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let orders = Condition::any().path(Pattern::new("/orders/{id}")?)?;
-//! let routes = Routes::new(vec![Route::new(0).when([orders])], None);
+//! let routes = Routes::new().route([Pattern::new("/orders/{id}")?], ());
 //!
 //! let service = ServiceBuilder::new()
 //!     .layer(RouteLayer::new(routes))
@@ -33,11 +33,9 @@
 //! ```
 //!
 //! - **Which route**: the first whose [`Condition`] holds and whose guards are satisfied. A route
-//!   that a guard closes does not match, and a later one may. The default of the routes comes
-//!   last. The refusal tells the most that is known: 401 before 403 before 404.
-//! - **Guards**: this crate knows no tokens. [`RouteLayer::guard`] takes the function that does.
-//! - **Where requests go**: [`RouteLayer::branches`] has a service for each target; or the inner
-//!   service looks at [`Matched::target`] itself.
+//!   that a guard closes does not match, and a later one may. The fallback comes last. Of several
+//!   reasons to refuse a request the response has the first of 503, 401, 403 and 404.
+//! - **Guards**: this crate knows no tokens. [`Routes::guard`] takes the function that does.
 //! - **Paths** are split at `/`, then percent-decoded, once. A segment that would hold `/` or NUL
 //!   is found by no parameter: if a pattern asks about segments, the whole path is answered 404, so
 //!   that it cannot slip past a guarded route to a wider one. `.` and `..` are not resolved: that is
@@ -66,15 +64,15 @@ mod service;
 pub use condition::Condition;
 pub use error::Error;
 pub use future::ResponseFuture;
-pub use guard::{Guarded, Route, Verdict};
+pub use guard::{Guarded, Verdict};
 pub use head::Scheme;
 pub use layer::RouteLayer;
 pub use matched::Matched;
 pub use pattern::{Pattern, Text};
 pub use rejection::Refused;
-pub use router::{BranchFuture, Branches};
+pub use router::{Router, RouterFuture};
 pub use routes::Routes;
-pub use service::Routed;
+pub use service::Route;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

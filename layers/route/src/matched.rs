@@ -1,39 +1,35 @@
 use std::sync::Arc;
 
+use http::Extensions;
+
 use crate::Guarded;
 
 pub(crate) type Parameter = (Arc<str>, Box<[u8]>);
 
-/// The route that a request takes; stands in its extensions.
+/// What the route of a request captured and demanded, in the extensions of the request.
 ///
 /// Where one [`RouteLayer`](crate::RouteLayer) stands inside another, this is what the inner one
 /// found, and the parameters and guards of the outer one are still there behind its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matched {
-    target: usize,
     parameters: Vec<Parameter>,
     guarded: Arc<[Guarded]>,
     outer: Option<Arc<Matched>>,
 }
 
 impl Matched {
-    pub(crate) fn new(target: usize, parameters: Vec<Parameter>, guarded: Arc<[Guarded]>) -> Self {
-        Self { target, parameters, guarded, outer: None }
+    pub(crate) fn new(parameters: Vec<Parameter>, guarded: Arc<[Guarded]>) -> Self {
+        Self { parameters, guarded, outer: None }
     }
 
-    pub(crate) fn within(self, outer: Option<Self>) -> Self {
-        // Only parameters and guards are asked of it: a layer that has none is left out.
-        let outer = outer.and_then(|outer| {
+    /// Puts it into the extensions of a request, before what an outer layer left there.
+    pub(crate) fn insert_into(mut self, extensions: &mut Extensions) {
+        // Only parameters and guards are read from it: a layer that has none is left out.
+        self.outer = extensions.remove::<Self>().and_then(|outer| {
             let nothing = outer.parameters.is_empty() && outer.guarded.is_empty();
             if nothing { outer.outer } else { Some(Arc::new(outer)) }
         });
-        Self { outer, ..self }
-    }
-
-    /// The number that the route was made with, or that of the default.
-    #[must_use]
-    pub fn target(&self) -> usize {
-        self.target
+        extensions.insert(self);
     }
 
     /// The value of a parameter: any bytes, those of a path percent-decoded. Of several layers

@@ -35,7 +35,7 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// Any but [`Error::Header`], [`Error::PseudoHeader`] and [`Error::Target`].
+    /// Any but [`Error::Header`] and [`Error::PseudoHeader`].
     pub fn new(text: &str) -> Result<Self, Error> {
         Self::of_kind(text, Kind::Path)
     }

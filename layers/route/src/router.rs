@@ -5,74 +5,111 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::Request;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::Matched;
+use crate::{Routes, head::Head};
 
-/// Services side by side, one of which each request goes to: the one that [`Matched::target`]
-/// counts. Made by [`RouteLayer::branches`](crate::RouteLayer::branches).
+/// Sends each request to the service that is the target of its route, or refuses it.
 ///
-/// A request has a clone of its service, and the clone is made ready within the response's future:
-/// a service that is not ready keeps back its own requests only.
-#[derive(Debug)]
-pub struct Branches<S> {
-    services: Arc<[S]>,
+/// The service finds [`Matched`](crate::Matched) in the extensions of the request. Its answer is
+/// final: a 404 from there leads to no other route.
+///
+/// Each request gets a clone of its service, and the clone is made ready within the response's
+/// future: a service that is not ready delays its own requests only.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use tailwater_route::{Pattern, Router, Routes};
+/// use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let answer = |text: &'static str| {
+///     BoxCloneSyncService::new(service_fn(move |_: Request<()>| async move {
+///         Ok::<_, Infallible>(Response::new(text))
+///     }))
+/// };
+/// let routes = Routes::new()
+///     .route([Pattern::new("/orders")?], answer("orders"))
+///     .route([Pattern::new("/trades")?], answer("trades"));
+///
+/// let response = Router::new(routes).oneshot(Request::get("/trades").body(())?).await?;
+/// assert_eq!(*response.body(), "trades");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Router<S> {
+    routes: Arc<Routes<S>>,
 }
 
-impl<S> Branches<S> {
-    pub(crate) fn new(services: Arc<[S]>) -> Self {
-        Self { services }
+impl<S> Router<S> {
+    /// A router of these routes. Its clones share them.
+    #[must_use]
+    pub fn new(routes: Routes<S>) -> Self {
+        Self { routes: Arc::new(routes) }
     }
 }
 
-impl<S> Clone for Branches<S> {
+impl<S> Clone for Router<S> {
     fn clone(&self) -> Self {
-        Self { services: Arc::clone(&self.services) }
+        Self { routes: Arc::clone(&self.routes) }
     }
 }
 
-impl<S, B> Service<Request<B>> for Branches<S>
+impl<S: fmt::Debug> fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("routes", &self.routes).finish()
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Router<S>
 where
-    S: Service<Request<B>> + Clone,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: Default,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = BranchFuture<S, B>;
+    type Future = RouterFuture<S, B>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let service = request
-            .extensions()
-            .get::<Matched>()
-            .and_then(|matched| self.services.get(matched.target()))
-            .expect("`RouteLayer::branches` stands directly above and has counted the services")
-            .clone();
-        BranchFuture { state: State::Waiting { service, request: Some(request) } }
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let found = self.routes.find(&Head::new(&request));
+        let state = match found {
+            Ok((matched, service)) => {
+                matched.insert_into(request.extensions_mut());
+                State::Waiting { service: service.clone(), request: Some(request) }
+            }
+            Err(refused) => State::Refused { response: Some(refused.response()) },
+        };
+        RouterFuture { state }
     }
 }
 
 pin_project! {
-    /// Future of [`Branches`]: waits until the service is ready, then for its answer.
-    pub struct BranchFuture<S: Service<Request<B>>, B> {
+    /// Future of [`Router`]: waits until the service is ready, then for its answer; or is a refusal.
+    pub struct RouterFuture<S: Service<Request<B>>, B> {
         #[pin]
-        state: State<S, B, S::Future>,
+        state: State<S, B, S::Future, S::Response>,
     }
 }
 
 pin_project! {
     #[project = Project]
-    enum State<S, B, F> {
+    enum State<S, B, F, R> {
         Waiting { service: S, request: Option<Request<B>> },
         Called { #[pin] future: F },
+        Refused { response: Option<R> },
     }
 }
 
-impl<S: Service<Request<B>>, B> Future for BranchFuture<S, B> {
+impl<S: Service<Request<B>>, B> Future for RouterFuture<S, B> {
     type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -84,14 +121,17 @@ impl<S: Service<Request<B>>, B> Future for BranchFuture<S, B> {
                     ready!(service.poll_ready(cx))?;
                     service.call(request.take().expect("polled after completion"))
                 }
+                Project::Refused { response } => {
+                    return Poll::Ready(Ok(response.take().expect("polled after completion")));
+                }
             };
             state.set(State::Called { future });
         }
     }
 }
 
-impl<S: Service<Request<B>>, B> fmt::Debug for BranchFuture<S, B> {
+impl<S: Service<Request<B>>, B> fmt::Debug for RouterFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BranchFuture").finish_non_exhaustive()
+        f.debug_struct("RouterFuture").finish_non_exhaustive()
     }
 }

@@ -1,89 +1,197 @@
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{collections::HashMap, fmt, sync::Arc};
 
-use crate::{Condition, Matched, Refused, Route, Verdict, guard::Guarded, head::Head};
+use http::Extensions;
 
-/// Routes in order, the first that matches wins, and the target of what no route matches.
+use crate::{
+    Condition, Guarded, Matched, Refused, Verdict, guard::Guard, head::Head, matched::Parameter,
+};
+
+/// Routes in order. A request takes the first route that matches, or else the fallback.
 ///
-/// Conditions with a literal path are found by a look at a table, so that a request takes as long
-/// with ten thousand of them as with one. The others are tried one by one.
-#[derive(Clone, Debug)]
-pub struct Routes {
-    routes: Vec<Route>,
-    otherwise: Option<usize>,
-    /// Each condition of each route in order, with the place of its route.
+/// What a route leads to is its target: a service, for a [`Router`](crate::Router), or a value that
+/// the inner service of a [`RouteLayer`](crate::RouteLayer) finds.
+///
+/// Conditions with a literal path are found in a table, so that a request takes as long with ten
+/// thousand of them as with one. The others are tried one by one.
+///
+/// ```
+/// use tailwater_route::{Condition, Error, Pattern, Routes, Text};
+///
+/// let post = Condition::any().header(":method", Text::new("POST")?)?;
+/// let routes = Routes::new()
+///     .route([Pattern::new("/orders/{id}")?, Pattern::new("/orders")?], "orders")
+///     .route([post], "posted")
+///     .fallback("anything else");
+/// # let _ = routes;
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Routes<T> {
+    routes: Vec<Entry<T>>,
+    fallback: Option<T>,
+    guard: Option<Arc<Guard>>,
+    /// Each condition of each route in order, with the index of its route.
     conditions: Vec<(usize, Condition)>,
-    /// Places in `conditions` by literal path, ascending.
+    /// Indices into `conditions` by literal path, ascending.
     literal: HashMap<Box<[u8]>, Vec<usize>>,
-    /// Places in `conditions` of all others, ascending.
+    /// Indices into `conditions` of all others, ascending.
     others: Vec<usize>,
+    /// Whether a condition cannot judge a path with an encoded `/` or NUL.
     plain_path: bool,
 }
 
-impl Routes {
-    /// `otherwise` is the target of a request that takes none of the routes; without it such a
-    /// request is refused.
-    #[must_use]
-    pub fn new(routes: Vec<Route>, otherwise: Option<usize>) -> Self {
-        let mut conditions = Vec::new();
-        for (place, route) in routes.iter().enumerate() {
-            if route.conditions.is_empty() {
-                conditions.push((place, Condition::any()));
-            }
-            conditions.extend(route.conditions.iter().map(|condition| (place, condition.clone())));
+#[derive(Clone, Debug)]
+struct Entry<T> {
+    target: T,
+    guarded: Arc<[Guarded]>,
+}
+
+impl<T> Default for Routes<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Routes<T> {
+    /// No routes: each request is refused.
+    pub fn new() -> Self {
+        Self {
+            routes: Vec::new(),
+            fallback: None,
+            guard: None,
+            conditions: Vec::new(),
+            literal: HashMap::new(),
+            others: Vec::new(),
+            plain_path: false,
         }
-        let mut literal: HashMap<Box<[u8]>, Vec<usize>> = HashMap::new();
-        let mut others = Vec::new();
-        for (place, (_, condition)) in conditions.iter().enumerate() {
-            match condition.literal_path() {
-                Some(path) => literal.entry(path.into()).or_default().push(place),
-                None => others.push(place),
-            }
-        }
-        let plain_path = conditions.iter().any(|(_, condition)| condition.wants_plain_path());
-        Self { routes, otherwise, conditions, literal, others, plain_path }
     }
 
-    /// The highest target that a request can get.
-    pub(crate) fn highest_target(&self) -> Option<usize> {
-        self.routes.iter().map(|route| route.target).chain(self.otherwise).max()
+    /// Adds a route, which a request takes if one of the conditions holds. Without a condition it
+    /// takes any request.
+    pub fn route<C: Into<Condition>>(
+        self,
+        conditions: impl IntoIterator<Item = C>,
+        target: T,
+    ) -> Self {
+        self.guarded_route(conditions, [], target)
     }
 
-    pub(crate) fn find(
-        &self,
-        head: &Head<'_>,
-        guard: impl Fn(&[Guarded]) -> Verdict,
-    ) -> Result<Matched, Refused> {
-        self.first(head, self.candidates(&head.path), guard)
+    /// Adds a route as [`route`](Self::route) does. It is open to a request only if the
+    /// [`guard`](Self::guard) says so of all these demands; without a demand it always is.
+    pub fn guarded_route<C: Into<Condition>>(
+        mut self,
+        conditions: impl IntoIterator<Item = C>,
+        guarded: impl IntoIterator<Item = Guarded>,
+        target: T,
+    ) -> Self {
+        let mut conditions = conditions.into_iter().map(Into::into).peekable();
+        if conditions.peek().is_none() {
+            self.add_condition(Condition::any());
+        }
+        conditions.for_each(|condition| self.add_condition(condition));
+        self.routes.push(Entry { target, guarded: guarded.into_iter().collect() });
+        self
+    }
+
+    /// The target of a request that takes none of the routes. Default: none, such a request is
+    /// refused.
+    pub fn fallback(mut self, target: T) -> Self {
+        self.fallback = Some(target);
+        self
+    }
+
+    /// Whether a guarded route is open to a request is what this function says, from the request's
+    /// extensions and what the route demands. It is asked only if the route matches otherwise, for
+    /// each request anew, and must not block. Default: guarded routes are closed, as if it said
+    /// [`Verdict::Forbidden`].
+    ///
+    /// ```
+    /// use tailwater_route::{Error, Guarded, Pattern, Routes, Verdict};
+    ///
+    /// struct Roles(Vec<String>); // of a layer that has checked a token
+    ///
+    /// let reads = Guarded::new("members", ["read"]);
+    /// let routes = Routes::new()
+    ///     .guarded_route([Pattern::new("/orders")?], [reads], "orders")
+    ///     .guard(|extensions, guarded| {
+    ///         let Some(Roles(known)) = extensions.get() else { return Verdict::Unauthenticated };
+    ///         let mut demanded = guarded.iter().flat_map(Guarded::roles);
+    ///         if demanded.all(|role| known.contains(role)) {
+    ///             Verdict::Open
+    ///         } else {
+    ///             Verdict::Forbidden
+    ///         }
+    ///     });
+    /// # let _ = (routes, Roles(vec![]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn guard(
+        mut self,
+        guard: impl Fn(&Extensions, &[Guarded]) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        self.guard = Some(Arc::new(guard));
+        self
+    }
+
+    /// Adds a condition of the route that is added next.
+    fn add_condition(&mut self, condition: Condition) {
+        let index = self.conditions.len();
+        match condition.literal_path() {
+            Some(path) => self.literal.entry(path.into()).or_default().push(index),
+            None => self.others.push(index),
+        }
+        self.plain_path |= condition.wants_plain_path();
+        self.conditions.push((self.routes.len(), condition));
+    }
+
+    /// What the route of a request captured, and its target.
+    pub(crate) fn find(&self, head: &Head<'_>) -> Result<(Matched, &T), Refused> {
+        self.first(head, self.candidates(&head.path))
     }
 
     fn first(
         &self,
         head: &Head<'_>,
         candidates: impl Iterator<Item = usize>,
-        guard: impl Fn(&[Guarded]) -> Verdict,
-    ) -> Result<Matched, Refused> {
+    ) -> Result<(Matched, &T), Refused> {
         // Not "does not match": such a path would slip past a guarded route to a wider one.
         if self.plain_path && head.has_separator() {
             return Err(Refused::NotFound);
         }
         let mut refused = Refused::NotFound;
         for candidate in candidates {
-            let Some((place, condition)) = self.conditions.get(candidate) else { continue };
-            let Some(route) = self.routes.get(*place) else { continue };
-            let Some(parameters) = condition.find(head) else { continue };
-            let verdict =
-                if route.guarded.is_empty() { Verdict::Open } else { guard(&route.guarded) };
-            match verdict {
+            let Some((entry, parameters)) = self.try_condition(candidate, head) else { continue };
+            match self.judge(head, &entry.guarded) {
                 Verdict::Open => {
-                    return Ok(Matched::new(route.target, parameters, Arc::clone(&route.guarded)));
+                    let matched = Matched::new(parameters, Arc::clone(&entry.guarded));
+                    return Ok((matched, &entry.target));
                 }
                 Verdict::Forbidden => refused = refused.max(Refused::Forbidden),
                 Verdict::Unauthenticated => refused = refused.max(Refused::Unauthenticated),
                 Verdict::Unavailable => refused = refused.max(Refused::Unavailable),
             }
         }
-        self.otherwise.map(|target| Matched::new(target, Vec::new(), Arc::default())).ok_or(refused)
+        let fallback = self.fallback.as_ref().ok_or(refused)?;
+        Ok((Matched::new(Vec::new(), Arc::default()), fallback))
+    }
+
+    /// The route of a condition and what the condition captures, if it holds.
+    fn try_condition(
+        &self,
+        candidate: usize,
+        head: &Head<'_>,
+    ) -> Option<(&Entry<T>, Vec<Parameter>)> {
+        let (route, condition) = self.conditions.get(candidate)?;
+        Some((self.routes.get(*route)?, condition.find(head)?))
+    }
+
+    fn judge(&self, head: &Head<'_>, guarded: &[Guarded]) -> Verdict {
+        match &self.guard {
+            _ if guarded.is_empty() => Verdict::Open,
+            Some(guard) => guard(head.extensions, guarded),
+            None => Verdict::Forbidden,
+        }
     }
 
     /// The conditions that can hold of this path, in order.
@@ -96,6 +204,16 @@ impl Routes {
             (Some(_), _) => literal.next(),
             (None, _) => others.next(),
         })
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Routes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes")
+            .field("routes", &self.routes)
+            .field("fallback", &self.fallback)
+            .field("conditions", &self.conditions)
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,26 +7,40 @@ use std::{
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::{Matched, ResponseFuture, Routes, Verdict, head::Head, layer::Guard};
+use crate::{ResponseFuture, Routes, head::Head};
 
-/// Service of [`RouteLayer`](crate::RouteLayer). The inner one finds a [`Matched`] in the request's
-/// extensions.
-#[derive(Clone)]
-pub struct Routed<S> {
+/// Service of [`RouteLayer`](crate::RouteLayer). The inner one finds a [`Matched`](crate::Matched)
+/// and the target of the route in the extensions of the request.
+pub struct Route<S, T> {
     inner: S,
-    routes: Arc<Routes>,
-    guard: Option<Arc<Guard>>,
+    routes: Arc<Routes<T>>,
 }
 
-impl<S> Routed<S> {
-    pub(crate) fn new(inner: S, routes: Arc<Routes>, guard: Option<Arc<Guard>>) -> Self {
-        Self { inner, routes, guard }
+impl<S, T> Route<S, T> {
+    pub(crate) fn new(inner: S, routes: Arc<Routes<T>>) -> Self {
+        Self { inner, routes }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service, without the routes.
+    pub fn into_inner(self) -> S {
+        self.inner
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Routed<S>
+impl<S, T, B, R> Service<Request<B>> for Route<S, T>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    T: Clone + Send + Sync + 'static,
     R: Default,
 {
     type Response = S::Response;
@@ -38,14 +52,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let found = self.routes.find(&Head::new(&request), |guarded| match &self.guard {
-            Some(guard) => guard(request.extensions(), guarded),
-            None => Verdict::Forbidden,
-        });
+        let found = self.routes.find(&Head::new(&request));
         match found {
-            Ok(matched) => {
-                let outer = request.extensions_mut().remove::<Matched>();
-                request.extensions_mut().insert(matched.within(outer));
+            Ok((matched, target)) => {
+                matched.insert_into(request.extensions_mut());
+                request.extensions_mut().insert(target.clone());
                 ResponseFuture::inner(self.inner.call(request))
             }
             Err(refused) => ResponseFuture::answer(Ok(refused.response())),
@@ -53,11 +64,14 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Routed<S> {
+impl<S: Clone, T> Clone for Route<S, T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), routes: Arc::clone(&self.routes) }
+    }
+}
+
+impl<S: fmt::Debug, T: fmt::Debug> fmt::Debug for Route<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routed")
-            .field("inner", &self.inner)
-            .field("routes", &self.routes)
-            .finish_non_exhaustive()
+        f.debug_struct("Route").field("inner", &self.inner).field("routes", &self.routes).finish()
     }
 }

@@ -2,14 +2,15 @@
 
 use http::{Request, StatusCode};
 use tailwater_route::{
-    Condition, Error, Matched, Pattern, Refused, Route, RouteLayer, Routes, Scheme, Text,
+    Condition, Error, Matched, Pattern, Refused, RouteLayer, Routes, Scheme, Text,
 };
 use tower::{ServiceExt, service_fn};
 
-type Answer = Result<Matched, Refused>;
+/// The target of a request's route and what the route captured, or why the request is refused.
+type Answer = Result<(u8, Matched), Refused>;
 
 /// What the inner service finds, or why the layer refuses.
-fn ask(routes: Routes, request: Request<()>) -> Answer {
+fn ask(routes: Routes<u8>, request: Request<()>) -> Answer {
     let inner = service_fn(async |request: Request<()>| {
         let mut response = http::Response::new(());
         *response.extensions_mut() = request.extensions().clone();
@@ -18,7 +19,10 @@ fn ask(routes: Routes, request: Request<()>) -> Answer {
     let service = tower::Layer::layer(&RouteLayer::new(routes), inner);
     let response = tokio_test::block_on(service.oneshot(request)).expect("infallible");
     match response.extensions().get::<Matched>() {
-        Some(matched) => Ok(matched.clone()),
+        Some(matched) => {
+            let target = response.extensions().get::<u8>().expect("a target");
+            Ok((*target, matched.clone()))
+        }
         None => {
             let refused = *response.extensions().get::<Refused>().expect("a reason");
             assert_eq!(response.status(), refused.status());
@@ -28,7 +32,7 @@ fn ask(routes: Routes, request: Request<()>) -> Answer {
 }
 
 fn holds(condition: Condition, request: Request<()>) -> Answer {
-    ask(Routes::new(vec![Route::new(7).when([condition])], None), request)
+    ask(Routes::new().route([condition], 7), request)
 }
 
 fn get(uri: &str) -> Request<()> {
@@ -36,7 +40,8 @@ fn get(uri: &str) -> Request<()> {
 }
 
 fn text(answer: &Answer) -> Option<Vec<(&str, &str)>> {
-    let parameters = answer.as_ref().ok()?.parameters();
+    let (_, matched) = answer.as_ref().ok()?;
+    let parameters = matched.parameters();
     Some(parameters.map(|(name, value)| (name, str::from_utf8(value).expect("text"))).collect())
 }
 
@@ -98,7 +103,7 @@ fn parameter_of_a_spanning_pattern_reaches_across_segments() {
     ] {
         let pattern = Pattern::spanning("/{path}").expect("valid");
         let answer = holds(Condition::any().path(pattern).expect("one name"), get(uri));
-        let value = answer.as_ref().ok().and_then(|matched| matched.parameter("path"));
+        let value = answer.as_ref().ok().and_then(|(_, matched)| matched.parameter("path"));
         assert_eq!(value, expected.map(str::as_bytes), "{uri}");
     }
 }
@@ -180,7 +185,7 @@ fn pseudo_headers() {
 #[test]
 fn all_of_a_condition_and_any_of_a_route() {
     let both = path("/a").header("x", Text::new("{x}").expect("valid")).expect("one name");
-    let routes = || Routes::new(vec![Route::new(1).when([both.clone(), path("/b")])], None);
+    let routes = || Routes::new().route([both.clone(), path("/b")], 1);
     let with = |uri| Request::get(uri).header("x", "1").body(()).expect("valid");
     assert_eq!(text(&ask(routes(), with("/a"))), Some(vec![("x", "1")]));
     assert_eq!(ask(routes(), get("/a")), Err(Refused::NotFound));
@@ -189,26 +194,30 @@ fn all_of_a_condition_and_any_of_a_route() {
 
 #[test]
 fn first_route_in_order_wins_literal_or_not() {
-    let route = |target, pattern| Route::new(target).when([path(pattern)]);
-    let routes = || vec![route(0, "/a"), route(1, "/{x}"), route(2, "/b"), route(3, "/a")];
+    let routes = ["/a", "/{x}", "/b", "/a"]
+        .into_iter()
+        .zip(0..)
+        .fold(Routes::new(), |routes, (pattern, target)| routes.route([path(pattern)], target));
     for (uri, target) in [("/a", Ok(0)), ("/b", Ok(1)), ("/b/c", Err(Refused::NotFound))] {
-        let answer = ask(Routes::new(routes(), None), get(uri));
-        assert_eq!(answer.map(|matched| matched.target()), target, "{uri}");
+        let answer = ask(routes.clone(), get(uri));
+        assert_eq!(answer.map(|(target, _)| target), target, "{uri}");
     }
-    let answer = ask(Routes::new(routes(), Some(9)), get("/b/c"));
-    assert_eq!(answer.map(|matched| matched.target()), Ok(9));
-    assert_eq!(ask(Routes::new(vec![], None), get("/")), Err(Refused::NotFound));
-    assert!(ask(Routes::new(vec![Route::new(0)], None), get("/%2F")).is_ok());
+    let answer = ask(routes.fallback(9), get("/b/c"));
+    assert_eq!(answer.map(|(target, _)| target), Ok(9));
+    assert_eq!(ask(Routes::new(), get("/")), Err(Refused::NotFound));
+    assert!(ask(Routes::new().route([Condition::any()], 0), get("/%2F")).is_ok());
+    let none: [Condition; 0] = [];
+    assert!(ask(Routes::new().route(none, 0), get("/%2F")).is_ok());
 }
 
 #[test]
 fn path_that_no_pattern_can_judge_takes_no_wider_route_either() {
-    let routes = vec![Route::new(0).when([path("/private/{x}")]), Route::new(1)];
-    let routes = Routes::new(routes, Some(2));
+    let routes =
+        Routes::new().route([path("/private/{x}")], 0).route([Condition::any()], 1).fallback(2);
     for uri in ["/private/a%2Fb", "/private%2fa", "/private/%00"] {
         assert_eq!(ask(routes.clone(), get(uri)), Err(Refused::NotFound), "{uri}");
     }
-    assert_eq!(ask(routes, get("/public")).map(|matched| matched.target()), Ok(1));
+    assert_eq!(ask(routes, get("/public")).map(|(target, _)| target), Ok(1));
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! The layer as a tower service: guards, readiness, nesting, branches.
+//! The layer and the router as tower services: guards, readiness, nesting.
 
 use http::{Request, Response, StatusCode, header};
 use tailwater_route::{
-    Condition, Error, Guarded, Matched, Pattern, Refused, Route, RouteLayer, Routes, Verdict,
+    Condition, Guarded, Matched, Pattern, Refused, RouteLayer, Router, Routes, Verdict,
 };
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -18,8 +18,8 @@ fn get(uri: &str) -> Request<()> {
     Request::get(uri).body(()).expect("a valid request")
 }
 
-fn only(pattern: &str) -> RouteLayer {
-    RouteLayer::new(Routes::new(vec![Route::new(0).when([path(pattern)])], None))
+fn only(pattern: &str) -> RouteLayer<()> {
+    RouteLayer::new(Routes::new().route([path(pattern)], ()))
 }
 
 #[tokio::test]
@@ -98,28 +98,27 @@ async fn guarded(
     otherwise: Option<usize>,
     roles: Option<Roles>,
 ) -> Response<String> {
-    let routes = routes.iter().map(|(target, demanded)| {
-        let route = Route::new(*target).when([path("/a")]);
-        if demanded.is_empty() {
-            route
+    let mut table = Routes::new().guard(|extensions, all| {
+        let Some(Roles(roles)) = extensions.get() else { return Verdict::Unauthenticated };
+        assert!(all.iter().all(|guarded| guarded.guard() == "jwt"));
+        let mut demanded = all.iter().flat_map(Guarded::roles);
+        if demanded.all(|role| roles.contains(&role.as_str())) {
+            Verdict::Open
         } else {
-            route.guarded([Guarded::new("jwt", demanded.iter().copied())])
+            Verdict::Forbidden
         }
     });
-    let layer =
-        RouteLayer::new(Routes::new(routes.collect(), otherwise)).guard(|extensions, all| {
-            let Some(Roles(roles)) = extensions.get() else { return Verdict::Unauthenticated };
-            assert!(all.iter().all(|guarded| guarded.guard() == "jwt"));
-            let mut demanded = all.iter().flat_map(Guarded::roles);
-            if demanded.all(|role| roles.contains(&role.as_str())) {
-                Verdict::Open
-            } else {
-                Verdict::Forbidden
-            }
-        });
+    for (target, demanded) in routes {
+        let guarded = (!demanded.is_empty()).then(|| Guarded::new("jwt", demanded.iter().copied()));
+        table = table.guarded_route([path("/a")], guarded, *target);
+    }
+    if let Some(target) = otherwise {
+        table = table.fallback(target);
+    }
+    let layer = RouteLayer::new(table);
     let inner = service_fn(async |request: Request<()>| {
-        let matched = request.extensions().get::<Matched>().expect("the layer put it there");
-        Ok::<_, std::convert::Infallible>(Response::new(matched.target().to_string()))
+        let target = request.extensions().get::<usize>().expect("the layer put it there");
+        Ok::<_, std::convert::Infallible>(Response::new(target.to_string()))
     });
     let mut request = get("/a");
     if let Some(roles) = roles {
@@ -152,14 +151,16 @@ async fn guarded_route_that_is_closed_does_not_match() {
 #[tokio::test]
 async fn unauthenticated_outweighs_forbidden_in_any_order() {
     for order in [["a", "b"], ["b", "a"]] {
-        let routes = order.map(|guard| Route::new(0).guarded([Guarded::new(guard, [""; 0])]));
-        let layer = RouteLayer::new(Routes::new(routes.into(), None)).guard(|_, guarded| {
+        let routes = order.into_iter().fold(Routes::new(), |routes, guard| {
+            routes.guarded_route([Condition::any()], [Guarded::new(guard, [""; 0])], ())
+        });
+        let layer = RouteLayer::new(routes.guard(|_, guarded| {
             if guarded.iter().any(|guarded| guarded.guard() == "a") {
                 Verdict::Forbidden
             } else {
                 Verdict::Unauthenticated
             }
-        });
+        }));
         let (mut service, _handle) =
             mock::spawn_layer::<Request<()>, Response<&'static str>, _>(layer);
         assert_ready_ok!(service.poll_ready());
@@ -175,13 +176,14 @@ async fn guard_that_cannot_tell_outweighs_the_others() {
         (&[Verdict::Unavailable, Verdict::Unauthenticated], 503),
         (&[Verdict::Unavailable, Verdict::Open], 200),
     ] {
-        let names = ["0", "1"];
-        let routes = names.map(|name| Route::new(0).guarded([Guarded::new(name, [""; 0])]));
+        let routes = ["0", "1"].into_iter().fold(Routes::new(), |routes, name| {
+            routes.guarded_route([Condition::any()], [Guarded::new(name, [""; 0])], ())
+        });
         let verdicts = verdicts.to_vec();
-        let layer = RouteLayer::new(Routes::new(routes.into(), None)).guard(move |_, guarded| {
+        let layer = RouteLayer::new(routes.guard(move |_, guarded| {
             let place: usize = guarded[0].guard().parse().expect("a number");
             verdicts[place]
-        });
+        }));
         let inner =
             service_fn(async |_: Request<()>| Ok::<_, std::convert::Infallible>(Response::new(())));
         let response = layer.layer(inner).oneshot(get("/")).await.expect("infallible");
@@ -192,8 +194,8 @@ async fn guard_that_cannot_tell_outweighs_the_others() {
 
 #[tokio::test]
 async fn guarded_route_without_a_guard_function_is_closed() {
-    let route = Route::new(0).guarded([Guarded::new("jwt", [""; 0])]);
-    let layer = RouteLayer::new(Routes::new(vec![route], None));
+    let jwt = Guarded::new("jwt", [""; 0]);
+    let layer = RouteLayer::new(Routes::new().guarded_route([Condition::any()], [jwt], ()));
     let (mut service, _handle) = mock::spawn_layer::<Request<()>, Response<&'static str>, _>(layer);
     assert_ready_ok!(service.poll_ready());
     let answer = assert_ready_ok!(task::spawn(service.call(get("/"))).poll());
@@ -203,15 +205,13 @@ async fn guarded_route_without_a_guard_function_is_closed() {
 
 #[tokio::test]
 async fn nested_layer_replaces_the_target_and_keeps_the_parameters() {
-    let at = |target, pattern| {
-        RouteLayer::new(Routes::new(vec![Route::new(target).when([path(pattern)])], None))
-    };
+    let at = |target: i32, pattern| RouteLayer::new(Routes::new().route([path(pattern)], target));
     let inner = service_fn(async |request: Request<()>| {
         let matched = request.extensions().get::<Matched>().expect("the layer put it there");
         Ok::<_, std::convert::Infallible>(Response::new(format!(
             "{:?}",
             (
-                matched.target(),
+                request.extensions().get::<i32>().expect("the layer put it there"),
                 matched
                     .parameters()
                     .map(|(name, value)| (name, String::from_utf8_lossy(value)))
@@ -230,8 +230,8 @@ async fn nested_layer_replaces_the_target_and_keeps_the_parameters() {
 async fn guards_of_all_layers_are_known_to_the_innermost() {
     let at = |roles: &[&str]| {
         let demanded = roles.iter().map(|role| Guarded::new("jwt", [*role]));
-        let route = Route::new(0).when([path("/a")]).guarded(demanded);
-        RouteLayer::new(Routes::new(vec![route], None)).guard(|_, _| Verdict::Open)
+        let routes = Routes::new().guarded_route([path("/a")], demanded, ());
+        RouteLayer::new(routes.guard(|_, _| Verdict::Open))
     };
     let inner = service_fn(async |request: Request<()>| {
         let matched = request.extensions().get::<Matched>().expect("the layer put it there");
@@ -244,13 +244,12 @@ async fn guards_of_all_layers_are_known_to_the_innermost() {
 }
 
 #[tokio::test]
-async fn branches_wait_for_the_chosen_service_only() {
+async fn router_waits_for_the_chosen_service_only() {
     let (busy, mut busy_handle): (Mock, _) = mock::pair();
     let (idle, mut idle_handle): (Mock, _) = mock::pair();
     busy_handle.allow(0);
-    let routes = vec![Route::new(0).when([path("/busy")]), Route::new(1).when([path("/idle")])];
-    let layer = RouteLayer::new(Routes::new(routes, None));
-    let mut service = mock::Spawn::new(layer.branches([busy, idle]).expect("two services"));
+    let routes = Routes::new().route([path("/busy")], busy).route([path("/idle")], idle);
+    let mut service = mock::Spawn::new(Router::new(routes));
 
     assert_ready_ok!(service.poll_ready::<Request<()>>());
     let mut waiting = task::spawn(service.call(get("/busy")));
@@ -276,20 +275,4 @@ async fn branches_wait_for_the_chosen_service_only() {
     assert_ready_ok!(service.poll_ready::<Request<()>>());
     assert_ready_err!(task::spawn(service.call(get("/busy"))).poll());
     assert_pending!(idle_handle.poll_request());
-}
-
-#[test]
-fn target_without_a_service_is_found_when_the_branches_are_made() {
-    let services = || vec![(), ()];
-    for (target, otherwise, expected) in [
-        (1, None, None),
-        (2, None, Some(Error::Target { target: 2, services: 2 })),
-        (0, Some(1), None),
-        (0, Some(5), Some(Error::Target { target: 5, services: 2 })),
-    ] {
-        let layer = RouteLayer::new(Routes::new(vec![Route::new(target)], otherwise));
-        assert_eq!(layer.branches(services()).err(), expected);
-    }
-    let none = RouteLayer::new(Routes::new(vec![], None));
-    assert!(none.branches(Vec::<()>::new()).is_ok());
 }

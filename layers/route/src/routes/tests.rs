@@ -15,22 +15,23 @@ fn condition() -> impl Strategy<Value = Condition> {
     })
 }
 
-fn routes() -> impl Strategy<Value = Routes> {
+fn routes() -> impl Strategy<Value = Routes<usize>> {
     let conditions = prop::collection::vec(condition(), 0..3);
     // Guards by name: "0" is open, the others say why not.
     let route = (conditions, prop::option::of(0..3_u8));
     (prop::collection::vec(route, 0..8), prop::option::of(Just(99))).prop_map(
-        |(routes, otherwise)| {
-            let routes = routes.into_iter().enumerate().map(|(target, (conditions, guard))| {
+        |(routes, fallback)| {
+            let mut table = Routes::new().guard(guard);
+            for (target, (conditions, guard)) in routes.into_iter().enumerate() {
                 let guarded = guard.map(|guard| Guarded::new(guard.to_string(), [""; 0]));
-                Route::new(target).when(conditions).guarded(guarded)
-            });
-            Routes::new(routes.collect(), otherwise)
+                table = table.guarded_route(conditions, guarded, target);
+            }
+            fallback.into_iter().fold(table, Routes::fallback)
         },
     )
 }
 
-fn guard(guarded: &[Guarded]) -> Verdict {
+fn guard(_: &Extensions, guarded: &[Guarded]) -> Verdict {
     match guarded.first().map(Guarded::guard) {
         Some("0") => Verdict::Open,
         Some("1") => Verdict::Forbidden,
@@ -53,7 +54,7 @@ proptest! {
         }
         let request = request.body(()).unwrap();
         let head = Head::new(&request);
-        let one_by_one = routes.first(&head, 0..routes.conditions.len(), guard);
-        prop_assert_eq!(routes.find(&head, guard), one_by_one);
+        let one_by_one = routes.first(&head, 0..routes.conditions.len());
+        prop_assert_eq!(routes.find(&head), one_by_one);
     }
 }

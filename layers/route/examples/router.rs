@@ -1,6 +1,6 @@
 //! How do requests reach different services, one of them for members only?
 //!
-//! `cargo run -p tailwater-route --example branches`
+//! `cargo run -p tailwater-route --example router`
 
 #![expect(clippy::print_stdout, reason = "shows what is answered")]
 
@@ -8,7 +8,7 @@ use std::{convert::Infallible, error::Error};
 
 use http::{Request, Response};
 use tailwater_route::{
-    Condition, Guarded, Matched, Pattern, Refused, Route, RouteLayer, Routes, Text, Verdict,
+    Condition, Guarded, Matched, Pattern, Refused, Router, Routes, Text, Verdict,
 };
 use tower::{ServiceExt, service_fn, util::BoxCloneService};
 
@@ -17,9 +17,6 @@ use tower::{ServiceExt, service_fn, util::BoxCloneService};
 struct Member {
     roles: Vec<String>,
 }
-
-const TOPIC: usize = 0;
-const PAGES: usize = 1;
 
 type Exit = BoxCloneService<Request<()>, Response<String>, Infallible>;
 
@@ -33,28 +30,23 @@ fn exit(name: &'static str, parameter: &'static str) -> Exit {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let topics = Condition::any().path(Pattern::new("/events/{topic}")?)?;
-    let pages = Condition::any()
-        .path(Pattern::spanning("/{file}")?)?
-        .header(":method", Text::new("GET")?)?;
-    let routes = Routes::new(
-        vec![
-            Route::new(TOPIC).when([topics]).guarded([Guarded::new("members", ["stream"])]),
-            Route::new(PAGES).when([pages]),
-        ],
-        None,
-    );
-
-    let layer = RouteLayer::new(routes).guard(|extensions, guarded| {
-        let Some(member) = extensions.get::<Member>() else { return Verdict::Unauthenticated };
-        let mut demanded = guarded.iter().flat_map(Guarded::roles);
-        if demanded.all(|role| member.roles.contains(role)) {
-            Verdict::Open
-        } else {
-            Verdict::Forbidden
-        }
-    });
-    let service = layer.branches([exit("topic", "topic"), exit("page", "file")])?;
+    let topics = Pattern::new("/events/{topic}")?;
+    let streams = Guarded::new("members", ["stream"]);
+    let pages =
+        Condition::from(Pattern::spanning("/{file}")?).header(":method", Text::new("GET")?)?;
+    let routes = Routes::new()
+        .guarded_route([topics], [streams], exit("topic", "topic"))
+        .route([pages], exit("page", "file"))
+        .guard(|extensions, guarded| {
+            let Some(member) = extensions.get::<Member>() else { return Verdict::Unauthenticated };
+            let mut demanded = guarded.iter().flat_map(Guarded::roles);
+            if demanded.all(|role| member.roles.contains(role)) {
+                Verdict::Open
+            } else {
+                Verdict::Forbidden
+            }
+        });
+    let service = Router::new(routes);
 
     let member = Member { roles: vec!["stream".to_owned()] };
     for (request, member) in [
