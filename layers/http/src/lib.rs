@@ -56,34 +56,23 @@
 //!
 //! How long a response, or a request body, may take is the inner service's matter.
 
-mod activity;
+mod conn;
 mod connection;
-mod connections;
 mod deadline;
-mod driver;
 mod error;
-mod files;
 mod layer;
-mod listen;
-mod overflow;
-mod progress;
-mod request;
+mod open_files;
 mod serve;
 mod service;
 mod shutdown;
-mod stream;
-mod versions;
-mod watched;
 
 pub use connection::{Connection, Negotiated, Peer};
-pub use connections::{Connections, Counts};
 pub use error::Error;
-pub use files::raise_open_files;
 pub use layer::{HttpLayer, Versions};
-pub use listen::{Accept, ListenOptions, Listener};
-pub use overflow::Overflow;
-pub use progress::Progress;
-pub use serve::{ServeOptions, serve};
+pub use open_files::raise_open_files;
+pub use serve::{
+    Accept, Connections, Counts, ListenOptions, Listener, Overflow, Progress, ServeOptions, serve,
+};
 pub use service::{ConnectionFuture, Http};
 pub use shutdown::{Begun, Shutdown};
 

@@ -18,15 +18,15 @@ use tokio::{
 use tower_service::Service;
 
 use crate::{
-    activity::Activity,
+    conn::detect_version::{Version, Watched},
+    conn::driver::Driver,
+    conn::request::{Inner, Requests},
+    conn::state::Activity,
+    conn::versions::{Http1, http2},
     connection::{Connection, Negotiated},
     deadline::after_or_never,
-    driver::Driver,
     error::{BoxError, Error},
     layer::{Config, Versions},
-    request::{Inner, Requests},
-    versions::{Http1, http2},
-    watched::{Version, Watched},
 };
 
 /// Service of [`HttpLayer`](crate::HttpLayer): a connection in, and out when it has ended. The

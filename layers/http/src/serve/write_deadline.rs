@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::{connections::Connections, listen::Accept};
+use super::{Accept, Connections};
 
 /// A byte stream that fails with [`io::ErrorKind::TimedOut`] when there were bytes to write and the
 /// peer took **none at all** for a deadline. Slow readers, however slow, are let be. Stands below

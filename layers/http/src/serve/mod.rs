@@ -19,12 +19,21 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     connection::{Connection, Peer},
-    connections::{Admitted, Connections},
     error::BoxError,
-    listen::Accept,
-    overflow::{Overflow, Place},
-    progress::Progress,
     shutdown::Shutdown,
+};
+
+mod connection_limit;
+mod listen;
+mod spillover;
+mod write_deadline;
+
+use self::{connection_limit::Admitted, spillover::Place};
+pub use self::{
+    connection_limit::{Connections, Counts},
+    listen::{Accept, ListenOptions, Listener},
+    spillover::Overflow,
+    write_deadline::Progress,
 };
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);

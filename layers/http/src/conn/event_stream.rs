@@ -28,9 +28,9 @@ use tokio::{
 };
 
 use crate::{
+    conn::request::OpenBody,
     error::{BoxError, Error},
     layer::Config,
-    request::OpenBody,
     service::Next,
     shutdown::Begun,
 };

@@ -11,13 +11,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    driver::Graceful,
+    conn::detect_version::Watched,
+    conn::driver::Graceful,
+    conn::event_stream::Stream,
+    conn::request::{Inner, Requests, Taken},
     error::Error,
     layer::Config,
-    request::{Inner, Requests, Taken},
     service::Next,
-    stream::Stream,
-    watched::Watched,
 };
 
 type Http1Connection<Io, S> = http1::Connection<TokioIo<Watched<Io>>, Requests<S>>;

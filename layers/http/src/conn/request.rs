@@ -14,9 +14,11 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    activity::{Activity, Open},
+    conn::{
+        event_stream,
+        state::{Activity, Open},
+    },
     error::BoxError,
-    stream,
 };
 
 /// What the inner service has to be, in one name.
@@ -53,7 +55,7 @@ pub(crate) struct Requests<S: Inner> {
     taken: Taken<S::Body>,
 }
 
-/// A response that is written without hyper: see [`stream`]. hyper is told an error, and ends.
+/// A response that is written without hyper: see [`event_stream`]. hyper is told an error, and ends.
 pub(crate) type Taken<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
 
 /// What hyper is told then; nobody sees it.
@@ -88,7 +90,7 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
         }
         request.extensions_mut().extend(self.extensions.clone());
         let mut inner = S::clone(&self.inner);
-        let taken = stream::is_possible(&request).then(|| self.taken());
+        let taken = event_stream::is_possible(&request).then(|| self.taken());
         let activity = Arc::clone(&self.activity);
         // The service is called within the future: over HTTP/2 it panics in the stream's task and
         // not in that of the connection.
@@ -102,7 +104,9 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
                 // Of a response before this one hyper may still hold bytes, which are lost when it
                 // is told an error. It has tried to write them before it comes here, so that it
                 // holds none unless a write had to wait; then this response is hyper's as well.
-                Some(taken) if stream::is_event_stream(&response) && !activity.is_blocked() => {
+                Some(taken)
+                    if event_stream::is_event_stream(&response) && !activity.is_blocked() =>
+                {
                     *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
                     Err(WrittenElsewhere.into())
                 }

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    activity::Activity, deadline::after_or_never, error::Error, layer::Config, service::Next,
+    conn::state::Activity, deadline::after_or_never, error::Error, layer::Config, service::Next,
     shutdown::Begun,
 };
 
