@@ -56,6 +56,7 @@
 //!
 //! How long a response, or a request body, may take is the inner service's matter.
 
+mod config;
 mod conn;
 mod connection;
 mod deadline;
@@ -66,9 +67,10 @@ mod serve;
 mod service;
 mod shutdown;
 
+pub use config::Versions;
 pub use connection::{Connection, Negotiated, Peer};
 pub use error::Error;
-pub use layer::{HttpLayer, Versions};
+pub use layer::HttpLayer;
 pub use open_files::raise_open_files;
 pub use serve::{
     Accept, Connections, Counts, ListenOptions, Listener, Overflow, Progress, ServeOptions, serve,

@@ -2,8 +2,7 @@
 
 use std::{
     fmt,
-    future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -13,20 +12,22 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Sleep, sleep_until},
+    time::sleep_until,
 };
 use tower_service::Service;
 
 use crate::{
-    conn::detect_version::{Version, Watched},
-    conn::driver::Driver,
-    conn::request::{Inner, Requests},
-    conn::state::Activity,
-    conn::versions::{Http1, http2},
+    config::{Config, Versions},
+    conn::{
+        detect_version::Watched,
+        first_bytes,
+        request::Requests,
+        stage::{Next, Stage},
+        state::Activity,
+    },
     connection::{Connection, Negotiated},
     deadline::after_or_never,
     error::{BoxError, Error},
-    layer::{Config, Versions},
 };
 
 /// Service of [`HttpLayer`](crate::HttpLayer): a connection in, and out when it has ended. The
@@ -98,16 +99,6 @@ pub struct ConnectionFuture {
     stage: Stage,
 }
 
-/// A part of a connection's life. One by one in a box, so that a stream that is idle for hours does
-/// not hold the room that the version detection, or the other version, would have needed.
-pub(crate) type Stage = Pin<Box<dyn Future<Output = Result<Next, Error>> + Send>>;
-
-/// What comes after a stage.
-pub(crate) enum Next {
-    Stage(Stage),
-    End,
-}
-
 impl Future for ConnectionFuture {
     type Output = Result<(), Error>;
 
@@ -125,48 +116,4 @@ impl fmt::Debug for ConnectionFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionFuture").finish_non_exhaustive()
     }
-}
-
-async fn first_bytes<S, Io>(
-    mut io: Watched<Io>,
-    versions: Versions,
-    requests: Requests<S>,
-    activity: Arc<Activity>,
-    mut timer: Pin<Box<Sleep>>,
-    config: Arc<Config>,
-) -> Result<Next, Error>
-where
-    S: Inner,
-    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let version = match versions {
-        Versions::Http1 => Version::Http1,
-        Versions::Http2 => Version::Http2,
-        Versions::Both => {
-            let mut begun = pin!(config.shutdown.begun());
-            let version = poll_fn(|cx| {
-                if let Poll::Ready(version) = io.poll_version(cx) {
-                    return Poll::Ready(version.map(Some).map_err(Error::Read));
-                }
-                if begun.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(None)); // nothing was asked yet
-                }
-                ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Err(Error::NoRequest(config.first_request)))
-            });
-            let Some(version) = version.await? else { return Ok(Next::End) };
-            version
-        }
-    };
-    let begun = config.shutdown.begun();
-    Ok(Next::Stage(match version {
-        Version::Http1 => {
-            let connection = Http1::new(io, requests, Arc::clone(&config));
-            Box::pin(Driver::new(connection, begun, timer, activity, config))
-        }
-        Version::Http2 => {
-            let connection = http2(io, requests, &config);
-            Box::pin(Driver::new(connection, begun, timer, activity, config))
-        }
-    }))
 }

@@ -11,8 +11,8 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    conn::state::Activity, deadline::after_or_never, error::Error, layer::Config, service::Next,
-    shutdown::Begun,
+    config::Config, conn::stage::Next, conn::state::Activity, deadline::after_or_never,
+    error::Error, shutdown::Begun,
 };
 
 /// What both versions' connections can do.

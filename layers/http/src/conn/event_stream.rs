@@ -16,11 +16,10 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes};
 use http::{
-    HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRAILER, TRANSFER_ENCODING},
+    HeaderMap, HeaderName, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING},
 };
 use http_body::Body;
-use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -28,29 +27,11 @@ use tokio::{
 };
 
 use crate::{
-    conn::request::OpenBody,
+    config::Config,
+    conn::{request::OpenBody, stage::Next},
     error::{BoxError, Error},
-    layer::Config,
-    service::Next,
     shutdown::Begun,
 };
-
-/// Whether the answer to this request may be written here.
-pub(crate) fn is_possible(request: &Request<Incoming>) -> bool {
-    request.method() == Method::GET
-        && request.version() == Version::HTTP_11
-        && request.body().is_end_stream()
-}
-
-/// Whether this answer is to be.
-pub(crate) fn is_event_stream<B: Body>(response: &Response<B>) -> bool {
-    let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |it| it.as_bytes());
-    response.status() == StatusCode::OK
-        && content_type.starts_with(b"text/event-stream")
-        && !response.headers().contains_key(CONTENT_LENGTH)
-        && response.body().size_hint().exact().is_none()
-        && !response.body().is_end_stream()
-}
 
 /// So little is copied into one piece with the frame of its chunk: the kernel takes one buffer with
 /// less ado than three.

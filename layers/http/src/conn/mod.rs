@@ -1,8 +1,71 @@
 //! One connection: from its first bytes to its end.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use self::detect_version::{Version, Watched};
+use self::driver::Driver;
+use self::request::{Inner, Requests};
+use self::stage::Next;
+use self::state::Activity;
+use self::versions::{Http1, http2};
+use crate::config::{Config, Versions};
+use crate::error::Error;
+
 pub(crate) mod detect_version;
 pub(crate) mod driver;
 pub(crate) mod event_stream;
 pub(crate) mod request;
+pub(crate) mod stage;
 pub(crate) mod state;
 pub(crate) mod versions;
+
+/// The first stage: finds out the version of HTTP.
+pub(crate) async fn first_bytes<S, Io>(
+    mut io: Watched<Io>,
+    versions: Versions,
+    requests: Requests<S>,
+    activity: Arc<Activity>,
+    mut timer: Pin<Box<Sleep>>,
+    config: Arc<Config>,
+) -> Result<Next, Error>
+where
+    S: Inner,
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let version = match versions {
+        Versions::Http1 => Version::Http1,
+        Versions::Http2 => Version::Http2,
+        Versions::Both => {
+            let mut begun = pin!(config.shutdown.begun());
+            let version = poll_fn(|cx| {
+                if let Poll::Ready(version) = io.poll_version(cx) {
+                    return Poll::Ready(version.map(Some).map_err(Error::Read));
+                }
+                if begun.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(None)); // nothing was asked yet
+                }
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Err(Error::NoRequest(config.first_request)))
+            });
+            let Some(version) = version.await? else { return Ok(Next::End) };
+            version
+        }
+    };
+    let begun = config.shutdown.begun();
+    Ok(Next::Stage(match version {
+        Version::Http1 => {
+            let connection = Http1::new(io, requests, Arc::clone(&config));
+            Box::pin(Driver::new(connection, begun, timer, activity, config))
+        }
+        Version::Http2 => {
+            let connection = http2(io, requests, &config);
+            Box::pin(Driver::new(connection, begun, timer, activity, config))
+        }
+    }))
+}

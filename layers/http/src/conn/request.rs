@@ -7,17 +7,18 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Extensions, Request, Response, StatusCode, Version, header, uri::Authority};
+use http::{
+    Extensions, Method, Request, Response, StatusCode, Version,
+    header::{self, CONTENT_LENGTH, CONTENT_TYPE},
+    uri::Authority,
+};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    conn::{
-        event_stream,
-        state::{Activity, Open},
-    },
+    conn::state::{Activity, Open},
     error::BoxError,
 };
 
@@ -55,7 +56,7 @@ pub(crate) struct Requests<S: Inner> {
     taken: Taken<S::Body>,
 }
 
-/// A response that is written without hyper: see [`event_stream`]. hyper is told an error, and ends.
+/// A response that is written without hyper: see [`super::event_stream`]. hyper is told an error, and ends.
 pub(crate) type Taken<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
 
 /// What hyper is told then; nobody sees it.
@@ -90,7 +91,7 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
         }
         request.extensions_mut().extend(self.extensions.clone());
         let mut inner = S::clone(&self.inner);
-        let taken = event_stream::is_possible(&request).then(|| self.taken());
+        let taken = is_possible(&request).then(|| self.taken());
         let activity = Arc::clone(&self.activity);
         // The service is called within the future: over HTTP/2 it panics in the stream's task and
         // not in that of the connection.
@@ -104,9 +105,7 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
                 // Of a response before this one hyper may still hold bytes, which are lost when it
                 // is told an error. It has tried to write them before it comes here, so that it
                 // holds none unless a write had to wait; then this response is hyper's as well.
-                Some(taken)
-                    if event_stream::is_event_stream(&response) && !activity.is_blocked() =>
-                {
+                Some(taken) if is_event_stream(&response) && !activity.is_blocked() => {
                     *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
                     Err(WrittenElsewhere.into())
                 }
@@ -114,6 +113,23 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
             }
         })
     }
+}
+
+/// Whether the answer to this request may be written without hyper.
+fn is_possible(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && request.body().is_end_stream()
+}
+
+/// Whether this answer is to be.
+fn is_event_stream<B: Body>(response: &Response<B>) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |it| it.as_bytes());
+    response.status() == StatusCode::OK
+        && content_type.starts_with(b"text/event-stream")
+        && !response.headers().contains_key(CONTENT_LENGTH)
+        && response.body().size_hint().exact().is_none()
+        && !response.body().is_end_stream()
 }
 
 /// RFC 9112, 3.2: one `Host` in HTTP/1.1, none or one before, and one that names a host or nothing.

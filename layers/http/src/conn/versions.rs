@@ -11,13 +11,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    conn::detect_version::Watched,
-    conn::driver::Graceful,
-    conn::event_stream::Stream,
-    conn::request::{Inner, Requests, Taken},
+    config::Config,
+    conn::{
+        detect_version::Watched,
+        driver::Graceful,
+        event_stream::Stream,
+        request::{Inner, Requests, Taken},
+        stage::Next,
+    },
     error::Error,
-    layer::Config,
-    service::Next,
 };
 
 type Http1Connection<Io, S> = http1::Connection<TokioIo<Watched<Io>>, Requests<S>>;

@@ -1,0 +1,108 @@
+//! The options of the layer, and what each connection needs of them.
+
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::shutdown::Shutdown;
+
+/// The protocol versions that are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Versions {
+    /// HTTP/1.1 (and 1.0) only; a client of HTTP/2 is answered 400.
+    Http1,
+    /// HTTP/2 with prior knowledge only; a client of HTTP/1.1 is closed.
+    Http2,
+    /// Whichever the first bytes of a connection are.
+    #[default]
+    Both,
+}
+
+/// The options of [`HttpLayer`](crate::HttpLayer), whose methods document them.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) versions: Versions,
+    pub(crate) first_request: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) head_bytes: u32,
+    pub(crate) headers: Option<usize>,
+    pub(crate) keep_alive: bool,
+    pub(crate) send_buffer_bytes: usize,
+    pub(crate) streams: u32,
+    pub(crate) ping_interval: Option<Duration>,
+    pub(crate) ping_timeout: Duration,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            versions: Versions::Both,
+            first_request: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            head_bytes: 32 * 1024,
+            headers: None,
+            keep_alive: true,
+            send_buffer_bytes: 64 * 1024,
+            streams: 128,
+            ping_interval: Some(Duration::from_secs(30)),
+            ping_timeout: Duration::from_secs(20),
+            shutdown: Shutdown::new(),
+        }
+    }
+}
+
+/// What the services of a layer share.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) versions: Versions,
+    pub(crate) first_request: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) send_buffer_bytes: usize,
+    pub(crate) http1: http1::Builder,
+    pub(crate) http2: http2::Builder<TokioExecutor>,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl From<&Options> for Config {
+    fn from(options: &Options) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .half_close(false)
+            .keep_alive(options.keep_alive)
+            .max_header_size(options.head_bytes as usize)
+            // hyper reads heads into it as well: never smaller than the largest head.
+            .max_buf_size(options.send_buffer_bytes.max(options.head_bytes as usize).max(8 * 1024));
+        if let Some(count) = options.headers {
+            http1.max_headers(count);
+        }
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .adaptive_window(false)
+            .initial_stream_window_size(64 * 1024)
+            .initial_connection_window_size(256 * 1024)
+            .max_frame_size(16 * 1024)
+            .max_concurrent_streams(options.streams)
+            .max_header_list_size(options.head_bytes)
+            .max_send_buf_size(options.send_buffer_bytes)
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(128)
+            .header_table_size(4096)
+            .keep_alive_interval(options.ping_interval)
+            .keep_alive_timeout(options.ping_timeout);
+        Self {
+            versions: options.versions,
+            first_request: options.first_request,
+            idle: options.idle,
+            send_buffer_bytes: options.send_buffer_bytes.max(1),
+            http1,
+            http2,
+            shutdown: options.shutdown.clone(),
+        }
+    }
+}
