@@ -221,7 +221,7 @@ fn connect(
     routes: &[(Vec<TcpCondition>, Next)],
     connection: Connection<Progress<TcpStream>>,
 ) -> impl Future<Output = Result<(), BoxError>> + Send + use<> {
-    let port = connection.io().io().local_addr().map_or(0, |address| address.port());
+    let port = connection.io().get_ref().local_addr().map_or(0, |address| address.port());
     let peer = connection.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let takes = |when: &[TcpCondition]| {
         when.is_empty()

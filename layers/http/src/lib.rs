@@ -56,6 +56,8 @@
 //!
 //! How long a response, or a request body, may take is the inner service's matter.
 
+#[macro_use]
+mod accessors;
 mod config;
 mod conn;
 mod connection;
@@ -73,7 +75,8 @@ pub use error::Error;
 pub use layer::HttpLayer;
 pub use open_files::raise_open_files;
 pub use serve::{
-    Accept, Connections, Counts, ListenOptions, Listener, Overflow, Progress, ServeOptions, serve,
+    Accept, Connections, Counts, ListenOptions, Listener, Overflow, Progress, ServeOptions, Socket,
+    serve,
 };
 pub use service::{ConnectionFuture, Http};
 pub use shutdown::{Begun, Shutdown};

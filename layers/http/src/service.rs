@@ -54,6 +54,8 @@ impl<S> Http<S> {
     pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
         Self { inner, config }
     }
+
+    accessors!(inner: S, "inner service");
 }
 
 impl<S, B, Io> Service<Connection<Io>> for Http<S>

@@ -7,13 +7,15 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+
+use super::Socket;
 
 /// Where [`serve`](crate::serve()) takes connections from.
 pub trait Accept {
     /// A connection.
-    type Io;
+    type Io: Socket;
 
     /// The next connection and where it comes from. After an error it is asked again.
     ///
@@ -21,37 +23,6 @@ pub trait Accept {
     /// Whatever accepting fails with. The end of a single connection (reset, aborted, unreachable)
     /// is skipped; everything else is taken as a shortage and waited for.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
-
-    /// The same connection for the current runtime, which may be another than the one that accepted it:
-    /// see [`Overflow`](crate::Overflow). By default it stays as it is.
-    ///
-    /// # Errors
-    /// What the runtime refuses it with; it is dropped then.
-    fn adopt(io: Self::Io) -> io::Result<Self::Io> {
-        Ok(io)
-    }
-
-    /// Writes what the socket takes right now, whether or not the runtime has heard that it takes
-    /// something: see [`Progress`](crate::Progress). By default it takes nothing.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if it takes nothing, or what writing fails with.
-    fn write_now(io: &Self::Io, bytes: &[u8]) -> io::Result<usize> {
-        let _ = (io, bytes);
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    /// A write of this connection has to wait for the first time: from now on the write deadline of
-    /// [`ServeOptions`](crate::ServeOptions) says whether its peer is there. By default nothing.
-    fn has_waited(io: &Self::Io) {
-        let _ = io;
-    }
-
-    /// The write deadline is over, and this connection is dropped next: so is to be what its peer has not
-    /// taken. By default nothing.
-    fn give_up(io: &Self::Io) {
-        let _ = io;
-    }
 }
 
 /// The options of a listening socket, which its connections inherit.
@@ -92,8 +63,9 @@ impl ListenOptions {
 
     /// How many connections may wait to be accepted. Default: 4096, so that the clients of a whole
     /// instance that went down can come at once; the kernel cuts it to `net.core.somaxconn`.
-    pub fn backlog(self, connections: u32) -> Self {
-        Self { backlog: connections, ..self }
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.backlog = connections;
+        self
     }
 
     /// `SO_SNDBUF`: how much the kernel keeps of what a client has not acknowledged; Linux doubles
@@ -101,8 +73,9 @@ impl ListenOptions {
     /// to itself Linux gives each slow client up to 4 MiB. It is also what may be on its way, so
     /// that the default of 128 KiB is 1.2 MiB/s to a client 100 ms away, and room for two of HTTP's
     /// buffers of 64 KiB: one is sent while the other is filled. `None` leaves it to the kernel.
-    pub fn send_buffer_bytes(self, bytes: Option<usize>) -> Self {
-        Self { send_buffer_bytes: bytes, ..self }
+    pub fn send_buffer_bytes(mut self, bytes: Option<usize>) -> Self {
+        self.send_buffer_bytes = bytes;
+        self
     }
 
     /// After how long a peer that does not answer is dead (`TCP_USER_TIMEOUT` where there is such,
@@ -112,8 +85,9 @@ impl ListenOptions {
     /// [`ServeOptions`](crate::ServeOptions) is about whether its peer takes bytes; one that is gone
     /// is then found when the socket's buffer is full, or by the kernel (some 15 min on Linux).
     /// Default: 60 s. `None` leaves it to the kernel, where it is hours. What is below 6 s is 6 s.
-    pub fn dead_after(self, time: Option<Duration>) -> Self {
-        Self { dead_after: time.map(|time| time.max(Duration::from_secs(6))), ..self }
+    pub fn dead_after(mut self, time: Option<Duration>) -> Self {
+        self.dead_after = time.map(|time| time.max(Duration::from_secs(6)));
+        self
     }
 
     /// Binds a listener to this address; port 0 is any free one. To be called within a Tokio
@@ -126,7 +100,8 @@ impl ListenOptions {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn bind(&self, address: SocketAddr) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let domain = Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         // Elsewhere than on Unix it would let another process take the port over.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
@@ -173,34 +148,13 @@ impl Accept for Listener {
         let _ = stream.set_nodelay(true);
         Poll::Ready(Ok((stream, peer)))
     }
-
-    fn adopt(stream: TcpStream) -> io::Result<TcpStream> {
-        TcpStream::from_std(stream.into_std()?)
-    }
-
-    fn write_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        SockRef::from(stream).send(bytes)
-    }
-
-    fn has_waited(stream: &TcpStream) {
-        // Without it the connection may be reset earlier, and resumes.
-        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-        let _ = SockRef::from(stream).set_tcp_user_timeout(None);
-        #[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
-        let _ = stream;
-    }
-
-    fn give_up(stream: &TcpStream) {
-        // Reset, not closed: the kernel would keep the bytes for minutes, and a peer that reads again
-        // would wait for them before it came to the end. What it has not got it resumes at.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::{future::poll_fn, pin::Pin};
 
+    use socket2::SockRef;
     use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
     use crate::Progress;
@@ -235,8 +189,9 @@ mod tests {
         let mut listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
         let _client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
         let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-        let mut io = Progress::accepted::<Listener>(stream, Duration::from_secs(60));
-        let timeout = |io: &Progress<TcpStream>| SockRef::from(io.io()).tcp_user_timeout().unwrap();
+        let mut io = Progress::new(stream, Duration::from_secs(60));
+        let timeout =
+            |io: &Progress<TcpStream>| SockRef::from(io.get_ref()).tcp_user_timeout().unwrap();
         io.write_all(b"taken at once").await.unwrap();
         assert_eq!(timeout(&io), Some(Duration::from_secs(60)));
         let piece = [0; 64 * 1024];
@@ -250,7 +205,7 @@ mod tests {
         let mut listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
         let mut client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
         let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-        let mut io = Progress::accepted::<Listener>(stream, Duration::from_secs(60));
+        let mut io = Progress::new(stream, Duration::from_secs(60));
         let error = io.write_all(&vec![0; 32 * 1024 * 1024]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(io);

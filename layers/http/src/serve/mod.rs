@@ -9,7 +9,6 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     runtime::Handle,
     task::{JoinError, JoinSet, coop},
     time::{Instant, sleep, sleep_until},
@@ -25,6 +24,7 @@ use crate::{
 
 mod connection_limit;
 mod listen;
+mod socket;
 mod spillover;
 mod write_deadline;
 
@@ -32,6 +32,7 @@ use self::{connection_limit::Admitted, spillover::Place};
 pub use self::{
     connection_limit::{Connections, Counts},
     listen::{Accept, ListenOptions, Listener},
+    socket::Socket,
     spillover::Overflow,
     write_deadline::Progress,
 };
@@ -78,20 +79,23 @@ impl ServeOptions {
     }
 
     /// The cap on connections, and where they are counted. Default: 65 536, of its own.
-    pub fn connections(self, connections: Connections) -> Self {
-        Self { connections, ..self }
+    pub fn connections(mut self, connections: Connections) -> Self {
+        self.connections = connections;
+        self
     }
 
     /// How long a socket may take no byte at all although there are bytes to write: see
     /// [`Progress`]. Default: 60 s; 0 is no deadline.
-    pub fn write_deadline(self, deadline: Duration) -> Self {
-        Self { write_deadline: deadline, ..self }
+    pub fn write_deadline(mut self, deadline: Duration) -> Self {
+        self.write_deadline = deadline;
+        self
     }
 
     /// A further runtime, for what is above so many connections. Default: none; all connections run on
     /// the one that [`serve`] does.
-    pub fn overflow(self, overflow: Overflow) -> Self {
-        Self { overflow: Some(overflow), ..self }
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = Some(overflow);
+        self
     }
 }
 
@@ -130,7 +134,7 @@ pub async fn serve<A, S>(
     shutdown: Shutdown,
 ) where
     A: Accept,
-    A::Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A::Io: Send + 'static,
     S: Service<Connection<Progress<A::Io>>, Response = ()> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
@@ -160,7 +164,7 @@ pub async fn serve<A, S>(
         let place = options.overflow.as_ref().map(Overflow::place);
         let further = place.as_ref().and_then(Place::further);
         let adopted = match &further {
-            Some(runtime) => hand_over::<A>(io, runtime),
+            Some(runtime) => hand_over(io, runtime),
             None => Ok(io),
         };
         let io = match adopted {
@@ -170,7 +174,7 @@ pub async fn serve<A, S>(
                 continue;
             }
         };
-        let io = Progress::accepted::<A>(io, options.write_deadline).counted(connections.clone());
+        let io = Progress::new(io, options.write_deadline).counted(connections.clone());
         let mut connection = Connection::new(io);
         connection.extensions_mut().insert(Peer(peer));
         let service = service.clone();
@@ -198,9 +202,9 @@ pub async fn serve<A, S>(
 }
 
 /// The same connection for another runtime.
-fn hand_over<A: Accept>(io: A::Io, runtime: &Handle) -> io::Result<A::Io> {
+fn hand_over<Io: Socket>(io: Io, runtime: &Handle) -> io::Result<Io> {
     let _entered = runtime.enter();
-    A::adopt(io)
+    io.into_current_runtime()
 }
 
 async fn run<Io, S>(mut service: S, connection: Connection<Io>, admitted: (Admitted, Option<Place>))

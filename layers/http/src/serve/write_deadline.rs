@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Accept, Connections};
+use super::{Connections, Socket};
 
 /// A byte stream that fails with [`io::ErrorKind::TimedOut`] when there were bytes to write and the
 /// peer took **none at all** for a deadline. Slow readers, however slow, are let be. Stands below
@@ -23,10 +23,10 @@ use super::{Accept, Connections};
 ///
 /// Linux tells of room in a socket's buffer only when a third of it is free, which takes who reads
 /// slowly longer than any deadline. So a write is tried once more at the deadline, whatever the
-/// runtime has heard, where the [`Accept`] says how.
+/// runtime reports, by [`Socket::try_write`].
 ///
-/// The connection is reset then, where the [`Accept`] says how, not closed: the kernel would keep what was
-/// not taken, for minutes, and a client that reads again would have to take it before it sees the end.
+/// The connection is reset then, by [`Socket::abort`], not closed: the kernel would keep what was not
+/// taken, for minutes, and a client that reads again would have to take it before it sees the end.
 ///
 /// HTTP/2 streams whose client gives them no window do not write and are not seen here.
 ///
@@ -49,47 +49,25 @@ pub struct Progress<Io> {
     blocked_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     counter: Option<Connections>,
-    write_now: fn(&Io, &[u8]) -> io::Result<usize>,
-    has_waited: fn(&Io),
-    give_up: fn(&Io),
 }
 
 impl<Io> Progress<Io> {
     /// Watches the writes of `io`. A deadline of zero is none.
     pub fn new(io: Io, deadline: Duration) -> Self {
-        Self {
-            io,
-            deadline,
-            blocked_since: None,
-            timer: None,
-            counter: None,
-            write_now: |_, _| Err(io::ErrorKind::WouldBlock.into()),
-            has_waited: |_| {},
-            give_up: |_| {},
-        }
-    }
-
-    /// Watches the writes of a connection that `A` accepted.
-    pub(crate) fn accepted<A: Accept<Io = Io>>(io: Io, deadline: Duration) -> Self {
-        Self {
-            write_now: A::write_now,
-            has_waited: A::has_waited,
-            give_up: A::give_up,
-            ..Self::new(io, deadline)
-        }
+        Self { io, deadline, blocked_since: None, timer: None, counter: None }
     }
 
     /// Counts a failure as [`stalled`](crate::Counts::stalled).
     #[must_use]
-    pub fn counted(self, connections: Connections) -> Self {
-        Self { counter: Some(connections), ..self }
+    pub fn counted(mut self, connections: Connections) -> Self {
+        self.counter = Some(connections);
+        self
     }
 
-    /// The byte stream within.
-    pub fn io(&self) -> &Io {
-        &self.io
-    }
+    accessors!(io: Io, "byte stream");
+}
 
+impl<Io: Socket> Progress<Io> {
     fn watch(
         &mut self,
         cx: &mut Context<'_>,
@@ -106,7 +84,7 @@ impl<Io> Progress<Io> {
         let since = *self.blocked_since.get_or_insert_with(Instant::now);
         let Some(end) = since.checked_add(self.deadline) else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| {
-            (self.has_waited)(&self.io);
+            self.io.on_write_blocked();
             Box::pin(sleep_until(end))
         });
         loop {
@@ -116,14 +94,14 @@ impl<Io> Progress<Io> {
             }
             timer.as_mut().reset(end); // it was armed by an earlier wait
         }
-        match (self.write_now)(&self.io, bytes) {
+        match self.io.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             written => {
                 self.blocked_since = None;
                 return Poll::Ready(written);
             }
         }
-        (self.give_up)(&self.io);
+        self.io.abort();
         if let Some(counter) = self.counter.take() {
             counter.record_stalled();
         }
@@ -131,7 +109,7 @@ impl<Io> Progress<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Progress<Io> {
+impl<Io: Socket> AsyncWrite for Progress<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
