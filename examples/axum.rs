@@ -16,7 +16,7 @@ use axum::extract::State;
 use axum::routing::get_service;
 use http::StatusCode;
 use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, raise_open_files, serve};
-use tailwater::sse::{Drain, Event, EventLog, SseLayer};
+use tailwater::sse::{Event, EventLog, SseLayer};
 use tower::Layer as _;
 
 const KEPT_BYTES: usize = 1 << 20;
@@ -43,9 +43,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     raise_open_files()?;
 
     let shutdown = Shutdown::new();
-    let drain = Drain::new();
     let log = EventLog::new(KEPT_BYTES);
-    let events = SseLayer::new().drain(&drain).layer(log.source());
+    let events = SseLayer::new().drain(&tailwater::drain(&shutdown)).layer(log.source());
     let router = Router::new().route("/messages", get_service(events).post(post)).with_state(log);
 
     // In place of `axum::serve`, which lets a client that says nothing stay as long as it likes.
@@ -55,7 +54,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = tokio::spawn(serve([listener], service, ServeOptions::new(), shutdown.clone()));
 
     tokio::signal::ctrl_c().await?;
-    drain.start(DRAIN.mul_f32(0.9));
     shutdown.begin(DRAIN);
     server.await?;
     Ok(())

@@ -24,7 +24,7 @@ use tailwater::http::{
 };
 use tailwater::jwt::{ConnectionSessions, Credentials, Guard, Jwk, JwtLayer, Keys, Session};
 use tailwater::sse::{
-    BoxError, Drain, Due, Encoded, Event, Events, Lease, Rejection, SseLayer, Subscription,
+    BoxError, Due, Encoded, Event, Events, Lease, Rejection, SseLayer, Subscription,
 };
 use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -130,9 +130,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let issuer = Issuer(Ed25519KeyPair::generate()?);
     let guard =
         Guard::new("members", Keys::list([issuer.key()])?).issuer(ISSUER).challenge(CHALLENGE);
-    let (shutdown, drain) = (Shutdown::new(), Drain::new());
+    let shutdown = Shutdown::new();
     let source = service_fn(|subscription: Subscription| ready(Greetings::new(&subscription)));
-    let events = SseLayer::new().drain(&drain).lease(lease).layer(source);
+    let events = SseLayer::new().drain(&tailwater::drain(&shutdown)).lease(lease).layer(source);
     let router = Router::new().route("/greetings", get_service(events));
 
     let http = ServiceBuilder::new()
@@ -160,7 +160,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = tokio::spawn(serve([listener], service, ServeOptions::new(), shutdown.clone()));
 
     tokio::signal::ctrl_c().await?;
-    drain.start(DRAIN.mul_f32(0.9));
     shutdown.begin(DRAIN);
     server.await?;
     Ok(())

@@ -18,7 +18,7 @@ use tailwater::kafka::{
     Template,
 };
 use tailwater::route::{Matched, Pattern, RouteLayer, Routes};
-use tailwater::sse::{Drain, SseLayer};
+use tailwater::sse::SseLayer;
 use tower::ServiceBuilder;
 
 const DRAIN: Duration = Duration::from_secs(3);
@@ -68,12 +68,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mapping = Mapping::new(Template::literal("quotes"))
         .filter(FilterTemplate::any().key("${params.symbol}".parse()?));
     let cluster = ClusterOptions::new([servers]).default_offset("quotes", DefaultOffset::Live);
-    let (shutdown, drain) = (Shutdown::new(), Drain::new());
+    let shutdown = Shutdown::new();
     let service = ServiceBuilder::new()
         // Deadlines for clients that say nothing or take nothing are here, and those of `serve`.
         .layer(HttpLayer::new().shutdown(shutdown.clone()))
         .layer(RouteLayer::new(routes))
-        .layer(SseLayer::new().drain(&drain))
+        .layer(SseLayer::new().drain(&tailwater::drain(&shutdown)))
         .layer(KafkaSourceLayer::new(mapping, parameter))
         .service(Cluster::new(cluster)?);
 
@@ -83,8 +83,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     tokio::signal::ctrl_c().await?;
     drop(ticking);
-    // Streams end themselves, each at a moment of its own; what is open after that is cut.
-    drain.start(DRAIN.mul_f32(0.9));
+    // The streams end one by one, and what is open after the time is dropped.
     shutdown.begin(DRAIN);
     server.await?;
     Ok(())

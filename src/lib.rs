@@ -10,7 +10,7 @@
 //! use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
 //! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Place, Template};
 //! use tailwater::route::{Pattern, RouteLayer, Routes};
-//! use tailwater::sse::{Drain, SseLayer};
+//! use tailwater::sse::SseLayer;
 //! use tower::ServiceBuilder;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -18,12 +18,12 @@
 //! let routes = Routes::new().route([Pattern::new("/orders")?], ());
 //! // The topic is the same for each request: no place of a template is to be filled.
 //! let nothing = |_: &Place, _: &Extensions| None;
-//! let (shutdown, drain) = (Shutdown::new(), Drain::new());
+//! let shutdown = Shutdown::new();
 //!
 //! let service = ServiceBuilder::new()
 //!     .layer(HttpLayer::new().shutdown(shutdown.clone()))
 //!     .layer(RouteLayer::new(routes))
-//!     .layer(SseLayer::new().drain(&drain))
+//!     .layer(SseLayer::new().drain(&tailwater::drain(&shutdown)))
 //!     .layer(KafkaSourceLayer::new(Mapping::new(Template::literal("orders")), nothing))
 //!     .service(Cluster::new(ClusterOptions::new(["localhost:9092"]))?);
 //! let listener = ListenOptions::new().bind(([127, 0, 0, 1], 8080).into())?;
@@ -43,6 +43,7 @@ mod access;
 mod access_log;
 pub mod config;
 pub mod demo;
+mod drain;
 mod escape;
 mod files;
 mod health;
@@ -52,6 +53,7 @@ mod signals;
 pub mod stack;
 pub mod telemetry;
 
+pub use drain::drain;
 pub use tailwater_client as client;
 pub use tailwater_http as http;
 pub use tailwater_hub as hub;

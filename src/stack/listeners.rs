@@ -72,7 +72,7 @@ impl Stack {
     /// What the system or librdkafka refuses.
     pub fn new(namespaces: Vec<Config>, folder: &Path) -> Result<Self, Error> {
         let shutdown = Shutdown::new();
-        let drain = Drain::new();
+        let drain = crate::drain(&shutdown);
         let open_files =
             OpenFiles::of(&namespaces, tailwater_http::raise_open_files().ok().flatten());
         open_files.warn();
@@ -178,16 +178,13 @@ impl Stack {
 
     /// Serves until `stop` is ready; its output is how long streams have to end from then on.
     pub async fn serve(self, stop: impl Future<Output = Duration>) {
-        let Self { listening, clusters: _, shutdown, drain, askers: _ } = self;
+        let Self { listening, shutdown, .. } = self;
         let mut servers = tokio::task::JoinSet::new();
         for Listening { options, listeners, routes, .. } in listening {
             let service = service_fn(move |connection| connect(&routes, connection));
             servers.spawn(serve(listeners, service, options, shutdown.clone()));
         }
-        let window = stop.await;
-        // Streams end before connections are cut.
-        drain.start(window.mul_f32(0.9));
-        shutdown.begin(window);
+        shutdown.begin(stop.await);
         while servers.join_next().await.is_some() {}
     }
 }

@@ -1,28 +1,27 @@
 //! Telling all connections at once that the server goes.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::fmt;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use tokio::{
-    sync::{Notify, futures::OwnedNotified},
-    time::Instant,
-};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::Instant;
 
 use crate::deadline::after;
 
-/// The handle that ends a server: clones are the same one. Give it to the [`HttpLayer`], to
-/// [`serve`], and to whatever has to write an end to its streams; then [`begin`](Self::begin).
+/// The handle that ends a server: clones are the same one. Give it to the [`HttpLayer`] and to
+/// [`serve`], and end streams with [`on_begin`](Self::on_begin); then [`begin`](Self::begin).
 ///
 /// From then on no connection takes a new request: HTTP/1.1 closes after the response that is
 /// running, HTTP/2 sends GOAWAY. Open responses run on until their end or that of the drain window,
 /// whichever is first; what is open then is dropped.
 ///
-/// One that waits costs some seventy bytes and no task.
+/// A connection that waits for it costs some seventy bytes and no task.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -44,10 +43,20 @@ pub struct Shutdown {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     window_end: OnceLock<Instant>,
     begun: Arc<Notify>,
+    /// What [`Shutdown::begin`] calls; empty from then on.
+    callbacks: Mutex<Vec<Callback>>,
+}
+
+type Callback = Box<dyn FnOnce(Duration) + Send>;
+
+/// The time that streams have to end by themselves. The last tenth of the window is left to their
+/// last bytes.
+fn of_streams(window: Duration) -> Duration {
+    window - window / 10
 }
 
 impl Shutdown {
@@ -61,7 +70,45 @@ impl Shutdown {
     /// counts, later ones change nothing.
     pub fn begin(&self, window: Duration) {
         if self.shared.window_end.set(after(window)).is_ok() {
+            // Streams end before connections are cut.
+            for callback in self.shared.take_callbacks() {
+                callback(of_streams(window));
+            }
             self.shared.begun.notify_waiters();
+        }
+    }
+
+    /// Calls `end_streams` when the shutdown begins, at once if it has begun. The argument is the
+    /// time that streams have to end by themselves: nine tenths of the drain window, so that their
+    /// last bytes reach the clients before connections are dropped.
+    ///
+    /// The callback must not block. It is for a source of streams that can end them, as the drain of
+    /// an event stream layer does.
+    ///
+    /// ```
+    /// use std::sync::{Arc, OnceLock};
+    /// use std::time::Duration;
+    /// use tailwater_http::Shutdown;
+    ///
+    /// let time_to_end = Arc::new(OnceLock::new());
+    /// let shutdown = Shutdown::new();
+    /// shutdown.on_begin({
+    ///     let time_to_end = Arc::clone(&time_to_end);
+    ///     move |time| time_to_end.set(time).expect("called once")
+    /// });
+    /// shutdown.begin(Duration::from_secs(10));
+    /// assert_eq!(time_to_end.get(), Some(&Duration::from_secs(9)));
+    /// ```
+    pub fn on_begin(&self, end_streams: impl FnOnce(Duration) + Send + 'static) {
+        let mut callbacks = self.shared.lock_callbacks();
+        callbacks.push(Box::new(end_streams));
+        drop(callbacks);
+        // Looked at after the push: `begin` sets it before it takes the callbacks.
+        if let Some(end) = self.window_end() {
+            let left = end.saturating_duration_since(Instant::now());
+            for callback in self.shared.take_callbacks() {
+                callback(of_streams(left));
+            }
         }
     }
 
@@ -77,6 +124,22 @@ impl Shutdown {
         // Made before the first look at `window_end`: it is woken by a `begin` in between.
         let notified = Arc::clone(&self.shared.begun).notified_owned();
         Begun { notified, shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Shared {
+    fn lock_callbacks(&self) -> MutexGuard<'_, Vec<Callback>> {
+        self.callbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_callbacks(&self) -> Vec<Callback> {
+        mem::take(&mut *self.lock_callbacks())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("window_end", &self.window_end).finish_non_exhaustive()
     }
 }
 
@@ -129,6 +192,30 @@ mod tests {
         assert_eq!(assert_ready!(waiting.poll()), end);
         assert_eq!(assert_ready!(not_polled_yet.poll()), end);
         assert_eq!(assert_ready!(spawn(shutdown.begun()).poll()), end);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_are_ended_once_before_and_after_the_beginning() {
+        let shutdown = Shutdown::new();
+        let (sender, calls) = std::sync::mpsc::channel();
+        let register = |name: &'static str| {
+            let sender = sender.clone();
+            shutdown.on_begin(move |time| sender.send((name, time)).unwrap());
+        };
+        register("before");
+        assert!(calls.try_recv().is_err(), "nothing has begun");
+
+        shutdown.begin(Duration::from_secs(10));
+        shutdown.begin(Duration::from_secs(20));
+        assert_eq!(calls.try_iter().collect::<Vec<_>>(), [("before", Duration::from_secs(9))]);
+
+        tokio::time::advance(Duration::from_secs(5)).await;
+        register("after");
+        let left = Duration::from_millis(4500);
+        assert_eq!(calls.try_iter().collect::<Vec<_>>(), [("after", left)]);
+        tokio::time::advance(Duration::from_secs(50)).await;
+        register("too late");
+        assert_eq!(calls.try_iter().collect::<Vec<_>>(), [("too late", Duration::ZERO)]);
     }
 
     #[tokio::test(start_paused = true)]
