@@ -32,7 +32,7 @@ use hyper::body::Incoming;
 use tailwater_http::{Connection, Http, HttpLayer, Shutdown, Versions};
 use tailwater_jwt::{ConnectionSessions, Guard};
 use tailwater_kafka::{Cluster, KafkaSourceLayer, Place};
-use tailwater_route::{Condition, Guarded, Router, Routes, Scheme};
+use tailwater_route::{Condition, Requirement, Router, Routes, Scheme};
 use tailwater_sse::{BoxError, Drain, SseLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -245,11 +245,11 @@ impl StackBuilder<'_> {
         condition: impl Fn(&W) -> Condition,
         mut exit: impl FnMut(&mut Self, &config::Route<W, T>) -> Result<HttpService, Error>,
     ) -> Result<HttpService, Error> {
-        let mut table = Routes::new().guard(guard::verdict);
+        let mut table = Routes::new().guard(guard::access);
         for route in routes {
             let when = route.when.iter().map(&condition);
             let guarded =
-                route.guarded.iter().map(|demand| Guarded::new(&demand.guard, &demand.roles));
+                route.guarded.iter().map(|demand| Requirement::new(&demand.guard, &demand.roles));
             table = table.guarded_route(when, guarded, exit(self, route)?);
         }
         Ok(BoxCloneSyncService::new(Router::new(table)))

@@ -29,5 +29,5 @@ fuzz_target!(|text: &str| {
         path = path.replace(&format!("{{{name}}}"), "~");
     }
     assert!(pattern.matches(&path), "{path}");
-    assert!(Pattern::spanning(text).is_ok_and(|spanning| spanning.matches(&path)), "{path}");
+    assert!(Pattern::multi_segment(text).is_ok_and(|spanning| spanning.matches(&path)), "{path}");
 });

@@ -2,7 +2,7 @@
 
 use http::Method;
 use tailwater_kafka::{Place, Template};
-use tailwater_route::{Condition, Error, Pattern, Text};
+use tailwater_route::{Condition, Error, Pattern, ValuePattern};
 
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value};
@@ -101,7 +101,7 @@ fn route_condition(path: Option<&Pattern>, method: Option<&Method>) -> Result<Co
         condition = condition.path(path.clone())?;
     }
     if let Some(method) = method {
-        condition = condition.header(":method", Text::new(method.as_str())?)?;
+        condition = condition.header(":method", ValuePattern::new(method.as_str())?)?;
     }
     Ok(condition)
 }

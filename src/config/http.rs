@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Uri};
 use tailwater_jwt::Credentials;
-use tailwater_route::{Condition, Error, Text};
+use tailwater_route::{Condition, Error, ValuePattern};
 
 use super::binding::{Exits, Route, Routes};
 use super::dangers;
@@ -105,7 +105,7 @@ pub struct Authorization {
 pub struct HttpCondition {
     /// Names in lower case, the pseudo headers `:scheme`, `:authority`, `:path` and `:method`
     /// among them, and patterns.
-    pub headers: Vec<(String, Text)>,
+    pub headers: Vec<(String, ValuePattern)>,
     /// The same for the route layer.
     pub condition: Condition,
 }
@@ -343,7 +343,7 @@ fn condition(value: &Value<'_>) -> Option<HttpCondition> {
     let map = value.map()?;
     let entries = map.require("headers");
     map.deny_unknown();
-    let mut headers: Vec<(String, Text)> = Vec::new();
+    let mut headers: Vec<(String, ValuePattern)> = Vec::new();
     let mut condition = Some(Condition::any());
     for (name, value) in entries?.map()?.entries() {
         let name = name.to_ascii_lowercase();
@@ -358,7 +358,7 @@ fn condition(value: &Value<'_>) -> Option<HttpCondition> {
             condition = None;
             continue;
         };
-        let added = Text::new(&text).and_then(|pattern| {
+        let added = ValuePattern::new(&text).and_then(|pattern| {
             let before = condition.clone().unwrap_or_default();
             Ok((pattern.clone(), before.header(&name, pattern)?))
         });

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use tailwater_route::Text;
+use tailwater_route::ValuePattern;
 
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value, decimal};
@@ -114,7 +114,7 @@ pub enum Transform {
 #[non_exhaustive]
 pub struct TopicCondition {
     /// `topic`: its name, with `*` for any text. Default: any.
-    pub topic: Option<Text>,
+    pub topic: Option<ValuePattern>,
 }
 
 impl TopicCondition {
@@ -282,7 +282,7 @@ fn routes(map: &Map<'_>, exits: &mut Exits) -> Vec<Route<TopicCondition>> {
 
 fn condition(value: &Value<'_>) -> Option<TopicCondition> {
     let map = value.map()?;
-    let pattern = |text: &str| Text::new(text).ok().filter(|_| !text.is_empty());
+    let pattern = |text: &str| ValuePattern::new(text).ok().filter(|_| !text.is_empty());
     let topic = map
         .get("topic")
         .map(|value| value.parsed("the name of a topic, with `*` for any text", pattern));
@@ -521,7 +521,7 @@ mod tests {
             ("a*b*c", "aXbYc", true),
             ("a*b*c", "ac", false),
         ] {
-            let condition = TopicCondition { topic: Some(Text::new(pattern).unwrap()) };
+            let condition = TopicCondition { topic: Some(ValuePattern::new(pattern).unwrap()) };
             assert_eq!(condition.matches(topic), expected, "{pattern} {topic}");
         }
     }

@@ -11,7 +11,7 @@ pub(super) fn path(value: &Value<'_>) -> Option<Pattern> {
 
 /// A pattern of paths of files, in which `{name}` goes across `/`.
 pub(super) fn file_path(value: &Value<'_>) -> Option<Pattern> {
-    read(value, Pattern::spanning)
+    read(value, Pattern::multi_segment)
 }
 
 fn read(value: &Value<'_>, new: impl Fn(&str) -> Result<Pattern, Error>) -> Option<Pattern> {

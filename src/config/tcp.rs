@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tailwater_route::Text;
+use tailwater_route::ValuePattern;
 
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value, decimal};
@@ -154,7 +154,7 @@ impl TcpClient {
         let admits = |condition: &TcpCondition| match (&condition.authority, &self.host) {
             (None, _) => condition.is_always(),
             (Some(pattern), Some(host)) => {
-                let named = Text::new(&pattern.to_ascii_lowercase());
+                let named = ValuePattern::new(&pattern.to_ascii_lowercase());
                 let port = |port: &u16| condition.takes(*port);
                 condition.cidr.is_none()
                     && named.is_ok_and(|named| named.matches(host.to_ascii_lowercase().as_bytes()))

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use tailwater_route::Text;
+use tailwater_route::ValuePattern;
 use tailwater_tls::{ClientCertificates, Version};
 
 use super::binding::{Exits, Route, Routes};
@@ -60,7 +60,7 @@ pub struct TlsOptions {
 #[non_exhaustive]
 pub struct TlsCondition {
     /// `authority`: the server name, with `*`. Default: any.
-    pub authority: Option<Text>,
+    pub authority: Option<ValuePattern>,
     /// `alpn`: the protocol. Default: any.
     pub alpn: Option<String>,
     /// `port`: the ports. Default: any.
@@ -171,7 +171,7 @@ fn condition(value: &Value<'_>) -> Option<TlsCondition> {
     let condition = TlsCondition {
         authority: map.get("authority").and_then(|value| {
             value.parsed("a server name, as `*.example.com`", |text| {
-                Text::new(&text.to_ascii_lowercase()).ok()
+                ValuePattern::new(&text.to_ascii_lowercase()).ok()
             })
         }),
         alpn: map.text("alpn"),

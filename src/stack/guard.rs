@@ -8,7 +8,7 @@ use ::http::{Extensions, Request};
 use bytes::Bytes;
 use tailwater_jwt::{Credentials, Guard, JwtLayer, Keys, Rejection, Session, Token};
 use tailwater_kafka::Place;
-use tailwater_route::{Guarded, Matched, Verdict};
+use tailwater_route::{Access, Matched, Requirement};
 use tailwater_sse::{Due, Encoded, Event, Lease};
 
 use tracing::info;
@@ -72,16 +72,16 @@ pub(super) fn credentials(authorization: &Authorization) -> Result<Credentials, 
 }
 
 /// Whether a guarded route is open to a request.
-pub(super) fn verdict(extensions: &Extensions, guarded: &[Guarded]) -> Verdict {
+pub(super) fn access(extensions: &Extensions, requirements: &[Requirement]) -> Access {
     let Some(session) = extensions.get::<Session>() else {
         return match extensions.get() {
-            Some(Rejection::KeysUnavailable) => Verdict::Unavailable,
-            _ => Verdict::Unauthenticated,
+            Some(Rejection::KeysUnavailable) => Access::Unavailable,
+            _ => Access::Unauthenticated,
         };
     };
-    match holds(guarded, session.guard_name(), session.token()) {
-        true => Verdict::Open,
-        false => Verdict::Forbidden,
+    match holds(requirements, session.guard_name(), session.token()) {
+        true => Access::Granted,
+        false => Access::Forbidden,
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn log_rejection<B>(request: Request<B>) -> Request<B> {
     request
 }
 
-fn holds(guarded: &[Guarded], guard: &str, token: &Token) -> bool {
+fn holds(guarded: &[Requirement], guard: &str, token: &Token) -> bool {
     guarded.iter().all(|guarded| guarded.guard() == guard && token.has_roles(guarded.roles()))
 }
 
@@ -118,8 +118,8 @@ fn claim_of(place: &Place, of: &str, token: &Token) -> Option<Bytes> {
 /// the roles of all routes on its way still hold, and that every claim in `places` is what it was.
 pub(super) fn lease(parts: &Parts, places: &[Place]) -> Option<Box<dyn Lease>> {
     let matched = parts.extensions.get::<Matched>()?;
-    let guarded: Box<[Guarded]> = matched.guarded().cloned().collect();
-    if guarded.is_empty() {
+    let requirements: Box<[Requirement]> = matched.requirements().cloned().collect();
+    if requirements.is_empty() {
         return None;
     }
     let session = parts.extensions.get::<Session>()?;
@@ -127,7 +127,7 @@ pub(super) fn lease(parts: &Parts, places: &[Place]) -> Option<Box<dyn Lease>> {
     let claims: Box<[(Place, Option<Bytes>)]> =
         places.iter().map(|place| (place.clone(), claim(place, session))).collect();
     let needs = move |token: &Token| {
-        holds(&guarded, &guard, token)
+        holds(&requirements, &guard, token)
             && claims.iter().all(|(place, value)| claim_of(place, &guard, token) == *value)
     };
     Some(Box::new(OfSession(session.lease(needs))))

@@ -8,7 +8,7 @@ use std::{convert::Infallible, error::Error};
 
 use http::{Request, Response};
 use tailwater_route::{
-    Condition, Guarded, Matched, Pattern, Refused, Router, Routes, Text, Verdict,
+    Access, Condition, Matched, Pattern, Rejection, Requirement, Router, Routes, ValuePattern,
 };
 use tower::{ServiceExt, service_fn, util::BoxCloneService};
 
@@ -31,19 +31,19 @@ fn exit(name: &'static str, parameter: &'static str) -> Exit {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let topics = Pattern::new("/events/{topic}")?;
-    let streams = Guarded::new("members", ["stream"]);
-    let pages =
-        Condition::from(Pattern::spanning("/{file}")?).header(":method", Text::new("GET")?)?;
+    let streams = Requirement::new("members", ["stream"]);
+    let pages = Condition::from(Pattern::multi_segment("/{file}")?)
+        .header(":method", ValuePattern::new("GET")?)?;
     let routes = Routes::new()
         .guarded_route([topics], [streams], exit("topic", "topic"))
         .route([pages], exit("page", "file"))
-        .guard(|extensions, guarded| {
-            let Some(member) = extensions.get::<Member>() else { return Verdict::Unauthenticated };
-            let mut demanded = guarded.iter().flat_map(Guarded::roles);
+        .guard(|extensions, requirements| {
+            let Some(member) = extensions.get::<Member>() else { return Access::Unauthenticated };
+            let mut demanded = requirements.iter().flat_map(Requirement::roles);
             if demanded.all(|role| member.roles.contains(role)) {
-                Verdict::Open
+                Access::Granted
             } else {
-                Verdict::Forbidden
+                Access::Forbidden
             }
         });
     let service = Router::new(routes);
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             request.extensions_mut().insert(member);
         }
         let response = service.clone().oneshot(request).await?;
-        match response.extensions().get::<Refused>() {
+        match response.extensions().get::<Rejection>() {
             Some(refused) => println!("{asked}: {}, {refused}", response.status()),
             None => println!("{asked}: {}, {}", response.status(), response.body()),
         }

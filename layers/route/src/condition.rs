@@ -2,17 +2,17 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::{Error, Pattern, Text, glob::Glob, head::Head, matched::Parameter};
+use crate::{Error, Pattern, ValuePattern, glob::Glob, head::Head, matched::Parameter};
 
 /// What must hold of a request for a route to match: its path, its headers, or nothing.
 ///
 /// ```
-/// use tailwater_route::{Condition, Error, Pattern, Text};
+/// use tailwater_route::{Condition, Error, Pattern, ValuePattern};
 ///
 /// let condition = Condition::any()
 ///     .path(Pattern::new("/orders/{id}")?)?
-///     .header(":method", Text::new("GET")?)?
-///     .header("accept-language", Text::new("{language}-*")?)?;
+///     .header(":method", ValuePattern::new("GET")?)?
+///     .header("accept-language", ValuePattern::new("{language}-*")?)?;
 /// assert_eq!(condition.names().collect::<Vec<_>>(), ["id", "language"]);
 /// # Ok::<(), Error>(())
 /// ```
@@ -70,7 +70,7 @@ impl Condition {
     /// # Errors
     /// [`Error::Header`], [`Error::PseudoHeader`], [`Error::Duplicate`]; for `:path` those of
     /// [`Pattern::new`].
-    pub fn header(mut self, name: &str, value: Text) -> Result<Self, Error> {
+    pub fn header(mut self, name: &str, value: ValuePattern) -> Result<Self, Error> {
         self.check_names(&value.glob, &value.to_string())?;
         let (field, glob) = match name {
             ":path" => {

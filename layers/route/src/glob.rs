@@ -10,7 +10,7 @@ pub(crate) enum Kind {
     /// A path in the form of [`crate::path::decoded`]; a parameter is within one segment.
     Path,
     /// The same, but a parameter may reach over several segments.
-    SpanningPath,
+    MultiSegmentPath,
     /// Text as it is.
     Text,
     /// Text in lower case.
@@ -70,7 +70,7 @@ impl Glob {
                     characters.nth(name.chars().count()); // the name and its `}`
                 }
                 '}' => return Err(Error::Unopened(at)),
-                '?' if matches!(kind, Kind::Path | Kind::SpanningPath) => {
+                '?' if matches!(kind, Kind::Path | Kind::MultiSegmentPath) => {
                     return Err(Error::Query(at));
                 }
                 _ => literal.push(character),
@@ -209,7 +209,7 @@ fn flush(
     let bytes = match kind {
         Kind::Text => text.into_bytes(),
         Kind::Lowercase => text.to_ascii_lowercase().into_bytes(),
-        Kind::Path | Kind::SpanningPath => {
+        Kind::Path | Kind::MultiSegmentPath => {
             if let Some(place) = crate::path::separator(text.as_bytes()) {
                 return Err(Error::Separator(end - text.len() + place));
             }

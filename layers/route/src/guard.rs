@@ -1,16 +1,16 @@
 use http::Extensions;
 
 /// The function that tells whether a guarded route is open to a request.
-pub(crate) type Guard = dyn Fn(&Extensions, &[Guarded]) -> Verdict + Send + Sync;
+pub(crate) type Guard = dyn Fn(&Extensions, &[Requirement]) -> Access + Send + Sync;
 
 /// What a route demands of one guard: that it knows who asks, and that they have all roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guarded {
+pub struct Requirement {
     guard: String,
     roles: Vec<String>,
 }
 
-impl Guarded {
+impl Requirement {
     /// Without roles it is enough that the guard knows who asks.
     pub fn new<R: Into<String>>(
         guard: impl Into<String>,
@@ -35,9 +35,9 @@ impl Guarded {
 /// What a guard function says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum Access {
     /// The request may take the route.
-    Open,
+    Granted,
     /// Nobody knows who asks: `401 Unauthorized`, unless another route is open.
     Unauthenticated,
     /// It cannot be known for now who asks, through no fault of theirs: `503 Service Unavailable`,

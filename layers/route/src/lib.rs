@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use http::{Request, Response, StatusCode};
-//! use tailwater_route::{Matched, Pattern, Refused, RouteLayer, Routes};
+//! use tailwater_route::{Matched, Pattern, Rejection, RouteLayer, Routes};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -27,7 +27,7 @@
 //!
 //! let refused = service.oneshot(Request::get("/orders/7/items").body(())?).await?;
 //! assert_eq!(refused.status(), StatusCode::NOT_FOUND);
-//! assert_eq!(refused.extensions().get(), Some(&Refused::NotFound));
+//! assert_eq!(refused.extensions().get(), Some(&Rejection::NotFound));
 //! # Ok(())
 //! # }
 //! ```
@@ -64,12 +64,12 @@ mod service;
 pub use condition::Condition;
 pub use error::Error;
 pub use future::ResponseFuture;
-pub use guard::{Guarded, Verdict};
+pub use guard::{Access, Requirement};
 pub use head::Scheme;
 pub use layer::RouteLayer;
 pub use matched::Matched;
-pub use pattern::{Pattern, Text};
-pub use rejection::Refused;
+pub use pattern::{Pattern, ValuePattern};
+pub use rejection::Rejection;
 pub use router::{Router, RouterFuture};
 pub use routes::Routes;
 pub use service::Route;

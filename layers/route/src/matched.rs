@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use crate::Guarded;
+use crate::Requirement;
 
 pub(crate) type Parameter = (Arc<str>, Box<[u8]>);
 
@@ -13,20 +13,20 @@ pub(crate) type Parameter = (Arc<str>, Box<[u8]>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matched {
     parameters: Vec<Parameter>,
-    guarded: Arc<[Guarded]>,
+    requirements: Arc<[Requirement]>,
     outer: Option<Arc<Matched>>,
 }
 
 impl Matched {
-    pub(crate) fn new(parameters: Vec<Parameter>, guarded: Arc<[Guarded]>) -> Self {
-        Self { parameters, guarded, outer: None }
+    pub(crate) fn new(parameters: Vec<Parameter>, requirements: Arc<[Requirement]>) -> Self {
+        Self { parameters, requirements, outer: None }
     }
 
     /// Puts it into the extensions of a request, before what an outer layer left there.
     pub(crate) fn insert_into(mut self, extensions: &mut Extensions) {
         // Only parameters and guards are read from it: a layer that has none is left out.
         self.outer = extensions.remove::<Self>().and_then(|outer| {
-            let nothing = outer.parameters.is_empty() && outer.guarded.is_empty();
+            let nothing = outer.parameters.is_empty() && outer.requirements.is_empty();
             if nothing { outer.outer } else { Some(Arc::new(outer)) }
         });
         extensions.insert(self);
@@ -48,8 +48,8 @@ impl Matched {
 
     /// All guards that the request had to pass on its way here, those of the innermost layer first:
     /// what has to hold as long as its answer lasts.
-    pub fn guarded(&self) -> impl Iterator<Item = &Guarded> {
-        self.outwards().flat_map(|matched| &*matched.guarded)
+    pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        self.outwards().flat_map(|matched| &*matched.requirements)
     }
 
     fn outwards(&self) -> impl Iterator<Item = &Self> {

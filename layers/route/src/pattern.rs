@@ -45,8 +45,8 @@ impl Pattern {
     ///
     /// # Errors
     /// Those of [`Pattern::new`].
-    pub fn spanning(text: &str) -> Result<Self, Error> {
-        Self::of_kind(text, Kind::SpanningPath)
+    pub fn multi_segment(text: &str) -> Result<Self, Error> {
+        Self::of_kind(text, Kind::MultiSegmentPath)
     }
 
     fn of_kind(text: &str, kind: Kind) -> Result<Self, Error> {
@@ -74,17 +74,17 @@ impl Pattern {
 /// What [`Condition::header`](crate::Condition::header) says of pseudo headers holds beyond that.
 ///
 /// ```
-/// let text = tailwater_route::Text::new("Bearer {token}")?;
+/// let text = tailwater_route::ValuePattern::new("Bearer {token}")?;
 /// assert_eq!(text.names().collect::<Vec<_>>(), ["token"]);
 /// # Ok::<(), tailwater_route::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Text {
+pub struct ValuePattern {
     text: Box<str>,
     pub(crate) glob: Glob,
 }
 
-impl Text {
+impl ValuePattern {
     /// Reads a pattern.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl Text {
     /// Whether the whole of `text` matches.
     ///
     /// ```
-    /// let pattern = tailwater_route::Text::new("*.example.com")?;
+    /// let pattern = tailwater_route::ValuePattern::new("*.example.com")?;
     /// assert!(pattern.matches(b"a.example.com") && !pattern.matches(b"example.com"));
     /// # Ok::<_, tailwater_route::Error>(())
     /// ```
@@ -135,7 +135,7 @@ fn starts(text: &str) -> Result<(), Error> {
     if text.starts_with(['/', '*']) { Ok(()) } else { Err(Error::Start(text.to_owned())) }
 }
 
-macro_rules! text {
+macro_rules! text_traits {
     ($($name:ident)*) => { $(
         impl FromStr for $name {
             type Err = Error;
@@ -159,4 +159,4 @@ macro_rules! text {
     )* };
 }
 
-text! { Pattern Text }
+text_traits! { Pattern ValuePattern }

@@ -3,7 +3,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 /// Why a request got no route; stands in the extensions of the response that refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum Rejection {
     // In the order in which one reason outweighs another: what a client can do about it.
     /// No route matches: `404 Not Found`.
     #[error("no route matches")]
@@ -19,7 +19,7 @@ pub enum Refused {
     Unavailable,
 }
 
-impl Refused {
+impl Rejection {
     /// The status that the client is told.
     #[must_use]
     pub fn status(self) -> StatusCode {

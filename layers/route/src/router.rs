@@ -86,7 +86,7 @@ where
                 matched.insert_into(request.extensions_mut());
                 State::Waiting { service: service.clone(), request: Some(request) }
             }
-            Err(refused) => State::Refused { response: Some(refused.response()) },
+            Err(rejection) => State::Refused { response: Some(rejection.response()) },
         };
         RouterFuture { state }
     }

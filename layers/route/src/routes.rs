@@ -3,7 +3,8 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use http::Extensions;
 
 use crate::{
-    Condition, Guarded, Matched, Refused, Verdict, guard::Guard, head::Head, matched::Parameter,
+    Access, Condition, Matched, Rejection, Requirement, guard::Guard, head::Head,
+    matched::Parameter,
 };
 
 /// Routes in order. A request takes the first route that matches, or else the fallback.
@@ -15,9 +16,9 @@ use crate::{
 /// thousand of them as with one. The others are tried one by one.
 ///
 /// ```
-/// use tailwater_route::{Condition, Error, Pattern, Routes, Text};
+/// use tailwater_route::{Condition, Error, Pattern, Routes, ValuePattern};
 ///
-/// let post = Condition::any().header(":method", Text::new("POST")?)?;
+/// let post = Condition::any().header(":method", ValuePattern::new("POST")?)?;
 /// let routes = Routes::new()
 ///     .route([Pattern::new("/orders/{id}")?, Pattern::new("/orders")?], "orders")
 ///     .route([post], "posted")
@@ -44,7 +45,7 @@ pub struct Routes<T> {
 #[derive(Clone, Debug)]
 struct Entry<T> {
     target: T,
-    guarded: Arc<[Guarded]>,
+    requirements: Arc<[Requirement]>,
 }
 
 impl<T> Default for Routes<T> {
@@ -82,7 +83,7 @@ impl<T> Routes<T> {
     pub fn guarded_route<C: Into<Condition>>(
         mut self,
         conditions: impl IntoIterator<Item = C>,
-        guarded: impl IntoIterator<Item = Guarded>,
+        requirements: impl IntoIterator<Item = Requirement>,
         target: T,
     ) -> Self {
         let mut conditions = conditions.into_iter().map(Into::into).peekable();
@@ -90,7 +91,7 @@ impl<T> Routes<T> {
             self.add_condition(Condition::any());
         }
         conditions.for_each(|condition| self.add_condition(condition));
-        self.routes.push(Entry { target, guarded: guarded.into_iter().collect() });
+        self.routes.push(Entry { target, requirements: requirements.into_iter().collect() });
         self
     }
 
@@ -104,23 +105,23 @@ impl<T> Routes<T> {
     /// Whether a guarded route is open to a request is what this function says, from the request's
     /// extensions and what the route demands. It is asked only if the route matches otherwise, for
     /// each request anew, and must not block. Default: guarded routes are closed, as if it said
-    /// [`Verdict::Forbidden`].
+    /// [`Access::Forbidden`].
     ///
     /// ```
-    /// use tailwater_route::{Error, Guarded, Pattern, Routes, Verdict};
+    /// use tailwater_route::{Error, Requirement, Pattern, Routes, Access};
     ///
     /// struct Roles(Vec<String>); // of a layer that has checked a token
     ///
-    /// let reads = Guarded::new("members", ["read"]);
+    /// let reads = Requirement::new("members", ["read"]);
     /// let routes = Routes::new()
     ///     .guarded_route([Pattern::new("/orders")?], [reads], "orders")
-    ///     .guard(|extensions, guarded| {
-    ///         let Some(Roles(known)) = extensions.get() else { return Verdict::Unauthenticated };
-    ///         let mut demanded = guarded.iter().flat_map(Guarded::roles);
+    ///     .guard(|extensions, requirements| {
+    ///         let Some(Roles(known)) = extensions.get() else { return Access::Unauthenticated };
+    ///         let mut demanded = requirements.iter().flat_map(Requirement::roles);
     ///         if demanded.all(|role| known.contains(role)) {
-    ///             Verdict::Open
+    ///             Access::Granted
     ///         } else {
-    ///             Verdict::Forbidden
+    ///             Access::Forbidden
     ///         }
     ///     });
     /// # let _ = (routes, Roles(vec![]));
@@ -128,7 +129,7 @@ impl<T> Routes<T> {
     /// ```
     pub fn guard(
         mut self,
-        guard: impl Fn(&Extensions, &[Guarded]) -> Verdict + Send + Sync + 'static,
+        guard: impl Fn(&Extensions, &[Requirement]) -> Access + Send + Sync + 'static,
     ) -> Self {
         self.guard = Some(Arc::new(guard));
         self
@@ -146,7 +147,7 @@ impl<T> Routes<T> {
     }
 
     /// What the route of a request captured, and its target.
-    pub(crate) fn find(&self, head: &Head<'_>) -> Result<(Matched, &T), Refused> {
+    pub(crate) fn find(&self, head: &Head<'_>) -> Result<(Matched, &T), Rejection> {
         self.first(head, self.candidates(&head.path))
     }
 
@@ -154,25 +155,25 @@ impl<T> Routes<T> {
         &self,
         head: &Head<'_>,
         candidates: impl Iterator<Item = usize>,
-    ) -> Result<(Matched, &T), Refused> {
+    ) -> Result<(Matched, &T), Rejection> {
         // Not "does not match": such a path would slip past a guarded route to a wider one.
         if self.plain_path && head.has_separator() {
-            return Err(Refused::NotFound);
+            return Err(Rejection::NotFound);
         }
-        let mut refused = Refused::NotFound;
+        let mut rejection = Rejection::NotFound;
         for candidate in candidates {
             let Some((entry, parameters)) = self.try_condition(candidate, head) else { continue };
-            match self.judge(head, &entry.guarded) {
-                Verdict::Open => {
-                    let matched = Matched::new(parameters, Arc::clone(&entry.guarded));
+            match self.judge(head, &entry.requirements) {
+                Access::Granted => {
+                    let matched = Matched::new(parameters, Arc::clone(&entry.requirements));
                     return Ok((matched, &entry.target));
                 }
-                Verdict::Forbidden => refused = refused.max(Refused::Forbidden),
-                Verdict::Unauthenticated => refused = refused.max(Refused::Unauthenticated),
-                Verdict::Unavailable => refused = refused.max(Refused::Unavailable),
+                Access::Forbidden => rejection = rejection.max(Rejection::Forbidden),
+                Access::Unauthenticated => rejection = rejection.max(Rejection::Unauthenticated),
+                Access::Unavailable => rejection = rejection.max(Rejection::Unavailable),
             }
         }
-        let fallback = self.fallback.as_ref().ok_or(refused)?;
+        let fallback = self.fallback.as_ref().ok_or(rejection)?;
         Ok((Matched::new(Vec::new(), Arc::default()), fallback))
     }
 
@@ -186,11 +187,11 @@ impl<T> Routes<T> {
         Some((self.routes.get(*route)?, condition.find(head)?))
     }
 
-    fn judge(&self, head: &Head<'_>, guarded: &[Guarded]) -> Verdict {
+    fn judge(&self, head: &Head<'_>, requirements: &[Requirement]) -> Access {
         match &self.guard {
-            _ if guarded.is_empty() => Verdict::Open,
-            Some(guard) => guard(head.extensions, guarded),
-            None => Verdict::Forbidden,
+            _ if requirements.is_empty() => Access::Granted,
+            Some(guard) => guard(head.extensions, requirements),
+            None => Access::Forbidden,
         }
     }
 

@@ -59,7 +59,7 @@ where
                 request.extensions_mut().insert(target.clone());
                 ResponseFuture::inner(self.inner.call(request))
             }
-            Err(refused) => ResponseFuture::answer(Ok(refused.response())),
+            Err(rejection) => ResponseFuture::answer(Ok(rejection.response())),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use http::{Request, StatusCode};
 use tailwater_route::{
-    Condition, Error, Matched, Pattern, Refused, RouteLayer, Routes, Scheme, Text,
+    Condition, Error, Matched, Pattern, Rejection, RouteLayer, Routes, Scheme, ValuePattern,
 };
 use tower::{ServiceExt, service_fn};
 
 /// The target of a request's route and what the route captured, or why the request is refused.
-type Answer = Result<(u8, Matched), Refused>;
+type Answer = Result<(u8, Matched), Rejection>;
 
 /// What the inner service finds, or why the layer refuses.
 fn ask(routes: Routes<u8>, request: Request<()>) -> Answer {
@@ -24,7 +24,7 @@ fn ask(routes: Routes<u8>, request: Request<()>) -> Answer {
             Ok((*target, matched.clone()))
         }
         None => {
-            let refused = *response.extensions().get::<Refused>().expect("a reason");
+            let refused = *response.extensions().get::<Rejection>().expect("a reason");
             assert_eq!(response.status(), refused.status());
             Err(refused)
         }
@@ -50,7 +50,7 @@ fn path(pattern: &str) -> Condition {
 }
 
 fn header(name: &str, value: &str) -> Condition {
-    Condition::any().header(name, Text::new(value).expect(value)).expect(name)
+    Condition::any().header(name, ValuePattern::new(value).expect(value)).expect(name)
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn parameter_of_a_spanning_pattern_reaches_across_segments() {
         ("/", None),
         ("/js%2Fapp.js", None),
     ] {
-        let pattern = Pattern::spanning("/{path}").expect("valid");
+        let pattern = Pattern::multi_segment("/{path}").expect("valid");
         let answer = holds(Condition::any().path(pattern).expect("one name"), get(uri));
         let value = answer.as_ref().ok().and_then(|(_, matched)| matched.parameter("path"));
         assert_eq!(value, expected.map(str::as_bytes), "{uri}");
@@ -184,11 +184,11 @@ fn pseudo_headers() {
 
 #[test]
 fn all_of_a_condition_and_any_of_a_route() {
-    let both = path("/a").header("x", Text::new("{x}").expect("valid")).expect("one name");
+    let both = path("/a").header("x", ValuePattern::new("{x}").expect("valid")).expect("one name");
     let routes = || Routes::new().route([both.clone(), path("/b")], 1);
     let with = |uri| Request::get(uri).header("x", "1").body(()).expect("valid");
     assert_eq!(text(&ask(routes(), with("/a"))), Some(vec![("x", "1")]));
-    assert_eq!(ask(routes(), get("/a")), Err(Refused::NotFound));
+    assert_eq!(ask(routes(), get("/a")), Err(Rejection::NotFound));
     assert_eq!(text(&ask(routes(), get("/b"))), Some(vec![]));
 }
 
@@ -198,13 +198,13 @@ fn first_route_in_order_wins_literal_or_not() {
         .into_iter()
         .zip(0..)
         .fold(Routes::new(), |routes, (pattern, target)| routes.route([path(pattern)], target));
-    for (uri, target) in [("/a", Ok(0)), ("/b", Ok(1)), ("/b/c", Err(Refused::NotFound))] {
+    for (uri, target) in [("/a", Ok(0)), ("/b", Ok(1)), ("/b/c", Err(Rejection::NotFound))] {
         let answer = ask(routes.clone(), get(uri));
         assert_eq!(answer.map(|(target, _)| target), target, "{uri}");
     }
     let answer = ask(routes.fallback(9), get("/b/c"));
     assert_eq!(answer.map(|(target, _)| target), Ok(9));
-    assert_eq!(ask(Routes::new(), get("/")), Err(Refused::NotFound));
+    assert_eq!(ask(Routes::new(), get("/")), Err(Rejection::NotFound));
     assert!(ask(Routes::new().route([Condition::any()], 0), get("/%2F")).is_ok());
     let none: [Condition; 0] = [];
     assert!(ask(Routes::new().route(none, 0), get("/%2F")).is_ok());
@@ -215,16 +215,16 @@ fn path_that_no_pattern_can_judge_takes_no_wider_route_either() {
     let routes =
         Routes::new().route([path("/private/{x}")], 0).route([Condition::any()], 1).fallback(2);
     for uri in ["/private/a%2Fb", "/private%2fa", "/private/%00"] {
-        assert_eq!(ask(routes.clone(), get(uri)), Err(Refused::NotFound), "{uri}");
+        assert_eq!(ask(routes.clone(), get(uri)), Err(Rejection::NotFound), "{uri}");
     }
     assert_eq!(ask(routes, get("/public")).map(|(target, _)| target), Ok(1));
 }
 
 #[test]
 fn refusal_has_a_status() {
-    assert_eq!(Refused::NotFound.status(), StatusCode::NOT_FOUND);
-    assert_eq!(Refused::Forbidden.status(), StatusCode::FORBIDDEN);
-    assert_eq!(Refused::Unauthenticated.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(Rejection::NotFound.status(), StatusCode::NOT_FOUND);
+    assert_eq!(Rejection::Forbidden.status(), StatusCode::FORBIDDEN);
+    assert_eq!(Rejection::Unauthenticated.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn mistakes_are_told_with_their_place() {
         (":path", "/a?{b}*", Error::Query(2)),
         ("x", "1-{id}", Error::Duplicate { name: "id".into(), at: 2 }),
     ] {
-        let value = Text::new(value).expect(value);
+        let value = ValuePattern::new(value).expect(value);
         assert_eq!(path("/{id}").header(header, value).expect_err(header), error, "{header}");
     }
 }
@@ -276,5 +276,5 @@ fn patterns_tell_their_names_and_read_back() {
     assert_eq!(pattern.names().collect::<Vec<_>>(), ["b", "c_d-1"]);
     assert_eq!(pattern.to_string(), "/a/{b}/*/{c_d-1}");
     assert!(pattern.matches("/a/1/2/3") && !pattern.matches("/a/1/2%2F/3"));
-    assert_eq!(Text::new("Bearer {t}").expect("valid").names().collect::<Vec<_>>(), ["t"]);
+    assert_eq!(ValuePattern::new("Bearer {t}").expect("valid").names().collect::<Vec<_>>(), ["t"]);
 }

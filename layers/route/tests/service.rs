@@ -2,7 +2,7 @@
 
 use http::{Request, Response, StatusCode, header};
 use tailwater_route::{
-    Condition, Guarded, Matched, Pattern, Refused, RouteLayer, Router, Routes, Verdict,
+    Access, Condition, Matched, Pattern, Rejection, Requirement, RouteLayer, Router, Routes,
 };
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -44,7 +44,7 @@ async fn inner_service_is_asked_whether_it_is_ready_and_its_answer_is_final() {
     assert!(response.is_woken());
     let answer = assert_ready_ok!(response.poll());
     assert_eq!((answer.status(), *answer.body()), (StatusCode::NOT_FOUND, "inner"));
-    assert!(answer.extensions().get::<Refused>().is_none());
+    assert!(answer.extensions().get::<Rejection>().is_none());
 }
 
 #[tokio::test]
@@ -99,18 +99,19 @@ async fn guarded(
     roles: Option<Roles>,
 ) -> Response<String> {
     let mut table = Routes::new().guard(|extensions, all| {
-        let Some(Roles(roles)) = extensions.get() else { return Verdict::Unauthenticated };
-        assert!(all.iter().all(|guarded| guarded.guard() == "jwt"));
-        let mut demanded = all.iter().flat_map(Guarded::roles);
+        let Some(Roles(roles)) = extensions.get() else { return Access::Unauthenticated };
+        assert!(all.iter().all(|requirement| requirement.guard() == "jwt"));
+        let mut demanded = all.iter().flat_map(Requirement::roles);
         if demanded.all(|role| roles.contains(&role.as_str())) {
-            Verdict::Open
+            Access::Granted
         } else {
-            Verdict::Forbidden
+            Access::Forbidden
         }
     });
     for (target, demanded) in routes {
-        let guarded = (!demanded.is_empty()).then(|| Guarded::new("jwt", demanded.iter().copied()));
-        table = table.guarded_route([path("/a")], guarded, *target);
+        let requirement =
+            (!demanded.is_empty()).then(|| Requirement::new("jwt", demanded.iter().copied()));
+        table = table.guarded_route([path("/a")], requirement, *target);
     }
     if let Some(target) = otherwise {
         table = table.fallback(target);
@@ -142,7 +143,7 @@ async fn guarded_route_that_is_closed_does_not_match() {
         assert_eq!((response.status().as_u16(), response.body().as_str()), (status, body));
         let challenge = response.headers().get(header::WWW_AUTHENTICATE);
         assert_eq!(challenge.is_some_and(|value| value == "Bearer"), status == 401);
-        let refused = response.extensions().get::<Refused>().map(|refused| refused.status());
+        let refused = response.extensions().get::<Rejection>().map(|refused| refused.status());
         assert_eq!(refused, (status != 200).then_some(response.status()));
     }
     assert_eq!(guarded(&[(1, &["admin"]), (2, &[])], None, None).await.body(), "2");
@@ -152,13 +153,13 @@ async fn guarded_route_that_is_closed_does_not_match() {
 async fn unauthenticated_outweighs_forbidden_in_any_order() {
     for order in [["a", "b"], ["b", "a"]] {
         let routes = order.into_iter().fold(Routes::new(), |routes, guard| {
-            routes.guarded_route([Condition::any()], [Guarded::new(guard, [""; 0])], ())
+            routes.guarded_route([Condition::any()], [Requirement::new(guard, [""; 0])], ())
         });
-        let layer = RouteLayer::new(routes.guard(|_, guarded| {
-            if guarded.iter().any(|guarded| guarded.guard() == "a") {
-                Verdict::Forbidden
+        let layer = RouteLayer::new(routes.guard(|_, requirements| {
+            if requirements.iter().any(|requirement| requirement.guard() == "a") {
+                Access::Forbidden
             } else {
-                Verdict::Unauthenticated
+                Access::Unauthenticated
             }
         }));
         let (mut service, _handle) =
@@ -172,16 +173,16 @@ async fn unauthenticated_outweighs_forbidden_in_any_order() {
 #[tokio::test]
 async fn guard_that_cannot_tell_outweighs_the_others() {
     for (verdicts, status) in [
-        (&[Verdict::Forbidden, Verdict::Unavailable][..], 503),
-        (&[Verdict::Unavailable, Verdict::Unauthenticated], 503),
-        (&[Verdict::Unavailable, Verdict::Open], 200),
+        (&[Access::Forbidden, Access::Unavailable][..], 503),
+        (&[Access::Unavailable, Access::Unauthenticated], 503),
+        (&[Access::Unavailable, Access::Granted], 200),
     ] {
         let routes = ["0", "1"].into_iter().fold(Routes::new(), |routes, name| {
-            routes.guarded_route([Condition::any()], [Guarded::new(name, [""; 0])], ())
+            routes.guarded_route([Condition::any()], [Requirement::new(name, [""; 0])], ())
         });
         let verdicts = verdicts.to_vec();
-        let layer = RouteLayer::new(routes.guard(move |_, guarded| {
-            let place: usize = guarded[0].guard().parse().expect("a number");
+        let layer = RouteLayer::new(routes.guard(move |_, requirements| {
+            let place: usize = requirements[0].guard().parse().expect("a number");
             verdicts[place]
         }));
         let inner =
@@ -194,13 +195,13 @@ async fn guard_that_cannot_tell_outweighs_the_others() {
 
 #[tokio::test]
 async fn guarded_route_without_a_guard_function_is_closed() {
-    let jwt = Guarded::new("jwt", [""; 0]);
+    let jwt = Requirement::new("jwt", [""; 0]);
     let layer = RouteLayer::new(Routes::new().guarded_route([Condition::any()], [jwt], ()));
     let (mut service, _handle) = mock::spawn_layer::<Request<()>, Response<&'static str>, _>(layer);
     assert_ready_ok!(service.poll_ready());
     let answer = assert_ready_ok!(task::spawn(service.call(get("/"))).poll());
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    assert_eq!(answer.extensions().get(), Some(&Refused::Forbidden));
+    assert_eq!(answer.extensions().get(), Some(&Rejection::Forbidden));
 }
 
 #[tokio::test]
@@ -229,13 +230,13 @@ async fn nested_layer_replaces_the_target_and_keeps_the_parameters() {
 #[tokio::test]
 async fn guards_of_all_layers_are_known_to_the_innermost() {
     let at = |roles: &[&str]| {
-        let demanded = roles.iter().map(|role| Guarded::new("jwt", [*role]));
+        let demanded = roles.iter().map(|role| Requirement::new("jwt", [*role]));
         let routes = Routes::new().guarded_route([path("/a")], demanded, ());
-        RouteLayer::new(routes.guard(|_, _| Verdict::Open))
+        RouteLayer::new(routes.guard(|_, _| Access::Granted))
     };
     let inner = service_fn(async |request: Request<()>| {
         let matched = request.extensions().get::<Matched>().expect("the layer put it there");
-        let roles = matched.guarded().flat_map(Guarded::roles).map(String::as_str);
+        let roles = matched.requirements().flat_map(Requirement::roles).map(String::as_str);
         Ok::<_, std::convert::Infallible>(Response::new(roles.collect::<Vec<_>>().join(" ")))
     });
     let service = at(&["outer"]).layer(at(&[]).layer(at(&["one", "two"]).layer(inner)));

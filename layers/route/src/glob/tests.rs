@@ -48,7 +48,7 @@ fn each_part_takes_as_much_as_it_can() {
 
 #[test]
 fn parameter_of_text_or_of_a_spanning_path_takes_slashes() {
-    for kind in [Kind::Text, Kind::SpanningPath] {
+    for kind in [Kind::Text, Kind::MultiSegmentPath] {
         assert_eq!(found("/{x}", kind, "/a/b"), strings(&["a/b"]));
         assert_eq!(found("/{x}/{y}", kind, "/a/b/c"), strings(&["a/b", "c"]));
         assert_eq!(found("/{x}", kind, "/"), None);
@@ -103,7 +103,7 @@ proptest! {
 
     #[test]
     fn any_pattern_and_any_bytes_are_survived(pattern in "[/*{}a%?2F0é]{0,12}", text: Vec<u8>) {
-        for kind in [Kind::Path, Kind::SpanningPath, Kind::Text, Kind::Lowercase] {
+        for kind in [Kind::Path, Kind::MultiSegmentPath, Kind::Text, Kind::Lowercase] {
             if let Ok(glob) = Glob::parse(&pattern, 0, kind)
                 && let Some(ranges) = glob.find(&text)
             {

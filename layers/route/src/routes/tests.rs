@@ -2,15 +2,15 @@ use http::Request;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Pattern, Text};
+use crate::{Pattern, ValuePattern};
 
 fn condition() -> impl Strategy<Value = Condition> {
     let pattern =
         prop::sample::select(vec!["/a", "/b", "/a/b", "/%61", "/{x}", "/a*", "/{x}/b", "*"]);
     (pattern, 0..4).prop_map(|(pattern, kind)| match kind {
         0 => Condition::any(),
-        1 => Condition::any().header(":path", Text::new(pattern).unwrap()).unwrap(),
-        2 => Condition::any().header("x", Text::new("1").unwrap()).unwrap(),
+        1 => Condition::any().header(":path", ValuePattern::new(pattern).unwrap()).unwrap(),
+        2 => Condition::any().header("x", ValuePattern::new("1").unwrap()).unwrap(),
         _ => Condition::any().path(Pattern::new(pattern).unwrap()).unwrap(),
     })
 }
@@ -23,19 +23,19 @@ fn routes() -> impl Strategy<Value = Routes<usize>> {
         |(routes, fallback)| {
             let mut table = Routes::new().guard(guard);
             for (target, (conditions, guard)) in routes.into_iter().enumerate() {
-                let guarded = guard.map(|guard| Guarded::new(guard.to_string(), [""; 0]));
-                table = table.guarded_route(conditions, guarded, target);
+                let requirement = guard.map(|guard| Requirement::new(guard.to_string(), [""; 0]));
+                table = table.guarded_route(conditions, requirement, target);
             }
             fallback.into_iter().fold(table, Routes::fallback)
         },
     )
 }
 
-fn guard(_: &Extensions, guarded: &[Guarded]) -> Verdict {
-    match guarded.first().map(Guarded::guard) {
-        Some("0") => Verdict::Open,
-        Some("1") => Verdict::Forbidden,
-        _ => Verdict::Unauthenticated,
+fn guard(_: &Extensions, requirements: &[Requirement]) -> Access {
+    match requirements.first().map(Requirement::guard) {
+        Some("0") => Access::Granted,
+        Some("1") => Access::Forbidden,
+        _ => Access::Unauthenticated,
     }
 }
 
