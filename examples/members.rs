@@ -20,7 +20,8 @@ use http::StatusCode;
 use http::request::Parts;
 use serde_json::json;
 use tailwater::http::{
-    Connection, HttpLayer, ListenOptions, Progress, ServeOptions, Shutdown, raise_open_files, serve,
+    Connection, HttpLayer, ListenOptions, ServeOptions, Shutdown, WriteDeadline, raise_open_files,
+    serve,
 };
 use tailwater::jwt::{ConnectionSessions, Credentials, Guard, Jwk, JwtLayer, Keys, Session};
 use tailwater::sse::{
@@ -141,7 +142,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(JwtLayer::new(guard, Credentials::bearer()))
         .service(router);
     // The streams of a member on one HTTP/2 connection are renewed together.
-    let service = service_fn(move |mut connection: Connection<Progress<TcpStream>>| {
+    let service = service_fn(move |mut connection: Connection<WriteDeadline<TcpStream>>| {
         connection.extensions_mut().insert(ConnectionSessions::default());
         http.clone().call(connection)
     });

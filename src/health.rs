@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tailwater_http::{Connections, Shutdown};
+use tailwater_http::{ConnectionLimit, Shutdown};
 use tailwater_kafka::{Cluster, Contact, TopicHealth};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -69,7 +69,7 @@ pub(crate) struct Health {
     /// By the names of their bindings.
     pub(crate) clusters: Vec<(String, Cluster)>,
     /// By the names of the `tcp` bindings.
-    pub(crate) connections: Vec<(String, Connections)>,
+    pub(crate) connections: Vec<(String, ConnectionLimit)>,
     /// Whether the process was told to stop.
     pub(crate) shutdown: Shutdown,
     /// How many may ask at once.

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
 
-use tailwater_http::Overflow;
+use tailwater_http::Spillover;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, warn};
 
@@ -105,12 +105,12 @@ pub fn run(
         Ok(None) => {}
         Err(error) => warn!(%error, "the limit of open files stays as it is"),
     }
-    let (runtime, further) = runtimes(threads)?;
+    let (runtime, secondary) = runtimes(threads)?;
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut stack = Stack::new(namespaces, folder)?;
-        if let Some((_, overflow)) = &further {
-            stack = stack.overflow(overflow);
+        if let Some((_, spillover)) = &secondary {
+            stack = stack.spillover(spillover);
         }
         if let Some(address) = health {
             let failed = |source| Error::Health { address, source };
@@ -141,7 +141,7 @@ pub fn run(
     });
     // Reads of files that hang must not hold up the end.
     runtime.shutdown_timeout(Duration::ZERO);
-    if let Some((runtime, _)) = further {
+    if let Some((runtime, _)) = secondary {
         runtime.shutdown_timeout(Duration::ZERO);
     }
     served
@@ -159,7 +159,9 @@ pub fn describe_open_files(namespaces: &[Config]) -> String {
 /// The kernel, librdkafka and whatever else runs here have work for the last core: with a thread for
 /// it, too, a delivery costs more. But it takes less time until all streams have an event, and that
 /// counts where there are many (ARCHITECTURE.md has figures, under "Threads").
-fn runtimes(threads: Option<NonZero<usize>>) -> io::Result<(Runtime, Option<(Runtime, Overflow)>)> {
+fn runtimes(
+    threads: Option<NonZero<usize>>,
+) -> io::Result<(Runtime, Option<(Runtime, Spillover)>)> {
     if let Some(threads) = threads {
         return Ok((runtime(THREAD, threads)?, None));
     }
@@ -167,9 +169,9 @@ fn runtimes(threads: Option<NonZero<usize>>) -> io::Result<(Runtime, Option<(Run
     let Some(threads) = NonZero::new(cores - 1) else {
         return Ok((runtime(THREAD, NonZero::<usize>::MIN)?, None));
     };
-    let further = runtime("overflow", NonZero::<usize>::MIN)?;
-    let overflow = Overflow::new(further.handle(), threads, CONNECTIONS_A_THREAD);
-    Ok((runtime(THREAD, threads)?, Some((further, overflow))))
+    let secondary = runtime("overflow", NonZero::<usize>::MIN)?;
+    let spillover = Spillover::new(secondary.handle(), threads, CONNECTIONS_A_THREAD);
+    Ok((runtime(THREAD, threads)?, Some((secondary, spillover))))
 }
 
 fn runtime(name: &str, threads: NonZero<usize>) -> io::Result<Runtime> {

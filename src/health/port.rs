@@ -14,7 +14,7 @@ use std::time::Duration;
 use ::http::Request;
 use hyper::body::Incoming;
 use rustix::io::Errno;
-use tailwater_http::{Accept as _, Connection, HttpLayer, ListenOptions, Listener, Progress};
+use tailwater_http::{Accept as _, Connection, HttpLayer, ListenOptions, Listener, WriteDeadline};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -142,9 +142,12 @@ impl Askers {
             std::future::ready(Ok::<_, Infallible>(answer))
         });
         // Without the shutdown: it answers while the process drains.
-        let layer =
-            HttpLayer::new().first_request(DEADLINE).idle(DEADLINE).streams(8).head_bytes(8 * 1024);
-        let connection = Connection::new(Progress::new(io, DEADLINE));
+        let layer = HttpLayer::new()
+            .first_request_timeout(DEADLINE)
+            .idle_timeout(DEADLINE)
+            .max_concurrent_streams(8)
+            .max_head_bytes(8 * 1024);
+        let connection = Connection::new(WriteDeadline::new(io, DEADLINE));
         let served = layer.layer(asked).call(connection);
         let task = self.tasks.spawn(async {
             // Whoever asks nonsense has had an answer.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::TryFutureExt as _;
 use futures_util::future::Either;
 use tailwater_http::{
-    Connection, Connections, ListenOptions, Listener, Overflow, Peer, Progress, ServeOptions,
-    Shutdown, serve,
+    Connection, ConnectionLimit, ListenOptions, Listener, Peer, ServeOptions, Shutdown, Spillover,
+    WriteDeadline, serve,
 };
 use tailwater_kafka::Cluster;
 use tailwater_route::Scheme;
@@ -38,7 +38,7 @@ pub struct Stack {
 
 /// What all namespaces have together.
 struct Places {
-    connections: Connections,
+    connections: ConnectionLimit,
     /// For responses from files, and for streams of other servers.
     responses: Arc<Semaphore>,
     upstream: Arc<Semaphore>,
@@ -47,7 +47,7 @@ struct Places {
 struct Listening {
     binding: String,
     options: ServeOptions,
-    connections: Connections,
+    connections: ConnectionLimit,
     listeners: Vec<Listener>,
     routes: Arc<[(Vec<TcpCondition>, Next)]>,
 }
@@ -77,7 +77,7 @@ impl Stack {
             OpenFiles::of(&namespaces, tailwater_http::raise_open_files().ok().flatten());
         open_files.warn();
         let places = Places {
-            connections: Connections::new(open_files.connections),
+            connections: ConnectionLimit::new(open_files.connections),
             responses: Arc::new(Semaphore::new(open_files.responses)),
             upstream: Arc::new(Semaphore::new(open_files.upstream)),
         };
@@ -130,8 +130,8 @@ impl Stack {
             let name = builder.label(&binding.name);
             let listeners = listen(&name, &server.host, &server.ports)?;
             let most = server.connections.unwrap_or(memory::CONNECTIONS);
-            let connections = Connections::within(most, &places.connections);
-            let options = ServeOptions::new().connections(connections.clone());
+            let connections = ConnectionLimit::within(most, &places.connections);
+            let options = ServeOptions::new().connection_limit(connections.clone());
             let options =
                 server.write_deadline.into_iter().fold(options, ServeOptions::write_deadline);
             let binding = name;
@@ -160,11 +160,11 @@ impl Stack {
         }
     }
 
-    /// A further runtime for what is above so many connections. Default: none.
+    /// A secondary runtime for what is above so many connections. Default: none.
     #[must_use]
-    pub fn overflow(mut self, overflow: &Overflow) -> Self {
+    pub fn spillover(mut self, spillover: &Spillover) -> Self {
         for listening in &mut self.listening {
-            listening.options = listening.options.clone().overflow(overflow.clone());
+            listening.options = listening.options.clone().spillover(spillover.clone());
         }
         self
     }
@@ -216,7 +216,7 @@ fn listen(
 /// The first route of a `tcp` binding that takes the connection; without one it is closed.
 fn connect(
     routes: &[(Vec<TcpCondition>, Next)],
-    connection: Connection<Progress<TcpStream>>,
+    connection: Connection<WriteDeadline<TcpStream>>,
 ) -> impl Future<Output = Result<(), BoxError>> + Send + use<> {
     let port = connection.io().get_ref().local_addr().map_or(0, |address| address.port());
     let peer = connection.extensions().get::<Peer>().map(|peer| peer.0.ip());

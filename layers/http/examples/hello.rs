@@ -9,7 +9,8 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Channel, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tailwater_http::{
-    Connections, HttpLayer, ListenOptions, Peer, ServeOptions, Shutdown, raise_open_files, serve,
+    ConnectionLimit, HttpLayer, ListenOptions, Peer, ServeOptions, Shutdown, raise_open_files,
+    serve,
 };
 use tower_layer::Layer;
 
@@ -22,12 +23,12 @@ async fn count(
     let (mut sender, body) = Channel::new(1);
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     tokio::spawn(async move {
-        let mut begun = std::pin::pin!(shutdown.begun());
+        let mut started = std::pin::pin!(shutdown.started());
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         for number in 0_u64.. {
             tokio::select! {
                 biased;
-                _ = &mut begun => return, // the end of the body is the end of the stream
+                _ = &mut started => return, // the end of the body is the end of the stream
                 _ = ticks.tick() => {}
             }
             let line = format!("{number} for {peer:?}\n");
@@ -54,8 +55,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = listener.local_address()?;
     eprintln!("http://{address}/, with at most {files:?} open files");
 
-    let connections = Connections::new(50_000);
-    let options = ServeOptions::new().connections(connections.clone());
+    let connections = ConnectionLimit::new(50_000);
+    let options = ServeOptions::new().connection_limit(connections.clone());
     let server = tokio::spawn(serve([listener], service, options, shutdown.clone()));
     tokio::signal::ctrl_c().await?;
     shutdown.begin(Duration::from_secs(5));

@@ -24,13 +24,13 @@ pub enum Versions {
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) versions: Versions,
-    pub(crate) first_request: Duration,
-    pub(crate) idle: Duration,
-    pub(crate) head_bytes: u32,
-    pub(crate) headers: Option<usize>,
+    pub(crate) first_request_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_head_bytes: u32,
+    pub(crate) max_headers: Option<usize>,
     pub(crate) keep_alive: bool,
     pub(crate) send_buffer_bytes: usize,
-    pub(crate) streams: u32,
+    pub(crate) max_concurrent_streams: u32,
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) ping_timeout: Duration,
     pub(crate) shutdown: Shutdown,
@@ -40,13 +40,13 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             versions: Versions::Both,
-            first_request: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-            head_bytes: 32 * 1024,
-            headers: None,
+            first_request_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            max_head_bytes: 32 * 1024,
+            max_headers: None,
             keep_alive: true,
             send_buffer_bytes: 64 * 1024,
-            streams: 128,
+            max_concurrent_streams: 128,
             ping_interval: Some(Duration::from_secs(30)),
             ping_timeout: Duration::from_secs(20),
             shutdown: Shutdown::new(),
@@ -58,8 +58,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) versions: Versions,
-    pub(crate) first_request: Duration,
-    pub(crate) idle: Duration,
+    pub(crate) first_request_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     pub(crate) send_buffer_bytes: usize,
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<TokioExecutor>,
@@ -74,10 +74,12 @@ impl From<&Options> for Config {
             .header_read_timeout(None)
             .half_close(false)
             .keep_alive(options.keep_alive)
-            .max_header_size(options.head_bytes as usize)
+            .max_header_size(options.max_head_bytes as usize)
             // hyper reads heads into it as well: never smaller than the largest head.
-            .max_buf_size(options.send_buffer_bytes.max(options.head_bytes as usize).max(8 * 1024));
-        if let Some(count) = options.headers {
+            .max_buf_size(
+                options.send_buffer_bytes.max(options.max_head_bytes as usize).max(8 * 1024),
+            );
+        if let Some(count) = options.max_headers {
             http1.max_headers(count);
         }
         let mut http2 = http2::Builder::new(TokioExecutor::new());
@@ -87,8 +89,8 @@ impl From<&Options> for Config {
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(256 * 1024)
             .max_frame_size(16 * 1024)
-            .max_concurrent_streams(options.streams)
-            .max_header_list_size(options.head_bytes)
+            .max_concurrent_streams(options.max_concurrent_streams)
+            .max_header_list_size(options.max_head_bytes)
             .max_send_buf_size(options.send_buffer_bytes)
             .max_pending_accept_reset_streams(20)
             .max_local_error_reset_streams(128)
@@ -97,8 +99,8 @@ impl From<&Options> for Config {
             .keep_alive_timeout(options.ping_timeout);
         Self {
             versions: options.versions,
-            first_request: options.first_request,
-            idle: options.idle,
+            first_request_timeout: options.first_request_timeout,
+            idle_timeout: options.idle_timeout,
             send_buffer_bytes: options.send_buffer_bytes.max(1),
             http1,
             http2,

@@ -21,7 +21,7 @@ use crate::{
 /// - has reset more than 20 streams that were not accepted yet (rapid reset, CVE-2023-44487),
 /// - has made 128 stream errors,
 /// - spreads a head over more than 7 frames (CONTINUATION flood),
-/// - sends a head that is, decompressed, over four times [`head_bytes`](Self::head_bytes); one over
+/// - sends a head that is, decompressed, over four times [`max_head_bytes`](Self::max_head_bytes); one over
 ///   that limit only is answered 431,
 /// - sends the data of a request in very many very small frames.
 ///
@@ -42,7 +42,7 @@ use crate::{
 /// let shutdown = Shutdown::new();
 /// let layer = HttpLayer::new()
 ///     .versions(Versions::Both)
-///     .first_request(Duration::from_secs(5))
+///     .first_request_timeout(Duration::from_secs(5))
 ///     .shutdown(shutdown.clone());
 /// let service = layer.layer(tower::service_fn(async |_: Request<Incoming>| {
 ///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
@@ -72,8 +72,8 @@ impl HttpLayer {
     /// request, version detection included; then it is cut. Default: 10 s; 0 is no deadline.
     ///
     /// A TLS handshake stands before the call and needs a deadline of its own.
-    pub fn first_request(mut self, deadline: Duration) -> Self {
-        self.options.first_request = deadline;
+    pub fn first_request_timeout(mut self, deadline: Duration) -> Self {
+        self.options.first_request_timeout = deadline;
         self
     }
 
@@ -83,9 +83,9 @@ impl HttpLayer {
     ///
     /// A stream is open from the head of its request until the last byte of its response went to
     /// the socket, however slow the client is: a response that stands still is the matter of
-    /// [`Progress`](crate::Progress), a request body that does is that of the inner service.
-    pub fn idle(mut self, deadline: Duration) -> Self {
-        self.options.idle = deadline;
+    /// [`WriteDeadline`](crate::WriteDeadline), a request body that does is that of the inner service.
+    pub fn idle_timeout(mut self, deadline: Duration) -> Self {
+        self.options.idle_timeout = deadline;
         self
     }
 
@@ -93,16 +93,16 @@ impl HttpLayer {
     /// HTTP/2 it is the size of the header list as RFC 9113, 6.5.2 counts it (32 bytes more for
     /// each field). Default: 32 KiB, so that long event ids fit; at most 64 KiB, and what is below
     /// 1 KiB is 1 KiB.
-    pub fn head_bytes(mut self, bytes: u32) -> Self {
-        self.options.head_bytes = bytes.clamp(1024, 64 * 1024);
+    pub fn max_head_bytes(mut self, bytes: u32) -> Self {
+        self.options.max_head_bytes = bytes.clamp(1024, 64 * 1024);
         self
     }
 
     /// The largest number of header fields over HTTP/1.1; over it the answer is 431. Default: 100;
     /// another number costs an allocation for each request, and 0 accepts no fields at all. HTTP/2 has
     /// the limit of the size only.
-    pub fn headers(mut self, count: usize) -> Self {
-        self.options.headers = Some(count);
+    pub fn max_headers(mut self, count: usize) -> Self {
+        self.options.max_headers = Some(count);
         self
     }
 
@@ -121,8 +121,8 @@ impl HttpLayer {
 
     /// How many streams an HTTP/2 connection may have open at once. Default: 128; browsers take
     /// 100 for granted until they are told. 0 lets none open.
-    pub fn streams(mut self, count: u32) -> Self {
-        self.options.streams = count;
+    pub fn max_concurrent_streams(mut self, count: u32) -> Self {
+        self.options.max_concurrent_streams = count;
         self
     }
 

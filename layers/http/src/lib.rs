@@ -44,13 +44,13 @@
 //!
 //! | | bound | default |
 //! |---|---|---|
-//! | connections at once | [`Connections`] | 65 536 |
-//! | accept to the first head | [`HttpLayer::first_request`] | 10 s |
-//! | without an open request | [`HttpLayer::idle`] | 60 s |
+//! | connections at once | [`ConnectionLimit`] | 65 536 |
+//! | accept to the first head | [`HttpLayer::first_request_timeout`] | 10 s |
+//! | without an open request | [`HttpLayer::idle_timeout`] | 60 s |
 //! | socket takes no byte | [`ServeOptions::write_deadline`] | 60 s |
-//! | peer does not answer | [`ListenOptions::dead_after`], [`HttpLayer::ping`] | 60 s; 30 s + 20 s |
-//! | head of a request | [`HttpLayer::head_bytes`], [`HttpLayer::headers`] | 32 KiB, 100 fields |
-//! | streams | [`HttpLayer::streams`] | 128 |
+//! | peer does not answer | [`ListenOptions::tcp_user_timeout`], [`HttpLayer::ping`] | 60 s; 30 s + 20 s |
+//! | head of a request | [`HttpLayer::max_head_bytes`], [`HttpLayer::max_headers`] | 32 KiB, 100 fields |
+//! | streams | [`HttpLayer::max_concurrent_streams`] | 128 |
 //! | bytes that wait for a slow client | [`HttpLayer::send_buffer_bytes`], [`ListenOptions::send_buffer_bytes`] | 64 KiB, 128 KiB |
 //! | end of the server | [`Shutdown::begin`] | |
 //!
@@ -75,11 +75,11 @@ pub use error::Error;
 pub use layer::HttpLayer;
 pub use open_files::raise_open_files;
 pub use serve::{
-    Accept, Connections, Counts, ListenOptions, Listener, Overflow, Progress, ServeOptions, Socket,
-    serve,
+    Accept, ConnectionCounts, ConnectionLimit, ListenOptions, Listener, ServeOptions, Socket,
+    Spillover, WriteDeadline, serve,
 };
 pub use service::{ConnectionFuture, Http};
-pub use shutdown::{Begun, Shutdown};
+pub use shutdown::{Shutdown, Started};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

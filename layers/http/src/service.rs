@@ -19,11 +19,11 @@ use tower_service::Service;
 use crate::{
     config::{Config, Versions},
     conn::{
-        detect_version::Watched,
+        detect_version::DetectVersion,
         first_bytes,
         request::Requests,
         stage::{Next, Stage},
-        state::Activity,
+        state::ConnState,
     },
     connection::{Connection, Negotiated},
     deadline::after_or_never,
@@ -84,13 +84,13 @@ where
             Some(Negotiated::Http2) => Versions::Http2,
             None => self.config.versions,
         };
-        let activity = Arc::new(Activity::default());
-        let requests = Requests::new(self.inner.clone(), extensions, Arc::clone(&activity));
-        let io = Watched::new(io, Arc::clone(&activity));
-        let timer = Box::pin(sleep_until(after_or_never(self.config.first_request)));
+        let state = Arc::new(ConnState::default());
+        let requests = Requests::new(self.inner.clone(), extensions, Arc::clone(&state));
+        let io = DetectVersion::new(io, Arc::clone(&state));
+        let timer = Box::pin(sleep_until(after_or_never(self.config.first_request_timeout)));
         let config = Arc::clone(&self.config);
         ConnectionFuture {
-            stage: Box::pin(first_bytes(io, versions, requests, activity, timer, config)),
+            stage: Box::pin(first_bytes(io, versions, requests, state, timer, config)),
         }
     }
 }

@@ -29,9 +29,9 @@ use crate::deadline::after;
 /// use tailwater_http::Shutdown;
 ///
 /// let shutdown = Shutdown::new();
-/// let begun = shutdown.begun();
+/// let started = shutdown.started();
 /// shutdown.begin(Duration::from_secs(5));
-/// let window_end = begun.await;
+/// let window_end = started.await;
 /// assert_eq!(shutdown.window_end(), Some(window_end));
 /// # }
 /// ```
@@ -46,7 +46,7 @@ pub struct Shutdown {
 #[derive(Default)]
 struct Shared {
     window_end: OnceLock<Instant>,
-    begun: Arc<Notify>,
+    started: Arc<Notify>,
     /// What [`Shutdown::begin`] calls; empty from then on.
     callbacks: Mutex<Vec<Callback>>,
 }
@@ -74,7 +74,7 @@ impl Shutdown {
             for callback in self.shared.take_callbacks() {
                 callback(of_streams(window));
             }
-            self.shared.begun.notify_waiters();
+            self.shared.started.notify_waiters();
         }
     }
 
@@ -112,7 +112,7 @@ impl Shutdown {
         }
     }
 
-    /// When the drain window ends, if the shutdown has begun.
+    /// When the drain window ends, if it has begun.
     #[must_use]
     pub fn window_end(&self) -> Option<Instant> {
         self.shared.window_end.get().copied()
@@ -120,10 +120,10 @@ impl Shutdown {
 
     /// Waits until the shutdown begins; the output is the end of the drain window. Dropping it
     /// loses nothing.
-    pub fn begun(&self) -> Begun {
+    pub fn started(&self) -> Started {
         // Made before the first look at `window_end`: it is woken by a `begin` in between.
-        let notified = Arc::clone(&self.shared.begun).notified_owned();
-        Begun { notified, shared: Arc::clone(&self.shared) }
+        let notified = Arc::clone(&self.shared.started).notified_owned();
+        Started { notified, shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -147,14 +147,14 @@ pin_project! {
     /// Future of [`Shutdown::begun`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct Begun {
+    pub struct Started {
         #[pin]
         notified: OwnedNotified,
         shared: Arc<Shared>,
     }
 }
 
-impl Future for Begun {
+impl Future for Started {
     type Output = Instant;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
@@ -180,9 +180,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_that_wait_are_woken_and_later_ones_do_not_wait() {
         let shutdown = Shutdown::new();
-        let mut waiting = spawn(shutdown.begun());
+        let mut waiting = spawn(shutdown.started());
         assert_pending!(waiting.poll());
-        let mut not_polled_yet = spawn(shutdown.begun());
+        let mut not_polled_yet = spawn(shutdown.started());
 
         shutdown.clone().begin(Duration::from_secs(3));
         shutdown.begin(Duration::from_secs(9)); // the first counts
@@ -191,7 +191,7 @@ mod tests {
         assert!(waiting.is_woken());
         assert_eq!(assert_ready!(waiting.poll()), end);
         assert_eq!(assert_ready!(not_polled_yet.poll()), end);
-        assert_eq!(assert_ready!(spawn(shutdown.begun()).poll()), end);
+        assert_eq!(assert_ready!(spawn(shutdown.started()).poll()), end);
     }
 
     #[tokio::test(start_paused = true)]

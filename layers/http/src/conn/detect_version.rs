@@ -9,7 +9,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::conn::state::Activity;
+use crate::conn::state::ConnState;
 
 /// What a client of HTTP/2 says first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -27,28 +27,28 @@ pub(crate) enum Version {
 /// hyper-util's `auto` server does the first two. It is not used because its connection is as large
 /// as the larger of the two versions: 1512 bytes, where one of HTTP/1.1 alone is 616.
 #[derive(Debug)]
-pub(crate) struct Watched<Io> {
+pub(crate) struct DetectVersion<Io> {
     io: Io,
-    activity: Arc<Activity>,
+    state: Arc<ConnState>,
     first: [u8; PREFACE.len()],
     filled: u8,
     taken: u8,
 }
 
-impl<Io> Watched<Io> {
-    pub(crate) fn new(io: Io, activity: Arc<Activity>) -> Self {
-        Self { io, activity, first: [0; PREFACE.len()], filled: 0, taken: 0 }
+impl<Io> DetectVersion<Io> {
+    pub(crate) fn new(io: Io, state: Arc<ConnState>) -> Self {
+        Self { io, state, first: [0; PREFACE.len()], filled: 0, taken: 0 }
     }
 }
 
-impl<Io> Watched<Io> {
+impl<Io> DetectVersion<Io> {
     /// The byte stream within.
     pub(crate) fn into_inner(self) -> Io {
         self.io
     }
 }
 
-impl<Io: AsyncRead + Unpin> Watched<Io> {
+impl<Io: AsyncRead + Unpin> DetectVersion<Io> {
     /// Reads until the first bytes are no preface any more, or are all of it. Not to be called
     /// again once it was ready. Waits as long as the peer does: the caller has a deadline.
     pub(crate) fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Version>> {
@@ -71,7 +71,7 @@ impl<Io: AsyncRead + Unpin> Watched<Io> {
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
+impl<Io: AsyncRead + Unpin> AsyncRead for DetectVersion<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -90,14 +90,14 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
+impl<Io: AsyncWrite + Unpin> AsyncWrite for DetectVersion<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.activity.record_write(written.is_ready());
+        self.state.record_write(written.is_ready());
         written
     }
 
@@ -107,7 +107,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.activity.record_write(written.is_ready());
+        self.state.record_write(written.is_ready());
         written
     }
 
@@ -117,7 +117,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.activity.record_flush(flushed.is_ready());
+        self.state.record_flush(flushed.is_ready());
         flushed
     }
 
@@ -139,7 +139,7 @@ mod tests {
         for piece in pieces {
             io.read(piece);
         }
-        let mut watched = Watched::new(io.build(), Arc::default());
+        let mut watched = DetectVersion::new(io.build(), Arc::default());
         let version = poll_fn(|cx| watched.poll_version(cx)).await.unwrap();
         let mut all = Vec::new();
         watched.read_to_end(&mut all).await.unwrap();

@@ -11,8 +11,8 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    config::Config, conn::stage::Next, conn::state::Activity, deadline::after_or_never,
-    error::Error, shutdown::Begun,
+    config::Config, conn::stage::Next, conn::state::ConnState, deadline::after_or_never,
+    error::Error, shutdown::Started,
 };
 
 /// What both versions' connections can do.
@@ -42,11 +42,11 @@ pin_project! {
         #[pin]
         connection: C,
         #[pin]
-        begun: Begun,
+        started: Started,
         // Boxed: most connections stream, and wait for nothing.
         timer: Option<Pin<Box<Sleep>>>,
         phase: Phase,
-        activity: Arc<Activity>,
+        state: Arc<ConnState>,
         config: Arc<Config>,
     }
 }
@@ -55,12 +55,12 @@ impl<C: Graceful> Driver<C> {
     /// A connection whose first request has to be there when `timer` is over.
     pub(crate) fn new(
         connection: C,
-        begun: Begun,
+        started: Started,
         timer: Pin<Box<Sleep>>,
-        activity: Arc<Activity>,
+        state: Arc<ConnState>,
         config: Arc<Config>,
     ) -> Self {
-        Self { connection, begun, timer: Some(timer), phase: Phase::First, activity, config }
+        Self { connection, started, timer: Some(timer), phase: Phase::First, state, config }
     }
 }
 
@@ -70,7 +70,7 @@ impl<C: Graceful> Future for Driver<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
         let mut this = self.project();
         if *this.phase != Phase::Draining
-            && let Poll::Ready(end) = this.begun.poll(cx)
+            && let Poll::Ready(end) = this.started.poll(cx)
         {
             this.connection.as_mut().graceful_shutdown();
             let waits_for_first = mem::replace(this.phase, Phase::Draining) == Phase::First;
@@ -84,13 +84,13 @@ impl<C: Graceful> Future for Driver<C> {
             if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
-            this.activity.wake_when_free(cx.waker());
-            let busy = this.activity.is_busy();
-            let requests = this.activity.requests();
+            this.state.wake_when_free(cx.waker());
+            let busy = this.state.is_busy();
+            let requests = this.state.requests();
             match *this.phase {
                 Phase::First if requests == 0 => {
                     ready!(poll_timer(this.timer, cx));
-                    return Poll::Ready(Err(Error::NoRequest(this.config.first_request)));
+                    return Poll::Ready(Err(Error::NoRequest(this.config.first_request_timeout)));
                 }
                 Phase::First | Phase::Busy | Phase::Idle(_) if busy => {
                     *this.phase = Phase::Busy;
@@ -101,19 +101,19 @@ impl<C: Graceful> Future for Driver<C> {
                     ready!(poll_timer(this.timer, cx));
                     this.connection.as_mut().graceful_shutdown();
                     *this.phase = Phase::Closing;
-                    this.activity.take_wrote();
-                    set(this.timer, after_or_never(this.config.idle));
+                    this.state.take_wrote();
+                    set(this.timer, after_or_never(this.config.idle_timeout));
                 }
                 Phase::First | Phase::Busy | Phase::Idle(_) => {
                     *this.phase = Phase::Idle(requests);
-                    set(this.timer, after_or_never(this.config.idle));
+                    set(this.timer, after_or_never(this.config.idle_timeout));
                 }
                 Phase::Closing => {
                     ready!(poll_timer(this.timer, cx));
-                    if !busy && !this.activity.take_wrote() {
+                    if !busy && !this.state.take_wrote() {
                         return Poll::Ready(Ok(Next::End));
                     }
-                    set(this.timer, after_or_never(this.config.idle));
+                    set(this.timer, after_or_never(this.config.idle_timeout));
                 }
                 Phase::Draining => {
                     ready!(poll_timer(this.timer, cx));

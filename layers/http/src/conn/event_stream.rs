@@ -30,7 +30,7 @@ use crate::{
     config::Config,
     conn::{request::OpenBody, stage::Next},
     error::{BoxError, Error},
-    shutdown::Begun,
+    shutdown::Started,
 };
 
 /// So little is copied into one piece with the frame of its chunk: the kernel takes one buffer with
@@ -47,7 +47,7 @@ pin_project! {
         ended: bool,
         flushed: bool,
         #[pin]
-        begun: Begun,
+        started: Started,
         // Who `begun` wakes.
         waker: Option<Waker>,
         window: Option<Pin<Box<Sleep>>>,
@@ -60,14 +60,14 @@ impl<Io, B: Body> Stream<Io, B> {
         let (parts, body) = response.into_parts();
         let mut out = Out::default();
         out.push(Segment::Bytes(head(parts.status, &parts.headers)));
-        let begun = config.shutdown.begun();
+        let started = config.shutdown.started();
         Self {
             io,
             body,
             out,
             ended: false,
             flushed: true,
-            begun,
+            started,
             waker: None,
             window: None,
             config,
@@ -97,7 +97,7 @@ where
             if registered && this.config.shutdown.window_end().is_none() {
                 return Poll::Pending;
             }
-            let Poll::Ready(end) = this.begun.poll(cx) else {
+            let Poll::Ready(end) = this.started.poll(cx) else {
                 *this.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             };

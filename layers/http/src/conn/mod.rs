@@ -8,11 +8,11 @@ use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use self::detect_version::{Version, Watched};
+use self::detect_version::{DetectVersion, Version};
 use self::driver::Driver;
 use self::request::{Inner, Requests};
 use self::stage::Next;
-use self::state::Activity;
+use self::state::ConnState;
 use self::versions::{Http1, http2};
 use crate::config::{Config, Versions};
 use crate::error::Error;
@@ -27,10 +27,10 @@ pub(crate) mod versions;
 
 /// The first stage: finds out the version of HTTP.
 pub(crate) async fn first_bytes<S, Io>(
-    mut io: Watched<Io>,
+    mut io: DetectVersion<Io>,
     versions: Versions,
     requests: Requests<S>,
-    activity: Arc<Activity>,
+    state: Arc<ConnState>,
     mut timer: Pin<Box<Sleep>>,
     config: Arc<Config>,
 ) -> Result<Next, Error>
@@ -42,30 +42,30 @@ where
         Versions::Http1 => Version::Http1,
         Versions::Http2 => Version::Http2,
         Versions::Both => {
-            let mut begun = pin!(config.shutdown.begun());
+            let mut started = pin!(config.shutdown.started());
             let version = poll_fn(|cx| {
                 if let Poll::Ready(version) = io.poll_version(cx) {
                     return Poll::Ready(version.map(Some).map_err(Error::Read));
                 }
-                if begun.as_mut().poll(cx).is_ready() {
+                if started.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(None)); // nothing was asked yet
                 }
                 ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Err(Error::NoRequest(config.first_request)))
+                Poll::Ready(Err(Error::NoRequest(config.first_request_timeout)))
             });
             let Some(version) = version.await? else { return Ok(Next::End) };
             version
         }
     };
-    let begun = config.shutdown.begun();
+    let started = config.shutdown.started();
     Ok(Next::Stage(match version {
         Version::Http1 => {
             let connection = Http1::new(io, requests, Arc::clone(&config));
-            Box::pin(Driver::new(connection, begun, timer, activity, config))
+            Box::pin(Driver::new(connection, started, timer, state, config))
         }
         Version::Http2 => {
             let connection = http2(io, requests, &config);
-            Box::pin(Driver::new(connection, begun, timer, activity, config))
+            Box::pin(Driver::new(connection, started, timer, state, config))
         }
     }))
 }

@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    conn::state::{Activity, Open},
+    conn::state::{ConnState, Open},
     error::BoxError,
 };
 
@@ -52,12 +52,12 @@ pub(crate) struct Requests<S: Inner> {
     // Boxed so that hyper's connection can be moved.
     inner: Box<S>,
     extensions: Extensions,
-    activity: Arc<Activity>,
-    taken: Taken<S::Body>,
+    state: Arc<ConnState>,
+    handed_off: HandedOff<S::Body>,
 }
 
 /// A response that is written without hyper: see [`super::event_stream`]. hyper is told an error, and ends.
-pub(crate) type Taken<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
+pub(crate) type HandedOff<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
 
 /// What hyper is told then; nobody sees it.
 #[derive(Debug, thiserror::Error)]
@@ -65,13 +65,13 @@ pub(crate) type Taken<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
 struct WrittenElsewhere;
 
 impl<S: Inner> Requests<S> {
-    pub(crate) fn new(inner: S, extensions: Extensions, activity: Arc<Activity>) -> Self {
-        Self { inner: Box::new(inner), extensions, activity, taken: Arc::default() }
+    pub(crate) fn new(inner: S, extensions: Extensions, state: Arc<ConnState>) -> Self {
+        Self { inner: Box::new(inner), extensions, state, handed_off: Arc::default() }
     }
 
     /// Where a response is put that is not for hyper.
-    pub(crate) fn taken(&self) -> Taken<S::Body> {
-        Arc::clone(&self.taken)
+    pub(crate) fn handed_off(&self) -> HandedOff<S::Body> {
+        Arc::clone(&self.handed_off)
     }
 }
 
@@ -83,7 +83,7 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let open = self.activity.open();
+        let open = self.state.open();
         if !has_good_host(&request) {
             let mut response = Response::new(OpenBody { body: None, _open: open });
             *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -91,8 +91,8 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
         }
         request.extensions_mut().extend(self.extensions.clone());
         let mut inner = S::clone(&self.inner);
-        let taken = is_possible(&request).then(|| self.taken());
-        let activity = Arc::clone(&self.activity);
+        let handed_off = is_possible(&request).then(|| self.handed_off());
+        let state = Arc::clone(&self.state);
         // The service is called within the future: over HTTP/2 it panics in the stream's task and
         // not in that of the connection.
         Box::pin(async move {
@@ -101,12 +101,12 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
             drop(inner);
             let response = response.await.map_err(Into::into)?;
             let response = response.map(|body| OpenBody { body: Some(body), _open: open });
-            match taken {
+            match handed_off {
                 // Of a response before this one hyper may still hold bytes, which are lost when it
                 // is told an error. It has tried to write them before it comes here, so that it
                 // holds none unless a write had to wait; then this response is hyper's as well.
-                Some(taken) if is_event_stream(&response) && !activity.is_blocked() => {
-                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+                Some(handed_off) if is_event_stream(&response) && !state.is_blocked() => {
+                    *handed_off.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
                     Err(WrittenElsewhere.into())
                 }
                 _ => Ok(response),

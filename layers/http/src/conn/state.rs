@@ -12,7 +12,7 @@ use atomic_waker::AtomicWaker;
 
 /// What one connection is doing.
 #[derive(Debug, Default)]
-pub(crate) struct Activity {
+pub(crate) struct ConnState {
     open: AtomicUsize,
     requests: AtomicUsize,
     write_blocked: AtomicBool,
@@ -20,8 +20,8 @@ pub(crate) struct Activity {
     driver: AtomicWaker,
 }
 
-impl Activity {
-    /// A request has begun; it is open until what is returned is dropped.
+impl ConnState {
+    /// A request has started; it is open until what is returned is dropped.
     pub(crate) fn open(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, SeqCst);
         self.requests.fetch_add(1, SeqCst);
@@ -72,7 +72,7 @@ impl Activity {
 
 /// An open request.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<Activity>);
+pub(crate) struct Open(Arc<ConnState>);
 
 impl Drop for Open {
     fn drop(&mut self) {

@@ -13,23 +13,24 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     config::Config,
     conn::{
-        detect_version::Watched,
+        detect_version::DetectVersion,
         driver::Graceful,
         event_stream::Stream,
-        request::{Inner, Requests, Taken},
+        request::{HandedOff, Inner, Requests},
         stage::Next,
     },
     error::Error,
 };
 
-type Http1Connection<Io, S> = http1::Connection<TokioIo<Watched<Io>>, Requests<S>>;
-type Http2Connection<Io, S> = http2::Connection<TokioIo<Watched<Io>>, Requests<S>, TokioExecutor>;
+type Http1Connection<Io, S> = http1::Connection<TokioIo<DetectVersion<Io>>, Requests<S>>;
+type Http2Connection<Io, S> =
+    http2::Connection<TokioIo<DetectVersion<Io>>, Requests<S>, TokioExecutor>;
 
 /// A connection of HTTP/1.1; an event stream is a stage of its own.
 pub(crate) struct Http1<Io, S: Inner> {
     /// None when it is over.
     connection: Option<Http1Connection<Io, S>>,
-    taken: Taken<S::Body>,
+    handed_off: HandedOff<S::Body>,
     config: Arc<Config>,
 }
 
@@ -38,10 +39,10 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Inner,
 {
-    pub(crate) fn new(io: Watched<Io>, requests: Requests<S>, config: Arc<Config>) -> Self {
-        let taken = requests.taken();
+    pub(crate) fn new(io: DetectVersion<Io>, requests: Requests<S>, config: Arc<Config>) -> Self {
+        let handed_off = requests.handed_off();
         let connection = config.http1.serve_connection(TokioIo::new(io), requests);
-        Self { connection: Some(connection), taken, config }
+        Self { connection: Some(connection), handed_off, config }
     }
 }
 
@@ -53,7 +54,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
         let Some(connection) = &mut self.connection else { return Poll::Pending };
         let ended = ready!(Pin::new(connection).poll(cx));
-        let response = self.taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let response = self.handed_off.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (response, self.connection.take()) {
             (Some(response), Some(connection)) => {
                 let io = connection.into_parts().io.into_inner().into_inner();
@@ -73,7 +74,7 @@ where
 
 /// A connection of HTTP/2.
 pub(crate) fn http2<Io, S>(
-    io: Watched<Io>,
+    io: DetectVersion<Io>,
     requests: Requests<S>,
     config: &Config,
 ) -> Http2Connection<Io, S>

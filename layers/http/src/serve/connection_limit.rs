@@ -13,14 +13,14 @@ use std::sync::{
 /// listener does not stop the others.
 ///
 /// ```
-/// use tailwater_http::Connections;
+/// use tailwater_http::ConnectionLimit;
 ///
-/// let connections = Connections::new(10_000);
+/// let connections = ConnectionLimit::new(10_000);
 /// let counts = connections.counts();
 /// assert_eq!((counts.open, counts.refused), (0, 0));
 /// ```
 #[derive(Clone, Debug)]
-pub struct Connections {
+pub struct ConnectionLimit {
     shared: Arc<Shared>,
 }
 
@@ -28,7 +28,7 @@ pub struct Connections {
 struct Shared {
     cap: usize,
     /// What it is a part of.
-    whole: Option<Connections>,
+    whole: Option<ConnectionLimit>,
     open: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -37,10 +37,10 @@ struct Shared {
     accept_errors: AtomicU64,
 }
 
-/// What [`Connections`] has counted, at one moment.
+/// What [`ConnectionLimit`] has counted, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Counts {
+pub struct ConnectionCounts {
     /// Connections that are open now.
     pub open: usize,
     /// Connections that were accepted and served, since the start.
@@ -55,14 +55,14 @@ pub struct Counts {
     pub accept_errors: u64,
 }
 
-impl Default for Connections {
+impl Default for ConnectionLimit {
     /// A cap of 65 536.
     fn default() -> Self {
         Self::new(65_536)
     }
 }
 
-impl Connections {
+impl ConnectionLimit {
     /// At most this many at once; zero refuses all.
     #[must_use]
     pub fn new(cap: usize) -> Self {
@@ -73,11 +73,11 @@ impl Connections {
     /// `whole` counts what is open, and nothing else.
     ///
     /// ```
-    /// use tailwater_http::Connections;
+    /// use tailwater_http::ConnectionLimit;
     ///
     /// // Open files are those of the process, whatever its ports may have.
-    /// let all = Connections::new(900);
-    /// let (public, internal) = (Connections::within(65_536, &all), Connections::within(100, &all));
+    /// let all = ConnectionLimit::new(900);
+    /// let (public, internal) = (ConnectionLimit::within(65_536, &all), ConnectionLimit::within(100, &all));
     /// assert_eq!((public.counts().open, internal.counts().open, all.counts().open), (0, 0, 0));
     /// ```
     #[must_use]
@@ -102,9 +102,9 @@ impl Connections {
 
     /// The counters now; they are read one by one, so that they need not fit each other exactly.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ConnectionCounts {
         let shared = &self.shared;
-        Counts {
+        ConnectionCounts {
             open: shared.open.load(Relaxed),
             accepted: shared.accepted.load(Relaxed),
             refused: shared.refused.load(Relaxed),
@@ -137,10 +137,10 @@ impl Connections {
     }
 
     /// A place under the cap, or none and it is counted.
-    pub(crate) fn admit(&self) -> Option<Admitted> {
+    pub(crate) fn admit(&self) -> Option<Permit> {
         if self.take() {
             self.shared.accepted.fetch_add(1, Relaxed);
-            Some(Admitted(self.clone()))
+            Some(Permit(self.clone()))
         } else {
             self.shared.refused.fetch_add(1, Relaxed);
             None
@@ -162,9 +162,9 @@ impl Connections {
 
 /// A place under the cap, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Admitted(Connections);
+pub(crate) struct Permit(ConnectionLimit);
 
-impl Drop for Admitted {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.give_back();
     }
@@ -176,14 +176,14 @@ mod tests {
 
     #[test]
     fn parts_of_a_whole_have_no_more_than_it() {
-        let all = Connections::new(3);
-        let (one, other) = (Connections::within(2, &all), Connections::within(100, &all));
-        let mut admitted: Vec<_> = (0..5).map(|_| one.admit()).collect();
+        let all = ConnectionLimit::new(3);
+        let (one, other) = (ConnectionLimit::within(2, &all), ConnectionLimit::within(100, &all));
+        let mut permits: Vec<_> = (0..5).map(|_| one.admit()).collect();
         assert_eq!((one.counts().open, one.counts().refused), (2, 3));
-        admitted.extend((0..5).map(|_| other.admit()));
+        permits.extend((0..5).map(|_| other.admit()));
         assert_eq!((other.counts().open, other.counts().refused, other.cap()), (1, 4, 3));
         assert_eq!(all.counts().open, 3);
-        drop(admitted);
+        drop(permits);
         assert_eq!((one.counts().open, other.counts().open, all.counts().open), (0, 0, 0));
         assert!(other.admit().is_some());
     }

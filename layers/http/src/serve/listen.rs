@@ -42,7 +42,7 @@ pub trait Accept {
 pub struct ListenOptions {
     backlog: u32,
     send_buffer_bytes: Option<usize>,
-    dead_after: Option<Duration>,
+    tcp_user_timeout: Option<Duration>,
 }
 
 impl Default for ListenOptions {
@@ -57,7 +57,7 @@ impl ListenOptions {
         Self {
             backlog: 4096,
             send_buffer_bytes: Some(128 * 1024),
-            dead_after: Some(Duration::from_secs(60)),
+            tcp_user_timeout: Some(Duration::from_secs(60)),
         }
     }
 
@@ -85,8 +85,8 @@ impl ListenOptions {
     /// [`ServeOptions`](crate::ServeOptions) is about whether its peer takes bytes; one that is gone
     /// is then found when the socket's buffer is full, or by the kernel (some 15 min on Linux).
     /// Default: 60 s. `None` leaves it to the kernel, where it is hours. What is below 6 s is 6 s.
-    pub fn dead_after(mut self, time: Option<Duration>) -> Self {
-        self.dead_after = time.map(|time| time.max(Duration::from_secs(6)));
+    pub fn tcp_user_timeout(mut self, time: Option<Duration>) -> Self {
+        self.tcp_user_timeout = time.map(|time| time.max(Duration::from_secs(6)));
         self
     }
 
@@ -110,7 +110,7 @@ impl ListenOptions {
         if let Some(bytes) = self.send_buffer_bytes {
             socket.set_send_buffer_size(bytes)?;
         }
-        if let Some(time) = self.dead_after {
+        if let Some(time) = self.tcp_user_timeout {
             let keepalive = TcpKeepalive::new().with_time(time / 2).with_interval(time / 6);
             socket.set_tcp_keepalive(&keepalive)?;
             #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
@@ -157,7 +157,7 @@ mod tests {
     use socket2::SockRef;
     use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
-    use crate::Progress;
+    use crate::WriteDeadline;
 
     use super::*;
 
@@ -165,7 +165,7 @@ mod tests {
     async fn connections_have_the_options_of_their_listener() {
         let mut listener = ListenOptions::new()
             .send_buffer_bytes(Some(32 * 1024))
-            .dead_after(Some(Duration::from_secs(12)))
+            .tcp_user_timeout(Some(Duration::from_secs(12)))
             .bind(([127, 0, 0, 1], 0).into())
             .unwrap();
         let client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
@@ -189,9 +189,9 @@ mod tests {
         let mut listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
         let _client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
         let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-        let mut io = Progress::new(stream, Duration::from_secs(60));
+        let mut io = WriteDeadline::new(stream, Duration::from_secs(60));
         let timeout =
-            |io: &Progress<TcpStream>| SockRef::from(io.get_ref()).tcp_user_timeout().unwrap();
+            |io: &WriteDeadline<TcpStream>| SockRef::from(io.get_ref()).tcp_user_timeout().unwrap();
         io.write_all(b"taken at once").await.unwrap();
         assert_eq!(timeout(&io), Some(Duration::from_secs(60)));
         let piece = [0; 64 * 1024];
@@ -205,7 +205,7 @@ mod tests {
         let mut listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
         let mut client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
         let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
-        let mut io = Progress::new(stream, Duration::from_secs(60));
+        let mut io = WriteDeadline::new(stream, Duration::from_secs(60));
         let error = io.write_all(&vec![0; 32 * 1024 * 1024]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(io);

@@ -28,13 +28,13 @@ mod socket;
 mod spillover;
 mod write_deadline;
 
-use self::{connection_limit::Admitted, spillover::Place};
+use self::{connection_limit::Permit, spillover::Slot};
 pub use self::{
-    connection_limit::{Connections, Counts},
+    connection_limit::{ConnectionCounts, ConnectionLimit},
     listen::{Accept, ListenOptions, Listener},
     socket::Socket,
-    spillover::Overflow,
-    write_deadline::Progress,
+    spillover::Spillover,
+    write_deadline::WriteDeadline,
 };
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
@@ -46,20 +46,20 @@ const OVER: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// use std::time::Duration;
-/// use tailwater_http::{Connections, ServeOptions};
+/// use tailwater_http::{ConnectionLimit, ServeOptions};
 ///
-/// let connections = Connections::new(20_000);
+/// let connections = ConnectionLimit::new(20_000);
 /// let options = ServeOptions::new()
-///     .connections(connections.clone())
+///     .connection_limit(connections.clone())
 ///     .write_deadline(Duration::from_secs(30));
 /// # let _ = options;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ServeOptions {
-    connections: Connections,
+    connection_limit: ConnectionLimit,
     write_deadline: Duration,
-    overflow: Option<Overflow>,
+    spillover: Option<Spillover>,
 }
 
 impl Default for ServeOptions {
@@ -72,29 +72,29 @@ impl ServeOptions {
     /// The defaults that the options name.
     pub fn new() -> Self {
         Self {
-            connections: Connections::default(),
+            connection_limit: ConnectionLimit::default(),
             write_deadline: Duration::from_secs(60),
-            overflow: None,
+            spillover: None,
         }
     }
 
     /// The cap on connections, and where they are counted. Default: 65 536, of its own.
-    pub fn connections(mut self, connections: Connections) -> Self {
-        self.connections = connections;
+    pub fn connection_limit(mut self, limit: ConnectionLimit) -> Self {
+        self.connection_limit = limit;
         self
     }
 
     /// How long a socket may take no byte at all although there are bytes to write: see
-    /// [`Progress`]. Default: 60 s; 0 is no deadline.
+    /// [`WriteDeadline`]. Default: 60 s; 0 is no deadline.
     pub fn write_deadline(mut self, deadline: Duration) -> Self {
         self.write_deadline = deadline;
         self
     }
 
-    /// A further runtime, for what is above so many connections. Default: none; all connections run on
+    /// A secondary runtime, for what is above so many connections. Default: none; all connections run on
     /// the one that [`serve`] does.
-    pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = Some(overflow);
+    pub fn spillover(mut self, spillover: Spillover) -> Self {
+        self.spillover = Some(spillover);
         self
     }
 }
@@ -103,7 +103,7 @@ impl ServeOptions {
 /// own, until `shutdown` begins; then it closes the listeners, and returns when all connections
 /// have ended or, at the latest, at the end of the drain window, when it drops the rest.
 ///
-/// Each connection carries its [`Peer`], and its socket is watched by [`Progress`]. A connection
+/// Each connection carries its [`Peer`], and its socket is watched by [`WriteDeadline`]. A connection
 /// that fails is logged at DEBUG, one that panics at ERROR, and the others go on. When file
 /// descriptors run out it waits 50 ms, doubling up to 1 s, says so once, and goes on when there are
 /// some again. That, and connections over the cap, is told again only when it was over for 10 s, with
@@ -135,7 +135,7 @@ pub async fn serve<A, S>(
 ) where
     A: Accept,
     A::Io: Send + 'static,
-    S: Service<Connection<Progress<A::Io>>, Response = ()> + Clone + Send + 'static,
+    S: Service<Connection<WriteDeadline<A::Io>>, Response = ()> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
@@ -146,24 +146,24 @@ pub async fn serve<A, S>(
         files: Shortage::default(),
         places: Shortage::default(),
     };
-    let connections = &options.connections;
+    let connections = &options.connection_limit;
     let mut tasks = JoinSet::new();
-    let mut begun = std::pin::pin!(shutdown.begun());
+    let mut started = std::pin::pin!(shutdown.started());
     let window_end = loop {
         // A flood of connections, or of errors, leaves the other tasks their turn.
         coop::consume_budget().await;
-        let (io, peer, admitted) = tokio::select! {
+        let (io, peer, permit) = tokio::select! {
             biased;
-            end = &mut begun => break end,
+            end = &mut started => break end,
             Some(ended) = tasks.join_next() => {
                 record_end(ended, connections);
                 continue;
             }
-            admitted = accepting.next(connections) => admitted,
+            permit = accepting.next(connections) => permit,
         };
-        let place = options.overflow.as_ref().map(Overflow::place);
-        let further = place.as_ref().and_then(Place::further);
-        let adopted = match &further {
+        let slot = options.spillover.as_ref().map(Spillover::slot);
+        let secondary = slot.as_ref().and_then(Slot::secondary);
+        let adopted = match &secondary {
             Some(runtime) => hand_over(io, runtime),
             None => Ok(io),
         };
@@ -174,12 +174,12 @@ pub async fn serve<A, S>(
                 continue;
             }
         };
-        let io = Progress::new(io, options.write_deadline).counted(connections.clone());
+        let io = WriteDeadline::new(io, options.write_deadline).counted(connections.clone());
         let mut connection = Connection::new(io);
         connection.extensions_mut().insert(Peer(peer));
         let service = service.clone();
-        let connection = run(service, connection, (admitted, place));
-        tasks.spawn_on(connection, &further.unwrap_or_else(Handle::current));
+        let connection = run(service, connection, (permit, slot));
+        tasks.spawn_on(connection, &secondary.unwrap_or_else(Handle::current));
     };
     drop(accepting);
     if !tasks.is_empty() {
@@ -207,7 +207,7 @@ fn hand_over<Io: Socket>(io: Io, runtime: &Handle) -> io::Result<Io> {
     io.into_current_runtime()
 }
 
-async fn run<Io, S>(mut service: S, connection: Connection<Io>, admitted: (Admitted, Option<Place>))
+async fn run<Io, S>(mut service: S, connection: Connection<Io>, permit: (Permit, Option<Slot>))
 where
     S: Service<Connection<Io>, Response = ()>,
     S::Error: Into<BoxError>,
@@ -222,10 +222,10 @@ where
     if let Err(error) = ended {
         debug!(error = &*error as &dyn std::error::Error, "connection failed");
     }
-    drop(admitted);
+    drop(permit);
 }
 
-fn record_end(ended: Result<(), JoinError>, connections: &Connections) {
+fn record_end(ended: Result<(), JoinError>, connections: &ConnectionLimit) {
     if ended.is_err_and(|error| error.is_panic()) {
         connections.record_panicked();
         error!("a connection's task panicked");
@@ -265,15 +265,15 @@ impl Shortage {
 }
 
 impl<A: Accept> Accepting<A> {
-    /// The next connection that has a place. Dropping it loses no connection.
-    async fn next(&mut self, connections: &Connections) -> (A::Io, SocketAddr, Admitted) {
+    /// The next connection that has a permit. Dropping it loses no connection.
+    async fn next(&mut self, connections: &ConnectionLimit) -> (A::Io, SocketAddr, Permit) {
         loop {
             coop::consume_budget().await;
             match poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok((io, peer)) => {
                     self.back_off = None;
-                    if let Some(admitted) = connections.admit() {
-                        return (io, peer, admitted);
+                    if let Some(permit) = connections.admit() {
+                        return (io, peer, permit);
                     }
                     if let Some(earlier) = self.places.met() {
                         let cap = connections.cap();

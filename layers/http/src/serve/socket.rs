@@ -7,11 +7,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 
-/// A byte stream that [`serve`](crate::serve()) and [`Progress`](crate::Progress) can run. Every
+/// A byte stream that [`serve`](crate::serve()) and [`WriteDeadline`](crate::WriteDeadline) can run. Every
 /// method has a default: for a type of your own an empty `impl` is enough.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Moves the socket to the current runtime, which may be another than the one that accepted it:
-    /// see [`Overflow`](crate::Overflow). Default: it stays as it is.
+    /// see [`Spillover`](crate::Spillover). Default: it stays as it is.
     ///
     /// # Errors
     /// That of the runtime; the socket is dropped then.
@@ -23,7 +23,7 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     }
 
     /// Writes what the socket takes right now, whether or not the runtime reports it writable: see
-    /// [`Progress`](crate::Progress). Default: it takes nothing.
+    /// [`WriteDeadline`](crate::WriteDeadline). Default: it takes nothing.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if the socket takes nothing, or the error of the write.

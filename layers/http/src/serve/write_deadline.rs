@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Connections, Socket};
+use super::{ConnectionLimit, Socket};
 
 /// A byte stream that fails with [`io::ErrorKind::TimedOut`] when there were bytes to write and the
 /// peer took **none at all** for a deadline. Slow readers, however slow, are let be. Stands below
@@ -33,41 +33,41 @@ use super::{Connections, Socket};
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// use std::{io, time::Duration};
-/// use tailwater_http::Progress;
+/// use tailwater_http::WriteDeadline;
 /// use tokio::io::AsyncWriteExt;
 ///
 /// let (io, _who_never_reads) = tokio::io::duplex(16);
-/// let mut io = Progress::new(io, Duration::from_secs(60));
+/// let mut io = WriteDeadline::new(io, Duration::from_secs(60));
 /// let error = io.write_all(&[0; 17]).await.unwrap_err();
 /// assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Progress<Io> {
+pub struct WriteDeadline<Io> {
     io: Io,
     deadline: Duration,
     blocked_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
-    counter: Option<Connections>,
+    limit: Option<ConnectionLimit>,
 }
 
-impl<Io> Progress<Io> {
+impl<Io> WriteDeadline<Io> {
     /// Watches the writes of `io`. A deadline of zero is none.
     pub fn new(io: Io, deadline: Duration) -> Self {
-        Self { io, deadline, blocked_since: None, timer: None, counter: None }
+        Self { io, deadline, blocked_since: None, timer: None, limit: None }
     }
 
-    /// Counts a failure as [`stalled`](crate::Counts::stalled).
+    /// Counts a failure as [`stalled`](crate::ConnectionCounts::stalled).
     #[must_use]
-    pub fn counted(mut self, connections: Connections) -> Self {
-        self.counter = Some(connections);
+    pub fn counted(mut self, limit: ConnectionLimit) -> Self {
+        self.limit = Some(limit);
         self
     }
 
     accessors!(io: Io, "byte stream");
 }
 
-impl<Io: Socket> Progress<Io> {
+impl<Io: Socket> WriteDeadline<Io> {
     fn watch(
         &mut self,
         cx: &mut Context<'_>,
@@ -102,14 +102,14 @@ impl<Io: Socket> Progress<Io> {
             }
         }
         self.io.abort();
-        if let Some(counter) = self.counter.take() {
-            counter.record_stalled();
+        if let Some(limit) = self.limit.take() {
+            limit.record_stalled();
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer took no byte in time")))
     }
 }
 
-impl<Io: Socket> AsyncWrite for Progress<Io> {
+impl<Io: Socket> AsyncWrite for WriteDeadline<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -142,7 +142,7 @@ impl<Io: Socket> AsyncWrite for Progress<Io> {
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Progress<Io> {
+impl<Io: AsyncRead + Unpin> AsyncRead for WriteDeadline<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -166,8 +166,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_a_byte_before_each_deadline_is_never_cut() {
         let (io, mut reader) = duplex(1);
-        let connections = Connections::default();
-        let mut io = Progress::new(io, DEADLINE).counted(connections.clone());
+        let connections = ConnectionLimit::default();
+        let mut io = WriteDeadline::new(io, DEADLINE).counted(connections.clone());
         let read = async {
             for _ in 0..10 {
                 sleep(DEADLINE - Duration::from_millis(10)).await;
@@ -182,8 +182,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_counts_from_the_last_byte_that_was_taken() {
         let (io, mut reader) = duplex(1);
-        let connections = Connections::default();
-        let mut io = Progress::new(io, DEADLINE).counted(connections.clone());
+        let connections = ConnectionLimit::default();
+        let mut io = WriteDeadline::new(io, DEADLINE).counted(connections.clone());
         let start = Instant::now();
         let read = async {
             sleep(Duration::from_secs(50)).await;
@@ -200,7 +200,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_to_write_is_no_stall() {
         let (io, _reader) = duplex(1);
-        let mut io = Progress::new(io, DEADLINE);
+        let mut io = WriteDeadline::new(io, DEADLINE);
         io.write_all(&[1]).await.unwrap();
         sleep(DEADLINE * 10).await;
         io.flush().await.unwrap();
@@ -211,7 +211,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn zero_is_no_deadline() {
         let (io, _reader) = duplex(1);
-        let mut io = Progress::new(io, Duration::ZERO);
+        let mut io = WriteDeadline::new(io, Duration::ZERO);
         let write = tokio::time::timeout(DEADLINE * 100, io.write_all(&[7; 2]));
         assert!(write.await.is_err());
     }

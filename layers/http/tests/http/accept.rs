@@ -7,7 +7,7 @@ use std::{
 };
 
 use tailwater_http::{
-    Accept, Connections, ListenOptions, ServeOptions, Shutdown, raise_open_files, serve,
+    Accept, ConnectionLimit, ListenOptions, ServeOptions, Shutdown, raise_open_files, serve,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -31,7 +31,7 @@ async fn requests_know_their_peer() {
 
 #[tokio::test]
 async fn connections_over_the_cap_are_closed_at_once_and_places_come_back() {
-    let connections = Connections::new(2);
+    let connections = ConnectionLimit::new(2);
     let server = Server::start_with(layer(), ListenOptions::new(), connections.clone(), FAR);
     let mut inside = [server.connect().await, server.connect().await];
     for client in &mut inside {
@@ -101,8 +101,8 @@ async fn asked_at(script: Vec<io::Error>) -> (Vec<Duration>, u64) {
     connect.send(io).expect("the listener lives");
 
     let (handler, _opened) = handler();
-    let connections = Connections::default();
-    let options = ServeOptions::new().connections(connections.clone());
+    let connections = ConnectionLimit::default();
+    let options = ServeOptions::new().connection_limit(connections.clone());
     let shutdown = Shutdown::new();
     let service = layer().shutdown(shutdown.clone()).layer(handler);
     let start = Instant::now();

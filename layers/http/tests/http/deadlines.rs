@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tailwater_http::{Connection, Connections, Error, ListenOptions, Versions};
+use tailwater_http::{Connection, ConnectionLimit, Error, ListenOptions, Versions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex},
     time::{Instant, sleep},
@@ -15,14 +15,14 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn silent_client_is_cut() {
-    let server = Server::start(layer().first_request(SHORT));
+    let server = Server::start(layer().first_request_timeout(SHORT));
     assert_eq!(server.connect().await.read_to_end().await, "");
     server.end().await;
 }
 
 #[tokio::test]
 async fn half_a_preface_is_cut() {
-    let server = Server::start(layer().first_request(SHORT));
+    let server = Server::start(layer().first_request_timeout(SHORT));
     let mut client = server.connect().await;
     client.send("PRI * HTTP/2.0\r\n").await;
     assert_eq!(client.read_to_end().await, "");
@@ -31,7 +31,7 @@ async fn half_a_preface_is_cut() {
 
 #[tokio::test]
 async fn half_a_head_is_cut() {
-    let server = Server::start(layer().first_request(SHORT));
+    let server = Server::start(layer().first_request_timeout(SHORT));
     let mut client = server.connect().await;
     client.send("GET / HTTP/1.1\r\nhost: local").await;
     assert_eq!(client.read_to_end().await, "");
@@ -40,7 +40,7 @@ async fn half_a_head_is_cut() {
 
 #[tokio::test]
 async fn http2_without_a_request_is_cut() {
-    let server = Server::start(layer().first_request(SHORT));
+    let server = Server::start(layer().first_request_timeout(SHORT));
     let (_sender, connection) = server.http2().await;
     soon(connection).await.unwrap();
     server.end().await;
@@ -56,7 +56,7 @@ async fn a_byte_a_second_does_not_move_the_deadline_of_the_first_request() {
     ];
     for (bytes, versions) in vectors {
         let start = Instant::now();
-        let layer = layer().versions(versions).first_request(10 * SECOND);
+        let layer = layer().versions(versions).first_request_timeout(10 * SECOND);
         let (mut client, task) = connection(layer);
         for byte in bytes {
             if client.write_u8(*byte).await.is_err() {
@@ -76,7 +76,7 @@ async fn a_byte_a_second_does_not_move_the_deadline_of_the_first_request() {
 #[tokio::test(start_paused = true)]
 async fn idle_keep_alive_is_closed_and_a_second_request_moves_it() {
     let start = Instant::now();
-    let (mut client, task) = connection(layer().idle(60 * SECOND));
+    let (mut client, task) = connection(layer().idle_timeout(60 * SECOND));
     for _ in 0..2 {
         client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let mut answer = vec![0; 1024];
@@ -97,7 +97,7 @@ async fn an_open_http1_stream_is_never_idle() {
     for path in ["/stream", "/events"] {
         let (mut client, io) = duplex(1024);
         let (handler, mut opened) = handler();
-        let layer = layer().first_request(10 * SECOND).idle(60 * SECOND);
+        let layer = layer().first_request_timeout(10 * SECOND).idle_timeout(60 * SECOND);
         let task = tokio::spawn(layer.layer(handler).call(Connection::new(io)));
         let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         client.write_all(head.as_bytes()).await.unwrap();
@@ -124,7 +124,8 @@ async fn what_waits_in_a_buffer_of_the_byte_stream_is_not_dropped_as_idle() {
     let (client, io) = duplex(8);
     let (handler, _opened) = handler();
     let io = BufWriter::with_capacity(64 * 1024, io);
-    let task = tokio::spawn(layer().idle(60 * SECOND).layer(handler).call(Connection::new(io)));
+    let task =
+        tokio::spawn(layer().idle_timeout(60 * SECOND).layer(handler).call(Connection::new(io)));
     let (mut reader, mut writer) = tokio::io::split(client);
     writer.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -142,7 +143,8 @@ async fn what_waits_in_a_buffer_of_the_byte_stream_is_not_dropped_as_idle() {
 
 #[tokio::test(start_paused = true)]
 async fn zero_is_no_deadline() {
-    let (mut client, task) = connection(layer().first_request(Duration::ZERO).idle(Duration::ZERO));
+    let (mut client, task) =
+        connection(layer().first_request_timeout(Duration::ZERO).idle_timeout(Duration::ZERO));
     sleep(24 * 60 * 60 * SECOND).await;
     client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     sleep(24 * 60 * 60 * SECOND).await;
@@ -151,7 +153,7 @@ async fn zero_is_no_deadline() {
 
 #[tokio::test]
 async fn http2_without_streams_is_closed_and_one_with_a_stream_stays() {
-    let mut server = Server::start(layer().idle(SHORT));
+    let mut server = Server::start(layer().idle_timeout(SHORT));
     let (mut streaming, streaming_connection) = server.http2().await;
     let response = soon(streaming.send_request(get("/stream"))).await.unwrap();
     let mut stream = server.opened().await.stream();
@@ -174,7 +176,7 @@ async fn http2_without_streams_is_closed_and_one_with_a_stream_stays() {
 #[tokio::test]
 async fn a_stalled_reader_is_closed_and_its_body_dropped() {
     for path in ["/endless", "/endless-events"] {
-        let connections = Connections::default();
+        let connections = ConnectionLimit::default();
         let listen = ListenOptions::new().send_buffer_bytes(Some(16 * 1024));
         let mut server = Server::start_with(layer(), listen, connections.clone(), SHORT);
         let mut client = server.connect_narrow().await;
@@ -190,7 +192,7 @@ async fn a_stalled_reader_is_closed_and_its_body_dropped() {
 #[tokio::test]
 async fn a_slow_reader_is_not_closed() {
     for path in ["/endless", "/endless-events"] {
-        let connections = Connections::default();
+        let connections = ConnectionLimit::default();
         let listen = ListenOptions::new().send_buffer_bytes(Some(16 * 1024));
         let mut server = Server::start_with(layer(), listen, connections.clone(), 4 * SHORT);
         let mut client = server.connect_narrow().await;
@@ -216,7 +218,7 @@ async fn a_slow_reader_is_not_closed() {
 #[tokio::test]
 async fn who_reads_slower_than_the_kernel_tells_is_not_closed() {
     for path in ["/endless", "/endless-events"] {
-        let connections = Connections::default();
+        let connections = ConnectionLimit::default();
         let listen = ListenOptions::new();
         let mut server = Server::start_with(layer(), listen, connections.clone(), 4 * SHORT);
         let mut client = server.connect_narrow().await;

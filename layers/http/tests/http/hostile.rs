@@ -139,7 +139,7 @@ async fn read_all(mut reader: impl AsyncRead + Unpin) {
 
 #[tokio::test(start_paused = true)]
 async fn pings_are_no_requests() {
-    let layer = || layer().first_request(10 * SECOND).idle(20 * SECOND);
+    let layer = || layer().first_request_timeout(10 * SECOND).idle_timeout(20 * SECOND);
     let get = frame(HEADERS, END_STREAM | END_HEADERS, 1, GET);
     // After an idle deadline GOAWAY is sent, and after another one the connection is dropped.
     for (requests, expected) in [(Vec::new(), 9..12), (get, 19..62)] {

@@ -85,7 +85,7 @@ async fn an_endless_head_is_cut() {
 
 #[tokio::test]
 async fn too_many_fields_are_431() {
-    for (layer, most) in [(layer(), 100), (layer().headers(7), 7)] {
+    for (layer, most) in [(layer(), 100), (layer().max_headers(7), 7)] {
         let server = Server::start(layer);
         for (count, status) in [(most, "200"), (most + 1, "431")] {
             let mut client = server.connect().await;
@@ -124,7 +124,7 @@ async fn http2_header_lists_have_the_same_limit() {
 
 #[tokio::test]
 async fn streams_over_the_limit_wait() {
-    let mut server = Server::start(layer().streams(2));
+    let mut server = Server::start(layer().max_concurrent_streams(2));
     let (client, _connection) = server.http2().await;
     let mut first = client.clone();
     let _one = soon(first.send_request(get("/stream"))).await.unwrap();

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tailwater_http::{Accept, Connections, ServeOptions, Shutdown, serve};
+use tailwater_http::{Accept, ConnectionLimit, ServeOptions, Shutdown, serve};
 use tokio::{
     io::{DuplexStream, duplex},
     sync::mpsc,
@@ -77,17 +77,17 @@ impl Accept for Given {
 }
 
 struct Flood {
-    connections: Connections,
+    connections: ConnectionLimit,
     give: mpsc::UnboundedSender<io::Result<DuplexStream>>,
     shutdown: Shutdown,
     server: JoinHandle<()>,
 }
 
 impl Flood {
-    fn start(connections: Connections) -> Self {
+    fn start(connections: ConnectionLimit) -> Self {
         let (give, given) = mpsc::unbounded_channel();
         let (handler, _opened) = handler();
-        let options = ServeOptions::new().connections(connections.clone());
+        let options = ServeOptions::new().connection_limit(connections.clone());
         let shutdown = Shutdown::new();
         let service = layer().shutdown(shutdown.clone()).layer(handler);
         let server = tokio::spawn(serve([Given(given)], service, options, shutdown.clone()));
@@ -107,7 +107,7 @@ impl Flood {
     }
 
     /// Until the counters are so.
-    async fn until(&self, so: impl Fn(tailwater_http::Counts) -> bool) {
+    async fn until(&self, so: impl Fn(tailwater_http::ConnectionCounts) -> bool) {
         soon(async {
             while !so(self.connections.counts()) {
                 yield_now().await;
@@ -128,7 +128,7 @@ impl Flood {
 async fn a_shortage_of_files_that_comes_and_goes_is_told_once() {
     let lines = Lines::default();
     let _guard = lines.subscribe();
-    let flood = Flood::start(Connections::default());
+    let flood = Flood::start(ConnectionLimit::default());
     for round in 1..=100 {
         flood.out_of_files();
         flood.until(|counts| counts.accept_errors == round).await;
@@ -153,7 +153,7 @@ async fn a_shortage_of_files_that_comes_and_goes_is_told_once() {
 async fn a_cap_that_is_reached_again_and_again_is_told_once() {
     let lines = Lines::default();
     let _guard = lines.subscribe();
-    let flood = Flood::start(Connections::new(1));
+    let flood = Flood::start(ConnectionLimit::new(1));
     for round in 1..=100 {
         let stays = flood.connect();
         let _refused = flood.connect();

@@ -6,7 +6,7 @@ mod event_streams;
 mod hostile;
 mod limits;
 mod logs;
-mod overflow;
 mod panics;
 mod shutdown;
+mod spillover;
 mod support;

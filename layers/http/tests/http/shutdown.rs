@@ -51,11 +51,11 @@ async fn an_endless_stream_is_dropped_at_the_end_of_the_window() {
             false
         });
 
-        let begun = Instant::now();
+        let started = Instant::now();
         server.shutdown.begin(window);
         soon(dropped1).await.unwrap_err();
         soon(dropped2).await.unwrap_err();
-        assert!(begun.elapsed() >= window);
+        assert!(started.elapsed() >= window);
         assert!(soon(reading).await.unwrap(), "a cut stream must not look like one that ended");
         assert!(!http1.read_to_end().await.ends_with("\r\n0\r\n\r\n"));
         soon(server.task).await.unwrap();

@@ -15,7 +15,8 @@ use http_body_util::{BodyExt, Channel, Empty, Full, channel, combinators::Unsync
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tailwater_http::{
-    Connection, Connections, Error, HttpLayer, ListenOptions, Peer, ServeOptions, Shutdown, serve,
+    Connection, ConnectionLimit, Error, HttpLayer, ListenOptions, Peer, ServeOptions, Shutdown,
+    serve,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -144,14 +145,14 @@ pub(crate) fn handler() -> (
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: Shutdown,
-    pub(crate) connections: Connections,
+    pub(crate) connections: ConnectionLimit,
     pub(crate) opened: mpsc::UnboundedReceiver<Opened>,
     pub(crate) task: JoinHandle<()>,
 }
 
 /// Deadlines that no test reaches by accident.
 pub(crate) fn layer() -> HttpLayer {
-    HttpLayer::new().first_request(FAR).idle(FAR)
+    HttpLayer::new().first_request_timeout(FAR).idle_timeout(FAR)
 }
 
 /// One connection over a duplex.
@@ -169,13 +170,13 @@ pub(crate) fn connection(layer: HttpLayer) -> (DuplexStream, JoinHandle<Result<(
 
 impl Server {
     pub(crate) fn start(layer: HttpLayer) -> Self {
-        Self::start_with(layer, ListenOptions::new(), Connections::default(), FAR)
+        Self::start_with(layer, ListenOptions::new(), ConnectionLimit::default(), FAR)
     }
 
     pub(crate) fn start_with(
         layer: HttpLayer,
         listen: ListenOptions,
-        connections: Connections,
+        connections: ConnectionLimit,
         write_deadline: Duration,
     ) -> Self {
         let shutdown = Shutdown::new();
@@ -183,8 +184,9 @@ impl Server {
         let service = layer.shutdown(shutdown.clone()).layer(handler);
         let listener = listen.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.local_address().expect("it is bound");
-        let options =
-            ServeOptions::new().connections(connections.clone()).write_deadline(write_deadline);
+        let options = ServeOptions::new()
+            .connection_limit(connections.clone())
+            .write_deadline(write_deadline);
         let task = tokio::spawn(serve([listener], service, options, shutdown.clone()));
         Self { address, shutdown, connections, opened, task }
     }

@@ -1,7 +1,7 @@
 use std::{convert::Infallible, num::NonZero, thread, time::Duration};
 
 use tailwater_http::{
-    Connection, ListenOptions, Overflow, Progress, ServeOptions, Shutdown, serve,
+    Connection, ListenOptions, ServeOptions, Shutdown, Spillover, WriteDeadline, serve,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,14 +14,15 @@ use crate::support::soon;
 
 /// A server whose connections tell on what thread they run, and then read until they are dropped.
 #[tokio::test]
-async fn connections_above_the_bound_run_on_the_further_runtime() {
+async fn connections_above_the_bound_run_on_the_secondary_runtime() {
     let mut builder = Builder::new_multi_thread();
-    let further = builder.worker_threads(1).thread_name("further").enable_all().build().unwrap();
-    let overflow = Overflow::new(further.handle(), NonZero::<usize>::MIN, 2);
-    let service = service_fn(async |connection: Connection<Progress<TcpStream>>| {
+    let secondary =
+        builder.worker_threads(1).thread_name("secondary").enable_all().build().unwrap();
+    let spillover = Spillover::new(secondary.handle(), NonZero::<usize>::MIN, 2);
+    let service = service_fn(async |connection: Connection<WriteDeadline<TcpStream>>| {
         let (mut io, _) = connection.into_parts();
-        let on_further = thread::current().name() == Some("further");
-        let told: &[u8] = if on_further { b"further" } else { b"own" };
+        let on_secondary = thread::current().name() == Some("secondary");
+        let told: &[u8] = if on_secondary { b"secondary" } else { b"own" };
         io.write_all(told).await.unwrap();
         while io.read_u8().await.is_ok() {}
         Ok::<_, Infallible>(())
@@ -29,7 +30,7 @@ async fn connections_above_the_bound_run_on_the_further_runtime() {
     let listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_address().unwrap();
     let shutdown = Shutdown::new();
-    let options = ServeOptions::new().overflow(overflow);
+    let options = ServeOptions::new().spillover(spillover);
     let server = tokio::spawn(serve([listener], service, options, shutdown.clone()));
 
     let mut clients = Vec::new();
@@ -41,7 +42,7 @@ async fn connections_above_the_bound_run_on_the_further_runtime() {
         told.push(String::from_utf8_lossy(&bytes[..count]).into_owned());
         clients.push(client);
     }
-    assert_eq!(told, ["own", "own", "further", "further", "own", "further"]);
+    assert_eq!(told, ["own", "own", "secondary", "secondary", "own", "secondary"]);
 
     shutdown.begin(Duration::ZERO);
     soon(server).await.unwrap();
@@ -52,5 +53,5 @@ async fn connections_above_the_bound_run_on_the_further_runtime() {
             "it is dropped, wherever it ran"
         );
     }
-    further.shutdown_background();
+    secondary.shutdown_background();
 }
