@@ -89,7 +89,8 @@ impl Glob {
             Some(Token::Literal(bytes)) => bytes,
             _ => Box::default(),
         };
-        let (mut prefix, mut suffix) = (bytes(prefix), bytes(suffix));
+        let mut prefix = bytes(prefix);
+        let mut suffix = bytes(suffix);
         if middle.is_empty() {
             std::mem::swap(&mut prefix, &mut suffix); // nothing but a literal: it is the prefix
         }

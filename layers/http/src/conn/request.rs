@@ -124,7 +124,8 @@ fn is_possible(request: &Request<Incoming>) -> bool {
 
 /// Whether this answer is to be.
 fn is_event_stream<B: Body>(response: &Response<B>) -> bool {
-    let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], |it| it.as_bytes());
+    let content_type = response.headers().get(CONTENT_TYPE);
+    let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
     response.status() == StatusCode::OK
         && content_type.starts_with(b"text/event-stream")
         && !response.headers().contains_key(CONTENT_LENGTH)
@@ -143,7 +144,7 @@ fn has_good_host<B>(request: &Request<B>) -> bool {
         (None, _) => request.version() < Version::HTTP_11,
         (Some(host), None) => {
             host.is_empty()
-                || Authority::try_from(host.as_bytes()).is_ok_and(|it| !it.as_str().contains('@'))
+                || Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@'))
         }
         (Some(_), Some(_)) => false,
     }

@@ -77,7 +77,8 @@ impl ConnectionLimit {
     ///
     /// // Open files are those of the process, whatever its ports may have.
     /// let all = ConnectionLimit::new(900);
-    /// let (public, internal) = (ConnectionLimit::within(65_536, &all), ConnectionLimit::within(100, &all));
+    /// let public = ConnectionLimit::within(65_536, &all);
+    /// let internal = ConnectionLimit::within(100, &all);
     /// assert_eq!((public.counts().open, internal.counts().open, all.counts().open), (0, 0, 0));
     /// ```
     #[must_use]
@@ -177,7 +178,8 @@ mod tests {
     #[test]
     fn parts_of_a_whole_have_no_more_than_it() {
         let all = ConnectionLimit::new(3);
-        let (one, other) = (ConnectionLimit::within(2, &all), ConnectionLimit::within(100, &all));
+        let one = ConnectionLimit::within(2, &all);
+        let other = ConnectionLimit::within(100, &all);
         let mut permits: Vec<_> = (0..5).map(|_| one.admit()).collect();
         assert_eq!((one.counts().open, one.counts().refused), (2, 3));
         permits.extend((0..5).map(|_| other.admit()));

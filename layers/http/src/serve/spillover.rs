@@ -46,9 +46,13 @@ impl Spillover {
     /// It must have its I/O and time enabled, and last as long as the server.
     #[must_use]
     pub fn new(secondary: &Handle, threads: NonZero<usize>, bound: usize) -> Self {
-        let (own_count, secondary_count) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let secondary = secondary.clone();
-        Self(Arc::new(Shared { secondary, threads, bound, own_count, secondary_count }))
+        Self(Arc::new(Shared {
+            secondary: secondary.clone(),
+            threads,
+            bound,
+            own_count: AtomicUsize::new(0),
+            secondary_count: AtomicUsize::new(0),
+        }))
     }
 
     /// Where the next connection goes.
