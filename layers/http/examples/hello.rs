@@ -2,11 +2,14 @@
 //! `cargo run -p tailwater-http --example hello`, then `curl -N http://127.0.0.1:8080/`, then
 //! Ctrl-C here: the stream ends cleanly.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Channel, combinators::UnsyncBoxBody};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Channel};
 use hyper::body::Incoming;
 use tailwater_http::{
     ConnectionLimit, HttpLayer, ListenOptions, Peer, ServeOptions, Shutdown, raise_open_files,

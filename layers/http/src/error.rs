@@ -1,6 +1,7 @@
 //! Why a connection ended before its time.
 
-use std::{io, time::Duration};
+use std::io;
+use std::time::Duration;
 
 /// An inner service's error, or that of a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

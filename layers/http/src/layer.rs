@@ -1,14 +1,13 @@
 //! The layer, and every limit that it sets.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tower_layer::Layer;
 
-use crate::{
-    config::{Config, Options, Versions},
-    service::Http,
-    shutdown::Shutdown,
-};
+use crate::config::{Config, Options, Versions};
+use crate::service::Http;
+use crate::shutdown::Shutdown;
 
 /// Turns a service of requests into a service of connections: see [`Http`].
 ///

@@ -1,34 +1,26 @@
 //! The service, and the future of one connection.
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::sleep_until,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep_until;
 use tower_service::Service;
 
-use crate::{
-    config::{Config, Versions},
-    conn::{
-        detect_version::DetectVersion,
-        first_bytes,
-        request::Requests,
-        stage::{Next, Stage},
-        state::ConnState,
-    },
-    connection::{Connection, Negotiated},
-    deadline::after_or_never,
-    error::{BoxError, Error},
-};
+use crate::config::{Config, Versions};
+use crate::conn::detect_version::DetectVersion;
+use crate::conn::first_bytes;
+use crate::conn::request::Requests;
+use crate::conn::stage::{Next, Stage};
+use crate::conn::state::ConnState;
+use crate::connection::{Connection, Negotiated};
+use crate::deadline::after_or_never;
+use crate::error::{BoxError, Error};
 
 /// Service of [`HttpLayer`](crate::HttpLayer): a connection in, and out when it has ended. The
 /// inner one, a clone for each request, finds the connection's extensions in those of the request.

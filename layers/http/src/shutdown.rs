@@ -1,11 +1,10 @@
 //! Telling all connections at once that the server goes.
 
-use std::fmt;
-use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{fmt, mem};
 
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
@@ -173,7 +172,8 @@ impl Future for Started {
 
 #[cfg(test)]
 mod tests {
-    use tokio_test::{assert_pending, assert_ready, task::spawn};
+    use tokio_test::task::spawn;
+    use tokio_test::{assert_pending, assert_ready};
 
     use super::*;
 

@@ -4,13 +4,15 @@
 
 #![expect(clippy::print_stdout, reason = "shows what is answered")]
 
-use std::{convert::Infallible, error::Error};
+use std::convert::Infallible;
+use std::error::Error;
 
 use http::{Request, Response};
 use tailwater_route::{
     Access, Condition, Matched, Pattern, Rejection, Requirement, Router, Routes, ValuePattern,
 };
-use tower::{ServiceExt, service_fn, util::BoxCloneService};
+use tower::util::BoxCloneService;
+use tower::{ServiceExt, service_fn};
 
 /// What a layer further out found out about who asks; it would have checked a token.
 #[derive(Clone)]

@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::{Error, Pattern, ValuePattern, glob::Glob, head::Head, matched::Parameter};
+use crate::glob::Glob;
+use crate::head::Head;
+use crate::matched::Parameter;
+use crate::{Error, Pattern, ValuePattern};
 
 /// What must hold of a request for a route to match: its path, its headers, or nothing.
 ///

@@ -1,6 +1,7 @@
 //! Text with `*` and `{name}`: parsing and matching, without a thought of paths or headers.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::Error;
 

@@ -1,6 +1,7 @@
 //! What conditions look at: the head of one request.
 
-use std::{borrow::Cow, cell::OnceCell};
+use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, header, uri};
 

@@ -1,9 +1,8 @@
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
-use crate::{
-    Error,
-    glob::{Glob, Kind},
-};
+use crate::Error;
+use crate::glob::{Glob, Kind};
 
 /// A pattern of paths: literals, `{name}` and `*`.
 ///

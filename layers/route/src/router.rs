@@ -1,15 +1,14 @@
-use std::{
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{Routes, head::Head};
+use crate::Routes;
+use crate::head::Head;
 
 /// Sends each request to the service that is the target of its route, or refuses it.
 ///

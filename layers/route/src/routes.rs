@@ -1,11 +1,13 @@
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 
 use http::Extensions;
 
-use crate::{
-    Access, Condition, Matched, Rejection, Requirement, guard::Guard, head::Head,
-    matched::Parameter,
-};
+use crate::guard::Guard;
+use crate::head::Head;
+use crate::matched::Parameter;
+use crate::{Access, Condition, Matched, Rejection, Requirement};
 
 /// Routes in order. A request takes the first route that matches, or else the fallback.
 ///

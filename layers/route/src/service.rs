@@ -1,13 +1,12 @@
-use std::{
-    fmt,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::{ResponseFuture, Routes, head::Head};
+use crate::head::Head;
+use crate::{ResponseFuture, Routes};
 
 /// Service of [`RouteLayer`](crate::RouteLayer). The inner one finds a [`Matched`](crate::Matched)
 /// and the target of the route in the extensions of the request.

@@ -1,19 +1,19 @@
 //! Runs a connection of hyper's under its deadlines.
 
-use std::{
-    mem,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{
-    config::Config, conn::stage::Next, conn::state::ConnState, deadline::after_or_never,
-    error::Error, shutdown::Started,
-};
+use crate::config::Config;
+use crate::conn::stage::Next;
+use crate::conn::state::ConnState;
+use crate::deadline::after_or_never;
+use crate::error::Error;
+use crate::shutdown::Started;
 
 /// What both versions' connections can do.
 pub(crate) trait Graceful {

@@ -5,33 +5,26 @@
 //! So hyper reads the request; its answer, if it is an event stream, is written here, and ends the
 //! connection.
 
-use std::{
-    collections::VecDeque,
-    io::{self, IoSlice, Write},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker, ready},
-    time::SystemTime,
-};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::SystemTime;
 
 use bytes::{Buf, BufMut, Bytes};
-use http::{
-    HeaderMap, HeaderName, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING},
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep_until},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep_until};
 
-use crate::{
-    config::Config,
-    conn::{request::OpenBody, stage::Next},
-    error::{BoxError, Error},
-    shutdown::Started,
-};
+use crate::config::Config;
+use crate::conn::request::OpenBody;
+use crate::conn::stage::Next;
+use crate::error::{BoxError, Error};
+use crate::shutdown::Started;
 
 /// So little is copied into one piece with the frame of its chunk: the kernel takes one buffer with
 /// less ado than three.

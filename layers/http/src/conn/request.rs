@@ -1,26 +1,20 @@
 //! From hyper's requests to the inner service, and back.
 
-use std::{
-    future::{poll_fn, ready},
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
-};
+use std::future::{poll_fn, ready};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
-use http::{
-    Extensions, Method, Request, Response, StatusCode, Version,
-    header::{self, CONTENT_LENGTH, CONTENT_TYPE},
-    uri::Authority,
-};
+use http::header::{self, CONTENT_LENGTH, CONTENT_TYPE};
+use http::uri::Authority;
+use http::{Extensions, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{
-    conn::state::{ConnState, Open},
-    error::BoxError,
-};
+use crate::conn::state::{ConnState, Open};
+use crate::error::BoxError;
 
 /// What the inner service has to be, in one name.
 pub(crate) trait Inner:
@@ -144,7 +138,8 @@ fn has_good_host<B>(request: &Request<B>) -> bool {
         (None, _) => request.version() < Version::HTTP_11,
         (Some(host), None) => {
             host.is_empty()
-                || Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@'))
+                || Authority::try_from(host.as_bytes())
+                    .is_ok_and(|host| !host.as_str().contains('@'))
         }
         (Some(_), Some(_)) => false,
     }

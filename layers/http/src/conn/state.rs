@@ -1,12 +1,9 @@
 //! What a connection is doing: shared by its driver, its byte stream and its requests.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
-    task::Waker,
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 

@@ -1,26 +1,20 @@
 //! hyper's connections of the two versions.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, PoisonError},
-    task::{Context, Poll, ready},
-};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{
-    config::Config,
-    conn::{
-        detect_version::DetectVersion,
-        driver::Graceful,
-        event_stream::Stream,
-        request::{HandedOff, Inner, Requests},
-        stage::Next,
-    },
-    error::Error,
-};
+use crate::config::Config;
+use crate::conn::detect_version::DetectVersion;
+use crate::conn::driver::Graceful;
+use crate::conn::event_stream::Stream;
+use crate::conn::request::{HandedOff, Inner, Requests};
+use crate::conn::stage::Next;
+use crate::error::Error;
 
 type Http1Connection<Io, S> = http1::Connection<TokioIo<DetectVersion<Io>>, Requests<S>>;
 type Http2Connection<Io, S> =

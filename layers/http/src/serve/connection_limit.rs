@@ -1,9 +1,8 @@
 //! How many connections there are and may be.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// The cap on connections, and their counters. Clones are the same one: give one to each
 /// [`serve`](crate::serve()) of a process, so that the cap is the process's.

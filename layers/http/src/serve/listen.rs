@@ -1,11 +1,9 @@
 //! TCP listeners with every socket option stated.
 
-use std::{
-    io,
-    net::SocketAddr,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -152,14 +150,14 @@ impl Accept for Listener {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, pin::Pin};
+    use std::future::poll_fn;
+    use std::pin::Pin;
 
     use socket2::SockRef;
     use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
-    use crate::WriteDeadline;
-
     use super::*;
+    use crate::WriteDeadline;
 
     #[tokio::test]
     async fn connections_have_the_options_of_their_listener() {

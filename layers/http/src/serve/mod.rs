@@ -1,26 +1,20 @@
 //! The accept loop.
 
-use std::{
-    future::poll_fn,
-    io, mem,
-    net::SocketAddr,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{io, mem};
 
-use tokio::{
-    runtime::Handle,
-    task::{JoinError, JoinSet, coop},
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinSet, coop};
+use tokio::time::{Instant, sleep, sleep_until};
 use tower_service::Service;
 use tracing::{debug, error, info, warn};
 
-use crate::{
-    connection::{Connection, Peer},
-    error::BoxError,
-    shutdown::Shutdown,
-};
+use crate::connection::{Connection, Peer};
+use crate::error::BoxError;
+use crate::shutdown::Shutdown;
 
 mod connection_limit;
 mod listen;
@@ -28,14 +22,13 @@ mod socket;
 mod spillover;
 mod write_deadline;
 
-use self::{connection_limit::Permit, spillover::Slot};
-pub use self::{
-    connection_limit::{ConnectionCounts, ConnectionLimit},
-    listen::{Accept, ListenOptions, Listener},
-    socket::Socket,
-    spillover::Spillover,
-    write_deadline::WriteDeadline,
-};
+use self::connection_limit::Permit;
+pub use self::connection_limit::{ConnectionCounts, ConnectionLimit};
+pub use self::listen::{Accept, ListenOptions, Listener};
+pub use self::socket::Socket;
+use self::spillover::Slot;
+pub use self::spillover::Spillover;
+pub use self::write_deadline::WriteDeadline;
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);

@@ -1,10 +1,9 @@
 //! A secondary runtime for connections, once there are many.
 
 use std::num::NonZero;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::runtime::Handle;
 

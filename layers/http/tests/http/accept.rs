@@ -1,19 +1,15 @@
-use std::{
-    collections::VecDeque,
-    io,
-    net::SocketAddr,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tailwater_http::{
     Accept, ConnectionLimit, ListenOptions, ServeOptions, Shutdown, raise_open_files, serve,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    sync::mpsc,
-    time::Instant,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use crate::support::{FAR, Server, handler, layer, soon};

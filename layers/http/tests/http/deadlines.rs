@@ -1,10 +1,8 @@
 use std::time::Duration;
 
 use tailwater_http::{Connection, ConnectionLimit, Error, ListenOptions, Versions};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex},
-    time::{Instant, sleep},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex};
+use tokio::time::{Instant, sleep};
 use tower::Service;
 use tower_layer::Layer;
 

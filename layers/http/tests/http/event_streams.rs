@@ -1,6 +1,8 @@
 //! Event streams over HTTP/1.1, which hyper reads and does not write.
 
-use std::{collections::VecDeque, convert::Infallible, io};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
 
 use bytes::{Buf, Bytes};
 use http::{Request, Response};

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, split};
+use tokio::time::{Instant, sleep, timeout};
+
 use crate::support::{Server, connection, layer, soon};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, split},
-    time::{Instant, sleep, timeout},
-};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADERS: u8 = 1;

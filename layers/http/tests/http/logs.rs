@@ -1,25 +1,19 @@
 //! What clients can have us log.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tailwater_http::{Accept, ConnectionLimit, ServeOptions, Shutdown, serve};
-use tokio::{
-    io::{DuplexStream, duplex},
-    sync::mpsc,
-    task::{JoinHandle, yield_now},
-    time::advance,
-};
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::advance;
 use tower_layer::Layer;
-use tracing::{
-    Dispatch,
-    subscriber::{DefaultGuard, NoSubscriber, set_default},
-};
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 
 use crate::support::{FAR, handler, layer, soon};
 

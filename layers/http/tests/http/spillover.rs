@@ -1,13 +1,14 @@
-use std::{convert::Infallible, num::NonZero, thread, time::Duration};
+use std::convert::Infallible;
+use std::num::NonZero;
+use std::thread;
+use std::time::Duration;
 
 use tailwater_http::{
     Connection, ListenOptions, ServeOptions, Shutdown, Spillover, WriteDeadline, serve,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    runtime::Builder,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tower::service_fn;
 
 use crate::support::soon;
