@@ -7,7 +7,9 @@ use crate::head::Head;
 use crate::matched::Parameter;
 use crate::{Error, Pattern, ValuePattern};
 
-/// What must hold of a request for a route to match: its path, its headers, or nothing.
+/// A test of a request's path and headers. A route matches if one of its conditions holds.
+///
+/// A condition holds if each of its parts does: every path and every header that was added.
 ///
 /// ```
 /// use tailwater_route::{Condition, Error, Pattern, ValuePattern};
@@ -29,8 +31,8 @@ pub struct Condition {
 struct Path {
     path: Glob,
     query: Option<Glob>,
-    /// A path with an encoded `/` or NUL is none that this can be compared with.
-    plain: bool,
+    /// Whether the pattern cannot be compared with a path that has an encoded `/` or NUL.
+    needs_plain: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -42,33 +44,34 @@ enum Field {
 }
 
 impl Condition {
-    /// Holds of any request, until more is asked.
+    /// A condition that holds for any request. [`path`](Self::path) and [`header`](Self::header) add
+    /// to it.
     #[must_use]
     pub fn any() -> Self {
         Self::default()
     }
 
-    /// The path must match as well.
+    /// Requires the path to match, too.
     ///
     /// # Errors
-    /// [`Error::Duplicate`] if the condition has a parameter of the same name.
+    /// [`Error::Duplicate`] if the condition has a parameter of the same name already.
     pub fn path(mut self, pattern: Pattern) -> Result<Self, Error> {
         self.check_names(&pattern.glob, &pattern.to_string())?;
         self.paths.push(pattern.into());
         Ok(self)
     }
 
-    /// A value of this header must match as well; the name is compared without case.
+    /// Requires one value of this header to match, too. The case of the name has no meaning.
     ///
-    /// A pseudo header is asked of the request itself:
-    /// - `:method`: with case.
-    /// - `:scheme`: without case; see [`Scheme`](crate::Scheme).
-    /// - `:authority`: that of the URI, else the `Host` header; without case, and the default port
-    ///   of the scheme may be written or not on either side. A request with several `Host` headers
-    ///   has none.
-    /// - `:path`: a [`Pattern`], which an encoded `/` or NUL matches at a `*`. The query is ignored,
-    ///   unless the pattern has a `?` and ends in `*`: then what stands between the two is asked of
-    ///   the query, byte by byte.
+    /// A pseudo header tests the request line:
+    /// - `:method` is compared with case.
+    /// - `:scheme` is compared without case; see [`Scheme`](crate::Scheme).
+    /// - `:authority` is the authority of the URI, or else the `Host` header. It is compared without
+    ///   case. The default port of the scheme may be written or left out, in the pattern and in the
+    ///   request. A request with several `Host` headers has no authority.
+    /// - `:path` takes a [`Pattern`], whose `*` matches an encoded `/` or NUL as well. The query is
+    ///   ignored, unless the pattern has a `?` and ends in `*`. The text between the two must then
+    ///   stand at the beginning of the query, byte by byte.
     ///
     /// # Errors
     /// [`Error::Header`], [`Error::PseudoHeader`], [`Error::Duplicate`]; for `:path` those of
@@ -78,8 +81,8 @@ impl Condition {
         let (field, glob) = match name {
             ":path" => {
                 let (path, query) = value.path_and_query()?;
-                let plain = !path.names().is_empty();
-                self.paths.push(Path { path, query, plain });
+                let needs_plain = !path.names().is_empty();
+                self.paths.push(Path { path, query, needs_plain });
                 return Ok(self);
             }
             ":scheme" => (Field::Scheme, value.lowercase()?),
@@ -95,12 +98,12 @@ impl Condition {
         Ok(self)
     }
 
-    /// The names of the parameters that a request has whenever this condition holds.
+    /// The names of the parameters that this condition captures.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.globs().flat_map(Glob::names).map(|name| &**name)
     }
 
-    /// What a request that satisfies it captures, by name; none if the request does not.
+    /// The parameters of a request with their names, or `None` if the condition does not hold.
     #[must_use]
     pub fn captures<B>(&self, request: &http::Request<B>) -> Option<Vec<Parameter>> {
         self.find(&Head::new(request))
@@ -120,14 +123,14 @@ impl Condition {
         }
     }
 
-    /// The one path, decoded, that this condition can hold of.
+    /// The only path, percent-decoded, for which this condition can hold, if there is only one.
     pub(crate) fn literal_path(&self) -> Option<&[u8]> {
         self.paths.iter().find_map(|path| path.path.literal())
     }
 
-    /// Whether this condition cannot judge a path with an encoded `/` or NUL.
-    pub(crate) fn wants_plain_path(&self) -> bool {
-        self.paths.iter().any(|path| path.plain)
+    /// Whether a path with an encoded `/` or NUL cannot be compared with this condition.
+    pub(crate) fn needs_plain_path(&self) -> bool {
+        self.paths.iter().any(|path| path.needs_plain)
     }
 
     /// The parameters, if this condition holds.
@@ -137,19 +140,19 @@ impl Condition {
             if let Some(query) = query {
                 query.find(head.query()?)?;
             }
-            collect(path, &head.path, &mut parameters)?;
+            capture(path, &head.path, &mut parameters)?;
         }
         for (field, glob) in &self.fields {
             let all = &mut parameters;
             match field {
-                Field::Method => collect(glob, head.method.as_str().as_bytes(), all),
-                Field::Scheme => collect(glob, head.scheme().to_ascii_lowercase().as_bytes(), all),
+                Field::Method => capture(glob, head.method.as_str().as_bytes(), all),
+                Field::Scheme => capture(glob, head.scheme().to_ascii_lowercase().as_bytes(), all),
                 Field::Authority => {
-                    head.authority().iter().find_map(|value| collect(glob, value, all))
+                    head.authority().iter().find_map(|value| capture(glob, value, all))
                 }
                 Field::Header(name) => {
                     let mut values = head.headers.get_all(name).iter();
-                    values.find_map(|value| collect(glob, value.as_bytes(), all))
+                    values.find_map(|value| capture(glob, value.as_bytes(), all))
                 }
             }?;
         }
@@ -158,7 +161,7 @@ impl Condition {
 }
 
 impl From<Pattern> for Condition {
-    /// The path must match, and nothing else is asked.
+    /// Requires the path to match, and nothing else.
     fn from(pattern: Pattern) -> Self {
         Self { paths: vec![pattern.into()], fields: Vec::new() }
     }
@@ -166,11 +169,11 @@ impl From<Pattern> for Condition {
 
 impl From<Pattern> for Path {
     fn from(pattern: Pattern) -> Self {
-        Self { path: pattern.glob, query: None, plain: true }
+        Self { path: pattern.glob, query: None, needs_plain: true }
     }
 }
 
-fn collect(glob: &Glob, text: &[u8], parameters: &mut Vec<Parameter>) -> Option<()> {
+fn capture(glob: &Glob, text: &[u8], parameters: &mut Vec<Parameter>) -> Option<()> {
     let found = glob.find(text)?;
     for (name, range) in glob.names().iter().zip(found) {
         parameters.push((Arc::clone(name), text.get(range)?.into()));

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// Future of [`Routed`](crate::Routed): the inner service's, or an answer that is there already.
+    /// Future of [`Route`](crate::Route): that of the inner service, or the refusal of the layer.
     #[derive(Debug)]
     pub struct ResponseFuture<F: Future> {
         #[pin]

@@ -1,31 +1,31 @@
-//! Text with `*` and `{name}`: parsing and matching, without a thought of paths or headers.
+//! Patterns with `*` and `{name}`: parsing and matching. Paths and headers are the callers' matter.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Error;
 
-/// What the literals of a pattern are compared with.
+/// The kind of text that a pattern is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A path in the form of [`crate::path::decoded`]; a parameter is within one segment.
+    /// A path in the form of [`crate::path::decoded`]. A parameter matches within one segment.
     Path,
-    /// The same, but a parameter may reach over several segments.
+    /// A path in the same form. A parameter may match several segments.
     MultiSegmentPath,
-    /// Text as it is.
+    /// Any text.
     Text,
-    /// Text in lower case.
+    /// Text that was made lower case.
     Lowercase,
 }
 
-/// A pattern, split into what must stand at both ends and what is found between them.
+/// A pattern, split into a literal prefix, a literal suffix and the tokens between them.
 ///
-/// Where several ways to match exist, each token from left to right takes as much as it can.
+/// If a text matches in several ways, each token takes as much as it can, from left to right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Glob {
     kind: Kind,
     prefix: Box<[u8]>,
-    /// Empty, or begins and ends with something that is no literal.
+    /// Empty, or begins and ends with a token that is not a literal.
     middle: Box<[Token]>,
     suffix: Box<[u8]>,
     names: Box<[Arc<str>]>,
@@ -39,7 +39,7 @@ enum Token {
 }
 
 impl Glob {
-    /// `at` is where `text` stands in the pattern that the user wrote.
+    /// Parses a pattern. `at` is the position of `text` within the pattern that the user wrote.
     pub(crate) fn parse(text: &str, at: usize, kind: Kind) -> Result<Self, Error> {
         let mut tokens = Vec::new();
         let mut names: Vec<Arc<str>> = Vec::new();
@@ -49,17 +49,17 @@ impl Glob {
             let at = at + offset;
             match character {
                 '*' => {
-                    flush(&mut literal, at, kind, &mut tokens)?;
+                    push_literal(&mut literal, at, kind, &mut tokens)?;
                     if tokens.last() != Some(&Token::Any) {
                         tokens.push(Token::Any);
                     }
                 }
                 '{' => {
-                    flush(&mut literal, at, kind, &mut tokens)?;
+                    push_literal(&mut literal, at, kind, &mut tokens)?;
                     let Some((name, _)) = characters.as_str().split_once('}') else {
                         return Err(Error::Unclosed(at));
                     };
-                    check(name, at)?;
+                    check_name(name, at)?;
                     if tokens.last() == Some(&Token::Capture) {
                         return Err(Error::Adjacent(at));
                     }
@@ -77,7 +77,7 @@ impl Glob {
                 _ => literal.push(character),
             }
         }
-        flush(&mut literal, at + text.len(), kind, &mut tokens)?;
+        push_literal(&mut literal, at + text.len(), kind, &mut tokens)?;
         Ok(Self::new(kind, tokens, names))
     }
 
@@ -93,12 +93,12 @@ impl Glob {
         let mut prefix = bytes(prefix);
         let mut suffix = bytes(suffix);
         if middle.is_empty() {
-            std::mem::swap(&mut prefix, &mut suffix); // nothing but a literal: it is the prefix
+            std::mem::swap(&mut prefix, &mut suffix); // the pattern is one literal: the prefix
         }
         Self { kind, prefix, middle, suffix, names: names.into() }
     }
 
-    /// The one text that this pattern matches, if it is one.
+    /// The only text that this pattern matches, if it is a literal.
     pub(crate) fn literal(&self) -> Option<&[u8]> {
         self.middle.is_empty().then_some(&*self.prefix)
     }
@@ -107,9 +107,9 @@ impl Glob {
         &self.names
     }
 
-    /// Where the parameters stand in `text`, in the order of [`Self::names`].
+    /// The ranges of the parameters in `text`, in the order of [`Self::names`].
     ///
-    /// Takes time in proportion to the length of the text times that of the pattern, at most.
+    /// Takes at most time in proportion to the length of the text times that of the pattern.
     pub(crate) fn find(&self, text: &[u8]) -> Option<Vec<Range<usize>>> {
         if self.middle.is_empty() {
             return (*text == *self.prefix).then(Vec::new);
@@ -118,8 +118,9 @@ impl Glob {
         let offset = self.prefix.len();
         match &*self.middle {
             [Token::Any] => Some(Vec::new()),
-            [Token::Capture] => (!rest.is_empty() && !rest.iter().any(|byte| self.ends(*byte)))
-                .then(|| std::iter::once(offset..offset + rest.len()).collect()),
+            [Token::Capture] => (!rest.is_empty()
+                && !rest.iter().any(|byte| self.ends_before(*byte)))
+            .then(|| std::iter::once(offset..offset + rest.len()).collect()),
             _ => self.search(rest, offset),
         }
     }
@@ -136,7 +137,7 @@ impl Glob {
                 Token::Literal(bytes) => bytes.len(),
                 Token::Any => text.len() - start,
                 Token::Capture => {
-                    text.iter().skip(start).take_while(|byte| !self.ends(**byte)).count()
+                    text.iter().skip(start).take_while(|byte| !self.ends_before(**byte)).count()
                 }
             };
             let end = start + after.iter().skip(start).take(longest + 1).rposition(|ok| *ok)?;
@@ -148,7 +149,7 @@ impl Glob {
         Some(captures)
     }
 
-    /// Row `t`, column `i`: whether the tokens from `t` on match the text from `i` on.
+    /// Row `t`, column `i` tells whether the tokens from `t` on match the text from `i` on.
     fn rows(&self, text: &[u8]) -> Vec<Vec<bool>> {
         let last: Vec<bool> = std::iter::repeat_n(false, text.len()).chain([true]).collect();
         let mut rows = vec![last];
@@ -169,11 +170,11 @@ impl Glob {
                     }))
                 }
                 Token::Capture => {
-                    // One byte, then the end of the parameter or another byte of it.
+                    // A parameter is one byte, followed by its end or by another byte of it.
                     let mut found = false;
                     from_right(std::iter::once(false).chain(
                         text.iter().zip(after.iter().skip(1)).rev().map(|(byte, ok)| {
-                            found = (found || *ok) && !self.ends(*byte);
+                            found = (found || *ok) && !self.ends_before(*byte);
                             found
                         }),
                     ))
@@ -185,8 +186,8 @@ impl Glob {
         rows
     }
 
-    /// Whether a parameter stops before this byte.
-    fn ends(&self, byte: u8) -> bool {
+    /// Whether a parameter ends before this byte.
+    fn ends_before(&self, byte: u8) -> bool {
         self.kind == Kind::Path && byte == b'/'
     }
 }
@@ -197,8 +198,8 @@ fn from_right(row: impl Iterator<Item = bool>) -> Vec<bool> {
     row
 }
 
-/// Makes a token of the literal that ends before `end`.
-fn flush(
+/// Adds the literal that was read so far, which ends before `end`.
+fn push_literal(
     literal: &mut String,
     end: usize,
     kind: Kind,
@@ -222,7 +223,7 @@ fn flush(
     Ok(())
 }
 
-fn check(name: &str, at: usize) -> Result<(), Error> {
+fn check_name(name: &str, at: usize) -> Result<(), Error> {
     let Some(first) = name.chars().next() else {
         return Err(Error::Nameless(at));
     };

@@ -3,7 +3,7 @@ use http::Extensions;
 /// The function that tells whether a guarded route is open to a request.
 pub(crate) type Guard = dyn Fn(&Extensions, &[Requirement]) -> Access + Send + Sync;
 
-/// What a route demands of one guard: that it knows who asks, and that they have all roles.
+/// What a route demands of one guard: an authenticated client, with all of these roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
     guard: String,
@@ -11,7 +11,7 @@ pub struct Requirement {
 }
 
 impl Requirement {
-    /// Without roles it is enough that the guard knows who asks.
+    /// A requirement of this guard. Without roles any authenticated client meets it.
     pub fn new<R: Into<String>>(
         guard: impl Into<String>,
         roles: impl IntoIterator<Item = R>,
@@ -25,24 +25,26 @@ impl Requirement {
         &self.guard
     }
 
-    /// The roles, all of which are demanded.
+    /// The roles. The client must have all of them.
     #[must_use]
     pub fn roles(&self) -> &[String] {
         &self.roles
     }
 }
 
-/// What a guard function says of a request.
+/// The decision of a guard function about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Access {
     /// The request may take the route.
     Granted,
-    /// Nobody knows who asks: `401 Unauthorized`, unless another route is open.
+    /// The client is not authenticated: `401 Unauthorized`, unless another route serves the request.
     Unauthenticated,
-    /// It cannot be known for now who asks, through no fault of theirs: `503 Service Unavailable`,
-    /// unless another route is open.
+    /// The client cannot be authenticated for now, for a reason on the side of the server, such as a
+    /// key set that cannot be fetched: `503 Service Unavailable`, unless another route serves the
+    /// request.
     Unavailable,
-    /// It is known who asks, and they may not: `403 Forbidden`, unless another route is open.
+    /// The client is authenticated and not allowed: `403 Forbidden`, unless another route serves the
+    /// request.
     Forbidden,
 }

@@ -1,18 +1,19 @@
-//! What conditions look at: the head of one request.
+//! The head of one request, as conditions read it.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, header, uri};
 
-/// How a request came in, for `:scheme` and for the default port of `:authority`.
+/// The scheme of a request, for `:scheme` and for the default port of `:authority`.
 ///
-/// Who accepts connections puts it into the extensions of each request. Without it the scheme is
-/// that of the request's URI, which in HTTP/2 is the client's word; without one it is `http`.
+/// The server that accepts connections puts it into the extensions of each request. Without it the
+/// scheme of the request's URI counts, which in HTTP/2 is whatever the client sent. If the URI has
+/// none, the scheme is `http`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheme {
-    /// Plain text.
+    /// Without TLS.
     Http,
     /// Over TLS.
     Https,
@@ -33,9 +34,9 @@ pub(crate) struct Head<'a> {
     pub(crate) method: &'a Method,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) extensions: &'a Extensions,
-    /// As [`crate::path::decoded`] gives it.
+    /// In the form of [`crate::path::decoded`].
     pub(crate) path: Cow<'a, [u8]>,
-    /// The spellings of the authority, made when a condition asks.
+    /// The spellings of the authority, made when the first condition reads them.
     authority: OnceCell<Vec<Vec<u8>>>,
 }
 
@@ -67,8 +68,9 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// In lower case: first without, then with the default port of the scheme, else the one
-    /// spelling that there is; none without an authority, or with several `Host` headers.
+    /// The spellings of the authority in lower case: without the default port of the scheme, then with
+    /// it. A port other than the default has one spelling. Empty without an authority, or with several
+    /// `Host` headers.
     pub(crate) fn authority(&self) -> &[Vec<u8>] {
         self.authority.get_or_init(|| {
             let mut hosts = self.headers.get_all(header::HOST).iter();

@@ -5,8 +5,8 @@ use tower_layer::Layer;
 
 use crate::{Route, Routes};
 
-/// Gives each request the route that it takes, or refuses it. All routes lead to the same inner
-/// service; see [`Router`](crate::Router) for a service of its own for each.
+/// Finds the route of each request, or refuses the request. All routes lead to the same inner
+/// service. With a [`Router`](crate::Router) each route has a service of its own.
 ///
 /// The inner service finds [`Matched`](crate::Matched) and the target of the route in the extensions
 /// of the request. Its answer is final: a 404 from there leads to no other route.
@@ -34,7 +34,7 @@ pub struct RouteLayer<T> {
 }
 
 impl<T> RouteLayer<T> {
-    /// A layer of these routes.
+    /// A layer with these routes.
     pub fn new(routes: Routes<T>) -> Self {
         Self { routes: Arc::new(routes) }
     }

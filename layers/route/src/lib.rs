@@ -1,9 +1,9 @@
-//! Routes as a tower layer: which requests go where, by path, header and guard.
+//! Routes as a tower layer and a tower service: path, headers and guards decide where a request goes.
 //!
 //! A request takes the first of the [`Routes`] that matches. A [`Router`] sends it to the service of
-//! its route. A [`RouteLayer`] sends it to one inner service, with the target of its route as an
-//! extension. Either leaves the parameters of the path as a [`Matched`] in the extensions of the
-//! request. What no route takes is answered 404, 401, 403 or 503.
+//! that route. A [`RouteLayer`] sends it to one inner service, with the target of the route as an
+//! extension. Both put the parameters of the path as a [`Matched`] into the extensions of the request.
+//! A request that takes no route is answered 404, 401, 403 or 503.
 //!
 //! ```
 //! use http::{Request, Response, StatusCode};
@@ -32,19 +32,19 @@
 //! # }
 //! ```
 //!
-//! - **Which route**: the first whose [`Condition`] holds and whose guards are satisfied. A route
-//!   that a guard closes does not match, and a later one may. The fallback comes last. Of several
-//!   reasons to refuse a request the response has the first of 503, 401, 403 and 404.
-//! - **Guards**: this crate knows no tokens. [`Routes::guard`] takes the function that does.
-//! - **Paths** are split at `/`, then percent-decoded, once. A segment that would hold `/` or NUL
-//!   is found by no parameter: if a pattern asks about segments, the whole path is answered 404, so
-//!   that it cannot slip past a guarded route to a wider one. `.` and `..` are not resolved: that is
-//!   for whoever maps paths to files.
-//! - **Cost**: literal paths are found in a table, however many there are. A request that takes a
-//!   route without parameters allocates nothing but its extension, if no condition asks for
-//!   `:scheme` or `:authority`.
+//! - **Which route**: the first route whose [`Condition`] holds and whose requirements are met. If
+//!   the guard denies access, the route does not match, and a later one may. The fallback comes last.
+//!   If several reasons to refuse a request apply, the status is the first of 503, 401, 403 and 404.
+//! - **Guards**: this crate knows no tokens. [`Routes::guard`] takes a function that does.
+//! - **Paths** are split at `/` and then percent-decoded, once. A segment that would hold `/` or NUL
+//!   matches no parameter. If a pattern tests segments, such a path is answered 404, so that it cannot
+//!   pass by a guarded route and match a wider one. `.` and `..` are not resolved: a service that maps
+//!   paths to files has to do that.
+//! - **Cost**: literal paths are found in a table, however many there are. A request on a route
+//!   without parameters allocates its extensions only, if no condition tests `:scheme` or
+//!   `:authority`.
 //!
-//! Behind a proxy `:scheme` and `:authority` are the proxy's words; see [`Scheme`].
+//! Behind a proxy `:scheme` and `:authority` are what the proxy sends; see [`Scheme`].
 
 mod condition;
 mod error;

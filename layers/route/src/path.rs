@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// Where the first encoded `/` or NUL stands.
+/// The position of the first encoded `/` or NUL.
 pub(crate) fn separator(path: &[u8]) -> Option<usize> {
     path.windows(3).position(is_separator)
 }
 
-/// The path percent-decoded, so that each `/` of the result separates segments: an encoded `/` or
-/// NUL stays encoded, and what is no valid encoding stays as it is.
+/// The path percent-decoded. An encoded `/` or NUL stays encoded, so that each `/` of the result
+/// separates segments. Invalid percent-encoding stays as it is.
 pub(crate) fn decoded(path: &[u8]) -> Cow<'_, [u8]> {
     if separator(path).is_none() {
         return percent_decode(path).into();

@@ -6,15 +6,15 @@ use crate::glob::{Glob, Kind};
 
 /// A pattern of paths: literals, `{name}` and `*`.
 ///
-/// - `{name}` is one segment, or with text beside it (`/{id}.json`) a part of one, and never empty.
-///   Its value is percent-decoded.
-/// - `*` is any text, also none, also within a segment and across `/`.
-/// - All else matches itself, percent-encoded or not: `/%65vents` and `/events` are the same path
-///   and the same pattern. A literal `*`, `{` or `}` is written `%2A`, `%7B`, `%7D`.
+/// - `{name}` matches one segment, or a part of one if text stands beside it (`/{id}.json`). It never
+///   matches the empty text. Its value is percent-decoded.
+/// - `*` matches any text, the empty text included, within a segment and across `/`.
+/// - All other text matches itself, percent-encoded or not: `/%65vents` and `/events` are the same
+///   path and the same pattern. A literal `*`, `{` or `}` is written `%2A`, `%7B`, `%7D`.
 ///
-/// What can be matched in several ways is matched so that each part, from left to right, takes as
-/// much as it can. The query is no part of a path. `.` and `..` are segments like any other.
-/// Matching takes at most time in proportion to the length of the path times that of the pattern.
+/// If a path matches in several ways, each part takes as much as it can, from left to right. The
+/// query is no part of a path. `.` and `..` are segments like any other. Matching takes at most time
+/// in proportion to the length of the path times that of the pattern.
 ///
 /// ```
 /// use tailwater_route::{Error, Pattern};
@@ -31,16 +31,16 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// Any but [`Error::Header`] and [`Error::PseudoHeader`].
+    /// All but [`Error::Header`] and [`Error::PseudoHeader`].
     pub fn new(text: &str) -> Result<Self, Error> {
         Self::of_kind(text, Kind::Path)
     }
 
-    /// Reads a pattern in which `{name}` also reaches across `/`: `/{path}` matches `/js/app.js`.
-    /// The routes of static files mean it so.
+    /// Parses a pattern whose `{name}` may match several segments: `/{path}` matches `/js/app.js`. It is
+    /// for the routes of static files.
     ///
     /// # Errors
     /// Those of [`Pattern::new`].
@@ -49,7 +49,7 @@ impl Pattern {
     }
 
     fn of_kind(text: &str, kind: Kind) -> Result<Self, Error> {
-        starts(text)?;
+        check_start(text)?;
         Ok(Self { text: text.into(), glob: Glob::parse(text, 0, kind)? })
     }
 
@@ -58,7 +58,7 @@ impl Pattern {
         self.glob.names().iter().map(|name| &**name)
     }
 
-    /// Whether this pattern matches a path as a request spells it, without its query.
+    /// Whether this pattern matches the path of a request, percent-encoded and without the query.
     ///
     /// A path with an encoded `/` or NUL matches no pattern.
     #[must_use]
@@ -68,9 +68,11 @@ impl Pattern {
     }
 }
 
-/// A pattern of header values: `*` is any text, `{name}` any text but none, all else itself.
+/// A pattern of header values: `*` matches any text, `{name}` any text that is not empty, and all
+/// other text itself.
 ///
-/// What [`Condition::header`](crate::Condition::header) says of pseudo headers holds beyond that.
+/// Pseudo headers have rules of their own, which [`Condition::header`](crate::Condition::header)
+/// lists.
 ///
 /// ```
 /// let text = tailwater_route::ValuePattern::new("Bearer {token}")?;
@@ -84,7 +86,7 @@ pub struct ValuePattern {
 }
 
 impl ValuePattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     /// [`Error::Unclosed`], [`Error::Unopened`], [`Error::Nameless`], [`Error::Name`],
@@ -114,9 +116,9 @@ impl ValuePattern {
         Glob::parse(&self.text, 0, Kind::Lowercase)
     }
 
-    /// As a pattern of `:path`: that of the path, and that of the query if one takes part.
+    /// This pattern as one of `:path`: the pattern of the path, and that of the query if it has one.
     pub(crate) fn path_and_query(&self) -> Result<(Glob, Option<Glob>), Error> {
-        starts(&self.text)?;
+        check_start(&self.text)?;
         let Some((path, query)) = self.text.split_once('?') else {
             return Ok((Glob::parse(&self.text, 0, Kind::Path)?, None));
         };
@@ -130,7 +132,7 @@ impl ValuePattern {
     }
 }
 
-fn starts(text: &str) -> Result<(), Error> {
+fn check_start(text: &str) -> Result<(), Error> {
     if text.starts_with(['/', '*']) { Ok(()) } else { Err(Error::Start(text.to_owned())) }
 }
 

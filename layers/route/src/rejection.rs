@@ -1,26 +1,27 @@
 use http::{HeaderValue, Response, StatusCode, header};
 
-/// Why a request got no route; stands in the extensions of the response that refuses it.
+/// Why a request was refused. It is in the extensions of the response, for a log or a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    // In the order in which one reason outweighs another: what a client can do about it.
+    // In ascending order of what a client can do: of several reasons the last one is answered.
     /// No route matches: `404 Not Found`.
     #[error("no route matches")]
     NotFound,
-    /// A route matches, and its guard refuses who asks: `403 Forbidden`.
-    #[error("guard refuses the request")]
+    /// A route matches, and its guard does not allow the client: `403 Forbidden`.
+    #[error("guard does not allow the client")]
     Forbidden,
-    /// A route matches, and its guard does not know who asks: `401 Unauthorized`.
-    #[error("guard asks for credentials")]
+    /// A route matches, and its guard does not know the client: `401 Unauthorized`.
+    #[error("guard requires credentials")]
     Unauthenticated,
-    /// A route matches, and its guard cannot tell for now who asks: `503 Service Unavailable`.
-    #[error("guard cannot tell for now who asks")]
+    /// A route matches, and its guard cannot authenticate the client for now: `503 Service
+    /// Unavailable`.
+    #[error("guard cannot authenticate the client for now")]
     Unavailable,
 }
 
 impl Rejection {
-    /// The status that the client is told.
+    /// The status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {

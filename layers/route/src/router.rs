@@ -92,7 +92,8 @@ where
 }
 
 pin_project! {
-    /// Future of [`Router`]: waits until the service is ready, then for its answer; or is a refusal.
+    /// Future of [`Router`]. It waits until the service is ready, and then for the response. A refusal
+    /// is ready at once.
     pub struct RouterFuture<S: Service<Request<B>>, B> {
         #[pin]
         state: State<S, B, S::Future, S::Response>,

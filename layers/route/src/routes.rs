@@ -11,11 +11,11 @@ use crate::{Access, Condition, Matched, Rejection, Requirement};
 
 /// Routes in order. A request takes the first route that matches, or else the fallback.
 ///
-/// What a route leads to is its target: a service, for a [`Router`](crate::Router), or a value that
-/// the inner service of a [`RouteLayer`](crate::RouteLayer) finds.
+/// Each route has a target of type `T`. For a [`Router`](crate::Router) it is a service. For a
+/// [`RouteLayer`](crate::RouteLayer) it is a value that the inner service finds in the request.
 ///
 /// Conditions with a literal path are found in a table, so that a request takes as long with ten
-/// thousand of them as with one. The others are tried one by one.
+/// thousand of them as with one. All other conditions are tried one by one.
 ///
 /// ```
 /// use tailwater_route::{Condition, Error, Pattern, Routes, ValuePattern};
@@ -40,8 +40,8 @@ pub struct Routes<T> {
     literal: HashMap<Box<[u8]>, Vec<usize>>,
     /// Indices into `conditions` of all others, ascending.
     others: Vec<usize>,
-    /// Whether a condition cannot judge a path with an encoded `/` or NUL.
-    plain_path: bool,
+    /// Whether a path with an encoded `/` or NUL cannot be compared with one of the conditions.
+    needs_plain_path: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl<T> Default for Routes<T> {
 }
 
 impl<T> Routes<T> {
-    /// No routes: each request is refused.
+    /// A table without routes, which refuses each request.
     pub fn new() -> Self {
         Self {
             routes: Vec::new(),
@@ -66,11 +66,11 @@ impl<T> Routes<T> {
             conditions: Vec::new(),
             literal: HashMap::new(),
             others: Vec::new(),
-            plain_path: false,
+            needs_plain_path: false,
         }
     }
 
-    /// Adds a route, which a request takes if one of the conditions holds. Without a condition it
+    /// Adds a route. A request takes it if one of the conditions holds. A route without a condition
     /// takes any request.
     pub fn route<C: Into<Condition>>(
         self,
@@ -80,8 +80,9 @@ impl<T> Routes<T> {
         self.guarded_route(conditions, [], target)
     }
 
-    /// Adds a route as [`route`](Self::route) does. It is open to a request only if the
-    /// [`guard`](Self::guard) says so of all these demands; without a demand it always is.
+    /// Adds a route as [`route`](Self::route) does. A request takes it only if the
+    /// [`guard`](Self::guard) grants access for these requirements. A route without a requirement needs
+    /// no guard.
     pub fn guarded_route<C: Into<Condition>>(
         mut self,
         conditions: impl IntoIterator<Item = C>,
@@ -97,17 +98,17 @@ impl<T> Routes<T> {
         self
     }
 
-    /// The target of a request that takes none of the routes. Default: none, such a request is
+    /// The target of a request that takes none of the routes. Default: none, and the request is
     /// refused.
     pub fn fallback(mut self, target: T) -> Self {
         self.fallback = Some(target);
         self
     }
 
-    /// Whether a guarded route is open to a request is what this function says, from the request's
-    /// extensions and what the route demands. It is asked only if the route matches otherwise, for
-    /// each request anew, and must not block. Default: guarded routes are closed, as if it said
-    /// [`Access::Forbidden`].
+    /// The function that decides whether a request may take a guarded route. Its arguments are the
+    /// extensions of the request and the requirements of the route. It is called for each request whose
+    /// route matches otherwise, and must not block. Default: no request takes a guarded route, as if
+    /// the function returned [`Access::Forbidden`].
     ///
     /// ```
     /// use tailwater_route::{Error, Requirement, Pattern, Routes, Access};
@@ -144,11 +145,11 @@ impl<T> Routes<T> {
             Some(path) => self.literal.entry(path.into()).or_default().push(index),
             None => self.others.push(index),
         }
-        self.plain_path |= condition.wants_plain_path();
+        self.needs_plain_path |= condition.needs_plain_path();
         self.conditions.push((self.routes.len(), condition));
     }
 
-    /// What the route of a request captured, and its target.
+    /// The captures and the target of a request's route.
     pub(crate) fn find(&self, head: &Head<'_>) -> Result<(Matched, &T), Rejection> {
         self.first(head, self.candidates(&head.path))
     }
@@ -158,8 +159,8 @@ impl<T> Routes<T> {
         head: &Head<'_>,
         candidates: impl Iterator<Item = usize>,
     ) -> Result<(Matched, &T), Rejection> {
-        // Not "does not match": such a path would slip past a guarded route to a wider one.
-        if self.plain_path && head.has_separator() {
+        // Refused, not skipped: such a path would pass by a guarded route and match a wider one.
+        if self.needs_plain_path && head.has_separator() {
             return Err(Rejection::NotFound);
         }
         let mut rejection = Rejection::NotFound;
@@ -179,7 +180,7 @@ impl<T> Routes<T> {
         Ok((Matched::new(Vec::new(), Arc::default()), fallback))
     }
 
-    /// The route of a condition and what the condition captures, if it holds.
+    /// The route and the captures of a condition, if it holds.
     fn try_condition(
         &self,
         candidate: usize,
@@ -197,7 +198,7 @@ impl<T> Routes<T> {
         }
     }
 
-    /// The conditions that can hold of this path, in order.
+    /// The conditions that can hold for this path, in order.
     fn candidates(&self, path: &[u8]) -> impl Iterator<Item = usize> {
         let literal = self.literal.get(path).map_or(&[][..], Vec::as_slice);
         let mut literal = literal.iter().copied().peekable();

@@ -8,8 +8,8 @@ use tower_service::Service;
 use crate::head::Head;
 use crate::{ResponseFuture, Routes};
 
-/// Service of [`RouteLayer`](crate::RouteLayer). The inner one finds a [`Matched`](crate::Matched)
-/// and the target of the route in the extensions of the request.
+/// Service of [`RouteLayer`](crate::RouteLayer). The inner service finds a
+/// [`Matched`](crate::Matched) and the target of the route in the extensions of the request.
 pub struct Route<S, T> {
     inner: S,
     routes: Arc<Routes<T>>,
