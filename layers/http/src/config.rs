@@ -1,4 +1,4 @@
-//! The options of the layer, and what each connection needs of them.
+//! The options of the layer, and the configuration of each connection.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::shutdown::Shutdown;
 
-/// The protocol versions that are spoken.
+/// The versions of HTTP that a server supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Versions {
-    /// HTTP/1.1 (and 1.0) only; a client of HTTP/2 is answered 400.
+    /// Only HTTP/1.1 (and 1.0). A client of HTTP/2 is answered 400.
     Http1,
-    /// HTTP/2 with prior knowledge only; a client of HTTP/1.1 is closed.
+    /// Only HTTP/2 with prior knowledge. The connection of a client of HTTP/1.1 is closed.
     Http2,
-    /// Whichever the first bytes of a connection are.
+    /// Both. The first bytes of a connection decide.
     #[default]
     Both,
 }
@@ -54,7 +54,7 @@ impl Default for Options {
     }
 }
 
-/// What the services of a layer share.
+/// The configuration that the services of a layer share.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) versions: Versions,
@@ -75,7 +75,7 @@ impl From<&Options> for Config {
             .half_close(false)
             .keep_alive(options.keep_alive)
             .max_header_size(options.max_head_bytes as usize)
-            // hyper reads heads into it as well: never smaller than the largest head.
+            // hyper reads heads into this buffer as well, so that the largest head has to fit.
             .max_buf_size(
                 options.send_buffer_bytes.max(options.max_head_bytes as usize).max(8 * 1024),
             );

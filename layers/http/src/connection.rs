@@ -1,29 +1,29 @@
-//! A connection, and what is known about it.
+//! A connection and its extensions.
 
 use std::net::SocketAddr;
 
 use http::Extensions;
 
-/// The address that a connection comes from: [`serve`](crate::serve) puts it into the connection's
-/// extensions, from where it gets into those of each request.
+/// The remote address of a connection. [`serve`](crate::serve()) puts it into the extensions of the
+/// connection, which are copied into those of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Peer(pub SocketAddr);
 
 impl Peer {
-    /// A peer at this address.
+    /// A peer with this address.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         Self(address)
     }
 }
 
-/// The protocol that was agreed on below HTTP, as by ALPN. In a connection's extensions it decides:
-/// the first bytes are not looked at, the connection is held to it, and
-/// [`HttpLayer::versions`](crate::HttpLayer::versions) is not asked.
+/// The protocol that was negotiated below HTTP, as by ALPN. If it is in the extensions of a connection,
+/// the version is not detected by the first bytes, other protocols are refused, and
+/// [`HttpLayer::versions`](crate::HttpLayer::versions) has no effect.
 ///
-/// Whoever does the TLS handshake puts it there, and offers no protocol that is not to be spoken.
-/// Without it, as for a client that does not know ALPN, the first bytes tell.
+/// The layer of the TLS handshake puts it there. It should offer only protocols that are to be spoken.
+/// Without it, as for a client without ALPN, the first bytes decide.
 ///
 /// ```
 /// use tailwater_http::{Connection, Negotiated};
@@ -38,14 +38,14 @@ impl Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Negotiated {
-    /// HTTP/1.1, `http/1.1`. A client that sends HTTP/2 is answered 400.
+    /// HTTP/1.1 (`http/1.1`). A client that sends HTTP/2 is answered 400.
     Http1,
-    /// HTTP/2, `h2`. A client that sends anything else is closed.
+    /// HTTP/2 (`h2`). The connection of a client that sends anything else is closed.
     Http2,
 }
 
 impl Negotiated {
-    /// The protocol of an ALPN name, if it is one of HTTP's that are spoken here.
+    /// The protocol of an ALPN name, if it is a version of HTTP that this crate supports.
     #[must_use]
     pub fn from_alpn(name: &[u8]) -> Option<Self> {
         match name {
@@ -56,8 +56,8 @@ impl Negotiated {
     }
 }
 
-/// A byte stream, and as typed extensions what the layers below HTTP know about it: the address of
-/// the peer, what a TLS handshake found out. Each of its requests gets a copy of them.
+/// A byte stream with typed extensions, in which layers below HTTP put what they know of it: the remote
+/// address, the result of a TLS handshake. Each request of the connection gets a copy of them.
 ///
 /// ```
 /// use tailwater_http::{Connection, Peer};
@@ -66,7 +66,7 @@ impl Negotiated {
 /// let mut connection = Connection::new(io);
 /// connection.extensions_mut().insert(Peer::new(([127, 0, 0, 1], 4711).into()));
 ///
-/// // A layer in between: another byte stream, the same knowledge.
+/// // A layer in between wraps the byte stream and keeps the extensions.
 /// let (io, extensions) = connection.into_parts();
 /// let connection = Connection::from((tokio::io::BufReader::new(io), extensions));
 /// assert_eq!(connection.extensions().get::<Peer>().unwrap().0.port(), 4711);
@@ -78,7 +78,7 @@ pub struct Connection<Io> {
 }
 
 impl<Io> Connection<Io> {
-    /// A connection of which nothing is known.
+    /// A connection without extensions.
     pub fn new(io: Io) -> Self {
         Self { io, extensions: Extensions::new() }
     }
@@ -88,17 +88,17 @@ impl<Io> Connection<Io> {
         &self.io
     }
 
-    /// What is known.
+    /// The extensions.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
-    /// What is known, to add to it.
+    /// The extensions, to change them.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.extensions
     }
 
-    /// Takes it apart; `From` puts it together again.
+    /// Splits the connection into its parts. `From` joins them again.
     pub fn into_parts(self) -> (Io, Extensions) {
         (self.io, self.extensions)
     }

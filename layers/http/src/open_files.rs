@@ -2,9 +2,9 @@
 
 use std::io;
 
-/// Raises the soft limit on open files (`RLIMIT_NOFILE`) to the hard limit, and returns what it is
-/// now; `None` is no limit, or a system that has none such. Each connection is an open file, and
-/// the soft limit is 1024 on most machines. To be called at the start, before `serve`.
+/// Raises the soft limit on open files (`RLIMIT_NOFILE`) to the hard limit, and returns the new limit.
+/// `None` means that there is no limit, or that the system does not have this one. Each connection is
+/// an open file, and the soft limit is 1024 on most machines. Call it at the start, before `serve`.
 ///
 /// ```
 /// let limit = tailwater_http::raise_open_files().unwrap();
@@ -12,7 +12,7 @@ use std::io;
 /// ```
 ///
 /// # Errors
-/// That of `setrlimit`; the limit is what it was.
+/// That of `setrlimit`. The limit is unchanged then.
 pub fn raise_open_files() -> io::Result<Option<u64>> {
     #[cfg(unix)]
     {

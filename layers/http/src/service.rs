@@ -13,8 +13,8 @@ use tokio::time::sleep_until;
 use tower_service::Service;
 
 use crate::config::{Config, Versions};
+use crate::conn::detect_version;
 use crate::conn::detect_version::DetectVersion;
-use crate::conn::first_bytes;
 use crate::conn::request::Requests;
 use crate::conn::stage::{Next, Stage};
 use crate::conn::state::ConnState;
@@ -22,20 +22,20 @@ use crate::connection::{Connection, Negotiated};
 use crate::deadline::after_or_never;
 use crate::error::{BoxError, Error};
 
-/// Service of [`HttpLayer`](crate::HttpLayer): a connection in, and out when it has ended. The
-/// inner one, a clone for each request, finds the connection's extensions in those of the request.
+/// Service of [`HttpLayer`](crate::HttpLayer). It takes a connection, and its future is ready when the
+/// connection has ended. Each request is served by a clone of the inner service, and has the extensions
+/// of the connection.
 ///
-/// HTTP/1.1 runs within the returned future; HTTP/2 runs each stream in a task that hyper spawns
-/// and that ends with the connection. Dropping the future closes the connection and drops its
-/// responses.
+/// HTTP/1.1 runs within the returned future. HTTP/2 runs each stream in a task that hyper spawns and
+/// that ends with the connection. Dropping the future closes the connection and drops its responses.
 ///
-/// An HTTP/1.1 answer of `text/event-stream` to a GET is the last of its connection, and says so:
-/// EventSource never asks a second time on it, and a connection that need not go on is less than a
-/// tenth of the memory.
+/// An HTTP/1.1 response of `text/event-stream` to a GET is the last of its connection, and has
+/// `connection: close`. EventSource never sends a second request on it, and without a next request the
+/// connection takes less than a tenth of the memory.
 ///
-/// An error of the inner service closes an HTTP/1.1 connection without an answer and resets an
-/// HTTP/2 stream; a panic of it, or of a response body, does the same. Over HTTP/1.1 the panic goes
-/// through the returned future, so that it belongs into a task, as [`serve`](crate::serve()) puts it.
+/// If the inner service fails or panics, or a response body does, an HTTP/1.1 connection is closed
+/// without a response and an HTTP/2 stream is reset. Over HTTP/1.1 the panic unwinds through the returned
+/// future, so that it should run in a task of its own, as in [`serve`](crate::serve()).
 #[derive(Clone, Debug)]
 pub struct Http<S> {
     inner: S,
@@ -64,7 +64,7 @@ where
     type Error = Error;
     type Future = ConnectionFuture;
 
-    /// Always ready: the inner service is asked before each request.
+    /// Always ready. Before each request its clone of the inner service is made ready.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
@@ -82,12 +82,12 @@ where
         let timer = Box::pin(sleep_until(after_or_never(self.config.first_request_timeout)));
         let config = Arc::clone(&self.config);
         ConnectionFuture {
-            stage: Box::pin(first_bytes(io, versions, requests, state, timer, config)),
+            stage: Box::pin(detect_version(io, versions, requests, state, timer, config)),
         }
     }
 }
 
-/// Future of [`Http`]: a connection, run to its end.
+/// Future of [`Http`]: one connection. It is ready when the connection has ended.
 #[must_use = "futures do nothing unless polled"]
 pub struct ConnectionFuture {
     stage: Stage,

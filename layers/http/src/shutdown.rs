@@ -1,4 +1,4 @@
-//! Telling all connections at once that the server goes.
+//! The end of a server: notifies all connections at once.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,14 +13,13 @@ use tokio::time::Instant;
 
 use crate::deadline::after;
 
-/// The handle that ends a server: clones are the same one. Give it to the [`HttpLayer`] and to
-/// [`serve`], and end streams with [`on_begin`](Self::on_begin); then [`begin`](Self::begin).
+/// The handle that ends a server. Its clones are the same handle: give one to the [`HttpLayer`], one to
+/// [`serve`], and end streams with [`on_begin`](Self::on_begin). [`begin`](Self::begin) then ends all.
 ///
-/// From then on no connection takes a new request: HTTP/1.1 closes after the response that is
-/// running, HTTP/2 sends GOAWAY. Open responses run on until their end or that of the drain window,
-/// whichever is first; what is open then is dropped.
+/// From then on no connection accepts a new request: HTTP/1.1 closes after the current response, HTTP/2
+/// sends GOAWAY. Open responses may end within the drain window. At its end the rest is dropped.
 ///
-/// A connection that waits for it costs some seventy bytes and no task.
+/// Waiting for the shutdown costs each connection some seventy bytes and no task.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -65,8 +64,8 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Begins the shutdown; streams have this long to end. Zero cuts them at once. The first call
-    /// counts, later ones change nothing.
+    /// Begins the shutdown. The window is the time that streams have to end. Zero drops them at once.
+    /// Only the first call has an effect.
     pub fn begin(&self, window: Duration) {
         if self.shared.window_end.set(after(window)).is_ok() {
             // Streams end before connections are cut.
@@ -111,16 +110,16 @@ impl Shutdown {
         }
     }
 
-    /// When the drain window ends, if it has begun.
+    /// The end of the drain window, if the shutdown has begun.
     #[must_use]
     pub fn window_end(&self) -> Option<Instant> {
         self.shared.window_end.get().copied()
     }
 
-    /// Waits until the shutdown begins; the output is the end of the drain window. Dropping it
-    /// loses nothing.
+    /// Waits until the shutdown begins. The output is the end of the drain window. The future can be
+    /// dropped at any time.
     pub fn started(&self) -> Started {
-        // Made before the first look at `window_end`: it is woken by a `begin` in between.
+        // Made before the first read of `window_end`, so that a `begin` in between wakes it.
         let notified = Arc::clone(&self.shared.started).notified_owned();
         Started { notified, shared: Arc::clone(&self.shared) }
     }
@@ -164,7 +163,7 @@ impl Future for Started {
         match this.notified.poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
-                Poll::Ready(*this.shared.window_end.get().expect("set before it is told"))
+                Poll::Ready(*this.shared.window_end.get().expect("set before the notification"))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The byte stream as hyper sees it.
+//! The byte stream that hyper reads and writes.
 
 use std::io;
 use std::pin::Pin;
@@ -9,21 +9,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::conn::state::ConnState;
 
-/// What a client of HTTP/2 says first (RFC 9113, 3.4).
+/// The connection preface of HTTP/2 (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A protocol version, as the first bytes tell.
+/// A protocol version, detected by the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     Http1,
     Http2,
 }
 
-/// A byte stream that tells its version, gives the bytes read for that once more, and notes whether
-/// the peer takes what is written.
+/// A byte stream that detects its version, returns the bytes read for that a second time, and records
+/// in the [`ConnState`] whether the peer takes the bytes written.
 ///
-/// hyper-util's `auto` server does the first two. It is not used because its connection is as large
-/// as the larger of the two versions: 1512 bytes, where one of HTTP/1.1 alone is 616.
+/// hyper-util's `auto` server detects the version, too. It is not used because its connection is as
+/// large as the larger of the two versions: 1512 bytes, while one of HTTP/1.1 alone has 616.
 #[derive(Debug)]
 pub(crate) struct DetectVersion<Io> {
     io: Io,
@@ -40,15 +40,15 @@ impl<Io> DetectVersion<Io> {
 }
 
 impl<Io> DetectVersion<Io> {
-    /// The byte stream within.
+    /// Unwraps the byte stream.
     pub(crate) fn into_inner(self) -> Io {
         self.io
     }
 }
 
 impl<Io: AsyncRead + Unpin> DetectVersion<Io> {
-    /// Reads until the first bytes are no preface any more, or are all of it. Not to be called
-    /// again once it was ready. Waits as long as the peer does: the caller has a deadline.
+    /// Reads until the first bytes differ from the preface, or are all of it. Must not be called again
+    /// once it was ready. It has no timeout of its own: the caller has one.
     pub(crate) fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Version>> {
         loop {
             let (read, rest) = self.first.split_at_mut(usize::from(self.filled));
@@ -62,7 +62,7 @@ impl<Io: AsyncRead + Unpin> DetectVersion<Io> {
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
             let count = u8::try_from(buffer.filled().len()).expect("at most the preface");
             if count == 0 {
-                return Poll::Ready(Ok(Version::Http1)); // hyper meets the end of the stream again
+                return Poll::Ready(Ok(Version::Http1)); // hyper reads the end of the stream, too
             }
             self.filled += count;
         }

@@ -1,4 +1,4 @@
-//! Runs a connection of hyper's under its deadlines.
+//! Runs a connection of hyper with its timeouts.
 
 use std::mem;
 use std::pin::Pin;
@@ -15,35 +15,35 @@ use crate::deadline::after_or_never;
 use crate::error::Error;
 use crate::shutdown::Started;
 
-/// What both versions' connections can do.
+/// The common interface of the connections of both versions.
 pub(crate) trait Graceful {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>>;
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-/// What a connection waits for, and with it what its timer means.
+/// What a connection waits for, which is the meaning of its timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The first request; then it is an error.
+    /// The first request. The timeout is an error.
     First,
-    /// Nothing: a stream is open. No timer.
+    /// Nothing, since a request is open. No timer runs.
     Busy,
-    /// A request, after this many; then it is asked to close.
+    /// The next request, after this many. The timeout starts a graceful close.
     Idle(usize),
-    /// That the peer closes too, or the last bytes are taken; then it is dropped.
+    /// The peer's close. The timeout drops the connection, unless the peer still takes bytes.
     Closing,
-    /// The end of its streams; then they are cut.
+    /// The end of the streams. The timeout drops them.
     Draining,
 }
 
 pin_project! {
-    /// A connection under its deadlines.
+    /// A connection with its timeouts.
     pub(crate) struct Driver<C> {
         #[pin]
         connection: C,
         #[pin]
         started: Started,
-        // Boxed: most connections stream, and wait for nothing.
+        // Boxed, since most connections stream and have no timer.
         timer: Option<Pin<Box<Sleep>>>,
         phase: Phase,
         state: Arc<ConnState>,
@@ -52,7 +52,7 @@ pin_project! {
 }
 
 impl<C: Graceful> Driver<C> {
-    /// A connection whose first request has to be there when `timer` is over.
+    /// A connection whose first request must arrive before `timer` fires.
     pub(crate) fn new(
         connection: C,
         started: Started,

@@ -1,9 +1,8 @@
-//! An HTTP/1.1 event stream, once its head is known.
+//! An HTTP/1.1 event stream, from the head of the response on.
 //!
-//! hyper keeps two buffers of 8 KiB for a connection as long as it lasts, which is most of what an
-//! idle stream costs: 16 KiB resident with hyper (axum, in the scenario `idle` of `benches/load`).
-//! So hyper reads the request; its answer, if it is an event stream, is written here, and ends the
-//! connection.
+//! hyper keeps two buffers of 8 KiB for each connection. They are most of the memory of an idle stream:
+//! 16 KiB resident with hyper (axum, in the scenario `idle` of `benches/load`). So hyper reads the
+//! request only. A response that is an event stream is written here, and ends the connection.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -26,12 +25,12 @@ use crate::conn::stage::Next;
 use crate::error::{BoxError, Error};
 use crate::shutdown::Started;
 
-/// So little is copied into one piece with the frame of its chunk: the kernel takes one buffer with
-/// less ado than three.
+/// Up to this size data is copied into one buffer with the frame of its chunk. The kernel takes one
+/// buffer at less cost than three.
 const COPY_BYTES: usize = 1024;
 
 pin_project! {
-    /// Writes an event stream to its end, which is that of the connection.
+    /// Writes an event stream to its end, and then closes the connection.
     pub(crate) struct Stream<Io, B: Body> {
         io: Io,
         #[pin]
@@ -41,7 +40,7 @@ pin_project! {
         flushed: bool,
         #[pin]
         started: Started,
-        // Who `begun` wakes.
+        // The waker that is registered with `started`.
         waker: Option<Waker>,
         window: Option<Pin<Box<Sleep>>>,
         config: Arc<Config>,
@@ -77,15 +76,15 @@ where
     type Output = Result<Next, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
-        if self.as_mut().poll_write_out(cx)?.is_ready() {
+        if self.as_mut().poll_write_body(cx)?.is_ready() {
             return Poll::Ready(Ok(Next::End));
         }
-        if self.as_mut().poll_left(cx).is_ready() {
+        if self.as_mut().poll_closed(cx).is_ready() {
             return Poll::Ready(Ok(Next::End));
         }
         let this = self.project();
         if this.window.is_none() {
-            // Asking takes a lock that all streams share; whoever is registered need not ask again.
+            // A poll of `started` takes a lock that all streams share. A registered waker needs none.
             let registered = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
             if registered && this.config.shutdown.window_end().is_none() {
                 return Poll::Pending;
@@ -109,16 +108,16 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    /// From the body to the socket; ready when all of it is there and the socket is shut down.
-    fn poll_write_out(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    /// Writes the body to the socket. Ready when all of it is written and the socket is shut down.
+    fn poll_write_body(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut this = self.project();
-        // Some rounds, so that a socket that takes everything leaves the other tasks their turn.
+        // A bounded number of rounds: a socket that takes everything must not starve the other tasks.
         for _ in 0..16 {
             while !*this.ended && this.out.bytes < this.config.send_buffer_bytes {
                 match this.body.as_mut().poll_frame(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Some(Ok(frame))) => {
-                        // Trailers are for clients that ask for them; EventSource does not.
+                        // Trailers are dropped: they are for clients that ask, and EventSource does not.
                         if let Ok(data) = frame.into_data() {
                             this.out.push_chunk(data);
                         }
@@ -145,16 +144,16 @@ where
             } else if *this.ended {
                 return io.poll_shutdown(cx).map_err(Error::Write);
             } else {
-                return Poll::Pending; // the body is
+                return Poll::Pending; // the body wakes the task
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Whether the client has closed. What it still sends is not looked at: it was told that the
-    /// connection closes after this response.
-    fn poll_left(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client has closed the connection. Bytes that it still sends are dropped: the head
+    /// of the response has said that the connection closes.
+    fn poll_closed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let mut buffer = [0; 512];
         for _ in 0..16 {
@@ -169,7 +168,7 @@ where
     }
 }
 
-/// The head of a response whose body comes in chunks and ends the connection.
+/// The head of a response with a chunked body that ends the connection.
 fn head(status: StatusCode, headers: &HeaderMap) -> Bytes {
     const OURS: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING];
     let mut head = Vec::with_capacity(512);
@@ -179,7 +178,7 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Bytes {
     head.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     head.extend_from_slice(b"\r\n");
     for (name, value) in headers.iter().filter(|(name, _)| !OURS.contains(name)) {
-        // HeaderName and HeaderValue hold no CR, LF or NUL.
+        // HeaderName and HeaderValue have no CR, LF or NUL.
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
@@ -193,7 +192,7 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Bytes {
     head.into()
 }
 
-/// What waits to be written.
+/// The bytes that wait to be written.
 struct Out<D> {
     segments: VecDeque<Segment<D>>,
     bytes: usize,
@@ -216,7 +215,7 @@ impl<D: Buf> Out<D> {
         self.segments.push_back(segment);
     }
 
-    /// A chunk of RFC 9112, 7.1; an empty one would be the last and is left out.
+    /// Adds a chunk (RFC 9112, 7.1). Empty data is skipped, since an empty chunk ends the body.
     fn push_chunk(&mut self, data: D) {
         let bytes = data.remaining();
         let Some(bits) = bytes.checked_ilog2() else { return };
@@ -257,7 +256,7 @@ impl<D: Buf> Out<D> {
             let bytes: usize = rest.iter().take(count).map(|slice| slice.len()).sum();
             filled += count;
             if bytes < segment.remaining() {
-                break; // the next segment comes after all of this one
+                break; // all of this segment must be written before the next one
             }
         }
         let count = ready!(io.poll_write_vectored(cx, slices.get(..filled).unwrap_or_default()))?;
@@ -276,7 +275,7 @@ impl<D: Buf> Out<D> {
             }
             self.segments.pop_front();
         }
-        self.segments = VecDeque::new(); // idle for hours, perhaps
+        self.segments = VecDeque::new(); // frees the memory: the stream may be idle for hours
     }
 }
 

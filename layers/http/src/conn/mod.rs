@@ -25,8 +25,8 @@ pub(crate) mod stage;
 pub(crate) mod state;
 pub(crate) mod versions;
 
-/// The first stage: finds out the version of HTTP.
-pub(crate) async fn first_bytes<S, Io>(
+/// The first stage, which detects the version of HTTP.
+pub(crate) async fn detect_version<S, Io>(
     mut io: DetectVersion<Io>,
     versions: Versions,
     requests: Requests<S>,
@@ -48,7 +48,7 @@ where
                     return Poll::Ready(version.map(Some).map_err(Error::Read));
                 }
                 if started.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(None)); // nothing was asked yet
+                    return Poll::Ready(Ok(None)); // there is no request yet
                 }
                 ready!(timer.as_mut().poll(cx));
                 Poll::Ready(Err(Error::NoRequest(config.first_request_timeout)))

@@ -1,4 +1,4 @@
-//! From hyper's requests to the inner service, and back.
+//! Calls the inner service for the requests that hyper reads.
 
 use std::future::{poll_fn, ready};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tower_service::Service;
 use crate::conn::state::{ConnState, Open};
 use crate::error::BoxError;
 
-/// What the inner service has to be, in one name.
+/// The bounds of an inner service, under one name.
 pub(crate) trait Inner:
     Service<
         Request<Incoming>,
@@ -41,19 +41,20 @@ where
     type Body = B;
 }
 
-/// The inner service as one connection's hyper calls it.
+/// The service that hyper calls for the requests of one connection.
 pub(crate) struct Requests<S: Inner> {
-    // Boxed so that hyper's connection can be moved.
+    // Boxed, so that a connection of hyper can be moved.
     inner: Box<S>,
     extensions: Extensions,
     state: Arc<ConnState>,
     handed_off: HandedOff<S::Body>,
 }
 
-/// A response that is written without hyper: see [`super::event_stream`]. hyper is told an error, and ends.
+/// A response that is written without hyper: see [`super::event_stream`]. hyper gets an error in place
+/// of it, and ends.
 pub(crate) type HandedOff<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
 
-/// What hyper is told then; nobody sees it.
+/// The error that hyper gets in place of such a response. It is never reported.
 #[derive(Debug, thiserror::Error)]
 #[error("the response is written elsewhere")]
 struct WrittenElsewhere;
@@ -63,7 +64,7 @@ impl<S: Inner> Requests<S> {
         Self { inner: Box::new(inner), extensions, state, handed_off: Arc::default() }
     }
 
-    /// Where a response is put that is not for hyper.
+    /// The place for a response that is written without hyper.
     pub(crate) fn handed_off(&self) -> HandedOff<S::Body> {
         Arc::clone(&self.handed_off)
     }
@@ -72,23 +73,23 @@ impl<S: Inner> Requests<S> {
 impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
     type Response = Response<OpenBody<S::Body>>;
     type Error = BoxError;
-    // Boxed so that it is freed when the head of the response is there: hyper keeps room for one
-    // future as long as the connection lasts, and a stream is idle for hours.
+    // Boxed, so that it is freed when the head of the response is there: hyper keeps room for one
+    // future as long as the connection lasts, and a stream may be idle for hours.
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = self.state.open();
-        if !has_good_host(&request) {
+        if !has_valid_host(&request) {
             let mut response = Response::new(OpenBody { body: None, _open: open });
             *response.status_mut() = StatusCode::BAD_REQUEST;
             return Box::pin(ready(Ok(response)));
         }
         request.extensions_mut().extend(self.extensions.clone());
         let mut inner = S::clone(&self.inner);
-        let handed_off = is_possible(&request).then(|| self.handed_off());
+        let handed_off = allows_handing_off(&request).then(|| self.handed_off());
         let state = Arc::clone(&self.state);
-        // The service is called within the future: over HTTP/2 it panics in the stream's task and
-        // not in that of the connection.
+        // The service is called within the future, so that over HTTP/2 a panic of it happens in the
+        // task of the stream and not in that of the connection.
         Box::pin(async move {
             poll_fn(|cx| inner.poll_ready(cx).map_err(Into::into)).await?;
             let response = inner.call(request);
@@ -96,9 +97,9 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
             let response = response.await.map_err(Into::into)?;
             let response = response.map(|body| OpenBody { body: Some(body), _open: open });
             match handed_off {
-                // Of a response before this one hyper may still hold bytes, which are lost when it
-                // is told an error. It has tried to write them before it comes here, so that it
-                // holds none unless a write had to wait; then this response is hyper's as well.
+                // hyper may still hold bytes of an earlier response, and would lose them with the
+                // error. It tries to write them before it calls this service, so that it holds some
+                // only if a write had to wait. hyper then writes this response, too.
                 Some(handed_off) if is_event_stream(&response) && !state.is_blocked() => {
                     *handed_off.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
                     Err(WrittenElsewhere.into())
@@ -109,14 +110,14 @@ impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
     }
 }
 
-/// Whether the answer to this request may be written without hyper.
-fn is_possible(request: &Request<Incoming>) -> bool {
+/// Whether the response to this request may be written without hyper.
+fn allows_handing_off(request: &Request<Incoming>) -> bool {
     request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && request.body().is_end_stream()
 }
 
-/// Whether this answer is to be.
+/// Whether this response is an event stream, which is written without hyper.
 fn is_event_stream<B: Body>(response: &Response<B>) -> bool {
     let content_type = response.headers().get(CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
@@ -127,9 +128,9 @@ fn is_event_stream<B: Body>(response: &Response<B>) -> bool {
         && !response.body().is_end_stream()
 }
 
-/// RFC 9112, 3.2: one `Host` in HTTP/1.1, none or one before, and one that names a host or nothing.
-/// Otherwise two servers on the way may take the request for two hosts.
-fn has_good_host<B>(request: &Request<B>) -> bool {
+/// Whether the `Host` of a request is valid by RFC 9112, 3.2: exactly one in HTTP/1.1, at most one before,
+/// with the name of a host or empty. Otherwise two servers on the way may choose two different hosts.
+fn has_valid_host<B>(request: &Request<B>) -> bool {
     if request.version() > Version::HTTP_11 {
         return true;
     }
@@ -146,7 +147,7 @@ fn has_good_host<B>(request: &Request<B>) -> bool {
 }
 
 pin_project! {
-    /// A response body: its request is open as long as it lives. `None` is empty.
+    /// A response body. Its request is open as long as it lives. `None` is the empty body.
     pub(crate) struct OpenBody<B> {
         #[pin]
         body: Option<B>,

@@ -1,14 +1,14 @@
-//! The stages that a connection goes through.
+//! The stages of a connection.
 
 use std::pin::Pin;
 
 use crate::error::Error;
 
-/// A part of a connection's life. One by one in a box, so that a stream that is idle for hours does
-/// not hold the room that the version detection, or the other version, would have needed.
+/// A stage of a connection. Each stage has a box of its own, so that an idle stream does not keep the
+/// memory that the detection of the version, or the other version, would need.
 pub(crate) type Stage = Pin<Box<dyn Future<Output = Result<Next, Error>> + Send>>;
 
-/// What comes after a stage.
+/// What follows a stage.
 pub(crate) enum Next {
     Stage(Stage),
     End,

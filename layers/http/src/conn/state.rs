@@ -1,4 +1,4 @@
-//! What a connection is doing: shared by its driver, its byte stream and its requests.
+//! The state of a connection. Its driver, its byte stream and its requests share it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 
-/// What one connection is doing.
+/// The open requests and the writes of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct ConnState {
     open: AtomicUsize,
@@ -18,19 +18,19 @@ pub(crate) struct ConnState {
 }
 
 impl ConnState {
-    /// A request has started; it is open until what is returned is dropped.
+    /// Counts a new request, which is open until the returned value is dropped.
     pub(crate) fn open(self: &Arc<Self>) -> Open {
         self.open.fetch_add(1, SeqCst);
         self.requests.fetch_add(1, SeqCst);
         Open(Arc::clone(self))
     }
 
-    /// How many requests there were so far.
+    /// The number of requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(SeqCst)
     }
 
-    /// Whether a request is open, or bytes of the last response wait for the peer to take them.
+    /// Whether a request is open, or bytes of the last response wait until the peer takes them.
     pub(crate) fn is_busy(&self) -> bool {
         self.open.load(SeqCst) > 0 || self.is_blocked()
     }
@@ -40,7 +40,7 @@ impl ConnState {
         self.write_blocked.load(SeqCst)
     }
 
-    /// The last write took bytes, or had to wait.
+    /// Records whether the last write took bytes or had to wait.
     pub(crate) fn record_write(&self, took_bytes: bool) {
         self.write_blocked.store(!took_bytes, SeqCst);
         if took_bytes {
@@ -48,20 +48,21 @@ impl ConnState {
         }
     }
 
-    /// All that was written was taken, or had to wait: TLS takes bytes before the socket does.
+    /// Records whether a flush completed or had to wait. TLS takes bytes before the socket does, so that
+    /// a write alone proves nothing.
     pub(crate) fn record_flush(&self, took_bytes: bool) {
         if self.write_blocked.swap(!took_bytes, SeqCst) && took_bytes {
             self.wrote.store(true, SeqCst);
         }
     }
 
-    /// Whether bytes were written since the last time this was asked.
+    /// Whether bytes were written since the last call.
     pub(crate) fn take_wrote(&self) -> bool {
         self.wrote.swap(false, SeqCst)
     }
 
-    /// Who is woken when the last open request ends. To be called before [`is_busy`](Self::is_busy)
-    /// is asked: HTTP/2 streams end in tasks of their own.
+    /// Wakes the driver when the last open request ends. Must be called before
+    /// [`is_busy`](Self::is_busy): HTTP/2 streams end in tasks of their own.
     pub(crate) fn wake_when_free(&self, driver: &Waker) {
         self.driver.register(driver);
     }

@@ -1,4 +1,4 @@
-//! hyper's connections of the two versions.
+//! The connections of hyper, one type for each version.
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -20,9 +20,9 @@ type Http1Connection<Io, S> = http1::Connection<TokioIo<DetectVersion<Io>>, Requ
 type Http2Connection<Io, S> =
     http2::Connection<TokioIo<DetectVersion<Io>>, Requests<S>, TokioExecutor>;
 
-/// A connection of HTTP/1.1; an event stream is a stage of its own.
+/// A connection of HTTP/1.1. An event stream on it is the next stage.
 pub(crate) struct Http1<Io, S: Inner> {
-    /// None when it is over.
+    /// `None` when it has ended.
     connection: Option<Http1Connection<Io, S>>,
     handed_off: HandedOff<S::Body>,
     config: Arc<Config>,

@@ -1,15 +1,15 @@
-//! How many connections there are and may be.
+//! The limit on connections, and their counters.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-/// The cap on connections, and their counters. Clones are the same one: give one to each
-/// [`serve`](crate::serve()) of a process, so that the cap is the process's.
+/// The largest number of connections at once, and their counters. Its clones share the limit: give one
+/// to each [`serve`](crate::serve()) of a process to limit the whole process.
 ///
-/// A connection over the cap is accepted and closed at once, so that a client, a load balancer or a
-/// health check learns of it now and not when its own timeout ends, and so that one crowded
-/// listener does not stop the others.
+/// A connection over the limit is accepted and closed at once. So a client, a load balancer or a health
+/// check notices at once and not after a timeout of its own, and one full listener does not block the
+/// others.
 ///
 /// ```
 /// use tailwater_http::ConnectionLimit;
@@ -26,7 +26,7 @@ pub struct ConnectionLimit {
 #[derive(Debug)]
 struct Shared {
     cap: usize,
-    /// What it is a part of.
+    /// The limit that this one is a part of.
     whole: Option<ConnectionLimit>,
     open: AtomicUsize,
     accepted: AtomicU64,
@@ -36,45 +36,45 @@ struct Shared {
     accept_errors: AtomicU64,
 }
 
-/// What [`ConnectionLimit`] has counted, at one moment.
+/// The counters of a [`ConnectionLimit`] at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionCounts {
-    /// Connections that are open now.
+    /// Connections open now.
     pub open: usize,
-    /// Connections that were accepted and served, since the start.
+    /// Connections accepted and served since the start.
     pub accepted: u64,
-    /// Connections that were closed at once because the cap was reached.
+    /// Connections closed at once because the limit was reached.
     pub refused: u64,
-    /// Connections that were closed because their socket took no byte for the write deadline.
+    /// Connections closed because their socket took no byte within the write deadline.
     pub stalled: u64,
-    /// Connections that ended in a panic; HTTP/2 streams that did are not among them.
+    /// Connections that ended in a panic. A panic in an HTTP/2 stream is not counted.
     pub panicked: u64,
-    /// Accepts that failed, for want of file descriptors or because the peer was gone already.
+    /// Accepts that failed, because no file descriptor was left or the peer was gone already.
     pub accept_errors: u64,
 }
 
 impl Default for ConnectionLimit {
-    /// A cap of 65 536.
+    /// A limit of 65 536.
     fn default() -> Self {
         Self::new(65_536)
     }
 }
 
 impl ConnectionLimit {
-    /// At most this many at once; zero refuses all.
+    /// A limit of this many connections at once. Zero refuses all.
     #[must_use]
     pub fn new(cap: usize) -> Self {
         Self::of(cap, None)
     }
 
-    /// At most this many at once, and together with all others within `whole` at most as many as that.
-    /// `whole` counts what is open, and nothing else.
+    /// A limit of this many connections at once, which together with all other limits within `whole` has at
+    /// most as many as `whole`. `whole` counts the open connections and nothing else.
     ///
     /// ```
     /// use tailwater_http::ConnectionLimit;
     ///
-    /// // Open files are those of the process, whatever its ports may have.
+    /// // All ports share the open files of the process.
     /// let all = ConnectionLimit::new(900);
     /// let public = ConnectionLimit::within(65_536, &all);
     /// let internal = ConnectionLimit::within(100, &all);
@@ -100,7 +100,7 @@ impl ConnectionLimit {
         }
     }
 
-    /// The counters now; they are read one by one, so that they need not fit each other exactly.
+    /// The current counters. They are read one by one, so that they may not fit each other exactly.
     #[must_use]
     pub fn counts(&self) -> ConnectionCounts {
         let shared = &self.shared;
@@ -119,26 +119,26 @@ impl ConnectionLimit {
         self.shared.cap.min(whole)
     }
 
-    fn take(&self) -> bool {
+    fn acquire(&self) -> bool {
         let shared = &self.shared;
-        let has_place = shared.open.fetch_add(1, Relaxed) < shared.cap
-            && shared.whole.as_ref().is_none_or(Self::take);
-        if !has_place {
+        let has_room = shared.open.fetch_add(1, Relaxed) < shared.cap
+            && shared.whole.as_ref().is_none_or(Self::acquire);
+        if !has_room {
             shared.open.fetch_sub(1, Relaxed);
         }
-        has_place
+        has_room
     }
 
-    fn give_back(&self) {
+    fn release(&self) {
         self.shared.open.fetch_sub(1, Relaxed);
         if let Some(whole) = &self.shared.whole {
-            whole.give_back();
+            whole.release();
         }
     }
 
-    /// A place under the cap, or none and it is counted.
+    /// A permit for one connection, or `None` if the limit is reached. Counts either.
     pub(crate) fn admit(&self) -> Option<Permit> {
-        if self.take() {
+        if self.acquire() {
             self.shared.accepted.fetch_add(1, Relaxed);
             Some(Permit(self.clone()))
         } else {
@@ -160,13 +160,13 @@ impl ConnectionLimit {
     }
 }
 
-/// A place under the cap, given back when it is dropped.
+/// A permit for one connection, which is released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(ConnectionLimit);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.give_back();
+        self.0.release();
     }
 }
 

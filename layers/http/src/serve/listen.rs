@@ -10,22 +10,23 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Socket;
 
-/// Where [`serve`](crate::serve()) takes connections from.
+/// A listener of [`serve`](crate::serve()).
 pub trait Accept {
-    /// A connection.
+    /// The socket of a connection.
     type Io: Socket;
 
-    /// The next connection and where it comes from. After an error it is asked again.
+    /// The next connection and its remote address. After an error the method is called again.
     ///
     /// # Errors
-    /// Whatever accepting fails with. The end of a single connection (reset, aborted, unreachable)
-    /// is skipped; everything else is taken as a shortage and waited for.
+    /// The error of the accept. If it is that of a single connection (reset, aborted, unreachable),
+    /// `serve` goes on at once. Any other error counts as a shortage of file descriptors, and `serve`
+    /// waits before the next call.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
 }
 
 /// The options of a listening socket, which its connections inherit.
 ///
-/// Addresses are reused (`SO_REUSEADDR`), and `TCP_NODELAY` is on: what is written is sent.
+/// `SO_REUSEADDR` and `TCP_NODELAY` are always set.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
@@ -50,7 +51,7 @@ impl Default for ListenOptions {
 }
 
 impl ListenOptions {
-    /// The defaults that the options name.
+    /// The default options.
     pub fn new() -> Self {
         Self {
             backlog: 4096,
@@ -59,48 +60,50 @@ impl ListenOptions {
         }
     }
 
-    /// How many connections may wait to be accepted. Default: 4096, so that the clients of a whole
-    /// instance that went down can come at once; the kernel cuts it to `net.core.somaxconn`.
+    /// The number of connections that may wait to be accepted. Default: 4096, so that the clients of an
+    /// instance that failed can connect all at once. The kernel limits it to `net.core.somaxconn`.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
         self
     }
 
-    /// `SO_SNDBUF`: how much the kernel keeps of what a client has not acknowledged; Linux doubles
-    /// the number and counts its own overhead into it. It bounds the kernel's memory by ours: left
-    /// to itself Linux gives each slow client up to 4 MiB. It is also what may be on its way, so
-    /// that the default of 128 KiB is 1.2 MiB/s to a client 100 ms away, and room for two of HTTP's
-    /// buffers of 64 KiB: one is sent while the other is filled. `None` leaves it to the kernel.
+    /// `SO_SNDBUF`, the bytes that the kernel keeps until the client acknowledges them. Linux doubles the
+    /// number and counts its own overhead. `None` leaves it to the kernel, and Linux then gives each slow
+    /// client up to 4 MiB. Default: 128 KiB.
+    ///
+    /// The number also bounds the bytes in flight: the default allows 1.2 MiB/s to a client 100 ms away. It
+    /// has room for two HTTP buffers of 64 KiB, so that one is sent while the other is filled.
     pub fn send_buffer_bytes(mut self, bytes: Option<usize>) -> Self {
         self.send_buffer_bytes = bytes;
         self
     }
 
-    /// After how long a peer that does not answer is dead (`TCP_USER_TIMEOUT` where there is such,
-    /// and keep-alive probes from half of it on when nothing is sent). Linux from 5.11 also resets a
-    /// peer whose window was closed that long ago, even if it opened since (seen in 6.18 at 2 kB/s).
-    /// So a connection is let off once a write of it had to wait: then the write deadline of
-    /// [`ServeOptions`](crate::ServeOptions) is about whether its peer takes bytes; one that is gone
-    /// is then found when the socket's buffer is full, or by the kernel (some 15 min on Linux).
-    /// Default: 60 s. `None` leaves it to the kernel, where it is hours. What is below 6 s is 6 s.
+    /// The time after which a peer that acknowledges nothing is considered dead: `TCP_USER_TIMEOUT`, where
+    /// the system has it, and keep-alive probes from half of the time on when nothing is sent. Default:
+    /// 60 s. Values below 6 s are set to 6 s. `None` leaves it to the kernel, which takes hours.
+    ///
+    /// Linux from 5.11 on also resets a peer whose window closed that long ago, even if it has opened since
+    /// (seen in 6.18 at 2 kB/s). So the timeout is lifted from a connection once a write has to wait. From
+    /// then on the write deadline of [`ServeOptions`](crate::ServeOptions) checks that the peer takes bytes.
+    /// A peer that is gone is then detected when the buffer of the socket is full, or by the kernel (after
+    /// some 15 min on Linux).
     pub fn tcp_user_timeout(mut self, time: Option<Duration>) -> Self {
         self.tcp_user_timeout = time.map(|time| time.max(Duration::from_secs(6)));
         self
     }
 
-    /// Binds a listener to this address; port 0 is any free one. To be called within a Tokio
-    /// runtime.
+    /// Binds a listener to this address. Port 0 is any free port.
     ///
     /// # Errors
-    /// The address is in use or not one of this machine, its port needs a privilege, or there are
-    /// no file descriptors left.
+    /// The address is in use or does not belong to this machine, its port needs a privilege, or no file
+    /// descriptor is left.
     ///
     /// # Panics
-    /// Outside of a Tokio runtime.
+    /// If it is called outside of a Tokio runtime.
     pub fn bind(&self, address: SocketAddr) -> io::Result<Listener> {
         let domain = Domain::for_address(address);
         let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        // Elsewhere than on Unix it would let another process take the port over.
+        // On other systems than Unix it would let another process take over the port.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -127,7 +130,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The address that it is bound to.
+    /// The address of the listener.
     ///
     /// # Errors
     /// That of `getsockname`.
@@ -141,7 +144,7 @@ impl Accept for Listener {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(self.inner.poll_accept(cx))?;
-        // Linux and the BSDs hand it down from the listener, but not all systems do.
+        // On Linux and the BSDs a connection inherits it from the listener, but not on all systems.
         #[cfg(not(target_os = "linux"))]
         let _ = stream.set_nodelay(true);
         Poll::Ready(Ok((stream, peer)))

@@ -32,7 +32,7 @@ pub use self::write_deadline::WriteDeadline;
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
-/// How long a shortage must have been over to be told again.
+/// A shortage is logged again only if it was over for this long.
 const OVER: Duration = Duration::from_secs(10);
 
 /// The options of [`serve`].
@@ -62,7 +62,7 @@ impl Default for ServeOptions {
 }
 
 impl ServeOptions {
-    /// The defaults that the options name.
+    /// The default options.
     pub fn new() -> Self {
         Self {
             connection_limit: ConnectionLimit::default(),
@@ -71,36 +71,38 @@ impl ServeOptions {
         }
     }
 
-    /// The cap on connections, and where they are counted. Default: 65 536, of its own.
+    /// The limit on connections, which also counts them. Default: 65 536, shared with no other server.
     pub fn connection_limit(mut self, limit: ConnectionLimit) -> Self {
         self.connection_limit = limit;
         self
     }
 
-    /// How long a socket may take no byte at all although there are bytes to write: see
-    /// [`WriteDeadline`]. Default: 60 s; 0 is no deadline.
+    /// The time in which a socket must take at least one byte, if there are bytes to write: see
+    /// [`WriteDeadline`]. Default: 60 s. 0 is no deadline.
     pub fn write_deadline(mut self, deadline: Duration) -> Self {
         self.write_deadline = deadline;
         self
     }
 
-    /// A secondary runtime, for what is above so many connections. Default: none; all connections run on
-    /// the one that [`serve`] does.
+    /// A secondary runtime for connections, once there are many. Default: none, and all connections run on
+    /// the runtime of [`serve`].
     pub fn spillover(mut self, spillover: Spillover) -> Self {
         self.spillover = Some(spillover);
         self
     }
 }
 
-/// Accepts connections from all `listeners` in turn and runs `service` for each in a task of its
-/// own, until `shutdown` begins; then it closes the listeners, and returns when all connections
-/// have ended or, at the latest, at the end of the drain window, when it drops the rest.
+/// Accepts connections from all `listeners` in turn, and runs `service` for each of them in a task of its
+/// own, until `shutdown` begins. Then it closes the listeners, and returns when all connections have
+/// ended. At the end of the drain window it drops those that are left. Without listeners it waits for the
+/// shutdown.
 ///
-/// Each connection carries its [`Peer`], and its socket is watched by [`WriteDeadline`]. A connection
-/// that fails is logged at DEBUG, one that panics at ERROR, and the others go on. When file
-/// descriptors run out it waits 50 ms, doubling up to 1 s, says so once, and goes on when there are
-/// some again. That, and connections over the cap, is told again only when it was over for 10 s, with
-/// the number that was not told, so that clients can't fill the log. Without listeners it waits for the shutdown.
+/// Each connection has its [`Peer`] as an extension, and a [`WriteDeadline`] around its socket. A connection
+/// that fails is logged at DEBUG and one that panics at ERROR. The others go on.
+///
+/// If no file descriptor is left, `serve` logs an error and waits 50 ms, then twice as long up to 1 s, until
+/// accepting succeeds again. This shortage, and connections over the limit, are logged once, and again only
+/// after they were over for 10 s, with the number of occurrences in between. So clients cannot fill the log.
 ///
 /// Dropping the future drops all connections.
 ///
@@ -137,13 +139,13 @@ pub async fn serve<A, S>(
         first: 0,
         back_off: None,
         files: Shortage::default(),
-        places: Shortage::default(),
+        permits: Shortage::default(),
     };
     let connections = &options.connection_limit;
     let mut tasks = JoinSet::new();
     let mut started = std::pin::pin!(shutdown.started());
     let window_end = loop {
-        // A flood of connections, or of errors, leaves the other tasks their turn.
+        // A flood of connections, or of errors, must not starve the other tasks.
         coop::consume_budget().await;
         let (io, peer, permit) = tokio::select! {
             biased;
@@ -157,13 +159,13 @@ pub async fn serve<A, S>(
         let slot = options.spillover.as_ref().map(Spillover::slot);
         let secondary = slot.as_ref().and_then(Slot::secondary);
         let adopted = match &secondary {
-            Some(runtime) => hand_over(io, runtime),
+            Some(runtime) => move_to(io, runtime),
             None => Ok(io),
         };
         let io = match adopted {
             Ok(io) => io,
             Err(error) => {
-                debug!(%error, "a connection can't be handed over");
+                debug!(%error, "moving a connection to the secondary runtime failed");
                 continue;
             }
         };
@@ -178,7 +180,7 @@ pub async fn serve<A, S>(
     if !tasks.is_empty() {
         info!(connections = tasks.len(), "waiting for connections to end");
     }
-    // The services know the window too; what they left open when it ended gets one more turn.
+    // The services end with the window, too. They get a little more time to do so by themselves.
     let mut over = std::pin::pin!(sleep_until(window_end + FIRST_BACK_OFF));
     loop {
         tokio::select! {
@@ -194,8 +196,8 @@ pub async fn serve<A, S>(
     tasks.shutdown().await;
 }
 
-/// The same connection for another runtime.
-fn hand_over<Io: Socket>(io: Io, runtime: &Handle) -> io::Result<Io> {
+/// Moves a socket to another runtime.
+fn move_to<Io: Socket>(io: Io, runtime: &Handle) -> io::Result<Io> {
     let _entered = runtime.enter();
     io.into_current_runtime()
 }
@@ -225,40 +227,40 @@ fn record_end(ended: Result<(), JoinError>, connections: &ConnectionLimit) {
     }
 }
 
-/// The listeners, and in what state accepting is.
+/// The listeners and the state of the accept loop.
 struct Accepting<A> {
     listeners: Vec<A>,
-    /// The listener that is asked first the next time.
+    /// The listener that is polled first the next time.
     first: usize,
-    /// How long the last wait was, while errors come one after the other.
+    /// The length of the last wait, while errors follow each other.
     back_off: Option<Duration>,
     files: Shortage,
-    places: Shortage,
+    permits: Shortage,
 }
 
-/// Something that we are short of. Clients can end and begin it as often as they like.
+/// A shortage that is logged. Clients can end it and cause it again as often as they like.
 #[derive(Debug, Default)]
 struct Shortage {
     last: Option<Instant>,
-    untold: u64,
+    unlogged: u64,
 }
 
 impl Shortage {
-    /// It was met now. If that is to be told: how often it was met since it was told last.
-    fn met(&mut self) -> Option<u64> {
+    /// Records an occurrence. If it is to be logged, returns the number of occurrences that were not.
+    fn record(&mut self) -> Option<u64> {
         let now = Instant::now();
-        let told = self.last.is_none_or(|last| now.duration_since(last) >= OVER);
+        let is_logged = self.last.is_none_or(|last| now.duration_since(last) >= OVER);
         self.last = Some(now);
-        if told {
-            return Some(mem::take(&mut self.untold));
+        if is_logged {
+            return Some(mem::take(&mut self.unlogged));
         }
-        self.untold = self.untold.saturating_add(1);
+        self.unlogged = self.unlogged.saturating_add(1);
         None
     }
 }
 
 impl<A: Accept> Accepting<A> {
-    /// The next connection that has a permit. Dropping it loses no connection.
+    /// The next connection that gets a permit. The future can be dropped without losing a connection.
     async fn next(&mut self, connections: &ConnectionLimit) -> (A::Io, SocketAddr, Permit) {
         loop {
             coop::consume_budget().await;
@@ -268,7 +270,7 @@ impl<A: Accept> Accepting<A> {
                     if let Some(permit) = connections.admit() {
                         return (io, peer, permit);
                     }
-                    if let Some(earlier) = self.places.met() {
+                    if let Some(earlier) = self.permits.record() {
                         let cap = connections.cap();
                         warn!(cap, earlier, "too many connections, refusing new ones");
                     }
@@ -285,7 +287,7 @@ impl<A: Accept> Accepting<A> {
         }
     }
 
-    /// Asks each listener in turn, beginning behind the one that gave the last connection.
+    /// Polls each listener in turn, and begins after the one of the last connection.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(A::Io, SocketAddr)>> {
         let count = self.listeners.len();
         for index in (self.first..count).chain(0..self.first) {
@@ -300,7 +302,7 @@ impl<A: Accept> Accepting<A> {
     }
 
     async fn wait(&mut self, error: &io::Error) {
-        if let Some(earlier) = self.files.met() {
+        if let Some(earlier) = self.files.record() {
             error!(%error, earlier, "accepting failed, trying again; raise the limit on open files?");
         }
         let time = self.back_off.map_or(FIRST_BACK_OFF, |last| (last * 2).min(LONGEST_BACK_OFF));
@@ -309,8 +311,8 @@ impl<A: Accept> Accepting<A> {
     }
 }
 
-/// Whether an error of accept is that of the connection that was to be accepted (accept(2): "Error
-/// handling"), and not a shortage of ours.
+/// Whether an error of an accept belongs to the connection that was to be accepted (accept(2): "Error
+/// handling"), and not to this process.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(

@@ -1,4 +1,4 @@
-//! What a write deadline does with a socket beside reading and writing.
+//! The operations on a socket that the accept loop and the write deadline need.
 
 use std::io;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 
-/// A byte stream that [`serve`](crate::serve()) and [`WriteDeadline`](crate::WriteDeadline) can run. Every
-/// method has a default: for a type of your own an empty `impl` is enough.
+/// A byte stream that [`serve`](crate::serve()) and [`WriteDeadline`](crate::WriteDeadline) can run. Each
+/// method has a default, so that an empty `impl` is enough for a type of your own.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Moves the socket to the current runtime, which may be another than the one that accepted it:
     /// see [`Spillover`](crate::Spillover). Default: it stays as it is.
@@ -58,7 +58,7 @@ impl Socket for TcpStream {
 
     fn abort(&self) {
         // Reset, not closed: the kernel would keep the bytes for minutes, and a peer that reads again
-        // would wait for them before it came to the end. What it has not got it resumes at.
+        // would first get those. A client of an event stream resumes after the last event that it got.
         let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }

@@ -7,15 +7,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::runtime::Handle;
 
-/// A runtime of one thread that takes connections once the threads of the server's own have many.
-/// Clones are the same one: give one to each [`serve`](crate::serve()) of a process.
+/// A secondary runtime of one thread, which takes connections once each thread of the primary runtime has
+/// many. Its clones share the counters: give one to each [`serve`](crate::serve()) of a process.
 ///
-/// Below the bound the server's own runtime has all connections. Above it the secondary one has new ones
-/// until it carries about as many as each thread of the other, and from then on they are spread evenly.
-/// None moves later. Connections are counted, whatever streams they carry.
+/// Up to the bound all connections run on the primary runtime, the one of `serve`. Beyond it new
+/// connections run on the secondary one, until it has about as many as each primary thread. From then on
+/// they are spread evenly. A connection never moves later. Connections are counted, not their streams.
 ///
-/// The fewer threads there are the less a delivery costs, and the longer it takes until an event has
-/// reached all streams: the bound says from when on that counts more.
+/// With fewer threads each delivery costs less, and an event takes longer to reach all streams. The bound is
+/// the number from which the second matters more.
 ///
 /// ```no_run
 /// # use std::num::NonZero;
@@ -36,36 +36,37 @@ struct Shared {
     secondary: Handle,
     threads: NonZero<usize>,
     bound: usize,
-    own_count: AtomicUsize,
+    primary_count: AtomicUsize,
     secondary_count: AtomicUsize,
 }
 
 impl Spillover {
-    /// `secondary` takes connections once each of the `threads` of the runtime that serves has `bound`.
-    /// It must have its I/O and time enabled, and last as long as the server.
+    /// A spillover to `secondary`, once each of the `threads` of the primary runtime has `bound`
+    /// connections. `secondary` must have I/O and time enabled, and live as long as the server.
     #[must_use]
     pub fn new(secondary: &Handle, threads: NonZero<usize>, bound: usize) -> Self {
         Self(Arc::new(Shared {
             secondary: secondary.clone(),
             threads,
             bound,
-            own_count: AtomicUsize::new(0),
+            primary_count: AtomicUsize::new(0),
             secondary_count: AtomicUsize::new(0),
         }))
     }
 
-    /// Where the next connection goes.
+    /// A slot for the next connection.
     pub(crate) fn slot(&self) -> Slot {
         let shared = &self.0;
-        let own = shared.own_count.load(Relaxed) / shared.threads;
-        let is_secondary = own >= shared.bound && shared.secondary_count.load(Relaxed) < own;
+        let per_thread = shared.primary_count.load(Relaxed) / shared.threads;
+        let is_secondary =
+            per_thread >= shared.bound && shared.secondary_count.load(Relaxed) < per_thread;
         let slot = Slot { shared: Arc::clone(shared), is_secondary };
         slot.count().fetch_add(1, Relaxed);
         slot
     }
 }
 
-/// A connection's slot on one of the runtimes, given back when it is dropped.
+/// The slot of a connection on one of the runtimes, which is released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     shared: Arc<Shared>,
@@ -73,13 +74,13 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The runtime, if it is not the server's own.
+    /// The secondary runtime, if the slot belongs to it.
     pub(crate) fn secondary(&self) -> Option<Handle> {
         self.is_secondary.then(|| self.shared.secondary.clone())
     }
 
     fn count(&self) -> &AtomicUsize {
-        if self.is_secondary { &self.shared.secondary_count } else { &self.shared.own_count }
+        if self.is_secondary { &self.shared.secondary_count } else { &self.shared.primary_count }
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     fn counts(spillover: &Spillover) -> (usize, usize) {
-        (spillover.0.own_count.load(Relaxed), spillover.0.secondary_count.load(Relaxed))
+        (spillover.0.primary_count.load(Relaxed), spillover.0.secondary_count.load(Relaxed))
     }
 
     #[tokio::test]

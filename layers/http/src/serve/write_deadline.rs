@@ -1,4 +1,4 @@
-//! Closing connections whose socket takes no byte at all.
+//! Ends connections whose socket takes no byte at all.
 
 use std::io;
 use std::pin::Pin;
@@ -10,21 +10,21 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{ConnectionLimit, Socket};
 
-/// A byte stream that fails with [`io::ErrorKind::TimedOut`] when there were bytes to write and the
-/// peer took **none at all** for a deadline. Slow readers, however slow, are let be. Stands below
-/// TLS, where the socket is: [`serve`](crate::serve()) puts it there.
+/// A byte stream that fails with [`io::ErrorKind::TimedOut`] if the peer takes **no byte at all** within
+/// the deadline although there are bytes to write. A slow reader, however slow, is never ended. It belongs
+/// directly around the socket, below TLS, where [`serve`](crate::serve()) puts it.
 ///
-/// A write that is taken at once costs nothing; the timer is armed by the first one that has to
-/// wait, and once armed it is moved only when it has fired.
+/// A write that is taken at once costs nothing. The first write that has to wait arms the timer. Once armed,
+/// the timer is moved only when it fires.
 ///
-/// Linux tells of room in a socket's buffer only when a third of it is free, which takes who reads
-/// slowly longer than any deadline. So a write is tried once more at the deadline, whatever the
-/// runtime reports, by [`Socket::try_write`].
+/// Linux reports room in the buffer of a socket only when a third of it is free. For a slow reader that can
+/// take longer than any deadline. So at the deadline the write is tried once more with
+/// [`Socket::try_write`], whatever the runtime reports.
 ///
-/// The connection is reset then, by [`Socket::abort`], not closed: the kernel would keep what was not
-/// taken, for minutes, and a client that reads again would have to take it before it sees the end.
+/// If that fails, too, [`Socket::abort`] resets the connection. A close would leave the bytes in the kernel
+/// for minutes, and a client that reads again would have to take them before it notices the end.
 ///
-/// HTTP/2 streams whose client gives them no window do not write and are not seen here.
+/// An HTTP/2 stream whose client grants it no window does not write, so that the deadline does not apply.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
@@ -48,12 +48,12 @@ pub struct WriteDeadline<Io> {
 }
 
 impl<Io> WriteDeadline<Io> {
-    /// Watches the writes of `io`. A deadline of zero is none.
+    /// A byte stream with this deadline. Zero is no deadline.
     pub fn new(io: Io, deadline: Duration) -> Self {
         Self { io, deadline, blocked_since: None, timer: None, limit: None }
     }
 
-    /// Counts a failure as [`stalled`](crate::ConnectionCounts::stalled).
+    /// Counts a missed deadline as [`stalled`](crate::ConnectionCounts::stalled).
     #[must_use]
     pub fn counted(mut self, limit: ConnectionLimit) -> Self {
         self.limit = Some(limit);
@@ -64,7 +64,7 @@ impl<Io> WriteDeadline<Io> {
 }
 
 impl<Io: Socket> WriteDeadline<Io> {
-    fn watch(
+    fn check_deadline(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
@@ -88,7 +88,7 @@ impl<Io: Socket> WriteDeadline<Io> {
             if timer.deadline() >= end {
                 break;
             }
-            timer.as_mut().reset(end); // it was armed by an earlier wait
+            timer.as_mut().reset(end); // an earlier wait armed it
         }
         match self.io.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -112,7 +112,7 @@ impl<Io: Socket> AsyncWrite for WriteDeadline<Io> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watch(cx, bytes, written)
+        self.check_deadline(cx, bytes, written)
     }
 
     fn poll_write_vectored(
@@ -122,7 +122,7 @@ impl<Io: Socket> AsyncWrite for WriteDeadline<Io> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         let bytes = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
-        self.watch(cx, bytes, written)
+        self.check_deadline(cx, bytes, written)
     }
 
     fn is_write_vectored(&self) -> bool {
