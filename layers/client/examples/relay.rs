@@ -1,4 +1,4 @@
-//! How are the event streams of another server served on, and read without a gap?
+//! How are the event streams of another server forwarded, and read without a gap?
 //!
 //! `cargo run -p tailwater-client --example relay` starts a server that breaks off each stream after two
 //! events, a relay in front of it, and reads six events through the relay.

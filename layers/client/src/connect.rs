@@ -57,10 +57,10 @@ pub struct TcpConnector {
 }
 
 impl TcpConnector {
-    /// A connector with a timeout of 10 s.
+    /// A connector with the default timeout.
     pub fn new() -> Self {
         let mut inner = HttpConnector::new();
-        // A TLS connector around it passes `https` on.
+        // A TLS connector around this one passes URLs with `https` to it.
         inner.enforce_http(false);
         inner.set_nodelay(true);
         inner.set_keepalive(Some(Duration::from_secs(60)));

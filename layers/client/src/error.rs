@@ -1,59 +1,59 @@
 use http::StatusCode;
 use tailwater_sse::BoxError;
 
-/// Why a server's event stream can't be had.
+/// The reason why an event stream of a server cannot be opened or read.
 ///
-/// No text of it holds a path, a query, or a header that was sent.
+/// Its texts contain no path, no query and no request header, which may hold credentials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL is not `http` or `https`, has no host, or has a user in it; or the base of an
-    /// [`UpstreamLayer`](crate::UpstreamLayer) has a path or a query.
+    /// The scheme of the URL is neither `http` nor `https`, or the URL has no host, or it has a user; or
+    /// the base URL of an [`UpstreamLayer`](crate::UpstreamLayer) has a path or a query.
     #[error("{0} is expected of the URL of an event stream")]
     Url(&'static str),
-    /// The path of a request to an [`UpstreamLayer`](crate::UpstreamLayer) is one that a server may read as
-    /// [another](crate#paths).
-    #[error("the path has {0}, by which the server may read it as another")]
+    /// A server may interpret the path of a request to an [`UpstreamLayer`](crate::UpstreamLayer) as
+    /// [another one](crate#paths).
+    #[error("the path has {0}, so the server may interpret it as another path")]
     Path(&'static str),
-    /// A last event id with a control character in it, which no header can carry.
+    /// The last event id contains a control character, so it cannot be sent in a header.
     #[error("the last event id can't be sent in a header")]
     LastEventId,
     /// The connector failed.
     #[error("connecting to the server failed")]
     Connect(#[source] BoxError),
-    /// There was no connection in time.
-    #[error("no connection to the server in time")]
+    /// The connector took longer than `connect_timeout`.
+    #[error("timed out connecting to the server")]
     ConnectTimeout,
-    /// The server did not answer in HTTP, or the connection was lost.
+    /// The response is not HTTP, or the connection was lost.
     #[error("the exchange with the server failed")]
     Http(#[source] BoxError),
-    /// There was no whole head of a response in time.
-    #[error("no response of the server in time")]
+    /// The head of the response took longer than `response_timeout`.
+    #[error("timed out waiting for the response of the server")]
     ResponseTimeout,
-    /// Nothing came on the stream for too long.
-    #[error("nothing came from the server in time")]
+    /// No byte arrived on the stream for longer than `idle_timeout`.
+    #[error("the server sent nothing for too long")]
     IdleTimeout,
-    /// The server sent a client that reads no more events away.
-    #[error("the server has no content for this client")]
+    /// The server answered `204 No Content`: the client must not reconnect.
+    #[error("the server answered 204 No Content")]
     NoContent,
-    /// The server answered with a redirection, which is not followed.
+    /// The server answered with a redirect, which is not followed.
     #[error("the server redirects with {0}")]
     Redirect(StatusCode),
-    /// The server answered with another status than 200.
+    /// The status of the response is not 200.
     #[error("the server answered {0}")]
     Status(StatusCode),
-    /// The response is no `text/event-stream`, or is one in a content coding, which nobody asked for.
+    /// The content type of the response is not `text/event-stream`, or the response has a content coding,
+    /// which the request did not accept.
     #[error("the server answered with {0}, not with an event stream")]
     ContentType(String),
-    /// A line or an event was longer than [`max_event_bytes`](crate::EventSourceBuilder::max_event_bytes)
-    /// allows.
-    #[error("the event stream is not read on")]
+    /// A line or an event is longer than [`max_event_bytes`](crate::EventSourceBuilder::max_event_bytes).
+    #[error("the event stream cannot be read")]
     Stream(#[from] tailwater_sse::Error),
 }
 
 impl Error {
-    /// Whether a gateway says that its server is away for now: a restart behind a load balancer. HTML
-    /// 9.2.2 gives up even then, and a stream that was there would be lost to a passing trouble.
+    /// Whether a gateway reports that its server is not available, for example during a restart. HTML 9.2.2
+    /// gives up in this case, so that a short outage would end a stream.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(
             self,
@@ -65,7 +65,7 @@ impl Error {
         )
     }
 
-    /// Whether asking again is futile.
+    /// Whether another attempt would fail, too.
     pub(crate) fn is_final(&self) -> bool {
         !matches!(
             self,

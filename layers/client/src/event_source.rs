@@ -18,15 +18,15 @@ use crate::options::{Options, define_option_methods};
 use crate::reader::Reader;
 use crate::{Error, TcpConnector};
 
-/// A client of an event stream that connects again whenever the stream is lost, as browsers' `EventSource`
-/// does (WHATWG HTML 9.2), and goes on after the last event that it has seen.
+/// A client of an event stream. It reconnects whenever the stream is lost and resumes after the last event,
+/// as the `EventSource` of browsers does (WHATWG HTML 9.2).
 ///
-/// It is a stream of events, without a task for them: what is not asked for is not read. A connection that
-/// fails or ends is followed by another one, after the reconnection time. A response that is no event
-/// stream is an error, and the end, as are a redirection, which browsers follow, and an event that is too
-/// long. `204 No Content` is the end.
+/// It is a `Stream` of events without a task: it reads from the connection when it is polled. After a
+/// connection has failed or ended, it waits for the reconnection time and makes another one. It returns an
+/// error and ends if the response is not an event stream, if it is a redirect (browsers follow it), or if
+/// an event is too long. It ends after `204 No Content`.
 ///
-/// There is one connection at a time. It is closed when the event source is dropped.
+/// It has one connection at a time, and closes it when it is dropped.
 #[derive(Debug)]
 pub struct EventSource {
     reader: Reader,
@@ -57,21 +57,23 @@ impl EventSource {
         }
     }
 
-    /// The next event; `None` after an error, or when the server sent `204 No Content`. Waits for as long
-    /// as there is none, over any number of connections. Dropping the future loses nothing.
+    /// The next event; `None` after an error, or after `204 No Content`. Waits for the event over any
+    /// number of connections. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// Any but those that another attempt may mend.
+    /// All errors after which no other attempt is made: see [the
+    /// table](crate#what-ends-a-stream-and-what-does-not).
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// The last event id: what the next connection begins after. Empty: none.
+    /// The last event id, after which the next connection begins. Empty if there is none.
     pub fn last_event_id(&self) -> &[u8] {
         self.reader.last_event_id()
     }
 
-    /// The reconnection time, as of the server's last word.
+    /// The current reconnection time: the last one that the server sent, within the bounds of
+    /// `retry_bounds`.
     pub fn retry(&self) -> Duration {
         self.reader.retry()
     }
@@ -107,7 +109,7 @@ impl<C> EventSourceBuilder<C> {
         &mut self.options
     }
 
-    /// An event source without a connection: the first event that is asked for makes one.
+    /// Makes the event source. It connects when it is polled first.
     ///
     /// # Errors
     /// [`Error::Url`].
@@ -160,7 +162,7 @@ impl FusedStream for EventSource {
     }
 }
 
-/// Scheme and host, and nobody's name and password.
+/// Accepts a URL with `http` or `https` and a host, without user and password.
 pub(crate) fn check_server(uri: &Uri) -> Result<(), Error> {
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(Error::Url("`http` or `https`"));

@@ -28,14 +28,14 @@ use crate::{Error, Version};
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
-/// The longest head of a response, and what of an HTTP/1 response is read ahead.
+/// The maximum size of a response's head, and of the part of an HTTP/1 response that is read ahead.
 const MAX_HEAD_BYTES: u32 = 32 << 10;
-/// What of an HTTP/2 response is read ahead.
+/// The maximum size of the part of an HTTP/2 response that is read ahead.
 const WINDOW_BYTES: u32 = 64 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Headers that are about a connection or a body, or are written here.
+/// Headers that belong to a connection or a body, or that this crate sets.
 const OWN_HEADERS: [HeaderName; 15] = [
     ACCEPT,
     ACCEPT_ENCODING,
@@ -54,7 +54,7 @@ const OWN_HEADERS: [HeaderName; 15] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// What every request for a stream has in common.
+/// The parts that all requests for a stream share.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) uri: Uri,
@@ -62,7 +62,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `headers` are those of somebody else: what is not theirs to say is left out.
+    /// Removes headers that the user may not set from `headers`.
     pub(crate) fn new(uri: Uri, accept: HeaderValue, mut headers: HeaderMap) -> Self {
         for name in &OWN_HEADERS {
             headers.remove(name);
@@ -101,7 +101,7 @@ impl Target {
     }
 }
 
-/// Asks for the stream once. Dropping the future closes the connection.
+/// Sends one request for the stream. Dropping the future closes the connection.
 pub(crate) fn open(
     connecting: BoxFuture<Result<Box<dyn Io>, Error>>,
     target: &Target,
@@ -144,7 +144,7 @@ async fn exchange(
                 .timer(TokioTimer::new())
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_DEADLINE)
-                // hyper counts a connection as idle once its sender is dropped, streams or not.
+                // hyper treats a connection as idle once its sender is dropped, even with open streams.
                 .keep_alive_while_idle(true)
                 .initial_stream_window_size(WINDOW_BYTES)
                 .initial_connection_window_size(WINDOW_BYTES)
@@ -157,8 +157,8 @@ async fn exchange(
     Ok((response.map_err(failed)?, connection))
 }
 
-/// The tasks that drive a connection. Dropping it ends them wherever they are, and closes the connection,
-/// even if its peer takes no bytes.
+/// The tasks that drive a connection. Drop aborts them and closes the connection, even if the peer does not
+/// read.
 #[derive(Debug)]
 struct Connection(Tasks);
 
@@ -183,7 +183,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     }
 }
 
-/// HTML 9.2.3, but for redirections, and for a content coding, which was not asked for.
+/// HTML 9.2.3, with two exceptions: redirects are not followed, and a content coding is an error.
 fn check(response: &Response<Incoming>) -> Result<(), Error> {
     match response.status() {
         StatusCode::OK => {}
@@ -203,7 +203,7 @@ fn check(response: &Response<Incoming>) -> Result<(), Error> {
     }
 }
 
-/// What a server wrote, short and in one line.
+/// A header value of the server, shortened and escaped.
 fn readable(value: &[u8]) -> String {
     const MOST: usize = 100;
     if value.is_empty() {
@@ -212,7 +212,7 @@ fn readable(value: &[u8]) -> String {
     value.escape_ascii().take(MOST).map(char::from).collect()
 }
 
-/// The body of an event stream's response, and the connection that it comes by.
+/// The body of an event stream's response, and its connection.
 #[derive(Debug)]
 pub(crate) struct Body {
     incoming: Incoming,
@@ -220,7 +220,7 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// The next bytes; `None` at a clean end.
+    /// The next bytes; `None` at the end of the body.
     pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,

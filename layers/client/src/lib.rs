@@ -1,5 +1,5 @@
-//! Event streams of other servers: [`EventSource`] reads one and connects again whenever it is lost, and
-//! [`UpstreamLayer`] makes a source for the sse crate of a server that has them.
+//! Clients for event streams of other servers. [`EventSource`] reads a stream and reconnects whenever it is
+//! lost. [`UpstreamLayer`] makes a source for `SseLayer` that forwards the streams of a server.
 //!
 //! ```
 //! use http::Uri;
@@ -35,45 +35,46 @@
 //!
 //! # Connectors
 //!
-//! A connector is a `Service<Uri>` whose response is a connection: [`TcpConnector`], or one for TLS around
-//! it. Each stream has a connection of its own, which is closed with the stream, at once, whatever the
-//! server does. Its tasks (one for HTTP/1.1, two for HTTP/2) read ahead no more than the buffers below hold.
+//! A connector is a `Service<Uri>` whose response is a connection: [`TcpConnector`], or a TLS connector
+//! around it. Each stream has a connection of its own. It is closed at once when the stream is dropped. The
+//! tasks of a connection (one for HTTP/1.1, two for HTTP/2) read ahead up to the [buffers](#buffers) below.
 //!
 //! # What ends a stream, and what does not
 //!
-//! | | [`EventSource`] | [`UpstreamLayer`], first answer | later |
+//! | | [`EventSource`] | [`UpstreamLayer`], first response | later |
 //! |---|---|---|---|
-//! | no connection, no answer in time, an answer that is no HTTP | tries again | 502 | tries again |
-//! | the stream breaks off, ends, or is silent for too long | tries again | | tries again |
-//! | 502, 503 or 504 of a gateway whose server is away for now | an error; once there was a stream: tries again | 502 | tries again |
-//! | `204 No Content` | the end | 204 | the end |
-//! | a redirection, another status, another content type, a content coding | an error | 502 | the end |
-//! | an event that is too long | an error | | the end |
+//! | no connection, a timeout, a response that is not HTTP | reconnects | 502 | reconnects |
+//! | the stream breaks off, ends, or is idle for too long | reconnects | | reconnects |
+//! | 502, 503 or 504 of a gateway | an error at first; reconnects if the stream was open before | 502 | reconnects |
+//! | `204 No Content` | ends | 204 | ends |
+//! | a redirect, another status, another content type, a content coding | an error | 502 | ends |
+//! | an event that is too long | an error | | ends |
 //!
-//! Redirections are refused, unlike in browsers: a request with credentials should go where it was sent,
-//! and a server inside may not choose whom a gateway asks. The id of an event is taken when the whole event
-//! is there, so that one which was cut off comes again.
+//! Redirects are not followed, unlike in browsers: credentials must not be sent to another server, and an
+//! internal server must not choose which server a gateway connects to. The id of an event is remembered
+//! when the event is complete, so that an event that was cut off is sent again.
 //!
 //! # Paths
 //!
-//! An [`UpstreamLayer`] passes a path on as it is written, so that the server sees what the routes and guards
-//! in front of the layer have seen. It answers `404 Not Found`, and asks nobody, where servers are known to
-//! read another path than that, by which `/open/../guarded` would be a way around a guard:
+//! An [`UpstreamLayer`] forwards the path unchanged, so that the server sees the same path as the routes
+//! and guards in front of the layer. Some servers interpret some paths as other paths; `/open/../guarded`
+//! would then bypass a guard. The layer answers such a path with `404 Not Found`, without a request to the
+//! server:
 //!
-//! - a segment that is `.` or `..`, percent-decoded once, also with `;` and anything behind it;
+//! - a segment that is `.` or `..`, percent-decoded once, also if `;` and more text follow;
 //! - a backslash, an encoded slash or backslash, or a control character, encoded or not;
 //! - an empty segment (`//a`) other than the last one: many servers merge slashes;
 //! - no `/` at the start.
 //!
-//! What a server ignores beyond that (case, `;` and what follows in other segments, a second encoding) is its
-//! own: where it does, guard by default, and name what is open.
+//! A server may ignore more than that: case, `;` and the text after it in other segments, a second
+//! encoding. For such a server, guard all paths by default, and list the open ones.
 //!
 //! # Buffers
 //!
-//! What a server can make a stream hold: 32 KiB of an HTTP/1.1 response read ahead, its head included, or
-//! 64 KiB and a head of 32 KiB over HTTP/2; and an event that is not whole yet: its data, its longest line
-//! and a piece of what follows. An [`UpstreamLayer`]'s stream holds in addition what it has encoded for the
-//! next write, which an event made of empty lines makes six times as long as its data.
+//! A server can make a stream hold 32 KiB of an HTTP/1.1 response, its head included, or 64 KiB and a head
+//! of 32 KiB over HTTP/2. In addition a stream holds an event that is not complete: its data, its longest
+//! line and the piece after it. A stream of an [`UpstreamLayer`] also holds the encoded events of the next
+//! write. An event of empty lines is encoded as six times the length of its data.
 
 mod backoff;
 mod connect;

@@ -15,21 +15,21 @@ use crate::exchange::{self, Body, Target};
 use crate::options::Options;
 use crate::{Error, backoff};
 
-/// What a line may be longer than the data of an event: the name of its field.
+/// The length of a field's name, by which a line may be longer than the data of an event.
 const FIELD_BYTES: usize = 16;
 
-/// Reads an event stream, and connects again whenever it is lost (HTML 9.2.3).
+/// Reads an event stream, and reconnects whenever it is lost (HTML 9.2.3).
 pub(crate) struct Reader {
     connector: Box<dyn Connect>,
     target: Target,
     options: Arc<Options>,
     parser: Parser,
-    /// The id to ask with. The parser has none before the stream brought one.
+    /// The id of the next request. The parser has none before the stream has sent one.
     last_event_id: Vec<u8>,
     retry: Duration,
-    /// How many connections in a row brought nothing.
+    /// The number of connections in a row that brought nothing.
     failures: u32,
-    /// Whether there was a stream to be resumed.
+    /// Whether the stream was open before.
     opened: bool,
     state: State,
 }
@@ -65,7 +65,7 @@ impl Reader {
         }
     }
 
-    /// The id that the next connection would begin after.
+    /// The id after which the next connection begins.
     pub(crate) fn last_event_id(&self) -> &[u8] {
         &self.last_event_id
     }
@@ -79,7 +79,7 @@ impl Reader {
         self.retry
     }
 
-    /// Ready when the first answer is there, and is a stream. Any other ends the reader.
+    /// Ready when the first response is an event stream. Any other response ends the reader.
     pub(crate) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             match &mut self.state {
@@ -99,7 +99,7 @@ impl Reader {
         }
     }
 
-    /// The next item, after reconnects if need be. `None` once a server sent no content, and after an error.
+    /// The next item, from any number of connections. `None` after `204 No Content`, and after an error.
     pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Item, Error>>> {
         loop {
             match &mut self.state {
@@ -153,7 +153,7 @@ impl Reader {
     fn pulled(&mut self, item: Item) -> Item {
         self.failures = 0;
         match item {
-            // The bounds are for our own reconnects: the item goes on as the server said it.
+            // The bounds hold for this client's reconnects only. The item is forwarded unchanged.
             Item::Retry(retry) => {
                 self.retry = retry.min(self.options.max_retry).max(self.options.min_retry);
             }
@@ -166,7 +166,7 @@ impl Reader {
         item
     }
 
-    /// A connection is over: what to yield, if that was the last one.
+    /// A connection has ended. Returns the last item of the stream, if no other connection follows.
     fn lost(&mut self, error: Option<Error>) -> Option<Option<Result<Item, Error>>> {
         match error {
             Some(Error::NoContent) => {
@@ -182,7 +182,7 @@ impl Reader {
         let delay = backoff::delay(self.retry, self.failures, self.options.max_delay);
         let server = self.server().map(tracing::field::display);
         let error = error.as_ref().map(|error| error as &dyn std::error::Error);
-        // Once, and not again while the server is away.
+        // One warning is enough until the server is back.
         if self.failures == 0 && error.is_some() {
             tracing::warn!(error, server, ?delay, "an event stream was lost, connecting again");
         } else {
@@ -195,7 +195,7 @@ impl Reader {
     }
 }
 
-/// Without path and query, which may hold credentials.
+/// Leaves out path and query, which may hold credentials.
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
@@ -236,9 +236,10 @@ impl Open {
         Self { body, idle }
     }
 
-    /// A piece that is there at the deadline counts: who reads slowly loses nothing by it.
+    /// A piece is polled before the timer, so that a slow reader does not lose a piece that arrived in
+    /// time.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        // A server that sends nothing but comments must not keep a thread for itself.
+        // A server that sends only comments must not occupy a thread.
         let turn = ready!(coop::poll_proceed(cx));
         if let Poll::Ready(piece) = self.body.poll_piece(cx) {
             turn.made_progress();

@@ -1,4 +1,4 @@
-//! One stream of a server above for each stream below.
+//! Forwards the event streams of an upstream server: one stream of the server for each client.
 
 mod events;
 mod forward;

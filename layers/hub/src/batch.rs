@@ -144,7 +144,7 @@ impl<F: Format> BatchBuilder<F> {
         to: u64,
     ) -> u64 {
         if self.len > self.limit || self.is_alone {
-            return 0; // a long record goes alone, and so does one that shows nothing
+            return 0; // a long record is alone in its batch, and so is one without bytes
         }
         let index = |sequence: u64| usize::try_from(sequence - segment.first).unwrap_or(usize::MAX);
         let ends = &encoded.ends[index(from)..index(to)];
@@ -160,7 +160,7 @@ impl<F: Format> BatchBuilder<F> {
         let room = most.saturating_sub(self.len);
         let mut count = ends.partition_point(|end| end - start <= room);
         if self.count == 0 {
-            count = count.max(1); // a record that is longer than the limit goes alone
+            count = count.max(1); // a record that is longer than the limit is alone in its batch
         }
         let starts = std::iter::once(start).chain(ends.iter().copied());
         if let Some(nothing) =

@@ -13,6 +13,7 @@ use crate::{CursorError, Format};
 const TESTS: u64 = 4096;
 
 /// A position in the log, and a selection of the records after it.
+///
 /// [`Hub::seek`](crate::Hub::seek) and [`Hub::tail`](crate::Hub::tail) make cursors. A cursor costs a
 /// number and a waker, however far it lags. The task that polled it last is woken.
 pub struct Cursor<F: Format> {
@@ -158,6 +159,7 @@ impl<F: Format> Cursor<F> {
     }
 
     /// The position of this cursor: each selected record before it was returned.
+    ///
     /// For a selective cursor without pending matches this is the end of the log. After
     /// [`CursorError::Lagged`] it is the position from which the missing records can be read elsewhere.
     pub fn position(&mut self) -> F::Position {

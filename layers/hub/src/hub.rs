@@ -11,6 +11,7 @@ use crate::{Cursor, Format, Selector};
 const SEGMENTS_AT_ONCE: usize = 16;
 
 /// A shared log, bounded by bytes, that any number of [`Cursor`]s read at their own pace.
+///
 /// A clone is another handle to the same log. Dropping all handles does not end the log: call
 /// [`close`](Hub::close) after the last record.
 pub struct Hub<F: Format> {
@@ -19,6 +20,7 @@ pub struct Hub<F: Format> {
 
 impl<F: Format> Hub<F> {
     /// An empty log whose first record has the position `start`.
+    ///
     /// `capacity_bytes` bounds the memory of the records, of their index and of their encoded copies
     /// together. The newest chunk is kept even if it exceeds the bound, until the hub is
     /// [closed](Hub::close) (see [`set_newest_bytes`](Hub::set_newest_bytes)); at 0 only that chunk is
@@ -51,6 +53,7 @@ impl<F: Format> Hub<F> {
 
     /// Appends a chunk of records, and wakes the cursors that select one of them. While the hub exceeds its
     /// capacity, the oldest chunks are evicted.
+    ///
     /// An empty chunk has no effect, and neither has a chunk after [`close`](Hub::close).
     pub fn append(&self, records: Vec<F::Record>) {
         if records.is_empty() {
@@ -58,15 +61,15 @@ impl<F: Format> Hub<F> {
         }
         let format = &self.shared.format;
         let weight = records.iter().map(|record| format.weight(record)).sum();
-        let values = || {
-            let mut values = Vec::new();
+        let hashes = || {
+            let mut hashes = Vec::new();
             for (at, record) in records.iter().enumerate() {
-                format.hashes(record, &mut |value| values.push((at, value)));
+                format.hashes(record, &mut |hash| hashes.push((at, hash)));
             }
-            values
+            hashes
         };
         let indexed = self.shared.indexed.load(Ordering::Relaxed);
-        let mut hashed = indexed.then(values);
+        let mut hashed = indexed.then(hashes);
 
         let mut wakers = Vec::new();
         // Dropping records and waking tasks may run foreign code, so both happen after the lock is
@@ -80,7 +83,7 @@ impl<F: Format> Hub<F> {
             }
             let position = format.advance(&state.log.position, &records);
             if hashed.is_none() && state.index.is_some() {
-                hashed = Some(values());
+                hashed = Some(hashes());
             }
             let first = state.log.end;
             _joined = state.log.push(records, weight, position, &self.shared.encoded_bytes);
@@ -92,6 +95,7 @@ impl<F: Format> Hub<F> {
     }
 
     /// Sets the position of the next record.
+    ///
     /// Use it where the position advances without a record: a partition was added, or offsets without
     /// records were skipped. Cursors at the end have the new position, but are not woken. It has no effect
     /// after [`close`](Hub::close): a record that was appended too late would lie before the position.
@@ -205,6 +209,7 @@ impl<F: Format> Hub<F> {
 
     /// A cursor at the last position that `reached` accepts: where a client resumes that knows its
     /// position. `None` if that is before the oldest record that is kept.
+    ///
     /// `reached` accepts all positions up to some position, and none after it. It runs under the lock.
     pub fn seek(
         &self,
@@ -239,6 +244,7 @@ impl<F: Format> Hub<F> {
 
     /// The weight of the records from the first that some cursor has not read, in bytes; 0 without cursors.
     /// A selective cursor counts while a match is pending. A cursor that has lagged does not count.
+    ///
     /// A producer that must not outrun its readers waits while this exceeds its window. The call visits
     /// each cursor.
     pub fn lag_bytes(&self) -> usize {

@@ -40,8 +40,8 @@ impl Index {
         segments: impl IntoIterator<Item = &'a Arc<Segment<F>>>,
         among: Range<u64>,
     ) {
-        each_value(format, segments, among, |value, sequence| {
-            self.add(value, sequence);
+        each_hash(format, segments, among, |hash, sequence| {
+            self.add(hash, sequence);
         });
     }
 
@@ -51,25 +51,25 @@ impl Index {
     }
 
     /// Adds a hash of a record. Returns the cursors that select it.
-    pub(crate) fn add(&mut self, value: u64, sequence: u64) -> &[usize] {
-        let entry = self.entries.entry(value).or_default();
+    pub(crate) fn add(&mut self, hash: u64, sequence: u64) -> &[usize] {
+        let entry = self.entries.entry(hash).or_default();
         if entry.sequences.back() == Some(&sequence) {
-            return &[]; // the value stands twice in one record: its listeners know
+            return &[]; // the record has the hash twice
         }
         entry.sequences.push_back(sequence);
         self.sequences += 1;
         &entry.listeners
     }
 
-    pub(crate) fn listen(&mut self, values: &[u64], key: usize) {
-        for value in values {
-            self.entries.entry(*value).or_default().listeners.push(key);
+    pub(crate) fn listen(&mut self, hashes: &[u64], key: usize) {
+        for hash in hashes {
+            self.entries.entry(*hash).or_default().listeners.push(key);
         }
     }
 
-    pub(crate) fn unlisten(&mut self, values: &[u64], key: usize) {
-        for value in values {
-            if let Slot::Occupied(mut slot) = self.entries.entry(*value) {
+    pub(crate) fn unlisten(&mut self, hashes: &[u64], key: usize) {
+        for hash in hashes {
+            if let Slot::Occupied(mut slot) = self.entries.entry(*hash) {
                 slot.get_mut().listeners.retain(|listener| *listener != key);
                 if slot.get().is_unused() {
                     slot.remove();
@@ -79,9 +79,9 @@ impl Index {
     }
 
     /// The first record at or past `from` with one of these hashes.
-    pub(crate) fn first(&self, values: &[u64], from: u64) -> Option<u64> {
-        let firsts = values.iter().filter_map(|value| {
-            let sequences = &self.entries.get(value)?.sequences;
+    pub(crate) fn first(&self, hashes: &[u64], from: u64) -> Option<u64> {
+        let firsts = hashes.iter().filter_map(|hash| {
+            let sequences = &self.entries.get(hash)?.sequences;
             sequences.get(sequences.partition_point(|sequence| *sequence < from)).copied()
         });
         firsts.min()
@@ -89,11 +89,11 @@ impl Index {
 
     /// The first `limit` records at or past `from` with one of these hashes, each once and in order; and
     /// the record that follows them.
-    pub(crate) fn merge(&self, values: &[u64], from: u64, limit: usize) -> (Vec<u64>, Option<u64>) {
-        let mut heads: SmallVec<[(&VecDeque<u64>, usize); 10]> = values
+    pub(crate) fn merge(&self, hashes: &[u64], from: u64, limit: usize) -> (Vec<u64>, Option<u64>) {
+        let mut heads: SmallVec<[(&VecDeque<u64>, usize); 10]> = hashes
             .iter()
-            .filter_map(|value| {
-                let sequences = &self.entries.get(value)?.sequences;
+            .filter_map(|hash| {
+                let sequences = &self.entries.get(hash)?.sequences;
                 Some((sequences, sequences.partition_point(|sequence| *sequence < from)))
             })
             .collect();
@@ -115,16 +115,16 @@ impl Index {
         segments: &[Arc<Segment<F>>],
         among: Range<u64>,
     ) {
-        let mut values = Vec::new();
+        let mut hashes = Vec::new();
         let first = among.end;
-        each_value(format, segments, among, |value, _| values.push(value));
-        self.forget(&values, first);
+        each_hash(format, segments, among, |hash, _| hashes.push(hash));
+        self.forget(&hashes, first);
     }
 
     /// Removes the records before `first`. `hashes` are all of their hashes.
-    pub(crate) fn forget(&mut self, values: &[u64], first: u64) {
-        for value in values {
-            if let Slot::Occupied(mut slot) = self.entries.entry(*value) {
+    pub(crate) fn forget(&mut self, hashes: &[u64], first: u64) {
+        for hash in hashes {
+            if let Slot::Occupied(mut slot) = self.entries.entry(*hash) {
                 let sequences = &mut slot.get_mut().sequences;
                 let gone = sequences.partition_point(|sequence| *sequence < first);
                 sequences.drain(..gone);
@@ -141,16 +141,16 @@ impl Index {
 }
 
 /// Calls `visit` with each hash and sequence number of the records with these sequence numbers.
-fn each_value<'a, F: Format>(
+fn each_hash<'a, F: Format>(
     format: &F,
     segments: impl IntoIterator<Item = &'a Arc<Segment<F>>>,
     among: Range<u64>,
-    mut of: impl FnMut(u64, u64),
+    mut visit: impl FnMut(u64, u64),
 ) {
     for part in segments.into_iter().flat_map(|segment| &segment.parts) {
         let records = (part.first..).zip(&part.records);
         for (sequence, record) in records.filter(|(sequence, _)| among.contains(sequence)) {
-            format.hashes(record, &mut |value| of(value, sequence));
+            format.hashes(record, &mut |hash| visit(hash, sequence));
         }
     }
 }

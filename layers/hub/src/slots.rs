@@ -24,18 +24,18 @@ pub(crate) enum Reader<R> {
     /// Reads every record from `next` on.
     Every { next: u64 },
     /// Goes from match to match. `matched` is the first match that was not returned.
-    Selected { values: Box<[u64]>, test: Predicate<R>, matched: Option<u64> },
+    Selected { hashes: Box<[u64]>, test: Predicate<R>, matched: Option<u64> },
 }
 
 impl<R> Reader<R> {
     pub(crate) fn new(selector: Selector<R>, next: u64) -> Self {
         match selector {
             Selector::All | Selector::Scan(_) => Self::Every { next },
-            Selector::Hashes(values, test) => {
-                let mut values = values.into_vec();
-                values.sort_unstable();
-                values.dedup();
-                Self::Selected { values: values.into(), test, matched: None }
+            Selector::Hashes(hashes, test) => {
+                let mut hashes = hashes.into_vec();
+                hashes.sort_unstable();
+                hashes.dedup();
+                Self::Selected { hashes: hashes.into(), test, matched: None }
             }
         }
     }

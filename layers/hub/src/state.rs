@@ -31,7 +31,7 @@ pub(crate) struct State<F: Format> {
     /// The newest segment is kept whatever the capacity, if it weighs no more than this.
     pub(crate) newest_bytes: usize,
     pub(crate) closed: bool,
-    /// The number of moves of cursors; and its value when the last wait for a move returned.
+    /// The number of moves of cursors; and its hash when the last wait for a move returned.
     moved: u64,
     waited: u64,
     waiting: usize,
@@ -122,9 +122,9 @@ impl<F: Format> Shared<F> {
                 *next = runs.last().map_or(*next, |run| run.to);
                 runs
             }
-            (Reader::Selected { values, matched: Some(from), .. }, Some(index)) => {
+            (Reader::Selected { hashes, matched: Some(from), .. }, Some(index)) => {
                 let most = usize::try_from(records.min(MATCHES)).unwrap_or(usize::MAX);
-                let (found, next) = index.merge(values, *from, most);
+                let (found, next) = index.merge(hashes, *from, most);
                 let runs = state.log.pick(&found);
                 if let Reader::Selected { matched, .. } = &mut slot.reader {
                     *matched = next;
@@ -200,9 +200,9 @@ impl<F: Format> Shared<F> {
         let mut state = self.lock();
         _slot = state.slots.remove(key);
         if let (Some(slot), Some(index)) = (&_slot, &mut state.index)
-            && let Reader::Selected { values, .. } = &slot.reader
+            && let Reader::Selected { hashes, .. } = &slot.reader
         {
-            index.unlisten(values, key);
+            index.unlisten(hashes, key);
         }
         self.moved(&mut state);
     }
@@ -222,20 +222,20 @@ impl<F: Format> State<F> {
         }
         let key = self.slots.insert(reader);
         if let (Some(slot), Some(index)) = (self.slots.get_mut(key), &mut self.index)
-            && let Reader::Selected { values, matched, .. } = &mut slot.reader
+            && let Reader::Selected { hashes, matched, .. } = &mut slot.reader
         {
-            index.listen(values, key);
-            *matched = index.first(values, next);
+            index.listen(hashes, key);
+            *matched = index.first(hashes, next);
         }
         key
     }
 
     /// Indexes the records that were appended from `first` on. `hashes` has their indexes and hashes.
-    pub(crate) fn index(&mut self, first: u64, values: &[(usize, u64)], wakers: &mut Vec<Waker>) {
+    pub(crate) fn index(&mut self, first: u64, hashes: &[(usize, u64)], wakers: &mut Vec<Waker>) {
         let Some(index) = &mut self.index else { return };
-        for (at, value) in values {
+        for (at, hash) in hashes {
             let sequence = first + *at as u64;
-            for key in index.add(*value, sequence) {
+            for key in index.add(*hash, sequence) {
                 self.slots.matched(*key, sequence, wakers);
             }
         }
@@ -278,10 +278,10 @@ impl<F: Format> State<F> {
             }
             lost.push((key, sequence, position.clone()));
         }
-        let mut values = Vec::new();
+        let mut hashes = Vec::new();
         if self.index.is_some() {
             for record in segment.parts.iter().flat_map(|part| &part.records) {
-                format.hashes(record, &mut |value| values.push(value));
+                format.hashes(record, &mut |hash| hashes.push(hash));
             }
         }
 
@@ -291,7 +291,7 @@ impl<F: Format> State<F> {
             }
         }
         if let Some(index) = &mut self.index {
-            index.forget(&values, segment.end);
+            index.forget(&hashes, segment.end);
         }
         self.log.pop(encoded_bytes)
     }
@@ -302,7 +302,7 @@ impl<F: Format> State<F> {
         for (key, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.lost.is_none()) {
             match (&mut slot.reader, &self.index) {
                 (Reader::Every { next }, _) if *next < segment.end => stragglers.push((*next, key)),
-                (Reader::Selected { values, test, matched }, Some(index)) => {
+                (Reader::Selected { hashes, test, matched }, Some(index)) => {
                     // A record with a colliding hash is not missed.
                     while let Some(sequence) = matched.filter(|sequence| *sequence < segment.end) {
                         let (part, at) = segment.locate(sequence);
@@ -310,7 +310,7 @@ impl<F: Format> State<F> {
                             stragglers.push((sequence, key));
                             break;
                         }
-                        *matched = index.first(values, sequence + 1);
+                        *matched = index.first(hashes, sequence + 1);
                     }
                 }
                 _ => {}

@@ -1,8 +1,8 @@
-//! Serves a clock: how a source of one's own is served over hyper, and ended cleanly.
+//! How is a `Stream` served over hyper, and ended cleanly? The stream is a clock.
 //!
 //! `cargo run -p tailwater-sse --example clock`, then `curl -N http://127.0.0.1:8080/`; Ctrl-C ends the
-//! streams within three seconds. The event id is the second, so that a client which comes back is given
-//! the seconds that it missed, a minute at most.
+//! streams within three seconds. The event id is the second, so that a client that reconnects receives the
+//! seconds that it has missed, a minute at most.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

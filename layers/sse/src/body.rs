@@ -14,23 +14,25 @@ use crate::options::Options;
 use crate::{BoxError, Due, Encoded, Events, Lease};
 
 pin_project! {
-    /// Response body of [`Sse`](crate::Sse): what the source sends, and what the layer adds to it.
+    /// Response body of [`Sse`](crate::Sse): the events of the source, and the fields and comments that the
+    /// layer adds.
     ///
-    /// It has no task and one timer, which must be polled within a tokio runtime with time enabled.
-    /// It never fails: an error of the source ends it cleanly, at an event's end. Dropping it drops the source.
+    /// It has no task. It has one timer, so it must be polled in a tokio runtime with time enabled. It
+    /// never fails: an error of the source ends it after a whole event. Dropping it drops the source.
     pub struct SseBody<E> {
         #[pin]
         events: Option<E>,
         lease: Option<Box<dyn Lease>>,
         options: Arc<Options>,
-        // Whenever it fires it is set to what is due next; a write does not move it.
+        // A write does not move the timer. When it fires, it is set to what is due next.
         #[pin]
         timer: Option<Sleep>,
-        // `None` when there is no drain, or when it has been seen to start.
+        // `None` if there is no drain, or after its start was observed.
         #[pin]
         drain: Option<OwnedNotified>,
-        // Who `drain` wakes. Asking it again takes a lock that all streams share, and is not needed: unlike
-        // tokio's timers it does not answer for a used-up budget, so that pending means registered.
+        // The waker that `drain` has. Polling it again takes a lock that all streams share, and is not
+        // needed: unlike tokio's timers it is not pending because of an exhausted budget, so pending means
+        // registered.
         drain_waker: Option<Waker>,
         last_write: Instant,
         ends_at: Option<Instant>,
@@ -40,13 +42,13 @@ pin_project! {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    /// No event stream, but why there is none. Boxed, for a stream is small.
+    /// The reason of a rejection, as text. It is boxed to keep a stream small.
     Rejected(Box<Bytes>),
     First,
     Open,
-    /// As `Open`, but a part of an event was written, and the rest of it comes before anything else.
+    /// A part of an event was written. The rest of it must come next.
     Within,
-    /// Nothing but the closing `retry` field is left to write.
+    /// Only the closing `retry` field is left to write.
     Last,
     Done,
 }
@@ -66,7 +68,7 @@ impl<E> SseBody<E> {
         }
     }
 
-    /// A body that is this text.
+    /// A body with this text.
     pub(crate) fn text(text: String) -> Self {
         Self::without_events(Stage::Rejected(Box::new(text.into())))
     }
@@ -86,7 +88,7 @@ impl<E> SseBody<E> {
     }
 }
 
-/// An empty body, for responses of middleware that has no event stream to answer with.
+/// An empty body, for responses of middleware that are not event streams.
 impl<E> Default for SseBody<E> {
     fn default() -> Self {
         Self::without_events(Stage::Done)
@@ -94,8 +96,8 @@ impl<E> Default for SseBody<E> {
 }
 
 impl<E: Events> SseBody<E> {
-    /// A `retry` field and a comment, neither with an empty line: many clients make an empty message of
-    /// each. What follows is read as if it stood alone.
+    /// A `retry` field and a comment. Neither has an empty line after it, because many clients make an
+    /// empty message of one.
     fn first_write(mut self: Pin<&mut Self>) -> Bytes {
         let this = self.as_mut().project();
         *this.stage = Stage::Open;
@@ -111,7 +113,7 @@ impl<E: Events> SseBody<E> {
         write.into()
     }
 
-    /// The closing `retry` field; the stream has ended.
+    /// Ends the stream. Returns the closing `retry` field.
     fn last_write(self: Pin<&mut Self>, now: Instant) -> String {
         let window =
             self.options.drain.as_ref().and_then(|drain| Some(drain.window()?.draw_delay(now)));
@@ -134,7 +136,7 @@ impl<E: Events> SseBody<E> {
         let this = self.project();
         let now = Instant::now();
         *this.last_write = now;
-        // Here and not by the timer alone, for a stream that always has something to write.
+        // A stream that always has events never polls the timer.
         *this.stage = match this.ends_at {
             _ if encoded.is_part() => Stage::Within,
             Some(end) if *end <= now => Stage::Last,
@@ -143,7 +145,7 @@ impl<E: Events> SseBody<E> {
         encoded.into_bytes()
     }
 
-    /// Once the drain has started, draws when this stream ends.
+    /// Draws the end of this stream if the drain has started.
     fn observe_drain(self: Pin<&mut Self>) {
         let mut this = self.project();
         if this.drain.is_some()
@@ -172,7 +174,7 @@ impl<E: Events> SseBody<E> {
         self.lease.as_ref().is_none_or(|lease| lease.permits())
     }
 
-    /// What is to be written because of the time; `None` where nothing may be written any more.
+    /// An idle write or the closing write when it is due. `None` if the lease has ended.
     fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             let mut this = self.as_mut().project();
@@ -241,8 +243,8 @@ impl<E: Events> Body for SseBody<E> {
             Stage::Done => return Poll::Ready(None),
         }
 
-        // The lease before the events, so that a stream which always has some ends nevertheless.
-        // Within one it says whether it may go on, below, and nothing else.
+        // The lease is polled before the events, so that a stream that always has events ends, too. Within
+        // an event no challenge can be written; `permits` is checked below.
         let is_within = self.stage == Stage::Within;
         let this = self.as_mut().project();
         let lease = this.lease.as_mut().filter(|_| !is_within);
@@ -277,7 +279,7 @@ impl<E: Events> Body for SseBody<E> {
                 self.close();
                 return Poll::Ready(None);
             }
-            // The source wakes this again; a timer would write into the event.
+            // A timer would write into the event. The source wakes the task.
             Poll::Pending if is_within => return Poll::Pending,
             Poll::Pending => {}
         }

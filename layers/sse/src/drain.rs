@@ -7,11 +7,12 @@ use tokio::time::Instant;
 
 use crate::jitter;
 
-/// Tells the streams of the layers that share it to end. Clones are the same drain.
+/// Ends the streams of all layers that share it. A clone is the same drain.
 ///
-/// Each stream ends at an instant of its own within a window, at an event's end, after a `retry` field
-/// that spreads the reconnects over what is left of the window. A stream that is opened later ends after
-/// its first write. Nothing waits for the streams: that is for whoever owns the connections.
+/// Streams are closed at random times within a window, after whole events, to spread reconnects. The last
+/// write is a `retry` field with a random time up to the end of the window. A stream that is opened later
+/// ends after its first write. The drain does not wait for streams to end; the server's graceful shutdown
+/// does.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::jitter;
 ///
 /// let drain = Drain::new();
 /// let layer = SseLayer::new().drain(&drain);
-/// // … and when the process is told to stop:
+/// // … and when the process receives SIGTERM:
 /// drain.start(Duration::from_secs(5));
 /// assert!(drain.is_started());
 /// # drop(layer);
@@ -36,8 +37,8 @@ impl Drain {
         Self::default()
     }
 
-    /// Ends every stream at a random instant within `window`. At 0 they end at once. The first call
-    /// counts, later ones do nothing.
+    /// Starts to end the streams, each at a random time within `window`. At 0 they end at once. Later calls
+    /// have no effect.
     pub fn start(&self, window: Duration) {
         let first = self.window.set(Window { start: Instant::now(), length: window }).is_ok();
         if first {
@@ -54,7 +55,7 @@ impl Drain {
         self.window.get()
     }
 
-    /// Ready when the drain starts, or if it has started after this call.
+    /// Ready when the drain starts after this call.
     pub(crate) fn notified(&self) -> OwnedNotified {
         Arc::clone(&self.started).notified_owned()
     }
@@ -67,12 +68,12 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// When a stream ends: drawn anew by each call. `None` if that is beyond the clock.
+    /// A random time for a stream to end. `None` if the clock cannot represent it.
     pub(crate) fn draw_end(&self) -> Option<Instant> {
         self.start.checked_add(jitter::up_to(self.length))
     }
 
-    /// A share of what is left of the window.
+    /// A random part of the time that is left of the window.
     pub(crate) fn draw_delay(&self, now: Instant) -> Duration {
         jitter::up_to(self.length.saturating_sub(now.saturating_duration_since(self.start)))
     }

@@ -4,10 +4,10 @@ use memchr::{memchr2, memchr3};
 
 use crate::EventRef;
 
-/// Appends `event` to `out` as one whole event, with the empty line that dispatches it.
+/// Appends an event to `out`, with the empty line that dispatches it.
 ///
-/// The `id` field stands last: some clients take an id as soon as they have read its line, and would
-/// lose an event that is cut after it. An event without any field is nothing but an empty line.
+/// The `id` field is the last one. Some clients remember an id as soon as they have read its line, and
+/// would lose an event that is cut off after it. An event without fields is an empty line.
 ///
 /// ```
 /// use tailwater_sse::{Event, encode_event};
@@ -22,7 +22,7 @@ pub fn encode_event<'a>(event: impl Into<EventRef<'a>>, out: &mut Vec<u8>) {
 }
 
 fn event_fields(event: &EventRef<'_>, out: &mut Vec<u8>) {
-    // Room for the names, colons and line ends of an event whose data is one line.
+    // Space for the names, colons and line ends of an event with one line of data.
     const FRAME: usize = 64;
     let payload = [event.event, event.data, event.id]
         .iter()
@@ -46,7 +46,7 @@ fn event_fields(event: &EventRef<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The `data` fields of an event whose payload is too long to be encoded at once.
+/// Encodes the `data` fields of an event piece by piece, if the payload is too long to be encoded at once.
 ///
 /// ```
 /// use tailwater_sse::DataFields;
@@ -58,15 +58,15 @@ fn event_fields(event: &EventRef<'_>, out: &mut Vec<u8>) {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct DataFields {
-    /// Of the payload, in bytes: what was encoded.
+    /// The number of bytes of the payload that are encoded.
     at: usize,
     /// The name of the first field was written.
     is_begun: bool,
 }
 
 impl DataFields {
-    /// Appends what comes next of `data`, which is the same each time: some `limit` bytes. True at the
-    /// end of the last field. The cost is that of the bytes it appends, wherever in `data` they come from.
+    /// Appends about `limit` more bytes. `data` must be the same at each call. Returns true after the last
+    /// field. The cost depends on the bytes that are appended, not on their place in `data`.
     pub fn encode(&mut self, data: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
         let mut rest = data.get(self.at..).unwrap_or_default();
         let end = out.len().saturating_add(limit.max(1));
@@ -94,7 +94,8 @@ impl DataFields {
                 [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
                 [] => &[],
             };
-            // One write for the end of this line and the name of the next: half the time for empty lines.
+            // One write for the end of this line and the name of the next field halves the time for empty
+            // lines.
             out.extend_from_slice(b"\ndata:");
             double_space(rest, out);
         };
@@ -105,7 +106,7 @@ impl DataFields {
 
 /// The length of the first line of `text`, if the line ends there.
 fn line_bytes(text: &[u8]) -> Option<usize> {
-    // A call of memchr takes longer than the search in so few bytes.
+    // In so few bytes a loop is faster than a call of memchr.
     const SHORT: usize = 8;
     let short = &text[..text.len().min(SHORT)];
     let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
@@ -115,15 +116,15 @@ fn line_bytes(text: &[u8]) -> Option<usize> {
     })
 }
 
-/// Clients take one leading space of a value away.
+/// Clients remove one leading space of a value.
 fn double_space(value: &[u8], out: &mut Vec<u8>) {
     if value.first() == Some(&b' ') {
         out.push(b' ');
     }
 }
 
-/// Appends an id-only block to `out`: clients remember the id and dispatch nothing. Nothing at all is
-/// appended if `id` holds CR, LF or NUL.
+/// Appends an id-only block to `out`: clients remember the id and dispatch nothing. Appends nothing if `id`
+/// contains CR, LF or NUL.
 pub fn encode_id(id: &[u8], out: &mut Vec<u8>) {
     if id_field(id, out) {
         out.push(b'\n');
@@ -133,7 +134,7 @@ pub fn encode_id(id: &[u8], out: &mut Vec<u8>) {
 /// Appends a comment line for each line of `text`, without an empty line after it.
 pub fn encode_comment(text: &[u8], out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
-    // A comment is all that follows the colon: no space is eaten, none is doubled.
+    // Clients do not remove a leading space of a comment.
     lines(text, |line| {
         out.push(b':');
         out.extend_from_slice(line);
@@ -156,7 +157,8 @@ fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Calls `line` for each line of `text`; a line end at the very end begins one more, empty line.
+/// Calls `line` for each line of `text`. After a line end at the end of `text` there is one more line,
+/// which is empty.
 fn lines(mut text: &[u8], mut line: impl FnMut(&[u8])) {
     while let Some((first, rest)) = split_line(text) {
         line(first);
@@ -165,7 +167,8 @@ fn lines(mut text: &[u8], mut line: impl FnMut(&[u8])) {
     line(text);
 }
 
-/// The first line without its end (HTML 9.2.5: CRLF, LF or CR) and what follows it, if there is an end.
+/// The first line without its line end (HTML 9.2.5: CRLF, LF or CR), and the text after it. `None` if there
+/// is no line end.
 fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'\r', b'\n', text)?;
     let (line, rest) = text.split_at(end);

@@ -50,8 +50,8 @@ impl Event {
 
 /// One event, which borrows its fields. Each field is optional and holds any bytes.
 ///
-/// A leading space of an event type, an id or a line of data is doubled on the wire, since the
-/// grammar takes one away: clients read what was put in.
+/// A leading space of an event type, an id or a line of data is doubled on the wire, because clients remove
+/// one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_structs,

@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use crate::{BoxError, EventRef, encode_comment, encode_event, encode_id};
 
-/// Whole events, comments or id-only blocks, encoded for the wire; or a [part](Encoded::part) of an event.
-/// Cloning shares the bytes.
+/// Encoded events, comments and id-only blocks, or a [part](Encoded::part) of an event. A clone shares the
+/// bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     bytes: Bytes,
@@ -21,15 +21,15 @@ impl Encoded {
         Self::trusted(out.into())
     }
 
-    /// Encodes a comment, which clients skip.
+    /// Encodes a comment, which clients ignore.
     pub fn comment(text: &[u8]) -> Self {
         let mut out = Vec::new();
         encode_comment(text, &mut out);
         Self::trusted(out.into())
     }
 
-    /// Encodes an id-only block: clients remember the id and dispatch nothing. Empty, which writes
-    /// nothing, if `id` holds CR, LF or NUL.
+    /// Encodes an id-only block: clients remember the id and dispatch nothing. Empty if `id` contains CR,
+    /// LF or NUL.
     ///
     /// ```
     /// use tailwater_sse::Encoded;
@@ -42,21 +42,21 @@ impl Encoded {
         Self::trusted(out.into())
     }
 
-    /// Bytes that are whole blocks already: made by [`encode_event`], [`encode_id`] and
-    /// [`encode_comment`], or pieces of such bytes cut between two blocks. Whoever calls this upholds that; nothing checks it.
+    /// Takes bytes that are encoded already: output of [`encode_event`], [`encode_id`] and
+    /// [`encode_comment`], or a slice of it between two blocks. The bytes are not checked.
     pub fn trusted(bytes: Bytes) -> Self {
         Self { bytes, is_part: false }
     }
 
-    /// The beginning or the middle of an event that is too long for one piece. What the source returns
-    /// next goes on with it, and must be ready at once: nothing is written in between. The last piece is
-    /// [`trusted`](Encoded::trusted), and ends the event. A stream that may not go on, because its lease
-    /// has ended, may end within the event, which clients then drop.
+    /// Takes the beginning or the middle of an event that is too long for one write. The source must return
+    /// the next part at its next poll, because nothing is written in between. The last part is made by
+    /// [`trusted`](Encoded::trusted) and ends the event. A stream whose lease ends may end within the
+    /// event; clients ignore such an event.
     pub fn part(bytes: Bytes) -> Self {
         Self { bytes, is_part: true }
     }
 
-    /// Whether the event goes on with what the source returns next.
+    /// Whether the source returns more of this event next.
     pub fn is_part(&self) -> bool {
         self.is_part
     }
@@ -67,18 +67,19 @@ impl Encoded {
     }
 }
 
-/// What a source answers a [`Subscription`](crate::Subscription) with: a stream of encoded events.
+/// A stream of encoded events: the response of a source to a [`Subscription`](crate::Subscription).
 pub trait Events: Send {
-    /// At most `limit` bytes but at least one event, or a part of one; `Ready(None)`: the source ended.
-    /// Dropping the stream loses nothing: what was not returned was not sent.
+    /// Returns the next events: at most `limit` bytes, but at least one event or a part of one. `None` ends
+    /// the stream. An error ends it, too, and is logged.
     fn poll_events(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         limit: usize,
     ) -> Poll<Option<Result<Encoded, BoxError>>>;
 
-    /// The id-only block ([`Encoded::id`]) for where this stream stands, if that place has moved
-    /// since the client was last told one. Asked when the stream is idle, in place of a comment.
+    /// Returns the id of this stream's position as an id-only block ([`Encoded::id`]), if the position has
+    /// moved since the last id that was sent. It is called when the stream is idle, and written in place of
+    /// a comment. Default: `None`.
     fn position(self: Pin<&mut Self>) -> Option<Encoded> {
         None
     }

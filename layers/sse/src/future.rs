@@ -13,11 +13,11 @@ use crate::options::Options;
 use crate::{Events, Lease, Rejection, SseBody};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Events hold the text of others: a browser that guesses a type could take it for a page.
+/// Events contain text of other users. A browser that guesses the content type could render it as a page.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 pin_project! {
-    /// Future of [`Sse`](crate::Sse): the source's answer, made a response.
+    /// Future of [`Sse`](crate::Sse): waits for the source, and makes a response.
     pub struct ResponseFuture<F> {
         #[pin]
         state: State<F>,
@@ -89,15 +89,15 @@ impl<F> fmt::Debug for ResponseFuture<F> {
 }
 
 fn opened<B>(body: B, timestamps: bool) -> Response<B> {
-    // No charset, no other parameter: some clients compare the whole value.
+    // Some clients compare the whole value, so there is no charset.
     let content_type =
         if timestamps { "text/event-stream;ext=timestamp" } else { "text/event-stream" };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // `no-transform`: proxies that compress collect events until a block is full.
+    // `no-transform`: a proxy that compresses would buffer events until a block is full.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    // nginx buffers what it proxies unless it is told not to.
+    // nginx buffers responses by default.
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     response

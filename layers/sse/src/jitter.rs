@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-/// Between `percent.0` and `percent.1` hundredths of `duration`.
+/// A random time between `percent.0` and `percent.1` hundredths of `duration`.
 pub(crate) fn spread(duration: Duration, percent: (u32, u32)) -> Duration {
     let least = duration.saturating_mul(percent.0) / 100;
     let most = duration.saturating_mul(percent.1) / 100;
     least + up_to(most.saturating_sub(least))
 }
 
-/// Between nothing and `duration`.
+/// A random time between 0 and `duration`.
 pub(crate) fn up_to(duration: Duration) -> Duration {
     Duration::from_nanos(fastrand::u64(0..=u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
 }

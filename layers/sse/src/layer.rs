@@ -7,8 +7,8 @@ use tower_layer::Layer;
 use crate::options::Options;
 use crate::{Drain, Lease, Sse};
 
-/// Serves an inner `Service<Subscription>`, whose response is a stream of [`Events`](crate::Events), as
-/// event streams over HTTP.
+/// Serves a source over HTTP as event streams. The source is a `Service<Subscription>` whose response
+/// implements [`Events`](crate::Events).
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,41 +29,41 @@ impl SseLayer {
         Self::default()
     }
 
-    /// The reconnection time that clients are told with the first write, give or take a fifth, so that
-    /// a restart is no stampede. In whole milliseconds. Default: 2 s. At 0 clients reconnect at once.
+    /// Sets the reconnection time that the first write tells clients, in whole milliseconds. A random part
+    /// of up to a fifth is added or subtracted, to spread reconnects after a restart. Default: 2 s. At 0
+    /// clients reconnect at once.
     pub fn retry(mut self, retry: Duration) -> Self {
         self.options.retry = retry;
         self
     }
 
-    /// After how long without a write a stream gets a comment line, or the id of its position if that
-    /// has moved. Default: 15 s. At 0 idle streams are never written to: dead peers and proxies that
-    /// close idle connections then go unnoticed.
+    /// Sets after how long without a write a stream is sent a comment, or the id of its position if that
+    /// has moved. Default: 15 s. At 0 nothing is written to idle streams: dead peers are then not noticed,
+    /// and proxies may close the connection.
     pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
         self.options.keep_alive = keep_alive;
         self
     }
 
-    /// How old a stream may become. Each stream draws a time between nine tenths and all of this,
-    /// which begins with its first write. It ends when that time is over if it has nothing to write
-    /// then, or else after the first write of events ([`write_limit`](Self::write_limit)) at or past
-    /// that time; one whose client takes nothing ends when it is asked for its next write. The last
-    /// write is a `retry` field, and the response ends cleanly. Default: no such time. At 0 a stream
-    /// ends after one write of what its source has at once, if it has any.
+    /// Sets the maximum age of a stream, counted from its first write. Each stream draws a random time
+    /// between nine tenths of it and all of it. An idle stream ends at that time. A stream that has events
+    /// ends after the first write of events at or past that time; a stream whose client does not read ends
+    /// at its next write. The last write is a `retry` field, and the response ends cleanly. Default: none.
+    /// At 0 a stream ends after one write of the events that are ready.
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.options.max_age = Some(max_age);
         self
     }
 
-    /// How many bytes of events a source is asked for at a time; a longer event comes whole. Bounds
-    /// what a stalled stream holds beside the buffers of its connection. Default: 64 KiB.
+    /// Sets how many bytes of events the source may return for one write. A single event may be longer. It
+    /// bounds the memory of a stalled stream, beside the buffers of its connection. Default: 64 KiB.
     pub fn write_limit(mut self, bytes: usize) -> Self {
         self.options.write_limit_bytes = bytes;
         self
     }
 
-    /// How long each stream may live: `lease` is asked once for each request, before the source is.
-    /// `None`, and the default: without end.
+    /// Sets how long each stream may live. `lease` is called once for each request, before the source.
+    /// Default, and if it returns `None`: without limit.
     pub fn lease<F>(mut self, lease: F) -> Self
     where
         F: Fn(&Parts) -> Option<Box<dyn Lease>> + Send + Sync + 'static,
@@ -72,7 +72,7 @@ impl SseLayer {
         self
     }
 
-    /// Ends the streams when `drain` starts. Default: nothing does but their connections.
+    /// Ends the streams when `drain` starts. Default: streams end with their connections only.
     pub fn drain(mut self, drain: &Drain) -> Self {
         self.options.drain = Some(drain.clone());
         self

@@ -2,23 +2,23 @@ use std::task::{Context, Poll};
 
 use crate::Encoded;
 
-/// What a lease asks of its stream when something is due.
+/// What a stream must do when its lease is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Due {
-    /// Send this (an `event:challenge`) and go on.
+    /// Send this event, of type `challenge`, and go on.
     Challenge(Encoded),
     /// End the stream cleanly, now.
     End,
 }
 
-/// How long a stream may live. Implemented by whoever composes, over a guard's session.
+/// Decides how long a stream may live, for example as long as the session of its client.
 pub trait Lease: Send {
-    /// Ready when something is due; wakes when the lease is renewed, too.
+    /// Ready when a challenge or the end is due. The task is also woken when the lease is renewed.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due>;
 
-    /// Whether anything more may be sent now; if not, the stream ends. Asked before whatever is written:
-    /// events, comments, positions, the closing `retry` field. Not before a challenge, which the lease
-    /// itself has just asked for, nor before the first write, which is the same for everybody.
+    /// Whether the stream may write more. If not, it ends. It is called before events, comments, ids and
+    /// the closing `retry` field are written; not before the first write, which is the same for all
+    /// clients, and not before a challenge.
     fn permits(&self) -> bool;
 }

@@ -1,10 +1,9 @@
-//! Server-Sent Events for tower: [`SseLayer`] makes an HTTP service of a source of encoded events.
+//! Server-Sent Events for tower: [`SseLayer`] makes an HTTP service of a source of events.
 //!
-//! The source is a `Service<Subscription>` whose response implements [`Events`]; who pulls is the
-//! connection, so that there is no queue and no task for a client. The layer does what every event stream
-//! needs: which method, the last event id, the headers, a first write at once, a comment when there is
-//! nothing to say, an end when the client's permission ends ([`Lease`]), when the stream is old, and when
-//! the process stops ([`Drain`]).
+//! The source is a `Service<Subscription>` whose response implements [`Events`]. The connection pulls the
+//! events, so a client needs no queue and no task. The layer checks the method, reads the last event id,
+//! sets the headers, writes at once and when the stream is idle, and ends a stream when the permission of
+//! its client ends ([`Lease`]), when it reaches its maximum age, and when the process stops ([`Drain`]).
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -42,21 +41,22 @@
 //!
 //! # Encoder and parser
 //!
-//! [`encode_event`] and [`Parser`] are plain functions and types, without async and of use alone. Events
-//! are bytes, not text: nothing is checked for UTF-8, and no byte of a payload can forge a field.
+//! [`encode_event`] and [`Parser`] are synchronous and can be used alone. Events are bytes, and are not
+//! checked for UTF-8. No byte of a payload can forge a field.
 //!
 //! # Behind a proxy
 //!
-//! A stream says `cache-control: no-cache, no-transform`, `x-accel-buffering: no` and
-//! `x-content-type-options: nosniff`, and writes every 15 s. A proxy that collects whole responses all
-//! the same, or closes what is idle for less, breaks it: set [`SseLayer::keep_alive`] below its timeout.
-//! Over HTTP/1.1 browsers open six connections to an origin, whatever the number of pages: serve HTTP/2.
+//! The response has the headers `cache-control: no-cache, no-transform`, `x-accel-buffering: no` and
+//! `x-content-type-options: nosniff`, and at least one write every 15 s. A proxy that buffers whole
+//! responses breaks it. If a proxy closes connections that are idle for less than 15 s, set
+//! [`SseLayer::keep_alive`] below its timeout. Over HTTP/1.1 a browser opens six connections to an origin,
+//! for all pages together: serve HTTP/2.
 //!
 //! # Empty messages
 //!
-//! Many client libraries deliver an empty message at every empty line that no data stood before. The
-//! layer's own writes therefore have none; an id-only block has, and is written only if the source has
-//! one ([`Events::position`]).
+//! Many client libraries deliver an empty message for each empty line without data before it. The layer's
+//! own writes have no empty line. An id-only block has one. It is written only if the source returns one
+//! ([`Events::position`], `EventLogSource::id_only_blocks`).
 
 mod body;
 mod drain;

@@ -1,4 +1,4 @@
-//! What the head of a request says about the event stream that it wants.
+//! Reads the last event id and the accepted media types from the head of a request.
 
 use bytes::Bytes;
 use http::header::ACCEPT;
@@ -8,18 +8,18 @@ use percent_encoding::percent_decode;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The query parameters that stand in for the header, in the order in which they count.
+/// The query parameters for the last event id, by descending priority.
 const PARAMETERS: [&[u8]; 3] = [b"lastEventId", b"last_event_id", b"Last-Event-ID"];
 
-/// The last event id: the header's, else the query's. Empty is none.
+/// The last event id of the header, else that of the query. An empty id is none.
 pub(crate) fn last_event_id(parts: &Parts) -> Option<Bytes> {
     let header =
         parts.headers.get(LAST_EVENT_ID).map(|value| Bytes::copy_from_slice(value.as_bytes()));
     header.filter(|id| !id.is_empty()).or_else(|| from_query(parts.uri.query()?.as_bytes()))
 }
 
-/// A `+` stays a plus: the ids are no form fields, those who write them by hand paste them as they were
-/// received, and `URLSearchParams` and `encodeURIComponent` write `%20` or `%2B` where it matters.
+/// A `+` is a plus, not a space: ids are often pasted as they were received, and `URLSearchParams` and
+/// `encodeURIComponent` write a plus as `%2B`.
 fn from_query(query: &[u8]) -> Option<Bytes> {
     PARAMETERS.iter().find_map(|wanted| {
         query.split(|byte| *byte == b'&').find_map(|parameter| {
@@ -32,8 +32,8 @@ fn from_query(query: &[u8]) -> Option<Bytes> {
     })
 }
 
-/// Whether one of the accepted media ranges is `text/event-stream;ext=timestamp`. Nothing else of
-/// `accept` counts: who asks for an event stream by URL gets one, whatever the header says.
+/// Whether one of the accepted media ranges is `text/event-stream;ext=timestamp`. The rest of `accept` is
+/// ignored: the response is an event stream, whatever the header says.
 pub(crate) fn timestamps(headers: &HeaderMap) -> bool {
     headers
         .get_all(ACCEPT)

@@ -19,7 +19,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The reconnection time for one client.
+    /// A random reconnection time, for one client.
     pub(crate) fn draw_retry(&self) -> Duration {
         jitter::spread(self.retry, (80, 120))
     }

@@ -12,47 +12,47 @@ mod tests;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// What an event stream brings, in the order in which it stands there.
+/// An item of an event stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Item {
     /// An event that clients dispatch.
     Message(Message),
-    /// A block with an `id` field and no data: clients take the id and dispatch nothing. Empty: the last
-    /// event id is taken away.
+    /// A block with an `id` field and without data: clients remember the id and dispatch nothing. An empty
+    /// id resets the last event id.
     Id(Bytes),
-    /// A new reconnection time. Takes effect at once, whatever becomes of the block it stands in.
+    /// A new reconnection time. It takes effect at once, even if its block is not complete.
     Retry(Duration),
     /// A comment line without its colon.
     Comment(Bytes),
 }
 
-/// One event of a stream. Invalid UTF-8 is passed on as it is: see [`Message::data_lossy`].
+/// One event of a stream. Invalid UTF-8 is not replaced: see [`Message::data_lossy`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
-    /// The event type; `None`, never empty, if it is `message`.
+    /// The event type. It is never empty; `None` is `message`.
     pub event: Option<Bytes>,
     /// The data, its lines separated by LF.
     pub data: Bytes,
-    /// The id that stands with this event. Without one the id of an earlier event goes on:
-    /// [`Parser::last_event_id`].
+    /// The id of this event. Without one, the id of an earlier event remains the last event id
+    /// ([`Parser::last_event_id`]).
     pub id: Option<Bytes>,
-    /// Zilla's extension: milliseconds since the epoch.
+    /// The timestamp in milliseconds since the Unix epoch, an extension of Zilla's.
     pub timestamp: Option<i64>,
 }
 
 impl Message {
-    /// The data as browsers show it: U+FFFD where it is no UTF-8.
+    /// The data as browsers decode it: U+FFFD replaces invalid UTF-8.
     pub fn data_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.data)
     }
 }
 
-/// Parses an event stream piece by piece, wherever it was cut (WHATWG HTML 9.2.5 and 9.2.6).
+/// Parses an event stream piece by piece (WHATWG HTML 9.2.5 and 9.2.6). The stream may be cut anywhere.
 ///
-/// A loop reads a piece, pushes it, and pulls items until there are none. What stands after the last
-/// empty line when the stream ends is no event: it is dropped with the parser.
+/// A loop reads a piece, pushes it, and pulls items until there are none. Text after the last empty line of
+/// a stream is not an event: it is dropped with the parser.
 ///
 /// ```
 /// use tailwater_sse::{Item, Parser};
@@ -71,13 +71,14 @@ pub struct Parser {
     max_line_bytes: usize,
     max_event_bytes: usize,
     input: Vec<u8>,
-    /// Where the first line that is not parsed yet begins in `input`.
+    /// The beginning of the first line in `input` that is not parsed.
     begin: usize,
-    /// How far `input` has no line end, so that a line that comes in many pieces is searched once.
+    /// `input` has no line end before this index, so that a line that comes in many pieces is searched
+    /// once.
     searched: usize,
     /// Before the first line, where a byte order mark is skipped.
     at_start: bool,
-    /// After a CR: an LF that follows belongs to it.
+    /// After a CR: a following LF belongs to the same line end.
     after_cr: bool,
     line: u64,
     failed: Option<Error>,
@@ -115,22 +116,22 @@ impl Parser {
         }
     }
 
-    /// How long a line may be, without its end. Default: 4 MiB.
+    /// Sets how long a line may be without its line end, in bytes. Default: 4 MiB.
     #[must_use]
     pub fn max_line_bytes(mut self, limit: usize) -> Self {
         self.max_line_bytes = limit;
         self
     }
 
-    /// How long the data of an event may be. Default: 8 MiB.
+    /// Sets how long the data of an event may be, in bytes. Default: 8 MiB.
     #[must_use]
     pub fn max_event_bytes(mut self, limit: usize) -> Self {
         self.max_event_bytes = limit;
         self
     }
 
-    /// Takes the next piece of the stream. The parser holds it until it is pulled, so whoever pushes
-    /// without pulling decides how much that is.
+    /// Adds the next piece of the stream. The parser keeps it until it is pulled: pull before the next push
+    /// to bound its memory.
     pub fn push(&mut self, piece: &[u8]) {
         if self.failed.is_none() {
             self.input.drain(..self.begin);
@@ -143,8 +144,8 @@ impl Parser {
     /// The next item; `None` when another piece is needed.
     ///
     /// # Errors
-    /// [`Error::LineTooLong`] and [`Error::EventTooLong`]. The stream can't be read on: every later
-    /// call gives the same error, until [`Parser::reconnect`].
+    /// [`Error::LineTooLong`] and [`Error::EventTooLong`]. The rest of the stream cannot be parsed: every
+    /// later call returns the same error, until [`Parser::reconnect`].
     pub fn pull(&mut self) -> Result<Option<Item>, Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -157,12 +158,13 @@ impl Parser {
         pulled
     }
 
-    /// The last event id, as of the last item pulled: what a client reconnects with. Empty: none.
+    /// The last event id, as of the last item that was pulled. A client sends it when it reconnects. Empty
+    /// if there is none.
     pub fn last_event_id(&self) -> &[u8] {
         &self.last_event_id
     }
 
-    /// Forgets what is unfinished, but for the last event id: a new connection begins at its start.
+    /// Prepares for a new connection: drops unfinished lines and events, and keeps the last event id.
     pub fn reconnect(&mut self) {
         *self = Self {
             max_line_bytes: self.max_line_bytes,
@@ -200,7 +202,7 @@ impl Parser {
             }
             let Some(end) = end else { return Ok(None) };
 
-            // The input is moved out so that a line of it and the fields can be borrowed at once.
+            // The input is moved out, so that a line of it and the fields can be borrowed together.
             let input = mem::take(&mut self.input);
             let item = self.line(input.get(self.begin..end).unwrap_or_default());
             self.after_cr = input.get(end) == Some(&b'\r');
@@ -266,7 +268,8 @@ impl Parser {
         }
         let event = mem::take(&mut self.event);
         let timestamp = self.timestamp.take();
-        // Every data field leaves an LF, even an empty one: an empty buffer means that there was none.
+        // Every data field appends an LF, even an empty one: an empty buffer means that there was no data
+        // field.
         if self.data.pop().is_none() {
             return id.map(Item::Id);
         }
@@ -276,7 +279,7 @@ impl Parser {
     }
 }
 
-/// Digits only; more milliseconds than fit in 64 bits are as many as fit.
+/// Only digits are accepted. A number beyond 64 bits is the largest one.
 fn retry(value: &[u8]) -> Option<Duration> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -288,7 +291,7 @@ fn retry(value: &[u8]) -> Option<Duration> {
 
 fn timestamp(value: &[u8]) -> Option<i64> {
     let hex = std::str::from_utf8(value.strip_prefix(b"0x")?).ok()?;
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` accepts a sign.
     let digits = hex.bytes().all(|digit| digit.is_ascii_hexdigit());
     if digits { u64::from_str_radix(hex, 16).ok().map(u64::cast_signed) } else { None }
 }

@@ -18,7 +18,7 @@ use crate::{Error, Events, Rejection, ResponseFuture, SseBody, Subscription, neg
 pub struct Sse<S> {
     inner: S,
     options: Arc<Options>,
-    /// The inner service failed to become ready: the next call is answered with it.
+    /// The error of the inner service's `poll_ready`. It is the response to the next call.
     not_ready: Option<Rejection>,
 }
 
@@ -27,12 +27,12 @@ impl<S> Sse<S> {
         Self { inner, options, not_ready: None }
     }
 
-    /// The inner service.
+    /// A reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service, to be changed.
+    /// A mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
@@ -43,7 +43,7 @@ impl<S> Sse<S> {
     }
 }
 
-/// A clone asks the inner service anew whether it is ready.
+/// A clone polls the inner service for readiness itself.
 impl<S: Clone> Clone for Sse<S> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.options))

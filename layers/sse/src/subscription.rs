@@ -3,7 +3,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use http::request::Parts;
 
-/// What a client asked for: the request, and what the event stream protocol says in it.
+/// The request of a client for an event stream.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     parts: Parts,
@@ -12,7 +12,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// A subscription made of a request's head.
+    /// A subscription with the head of a request.
     pub fn new(parts: Parts, last_event_id: Option<Bytes>, timestamps: bool) -> Self {
         Self { parts, last_event_id, timestamps }
     }
@@ -22,7 +22,7 @@ impl Subscription {
         &self.parts
     }
 
-    /// The last event id: opaque bytes, never empty. From the header, else the query.
+    /// The last event id of the header, else that of the query. Opaque bytes, never empty.
     pub fn last_event_id(&self) -> Option<&Bytes> {
         self.last_event_id.as_ref()
     }
@@ -32,7 +32,7 @@ impl Subscription {
         std::str::from_utf8(self.last_event_id()?).ok()?.parse().ok()
     }
 
-    /// Whether the client wants `timestamp` fields (`accept: text/event-stream;ext=timestamp`).
+    /// Whether the client accepts `timestamp` fields (`accept: text/event-stream;ext=timestamp`).
     pub fn timestamps(&self) -> bool {
         self.timestamps
     }

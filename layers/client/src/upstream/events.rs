@@ -7,18 +7,18 @@ use tailwater_sse::{BoxError, Encoded, EventRef, Events, Item, Message, encode_e
 use crate::Error;
 use crate::reader::Reader;
 
-/// The stream of a server, encoded anew: response of [`Upstream`](crate::Upstream).
+/// The events of an upstream server: the response of [`Upstream`](crate::Upstream).
 ///
-/// Events, id-only blocks and reconnection times (without the bounds of ours) go on, comments do not, and timestamps if the client asked
-/// for them. While the server is away the stream stays open, and is connected again; it ends with `204` and
-/// with an answer that is no event stream.
+/// It forwards events, id-only blocks and reconnection times, and timestamps if the client accepts them. It
+/// does not forward comments. While the server is not available, the stream stays open and reconnects. It
+/// ends after `204 No Content`, and after a response that is not an event stream.
 ///
-/// It reads when it is polled, and holds of what was read at most an event, and one more encoded.
+/// It reads when it is polled, and holds at most one event that is not complete and one encoded event.
 #[derive(Debug)]
 pub struct UpstreamEvents {
     reader: Box<Reader>,
     timestamps: bool,
-    /// What did not fit into the last write.
+    /// An event that did not fit into the last write.
     held: Vec<u8>,
     failed: Option<Error>,
 }
@@ -40,7 +40,7 @@ impl UpstreamEvents {
                 out,
             ),
             Item::Id(id) => encode_id(id, out),
-            // Without an empty line, as the sse crate writes its own.
+            // Without an empty line, like the `retry` fields of the sse crate.
             Item::Retry(retry) => {
                 let field = format!("retry:{}\n", retry.as_millis());
                 out.extend_from_slice(field.as_bytes());

@@ -1,4 +1,4 @@
-//! What of a client's request goes to the server.
+//! The parts of a client's request that are sent to the server.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Uri};
 use percent_encoding::percent_decode_str;
 
-/// The query parameters that the sse crate takes a last event id from, which goes on as a header.
+/// The query parameters in which the sse crate looks for a last event id, which is forwarded as a header.
 const LAST_EVENT_IDS: [&str; 3] = ["lastEventId", "last_event_id", "Last-Event-ID"];
 
-/// Path and query, but for the parameters of these names, however they are encoded.
+/// Path and query, without the parameters with these names. The names are compared after decoding.
 pub(crate) fn path_and_query(uri: &Uri, stripped: &[String]) -> Option<PathAndQuery> {
     let path = uri.path();
     let Some(query) = uri.query() else { return path.parse().ok() };
@@ -23,16 +23,16 @@ pub(crate) fn path_and_query(uri: &Uri, stripped: &[String]) -> Option<PathAndQu
     if query.is_empty() { path.parse().ok() } else { format!("{path}?{query}").parse().ok() }
 }
 
-/// What of this path a server may read as another path than the routes in front of it have, which take it
-/// as it is written: a server that resolves `..`, or takes `\` for `/`, would serve what a guarded route
-/// stands before to whoever asks for `/open/../guarded`.
+/// The part of the path because of which a server may interpret it as another path. The routes in front of
+/// the server do not: where a server resolves `..`, or treats `\` as `/`, a client could bypass a guard
+/// with `/open/../guarded`.
 pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
     let Some(mut segments) = path.strip_prefix('/').map(|path| path.split('/').peekable()) else {
         return Some("no `/` at its start");
     };
     while let Some(segment) = segments.next() {
         let decoded: Cow<'_, [u8]> = percent_decode_str(segment).into();
-        // Tomcat, for one, takes parameters off a segment before it looks for dots.
+        // Tomcat removes the parameters of a segment before it resolves dot segments.
         let name = decoded.split(|byte| *byte == b';').next().unwrap_or_default();
         if matches!(name, b"." | b"..") {
             return Some("a dot segment");
@@ -50,7 +50,7 @@ pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
     None
 }
 
-/// The headers that have these names, but for those that `connection` says are of the connection.
+/// Copies the headers with these names, except for those that the `connection` header lists.
 pub(crate) fn headers(from: &HeaderMap, names: &[HeaderName], to: &mut HeaderMap) {
     let of_connection = |name: &HeaderName| {
         from.get_all(CONNECTION).iter().any(|value| {

@@ -8,10 +8,10 @@ use crate::Error;
 use crate::event_source::check_server;
 use crate::options::{Options, define_option_methods};
 
-/// Makes a source of event streams, as the sse crate serves them, of a connector to a server that has them.
+/// Makes a source for `SseLayer` of a connector: it forwards the event streams of an upstream server.
 ///
-/// A server that is lost is asked again with what the request that opened the stream said, headers
-/// included: see [`UpstreamLayer::forward_headers`] for tokens that expire meanwhile.
+/// After the connection to the server is lost, the request is repeated with the same headers. See
+/// [`UpstreamLayer::forward_headers`] for tokens that have expired meanwhile.
 ///
 /// ```
 /// use http::HeaderName;
@@ -44,7 +44,7 @@ pub(crate) struct Settings {
 }
 
 impl UpstreamLayer {
-    /// Streams of the server `base`: scheme, host and port.
+    /// A layer for the server with this scheme, host and port.
     ///
     /// # Errors
     /// [`Error::Url`].
@@ -58,20 +58,21 @@ impl UpstreamLayer {
         Ok(Self { settings: Arc::new(settings) })
     }
 
-    /// Query parameters, by their decoded names, that do not go to the server: those that a guard takes
-    /// credentials from. Default: all go but those of the last event id, which becomes a header.
+    /// Adds query parameters, by their decoded names, that are not forwarded: name those from which a guard
+    /// takes credentials. Default: all are forwarded except for those of the last event id, which is sent
+    /// as a header.
     pub fn strip_query<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
         settings.stripped.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Headers of the request that go to the server. Default: none, so that credentials in headers and
-    /// cookies stay here unless they are named. What is about a connection never goes on.
+    /// Adds request headers that are forwarded. Default: none, so that no credentials and no cookies are
+    /// forwarded. Headers that belong to a connection are never forwarded.
     ///
-    /// They are those of the request that opened the stream, also when a lost server is asked again: a
-    /// token that was handed on may have expired by then. The server's 401 ends the stream then, and the
-    /// client comes again, with a token that is fresh.
+    /// After the connection to the server is lost, the headers of the first request are sent again. If a
+    /// token in them has expired, the server answers 401, which ends the stream, and the client reconnects
+    /// with a new token.
     pub fn forward_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         Arc::make_mut(&mut self.settings).forwarded.extend(names);
         self

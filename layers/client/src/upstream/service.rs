@@ -12,12 +12,12 @@ use crate::Error;
 use crate::exchange::{EVENT_STREAM, Target};
 use crate::reader::Reader;
 
-/// Service of [`UpstreamLayer`](crate::UpstreamLayer): a stream of the server for each subscription.
+/// Service of [`UpstreamLayer`](crate::UpstreamLayer): opens a stream of the server for each subscription.
 ///
-/// It answers when the server has: with `502 Bad Gateway` if that is anything but an event stream, or if
-/// there is no server, and with `204 No Content` if that is what the server sent, so that the client stops.
-/// `400 Bad Request` if the client's last event id is one that no header can carry, and `404 Not Found` if
-/// the server could [read the path as another](crate#paths).
+/// Its response is ready when the server has answered. Its rejections are `502 Bad Gateway` if the response
+/// is not an event stream or the server is not available, `204 No Content` if the server sent that, `400
+/// Bad Request` if the last event id cannot be sent in a header, and `404 Not Found` if the server might
+/// [interpret the path as another one](crate#paths).
 #[derive(Clone, Debug)]
 pub struct Upstream<C> {
     connector: C,
@@ -29,12 +29,12 @@ impl<C> Upstream<C> {
         Self { connector, settings }
     }
 
-    /// The connector.
+    /// A reference to the connector.
     pub fn get_ref(&self) -> &C {
         &self.connector
     }
 
-    /// The connector, to be changed. Streams that are open keep the one that they have.
+    /// A mutable reference to the connector. Open streams keep the connector that they have.
     pub fn get_mut(&mut self) -> &mut C {
         &mut self.connector
     }
@@ -56,7 +56,7 @@ where
     type Error = Rejection;
     type Future = UpstreamFuture;
 
-    /// Always ready: each connection makes a connector of its own ready.
+    /// Always ready: each stream waits for its own clone of the connector.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         Poll::Ready(Ok(()))
     }
