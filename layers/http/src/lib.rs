@@ -1,5 +1,5 @@
-//! Connections to requests, for servers that hold tens of thousands of streams open: hyper's
-//! HTTP/1.1 and HTTP/2 as a tower layer with every limit stated, and the accept loop below it.
+//! HTTP/1.1 and HTTP/2 for servers with tens of thousands of open streams: hyper as a tower layer with
+//! every limit stated, and the accept loop below it.
 //!
 //! ```
 //! # use std::{convert::Infallible, time::Duration};
@@ -32,29 +32,29 @@
 //!
 //! # When to use it
 //!
-//! `axum::serve` and hyper-util's `auto` server have no deadline for a client that connects and
-//! says nothing, buffer up to 400 KiB for each slow client, never close an idle HTTP/2 connection,
-//! and stop only when the last stream ends. Any service of `http` requests, an axum router among
-//! them, can stand within [`HttpLayer`]; any other accept loop can call [`Http`].
+//! `axum::serve` and hyper-util's `auto` server have no timeout for a client that connects and sends
+//! nothing, buffer up to 400 KiB for each slow client, never close an idle HTTP/2 connection, and
+//! stop only when the last stream ends. [`HttpLayer`] takes any service of `http` requests, such as an
+//! axum router. [`Http`], its service, can be called from any other accept loop.
 //!
-//! An HTTP/1.1 answer of `text/event-stream` is not written by hyper, which keeps 16 KiB of buffers
-//! for each connection, and is the last of its connection; everything else is hyper's.
+//! hyper keeps 16 KiB of buffers for each connection. So an HTTP/1.1 response of `text/event-stream` is
+//! written by this crate, and is the last one of its connection. hyper does all the rest.
 //!
-//! # What bounds a connection
+//! # The limits of a connection
 //!
-//! | | bound | default |
+//! | limit | option | default |
 //! |---|---|---|
 //! | connections at once | [`ConnectionLimit`] | 65 536 |
-//! | accept to the first head | [`HttpLayer::first_request_timeout`] | 10 s |
-//! | without an open request | [`HttpLayer::idle_timeout`] | 60 s |
-//! | socket takes no byte | [`ServeOptions::write_deadline`] | 60 s |
-//! | peer does not answer | [`ListenOptions::tcp_user_timeout`], [`HttpLayer::ping`] | 60 s; 30 s + 20 s |
+//! | time until the first head | [`HttpLayer::first_request_timeout`] | 10 s |
+//! | time without an open request | [`HttpLayer::idle_timeout`] | 60 s |
+//! | time without a byte taken | [`ServeOptions::write_deadline`] | 60 s |
+//! | time without an answer of the peer | [`ListenOptions::tcp_user_timeout`], [`HttpLayer::ping`] | 60 s; 30 s + 20 s |
 //! | head of a request | [`HttpLayer::max_head_bytes`], [`HttpLayer::max_headers`] | 32 KiB, 100 fields |
-//! | streams | [`HttpLayer::max_concurrent_streams`] | 128 |
-//! | bytes that wait for a slow client | [`HttpLayer::send_buffer_bytes`], [`ListenOptions::send_buffer_bytes`] | 64 KiB, 128 KiB |
-//! | end of the server | [`Shutdown::begin`] | |
+//! | HTTP/2 streams at once | [`HttpLayer::max_concurrent_streams`] | 128 |
+//! | bytes waiting for a slow client | [`HttpLayer::send_buffer_bytes`], [`ListenOptions::send_buffer_bytes`] | 64 KiB, 128 KiB |
+//! | time to end at a shutdown | [`Shutdown::begin`] | |
 //!
-//! How long a response, or a request body, may take is the inner service's matter.
+//! The inner service has to bound the duration of a response and of a request body.
 
 #[macro_use]
 mod accessors;
