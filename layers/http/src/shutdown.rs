@@ -68,7 +68,7 @@ impl Shutdown {
     /// Only the first call has an effect.
     pub fn begin(&self, window: Duration) {
         if self.shared.window_end.set(after(window)).is_ok() {
-            // Streams end before connections are cut.
+            // Streams begin to end before connections close.
             for callback in self.shared.take_callbacks() {
                 callback(of_streams(window));
             }

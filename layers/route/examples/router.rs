@@ -14,7 +14,7 @@ use tailwater_route::{
 use tower::util::BoxCloneService;
 use tower::{ServiceExt, service_fn};
 
-/// What a layer further out found out about who asks; it would have checked a token.
+/// The client, as an outer layer would know it from a token.
 #[derive(Clone)]
 struct Member {
     roles: Vec<String>,
@@ -59,14 +59,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         (Request::post("/js/app.js"), None),
     ] {
         let mut request = request.body(())?;
-        let asked = format!("{} {}", request.method(), request.uri());
+        let line = format!("{} {}", request.method(), request.uri());
         if let Some(member) = member {
             request.extensions_mut().insert(member);
         }
         let response = service.clone().oneshot(request).await?;
         match response.extensions().get::<Rejection>() {
-            Some(refused) => println!("{asked}: {}, {refused}", response.status()),
-            None => println!("{asked}: {}, {}", response.status(), response.body()),
+            Some(rejection) => println!("{line}: {}, {rejection}", response.status()),
+            None => println!("{line}: {}, {}", response.status(), response.body()),
         }
     }
     Ok(())

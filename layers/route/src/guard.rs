@@ -1,6 +1,6 @@
 use http::Extensions;
 
-/// The function that tells whether a guarded route is open to a request.
+/// The function that decides whether a request may take a guarded route.
 pub(crate) type Guard = dyn Fn(&Extensions, &[Requirement]) -> Access + Send + Sync;
 
 /// What a route demands of one guard: an authenticated client, with all of these roles.

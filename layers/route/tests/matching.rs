@@ -1,4 +1,4 @@
-//! What matches what. REF is what Zilla does or should do, by section.
+//! Which pattern matches which request. REF names the section about what Zilla does or should do.
 
 use http::{Request, StatusCode};
 use tailwater_route::{
@@ -9,7 +9,7 @@ use tower::{ServiceExt, service_fn};
 /// The target of a request's route and what the route captured, or why the request is refused.
 type Answer = Result<(u8, Matched), Rejection>;
 
-/// What the inner service finds, or why the layer refuses.
+/// Sends a request through the layer: the extensions that the inner service gets, or the rejection.
 fn ask(routes: Routes<u8>, request: Request<()>) -> Answer {
     let inner = service_fn(async |request: Request<()>| {
         let mut response = http::Response::new(());
@@ -228,7 +228,7 @@ fn refusal_has_a_status() {
 }
 
 #[test]
-fn mistakes_are_told_with_their_place() {
+fn errors_name_their_position() {
     let name = |name: &str, at| Error::Name { name: name.into(), at };
     for (pattern, error, message) in [
         ("", Error::Start(String::new()), "path pattern `` does not begin with `/` or `*`"),
@@ -271,7 +271,7 @@ fn mistakes_are_told_with_their_place() {
 }
 
 #[test]
-fn patterns_tell_their_names_and_read_back() {
+fn patterns_have_names_and_parse_back() {
     let pattern: Pattern = "/a/{b}/*/{c_d-1}".parse().expect("valid");
     assert_eq!(pattern.names().collect::<Vec<_>>(), ["b", "c_d-1"]);
     assert_eq!(pattern.to_string(), "/a/{b}/*/{c_d-1}");

@@ -88,11 +88,11 @@ async fn dropped_response_drops_the_inner_one_and_a_clone_lives_on() {
     assert_eq!(*assert_ready_ok!(response.poll()).body(), "clone");
 }
 
-/// The extension that the guard function looks at.
+/// The extension that the guard function reads.
 #[derive(Clone)]
 struct Roles(&'static [&'static str]);
 
-/// Status and body for a client with these roles, on routes with these targets and demands.
+/// The response to a client with these roles, from routes with these targets and required roles.
 async fn guarded(
     routes: &[(usize, &[&str])],
     otherwise: Option<usize>,

@@ -186,7 +186,7 @@ mod tests {
     /// Linux resets a peer whose window was closed for that long, even if it opens now and then.
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn who_had_to_be_waited_for_is_not_reset_by_the_kernel() {
+    async fn a_peer_that_made_a_write_wait_is_not_reset_by_the_kernel() {
         let mut listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
         let _client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
         let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_no_byte_in_time_is_reset() {
+    async fn a_peer_that_takes_no_byte_in_time_is_reset() {
         let mut listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).unwrap();
         let mut client = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
         let (stream, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();

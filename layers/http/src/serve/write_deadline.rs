@@ -158,7 +158,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_a_byte_before_each_deadline_is_never_cut() {
+    async fn a_peer_that_takes_a_byte_before_each_deadline_is_never_closed() {
         let (io, mut reader) = duplex(1);
         let connections = ConnectionLimit::default();
         let mut io = WriteDeadline::new(io, DEADLINE).counted(connections.clone());

@@ -57,7 +57,7 @@ async fn connections_over_the_cap_are_closed_at_once_and_places_come_back() {
     server.end().await;
 }
 
-/// Gives what it is sent, errors as well, and reports when it was asked.
+/// A listener that returns the given errors and connections, and reports each call with its time.
 struct Injected {
     script: VecDeque<io::Error>,
     asked: mpsc::UnboundedSender<Instant>,
@@ -87,7 +87,7 @@ impl Accept for Injected {
 
 const OUT_OF_FILES: i32 = 24; // EMFILE
 
-/// When the listener was asked, from the start on, until the connection behind the errors came.
+/// The times of the calls, from the start on, until the connection after the errors was accepted.
 async fn asked_at(script: Vec<io::Error>) -> (Vec<Duration>, u64) {
     let (asked, mut times) = mpsc::unbounded_channel();
     let (connect, receiver) = mpsc::unbounded_channel();

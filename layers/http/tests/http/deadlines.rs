@@ -82,7 +82,7 @@ async fn idle_keep_alive_is_closed_and_a_second_request_moves_it() {
         assert!(answer[..count].ends_with(b"\r\n\r\nhello"));
         sleep(50 * SECOND).await;
     }
-    // Half a head is no request.
+    // A part of a head is no request.
     client.write_all(b"GET / HT").await.unwrap();
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     task.await.unwrap().unwrap();
@@ -103,7 +103,7 @@ async fn an_open_http1_stream_is_never_idle() {
         sleep(Duration::from_secs(24 * 60 * 60)).await;
         assert!(!task.is_finished());
 
-        // Its end is late, and what is left of it is not read for longer than the idle deadline.
+        // The response ends late, and the client does not read the rest for longer than the idle timeout.
         stream.send_data(vec![b'x'; 4096].into()).await.unwrap();
         drop(stream);
         sleep(600 * SECOND).await;
@@ -115,10 +115,10 @@ async fn an_open_http1_stream_is_never_idle() {
     }
 }
 
-/// As with TLS, which takes bytes before the socket does: the connection was idle as soon as all was
-/// written, and dropped with what the client had not taken yet.
+/// TLS takes bytes before the socket does. The connection once counted as idle when everything was written,
+/// and was dropped with the bytes that the client had not taken yet.
 #[tokio::test(start_paused = true)]
-async fn what_waits_in_a_buffer_of_the_byte_stream_is_not_dropped_as_idle() {
+async fn bytes_in_a_buffer_of_the_byte_stream_are_not_dropped_as_idle() {
     let (client, io) = duplex(8);
     let (handler, _opened) = handler();
     let io = BufWriter::with_capacity(64 * 1024, io);
@@ -134,7 +134,7 @@ async fn what_waits_in_a_buffer_of_the_byte_stream_is_not_dropped_as_idle() {
         assert_ne!(count, 0, "{:?}", String::from_utf8_lossy(&answer));
         answer.extend_from_slice(&piece[..count]);
     }
-    // And then it is idle.
+    // Then it is idle.
     assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
     task.await.unwrap().unwrap();
 }
@@ -160,13 +160,13 @@ async fn http2_without_streams_is_closed_and_one_with_a_stream_stays() {
     soon(idle.send_request(get("/"))).await.unwrap();
     soon(idle_connection).await.unwrap();
 
-    // The idle deadline of the second connection began after that of the first would have.
+    // The idle timeout of the second connection began after that of the first one would have.
     assert!(!streaming_connection.is_finished());
     soon(stream.send_data("late".into())).await.unwrap();
     drop(stream);
     let body = soon(http_body_util::BodyExt::collect(response.into_body())).await.unwrap();
     assert_eq!(body.to_bytes(), "late");
-    // And without its stream it is idle as well, though the stream ended in another task.
+    // Without its stream it is idle as well, although the stream ended in another task.
     soon(streaming_connection).await.unwrap();
     server.end().await;
 }
@@ -198,7 +198,7 @@ async fn a_slow_reader_is_not_closed() {
         let dropped = server.opened().await.endless();
         let start = Instant::now();
         let mut buffer = vec![0; 32 * 1024];
-        // Longer than the deadline, with pauses that are shorter: a rate, not a wait for something.
+        // All of it takes longer than the deadline, and each pause is shorter: this is a rate.
         while start.elapsed() < 10 * SHORT {
             soon(client.io.read_exact(&mut buffer)).await.unwrap();
             sleep(SHORT / 3).await;
@@ -210,11 +210,11 @@ async fn a_slow_reader_is_not_closed() {
     }
 }
 
-/// Linux tells of room in a socket's buffer when a third of it is free, so that nobody heard of the
-/// bytes that a slow reader took before the deadline, and it was closed. The buffer is so large here
-/// that it takes this reader more than one deadline to free that much.
+/// Linux reports room in the buffer of a socket only when a third of it is free. So a slow reader once
+/// was closed although it took bytes. The buffer here is so large that this reader takes longer than one
+/// deadline to free a third.
 #[tokio::test]
-async fn who_reads_slower_than_the_kernel_tells_is_not_closed() {
+async fn a_peer_that_reads_slower_than_the_kernel_reports_is_not_closed() {
     for path in ["/endless", "/endless-events"] {
         let connections = ConnectionLimit::default();
         let listen = ListenOptions::new();

@@ -19,7 +19,7 @@ use crate::support::{Server, get, handler, layer, soon};
 
 type Frames<D> = VecDeque<Result<Frame<D>, io::Error>>;
 
-/// What a client gets of these frames through a pipe that holds this many bytes.
+/// The bytes that a client gets for these frames through a pipe of this capacity.
 async fn written<D>(
     request: &'static str,
     frames: impl Fn() -> Frames<D> + Clone + Send + 'static,
@@ -82,7 +82,7 @@ async fn the_bytes_are_the_same_however_little_a_write_takes() {
             let copied = Bytes::from("x".repeat(300));
             let long = Bytes::from("x".repeat(3000));
             let empty = Bytes::new();
-            // Data in two pieces, as a chain is, an empty frame in between.
+            // Data of two pieces, as in a chain, with an empty frame in between.
             VecDeque::from([
                 Ok(Frame::data(Bytes::from("first\n").chain(Bytes::new()))),
                 Ok(Frame::data(empty.clone().chain(empty))),
@@ -123,7 +123,7 @@ async fn a_chunk_has_its_size_in_front_whether_it_is_copied_or_not() {
 
 #[tokio::test]
 async fn more_frames_than_one_write_holds_stay_in_order() {
-    // Every third is too long to be copied.
+    // Every third frame is too long to be copied.
     let padded = |number: u32| {
         let width = if number.is_multiple_of(3) { 2000 } else { 0 };
         format!("{number:0width$}")
@@ -158,7 +158,7 @@ async fn a_body_that_fails_is_a_stream_that_is_cut() {
 }
 
 #[tokio::test]
-async fn what_is_no_plain_get_is_left_to_hyper() {
+async fn anything_but_a_plain_get_is_left_to_hyper() {
     let frames = || VecDeque::from([Ok(Frame::data(Bytes::from("ab")))]);
     let vectors = [
         ("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK\r\n", "\r\n\r\nab"),
@@ -191,7 +191,7 @@ async fn one_comes_after_requests_on_the_same_connection_and_is_the_last() {
     let head = client.read_until("\r\n\r\n").await;
     assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
     assert!(head.contains("\r\ndate: "), "{head}");
-    // What the client sends now is nobody's, and does not stop the stream.
+    // The bytes that the client sends now are dropped, and do not stop the stream.
     client.get("/").await;
     soon(stream.send_data(":\n".into())).await.unwrap();
     assert_eq!(client.read_until("\n\r\n").await, "2\r\n:\n\r\n");
@@ -200,9 +200,9 @@ async fn one_comes_after_requests_on_the_same_connection_and_is_the_last() {
     server.end().await;
 }
 
-/// hyper was ended while it held bytes of the response before. It waits for the socket to take them
-/// before it reads the next request, unless what ends the one before is the end of a body that the
-/// handler did not read. So there is one here, and the pipe to the client holds less than a response.
+/// hyper once was ended while it held bytes of the previous response. It waits until the socket takes them
+/// before it reads the next request, unless the previous request ended with a body that the handler did not
+/// read. So this request has such a body, and the pipe to the client holds less than a response.
 #[tokio::test]
 async fn one_that_was_asked_for_in_advance_comes_whole_after_the_response_before() {
     let vectors = [

@@ -1,4 +1,4 @@
-//! HTTP/2 as no client speaks it: frames by hand (RFC 9113, 4.1).
+//! HTTP/2 frames that no client sends, written by hand (RFC 9113, 4.1).
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn start() -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
 }
 
-/// The frames of a stream of bytes, as kind and payload.
+/// The frames in these bytes, as kind and payload.
 fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let Some((head, rest)) = bytes.split_at_checked(9) {
@@ -47,13 +47,13 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-/// Sends this to a server until it closes, and returns the error code of its GOAWAY.
+/// Sends these bytes to a server until it closes, and returns the error code of its GOAWAY.
 async fn goaway_of(flood: Vec<u8>) -> Option<u8> {
     let server = Server::start(layer());
     let mut client = server.connect().await;
     let (mut reader, mut writer) = client.io.split();
     let mut read = Vec::new();
-    // Both fail when the server closes before it has read all of it.
+    // Both fail if the server closes before it has read everything.
     let _ = soon(async {
         tokio::join!(
             async { writer.write_all(&[start(), flood].concat()).await },
@@ -68,7 +68,7 @@ async fn goaway_of(flood: Vec<u8>) -> Option<u8> {
     goaway.1.get(7).copied()
 }
 
-/// The same head on one stream after the other.
+/// The same head on many streams, one after the other.
 fn heads(block: &[u8], count: u32) -> impl Iterator<Item = (u32, Vec<u8>)> {
     let ids = (0..count).map(|number| number * 2 + 1);
     ids.map(move |id| (id, frame(HEADERS, END_STREAM | END_HEADERS, id, block)))
@@ -93,7 +93,7 @@ async fn many_stream_errors_end_the_connection() {
 
 #[tokio::test]
 async fn a_flood_of_continuations_ends_the_connection() {
-    // A literal that goes on in the next frame, and is never whole.
+    // A literal that continues in the next frame and never ends.
     let field = [&[0, 1, b'x', 0x7f, 0xff, 0xff, 0x7f][..], &[b'y'; 8 * 1024]].concat();
     for piece in [&b""[..], b"y", &[b'y'; 16 * 1024]] {
         let mut flood = frame(HEADERS, END_STREAM, 1, &[GET, &field].concat());
@@ -106,14 +106,14 @@ async fn a_flood_of_continuations_ends_the_connection() {
 
 #[tokio::test]
 async fn a_head_that_is_large_when_it_is_decompressed_ends_the_connection() {
-    // One field of 4000 bytes into the dynamic table, and then 10 000 times a byte that means it.
+    // A field of 4000 bytes is put into the dynamic table, and then referenced 10 000 times by one byte.
     let field = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'y'; 4000]].concat();
     let block = [GET, &field, &[0xbe; 10_000]].concat();
     let flood = frame(HEADERS, END_STREAM | END_HEADERS, 1, &block);
     assert_eq!(goaway_of(flood).await, Some(ENHANCE_YOUR_CALM));
 }
 
-/// Whoever does not take the answers is not read on: nothing piles up.
+/// The server reads no further from a client that does not take the answers, so that no memory fills.
 #[tokio::test(start_paused = true)]
 async fn floods_of_ping_and_settings_wait_for_their_answers() {
     for flood in [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9])] {
@@ -140,7 +140,7 @@ async fn read_all(mut reader: impl AsyncRead + Unpin) {
 async fn pings_are_no_requests() {
     let layer = || layer().first_request_timeout(10 * SECOND).idle_timeout(20 * SECOND);
     let get = frame(HEADERS, END_STREAM | END_HEADERS, 1, GET);
-    // After an idle deadline GOAWAY is sent, and after another one the connection is dropped.
+    // After one idle timeout GOAWAY is sent, and after another one the connection is dropped.
     for (requests, expected) in [(Vec::new(), 9..12), (get, 19..62)] {
         let (client, task) = connection(layer());
         let (reader, mut writer) = split(client);

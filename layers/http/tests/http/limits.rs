@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use crate::support::{Server, get, handler, layer, soon};
 
-/// A request whose head has this many bytes, and how long its event id is.
+/// A request with a head of this many bytes, and the length of its event id.
 fn head_of(bytes: usize) -> (String, usize) {
     let around = "GET /id HTTP/1.1\r\nhost: localhost\r\nlast-event-id: \r\n\r\n".len();
     let id = "x".repeat(bytes - around);
@@ -115,7 +115,7 @@ async fn http2_header_lists_have_the_same_limit() {
     if let Ok(response) = &refused {
         assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
-    // The connection is as good as before.
+    // The connection still serves requests.
     let response = soon(client.send_request(get("/"))).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     drop(client);
@@ -163,7 +163,7 @@ async fn each_version_can_be_had_alone() {
     server.end().await;
 }
 
-/// What is first read of a connection on which this was agreed, by a layer that speaks the other version.
+/// The first bytes from a connection with this protocol negotiated, of a layer with the other version only.
 async fn answer_of(negotiated: Negotiated, versions: Versions, request: &[u8]) -> Vec<u8> {
     let (mut client, io) = duplex(1024);
     let (handler, _opened) = handler();
@@ -175,14 +175,14 @@ async fn answer_of(negotiated: Negotiated, versions: Versions, request: &[u8]) -
     let count = soon(client.read(&mut answer)).await.expect("a duplex does not fail");
     answer.truncate(count);
     drop(client);
-    // Many of these end in an error; none in a panic.
+    // Many of these end in an error, and none in a panic.
     let _ = soon(server).await.expect("no panic");
     answer
 }
 
 #[tokio::test]
-async fn what_was_negotiated_is_the_version_whatever_the_first_bytes_are() {
-    // SETTINGS comes first in HTTP/2 (RFC 9113, 3.4): type 4 of stream 0.
+async fn the_negotiated_version_counts_whatever_the_first_bytes_are() {
+    // The first frame in HTTP/2 is SETTINGS (RFC 9113, 3.4): type 4 on stream 0.
     let is_http2 = |answer: &[u8]| answer.get(3..9) == Some(&b"\x04\0\0\0\0\0"[..]);
     let http1 = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

@@ -1,4 +1,4 @@
-//! What clients can have us log.
+//! The log lines that clients can cause.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 
 use crate::support::{FAR, handler, layer, soon};
 
-/// What is logged at WARN and ERROR.
+/// The lines logged at WARN and ERROR.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     fn subscribe(&self) -> (DefaultGuard, Dispatch) {
-        // Where there is one subscriber only, a line of code that the thread of another test comes to
-        // first is never logged by any thread.
+        // With one subscriber only, a line of code that the thread of another test reaches first would
+        // never be logged by any thread.
         let another = Dispatch::new(NoSubscriber::new());
         let lines = self.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -51,7 +51,7 @@ impl io::Write for Lines {
     }
 }
 
-/// A listener that gives what it is sent.
+/// A listener that returns what is sent to it.
 struct Given(mpsc::UnboundedReceiver<io::Result<DuplexStream>>);
 
 impl Accept for Given {
@@ -100,7 +100,7 @@ impl Flood {
         self.give.send(Err(io::Error::from_raw_os_error(EMFILE))).expect("it listens");
     }
 
-    /// Until the counters are so.
+    /// Waits until the counters satisfy a condition.
     async fn until(&self, so: impl Fn(tailwater_http::ConnectionCounts) -> bool) {
         soon(async {
             while !so(self.connections.counts()) {
@@ -116,8 +116,8 @@ impl Flood {
     }
 }
 
-/// 120 clients that came and went at a limit of 60 open files were 82 lines in 10 ms: each accept that
-/// went well made the next failure the first one again.
+/// 120 clients at a limit of 60 open files once caused 82 lines in 10 ms: after each accept that succeeded
+/// the next failure counted as a first one.
 #[tokio::test(start_paused = true)]
 async fn a_shortage_of_files_that_comes_and_goes_is_told_once() {
     let lines = Lines::default();

@@ -1,4 +1,4 @@
-//! Over real sockets, and where time matters over a duplex under a paused clock.
+//! Tests over real sockets, and over a pipe in memory with a paused clock where time matters.
 
 mod accept;
 mod deadlines;

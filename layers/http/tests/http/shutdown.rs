@@ -19,7 +19,7 @@ async fn open_streams_end_cleanly() {
         let mut stream2 = server.opened().await.stream();
 
         server.shutdown.begin(FAR);
-        // Refused from now on, but what is open goes on.
+        // New requests are refused from now on, but the open stream continues.
         soon(async { while http2.send_request(get("/")).await.is_ok() {} }).await;
         soon(stream1.send_data("bye".into())).await.unwrap();
         soon(stream2.send_data("bye".into())).await.unwrap();
@@ -63,7 +63,7 @@ async fn an_endless_stream_is_dropped_at_the_end_of_the_window() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_request_is_closed_at_once() {
+async fn a_connection_that_waits_for_a_request_is_closed_at_once() {
     let mut server = Server::start(layer());
     let mut silent = server.connect().await;
     let mut half_a_preface = server.connect().await;
@@ -73,7 +73,7 @@ async fn what_waits_for_a_request_is_closed_at_once() {
     keep_alive.read_until("hello").await;
     let (mut http2, connection) = server.http2().await;
     soon(http2.send_request(get("/"))).await.unwrap();
-    // All are accepted: the last one was.
+    // The last connection was accepted, so all were.
     assert_eq!(server.connections.counts().open, 4);
 
     server.shutdown.begin(FAR);
@@ -82,7 +82,7 @@ async fn what_waits_for_a_request_is_closed_at_once() {
     assert_eq!(keep_alive.read_to_end().await, "");
     soon(connection).await.unwrap();
     soon(&mut server.task).await.unwrap();
-    // And nobody listens any more.
+    // The listener is closed.
     tokio::net::TcpStream::connect(server.address).await.unwrap_err();
 }
 
@@ -91,7 +91,7 @@ async fn a_request_in_flight_is_answered_and_then_closed() {
     let mut server = Server::start(layer());
     let mut client = server.connect().await;
     client.send("GET /stream HTTP/1.1\r\nhost: local").await;
-    // Another connection tells that this one was accepted and has been read.
+    // An answer on another connection proves that this one was accepted and read.
     let mut other = server.connect().await;
     other.get("/").await;
     other.read_until("hello").await;

@@ -13,7 +13,7 @@ use tower::service_fn;
 
 use crate::support::soon;
 
-/// A server whose connections tell on what thread they run, and then read until they are dropped.
+/// A server whose connections send the name of their runtime, and then read until they are dropped.
 #[tokio::test]
 async fn connections_above_the_bound_run_on_the_secondary_runtime() {
     let mut builder = Builder::new_multi_thread();

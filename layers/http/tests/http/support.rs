@@ -1,4 +1,4 @@
-//! A server whose handler does what the path says, and clients.
+//! Clients, and a server whose handler answers by the path of the request.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -29,9 +29,9 @@ use tower_layer::Layer;
 
 pub(crate) type TestBody = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Long enough for whatever has to happen on a loaded machine.
+/// A timeout for an event that has to happen, even on a loaded machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-/// Longer than a test: a deadline that is not the one under test.
+/// A timeout that no test reaches: it is not the one under test.
 pub(crate) const FAR: Duration = Duration::from_secs(600);
 
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
@@ -40,9 +40,9 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
 
 /// What a request opened.
 pub(crate) enum Opened {
-    /// `/stream`, `/events`: what is sent here is the body.
+    /// `/stream`, `/events`: the data sent here is the body.
     Stream(channel::Sender<Bytes>),
-    /// `/endless`, `/endless-events`: fails when the body is dropped.
+    /// `/endless`, `/endless-events`: the receiver fails when the body is dropped.
     Endless(oneshot::Receiver<()>),
 }
 
@@ -62,7 +62,7 @@ impl Opened {
     }
 }
 
-/// 16 KiB after 16 KiB.
+/// A body of endless chunks of 16 KiB.
 struct Endless {
     _dropped: oneshot::Sender<()>,
 }
@@ -93,8 +93,8 @@ impl Body for Panics {
     }
 }
 
-/// The handler, and what its requests open. Paths that end in `events` answer event streams, which
-/// hyper does not write over HTTP/1.1.
+/// The handler, and a receiver of the bodies that its requests open. A path that ends in `events` is
+/// answered by an event stream, which hyper does not write over HTTP/1.1.
 pub(crate) fn handler() -> (
     impl Service<Request<Incoming>, Response = Response<TestBody>, Error = Infallible, Future: Send>
     + Clone
@@ -149,7 +149,7 @@ pub(crate) struct Server {
     pub(crate) task: JoinHandle<()>,
 }
 
-/// Deadlines that no test reaches by accident.
+/// A layer with timeouts that no test reaches by accident.
 pub(crate) fn layer() -> HttpLayer {
     HttpLayer::new().first_request_timeout(FAR).idle_timeout(FAR)
 }
@@ -198,14 +198,14 @@ impl Server {
         Client { io: soon(TcpStream::connect(self.address)).await.expect("it listens") }
     }
 
-    /// A client that the kernel reads little ahead for.
+    /// A client with a small receive buffer.
     pub(crate) async fn connect_narrow(&self) -> Client {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(8 * 1024).expect("a buffer");
         Client { io: soon(socket.connect(self.address)).await.expect("it listens") }
     }
 
-    /// A client of HTTP/2; the handle ends when its connection does.
+    /// A client of HTTP/2. The task of the handle ends with its connection.
     pub(crate) async fn http2(&self) -> (http2::SendRequest<Empty<Bytes>>, JoinHandle<()>) {
         let io = TokioIo::new(self.connect().await.io);
         let handshake = http2::handshake(TokioExecutor::new(), io);
@@ -213,7 +213,7 @@ impl Server {
         (sender, tokio::spawn(async move { connection.await.unwrap_or_default() }))
     }
 
-    /// Ends the server, which has nothing open any more.
+    /// Ends the server, which must have no open connection.
     pub(crate) async fn end(self) {
         self.shutdown.begin(FAR);
         soon(self.task).await.expect("the accept loop does not panic");
@@ -226,7 +226,7 @@ pub(crate) fn get(path: &str) -> Request<Empty<Bytes>> {
     Request::get(uri).body(Empty::new()).expect("a request")
 }
 
-/// A client that is nothing but a socket.
+/// A client that is a plain socket.
 pub(crate) struct Client {
     pub(crate) io: TcpStream,
 }
@@ -240,7 +240,7 @@ impl Client {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
     }
 
-    /// Reads up to and including this.
+    /// Reads up to and including this text.
     pub(crate) async fn read_until(&mut self, end: &str) -> String {
         let mut read = Vec::new();
         while !read.ends_with(end.as_bytes()) {
@@ -252,13 +252,13 @@ impl Client {
         String::from_utf8(read).expect("text")
     }
 
-    /// Says that nothing more comes.
+    /// Closes the sending half.
     pub(crate) async fn finish(&mut self) {
-        // The server may be gone already.
+        // Fails if the server has closed already.
         soon(self.io.shutdown()).await.ok();
     }
 
-    /// Reads until the server closes; a reset is a close.
+    /// Reads until the server closes or resets the connection.
     pub(crate) async fn read_to_end_bytes(&mut self) -> Vec<u8> {
         let mut read = Vec::new();
         if let Err(error) = soon(self.io.read_to_end(&mut read)).await {

@@ -17,7 +17,7 @@ fn condition() -> impl Strategy<Value = Condition> {
 
 fn routes() -> impl Strategy<Value = Routes<usize>> {
     let conditions = prop::collection::vec(condition(), 0..3);
-    // Guards by name: "0" is open, the others say why not.
+    // The name of a guard decides: "0" grants access, the others deny it.
     let route = (conditions, prop::option::of(0..3_u8));
     (prop::collection::vec(route, 0..8), prop::option::of(Just(99))).prop_map(
         |(routes, fallback)| {
