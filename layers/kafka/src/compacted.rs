@@ -173,6 +173,11 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
+    /// Whether a stream that stands there has come by all tombstones of keys that it never saw.
+    pub(crate) fn is_over(&self, at: &Positions) -> bool {
+        self.unseen.at_or_before(at)
+    }
+
     /// Whether a stream goes on in this snapshot without having missed a tombstone, however old its
     /// place is.
     pub(crate) fn goes_on_in(&self, snapshot: &Snapshot) -> bool {

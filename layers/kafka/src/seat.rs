@@ -127,6 +127,7 @@ pub(crate) async fn find(
             && !is_cut
             && (!begins || opened.is_compacted() == Some(false))
             && let Some(at) = within(offsets, &opened)
+            && replay.as_ref().is_none_or(|replay| replay.is_over(&at))
             && let Some(cursor) = live(&opened, &at, &want)
         {
             return seated(cursor, at, gaps, replay);
@@ -152,7 +153,8 @@ pub(crate) async fn find(
             read = at.iter().collect();
         }
         let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
-        let replays = is_kept && begins && !opened.hub.head().at_or_before(&at);
+        let replays_on = replay.as_ref().is_some_and(|replay| !replay.is_over(&at));
+        let replays = is_kept && (begins || replays_on) && !opened.hub.head().at_or_before(&at);
         if !replays && let Some(cursor) = live(&opened, &at, &want) {
             gap::add(&mut gaps, new_gaps);
             return seated(cursor, at, gaps, replay);

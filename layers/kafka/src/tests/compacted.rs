@@ -92,6 +92,33 @@ async fn a_topic_of_which_nothing_but_holes_is_left_goes_live() {
     }
 }
 
+/// A stream whose snapshot made room for a newer one went on in the log, which has every tombstone.
+#[tokio::test]
+async fn who_reads_a_snapshot_that_ends_hears_of_no_key_that_it_never_saw() {
+    let model = compacted(1);
+    let start = || {
+        let mut instance = instance().options(|options| options.bootstrap(TOPIC));
+        instance.options.pace.snapshot_times = 0;
+        instance
+    };
+    let cluster = start().of(&model);
+    let mut live = open(&cluster, query()).await;
+    eventually(|| live.is_idle() && model.calls(Call::Fetch) > 1).await;
+    // A chunk of its own.
+    model.produce(TOPIC, 0, keyed("a", &format!("a=0{}", " ".repeat(100_000))));
+    model.produce(TOPIC, 0, tombstone("never"));
+    write(&model, 0, &["b"], 1..2);
+    live.events(3).await;
+    let mut slow = open(&cluster, query()).await;
+    slow.limit = 1;
+    assert_eq!(slow.data().await, "a=0");
+    write(&model, 0, &["c"], 2..3);
+    live.events(1).await;
+    // A snapshot of its own: the one before ends.
+    assert_eq!(open(&cluster, query()).await.events(3).await, ["a=0", "b=1", "c=2"]);
+    assert_eq!(slow.events(2).await, ["b=1", "c=2"]);
+}
+
 #[tokio::test]
 async fn a_log_that_has_everything_is_not_replayed_as_it_is() {
     let model = compacted(1);
