@@ -15,10 +15,10 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub enum Error {
     /// The head of the first request did not arrive in time.
     #[error("no request within {0:?}")]
-    NoRequest(Duration),
+    FirstRequestTimeout(Duration),
     /// Streams were still open when the drain window of a [`Shutdown`](crate::Shutdown) ended.
     #[error("streams were still open at the end of the drain window")]
-    Cut,
+    DrainTimeout,
     /// The connection failed before its HTTP version was known.
     #[error("reading the first bytes failed")]
     Read(#[source] io::Error),

@@ -15,7 +15,7 @@ use tower_service::Service;
 use crate::config::{Config, Versions};
 use crate::conn::detect_version;
 use crate::conn::detect_version::DetectVersion;
-use crate::conn::request::Requests;
+use crate::conn::request::RequestService;
 use crate::conn::stage::{Next, Stage};
 use crate::conn::state::ConnState;
 use crate::connection::{Connection, Negotiated};
@@ -77,7 +77,7 @@ where
             None => self.config.versions,
         };
         let state = Arc::new(ConnState::default());
-        let requests = Requests::new(self.inner.clone(), extensions, Arc::clone(&state));
+        let requests = RequestService::new(self.inner.clone(), extensions, Arc::clone(&state));
         let io = DetectVersion::new(io, Arc::clone(&state));
         let timer = Box::pin(sleep_until(after_or_never(self.config.first_request_timeout)));
         let config = Arc::clone(&self.config);

@@ -90,7 +90,9 @@ impl<C: Graceful> Future for Driver<C> {
             match *this.phase {
                 Phase::First if requests == 0 => {
                     ready!(poll_timer(this.timer, cx));
-                    return Poll::Ready(Err(Error::NoRequest(this.config.first_request_timeout)));
+                    return Poll::Ready(Err(Error::FirstRequestTimeout(
+                        this.config.first_request_timeout,
+                    )));
                 }
                 Phase::First | Phase::Busy | Phase::Idle(_) if busy => {
                     *this.phase = Phase::Busy;
@@ -117,7 +119,11 @@ impl<C: Graceful> Future for Driver<C> {
                 }
                 Phase::Draining => {
                     ready!(poll_timer(this.timer, cx));
-                    return Poll::Ready(if busy { Err(Error::Cut) } else { Ok(Next::End) });
+                    return Poll::Ready(if busy {
+                        Err(Error::DrainTimeout)
+                    } else {
+                        Ok(Next::End)
+                    });
                 }
             }
         }

@@ -31,11 +31,11 @@ const COPY_BYTES: usize = 1024;
 
 pin_project! {
     /// Writes an event stream to its end, and then closes the connection.
-    pub(crate) struct Stream<Io, B: Body> {
+    pub(crate) struct EventStream<Io, B: Body> {
         io: Io,
         #[pin]
         body: OpenBody<B>,
-        out: Out<B::Data>,
+        buffer: WriteBuffer<B::Data>,
         ended: bool,
         flushed: bool,
         #[pin]
@@ -47,16 +47,16 @@ pin_project! {
     }
 }
 
-impl<Io, B: Body> Stream<Io, B> {
+impl<Io, B: Body> EventStream<Io, B> {
     pub(crate) fn new(io: Io, response: Response<OpenBody<B>>, config: Arc<Config>) -> Self {
         let (parts, body) = response.into_parts();
-        let mut out = Out::default();
-        out.push(Segment::Bytes(head(parts.status, &parts.headers)));
+        let mut buffer = WriteBuffer::default();
+        buffer.push(Segment::Bytes(head(parts.status, &parts.headers)));
         let started = config.shutdown.started();
         Self {
             io,
             body,
-            out,
+            buffer,
             ended: false,
             flushed: true,
             started,
@@ -67,7 +67,7 @@ impl<Io, B: Body> Stream<Io, B> {
     }
 }
 
-impl<Io, B> Future for Stream<Io, B>
+impl<Io, B> Future for EventStream<Io, B>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
     B: Body,
@@ -98,11 +98,11 @@ where
         if let Some(window) = this.window {
             ready!(window.as_mut().poll(cx));
         }
-        Poll::Ready(Err(Error::Cut))
+        Poll::Ready(Err(Error::DrainTimeout))
     }
 }
 
-impl<Io, B> Stream<Io, B>
+impl<Io, B> EventStream<Io, B>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
     B: Body,
@@ -113,13 +113,13 @@ where
         let mut this = self.project();
         // A bounded number of rounds: a socket that takes everything must not starve the other tasks.
         for _ in 0..16 {
-            while !*this.ended && this.out.bytes < this.config.send_buffer_bytes {
+            while !*this.ended && this.buffer.bytes < this.config.send_buffer_bytes {
                 match this.body.as_mut().poll_frame(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Some(Ok(frame))) => {
                         // Trailers are dropped: they are for clients that ask, and EventSource does not.
                         if let Ok(data) = frame.into_data() {
-                            this.out.push_chunk(data);
+                            this.buffer.push_chunk(data);
                         }
                     }
                     Poll::Ready(Some(Err(error))) => {
@@ -127,13 +127,13 @@ where
                     }
                     Poll::Ready(None) => {
                         *this.ended = true;
-                        this.out.push(Segment::Bytes(Bytes::from_static(b"0\r\n\r\n")));
+                        this.buffer.push(Segment::Bytes(Bytes::from_static(b"0\r\n\r\n")));
                     }
                 }
             }
             let io = Pin::new(&mut *this.io);
-            if this.out.bytes > 0 {
-                let count = ready!(this.out.poll_write(io, cx)).map_err(Error::Write)?;
+            if this.buffer.bytes > 0 {
+                let count = ready!(this.buffer.poll_write(io, cx)).map_err(Error::Write)?;
                 if count == 0 {
                     return Poll::Ready(Err(Error::Write(io::ErrorKind::WriteZero.into())));
                 }
@@ -193,7 +193,7 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Bytes {
 }
 
 /// The bytes that wait to be written.
-struct Out<D> {
+struct WriteBuffer<D> {
     segments: VecDeque<Segment<D>>,
     bytes: usize,
 }
@@ -203,13 +203,13 @@ enum Segment<D> {
     Data(D),
 }
 
-impl<D> Default for Out<D> {
+impl<D> Default for WriteBuffer<D> {
     fn default() -> Self {
         Self { segments: VecDeque::new(), bytes: 0 }
     }
 }
 
-impl<D: Buf> Out<D> {
+impl<D: Buf> WriteBuffer<D> {
     fn push(&mut self, segment: Segment<D>) {
         self.bytes += segment.remaining();
         self.segments.push_back(segment);

@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 
 use self::detect_version::{DetectVersion, Version};
 use self::driver::Driver;
-use self::request::{Inner, Requests};
+use self::request::{InnerService, RequestService};
 use self::stage::Next;
 use self::state::ConnState;
 use self::versions::{Http1, http2};
@@ -29,13 +29,13 @@ pub(crate) mod versions;
 pub(crate) async fn detect_version<S, Io>(
     mut io: DetectVersion<Io>,
     versions: Versions,
-    requests: Requests<S>,
+    requests: RequestService<S>,
     state: Arc<ConnState>,
     mut timer: Pin<Box<Sleep>>,
     config: Arc<Config>,
 ) -> Result<Next, Error>
 where
-    S: Inner,
+    S: InnerService,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let version = match versions {
@@ -51,7 +51,7 @@ where
                     return Poll::Ready(Ok(None)); // there is no request yet
                 }
                 ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Err(Error::NoRequest(config.first_request_timeout)))
+                Poll::Ready(Err(Error::FirstRequestTimeout(config.first_request_timeout)))
             });
             let Some(version) = version.await? else { return Ok(Next::End) };
             version

@@ -13,14 +13,14 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::conn::state::{ConnState, Open};
+use crate::conn::state::{ConnState, OpenRequest};
 use crate::error::BoxError;
 
 /// The bounds of an inner service, under one name.
-pub(crate) trait Inner:
+pub(crate) trait InnerService:
     Service<
         Request<Incoming>,
-        Response = Response<<Self as Inner>::Body>,
+        Response = Response<<Self as InnerService>::Body>,
         Error: Into<BoxError>,
         Future: Send,
     > + Clone
@@ -30,7 +30,7 @@ pub(crate) trait Inner:
     type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
 }
 
-impl<S, B> Inner for S
+impl<S, B> InnerService for S
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send>
         + Clone
@@ -42,7 +42,7 @@ where
 }
 
 /// The service that hyper calls for the requests of one connection.
-pub(crate) struct Requests<S: Inner> {
+pub(crate) struct RequestService<S: InnerService> {
     // Boxed, so that a connection of hyper can be moved.
     inner: Box<S>,
     extensions: Extensions,
@@ -59,7 +59,7 @@ pub(crate) type HandedOff<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
 #[error("the response is written elsewhere")]
 struct WrittenElsewhere;
 
-impl<S: Inner> Requests<S> {
+impl<S: InnerService> RequestService<S> {
     pub(crate) fn new(inner: S, extensions: Extensions, state: Arc<ConnState>) -> Self {
         Self { inner: Box::new(inner), extensions, state, handed_off: Arc::default() }
     }
@@ -70,7 +70,7 @@ impl<S: Inner> Requests<S> {
     }
 }
 
-impl<S: Inner> hyper::service::Service<Request<Incoming>> for Requests<S> {
+impl<S: InnerService> hyper::service::Service<Request<Incoming>> for RequestService<S> {
     type Response = Response<OpenBody<S::Body>>;
     type Error = BoxError;
     // Boxed, so that it is freed when the head of the response is there: hyper keeps room for one
@@ -151,7 +151,7 @@ pin_project! {
     pub(crate) struct OpenBody<B> {
         #[pin]
         body: Option<B>,
-        _open: Open,
+        _open: OpenRequest,
     }
 }
 

@@ -19,10 +19,10 @@ pub(crate) struct ConnState {
 
 impl ConnState {
     /// Counts a new request, which is open until the returned value is dropped.
-    pub(crate) fn open(self: &Arc<Self>) -> Open {
+    pub(crate) fn open(self: &Arc<Self>) -> OpenRequest {
         self.open.fetch_add(1, SeqCst);
         self.requests.fetch_add(1, SeqCst);
-        Open(Arc::clone(self))
+        OpenRequest(Arc::clone(self))
     }
 
     /// The number of requests so far.
@@ -70,9 +70,9 @@ impl ConnState {
 
 /// An open request.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<ConnState>);
+pub(crate) struct OpenRequest(Arc<ConnState>);
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         if self.0.open.fetch_sub(1, SeqCst) == 1 {
             self.0.driver.wake();

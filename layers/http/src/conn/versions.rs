@@ -11,17 +11,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::config::Config;
 use crate::conn::detect_version::DetectVersion;
 use crate::conn::driver::Graceful;
-use crate::conn::event_stream::Stream;
-use crate::conn::request::{HandedOff, Inner, Requests};
+use crate::conn::event_stream::EventStream;
+use crate::conn::request::{HandedOff, InnerService, RequestService};
 use crate::conn::stage::Next;
 use crate::error::Error;
 
-type Http1Connection<Io, S> = http1::Connection<TokioIo<DetectVersion<Io>>, Requests<S>>;
+type Http1Connection<Io, S> = http1::Connection<TokioIo<DetectVersion<Io>>, RequestService<S>>;
 type Http2Connection<Io, S> =
-    http2::Connection<TokioIo<DetectVersion<Io>>, Requests<S>, TokioExecutor>;
+    http2::Connection<TokioIo<DetectVersion<Io>>, RequestService<S>, TokioExecutor>;
 
 /// A connection of HTTP/1.1. An event stream on it is the next stage.
-pub(crate) struct Http1<Io, S: Inner> {
+pub(crate) struct Http1<Io, S: InnerService> {
     /// `None` when it has ended.
     connection: Option<Http1Connection<Io, S>>,
     handed_off: HandedOff<S::Body>,
@@ -31,9 +31,13 @@ pub(crate) struct Http1<Io, S: Inner> {
 impl<Io, S> Http1<Io, S>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Inner,
+    S: InnerService,
 {
-    pub(crate) fn new(io: DetectVersion<Io>, requests: Requests<S>, config: Arc<Config>) -> Self {
+    pub(crate) fn new(
+        io: DetectVersion<Io>,
+        requests: RequestService<S>,
+        config: Arc<Config>,
+    ) -> Self {
         let handed_off = requests.handed_off();
         let connection = config.http1.serve_connection(TokioIo::new(io), requests);
         Self { connection: Some(connection), handed_off, config }
@@ -43,7 +47,7 @@ where
 impl<Io, S> Graceful for Http1<Io, S>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Inner,
+    S: InnerService,
 {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
         let Some(connection) = &mut self.connection else { return Poll::Pending };
@@ -52,7 +56,7 @@ where
         match (response, self.connection.take()) {
             (Some(response), Some(connection)) => {
                 let io = connection.into_parts().io.into_inner().into_inner();
-                let stream = Stream::new(io, response, Arc::clone(&self.config));
+                let stream = EventStream::new(io, response, Arc::clone(&self.config));
                 Poll::Ready(Ok(Next::Stage(Box::pin(stream))))
             }
             _ => Poll::Ready(ended.map(|()| Next::End).map_err(Error::Http)),
@@ -69,12 +73,12 @@ where
 /// A connection of HTTP/2.
 pub(crate) fn http2<Io, S>(
     io: DetectVersion<Io>,
-    requests: Requests<S>,
+    requests: RequestService<S>,
     config: &Config,
 ) -> Http2Connection<Io, S>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Inner,
+    S: InnerService,
 {
     config.http2.serve_connection(TokioIo::new(io), requests)
 }
@@ -82,7 +86,7 @@ where
 impl<Io, S> Graceful for Http2Connection<Io, S>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Inner,
+    S: InnerService,
 {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
         Future::poll(self, cx).map_ok(|()| Next::End).map_err(Error::Http)

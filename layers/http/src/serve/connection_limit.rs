@@ -27,7 +27,7 @@ pub struct ConnectionLimit {
 struct Shared {
     cap: usize,
     /// The limit that this one is a part of.
-    whole: Option<ConnectionLimit>,
+    parent: Option<ConnectionLimit>,
     open: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -68,8 +68,8 @@ impl ConnectionLimit {
         Self::of(cap, None)
     }
 
-    /// A limit of this many connections at once, which together with all other limits within `whole` has at
-    /// most as many as `whole`. `whole` counts the open connections and nothing else.
+    /// A limit of this many connections at once, which together with all other limits within `parent` has at
+    /// most as many as `parent`. `parent` counts the open connections and nothing else.
     ///
     /// ```
     /// use tailwater_http::ConnectionLimit;
@@ -81,15 +81,15 @@ impl ConnectionLimit {
     /// assert_eq!((public.counts().open, internal.counts().open, all.counts().open), (0, 0, 0));
     /// ```
     #[must_use]
-    pub fn within(cap: usize, whole: &Self) -> Self {
-        Self::of(cap, Some(whole.clone()))
+    pub fn within(cap: usize, parent: &Self) -> Self {
+        Self::of(cap, Some(parent.clone()))
     }
 
-    fn of(cap: usize, whole: Option<Self>) -> Self {
+    fn of(cap: usize, parent: Option<Self>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 cap,
-                whole,
+                parent,
                 open: AtomicUsize::new(0),
                 accepted: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
@@ -115,14 +115,14 @@ impl ConnectionLimit {
     }
 
     pub(crate) fn cap(&self) -> usize {
-        let whole = self.shared.whole.as_ref().map_or(usize::MAX, Self::cap);
-        self.shared.cap.min(whole)
+        let parent = self.shared.parent.as_ref().map_or(usize::MAX, Self::cap);
+        self.shared.cap.min(parent)
     }
 
     fn acquire(&self) -> bool {
         let shared = &self.shared;
         let has_room = shared.open.fetch_add(1, Relaxed) < shared.cap
-            && shared.whole.as_ref().is_none_or(Self::acquire);
+            && shared.parent.as_ref().is_none_or(Self::acquire);
         if !has_room {
             shared.open.fetch_sub(1, Relaxed);
         }
@@ -131,8 +131,8 @@ impl ConnectionLimit {
 
     fn release(&self) {
         self.shared.open.fetch_sub(1, Relaxed);
-        if let Some(whole) = &self.shared.whole {
-            whole.release();
+        if let Some(parent) = &self.shared.parent {
+            parent.release();
         }
     }
 
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_a_whole_have_no_more_than_it() {
+    fn limits_within_a_parent_have_no_more_than_the_parent() {
         let all = ConnectionLimit::new(3);
         let one = ConnectionLimit::within(2, &all);
         let other = ConnectionLimit::within(100, &all);

@@ -134,7 +134,7 @@ pub async fn serve<A, S>(
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
-    let mut accepting = Accepting {
+    let mut accept_loop = AcceptLoop {
         listeners: listeners.into_iter().collect(),
         first: 0,
         back_off: None,
@@ -154,7 +154,7 @@ pub async fn serve<A, S>(
                 record_end(ended, connections);
                 continue;
             }
-            permit = accepting.next(connections) => permit,
+            permit = accept_loop.next(connections) => permit,
         };
         let slot = options.spillover.as_ref().map(Spillover::slot);
         let secondary = slot.as_ref().and_then(Slot::secondary);
@@ -176,7 +176,7 @@ pub async fn serve<A, S>(
         let connection = run(service, connection, (permit, slot));
         tasks.spawn_on(connection, &secondary.unwrap_or_else(Handle::current));
     };
-    drop(accepting);
+    drop(accept_loop);
     if !tasks.is_empty() {
         info!(connections = tasks.len(), "waiting for connections to end");
     }
@@ -228,7 +228,7 @@ fn record_end(ended: Result<(), JoinError>, connections: &ConnectionLimit) {
 }
 
 /// The listeners and the state of the accept loop.
-struct Accepting<A> {
+struct AcceptLoop<A> {
     listeners: Vec<A>,
     /// The listener that is polled first the next time.
     first: usize,
@@ -259,7 +259,7 @@ impl Shortage {
     }
 }
 
-impl<A: Accept> Accepting<A> {
+impl<A: Accept> AcceptLoop<A> {
     /// The next connection that gets a permit. The future can be dropped without losing a connection.
     async fn next(&mut self, connections: &ConnectionLimit) -> (A::Io, SocketAddr, Permit) {
         loop {

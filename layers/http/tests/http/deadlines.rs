@@ -64,7 +64,7 @@ async fn a_byte_a_second_does_not_move_the_deadline_of_the_first_request() {
         }
         let ended = task.await.unwrap();
         assert!(
-            matches!(ended, Err(Error::NoRequest(deadline)) if deadline == 10 * SECOND),
+            matches!(ended, Err(Error::FirstRequestTimeout(deadline)) if deadline == 10 * SECOND),
             "{ended:?} of {versions:?}"
         );
         assert!(start.elapsed() < 12 * SECOND, "{:?} of {versions:?}", start.elapsed());
