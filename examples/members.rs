@@ -23,7 +23,9 @@ use tailwater::http::{
     Connection, HttpLayer, ListenOptions, ServeOptions, Shutdown, WriteDeadline, raise_open_files,
     serve,
 };
-use tailwater::jwt::{ConnectionSessions, Credentials, Guard, Jwk, JwtLayer, Keys, Session};
+use tailwater::jwt::{
+    ConnectionSessions, Credentials, Guard, GuardOptions, Jwk, JwtLayer, Keys, Session,
+};
 use tailwater::sse::{
     BoxError, Due, Encoded, Event, Events, Lease, Rejection, SseLayer, Subscription,
 };
@@ -129,8 +131,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     raise_open_files()?;
 
     let issuer = Issuer(Ed25519KeyPair::generate()?);
-    let guard =
-        Guard::new("members", Keys::list([issuer.key()])?).issuer(ISSUER).challenge(CHALLENGE);
+    let options = GuardOptions::new("members", Keys::list([issuer.key()])?)
+        .issuer(ISSUER)
+        .challenge(CHALLENGE);
+    let guard = Guard::new(options);
     let shutdown = Shutdown::new();
     let source = service_fn(|subscription: Subscription| ready(Greetings::new(&subscription)));
     let events = SseLayer::new().drain(&tailwater::drain(&shutdown)).lease(lease).layer(source);

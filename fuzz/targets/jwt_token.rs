@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
-use tailwater_jwt::{Guard, Keys};
+use tailwater_jwt::{Guard, GuardOptions, Keys};
 
 const NOW: u64 = 1_000_000_000;
 
@@ -23,10 +23,11 @@ static GUARD: LazyLock<Guard> = LazyLock::new(|| {
     let x = URL_SAFE_NO_PAD.encode(KEY.public_key());
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x });
     let keys = Keys::list([serde_json::from_value(jwk).expect("a key")]).expect("a key");
-    Guard::new("who", keys)
+    let options = GuardOptions::new("who", keys)
         .issuer("i")
         .audience(["a"])
-        .clock(|| SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
+        .clock(|| SystemTime::UNIX_EPOCH + Duration::from_secs(NOW));
+    Guard::new(options)
 });
 
 fuzz_target!(|input: &str| {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use ::http::request::Parts;
 use ::http::{Extensions, Request};
 use bytes::Bytes;
-use tailwater_jwt::{Credentials, Guard, JwtLayer, Keys, Rejection, Session, Token};
+use tailwater_jwt::{Credentials, Guard, GuardOptions, JwtLayer, Keys, Rejection, Session, Token};
 use tailwater_kafka::Place;
 use tailwater_route::{Access, Matched, Requirement};
 use tailwater_sse::{Due, Encoded, Event, Lease};
@@ -44,7 +44,7 @@ fn guard(configured: &config::Guard) -> Result<Guard, Error> {
         Some(GuardKeys::Url(url)) => Keys::url(url.clone()),
         None => Keys::issuer(issuer.unwrap_or_default()),
     };
-    let guard = Guard::new(&*configured.name, keys.map_err(failed)?)
+    let options = GuardOptions::new(&*configured.name, keys.map_err(failed)?)
         .audience(&configured.audience)
         .leeway(configured.leeway)
         .roles(&configured.roles)
@@ -52,7 +52,7 @@ fn guard(configured: &config::Guard) -> Result<Guard, Error> {
         .attributes(configured.attributes.iter().map(|(name, claim)| (&**name, &**claim)))
         .challenge(configured.challenge.unwrap_or_default())
         .without_expiry(configured.without_expiry);
-    let guard = issuer.into_iter().fold(guard, Guard::issuer);
+    let guard = Guard::new(issuer.into_iter().fold(options, GuardOptions::issuer));
     // Nobody waits for the keys; but the first who come should not either.
     guard.prefetch();
     Ok(guard)

@@ -15,7 +15,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, Response, StatusCode};
 use serde_json::json;
-use tailwater_jwt::{Credentials, Due, Guard, Jwk, JwtLayer, Keys, Lease, Session};
+use tailwater_jwt::{Credentials, Due, Guard, GuardOptions, Jwk, JwtLayer, Keys, Lease, Session};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 /// Stands for the server that people sign in to.
@@ -57,10 +57,10 @@ async fn handler(request: Request<()>) -> Result<Response<Option<Lease>>, Infall
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let issuer = Issuer(Ed25519KeyPair::generate()?);
-    let guard =
-        Guard::new("members", Keys::list([issuer.key()?])?).challenge(Duration::from_secs(1));
+    let options = GuardOptions::new("members", Keys::list([issuer.key()?])?)
+        .challenge(Duration::from_secs(1));
     let service = ServiceBuilder::new()
-        .layer(JwtLayer::new(guard, Credentials::bearer()))
+        .layer(JwtLayer::new(Guard::new(options), Credentials::bearer()))
         .service(service_fn(handler));
 
     let authorization = format!("Bearer {}", issuer.token()?);

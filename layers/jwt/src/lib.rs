@@ -10,7 +10,7 @@
 //! use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 //! use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 //! use http::{Request, Response, StatusCode};
-//! use tailwater_jwt::{Credentials, Guard, Jwk, JwtLayer, Keys, Rejection, Session};
+//! use tailwater_jwt::{Credentials, Guard, GuardOptions, Jwk, JwtLayer, Keys, Rejection, Session};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -23,11 +23,11 @@
 //! public.kid = Some("2026".to_owned());
 //! public.x = Some(URL_SAFE_NO_PAD.encode(private.public_key()));
 //!
-//! let guard = Guard::new("members", Keys::list([public])?)
+//! let options = GuardOptions::new("members", Keys::list([public])?)
 //!     .issuer("https://auth.example.com")
 //!     .audience(["https://api.example.com"]);
 //! let service = ServiceBuilder::new()
-//!     .layer(JwtLayer::new(guard, Credentials::bearer()))
+//!     .layer(JwtLayer::new(Guard::new(options), Credentials::bearer()))
 //!     .service(service_fn(async |request: Request<()>| {
 //!         let session = request.extensions().get::<Session>().expect("the layer put it there");
 //!         let name = session.token().subject().unwrap_or_default().to_owned();
@@ -61,7 +61,7 @@
 //!   1024 for each guard: one more is answered at once, by the keys that are known. While it cannot be
 //!   fetched the last good set stays, and keys of a set that are of no use are left out. [`Fetch`] is
 //!   how; feature `fetch` (default) has [`HttpFetch`].
-//! - **Continuous authorization**: some time before it expires ([`Guard::challenge`]) a lease is due
+//! - **Continuous authorization**: some time before it expires ([`GuardOptions::challenge`]) a lease is due
 //!   for a [`Challenge`]. The client answers with a `POST` and a fresh token, and the layer moves the
 //!   leases of that session, if issuer and subject are the same and what each of them needs still
 //!   holds. Over HTTP/2 the session is that of the connection ([`ConnectionSessions`]); over HTTP/1.1
@@ -71,7 +71,7 @@
 //!   credentials are taken out of the request before it is passed on. What stands outside of the
 //!   layer, and logs URIs, sees those of the query. Of a key set's URL, user and query are not shown,
 //!   and what others wrote is escaped and cut.
-//! - **Limits**: a token has at most 16 KiB ([`Guard::token_limit`]); the cache of verified ones holds
+//! - **Limits**: a token has at most 16 KiB ([`GuardOptions::token_limit`]); the cache of verified ones holds
 //!   16 384 and 8 MiB of their text; a key set has at most 256 KiB and 100 keys, and comes within 10 s,
 //!   three redirects within its host included; a token is tried with 16 keys, and with all as long as
 //!   fewer than 1000 checks in a second go beyond these.
@@ -98,6 +98,7 @@ mod layer;
 mod lease;
 mod location;
 mod names;
+mod options;
 mod pattern;
 mod redirect;
 mod rejection;
@@ -118,6 +119,7 @@ pub use jwk::Jwk;
 pub use key_set::Keys;
 pub use layer::JwtLayer;
 pub use lease::{Challenge, Due, Lease};
+pub use options::GuardOptions;
 pub use rejection::{Part, Rejection};
 pub use service::Guarded;
 pub use session::{ConnectionSessions, Session};

@@ -61,14 +61,14 @@ impl Token {
         self.claims.get("sub").and_then(Value::as_str)
     }
 
-    /// The claim that the guard takes for the [identity](crate::Guard::identity): a text as it is, a
+    /// The claim that the guard takes for the [identity](crate::GuardOptions::identity): a text as it is, a
     /// number or boolean as JSON writes it, `None` for anything else.
     #[must_use]
     pub fn identity(&self) -> Option<&str> {
         self.identity.as_deref()
     }
 
-    /// One of the guard's [attributes](crate::Guard::attributes), as text like
+    /// One of the guard's [attributes](crate::GuardOptions::attributes), as text like
     /// [`identity`](Self::identity). `None` as well for a name that is none of them.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&str> {
@@ -76,7 +76,7 @@ impl Token {
         value.as_deref()
     }
 
-    /// The roles, of the claim that the guard takes for [them](crate::Guard::roles).
+    /// The roles, of the claim that the guard takes for [them](crate::GuardOptions::roles).
     #[must_use]
     pub fn roles(&self) -> &[String] {
         &self.roles

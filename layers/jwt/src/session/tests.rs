@@ -4,13 +4,14 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    Due, Keys,
+    Due, GuardOptions, Keys,
     token::{NEVER, Wanted},
 };
 
 fn guard() -> Guard {
-    let guard = Guard::new("who", Keys::list([]).unwrap());
-    guard.clock(|| SystemTime::UNIX_EPOCH).challenge(std::time::Duration::MAX)
+    let options = GuardOptions::new("who", Keys::list([]).unwrap());
+    let options = options.clock(|| SystemTime::UNIX_EPOCH).challenge(std::time::Duration::MAX);
+    Guard::new(options)
 }
 
 fn token(subject: &str, until: i64) -> Arc<Token> {

@@ -12,7 +12,7 @@ use tailwater_jwt::{Error, FETCH_LIMIT, Fetch, FetchFuture, Guard, Keys, Rejecti
 
 use crate::{
     remote::{Lines, token},
-    support::{Signer, clock, ed},
+    support::{Signer, ed, guard_of},
 };
 
 const ISSUER: &str = "https://auth.example.com/realms/x";
@@ -34,7 +34,7 @@ impl Web {
 
     fn guard(&self, issuer: &str) -> Guard {
         let keys = Keys::issuer_fetched(issuer, self.clone()).expect("a URL");
-        Guard::new("who", keys).clock(clock())
+        guard_of(keys)
     }
 
     fn asked(&self) -> Vec<String> {
@@ -212,7 +212,7 @@ async fn redirects_within_the_host_are_followed_three_at_the_most() {
             answers.extend([(first, redirect(code, &urls[1])), (&*urls[hops], keys(&signer))]);
             let web = Web::new(answers);
             let keys = Keys::fetched(Uri::from_static(first), web.clone()).unwrap();
-            let guard = Guard::new("who", keys).clock(clock());
+            let guard = guard_of(keys);
             let result = guard.verify(&token(&signer)).await;
             assert_eq!(result.is_ok(), hops <= 3, "{hops} of {code}: {:?}", web.asked());
             assert_eq!(web.asked().len(), 1 + hops.min(3), "{hops} of {code}");
@@ -233,7 +233,7 @@ async fn a_redirect_elsewhere_is_not_followed_and_the_log_says_where_it_leads() 
         let _guard = lines.subscribe();
         let web = Web::new([(first, redirect(302, location))]);
         let keys = Keys::fetched(Uri::from_static(first), web.clone()).unwrap();
-        let guard = Guard::new("who", keys).clock(clock());
+        let guard = guard_of(keys);
         assert_eq!(guard.verify("a.b.c").await.err(), Some(Rejection::KeysUnavailable));
         assert_eq!(web.asked(), [first], "{location}");
         let log = lines.text();

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tailwater_jwt::{Guard, Keys, Part, Rejection};
 
-use crate::support::{NOW, Signer, claims, clock, ec, ed, guard, rsa};
+use crate::support::{NOW, Signer, claims, ec, ed, guard, guard_of, options, options_of, rsa};
 
 fn good() -> Value {
     claims("ada", 60)
@@ -36,10 +36,10 @@ async fn a_forged_token_is_refused_and_the_reason_is_known() {
     let (rsa, ec, ed, other) = (rsa("RS256"), ec("ES256"), ed("ed"), ed("other"));
     let stranger = crate::support::ed("ed");
     let jwks = [&rsa, &ec, &ed, &other].map(Signer::jwk);
-    let guard = Guard::new("who", Keys::list(jwks).unwrap())
+    let options = options_of(Keys::list(jwks).unwrap())
         .issuer("https://auth")
-        .audience(["https://api", "https://other"])
-        .clock(clock());
+        .audience(["https://api", "https://other"]);
+    let guard = Guard::new(options);
     let good = || with(json!({ "aud": "https://api" }));
     assert!(guard.verify(&ed.token(&good())).await.is_ok());
     assert!(guard.verify(&rsa.token(&good())).await.is_ok());
@@ -208,7 +208,7 @@ async fn an_ecdsa_signature_in_der_is_refused() {
         "kty": "EC", "crv": "P-256", "kid": "k",
         "x": URL_SAFE_NO_PAD.encode(&point[..32]), "y": URL_SAFE_NO_PAD.encode(&point[32..]),
     }));
-    let guard = Guard::new("who", Keys::list([jwk.unwrap()]).unwrap()).clock(clock());
+    let guard = guard_of(Keys::list([jwk.unwrap()]).unwrap());
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"k"}"#);
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(good().to_string()));
     let signature = rcgen::SigningKey::sign(&pair, message.as_bytes()).unwrap();
@@ -249,7 +249,7 @@ async fn a_token_is_good_from_nbf_until_just_before_exp() {
 #[tokio::test(start_paused = true)]
 async fn leeway_moves_both_ends() {
     let signer = ed("ed");
-    let guard = guard(&signer).leeway(Duration::from_secs(5));
+    let guard = Guard::new(options(&signer).leeway(Duration::from_secs(5)));
     let token = signer.token(&with(json!({ "nbf": NOW + 5, "exp": NOW + 10 })));
     assert!(guard.verify(&token).await.is_ok());
     tokio::time::advance(Duration::from_millis(14_999)).await;
@@ -258,7 +258,7 @@ async fn leeway_moves_both_ends() {
     assert_eq!(guard.verify(&token).await.err(), Some(Rejection::Expired));
 
     // The dates of others, with the leeway of ours, overflow nothing.
-    let guard = guard.leeway(Duration::MAX);
+    let guard = Guard::new(options(&signer).leeway(Duration::MAX));
     for (nbf, exp) in [(json!(i64::MAX), json!(i64::MAX)), (json!(i64::MIN), json!(-1e308))] {
         let _ = guard.verify(&signer.token(&with(json!({ "nbf": nbf, "exp": exp })))).await;
     }
@@ -269,7 +269,8 @@ async fn a_token_without_expiry_is_good_where_the_guard_says_so() {
     let signer = ed("ed");
     let token = signer.token(&with(json!({ "exp": "REMOVED" })));
     assert_eq!(guard(&signer).verify(&token).await.err(), Some(Rejection::NoExpiry));
-    let token = guard(&signer).without_expiry(true).verify(&token).await.unwrap();
+    let lenient = Guard::new(options(&signer).without_expiry(true));
+    let token = lenient.verify(&token).await.unwrap();
     assert_eq!(token.expiry(), None);
     let far = signer.token(&with(json!({ "exp": 1e300 })));
     assert!(guard(&signer).verify(&far).await.is_ok());
@@ -279,9 +280,9 @@ async fn a_token_without_expiry_is_good_where_the_guard_says_so() {
 async fn the_limit_of_a_token_is_exact() {
     let signer = ed("ed");
     let token = signer.token(&good());
-    let fits = guard(&signer).token_limit(token.len());
+    let fits = Guard::new(options(&signer).token_limit(token.len()));
     assert!(fits.verify(&token).await.is_ok());
-    let small = guard(&signer).token_limit(token.len() - 1);
+    let small = Guard::new(options(&signer).token_limit(token.len() - 1));
     assert_eq!(small.verify(&token).await.err(), Some(Rejection::TooLong));
 }
 
@@ -293,7 +294,7 @@ async fn claims_are_found_by_name_and_by_path() {
         "https://example.com/roles": ["admin", 1, "ops"], "a.b": "whole", "a": { "b": "path" },
         "list": ["not", "a", "text"], "empty": "",
     })));
-    let guard = guard(&signer)
+    let options = options(&signer)
         .audience(["https://api"])
         .roles("https://example.com/roles")
         .identity("n")
@@ -304,7 +305,7 @@ async fn claims_are_found_by_name_and_by_path() {
             ("empty", "empty"),
             ("none", "no.ne"),
         ]);
-    let token = guard.verify(&token).await.unwrap();
+    let token = Guard::new(options).verify(&token).await.unwrap();
     assert_eq!(token.roles(), ["admin", "ops"]);
     assert!(token.has_roles(&["ops", "admin"]) && token.has_roles::<&str>(&[]));
     assert!(!token.has_roles(&["admin", "other"]));
@@ -318,7 +319,7 @@ async fn claims_are_found_by_name_and_by_path() {
     assert_eq!(token.claim("deep.er"), Some(&json!({ "x": true })));
     assert!(!format!("{token:?}").contains("ada"));
 
-    let guard = crate::support::guard(&signer);
+    let guard = guard(&signer);
     let split = signer.token(&with(json!({ "scope": "a  b\tc" })));
     assert_eq!(guard.verify(&split).await.unwrap().roles(), ["a", "b", "c"]);
     for nothing in [json!(7), json!(null), json!({ "a": "b" }), json!("")] {

@@ -6,7 +6,7 @@ use http::{StatusCode, Uri};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::CertificateDer};
 use serde_json::json;
-use tailwater_jwt::{Error, FETCH_LIMIT, Fetch as _, Guard, HttpFetch, Keys};
+use tailwater_jwt::{Error, FETCH_LIMIT, Fetch as _, HttpFetch, Keys};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{claims, clock, ed};
+use crate::support::{claims, ed, guard_of};
 
 /// Answers each connection with these bytes, over TLS if there is a configuration.
 async fn serve(answer: Vec<u8>, tls: Option<TlsAcceptor>) -> SocketAddr {
@@ -79,7 +79,7 @@ async fn a_guard_learns_its_keys_over_http_and_https() {
     let secure = url("https", serve(keys, Some(tls)).await);
     let trusting = HttpFetch::with_root_certificates([certificate]).unwrap();
     for keys in [Keys::url(plain).unwrap(), Keys::fetched(secure.clone(), trusting).unwrap()] {
-        let guard = Guard::new("who", keys).clock(clock());
+        let guard = guard_of(keys);
         assert!(guard.verify(&signer.token(&claims("ada", 60))).await.is_ok());
     }
     assert!(HttpFetch::new().fetch(&secure).await.is_err(), "nobody vouches for it");

@@ -10,7 +10,7 @@ use tailwater_jwt::{Error, Guard, Jwk, Keys, Rejection, Unusable};
 
 use crate::{
     remote::Script,
-    support::{Signer, claims, clock, ec, ed, guard, rsa},
+    support::{Signer, claims, ec, ed, guard, guard_of, options, options_of, rsa},
 };
 
 fn all() -> Vec<Signer> {
@@ -27,7 +27,7 @@ async fn each_algorithm_is_accepted_with_a_key_that_names_it_and_one_that_names_
         named.r#use = Some("sig".to_owned());
         named.key_ops = Some(vec!["verify".to_owned()]);
         for jwk in [signer.jwk(), named] {
-            let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+            let guard = guard_of(Keys::list([jwk]).unwrap());
             let token = guard.verify(&token).await.expect(signer.algorithm);
             assert_eq!(token.subject(), Some("ada"), "{}", signer.algorithm);
         }
@@ -41,7 +41,7 @@ async fn no_algorithm_is_accepted_with_the_key_of_another() {
             let mut jwk = other.jwk();
             jwk.alg = Some(other.algorithm.to_owned());
             jwk.kid = Some(signer.kid().to_owned());
-            let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+            let guard = guard_of(Keys::list([jwk]).unwrap());
             let result = guard.verify(&signer.token(&claims("ada", 60))).await;
             let name = format!("{} by {}", signer.algorithm, other.algorithm);
             assert_eq!(result.err(), Some(Rejection::Algorithm), "{name}");
@@ -59,7 +59,7 @@ async fn tokens_that_another_library_made_are_accepted() {
     jwk.crv = Some("P-256".to_owned());
     jwk.x = Some(URL_SAFE_NO_PAD.encode(&point[..32]));
     jwk.y = Some(URL_SAFE_NO_PAD.encode(&point[32..]));
-    let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+    let guard = guard_of(Keys::list([jwk]).unwrap());
 
     let mut header = Header::new(Algorithm::ES256);
     header.kid = Some("other".to_owned());
@@ -83,7 +83,7 @@ async fn numbers_of_keys_may_be_in_any_base64_and_with_any_zeros() {
     ] {
         let mut jwk = signer.jwk();
         jwk.n = Some(n.clone());
-        let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+        let guard = guard_of(Keys::list([jwk]).unwrap());
         assert!(guard.verify(&token).await.is_ok(), "{n}");
     }
 }
@@ -115,7 +115,7 @@ async fn all_keys_of_one_kid_are_tried() {
             jwk.alg = algorithms.then(|| signer.algorithm.to_owned());
             jwk
         });
-        let guard = Guard::new("who", Keys::list(jwks).unwrap()).clock(clock());
+        let guard = guard_of(Keys::list(jwks).unwrap());
         for signer in &signers {
             let result = guard.verify(&named(signer, Some("all"))).await;
             assert!(result.is_ok(), "{}: {result:?}", signer.algorithm);
@@ -131,7 +131,7 @@ async fn eddsa_and_ed25519_are_one_algorithm() {
     for of_key in [None, Some("EdDSA"), Some("Ed25519")] {
         let mut jwk = signer.jwk();
         jwk.alg = of_key.map(str::to_owned);
-        let guard = Guard::new("who", Keys::list([jwk]).unwrap()).clock(clock());
+        let guard = guard_of(Keys::list([jwk]).unwrap());
         for of_token in ["EdDSA", "Ed25519"] {
             let header = json!({ "alg": of_token, "kid": "ed" }).to_string();
             let token = signer.raw(header, claims("ada", 60).to_string());
@@ -150,7 +150,7 @@ async fn eddsa_and_ed25519_are_one_algorithm() {
 async fn a_kid_is_needed_by_neither_keys_nor_tokens() {
     let (a, b, c, stranger) = (ed("a"), ed("b"), ec("ES256"), ed("a"));
     let jwks = [renamed(&a, Some("a")), renamed(&b, None), renamed(&c, None)];
-    let guard = Guard::new("who", Keys::list(jwks).unwrap()).clock(clock());
+    let guard = guard_of(Keys::list(jwks).unwrap());
     let rows = [
         ("a key by its name", named(&a, Some("a")), Ok(())),
         ("a key with a name, unnamed", named(&a, None), Ok(())),
@@ -174,7 +174,7 @@ async fn a_kid_is_needed_by_neither_keys_nor_tokens() {
 async fn a_flood_of_forged_tokens_leaves_each_token_16_keys() {
     let signers: Vec<_> = (0..30).map(|number| ed(&number.to_string())).collect();
     let jwks = signers.iter().map(|signer| renamed(signer, None));
-    let guard = Guard::new("who", Keys::list(jwks).unwrap()).clock(clock());
+    let guard = guard_of(Keys::list(jwks).unwrap());
     let accepts = async |index: usize, subject: &str| {
         let token = signers[index].raw(r#"{"alg":"EdDSA"}"#, claims(subject, 60).to_string());
         guard.verify(&token).await.is_ok()
@@ -250,10 +250,12 @@ async fn the_sizes_of_rsa_that_are_accepted_reach_from_2048_to_8192_bits() {
 #[tokio::test]
 async fn without_keys_nothing_is_good() {
     let signer = ed("ed");
-    let guard = Guard::new("who", Keys::list([]).unwrap()).clock(clock());
+    let options = options_of(Keys::list([]).unwrap()).issuer("x");
+    assert!(!format!("{options:?}").contains("sign"));
+    let guard = Guard::new(options);
+    assert!(!format!("{guard:?}").contains("sign"));
     let result = guard.verify(&signer.token(&claims("ada", 60))).await;
     assert_eq!(result.err(), Some(Rejection::UnknownKey));
-    assert!(!format!("{:?}", guard.clone().issuer("x")).contains("sign"));
 }
 
 #[tokio::test]
@@ -265,8 +267,8 @@ async fn a_verified_token_is_kept_until_it_expires() {
     let second = guard.clone().verify(&token).await.unwrap();
     assert!(std::sync::Arc::ptr_eq(&first, &second));
 
-    let other = guard.clone().issuer("https://auth").verify(&token).await.unwrap();
-    assert!(!std::sync::Arc::ptr_eq(&first, &other), "a guard with an option is another");
+    let other = Guard::new(options(&signer).issuer("https://auth")).verify(&token).await.unwrap();
+    assert!(!std::sync::Arc::ptr_eq(&first, &other), "another guard has another cache");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tailwater_jwt::{ConnectionSessions, Credentials, Due, Guard, JwtLayer, Lease
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready_eq, task};
 
-use crate::support::{NOW, Signer, bearer, claims, ed, guard, session};
+use crate::support::{NOW, Signer, bearer, claims, ed, guard, options, session};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -46,7 +46,7 @@ impl Stream {
 
     async fn with(seconds: u64, needs: impl Fn(&Token) -> bool + Send + Sync + 'static) -> Self {
         let signer = ed("ed");
-        let layer = layer(guard(&signer).challenge(10 * SECOND));
+        let layer = layer(Guard::new(options(&signer).challenge(10 * SECOND)));
         let connection = ConnectionSessions::default();
         let token = signer.token(&claims("ada", seconds));
         let lease = shared(&layer, &connection, &token).await.lease(needs);
@@ -86,13 +86,13 @@ async fn without_a_window_there_is_no_challenge() {
     let signer = ed("ed");
     for window in [None, Some(Duration::ZERO)] {
         let start = Instant::now();
-        let guard = guard(&signer);
-        let guard = match window {
-            Some(window) => guard.challenge(window),
-            None => guard,
+        let options = options(&signer);
+        let options = match window {
+            Some(window) => options.challenge(window),
+            None => options,
         };
         let token = signer.token(&claims("ada", 600));
-        let session = session(&layer(guard), bearer(&token)).await;
+        let session = session(&layer(Guard::new(options)), bearer(&token)).await;
         let mut lease = session.lease(|_| true);
         assert_eq!(poll_fn(|cx| lease.poll_due(cx)).await, Due::End);
         assert_eq!(start.elapsed().as_secs(), 600);
@@ -204,7 +204,7 @@ async fn tokens_without_a_subject_are_those_of_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_token_that_never_expires_needs_no_timer() {
     let signer = ed("ed");
-    let guard = guard(&signer).without_expiry(true).challenge(10 * SECOND);
+    let guard = Guard::new(options(&signer).without_expiry(true).challenge(10 * SECOND));
     let token = signer.token(&json!({ "sub": "ada" }));
     let mut lease = session(&layer(guard), bearer(&token)).await.lease(|_| true);
     let mut due = task::spawn(poll_fn(|cx| lease.poll_due(cx)));
@@ -220,12 +220,12 @@ async fn a_clock_that_is_set_is_noticed_within_a_minute() {
     let signer = ed("ed");
     let set = Arc::new(AtomicI64::new(0));
     let clock = Arc::clone(&set);
-    let guard = guard(&signer).clock(move || {
+    let options = options(&signer).clock(move || {
         let seconds = NOW.saturating_add_signed(clock.load(Ordering::Relaxed));
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     });
     let token = signer.token(&claims("ada", 3600));
-    let mut lease = session(&layer(guard), bearer(&token)).await.lease(|_| true);
+    let mut lease = session(&layer(Guard::new(options)), bearer(&token)).await.lease(|_| true);
     let mut due = task::spawn(poll_fn(|cx| lease.poll_due(cx)));
     assert_pending!(due.poll());
     // Tokio's time passes, that of the guard stands.

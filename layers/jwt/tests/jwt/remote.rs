@@ -20,7 +20,7 @@ use tracing::{
     subscriber::{DefaultGuard, NoSubscriber, set_default},
 };
 
-use crate::support::{Signer, claims, clock, ec, ed, rsa};
+use crate::support::{Signer, claims, ec, ed, guard_of, rsa};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -85,7 +85,7 @@ impl Script {
     }
 
     fn guard_at(&self, uri: Uri) -> Guard {
-        Guard::new("who", Keys::fetched(uri, self.clone()).expect("a URL")).clock(clock())
+        guard_of(Keys::fetched(uri, self.clone()).expect("a URL"))
     }
 
     fn asked(&self) -> usize {
@@ -496,7 +496,7 @@ async fn a_fetch_that_panics_is_begun_anew_by_the_next_request() {
     let signer = ed("ed");
     let script = Script::new([Answer::Fail, Answer::keys(&[&signer])]);
     let uri = Uri::from_static("https://auth.example.com/keys");
-    let guard = Guard::new("who", Keys::fetched(uri, Panics(script)).unwrap()).clock(clock());
+    let guard = guard_of(Keys::fetched(uri, Panics(script)).unwrap());
     assert_eq!(guard.verify(&token(&signer)).await.err(), Some(Rejection::KeysUnavailable));
     assert!(guard.verify(&token(&signer)).await.is_ok());
 }

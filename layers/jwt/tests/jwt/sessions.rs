@@ -3,17 +3,17 @@
 use std::{future::poll_fn, time::Duration};
 
 use http::{Request, StatusCode, Version};
-use tailwater_jwt::{ConnectionSessions, Credentials, Due, JwtLayer, Lease};
+use tailwater_jwt::{ConnectionSessions, Credentials, Due, Guard, JwtLayer, Lease};
 use tokio::time::Instant;
 
-use crate::support::{Signer, ask, bearer, claims, ed, guard, session};
+use crate::support::{Signer, ask, bearer, claims, ed, options, session};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PLAIN: &str =
     r#"{"method":"POST","headers":{"content-type":"application/x-challenge-response"}}"#;
 
 fn layer(signer: &Signer) -> JwtLayer {
-    JwtLayer::new(guard(signer).challenge(10 * SECOND), Credentials::bearer())
+    JwtLayer::new(Guard::new(options(signer).challenge(10 * SECOND)), Credentials::bearer())
 }
 
 fn on(connection: &ConnectionSessions, mut request: Request<()>) -> Request<()> {

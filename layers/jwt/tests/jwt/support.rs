@@ -19,7 +19,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Extensions, Request, Response};
 use serde_json::{Value, json};
-use tailwater_jwt::{Guard, Jwk, JwtLayer, Keys, Session};
+use tailwater_jwt::{Guard, GuardOptions, Jwk, JwtLayer, Keys, Session};
 use tokio::time::Instant;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
@@ -121,9 +121,24 @@ pub(crate) fn clock() -> impl Fn() -> SystemTime + Send + Sync + 'static {
     move || SystemTime::UNIX_EPOCH + Duration::from_secs(NOW) + start.elapsed()
 }
 
-/// A guard of this key.
+/// Options of a guard with these keys and the clock of the tests.
+pub(crate) fn options_of(keys: Keys) -> GuardOptions {
+    GuardOptions::new("who", keys).clock(clock())
+}
+
+/// Options of a guard with this key.
+pub(crate) fn options(signer: &Signer) -> GuardOptions {
+    options_of(Keys::list([signer.jwk()]).expect("a key"))
+}
+
+/// A guard with these keys.
+pub(crate) fn guard_of(keys: Keys) -> Guard {
+    Guard::new(options_of(keys))
+}
+
+/// A guard with this key.
 pub(crate) fn guard(signer: &Signer) -> Guard {
-    Guard::new("who", Keys::list([signer.jwk()]).expect("a key")).clock(clock())
+    Guard::new(options(signer))
 }
 
 /// The claims of somebody, until so many seconds from the start of the clock.
