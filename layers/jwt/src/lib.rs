@@ -97,6 +97,7 @@ mod key_set;
 mod layer;
 mod lease;
 mod location;
+mod macros;
 mod names;
 mod options;
 mod pattern;

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::{
     ConnectionSessions, Rejection, ResponseFuture, Session, Token, guard::Checked, layer::Config,
-    names::Name,
+    macros::inner_service_accessors, names::Name,
 };
 
 /// Service of [`JwtLayer`](crate::JwtLayer). The inner one finds a [`Session`] in the request's
@@ -28,6 +28,8 @@ impl<S> Guarded<S> {
     pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
         Self { inner, config }
     }
+
+    inner_service_accessors!();
 }
 
 impl<S, B, R> Service<Request<B>> for Guarded<S>

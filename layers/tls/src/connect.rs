@@ -20,6 +20,7 @@ use crate::{
     guarded::Guarded,
     handshake::Handshake,
     limits::Limits,
+    macros::inner_service_accessors,
     stream::TlsStream,
 };
 
@@ -75,10 +76,10 @@ impl ConnectLayer {
     }
 }
 
-impl<C> Layer<C> for ConnectLayer {
-    type Service = Connect<C>;
+impl<S> Layer<S> for ConnectLayer {
+    type Service = Connect<S>;
 
-    fn layer(&self, inner: C) -> Connect<C> {
+    fn layer(&self, inner: S) -> Connect<S> {
         Connect { inner, config: self.config.clone(), limits: self.limits }
     }
 }
@@ -86,28 +87,32 @@ impl<C> Layer<C> for ConnectLayer {
 /// Service of [`ConnectLayer`]: a URI in, a [`TlsStream`] out, whose
 /// [`handshake`](TlsStream::handshake) says what was agreed on.
 #[derive(Clone, Debug)]
-pub struct Connect<C> {
-    inner: C,
+pub struct Connect<S> {
+    inner: S,
     config: ClientConfig,
     limits: Limits,
 }
 
-impl<C> Service<Uri> for Connect<C>
+impl<S> Connect<S> {
+    inner_service_accessors!();
+}
+
+impl<S> Service<Uri> for Connect<S>
 where
-    C: Service<Uri>,
-    C::Response: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    C::Error: Into<BoxError>,
-    C::Future: Send + 'static,
+    S: Service<Uri>,
+    S::Response: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
 {
-    type Response = TlsStream<C::Response>;
+    type Response = TlsStream<S::Response>;
     type Error = Error;
-    type Future = ConnectFuture<C::Response>;
+    type Future = ConnectFuture<S::Response>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(|error| Error::Inner(error.into()))
     }
 
-    fn call(&mut self, uri: Uri) -> ConnectFuture<C::Response> {
+    fn call(&mut self, uri: Uri) -> ConnectFuture<S::Response> {
         let name = self.config.name(&uri);
         let config = self.config.clone();
         let limits = self.limits;

@@ -85,6 +85,7 @@ mod handshake;
 mod identity;
 mod layer;
 mod limits;
+mod macros;
 mod options;
 mod pem;
 mod provider;

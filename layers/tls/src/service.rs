@@ -18,6 +18,7 @@ use crate::{
     accept::{first_byte, handshake},
     error::{BoxError, Error},
     limits::Limits,
+    macros::inner_service_accessors,
     server::ServerConfig,
     stream::TlsStream,
 };
@@ -39,6 +40,8 @@ impl<S> Tls<S> {
     pub(crate) fn new(inner: S, config: ServerConfig, limits: Limits) -> Self {
         Self { inner, config, limits }
     }
+
+    inner_service_accessors!();
 }
 
 impl<S, Io> Service<Io> for Tls<S>
