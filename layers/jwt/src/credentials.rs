@@ -33,6 +33,7 @@ use crate::{Error, pattern::Pattern};
 /// # Ok::<_, tailwater_jwt::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Credentials {
     cookies: Arc<[(Box<str>, Pattern)]>,
     headers: Arc<[(HeaderName, Pattern)]>,
@@ -41,13 +42,11 @@ pub struct Credentials {
 
 impl Credentials {
     /// Nowhere.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The header `authorization: Bearer …` (RFC 6750, 2.1).
-    #[must_use]
     pub fn bearer() -> Self {
         Self { headers: [(AUTHORIZATION, Pattern::bearer())].into(), ..Self::default() }
     }

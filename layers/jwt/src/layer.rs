@@ -18,6 +18,7 @@ use crate::{Credentials, Guard, Guarded};
 /// The credentials are taken out of the request, and what is left of the headers that may hold such
 /// is marked as sensitive: whoever comes next can neither log them nor pass them on.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct JwtLayer {
     config: Arc<Config>,
 }
@@ -32,7 +33,6 @@ pub(crate) struct Config {
 
 impl JwtLayer {
     /// A layer that refuses what has no good token.
-    #[must_use]
     pub fn new(guard: Guard, credentials: Credentials) -> Self {
         let config = Config { guard, credentials, optional: false, keep: false };
         Self { config: Arc::new(config) }
@@ -40,14 +40,12 @@ impl JwtLayer {
 
     /// Refuses nothing: a request without a good token goes on with a
     /// [`Rejection`](crate::Rejection) in its extensions, for a router that decides.
-    #[must_use]
     pub fn optional(mut self) -> Self {
         Arc::make_mut(&mut self.config).optional = true;
         self
     }
 
     /// Leaves the credentials in the request, for a service that passes them on.
-    #[must_use]
     pub fn keep_credentials(mut self) -> Self {
         Arc::make_mut(&mut self.config).keep = true;
         self

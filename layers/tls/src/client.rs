@@ -44,19 +44,22 @@ impl ClientOptions {
     }
 
     /// The protocols that are offered, the preferred one first. Default: none.
-    pub fn alpn(self, names: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
-        Self { alpn: names.into_iter().map(Into::into).collect(), ..self }
+    pub fn alpn(mut self, names: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        self.alpn = names.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Speaks this version only. Default: TLS 1.3, and 1.2 with servers that have no 1.3.
-    pub fn only(self, version: Version) -> Self {
-        Self { only: Some(version), ..self }
+    pub fn only(mut self, version: Version) -> Self {
+        self.only = Some(version);
+        self
     }
 
     /// Asks every server for this name, and verifies its certificate by it, whatever the URI says.
     /// Default: the host of the URI.
-    pub fn server_name(self, name: impl Into<String>) -> Self {
-        Self { server_name: Some(name.into()), ..self }
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
     }
 }
 

@@ -77,7 +77,8 @@ impl Credentials {
     }
 
     /// What is trusted. Default: nothing.
-    pub fn roots(self, roots: Roots) -> Self {
-        Self { roots, ..self }
+    pub fn roots(mut self, roots: Roots) -> Self {
+        self.roots = roots;
+        self
     }
 }

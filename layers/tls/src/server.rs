@@ -71,33 +71,38 @@ impl ServerOptions {
 
     /// The protocols that are spoken within, the preferred one first. A client that offers others
     /// only is refused (`no_application_protocol`). Default: none, and nothing is agreed.
-    pub fn alpn(self, names: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
-        Self { alpn: names.into_iter().map(Into::into).collect(), ..self }
+    pub fn alpn(mut self, names: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        self.alpn = names.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Whether a client that offers no protocol at all is refused, too. Default: if there are
     /// protocols and `http/1.1`, which is what such a client speaks, is not among them.
-    pub fn require_alpn(self, require: bool) -> Self {
-        Self { require_alpn: Some(require), ..self }
+    pub fn require_alpn(mut self, require: bool) -> Self {
+        self.require_alpn = Some(require);
+        self
     }
 
     /// Speaks this version only. Default: TLS 1.3, and 1.2 with clients that have no 1.3.
-    pub fn only(self, version: Version) -> Self {
-        Self { only: Some(version), ..self }
+    pub fn only(mut self, version: Version) -> Self {
+        self.only = Some(version);
+        self
     }
 
     /// Whether clients show a certificate that the roots of the [`Credentials`] vouch for. Default:
     /// [`ClientCertificates::None`].
-    pub fn client_certificates(self, certificates: ClientCertificates) -> Self {
-        Self { client_certificates: certificates, ..self }
+    pub fn client_certificates(mut self, certificates: ClientCertificates) -> Self {
+        self.client_certificates = certificates;
+        self
     }
 
     /// Whether a client can come back without the whole handshake: by tickets, which take no memory
     /// here and whose keys change every 6 hours, or in TLS 1.2 without tickets by one of the last
     /// 256 sessions. A client certificate is not verified again then. Credentials that are
     /// exchanged end it for all. Default: yes.
-    pub fn resumption(self, resumption: bool) -> Self {
-        Self { resumption, ..self }
+    pub fn resumption(mut self, resumption: bool) -> Self {
+        self.resumption = resumption;
+        self
     }
 
     fn requires_alpn(&self) -> bool {
