@@ -17,7 +17,6 @@ use axum::routing::get_service;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use http::request::Parts;
 use serde_json::json;
 use tailwater::http::{
     Connection, HttpLayer, ListenOptions, ServeOptions, Shutdown, WriteDeadline, raise_open_files,
@@ -26,9 +25,8 @@ use tailwater::http::{
 use tailwater::jwt::{
     ConnectionSessions, Credentials, Guard, GuardOptions, Jwk, JwtLayer, Keys, Session,
 };
-use tailwater::sse::{
-    BoxError, Due, Encoded, Event, Events, Lease, Rejection, SseLayer, Subscription,
-};
+use tailwater::session_lease;
+use tailwater::sse::{BoxError, Encoded, Event, Events, Rejection, SseLayer, Subscription};
 use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior};
 use tower::{Layer as _, Service as _, ServiceBuilder, service_fn};
@@ -73,32 +71,6 @@ impl Events for Greetings {
     }
 }
 
-/// The lease of a session, as event streams ask for it: this joins the two layers, neither of which
-/// knows the other.
-struct OfSession(tailwater::jwt::Lease);
-
-impl Lease for OfSession {
-    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
-        Poll::Ready(match ready!(self.0.poll_due(cx)) {
-            tailwater::jwt::Due::Challenge(challenge) => {
-                let event = Event::data(challenge.json()).event("challenge");
-                Due::Challenge(Encoded::event(&event))
-            }
-            _ => Due::End,
-        })
-    }
-
-    fn permits(&self) -> bool {
-        self.0.permits()
-    }
-}
-
-/// A stream lives as long as the token of its member, or a later one that has the roles, too.
-fn lease(parts: &Parts) -> Option<Box<dyn Lease>> {
-    let session = parts.extensions.get::<Session>()?;
-    Some(Box::new(OfSession(session.lease(|token| token.has_roles(&ROLES)))))
-}
-
 /// Stands for the server that people sign in to.
 struct Issuer(Ed25519KeyPair);
 
@@ -137,6 +109,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let guard = Guard::new(options);
     let shutdown = Shutdown::new();
     let source = service_fn(|subscription: Subscription| ready(Greetings::new(&subscription)));
+    // A stream lives as long as the token of its member, or a later one that has the roles, too.
+    let lease = session_lease(|token| token.has_roles(&ROLES));
     let events = SseLayer::new().drain(&tailwater::drain(&shutdown)).lease(lease).layer(source);
     let router = Router::new().route("/greetings", get_service(events));
 

@@ -34,7 +34,8 @@
 //!
 //! `examples/topic.rs` is this as a whole server, with a key from the path and an end that lets
 //! streams finish; `examples/axum.rs` streams the messages that are posted to an axum router, and
-//! `examples/members.rs` one that lives as long as its client's token.
+//! `examples/members.rs` one that lives as long as its client's token. [`session_lease`] joins the
+//! two layers that it needs, [`jwt`] and [`sse`].
 //!
 //! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it
 //! becomes, and the process around them.
@@ -47,6 +48,7 @@ mod drain;
 mod escape;
 mod files;
 mod health;
+mod lease;
 mod open_files;
 pub mod server;
 mod signals;
@@ -54,6 +56,7 @@ pub mod stack;
 pub mod telemetry;
 
 pub use drain::drain;
+pub use lease::{lease, session_lease};
 pub use tailwater_client as client;
 pub use tailwater_http as http;
 pub use tailwater_hub as hub;

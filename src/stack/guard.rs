@@ -1,16 +1,13 @@
 //! Guards: whether a route is open, how long a stream lives, and what templates learn of who asks.
 //! Here the jwt crate, which knows neither routes nor event streams, is joined with those that do.
 
-use std::task::{Context, Poll, ready};
-
 use ::http::request::Parts;
 use ::http::{Extensions, Request};
 use bytes::Bytes;
 use tailwater_jwt::{Credentials, Guard, GuardOptions, JwtLayer, Keys, Rejection, Session, Token};
 use tailwater_kafka::Place;
 use tailwater_route::{Access, Matched, Requirement};
-use tailwater_sse::{Due, Encoded, Event, Lease};
-
+use tailwater_sse::Lease;
 use tracing::info;
 
 use super::{Error, StackBuilder};
@@ -126,28 +123,9 @@ pub(super) fn lease(parts: &Parts, places: &[Place]) -> Option<Box<dyn Lease>> {
     let guard: Box<str> = session.guard_name().into();
     let claims: Box<[(Place, Option<Bytes>)]> =
         places.iter().map(|place| (place.clone(), claim(place, session))).collect();
-    let needs = move |token: &Token| {
+    let still_allowed = move |token: &Token| {
         holds(&requirements, &guard, token)
             && claims.iter().all(|(place, value)| claim_of(place, &guard, token) == *value)
     };
-    Some(Box::new(OfSession(session.lease(needs))))
-}
-
-/// A session's lease as the sse crate asks for it.
-struct OfSession(tailwater_jwt::Lease);
-
-impl Lease for OfSession {
-    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
-        Poll::Ready(match ready!(self.0.poll_due(cx)) {
-            tailwater_jwt::Due::Challenge(challenge) => {
-                let event = Event::data(challenge.json()).event("challenge");
-                Due::Challenge(Encoded::event(&event))
-            }
-            _ => Due::End,
-        })
-    }
-
-    fn permits(&self) -> bool {
-        self.0.permits()
-    }
+    Some(crate::lease(session, still_allowed))
 }
