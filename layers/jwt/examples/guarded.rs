@@ -4,15 +4,14 @@
 
 #![expect(clippy::print_stdout, reason = "shows what happens")]
 
-use std::{
-    convert::Infallible,
-    error::Error,
-    future::poll_fn,
-    time::{Duration, SystemTime},
-};
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::poll_fn;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Request, Response, StatusCode};
 use serde_json::json;
 use tailwater_jwt::{Credentials, Due, Guard, GuardOptions, Jwk, JwtLayer, Keys, Lease, Session};

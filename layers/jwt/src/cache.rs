@@ -1,4 +1,6 @@
-use std::{hash::RandomState, num::NonZeroUsize, sync::Arc};
+use std::hash::RandomState;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use lru::LruCache;
 

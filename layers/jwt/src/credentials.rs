@@ -1,13 +1,13 @@
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{AUTHORIZATION, COOKIE, Entry},
-    uri::PathAndQuery,
-};
+use http::header::{AUTHORIZATION, COOKIE, Entry};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::{Error, pattern::Pattern};
+use crate::Error;
+use crate::pattern::Pattern;
 
 /// Where a request holds its credentials.
 ///

@@ -1,4 +1,5 @@
-use std::{fmt, pin::Pin};
+use std::fmt;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use http::{Response, Uri};

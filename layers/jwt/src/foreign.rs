@@ -1,10 +1,8 @@
 //! Texts of others, for logs and errors.
 
-use std::{
-    error::Error,
-    fmt::{self, Write as _},
-    iter::successors,
-};
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::iter::successors;
 
 /// How many characters of a text are shown.
 const CHARACTERS: usize = 100;

@@ -1,14 +1,14 @@
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{Rejection, Token, layer::Config, service::pass};
+use crate::layer::Config;
+use crate::service::pass;
+use crate::{Rejection, Token};
 
 type Verified = Pin<Box<dyn Future<Output = Result<Arc<Token>, Rejection>> + Send>>;
 

@@ -1,18 +1,14 @@
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
-};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
-use crate::{
-    GuardOptions, Rejection, Token,
-    cache::{self, Cache},
-    checks::Checks,
-    key_set::{KeySet, Source},
-    names::Names,
-    remote::Remote,
-    verify::verify,
-};
+use crate::cache::{self, Cache};
+use crate::checks::Checks;
+use crate::key_set::{KeySet, Source};
+use crate::names::Names;
+use crate::remote::Remote;
+use crate::verify::verify;
+use crate::{GuardOptions, Rejection, Token};
 
 /// Decides which tokens are accepted, and caches those that it has verified.
 ///

@@ -1,6 +1,7 @@
 //! JSON objects in which no name stands twice, at any depth (RFC 7515, 4; RFC 7519, 4).
 
-use std::{cell::Cell, fmt};
+use std::cell::Cell;
+use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};

@@ -2,19 +2,14 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
     ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
 };
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
-use jsonwebtoken::{
-    DecodingKey,
-    crypto::{JwtVerifier, aws_lc::DEFAULT_PROVIDER},
-};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::crypto::JwtVerifier;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 
-use crate::{
-    Jwk, Unusable,
-    algorithm::{Algorithm, Kind},
-};
+use crate::algorithm::{Algorithm, Kind};
+use crate::{Jwk, Unusable};
 
 /// Keys come as people have them; tokens are read strictly.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

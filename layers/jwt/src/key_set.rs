@@ -1,11 +1,14 @@
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
-use http::{Uri, uri::Scheme};
+use http::Uri;
+use http::uri::Scheme;
 
-use crate::{
-    Error, Fetch, Jwk, Unusable, algorithm::Algorithm, foreign::Foreign, key::Key,
-    location::Location,
-};
+use crate::algorithm::Algorithm;
+use crate::foreign::Foreign;
+use crate::key::Key;
+use crate::location::Location;
+use crate::{Error, Fetch, Jwk, Unusable};
 
 /// The keys of a guard: a list, or where one can be fetched.
 #[derive(Clone)]

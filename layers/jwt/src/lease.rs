@@ -1,18 +1,17 @@
-use std::{
-    fmt,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    task::{Context, Poll, Waker, ready},
-    time::Duration,
-};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{Token, names::Name, session::State, token::NEVER};
+use crate::Token;
+use crate::names::Name;
+use crate::session::State;
+use crate::token::NEVER;
 
 /// How long a stream may live, made by [`Session::lease`](crate::Session::lease).
 ///

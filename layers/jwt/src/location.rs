@@ -1,18 +1,19 @@
 //! Where a key set is, and what comes from there.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, Uri, header, uri::Scheme};
+use http::uri::Scheme;
+use http::{HeaderMap, Response, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{
-    FETCH_LIMIT, Fetch, Unusable,
-    foreign::{Foreign, chain},
-    key_set::{KeySet, Shown, Skipped, is_absolute},
-    redirect::{REDIRECTS, redirected},
-};
+use crate::foreign::{Foreign, chain};
+use crate::key_set::{KeySet, Shown, Skipped, is_absolute};
+use crate::redirect::{REDIRECTS, redirected};
+use crate::{FETCH_LIMIT, Fetch, Unusable};
 
 /// How long it may take until a key set is there.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,10 +1,10 @@
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::{Keys, token::Wanted, verify::Rules};
+use crate::Keys;
+use crate::token::Wanted;
+use crate::verify::Rules;
 
 /// The options of a [`Guard`](crate::Guard): its keys, and what it demands of claims.
 ///

@@ -2,10 +2,8 @@
 
 use http::{Response, Uri, header};
 
-use crate::{
-    foreign::Foreign,
-    key_set::{Shown, is_absolute},
-};
+use crate::foreign::Foreign;
+use crate::key_set::{Shown, is_absolute};
 
 /// How many are followed, one after another.
 pub(crate) const REDIRECTS: usize = 3;

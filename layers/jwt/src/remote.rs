@@ -1,26 +1,21 @@
 //! A key set that is somewhere else: fetched by a task, kept when it cannot be fetched anew.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use http::Uri;
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, watch},
-    task::AbortHandle,
-    time::{Instant, timeout},
-};
-use tracing::{debug, field::display, info, warn};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+use tracing::field::display;
+use tracing::{debug, info, warn};
 
-use crate::{
-    Fetch, Unusable,
-    foreign::Foreign,
-    guard::Inner,
-    key_set::{Shown, Skipped},
-    location::{FETCH_TIMEOUT, Failure, FetchError, Location},
-};
+use crate::foreign::Foreign;
+use crate::guard::Inner;
+use crate::key_set::{Shown, Skipped};
+use crate::location::{FETCH_TIMEOUT, Failure, FetchError, Location};
+use crate::{Fetch, Unusable};
 
 /// How long a request waits for one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,17 +1,16 @@
-use std::{
-    mem,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tower_service::Service;
 use tracing::debug;
 
-use crate::{
-    ConnectionSessions, Rejection, ResponseFuture, Session, Token, guard::Checked, layer::Config,
-    macros::inner_service_accessors, names::Name,
-};
+use crate::guard::Checked;
+use crate::layer::Config;
+use crate::macros::inner_service_accessors;
+use crate::names::Name;
+use crate::{ConnectionSessions, Rejection, ResponseFuture, Session, Token};
 
 /// Service of [`JwtLayer`](crate::JwtLayer). The inner one finds a [`Session`] in the request's
 /// extensions.

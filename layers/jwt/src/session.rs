@@ -1,11 +1,11 @@
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use slab::Slab;
 
-use crate::{Guard, Lease, Token, lease::Term, names::Name};
+use crate::lease::Term;
+use crate::names::Name;
+use crate::{Guard, Lease, Token};
 
 /// Who asks, as a guard knows it; stands in the extensions of a request with a good token.
 ///

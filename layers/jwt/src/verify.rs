@@ -1,17 +1,15 @@
 //! When a token is good. No clock, no cache: the time and the keys are given.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::{
-    Rejection, Token,
-    algorithm::Algorithm,
-    claims,
-    json::{self, JsonError},
-    key_set::KeySet,
-    rejection::Part,
-    token::{NEVER, Wanted},
-};
+use crate::algorithm::Algorithm;
+use crate::json::{self, JsonError};
+use crate::key_set::KeySet;
+use crate::rejection::Part;
+use crate::token::{NEVER, Wanted};
+use crate::{Rejection, Token, claims};
 
 /// What a guard demands of a token.
 #[derive(Clone, Debug)]
@@ -129,7 +127,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Jwk, Keys, checks::EACH, key_set::Source};
+    use crate::checks::EACH;
+    use crate::key_set::Source;
+    use crate::{Jwk, Keys};
 
     /// The tokens of the standards by shared secret, by none, and with what must be understood.
     #[test]

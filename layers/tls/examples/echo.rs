@@ -3,17 +3,17 @@
 //! chain and its key; then `openssl s_client -connect 127.0.0.1:8443 -quiet`. Without an argument it
 //! makes a certificate, and a client that says hello, and ends.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tailwater_tls::{
     BoxError, ClientConfig, ClientOptions, ConnectLayer, Credentials, Roots, ServerConfig,
     ServerOptions, Store, TlsLayer, TlsStream, Watch,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt, service_fn};
 
 async fn echo(mut stream: TlsStream<TcpStream>) -> Result<(), BoxError> {

@@ -1,18 +1,21 @@
 //! The handshake of a server.
 
-use std::{future::poll_fn, pin::Pin, pin::pin, task::ready, time::Duration};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::ready;
+use std::time::Duration;
 
 use rustls::server::Acceptor;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
-use crate::{
-    error::Error, guarded::Guarded, handshake::Handshake, limits::Limits, server::ServerConfig,
-    stream::TlsStream,
-};
+use crate::error::Error;
+use crate::guarded::Guarded;
+use crate::handshake::Handshake;
+use crate::limits::Limits;
+use crate::server::ServerConfig;
+use crate::stream::TlsStream;
 
 /// RFC 8446, 5.1: the type of a record with a message of the handshake.
 const HANDSHAKE: u8 = 22;

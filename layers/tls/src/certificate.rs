@@ -3,11 +3,9 @@
 use std::fmt::Write as _;
 
 use rustls::pki_types::CertificateDer;
-use x509_parser::{
-    extensions::GeneralName,
-    prelude::{FromDer as _, X509Certificate},
-    x509::{AttributeTypeAndValue, X509Name},
-};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// The names of a certificate's subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

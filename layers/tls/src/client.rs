@@ -1,25 +1,19 @@
 //! The configuration of a client, which can be exchanged while it runs.
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use http::Uri;
-use rustls::{
-    SignatureScheme,
-    client::{ResolvesClientCert, Resumption},
-    pki_types::ServerName,
-    sign::CertifiedKey,
-};
+use rustls::SignatureScheme;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
 
-use crate::{
-    error::Error,
-    identity::Identity,
-    options::{Credentials, Version, check_alpn, versions},
-    provider::provider,
-    verify::ServerVerifier,
-};
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::options::{Credentials, Version, check_alpn, versions};
+use crate::provider::provider;
+use crate::verify::ServerVerifier;
 
 /// The options of a [`ClientConfig`].
 ///

@@ -1,12 +1,10 @@
 //! The layer and the service of a client.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,15 +12,13 @@ use tokio_rustls::TlsConnector;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{
-    client::ClientConfig,
-    error::{BoxError, Error},
-    guarded::Guarded,
-    handshake::Handshake,
-    limits::Limits,
-    macros::inner_service_accessors,
-    stream::TlsStream,
-};
+use crate::client::ClientConfig;
+use crate::error::{BoxError, Error};
+use crate::guarded::Guarded;
+use crate::handshake::Handshake;
+use crate::limits::Limits;
+use crate::macros::inner_service_accessors;
+use crate::stream::TlsStream;
 
 /// Makes TLS of the connections of a connector, whatever the scheme of the URI is.
 ///

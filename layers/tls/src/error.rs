@@ -1,6 +1,7 @@
 //! What goes wrong with stores, with a configuration, and with a connection.
 
-use std::{io, time::Duration};
+use std::io;
+use std::time::Duration;
 
 /// An error of an inner service, or of a library that this crate does not show.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,10 +1,8 @@
 //! The connection below TLS.
 
-use std::{
-    error, fmt, io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::{error, fmt, io};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

@@ -1,6 +1,7 @@
 //! What a handshake found out.
 
-use rustls::{CommonState, HandshakeKind, pki_types::CertificateDer};
+use rustls::pki_types::CertificateDer;
+use rustls::{CommonState, HandshakeKind};
 
 use crate::options::Version;
 

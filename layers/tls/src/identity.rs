@@ -1,19 +1,16 @@
 //! A certificate chain and its key.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
-use rustls::{
-    SignatureScheme,
-    pki_types::{CertificateDer, PrivateKeyDer},
-    sign::CertifiedKey,
-};
+use rustls::SignatureScheme;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
-use crate::{
-    certificate::{Subject, has_issuer, is_issued_by},
-    error::Error,
-    pem,
-    provider::provider,
-};
+use crate::certificate::{Subject, has_issuer, is_issued_by};
+use crate::error::Error;
+use crate::pem;
+use crate::provider::provider;
 
 /// Who a server, or a client, is: a certificate chain and the private key of its first certificate.
 ///

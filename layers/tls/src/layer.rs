@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use crate::{limits::Limits, server::ServerConfig, service::Tls};
+use crate::limits::Limits;
+use crate::server::ServerConfig;
+use crate::service::Tls;
 
 /// Makes TLS of each connection, and gives it to the inner service when its handshake is over.
 ///

@@ -1,10 +1,13 @@
 //! What bounds a handshake and what waits behind it.
 
-use std::{future::Future, io, time::Duration};
+use std::future::Future;
+use std::io;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::{error::Error, guarded::TooManyBytes};
+use crate::error::Error;
+use crate::guarded::TooManyBytes;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {

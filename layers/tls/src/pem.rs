@@ -1,10 +1,9 @@
 //! PEM: RFC 7468.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer,
-    pem::{PemObject as _, SectionKind},
-};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::pem::{PemObject as _, SectionKind};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Error;
 

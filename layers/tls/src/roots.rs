@@ -1,11 +1,15 @@
 //! What is trusted.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
-use rustls::{CertificateError, DistinguishedName, RootCertStore, pki_types::CertificateDer};
+use rustls::pki_types::CertificateDer;
+use rustls::{CertificateError, DistinguishedName, RootCertStore};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::{certificate::is_authority, error::Error, pem};
+use crate::certificate::is_authority;
+use crate::error::Error;
+use crate::pem;
 
 /// The certificates that are trusted when a peer's is verified: those of authorities, or the peer's
 /// own.

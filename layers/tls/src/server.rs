@@ -1,23 +1,19 @@
 //! The configuration of a server, which can be exchanged while it serves.
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::{
-    crypto::aws_lc_rs::Ticketer,
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache},
-    sign::CertifiedKey,
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache,
 };
+use rustls::sign::CertifiedKey;
 
-use crate::{
-    error::Error,
-    identity::Identity,
-    options::{Credentials, Version, check_alpn, versions},
-    provider::provider,
-    verify::ClientVerifier,
-};
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::options::{Credentials, Version, check_alpn, versions};
+use crate::provider::provider;
+use crate::verify::ClientVerifier;
 
 /// Whether clients show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,27 +1,20 @@
 //! The service of a server, and the future of one connection.
 
-use std::{
-    fmt,
-    future::Future,
-    mem,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::{fmt, mem};
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::{
-    accept::{first_byte, handshake},
-    error::{BoxError, Error},
-    limits::Limits,
-    macros::inner_service_accessors,
-    server::ServerConfig,
-    stream::TlsStream,
-};
+use crate::accept::{first_byte, handshake};
+use crate::error::{BoxError, Error};
+use crate::limits::Limits;
+use crate::macros::inner_service_accessors;
+use crate::server::ServerConfig;
+use crate::stream::TlsStream;
 
 /// Service of [`TlsLayer`](crate::TlsLayer): a connection in, a [`TlsStream`] to the inner service,
 /// and its response out.

@@ -2,10 +2,15 @@
 
 use std::fmt;
 
-use p12_keystore::{CertificateBag, Pkcs12Archive, error::Error as Pkcs12Error};
+use p12_keystore::error::Error as Pkcs12Error;
+use p12_keystore::{CertificateBag, Pkcs12Archive};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{certificate::is_issued_by, error::Error, identity::Identity, pem, roots::Roots};
+use crate::certificate::is_issued_by;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::pem;
+use crate::roots::Roots;
 
 /// What OpenSSL and Java verify at the most is about this long.
 const LONGEST_CHAIN: usize = 10;

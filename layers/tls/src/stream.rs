@@ -1,15 +1,14 @@
 //! A connection within TLS.
 
-use std::{
-    fmt, io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{guarded::Guarded, handshake::Handshake};
+use crate::guarded::Guarded;
+use crate::handshake::Handshake;
 
 /// A connection whose handshake is over, on either side.
 ///

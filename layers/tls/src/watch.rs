@@ -1,17 +1,16 @@
 //! Files that change while the program runs.
 
-use std::{
-    collections::hash_map::RandomState,
-    error::Error,
-    fs::File,
-    hash::BuildHasher as _,
-    io::{self, Read as _},
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::collections::hash_map::RandomState;
+use std::error::Error;
+use std::fs::File;
+use std::hash::BuildHasher as _;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use crate::store::Store;

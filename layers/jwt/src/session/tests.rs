@@ -1,12 +1,11 @@
-use std::{future::poll_fn, time::SystemTime};
+use std::future::poll_fn;
+use std::time::SystemTime;
 
 use serde_json::json;
 
 use super::*;
-use crate::{
-    Due, GuardOptions, Keys,
-    token::{NEVER, Wanted},
-};
+use crate::token::{NEVER, Wanted};
+use crate::{Due, GuardOptions, Keys};
 
 fn guard() -> Guard {
     let options = GuardOptions::new("who", Keys::list([]).unwrap());

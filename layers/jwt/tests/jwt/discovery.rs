@@ -1,19 +1,15 @@
 //! Where the key set of an issuer is found.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tailwater_jwt::{Error, FETCH_LIMIT, Fetch, FetchFuture, Guard, Keys, Rejection};
 
-use crate::{
-    remote::{Lines, token},
-    support::{Signer, ed, guard_of},
-};
+use crate::remote::{Lines, token};
+use crate::support::{Signer, ed, guard_of};
 
 const ISSUER: &str = "https://auth.example.com/realms/x";
 const KEYS: &str = "https://auth.example.com/realms/x/.well-known/jwks.json";

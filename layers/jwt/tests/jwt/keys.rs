@@ -1,17 +1,13 @@
 //! Which keys are accepted, and which signatures they make good.
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
-};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tailwater_jwt::{Error, Guard, Jwk, Keys, Rejection, Unusable};
 
-use crate::{
-    remote::Script,
-    support::{Signer, claims, ec, ed, guard, guard_of, options, options_of, rsa},
-};
+use crate::remote::Script;
+use crate::support::{Signer, claims, ec, ed, guard, guard_of, options, options_of, rsa};
 
 fn all() -> Vec<Signer> {
     let rsa = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"].map(rsa);

@@ -1,13 +1,9 @@
 //! When a lease is due, with a clock that is moved by hand.
 
-use std::{
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tailwater_jwt::{ConnectionSessions, Credentials, Due, Guard, JwtLayer, Lease, Session, Token};

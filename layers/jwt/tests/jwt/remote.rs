@@ -1,24 +1,18 @@
 //! Key sets that are fetched, by a script of answers.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, Uri};
 use serde_json::json;
 use tailwater_jwt::{FETCH_LIMIT, Fetch, FetchFuture, Guard, Keys, Rejection};
 use tokio::time::{Instant, advance, sleep};
-use tracing::{
-    Dispatch,
-    subscriber::{DefaultGuard, NoSubscriber, set_default},
-};
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 
 use crate::support::{Signer, claims, ec, ed, guard_of, rsa};
 

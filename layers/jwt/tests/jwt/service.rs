@@ -1,9 +1,7 @@
 //! The layer: what it refuses, what it passes on, and when it is ready.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use tailwater_jwt::{Credentials, Guarded, JwtLayer, Rejection, Session};
@@ -11,10 +9,8 @@ use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok
 use tower::{Layer as _, Service as _};
 use tower_test::mock::{self, Mock, spawn_layer};
 
-use crate::{
-    remote::{Answer, Script},
-    support::{ask, bearer, claims, ed, guard},
-};
+use crate::remote::{Answer, Script};
+use crate::support::{ask, bearer, claims, ed, guard};
 
 type Inner = Mock<Request<()>, Response<()>>;
 

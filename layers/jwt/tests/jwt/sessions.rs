@@ -1,6 +1,7 @@
 //! Who shares a session, who renews it, and how it is named.
 
-use std::{future::poll_fn, time::Duration};
+use std::future::poll_fn;
+use std::time::Duration;
 
 use http::{Request, StatusCode, Version};
 use tailwater_jwt::{ConnectionSessions, Credentials, Due, Guard, JwtLayer, Lease};

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use tailwater_tls::{ClientOptions, ConnectLayer, Credentials, Error, ServerOptions, TlsLayer};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
-    time::Instant,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::time::Instant;
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::support::{accept, client, connector, localhost, server};

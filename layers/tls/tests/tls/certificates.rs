@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::{
-    AlertDescription, CertificateError, RootCertStore, SignatureScheme, crypto::aws_lc_rs,
-};
+use rustls::crypto::aws_lc_rs;
+use rustls::{AlertDescription, CertificateError, RootCertStore, SignatureScheme};
 use tailwater_tls::{
     ClientCertificates, ClientOptions, Credentials, Error, Identity, Roots, ServerConfig,
     ServerOptions, TlsLayer, Version,

@@ -1,6 +1,9 @@
 //! Certificates that are exchanged without a restart.
 
-use std::{fs, path::Path, slice, sync::mpsc, time::Duration};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::{fs, slice};
 
 use tailwater_tls::{
     BoxError, ClientOptions, Credentials, Error, Roots, ServerConfig, ServerOptions, Store, Watch,

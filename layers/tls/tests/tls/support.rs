@@ -1,9 +1,7 @@
 //! A server and a client with a pipe between them, and certificates for them.
 
-use std::{
-    future::{Future, ready},
-    sync::{Arc, Mutex},
-};
+use std::future::{Future, ready};
+use std::sync::{Arc, Mutex};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType,

@@ -3,7 +3,8 @@
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
-use rustls::{CertificateError, pki_types::PrivateKeyDer};
+use rustls::CertificateError;
+use rustls::pki_types::PrivateKeyDer;
 use tailwater_tls::{
     ClientCertificates, ClientOptions, Credentials, Error, Identity, Roots, ServerOptions, Version,
 };
