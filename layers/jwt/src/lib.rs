@@ -78,51 +78,33 @@
 //! - **Cost**: under 3 µs for a token that was seen before (see the README); a signature once, for
 //!   one that was not.
 
-mod algorithm;
-mod cache;
-mod checks;
-mod claims;
 mod credentials;
 mod error;
-mod fetch;
 mod foreign;
 mod future;
 mod guard;
-#[cfg(feature = "fetch")]
-mod http_fetch;
-mod json;
-mod jwk;
-mod key;
-mod key_set;
+mod keys;
 mod layer;
-mod lease;
-mod location;
 mod macros;
-mod names;
-mod options;
-mod pattern;
-mod redirect;
 mod rejection;
-mod remote;
 mod service;
 mod session;
 mod token;
-mod verify;
 
 pub use credentials::Credentials;
 pub use error::{Error, Unusable};
-pub use fetch::{BoxError, FETCH_LIMIT, Fetch, FetchFuture};
 pub use future::ResponseFuture;
 pub use guard::Guard;
+pub use guard::options::GuardOptions;
+pub use keys::Keys;
+pub use keys::fetch::{BoxError, FETCH_LIMIT, Fetch, FetchFuture};
 #[cfg(feature = "fetch")]
-pub use http_fetch::HttpFetch;
-pub use jwk::Jwk;
-pub use key_set::Keys;
+pub use keys::http_fetch::HttpFetch;
+pub use keys::jwk::Jwk;
 pub use layer::JwtLayer;
-pub use lease::{Challenge, Due, Lease};
-pub use options::GuardOptions;
 pub use rejection::{Part, Rejection};
 pub use service::Guarded;
+pub use session::lease::{Challenge, Due, Lease};
 pub use session::{ConnectionSessions, Session};
 pub use token::Token;
 

@@ -9,7 +9,7 @@ use tracing::debug;
 use crate::guard::Checked;
 use crate::layer::Config;
 use crate::macros::inner_service_accessors;
-use crate::names::Name;
+use crate::session::names::Name;
 use crate::{ConnectionSessions, Rejection, ResponseFuture, Session, Token};
 
 /// Service of [`JwtLayer`](crate::JwtLayer). The inner one finds a [`Session`] in the request's

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::foreign::{Foreign, chain};
-use crate::key_set::{KeySet, Shown, Skipped, is_absolute};
-use crate::redirect::{REDIRECTS, redirected};
+use crate::keys::redirect::{REDIRECTS, redirected};
+use crate::keys::{KeySet, Shown, Skipped, is_absolute};
 use crate::{FETCH_LIMIT, Fetch, Unusable};
 
 /// How long it may take until a key set is there.

@@ -3,9 +3,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use slab::Slab;
 
-use crate::lease::Term;
-use crate::names::Name;
+use crate::session::lease::Term;
+use crate::session::names::Name;
 use crate::{Guard, Lease, Token};
+
+pub(crate) mod lease;
+pub(crate) mod names;
 
 /// Who asks, as a guard knows it; stands in the extensions of a request with a good token.
 ///

@@ -4,7 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use crate::{Rejection, claims};
+use crate::Rejection;
+
+pub(crate) mod claims;
+pub(crate) mod json;
 
 /// What a good token says.
 ///

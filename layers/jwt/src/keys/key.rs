@@ -8,7 +8,7 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 
-use crate::algorithm::{Algorithm, Kind};
+use crate::keys::algorithm::{Algorithm, Kind};
 use crate::{Jwk, Unusable};
 
 /// Keys come as people have them; tokens are read strictly.

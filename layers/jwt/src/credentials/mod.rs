@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::Error;
-use crate::pattern::Pattern;
+use crate::credentials::pattern::Pattern;
+
+mod pattern;
 
 /// Where a request holds its credentials.
 ///

@@ -9,8 +9,8 @@ use atomic_waker::AtomicWaker;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::Token;
-use crate::names::Name;
 use crate::session::State;
+use crate::session::names::Name;
 use crate::token::NEVER;
 
 /// How long a stream may live, made by [`Session::lease`](crate::Session::lease).

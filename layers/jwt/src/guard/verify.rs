@@ -4,12 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::algorithm::Algorithm;
-use crate::json::{self, JsonError};
-use crate::key_set::KeySet;
+use crate::keys::KeySet;
+use crate::keys::algorithm::Algorithm;
 use crate::rejection::Part;
+use crate::token::claims;
+use crate::token::json::{self, JsonError};
 use crate::token::{NEVER, Wanted};
-use crate::{Rejection, Token, claims};
+use crate::{Rejection, Token};
 
 /// What a guard demands of a token.
 #[derive(Clone, Debug)]
@@ -127,8 +128,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::checks::EACH;
-    use crate::key_set::Source;
+    use crate::guard::checks::EACH;
+    use crate::keys::Source;
     use crate::{Jwk, Keys};
 
     /// The tokens of the standards by shared secret, by none, and with what must be understood.

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::Keys;
+use crate::guard::verify::Rules;
 use crate::token::Wanted;
-use crate::verify::Rules;
 
 /// The options of a [`Guard`](crate::Guard): its keys, and what it demands of claims.
 ///

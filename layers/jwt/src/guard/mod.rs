@@ -2,13 +2,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crate::cache::{self, Cache};
-use crate::checks::Checks;
-use crate::key_set::{KeySet, Source};
-use crate::names::Names;
-use crate::remote::Remote;
-use crate::verify::verify;
+use crate::guard::cache::Cache;
+use crate::guard::checks::Checks;
+use crate::guard::verify::verify;
+use crate::keys::remote::Remote;
+use crate::keys::{KeySet, Source};
+use crate::session::names::Names;
 use crate::{GuardOptions, Rejection, Token};
+
+mod cache;
+mod checks;
+pub(crate) mod options;
+pub(crate) mod verify;
 
 /// Decides which tokens are accepted, and caches those that it has verified.
 ///

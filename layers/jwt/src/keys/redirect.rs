@@ -3,7 +3,7 @@
 use http::{Response, Uri, header};
 
 use crate::foreign::Foreign;
-use crate::key_set::{Shown, is_absolute};
+use crate::keys::{Shown, is_absolute};
 
 /// How many are followed, one after another.
 pub(crate) const REDIRECTS: usize = 3;

@@ -4,11 +4,21 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::Scheme;
 
-use crate::algorithm::Algorithm;
 use crate::foreign::Foreign;
-use crate::key::Key;
-use crate::location::Location;
+use crate::keys::algorithm::Algorithm;
+use crate::keys::key::Key;
+use crate::keys::location::Location;
 use crate::{Error, Fetch, Jwk, Unusable};
+
+pub(crate) mod algorithm;
+pub(crate) mod fetch;
+#[cfg(feature = "fetch")]
+pub(crate) mod http_fetch;
+pub(crate) mod jwk;
+mod key;
+pub(crate) mod location;
+mod redirect;
+pub(crate) mod remote;
 
 /// The keys of a guard: a list, or where one can be fetched.
 #[derive(Clone)]

@@ -13,8 +13,8 @@ use tracing::{debug, info, warn};
 
 use crate::foreign::Foreign;
 use crate::guard::Inner;
-use crate::key_set::{Shown, Skipped};
-use crate::location::{FETCH_TIMEOUT, Failure, FetchError, Location};
+use crate::keys::location::{FETCH_TIMEOUT, Failure, FetchError, Location};
+use crate::keys::{Shown, Skipped};
 use crate::{Fetch, Unusable};
 
 /// How long a request waits for one.
