@@ -75,41 +75,31 @@
 //! A refused client has a second to read why. What comes after the handshake, idle connections and
 //! peers that take nothing among it, is for the layers above and below: a flush waits for ever.
 
-mod accept;
-mod certificate;
+mod certificates;
 mod client;
-mod connect;
 mod error;
 mod guarded;
 mod handshake;
-mod identity;
-mod layer;
 mod limits;
 mod macros;
 mod options;
-mod pem;
 mod provider;
-mod roots;
 mod server;
-mod service;
-mod store;
 mod stream;
-mod verify;
-mod watch;
 
-pub use client::{ClientConfig, ClientOptions};
-pub use connect::{Connect, ConnectFuture, ConnectLayer};
+pub use certificates::identity::Identity;
+pub use certificates::roots::Roots;
+pub use certificates::store::Store;
+pub use certificates::watch::Watch;
+pub use client::config::{ClientConfig, ClientOptions};
+pub use client::connect::{Connect, ConnectFuture, ConnectLayer};
 pub use error::{BoxError, Error};
 pub use handshake::Handshake;
-pub use identity::Identity;
-pub use layer::TlsLayer;
 pub use options::{Credentials, Version};
-pub use roots::Roots;
-pub use server::{ClientCertificates, ServerConfig, ServerOptions};
-pub use service::{Tls, TlsFuture};
-pub use store::Store;
+pub use server::config::{ClientCertificates, ServerConfig, ServerOptions};
+pub use server::layer::TlsLayer;
+pub use server::service::{Tls, TlsFuture};
 pub use stream::TlsStream;
-pub use watch::Watch;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

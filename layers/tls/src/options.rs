@@ -2,9 +2,9 @@
 
 use rustls::{ProtocolVersion, SupportedProtocolVersion, version};
 
+use crate::certificates::identity::Identity;
+use crate::certificates::roots::Roots;
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::roots::Roots;
 
 /// A version of TLS. Older ones than 1.2 are not spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

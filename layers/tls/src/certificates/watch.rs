@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use crate::store::Store;
+use crate::certificates::store::Store;
 
 /// Looks at files again and again, and says when what they hold is another.
 ///

@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::accept::{first_byte, handshake};
 use crate::error::{BoxError, Error};
 use crate::limits::Limits;
 use crate::macros::inner_service_accessors;
-use crate::server::ServerConfig;
+use crate::server::accept::{first_byte, handshake};
+use crate::server::config::ServerConfig;
 use crate::stream::TlsStream;
 
 /// Service of [`TlsLayer`](crate::TlsLayer): a connection in, a [`TlsStream`] to the inner service,

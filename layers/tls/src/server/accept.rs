@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::guarded::Guarded;
 use crate::handshake::Handshake;
 use crate::limits::Limits;
-use crate::server::ServerConfig;
+use crate::server::config::ServerConfig;
 use crate::stream::TlsStream;
 
 /// RFC 8446, 5.1: the type of a record with a message of the handshake.

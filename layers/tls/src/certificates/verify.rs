@@ -16,8 +16,8 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 
+use crate::certificates::roots::Roots;
 use crate::provider::provider;
-use crate::roots::Roots;
 
 /// Certificates that are trusted as they are.
 struct Trusted(Vec<CertificateDer<'static>>);

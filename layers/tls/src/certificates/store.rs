@@ -6,11 +6,11 @@ use p12_keystore::error::Error as Pkcs12Error;
 use p12_keystore::{CertificateBag, Pkcs12Archive};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::certificate::is_issued_by;
+use crate::certificates::identity::Identity;
+use crate::certificates::pem;
+use crate::certificates::roots::Roots;
+use crate::certificates::subject::is_issued_by;
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::pem;
-use crate::roots::Roots;
 
 /// What OpenSSL and Java verify at the most is about this long.
 const LONGEST_CHAIN: usize = 10;

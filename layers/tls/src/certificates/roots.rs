@@ -7,9 +7,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, DistinguishedName, RootCertStore};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::certificate::is_authority;
+use crate::certificates::pem;
+use crate::certificates::subject::is_authority;
 use crate::error::Error;
-use crate::pem;
 
 /// The certificates that are trusted when a peer's is verified: those of authorities, or the peer's
 /// own.
@@ -149,9 +149,9 @@ mod tests {
     #[test]
     fn authorities_alone_are_anchors() {
         for (pem, anchors) in [
-            (include_str!("../tests/fixtures/ca.pem"), 1),
-            (include_str!("../tests/fixtures/localhost.pem"), 0),
-            (include_str!("../tests/fixtures/version-1.pem"), 0),
+            (include_str!("../../tests/fixtures/ca.pem"), 1),
+            (include_str!("../../tests/fixtures/localhost.pem"), 0),
+            (include_str!("../../tests/fixtures/version-1.pem"), 0),
         ] {
             let roots = Store::pem("it", pem.as_bytes()).unwrap().roots().unwrap();
             assert_eq!(roots.anchors().len(), anchors, "{pem}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use crate::limits::Limits;
-use crate::server::ServerConfig;
-use crate::service::Tls;
+use crate::server::config::ServerConfig;
+use crate::server::service::Tls;
 
 /// Makes TLS of each connection, and gives it to the inner service when its handshake is over.
 ///

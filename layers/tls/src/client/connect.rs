@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::client::ClientConfig;
+use crate::client::config::ClientConfig;
 use crate::error::{BoxError, Error};
 use crate::guarded::Guarded;
 use crate::handshake::Handshake;

@@ -9,11 +9,11 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 
+use crate::certificates::identity::Identity;
+use crate::certificates::verify::ClientVerifier;
 use crate::error::Error;
-use crate::identity::Identity;
 use crate::options::{Credentials, Version, check_alpn, versions};
 use crate::provider::provider;
-use crate::verify::ClientVerifier;
 
 /// Whether clients show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

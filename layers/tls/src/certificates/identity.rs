@@ -7,9 +7,9 @@ use rustls::SignatureScheme;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::certificate::{Subject, has_issuer, is_issued_by};
+use crate::certificates::pem;
+use crate::certificates::subject::{Subject, has_issuer, is_issued_by};
 use crate::error::Error;
-use crate::pem;
 use crate::provider::provider;
 
 /// Who a server, or a client, is: a certificate chain and the private key of its first certificate.

@@ -9,11 +9,11 @@ use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
+use crate::certificates::identity::Identity;
+use crate::certificates::verify::ServerVerifier;
 use crate::error::Error;
-use crate::identity::Identity;
 use crate::options::{Credentials, Version, check_alpn, versions};
 use crate::provider::provider;
-use crate::verify::ServerVerifier;
 
 /// The options of a [`ClientConfig`].
 ///

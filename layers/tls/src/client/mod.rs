@@ -1,0 +1,4 @@
+//! The side of the client.
+
+pub(crate) mod config;
+pub(crate) mod connect;

@@ -1,0 +1,6 @@
+//! The side of the server.
+
+mod accept;
+pub(crate) mod config;
+pub(crate) mod layer;
+pub(crate) mod service;
