@@ -6,7 +6,7 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::layer::Config;
+use crate::config::Config;
 use crate::service::pass;
 use crate::{Rejection, Token};
 

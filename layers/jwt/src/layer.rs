@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
+use crate::config::Config;
 use crate::{Credentials, Guard, Guarded};
 
 /// Gives each request with a good token a [`Session`](crate::Session), refuses the others, and
@@ -21,14 +22,6 @@ use crate::{Credentials, Guard, Guarded};
 #[must_use]
 pub struct JwtLayer {
     config: Arc<Config>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) guard: Guard,
-    pub(crate) credentials: Credentials,
-    pub(crate) optional: bool,
-    pub(crate) keep: bool,
 }
 
 impl JwtLayer {

@@ -78,6 +78,7 @@
 //! - **Cost**: under 3 µs for a token that was seen before (see the README); a signature once, for
 //!   one that was not.
 
+mod config;
 mod credentials;
 mod error;
 mod foreign;
@@ -104,8 +105,9 @@ pub use keys::jwk::Jwk;
 pub use layer::JwtLayer;
 pub use rejection::{Part, Rejection};
 pub use service::Guarded;
+pub use session::Session;
+pub use session::connection::ConnectionSessions;
 pub use session::lease::{Challenge, Due, Lease};
-pub use session::{ConnectionSessions, Session};
 pub use token::Token;
 
 #[cfg(doctest)]

@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use tower_service::Service;
 use tracing::debug;
 
+use crate::config::Config;
 use crate::guard::Checked;
-use crate::layer::Config;
 use crate::macros::inner_service_accessors;
 use crate::session::names::Name;
 use crate::{ConnectionSessions, Rejection, ResponseFuture, Session, Token};

@@ -3,7 +3,7 @@
 use rustls::pki_types::CertificateDer;
 use rustls::{CommonState, HandshakeKind};
 
-use crate::options::Version;
+use crate::version::Version;
 
 /// What the handshake of a [`TlsStream`](crate::TlsStream) found out.
 #[derive(Clone, Debug)]

@@ -75,31 +75,37 @@
 //! A refused client has a second to read why. What comes after the handshake, idle connections and
 //! peers that take nothing among it, is for the layers above and below: a flush waits for ever.
 
+mod alpn;
 mod certificates;
 mod client;
+mod credentials;
 mod error;
 mod guarded;
 mod handshake;
 mod limits;
 mod macros;
-mod options;
 mod provider;
 mod server;
 mod stream;
+mod version;
 
 pub use certificates::identity::Identity;
 pub use certificates::roots::Roots;
 pub use certificates::store::Store;
 pub use certificates::watch::Watch;
-pub use client::config::{ClientConfig, ClientOptions};
-pub use client::connect::{Connect, ConnectFuture, ConnectLayer};
+pub use client::config::ClientConfig;
+pub use client::layer::ConnectLayer;
+pub use client::options::ClientOptions;
+pub use client::service::{Connect, ConnectFuture};
+pub use credentials::Credentials;
 pub use error::{BoxError, Error};
 pub use handshake::Handshake;
-pub use options::{Credentials, Version};
-pub use server::config::{ClientCertificates, ServerConfig, ServerOptions};
+pub use server::config::ServerConfig;
 pub use server::layer::TlsLayer;
+pub use server::options::{ClientCertificates, ServerOptions};
 pub use server::service::{Tls, TlsFuture};
 pub use stream::TlsStream;
+pub use version::Version;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 use crate::guard::cache::Cache;
 use crate::guard::checks::Checks;
 use crate::guard::verify::verify;
+use crate::keys::Source;
 use crate::keys::remote::Remote;
-use crate::keys::{KeySet, Source};
+use crate::keys::set::KeySet;
 use crate::session::names::Names;
 use crate::{GuardOptions, Rejection, Token};
 

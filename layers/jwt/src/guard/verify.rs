@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::keys::KeySet;
 use crate::keys::algorithm::Algorithm;
+use crate::keys::set::KeySet;
 use crate::rejection::Part;
 use crate::token::claims;
 use crate::token::json::{self, JsonError};

@@ -11,8 +11,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::foreign::{Foreign, chain};
+use crate::keys::is_absolute;
+use crate::keys::redacted::Shown;
 use crate::keys::redirect::{REDIRECTS, redirected};
-use crate::keys::{KeySet, Shown, Skipped, is_absolute};
+use crate::keys::set::{KeySet, Skipped};
 use crate::{FETCH_LIMIT, Fetch, Unusable};
 
 /// How long it may take until a key set is there.

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::Scheme;
 
-use crate::foreign::Foreign;
-use crate::keys::algorithm::Algorithm;
-use crate::keys::key::Key;
 use crate::keys::location::Location;
-use crate::{Error, Fetch, Jwk, Unusable};
+use crate::keys::redacted::Shown;
+use crate::keys::set::KeySet;
+use crate::{Error, Fetch, Jwk};
 
 pub(crate) mod algorithm;
 pub(crate) mod fetch;
@@ -17,8 +16,10 @@ pub(crate) mod http_fetch;
 pub(crate) mod jwk;
 mod key;
 pub(crate) mod location;
+pub(crate) mod redacted;
 mod redirect;
 pub(crate) mod remote;
+pub(crate) mod set;
 
 /// The keys of a guard: a list, or where one can be fetched.
 #[derive(Clone)]
@@ -120,133 +121,6 @@ impl fmt::Debug for Keys {
             Source::Remote { location, .. } => {
                 f.debug_tuple("Keys").field(&format_args!("{location}")).finish()
             }
-        }
-    }
-}
-
-/// A URL without what may be a secret in it: its user and its query.
-pub(crate) struct Shown<'a>(pub(crate) &'a Uri);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(scheme) = self.0.scheme() {
-            write!(f, "{scheme}://")?;
-        }
-        f.write_str(self.0.host().unwrap_or_default())?;
-        if let Some(port) = self.0.port() {
-            write!(f, ":{port}")?;
-        }
-        Foreign(self.0.path()).fmt(f)
-    }
-}
-
-/// Keys, each usable.
-#[derive(Debug, Default)]
-pub(crate) struct KeySet {
-    keys: Vec<Key>,
-    /// What they were made from, to see whether another set is a change.
-    jwks: Vec<Jwk>,
-}
-
-/// A key of a set that is of no use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Skipped {
-    /// Its place in the set, counted from 1.
-    pub(crate) place: usize,
-    pub(crate) kid: Option<String>,
-    pub(crate) reason: Unusable,
-}
-
-impl KeySet {
-    fn strict(jwks: impl IntoIterator<Item = Jwk>) -> Result<Self, Error> {
-        let (set, skipped) = Self::lenient(jwks.into_iter().map(Ok));
-        match skipped.into_iter().next() {
-            None => Ok(set),
-            Some(Skipped { place, kid, reason }) => {
-                Err(Error::Key { kid: kid.unwrap_or_else(|| place.to_string()), reason })
-            }
-        }
-    }
-
-    /// Those keys that are usable, and the others. One that is there already is neither.
-    pub(crate) fn lenient(
-        jwks: impl IntoIterator<Item = Result<Jwk, Unusable>>,
-    ) -> (Self, Vec<Skipped>) {
-        let mut set = Self::default();
-        let mut skipped = Vec::new();
-        for (index, jwk) in jwks.into_iter().enumerate() {
-            let mut skip = |kid, reason| skipped.push(Skipped { place: index + 1, kid, reason });
-            let jwk = match jwk {
-                Ok(jwk) => jwk,
-                Err(reason) => {
-                    skip(None, reason);
-                    continue;
-                }
-            };
-            if set.jwks.contains(&jwk) {
-                continue;
-            }
-            match Key::new(&jwk) {
-                Ok(key) => {
-                    set.keys.push(key);
-                    set.jwks.push(jwk);
-                }
-                Err(reason) => skip(jwk.kid, reason),
-            }
-        }
-        (set, skipped)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    pub(crate) fn same(&self, other: &Self) -> bool {
-        self.jwks == other.jwks
-    }
-
-    /// Whether a key has this name.
-    pub(crate) fn has(&self, kid: &str) -> bool {
-        self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
-    }
-
-    /// The keys that may have made the signature of a token: those that its `kid` names, then those
-    /// without a name; without a `kid` all, and of all those that are for its `alg`. Several may have
-    /// one `kid`: for each algorithm one, or the next one of a rotation.
-    pub(crate) fn candidates(
-        &self,
-        kid: Option<&str>,
-        algorithm: Algorithm,
-    ) -> impl Iterator<Item = &Key> {
-        let named = self.keys.iter().filter(move |key| match (kid, &key.kid) {
-            (Some(kid), Some(known)) => **known == *kid,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        });
-        let nameless = self.keys.iter().filter(|key| key.kid.is_none());
-        named.chain(nameless).filter(move |key| key.accepts(algorithm))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_shown_without_its_user_and_its_query() {
-        for (uri, shown) in [
-            ("https://auth.example.com/keys", "https://auth.example.com/keys"),
-            ("http://[::1]:8080/", "http://[::1]:8080/"),
-            (
-                "https://name:secret@auth.example.com:8443/a/b?c",
-                "https://auth.example.com:8443/a/b",
-            ),
-            ("https://auth.example.com?token=secret", "https://auth.example.com/"),
-            ("/keys?token=secret", "/keys"),
-            ("auth.example.com", "auth.example.com"),
-            ("https://auth.example.com/\u{202e}", r"https://auth.example.com/\u{202e}"),
-        ] {
-            assert_eq!(Shown(&uri.parse().unwrap()).to_string(), shown, "{uri}");
         }
     }
 }

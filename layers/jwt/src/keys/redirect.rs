@@ -3,7 +3,8 @@
 use http::{Response, Uri, header};
 
 use crate::foreign::Foreign;
-use crate::keys::{Shown, is_absolute};
+use crate::keys::is_absolute;
+use crate::keys::redacted::Shown;
 
 /// How many are followed, one after another.
 pub(crate) const REDIRECTS: usize = 3;

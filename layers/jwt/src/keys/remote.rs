@@ -14,7 +14,8 @@ use tracing::{debug, info, warn};
 use crate::foreign::Foreign;
 use crate::guard::Inner;
 use crate::keys::location::{FETCH_TIMEOUT, Failure, FetchError, Location};
-use crate::keys::{Shown, Skipped};
+use crate::keys::redacted::Shown;
+use crate::keys::set::Skipped;
 use crate::{Fetch, Unusable};
 
 /// How long a request waits for one.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::token::{NEVER, Wanted};
-use crate::{Due, GuardOptions, Keys};
+use crate::{ConnectionSessions, Due, GuardOptions, Keys};
 
 fn guard() -> Guard {
     let options = GuardOptions::new("who", Keys::list([]).unwrap());

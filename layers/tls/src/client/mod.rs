@@ -1,4 +1,6 @@
 //! The side of the client.
 
 pub(crate) mod config;
-pub(crate) mod connect;
+pub(crate) mod layer;
+pub(crate) mod options;
+pub(crate) mod service;

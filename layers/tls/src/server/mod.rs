@@ -3,4 +3,5 @@
 mod accept;
 pub(crate) mod config;
 pub(crate) mod layer;
+pub(crate) mod options;
 pub(crate) mod service;

@@ -1,0 +1,44 @@
+use std::fmt;
+
+use http::Uri;
+
+use crate::foreign::Foreign;
+
+/// A URL without what may be a secret in it: its user and its query.
+pub(crate) struct Shown<'a>(pub(crate) &'a Uri);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scheme) = self.0.scheme() {
+            write!(f, "{scheme}://")?;
+        }
+        f.write_str(self.0.host().unwrap_or_default())?;
+        if let Some(port) = self.0.port() {
+            write!(f, ":{port}")?;
+        }
+        Foreign(self.0.path()).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_user_and_its_query() {
+        for (uri, shown) in [
+            ("https://auth.example.com/keys", "https://auth.example.com/keys"),
+            ("http://[::1]:8080/", "http://[::1]:8080/"),
+            (
+                "https://name:secret@auth.example.com:8443/a/b?c",
+                "https://auth.example.com:8443/a/b",
+            ),
+            ("https://auth.example.com?token=secret", "https://auth.example.com/"),
+            ("/keys?token=secret", "/keys"),
+            ("auth.example.com", "auth.example.com"),
+            ("https://auth.example.com/\u{202e}", r"https://auth.example.com/\u{202e}"),
+        ] {
+            assert_eq!(Shown(&uri.parse().unwrap()).to_string(), shown, "{uri}");
+        }
+    }
+}
