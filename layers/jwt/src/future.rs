@@ -13,7 +13,7 @@ use crate::{Rejection, Token};
 type Verified = Pin<Box<dyn Future<Output = Result<Arc<Token>, Rejection>> + Send>>;
 
 pin_project! {
-    /// Future of [`Guarded`](crate::Guarded): the inner service's, or an answer; where a key set is
+    /// Future of [`JwtAuth`](crate::JwtAuth): the inner service's, or an answer; where a key set is
     /// being fetched for the token, after that.
     pub struct ResponseFuture<S: Service<Q>, Q> {
         #[pin]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use crate::config::Config;
-use crate::{Credentials, Guard, Guarded};
+use crate::{Credentials, Guard, JwtAuth};
 
 /// Gives each request with a good token a [`Session`](crate::Session), refuses the others, and
 /// answers challenge responses.
@@ -46,9 +46,9 @@ impl JwtLayer {
 }
 
 impl<S> Layer<S> for JwtLayer {
-    type Service = Guarded<S>;
+    type Service = JwtAuth<S>;
 
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded::new(inner, Arc::clone(&self.config))
+    fn layer(&self, inner: S) -> JwtAuth<S> {
+        JwtAuth::new(inner, Arc::clone(&self.config))
     }
 }

@@ -104,7 +104,7 @@ pub use keys::http_fetch::HttpFetch;
 pub use keys::jwk::Jwk;
 pub use layer::JwtLayer;
 pub use rejection::{Part, Rejection};
-pub use service::Guarded;
+pub use service::JwtAuth;
 pub use session::Session;
 pub use session::connection::ConnectionSessions;
 pub use session::lease::{Challenge, Due, Lease};

@@ -18,12 +18,12 @@ use crate::{ConnectionSessions, Rejection, ResponseFuture, Session, Token};
 /// A request is answered or passed on at once, unless a key set has to be fetched for its token:
 /// then it waits, at most 5 s, with the inner service that was ready for it.
 #[derive(Clone, Debug)]
-pub struct Guarded<S> {
+pub struct JwtAuth<S> {
     inner: S,
     config: Arc<Config>,
 }
 
-impl<S> Guarded<S> {
+impl<S> JwtAuth<S> {
     pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
         Self { inner, config }
     }
@@ -31,7 +31,7 @@ impl<S> Guarded<S> {
     inner_service_accessors!();
 }
 
-impl<S, B, R> Service<Request<B>> for Guarded<S>
+impl<S, B, R> Service<Request<B>> for JwtAuth<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     R: Default,

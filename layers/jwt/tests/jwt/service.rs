@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
-use tailwater_jwt::{Credentials, Guarded, JwtLayer, Rejection, Session};
+use tailwater_jwt::{Credentials, JwtAuth, JwtLayer, Rejection, Session};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer as _, Service as _};
 use tower_test::mock::{self, Mock, spawn_layer};
@@ -212,7 +212,7 @@ async fn a_request_waits_for_the_keys_with_the_service_that_was_ready_for_it() {
     let layer = JwtLayer::new(script.guard(), credentials());
     // A clone of this one is not ready: a call of it would fail.
     let (inner, mut handle): (Inner, _) = mock::pair();
-    let mut service: Guarded<Inner> = layer.layer(inner);
+    let mut service: JwtAuth<Inner> = layer.layer(inner);
     handle.allow(1);
     let mut ready = task::spawn(std::future::poll_fn(|cx| service.poll_ready(cx)));
     assert_ready_ok!(ready.poll());
