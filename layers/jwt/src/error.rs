@@ -11,7 +11,7 @@ pub enum Error {
         kid: String,
         /// What is wrong with it.
         #[source]
-        reason: Unusable,
+        reason: KeyError,
     },
     /// Not an absolute `http` or `https` URL.
     #[error("`{}` is no absolute http or https URL of a key set", Foreign(.0))]
@@ -31,7 +31,7 @@ pub enum Error {
 /// Why a key is of no use for signatures.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Unusable {
+pub enum KeyError {
     /// Not an object, or one whose members are of wrong types.
     #[error("it is no JSON Web Key: {}", Foreign(.0))]
     Format(String),

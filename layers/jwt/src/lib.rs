@@ -93,7 +93,7 @@ mod session;
 mod token;
 
 pub use credentials::Credentials;
-pub use error::{Error, Unusable};
+pub use error::{Error, KeyError};
 pub use future::ResponseFuture;
 pub use guard::Guard;
 pub use guard::options::GuardOptions;

@@ -9,7 +9,7 @@ use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 
 use crate::keys::algorithm::{Algorithm, Kind};
-use crate::{Jwk, Unusable};
+use crate::{Jwk, KeyError};
 
 /// Keys come as people have them; tokens are read strictly.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -37,19 +37,19 @@ enum Material {
 }
 
 impl Key {
-    pub(crate) fn new(jwk: &Jwk) -> Result<Self, Unusable> {
+    pub(crate) fn new(jwk: &Jwk) -> Result<Self, KeyError> {
         if let Some(other) = jwk.r#use.as_ref().filter(|usage| *usage != "sig") {
-            return Err(Unusable::Use(other.clone()));
+            return Err(KeyError::Use(other.clone()));
         }
         if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
-            return Err(Unusable::Operations);
+            return Err(KeyError::Operations);
         }
         let kind = kind(jwk)?;
         let algorithm = match &jwk.alg {
             None => None,
             Some(name) => match Algorithm::named(name) {
                 Some(algorithm) if algorithm.kind() == kind => Some(algorithm),
-                _ => return Err(Unusable::Algorithm(name.clone())),
+                _ => return Err(KeyError::Algorithm(name.clone())),
             },
         };
         let kid = jwk.kid.as_deref().map(Into::into);
@@ -86,26 +86,26 @@ fn holds(verifier: &dyn JwtVerifier, message: &[u8], signature: &Vec<u8>) -> boo
     verifier.verify(message, signature).is_ok()
 }
 
-fn kind(jwk: &Jwk) -> Result<Kind, Unusable> {
+fn kind(jwk: &Jwk) -> Result<Kind, KeyError> {
     match (&*jwk.kty, jwk.crv.as_deref()) {
         ("RSA", _) => Ok(Kind::Rsa),
         ("EC", Some("P-256")) => Ok(Kind::P256),
         ("EC", Some("P-384")) => Ok(Kind::P384),
         ("EC", Some("P-521")) => Ok(Kind::P521),
         ("OKP", Some("Ed25519")) => Ok(Kind::Ed25519),
-        ("EC" | "OKP", Some(other)) => Err(Unusable::Curve(other.to_owned())),
-        ("EC" | "OKP", None) => Err(Unusable::Missing("crv")),
-        (other, _) => Err(Unusable::Type(other.to_owned())),
+        ("EC" | "OKP", Some(other)) => Err(KeyError::Curve(other.to_owned())),
+        ("EC" | "OKP", None) => Err(KeyError::Missing("crv")),
+        (other, _) => Err(KeyError::Type(other.to_owned())),
     }
 }
 
 /// jsonwebtoken looks at the numbers when it verifies; that they are none has to be known now.
-fn material(jwk: &Jwk, kind: Kind) -> Result<Material, Unusable> {
+fn material(jwk: &Jwk, kind: Kind) -> Result<Material, KeyError> {
     let (algorithm, coordinate): (&'static _, usize) = match kind {
         Kind::Rsa => return rsa(jwk),
         Kind::Ed25519 => {
             let x = decode("x", jwk.x.as_deref())?;
-            ParsedPublicKey::new(&ED25519, &x).map_err(|_| Unusable::Numbers)?;
+            ParsedPublicKey::new(&ED25519, &x).map_err(|_| KeyError::Numbers)?;
             return Ok(Material::Library(DecodingKey::from_ed_der(&x)));
         }
         Kind::P256 => (&ECDSA_P256_SHA256_FIXED, 32),
@@ -115,41 +115,41 @@ fn material(jwk: &Jwk, kind: Kind) -> Result<Material, Unusable> {
     let mut point = vec![4]; // uncompressed (SEC 1, 2.3.3)
     for (name, value) in [("x", &jwk.x), ("y", &jwk.y)] {
         let number = without_zeros(decode(name, value.as_deref())?);
-        let missing = coordinate.checked_sub(number.len()).ok_or(Unusable::Numbers)?;
+        let missing = coordinate.checked_sub(number.len()).ok_or(KeyError::Numbers)?;
         point.resize(point.len() + missing, 0);
         point.extend(number);
     }
-    let parsed = ParsedPublicKey::new(algorithm, &point).map_err(|_| Unusable::Numbers)?;
+    let parsed = ParsedPublicKey::new(algorithm, &point).map_err(|_| KeyError::Numbers)?;
     Ok(match kind {
         Kind::P521 => Material::P521(parsed),
         _ => Material::Library(DecodingKey::from_ec_der(&point)),
     })
 }
 
-fn rsa(jwk: &Jwk) -> Result<Material, Unusable> {
+fn rsa(jwk: &Jwk) -> Result<Material, KeyError> {
     let n = without_zeros(decode("n", jwk.n.as_deref())?);
     let e = without_zeros(decode("e", jwk.e.as_deref())?);
     let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
     if !(2048..=8192).contains(&bits) {
-        return Err(Unusable::Size(bits));
+        return Err(KeyError::Size(bits));
     }
     // What the library takes when it verifies: an odd exponent from 3 to 33 bits.
     let exponent = e.iter().try_fold(0_u64, |value, byte| {
         Some(value << 8 | u64::from(*byte)).filter(|value| value >> 33 == 0)
     });
     if exponent.is_none_or(|exponent| exponent < 3 || exponent % 2 == 0) {
-        return Err(Unusable::Numbers);
+        return Err(KeyError::Numbers);
     }
     RsaPublicKeyComponents { n: &n, e: &e }
         .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
-        .map_err(|_| Unusable::Numbers)?;
+        .map_err(|_| KeyError::Numbers)?;
     Ok(Material::Library(DecodingKey::from_rsa_raw_components(&n, &e)))
 }
 
-fn decode(name: &'static str, value: Option<&str>) -> Result<Vec<u8>, Unusable> {
-    let value = value.ok_or(Unusable::Missing(name))?;
+fn decode(name: &'static str, value: Option<&str>) -> Result<Vec<u8>, KeyError> {
+    let value = value.ok_or(KeyError::Missing(name))?;
     let value = value.replace('+', "-").replace('/', "_");
-    LENIENT.decode(value).map_err(|_| Unusable::Encoding(name))
+    LENIENT.decode(value).map_err(|_| KeyError::Encoding(name))
 }
 
 fn without_zeros(mut number: Vec<u8>) -> Vec<u8> {

@@ -15,7 +15,7 @@ use crate::keys::is_absolute;
 use crate::keys::redacted::Shown;
 use crate::keys::redirect::{REDIRECTS, redirected};
 use crate::keys::set::{KeySet, Skipped};
-use crate::{FETCH_LIMIT, Fetch, Unusable};
+use crate::{FETCH_LIMIT, Fetch, KeyError};
 
 /// How long it may take until a key set is there.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -153,7 +153,7 @@ async fn key_set(fetch: &dyn Fetch, uri: &Uri) -> Result<Fetched, FetchError> {
     }
     // Each by itself: one that cannot be read is no reason to leave out the others.
     let jwks = set.keys.iter().map(|key| {
-        serde_json::from_str(key.get()).map_err(|error| Unusable::Format(error.to_string()))
+        serde_json::from_str(key.get()).map_err(|error| KeyError::Format(error.to_string()))
     });
     let (keys, skipped) = KeySet::lenient(jwks);
     if keys.is_empty() {

@@ -16,7 +16,7 @@ use crate::guard::Inner;
 use crate::keys::location::{FETCH_TIMEOUT, Failure, FetchError, Location};
 use crate::keys::redacted::Shown;
 use crate::keys::set::Skipped;
-use crate::{Fetch, Unusable};
+use crate::{Fetch, KeyError};
 
 /// How long a request waits for one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -194,7 +194,7 @@ impl Log {
             let kid = kid.as_deref().map(|kid| display(Foreign(kid)));
             match reason {
                 // A set for encryption as well is usual.
-                Unusable::Use(_) | Unusable::Operations => {
+                KeyError::Use(_) | KeyError::Operations => {
                     debug!(%reason, kid, place, url = %Shown(uri), "key is not for signatures");
                 }
                 _ => warn!(%reason, kid, place, url = %Shown(uri), "key is not usable"),

@@ -1,6 +1,6 @@
 use crate::keys::algorithm::Algorithm;
 use crate::keys::key::Key;
-use crate::{Error, Jwk, Unusable};
+use crate::{Error, Jwk, KeyError};
 
 /// Keys, each usable.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(crate) struct Skipped {
     /// Its place in the set, counted from 1.
     pub(crate) place: usize,
     pub(crate) kid: Option<String>,
-    pub(crate) reason: Unusable,
+    pub(crate) reason: KeyError,
 }
 
 impl KeySet {
@@ -32,7 +32,7 @@ impl KeySet {
 
     /// Those keys that are usable, and the others. One that is there already is neither.
     pub(crate) fn lenient(
-        jwks: impl IntoIterator<Item = Result<Jwk, Unusable>>,
+        jwks: impl IntoIterator<Item = Result<Jwk, KeyError>>,
     ) -> (Self, Vec<Skipped>) {
         let mut set = Self::default();
         let mut skipped = Vec::new();

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use tailwater_jwt::{Error, Guard, Jwk, Keys, Rejection, Unusable};
+use tailwater_jwt::{Error, Guard, Jwk, KeyError, Keys, Rejection};
 
 use crate::remote::Script;
 use crate::support::{Signer, claims, ec, ed, guard, guard_of, options, options_of, rsa};
@@ -193,24 +193,24 @@ async fn a_flood_of_forged_tokens_leaves_each_token_16_keys() {
 fn a_key_of_a_list_that_is_of_no_use_is_an_error() {
     let (rsa, ec, ed) = (rsa("RS256"), ec("ES256"), ed("ed"));
     let small = URL_SAFE_NO_PAD.encode([0xff; 128]);
-    let rows: [(&Signer, Value, Unusable); 17] = [
-        (&rsa, json!({ "kty": "oct", "k": "c2VjcmV0" }), Unusable::Type("oct".into())),
-        (&rsa, json!({ "kty": "rsa" }), Unusable::Type("rsa".into())),
-        (&rsa, json!({ "use": "enc" }), Unusable::Use("enc".into())),
-        (&rsa, json!({ "key_ops": ["sign"] }), Unusable::Operations),
-        (&rsa, json!({ "alg": "ES256" }), Unusable::Algorithm("ES256".into())),
-        (&rsa, json!({ "alg": "HS256" }), Unusable::Algorithm("HS256".into())),
-        (&rsa, json!({ "alg": "none" }), Unusable::Algorithm("none".into())),
-        (&rsa, json!({ "alg": "RSA-OAEP" }), Unusable::Algorithm("RSA-OAEP".into())),
-        (&ec, json!({ "alg": "ES384" }), Unusable::Algorithm("ES384".into())),
-        (&rsa, json!({ "n": null }), Unusable::Missing("n")),
-        (&rsa, json!({ "n": "…" }), Unusable::Encoding("n")),
-        (&rsa, json!({ "n": small }), Unusable::Size(1024)),
-        (&rsa, json!({ "e": "Ag" }), Unusable::Numbers),
-        (&ec, json!({ "crv": "secp256k1" }), Unusable::Curve("secp256k1".into())),
-        (&ec, json!({ "y": ec.public["x"] }), Unusable::Numbers),
-        (&ed, json!({ "crv": null }), Unusable::Missing("crv")),
-        (&ed, json!({ "x": "AAAA" }), Unusable::Numbers),
+    let rows: [(&Signer, Value, KeyError); 17] = [
+        (&rsa, json!({ "kty": "oct", "k": "c2VjcmV0" }), KeyError::Type("oct".into())),
+        (&rsa, json!({ "kty": "rsa" }), KeyError::Type("rsa".into())),
+        (&rsa, json!({ "use": "enc" }), KeyError::Use("enc".into())),
+        (&rsa, json!({ "key_ops": ["sign"] }), KeyError::Operations),
+        (&rsa, json!({ "alg": "ES256" }), KeyError::Algorithm("ES256".into())),
+        (&rsa, json!({ "alg": "HS256" }), KeyError::Algorithm("HS256".into())),
+        (&rsa, json!({ "alg": "none" }), KeyError::Algorithm("none".into())),
+        (&rsa, json!({ "alg": "RSA-OAEP" }), KeyError::Algorithm("RSA-OAEP".into())),
+        (&ec, json!({ "alg": "ES384" }), KeyError::Algorithm("ES384".into())),
+        (&rsa, json!({ "n": null }), KeyError::Missing("n")),
+        (&rsa, json!({ "n": "…" }), KeyError::Encoding("n")),
+        (&rsa, json!({ "n": small }), KeyError::Size(1024)),
+        (&rsa, json!({ "e": "Ag" }), KeyError::Numbers),
+        (&ec, json!({ "crv": "secp256k1" }), KeyError::Curve("secp256k1".into())),
+        (&ec, json!({ "y": ec.public["x"] }), KeyError::Numbers),
+        (&ed, json!({ "crv": null }), KeyError::Missing("crv")),
+        (&ed, json!({ "x": "AAAA" }), KeyError::Numbers),
     ];
     for (signer, change, reason) in rows {
         let mut jwk = signer.public.clone();
@@ -235,7 +235,7 @@ async fn the_sizes_of_rsa_that_are_accepted_reach_from_2048_to_8192_bits() {
     for (bytes, bits) in [(255, 2040), (1025, 8200)] {
         let mut jwk = rsa("RS256").jwk();
         jwk.n = Some(URL_SAFE_NO_PAD.encode(vec![0xff; bytes]));
-        let reason = Unusable::Size(bits);
+        let reason = KeyError::Size(bits);
         assert_eq!(Keys::list([jwk]).unwrap_err(), Error::Key { kid: "rsa".to_owned(), reason });
     }
     let mut jwk = rsa("RS256").jwk();

@@ -90,7 +90,7 @@ fn of_the_key_set_of_rfc_7517_only_the_key_for_signatures_is_usable() {
         ]"#,
     )
     .unwrap();
-    assert_eq!(Key::new(&set[0]).unwrap_err(), Unusable::Use("enc".to_owned()));
+    assert_eq!(Key::new(&set[0]).unwrap_err(), KeyError::Use("enc".to_owned()));
     let key = Key::new(&set[1]).unwrap();
     assert_eq!(key.kid.as_deref(), Some("2011-04-29"));
     assert!(key.accepts(Algorithm::Rs256) && !key.accepts(Algorithm::Rs384));
