@@ -71,7 +71,7 @@
 //!   credentials are taken out of the request before it is passed on. What stands outside of the
 //!   layer, and logs URIs, sees those of the query. Of a key set's URL, user and query are not shown,
 //!   and what others wrote is escaped and cut.
-//! - **Limits**: a token has at most 16 KiB ([`GuardOptions::token_limit`]); the cache of verified ones holds
+//! - **Limits**: a token has at most 16 KiB ([`GuardOptions::max_token_bytes`]); the cache of verified ones holds
 //!   16 384 and 8 MiB of their text; a key set has at most 256 KiB and 100 keys, and comes within 10 s,
 //!   three redirects within its host included; a token is tried with 16 keys, and with all as long as
 //!   fewer than 1000 checks in a second go beyond these.
@@ -98,7 +98,7 @@ pub use future::ResponseFuture;
 pub use guard::Guard;
 pub use guard::options::GuardOptions;
 pub use keys::Keys;
-pub use keys::fetch::{BoxError, FETCH_LIMIT, Fetch, FetchFuture};
+pub use keys::fetch::{BoxError, Fetch, FetchFuture, MAX_KEY_SET_BYTES};
 #[cfg(feature = "fetch")]
 pub use keys::http_fetch::HttpFetch;
 pub use keys::jwk::Jwk;

@@ -16,7 +16,7 @@ pub enum Rejection {
     /// No key is known yet: the key set has not been fetched so far.
     #[error("no key is known: the key set could not be fetched so far")]
     KeysUnavailable,
-    /// Longer than [`GuardOptions::token_limit`](crate::GuardOptions::token_limit).
+    /// Longer than [`GuardOptions::max_token_bytes`](crate::GuardOptions::max_token_bytes).
     #[error("token is longer than the limit")]
     TooLong,
     /// Not three parts with dots between them.

@@ -46,7 +46,7 @@ impl GuardOptions {
             audience: Vec::new(),
             leeway: 0,
             without_expiry: false,
-            token_limit: 16 << 10,
+            max_token_bytes: 16 << 10,
             wanted,
         };
         let clock = Arc::new(SystemTime::now);
@@ -114,8 +114,8 @@ impl GuardOptions {
     }
 
     /// The maximum length of a token in bytes. Default: 16 KiB.
-    pub fn token_limit(mut self, bytes: usize) -> Self {
-        self.rules.token_limit = bytes;
+    pub fn max_token_bytes(mut self, bytes: usize) -> Self {
+        self.rules.max_token_bytes = bytes;
         self
     }
 

@@ -7,9 +7,8 @@ use serde_json::{Map, Value};
 use crate::keys::algorithm::Algorithm;
 use crate::keys::set::KeySet;
 use crate::rejection::Part;
-use crate::token::claims;
 use crate::token::json::{self, JsonError};
-use crate::token::{NEVER, Wanted};
+use crate::token::{NEVER, Wanted, claims};
 use crate::{Rejection, Token};
 
 /// What a guard demands of a token.
@@ -19,7 +18,7 @@ pub(crate) struct Rules {
     pub(crate) audience: Vec<String>,
     pub(crate) leeway: i64,
     pub(crate) without_expiry: bool,
-    pub(crate) token_limit: usize,
+    pub(crate) max_token_bytes: usize,
     pub(crate) wanted: Wanted,
 }
 
@@ -32,7 +31,7 @@ pub(crate) fn verify(
     checks: &mut usize,
 ) -> Result<Token, Rejection> {
     let most = std::mem::take(checks);
-    if token.len() > rules.token_limit {
+    if token.len() > rules.max_token_bytes {
         return Err(Rejection::TooLong);
     }
     let (message, signature) = token.rsplit_once('.').ok_or(Rejection::Parts)?;
@@ -187,7 +186,7 @@ mod tests {
             audience: Vec::new(),
             leeway: 0,
             without_expiry: true,
-            token_limit: 16 << 10,
+            max_token_bytes: 16 << 10,
             wanted: Wanted {
                 roles: "scope".to_owned(),
                 identity: "sub".to_owned(),

@@ -13,7 +13,7 @@ pub type FetchFuture = Pin<Box<dyn Future<Output = Result<Response<Bytes>, BoxEr
 /// How a key set is fetched: a GET, and nothing more.
 ///
 /// The guard gives it 10 s, asks again later when it fails, and takes no other answer than a 200 of
-/// at most [`FETCH_LIMIT`] bytes. It follows at most three redirects itself, to the same scheme, host
+/// at most [`MAX_KEY_SET_BYTES`] bytes. It follows at most three redirects itself, to the same scheme, host
 /// and port: elsewhere is not what the configuration trusts. So an implementation must follow none; it
 /// should stop reading at the limit.
 pub trait Fetch: Send + Sync + 'static {
@@ -22,7 +22,7 @@ pub trait Fetch: Send + Sync + 'static {
 }
 
 /// How many bytes the answer with a key set may have: 256 KiB.
-pub const FETCH_LIMIT: usize = 256 << 10;
+pub const MAX_KEY_SET_BYTES: usize = 256 << 10;
 
 impl fmt::Debug for dyn Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

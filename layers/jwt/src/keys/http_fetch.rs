@@ -15,7 +15,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
 use crate::foreign::chain;
-use crate::{Error, FETCH_LIMIT, Fetch, FetchFuture};
+use crate::{Error, Fetch, FetchFuture, MAX_KEY_SET_BYTES};
 
 const ACCEPT: &str = "application/jwk-set+json, application/json";
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -106,7 +106,7 @@ impl Fetch for HttpFetch {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let (head, body) = shared.client().await?.request(request).await?.into_parts();
-            let body = Limited::new(body, FETCH_LIMIT).collect().await?.to_bytes();
+            let body = Limited::new(body, MAX_KEY_SET_BYTES).collect().await?.to_bytes();
             Ok(Response::from_parts(head, body))
         })
     }

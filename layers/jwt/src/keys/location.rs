@@ -15,7 +15,7 @@ use crate::keys::is_absolute;
 use crate::keys::redacted::Shown;
 use crate::keys::redirect::{REDIRECTS, redirected};
 use crate::keys::set::{KeySet, Skipped};
-use crate::{FETCH_LIMIT, Fetch, KeyError};
+use crate::{Fetch, KeyError, MAX_KEY_SET_BYTES};
 
 /// How long it may take until a key set is there.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ pub(crate) enum FetchError {
     Elsewhere(String),
     #[error("answer redirects more than {REDIRECTS} times")]
     Redirects,
-    #[error("answer has more than {FETCH_LIMIT} bytes")]
+    #[error("answer has more than {MAX_KEY_SET_BYTES} bytes")]
     TooLarge,
     #[error("answer is no key set")]
     Format,
@@ -194,7 +194,7 @@ async fn get(fetch: &dyn Fetch, uri: &Uri) -> Result<Response<Bytes>, FetchError
             None if answer.status() != StatusCode::OK => {
                 return Err(FetchError::Status(answer.status()));
             }
-            None if answer.body().len() > FETCH_LIMIT => return Err(FetchError::TooLarge),
+            None if answer.body().len() > MAX_KEY_SET_BYTES => return Err(FetchError::TooLarge),
             None => return Ok(answer),
             Some(target) => uri = target.map_err(FetchError::Elsewhere)?,
         }

@@ -47,14 +47,14 @@ impl Keys {
     /// [`Error::Url`] if it is no absolute `http` or `https` URL.
     #[cfg(feature = "fetch")]
     pub fn url(uri: Uri) -> Result<Self, Error> {
-        Self::fetched(uri, crate::HttpFetch::new())
+        Self::url_with(uri, crate::HttpFetch::new())
     }
 
     /// The key set at this URL, fetched by something else.
     ///
     /// # Errors
     /// [`Error::Url`] if it is no absolute `http` or `https` URL.
-    pub fn fetched(uri: Uri, fetch: impl Fetch) -> Result<Self, Error> {
+    pub fn url_with(uri: Uri, fetch: impl Fetch) -> Result<Self, Error> {
         if !is_absolute(&uri) {
             return Err(Error::Url(Shown(&uri).to_string()));
         }
@@ -70,14 +70,14 @@ impl Keys {
     /// [`Error::Url`] if the issuer is no absolute `http` or `https` URL.
     #[cfg(feature = "fetch")]
     pub fn issuer(issuer: &str) -> Result<Self, Error> {
-        Self::issuer_fetched(issuer, crate::HttpFetch::new())
+        Self::issuer_with(issuer, crate::HttpFetch::new())
     }
 
     /// The key set of an [issuer](Self::issuer), fetched by something else.
     ///
     /// # Errors
     /// [`Error::Url`] if the issuer is no absolute `http` or `https` URL.
-    pub fn issuer_fetched(issuer: &str, fetch: impl Fetch) -> Result<Self, Error> {
+    pub fn issuer_with(issuer: &str, fetch: impl Fetch) -> Result<Self, Error> {
         let location = Location::Issuer {
             keys: Self::well_known(issuer)?,
             configuration: below(issuer, "openid-configuration")?,

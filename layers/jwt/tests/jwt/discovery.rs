@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::{Response, StatusCode, Uri};
 use serde_json::{Value, json};
-use tailwater_jwt::{Error, FETCH_LIMIT, Fetch, FetchFuture, Guard, Keys, Rejection};
+use tailwater_jwt::{Error, Fetch, FetchFuture, Guard, Keys, MAX_KEY_SET_BYTES, Rejection};
 
 use crate::remote::{Lines, token};
 use crate::support::{Signer, ed, guard_of};
@@ -29,7 +29,7 @@ impl Web {
     }
 
     fn guard(&self, issuer: &str) -> Guard {
-        let keys = Keys::issuer_fetched(issuer, self.clone()).expect("a URL");
+        let keys = Keys::issuer_with(issuer, self.clone()).expect("a URL");
         guard_of(keys)
     }
 
@@ -98,7 +98,7 @@ async fn keys_that_are_elsewhere_are_found_by_the_configuration_of_the_issuer() 
         ("an error", status(500)),
         ("a page", page),
         ("another object", json_of(&json!({ "error": "not found" }))),
-        ("something large", Response::new(vec![b' '; FETCH_LIMIT + 1].into())),
+        ("something large", Response::new(vec![b' '; MAX_KEY_SET_BYTES + 1].into())),
         ("no answer, or one without an end", status(599)),
         ("a redirect to a page of another host", redirect(302, "https://login.example.com/")),
     ];
@@ -119,7 +119,7 @@ async fn keys_that_are_elsewhere_are_found_by_the_configuration_of_the_issuer() 
 async fn a_configuration_that_does_not_hold_for_the_issuer_is_not_taken_and_the_log_says_why() {
     let signer = ed("ed");
     let elsewhere = "https://keys.example.org/certs";
-    let huge = format!("{}{}", " ".repeat(FETCH_LIMIT), json!({ "issuer": ISSUER }));
+    let huge = format!("{}{}", " ".repeat(MAX_KEY_SET_BYTES), json!({ "issuer": ISSUER }));
     let rows = [
         (
             configuration("https://evil.example", elsewhere),
@@ -207,7 +207,7 @@ async fn redirects_within_the_host_are_followed_three_at_the_most() {
                 (1..hops).map(|at| (&*urls[at], redirect(code, &urls[at + 1]))).collect();
             answers.extend([(first, redirect(code, &urls[1])), (&*urls[hops], keys(&signer))]);
             let web = Web::new(answers);
-            let keys = Keys::fetched(Uri::from_static(first), web.clone()).unwrap();
+            let keys = Keys::url_with(Uri::from_static(first), web.clone()).unwrap();
             let guard = guard_of(keys);
             let result = guard.verify(&token(&signer)).await;
             assert_eq!(result.is_ok(), hops <= 3, "{hops} of {code}: {:?}", web.asked());
@@ -228,7 +228,7 @@ async fn a_redirect_elsewhere_is_not_followed_and_the_log_says_where_it_leads() 
         let lines = Lines::default();
         let _guard = lines.subscribe();
         let web = Web::new([(first, redirect(302, location))]);
-        let keys = Keys::fetched(Uri::from_static(first), web.clone()).unwrap();
+        let keys = Keys::url_with(Uri::from_static(first), web.clone()).unwrap();
         let guard = guard_of(keys);
         assert_eq!(guard.verify("a.b.c").await.err(), Some(Rejection::KeysUnavailable));
         assert_eq!(web.asked(), [first], "{location}");
@@ -240,9 +240,9 @@ async fn a_redirect_elsewhere_is_not_followed_and_the_log_says_where_it_leads() 
 #[test]
 fn an_issuer_that_is_no_url_has_no_keys() {
     for issuer in ["", "tailwater", "ftp://auth", "https://", "urn:issuer"] {
-        let error = Keys::issuer_fetched(issuer, Web::default()).unwrap_err();
+        let error = Keys::issuer_with(issuer, Web::default()).unwrap_err();
         assert!(matches!(error, Error::Url(_)), "{issuer}: {error}");
     }
-    let keys = Keys::issuer_fetched(ISSUER, Web::default()).unwrap();
+    let keys = Keys::issuer_with(ISSUER, Web::default()).unwrap();
     assert_eq!(format!("{keys:?}"), format!("Keys({KEYS})"));
 }

@@ -281,9 +281,9 @@ async fn a_token_without_expiry_is_good_where_the_guard_says_so() {
 async fn the_limit_of_a_token_is_exact() {
     let signer = ed("ed");
     let token = signer.token(&good());
-    let fits = Guard::new(options(&signer).token_limit(token.len()));
+    let fits = Guard::new(options(&signer).max_token_bytes(token.len()));
     assert!(fits.verify(&token).await.is_ok());
-    let small = Guard::new(options(&signer).token_limit(token.len() - 1));
+    let small = Guard::new(options(&signer).max_token_bytes(token.len() - 1));
     assert_eq!(small.verify(&token).await.err(), Some(Rejection::TooLong));
 }
 

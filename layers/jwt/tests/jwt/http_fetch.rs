@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
-use tailwater_jwt::{Error, FETCH_LIMIT, Fetch as _, HttpFetch, Keys};
+use tailwater_jwt::{Error, Fetch as _, HttpFetch, Keys, MAX_KEY_SET_BYTES};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -80,7 +80,7 @@ async fn a_guard_learns_its_keys_over_http_and_https() {
     let plain = url("http", serve(keys.clone(), None).await);
     let secure = url("https", serve(keys, Some(tls)).await);
     let trusting = HttpFetch::with_root_certificates([certificate]).unwrap();
-    for keys in [Keys::url(plain).unwrap(), Keys::fetched(secure.clone(), trusting).unwrap()] {
+    for keys in [Keys::url(plain).unwrap(), Keys::url_with(secure.clone(), trusting).unwrap()] {
         let guard = guard_of(keys);
         assert!(guard.verify(&signer.token(&claims("ada", 60))).await.is_ok());
     }
@@ -116,13 +116,13 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn an_answer_without_an_end_is_read_up_to_the_limit() {
-    let exact = "x".repeat(FETCH_LIMIT);
+    let exact = "x".repeat(MAX_KEY_SET_BYTES);
     let fits = serve(answer("200 OK", "", &exact), None).await;
     let response = HttpFetch::new().fetch(&url("http", fits)).await.unwrap();
-    assert_eq!(response.body().len(), FETCH_LIMIT);
+    assert_eq!(response.body().len(), MAX_KEY_SET_BYTES);
 
     let mut endless = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
-    endless.resize(16 * FETCH_LIMIT, b' ');
+    endless.resize(16 * MAX_KEY_SET_BYTES, b' ');
     let endless = serve(endless, None).await;
     let error = HttpFetch::new().fetch(&url("http", endless)).await.unwrap_err();
     assert_eq!(error.to_string(), "length limit exceeded");

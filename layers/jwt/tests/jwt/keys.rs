@@ -271,9 +271,9 @@ async fn a_verified_token_is_kept_until_it_expires() {
 fn the_url_of_a_key_set_is_absolute() {
     for text in ["/keys", "ftp://auth/keys", "auth", "*"] {
         let uri: http::Uri = text.parse().unwrap();
-        let error = Keys::fetched(uri, Script::default()).unwrap_err();
+        let error = Keys::url_with(uri, Script::default()).unwrap_err();
         assert_eq!(error, Error::Url(text.to_owned()), "{text}");
     }
     let uri = http::Uri::from_static("https://auth/keys");
-    assert!(Keys::fetched(uri, Script::default()).is_ok());
+    assert!(Keys::url_with(uri, Script::default()).is_ok());
 }

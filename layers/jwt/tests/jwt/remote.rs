@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, Uri};
 use serde_json::json;
-use tailwater_jwt::{FETCH_LIMIT, Fetch, FetchFuture, Guard, Keys, Rejection};
+use tailwater_jwt::{Fetch, FetchFuture, Guard, Keys, MAX_KEY_SET_BYTES, Rejection};
 use tokio::time::{Instant, advance, sleep};
 use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
@@ -79,7 +79,7 @@ impl Script {
     }
 
     fn guard_at(&self, uri: Uri) -> Guard {
-        guard_of(Keys::fetched(uri, self.clone()).expect("a URL"))
+        guard_of(Keys::url_with(uri, self.clone()).expect("a URL"))
     }
 
     fn asked(&self) -> usize {
@@ -335,7 +335,7 @@ async fn an_answer_that_is_no_key_set_leaves_the_last_good_one() {
         })
     };
     let many = (0..101).map(|_| json!(other.public)).collect::<Vec<_>>();
-    let padding = " ".repeat(FETCH_LIMIT);
+    let padding = " ".repeat(MAX_KEY_SET_BYTES);
     let huge = format!("{}{padding}", json!({ "keys": [other.public] }));
     let rows = [
         ("redirect", status(302)),
@@ -490,7 +490,7 @@ async fn a_fetch_that_panics_is_begun_anew_by_the_next_request() {
     let signer = ed("ed");
     let script = Script::new([Answer::Fail, Answer::keys(&[&signer])]);
     let uri = Uri::from_static("https://auth.example.com/keys");
-    let guard = guard_of(Keys::fetched(uri, Panics(script)).unwrap());
+    let guard = guard_of(Keys::url_with(uri, Panics(script)).unwrap());
     assert_eq!(guard.verify(&token(&signer)).await.err(), Some(Rejection::KeysUnavailable));
     assert!(guard.verify(&token(&signer)).await.is_ok());
 }
@@ -540,7 +540,7 @@ async fn neither_user_nor_query_of_the_url_is_logged() {
     let keys = json!({ "keys": [unusable, encryption, signer.public] });
     let script = Script::new([Answer::Fail, Answer::body(keys.to_string())]);
     let uri = Uri::from_static("https://name:secret@auth.example.com:8443/keys?token=secret");
-    let keys = Keys::fetched(uri.clone(), script.clone()).unwrap();
+    let keys = Keys::url_with(uri.clone(), script.clone()).unwrap();
     assert_eq!(format!("{keys:?}"), "Keys(https://auth.example.com:8443/keys)");
     let guard = script.guard_at(uri);
     guard.prefetch();
