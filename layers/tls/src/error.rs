@@ -76,7 +76,7 @@ pub enum Error {
     ServerName(String),
     /// The handshake was not over in time.
     #[error("no TLS handshake within {0:?}")]
-    Deadline(Duration),
+    HandshakeTimeout(Duration),
     /// The peer sent more than this before the handshake was over.
     #[error("more than {0} bytes before the end of the TLS handshake")]
     HandshakeBytes(usize),

@@ -65,8 +65,8 @@
 //!
 //! | | bound | default |
 //! |---|---|---|
-//! | from the connection to the end of the handshake | [`TlsLayer::deadline`] | 10 s |
-//! | what the peer may send until then | [`TlsLayer::handshake_bytes`] | 64 KiB |
+//! | from the connection to the end of the handshake | [`TlsLayer::handshake_timeout`] | 10 s |
+//! | what the peer may send until then | [`TlsLayer::max_handshake_bytes`] | 64 KiB |
 //! | what waits for a peer that takes nothing | [`TlsLayer::send_buffer_bytes`] | 64 KiB |
 //! | what is read ahead | a record | 16 KiB |
 //! | sessions of TLS 1.2 without tickets | | 256 |

@@ -11,16 +11,16 @@ use crate::guarded::TooManyBytes;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    pub(crate) deadline: Duration,
-    pub(crate) handshake_bytes: usize,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) max_handshake_bytes: usize,
     pub(crate) send_buffer_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            deadline: Duration::from_secs(10),
-            handshake_bytes: 64 * 1024,
+            handshake_timeout: Duration::from_secs(10),
+            max_handshake_bytes: 64 * 1024,
             send_buffer_bytes: 64 * 1024,
         }
     }
@@ -28,20 +28,24 @@ impl Default for Limits {
 
 impl Limits {
     /// When a handshake that begins now has to be over.
-    pub(crate) fn end(&self) -> Option<Instant> {
-        if self.deadline.is_zero() { None } else { Instant::now().checked_add(self.deadline) }
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.handshake_timeout.is_zero() {
+            None
+        } else {
+            Instant::now().checked_add(self.handshake_timeout)
+        }
     }
 
     /// The future's output, or the error of the deadline.
-    pub(crate) async fn within<T>(
+    pub(crate) async fn before<T>(
         &self,
-        end: Option<Instant>,
+        deadline: Option<Instant>,
         future: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        match end {
-            Some(end) => {
-                timeout_at(end, future).await.unwrap_or(Err(Error::Deadline(self.deadline)))
-            }
+        match deadline {
+            Some(deadline) => timeout_at(deadline, future)
+                .await
+                .unwrap_or(Err(Error::HandshakeTimeout(self.handshake_timeout))),
             None => future.await,
         }
     }
@@ -52,7 +56,7 @@ impl Limits {
             return Error::Closed;
         }
         if error.get_ref().is_some_and(|cause| cause.is::<TooManyBytes>()) {
-            return Error::HandshakeBytes(self.handshake_bytes);
+            return Error::HandshakeBytes(self.max_handshake_bytes);
         }
         match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
             Some(cause) => Error::Handshake(cause.clone()),

@@ -39,14 +39,14 @@ impl ConnectLayer {
 
     /// From the connection to the end of the handshake. Connecting is the connector's matter.
     /// Default: 10 s; 0 is no deadline.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.limits.deadline = deadline;
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.handshake_timeout = timeout;
         self
     }
 
     /// How much a server may send before its handshake is over. Default: 64 KiB.
-    pub fn handshake_bytes(mut self, bytes: usize) -> Self {
-        self.limits.handshake_bytes = bytes;
+    pub fn max_handshake_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_handshake_bytes = bytes;
         self
     }
 

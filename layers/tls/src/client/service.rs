@@ -58,7 +58,7 @@ where
             inner: Box::pin(async move {
                 let (name, connecting) = connecting?;
                 let io = connecting.await.map_err(|error| Error::Inner(error.into()))?;
-                let io = Guarded::new(io, None, limits.handshake_bytes);
+                let io = Guarded::new(io, None, limits.max_handshake_bytes);
                 let sent = match &name {
                     rustls::pki_types::ServerName::DnsName(name) => {
                         Some(name.as_ref().to_ascii_lowercase())
@@ -67,7 +67,7 @@ where
                 };
                 let handshake = TlsConnector::from(config.current()).connect(name, io);
                 let handshake = async { handshake.await.map_err(|error| limits.error(error)) };
-                let stream = limits.within(limits.end(), handshake).await?;
+                let stream = limits.before(limits.deadline(), handshake).await?;
                 let handshake = Handshake::new(sent, None, stream.get_ref().1);
                 Ok(TlsStream::new(stream.into(), limits.send_buffer_bytes, handshake))
             }),

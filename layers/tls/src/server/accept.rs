@@ -61,7 +61,7 @@ pub(crate) async fn handshake<Io>(
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let io = Guarded::new(io, Some(first), limits.handshake_bytes);
+    let io = Guarded::new(io, Some(first), limits.max_handshake_bytes);
     let mut acceptor = pin!(LazyConfigAcceptor::new(Acceptor::default(), io));
     let mut hello = match acceptor.as_mut().await {
         Ok(hello) => hello,

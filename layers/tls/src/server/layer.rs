@@ -19,7 +19,7 @@ use crate::server::service::Tls;
 /// let store = Store::pem("main", text.as_bytes())?;
 /// let credentials = Credentials::new().identity(store.identity("main")?);
 /// let config = ServerConfig::new(credentials, ServerOptions::new())?;
-/// let layer = TlsLayer::new(config).deadline(Duration::from_secs(5));
+/// let layer = TlsLayer::new(config).handshake_timeout(Duration::from_secs(5));
 /// # let _ = layer;
 /// # Ok::<_, tailwater_tls::Error>(())
 /// ```
@@ -38,16 +38,16 @@ impl TlsLayer {
 
     /// From the call of the service to the end of the handshake, or to the end of saying why there
     /// is none. Default: 10 s; 0 is no deadline.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.limits.deadline = deadline;
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.handshake_timeout = timeout;
         self
     }
 
     /// How much a client may send before its handshake is over. Default: 64 KiB; a handshake without
     /// client certificates takes less than 1 KiB to 3 KiB. rustls itself takes no message of more
     /// than 64 KiB.
-    pub fn handshake_bytes(mut self, bytes: usize) -> Self {
-        self.limits.handshake_bytes = bytes;
+    pub fn max_handshake_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_handshake_bytes = bytes;
         self
     }
 

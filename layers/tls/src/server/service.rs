@@ -55,8 +55,8 @@ where
     fn call(&mut self, io: Io) -> TlsFuture<S::Response> {
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
-        let end = self.limits.end();
-        TlsFuture { stage: Box::pin(begin(inner, io, self.config.clone(), self.limits, end)) }
+        let deadline = self.limits.deadline();
+        TlsFuture { stage: Box::pin(begin(inner, io, self.config.clone(), self.limits, deadline)) }
     }
 }
 
@@ -99,7 +99,7 @@ async fn begin<S, Io>(
     mut io: Io,
     config: ServerConfig,
     limits: Limits,
-    end: Option<Instant>,
+    deadline: Option<Instant>,
 ) -> Result<Next<S::Response>, Error>
 where
     S: Service<TlsStream<Io>> + Send + 'static,
@@ -107,8 +107,8 @@ where
     S::Future: Send,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let first = limits.within(end, first_byte(&mut io)).await?;
-    Ok(Next::Stage(Box::pin(shake_hands(inner, io, first, config, limits, end))))
+    let first = limits.before(deadline, first_byte(&mut io)).await?;
+    Ok(Next::Stage(Box::pin(shake_hands(inner, io, first, config, limits, deadline))))
 }
 
 async fn shake_hands<S, Io>(
@@ -117,7 +117,7 @@ async fn shake_hands<S, Io>(
     first: u8,
     config: ServerConfig,
     limits: Limits,
-    end: Option<Instant>,
+    deadline: Option<Instant>,
 ) -> Result<Next<S::Response>, Error>
 where
     S: Service<TlsStream<Io>> + Send + 'static,
@@ -125,7 +125,7 @@ where
     S::Future: Send,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = limits.within(end, handshake(io, first, config, limits)).await?;
+    let stream = limits.before(deadline, handshake(io, first, config, limits)).await?;
     Ok(Next::Stage(Box::pin(async move {
         let called = inner.call(stream);
         drop(inner);

@@ -38,7 +38,10 @@ async fn a_stalled_handshake_is_cut_at_the_deadline() {
         peer.write_all(&hello[..sent]).await.unwrap();
         let begun = Instant::now();
         let refused = accept(layer(), io).await.unwrap_err();
-        assert!(matches!(refused, Error::Deadline(after) if after.as_secs() == 10), "{refused:?}");
+        assert!(
+            matches!(refused, Error::HandshakeTimeout(after) if after.as_secs() == 10),
+            "{refused:?}"
+        );
         assert_eq!(begun.elapsed().as_secs(), 10, "{sent}");
     }
 }
@@ -56,9 +59,9 @@ async fn a_byte_now_and_then_does_not_move_the_deadline() {
             }
         }
     };
-    let layer = layer().deadline(Duration::from_secs(3));
+    let layer = layer().handshake_timeout(Duration::from_secs(3));
     let (refused, ()) = tokio::join!(accept(layer, io), drip);
-    assert!(matches!(refused, Err(Error::Deadline(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::HandshakeTimeout(_))), "{refused:?}");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
@@ -68,7 +71,7 @@ async fn without_a_deadline_a_client_has_all_day() {
     let server = server(credentials, ServerOptions::new());
     let client = client(Credentials::new().roots(roots), ClientOptions::new());
     let (io, peer) = duplex(64 * 1024);
-    let accepting = accept(TlsLayer::new(server).deadline(Duration::ZERO), io);
+    let accepting = accept(TlsLayer::new(server).handshake_timeout(Duration::ZERO), io);
     let connecting = async {
         tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
         crate::support::connect(ConnectLayer::new(client), "localhost", peer).await
@@ -86,7 +89,7 @@ async fn a_client_does_not_wait_for_a_silent_server() {
     let begun = Instant::now();
     let connecting = ConnectLayer::new(client).layer(connector(io));
     let refused = connecting.oneshot("https://localhost".parse().unwrap()).await;
-    assert!(matches!(refused, Err(Error::Deadline(_))));
+    assert!(matches!(refused, Err(Error::HandshakeTimeout(_))));
     assert_eq!(begun.elapsed().as_secs(), 10);
 }
 
@@ -98,10 +101,10 @@ async fn more_bytes_than_a_handshake_takes_are_refused() {
     for (bound, reached) in [(1000, true), (100_000, false)] {
         let (io, mut peer) = duplex(64 * 1024);
         peer.write_all(&flood).await.unwrap();
-        let refused = accept(layer().handshake_bytes(bound), io).await;
+        let refused = accept(layer().max_handshake_bytes(bound), io).await;
         match (refused, reached) {
             (Err(Error::HandshakeBytes(bytes)), true) => assert_eq!(bytes, bound),
-            (Err(Error::Deadline(_)), false) => {}
+            (Err(Error::HandshakeTimeout(_)), false) => {}
             (other, _) => panic!("{bound}: {other:?}"),
         }
     }
@@ -110,9 +113,10 @@ async fn more_bytes_than_a_handshake_takes_are_refused() {
     for (bound, refused) in [(hello.len() - 1, true), (hello.len(), false)] {
         let (io, mut peer) = duplex(64 * 1024);
         peer.write_all(&hello).await.unwrap();
-        let (accepted, answer) = tokio::join!(accept(layer().handshake_bytes(bound), io), async {
-            peer.read_u8().await.ok()
-        });
+        let (accepted, answer) =
+            tokio::join!(accept(layer().max_handshake_bytes(bound), io), async {
+                peer.read_u8().await.ok()
+            });
         assert!(accepted.is_err());
         assert_eq!(answer, (!refused).then_some(22), "{accepted:?}");
     }
