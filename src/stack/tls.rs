@@ -119,7 +119,7 @@ impl StackBuilder<'_> {
             .map_err(|error| source.failed(error))?;
         source.rotate(watch, {
             let config = config.clone();
-            move |credentials| config.replace(credentials)
+            move |credentials| config.rotate(credentials)
         });
         Ok(TlsServer { layer: TlsLayer::new(config), routes: routes.into() })
     }
@@ -145,7 +145,7 @@ impl StackBuilder<'_> {
             .map_err(|error| source.failed(error))?;
         source.rotate(watch, {
             let config = config.clone();
-            move |credentials| config.replace(credentials)
+            move |credentials| config.rotate(credentials)
         });
         Ok(config)
     }
@@ -343,9 +343,9 @@ impl CertificateSource {
     fn rotate(
         self,
         watch: Watch,
-        replace: impl Fn(Credentials) -> Result<(), tailwater_tls::Error> + Send + Sync + 'static,
+        rotate: impl Fn(Credentials) -> Result<(), tailwater_tls::Error> + Send + Sync + 'static,
     ) {
-        let reload = move || replace(self.credentials()?).map_err(|error| self.failed(error));
+        let reload = move || rotate(self.credentials()?).map_err(|error| self.failed(error));
         tokio::spawn(watch.run(Watch::INTERVAL, reload));
     }
 }

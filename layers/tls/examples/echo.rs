@@ -50,10 +50,10 @@ async fn main() -> Result<(), BoxError> {
     };
     let watch = Watch::new([&path]);
     let config = ServerConfig::new(load(&path)?, ServerOptions::new())?;
-    let replaced = config.clone();
+    let rotated = config.clone();
     let certificates = path.clone();
     tokio::spawn(watch.run(Watch::INTERVAL, move || -> Result<(), BoxError> {
-        Ok(replaced.replace(load(&certificates)?)?)
+        Ok(rotated.rotate(load(&certificates)?)?)
     }));
 
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;

@@ -1,7 +1,7 @@
 use crate::certificates::identity::Identity;
 use crate::certificates::roots::Roots;
 
-/// What comes out of stores, and is exchanged when their files change: who this side is, and whom
+/// What comes out of stores, and is rotated when their files change: who this side is, and whom
 /// it trusts.
 ///
 /// ```

@@ -1,5 +1,5 @@
 //! TLS as tower layers over rustls: servers and clients, the stores that their certificates come
-//! from, and certificates that are exchanged while they run.
+//! from, and certificates that are rotated while they run.
 //!
 //! [`TlsLayer`] stands between an accept loop and whatever serves a connection; [`ConnectLayer`]
 //! between a connector and a client. Both hand on a [`TlsStream`], which knows its [`Handshake`].
@@ -55,11 +55,11 @@
 //! - **Whom to trust**: [`Roots`], of a store, of the system, or both. A certificate that is there
 //!   itself is trusted for its names and its time, whoever issued it, as in Java. It vouches for
 //!   others only if it is an authority's.
-//! - **Without a restart**: [`ServerConfig::replace`] and [`ClientConfig::replace`] exchange
+//! - **Without a restart**: [`ServerConfig::rotate`] and [`ClientConfig::rotate`] rotate
 //!   certificates for new connections; [`Watch`] says when the files have changed.
 //! - **Cryptography** is AWS-LC. It is not installed for the process, which belongs to the program.
 //!   Neither early data (0-RTT, which can be replayed) nor renegotiation is there.
-//! - **Revocation** is not checked: exchange the trusted certificates.
+//! - **Revocation** is not checked: rotate the trusted certificates.
 //!
 //! # What bounds a connection
 //!

@@ -34,7 +34,7 @@ use crate::certificates::store::Store;
 /// let config = ServerConfig::new(load()?, ServerOptions::new())?;
 /// let reload = {
 ///     let config = config.clone();
-///     move || -> Result<(), BoxError> { Ok(config.replace(load()?)?) }
+///     move || -> Result<(), BoxError> { Ok(config.rotate(load()?)?) }
 /// };
 /// tokio::spawn(watch.run(Watch::INTERVAL, reload));
 /// # Ok(()) }
@@ -69,7 +69,7 @@ impl Watch {
     /// Looks every `interval`, for ever, and calls `reload` on a blocking thread when a file holds
     /// something else than at the last look. If it fails it is called again at each look until it
     /// succeeds, and the failure is logged at WARN once for each change; what it had before is for
-    /// it to keep, as [`ServerConfig::replace`](crate::ServerConfig::replace) does.
+    /// it to keep, as [`ServerConfig::rotate`](crate::ServerConfig::rotate) does.
     ///
     /// Dropping the future ends it; a reload that has begun ends by itself. A reload that panics
     /// ends it, too, and is logged at ERROR.
@@ -88,7 +88,7 @@ impl Watch {
                 if changed || failed {
                     failed = match reload.lock().unwrap_or_else(PoisonError::into_inner)() {
                         Ok(()) => {
-                            info!(paths = ?self.paths, "certificates were exchanged");
+                            info!(paths = ?self.paths, "certificates were rotated");
                             false
                         }
                         Err(error) => {

@@ -1,4 +1,4 @@
-//! The configuration of a client, which can be exchanged while it runs.
+//! The configuration of a client, whose certificates can be rotated while it runs.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -56,12 +56,12 @@ impl ClientConfig {
         Ok(Self { shared: Arc::new(Shared { options, name, current }) })
     }
 
-    /// Exchanges the certificates and what is trusted, for new connections. Sessions of before are
+    /// Rotates the certificates and what is trusted, for new connections. Sessions of before are
     /// not resumed.
     ///
     /// # Errors
     /// As of [`new`](ClientConfig::new); what was there before stays.
-    pub fn replace(&self, credentials: Credentials) -> Result<(), Error> {
+    pub fn rotate(&self, credentials: Credentials) -> Result<(), Error> {
         let current = Arc::new(config(credentials, &self.shared.options)?);
         // Nothing panics under the lock, and an `Arc` is whole anyway.
         *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = current;

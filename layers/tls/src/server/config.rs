@@ -1,4 +1,4 @@
-//! The configuration of a server, which can be exchanged while it serves.
+//! The configuration of a server, whose certificates can be rotated while it serves.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +21,7 @@ use crate::version::versions;
 /// Who a server is and how it speaks: what a [`TlsLayer`](crate::TlsLayer) takes each connection's
 /// handshake from.
 ///
-/// Clones are the same configuration: [`replace`](ServerConfig::replace) on one exchanges the
+/// Clones are the same configuration: [`rotate`](ServerConfig::rotate) on one rotates the
 /// certificates for all, without a restart.
 ///
 /// ```
@@ -34,7 +34,7 @@ use crate::version::versions;
 ///     Ok(Credentials::new().identity(store.identity("main")?))
 /// };
 /// let config = ServerConfig::new(load(&text)?, ServerOptions::new().alpn(["http/1.1"]))?;
-/// config.replace(load(&text)?)?; // from now on, for new connections
+/// config.rotate(load(&text)?)?; // from now on, for new connections
 /// # Ok::<_, tailwater_tls::Error>(())
 /// ```
 #[derive(Clone)]
@@ -66,12 +66,12 @@ impl ServerConfig {
         Ok(Self { shared: Arc::new(Shared { options, current }) })
     }
 
-    /// Exchanges the certificates and what is trusted. Connections that are there, and handshakes
+    /// Rotates the certificates and what is trusted. Connections that are there, and handshakes
     /// that began, keep theirs; sessions of before are not resumed.
     ///
     /// # Errors
     /// As of [`new`](ServerConfig::new); what was there before stays.
-    pub fn replace(&self, credentials: Credentials) -> Result<(), Error> {
+    pub fn rotate(&self, credentials: Credentials) -> Result<(), Error> {
         let current = Arc::new(Current::new(credentials, &self.shared.options)?);
         // Nothing panics under the lock, and an `Arc` is whole anyway.
         *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = current;

@@ -79,8 +79,8 @@ impl ServerOptions {
 
     /// Whether a client can come back without the whole handshake: by tickets, which take no memory
     /// here and whose keys change every 6 hours, or in TLS 1.2 without tickets by one of the last
-    /// 256 sessions. A client certificate is not verified again then. Credentials that are
-    /// exchanged end it for all. Default: yes.
+    /// 256 sessions. A client certificate is not verified again then. Rotated
+    /// credentials end it for all. Default: yes.
     pub fn resumption(mut self, resumption: bool) -> Self {
         self.resumption = resumption;
         self

@@ -3,8 +3,8 @@
 mod bounds;
 mod certificates;
 mod client;
-mod exchange;
 mod protocols;
+mod rotation;
 mod streams;
 mod support;
 mod trust;

@@ -1,4 +1,4 @@
-//! Certificates that are exchanged without a restart.
+//! Certificates that are rotated without a restart.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -19,14 +19,14 @@ async fn new_handshakes_have_the_new_certificate() {
     let of_old = client(Credentials::new().roots(old.roots()), ClientOptions::new());
     meet(&server, &of_old, "localhost").await.1.unwrap();
 
-    server.replace(Credentials::new().identity(new.issue(&["localhost"]))).unwrap();
+    server.rotate(Credentials::new().identity(new.issue(&["localhost"]))).unwrap();
     // And no session of before hides it.
     assert!(meet(&server, &of_old, "localhost").await.1.is_err());
     let of_new = client(Credentials::new().roots(new.roots()), ClientOptions::new());
     meet(&server, &of_new, "localhost").await.1.unwrap();
 
     // The same on the client's side.
-    of_old.replace(Credentials::new().roots(new.roots())).unwrap();
+    of_old.rotate(Credentials::new().roots(new.roots())).unwrap();
     meet(&server, &of_old, "localhost").await.1.unwrap();
 }
 
@@ -35,8 +35,8 @@ async fn what_is_wrong_leaves_what_was_there() {
     let (credentials, roots) = localhost();
     let server = server(credentials, ServerOptions::new());
     let client = client(Credentials::new().roots(roots), ClientOptions::new());
-    assert!(matches!(server.replace(Credentials::new()), Err(Error::NoCertificates)));
-    assert!(matches!(client.replace(Credentials::new()), Err(Error::NoRoots)));
+    assert!(matches!(server.rotate(Credentials::new()), Err(Error::NoCertificates)));
+    assert!(matches!(client.rotate(Credentials::new()), Err(Error::NoRoots)));
     meet(&server, &client, "localhost").await.1.unwrap();
 }
 
@@ -60,7 +60,7 @@ impl Watched {
         let reload = {
             let config = config.clone();
             move || {
-                let result = load().and_then(|credentials| Ok(config.replace(credentials)?));
+                let result = load().and_then(|credentials| Ok(config.rotate(credentials)?));
                 let outcome = result.as_ref().copied().map_err(ToString::to_string);
                 sender.send(outcome).expect("the test waits");
                 result
