@@ -224,7 +224,7 @@ impl CertificateSource {
         }
         let mut roots = self.trusted()?;
         if self.trusts_system() {
-            roots = roots.and(Roots::system().map_err(|error| self.failed(error))?);
+            roots = roots.merge(Roots::system().map_err(|error| self.failed(error))?);
         }
         Ok(credentials.roots(roots))
     }
@@ -237,15 +237,15 @@ impl CertificateSource {
     fn trusted(&self) -> Result<Roots, Error> {
         let aliases = &self.options().trust;
         if aliases.is_empty() {
-            return Ok(Roots::none());
+            return Ok(Roots::empty());
         }
         let store = self.store("trust", |vault| vault.trust.as_ref())?;
-        let mut roots = Roots::none();
+        let mut roots = Roots::empty();
         for alias in aliases {
             store.check(alias)?;
             let certificates =
                 store.store.certificates(alias).map_err(|error| self.failed(error))?;
-            roots = roots.with(&certificates).map_err(|error| self.failed(error))?;
+            roots = roots.with_certificates(&certificates).map_err(|error| self.failed(error))?;
         }
         Ok(roots)
     }
@@ -301,7 +301,7 @@ impl CertificateSource {
         let files = files(&self.folder.join(&store.store));
         let mut stores = files.iter().map(|file| self.read(store, file));
         let first = stores.next().ok_or_else(missing)??;
-        let all = stores.try_fold(first, |all, one| Ok(all.and(one?)))?;
+        let all = stores.try_fold(first, |all, one| Ok(all.merge(one?)))?;
         Ok(Opened { source: self, store: all, entries: store.entries.as_deref() })
     }
 

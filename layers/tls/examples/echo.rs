@@ -79,7 +79,7 @@ async fn main() -> Result<(), BoxError> {
     } else {
         // A client that trusts this very certificate.
         let store = Store::pem("server", &fs::read(&path)?)?;
-        let roots = Roots::none().with(&store.certificates("server")?)?;
+        let roots = Roots::empty().with_certificates(&store.certificates("server")?)?;
         let client = ClientConfig::new(Credentials::new().roots(roots), ClientOptions::new())?;
         let tcp = service_fn(move |_| TcpStream::connect(address));
         let connector = ConnectLayer::new(client).layer(tcp);

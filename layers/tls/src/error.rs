@@ -61,7 +61,7 @@ pub enum Error {
     SystemCertificates(#[source] Option<BoxError>),
     /// A server without an identity.
     #[error("a server needs a certificate and its key")]
-    NoCertificates,
+    ServerWithoutIdentity,
     /// Peers are to be verified, and nothing is trusted.
     #[error("certificates are to be verified, but none is trusted")]
     NoRoots,

@@ -107,7 +107,7 @@ fn pem_takes_the_chain_in_any_order() {
     let identity = store.identity("chained").unwrap();
     let mut chain = identity.certificates().to_vec();
     chain.reverse();
-    let reversed = Roots::none().with(&chain).unwrap().to_pem();
+    let reversed = Roots::empty().with_certificates(&chain).unwrap().to_pem();
     let read = Store::pem("x", (identity.key_pem() + &reversed).as_bytes()).unwrap();
     assert_eq!(read.identity("x").unwrap().certificates(), identity.certificates());
     assert_eq!(read.identity("x").unwrap().certificates_pem(), identity.certificates_pem());
@@ -155,7 +155,7 @@ fn debug_shows_neither_password_nor_key() {
 fn one_store_can_have_several_files() {
     let store = Store::pkcs12(&fixture("keytool.p12"), "generated")
         .unwrap()
-        .and(Store::pem("ca", &fixture("localhost.pem")).unwrap());
+        .merge(Store::pem("ca", &fixture("localhost.pem")).unwrap());
     assert_eq!(store.identities().count(), 2);
     assert_eq!(store.roots().unwrap().len(), 1);
 }

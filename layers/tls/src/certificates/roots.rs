@@ -22,7 +22,7 @@ use crate::error::Error;
 /// # let made = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
 /// # let certificate = made.cert.der();
 ///
-/// let roots = Roots::none().with([certificate])?;
+/// let roots = Roots::empty().with_certificates([certificate])?;
 /// assert_eq!(roots.len(), 1);
 /// # Ok::<_, tailwater_tls::Error>(())
 /// ```
@@ -38,7 +38,7 @@ pub struct Roots {
 
 impl Roots {
     /// Nothing.
-    pub fn none() -> Self {
+    pub fn empty() -> Self {
         Self { anchors: RootCertStore::empty(), certificates: Vec::new(), issuers: Vec::new() }
     }
 
@@ -49,7 +49,7 @@ impl Roots {
     /// [`Error::SystemCertificates`] if there are none.
     pub fn system() -> Result<Self, Error> {
         let found = rustls_native_certs::load_native_certs();
-        let mut roots = Self::none();
+        let mut roots = Self::empty();
         for certificate in found.certs {
             let _ = roots.add(certificate);
         }
@@ -64,7 +64,7 @@ impl Roots {
     ///
     /// # Errors
     /// [`Error::Certificate`] if one is no certificate of X.509.
-    pub fn with<'a>(
+    pub fn with_certificates<'a>(
         mut self,
         certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
     ) -> Result<Self, Error> {
@@ -75,7 +75,7 @@ impl Roots {
     }
 
     /// Both.
-    pub fn and(mut self, other: Self) -> Self {
+    pub fn merge(mut self, other: Self) -> Self {
         self.anchors.extend(other.anchors.roots);
         self.certificates.extend(other.certificates);
         self.issuers.extend(other.issuers);
@@ -131,7 +131,7 @@ impl Roots {
 
 impl Default for Roots {
     fn default() -> Self {
-        Self::none()
+        Self::empty()
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
             let roots = Store::pem("it", pem.as_bytes()).unwrap().roots().unwrap();
             assert_eq!(roots.anchors().len(), anchors, "{pem}");
             assert_eq!(roots.len(), 1, "{pem}");
-            let both = roots.clone().and(roots);
+            let both = roots.clone().merge(roots);
             assert_eq!((both.anchors().len(), both.len()), (2 * anchors, 2), "{pem}");
         }
     }
@@ -169,7 +169,7 @@ mod tests {
         der[utc_time] = 0x0c; // UTF8String; webpki does not look at the dates of an anchor
         let certificate = der.into();
         assert!(RootCertStore::empty().add(CertificateDer::clone(&certificate)).is_ok());
-        let refused = Roots::none().with([&certificate]).unwrap_err();
+        let refused = Roots::empty().with_certificates([&certificate]).unwrap_err();
         let bad = rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
         assert!(matches!(refused, Error::Certificate(error) if error == bad));
     }

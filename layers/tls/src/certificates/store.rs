@@ -108,7 +108,7 @@ impl Store {
     /// Both as one. (A key in a file of its own is no store: give both texts to
     /// [`pem`](Store::pem) together.)
     #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
+    pub fn merge(mut self, other: Self) -> Self {
         self.keys.extend(other.keys);
         self.trusted.extend(other.trusted);
         self
@@ -155,7 +155,7 @@ impl Store {
     /// # Errors
     /// [`Error::Certificate`] if one of them cannot be used.
     pub fn roots(&self) -> Result<Roots, Error> {
-        Roots::none().with(self.trusted.iter().map(|(_, one)| one))
+        Roots::empty().with_certificates(self.trusted.iter().map(|(_, one)| one))
     }
 
     fn no_identity(&self, alias: &str) -> Error {

@@ -28,7 +28,7 @@ use crate::version::versions;
 /// # let made = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
 /// # let certificate = made.cert.der();
 ///
-/// let credentials = Credentials::new().roots(Roots::none().with([certificate])?);
+/// let credentials = Credentials::new().roots(Roots::empty().with_certificates([certificate])?);
 /// let config = ClientConfig::new(credentials, ClientOptions::new().alpn(["h2"]))?;
 /// # let _ = config;
 /// # Ok::<_, tailwater_tls::Error>(())

@@ -18,7 +18,7 @@ use crate::limits::Limits;
 ///     let host = uri.host().unwrap_or_default();
 ///     tokio::net::TcpStream::connect((host, uri.port_u16().unwrap_or(443))).await
 /// });
-/// let credentials = Credentials::new().roots(Roots::none().with([certificate])?);
+/// let credentials = Credentials::new().roots(Roots::empty().with_certificates([certificate])?);
 /// let config = ClientConfig::new(credentials, ClientOptions::new().alpn(["h2"]))?;
 /// let connector = ConnectLayer::new(config).layer(tcp);
 /// # let _ = connector;

@@ -58,7 +58,7 @@ impl ServerConfig {
     /// A server with these certificates.
     ///
     /// # Errors
-    /// [`Error::NoCertificates`], [`Error::NoRoots`] if client certificates are to be verified by
+    /// [`Error::ServerWithoutIdentity`], [`Error::NoRoots`] if client certificates are to be verified by
     /// nothing, [`Error::Alpn`], [`Error::Configuration`].
     pub fn new(credentials: Credentials, options: ServerOptions) -> Result<Self, Error> {
         check_alpn(&options.alpn)?;
@@ -96,7 +96,7 @@ impl Current {
     fn new(credentials: Credentials, options: &ServerOptions) -> Result<Self, Error> {
         let Credentials { identities, roots } = credentials;
         if identities.is_empty() {
-            return Err(Error::NoCertificates);
+            return Err(Error::ServerWithoutIdentity);
         }
         let identities = Arc::new(Identities { all: identities });
         let builder = rustls::ServerConfig::builder_with_provider(provider())

@@ -109,7 +109,7 @@ async fn client_certificates_are_asked_for_and_verified() {
     let stranger = Authority::new("Stranger").issue(&["someone"]);
     let friend = authority.issue(&["someone"]);
     let ourselves = self_signed("itself");
-    let roots = authority.roots().with(ourselves.certificates()).unwrap();
+    let roots = authority.roots().with_certificates(ourselves.certificates()).unwrap();
     for version in [Version::Tls12, Version::Tls13] {
         for (asked, identity, expected) in [
             (NotAsked, Some(&friend), Unknown),
@@ -172,7 +172,10 @@ fn a_configuration_that_cannot_work_is_refused() {
     let refused = |credentials: &Credentials, options| {
         ServerConfig::new(credentials.clone(), options).unwrap_err()
     };
-    assert!(matches!(refused(&Credentials::new(), ServerOptions::new()), Error::NoCertificates));
+    assert!(matches!(
+        refused(&Credentials::new(), ServerOptions::new()),
+        Error::ServerWithoutIdentity
+    ));
     for asked in [ClientCertificates::Requested, ClientCertificates::Required] {
         let options = ServerOptions::new().client_certificates(asked);
         assert!(matches!(refused(&credentials, options), Error::NoRoots));
@@ -183,5 +186,8 @@ fn a_configuration_that_cannot_work_is_refused() {
         assert!(matches!(refused(&credentials, options), Error::Alpn(l) if l == length));
     }
     let no_certificate = vec![0x30, 0x00].into();
-    assert!(matches!(Roots::none().with([&no_certificate]), Err(Error::Certificate(_))));
+    assert!(matches!(
+        Roots::empty().with_certificates([&no_certificate]),
+        Err(Error::Certificate(_))
+    ));
 }

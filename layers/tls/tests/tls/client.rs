@@ -28,7 +28,7 @@ async fn a_server_that_nobody_vouches_for_is_refused() {
 #[tokio::test]
 async fn a_certificate_that_is_trusted_itself_is_trusted() {
     let itself = self_signed("localhost");
-    let roots = Roots::none().with(itself.certificates()).unwrap();
+    let roots = Roots::empty().with_certificates(itself.certificates()).unwrap();
     let server = server(Credentials::new().identity(itself), ServerOptions::new());
     let client = client(Credentials::new().roots(roots), ClientOptions::new());
     for host in ["localhost", "127.0.0.1"] {

@@ -35,7 +35,7 @@ async fn what_is_wrong_leaves_what_was_there() {
     let (credentials, roots) = localhost();
     let server = server(credentials, ServerOptions::new());
     let client = client(Credentials::new().roots(roots), ClientOptions::new());
-    assert!(matches!(server.rotate(Credentials::new()), Err(Error::NoCertificates)));
+    assert!(matches!(server.rotate(Credentials::new()), Err(Error::ServerWithoutIdentity)));
     assert!(matches!(client.rotate(Credentials::new()), Err(Error::NoRoots)));
     meet(&server, &client, "localhost").await.1.unwrap();
 }

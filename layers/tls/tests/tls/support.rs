@@ -32,7 +32,7 @@ impl Authority {
     }
 
     pub(crate) fn roots(&self) -> Roots {
-        Roots::none().with([self.certificate()]).expect("a root")
+        Roots::empty().with_certificates([self.certificate()]).expect("a root")
     }
 
     /// An identity with these names, the first of which is its alias.

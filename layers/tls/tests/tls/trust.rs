@@ -91,8 +91,8 @@ async fn a_trusted_certificate_vouches_for_others_only_if_it_is_an_authoritys() 
     ] {
         let row = format!("{is_ca:?} {usages:?}");
         let Pair { itself, signed } = Pair::new(is_ca, usages);
-        let alone = Roots::none().with(itself.certificates()).expect(&row);
-        for (roots, count) in [(&alone, 1), (&other.clone().and(alone.clone()), 2)] {
+        let alone = Roots::empty().with_certificates(itself.certificates()).expect(&row);
+        for (roots, count) in [(&alone, 1), (&other.clone().merge(alone.clone()), 2)] {
             // All are trusted and counted, authorities or not.
             assert_eq!(roots.len(), count, "{row}");
             assert!(!roots.is_empty(), "{row}");
@@ -123,7 +123,7 @@ async fn a_trusted_certificate_vouches_for_others_only_if_it_is_an_authoritys() 
 #[tokio::test]
 async fn a_client_without_a_certificate_is_as_welcome_where_no_authority_is_trusted() {
     let Pair { itself, .. } = Pair::new(IsCa::ExplicitNoCa, &[]);
-    let roots = Roots::none().with(itself.certificates()).unwrap();
+    let roots = Roots::empty().with_certificates(itself.certificates()).unwrap();
     for (asked, welcome) in
         [(ClientCertificates::Requested, true), (ClientCertificates::Required, false)]
     {
@@ -143,11 +143,11 @@ async fn of_a_clients_certificates_the_one_that_is_trusted_itself_is_shown() {
     let authority = Authority::new("Test authority");
     let trusted = Authority::new("Elsewhere").issue(&["someone"]);
     let itself = &trusted.certificates()[..1];
-    for roots in [Roots::none(), authority.roots()] {
+    for roots in [Roots::empty(), authority.roots()] {
         let count = roots.len();
         let credentials = Credentials::new()
             .identity(authority.issue(&["localhost"]))
-            .roots(roots.with(itself).unwrap());
+            .roots(roots.with_certificates(itself).unwrap());
         let options = ServerOptions::new().client_certificates(ClientCertificates::Required);
         let server = server(credentials, options);
         let credentials = Credentials::new()
