@@ -76,11 +76,11 @@
 //! peers that take nothing among it, is for the layers above and below: a flush waits for ever.
 
 mod alpn;
+mod bounded;
 mod certificates;
 mod client;
 mod credentials;
 mod error;
-mod guarded;
 mod handshake;
 mod limits;
 mod macros;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::bounded::TooManyBytes;
 use crate::error::Error;
-use crate::guarded::TooManyBytes;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {

@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::guarded::Guarded;
+use crate::bounded::BoundedHandshake;
 use crate::handshake::Handshake;
 
 /// A connection whose handshake is over, on either side.
@@ -22,25 +22,25 @@ use crate::handshake::Handshake;
 /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) for the reader: what was read may have been cut
 /// short by somebody else.
 pub struct TlsStream<Io> {
-    inner: tokio_rustls::TlsStream<Guarded<Io>>,
+    inner: tokio_rustls::TlsStream<BoundedHandshake<Io>>,
     handshake: Arc<Handshake>,
 }
 
 impl<Io> TlsStream<Io> {
     pub(crate) fn new(
-        mut inner: tokio_rustls::TlsStream<Guarded<Io>>,
+        mut inner: tokio_rustls::TlsStream<BoundedHandshake<Io>>,
         send_buffer_bytes: usize,
         handshake: Handshake,
     ) -> Self {
         match &mut inner {
             tokio_rustls::TlsStream::Client(stream) => {
                 let (io, session) = stream.get_mut();
-                io.open();
+                io.lift_limit();
                 session.set_buffer_limit(Some(send_buffer_bytes));
             }
             tokio_rustls::TlsStream::Server(stream) => {
                 let (io, session) = stream.get_mut();
-                io.open();
+                io.lift_limit();
                 session.set_buffer_limit(Some(send_buffer_bytes));
             }
         }

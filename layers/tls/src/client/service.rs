@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+use crate::bounded::BoundedHandshake;
 use crate::client::config::ClientConfig;
 use crate::error::{BoxError, Error};
-use crate::guarded::Guarded;
 use crate::handshake::Handshake;
 use crate::limits::Limits;
 use crate::macros::inner_service_accessors;
@@ -58,7 +58,7 @@ where
             inner: Box::pin(async move {
                 let (name, connecting) = connecting?;
                 let io = connecting.await.map_err(|error| Error::Inner(error.into()))?;
-                let io = Guarded::new(io, None, limits.max_handshake_bytes);
+                let io = BoundedHandshake::new(io, None, limits.max_handshake_bytes);
                 let sent = match &name {
                     rustls::pki_types::ServerName::DnsName(name) => {
                         Some(name.as_ref().to_ascii_lowercase())

@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
+use crate::bounded::BoundedHandshake;
 use crate::error::Error;
-use crate::guarded::Guarded;
 use crate::handshake::Handshake;
 use crate::limits::Limits;
 use crate::server::config::ServerConfig;
@@ -61,7 +61,7 @@ pub(crate) async fn handshake<Io>(
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let io = Guarded::new(io, Some(first), limits.max_handshake_bytes);
+    let io = BoundedHandshake::new(io, Some(first), limits.max_handshake_bytes);
     let mut acceptor = pin!(LazyConfigAcceptor::new(Acceptor::default(), io));
     let mut hello = match acceptor.as_mut().await {
         Ok(hello) => hello,

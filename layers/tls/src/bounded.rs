@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A connection that gives back the byte which was read to see whether it is TLS, and that counts
 /// what is read until the handshake is over.
 #[derive(Debug)]
-pub(crate) struct Guarded<Io> {
+pub(crate) struct BoundedHandshake<Io> {
     io: Io,
     first: Option<u8>,
-    left: Option<usize>,
+    remaining: Option<usize>,
 }
 
 /// The error of a read past the bound.
@@ -27,14 +27,14 @@ impl fmt::Display for TooManyBytes {
 
 impl error::Error for TooManyBytes {}
 
-impl<Io> Guarded<Io> {
-    pub(crate) fn new(io: Io, first: Option<u8>, bytes: usize) -> Self {
-        Self { io, first, left: Some(bytes) }
+impl<Io> BoundedHandshake<Io> {
+    pub(crate) fn new(io: Io, first: Option<u8>, max_bytes: usize) -> Self {
+        Self { io, first, remaining: Some(max_bytes) }
     }
 
-    /// The handshake is over.
-    pub(crate) fn open(&mut self) {
-        self.left = None;
+    /// Call it when the handshake is over.
+    pub(crate) fn lift_limit(&mut self) {
+        self.remaining = None;
     }
 
     pub(crate) fn io(&self) -> &Io {
@@ -46,37 +46,37 @@ impl<Io> Guarded<Io> {
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
+impl<Io: AsyncRead + Unpin> AsyncRead for BoundedHandshake<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(left) = self.left else {
+        let Some(remaining) = self.remaining else {
             return Pin::new(&mut self.io).poll_read(cx, buffer);
         };
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if left == 0 {
+        if remaining == 0 {
             return Poll::Ready(Err(io::Error::other(TooManyBytes)));
         }
         if let Some(first) = self.first.take() {
             buffer.put_slice(&[first]);
-            self.left = Some(left - 1);
+            self.remaining = Some(remaining - 1);
             return Poll::Ready(Ok(()));
         }
-        let length = left.min(buffer.remaining());
+        let length = remaining.min(buffer.remaining());
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(length));
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
         let count = part.filled().len();
         buffer.advance(count);
-        self.left = Some(left - count);
+        self.remaining = Some(remaining - count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
+impl<Io: AsyncWrite + Unpin> AsyncWrite for BoundedHandshake<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
