@@ -1,11 +1,11 @@
-use crate::foreign::Foreign;
+use crate::escape::Escaped;
 
 /// Why keys, or patterns of credentials, are not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A key of a list is of no use for signatures.
-    #[error("key `{}` is not usable", Foreign(kid))]
+    #[error("key `{}` is not usable", Escaped(kid))]
     Key {
         /// Its `kid`, or its place in the list, counted from 1, where it has none.
         kid: String,
@@ -14,7 +14,7 @@ pub enum Error {
         reason: KeyError,
     },
     /// Not an absolute `http` or `https` URL.
-    #[error("`{}` is no absolute http or https URL of a key set", Foreign(.0))]
+    #[error("`{}` is no absolute http or https URL of a key set", Escaped(.0))]
     Url(String),
     /// A root certificate that is none.
     #[cfg(feature = "fetch")]
@@ -33,22 +33,22 @@ pub enum Error {
 #[non_exhaustive]
 pub enum KeyError {
     /// Not an object, or one whose members are of wrong types.
-    #[error("it is no JSON Web Key: {}", Foreign(.0))]
+    #[error("it is no JSON Web Key: {}", Escaped(.0))]
     Format(String),
     /// Neither `RSA` nor `EC` nor `OKP`. Shared secrets (`oct`) are never accepted.
-    #[error("its `kty` is `{}`, not `RSA`, `EC` or `OKP`", Foreign(.0))]
+    #[error("its `kty` is `{}`, not `RSA`, `EC` or `OKP`", Escaped(.0))]
     Type(String),
     /// `use` is not `sig`.
-    #[error("its `use` is `{}`, not `sig`", Foreign(.0))]
+    #[error("its `use` is `{}`, not `sig`", Escaped(.0))]
     Use(String),
     /// `key_ops` without `verify`.
     #[error("its `key_ops` do not hold `verify`")]
     Operations,
     /// An `alg` that is unknown, or not one of the key's type and curve.
-    #[error("its `alg` `{}` is none of its `kty` and `crv`", Foreign(.0))]
+    #[error("its `alg` `{}` is none of its `kty` and `crv`", Escaped(.0))]
     Algorithm(String),
     /// Another curve than P-256, P-384, P-521 and Ed25519.
-    #[error("its `crv` is `{}`, which is not supported", Foreign(.0))]
+    #[error("its `crv` is `{}`, which is not supported", Escaped(.0))]
     Curve(String),
     /// A member that the key's type demands is not there.
     #[error("it has no `{0}`")]

@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::config::Config;
-use crate::service::pass;
+use crate::service::authorize;
 use crate::{Rejection, Token};
 
 type Verified = Pin<Box<dyn Future<Output = Result<Arc<Token>, Rejection>> + Send>>;
@@ -72,7 +72,7 @@ where
                     let verified = ready!(verified.as_mut().poll(cx));
                     let Waiting { mut ready, request, config, .. } =
                         *waiting.take().expect("it waits");
-                    match pass(&config, request, verified) {
+                    match authorize(&config, request, verified) {
                         Ok(request) => Step::Inner { future: ready.call(request) },
                         Err(response) => Step::Answer { response: Some(response) },
                     }

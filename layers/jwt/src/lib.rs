@@ -81,7 +81,7 @@
 mod config;
 mod credentials;
 mod error;
-mod foreign;
+mod escape;
 mod future;
 mod guard;
 mod keys;

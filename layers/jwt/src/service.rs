@@ -9,7 +9,7 @@ use tracing::debug;
 use crate::config::Config;
 use crate::guard::Checked;
 use crate::macros::inner_service_accessors;
-use crate::session::names::Name;
+use crate::session::registry::SessionId;
 use crate::{ConnectionSessions, Rejection, ResponseFuture, Session, Token};
 
 /// Service of [`JwtLayer`](crate::JwtLayer). The inner one finds a [`Session`] in the request's
@@ -47,7 +47,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let config = &self.config;
         let Some(token) = config.credentials.find(request.headers(), request.uri()) else {
-            return match pass(config, request, Err(Rejection::NoCredentials)) {
+            return match authorize(config, request, Err(Rejection::NoCredentials)) {
                 Ok(request) => ResponseFuture::inner(self.inner.call(request)),
                 Err(response) => ResponseFuture::answer(response),
             };
@@ -55,7 +55,7 @@ where
         match config.guard.check(&token) {
             Checked::Known(result) => {
                 drop(token);
-                match pass(config, request, result) {
+                match authorize(config, request, result) {
                     Ok(request) => ResponseFuture::inner(self.inner.call(request)),
                     Err(response) => ResponseFuture::answer(response),
                 }
@@ -64,7 +64,7 @@ where
                 let (token, guard) = (token.into_owned(), config.guard.clone());
                 let verified = Box::pin(async move {
                     refreshed.await;
-                    guard.known(&token)
+                    guard.verify_with_known_keys(&token)
                 });
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
@@ -75,7 +75,7 @@ where
 }
 
 /// The request as the inner service is to see it, or the answer to it.
-pub(crate) fn pass<B, R: Default>(
+pub(crate) fn authorize<B, R: Default>(
     config: &Config,
     mut request: Request<B>,
     verified: Result<Arc<Token>, Rejection>,
@@ -118,14 +118,14 @@ fn is_challenge_response<B>(request: &Request<B>) -> bool {
 /// By its name, where the answer names one, and nothing else then; otherwise by its connection.
 fn renew<B>(config: &Config, request: &Request<B>, token: &Token) {
     match request.headers().get("x-challenge-session") {
-        Some(name) => {
-            let name = Name::parse(name.as_bytes());
-            if let Some(session) = name.and_then(|name| config.guard.names().find(name)) {
+        Some(id) => {
+            let id = SessionId::parse(id.as_bytes());
+            if let Some(session) = id.and_then(|id| config.guard.sessions().find(id)) {
                 session.renew(token);
             }
         }
         None => {
-            if let Some(sessions) = of_connection(request) {
+            if let Some(sessions) = connection_sessions(request) {
                 sessions.renew(&config.guard, token);
             }
         }
@@ -133,14 +133,14 @@ fn renew<B>(config: &Config, request: &Request<B>, token: &Token) {
 }
 
 fn session<B>(config: &Config, request: &Request<B>, token: Arc<Token>) -> Session {
-    match of_connection(request) {
+    match connection_sessions(request) {
         Some(sessions) => sessions.join(&config.guard, token),
         None => Session::alone(&config.guard, token),
     }
 }
 
 /// Over HTTP/1.1 a connection says nothing about who asks next on it: a proxy may share it.
-fn of_connection<B>(request: &Request<B>) -> Option<&ConnectionSessions> {
+fn connection_sessions<B>(request: &Request<B>) -> Option<&ConnectionSessions> {
     let multiplexed = request.version() >= Version::HTTP_2;
     request.extensions().get::<ConnectionSessions>().filter(|_| multiplexed)
 }

@@ -48,12 +48,12 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{NEVER, Wanted};
+    use crate::token::{ClaimPaths, NEVER};
 
     fn token() -> Arc<Token> {
-        let wanted =
-            Wanted { roles: String::new(), identity: String::new(), attributes: Vec::new() };
-        Arc::new(Token::new(serde_json::Map::new(), &wanted, 0, NEVER))
+        let paths =
+            ClaimPaths { roles: String::new(), identity: String::new(), attributes: Vec::new() };
+        Arc::new(Token::new(serde_json::Map::new(), &paths, 0, NEVER))
     }
 
     #[test]

@@ -3,16 +3,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::guard::cache::Cache;
-use crate::guard::checks::Checks;
+use crate::guard::check_budget::CheckBudget;
 use crate::guard::verify::verify;
 use crate::keys::Source;
-use crate::keys::remote::Remote;
+use crate::keys::remote::RemoteKeys;
 use crate::keys::set::KeySet;
-use crate::session::names::Names;
+use crate::session::registry::SessionRegistry;
 use crate::{GuardOptions, Rejection, Token};
 
 mod cache;
-mod checks;
+mod check_budget;
 pub(crate) mod options;
 pub(crate) mod verify;
 
@@ -27,20 +27,20 @@ pub struct Guard {
 pub(crate) struct Inner {
     options: GuardOptions,
     verified: Mutex<Verified>,
-    remote: Option<Remote>,
-    names: Names,
+    remote: Option<RemoteKeys>,
+    sessions: SessionRegistry,
 }
 
 /// The keys, and what was verified with these and with no others.
 struct Verified {
     keys: Option<Arc<KeySet>>,
     cache: Cache,
-    checks: Checks,
+    budget: CheckBudget,
 }
 
 impl Verified {
-    fn by(keys: Option<Arc<KeySet>>) -> Self {
-        Self { keys, cache: Cache::new(), checks: Checks::default() }
+    fn with_keys(keys: Option<Arc<KeySet>>) -> Self {
+        Self { keys, cache: Cache::new(), budget: CheckBudget::default() }
     }
 }
 
@@ -58,11 +58,18 @@ impl Guard {
         let (keys, remote) = match &options.keys.0 {
             Source::List(keys) => (Some(Arc::clone(keys)), None),
             Source::Remote { location, fetch } => {
-                (None, Some(Remote::new(location.clone(), Arc::clone(fetch))))
+                (None, Some(RemoteKeys::new(location.clone(), Arc::clone(fetch))))
             }
         };
-        let verified = Mutex::new(Verified::by(keys));
-        Self { inner: Arc::new(Inner { options, verified, remote, names: Names::default() }) }
+        let verified = Mutex::new(Verified::with_keys(keys));
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                verified,
+                remote,
+                sessions: SessionRegistry::default(),
+            }),
+        }
     }
 
     /// The name of the guard.
@@ -92,14 +99,14 @@ impl Guard {
             Checked::Known(result) => result,
             Checked::Refreshing(refreshed) => {
                 refreshed.await;
-                self.known(token)
+                self.verify_with_known_keys(token)
             }
         }
     }
 
     /// As [`verify`](Self::verify), up to where it has to wait.
     pub(crate) fn check(&self, token: &str) -> Checked<impl Future<Output = ()> + Send + use<>> {
-        let result = self.known(token);
+        let result = self.verify_with_known_keys(token);
         let (Err(Rejection::UnknownKey | Rejection::KeysUnavailable), Some(remote)) =
             (&result, &self.inner.remote)
         else {
@@ -111,7 +118,7 @@ impl Guard {
     }
 
     /// By the keys that there are.
-    pub(crate) fn known(&self, token: &str) -> Result<Arc<Token>, Rejection> {
+    pub(crate) fn verify_with_known_keys(&self, token: &str) -> Result<Arc<Token>, Rejection> {
         let (rules, now) = (&self.inner.options.rules, self.now());
         let (keys, mut checks) = {
             let mut verified = self.inner.verified();
@@ -122,11 +129,11 @@ impl Guard {
                     .inspect_err(|_| verified.cache.remove(token));
             }
             let keys = verified.keys.clone().ok_or(Rejection::KeysUnavailable)?;
-            (keys, verified.checks.allowed(now))
+            (keys, verified.budget.allowed(now))
         };
         let result = verify(token, &keys, rules, now, &mut checks).map(Arc::new);
         let mut verified = self.inner.verified();
-        verified.checks.made(checks);
+        verified.budget.record(checks);
         let good = result?;
         // Not what was verified by keys that are gone meanwhile.
         if verified.keys.as_ref().is_some_and(|current| Arc::ptr_eq(current, &keys)) {
@@ -147,8 +154,8 @@ impl Guard {
         Some(i64::try_from(window.as_millis()).unwrap_or(i64::MAX))
     }
 
-    pub(crate) fn names(&self) -> &Names {
-        &self.inner.names
+    pub(crate) fn sessions(&self) -> &SessionRegistry {
+        &self.inner.sessions
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
@@ -159,7 +166,7 @@ impl Guard {
 /// What [`Guard::check`] says.
 pub(crate) enum Checked<F> {
     Known(Result<Arc<Token>, Rejection>),
-    /// What is [known](Guard::known) after this decides.
+    /// What is [known](Guard::verify_with_known_keys) after this decides.
     Refreshing(F),
 }
 
@@ -169,10 +176,10 @@ impl Inner {
     }
 
     /// From now on by these keys. Nothing that others have verified counts any more.
-    pub(crate) fn learn(&self, keys: KeySet) {
+    pub(crate) fn set_keys(&self, keys: KeySet) {
         let mut verified = self.verified();
         if !verified.keys.as_ref().is_some_and(|known| known.same(&keys)) {
-            *verified = Verified::by(Some(Arc::new(keys)));
+            *verified = Verified::with_keys(Some(Arc::new(keys)));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::Keys;
 use crate::guard::verify::Rules;
-use crate::token::Wanted;
+use crate::token::ClaimPaths;
 
 /// The options of a [`Guard`](crate::Guard): its keys, and what it demands of claims.
 ///
@@ -36,7 +36,7 @@ impl GuardOptions {
     /// A guard that demands a valid signature and an expiry in the future, and nothing else. Set at
     /// least the [`issuer`](Self::issuer) and the [`audience`](Self::audience) as well.
     pub fn new(name: impl Into<Arc<str>>, keys: Keys) -> Self {
-        let wanted = Wanted {
+        let claim_paths = ClaimPaths {
             roles: "scope".to_owned(),
             identity: "sub".to_owned(),
             attributes: Vec::new(),
@@ -47,7 +47,7 @@ impl GuardOptions {
             leeway: 0,
             without_expiry: false,
             max_token_bytes: 16 << 10,
-            wanted,
+            claim_paths,
         };
         let clock = Arc::new(SystemTime::now);
         Self { name: name.into(), keys, rules, challenge: None, clock }
@@ -76,18 +76,18 @@ impl GuardOptions {
     /// The claim that contains the roles, as a name or a [dotted path](crate::Token::claim). Its
     /// value is a list of strings, or a string that is split at white space. Default: `scope`.
     pub fn roles(mut self, path: impl Into<String>) -> Self {
-        self.rules.wanted.roles = path.into();
+        self.rules.claim_paths.roles = path.into();
         self
     }
 
     /// The claim that identifies the client, as a name or a [dotted path](crate::Token::claim).
     /// Default: `sub`.
     pub fn identity(mut self, path: impl Into<String>) -> Self {
-        self.rules.wanted.identity = path.into();
+        self.rules.claim_paths.identity = path.into();
         self
     }
 
-    /// Names for further claims, each with a claim's name or [dotted path](crate::Token::claim).
+    /// SessionRegistry for further claims, each with a claim's name or [dotted path](crate::Token::claim).
     /// Default: none.
     pub fn attributes<N, P>(mut self, attributes: impl IntoIterator<Item = (N, P)>) -> Self
     where
@@ -95,7 +95,7 @@ impl GuardOptions {
         P: Into<String>,
     {
         let attributes = attributes.into_iter();
-        self.rules.wanted.attributes =
+        self.rules.claim_paths.attributes =
             attributes.map(|(name, path)| (name.into(), path.into())).collect();
         self
     }

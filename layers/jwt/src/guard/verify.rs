@@ -8,7 +8,7 @@ use crate::keys::algorithm::Algorithm;
 use crate::keys::set::KeySet;
 use crate::rejection::Part;
 use crate::token::json::{self, JsonError};
-use crate::token::{NEVER, Wanted, claims};
+use crate::token::{ClaimPaths, NEVER, claims};
 use crate::{Rejection, Token};
 
 /// What a guard demands of a token.
@@ -19,7 +19,7 @@ pub(crate) struct Rules {
     pub(crate) leeway: i64,
     pub(crate) without_expiry: bool,
     pub(crate) max_token_bytes: usize,
-    pub(crate) wanted: Wanted,
+    pub(crate) claim_paths: ClaimPaths,
 }
 
 /// `checks` is against how many keys the signature may be checked, and is left as how many it was.
@@ -30,7 +30,7 @@ pub(crate) fn verify(
     now: i64,
     checks: &mut usize,
 ) -> Result<Token, Rejection> {
-    let most = std::mem::take(checks);
+    let allowed = std::mem::take(checks);
     if token.len() > rules.max_token_bytes {
         return Err(Rejection::TooLong);
     }
@@ -50,7 +50,7 @@ pub(crate) fn verify(
         Some(kid) => Some(kid.as_str().ok_or(Rejection::KeyId)?),
     };
     let signature = decode(signature, Part::Signature)?;
-    let mut candidates = keys.candidates(kid, algorithm).take(most);
+    let mut candidates = keys.candidates(kid, algorithm).take(allowed);
     let verified = candidates.any(|key| {
         *checks += 1;
         key.verifies(algorithm, message.as_bytes(), &signature)
@@ -63,14 +63,14 @@ pub(crate) fn verify(
         });
     }
     let claims = object(payload, Part::Payload)?;
-    let (from, until) = accepted(&claims, rules)?;
-    let token = Token::new(claims, &rules.wanted, from, until);
+    let (from, until) = validity(&claims, rules)?;
+    let token = Token::new(claims, &rules.claim_paths, from, until);
     token.check(now)?;
     Ok(token)
 }
 
 /// From when until when these claims are what the rules demand.
-fn accepted(claims: &Map<String, Value>, rules: &Rules) -> Result<(i64, i64), Rejection> {
+fn validity(claims: &Map<String, Value>, rules: &Rules) -> Result<(i64, i64), Rejection> {
     let date = |name| match claims.get(name) {
         None => Ok(None),
         Some(value) => claims::milliseconds(value).map(Some).ok_or(Rejection::ClaimType(name)),
@@ -85,8 +85,8 @@ fn accepted(claims: &Map<String, Value>, rules: &Rules) -> Result<(i64, i64), Re
         return Err(Rejection::Issuer);
     }
     let audience = audience(claims.get("aud"))?;
-    let wanted = |known: &&str| rules.audience.iter().any(|wanted| wanted == known);
-    if !rules.audience.is_empty() && !audience.iter().any(wanted) {
+    let accepted = |claimed: &&str| rules.audience.iter().any(|accepted| accepted == claimed);
+    if !rules.audience.is_empty() && !audience.iter().any(accepted) {
         return Err(Rejection::Audience);
     }
     let from = date("nbf")?.map_or(i64::MIN, |from| from.saturating_sub(rules.leeway));
@@ -127,7 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::guard::checks::EACH;
+    use crate::guard::check_budget::CHECKS_PER_TOKEN;
     use crate::keys::Source;
     use crate::{Jwk, Keys};
 
@@ -149,7 +149,7 @@ mod tests {
             ),
         ];
         for (source, token, rejection) in rows {
-            let result = verify(&token, &keys(), &rules(), 0, &mut EACH.clone());
+            let result = verify(&token, &keys(), &rules(), 0, &mut CHECKS_PER_TOKEN.clone());
             assert_eq!(result.err(), Some(rejection), "{source}");
         }
     }
@@ -157,8 +157,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_text_that_nobody_signed_is_never_good(text in "\\PC{0,80}", parts in prop::array::uniform3("[A-Za-z0-9_-]{0,60}")) {
-            prop_assert!(verify(&text, &keys(), &rules(), 0, &mut EACH.clone()).is_err());
-            prop_assert!(verify(&parts.join("."), &keys(), &rules(), 0, &mut EACH.clone()).is_err());
+            prop_assert!(verify(&text, &keys(), &rules(), 0, &mut CHECKS_PER_TOKEN.clone()).is_err());
+            prop_assert!(verify(&parts.join("."), &keys(), &rules(), 0, &mut CHECKS_PER_TOKEN.clone()).is_err());
         }
 
         #[test]
@@ -187,7 +187,7 @@ mod tests {
             leeway: 0,
             without_expiry: true,
             max_token_bytes: 16 << 10,
-            wanted: Wanted {
+            claim_paths: ClaimPaths {
                 roles: "scope".to_owned(),
                 identity: "sub".to_owned(),
                 attributes: Vec::new(),

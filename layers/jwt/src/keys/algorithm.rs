@@ -1,5 +1,3 @@
-use jsonwebtoken::Algorithm as Library;
-
 /// The signatures that there are (RFC 7518, 3.1; RFC 8037, 3.1; RFC 9864, 2.2). Those by a shared secret, and
 /// `none`, are not: they cannot be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,18 +55,18 @@ impl Algorithm {
     }
 
     /// What jsonwebtoken calls it; it has no ES512.
-    pub(crate) fn library(self) -> Option<Library> {
+    pub(crate) fn for_jsonwebtoken(self) -> Option<jsonwebtoken::Algorithm> {
         Some(match self {
-            Self::Rs256 => Library::RS256,
-            Self::Rs384 => Library::RS384,
-            Self::Rs512 => Library::RS512,
-            Self::Ps256 => Library::PS256,
-            Self::Ps384 => Library::PS384,
-            Self::Ps512 => Library::PS512,
-            Self::Es256 => Library::ES256,
-            Self::Es384 => Library::ES384,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Rs384 => jsonwebtoken::Algorithm::RS384,
+            Self::Rs512 => jsonwebtoken::Algorithm::RS512,
+            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Self::Ps384 => jsonwebtoken::Algorithm::PS384,
+            Self::Ps512 => jsonwebtoken::Algorithm::PS512,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::Es384 => jsonwebtoken::Algorithm::ES384,
             Self::Es512 => return None,
-            Self::EdDsa => Library::EdDSA,
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         })
     }
 }

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
-use crate::foreign::chain;
+use crate::escape::chain;
 use crate::{Error, Fetch, FetchFuture, MAX_KEY_SET_BYTES};
 
 const ACCEPT: &str = "application/jwk-set+json, application/json";

@@ -26,12 +26,12 @@ pub(crate) struct Key {
     kind: Kind,
     /// The only one, where the key says so.
     algorithm: Option<Algorithm>,
-    material: Material,
+    public_key: PublicKey,
 }
 
 #[derive(Debug)]
-enum Material {
-    Library(DecodingKey),
+enum PublicKey {
+    Jsonwebtoken(DecodingKey),
     /// jsonwebtoken has no ES512; the library below it has.
     P521(ParsedPublicKey),
 }
@@ -53,7 +53,7 @@ impl Key {
             },
         };
         let kid = jwk.kid.as_deref().map(Into::into);
-        Ok(Self { kid, kind, algorithm, material: material(jwk, kind)? })
+        Ok(Self { kid, kind, algorithm, public_key: public_key(jwk, kind)? })
     }
 
     pub(crate) fn accepts(&self, algorithm: Algorithm) -> bool {
@@ -70,13 +70,13 @@ impl Key {
         message: &[u8],
         signature: &Vec<u8>,
     ) -> bool {
-        match (&self.material, algorithm.library()) {
-            (Material::Library(key), Some(algorithm)) => {
+        match (&self.public_key, algorithm.for_jsonwebtoken()) {
+            (PublicKey::Jsonwebtoken(key), Some(algorithm)) => {
                 // Of the provider, not of the process: nobody else's choice changes what is used.
                 (DEFAULT_PROVIDER.verifier_factory)(&algorithm, key)
                     .is_ok_and(|verifier| holds(&*verifier, message, signature))
             }
-            (Material::P521(key), None) => key.verify_sig(message, signature).is_ok(),
+            (PublicKey::P521(key), None) => key.verify_sig(message, signature).is_ok(),
             _ => false,
         }
     }
@@ -100,13 +100,13 @@ fn kind(jwk: &Jwk) -> Result<Kind, KeyError> {
 }
 
 /// jsonwebtoken looks at the numbers when it verifies; that they are none has to be known now.
-fn material(jwk: &Jwk, kind: Kind) -> Result<Material, KeyError> {
+fn public_key(jwk: &Jwk, kind: Kind) -> Result<PublicKey, KeyError> {
     let (algorithm, coordinate): (&'static _, usize) = match kind {
         Kind::Rsa => return rsa(jwk),
         Kind::Ed25519 => {
             let x = decode("x", jwk.x.as_deref())?;
             ParsedPublicKey::new(&ED25519, &x).map_err(|_| KeyError::Numbers)?;
-            return Ok(Material::Library(DecodingKey::from_ed_der(&x)));
+            return Ok(PublicKey::Jsonwebtoken(DecodingKey::from_ed_der(&x)));
         }
         Kind::P256 => (&ECDSA_P256_SHA256_FIXED, 32),
         Kind::P384 => (&ECDSA_P384_SHA384_FIXED, 48),
@@ -121,12 +121,12 @@ fn material(jwk: &Jwk, kind: Kind) -> Result<Material, KeyError> {
     }
     let parsed = ParsedPublicKey::new(algorithm, &point).map_err(|_| KeyError::Numbers)?;
     Ok(match kind {
-        Kind::P521 => Material::P521(parsed),
-        _ => Material::Library(DecodingKey::from_ec_der(&point)),
+        Kind::P521 => PublicKey::P521(parsed),
+        _ => PublicKey::Jsonwebtoken(DecodingKey::from_ec_der(&point)),
     })
 }
 
-fn rsa(jwk: &Jwk) -> Result<Material, KeyError> {
+fn rsa(jwk: &Jwk) -> Result<PublicKey, KeyError> {
     let n = without_zeros(decode("n", jwk.n.as_deref())?);
     let e = without_zeros(decode("e", jwk.e.as_deref())?);
     let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
@@ -143,7 +143,7 @@ fn rsa(jwk: &Jwk) -> Result<Material, KeyError> {
     RsaPublicKeyComponents { n: &n, e: &e }
         .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
         .map_err(|_| KeyError::Numbers)?;
-    Ok(Material::Library(DecodingKey::from_rsa_raw_components(&n, &e)))
+    Ok(PublicKey::Jsonwebtoken(DecodingKey::from_rsa_raw_components(&n, &e)))
 }
 
 fn decode(name: &'static str, value: Option<&str>) -> Result<Vec<u8>, KeyError> {

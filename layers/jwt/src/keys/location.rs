@@ -10,21 +10,21 @@ use http::{HeaderMap, Response, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::foreign::{Foreign, chain};
+use crate::escape::{Escaped, chain};
 use crate::keys::is_absolute;
-use crate::keys::redacted::Shown;
-use crate::keys::redirect::{REDIRECTS, redirected};
+use crate::keys::redacted::Redacted;
+use crate::keys::redirect::{MAX_REDIRECTS, redirected};
 use crate::keys::set::{KeySet, Skipped};
 use crate::{Fetch, KeyError, MAX_KEY_SET_BYTES};
 
 /// How long it may take until a key set is there.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a key set is fresh: what its answer says, within these, else the last.
-const FRESH_LEAST: Duration = Duration::from_secs(60);
-const FRESH_MOST: Duration = Duration::from_secs(24 * 60 * 60);
-const FRESH_DEFAULT: Duration = Duration::from_secs(60 * 60);
+const MIN_FRESHNESS: Duration = Duration::from_secs(60);
+const MAX_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_FRESHNESS: Duration = Duration::from_secs(60 * 60);
 /// Of a set: what is more is no set for one issuer.
-const KEYS: usize = 100;
+const MAX_KEYS: usize = 100;
 
 /// Where a key set is.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(crate) enum Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Shown(self.uri()).fmt(f)
+        Redacted(self.uri()).fmt(f)
     }
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Fetched {
     /// Where it was.
     pub(crate) uri: Uri,
     /// For how long it need not be fetched again.
-    pub(crate) fresh: Duration,
+    pub(crate) freshness: Duration,
 }
 
 /// Why there is no key set. Whatever others wrote is escaped.
@@ -64,14 +64,14 @@ pub(crate) enum FetchError {
     #[error("answer has the status {0}")]
     Status(StatusCode),
     #[error("answer redirects to `{0}`, which has another scheme, host or port")]
-    Elsewhere(String),
-    #[error("answer redirects more than {REDIRECTS} times")]
-    Redirects,
+    CrossOrigin(String),
+    #[error("answer redirects more than {MAX_REDIRECTS} times")]
+    TooManyRedirects,
     #[error("answer has more than {MAX_KEY_SET_BYTES} bytes")]
     TooLarge,
     #[error("answer is no key set")]
     Format,
-    #[error("key set has more than {KEYS} keys")]
+    #[error("key set has more than {MAX_KEYS} keys")]
     TooMany,
     #[error("key set has no key that is usable")]
     Empty(Vec<Skipped>),
@@ -82,13 +82,13 @@ pub(crate) enum FetchError {
     #[error("its `jwks_uri` is `{0}`, which is no https URL")]
     KeysUri(String),
     #[error("{0}; {1}; write the URL of the key set into `keys`")]
-    Nowhere(Box<Failure>, Box<Failure>),
+    NotFound(Box<FetchFailure>, Box<FetchFailure>),
 }
 
 /// Where it was that there is none.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {error}", Shown(uri))]
-pub(crate) struct Failure {
+#[error("{}: {error}", Redacted(uri))]
+pub(crate) struct FetchFailure {
     pub(crate) uri: Uri,
     pub(crate) error: FetchError,
 }
@@ -109,8 +109,8 @@ impl Location {
     }
 
     /// The key set. Nothing here bounds the time: see [`FETCH_TIMEOUT`].
-    pub(crate) async fn fetch(&self, fetch: &dyn Fetch) -> Result<Fetched, Failure> {
-        let failure = |uri: &Uri, error| Failure { uri: uri.clone(), error };
+    pub(crate) async fn fetch(&self, fetch: &dyn Fetch) -> Result<Fetched, FetchFailure> {
+        let failure = |uri: &Uri, error| FetchFailure { uri: uri.clone(), error };
         let first = match key_set(fetch, self.uri()).await {
             Ok(fetched) => return Ok(fetched),
             Err(error) => error,
@@ -131,10 +131,10 @@ impl Location {
         // Where nothing answers, it is for another time.
         if second.is_no_key_set() && !matches!(second, FetchError::Transport(_)) {
             let first = Box::new(failure(keys, first));
-            let second = Box::new(Failure { uri, error: second });
-            return Err(failure(keys, FetchError::Nowhere(first, second)));
+            let second = Box::new(FetchFailure { uri, error: second });
+            return Err(failure(keys, FetchError::NotFound(first, second)));
         }
-        Err(Failure { uri, error: second })
+        Err(FetchFailure { uri, error: second })
     }
 }
 
@@ -148,7 +148,7 @@ async fn key_set(fetch: &dyn Fetch, uri: &Uri) -> Result<Fetched, FetchError> {
     let answer = get(fetch, uri).await?;
     let text = text(&answer);
     let set: Set<'_> = serde_json::from_str(&text).map_err(|_| FetchError::Format)?;
-    if set.keys.len() > KEYS {
+    if set.keys.len() > MAX_KEYS {
         return Err(FetchError::TooMany);
     }
     // Each by itself: one that cannot be read is no reason to leave out the others.
@@ -159,7 +159,7 @@ async fn key_set(fetch: &dyn Fetch, uri: &Uri) -> Result<Fetched, FetchError> {
     if keys.is_empty() {
         return Err(FetchError::Empty(skipped));
     }
-    Ok(Fetched { keys, skipped, uri: uri.clone(), fresh: fresh(answer.headers()) })
+    Ok(Fetched { keys, skipped, uri: uri.clone(), freshness: freshness(answer.headers()) })
 }
 
 /// Where the configuration of an issuer says that its keys are (OpenID Connect Discovery 1.0, 4).
@@ -174,18 +174,18 @@ async fn keys_uri(fetch: &dyn Fetch, uri: &Uri, issuer: &str) -> Result<Uri, Fet
         serde_json::from_str(&text(&answer)).map_err(|_| FetchError::NoConfiguration)?;
     // 4.3: otherwise anybody's configuration would do.
     if known != issuer {
-        return Err(FetchError::Issuer(Foreign(&known).to_string()));
+        return Err(FetchError::Issuer(Escaped(&known).to_string()));
     }
     let plain = uri.scheme() == Some(&Scheme::HTTP);
     let keys = jwks_uri.parse().ok().filter(is_absolute);
     keys.filter(|keys| plain || keys.scheme() == Some(&Scheme::HTTPS))
-        .ok_or_else(|| FetchError::KeysUri(Foreign(&jwks_uri).to_string()))
+        .ok_or_else(|| FetchError::KeysUri(Escaped(&jwks_uri).to_string()))
 }
 
 /// An answer of 200 within the limit.
 async fn get(fetch: &dyn Fetch, uri: &Uri) -> Result<Response<Bytes>, FetchError> {
     let mut uri = uri.clone();
-    for _ in 0..=REDIRECTS {
+    for _ in 0..=MAX_REDIRECTS {
         let answer = fetch.fetch(&uri).await.map_err(|error| {
             let error: &(dyn std::error::Error + 'static) = &*error;
             FetchError::Transport(chain(error))
@@ -196,10 +196,10 @@ async fn get(fetch: &dyn Fetch, uri: &Uri) -> Result<Response<Bytes>, FetchError
             }
             None if answer.body().len() > MAX_KEY_SET_BYTES => return Err(FetchError::TooLarge),
             None => return Ok(answer),
-            Some(target) => uri = target.map_err(FetchError::Elsewhere)?,
+            Some(target) => uri = target.map_err(FetchError::CrossOrigin)?,
         }
     }
-    Err(FetchError::Redirects)
+    Err(FetchError::TooManyRedirects)
 }
 
 /// As text: what is no UTF-8 hides nothing that stands beside it, nor does a byte order mark.
@@ -209,20 +209,21 @@ fn text(answer: &Response<Bytes>) -> String {
 }
 
 /// How long the answer may be used (RFC 9111, 5.2.2).
-fn fresh(headers: &HeaderMap) -> Duration {
+fn freshness(headers: &HeaderMap) -> Duration {
     let values = headers.get_all(header::CACHE_CONTROL).into_iter();
     let directives = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let mut fresh = FRESH_DEFAULT;
+    let mut freshness = DEFAULT_FRESHNESS;
     for directive in directives.filter_map(|directive| str::from_utf8(directive).ok()) {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
         match &*name.trim().to_ascii_lowercase() {
-            "no-cache" | "no-store" => return FRESH_LEAST,
+            "no-cache" | "no-store" => return MIN_FRESHNESS,
             "max-age" => {
                 let seconds = value.trim().trim_matches('"').parse::<u32>();
-                fresh = seconds.map_or(fresh, |seconds| Duration::from_secs(seconds.into()));
+                freshness =
+                    seconds.map_or(freshness, |seconds| Duration::from_secs(seconds.into()));
             }
             _ => {}
         }
     }
-    fresh.clamp(FRESH_LEAST, FRESH_MOST)
+    freshness.clamp(MIN_FRESHNESS, MAX_FRESHNESS)
 }

@@ -5,7 +5,7 @@ use http::Uri;
 use http::uri::Scheme;
 
 use crate::keys::location::Location;
-use crate::keys::redacted::Shown;
+use crate::keys::redacted::Redacted;
 use crate::keys::set::KeySet;
 use crate::{Error, Fetch, Jwk};
 
@@ -56,7 +56,7 @@ impl Keys {
     /// [`Error::Url`] if it is no absolute `http` or `https` URL.
     pub fn url_with(uri: Uri, fetch: impl Fetch) -> Result<Self, Error> {
         if !is_absolute(&uri) {
-            return Err(Error::Url(Shown(&uri).to_string()));
+            return Err(Error::Url(Redacted(&uri).to_string()));
         }
         Ok(Self(Source::Remote { location: Location::Url(uri), fetch: Arc::new(fetch) }))
     }

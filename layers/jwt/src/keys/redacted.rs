@@ -2,12 +2,12 @@ use std::fmt;
 
 use http::Uri;
 
-use crate::foreign::Foreign;
+use crate::escape::Escaped;
 
 /// A URL without what may be a secret in it: its user and its query.
-pub(crate) struct Shown<'a>(pub(crate) &'a Uri);
+pub(crate) struct Redacted<'a>(pub(crate) &'a Uri);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(scheme) = self.0.scheme() {
             write!(f, "{scheme}://")?;
@@ -16,7 +16,7 @@ impl fmt::Display for Shown<'_> {
         if let Some(port) = self.0.port() {
             write!(f, ":{port}")?;
         }
-        Foreign(self.0.path()).fmt(f)
+        Escaped(self.0.path()).fmt(f)
     }
 }
 
@@ -38,7 +38,7 @@ mod tests {
             ("auth.example.com", "auth.example.com"),
             ("https://auth.example.com/\u{202e}", r"https://auth.example.com/\u{202e}"),
         ] {
-            assert_eq!(Shown(&uri.parse().unwrap()).to_string(), shown, "{uri}");
+            assert_eq!(Redacted(&uri.parse().unwrap()).to_string(), shown, "{uri}");
         }
     }
 }

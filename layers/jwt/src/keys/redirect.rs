@@ -2,12 +2,12 @@
 
 use http::{Response, Uri, header};
 
-use crate::foreign::Foreign;
+use crate::escape::Escaped;
 use crate::keys::is_absolute;
-use crate::keys::redacted::Shown;
+use crate::keys::redacted::Redacted;
 
 /// How many are followed, one after another.
-pub(crate) const REDIRECTS: usize = 3;
+pub(crate) const MAX_REDIRECTS: usize = 3;
 
 /// Where an answer to a GET of this URL redirects, if it does: a URL with the same scheme, host and
 /// port, or else what it says, for people to read.
@@ -20,11 +20,11 @@ pub(crate) fn redirected<B>(base: &Uri, answer: &Response<B>) -> Option<Result<U
     let target = target.filter(is_absolute);
     Some(match target {
         Some(target) if origin(&target) == origin(base) => Ok(target),
-        Some(target) => Err(Shown(&target).to_string()),
+        Some(target) => Err(Redacted(&target).to_string()),
         // No query, and no user: either may be a secret.
         None => {
             let shown = location.split('?').next().unwrap_or_default();
-            Err(Foreign(shown.rsplit('@').next().unwrap_or_default()).to_string())
+            Err(Escaped(shown.rsplit('@').next().unwrap_or_default()).to_string())
         }
     })
 }

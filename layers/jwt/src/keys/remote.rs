@@ -11,42 +11,42 @@ use tokio::time::{Instant, timeout};
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
-use crate::foreign::Foreign;
+use crate::escape::Escaped;
 use crate::guard::Inner;
-use crate::keys::location::{FETCH_TIMEOUT, Failure, FetchError, Location};
-use crate::keys::redacted::Shown;
+use crate::keys::location::{FETCH_TIMEOUT, FetchError, FetchFailure, Location};
+use crate::keys::redacted::Redacted;
 use crate::keys::set::Skipped;
 use crate::{Fetch, KeyError};
 
 /// How long a request waits for one.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// How many requests wait for one at a time. Nobody has vouched for them yet, and each is held with
 /// its token.
-const WAITING: usize = 1024;
+const MAX_WAITING_REQUESTS: usize = 1024;
 /// Between the end of a fetch and the next one that a request asks for.
-const AT_REQUEST: Duration = Duration::from_secs(10);
+const MIN_REQUESTED_INTERVAL: Duration = Duration::from_secs(10);
 /// After a failure, doubled with each.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_LAST: Duration = Duration::from_secs(5 * 60);
+const MIN_RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_secs(5 * 60);
 /// Of keys that are of no use, for each set.
-const LINES: usize = 10;
+const MAX_LOGGED_KEYS: usize = 10;
 
 /// Where the keys come from, and how the fetching goes.
-pub(crate) struct Remote {
+pub(crate) struct RemoteKeys {
     shared: Arc<Shared>,
     /// For those that wait.
-    places: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     task: Mutex<Option<AbortHandle>>,
 }
 
 struct Shared {
     location: Location,
     fetch: Arc<dyn Fetch>,
-    progress: watch::Sender<Progress>,
+    state: watch::Sender<FetchState>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Progress {
+struct FetchState {
     phase: Phase,
     /// How many fetches have ended.
     ended: u64,
@@ -57,15 +57,19 @@ enum Phase {
     /// Nothing has been asked for so far, or since then.
     Idle(Option<Instant>),
     /// A request wants a fetch, and the task is to begin it.
-    Wanted,
+    Requested,
     Fetching,
 }
 
-impl Remote {
+impl RemoteKeys {
     pub(crate) fn new(location: Location, fetch: Arc<dyn Fetch>) -> Self {
-        let (progress, _) = watch::channel(Progress { phase: Phase::Idle(None), ended: 0 });
-        let shared = Arc::new(Shared { location, fetch, progress });
-        Self { shared, places: Arc::new(Semaphore::new(WAITING)), task: Mutex::default() }
+        let (state, _) = watch::channel(FetchState { phase: Phase::Idle(None), ended: 0 });
+        let shared = Arc::new(Shared { location, fetch, state });
+        Self {
+            shared,
+            waiting: Arc::new(Semaphore::new(MAX_WAITING_REQUESTS)),
+            task: Mutex::default(),
+        }
     }
 
     /// Begins to fetch, unless that has begun. Outside of a runtime nothing happens: `false`.
@@ -76,7 +80,7 @@ impl Remote {
         }
         let Ok(runtime) = Handle::try_current() else { return false };
         // At once, so that whoever asks now waits for it.
-        self.shared.progress.send_modify(|progress| progress.phase = Phase::Wanted);
+        self.shared.state.send_modify(|state| state.phase = Phase::Requested);
         *task = Some(runtime.spawn(run(Arc::clone(&self.shared), guard)).abort_handle());
         true
     }
@@ -84,32 +88,34 @@ impl Remote {
     /// Waits for a fetch that is under way, or that may begin now: `None` if there is none, so that
     /// nothing new can be known soon, and if too many wait already.
     pub(crate) fn refreshed(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let mut progress = self.shared.progress.subscribe();
-        self.shared.progress.send_if_modified(|progress| {
-            let rested = match progress.phase {
-                Phase::Idle(since) => since.is_none_or(|since| since.elapsed() >= AT_REQUEST),
-                Phase::Wanted | Phase::Fetching => false,
+        let mut state = self.shared.state.subscribe();
+        self.shared.state.send_if_modified(|state| {
+            let rested = match state.phase {
+                Phase::Idle(since) => {
+                    since.is_none_or(|since| since.elapsed() >= MIN_REQUESTED_INTERVAL)
+                }
+                Phase::Requested | Phase::Fetching => false,
             };
             if rested {
-                progress.phase = Phase::Wanted;
+                state.phase = Phase::Requested;
             }
             rested
         });
-        let Progress { phase, ended } = *progress.borrow_and_update();
+        let FetchState { phase, ended } = *state.borrow_and_update();
         if matches!(phase, Phase::Idle(_)) {
             return None;
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
         Some(async move {
-            let _place = place;
-            let next = progress.wait_for(|progress| progress.ended > ended);
+            let _permit = permit;
+            let next = state.wait_for(|state| state.ended > ended);
             // Late or not: what is known then decides.
-            let _ = timeout(REQUEST_TIMEOUT, next).await;
+            let _ = timeout(MAX_WAIT, next).await;
         })
     }
 }
 
-impl Drop for Remote {
+impl Drop for RemoteKeys {
     fn drop(&mut self) {
         let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = task.take() {
@@ -119,95 +125,95 @@ impl Drop for Remote {
 }
 
 async fn run(shared: Arc<Shared>, guard: Weak<Inner>) {
-    let mut wanted = shared.progress.subscribe();
-    let mut log = Log::default();
+    let mut requests = shared.state.subscribe();
+    let mut log = FetchLog::default();
     let mut failures = 0_u32;
     loop {
-        shared.progress.send_modify(|progress| progress.phase = Phase::Fetching);
+        shared.state.send_modify(|state| state.phase = Phase::Fetching);
         let fetched = timeout(FETCH_TIMEOUT, shared.location.fetch(&*shared.fetch)).await;
         let Some(guard) = guard.upgrade() else { return };
-        let late = |_| {
+        let timed_out = |_| {
             let uri = shared.location.uri().clone();
-            Err(Failure { uri, error: FetchError::Timeout })
+            Err(FetchFailure { uri, error: FetchError::Timeout })
         };
-        let pause = match fetched.unwrap_or_else(late) {
+        let pause = match fetched.unwrap_or_else(timed_out) {
             Ok(fetched) => {
                 log.success(&shared.location, &fetched.uri, fetched.skipped, failures);
                 failures = 0;
-                guard.learn(fetched.keys);
-                between(fetched.fresh * 9 / 10, fetched.fresh)
+                guard.set_keys(fetched.keys);
+                random_between(fetched.freshness * 9 / 10, fetched.freshness)
             }
             Err(failure) => {
                 log.failure(&failure);
-                let pause = RETRY_FIRST.saturating_mul(1 << failures.min(16)).min(RETRY_LAST);
+                let pause = MIN_RETRY.saturating_mul(1 << failures.min(16)).min(MAX_RETRY);
                 failures = failures.saturating_add(1);
-                between(pause / 2, pause)
+                random_between(pause / 2, pause)
             }
         };
         drop(guard);
-        shared.progress.send_modify(|progress| {
-            progress.phase = Phase::Idle(Some(Instant::now()));
-            progress.ended += 1;
+        shared.state.send_modify(|state| {
+            state.phase = Phase::Idle(Some(Instant::now()));
+            state.ended += 1;
         });
-        let next = wanted.wait_for(|progress| matches!(progress.phase, Phase::Wanted));
+        let next = requests.wait_for(|state| matches!(state.phase, Phase::Requested));
         let _ = timeout(pause, next).await;
     }
 }
 
 /// What was logged last: it is said again when it is another.
 #[derive(Default)]
-struct Log {
+struct FetchLog {
     error: Option<String>,
     skipped: Vec<Skipped>,
-    found: Option<Uri>,
+    issuer_keys: Option<Uri>,
 }
 
-impl Log {
+impl FetchLog {
     fn success(&mut self, from: &Location, uri: &Uri, skipped: Vec<Skipped>, failures: u32) {
         self.error = None;
         if failures > 0 {
-            info!(url = %Shown(uri), failures, "key set fetched again");
+            info!(url = %Redacted(uri), failures, "key set fetched again");
         }
-        if matches!(from, Location::Issuer { .. }) && self.found.as_ref() != Some(uri) {
-            info!(url = %Shown(uri), "the key set of the issuer was found");
-            self.found = Some(uri.clone());
+        if matches!(from, Location::Issuer { .. }) && self.issuer_keys.as_ref() != Some(uri) {
+            info!(url = %Redacted(uri), "the key set of the issuer was found");
+            self.issuer_keys = Some(uri.clone());
         }
-        self.unusable(uri, skipped);
+        self.skipped_keys(uri, skipped);
     }
 
-    fn failure(&mut self, Failure { uri, error }: &Failure) {
+    fn failure(&mut self, FetchFailure { uri, error }: &FetchFailure) {
         if let FetchError::Empty(skipped) = error {
-            self.unusable(uri, skipped.clone());
+            self.skipped_keys(uri, skipped.clone());
         }
         let error = error.to_string();
         if self.error.as_ref() != Some(&error) {
-            warn!(%error, url = %Shown(uri), "key set could not be fetched, trying again");
+            warn!(%error, url = %Redacted(uri), "key set could not be fetched, trying again");
             self.error = Some(error);
         }
     }
 
-    fn unusable(&mut self, uri: &Uri, skipped: Vec<Skipped>) {
+    fn skipped_keys(&mut self, uri: &Uri, skipped: Vec<Skipped>) {
         if self.skipped == skipped {
             return;
         }
-        for Skipped { place, kid, reason } in skipped.iter().take(LINES) {
-            let kid = kid.as_deref().map(|kid| display(Foreign(kid)));
+        for Skipped { place, kid, reason } in skipped.iter().take(MAX_LOGGED_KEYS) {
+            let kid = kid.as_deref().map(|kid| display(Escaped(kid)));
             match reason {
                 // A set for encryption as well is usual.
                 KeyError::Use(_) | KeyError::Operations => {
-                    debug!(%reason, kid, place, url = %Shown(uri), "key is not for signatures");
+                    debug!(%reason, kid, place, url = %Redacted(uri), "key is not for signatures");
                 }
-                _ => warn!(%reason, kid, place, url = %Shown(uri), "key is not usable"),
+                _ => warn!(%reason, kid, place, url = %Redacted(uri), "key is not usable"),
             }
         }
-        if let more @ 1.. = skipped.len().saturating_sub(LINES) {
-            warn!(more, url = %Shown(uri), "more keys are not usable");
+        if let more @ 1.. = skipped.len().saturating_sub(MAX_LOGGED_KEYS) {
+            warn!(more, url = %Redacted(uri), "more keys are not usable");
         }
         self.skipped = skipped;
     }
 }
 
-fn between(least: Duration, most: Duration) -> Duration {
-    let range = most.saturating_sub(least).as_millis();
-    least + Duration::from_millis(fastrand::u64(0..=u64::try_from(range).unwrap_or(u64::MAX)))
+fn random_between(min: Duration, max: Duration) -> Duration {
+    let range = max.saturating_sub(min).as_millis();
+    min + Duration::from_millis(fastrand::u64(0..=u64::try_from(range).unwrap_or(u64::MAX)))
 }

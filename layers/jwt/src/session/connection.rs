@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::session::State;
+use crate::session::SessionState;
 use crate::{Guard, Session, Token};
 
 /// The sessions of an HTTP/2 connection: one for each issuer and subject.
@@ -11,7 +11,7 @@ use crate::{Guard, Session, Token};
 #[derive(Clone, Default)]
 pub struct ConnectionSessions {
     // Few subjects share a connection, and no more live ones than it has streams.
-    sessions: Arc<Mutex<Vec<Weak<State>>>>,
+    sessions: Arc<Mutex<Vec<Weak<SessionState>>>>,
 }
 
 impl ConnectionSessions {
@@ -19,7 +19,7 @@ impl ConnectionSessions {
     pub(crate) fn join(&self, guard: &Guard, token: Arc<Token>) -> Session {
         let mut sessions = self.live();
         let state = find(&sessions, guard, &token).unwrap_or_else(|| {
-            let state = Arc::new(State::new(guard, &token, true));
+            let state = Arc::new(SessionState::new(guard, &token, true));
             sessions.push(Arc::downgrade(&state));
             state
         });
@@ -36,14 +36,18 @@ impl ConnectionSessions {
         }
     }
 
-    pub(crate) fn live(&self) -> MutexGuard<'_, Vec<Weak<State>>> {
+    pub(crate) fn live(&self) -> MutexGuard<'_, Vec<Weak<SessionState>>> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|session| session.strong_count() > 0);
         sessions
     }
 }
 
-fn find(sessions: &[Weak<State>], guard: &Guard, token: &Token) -> Option<Arc<State>> {
+fn find(
+    sessions: &[Weak<SessionState>],
+    guard: &Guard,
+    token: &Token,
+) -> Option<Arc<SessionState>> {
     let mut live = sessions.iter().filter_map(Weak::upgrade);
     live.find(|session| session.guard.is(guard) && session.token.same_bearer(token))
 }

@@ -9,8 +9,8 @@ use atomic_waker::AtomicWaker;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::Token;
-use crate::session::State;
-use crate::session::names::Name;
+use crate::session::SessionState;
+use crate::session::registry::SessionId;
 use crate::token::NEVER;
 
 /// How long a stream may live, made by [`Session::lease`](crate::Session::lease).
@@ -18,22 +18,22 @@ use crate::token::NEVER;
 /// Dropping it gives it back. Its expiry is a time of the guard's clock, which is looked at once a
 /// minute at least, since it may be set while the stream runs.
 pub struct Lease {
-    session: Arc<State>,
-    term: Arc<Term>,
+    session: Arc<SessionState>,
+    state: Arc<LeaseState>,
     key: usize,
     /// The expiry that a challenge was sent for: one for each.
-    challenged: i64,
+    challenged_expiry: i64,
     /// No challenge before this.
-    rest: i64,
+    next_challenge: i64,
     /// When the timer is to go off, and what for.
     timer: Option<Pin<Box<Sleep>>>,
-    target: i64,
+    timer_target: i64,
 }
 
 /// Between two challenges, where tokens live no longer than the window of the challenge.
-const REST: i64 = 1000;
+const MIN_CHALLENGE_INTERVAL: i64 = 1000;
 /// The longest sleep of a lease that has an end.
-const LOOK: i64 = 60_000;
+const MAX_SLEEP: i64 = 60_000;
 
 /// What is due for a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Due {
 /// `Debug` does not show the name of the session, which is for its client only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
-    session: Option<Name>,
+    session: Option<SessionId>,
 }
 
 impl Challenge {
@@ -58,7 +58,7 @@ impl Challenge {
     #[must_use]
     pub fn json(&self) -> String {
         let session = match self.session {
-            Some(name) => format!(r#","x-challenge-session":"{name}""#),
+            Some(id) => format!(r#","x-challenge-session":"{id}""#),
             None => String::new(),
         };
         format!(
@@ -68,8 +68,16 @@ impl Challenge {
 }
 
 impl Lease {
-    pub(crate) fn new(session: Arc<State>, term: Arc<Term>, key: usize) -> Self {
-        Self { session, term, key, challenged: NEVER, rest: i64::MIN, timer: None, target: NEVER }
+    pub(crate) fn new(session: Arc<SessionState>, state: Arc<LeaseState>, key: usize) -> Self {
+        Self {
+            session,
+            state,
+            key,
+            challenged_expiry: NEVER,
+            next_challenge: i64::MIN,
+            timer: None,
+            timer_target: NEVER,
+        }
     }
 
     /// Ready when something is due: one challenge for each expiry, the guard's window before it (at
@@ -77,10 +85,10 @@ impl Lease {
     /// after. Wakes on renewal too. Needs Tokio's time, unless the lease never expires.
     pub fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         // First, so that a renewal that comes while this looks is not missed.
-        self.term.waker.register(cx.waker());
+        self.state.waker.register(cx.waker());
         loop {
             let now = self.session.guard.now();
-            let expiry = self.term.expiry();
+            let expiry = self.state.expiry();
             if now >= expiry {
                 return Poll::Ready(Due::End);
             }
@@ -89,13 +97,13 @@ impl Lease {
             }
             let mut next = expiry;
             if let Some(window) = self.session.guard.challenge_window()
-                && self.challenged != expiry
+                && self.challenged_expiry != expiry
             {
-                let at = expiry.saturating_sub(window).max(self.rest);
+                let at = expiry.saturating_sub(window).max(self.next_challenge);
                 if now >= at {
-                    self.challenged = expiry;
-                    self.rest = now.saturating_add(REST);
-                    return Poll::Ready(Due::Challenge(Challenge { session: self.session.name() }));
+                    self.challenged_expiry = expiry;
+                    self.next_challenge = now.saturating_add(MIN_CHALLENGE_INTERVAL);
+                    return Poll::Ready(Due::Challenge(Challenge { session: self.session.id() }));
                 }
                 next = next.min(at);
             }
@@ -106,23 +114,24 @@ impl Lease {
     /// Whether another byte may be sent now.
     #[must_use]
     pub fn permits(&self) -> bool {
-        self.session.guard.now() < self.term.expiry()
+        self.session.guard.now() < self.state.expiry()
     }
 
     #[cfg(test)]
     pub(crate) fn expiry(&self) -> i64 {
-        self.term.expiry()
+        self.state.expiry()
     }
 
     /// Ready when it may be that late, by the guard's clock.
     fn poll_timer(&mut self, cx: &mut Context<'_>, next: i64, now: i64) -> Poll<()> {
-        let wait = || Duration::from_millis(next.saturating_sub(now).clamp(1, LOOK).unsigned_abs());
+        let wait =
+            || Duration::from_millis(next.saturating_sub(now).clamp(1, MAX_SLEEP).unsigned_abs());
         let timer = self.timer.get_or_insert_with(|| {
-            self.target = next;
+            self.timer_target = next;
             Box::pin(sleep(wait()))
         });
-        if self.target != next || timer.is_elapsed() {
-            self.target = next;
+        if self.timer_target != next || timer.is_elapsed() {
+            self.timer_target = next;
             timer.as_mut().reset(Instant::now() + wait());
         }
         timer.as_mut().poll(cx)
@@ -142,17 +151,20 @@ impl fmt::Debug for Lease {
 }
 
 /// The part of a lease that its session reaches.
-pub(crate) struct Term {
+pub(crate) struct LeaseState {
     /// Milliseconds since 1970; only ever moves forward.
     expiry: AtomicI64,
     waker: AtomicWaker,
-    needs: Box<dyn Fn(&Token) -> bool + Send + Sync>,
+    still_allowed: Box<dyn Fn(&Token) -> bool + Send + Sync>,
 }
 
-impl Term {
-    pub(crate) fn new(expiry: i64, needs: impl Fn(&Token) -> bool + Send + Sync + 'static) -> Self {
-        let needs = Box::new(needs);
-        Self { expiry: AtomicI64::new(expiry), waker: AtomicWaker::new(), needs }
+impl LeaseState {
+    pub(crate) fn new(
+        expiry: i64,
+        still_allowed: impl Fn(&Token) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let still_allowed = Box::new(still_allowed);
+        Self { expiry: AtomicI64::new(expiry), waker: AtomicWaker::new(), still_allowed }
     }
 
     fn expiry(&self) -> i64 {
@@ -163,7 +175,7 @@ impl Term {
     /// was stalled and has not seen it.
     pub(crate) fn renew(&self, token: &Token, now: i64) -> Option<Waker> {
         let expiry = self.expiry();
-        let moves = now < expiry && expiry < token.until && (self.needs)(token);
+        let moves = now < expiry && expiry < token.until && (self.still_allowed)(token);
         // Renewals of a session come one by one: nobody has moved it meanwhile.
         moves.then(|| self.expiry.store(token.until, Ordering::Release))?;
         self.waker.take()

@@ -3,13 +3,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use slab::Slab;
 
-use crate::session::lease::Term;
-use crate::session::names::Name;
+use crate::session::lease::LeaseState;
+use crate::session::registry::SessionId;
 use crate::{Guard, Lease, Token};
 
 pub(crate) mod connection;
 pub(crate) mod lease;
-pub(crate) mod names;
+pub(crate) mod registry;
 
 /// Who asks, as a guard knows it; stands in the extensions of a request with a good token.
 ///
@@ -18,14 +18,14 @@ pub(crate) mod names;
 /// renewal moves all leases of a session. A clone is the same session.
 #[derive(Clone)]
 pub struct Session {
-    state: Arc<State>,
+    state: Arc<SessionState>,
     token: Arc<Token>,
 }
 
 impl Session {
     /// A session that no other request shares, and that is renewed by its name.
     pub(crate) fn alone(guard: &Guard, token: Arc<Token>) -> Self {
-        let state = State::new(guard, &token, false);
+        let state = SessionState::new(guard, &token, false);
         Self { state: Arc::new(state), token }
     }
 
@@ -42,16 +42,16 @@ impl Session {
     }
 
     /// How long a stream of this request may live: until the token of this request expires, or a
-    /// later one of the session for which `needs` holds. It should ask for all that opened the
+    /// later one of the session for which `still_allowed` holds. It should ask for all that opened the
     /// stream: roles, and the values of claims.
     ///
-    /// `needs` is called while the session is locked: it must neither block nor make or drop a
+    /// `still_allowed` is called while the session is locked: it must neither block nor make or drop a
     /// lease.
     #[must_use]
-    pub fn lease(&self, needs: impl Fn(&Token) -> bool + Send + Sync + 'static) -> Lease {
-        let term = Arc::new(Term::new(self.token.until, needs));
-        let key = self.state.leases().insert(Arc::clone(&term));
-        Lease::new(Arc::clone(&self.state), term, key)
+    pub fn lease(&self, still_allowed: impl Fn(&Token) -> bool + Send + Sync + 'static) -> Lease {
+        let lease = Arc::new(LeaseState::new(self.token.until, still_allowed));
+        let key = self.state.leases().insert(Arc::clone(&lease));
+        Lease::new(Arc::clone(&self.state), lease, key)
     }
 }
 
@@ -65,23 +65,23 @@ impl fmt::Debug for Session {
 }
 
 /// What the requests of a session share.
-pub(crate) struct State {
+pub(crate) struct SessionState {
     pub(crate) guard: Guard,
     /// The first one: says whose session it is.
     token: Arc<Token>,
     shared: bool,
-    leases: Mutex<Slab<Arc<Term>>>,
-    name: OnceLock<Name>,
+    leases: Mutex<Slab<Arc<LeaseState>>>,
+    id: OnceLock<SessionId>,
 }
 
-impl State {
+impl SessionState {
     fn new(guard: &Guard, token: &Arc<Token>, shared: bool) -> Self {
         Self {
             guard: guard.clone(),
             token: Arc::clone(token),
             shared,
             leases: Mutex::default(),
-            name: OnceLock::new(),
+            id: OnceLock::new(),
         }
     }
 
@@ -94,7 +94,7 @@ impl State {
         let now = self.guard.now();
         let moved: Vec<_> = {
             let leases = self.leases();
-            leases.iter().filter_map(|(_, term)| term.renew(token, now)).collect()
+            leases.iter().filter_map(|(_, lease)| lease.renew(token, now)).collect()
         };
         // Outside of the lock: a waker may drop a stream, and with it a lease.
         moved.into_iter().for_each(std::task::Waker::wake);
@@ -102,40 +102,40 @@ impl State {
 
     pub(crate) fn end(&self, key: usize) {
         // The term goes after the lock: it may own anything.
-        let term = self.leases().try_remove(key);
-        drop(term);
+        let lease = self.leases().try_remove(key);
+        drop(lease);
     }
 
     /// What the challenge names; `None` for sessions that their connection finds.
-    pub(crate) fn name(self: &Arc<Self>) -> Option<Name> {
+    pub(crate) fn id(self: &Arc<Self>) -> Option<SessionId> {
         if self.shared {
             return None;
         }
-        if let Some(name) = self.name.get() {
-            return Some(*name);
+        if let Some(id) = self.id.get() {
+            return Some(*id);
         }
-        let name = self.guard.names().add(self)?;
+        let id = self.guard.sessions().add(self)?;
         // Another lease of a clone may have been faster.
-        self.name.set(name).unwrap_or_else(|name| self.guard.names().remove(name));
-        self.name.get().copied()
+        self.id.set(id).unwrap_or_else(|id| self.guard.sessions().remove(id));
+        self.id.get().copied()
     }
 
-    fn leases(&self) -> MutexGuard<'_, Slab<Arc<Term>>> {
+    fn leases(&self) -> MutexGuard<'_, Slab<Arc<LeaseState>>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for State {
+impl Drop for SessionState {
     fn drop(&mut self) {
-        if let Some(name) = self.name.get() {
-            self.guard.names().remove(*name);
+        if let Some(id) = self.id.get() {
+            self.guard.sessions().remove(*id);
         }
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for SessionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("guard", &self.guard).finish_non_exhaustive()
+        f.debug_struct("SessionState").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use super::*;
-use crate::token::{NEVER, Wanted};
+use crate::token::{ClaimPaths, NEVER};
 use crate::{ConnectionSessions, Due, GuardOptions, Keys};
 
 fn guard() -> Guard {
@@ -15,8 +15,9 @@ fn guard() -> Guard {
 
 fn token(subject: &str, until: i64) -> Arc<Token> {
     let claims = json!({ "sub": subject }).as_object().unwrap().clone();
-    let wanted = Wanted { roles: String::new(), identity: String::new(), attributes: Vec::new() };
-    Arc::new(Token::new(claims, &wanted, 0, until))
+    let paths =
+        ClaimPaths { roles: String::new(), identity: String::new(), attributes: Vec::new() };
+    Arc::new(Token::new(claims, &paths, 0, until))
 }
 
 async fn challenged(lease: &mut Lease) -> bool {
@@ -28,17 +29,17 @@ async fn a_session_has_a_name_from_its_first_challenge_until_it_is_dropped() {
     let guard = guard();
     let session = Session::alone(&guard, token("ada", 1000));
     let mut leases = [session.lease(|_| true), session.lease(|_| true)];
-    assert_eq!(guard.names().len(), 0);
+    assert_eq!(guard.sessions().len(), 0);
     for lease in &mut leases {
         assert!(challenged(lease).await);
-        assert_eq!(guard.names().len(), 1);
+        assert_eq!(guard.sessions().len(), 1);
     }
     drop(session);
     let [one, other] = leases;
     drop(one);
-    assert_eq!(guard.names().len(), 1);
+    assert_eq!(guard.sessions().len(), 1);
     drop(other);
-    assert_eq!(guard.names().len(), 0);
+    assert_eq!(guard.sessions().len(), 0);
 }
 
 #[tokio::test]
@@ -46,7 +47,7 @@ async fn a_session_of_a_connection_has_no_name() {
     let guard = guard();
     let session = ConnectionSessions::default().join(&guard, token("ada", 1000));
     assert!(challenged(&mut session.lease(|_| true)).await);
-    assert_eq!(guard.names().len(), 0);
+    assert_eq!(guard.sessions().len(), 0);
 }
 
 #[test]
@@ -98,5 +99,5 @@ fn renewals_from_many_threads_leave_the_latest() {
 fn a_lease_is_small() {
     // Tens of thousands of them: with its part in the session some 200 bytes.
     assert!(size_of::<Lease>() <= 64, "{}", size_of::<Lease>());
-    assert!(size_of::<Term>() <= 64, "{}", size_of::<Term>());
+    assert!(size_of::<LeaseState>() <= 64, "{}", size_of::<LeaseState>());
 }

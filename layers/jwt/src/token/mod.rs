@@ -29,21 +29,26 @@ pub(crate) const NEVER: i64 = i64::MAX;
 
 /// Which claims a guard reads.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct ClaimPaths {
     pub(crate) roles: String,
     pub(crate) identity: String,
     pub(crate) attributes: Vec<(Arc<str>, String)>,
 }
 
 impl Token {
-    pub(crate) fn new(claims: Map<String, Value>, wanted: &Wanted, from: i64, until: i64) -> Self {
+    pub(crate) fn new(
+        claims: Map<String, Value>,
+        paths: &ClaimPaths,
+        from: i64,
+        until: i64,
+    ) -> Self {
         let text = |path: &str| claims::find(&claims, path).and_then(claims::text).map(Into::into);
-        let roles = claims::find(&claims, &wanted.roles).map(claims::roles);
+        let roles = claims::find(&claims, &paths.roles).map(claims::roles);
         let attribute = |(name, path): &(Arc<str>, String)| (Arc::clone(name), text(path));
         Self {
             roles: roles.unwrap_or_default().into(),
-            identity: text(&wanted.identity),
-            attributes: wanted.attributes.iter().map(attribute).collect(),
+            identity: text(&paths.identity),
+            attributes: paths.attributes.iter().map(attribute).collect(),
             claims,
             from,
             until,

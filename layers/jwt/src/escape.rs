@@ -5,17 +5,17 @@ use std::fmt::{self, Write as _};
 use std::iter::successors;
 
 /// How many characters of a text are shown.
-const CHARACTERS: usize = 100;
+const MAX_CHARACTERS: usize = 100;
 /// How many causes of an error are shown.
-const CAUSES: usize = 8;
+const MAX_CAUSES: usize = 8;
 
 /// A text that somebody else wrote: escaped, so that it is one line and no terminal obeys it, and cut.
-pub(crate) struct Foreign<'a>(pub(crate) &'a str);
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
-impl fmt::Display for Foreign<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut characters = self.0.chars();
-        for character in characters.by_ref().take(CHARACTERS) {
+        for character in characters.by_ref().take(MAX_CHARACTERS) {
             match character {
                 '"' | '\'' => f.write_char(character)?,
                 _ => write!(f, "{}", character.escape_debug())?,
@@ -27,8 +27,8 @@ impl fmt::Display for Foreign<'_> {
 
 /// An error of others, and what caused it.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = successors(Some(error), |&error| error.source()).take(CAUSES);
-    let causes = causes.map(|error| Foreign(&error.to_string()).to_string());
+    let causes = successors(Some(error), |&error| error.source()).take(MAX_CAUSES);
+    let causes = causes.map(|error| Escaped(&error.to_string()).to_string());
     causes.collect::<Vec<_>>().join(": ")
 }
 
@@ -47,11 +47,11 @@ mod tests {
             ("a\u{202e}b\u{2028}c", r"a\u{202e}b\u{2028}c"),
             ("", ""),
         ] {
-            assert_eq!(Foreign(text).to_string(), shown);
+            assert_eq!(Escaped(text).to_string(), shown);
         }
-        let exact = "x".repeat(CHARACTERS);
-        assert_eq!(Foreign(&exact).to_string(), exact);
-        assert_eq!(Foreign(&format!("{exact}y")).to_string(), format!("{exact}…"));
+        let exact = "x".repeat(MAX_CHARACTERS);
+        assert_eq!(Escaped(&exact).to_string(), exact);
+        assert_eq!(Escaped(&format!("{exact}y")).to_string(), format!("{exact}…"));
     }
 
     #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,6 @@ mod tests {
     #[test]
     fn an_error_is_shown_with_its_first_causes() {
         let error = (0..20).fold(Endless(None), |cause, _| Endless(Some(Box::new(cause))));
-        assert_eq!(chain(&error), [r"line\nend"; CAUSES].join(": "));
+        assert_eq!(chain(&error), [r"line\nend"; MAX_CAUSES].join(": "));
     }
 }

@@ -2,13 +2,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::session::State;
+use crate::session::SessionState;
 
-/// Names 128 bits from the system's source of randomness: who knows one may renew its session.
+/// 128 bits from the system's source of randomness: who knows one may renew its session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Name(u128);
+pub(crate) struct SessionId(u128);
 
-impl Name {
+impl SessionId {
     fn random() -> Option<Self> {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes).ok()?;
@@ -22,43 +22,43 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
 }
 
 /// Shows nothing: a name is a permission.
-impl fmt::Debug for Name {
+impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Name")
+        f.write_str("SessionId")
     }
 }
 
 /// The sessions of a guard that have a name: those that are no HTTP/2 connection's, and were
 /// challenged.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
-    sessions: Mutex<HashMap<Name, Weak<State>>>,
+pub(crate) struct SessionRegistry {
+    sessions: Mutex<HashMap<SessionId, Weak<SessionState>>>,
 }
 
-impl Names {
+impl SessionRegistry {
     /// Gives a session a name; the session takes it away when it is dropped.
-    pub(crate) fn add(&self, session: &Arc<State>) -> Option<Name> {
-        let name = Name::random()?;
-        self.sessions().insert(name, Arc::downgrade(session));
-        Some(name)
+    pub(crate) fn add(&self, session: &Arc<SessionState>) -> Option<SessionId> {
+        let id = SessionId::random()?;
+        self.sessions().insert(id, Arc::downgrade(session));
+        Some(id)
     }
 
-    pub(crate) fn remove(&self, name: Name) {
-        self.sessions().remove(&name);
+    pub(crate) fn remove(&self, id: SessionId) {
+        self.sessions().remove(&id);
     }
 
-    pub(crate) fn find(&self, name: Name) -> Option<Arc<State>> {
-        self.sessions().get(&name)?.upgrade()
+    pub(crate) fn find(&self, id: SessionId) -> Option<Arc<SessionState>> {
+        self.sessions().get(&id)?.upgrade()
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Name, Weak<State>>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Weak<SessionState>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,15 +74,15 @@ mod tests {
 
     #[test]
     fn a_name_is_read_as_it_is_written_and_in_no_other_way() {
-        let name = Name::random().unwrap();
-        assert_eq!(Name::parse(name.to_string().as_bytes()), Some(name));
-        assert_ne!(Name::random(), Some(name));
+        let id = SessionId::random().unwrap();
+        assert_eq!(SessionId::parse(id.to_string().as_bytes()), Some(id));
+        assert_ne!(SessionId::random(), Some(id));
         let zero = "0".repeat(32);
-        assert_eq!(Name::parse(zero.as_bytes()), Some(Name(0)));
+        assert_eq!(SessionId::parse(zero.as_bytes()), Some(SessionId(0)));
         let upper = "A".repeat(32);
         let signed = format!("+{}", "0".repeat(31));
         for text in ["", "0", &"0".repeat(31), &format!("{zero}0"), &upper, &signed] {
-            assert_eq!(Name::parse(text.as_bytes()), None, "{text}");
+            assert_eq!(SessionId::parse(text.as_bytes()), None, "{text}");
         }
     }
 }
