@@ -61,7 +61,8 @@ where
                 }
             }
             Checked::Refreshing(refreshed) => {
-                let (token, guard) = (token.into_owned(), config.guard.clone());
+                let token = token.into_owned();
+                let guard = config.guard.clone();
                 let verified = Box::pin(async move {
                     refreshed.await;
                     guard.verify_with_known_keys(&token)

@@ -15,7 +15,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-//! # let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+//! # let certificate = made.cert.pem();
+//! # let key = made.signing_key.serialize_pem();
 //! // A server: files to a store, what of it is shown and trusted, how it is spoken.
 //! let store = Store::pem("main", [certificate.as_bytes(), key.as_bytes()].concat().as_slice())?;
 //! let credentials = Credentials::new().identity(store.identity("main")?);

@@ -109,7 +109,9 @@ impl Credentials {
     fn in_headers<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         self.headers.iter().find_map(|(name, pattern)| {
             let values = headers.get_all(name).into_iter();
-            values.filter_map(|value| text(value.as_bytes())).find_map(|it| pattern.with_scheme(it))
+            values
+                .filter_map(|value| text(value.as_bytes()))
+                .find_map(|text| pattern.with_scheme(text))
         })
     }
 
@@ -394,7 +396,8 @@ mod tests {
                 }
             }
             let mut uri: Uri = format!("/p?{query}").parse().unwrap();
-            let (before, found) = (uri.clone(), credentials.find(&headers, &uri).is_some());
+            let before = uri.clone();
+            let found = credentials.find(&headers, &uri).is_some();
             credentials.strip(&mut headers, &mut uri);
             prop_assert_eq!(credentials.find(&headers, &uri), None);
             prop_assert_eq!(uri.path(), "/p");

@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_are_dropped_at_a_number_of_tokens() {
-        let (mut cache, token) = (Cache::new(), token());
+        let mut cache = Cache::new();
+        let token = token();
         for number in 0..TOKENS.get() {
             cache.insert(&number.to_string(), Arc::clone(&token));
         }
@@ -71,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_are_dropped_at_a_number_of_bytes() {
-        let (mut cache, token) = (Cache::new(), token());
+        let mut cache = Cache::new();
+        let token = token();
         let long = "x".repeat(16 << 10);
         for number in 0..600 {
             cache.insert(&format!("{long}{number}"), Arc::clone(&token));
@@ -83,7 +85,8 @@ mod tests {
 
     #[test]
     fn bytes_are_counted_once_for_a_token() {
-        let (mut cache, token) = (Cache::new(), token());
+        let mut cache = Cache::new();
+        let token = token();
         cache.insert("abc", Arc::clone(&token));
         cache.insert("abc", token);
         assert_eq!(cache.bytes, 3);

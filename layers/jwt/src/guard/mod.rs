@@ -119,7 +119,8 @@ impl Guard {
 
     /// By the keys that there are.
     pub(crate) fn verify_with_known_keys(&self, token: &str) -> Result<Arc<Token>, Rejection> {
-        let (rules, now) = (&self.inner.options.rules, self.now());
+        let rules = &self.inner.options.rules;
+        let now = self.now();
         let (keys, mut checks) = {
             let mut verified = self.inner.verified();
             if let Some(known) = verified.cache.get(token).cloned() {

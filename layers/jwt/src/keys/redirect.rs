@@ -39,7 +39,8 @@ fn origin(uri: &Uri) -> Option<(&str, String, u16)> {
 /// A reference as a URL (RFC 3986, 5.2).
 fn resolved(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next().unwrap_or_default();
-    let (scheme, authority) = (base.scheme_str()?, base.authority()?.as_str());
+    let scheme = base.scheme_str()?;
+    let authority = base.authority()?.as_str();
     let until_query = reference.split('?').next().unwrap_or_default();
     let before_slash = until_query.split('/').next().unwrap_or_default();
     let text = if before_slash.contains(':') {

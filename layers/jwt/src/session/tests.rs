@@ -65,7 +65,8 @@ fn a_lease_leaves_nothing_behind() {
 
 #[test]
 fn a_connection_keeps_no_session_that_nobody_holds() {
-    let (guard, connection) = (guard(), ConnectionSessions::default());
+    let guard = guard();
+    let connection = ConnectionSessions::default();
     let kept = connection.join(&guard, token("kept", 1000));
     for number in 0..10_000 {
         drop(connection.join(&guard, token(&number.to_string(), 1000)));
@@ -77,12 +78,14 @@ fn a_connection_keeps_no_session_that_nobody_holds() {
 
 #[test]
 fn renewals_from_many_threads_leave_the_latest() {
-    let (guard, connection) = (guard(), ConnectionSessions::default());
+    let guard = guard();
+    let connection = ConnectionSessions::default();
     let session = connection.join(&guard, token("ada", 1));
     let lease = session.lease(|token| token.until % 2 == 0);
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (guard, connection) = (&guard, &connection);
+            let guard = &guard;
+            let connection = &connection;
             scope.spawn(move || {
                 for step in 1..=500 {
                     connection.renew(guard, &token("ada", step * 4 + thread));

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 pub(crate) fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     claims.get(path).or_else(|| {
         path.rmatch_indices('.').find_map(|(dot, _)| {
-            let (name, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
+            let name = path.get(..dot)?;
+            let rest = path.get(dot + 1..)?;
             find(claims.get(name)?.as_object()?, rest)
         })
     })

@@ -34,7 +34,10 @@ fn parts(token: &str) -> [String; 3] {
 
 #[tokio::test]
 async fn a_forged_token_is_refused_and_the_reason_is_known() {
-    let (rsa, ec, ed, other) = (rsa("RS256"), ec("ES256"), ed("ed"), ed("other"));
+    let other = ed("other");
+    let rsa = rsa("RS256");
+    let ec = ec("ES256");
+    let ed = ed("ed");
     let stranger = crate::support::ed("ed");
     let jwks = [&rsa, &ec, &ed, &other].map(Signer::jwk);
     let options = options_of(Keys::list(jwks).unwrap())

@@ -144,7 +144,10 @@ async fn eddsa_and_ed25519_are_one_algorithm() {
 
 #[tokio::test]
 async fn a_kid_is_needed_by_neither_keys_nor_tokens() {
-    let (a, b, c, stranger) = (ed("a"), ed("b"), ec("ES256"), ed("a"));
+    let a = ed("a");
+    let b = ed("b");
+    let c = ec("ES256");
+    let stranger = ed("a");
     let jwks = [renamed(&a, Some("a")), renamed(&b, None), renamed(&c, None)];
     let guard = guard_of(Keys::list(jwks).unwrap());
     let rows = [
@@ -191,7 +194,9 @@ async fn a_flood_of_forged_tokens_leaves_each_token_16_keys() {
 
 #[test]
 fn a_key_of_a_list_that_is_of_no_use_is_an_error() {
-    let (rsa, ec, ed) = (rsa("RS256"), ec("ES256"), ed("ed"));
+    let rsa = rsa("RS256");
+    let ec = ec("ES256");
+    let ed = ed("ed");
     let small = URL_SAFE_NO_PAD.encode([0xff; 128]);
     let rows: [(&Signer, Value, KeyError); 17] = [
         (&rsa, json!({ "kty": "oct", "k": "c2VjcmV0" }), KeyError::Type("oct".into())),

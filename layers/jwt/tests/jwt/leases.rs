@@ -164,7 +164,8 @@ async fn a_renewal_that_lacks_what_the_stream_needs_does_not_hide_one_that_has_i
             json!({ "iss": "https://auth", "sub": "ada", "scope": scope, "exp": NOW + seconds });
         stream.signer.token(&claims)
     };
-    let (less, more) = (token("read", 300), token("read write", 120));
+    let less = token("read", 300);
+    let more = token("read write", 120);
     for token in [&less, &more, &less] {
         shared(&stream.layer, &stream.connection, token).await;
     }

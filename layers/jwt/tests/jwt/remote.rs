@@ -135,7 +135,8 @@ async fn keys_may_be_fetched_before_any_request() {
 
 #[tokio::test(start_paused = true)]
 async fn at_most_1024_wait_for_keys_and_others_are_answered_at_once() {
-    let (old, new) = (ed("old"), ed("new"));
+    let old = ed("old");
+    let new = ed("new");
     let script = Script::new([Answer::keys(&[&old]), Answer::keys(&[&old, &new]).after(SECOND)]);
     let guard = script.guard();
     assert!(guard.verify(&token(&old)).await.is_ok());
@@ -164,7 +165,8 @@ async fn at_most_1024_wait_for_keys_and_others_are_answered_at_once() {
     // And all have left.
     advance(10 * SECOND).await;
     script.then([Answer::Hang]);
-    let (start, stranger) = (Instant::now(), self::token(&ed("stranger")));
+    let start = Instant::now();
+    let stranger = self::token(&ed("stranger"));
     assert_eq!(guard.verify(&stranger).await.err(), Some(Rejection::UnknownKey));
     assert_eq!(start.elapsed().as_secs(), 5);
 }
@@ -217,7 +219,9 @@ async fn a_request_waits_for_keys_for_5_seconds_and_a_fetch_takes_10() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_kid_fetches_the_keys_anew_but_not_more_often_than_every_10_seconds() {
-    let (old, new, stranger) = (ed("old"), ed("new"), ed("stranger"));
+    let old = ed("old");
+    let new = ed("new");
+    let stranger = ed("stranger");
     let script = Script::new([Answer::keys(&[&old])]);
     let guard = script.guard();
     assert!(guard.verify(&token(&old)).await.is_ok());
@@ -229,7 +233,9 @@ async fn an_unknown_kid_fetches_the_keys_anew_but_not_more_often_than_every_10_s
     advance(10 * SECOND).await;
     script.then([Answer::keys(&[&old, &new]).after(SECOND)]);
     let start = Instant::now();
-    let (one, two, stranger) = (token(&new), token(&new), token(&stranger));
+    let one = token(&new);
+    let two = token(&new);
+    let stranger = token(&stranger);
     let results = tokio::join!(guard.verify(&one), guard.verify(&two), guard.verify(&stranger));
     assert!(results.0.is_ok() && results.1.is_ok());
     assert_eq!(results.2.err(), Some(Rejection::UnknownKey));
@@ -245,7 +251,8 @@ async fn an_unknown_kid_fetches_the_keys_anew_but_not_more_often_than_every_10_s
 
 #[tokio::test(start_paused = true)]
 async fn tokens_without_a_kid_fetch_the_keys_anew_as_seldom_and_are_no_reason_for_503() {
-    let (mut old, mut new) = (ed("old"), ed("new"));
+    let mut old = ed("old");
+    let mut new = ed("new");
     for signer in [&mut old, &mut new] {
         signer.public.as_object_mut().unwrap().remove("kid");
     }
@@ -270,7 +277,9 @@ async fn tokens_without_a_kid_fetch_the_keys_anew_as_seldom_and_are_no_reason_fo
 
 #[tokio::test(start_paused = true)]
 async fn odd_keys_of_a_set_are_left_out_and_the_others_are_good() {
-    let (rsa, ec, ed) = (rsa("RS256"), ec("ES256"), ed("ed"));
+    let rsa = rsa("RS256");
+    let ec = ec("ES256");
+    let ed = ed("ed");
     let with = |signer: &Signer, more: serde_json::Value| {
         let mut public = signer.public.clone();
         public.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -325,7 +334,8 @@ async fn odd_keys_of_a_set_are_left_out_and_the_others_are_good() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_no_key_set_leaves_the_last_good_one() {
-    let (signer, other) = (ed("ed"), ed("other"));
+    let signer = ed("ed");
+    let other = ed("other");
     let status = |code| {
         Answer::keys(&[&other]).change(|response| {
             *response.status_mut() = http::StatusCode::from_u16(code).expect("a status");
@@ -425,7 +435,8 @@ async fn keys_are_fetched_anew_when_they_are_no_longer_fresh() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_of_the_keys_drops_what_was_verified() {
-    let (old, new) = (ed("old"), ed("new"));
+    let old = ed("old");
+    let new = ed("new");
     let script = Script::new([
         Answer::keys(&[&old]).fresh(60),
         Answer::keys(&[&old]).fresh(60),
@@ -446,7 +457,8 @@ async fn a_change_of_the_keys_drops_what_was_verified() {
 #[tokio::test(start_paused = true)]
 async fn a_change_of_the_keys_leaves_running_streams_their_time() {
     use tailwater_jwt::{Credentials, JwtLayer};
-    let (old, new) = (ed("old"), ed("new"));
+    let old = ed("old");
+    let new = ed("new");
     let script = Script::new([Answer::keys(&[&old]).fresh(60), Answer::keys(&[&new])]);
     let layer = JwtLayer::new(script.guard(), Credentials::bearer());
     let request = crate::support::bearer(&old.token(&claims("ada", 90)));
@@ -595,7 +607,8 @@ async fn a_failure_is_logged_when_it_is_another_than_the_last() {
     let lines = Lines::default();
     let _guard = lines.subscribe();
     let signer = ed("ed");
-    let not_found = || Answer::body("").change(|it| *it.status_mut() = http::StatusCode::NOT_FOUND);
+    let not_found =
+        || Answer::body("").change(|answer| *answer.status_mut() = http::StatusCode::NOT_FOUND);
     let script = Script::new([Answer::Fail, Answer::Fail, not_found(), not_found()]);
     let guard = script.guard();
     guard.prefetch();

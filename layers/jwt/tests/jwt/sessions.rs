@@ -60,7 +60,8 @@ fn name(challenge: &str) -> Option<String> {
 async fn over_http2_one_answer_renews_all_streams_of_the_subject_on_the_connection() {
     let signer = ed("ed");
     let layer = layer(&signer);
-    let (connection, other) = (ConnectionSessions::default(), ConnectionSessions::default());
+    let connection = ConnectionSessions::default();
+    let other = ConnectionSessions::default();
     let start = Instant::now();
     let token = signer.token(&claims("ada", 60));
     let mut mine = Vec::new();
@@ -166,7 +167,8 @@ async fn over_http2_without_sessions_of_the_connection_a_session_has_a_name() {
 #[tokio::test(start_paused = true)]
 async fn guards_do_not_share_sessions() {
     let signer = ed("ed");
-    let (first, second) = (layer(&signer), layer(&signer));
+    let first = layer(&signer);
+    let second = layer(&signer);
     let connection = ConnectionSessions::default();
     let token = signer.token(&claims("ada", 60));
     let lease = session(&first, on(&connection, bearer(&token))).await.lease(|_| true);

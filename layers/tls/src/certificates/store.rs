@@ -44,8 +44,7 @@ struct Entry {
 
 impl Clone for Entry {
     fn clone(&self) -> Self {
-        let (alias, chain) = (self.alias.clone(), self.chain.clone());
-        Self { alias, chain, key: self.key.clone_key() }
+        Self { alias: self.alias.clone(), chain: self.chain.clone(), key: self.key.clone_key() }
     }
 }
 

@@ -31,7 +31,8 @@ async fn a_name_chooses_its_certificate() {
     ] {
         let client = client(Credentials::new().roots(authority.roots()), ClientOptions::new());
         let (accepted, connected) = meet(&server, &client, host).await;
-        let (accepted, connected) = (accepted.expect(host), connected.expect(host));
+        let accepted = accepted.expect(host);
+        let connected = connected.expect(host);
         assert_eq!(accepted.server_name(), sent, "{host}");
         assert_eq!(accepted.identity(), Some(alias), "{host}");
         assert_eq!(connected.server_name(), sent, "{host}");

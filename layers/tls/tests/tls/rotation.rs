@@ -13,7 +13,8 @@ use crate::support::{Authority, client, localhost, meet, server};
 
 #[tokio::test]
 async fn new_handshakes_have_the_new_certificate() {
-    let (old, new) = (Authority::new("Old"), Authority::new("New"));
+    let old = Authority::new("Old");
+    let new = Authority::new("New");
     let server =
         server(Credentials::new().identity(old.issue(&["localhost"])), ServerOptions::new());
     let of_old = client(Credentials::new().roots(old.roots()), ClientOptions::new());
@@ -93,7 +94,8 @@ fn pem(authority: &Authority) -> String {
 async fn a_file_that_changes_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.pem");
-    let (old, new) = (Authority::new("Old"), Authority::new("New"));
+    let old = Authority::new("Old");
+    let new = Authority::new("New");
     fs::write(&path, pem(&old)).unwrap();
     let watched = Watched::new(&path);
     assert_eq!(watched.look().await, [], "nothing has changed");
@@ -115,7 +117,8 @@ async fn a_file_that_changes_is_read_again() {
 async fn the_last_good_certificate_stays_until_there_is_another() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.pem");
-    let (old, new) = (Authority::new("Old"), Authority::new("New"));
+    let old = Authority::new("Old");
+    let new = Authority::new("New");
     fs::write(&path, pem(&old)).unwrap();
     let watched = Watched::new(&path);
 
@@ -142,7 +145,8 @@ async fn a_folder_that_a_link_leads_to_can_be_exchanged() {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let (old, new) = (Authority::new("Old"), Authority::new("New"));
+    let old = Authority::new("Old");
+    let new = Authority::new("New");
     for (name, authority) in [("1", &old), ("2", &new)] {
         fs::create_dir(folder.join(name)).unwrap();
         fs::write(folder.join(name).join("server.pem"), pem(authority)).unwrap();

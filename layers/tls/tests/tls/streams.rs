@@ -225,7 +225,8 @@ async fn records_are_as_large_as_what_is_there() {
     let recording = Recording { io, written: Arc::clone(&written) };
     let (mut server, client) = pair(Version::Tls13, 64 * 1024, recording, peer).await;
     written.lock().unwrap().clear();
-    let (head, body) = ([1; 100], [2; 32 * 1024 - 100]);
+    let head = [1; 100];
+    let body = [2; 32 * 1024 - 100];
     let count = server.write_vectored(&[IoSlice::new(&head), IoSlice::new(&body)]).await.unwrap();
     assert_eq!(count, 32 * 1024, "one write takes all slices");
     server.shutdown().await.unwrap();
