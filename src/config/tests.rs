@@ -325,7 +325,7 @@ bindings: {{}}
     14:11: warning: guards.who.options.keys[6]: key `h` is not usable and left out: its `kty` is `AKP`, not `RSA`, `EC` or `OKP`
     15:11: warning: guards.who.options.keys[7]: expected a key, found `key`: it is left out
     16:11: warning: guards.who.options.keys[8]: expected a key, found nothing: it is left out
-    18:11: warning: guards.who.options.keys[10]: a key without a name is not usable and left out: its `key_ops` do not hold `verify`
+    18:11: warning: guards.who.options.keys[10]: a key without a name is not usable and left out: its `key_ops` do not contain `verify`
     ");
     let parsed = read("F", &file).unwrap();
     let Some(GuardKeys::List(keys)) = &parsed.namespaces[0].guards[0].keys else {

@@ -1,15 +1,15 @@
-//! Texts of others, for logs and errors.
+//! Untrusted text in logs and errors.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::iter::successors;
 
-/// How many characters of a text are shown.
+/// The maximum number of characters of a text.
 const MAX_CHARACTERS: usize = 100;
-/// How many causes of an error are shown.
+/// The maximum number of causes of an error.
 const MAX_CAUSES: usize = 8;
 
-/// A text that somebody else wrote: escaped, so that it is one line and no terminal obeys it, and cut.
+/// Displays an untrusted text on one line, without control characters, and truncated.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -25,7 +25,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// An error of others, and what caused it.
+/// An error of another crate with its causes.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = successors(Some(error), |&error| error.source()).take(MAX_CAUSES);
     let causes = causes.map(|error| Escaped(&error.to_string()).to_string());

@@ -13,8 +13,8 @@ use crate::{Rejection, Token};
 type Verified = Pin<Box<dyn Future<Output = Result<Arc<Token>, Rejection>> + Send>>;
 
 pin_project! {
-    /// Future of [`JwtAuth`](crate::JwtAuth): the inner service's, or an answer; where a key set is
-    /// being fetched for the token, after that.
+    /// Future of [`JwtAuth`](crate::JwtAuth): the future of the inner service, or a response. If the token
+    /// needs a key set, the future first waits for its fetch.
     pub struct ResponseFuture<S: Service<Q>, Q> {
         #[pin]
         step: Step<S, Q, S::Future, S::Response>,

@@ -5,19 +5,20 @@ use tower_layer::Layer;
 use crate::config::Config;
 use crate::{Credentials, Guard, JwtAuth};
 
-/// Gives each request with a good token a [`Session`](crate::Session), refuses the others, and
-/// answers challenge responses.
+/// Gives each request with a valid token a [`Session`](crate::Session), rejects all others, and answers
+/// challenge responses.
 ///
-/// A refusal is `401 Unauthorized` with `www-authenticate: Bearer` and no body, and says no more
-/// than whether there was a token; the [`Rejection`](crate::Rejection) stands in the response's
-/// extensions. While no key has been fetched so far it is `503 Service Unavailable`.
+/// A rejected request is answered `401 Unauthorized` with `www-authenticate: Bearer` and an empty body.
+/// The client learns whether its request had credentials, and nothing else. The
+/// [`Rejection`](crate::Rejection) is in the response's extensions. Until the first key set has been
+/// fetched the status is `503 Service Unavailable`.
 ///
-/// A challenge response is a `POST` of any path with
-/// `content-type: application/x-challenge-response`: answered `204 No Content`, whatever comes of
-/// it. With several of these layers it is the outermost that answers.
+/// A challenge response is a `POST` to any path with
+/// `content-type: application/x-challenge-response`. It is answered `204 No Content`, whether it renews a
+/// session or not. Where several of these layers are nested, the outermost answers.
 ///
-/// The credentials are taken out of the request, and what is left of the headers that may hold such
-/// is marked as sensitive: whoever comes next can neither log them nor pass them on.
+/// The layer removes the credentials from the request and marks the remaining values of their headers as
+/// sensitive, so that no inner service can log or forward them.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct JwtLayer {
@@ -25,22 +26,22 @@ pub struct JwtLayer {
 }
 
 impl JwtLayer {
-    /// A layer that refuses what has no good token.
+    /// A layer that rejects each request without a valid token.
     pub fn new(guard: Guard, credentials: Credentials) -> Self {
-        let config = Config { guard, credentials, optional: false, keep: false };
+        let config = Config { guard, credentials, optional: false, keep_credentials: false };
         Self { config: Arc::new(config) }
     }
 
-    /// Refuses nothing: a request without a good token goes on with a
-    /// [`Rejection`](crate::Rejection) in its extensions, for a router that decides.
+    /// Rejects nothing: a request without a valid token is passed on with a
+    /// [`Rejection`](crate::Rejection) in its extensions. An inner router decides.
     pub fn optional(mut self) -> Self {
         Arc::make_mut(&mut self.config).optional = true;
         self
     }
 
-    /// Leaves the credentials in the request, for a service that passes them on.
+    /// Leaves the credentials in the request, for an inner service that forwards them.
     pub fn keep_credentials(mut self) -> Self {
-        Arc::make_mut(&mut self.config).keep = true;
+        Arc::make_mut(&mut self.config).keep_credentials = true;
         self
     }
 }

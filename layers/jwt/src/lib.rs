@@ -1,10 +1,11 @@
-//! A guard of JSON Web Tokens as a tower layer, with sessions that are renewed while their streams
-//! run.
+//! Authentication by JSON Web Tokens as a tower layer, with sessions that a client can renew while its
+//! streams run.
 //!
-//! A [`JwtLayer`] looks for a token where its [`Credentials`] say, asks its [`Guard`] whether it is
-//! good, and gives the request a [`Session`] or the client a `401 Unauthorized`. A stream that lives
-//! longer than its request takes a [`Lease`] of the session: it says when to ask the client for a
-//! fresh token, moves when one comes, and ends when none did.
+//! A [`JwtLayer`] takes the token from the places that its [`Credentials`] name and has it verified by
+//! its [`Guard`]. A request with a valid token gets a [`Session`]; any other request is answered
+//! `401 Unauthorized`. A stream that outlives its request holds a [`Lease`] of the session. The lease
+//! says when to ask the client for a fresh token. A fresh token extends it; without one it ends when the
+//! token expires.
 //!
 //! ```
 //! use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -49,34 +50,34 @@
 //! # }
 //! ```
 //!
-//! - **What is good**: a compact JWS whose signature one of the guard's keys has made, of those that
-//!   its `kid` names (all, if it has none) and those without a name, that are for its `alg`: RS, PS and
-//!   ES 256, 384 and 512, and Ed25519, by this name or as EdDSA; never `none`, never a shared secret. `nbf` has come
-//!   and `exp` has not; issuer and audience are those of the guard. All is read strictly: no padding,
-//!   no second text of the same bytes, no name twice in an object, no `crit`. [`Rejection`] has a
-//!   variant for each reason.
-//! - **Keys**: a list, a set with a URL ([`Keys::url`]), or that of an issuer ([`Keys::issuer`]), which
-//!   is fetched by a task, again when it is no longer fresh, and when a token is by no key that is
-//!   known, every 10 s at the most; such a request waits for it, 5 s at the most, as one of at most
-//!   1024 for each guard: one more is answered at once, by the keys that are known. While it cannot be
-//!   fetched the last good set stays, and keys of a set that are of no use are left out. [`Fetch`] is
-//!   how; feature `fetch` (default) has [`HttpFetch`].
-//! - **Continuous authorization**: some time before it expires ([`GuardOptions::challenge`]) a lease is due
-//!   for a [`Challenge`]. The client answers with a `POST` and a fresh token, and the layer moves the
-//!   leases of that session, if issuer and subject are the same and what each of them needs still
-//!   holds. Over HTTP/2 the session is that of the connection ([`ConnectionSessions`]); over HTTP/1.1
-//!   it has a name that only its own client knows: "all streams of that subject" would let the
-//!   renewal of a victim keep the stream of a thief alive.
-//! - **Secrets**: tokens, and names of sessions, are in no error, log or `Debug` of this crate, and
-//!   credentials are taken out of the request before it is passed on. What stands outside of the
-//!   layer, and logs URIs, sees those of the query. Of a key set's URL, user and query are not shown,
-//!   and what others wrote is escaped and cut.
-//! - **Limits**: a token has at most 16 KiB ([`GuardOptions::max_token_bytes`]); the cache of verified ones holds
-//!   16 384 and 8 MiB of their text; a key set has at most 256 KiB and 100 keys, and comes within 10 s,
-//!   three redirects within its host included; a token is tried with 16 keys, and with all as long as
-//!   fewer than 1000 checks in a second go beyond these.
-//! - **Cost**: under 3 µs for a token that was seen before (see the README); a signature once, for
-//!   one that was not.
+//! - **Valid tokens**: a compact JWS with a signature by one of the guard's keys. The algorithms are RS,
+//!   PS and ES with 256, 384 and 512 bits, and Ed25519, also under the name EdDSA. Neither `none` nor a
+//!   shared secret is accepted. A token with a `kid` is verified with the keys of this `kid` and the keys
+//!   without one; a token without a `kid` with all keys. The current time is between `nbf` and `exp`, and
+//!   issuer and audience are as [`GuardOptions`] demand. Parsing is strict: no padding, one encoding for
+//!   the same bytes, no duplicate member in an object, no `crit`. [`Rejection`] has a variant for each
+//!   reason.
+//! - **Keys**: a list, the key set at a URL ([`Keys::url`]), or the key set of an issuer
+//!   ([`Keys::issuer`]). A task fetches a key set, and fetches it again when it is no longer fresh. A token
+//!   with an unknown key also causes a fetch, at most every 10 s. Its request waits for the fetch, at most
+//!   5 s. At most 1024 requests of a guard wait; a further one is answered at once, with the known keys.
+//!   While fetches fail the last valid set stays in use. Unusable keys of a set are left out. [`Fetch`] is
+//!   the trait for the transport; the feature `fetch` (on by default) provides [`HttpFetch`].
+//! - **Continuous authorization**: before a token expires ([`GuardOptions::challenge`]) its leases are due
+//!   for a [`Challenge`]. The client answers with a `POST` that carries a fresh token. The layer then
+//!   extends the leases of the session, if issuer and subject are the same and each lease is still allowed.
+//!   Over HTTP/2 a session belongs to its connection ([`ConnectionSessions`]). Over HTTP/1.1 it has an id
+//!   that only its own client knows. If a renewal applied to all streams of a subject, the renewal of a
+//!   victim would also extend the stream of a thief.
+//! - **Secrets**: no error, log line or `Debug` output of this crate contains a token or a session's id.
+//!   The layer removes credentials from a request before it passes the request on. A layer further out
+//!   that logs URIs does see the credentials in a query. User and query of a key set's URL are not shown.
+//!   Text from others is escaped and truncated.
+//! - **Limits**: a token has at most 16 KiB ([`GuardOptions::max_token_bytes`]). The cache of verified
+//!   tokens holds at most 16 384 tokens and 8 MiB of their text. A key set has at most 256 KiB and 100
+//!   keys, and is fetched within 10 s, with at most three redirects on the same host. A token is tried with
+//!   16 keys, and with all keys while the guard makes fewer than 1000 further checks in a second.
+//! - **Cost**: less than 3 µs for a cached token (see the README), one signature check for a new one.
 
 mod config;
 mod credentials;

@@ -2,67 +2,67 @@ use std::fmt;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
-/// Why a request has no [`Session`](crate::Session): for the operator's log, never for the client.
+/// The reason why a request has no [`Session`](crate::Session). It is for the operator's log, not for the
+/// client.
 ///
-/// No variant, and no text of one, holds anything of the token. It stands in the extensions of the
-/// response that refuses a request, or, where a [`JwtLayer`](crate::JwtLayer) is optional, in those
+/// Neither a variant nor its text contains a part of the token. The layer puts the rejection into the
+/// extensions of its response. An [optional](crate::JwtLayer::optional) layer puts it into the extensions
 /// of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// None of the configured places holds credentials.
+    /// None of the configured places contains credentials.
     #[error("no credentials")]
     NoCredentials,
-    /// No key is known yet: the key set has not been fetched so far.
-    #[error("no key is known: the key set could not be fetched so far")]
+    /// The guard has no keys: no fetch of its key set has succeeded yet.
+    #[error("no keys yet: the key set has not been fetched")]
     KeysUnavailable,
-    /// Longer than [`GuardOptions::max_token_bytes`](crate::GuardOptions::max_token_bytes).
+    /// The token is longer than [`GuardOptions::max_token_bytes`](crate::GuardOptions::max_token_bytes).
     #[error("token is longer than the limit")]
     TooLong,
-    /// Not three parts with dots between them.
-    #[error("token has not three parts")]
+    /// The token does not consist of three parts, separated by dots.
+    #[error("token does not have three parts")]
     Parts,
     /// A part is not base64url without padding.
     #[error("{0} is not base64url")]
     Base64(Part),
     /// A part is not a JSON object.
-    #[error("{0} is no JSON object")]
+    #[error("{0} is not a JSON object")]
     Json(Part),
-    /// An object in a part has two members of one name.
-    #[error("two members of one name in the {0}")]
+    /// An object in a part has two members with the same name.
+    #[error("duplicate member in the {0}")]
     Duplicate(Part),
-    /// The header has `crit`: an extension that must be understood, and is not.
+    /// The header has `crit`. It lists extensions that a recipient must understand; none is supported.
     #[error("header has `crit`")]
     Critical,
-    /// `alg` is missing, unknown, a shared secret's, `none`, or not one of the key's.
-    #[error("`alg` is none that the key is for")]
+    /// `alg` is missing, unknown, `none`, for shared secrets, or does not fit the key.
+    #[error("`alg` is not accepted or does not fit the key")]
     Algorithm,
-    /// `kid` is no text.
-    #[error("`kid` is no text")]
+    /// `kid` is not a string.
+    #[error("`kid` is not a string")]
     KeyId,
-    /// `kid` names no key of this guard, or there is none, and none of the keys that it may be by has
-    /// made the signature.
-    #[error("token is by none of the known keys")]
+    /// No key verifies the signature, and no key has the `kid` of the token, or it has no `kid`.
+    #[error("none of the known keys has signed the token")]
     UnknownKey,
-    /// The signature is not that of a key that `kid` names.
-    #[error("signature does not verify")]
+    /// A key has the `kid` of the token, but no key verifies the signature.
+    #[error("signature is not valid")]
     Signature,
-    /// A registered claim is of a wrong type.
-    #[error("claim `{0}` is of a wrong type")]
+    /// A registered claim has the wrong type.
+    #[error("claim `{0}` has the wrong type")]
     ClaimType(&'static str),
-    /// There is no `exp`, and the guard demands one.
-    #[error("token never expires")]
+    /// The token has no `exp`, and the guard demands one.
+    #[error("token has no `exp`")]
     NoExpiry,
-    /// `nbf` is still to come.
+    /// `nbf` is in the future.
     #[error("token is not valid yet")]
     NotYetValid,
-    /// `exp` is past.
+    /// `exp` is in the past.
     #[error("token has expired")]
     Expired,
-    /// `iss` is not the guard's.
-    #[error("token is of another issuer")]
+    /// `iss` is not the issuer that the guard demands.
+    #[error("token is from another issuer")]
     Issuer,
-    /// `aud` holds none of the guard's.
+    /// `aud` contains none of the audiences that the guard accepts.
     #[error("token is for another audience")]
     Audience,
 }
@@ -90,9 +90,9 @@ impl fmt::Display for Part {
 }
 
 impl Rejection {
-    /// The status that the client is told: `503 Service Unavailable` for
-    /// [`KeysUnavailable`](Self::KeysUnavailable), which is no fault of the token, else
-    /// `401 Unauthorized`.
+    /// The status of the response: `503 Service Unavailable` for
+    /// [`KeysUnavailable`](Self::KeysUnavailable), which the token has not caused, and
+    /// `401 Unauthorized` for any other rejection.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {

@@ -12,11 +12,11 @@ use crate::macros::inner_service_accessors;
 use crate::session::registry::SessionId;
 use crate::{ConnectionSessions, Rejection, ResponseFuture, Session, Token};
 
-/// Service of [`JwtLayer`](crate::JwtLayer). The inner one finds a [`Session`] in the request's
-/// extensions.
+/// Service of [`JwtLayer`](crate::JwtLayer). The inner service finds a [`Session`] in the extensions of
+/// the request.
 ///
-/// A request is answered or passed on at once, unless a key set has to be fetched for its token:
-/// then it waits, at most 5 s, with the inner service that was ready for it.
+/// A request is answered or passed on at once, unless its token needs a key set that has yet to be fetched.
+/// Then the request waits for the fetch, at most 5 s, and keeps the inner service that was ready for it.
 #[derive(Clone, Debug)]
 pub struct JwtAuth<S> {
     inner: S,
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// The request as the inner service is to see it, or the answer to it.
+/// The request as the inner service receives it, or the response to a request that is not passed on.
 pub(crate) fn authorize<B, R: Default>(
     config: &Config,
     mut request: Request<B>,
@@ -102,7 +102,7 @@ pub(crate) fn authorize<B, R: Default>(
         }
         Err(rejection) => return Err(rejection.response()),
     }
-    if !config.keep {
+    if !config.keep_credentials {
         strip(config, &mut request);
     }
     Ok(request)
@@ -116,7 +116,8 @@ fn is_challenge_response<B>(request: &Request<B>) -> bool {
         && kind.trim_ascii().eq_ignore_ascii_case(b"application/x-challenge-response")
 }
 
-/// By its name, where the answer names one, and nothing else then; otherwise by its connection.
+/// Renews the session whose id the challenge response carries. Without an id it renews the session of the
+/// connection.
 fn renew<B>(config: &Config, request: &Request<B>, token: &Token) {
     match request.headers().get("x-challenge-session") {
         Some(id) => {
@@ -140,7 +141,7 @@ fn session<B>(config: &Config, request: &Request<B>, token: Arc<Token>) -> Sessi
     }
 }
 
-/// Over HTTP/1.1 a connection says nothing about who asks next on it: a proxy may share it.
+/// Over HTTP/1.1 there are none: a proxy may send the requests of several clients on one connection.
 fn connection_sessions<B>(request: &Request<B>) -> Option<&ConnectionSessions> {
     let multiplexed = request.version() >= Version::HTTP_2;
     request.extensions().get::<ConnectionSessions>().filter(|_| multiplexed)

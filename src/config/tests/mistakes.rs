@@ -358,7 +358,7 @@ guards:
         "7:9: error: guards.who.options.keys: there is no key that is of use for signatures
 7:11: warning: guards.who.options.keys[0]: key `a` is not usable and left out: its `kty` is `oct`, not `RSA`, `EC` or `OKP`
 8:11: warning: guards.who.options.keys[1]: key `b` is not usable and left out: it has 17 bits: from 2048 to 8192 are accepted
-9:11: warning: guards.who.options.keys[2]: key `c` is not usable and left out: its `alg` `HS256` is none of its `kty` and `crv`
+9:11: warning: guards.who.options.keys[2]: key `c` is not usable and left out: its `alg` `HS256` does not fit its `kty` and `crv`
 ",
     ),
     (

@@ -11,12 +11,13 @@ use crate::credentials::pattern::Pattern;
 
 mod pattern;
 
-/// Where a request holds its credentials.
+/// The places of a request that may contain credentials.
 ///
-/// Cookies are looked at first, then headers, then the query; of one kind in the order in which they
-/// were added. The first place that holds something decides, good or bad. What does not match the
-/// pattern, and empty credentials, are nothing. Only the value itself has to be text (visible ASCII in
-/// cookies and headers, UTF-8 in the query): other bytes beside it do not matter.
+/// Cookies are searched first, then headers, then the query. Places of one kind are searched in the order in
+/// which they were added. The first credentials that are found are used. If they are invalid, the other
+/// places are not tried. A value that does not match the pattern is ignored, as are empty credentials. The
+/// value itself must be text: visible ASCII in cookies and headers, UTF-8 in the query. Other bytes of the
+/// same header or query do not matter.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, Uri};
@@ -43,7 +44,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Nowhere.
+    /// No place.
     pub fn new() -> Self {
         Self::default()
     }
@@ -53,10 +54,10 @@ impl Credentials {
         Self { headers: [(AUTHORIZATION, Pattern::bearer())].into(), ..Self::default() }
     }
 
-    /// A cookie of exactly this name. Double quotes around its value are no part of it.
+    /// A cookie of exactly this name. Double quotes around the value are removed.
     ///
     /// # Errors
-    /// [`Error::Pattern`]; [`Error::Name`] if no cookie can have the name.
+    /// [`Error::Pattern`]; [`Error::Name`] if it is not a valid name of a cookie.
     pub fn cookie(mut self, name: &str, pattern: &str) -> Result<Self, Error> {
         // RFC 6265, 4.1.1: a token, which is what a name of a header is, too.
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -66,11 +67,11 @@ impl Credentials {
         Ok(self)
     }
 
-    /// A header. What stands before the first space of the pattern is a scheme (`Bearer`), and is
-    /// compared without case.
+    /// A header. The text before the first space of the pattern is a scheme, such as `Bearer`, and is compared
+    /// without regard to case.
     ///
     /// # Errors
-    /// [`Error::Pattern`]; [`Error::Name`] if no header can have the name.
+    /// [`Error::Pattern`]; [`Error::Name`] if it is not a valid name of a header.
     pub fn header(mut self, name: &str, pattern: &str) -> Result<Self, Error> {
         let header = HeaderName::from_bytes(name.as_bytes());
         let header = header.map_err(|_| Error::Name(name.to_owned()))?;
@@ -90,7 +91,7 @@ impl Credentials {
         Ok(self)
     }
 
-    /// What the first place holds.
+    /// The first credentials of a request.
     #[must_use]
     pub fn find<'a>(&self, headers: &'a HeaderMap, uri: &'a Uri) -> Option<Cow<'a, str>> {
         self.in_cookies(headers)
@@ -121,8 +122,8 @@ impl Credentials {
         })
     }
 
-    /// Takes what the places hold out of a request, since whoever comes next may log it, and pass it
-    /// on. What is left of the headers is marked as sensitive.
+    /// Removes the credentials from a request, so that no inner service can log or forward them. The remaining
+    /// values of the headers are marked as sensitive.
     pub(crate) fn strip(&self, headers: &mut HeaderMap, uri: &mut Uri) {
         for (name, pattern) in &*self.headers {
             rewrite(headers, name, |value| {
@@ -172,13 +173,13 @@ fn add<N: Clone>(places: &mut Arc<[(N, Pattern)]>, name: N, pattern: &str) -> Re
     Ok(())
 }
 
-/// What has no other bytes than visible ASCII, spaces and tabs.
+/// The value as text, if it consists of visible ASCII, spaces and tabs.
 fn text(value: &[u8]) -> Option<&str> {
     let visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     visible.then(|| str::from_utf8(value).ok()).flatten()
 }
 
-/// RFC 6265, 4.2.1. Of bytes: browsers send what any page of the site has put there.
+/// The pairs of a cookie header (RFC 6265, 4.2.1) as bytes: browsers send any bytes that a page has set.
 fn pairs(cookies: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let pairs = cookies.as_bytes().split(|byte| *byte == b';');
     pairs.map(<[u8]>::trim_ascii)
@@ -206,7 +207,7 @@ fn in_parameter<'a>(pair: &'a str, name: &str, pattern: &Pattern) -> Option<Cow<
     }
 }
 
-/// Replaces each value of a header, or drops it.
+/// Replaces or drops each value of a header.
 fn rewrite(
     headers: &mut HeaderMap,
     name: &HeaderName,

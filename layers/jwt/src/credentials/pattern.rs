@@ -1,6 +1,6 @@
 use crate::Error;
 
-/// A text with `{credentials}` in it.
+/// A text that contains `{credentials}` once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     before: Box<str>,
@@ -24,13 +24,13 @@ impl Pattern {
         Self { before: "Bearer ".into(), after: "".into() }
     }
 
-    /// The credentials of a value that is the pattern; empty ones are none.
+    /// The credentials of a value that matches the pattern. Empty credentials do not match.
     pub(crate) fn exact<'a>(&self, value: &'a str) -> Option<&'a str> {
         let rest = value.strip_prefix(&*self.before)?;
         rest.strip_suffix(&*self.after).filter(|found| !found.is_empty())
     }
 
-    /// The same for the value of a header: a scheme before the first space is compared without case
+    /// The same for the value of a header. A scheme before the first space is compared without regard to case
     /// (RFC 9110, 11.1), and any number of spaces may follow it.
     pub(crate) fn with_scheme<'a>(&self, value: &'a str) -> Option<&'a str> {
         let Some((scheme, before)) = self.before.split_once(' ') else { return self.exact(value) };

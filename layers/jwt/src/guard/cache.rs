@@ -6,17 +6,17 @@ use lru::LruCache;
 
 use crate::Token;
 
-/// Tokens that were verified, by their whole text, the least recently used ones dropped first.
+/// Verified tokens by their whole text. The least recently used ones are dropped first.
 ///
-/// Only what an issuer has signed comes here, so that strangers can't push others out.
+/// Only tokens with a valid signature are inserted, so that a stranger cannot displace them.
 pub(crate) struct Cache {
     tokens: LruCache<Box<str>, Arc<Token>, RandomState>,
-    /// Of the texts; what is made of one takes memory in proportion.
+    /// The bytes of the texts. The memory for the parsed claims is in proportion.
     bytes: usize,
 }
 
-const TOKENS: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
-pub(crate) const BYTES: usize = 8 << 20;
+const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+pub(crate) const MAX_BYTES: usize = 8 << 20;
 
 impl Cache {
     pub(crate) fn new() -> Self {
@@ -30,9 +30,9 @@ impl Cache {
     pub(crate) fn insert(&mut self, text: &str, token: Arc<Token>) {
         self.bytes += text.len();
         if self.tokens.put(text.into(), token).is_some() {
-            self.bytes -= text.len(); // two requests have verified it at the same time
+            self.bytes -= text.len(); // two requests have verified the same token
         }
-        while self.bytes > BYTES || self.tokens.len() > TOKENS.get() {
+        while self.bytes > MAX_BYTES || self.tokens.len() > MAX_TOKENS.get() {
             let Some((text, _)) = self.tokens.pop_lru() else { break };
             self.bytes -= text.len();
         }
@@ -60,12 +60,12 @@ mod tests {
     fn the_least_recently_used_are_dropped_at_a_number_of_tokens() {
         let mut cache = Cache::new();
         let token = token();
-        for number in 0..TOKENS.get() {
+        for number in 0..MAX_TOKENS.get() {
             cache.insert(&number.to_string(), Arc::clone(&token));
         }
         assert!(cache.get("0").is_some());
         cache.insert("one more", Arc::clone(&token));
-        assert_eq!(cache.tokens.len(), TOKENS.get());
+        assert_eq!(cache.tokens.len(), MAX_TOKENS.get());
         assert!(cache.get("0").is_some(), "it was used");
         assert!(cache.get("1").is_none(), "it was the least recently used one");
     }
@@ -77,7 +77,7 @@ mod tests {
         let long = "x".repeat(16 << 10);
         for number in 0..600 {
             cache.insert(&format!("{long}{number}"), Arc::clone(&token));
-            assert!(cache.bytes <= BYTES);
+            assert!(cache.bytes <= MAX_BYTES);
         }
         assert!(cache.get(&format!("{long}0")).is_none());
         assert!(cache.get(&format!("{long}599")).is_some());

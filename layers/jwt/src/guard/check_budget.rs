@@ -1,12 +1,12 @@
-//! How many signatures tokens can have checked.
+//! Bounds the signature checks that tokens can cause.
 
-/// A token may always be checked against this many keys. Issuers have a few.
+/// Any token may be checked with this many keys. An issuer has a few.
 pub(crate) const CHECKS_PER_TOKEN: usize = 16;
-/// How many checks beyond these all tokens of a guard cause in a second. One takes some 20 µs with an
-/// RSA key of 2048 bits, so that forged tokens take 2 % of a core.
+/// How many further checks all tokens of a guard may cause in a second. A check with an RSA key of 2048
+/// bits takes some 20 µs, so that forged tokens take at most 2 % of a core.
 const EXTRA_CHECKS_PER_SECOND: usize = 1000;
 
-/// What was checked within a second.
+/// Counts the further checks of the current second.
 #[derive(Debug, Default)]
 pub(crate) struct CheckBudget {
     second: i64,
@@ -14,7 +14,7 @@ pub(crate) struct CheckBudget {
 }
 
 impl CheckBudget {
-    /// Against how many keys a token may be checked at this time, in milliseconds.
+    /// With how many keys a token may be checked. `now` is in milliseconds.
     pub(crate) fn allowed(&mut self, now: i64) -> usize {
         let second = now.div_euclid(1000);
         if self.second != second {

@@ -31,7 +31,7 @@ pub(crate) struct Inner {
     sessions: SessionRegistry,
 }
 
-/// The keys, and what was verified with these and with no others.
+/// The keys, and the tokens that these keys have verified.
 struct Verified {
     keys: Option<Arc<KeySet>>,
     cache: Cache,
@@ -45,14 +45,13 @@ impl Verified {
 }
 
 impl Guard {
-    /// How many bytes of text the tokens have that are kept as verified, at most. What is made of one
-    /// takes a few times that.
-    pub const CACHE_BYTES: usize = cache::BYTES;
+    /// The maximum size of the cache, in bytes of the tokens' text. The parsed claims of a token take a few
+    /// times the size of its text.
+    pub const CACHE_BYTES: usize = cache::MAX_BYTES;
 
     /// A guard with these options.
     ///
-    /// A key set with a URL is fetched when the first token comes, or by
-    /// [`prefetch`](Self::prefetch).
+    /// A key set at a URL is fetched when the first token arrives, or by [`prefetch`](Self::prefetch).
     #[must_use]
     pub fn new(options: GuardOptions) -> Self {
         let (keys, remote) = match &options.keys.0 {
@@ -78,22 +77,21 @@ impl Guard {
         &self.inner.options.name
     }
 
-    /// Begins to fetch a key set with a URL, unless that has begun. Within a Tokio runtime only;
-    /// elsewhere, and with a list of keys, nothing happens.
+    /// Starts to fetch a key set at a URL, if no task fetches it yet. Has no effect outside of a Tokio
+    /// runtime, and none with a list of keys.
     pub fn prefetch(&self) {
         if let Some(remote) = &self.inner.remote {
             let _ = remote.start(Arc::downgrade(&self.inner));
         }
     }
 
-    /// Whether this token is good.
+    /// Verifies a token.
     ///
-    /// It is at once known, unless the token is by none of the known keys: then this waits at most 5 s
-    /// for a key set that is being fetched, which such tokens cause at most every 10 s. Where 1024 wait
-    /// already, the next one does not.
+    /// A token whose key is known is verified at once. Any other token starts a fetch of the key set, at most
+    /// every 10 s, and waits for it, at most 5 s. If 1024 tokens wait already, the token is rejected at once.
     ///
     /// # Errors
-    /// A [`Rejection`] that says what is wrong with the token.
+    /// A [`Rejection`] with the reason why the token is not accepted.
     pub async fn verify(&self, token: &str) -> Result<Arc<Token>, Rejection> {
         match self.check(token) {
             Checked::Known(result) => result,
@@ -104,7 +102,7 @@ impl Guard {
         }
     }
 
-    /// As [`verify`](Self::verify), up to where it has to wait.
+    /// Does what [`verify`](Self::verify) does up to the point where it waits.
     pub(crate) fn check(&self, token: &str) -> Checked<impl Future<Output = ()> + Send + use<>> {
         let result = self.verify_with_known_keys(token);
         let (Err(Rejection::UnknownKey | Rejection::KeysUnavailable), Some(remote)) =
@@ -117,7 +115,7 @@ impl Guard {
         refreshed.map_or(Checked::Known(result), Checked::Refreshing)
     }
 
-    /// By the keys that there are.
+    /// Verifies the token without waiting for a key set.
     pub(crate) fn verify_with_known_keys(&self, token: &str) -> Result<Arc<Token>, Rejection> {
         let rules = &self.inner.options.rules;
         let now = self.now();
@@ -136,7 +134,7 @@ impl Guard {
         let mut verified = self.inner.verified();
         verified.budget.record(checks);
         let good = result?;
-        // Not what was verified by keys that are gone meanwhile.
+        // The keys may have been replaced in the meantime.
         if verified.keys.as_ref().is_some_and(|current| Arc::ptr_eq(current, &keys)) {
             verified.cache.insert(token, Arc::clone(&good));
         }
@@ -164,10 +162,10 @@ impl Guard {
     }
 }
 
-/// What [`Guard::check`] says.
+/// The result of [`Guard::check`].
 pub(crate) enum Checked<F> {
     Known(Result<Arc<Token>, Rejection>),
-    /// What is [known](Guard::verify_with_known_keys) after this decides.
+    /// [Verify again](Guard::verify_with_known_keys) after this future.
     Refreshing(F),
 }
 
@@ -176,7 +174,7 @@ impl Inner {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on by these keys. Nothing that others have verified counts any more.
+    /// Replaces the keys and drops the tokens that the old keys have verified.
     pub(crate) fn set_keys(&self, keys: KeySet) {
         let mut verified = self.verified();
         if !verified.keys.as_ref().is_some_and(|known| known.same(&keys)) {

@@ -1,4 +1,4 @@
-//! When a token is good. No clock, no cache: the time and the keys are given.
+//! Verifies a token. A pure function: the caller passes the time and the keys.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::token::json::{self, JsonError};
 use crate::token::{ClaimPaths, NEVER, claims};
 use crate::{Rejection, Token};
 
-/// What a guard demands of a token.
+/// What a guard demands of a token. `leeway` is in milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub(crate) issuer: Option<String>,
@@ -22,7 +22,8 @@ pub(crate) struct Rules {
     pub(crate) claim_paths: ClaimPaths,
 }
 
-/// `checks` is against how many keys the signature may be checked, and is left as how many it was.
+/// `checks` is the number of keys that may be tried. The function replaces it by the number of keys that
+/// it has tried.
 pub(crate) fn verify(
     token: &str,
     keys: &KeySet,
@@ -69,7 +70,7 @@ pub(crate) fn verify(
     Ok(token)
 }
 
-/// From when until when these claims are what the rules demand.
+/// The validity period of the claims, if they fulfil the rules.
 fn validity(claims: &Map<String, Value>, rules: &Rules) -> Result<(i64, i64), Rejection> {
     let date = |name| match claims.get(name) {
         None => Ok(None),
@@ -91,7 +92,7 @@ fn validity(claims: &Map<String, Value>, rules: &Rules) -> Result<(i64, i64), Re
     }
     let from = date("nbf")?.map_or(i64::MIN, |from| from.saturating_sub(rules.leeway));
     let until = match date("exp")? {
-        // A date beyond the end of time is as good as none, and yet there was one.
+        // A date after the last one that i64 can express counts as that one.
         Some(until) => until.saturating_add(rules.leeway),
         None if rules.without_expiry => NEVER,
         None => return Err(Rejection::NoExpiry),
@@ -111,13 +112,13 @@ fn audience(claim: Option<&Value>) -> Result<Vec<&str>, Rejection> {
 
 fn object(text: &str, part: Part) -> Result<Map<String, Value>, Rejection> {
     json::object(&decode(text, part)?).map_err(|error| match error {
-        JsonError::NoObject => Rejection::Json(part),
+        JsonError::NotAnObject => Rejection::Json(part),
         JsonError::Duplicate => Rejection::Duplicate(part),
     })
 }
 
-/// No padding, no other alphabet, and no bits that the last character has too many: one text for
-/// each sequence of bytes.
+/// Accepts exactly one text for each sequence of bytes: no padding, no other alphabet, no unused bits in
+/// the last character.
 fn decode(text: &str, part: Part) -> Result<Vec<u8>, Rejection> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Rejection::Base64(part))
 }
@@ -131,7 +132,7 @@ mod tests {
     use crate::keys::Source;
     use crate::{Jwk, Keys};
 
-    /// The tokens of the standards by shared secret, by none, and with what must be understood.
+    /// The example tokens of the RFCs with a shared secret, without a signature, and with `crit`.
     #[test]
     fn the_tokens_of_the_standards_that_are_not_by_a_public_key_are_refused() {
         let claims = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";

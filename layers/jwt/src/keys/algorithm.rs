@@ -1,5 +1,5 @@
-/// The signatures that there are (RFC 7518, 3.1; RFC 8037, 3.1; RFC 9864, 2.2). Those by a shared secret, and
-/// `none`, are not: they cannot be named.
+/// The accepted algorithms (RFC 7518, 3.1; RFC 8037, 3.1; RFC 9864, 2.2). There is no variant for `none` and
+/// for shared secrets, so that no token can select them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     Rs256,
@@ -14,7 +14,7 @@ pub(crate) enum Algorithm {
     EdDsa,
 }
 
-/// What a key is: an algorithm is for one kind.
+/// The kind of a key. Each algorithm needs one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Rsa,
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
 }
 
 impl Algorithm {
-    /// By the name in a token's header or in a key.
+    /// The algorithm of this name in a token's header or in a key.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "RS256" => Self::Rs256,
@@ -37,7 +37,7 @@ impl Algorithm {
             "ES256" => Self::Es256,
             "ES384" => Self::Es384,
             "ES512" => Self::Es512,
-            // RFC 9864, 2.2: the name without the choice of a curve.
+            // RFC 9864, 2.2: EdDSA does not name the curve.
             "EdDSA" | "Ed25519" => Self::EdDsa,
             _ => return None,
         })
@@ -54,7 +54,7 @@ impl Algorithm {
         }
     }
 
-    /// What jsonwebtoken calls it; it has no ES512.
+    /// The same algorithm of jsonwebtoken, which does not support ES512.
     pub(crate) fn for_jsonwebtoken(self) -> Option<jsonwebtoken::Algorithm> {
         Some(match self {
             Self::Rs256 => jsonwebtoken::Algorithm::RS256,

@@ -20,16 +20,16 @@ use crate::{Error, Fetch, FetchFuture, MAX_KEY_SET_BYTES};
 const ACCEPT: &str = "application/jwk-set+json, application/json";
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// Fetches key sets over HTTP/1.1 and TLS. Follows no redirect itself, and keeps no connection.
+/// Fetches key sets over HTTP/1.1, with or without TLS. It keeps no connection open.
 ///
-/// It reads the root certificates of the system with the first fetch, once; a clone shares them.
+/// The first fetch reads the root certificates of the system. Clones share them.
 #[derive(Clone)]
 pub struct HttpFetch {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// Beside those of the system.
+    /// The root certificates in addition to those of the system.
     roots: RootCertStore,
     client: OnceLock<HttpsClient>,
 }
@@ -37,16 +37,16 @@ struct Shared {
 type HttpsClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
 impl HttpFetch {
-    /// Trusts the root certificates of the system.
+    /// A transport that trusts the root certificates of the system.
     #[must_use]
     pub fn new() -> Self {
         Self::trusting(RootCertStore::empty())
     }
 
-    /// Trusts these root certificates as well as those of the system.
+    /// A transport that trusts these root certificates in addition to those of the system.
     ///
     /// # Errors
-    /// [`Error::RootCertificate`] with the place in the list, counted from 1, of one that is none.
+    /// [`Error::RootCertificate`] for the first that cannot be parsed.
     pub fn with_root_certificates(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, Error> {
@@ -67,7 +67,7 @@ impl Shared {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        // To read the system's certificates takes milliseconds, and files.
+        // Reading the certificates of the system blocks for milliseconds.
         spawn_blocking(move || self.client.get_or_init(|| client(self.roots.clone())).clone()).await
     }
 }
@@ -101,7 +101,7 @@ impl Fetch for HttpFetch {
         *request.uri_mut() = uri.clone();
         let headers = request.headers_mut();
         headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
-        // Firewalls before issuers answer 403 to who gives no name.
+        // Firewalls of some issuers answer 403 to requests without a user agent.
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {

@@ -1,9 +1,9 @@
 use serde::{Deserialize, Deserializer};
 
-/// A public key as JSON Web Key (RFC 7517), as its issuer writes it.
+/// A public key as its issuer publishes it: a JSON Web Key (RFC 7517).
 ///
-/// Members that it does not have are ignored when it is deserialized. `n`, `e`, `x` and `y` are
-/// base64url or base64, with or without padding.
+/// Deserialization ignores other members. `n`, `e`, `x` and `y` are base64url or base64, with or without
+/// padding.
 ///
 /// ```
 /// use tailwater_jwt::{Jwk, Keys};
@@ -25,15 +25,15 @@ use serde::{Deserialize, Deserializer};
 pub struct Jwk {
     /// `RSA`, `EC` or `OKP`.
     pub kty: String,
-    /// The name by which tokens choose this key. One without a name is tried for each token whose
-    /// `alg` it is for.
+    /// The id by which tokens select this key. A key without an id is tried for each token whose `alg` fits
+    /// the key.
     pub kid: Option<String>,
-    /// The only algorithm that the key is for. Absent: all that follow from `kty` and `crv`.
+    /// The only algorithm of the key. Absent: all algorithms that fit `kty` and `crv`.
     pub alg: Option<String>,
     /// `sig`, or absent.
     #[serde(rename = "use")]
     pub r#use: Option<String>,
-    /// Holds `verify`, or is absent.
+    /// Contains `verify`, or is absent.
     #[serde(default, deserialize_with = "operations")]
     pub key_ops: Option<Vec<String>>,
     /// RSA: the modulus.
@@ -48,7 +48,7 @@ pub struct Jwk {
     pub y: Option<String>,
 }
 
-/// A list of texts; a text by itself is a list of one.
+/// A list of strings. A single string is a list of one.
 fn operations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -11,7 +11,7 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use crate::keys::algorithm::{Algorithm, Kind};
 use crate::{Jwk, KeyError};
 
-/// Keys come as people have them; tokens are read strictly.
+/// Keys are decoded leniently, as people write them. Tokens are decoded strictly.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -19,12 +19,12 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A public key that signatures can be verified with.
+/// A public key for signatures.
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) kid: Option<Box<str>>,
     kind: Kind,
-    /// The only one, where the key says so.
+    /// The only algorithm, if the key names one.
     algorithm: Option<Algorithm>,
     public_key: PublicKey,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Key {
 #[derive(Debug)]
 enum PublicKey {
     Jsonwebtoken(DecodingKey),
-    /// jsonwebtoken has no ES512; the library below it has.
+    /// For ES512. jsonwebtoken does not support it, aws-lc-rs does.
     P521(ParsedPublicKey),
 }
 
@@ -72,7 +72,7 @@ impl Key {
     ) -> bool {
         match (&self.public_key, algorithm.for_jsonwebtoken()) {
             (PublicKey::Jsonwebtoken(key), Some(algorithm)) => {
-                // Of the provider, not of the process: nobody else's choice changes what is used.
+                // The provider of this crate, not the one that is installed for the process.
                 (DEFAULT_PROVIDER.verifier_factory)(&algorithm, key)
                     .is_ok_and(|verifier| holds(&*verifier, message, signature))
             }
@@ -99,7 +99,7 @@ fn kind(jwk: &Jwk) -> Result<Kind, KeyError> {
     }
 }
 
-/// jsonwebtoken looks at the numbers when it verifies; that they are none has to be known now.
+/// Checks the numbers as well: jsonwebtoken does so only when it verifies a signature.
 fn public_key(jwk: &Jwk, kind: Kind) -> Result<PublicKey, KeyError> {
     let (algorithm, coordinate): (&'static _, usize) = match kind {
         Kind::Rsa => return rsa(jwk),
@@ -133,7 +133,7 @@ fn rsa(jwk: &Jwk) -> Result<PublicKey, KeyError> {
     if !(2048..=8192).contains(&bits) {
         return Err(KeyError::Size(bits));
     }
-    // What the library takes when it verifies: an odd exponent from 3 to 33 bits.
+    // aws-lc-rs accepts an odd exponent of at least 3 and at most 33 bits.
     let exponent = e.iter().try_fold(0_u64, |value, byte| {
         Some(value << 8 | u64::from(*byte)).filter(|value| value >> 33 == 0)
     });

@@ -1,4 +1,4 @@
-//! Where a key set is, and what comes from there.
+//! The location of a key set, and how to fetch the set from there.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::keys::redirect::{MAX_REDIRECTS, redirected};
 use crate::keys::set::{KeySet, Skipped};
 use crate::{Fetch, KeyError, MAX_KEY_SET_BYTES};
 
-/// How long it may take until a key set is there.
+/// The timeout for a key set, with all requests that it takes.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a key set is fresh: what its answer says, within these, else the last.
+/// The freshness of a key set comes from its response, within the first two limits, or is the default.
 const MIN_FRESHNESS: Duration = Duration::from_secs(60);
 const MAX_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_FRESHNESS: Duration = Duration::from_secs(60 * 60);
-/// Of a set: what is more is no set for one issuer.
+/// The maximum number of keys in a set. No issuer has more.
 const MAX_KEYS: usize = 100;
 
-/// Where a key set is.
+/// The location of a key set.
 #[derive(Clone, Debug)]
 pub(crate) enum Location {
     Url(Uri),
-    /// At `keys`, or else where the `configuration` says.
+    /// The key set is at `keys`, or at the `jwks_uri` of the `configuration`.
     Issuer {
         issuer: Arc<str>,
         keys: Uri,
@@ -44,17 +44,17 @@ impl fmt::Display for Location {
     }
 }
 
-/// A key set.
+/// A key set and its response.
 pub(crate) struct Fetched {
     pub(crate) keys: KeySet,
     pub(crate) skipped: Vec<Skipped>,
-    /// Where it was.
+    /// The URL of the key set.
     pub(crate) uri: Uri,
-    /// For how long it need not be fetched again.
+    /// How long the key set may be used before it is fetched again.
     pub(crate) freshness: Duration,
 }
 
-/// Why there is no key set. Whatever others wrote is escaped.
+/// The reason why a fetch has failed. Untrusted text in it is escaped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error("no answer within {} s", FETCH_TIMEOUT.as_secs())]
@@ -85,7 +85,7 @@ pub(crate) enum FetchError {
     NotFound(Box<FetchFailure>, Box<FetchFailure>),
 }
 
-/// Where it was that there is none.
+/// A failed fetch and its URL.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {error}", Redacted(uri))]
 pub(crate) struct FetchFailure {
@@ -94,21 +94,21 @@ pub(crate) struct FetchFailure {
 }
 
 impl FetchError {
-    /// Whether there may be a key set elsewhere: here is none, not even a bad one.
+    /// Whether the response was no key set at all, not even an invalid one. It may be elsewhere then.
     fn is_no_key_set(&self) -> bool {
         !matches!(self, Self::TooMany | Self::Empty(_))
     }
 }
 
 impl Location {
-    /// The first place.
+    /// The URL that is tried first.
     pub(crate) fn uri(&self) -> &Uri {
         match self {
             Self::Url(uri) | Self::Issuer { keys: uri, .. } => uri,
         }
     }
 
-    /// The key set. Nothing here bounds the time: see [`FETCH_TIMEOUT`].
+    /// Fetches the key set. The caller applies [`FETCH_TIMEOUT`].
     pub(crate) async fn fetch(&self, fetch: &dyn Fetch) -> Result<Fetched, FetchFailure> {
         let failure = |uri: &Uri, error| FetchFailure { uri: uri.clone(), error };
         let first = match key_set(fetch, self.uri()).await {
@@ -128,7 +128,7 @@ impl Location {
             },
             Err(error) => (configuration.clone(), error),
         };
-        // Where nothing answers, it is for another time.
+        // A server that does not answer may do so next time.
         if second.is_no_key_set() && !matches!(second, FetchError::Transport(_)) {
             let first = Box::new(failure(keys, first));
             let second = Box::new(FetchFailure { uri, error: second });
@@ -139,7 +139,7 @@ impl Location {
 }
 
 async fn key_set(fetch: &dyn Fetch, uri: &Uri) -> Result<Fetched, FetchError> {
-    /// RFC 7517, 5. What else is in it does not matter.
+    /// RFC 7517, 5. Other members are ignored.
     #[derive(Deserialize)]
     struct Set<'a> {
         #[serde(borrow)]
@@ -151,7 +151,7 @@ async fn key_set(fetch: &dyn Fetch, uri: &Uri) -> Result<Fetched, FetchError> {
     if set.keys.len() > MAX_KEYS {
         return Err(FetchError::TooMany);
     }
-    // Each by itself: one that cannot be read is no reason to leave out the others.
+    // Each key by itself: an invalid one does not affect the others.
     let jwks = set.keys.iter().map(|key| {
         serde_json::from_str(key.get()).map_err(|error| KeyError::Format(error.to_string()))
     });
@@ -162,7 +162,7 @@ async fn key_set(fetch: &dyn Fetch, uri: &Uri) -> Result<Fetched, FetchError> {
     Ok(Fetched { keys, skipped, uri: uri.clone(), freshness: freshness(answer.headers()) })
 }
 
-/// Where the configuration of an issuer says that its keys are (OpenID Connect Discovery 1.0, 4).
+/// The `jwks_uri` of an issuer's configuration (OpenID Connect Discovery 1.0, 4).
 async fn keys_uri(fetch: &dyn Fetch, uri: &Uri, issuer: &str) -> Result<Uri, FetchError> {
     #[derive(Deserialize)]
     struct Configuration {
@@ -172,7 +172,7 @@ async fn keys_uri(fetch: &dyn Fetch, uri: &Uri, issuer: &str) -> Result<Uri, Fet
     let answer = get(fetch, uri).await?;
     let Configuration { issuer: known, jwks_uri } =
         serde_json::from_str(&text(&answer)).map_err(|_| FetchError::NoConfiguration)?;
-    // 4.3: otherwise anybody's configuration would do.
+    // 4.3: the configuration must be that of this issuer.
     if known != issuer {
         return Err(FetchError::Issuer(Escaped(&known).to_string()));
     }
@@ -182,7 +182,7 @@ async fn keys_uri(fetch: &dyn Fetch, uri: &Uri, issuer: &str) -> Result<Uri, Fet
         .ok_or_else(|| FetchError::KeysUri(Escaped(&jwks_uri).to_string()))
 }
 
-/// An answer of 200 within the limit.
+/// A response with status 200 within the limit.
 async fn get(fetch: &dyn Fetch, uri: &Uri) -> Result<Response<Bytes>, FetchError> {
     let mut uri = uri.clone();
     for _ in 0..=MAX_REDIRECTS {
@@ -202,13 +202,13 @@ async fn get(fetch: &dyn Fetch, uri: &Uri) -> Result<Response<Bytes>, FetchError
     Err(FetchError::TooManyRedirects)
 }
 
-/// As text: what is no UTF-8 hides nothing that stands beside it, nor does a byte order mark.
+/// The body as text. Invalid UTF-8 is replaced and a byte order mark removed, so that the rest can be parsed.
 fn text(answer: &Response<Bytes>) -> String {
     let text = String::from_utf8_lossy(answer.body());
     text.trim_start_matches('\u{feff}').to_owned()
 }
 
-/// How long the answer may be used (RFC 9111, 5.2.2).
+/// How long the response may be used (RFC 9111, 5.2.2).
 fn freshness(headers: &HeaderMap) -> Duration {
     let values = headers.get_all(header::CACHE_CONTROL).into_iter();
     let directives = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

@@ -21,7 +21,7 @@ mod redirect;
 pub(crate) mod remote;
 pub(crate) mod set;
 
-/// The keys of a guard: a list, or where one can be fetched.
+/// The keys of a guard: a list, or the location of a key set.
 #[derive(Clone)]
 pub struct Keys(pub(crate) Source);
 
@@ -32,28 +32,28 @@ pub(crate) enum Source {
 }
 
 impl Keys {
-    /// These keys.
+    /// A list of keys.
     ///
     /// # Errors
-    /// [`Error::Key`] for the first that is not usable.
+    /// [`Error::Key`] for the first key that is not usable.
     pub fn list(jwks: impl IntoIterator<Item = Jwk>) -> Result<Self, Error> {
         KeySet::strict(jwks).map(|keys| Self(Source::List(Arc::new(keys))))
     }
 
-    /// The key set at this URL, fetched by [`HttpFetch`](crate::HttpFetch) with the certificates of
+    /// The key set at this URL. [`HttpFetch`](crate::HttpFetch) fetches it and trusts the certificates of
     /// the system.
     ///
     /// # Errors
-    /// [`Error::Url`] if it is no absolute `http` or `https` URL.
+    /// [`Error::Url`] if it is not an absolute `http` or `https` URL.
     #[cfg(feature = "fetch")]
     pub fn url(uri: Uri) -> Result<Self, Error> {
         Self::url_with(uri, crate::HttpFetch::new())
     }
 
-    /// The key set at this URL, fetched by something else.
+    /// The key set at this URL, with another [`Fetch`].
     ///
     /// # Errors
-    /// [`Error::Url`] if it is no absolute `http` or `https` URL.
+    /// [`Error::Url`] if it is not an absolute `http` or `https` URL.
     pub fn url_with(uri: Uri, fetch: impl Fetch) -> Result<Self, Error> {
         if !is_absolute(&uri) {
             return Err(Error::Url(Redacted(&uri).to_string()));
@@ -61,22 +61,24 @@ impl Keys {
         Ok(Self(Source::Remote { location: Location::Url(uri), fetch: Arc::new(fetch) }))
     }
 
-    /// The key set of an issuer, fetched by [`HttpFetch`](crate::HttpFetch) with the certificates of
-    /// the system: at [`well_known`](Self::well_known), or, where that is none, at the `jwks_uri` of
-    /// `<issuer>/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, 4). What is there
-    /// has to name this very issuer; a URL without TLS counts only if the issuer has none.
+    /// The key set of an issuer. [`HttpFetch`](crate::HttpFetch) fetches it and trusts the certificates of
+    /// the system.
+    ///
+    /// The key set is at [`well_known`](Self::well_known). If there is none, it is at the `jwks_uri` of
+    /// `<issuer>/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, 4). That configuration must
+    /// name the same issuer. A `jwks_uri` without TLS is accepted only if the URL of the issuer has none.
     ///
     /// # Errors
-    /// [`Error::Url`] if the issuer is no absolute `http` or `https` URL.
+    /// [`Error::Url`] if the issuer is not an absolute `http` or `https` URL.
     #[cfg(feature = "fetch")]
     pub fn issuer(issuer: &str) -> Result<Self, Error> {
         Self::issuer_with(issuer, crate::HttpFetch::new())
     }
 
-    /// The key set of an [issuer](Self::issuer), fetched by something else.
+    /// The key set of an [issuer](Self::issuer), with another [`Fetch`].
     ///
     /// # Errors
-    /// [`Error::Url`] if the issuer is no absolute `http` or `https` URL.
+    /// [`Error::Url`] if the issuer is not an absolute `http` or `https` URL.
     pub fn issuer_with(issuer: &str, fetch: impl Fetch) -> Result<Self, Error> {
         let location = Location::Issuer {
             keys: Self::well_known(issuer)?,
@@ -86,7 +88,7 @@ impl Keys {
         Ok(Self(Source::Remote { location, fetch: Arc::new(fetch) }))
     }
 
-    /// Where the key set of an issuer is: `<issuer>/.well-known/jwks.json`.
+    /// The usual URL of an issuer's key set: `<issuer>/.well-known/jwks.json`.
     ///
     /// ```
     /// let url = tailwater_jwt::Keys::well_known("https://auth.example.com/")?;
@@ -96,19 +98,19 @@ impl Keys {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Url`] if the issuer is no URL.
+    /// [`Error::Url`] if the issuer is not a URL.
     pub fn well_known(issuer: &str) -> Result<Uri, Error> {
         below(issuer, "jwks.json")
     }
 }
 
-/// `<issuer>/.well-known/<name>`, which has one slash there whether the issuer ends in one or not.
+/// `<issuer>/.well-known/<name>`. The issuer may end in a slash.
 fn below(issuer: &str, name: &str) -> Result<Uri, Error> {
     let text = format!("{}/.well-known/{name}", issuer.trim_end_matches('/'));
     text.parse().ok().filter(is_absolute).ok_or(Error::Url(text))
 }
 
-/// Whether something can be fetched from there.
+/// Whether the URI is an absolute `http` or `https` URL.
 pub(crate) fn is_absolute(uri: &Uri) -> bool {
     let scheme = uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
     scheme && uri.host().is_some_and(|host| !host.is_empty())

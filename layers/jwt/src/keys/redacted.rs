@@ -4,7 +4,7 @@ use http::Uri;
 
 use crate::escape::Escaped;
 
-/// A URL without what may be a secret in it: its user and its query.
+/// Displays a URL without its user and its query: both may be secrets.
 pub(crate) struct Redacted<'a>(pub(crate) &'a Uri);
 
 impl fmt::Display for Redacted<'_> {

@@ -6,11 +6,11 @@ use crate::escape::Escaped;
 use crate::keys::is_absolute;
 use crate::keys::redacted::Redacted;
 
-/// How many are followed, one after another.
+/// The maximum number of redirects in a row.
 pub(crate) const MAX_REDIRECTS: usize = 3;
 
-/// Where an answer to a GET of this URL redirects, if it does: a URL with the same scheme, host and
-/// port, or else what it says, for people to read.
+/// The target of a redirect: a URL with the same scheme, host and port, or the text of any other target.
+/// `None` if the response is not a redirect.
 pub(crate) fn redirected<B>(base: &Uri, answer: &Response<B>) -> Option<Result<Uri, String>> {
     if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
@@ -21,7 +21,7 @@ pub(crate) fn redirected<B>(base: &Uri, answer: &Response<B>) -> Option<Result<U
     Some(match target {
         Some(target) if origin(&target) == origin(base) => Ok(target),
         Some(target) => Err(Redacted(&target).to_string()),
-        // No query, and no user: either may be a secret.
+        // Without query and user: both may be secrets.
         None => {
             let shown = location.split('?').next().unwrap_or_default();
             Err(Escaped(shown.rsplit('@').next().unwrap_or_default()).to_string())
@@ -36,7 +36,7 @@ fn origin(uri: &Uri) -> Option<(&str, String, u16)> {
     Some((scheme, uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(default)))
 }
 
-/// A reference as a URL (RFC 3986, 5.2).
+/// Resolves a reference (RFC 3986, 5.2).
 fn resolved(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next().unwrap_or_default();
     let scheme = base.scheme_str()?;
@@ -62,7 +62,7 @@ fn resolved(base: &Uri, reference: &str) -> Option<Uri> {
     text.parse().ok()
 }
 
-/// A path without the segments `.` and `..` (RFC 3986, 5.2.4).
+/// Removes the segments `.` and `..` of a path (RFC 3986, 5.2.4).
 fn without_dots(path: &str) -> String {
     let mut kept = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();

@@ -1,4 +1,4 @@
-//! A key set that is somewhere else: fetched by a task, kept when it cannot be fetched anew.
+//! A task that fetches a key set again and again. The last valid set stays in use while fetches fail.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -18,23 +18,22 @@ use crate::keys::redacted::Redacted;
 use crate::keys::set::Skipped;
 use crate::{Fetch, KeyError};
 
-/// How long a request waits for one.
+/// How long a request waits for a fetch.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// How many requests wait for one at a time. Nobody has vouched for them yet, and each is held with
-/// its token.
+/// How many requests may wait for a fetch. They are not authenticated yet, and each holds its token.
 const MAX_WAITING_REQUESTS: usize = 1024;
-/// Between the end of a fetch and the next one that a request asks for.
+/// The time after a fetch during which requests cause no other one.
 const MIN_REQUESTED_INTERVAL: Duration = Duration::from_secs(10);
-/// After a failure, doubled with each.
+/// The first and the longest pause after failures. The pause doubles with each failure.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(5 * 60);
-/// Of keys that are of no use, for each set.
+/// How many skipped keys of a set are logged.
 const MAX_LOGGED_KEYS: usize = 10;
 
-/// Where the keys come from, and how the fetching goes.
+/// The task of a guard that fetches its keys.
 pub(crate) struct RemoteKeys {
     shared: Arc<Shared>,
-    /// For those that wait.
+    /// One permit for each waiting request.
     waiting: Arc<Semaphore>,
     task: Mutex<Option<AbortHandle>>,
 }
@@ -48,15 +47,15 @@ struct Shared {
 #[derive(Clone, Copy, Debug)]
 struct FetchState {
     phase: Phase,
-    /// How many fetches have ended.
+    /// The number of completed fetches.
     ended: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Nothing has been asked for so far, or since then.
+    /// No fetch is requested. The time is that of the last fetch.
     Idle(Option<Instant>),
-    /// A request wants a fetch, and the task is to begin it.
+    /// A request needs a fetch, and the task will start it.
     Requested,
     Fetching,
 }
@@ -72,34 +71,34 @@ impl RemoteKeys {
         }
     }
 
-    /// Begins to fetch, unless that has begun. Outside of a runtime nothing happens: `false`.
+    /// Starts the task if it does not run. Returns `false` outside of a Tokio runtime.
     pub(crate) fn start(&self, guard: Weak<Inner>) -> bool {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_some_and(|task| !task.is_finished()) {
             return true;
         }
         let Ok(runtime) = Handle::try_current() else { return false };
-        // At once, so that whoever asks now waits for it.
+        // Before the task runs, so that a request that comes now waits for it.
         self.shared.state.send_modify(|state| state.phase = Phase::Requested);
         *task = Some(runtime.spawn(run(Arc::clone(&self.shared), guard)).abort_handle());
         true
     }
 
-    /// Waits for a fetch that is under way, or that may begin now: `None` if there is none, so that
-    /// nothing new can be known soon, and if too many wait already.
+    /// Requests a fetch and returns a future that waits for it. `None` if the last fetch is too recent, or if
+    /// too many requests wait.
     pub(crate) fn refreshed(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let mut state = self.shared.state.subscribe();
         self.shared.state.send_if_modified(|state| {
-            let rested = match state.phase {
+            let may_start = match state.phase {
                 Phase::Idle(since) => {
                     since.is_none_or(|since| since.elapsed() >= MIN_REQUESTED_INTERVAL)
                 }
                 Phase::Requested | Phase::Fetching => false,
             };
-            if rested {
+            if may_start {
                 state.phase = Phase::Requested;
             }
-            rested
+            may_start
         });
         let FetchState { phase, ended } = *state.borrow_and_update();
         if matches!(phase, Phase::Idle(_)) {
@@ -109,7 +108,7 @@ impl RemoteKeys {
         Some(async move {
             let _permit = permit;
             let next = state.wait_for(|state| state.ended > ended);
-            // Late or not: what is known then decides.
+            // After a timeout, too, the known keys decide.
             let _ = timeout(MAX_WAIT, next).await;
         })
     }
@@ -160,7 +159,7 @@ async fn run(shared: Arc<Shared>, guard: Weak<Inner>) {
     }
 }
 
-/// What was logged last: it is said again when it is another.
+/// What was logged last. The same is not logged again.
 #[derive(Default)]
 struct FetchLog {
     error: Option<String>,
@@ -199,7 +198,7 @@ impl FetchLog {
         for Skipped { place, kid, reason } in skipped.iter().take(MAX_LOGGED_KEYS) {
             let kid = kid.as_deref().map(|kid| display(Escaped(kid)));
             match reason {
-                // A set for encryption as well is usual.
+                // Many sets contain keys for encryption as well.
                 KeyError::Use(_) | KeyError::Operations => {
                     debug!(%reason, kid, place, url = %Redacted(uri), "key is not for signatures");
                 }

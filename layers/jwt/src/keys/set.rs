@@ -2,15 +2,15 @@ use crate::keys::algorithm::Algorithm;
 use crate::keys::key::Key;
 use crate::{Error, Jwk, KeyError};
 
-/// Keys, each usable.
+/// Usable keys.
 #[derive(Debug, Default)]
 pub(crate) struct KeySet {
     keys: Vec<Key>,
-    /// What they were made from, to see whether another set is a change.
+    /// The source of `keys`, to compare with another set.
     jwks: Vec<Jwk>,
 }
 
-/// A key of a set that is of no use.
+/// A key of a set that cannot verify signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Skipped {
     /// Its place in the set, counted from 1.
@@ -30,7 +30,7 @@ impl KeySet {
         }
     }
 
-    /// Those keys that are usable, and the others. One that is there already is neither.
+    /// The usable keys, and the skipped ones. A duplicate of a key is in neither.
     pub(crate) fn lenient(
         jwks: impl IntoIterator<Item = Result<Jwk, KeyError>>,
     ) -> (Self, Vec<Skipped>) {
@@ -67,14 +67,14 @@ impl KeySet {
         self.jwks == other.jwks
     }
 
-    /// Whether a key has this name.
+    /// Whether a key has this `kid`.
     pub(crate) fn has(&self, kid: &str) -> bool {
         self.keys.iter().any(|key| key.kid.as_deref() == Some(kid))
     }
 
-    /// The keys that may have made the signature of a token: those that its `kid` names, then those
-    /// without a name; without a `kid` all, and of all those that are for its `alg`. Several may have
-    /// one `kid`: for each algorithm one, or the next one of a rotation.
+    /// The keys for the `alg` of a token that may have signed it. With a `kid`: the keys of this `kid`, then
+    /// the keys without one. Without a `kid`: all keys. Several keys may share a `kid`, one for each
+    /// algorithm or the old and the new key of a rotation.
     pub(crate) fn candidates(
         &self,
         kid: Option<&str>,

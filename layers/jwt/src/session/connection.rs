@@ -6,16 +6,17 @@ use crate::{Guard, Session, Token};
 
 /// The sessions of an HTTP/2 connection: one for each issuer and subject.
 ///
-/// Whoever accepts connections puts one into the extensions of each, and so of its requests. It
-/// holds no session: one lives as long as its requests and leases do. A clone is the same.
+/// The server puts a value of its own into the extensions of each connection, and so of all its requests.
+/// It keeps no session alive: a session lives as long as its requests and leases. A clone is a handle of
+/// the same sessions.
 #[derive(Clone, Default)]
 pub struct ConnectionSessions {
-    // Few subjects share a connection, and no more live ones than it has streams.
+    // A list is enough: few subjects share a connection, at most as many as it has streams.
     sessions: Arc<Mutex<Vec<Weak<SessionState>>>>,
 }
 
 impl ConnectionSessions {
-    /// The session of a token's bearer, renewed by the token; a new one, if there is none.
+    /// Renews the session of the token's bearer, or starts one.
     pub(crate) fn join(&self, guard: &Guard, token: Arc<Token>) -> Session {
         let mut sessions = self.live();
         let state = find(&sessions, guard, &token).unwrap_or_else(|| {
@@ -28,7 +29,7 @@ impl ConnectionSessions {
         Session { state, token }
     }
 
-    /// Renews the session of a token's bearer, if there is one.
+    /// Renews the session of the token's bearer, if there is one.
     pub(crate) fn renew(&self, guard: &Guard, token: &Token) {
         let session = find(&self.live(), guard, token);
         if let Some(session) = session {

@@ -13,48 +13,48 @@ use crate::session::SessionState;
 use crate::session::registry::SessionId;
 use crate::token::NEVER;
 
-/// How long a stream may live, made by [`Session::lease`](crate::Session::lease).
+/// The permission of a stream to run, from [`Session::lease`](crate::Session::lease).
 ///
-/// Dropping it gives it back. Its expiry is a time of the guard's clock, which is looked at once a
-/// minute at least, since it may be set while the stream runs.
+/// It has an expiry by the guard's clock. The lease reads that clock at least once a minute, since the clock
+/// may be set while the stream runs. Dropping a lease removes it from its session.
 pub struct Lease {
     session: Arc<SessionState>,
     state: Arc<LeaseState>,
     key: usize,
-    /// The expiry that a challenge was sent for: one for each.
+    /// The expiry of the last challenge: there is one challenge for each expiry.
     challenged_expiry: i64,
-    /// No challenge before this.
+    /// The earliest time of the next challenge.
     next_challenge: i64,
-    /// When the timer is to go off, and what for.
     timer: Option<Pin<Box<Sleep>>>,
+    /// The time of the guard's clock that the timer waits for.
     timer_target: i64,
 }
 
-/// Between two challenges, where tokens live no longer than the window of the challenge.
+/// Milliseconds between two challenges of a lease whose tokens live no longer than the challenge window.
 const MIN_CHALLENGE_INTERVAL: i64 = 1000;
-/// The longest sleep of a lease that has an end.
+/// Milliseconds after which a lease reads the guard's clock again.
 const MAX_SLEEP: i64 = 60_000;
 
-/// What is due for a stream.
+/// What a lease demands of its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Due {
-    /// Ask the client for a fresh token, and go on.
+    /// Ask the client for a fresh token and continue.
     Challenge(Challenge),
-    /// The lease has expired: end the stream.
+    /// End the stream: the lease has expired.
     End,
 }
 
-/// How a client is to answer a challenge.
+/// A request to the client for a fresh token.
 ///
-/// `Debug` does not show the name of the session, which is for its client only.
+/// Its `Debug` output does not contain the id of the session, which is a secret of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
     session: Option<SessionId>,
 }
 
 impl Challenge {
-    /// What pages hand to `fetch` as its options, after they have added the token.
+    /// The options for `fetch` in a page, which adds its token to them.
     #[must_use]
     pub fn json(&self) -> String {
         let session = match self.session {
@@ -80,11 +80,19 @@ impl Lease {
         }
     }
 
-    /// Ready when something is due: one challenge for each expiry, the guard's window before it (at
-    /// once, if the window has begun, but at most one a second); the end at the expiry, and ever
-    /// after. Wakes on renewal too. Needs Tokio's time, unless the lease never expires.
+    /// Ready when something is due.
+    ///
+    /// - A challenge is due once for each expiry: the guard's [challenge
+    ///   window](crate::GuardOptions::challenge) before it, or at once if the window has begun. There is at
+    ///   most one challenge in a second.
+    /// - The end is due from the expiry on, at each call.
+    ///
+    /// A renewal wakes the task, too.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime with its timer enabled, unless the lease never expires.
     pub fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
-        // First, so that a renewal that comes while this looks is not missed.
+        // Before the expiry is read, so that no renewal is missed.
         self.state.waker.register(cx.waker());
         loop {
             let now = self.session.guard.now();
@@ -111,7 +119,7 @@ impl Lease {
         }
     }
 
-    /// Whether another byte may be sent now.
+    /// Whether the stream may still send.
     #[must_use]
     pub fn permits(&self) -> bool {
         self.session.guard.now() < self.state.expiry()
@@ -122,7 +130,7 @@ impl Lease {
         self.state.expiry()
     }
 
-    /// Ready when it may be that late, by the guard's clock.
+    /// Ready when the guard's clock may have reached `next`.
     fn poll_timer(&mut self, cx: &mut Context<'_>, next: i64, now: i64) -> Poll<()> {
         let wait =
             || Duration::from_millis(next.saturating_sub(now).clamp(1, MAX_SLEEP).unsigned_abs());
@@ -140,7 +148,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.session.end(self.key);
+        self.session.remove_lease(self.key);
     }
 }
 
@@ -150,9 +158,9 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// The part of a lease that its session reaches.
+/// The part of a lease that its session can reach.
 pub(crate) struct LeaseState {
-    /// Milliseconds since 1970; only ever moves forward.
+    /// Milliseconds since 1970. It only increases.
     expiry: AtomicI64,
     waker: AtomicWaker,
     still_allowed: Box<dyn Fn(&Token) -> bool + Send + Sync>,
@@ -171,13 +179,13 @@ impl LeaseState {
         self.expiry.load(Ordering::Acquire)
     }
 
-    /// Whom to wake, if the token moves this lease. One that is over stays so, even if its stream
-    /// was stalled and has not seen it.
+    /// Extends the lease if the token may, and returns the waker of its stream. An expired lease stays
+    /// expired, even if its stalled stream has not noticed yet.
     pub(crate) fn renew(&self, token: &Token, now: i64) -> Option<Waker> {
         let expiry = self.expiry();
-        let moves = now < expiry && expiry < token.until && (self.still_allowed)(token);
-        // Renewals of a session come one by one: nobody has moved it meanwhile.
-        moves.then(|| self.expiry.store(token.until, Ordering::Release))?;
+        let extends = now < expiry && expiry < token.valid_until && (self.still_allowed)(token);
+        // The session is locked: no other renewal has changed the expiry in the meantime.
+        extends.then(|| self.expiry.store(token.valid_until, Ordering::Release))?;
         self.waker.take()
     }
 }

@@ -11,11 +11,12 @@ pub(crate) mod connection;
 pub(crate) mod lease;
 pub(crate) mod registry;
 
-/// Who asks, as a guard knows it; stands in the extensions of a request with a good token.
+/// A client that a guard has authenticated. It is in the extensions of each request with a valid token.
 ///
-/// Over HTTP/2 all requests of a connection with a token of the same issuer and subject share one
-/// session, where the connection has [`ConnectionSessions`]; otherwise each request has its own. A
-/// renewal moves all leases of a session. A clone is the same session.
+/// Over HTTP/2 all requests of a connection whose tokens have the same issuer and subject share one
+/// session, if the connection has [`ConnectionSessions`](crate::ConnectionSessions). Otherwise each request
+/// has a session of its own. A renewal extends all leases of a session. A clone is a handle of the same
+/// session.
 #[derive(Clone)]
 pub struct Session {
     state: Arc<SessionState>,
@@ -23,7 +24,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that no other request shares, and that is renewed by its name.
+    /// A session that no other request shares. A challenge response renews it by its id.
     pub(crate) fn alone(guard: &Guard, token: Arc<Token>) -> Self {
         let state = SessionState::new(guard, &token, false);
         Self { state: Arc::new(state), token }
@@ -35,21 +36,21 @@ impl Session {
         self.state.guard.name()
     }
 
-    /// The token that this very request came with.
+    /// The token of this request.
     #[must_use]
     pub fn token(&self) -> &Arc<Token> {
         &self.token
     }
 
-    /// How long a stream of this request may live: until the token of this request expires, or a
-    /// later one of the session for which `still_allowed` holds. It should ask for all that opened the
-    /// stream: roles, and the values of claims.
+    /// A lease for a stream of this request. It expires with the token of this request. A later token of the
+    /// session extends it, if `still_allowed` returns `true` for that token. Check in there whatever opened
+    /// the stream, such as roles and the values of claims.
     ///
-    /// `still_allowed` is called while the session is locked: it must neither block nor make or drop a
+    /// `still_allowed` is called while the session is locked. It must neither block nor create or drop a
     /// lease.
     #[must_use]
     pub fn lease(&self, still_allowed: impl Fn(&Token) -> bool + Send + Sync + 'static) -> Lease {
-        let lease = Arc::new(LeaseState::new(self.token.until, still_allowed));
+        let lease = Arc::new(LeaseState::new(self.token.valid_until, still_allowed));
         let key = self.state.leases().insert(Arc::clone(&lease));
         Lease::new(Arc::clone(&self.state), lease, key)
     }
@@ -64,11 +65,12 @@ impl fmt::Debug for Session {
     }
 }
 
-/// What the requests of a session share.
+/// The state that the requests of a session share.
 pub(crate) struct SessionState {
     pub(crate) guard: Guard,
-    /// The first one: says whose session it is.
+    /// The token of the first request. It determines whose session this is.
     token: Arc<Token>,
+    /// Whether the requests of a connection share the session. It has no id then.
     shared: bool,
     leases: Mutex<Slab<Arc<LeaseState>>>,
     id: OnceLock<SessionId>,
@@ -85,28 +87,28 @@ impl SessionState {
         }
     }
 
-    /// Hands the token of the same bearer to each lease; that of another does nothing.
+    /// Extends the leases of the session, if the token belongs to the same bearer.
     pub(crate) fn renew(&self, token: &Token) {
         if !self.token.same_bearer(token) {
             return;
         }
-        // Each lease sees each token: one that could not carry a lease leaves the next its chance.
+        // Each lease sees each token: a token that may not extend a lease does not prevent the next one.
         let now = self.guard.now();
-        let moved: Vec<_> = {
+        let wakers: Vec<_> = {
             let leases = self.leases();
             leases.iter().filter_map(|(_, lease)| lease.renew(token, now)).collect()
         };
-        // Outside of the lock: a waker may drop a stream, and with it a lease.
-        moved.into_iter().for_each(std::task::Waker::wake);
+        // Without the lock: a waker may drop a stream, and with it a lease.
+        wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
-    pub(crate) fn end(&self, key: usize) {
-        // The term goes after the lock: it may own anything.
+    pub(crate) fn remove_lease(&self, key: usize) {
+        // Dropped without the lock: the closure of the lease may own anything.
         let lease = self.leases().try_remove(key);
         drop(lease);
     }
 
-    /// What the challenge names; `None` for sessions that their connection finds.
+    /// The id for a challenge, created at the first call. `None` if the connection identifies the session.
     pub(crate) fn id(self: &Arc<Self>) -> Option<SessionId> {
         if self.shared {
             return None;
@@ -115,7 +117,7 @@ impl SessionState {
             return Some(*id);
         }
         let id = self.guard.sessions().add(self)?;
-        // Another lease of a clone may have been faster.
+        // Another lease may have set an id in the meantime.
         self.id.set(id).unwrap_or_else(|id| self.guard.sessions().remove(id));
         self.id.get().copied()
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::session::SessionState;
 
-/// 128 bits from the system's source of randomness: who knows one may renew its session.
+/// 128 bits from the system's random number generator. A client that knows the id can renew the session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SessionId(u128);
 
@@ -28,22 +28,22 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Shows nothing: a name is a permission.
+/// Shows nothing: the id is a secret.
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId")
     }
 }
 
-/// The sessions of a guard that have a name: those that are no HTTP/2 connection's, and were
-/// challenged.
+/// The sessions of a guard that have an id: those that were challenged and belong to no HTTP/2
+/// connection.
 #[derive(Debug, Default)]
 pub(crate) struct SessionRegistry {
     sessions: Mutex<HashMap<SessionId, Weak<SessionState>>>,
 }
 
 impl SessionRegistry {
-    /// Gives a session a name; the session takes it away when it is dropped.
+    /// Gives the session an id. The session removes it when it is dropped.
     pub(crate) fn add(&self, session: &Arc<SessionState>) -> Option<SessionId> {
         let id = SessionId::random()?;
         self.sessions().insert(id, Arc::downgrade(session));
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_read_as_it_is_written_and_in_no_other_way() {
+    fn an_id_is_read_as_it_is_written_and_in_no_other_way() {
         let id = SessionId::random().unwrap();
         assert_eq!(SessionId::parse(id.to_string().as_bytes()), Some(id));
         assert_ne!(SessionId::random(), Some(id));

@@ -25,7 +25,7 @@ async fn challenged(lease: &mut Lease) -> bool {
 }
 
 #[tokio::test]
-async fn a_session_has_a_name_from_its_first_challenge_until_it_is_dropped() {
+async fn a_session_has_an_id_from_its_first_challenge_until_it_is_dropped() {
     let guard = guard();
     let session = Session::alone(&guard, token("ada", 1000));
     let mut leases = [session.lease(|_| true), session.lease(|_| true)];
@@ -43,7 +43,7 @@ async fn a_session_has_a_name_from_its_first_challenge_until_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_session_of_a_connection_has_no_name() {
+async fn a_session_of_a_connection_has_no_id() {
     let guard = guard();
     let session = ConnectionSessions::default().join(&guard, token("ada", 1000));
     assert!(challenged(&mut session.lease(|_| true)).await);
@@ -81,7 +81,7 @@ fn renewals_from_many_threads_leave_the_latest() {
     let guard = guard();
     let connection = ConnectionSessions::default();
     let session = connection.join(&guard, token("ada", 1));
-    let lease = session.lease(|token| token.until % 2 == 0);
+    let lease = session.lease(|token| token.valid_until % 2 == 0);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let guard = &guard;

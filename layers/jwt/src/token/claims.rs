@@ -1,14 +1,14 @@
-//! What a path of names finds in the claims, and what it is worth as text.
+//! Finds claims by their path, and converts them.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-/// The member that a dotted path names. Names may have dots themselves, at any level
-/// (`https://example.com/roles`, or the role `admin` of the client `my.client`): of the members of an
-/// object that lead to a value, the one with the longest name counts.
+/// The member at a dotted path. A name may contain dots itself, at any level
+/// (`https://example.com/roles`, or the role `admin` of the client `my.client`). If several members of an
+/// object lead to a value, the one with the longest name is taken.
 ///
-/// To each object there is one way only, so that each is looked into at most once.
+/// There is only one way to each object, so that the search visits each object at most once.
 pub(crate) fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     claims.get(path).or_else(|| {
         path.rmatch_indices('.').find_map(|(dot, _)| {
@@ -19,7 +19,7 @@ pub(crate) fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a
     })
 }
 
-/// Text as it is, numbers and booleans as JSON writes them; nothing for null, lists and objects.
+/// A string as it is, the JSON text of a number or boolean, `None` for null, lists and objects.
 pub(crate) fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
@@ -28,7 +28,7 @@ pub(crate) fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The texts of a list, or of a text that is split at white space. Anything else holds no role.
+/// The strings of a list, or the words of a string. Any other value contains no role.
 pub(crate) fn roles(value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => text.split_whitespace().map(str::to_owned).collect(),
@@ -37,8 +37,8 @@ pub(crate) fn roles(value: &Value) -> Vec<String> {
     }
 }
 
-/// Milliseconds since 1970 of a NumericDate (RFC 7519, 2), rounded down; `None` if it is no number.
-/// What is too large is the end of time.
+/// Milliseconds since 1970 of a NumericDate (RFC 7519, 2), rounded down and saturated. `None` if the value
+/// is not a number.
 pub(crate) fn milliseconds(value: &Value) -> Option<i64> {
     let number = value.as_number()?;
     Some(match (number.as_i64(), number.as_u64(), number.as_f64()) {

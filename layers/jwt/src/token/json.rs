@@ -1,4 +1,4 @@
-//! JSON objects in which no name stands twice, at any depth (RFC 7515, 4; RFC 7519, 4).
+//! Parses JSON objects without duplicate members, at any depth (RFC 7515, 4; RFC 7519, 4).
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JsonError {
-    NoObject,
+    NotAnObject,
     Duplicate,
 }
 
-/// The object that `text` is, nested at most 128 deep.
+/// Parses `text` as an object with at most 128 levels of nesting.
 pub(crate) fn object(text: &[u8]) -> Result<Map<String, Value>, JsonError> {
     let duplicate = Cell::new(false);
     let mut json = serde_json::Deserializer::from_slice(text);
@@ -23,11 +23,11 @@ pub(crate) fn object(text: &[u8]) -> Result<Map<String, Value>, JsonError> {
     match value {
         Ok(Value::Object(object)) => Ok(object),
         _ if duplicate.get() => Err(JsonError::Duplicate),
-        _ => Err(JsonError::NoObject),
+        _ => Err(JsonError::NotAnObject),
     }
 }
 
-/// A value of JSON; the cell says afterwards whether it was refused for a name that stood twice.
+/// A JSON value. The cell is `true` afterwards if a duplicate member was the reason of the failure.
 #[derive(Clone, Copy)]
 struct Unique<'a>(&'a Cell<bool>);
 
@@ -43,7 +43,7 @@ impl<'de> Visitor<'de> for Unique<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value of JSON")
+        f.write_str("a JSON value")
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Unique<'_> {
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
                 self.0.set(true);
-                return Err(A::Error::custom("two members of one name"));
+                return Err(A::Error::custom("duplicate member"));
             }
             let value = members.next_value_seed(self)?;
             object.insert(name, value);
@@ -126,9 +126,9 @@ mod tests {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
         let texts = ["", "[]", "1", "null", "\"a\"", "{}{}", "{} x", "{\"a\":1", "{'a':1}", &deep];
         for text in texts {
-            assert_eq!(object(text.as_bytes()), Err(JsonError::NoObject), "{text}");
+            assert_eq!(object(text.as_bytes()), Err(JsonError::NotAnObject), "{text}");
         }
-        assert_eq!(object(b"{\"a\":\"\xff\"}"), Err(JsonError::NoObject));
-        assert_eq!(object(b"{\"a\":1e999}"), Err(JsonError::NoObject));
+        assert_eq!(object(b"{\"a\":\"\xff\"}"), Err(JsonError::NotAnObject));
+        assert_eq!(object(b"{\"a\":1e999}"), Err(JsonError::NotAnObject));
     }
 }

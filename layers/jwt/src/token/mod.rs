@@ -9,25 +9,25 @@ use crate::Rejection;
 pub(crate) mod claims;
 pub(crate) mod json;
 
-/// What a good token says.
+/// The claims of a valid token.
 ///
-/// `Debug` shows when it expires, and nothing of what it says.
+/// Its `Debug` output contains the expiry and none of the claims.
 pub struct Token {
     claims: Map<String, Value>,
     roles: Box<[String]>,
     identity: Option<Box<str>>,
     attributes: Box<[Attribute]>,
-    /// Milliseconds since 1970, leeway included: good from the one until just before the other.
-    pub(crate) from: i64,
-    pub(crate) until: i64,
+    /// Milliseconds since 1970 with the leeway: valid from `valid_from` until just before `valid_until`.
+    pub(crate) valid_from: i64,
+    pub(crate) valid_until: i64,
 }
 
 type Attribute = (Arc<str>, Option<Box<str>>);
 
-/// An [`until`](Token::until) that never comes.
+/// The `valid_until` of a token that never expires.
 pub(crate) const NEVER: i64 = i64::MAX;
 
-/// Which claims a guard reads.
+/// The claims that a guard reads, as [dotted paths](Token::claim).
 #[derive(Clone, Debug)]
 pub(crate) struct ClaimPaths {
     pub(crate) roles: String,
@@ -39,8 +39,8 @@ impl Token {
     pub(crate) fn new(
         claims: Map<String, Value>,
         paths: &ClaimPaths,
-        from: i64,
-        until: i64,
+        valid_from: i64,
+        valid_until: i64,
     ) -> Self {
         let text = |path: &str| claims::find(&claims, path).and_then(claims::text).map(Into::into);
         let roles = claims::find(&claims, &paths.roles).map(claims::roles);
@@ -50,8 +50,8 @@ impl Token {
             identity: text(&paths.identity),
             attributes: paths.attributes.iter().map(attribute).collect(),
             claims,
-            from,
-            until,
+            valid_from,
+            valid_until,
         }
     }
 
@@ -67,59 +67,60 @@ impl Token {
         self.claims.get("sub").and_then(Value::as_str)
     }
 
-    /// The claim that the guard takes for the [identity](crate::GuardOptions::identity): a text as it is, a
-    /// number or boolean as JSON writes it, `None` for anything else.
+    /// The claim that the guard uses as the [identity](crate::GuardOptions::identity): a string, or the JSON
+    /// text of a number or boolean. `None` if the claim is missing or of another type.
     #[must_use]
     pub fn identity(&self) -> Option<&str> {
         self.identity.as_deref()
     }
 
-    /// One of the guard's [attributes](crate::GuardOptions::attributes), as text like
-    /// [`identity`](Self::identity). `None` as well for a name that is none of them.
+    /// One of the guard's [attributes](crate::GuardOptions::attributes), converted like the
+    /// [`identity`](Self::identity). `None` as well if the guard has no attribute of this name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&str> {
         let (_, value) = self.attributes.iter().find(|(known, _)| **known == *name)?;
         value.as_deref()
     }
 
-    /// The roles, of the claim that the guard takes for [them](crate::GuardOptions::roles).
+    /// The roles, from the claim that the guard uses as the [roles](crate::GuardOptions::roles).
     #[must_use]
     pub fn roles(&self) -> &[String] {
         &self.roles
     }
 
-    /// Whether all of these are among the [roles](Self::roles). None demanded: yes.
+    /// Whether the token has all of these [roles](Self::roles). `true` for an empty list.
     #[must_use]
     pub fn has_roles<R: AsRef<str>>(&self, demanded: &[R]) -> bool {
         demanded.iter().all(|role| self.roles.iter().any(|known| known == role.as_ref()))
     }
 
-    /// Any claim, by its name or by a dotted path of names. Names may have dots themselves, at any
-    /// level: where a path leads to a value in two ways, the one whose first name is longer counts.
+    /// Any claim, by its name or by a dotted path of names. A name may contain dots itself, at any level. If
+    /// there are two ways to read a path, the way with the longer first name is taken.
     #[must_use]
     pub fn claim(&self, path: &str) -> Option<&Value> {
         claims::find(&self.claims, path)
     }
 
-    /// From when on the token is refused: `exp`, and the guard's leeway. `None`: it never expires.
+    /// The time from which the token is rejected: `exp` plus the guard's leeway. `None` if it never expires.
     #[must_use]
     pub fn expiry(&self) -> Option<SystemTime> {
-        let until = (self.until != NEVER).then(|| u64::try_from(self.until).unwrap_or(0))?;
-        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(until))
+        let expiry =
+            (self.valid_until != NEVER).then(|| u64::try_from(self.valid_until).unwrap_or(0))?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(expiry))
     }
 
     pub(crate) fn check(&self, now: i64) -> Result<(), Rejection> {
-        if now >= self.until {
+        if now >= self.valid_until {
             Err(Rejection::Expired)
-        } else if now < self.from {
+        } else if now < self.valid_from {
             Err(Rejection::NotYetValid)
         } else {
             Ok(())
         }
     }
 
-    /// Whether both speak for the same bearer: issuer and subject are the same. Tokens without a
-    /// subject are compared by identity; those without either are never the same.
+    /// Whether both tokens have the same bearer, that is the same issuer and subject. Tokens without a subject
+    /// are compared by identity. Tokens without both are never the same.
     pub(crate) fn same_bearer(&self, other: &Self) -> bool {
         let bearer = match (self.subject(), other.subject()) {
             (Some(mine), Some(other)) => mine == other,
