@@ -13,7 +13,7 @@ use crate::certificates::subject::is_issued_by;
 use crate::error::Error;
 
 /// What OpenSSL and Java verify at the most is about this long.
-const LONGEST_CHAIN: usize = 10;
+const MAX_CHAIN: usize = 10;
 
 /// Keys with their chains, and trusted certificates, by alias: what a file of a vault holds.
 ///
@@ -231,7 +231,7 @@ fn chain(
     certificates: &[CertificateDer<'static>],
 ) -> Vec<CertificateDer<'static>> {
     let mut chain = vec![own.clone()];
-    while chain.len() < LONGEST_CHAIN
+    while chain.len() < MAX_CHAIN
         && let Some(last) = chain.last()
         && !is_issued_by(last, last)
         && let Some(issuer) =

@@ -43,12 +43,12 @@ use crate::certificates::store::Store;
 pub struct Watch {
     paths: Vec<PathBuf>,
     hasher: RandomState,
-    seen: Vec<Content>,
+    seen: Vec<Fingerprint>,
 }
 
 /// What a file held; not the bytes, which may be a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Content {
+enum Fingerprint {
     Hash(u64),
     Unreadable(io::ErrorKind),
 }
@@ -62,7 +62,7 @@ impl Watch {
     pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         let paths = paths.into_iter().map(Into::into).collect();
         let mut watch = Self { paths, hasher: RandomState::new(), seen: Vec::new() };
-        watch.seen = watch.contents();
+        watch.seen = watch.fingerprints();
         watch
     }
 
@@ -83,8 +83,8 @@ impl Watch {
         loop {
             sleep(interval).await;
             let reload = Arc::clone(&reload);
-            let looked = spawn_blocking(move || {
-                let changed = self.look();
+            let checked = spawn_blocking(move || {
+                let changed = self.has_changed();
                 if changed || failed {
                     failed = match reload.lock().unwrap_or_else(PoisonError::into_inner)() {
                         Ok(()) => {
@@ -105,7 +105,7 @@ impl Watch {
                 }
                 (self, failed)
             });
-            match looked.await {
+            match checked.await {
                 Ok(result) => (self, failed) = result,
                 Err(error) => return error!(%error, "certificates are watched no more"),
             }
@@ -113,22 +113,22 @@ impl Watch {
     }
 
     /// Whether something is not as it was at the last look.
-    fn look(&mut self) -> bool {
-        let contents = self.contents();
-        let changed = contents != self.seen;
-        self.seen = contents;
+    fn has_changed(&mut self) -> bool {
+        let current = self.fingerprints();
+        let changed = current != self.seen;
+        self.seen = current;
         changed
     }
 
-    fn contents(&self) -> Vec<Content> {
-        let content = |path| {
+    fn fingerprints(&self) -> Vec<Fingerprint> {
+        let fingerprint = |path| {
             let mut bytes = Vec::new();
             let limit = Store::MAX_BYTES as u64 + 1;
             match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-                Ok(_) => Content::Hash(self.hasher.hash_one(&bytes)),
-                Err(error) => Content::Unreadable(error.kind()),
+                Ok(_) => Fingerprint::Hash(self.hasher.hash_one(&bytes)),
+                Err(error) => Fingerprint::Unreadable(error.kind()),
             }
         };
-        self.paths.iter().map(content).collect()
+        self.paths.iter().map(fingerprint).collect()
     }
 }

@@ -97,13 +97,13 @@ where
 /// Lets a refused client read why: a connection that is closed while there is something to read on
 /// it is reset, and what was sent to the client may be lost with it.
 async fn linger<Io: AsyncRead + AsyncWrite + Unpin>(io: &mut Io) {
-    let farewell = async {
+    let closing = async {
         io.shutdown().await?;
-        let mut piece = [0; 512];
+        let mut buffer = [0; 512];
         let mut rest = io.take(LINGER_BYTES);
-        while rest.read(&mut piece).await? > 0 {}
+        while rest.read(&mut buffer).await? > 0 {}
         std::io::Result::Ok(())
     };
     // Whatever it ends with, the connection is closed.
-    let _ = timeout(LINGER, farewell).await;
+    let _ = timeout(LINGER, closing).await;
 }

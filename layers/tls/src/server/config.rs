@@ -126,7 +126,7 @@ impl Current {
 
     /// The identity that the resolver takes as well.
     pub(crate) fn identity(&self, hello: &ClientHello<'_>) -> Option<Identity> {
-        self.identities.choose(hello).cloned()
+        self.identities.select(hello).cloned()
     }
 }
 
@@ -138,7 +138,7 @@ struct Identities {
 impl Identities {
     /// The first for the server name whose key the client can verify; else, and that includes
     /// clients that ask for no name or for an unknown one, the first that the client can verify.
-    fn choose(&self, hello: &ClientHello<'_>) -> Option<&Identity> {
+    fn select(&self, hello: &ClientHello<'_>) -> Option<&Identity> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let usable = |identity: &&Identity| identity.signs(hello.signature_schemes());
         let for_name = |matches: fn(&str, &str) -> bool| {
@@ -166,7 +166,7 @@ fn is_wildcard_of(host: &str, name: &str) -> bool {
 
 impl ResolvesServerCert for Identities {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(&hello).map(|identity| Arc::clone(identity.certified()))
+        self.select(&hello).map(|identity| Arc::clone(identity.certified()))
     }
 }
 

@@ -56,7 +56,9 @@ where
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
         let deadline = self.limits.deadline();
-        TlsFuture { stage: Box::pin(begin(inner, io, self.config.clone(), self.limits, deadline)) }
+        TlsFuture {
+            stage: Box::pin(read_first_byte(inner, io, self.config.clone(), self.limits, deadline)),
+        }
     }
 }
 
@@ -94,7 +96,7 @@ impl<R> fmt::Debug for TlsFuture<R> {
     }
 }
 
-async fn begin<S, Io>(
+async fn read_first_byte<S, Io>(
     inner: S,
     mut io: Io,
     config: ServerConfig,
@@ -108,10 +110,10 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let first = limits.before(deadline, first_byte(&mut io)).await?;
-    Ok(Next::Stage(Box::pin(shake_hands(inner, io, first, config, limits, deadline))))
+    Ok(Next::Stage(Box::pin(accept(inner, io, first, config, limits, deadline))))
 }
 
-async fn shake_hands<S, Io>(
+async fn accept<S, Io>(
     mut inner: S,
     io: Io,
     first: u8,
