@@ -1,21 +1,20 @@
-//! The connection below TLS.
-
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::{error, fmt, io};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection that gives back the byte which was read to see whether it is TLS, and that counts
-/// what is read until the handshake is over.
+/// The connection below TLS. It bounds the bytes that are read until the handshake is over, and returns the
+/// first byte again, which was read to detect TLS.
 #[derive(Debug)]
 pub(crate) struct BoundedHandshake<Io> {
     io: Io,
     first: Option<u8>,
+    /// The bytes that may still be read. `None` after the handshake.
     remaining: Option<usize>,
 }
 
-/// The error of a read past the bound.
+/// The error of a read beyond the limit.
 #[derive(Debug)]
 pub(crate) struct TooManyBytes;
 
@@ -32,7 +31,7 @@ impl<Io> BoundedHandshake<Io> {
         Self { io, first, remaining: Some(max_bytes) }
     }
 
-    /// Call it when the handshake is over.
+    /// Ends the limit. To be called when the handshake is over.
     pub(crate) fn lift_limit(&mut self) {
         self.remaining = None;
     }

@@ -1,8 +1,8 @@
 use crate::certificates::identity::Identity;
 use crate::certificates::roots::Roots;
 
-/// What comes out of stores, and is rotated when their files change: who this side is, and whom
-/// it trusts.
+/// The identities of this side and the roots that it trusts. They come from stores and are
+/// [rotated](crate::ServerConfig::rotate) together.
 ///
 /// ```
 /// use tailwater_tls::{Credentials, Store};
@@ -22,19 +22,19 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Nobody, trusting nobody.
+    /// No identity and no roots.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more identity. A server takes the first that is for the name that the client asks for,
-    /// and else the first of all; a client takes the first that the server's request allows.
+    /// Adds an identity. A server uses the first for the name that the client asks for, or else the first of
+    /// all. A client uses the first that the request of the server allows.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identities.push(identity);
         self
     }
 
-    /// What is trusted. Default: nothing.
+    /// The trusted certificates. Default: none.
     pub fn roots(mut self, roots: Roots) -> Self {
         self.roots = roots;
         self

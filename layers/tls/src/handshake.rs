@@ -1,11 +1,9 @@
-//! What a handshake found out.
-
 use rustls::pki_types::CertificateDer;
 use rustls::{CommonState, HandshakeKind};
 
 use crate::version::Version;
 
-/// What the handshake of a [`TlsStream`](crate::TlsStream) found out.
+/// The result of the handshake of a [`TlsStream`](crate::TlsStream).
 #[derive(Clone, Debug)]
 pub struct Handshake {
     server_name: Option<String>,
@@ -32,14 +30,14 @@ impl Handshake {
         }
     }
 
-    /// The name that the client asked for by SNI, in lower case. A client that asks for an address
+    /// The server name (SNI) that the client has sent, in lower case. A client that connects to an address
     /// sends none.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
 
-    /// The protocol that was agreed on by ALPN.
+    /// The protocol that ALPN has negotiated.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
         self.alpn.as_deref()
@@ -51,20 +49,19 @@ impl Handshake {
         self.version
     }
 
-    /// Whether an earlier session was resumed, without the whole handshake.
+    /// Whether the handshake has resumed an earlier session.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.resumed
     }
 
-    /// The certificates that the peer showed and that were verified, its own first; none if it was
-    /// not asked or had none.
+    /// The verified certificates of the peer, its own first. Empty if the peer was not asked or has sent none.
     #[must_use]
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         &self.peer_certificates
     }
 
-    /// The alias of the server's [`Identity`](crate::Identity); `None` on the client's side.
+    /// The alias of the server's [`Identity`](crate::Identity). `None` in a client.
     #[must_use]
     pub fn identity(&self) -> Option<&str> {
         self.identity.as_deref()

@@ -1,8 +1,9 @@
-//! TLS as tower layers over rustls: servers and clients, the stores that their certificates come
-//! from, and certificates that are rotated while they run.
+//! TLS as tower layers over rustls, for servers and clients, with PKCS#12 and PEM stores and certificate
+//! rotation.
 //!
-//! [`TlsLayer`] stands between an accept loop and whatever serves a connection; [`ConnectLayer`]
-//! between a connector and a client. Both hand on a [`TlsStream`], which knows its [`Handshake`].
+//! [`TlsLayer`] is for servers: it stands between the accept loop and the service of a connection.
+//! [`ConnectLayer`] is for clients: it stands between the connector and the client. Both produce a
+//! [`TlsStream`], which knows its [`Handshake`].
 //!
 //! ```
 //! use tailwater_tls::{
@@ -17,7 +18,7 @@
 //! # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
 //! # let certificate = made.cert.pem();
 //! # let key = made.signing_key.serialize_pem();
-//! // A server: files to a store, what of it is shown and trusted, how it is spoken.
+//! // A server: a store, the credentials from it, the options of the protocol.
 //! let store = Store::pem("main", [certificate.as_bytes(), key.as_bytes()].concat().as_slice())?;
 //! let credentials = Credentials::new().identity(store.identity("main")?);
 //! let options = ServerOptions::new().alpn(["h2", "http/1.1"]);
@@ -50,31 +51,32 @@
 //! # }
 //! ```
 //!
-//! - **Stores**: [`Store`] reads PKCS#12 as keytool and OpenSSL write it, old ones too, and PEM.
-//! - **Which certificate**: the first for the name that the client asks for, literally or by a
-//!   wildcard, whose key the client can verify; for any other name the first of all.
-//! - **Whom to trust**: [`Roots`], of a store, of the system, or both. A certificate that is there
-//!   itself is trusted for its names and its time, whoever issued it, as in Java. It vouches for
-//!   others only if it is an authority's.
-//! - **Without a restart**: [`ServerConfig::rotate`] and [`ClientConfig::rotate`] rotate
-//!   certificates for new connections; [`Watch`] says when the files have changed.
-//! - **Cryptography** is AWS-LC. It is not installed for the process, which belongs to the program.
-//!   Neither early data (0-RTT, which can be replayed) nor renegotiation is there.
-//! - **Revocation** is not checked: rotate the trusted certificates.
+//! - **Stores**: [`Store`] reads PEM, and PKCS#12 as keytool and OpenSSL write it, including legacy
+//!   encryption.
+//! - **Server certificate**: the first certificate for the name that the client asks for, literally or by a
+//!   wildcard, whose key the client can verify. For any other name it is the first certificate of all.
+//! - **Trust**: [`Roots`] of a store, of the system, or both. A certificate in the roots is itself accepted
+//!   for its names during its validity, whoever issued it, as in Java. It vouches for other certificates only
+//!   if it belongs to an authority.
+//! - **Rotation**: [`ServerConfig::rotate`] and [`ClientConfig::rotate`] replace certificates for new
+//!   connections. [`Watch`] detects changes of their files.
+//! - **Cryptography** is AWS-LC. The crate does not install it for the process: that is up to the program.
+//!   Early data (0-RTT) is not supported, since it can be replayed, nor is renegotiation.
+//! - **Revocation** is not checked. To revoke a certificate, rotate the roots.
 //!
-//! # What bounds a connection
+//! # Limits of a connection
 //!
-//! | | bound | default |
+//! | | limit | default |
 //! |---|---|---|
-//! | from the connection to the end of the handshake | [`TlsLayer::handshake_timeout`] | 10 s |
-//! | what the peer may send until then | [`TlsLayer::max_handshake_bytes`] | 64 KiB |
-//! | what waits for a peer that takes nothing | [`TlsLayer::send_buffer_bytes`] | 64 KiB |
-//! | what is read ahead | a record | 16 KiB |
+//! | from the start of the connection to the end of the handshake | [`TlsLayer::handshake_timeout`] | 10 s |
+//! | bytes from the peer until then | [`TlsLayer::max_handshake_bytes`] | 64 KiB |
+//! | encrypted bytes that wait for a peer that does not read | [`TlsLayer::send_buffer_bytes`] | 64 KiB |
+//! | bytes that are read ahead | one record | 16 KiB |
 //! | sessions of TLS 1.2 without tickets | | 256 |
 //! | a store | [`Store::MAX_BYTES`] | 1 MiB |
 //!
-//! A refused client has a second to read why. What comes after the handshake, idle connections and
-//! peers that take nothing among it, is for the layers above and below: a flush waits for ever.
+//! A rejected client has one second to read the reason. After the handshake there is no timeout: idle
+//! connections, and peers that do not read, are up to the layers above and below. A flush waits without limit.
 
 mod alpn;
 mod bounded;

@@ -1,5 +1,3 @@
-//! What bounds a handshake and what waits behind it.
-
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -9,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::bounded::TooManyBytes;
 use crate::error::Error;
 
+/// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) handshake_timeout: Duration,
@@ -27,7 +26,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// When a handshake that begins now has to be over.
+    /// The deadline of a handshake that begins now.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         if self.handshake_timeout.is_zero() {
             None
@@ -36,7 +35,7 @@ impl Limits {
         }
     }
 
-    /// The future's output, or the error of the deadline.
+    /// The output of the future, or [`Error::HandshakeTimeout`] at the deadline.
     pub(crate) async fn before<T>(
         &self,
         deadline: Option<Instant>,
@@ -50,7 +49,7 @@ impl Limits {
         }
     }
 
-    /// What the libraries put into an [`io::Error`], taken out of it.
+    /// Extracts the error that rustls or [`BoundedHandshake`](crate::bounded::BoundedHandshake) has wrapped.
     pub(crate) fn error(&self, error: io::Error) -> Error {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return Error::Closed;

@@ -1,5 +1,5 @@
-//! The cryptography: AWS-LC, always passed on and never installed for the process, which belongs to
-//! the program.
+//! AWS-LC as the cryptography provider. It is always passed on explicitly and never installed for the
+//! process, since that is up to the program.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,5 +1,3 @@
-//! A connection within TLS.
-
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,17 +8,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::bounded::BoundedHandshake;
 use crate::handshake::Handshake;
 
-/// A connection whose handshake is over, on either side.
+/// A TLS connection after its handshake, of a server or a client.
 ///
-/// What is written is encrypted in records of up to 16 KiB, of all slices of a vectored write
-/// together, and goes to the connection below at once. When that takes nothing, at most
-/// [`send_buffer_bytes`](crate::TlsLayer::send_buffer_bytes) wait here, and then writing waits;
-/// flushing waits for all of it. Shutting down writes what waits, says `close_notify`, and shuts
-/// the connection below down; a stream that is dropped without it loses what waits.
+/// A write is encrypted in records of up to 16 KiB, with all slices of a vectored write together, and is
+/// passed to the connection below at once. If that connection accepts nothing, at most
+/// [`send_buffer_bytes`](crate::TlsLayer::send_buffer_bytes) are buffered. Then writes wait. A flush waits
+/// until the buffer is empty. A shutdown writes the buffer and `close_notify`, and shuts down the connection
+/// below. Dropping the stream without a shutdown loses the buffer.
 ///
-/// A peer that ends the connection without `close_notify` is an
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) for the reader: what was read may have been cut
-/// short by somebody else.
+/// If the peer ends the connection without `close_notify`, a read fails with
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof): an attacker may have truncated the data.
 pub struct TlsStream<Io> {
     inner: tokio_rustls::TlsStream<BoundedHandshake<Io>>,
     handshake: Arc<Handshake>,
@@ -47,7 +44,7 @@ impl<Io> TlsStream<Io> {
         Self { inner, handshake: Arc::new(handshake) }
     }
 
-    /// What the handshake found out.
+    /// The result of the handshake.
     #[must_use]
     pub fn handshake(&self) -> &Arc<Handshake> {
         &self.handshake

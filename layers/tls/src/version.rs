@@ -1,6 +1,6 @@
 use rustls::{ProtocolVersion, SupportedProtocolVersion, version};
 
-/// A version of TLS. Older ones than 1.2 are not spoken.
+/// A version of TLS. Versions before 1.2 are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Version {
@@ -23,7 +23,7 @@ static TLS12: [&SupportedProtocolVersion; 1] = [&version::TLS12];
 static TLS13: [&SupportedProtocolVersion; 1] = [&version::TLS13];
 static BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
-/// The versions that are spoken, `None` for both.
+/// The supported versions, both for `None`.
 pub(crate) fn versions(only: Option<Version>) -> &'static [&'static SupportedProtocolVersion] {
     match only {
         None => &BOTH,

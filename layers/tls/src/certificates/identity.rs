@@ -1,5 +1,3 @@
-//! A certificate chain and its key.
-
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,9 +10,9 @@ use crate::certificates::subject::{Subject, has_issuer, is_issued_by};
 use crate::error::Error;
 use crate::provider::provider;
 
-/// Who a server, or a client, is: a certificate chain and the private key of its first certificate.
+/// The identity of a server or a client: a certificate chain and the private key of its first certificate.
 ///
-/// A clone is the same identity. Its `Debug` shows the alias and the names, never the key.
+/// Clones share the data. The `Debug` output contains the alias and the names, never the key.
 ///
 /// ```
 /// use tailwater_tls::Identity;
@@ -40,12 +38,12 @@ struct Inner {
 }
 
 impl Identity {
-    /// An identity of this chain, whose first certificate is that of the key. The alias is a name
-    /// for people and for [`Handshake::identity`](crate::Handshake::identity).
+    /// An identity with this chain, whose first certificate belongs to the key. The alias is for logs and for
+    /// [`Handshake::identity`](crate::Handshake::identity).
     ///
     /// # Errors
-    /// [`Error::Identity`] if the key is of no kind that TLS uses (RSA, ECDSA over P-256, P-384 or
-    /// P-521, Ed25519), or is not that of the first certificate.
+    /// [`Error::Identity`] if TLS does not support the kind of the key (supported are RSA, ECDSA with P-256,
+    /// P-384 or P-521, and Ed25519), or if it does not belong to the first certificate.
     pub fn new(
         alias: impl Into<String>,
         chain: Vec<CertificateDer<'static>>,
@@ -63,38 +61,38 @@ impl Identity {
         Ok(Self { inner: Arc::new(Inner { alias, subject, key, certified }) })
     }
 
-    /// Its name in the store.
+    /// The alias in the store.
     #[must_use]
     pub fn alias(&self) -> &str {
         &self.inner.alias
     }
 
-    /// The names of hosts that its certificate is for, in lower case: the DNS names among its
-    /// subject alternative names, or its common name if there are none.
+    /// The host names of the certificate in lower case: the DNS names among its subject alternative names, or
+    /// the common name if there are none.
     #[must_use]
     pub fn hosts(&self) -> &[String] {
         &self.inner.subject.hosts
     }
 
-    /// The common name of its subject.
+    /// The common name of the subject.
     #[must_use]
     pub fn common_name(&self) -> Option<&str> {
         self.inner.subject.common_name.as_deref()
     }
 
-    /// The distinguished name of its subject as RFC 4514 writes it: `CN=a,O=b,C=de`.
+    /// The distinguished name of the subject in the form of RFC 4514: `CN=a,O=b,C=de`.
     #[must_use]
     pub fn distinguished_name(&self) -> &str {
         &self.inner.subject.distinguished_name
     }
 
-    /// Its chain, its own certificate first.
+    /// The chain, the own certificate first.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.inner.certified.cert
     }
 
-    /// Whether its certificate names this one's subject as its issuer. The signature is not looked at.
+    /// Whether the own certificate names the subject of this one as its issuer. The signature is not verified.
     #[must_use]
     pub fn is_issued_by(&self, issuer: &CertificateDer<'_>) -> bool {
         self.certificates().first().is_some_and(|first| is_issued_by(first, issuer))
@@ -106,7 +104,7 @@ impl Identity {
         pem::certificates(self.certificates())
     }
 
-    /// The private key as PEM, for a library that takes no other form. It is not encrypted.
+    /// The private key as PEM without encryption, for a library that accepts no other form.
     #[must_use]
     pub fn key_pem(&self) -> String {
         pem::key(&self.inner.key)
@@ -116,7 +114,7 @@ impl Identity {
         &self.inner.certified
     }
 
-    /// Whether one of these, DER of distinguished names, issued a certificate of its chain.
+    /// Whether one of these issuers, distinguished names in DER, has issued a certificate of the chain.
     pub(crate) fn is_from(&self, issuers: &[&[u8]]) -> bool {
         self.certificates().iter().any(|one| has_issuer(one, issuers))
     }

@@ -1,4 +1,4 @@
-//! Certificates and keys: their files, their use, their verification.
+//! Identities, roots, their stores, and the verification of peers.
 
 pub(crate) mod identity;
 mod pem;

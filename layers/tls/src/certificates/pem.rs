@@ -1,4 +1,4 @@
-//! PEM: RFC 7468.
+//! PEM (RFC 7468).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Error;
 
-/// What a PEM text holds; sections of other kinds are passed over.
+/// The certificates and keys of a PEM text. Other sections are ignored.
 #[derive(Default)]
 pub(crate) struct Sections {
     pub(crate) certificates: Vec<CertificateDer<'static>>,

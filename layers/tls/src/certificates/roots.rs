@@ -1,5 +1,3 @@
-//! What is trusted.
-
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,11 +9,10 @@ use crate::certificates::pem;
 use crate::certificates::subject::is_authority;
 use crate::error::Error;
 
-/// The certificates that are trusted when a peer's is verified: those of authorities, or the peer's
-/// own.
+/// The certificates that are trusted to verify a peer: certificates of authorities, or of the peer itself.
 ///
-/// Each vouches for itself. For what it signed it vouches only if it is an authority's: its
-/// `basicConstraints` say so, and its `keyUsage`, if there is one, has `keyCertSign`.
+/// Each of them is accepted itself. It vouches for certificates that its key has signed only if it belongs
+/// to an authority: its `basicConstraints` say so, and its `keyUsage`, if there is one, has `keyCertSign`.
 ///
 /// ```
 /// use tailwater_tls::Roots;
@@ -29,21 +26,22 @@ use crate::error::Error;
 #[derive(Clone)]
 #[must_use]
 pub struct Roots {
-    /// The authorities. webpki takes whatever is there for one.
+    /// The authorities. webpki treats each certificate in here as one.
     anchors: RootCertStore,
     certificates: Vec<CertificateDer<'static>>,
-    /// Who issues what is accepted.
+    /// The issuers of the accepted certificates.
     issuers: Vec<DistinguishedName>,
 }
 
 impl Roots {
-    /// Nothing.
+    /// No certificates.
     pub fn empty() -> Self {
         Self { anchors: RootCertStore::empty(), certificates: Vec::new(), issuers: Vec::new() }
     }
 
-    /// What the system trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set, else where
-    /// OpenSSL looks, or macOS's keychain. Those that cannot be used are left out. Reads files.
+    /// The certificates that the system trusts: those in `SSL_CERT_FILE` and `SSL_CERT_DIR` if these are set,
+    /// or else those of OpenSSL's default paths or the keychain of macOS. Unusable ones are left out. It reads
+    /// files and blocks.
     ///
     /// # Errors
     /// [`Error::SystemCertificates`] if there are none.
@@ -60,10 +58,10 @@ impl Roots {
         Ok(roots)
     }
 
-    /// With these in addition.
+    /// Adds certificates.
     ///
     /// # Errors
-    /// [`Error::Certificate`] if one is no certificate of X.509.
+    /// [`Error::Certificate`] if one is not an X.509 certificate.
     pub fn with_certificates<'a>(
         mut self,
         certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
@@ -74,7 +72,7 @@ impl Roots {
         Ok(self)
     }
 
-    /// Both.
+    /// Adds the certificates of `other`.
     pub fn merge(mut self, other: Self) -> Self {
         self.anchors.extend(other.anchors.roots);
         self.certificates.extend(other.certificates);
@@ -82,19 +80,19 @@ impl Roots {
         self
     }
 
-    /// How many.
+    /// The number of certificates.
     #[must_use]
     pub fn len(&self) -> usize {
         self.certificates.len()
     }
 
-    /// Whether nothing is trusted.
+    /// Whether there are no certificates.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.certificates.is_empty()
     }
 
-    /// All of them as PEM, for a library that takes no other form.
+    /// All certificates as PEM, for a library that accepts no other form.
     #[must_use]
     pub fn to_pem(&self) -> String {
         pem::certificates(&self.certificates)

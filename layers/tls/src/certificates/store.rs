@@ -1,5 +1,3 @@
-//! Stores of keys and certificates: PKCS#12 and PEM.
-
 use std::fmt;
 
 use p12_keystore::error::Error as Pkcs12Error;
@@ -12,13 +10,14 @@ use crate::certificates::roots::Roots;
 use crate::certificates::subject::is_issued_by;
 use crate::error::Error;
 
-/// What OpenSSL and Java verify at the most is about this long.
+/// About the longest chain that OpenSSL and Java verify.
 const MAX_CHAIN: usize = 10;
 
-/// Keys with their chains, and trusted certificates, by alias: what a file of a vault holds.
+/// Keys with their certificate chains, and trusted certificates, by alias. The content of a PKCS#12 or PEM
+/// file.
 ///
-/// Aliases are compared without case, as keytool writes them in lower case. An entry of a PKCS#12
-/// store that has none is called by its number, as Java calls it: `1`, `2`.
+/// Aliases are compared without regard to case, since keytool writes them in lower case. An entry of a
+/// PKCS#12 store without an alias has its number as alias, as in Java: `1`, `2`.
 ///
 /// ```
 /// use tailwater_tls::Store;
@@ -49,19 +48,18 @@ impl Clone for Entry {
 }
 
 impl Store {
-    /// Longer stores are refused: 1 MiB. Java's `cacerts`, the certificates of the whole web, are
-    /// 200 KiB.
+    /// The maximum length of a store: 1 MiB. Java's `cacerts` with the public authorities has 200 KiB.
     pub const MAX_BYTES: usize = 1024 * 1024;
 
-    /// Reads a PKCS#12 store: keytool's, OpenSSL's, and old ones encrypted by 40-bit RC2 or triple
-    /// DES with a SHA-1 MAC. What it trusts are the certificates that Java trusts (those with a
-    /// trusted key usage), and all of its certificates if it has no key, as OpenSSL writes them.
+    /// Reads a PKCS#12 store of keytool or OpenSSL, including legacy stores that are encrypted by 40-bit RC2 or
+    /// triple DES with a SHA-1 MAC. The trusted certificates are those that Java trusts (with a trusted key
+    /// usage). In a store without keys, as OpenSSL writes it, all certificates are trusted.
     ///
-    /// It takes as long as the store's iterations ask for: keytool's and OpenSSL's some 10 ms, at
-    /// most 1 000 000 iterations for each encrypted part, and the store says how many parts there
-    /// are. So read no stores of strangers, and none on a thread that serves.
+    /// The store determines how long this blocks. A store of keytool or OpenSSL takes some 10 ms. At most
+    /// 1 000 000 iterations are accepted for each encrypted part, but the store also determines the number of
+    /// parts. Therefore read only stores that you trust, and not on a thread of an async runtime.
     ///
-    /// Not read, and refused: RC4 and 128-bit RC2, PBMAC1, and the indefinite lengths of BER.
+    /// RC4, 128-bit RC2, PBMAC1 and indefinite lengths (BER) are not supported.
     ///
     /// # Errors
     /// [`Error::StoreTooLarge`], [`Error::Password`] or [`Error::Pkcs12`].
@@ -76,8 +74,8 @@ impl Store {
         Ok(Self::from_archive(archive))
     }
 
-    /// Reads PEM text: a private key (PKCS#8, PKCS#1 or SEC 1, not encrypted) with its chain in any
-    /// order, or trusted certificates only; all of them have this alias.
+    /// Reads a PEM text: a private key (PKCS#8, PKCS#1 or SEC 1, not encrypted) with its chain in any order, or
+    /// only trusted certificates. All of them have this alias.
     ///
     /// # Errors
     /// [`Error::StoreTooLarge`], [`Error::Pem`], [`Error::PemWithoutCertificate`],
@@ -99,13 +97,13 @@ impl Store {
         };
         let chain = match certificates.iter().find(|one| is_of(one, &key)) {
             Some(own) => chain(own, &certificates),
-            None => certificates, // which `identity` says more about
+            None => certificates, // `identity` returns the error
         };
         Ok(Self { keys: vec![Entry { alias: alias.to_owned(), chain, key }], trusted: Vec::new() })
     }
 
-    /// Both as one. (A key in a file of its own is no store: give both texts to
-    /// [`pem`](Store::pem) together.)
+    /// Adds the entries of `other`. (A file with only a key is not a store: pass the texts of the key and of
+    /// the certificate to [`pem`](Store::pem) together.)
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.keys.extend(other.keys);
@@ -113,10 +111,10 @@ impl Store {
         self
     }
 
-    /// The identity of this alias.
+    /// The identity with this alias.
     ///
     /// # Errors
-    /// [`Error::NoIdentity`], or [`Error::Identity`] if TLS cannot use its key.
+    /// [`Error::NoIdentity`], or [`Error::Identity`] if TLS does not support its key.
     pub fn identity(&self, alias: &str) -> Result<Identity, Error> {
         let entry = self.keys.iter().find(|entry| is_alias(&entry.alias, alias));
         entry.map_or_else(|| Err(self.no_identity(alias)), Entry::identity)
@@ -125,13 +123,13 @@ impl Store {
     /// All identities, in the order of the store.
     ///
     /// # Errors
-    /// [`Error::Identity`] for each whose key TLS cannot use.
+    /// [`Error::Identity`] for each whose key TLS does not support.
     pub fn identities(&self) -> impl Iterator<Item = Result<Identity, Error>> {
         self.keys.iter().map(Entry::identity)
     }
 
-    /// The certificates of this alias that the store trusts, or, as Java has it, the certificate of
-    /// the key of this alias.
+    /// The trusted certificates with this alias. If there are none, the certificate of the key with this alias,
+    /// as in Java.
     ///
     /// # Errors
     /// [`Error::NoCertificate`].
@@ -149,7 +147,7 @@ impl Store {
         Ok(found)
     }
 
-    /// All that the store trusts.
+    /// All trusted certificates.
     ///
     /// # Errors
     /// [`Error::Certificate`] if one of them cannot be used.
@@ -176,12 +174,12 @@ impl Store {
             let of_id = archive.certs.iter().zip(&certificates).filter(|(certificate, _)| {
                 id.is_some() && certificate.local_key_id.as_deref() == id
             });
-            // Some writers leave the id out, or give all of a chain the same.
+            // Some writers omit the id, or give the same id to the whole chain.
             let mut of_id: Vec<_> = of_id.map(|(_, der)| der).collect();
             of_id.sort_by_key(|der| !is_of(der, &key));
             let own =
                 of_id.first().copied().or_else(|| certificates.iter().find(|der| is_of(der, &key)));
-            // A key without a certificate is for other things than TLS.
+            // A key without a certificate is not for TLS.
             let Some(own) = own else { continue };
             let chain = chain(own, &certificates);
             keys.push(Entry { alias: bag.friendly_name.unwrap_or_else(&mut number), chain, key });
@@ -220,12 +218,12 @@ fn is_alias(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
-/// Whether this is a certificate of this key.
+/// Whether the certificate belongs to the key.
 fn is_of(certificate: &CertificateDer<'static>, key: &PrivateKeyDer<'static>) -> bool {
     Identity::new("", vec![certificate.clone()], key.clone_key()).is_ok()
 }
 
-/// From a certificate up to the last issuer that is there, each once.
+/// The chain from a certificate to the last issuer in the list.
 fn chain(
     own: &CertificateDer<'static>,
     certificates: &[CertificateDer<'static>],

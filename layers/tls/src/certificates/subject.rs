@@ -1,5 +1,3 @@
-//! What a certificate says about its subject.
-
 use std::fmt::Write as _;
 
 use rustls::pki_types::CertificateDer;
@@ -10,16 +8,16 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 /// The names of a certificate's subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Subject {
-    /// RFC 4514: the most specific part first, as Java's `X500Principal.getName()`.
+    /// In the form of RFC 4514, the most specific part first, as Java's `X500Principal.getName()`.
     pub(crate) distinguished_name: String,
     pub(crate) common_name: Option<String>,
-    /// Names of hosts, in lower case: those of the subject alternative names, or the common name
-    /// where there are none.
+    /// Host names in lower case: those of the subject alternative names, or the common name if there are
+    /// none.
     pub(crate) hosts: Vec<String>,
 }
 
 impl Subject {
-    /// `None` if it is not a certificate of X.509.
+    /// `None` if it is not an X.509 certificate.
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let subject = certificate.subject();
@@ -44,7 +42,7 @@ impl Subject {
     }
 }
 
-/// Whether `issuer` is, by its name, who issued `certificate`.
+/// Whether the subject of `issuer` is the issuer of `certificate`, by name.
 pub(crate) fn is_issued_by(certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
     let (Ok((_, certificate)), Ok((_, issuer))) =
         (X509Certificate::from_der(certificate), X509Certificate::from_der(issuer))
@@ -54,14 +52,14 @@ pub(crate) fn is_issued_by(certificate: &CertificateDer<'_>, issuer: &Certificat
     certificate.issuer().as_raw() == issuer.subject().as_raw()
 }
 
-/// Whether one of these, DER of distinguished names, is the name of who issued `certificate`.
+/// Whether one of these distinguished names in DER is the issuer of `certificate`.
 pub(crate) fn has_issuer(certificate: &CertificateDer<'_>, issuers: &[&[u8]]) -> bool {
     X509Certificate::from_der(certificate)
         .is_ok_and(|(_, certificate)| issuers.contains(&certificate.issuer().as_raw()))
 }
 
-/// Whether it may sign certificates: RFC 5280, 6.1.4, (k) and (n). Version 1, which cannot say so, may
-/// not.
+/// Whether it may sign certificates (RFC 5280, 6.1.4, (k) and (n)). A certificate of version 1 may not, since
+/// it has no such extension.
 pub(crate) fn is_authority(certificate: &X509Certificate<'_>) -> bool {
     certificate.is_ca()
         && certificate

@@ -1,8 +1,8 @@
-//! Verification of peers: webpki's, and the certificate that is itself trusted.
+//! Verifies peers by webpki, and accepts a peer whose own certificate is trusted.
 //!
-//! Java accepts a peer whose own certificate is in the trust store, whatever it says about itself.
-//! webpki refuses one that says that it is an authority, and that is what `openssl req -x509` makes.
-//! webpki gets the authorities only, and makes no verifier where there are none.
+//! Java accepts a peer whose own certificate is in the trust store. webpki rejects a peer whose certificate
+//! is marked as an authority, and `openssl req -x509` creates such certificates. Therefore webpki gets the
+//! authorities only. It builds no verifier if there are none.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 use crate::certificates::roots::Roots;
 use crate::provider::provider;
 
-/// Certificates that are trusted as they are.
+/// Certificates of peers that are trusted themselves.
 struct Trusted(Vec<CertificateDer<'static>>);
 
 impl Trusted {
-    /// Whether this very certificate is trusted.
+    /// Whether exactly this certificate is trusted.
     fn has(&self, certificate: &CertificateDer<'_>) -> bool {
         self.0.iter().any(|trusted| trusted == certificate)
     }
 
-    /// Whether a certificate that is trusted is valid now.
+    /// Checks the validity period of a trusted certificate.
     fn check(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
         let (_, parsed) =
             X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;

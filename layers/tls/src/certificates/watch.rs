@@ -1,5 +1,3 @@
-//! Files that change while the program runs.
-
 use std::collections::hash_map::RandomState;
 use std::error::Error;
 use std::fs::File;
@@ -15,11 +13,11 @@ use tracing::{debug, error, info, warn};
 
 use crate::certificates::store::Store;
 
-/// Looks at files again and again, and says when what they hold is another.
+/// Detects that the content of files has changed.
 ///
-/// It reads them, rather than ask the system for events, so that it works on every file system,
-/// with files that are replaced by renaming, and with Kubernetes' links to folders that are
-/// exchanged. It looks at the first MiB of each: what a [`Store`] may have.
+/// It reads the files at an interval and does not use file system events. Therefore it works on every file
+/// system, with files that are replaced by a rename, and with the symbolic links of a Kubernetes volume. It
+/// reads the first MiB of each file, which is the maximum length of a [`Store`].
 ///
 /// ```no_run
 /// use std::fs;
@@ -30,7 +28,7 @@ use crate::certificates::store::Store;
 ///     let store = Store::pkcs12(&fs::read("server.p12")?, "secret")?;
 ///     Ok(Credentials::new().identity(store.identity("localhost")?))
 /// };
-/// let watch = Watch::new(["server.p12"]); // before it is read, so that no change is missed
+/// let watch = Watch::new(["server.p12"]); // before the file is read, so that no change is missed
 /// let config = ServerConfig::new(load()?, ServerOptions::new())?;
 /// let reload = {
 ///     let config = config.clone();
@@ -46,7 +44,7 @@ pub struct Watch {
     seen: Vec<Fingerprint>,
 }
 
-/// What a file held; not the bytes, which may be a key.
+/// A hash of a file. The bytes are not kept, since they may be a private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fingerprint {
     Hash(u64),
@@ -54,10 +52,10 @@ enum Fingerprint {
 }
 
 impl Watch {
-    /// 10 s.
+    /// The usual interval: 10 s.
     pub const INTERVAL: Duration = Duration::from_secs(10);
 
-    /// Watches these files from what they hold now. Reads them.
+    /// Starts with the current content of these files. It reads them and blocks.
     #[must_use]
     pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         let paths = paths.into_iter().map(Into::into).collect();
@@ -66,13 +64,15 @@ impl Watch {
         watch
     }
 
-    /// Looks every `interval`, for ever, and calls `reload` on a blocking thread when a file holds
-    /// something else than at the last look. If it fails it is called again at each look until it
-    /// succeeds, and the failure is logged at WARN once for each change; what it had before is for
-    /// it to keep, as [`ServerConfig::rotate`](crate::ServerConfig::rotate) does.
+    /// Reads the files every `interval` and calls `reload` on a blocking thread when the content of one has
+    /// changed. This never returns, unless `reload` panics.
     ///
-    /// Dropping the future ends it; a reload that has begun ends by itself. A reload that panics
-    /// ends it, too, and is logged at ERROR.
+    /// If `reload` fails, it is called again after each interval until it succeeds. The failure is logged at
+    /// WARN once for each change of the files. `reload` must keep the old certificates then, as
+    /// [`ServerConfig::rotate`](crate::ServerConfig::rotate) does. A panic of `reload` is logged at ERROR and
+    /// ends the future.
+    ///
+    /// Dropping the future stops the watch. A `reload` that has begun runs to its end.
     pub async fn run<F, E>(mut self, interval: Duration, reload: F)
     where
         F: FnMut() -> Result<(), E> + Send + 'static,
@@ -97,7 +97,7 @@ impl Watch {
                             if changed {
                                 warn!(error, paths = ?self.paths, "certificates stay as they were");
                             } else {
-                                debug!(error, paths = ?self.paths, "still no other certificates");
+                                debug!(error, paths = ?self.paths, "certificates still stay as they were");
                             }
                             true
                         }
@@ -107,12 +107,14 @@ impl Watch {
             });
             match checked.await {
                 Ok(result) => (self, failed) = result,
-                Err(error) => return error!(%error, "certificates are watched no more"),
+                Err(error) => {
+                    return error!(%error, "the files of certificates are no longer watched");
+                }
             }
         }
     }
 
-    /// Whether something is not as it was at the last look.
+    /// Whether the content of a file differs from the last call.
     fn has_changed(&mut self) -> bool {
         let current = self.fingerprints();
         let changed = current != self.seen;

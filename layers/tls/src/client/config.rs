@@ -1,5 +1,3 @@
-//! The configuration of a client, whose certificates can be rotated while it runs.
-
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,10 +16,11 @@ use crate::error::Error;
 use crate::provider::provider;
 use crate::version::versions;
 
-/// Whom a client trusts, who it is, and how it speaks: what a [`ConnectLayer`](crate::ConnectLayer)
-/// takes each connection's handshake from. Servers are always verified, and sessions resumed.
+/// The configuration of a client: its credentials and options. The client always verifies servers, and resumes
+/// sessions.
 ///
-/// Clones are the same configuration, as those of [`ServerConfig`](crate::ServerConfig).
+/// A clone is a handle of the same configuration: [`rotate`](ClientConfig::rotate) on one replaces the
+/// certificates of all.
 ///
 /// ```
 /// use tailwater_tls::{ClientConfig, ClientOptions, Credentials, Roots};
@@ -45,7 +44,7 @@ struct Shared {
 }
 
 impl ClientConfig {
-    /// A client that trusts the roots of these credentials.
+    /// A configuration with these credentials. The client trusts their roots.
     ///
     /// # Errors
     /// [`Error::NoRoots`], [`Error::Alpn`], [`Error::ServerName`], [`Error::Configuration`].
@@ -56,14 +55,13 @@ impl ClientConfig {
         Ok(Self { shared: Arc::new(Shared { options, name, current }) })
     }
 
-    /// Rotates the certificates and what is trusted, for new connections. Sessions of before are
-    /// not resumed.
+    /// Replaces the credentials for new connections. Earlier sessions are not resumed.
     ///
     /// # Errors
-    /// As of [`new`](ClientConfig::new); what was there before stays.
+    /// The errors of [`new`](ClientConfig::new). The old credentials stay in use then.
     pub fn rotate(&self, credentials: Credentials) -> Result<(), Error> {
         let current = Arc::new(config(credentials, &self.shared.options)?);
-        // Nothing panics under the lock, and an `Arc` is whole anyway.
+        // A poisoned lock is harmless: the `Arc` is always complete.
         *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         Ok(())
     }
@@ -99,7 +97,7 @@ fn config(
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(options.only))
         .map_err(Error::Configuration)?
-        .dangerous() // how rustls calls it; the verifier is webpki's, see `verify`
+        .dangerous() // the name in rustls; the verifier uses webpki, see `verify`
         .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(&roots)))
         .with_client_cert_resolver(Arc::new(Identities { all: identities }));
     config.alpn_protocols.clone_from(&options.alpn);
@@ -107,13 +105,13 @@ fn config(
     Ok(config)
 }
 
-/// An address or a name; URIs have IPv6 addresses in brackets.
+/// Parses an address or a name. URIs have IPv6 addresses in brackets.
 fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     ServerName::try_from(bare.to_owned()).map_err(|_| Error::ServerName(name.to_owned()))
 }
 
-/// The identities of a client; the first whose issuer the server accepts, as far as it says which.
+/// The identities of a client. The first is used whose issuer is among the hints of the server.
 #[derive(Debug)]
 struct Identities {
     all: Vec<Identity>,
@@ -127,7 +125,7 @@ impl ResolvesClientCert for Identities {
     ) -> Option<Arc<CertifiedKey>> {
         let mut usable = self.all.iter().filter(|identity| identity.signs(schemes));
         let hinted = usable.clone().find(|identity| identity.is_from(root_hints));
-        // A server's hints may be incomplete, and it refuses what it does not trust.
+        // The hints may be incomplete. The server rejects a certificate that it does not trust.
         hinted.or_else(|| usable.next()).map(|identity| Arc::clone(identity.certified()))
     }
 

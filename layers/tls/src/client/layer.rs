@@ -6,7 +6,7 @@ use crate::client::config::ClientConfig;
 use crate::client::service::Connect;
 use crate::limits::Limits;
 
-/// Makes TLS of the connections of a connector, whatever the scheme of the URI is.
+/// Performs a TLS handshake on the connections of a connector, for any scheme of the URI.
 ///
 /// ```
 /// use tailwater_tls::{ClientConfig, ClientOptions, ConnectLayer, Credentials, Roots};
@@ -32,26 +32,26 @@ pub struct ConnectLayer {
 }
 
 impl ConnectLayer {
-    /// TLS with this configuration, and the limits that the options name.
+    /// A layer with this configuration and the default limits.
     pub fn new(config: ClientConfig) -> Self {
         Self { config, limits: Limits::default() }
     }
 
-    /// From the connection to the end of the handshake. Connecting is the connector's matter.
-    /// Default: 10 s; 0 is no deadline.
+    /// The timeout from the start of the connection to the end of the handshake. The connector has its own
+    /// timeout. Default: 10 s. 0 means no timeout.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.limits.handshake_timeout = timeout;
         self
     }
 
-    /// How much a server may send before its handshake is over. Default: 64 KiB.
+    /// The maximum number of bytes from a server before its handshake is over. Default: 64 KiB.
     pub fn max_handshake_bytes(mut self, bytes: usize) -> Self {
         self.limits.max_handshake_bytes = bytes;
         self
     }
 
-    /// How much of what was written may wait, encrypted, for a server that takes nothing. Default:
-    /// 64 KiB; what is below 16 KiB, a record, is 16 KiB.
+    /// The maximum number of encrypted bytes that wait for a server that does not read. Default: 64 KiB. A
+    /// value below 16 KiB, the size of a record, is raised to 16 KiB.
     pub fn send_buffer_bytes(mut self, bytes: usize) -> Self {
         self.limits.send_buffer_bytes = bytes.max(16 * 1024);
         self

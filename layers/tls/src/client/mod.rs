@@ -1,4 +1,4 @@
-//! The side of the client.
+//! TLS of a client.
 
 pub(crate) mod config;
 pub(crate) mod layer;

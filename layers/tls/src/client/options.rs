@@ -1,6 +1,6 @@
 use crate::version::Version;
 
-/// The options of a [`ClientConfig`].
+/// The options of a [`ClientConfig`](crate::ClientConfig).
 ///
 /// ```
 /// use tailwater_tls::ClientOptions;
@@ -17,25 +17,25 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// The defaults that the options name.
+    /// The default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The protocols that are offered, the preferred one first. Default: none.
+    /// The protocols that the client offers by ALPN, the preferred one first. Default: none.
     pub fn alpn(mut self, names: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.alpn = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Speaks this version only. Default: TLS 1.3, and 1.2 with servers that have no 1.3.
+    /// Supports only this version. Default: TLS 1.3, and 1.2 for servers without 1.3.
     pub fn only(mut self, version: Version) -> Self {
         self.only = Some(version);
         self
     }
 
-    /// Asks every server for this name, and verifies its certificate by it, whatever the URI says.
-    /// Default: the host of the URI.
+    /// The server name that is sent (SNI) and for which the certificate is verified, for any URI. Default: the
+    /// host of the URI.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self

@@ -16,8 +16,7 @@ use crate::limits::Limits;
 use crate::macros::inner_service_accessors;
 use crate::stream::TlsStream;
 
-/// Service of [`ConnectLayer`](crate::ConnectLayer): a URI in, a [`TlsStream`] out, whose
-/// [`handshake`](TlsStream::handshake) says what was agreed on.
+/// Service of [`ConnectLayer`](crate::ConnectLayer). Its request is a URI, its response a [`TlsStream`].
 #[derive(Clone, Debug)]
 pub struct Connect<S> {
     inner: S,
@@ -52,7 +51,7 @@ where
         let name = self.config.name(&uri);
         let config = self.config.clone();
         let limits = self.limits;
-        // Nothing is connected to if nobody could be asked for there.
+        // Without a valid server name no connection is opened.
         let connecting = name.map(|name| (name, self.inner.call(uri)));
         ConnectFuture {
             inner: Box::pin(async move {

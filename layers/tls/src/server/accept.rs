@@ -26,11 +26,11 @@ const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 24\r\n\r\nThis port speaks HTTPS.\n";
 
-/// How long a refused client has to read why, and how much of what it still sends is read.
+/// How long a rejected client has to read the reason, and how many of its further bytes are read.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
-/// Waits for the client to say something, with nothing in memory but the connection.
+/// Waits for the first byte of the client. Until then only the connection itself takes memory.
 pub(crate) async fn first_byte<Io>(io: &mut Io) -> Result<u8, Error>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
@@ -45,7 +45,7 @@ where
     if first == HANDSHAKE {
         return Ok(first);
     }
-    // A method of HTTP; anything else would not understand the answer.
+    // The first letter of an HTTP method. Another client would not understand the response.
     if first.is_ascii_uppercase() && io.write_all(PLAIN_HTTP).await.is_ok() {
         linger(io).await;
     }
@@ -94,8 +94,8 @@ where
     }
 }
 
-/// Lets a refused client read why: a connection that is closed while there is something to read on
-/// it is reset, and what was sent to the client may be lost with it.
+/// Lets a rejected client read the reason. The kernel resets a connection that is closed with unread bytes,
+/// and the client may then lose what was sent to it.
 async fn linger<Io: AsyncRead + AsyncWrite + Unpin>(io: &mut Io) {
     let closing = async {
         io.shutdown().await?;
@@ -104,6 +104,6 @@ async fn linger<Io: AsyncRead + AsyncWrite + Unpin>(io: &mut Io) {
         while rest.read(&mut buffer).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // Whatever it ends with, the connection is closed.
+    // The connection is closed in any case.
     let _ = timeout(LINGER, closing).await;
 }

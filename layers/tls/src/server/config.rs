@@ -1,5 +1,3 @@
-//! The configuration of a server, whose certificates can be rotated while it serves.
-
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,11 +16,10 @@ use crate::provider::provider;
 use crate::server::options::{ClientCertificates, ServerOptions};
 use crate::version::versions;
 
-/// Who a server is and how it speaks: what a [`TlsLayer`](crate::TlsLayer) takes each connection's
-/// handshake from.
+/// The configuration of a server: its credentials and options.
 ///
-/// Clones are the same configuration: [`rotate`](ServerConfig::rotate) on one rotates the
-/// certificates for all, without a restart.
+/// A clone is a handle of the same configuration: [`rotate`](ServerConfig::rotate) on one replaces the
+/// certificates of all, while the server runs.
 ///
 /// ```
 /// use tailwater_tls::{Credentials, ServerConfig, ServerOptions, Store};
@@ -47,7 +44,7 @@ struct Shared {
     current: RwLock<Arc<Current>>,
 }
 
-/// What one handshake is made with.
+/// The rustls configuration of the current credentials.
 pub(crate) struct Current {
     pub(crate) config: Arc<rustls::ServerConfig>,
     pub(crate) requires_alpn: bool,
@@ -55,25 +52,25 @@ pub(crate) struct Current {
 }
 
 impl ServerConfig {
-    /// A server with these certificates.
+    /// A configuration with these credentials.
     ///
     /// # Errors
-    /// [`Error::ServerWithoutIdentity`], [`Error::NoRoots`] if client certificates are to be verified by
-    /// nothing, [`Error::Alpn`], [`Error::Configuration`].
+    /// [`Error::ServerWithoutIdentity`], [`Error::NoRoots`] if the server requests client certificates and has
+    /// no roots, [`Error::Alpn`], [`Error::Configuration`].
     pub fn new(credentials: Credentials, options: ServerOptions) -> Result<Self, Error> {
         check_alpn(&options.alpn)?;
         let current = RwLock::new(Arc::new(Current::new(credentials, &options)?));
         Ok(Self { shared: Arc::new(Shared { options, current }) })
     }
 
-    /// Rotates the certificates and what is trusted. Connections that are there, and handshakes
-    /// that began, keep theirs; sessions of before are not resumed.
+    /// Replaces the credentials for new connections. Existing connections and handshakes that have begun keep
+    /// theirs. Earlier sessions are not resumed.
     ///
     /// # Errors
-    /// As of [`new`](ServerConfig::new); what was there before stays.
+    /// The errors of [`new`](ServerConfig::new). The old credentials stay in use then.
     pub fn rotate(&self, credentials: Credentials) -> Result<(), Error> {
         let current = Arc::new(Current::new(credentials, &self.shared.options)?);
-        // Nothing panics under the lock, and an `Arc` is whole anyway.
+        // A poisoned lock is harmless: the `Arc` is always complete.
         *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         Ok(())
     }
@@ -124,20 +121,20 @@ impl Current {
         Ok(Self { config: Arc::new(config), requires_alpn, identities })
     }
 
-    /// The identity that the resolver takes as well.
+    /// The identity that the resolver selects as well.
     pub(crate) fn identity(&self, hello: &ClientHello<'_>) -> Option<Identity> {
         self.identities.select(hello).cloned()
     }
 }
 
-/// Identities by the names that they are for.
+/// The identities of a server.
 struct Identities {
     all: Vec<Identity>,
 }
 
 impl Identities {
-    /// The first for the server name whose key the client can verify; else, and that includes
-    /// clients that ask for no name or for an unknown one, the first that the client can verify.
+    /// The first identity for the server name whose key the client can verify. Without a server name, or with
+    /// an unknown one, the first identity that the client can verify.
     fn select(&self, hello: &ClientHello<'_>) -> Option<&Identity> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let usable = |identity: &&Identity| identity.signs(hello.signature_schemes());
@@ -151,11 +148,11 @@ impl Identities {
         for_name(|host, name| host == name)
             .or_else(|| for_name(is_wildcard_of))
             .or_else(|| self.all.iter().find(usable))
-            .or(self.all.first()) // rustls tells the client what is wrong
+            .or(self.all.first()) // rustls sends the alert
     }
 }
 
-/// RFC 6125, 6.4.3: `*` is the whole first label, and stands for one.
+/// RFC 6125, 6.4.3: `*` is the whole first label and matches one label.
 fn is_wildcard_of(host: &str, name: &str) -> bool {
     let (Some(parent), Some((first, rest))) = (host.strip_prefix("*."), name.split_once('.'))
     else {

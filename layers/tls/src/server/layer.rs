@@ -1,5 +1,3 @@
-//! The layer of a server, and its limits.
-
 use std::time::Duration;
 
 use tower_layer::Layer;
@@ -8,7 +6,7 @@ use crate::limits::Limits;
 use crate::server::config::ServerConfig;
 use crate::server::service::Tls;
 
-/// Makes TLS of each connection, and gives it to the inner service when its handshake is over.
+/// Performs the TLS handshake of each connection, and calls the inner service with the [`TlsStream`](crate::TlsStream).
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,28 +29,28 @@ pub struct TlsLayer {
 }
 
 impl TlsLayer {
-    /// TLS with this configuration, and the limits that the options name.
+    /// A layer with this configuration and the default limits.
     pub fn new(config: ServerConfig) -> Self {
         Self { config, limits: Limits::default() }
     }
 
-    /// From the call of the service to the end of the handshake, or to the end of saying why there
-    /// is none. Default: 10 s; 0 is no deadline.
+    /// The timeout from the call of the service to the end of the handshake. It includes the time that a
+    /// rejected client has to read the reason. Default: 10 s. 0 means no timeout.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.limits.handshake_timeout = timeout;
         self
     }
 
-    /// How much a client may send before its handshake is over. Default: 64 KiB; a handshake without
-    /// client certificates takes less than 1 KiB to 3 KiB. rustls itself takes no message of more
-    /// than 64 KiB.
+    /// The maximum number of bytes from a client before its handshake is over. Default: 64 KiB. A handshake
+    /// without client certificates takes between less than 1 KiB and 3 KiB. rustls itself accepts no message
+    /// of more than 64 KiB.
     pub fn max_handshake_bytes(mut self, bytes: usize) -> Self {
         self.limits.max_handshake_bytes = bytes;
         self
     }
 
-    /// How much of what was written may wait, encrypted, for a client that takes nothing. Default:
-    /// 64 KiB; what is below 16 KiB, a record, is 16 KiB.
+    /// The maximum number of encrypted bytes that wait for a client that does not read. Default: 64 KiB. A
+    /// value below 16 KiB, the size of a record, is raised to 16 KiB.
     pub fn send_buffer_bytes(mut self, bytes: usize) -> Self {
         self.limits.send_buffer_bytes = bytes.max(16 * 1024);
         self

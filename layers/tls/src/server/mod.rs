@@ -1,4 +1,4 @@
-//! The side of the server.
+//! TLS of a server.
 
 mod accept;
 pub(crate) mod config;

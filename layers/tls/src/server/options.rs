@@ -1,20 +1,20 @@
 use crate::version::Version;
 
-/// Whether clients show a certificate.
+/// Whether a server requests certificates of clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientCertificates {
-    /// They are not asked.
+    /// The server requests none.
     #[default]
     None,
-    /// They are asked, and may have none. One that is not trusted ends the handshake, as it does in
-    /// Java (`wantClientAuth`).
+    /// The server requests a certificate, and accepts a client without one. A certificate that is not trusted
+    /// ends the handshake, as in Java (`wantClientAuth`).
     Requested,
-    /// Without one that is trusted there is no connection.
+    /// The server accepts only clients with a trusted certificate.
     Required,
 }
 
-/// The options of a [`ServerConfig`].
+/// The options of a [`ServerConfig`](crate::ServerConfig).
 ///
 /// ```
 /// use tailwater_tls::{ServerOptions, Version};
@@ -39,7 +39,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults that the options name.
+    /// The default options.
     pub fn new() -> Self {
         Self {
             alpn: Vec::new(),
@@ -50,37 +50,39 @@ impl ServerOptions {
         }
     }
 
-    /// The protocols that are spoken within, the preferred one first. A client that offers others
-    /// only is refused (`no_application_protocol`). Default: none, and nothing is agreed.
+    /// The protocols for ALPN, the preferred one first. A client that offers only other protocols is rejected
+    /// (`no_application_protocol`). Default: none, and no protocol is negotiated.
     pub fn alpn(mut self, names: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.alpn = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Whether a client that offers no protocol at all is refused, too. Default: if there are
-    /// protocols and `http/1.1`, which is what such a client speaks, is not among them.
+    /// Whether a client without ALPN is rejected, too. Such a client speaks HTTP/1.1. Default: it is rejected if
+    /// there are protocols and `http/1.1` is not among them.
     pub fn require_alpn(mut self, require: bool) -> Self {
         self.require_alpn = Some(require);
         self
     }
 
-    /// Speaks this version only. Default: TLS 1.3, and 1.2 with clients that have no 1.3.
+    /// Supports only this version. Default: TLS 1.3, and 1.2 for clients without 1.3.
     pub fn only(mut self, version: Version) -> Self {
         self.only = Some(version);
         self
     }
 
-    /// Whether clients show a certificate that the roots of the [`Credentials`] vouch for. Default:
-    /// [`ClientCertificates::None`].
+    /// Whether the server requests certificates of clients. The roots of the
+    /// [`Credentials`](crate::Credentials) must vouch for them. Default: [`ClientCertificates::None`].
     pub fn client_certificates(mut self, certificates: ClientCertificates) -> Self {
         self.client_certificates = certificates;
         self
     }
 
-    /// Whether a client can come back without the whole handshake: by tickets, which take no memory
-    /// here and whose keys change every 6 hours, or in TLS 1.2 without tickets by one of the last
-    /// 256 sessions. A client certificate is not verified again then. Rotated
-    /// credentials end it for all. Default: yes.
+    /// Whether a client can resume a session without the whole handshake. Default: yes.
+    ///
+    /// Sessions are resumed by tickets, which take no memory in the server and whose keys change every 6
+    /// hours. Clients with TLS 1.2 and without tickets can resume one of the last 256 sessions. The
+    /// certificate of a client is not verified again when it resumes a session. No session is resumed after a
+    /// [rotation](crate::ServerConfig::rotate).
     pub fn resumption(mut self, resumption: bool) -> Self {
         self.resumption = resumption;
         self

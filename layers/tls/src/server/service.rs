@@ -1,5 +1,3 @@
-//! The service of a server, and the future of one connection.
-
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,8 +14,8 @@ use crate::server::accept::{first_byte, handshake};
 use crate::server::config::ServerConfig;
 use crate::stream::TlsStream;
 
-/// Service of [`TlsLayer`](crate::TlsLayer): a connection in, a [`TlsStream`] to the inner service,
-/// and its response out.
+/// Service of [`TlsLayer`](crate::TlsLayer). Its request is a connection. It calls the inner service with a
+/// [`TlsStream`] and returns the response of the inner service.
 ///
 /// A client that speaks plain HTTP is answered `400 Bad Request` without TLS.
 ///
@@ -62,14 +60,14 @@ where
     }
 }
 
-/// Future of [`Tls`]: the handshake, and then what the inner service does with the connection.
+/// Future of [`Tls`]: the handshake, then the future of the inner service.
 #[must_use = "futures do nothing unless polled"]
 pub struct TlsFuture<R> {
     stage: Stage<R>,
 }
 
-/// A part of a connection's life. One by one in a box: a connection that says nothing holds no room
-/// for a handshake, and one that is idle for hours none of what its handshake needed.
+/// A stage of a connection. Each stage has a box of its own, so that a silent connection holds no memory for a
+/// handshake, and an established one no memory of its handshake.
 type Stage<R> = Pin<Box<dyn Future<Output = Result<Next<R>, Error>> + Send>>;
 
 enum Next<R> {
