@@ -226,4 +226,23 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_record_is_encoded_alone_as_in_its_chunk() {
+        let format = Records { index: Index::new([]) };
+        let view = View { form: IdForm::KeyAndEtag, timestamps: true };
+        let large = b"x".repeat(LARGE_BYTES + 1);
+        let records = [record(3, b"a", b"1"), record(7, b"b", &large), record(9, b"a", b"2")];
+        let mut position = Positions::new([0, 5]);
+        let mut chunk = Vec::new();
+        let mut ends = Vec::new();
+        format.encode_all(&view, &position, &records, &mut chunk, &mut ends);
+        let mut alone = Vec::new();
+        for (record, end) in records.iter().zip(ends) {
+            format.encode(&view, &position, record, &mut alone);
+            assert_eq!(alone.len(), end);
+            position = format.advance(&position, std::slice::from_ref(record));
+        }
+        assert_eq!(alone, chunk);
+    }
 }
