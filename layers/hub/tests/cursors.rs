@@ -1,4 +1,4 @@
-//! What single cursors see.
+//! The behaviour of single cursors.
 
 mod support;
 
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+use futures_executor::block_on;
 use support::{Numbered, Numbers, poll, read, record, with_key};
 use tailwater_hub::{CursorError, Hub, Selector};
 
@@ -166,8 +167,9 @@ fn nothing_need_be_kept_after_the_close() {
     assert!(weak.upgrade().is_none());
 }
 
-/// The place of a cursor is behind what it was given. A record that came after the close was dropped,
-/// and the position then set behind it: whoever went on from there elsewhere never got it.
+/// The position of a cursor is after the last record that it returned. A record that was appended after the
+/// close was dropped, and the position was then set after it: a reader that went on from there elsewhere
+/// missed it.
 #[test]
 fn the_place_does_not_move_after_the_close() {
     let hub = hub();
@@ -313,7 +315,7 @@ fn the_newest_chunk_is_kept_whatever_the_capacity_unless_it_is_too_heavy() {
     ));
     drop(late);
     assert!(matches!(poll(&mut keeps_up, 0, 0).0, Poll::Ready(Err(CursorError::Lagged { .. }))));
-    // One that is heavier is gone before anybody has read it, and the log goes on behind it.
+    // A heavier chunk is evicted before a cursor has read it, and the log goes on after it.
     let mut cursor = hub.tail(Selector::All);
     hub.append(vec![heavy(2, 1001)]);
     assert_eq!((hub.bytes(), hub.first(), hub.head()), (0, 3, 3));
@@ -325,8 +327,24 @@ fn the_newest_chunk_is_kept_whatever_the_capacity_unless_it_is_too_heavy() {
     let mut cursor = hub.tail(Selector::All);
     hub.append(vec![heavy(3, 10)]);
     assert!(matches!(poll(&mut cursor, 0, 0).0, Poll::Ready(Ok(_))));
-    // Where there is room it is kept.
+    // Within the capacity it is kept.
     hub.set_capacity_bytes(2000);
     hub.append(vec![heavy(4, 1500)]);
     assert!(matches!(poll(&mut cursor, 0, 0).0, Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn a_cursor_that_is_awaited_returns_each_record_and_then_the_end() {
+    let hub = hub();
+    let mut cursor = hub.tail(Selector::All);
+    let mut waiting = hub.tail(with_key(9));
+    let reader = std::thread::spawn(move || block_on(waiting.next()).map(|entry| entry.sequence()));
+    hub.append(vec![record(0, &[1]), record(1, &[9])]);
+    hub.close();
+    assert_eq!(reader.join().unwrap(), Ok(1));
+
+    let first = block_on(cursor.next()).unwrap();
+    assert_eq!((first.record().id, first.before(), first.after()), (0, 0, 1));
+    assert_eq!(block_on(cursor.next_batch(&0, 100)).unwrap().bytes(), "0/1/1:..........\n");
+    assert_eq!(block_on(cursor.next()).err(), Some(CursorError::Closed));
 }
