@@ -1,4 +1,4 @@
-//! An event source against a server that a test plays, over HTTP/1, with the clock paused.
+//! An event source against a simulated server, over HTTP/1, with the clock paused.
 
 mod support;
 
@@ -116,7 +116,7 @@ async fn bodies_of_every_kind_are_read_and_followed_by_the_next() {
     const CHUNKED: &str =
         "1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked";
     const STREAM: &str = "1.1 200 OK\r\ncontent-type: text/event-stream";
-    // Whether the body says by itself where it ends, and does.
+    // Bodies with and without a length, and their ends.
     for (head, body, ends) in [
         (STREAM.replace("1.1", "1.0"), "data:x\n\n", false),
         (STREAM.to_owned(), "data:x\n\n", false),
@@ -363,7 +363,7 @@ async fn a_final_answer_ends_it_after_events_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_come_is_given_up_and_asked_for_again() {
-    // Nothing; a head byte by byte; an informational one after the other.
+    // No byte; a head byte by byte; one informational response after the other.
     for (begin, piece) in
         [("", ""), ("HTTP/1.1 200 OK\r\nx: ", "x"), ("", "HTTP/1.1 102 Processing\r\n\r\n")]
     {
@@ -514,7 +514,7 @@ async fn what_is_not_asked_for_is_not_read() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_source_closes_its_connection() {
-    // While it waits for the head, for an event, and while events wait for it.
+    // It is dropped while it waits for the head, while it waits for an event, and while events wait.
     for response in ["", STREAM, &format!("{STREAM}data:a\n\ndata:b\n\n")] {
         let (connector, mut server) = server();
         let mut source = source(connector);

@@ -31,7 +31,7 @@ fn source(connector: Connector) -> EventSource {
     builder.build().expect("a URL of a server")
 }
 
-/// A body that a test feeds, and how many pieces were taken of it.
+/// A body that a test feeds, and the number of pieces that were read.
 struct Feed {
     pieces: mpsc::UnboundedReceiver<String>,
     taken: Arc<AtomicUsize>,
@@ -79,7 +79,7 @@ fn serve(io: DuplexStream, response: http::response::Builder) -> Connection {
         let mut connection = pin!(connection);
         tokio::select! {
             _ = &mut connection => {}
-            // The connection stays, and nobody serves it.
+            // The connection stays open, but is not served.
             Ok(()) = frozen => std::future::pending().await,
         }
     });
@@ -102,7 +102,7 @@ async fn streams_over_http2_are_read_and_asked_for_again() {
         assert_eq!(request.headers()["accept"], "text/event-stream");
         assert_eq!(request.headers().get("host"), None);
         first.pieces.send("data:a\nid:1\n".to_owned()).unwrap();
-        // Longer than pings are apart.
+        // This is longer than the interval of pings.
         tokio::time::sleep(SECOND * 1000).await;
         first.pieces.send("\ndata:b\nid:2\n\ndata:cut\n".to_owned()).unwrap();
         drop(first.pieces);
@@ -120,7 +120,7 @@ async fn streams_over_http2_are_read_and_asked_for_again() {
     assert_eq!(server.calls().len(), 2);
 }
 
-/// Tells the next client to stop. Its request.
+/// Answers the next request with 204. Returns the request.
 async fn stop(server: &mut Server) -> Request<Incoming> {
     let response = Response::builder().status(StatusCode::NO_CONTENT);
     let mut connection = serve(server.accept().await, response);
@@ -179,7 +179,7 @@ async fn a_peer_that_answers_no_ping_is_lost() {
     let again = async { tokio::join!(source.next(), stop(&mut server)) };
     let (end, _) = tokio::time::timeout(SECOND * 1000, again).await.expect("the peer is lost");
     assert!(end.is_none(), "{end:?}");
-    // A ping every 60 s, 20 s for its answer, and the reconnection time.
+    // A ping every 60 s, 20 s for its answer, then the reconnection time.
     let lost = frozen.elapsed();
     assert!(lost > SECOND * 20 && lost < SECOND * 85, "{lost:?}");
 }

@@ -1,4 +1,4 @@
-//! What holds for any events, and wherever a connection is lost.
+//! Properties of any events, wherever a connection is lost.
 
 mod support;
 
@@ -9,7 +9,7 @@ use support::{STREAM, header, server_with_pipe};
 use tailwater_client::EventSource;
 use tailwater_sse::{EventRef, Item, Message, Parser, encode_comment, encode_event};
 
-/// Bytes that mean something to the grammar, often.
+/// Bytes, most of which have a meaning in the grammar.
 fn field() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         3 => prop::sample::select(&b"\r\n\0 :\xEF\xBB\xBF"[..]),
@@ -42,7 +42,8 @@ proptest! {
     #[test]
     fn each_event_comes_once_wherever_connections_are_lost(
         events in vec(event(), 0..12),
-        // Where each connection but the last is lost, in hundredths of what it has to bring, and whether cleanly.
+        // The place where each connection but the last is lost, in hundredths of its body, and whether it
+        // ends cleanly.
         cuts in vec((0..=100_usize, any::<bool>()), 0..8),
         pipe_bytes in prop_oneof![Just(1_usize), Just(5), Just(4096)],
         bom in any::<bool>(),

@@ -21,7 +21,7 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// The next connection, whose request was answered with an event.
+/// Answers the next request with an event. Returns the connection.
 async fn answer(listener: &TcpListener) -> TcpStream {
     let (mut socket, _) = listener.accept().await.expect("a socket");
     let mut request = Vec::new();
@@ -35,7 +35,7 @@ async fn answer(listener: &TcpListener) -> TcpStream {
 #[tokio::test]
 async fn a_stream_over_tcp_is_read_and_closed_when_it_is_dropped() {
     let (listener, address) = listener().await;
-    // By its own address, by a name, and by the address that the connector is given.
+    // By an address, by a name, and by the address of the connector.
     let fixed = TcpConnector::new().address(address.to_string().parse().unwrap());
     for (connector, uri) in [
         (TcpConnector::new(), format!("http://{address}/")),
@@ -52,8 +52,8 @@ async fn a_stream_over_tcp_is_read_and_closed_when_it_is_dropped() {
     }
 }
 
-/// The invariant: dropping the stream closes the connection whatever the peer does. A task that first
-/// writes its farewell to a peer that reads nothing would stay for ever.
+/// The invariant: dropping the stream closes the connection whatever the peer does. A task that first wrote
+/// a closing frame to a peer that does not read would never end.
 #[tokio::test]
 async fn a_connection_is_closed_while_its_peer_floods_it() {
     let (listener, address) = listener().await;
@@ -73,7 +73,7 @@ async fn an_address_that_does_not_answer_is_given_up_at_the_timeout() {
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
-    // Connections that nobody accepts, until one more is not answered.
+    // Connections that are not accepted, until the backlog is full.
     let mut waiting = Vec::new();
     while let Ok(connection) =
         tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await

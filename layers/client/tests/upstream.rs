@@ -1,4 +1,4 @@
-//! A server's streams served on by the sse crate, with the clock paused.
+//! The streams of a simulated server, forwarded by the sse crate, with the clock paused.
 
 mod support;
 
@@ -49,13 +49,13 @@ async fn write(answer: &mut Answer) -> Option<String> {
     Some(String::from_utf8(data.to_vec()).expect("text"))
 }
 
-/// The first write is the sse crate's own.
+/// Skips the first write, which is the sse crate's own.
 async fn opened(answer: &mut Answer) {
     assert_eq!(answer.status(), StatusCode::OK);
     assert!(write(answer).await.expect("a first write").starts_with("retry:"));
 }
 
-/// All that is written of the server's after the first write, up to the end.
+/// All writes after the first one, up to the end.
 async fn rest(mut answer: Answer) -> String {
     opened(&mut answer).await;
     let mut all = String::new();
@@ -83,7 +83,8 @@ async fn what_the_server_says_is_encoded_anew() {
     );
 }
 
-/// The bounds of `retry:` are for our own reconnects: `retry:50` reached clients as `retry:100`.
+/// The bounds of `retry:` hold for this client's reconnects only: `retry:50` reached clients as
+/// `retry:100`.
 #[tokio::test(start_paused = true)]
 async fn a_reconnection_time_goes_on_as_the_server_said_it() {
     for field in ["retry:0\n", "retry:50\n", "retry:3600000\n"] {
@@ -163,8 +164,8 @@ async fn credentials_go_on_where_they_are_named_and_headers_may_be_added() {
     assert_eq!(header(&sent, "last-event-id"), Some("\u{2026}"));
 }
 
-/// Routes take a path as it is written, many servers do not: `/public/../private/x` went up verbatim, and
-/// whoever asked without a token for what is open got what is guarded.
+/// Routes do not resolve dot segments, but many servers do: `/public/../private/x` was forwarded unchanged,
+/// and a client without a token reached a guarded path.
 #[tokio::test(start_paused = true)]
 async fn a_path_that_the_server_may_read_as_another_is_not_found_and_the_server_is_not_asked() {
     for path in [
@@ -236,7 +237,7 @@ async fn a_server_that_is_not_there_is_a_bad_gateway() {
     assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
     assert_eq!(server.calls().len(), 1, "the client comes again, not we");
 
-    // One that says nothing, and one that ends before it has said something.
+    // A server that sends nothing, and one that closes the connection.
     let (connector, mut server) = support::server();
     let serve = async {
         server.request().await.closed().await;
@@ -376,7 +377,7 @@ async fn a_write_has_as_many_events_as_fit() {
 #[tokio::test(start_paused = true)]
 async fn the_servers_connection_ends_with_the_clients() {
     let (connector, mut server) = server();
-    // Before the answer.
+    // Before the response.
     let mut peer = tokio::select! {
         biased;
         peer = server.request() => peer,
@@ -437,7 +438,7 @@ fn a_base_is_a_server_and_nothing_more() {
     }
 }
 
-/// What is logged.
+/// The lines of the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! What it costs to append, to wake, and to drain the log by one and by many cursors.
+//! The cost of appending, of waking, and of reading the log with one and with many cursors.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;
@@ -135,7 +135,7 @@ fn drain_all(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One record comes for cursors that all wait: waking, and a poll of each that takes it.
+/// One record for cursors that all wait: waking, and a poll of each cursor.
 fn wake(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("wake");
     group.sample_size(20);
@@ -155,8 +155,7 @@ fn wake(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Records under many keys, with a waiting cursor for a quarter of them: the index finds whom each
-/// concerns.
+/// Records under many keys, with a waiting cursor for a quarter of the keys.
 fn keyed(criterion: &mut Criterion) {
     const KEYS: u64 = 20_000;
     const CURSORS: u64 = 5_000;

@@ -1,6 +1,6 @@
-//! The hub against a naive model that keeps every record: whatever is appended, subscribed, polled,
-//! left, evicted, moved or closed in any order, each cursor is given each record that is for it exactly
-//! once and in order, or is told exactly that it lost one.
+//! The hub against a naive model that keeps every record. Under any order of appending, polling, dropping,
+//! evicting and closing, each cursor returns each record that it selects exactly once and in order, or
+//! reports exactly which record it missed.
 
 mod support;
 
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// The record may wake it.
+    /// The record may wake the cursor.
     fn concerns(&self, record: &Numbered) -> bool {
         match self {
             Self::All | Self::Scan(_) => true,
@@ -65,14 +65,14 @@ impl Kind {
 struct Reader {
     cursor: Cursor<Numbers>,
     kind: Kind,
-    /// Everything before it was returned.
+    /// Each record before it was returned.
     next: usize,
     pending: Option<Arc<Flag>>,
 }
 
 struct Model {
     hub: Hub<Numbers>,
-    /// Every record, and the place before it.
+    /// Every record, and the position before it.
     all: Vec<(u64, Numbered)>,
     head: u64,
     newest: usize,
@@ -91,7 +91,7 @@ impl Model {
         self.all.get(sequence).map_or(self.head, |(position, _)| *position)
     }
 
-    /// The oldest kept record, by the position that the hub names.
+    /// The oldest record that is kept, by the hub's position.
     fn first(&self) -> usize {
         let first = self.hub.first();
         self.all.iter().position(|(position, _)| *position == first).unwrap_or(self.all.len())
@@ -189,7 +189,7 @@ impl Model {
     }
 
     fn seek(&mut self, kind: Kind, to: u8) {
-        // Somewhere between the beginning of time and the head, holes included.
+        // A position between 0 and the end, holes included.
         let target = 5 + (self.head - 5) * u64::from(to) / 255;
         let first = self.first();
         let cursor = self.hub.seek(|position| *position <= target, kind.want());
@@ -271,7 +271,7 @@ impl Model {
                     Kind::Keys(_) => {
                         assert_eq!(Some(&wanted), left.first(), "only what was wanted is lost")
                     }
-                    // A scan may have lost what it did not come to test.
+                    // A scan may have missed a record that it has not tested.
                     Kind::Scan(_) => assert!(
                         wanted >= reader.next && left.first().is_none_or(|next| wanted <= *next)
                     ),

@@ -1,4 +1,4 @@
-//! Many threads at once, without a clock: whoever waits is woken, or the test hangs.
+//! Many threads without a clock: a cursor that is not woken hangs the test.
 
 mod support;
 
@@ -63,7 +63,7 @@ fn want(keys: &[u8], index: usize) -> Selector<Numbered> {
     }
 }
 
-/// Reads to the end, and begins again at the head where it fell off. Returns how often it did.
+/// Reads to the end. A cursor that has lagged begins again at the end of the log. Returns how often.
 fn follow(
     hub: &Hub<Numbers>,
     mut cursor: Cursor<Numbers>,
@@ -96,7 +96,8 @@ fn follow(
                 assert!(cursor.position() <= missed);
                 falls += 1;
                 cursor = hub.tail(want.clone());
-                // Everything from its place on is for it, also what came since it was made.
+                // The cursor returns every record after its position, also those appended since it was
+                // made.
                 next = cursor.position();
             }
             Err(_) => {
@@ -155,7 +156,7 @@ fn who_falls_off_is_told_exactly_and_nobody_hangs() {
 fn an_index_that_is_built_while_records_come_and_go_misses_none() {
     for capacity in [3_000, 100_000, usize::MAX] {
         let hub = Hub::new(Numbers::default(), 0, capacity);
-        // Without keys: they do not need it.
+        // Cursors without keys do not use the index.
         let all = hub.tail(want(&[], 0));
         thread::scope(|scope| {
             scope.spawn(|| follow(&hub, all, &[], &want(&[], 0)));

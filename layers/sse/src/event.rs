@@ -22,6 +22,7 @@ pub struct Event {
 
 impl Event {
     /// An event with this payload. CR, LF and CRLF each end a line, and clients read LF in place of them.
+    /// Static strings and [`Bytes`] are not copied; a borrowed string must be made owned (`text.to_owned()`).
     pub fn data(data: impl Into<Bytes>) -> Self {
         Self { data: Some(data.into()), ..Self::default() }
     }

@@ -11,7 +11,7 @@ use crate::{BoxError, Encoded, Event, Events, encode_event};
 ///
 /// Events that are ready together are written together, up to
 /// [`SseLayer::write_limit`](crate::SseLayer::write_limit). An error ends the event stream after the events
-/// before it: the error is logged, and clients are not told it. Dropping the source drops the stream.
+/// before it. The error is logged, and clients do not see it. Dropping the source drops the stream.
 ///
 /// ```
 /// # use std::convert::Infallible;

@@ -43,7 +43,7 @@ async fn read_until(client: &mut DuplexStream, end: &str) -> String {
     String::from_utf8(read).expect("UTF-8")
 }
 
-/// `text` with the digits of each reconnection time, which is random, left out.
+/// Removes the digits of each reconnection time, which is random.
 fn without_times(text: &str) -> String {
     let mut parts = text.split("retry:");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -57,7 +57,7 @@ async fn a_stream_is_chunks_and_ends_with_the_last_one() {
     let drain = Drain::new();
     let (feed, mut client) = connect(&SseLayer::new().retry(Duration::from_secs(5)).drain(&drain));
     client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    // The head and the first write are there before the source has anything.
+    // The head and the first write come before the first event.
     assert_eq!(
         without_times(&read_until(&mut client, ":\n\r\n").await),
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\

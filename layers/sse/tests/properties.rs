@@ -1,4 +1,4 @@
-//! What holds for any event and any stream.
+//! Properties of any event and any stream.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -7,7 +7,7 @@ use tailwater_sse::{
     DataFields, Error, EventRef, Item, Parser, encode_comment, encode_event, encode_id,
 };
 
-/// Bytes that mean something to the grammar, often.
+/// Bytes, most of which have a meaning in the grammar.
 fn field() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         6 => prop::sample::select(&b"\r\n\0 :\xEF\xBB\xBF"[..]),
@@ -38,7 +38,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// What `pieces` bring, up to an error.
+/// The items of `pieces`, up to an error.
 fn parse<'a>(
     mut parser: Parser,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -57,7 +57,7 @@ fn parse<'a>(
     (items, None, parser.last_event_id().to_vec())
 }
 
-/// The lines of `text` as the grammar sees them, by way of text in which LF is the only line end.
+/// The lines of `text`: each line end is replaced by LF, and the text is split at LF.
 fn with_lf(text: &[u8]) -> Vec<u8> {
     let mut normal = Vec::new();
     let mut bytes = text.iter().copied().peekable();

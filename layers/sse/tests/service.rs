@@ -1,4 +1,4 @@
-//! What a request is answered, and what the source is asked.
+//! Responses to requests, and the subscriptions that reach the source.
 
 mod support;
 
@@ -25,7 +25,7 @@ fn request(method: Method) -> Request<&'static str> {
     Request::builder().method(method).uri("/orders?x=1").body("ignored").expect("a request")
 }
 
-/// What `request` is answered when the source answers it with a stream, and what the source was asked.
+/// The response to `request` if the source returns a stream, and the subscription that reached the source.
 async fn answer(request: Request<&'static str>) -> (Response<SseBody<Source>>, Subscription, Feed) {
     let (mut service, mut handle) = service(SseLayer::new());
     let mut response = task::spawn(service.call(request));

@@ -1,4 +1,4 @@
-//! What stands on an open stream, and when it ends.
+//! The writes on an open stream, and its end.
 
 mod support;
 
@@ -234,7 +234,7 @@ async fn a_stream_of_no_age_ends_after_what_its_source_has_at_once() {
     assert_eq!(stream.next(), None);
 }
 
-/// A lease that a test drives: its due items wake whoever waits for them.
+/// A lease that a test drives. An item that becomes due wakes the stream.
 #[derive(Clone, Default)]
 struct TestLease {
     due: Arc<Mutex<(Vec<Due>, Option<std::task::Waker>)>>,
@@ -337,7 +337,7 @@ async fn nothing_is_written_within_an_event() {
     let (lease, mut stream) = leased(parts()).await;
     assert_eq!(stream.next().as_deref(), Some("data:a"));
     lease.push(Due::Challenge(Encoded::trusted("event:challenge\ndata:{}\n\n".into())));
-    // Its client took nothing for so long.
+    // The client has read nothing for that long.
     advance(60 * SECOND).await;
     assert_eq!(stream.next().as_deref(), Some("b\ndata:c"));
     assert_eq!(stream.next().as_deref(), Some("d\n\n"));
@@ -401,12 +401,12 @@ async fn no_closing_field_follows_when_the_lease_does_not_permit_it() {
     let given = lease.clone();
     let layer = SseLayer::new().max_age(SECOND).lease(move |_| Some(Box::new(given.clone())));
 
-    // By the timer.
+    // The timer ends the stream.
     let (feed, source) = source();
     let mut idle = open(&layer, source).await;
     idle.first_write();
     idle.assert_quiet();
-    // After a write that the end has passed before.
+    // The stream ends after a write past its maximum age.
     let mut busy = open(&layer, Endless).await;
     busy.first_write();
     advance(2 * SECOND).await;
@@ -441,7 +441,7 @@ async fn a_drain_ends_the_streams_spread_over_its_window() {
         let before = streams.len();
         streams.retain_mut(|(feed, stream)| match stream.poll() {
             Poll::Ready(Some(write)) => {
-                // What is left of the window, and the usual time.
+                // The rest of the window is added to the usual time.
                 assert!(
                     (1600..=2400 + (10 - second) * 1000).contains(&retry(&write)),
                     "{second} s: {write:?}"

@@ -1,4 +1,4 @@
-//! A server that a test plays, at the other end of pipes in memory.
+//! A simulated server at the other end of in-memory pipes.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::future::Ready;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tower::Service;
 
-/// The head of an event stream that lasts as long as its connection.
+/// The head of an event stream that ends with its connection.
 pub(crate) const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
 /// Connects to a [`Server`].
@@ -40,7 +40,7 @@ pub(crate) fn server() -> (Connector, Server) {
     server_with_pipe(64 << 10)
 }
 
-/// A server whose connections hold this many bytes that were not read.
+/// A server whose connections buffer this many bytes.
 pub(crate) fn server_with_pipe(pipe_bytes: usize) -> (Connector, Server) {
     let (sender, peers) = mpsc::unbounded_channel();
     let log = Arc::<Mutex<Log>>::default();
@@ -75,7 +75,7 @@ impl Server {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).refuse = connections;
     }
 
-    /// What was connected to, and when.
+    /// The URLs and times of all connections.
     pub(crate) fn calls(&self) -> Vec<(Uri, Instant)> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
     }
@@ -103,12 +103,12 @@ impl Server {
         peer
     }
 
-    /// Answers with a whole event stream: the connection is closed after it. The request.
+    /// Answers the next request with an event stream, and closes the connection. Returns the request.
     pub(crate) async fn stream(&mut self, body: &str) -> String {
         self.answer(format!("{STREAM}{body}")).await.request
     }
 
-    /// Tells the next client to stop. Its request.
+    /// Answers the next request with 204. Returns the request.
     pub(crate) async fn stop(&mut self) -> String {
         self.answer("HTTP/1.1 204 No Content\r\n\r\n").await.request
     }
@@ -137,7 +137,7 @@ impl Peer {
         tokio::time::timeout(Duration::ZERO, self.closed()).await.is_ok()
     }
 
-    /// Sends the same bytes for as long as they are taken. How many were.
+    /// Sends the same bytes until the client no longer reads. Returns their number.
     pub(crate) async fn flood(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
         while let Ok(written) = self.io.write(bytes).await {
@@ -156,7 +156,7 @@ pub(crate) fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
     Some(value)
 }
 
-/// The gaps between times.
+/// The intervals between times.
 pub(crate) fn gaps(calls: &[(Uri, Instant)]) -> Vec<Duration> {
     calls.windows(2).map(|pair| pair[1].1 - pair[0].1).collect()
 }

@@ -22,9 +22,9 @@ pub fn hash(key: u8) -> u64 {
 
 #[derive(Debug, Default)]
 pub struct Numbers {
-    /// Records that were rendered.
+    /// The number of records that were encoded.
     pub rendered: Arc<AtomicUsize>,
-    /// The next rendering panics.
+    /// The next encoding panics.
     pub panics: Arc<AtomicBool>,
 }
 
@@ -91,7 +91,7 @@ pub fn with_keys(keys: Vec<u8>) -> Selector<Numbered> {
     )
 }
 
-/// A waker that remembers.
+/// A waker that records whether it was woken.
 #[derive(Debug, Default)]
 pub struct Flag(AtomicBool);
 
@@ -118,7 +118,7 @@ pub fn poll(
     (cursor.poll_batch(&mut Context::from_waker(&waker), &encoding, limit), flag)
 }
 
-/// What is there, as text.
+/// The records that are ready, as text.
 pub fn read(cursor: &mut Cursor<Numbers>) -> String {
     match poll(cursor, 0, usize::MAX).0 {
         Poll::Ready(Ok(batch)) => String::from_utf8(batch.bytes().to_vec()).expect("text"),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-/// What a test holds of a [`Source`].
+/// A test's handle to a [`Source`].
 pub(crate) struct Feed {
     pub(crate) events: mpsc::UnboundedSender<Result<Encoded, BoxError>>,
     pub(crate) position: Arc<Mutex<Option<Encoded>>>,
@@ -87,7 +87,7 @@ pub(crate) async fn open<E: Events + 'static>(layer: &SseLayer, source: E) -> St
     Stream { body: spawn(Box::pin(response.into_body())) }
 }
 
-/// What `service` answers to `request`.
+/// The response of `service` to `request`.
 pub(crate) async fn get<S>(service: Sse<S>, request: Request<()>) -> Response<SseBody<S::Response>>
 where
     S: Service<Subscription>,
