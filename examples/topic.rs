@@ -14,8 +14,8 @@ use http::Extensions;
 use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, raise_open_files, serve};
 use tailwater::kafka::embedded::{EmbeddedKafka, Message, Producer};
 use tailwater::kafka::{
-    Cluster, ClusterOptions, DefaultOffset, FilterTemplate, KafkaSourceLayer, Mapping, Place,
-    Template,
+    Cluster, ClusterOptions, DefaultOffset, FilterTemplate, KafkaSourceLayer, Mapping, Template,
+    Variable,
 };
 use tailwater::route::{Matched, Pattern, RouteLayer, Routes};
 use tailwater::sse::SseLayer;
@@ -24,9 +24,9 @@ use tower::ServiceBuilder;
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// What the route's templates stand for: the parameters that its path captured.
-fn parameter(place: &Place, extensions: &Extensions) -> Option<Bytes> {
-    match place {
-        Place::Parameter(name) => {
+fn parameter(variable: &Variable, extensions: &Extensions) -> Option<Bytes> {
+    match variable {
+        Variable::Parameter(name) => {
             extensions.get::<Matched>()?.parameter(name).map(Bytes::copy_from_slice)
         }
         _ => None,

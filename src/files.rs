@@ -28,7 +28,7 @@ use tower::Service;
 use tower_http::services::fs::{DefaultServeDirFallback, ServeDir, ServeFileSystemResponseBody};
 
 use self::folder::Folder;
-use tailwater_kafka::{Part, Place, Template};
+use tailwater_kafka::{Part, Template, Variable};
 
 use crate::config::{FileWith, Symlinks};
 
@@ -92,7 +92,7 @@ impl Files {
                     path.push_str(text);
                     slash_counts = false;
                 }
-                Part::Place(Place::Parameter(name)) => {
+                Part::Variable(Variable::Parameter(name)) => {
                     let value = matched
                         .and_then(|matched| matched.parameter(name))
                         .and_then(|value| str::from_utf8(value).ok());

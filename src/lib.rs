@@ -8,7 +8,7 @@
 //! ```no_run
 //! use ::http::Extensions;
 //! use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
-//! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Place, Template};
+//! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Template, Variable};
 //! use tailwater::route::{Pattern, RouteLayer, Routes};
 //! use tailwater::sse::SseLayer;
 //! use tower::ServiceBuilder;
@@ -16,8 +16,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let routes = Routes::new().route([Pattern::new("/orders")?], ());
-//! // The topic is the same for each request: no place of a template is to be filled.
-//! let nothing = |_: &Place, _: &Extensions| None;
+//! // The topic is the same for each request: no template has variables.
+//! let nothing = |_: &Variable, _: &Extensions| None;
 //! let shutdown = Shutdown::new();
 //!
 //! let service = ServiceBuilder::new()

@@ -31,7 +31,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tailwater_http::{Connection, Http, HttpLayer, Shutdown, Versions};
 use tailwater_jwt::{ConnectionSessions, Guard};
-use tailwater_kafka::{Cluster, KafkaSourceLayer, Place};
+use tailwater_kafka::{Cluster, KafkaSourceLayer, Variable};
 use tailwater_route::{Condition, Requirement, Router, Routes, Scheme};
 use tailwater_sse::{BoxError, Drain, SseLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -211,7 +211,7 @@ impl StackBuilder<'_> {
             Some(Kind::SseKafka(mapping)) => {
                 self.routes(&mapping.routes, path, |this, route| {
                     // The streams are framed below the routes, so that a rejection is a plain response.
-                    let places = route.with.places().cloned().collect();
+                    let places = route.with.variables().cloned().collect();
                     let frames = this.frames(streams, places);
                     let source = KafkaSourceLayer::new(mapping_of(&route.with), value);
                     Ok(boxed(frames.layer(source.layer(this.topics(&route.exit)?))))
@@ -256,7 +256,7 @@ impl StackBuilder<'_> {
     }
 
     /// What makes event streams of a source; `places` are those that its templates filled.
-    fn frames(&self, streams: Option<SseOptions>, places: Box<[Place]>) -> SseLayer {
+    fn frames(&self, streams: Option<SseOptions>, places: Box<[Variable]>) -> SseLayer {
         let mut frames = SseLayer::new().drain(&self.drain);
         if let Some(SseOptions { retry, max_age }) = streams {
             frames = max_age.into_iter().fold(frames.retry(retry), SseLayer::max_age);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ::http::{Request, Uri};
 use tailwater_jwt::Keys;
-use tailwater_kafka::{Part, Place, Template};
+use tailwater_kafka::{Part, Template, Variable};
 use tailwater_route::{Condition, Scheme};
 
 use super::binding::{Binding, Guarded, Kind, Route};
@@ -386,14 +386,14 @@ fn example(pattern: &str) -> String {
 fn filled(template: &Template, captured: &Captured) -> String {
     let part = |part: &Part| match part {
         Part::Literal(text) => text.clone(),
-        Part::Place(Place::Parameter(name)) => {
+        Part::Variable(Variable::Parameter(name)) => {
             let value = captured
                 .iter()
                 .find(|(parameter, _)| **parameter == **name)
                 .map(|(_, value)| value);
             value.map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
         }
-        Part::Place(place) => place.to_string(),
+        Part::Variable(variable) => variable.to_string(),
         _ => String::new(),
     };
     template.parts().iter().map(part).collect()

@@ -1,7 +1,7 @@
 //! `http-filesystem` and `filesystem` bindings.
 
 use http::Method;
-use tailwater_kafka::{Place, Template};
+use tailwater_kafka::{Template, Variable};
 use tailwater_route::{Condition, Error, Pattern, ValuePattern};
 
 use super::binding::{Exits, Route, Routes};
@@ -113,7 +113,7 @@ fn with(map: &Map<'_>, when: Option<&[FileCondition]>) -> Option<FileWith> {
     let template = |key| {
         let value = with.get(key)?;
         let template = template::decode(&value, params.as_deref())?;
-        if template.places().any(|place| !matches!(place, Place::Parameter(_))) {
+        if template.variables().any(|variable| !matches!(variable, Variable::Parameter(_))) {
             value.uses(Feature::GuardTemplate);
         }
         Some(template)

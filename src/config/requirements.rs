@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use tailwater_jwt::Keys;
-use tailwater_kafka::Place;
+use tailwater_kafka::Variable;
 
 use super::binding::{Binding, BindingOutline, Kind, Type};
 use super::decode::Cx;
@@ -45,8 +45,8 @@ pub(super) fn check(requirements: &Requirements<'_>) {
                 for route in &mapping.routes {
                     route
                         .with
-                        .places()
-                        .for_each(|place| requirements.attribute(binding, route.span, place));
+                        .variables()
+                        .for_each(|variable| requirements.attribute(binding, route.span, variable));
                 }
             }
             _ => {}
@@ -183,8 +183,8 @@ impl<'w> Requirements<'w> {
     }
 
     /// An attribute of a template must be one of its guard's.
-    fn attribute(&self, binding: &Binding, span: Span, place: &Place) {
-        let Place::Attribute { guard, name } = place else { return };
+    fn attribute(&self, binding: &Binding, span: Span, variable: &Variable) {
+        let Variable::Attribute { guard, name } = variable else { return };
         let guard = self.guards.iter().find(|candidate| candidate.name == *guard);
         let Some(guard) = guard.filter(|guard| self.cx.is_sound("guards", &guard.name)) else {
             return;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tailwater_kafka::{Place, Template};
+use tailwater_kafka::{Template, Variable};
 use tailwater_route::Pattern;
 
 use super::binding::{Exits, Guarded, Route, Routes};
@@ -201,11 +201,11 @@ impl SseKafka {
     }
 }
 
-/// A route whose templates have places for claims is guarded by who knows them: to a client without
+/// A route whose templates have variables for claims is guarded by who knows them: to a client without
 /// credentials it answers 401.
 fn ask_for_claims(route: &mut Route<PathCondition, SseKafkaWith>) {
-    for place in route.with.places() {
-        if let Place::Identity { guard } | Place::Attribute { guard, .. } = place
+    for variable in route.with.variables() {
+        if let Variable::Identity { guard } | Variable::Attribute { guard, .. } = variable
             && !route.guarded.iter().any(|guarded| guarded.guard == *guard)
         {
             route.guarded.push(Guarded { guard: guard.clone(), roles: Vec::new() });
@@ -215,11 +215,11 @@ fn ask_for_claims(route: &mut Route<PathCondition, SseKafkaWith>) {
 
 impl SseKafkaWith {
     /// What a request fills in its templates.
-    pub fn places(&self) -> impl Iterator<Item = &Place> {
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
         let of_filters = self.filters.iter().flat_map(|filter| {
             filter.key.iter().chain(filter.headers.iter().map(|(_, header)| header))
         });
-        [&self.topic].into_iter().chain(of_filters).flat_map(Template::places)
+        [&self.topic].into_iter().chain(of_filters).flat_map(Template::variables)
     }
 }
 

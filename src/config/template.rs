@@ -1,6 +1,6 @@
 //! Texts with parameters: `${params.key}`, `${guarded['who'].identity}`.
 
-use tailwater_kafka::{Place, Template};
+use tailwater_kafka::{Template, Variable};
 
 use super::decode::Value;
 
@@ -14,10 +14,10 @@ pub(super) fn decode(value: &Value<'_>, params: Option<&[String]>) -> Option<Tem
             return None;
         }
     };
-    for place in template.places() {
-        match place {
-            Place::Parameter(name) => check_parameter(value, place, name, params),
-            Place::Identity { guard } | Place::Attribute { guard, .. } => {
+    for variable in template.variables() {
+        match variable {
+            Variable::Parameter(name) => check_parameter(value, variable, name, params),
+            Variable::Identity { guard } | Variable::Attribute { guard, .. } => {
                 value.reference("guards", guard);
             }
             _ => {}
@@ -26,7 +26,12 @@ pub(super) fn decode(value: &Value<'_>, params: Option<&[String]>) -> Option<Tem
     Some(template)
 }
 
-fn check_parameter(value: &Value<'_>, place: &Place, name: &String, params: Option<&[String]>) {
+fn check_parameter(
+    value: &Value<'_>,
+    variable: &Variable,
+    name: &String,
+    params: Option<&[String]>,
+) {
     let help = match params {
         None => return,
         Some(params) if params.contains(name) => return,
@@ -35,6 +40,6 @@ fn check_parameter(value: &Value<'_>, place: &Place, name: &String, params: Opti
         }
         Some(params) => format!("captured by every condition of the route: {}", params.join(", ")),
     };
-    let message = format!("`{place}` names no parameter of the route's path");
+    let message = format!("`{variable}` names no parameter of the route's path");
     value.error_help(message, Some(help));
 }

@@ -5,7 +5,7 @@ use ::http::request::Parts;
 use ::http::{Extensions, Request};
 use bytes::Bytes;
 use tailwater_jwt::{Credentials, Guard, GuardOptions, JwtLayer, Keys, Rejection, Session, Token};
-use tailwater_kafka::Place;
+use tailwater_kafka::Variable;
 use tailwater_route::{Access, Matched, Requirement};
 use tailwater_sse::Lease;
 use tracing::info;
@@ -97,15 +97,15 @@ fn holds(guarded: &[Requirement], guard: &str, token: &Token) -> bool {
     guarded.iter().all(|guarded| guarded.guard() == guard && token.has_roles(guarded.roles()))
 }
 
-/// What a place of a template stands for, if it is a guard's to say.
-pub(super) fn claim(place: &Place, session: &Session) -> Option<Bytes> {
+/// What a variable of a template stands for, if it is a guard's to say.
+pub(super) fn claim(place: &Variable, session: &Session) -> Option<Bytes> {
     claim_of(place, session.guard_name(), session.token())
 }
 
-fn claim_of(place: &Place, of: &str, token: &Token) -> Option<Bytes> {
+fn claim_of(place: &Variable, of: &str, token: &Token) -> Option<Bytes> {
     let value = match place {
-        Place::Identity { guard } if guard == of => token.identity()?,
-        Place::Attribute { guard, name } if guard == of => token.attribute(name)?,
+        Variable::Identity { guard } if guard == of => token.identity()?,
+        Variable::Attribute { guard, name } if guard == of => token.attribute(name)?,
         _ => return None,
     };
     Some(Bytes::copy_from_slice(value.as_bytes()))
@@ -113,7 +113,7 @@ fn claim_of(place: &Place, of: &str, token: &Token) -> Option<Bytes> {
 
 /// How long a stream of a guarded route may live: as long as a token of the same subject says that
 /// the roles of all routes on its way still hold, and that every claim in `places` is what it was.
-pub(super) fn lease(parts: &Parts, places: &[Place]) -> Option<Box<dyn Lease>> {
+pub(super) fn lease(parts: &Parts, places: &[Variable]) -> Option<Box<dyn Lease>> {
     let matched = parts.extensions.get::<Matched>()?;
     let requirements: Box<[Requirement]> = matched.requirements().cloned().collect();
     if requirements.is_empty() {
@@ -121,7 +121,7 @@ pub(super) fn lease(parts: &Parts, places: &[Place]) -> Option<Box<dyn Lease>> {
     }
     let session = parts.extensions.get::<Session>()?;
     let guard: Box<str> = session.guard_name().into();
-    let claims: Box<[(Place, Option<Bytes>)]> =
+    let claims: Box<[(Variable, Option<Bytes>)]> =
         places.iter().map(|place| (place.clone(), claim(place, session))).collect();
     let still_allowed = move |token: &Token| {
         holds(&requirements, &guard, token)

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use ::http::{Extensions, StatusCode};
 use bytes::Bytes;
 use tailwater_kafka::{
-    Cluster, ClusterOptions, FilterTemplate, IdForm, Mapping, Place, Query, Stream,
+    Cluster, ClusterOptions, FilterTemplate, IdForm, Mapping, Query, Stream, Variable,
 };
 use tailwater_route::Matched;
 use tailwater_sse::Rejection;
@@ -102,9 +102,9 @@ pub(super) fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
 }
 
 /// Fills the templates of a `sse-kafka` route with what its path captured and its guard knows.
-pub(super) fn value(place: &Place, extensions: &Extensions) -> Option<Bytes> {
-    match place {
-        Place::Parameter(name) => {
+pub(super) fn value(variable: &Variable, extensions: &Extensions) -> Option<Bytes> {
+    match variable {
+        Variable::Parameter(name) => {
             let value = extensions.get::<Matched>()?.parameter(name)?;
             Some(Bytes::copy_from_slice(value))
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Extensions;
 use tailwater_http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
 use tailwater_kafka::{
-    Cluster, ClusterOptions, FilterTemplate, KafkaSourceLayer, Mapping, Place, Template,
+    Cluster, ClusterOptions, FilterTemplate, KafkaSourceLayer, Mapping, Template, Variable,
 };
 use tailwater_sse::SseLayer;
 use tower::Layer as _;
@@ -17,7 +17,7 @@ use crate::support::{Get, Kafka, Record, Version, field, id, kafka};
 /// Serves the records of a topic that have the key `mine`, and writes soon when idle.
 fn serve_mine(kafka: &Kafka, topic: &str) -> SocketAddr {
     let cluster = Cluster::new(ClusterOptions::new([kafka.servers()])).expect("a cluster");
-    let nothing = |_: &Place, _: &Extensions| None::<Bytes>;
+    let nothing = |_: &Variable, _: &Extensions| None::<Bytes>;
     let mine = FilterTemplate::any().key(Template::literal("mine"));
     let mapping = Mapping::new(Template::literal(topic)).filter(mine);
     let source = KafkaSourceLayer::new(mapping, nothing).layer(cluster);

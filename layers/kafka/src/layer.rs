@@ -6,7 +6,7 @@ use tower_layer::Layer;
 use crate::id::IdForm;
 use crate::service::KafkaSource;
 use crate::start::Parameters;
-use crate::template::{Lookup, Template};
+use crate::template::{Template, Variables};
 
 /// What a route's subscriptions become: a topic and filters, as templates.
 #[derive(Clone, Debug)]
@@ -115,12 +115,12 @@ impl FilterTemplate {
 /// ```
 /// use bytes::Bytes;
 /// use http::Extensions;
-/// use tailwater_kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Place, Template};
+/// use tailwater_kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Variable, Template};
 /// use tower_layer::Layer as _;
 ///
 /// let cluster = Cluster::new(ClusterOptions::new(["localhost:9092"]))?;
-/// // This route's topic is fixed: no place of a template has to be looked up.
-/// let nothing = |_: &Place, _: &Extensions| None::<Bytes>;
+/// // This route's topic is fixed: no template has variables.
+/// let nothing = |_: &Variable, _: &Extensions| None::<Bytes>;
 /// let source = KafkaSourceLayer::new(Mapping::new(Template::literal("orders")), nothing).layer(cluster);
 /// # let _ = source;
 /// # Ok::<(), tailwater_kafka::Error>(())
@@ -128,7 +128,7 @@ impl FilterTemplate {
 #[derive(Clone)]
 pub struct KafkaSourceLayer {
     mapping: Arc<Mapping>,
-    lookup: Arc<dyn Lookup>,
+    variables: Arc<dyn Variables>,
 }
 
 impl fmt::Debug for KafkaSourceLayer {
@@ -138,9 +138,9 @@ impl fmt::Debug for KafkaSourceLayer {
 }
 
 impl KafkaSourceLayer {
-    /// Fills the templates of `mapping` by asking `lookup`.
-    pub fn new(mapping: Mapping, lookup: impl Lookup + 'static) -> Self {
-        Self { mapping: Arc::new(mapping), lookup: Arc::new(lookup) }
+    /// Fills the templates of `mapping` by asking `variables`.
+    pub fn new(mapping: Mapping, variables: impl Variables + 'static) -> Self {
+        Self { mapping: Arc::new(mapping), variables: Arc::new(variables) }
     }
 }
 
@@ -148,6 +148,6 @@ impl<S> Layer<S> for KafkaSourceLayer {
     type Service = KafkaSource<S>;
 
     fn layer(&self, inner: S) -> KafkaSource<S> {
-        KafkaSource::new(inner, Arc::clone(&self.mapping), Arc::clone(&self.lookup))
+        KafkaSource::new(inner, Arc::clone(&self.mapping), Arc::clone(&self.variables))
     }
 }

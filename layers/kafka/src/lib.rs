@@ -115,7 +115,7 @@ pub use options::{ClusterOptions, DefaultOffset, SaslMechanism};
 pub use service::{KafkaSource, ResponseFuture};
 pub use start::Start;
 pub use stream::Stream;
-pub use template::{Lookup, Part, Place, Template, TemplateError};
+pub use template::{Part, Template, TemplateError, Variable, Variables};
 pub use tls::TlsOptions;
 
 #[cfg(all(doctest, feature = "embedded"))]

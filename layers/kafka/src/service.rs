@@ -14,14 +14,14 @@ use crate::cluster::Query;
 use crate::filter::Filter;
 use crate::layer::Mapping;
 use crate::start::asks_for_live;
-use crate::template::{Lookup, Part, Place, Template};
+use crate::template::{Part, Template, Variable, Variables};
 
 /// Service of [`KafkaSourceLayer`](crate::KafkaSourceLayer).
 #[derive(Clone)]
 pub struct KafkaSource<S> {
     inner: S,
     mapping: Arc<Mapping>,
-    lookup: Arc<dyn Lookup>,
+    variables: Arc<dyn Variables>,
 }
 
 impl<S: fmt::Debug> fmt::Debug for KafkaSource<S> {
@@ -34,8 +34,8 @@ impl<S: fmt::Debug> fmt::Debug for KafkaSource<S> {
 }
 
 impl<S> KafkaSource<S> {
-    pub(crate) fn new(inner: S, mapping: Arc<Mapping>, lookup: Arc<dyn Lookup>) -> Self {
-        Self { inner, mapping, lookup }
+    pub(crate) fn new(inner: S, mapping: Arc<Mapping>, variables: Arc<dyn Variables>) -> Self {
+        Self { inner, mapping, variables }
     }
 
     fn query(&self, subscription: &Subscription) -> Result<Query, Error> {
@@ -71,8 +71,8 @@ impl<S> KafkaSource<S> {
 
     fn fill(&self, template: &Template, extensions: &Extensions) -> Result<Bytes, Error> {
         template
-            .fill(&*self.lookup, extensions)
-            .map_err(|place: &Place| Error::Unfilled(place.to_string()))
+            .fill(&*self.variables, extensions)
+            .map_err(|variable: &Variable| Error::Unfilled(variable.to_string()))
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
 
     /// A request without a claim must not get what is meant for all who have none.
     #[tokio::test]
-    async fn a_place_that_is_not_filled_is_forbidden() {
+    async fn a_variable_that_is_not_filled_is_forbidden() {
         let text = "${guarded['g'].identity}";
         let of = |text: &str| text.parse::<Template>().unwrap();
         let mappings = [
@@ -163,10 +163,11 @@ mod tests {
         ];
         for mapping in mappings {
             for value in [None, Some(""), Some("me")] {
-                let parameter = mapping.topic.places().any(|it| matches!(it, Place::Parameter(_)));
-                let lookup = move |_: &Place, _: &Extensions| value.map(Bytes::from);
+                let parameter =
+                    mapping.topic.variables().any(|it| matches!(it, Variable::Parameter(_)));
+                let variables = move |_: &Variable, _: &Extensions| value.map(Bytes::from);
                 let inner = service_fn(async |query: Query| Ok::<_, Rejection>(query));
-                let source = KafkaSourceLayer::new(mapping.clone(), lookup).layer(inner);
+                let source = KafkaSourceLayer::new(mapping.clone(), variables).layer(inner);
                 let (parts, ()) = Request::new(()).into_parts();
                 let answer = source.oneshot(Subscription::new(parts, None, false)).await;
                 let status = answer.map_err(|rejection| rejection.status()).map(drop);

@@ -3,7 +3,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use http::Extensions;
 
-/// A text with places that each request fills: `orders-${params.region}`.
+/// A text with variables that each request fills: `orders-${params.region}`.
 ///
 /// Places are `${params.NAME}`, `${guarded['GUARD'].identity}` and
 /// `${guarded['GUARD'].attributes.NAME}`.
@@ -26,13 +26,13 @@ pub enum Part {
     /// Text that stands for itself.
     Literal(String),
     /// What each request fills.
-    Place(Place),
+    Variable(Variable),
 }
 
-/// A place in a [`Template`] that a request fills.
+/// A variable in a [`Template`] that a request fills.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Place {
+pub enum Variable {
     /// A parameter that the path of the request captured.
     Parameter(String),
     /// The identity that a guard found.
@@ -49,8 +49,8 @@ pub enum Place {
     },
 }
 
-impl Place {
-    /// Whether `value` fills the place. Empty claims do not: what they select is nobody's, and a text
+impl Variable {
+    /// Whether `value` fills the variable. Empty claims do not: what they select is nobody's, and a text
     /// such as `orders-${guarded['g'].identity}` would lose what it is told apart by.
     fn takes(&self, value: &[u8]) -> bool {
         match self {
@@ -60,7 +60,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parameter(name) => write!(f, "${{params.{name}}}"),
@@ -77,25 +77,25 @@ impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| match part {
             Part::Literal(text) => f.write_str(text),
-            Part::Place(place) => place.fmt(f),
+            Part::Variable(variable) => variable.fmt(f),
         })
     }
 }
 
-/// Fills the places of templates from a request. Whoever composes the layers joins it to those that
+/// Fills the variables of templates from a request. Whoever composes the layers joins it to those that
 /// left parameters and claims in the request's extensions.
-pub trait Lookup: Send + Sync {
-    /// The bytes for `place`, `None` where the request has none. A request is refused by
-    /// `403 Forbidden` where a place is not filled, or where an identity or an attribute is empty.
-    fn value(&self, place: &Place, extensions: &Extensions) -> Option<Bytes>;
+pub trait Variables: Send + Sync {
+    /// The bytes for `variable`, `None` where the request has none. A request is refused by
+    /// `403 Forbidden` where a variable is not filled, or where an identity or an attribute is empty.
+    fn value(&self, variable: &Variable, extensions: &Extensions) -> Option<Bytes>;
 }
 
-impl<F> Lookup for F
+impl<F> Variables for F
 where
-    F: Fn(&Place, &Extensions) -> Option<Bytes> + Send + Sync,
+    F: Fn(&Variable, &Extensions) -> Option<Bytes> + Send + Sync,
 {
-    fn value(&self, place: &Place, extensions: &Extensions) -> Option<Bytes> {
-        self(place, extensions)
+    fn value(&self, variable: &Variable, extensions: &Extensions) -> Option<Bytes> {
+        self(variable, extensions)
     }
 }
 
@@ -124,11 +124,11 @@ impl std::str::FromStr for Template {
             if !literal.is_empty() {
                 parts.push(Part::Literal(literal.to_owned()));
             }
-            let Some((place, after)) = after.split_once('}') else {
+            let Some((variable, after)) = after.split_once('}') else {
                 return Err(TemplateError::Unclosed(text.len() - after.len() - 2));
             };
-            parts.push(Part::Place(
-                parse(place).ok_or_else(|| TemplateError::Unknown(place.to_owned()))?,
+            parts.push(Part::Variable(
+                parse(variable).ok_or_else(|| TemplateError::Unknown(variable.to_owned()))?,
             ));
             rest = after;
         }
@@ -139,23 +139,23 @@ impl std::str::FromStr for Template {
     }
 }
 
-fn parse(place: &str) -> Option<Place> {
+fn parse(variable: &str) -> Option<Variable> {
     let name = |text: &str| {
         (!text.is_empty() && !text.contains(['{', '}', '\''])).then(|| text.to_owned())
     };
-    if let Some(parameter) = place.strip_prefix("params.") {
-        return name(parameter).map(Place::Parameter);
+    if let Some(parameter) = variable.strip_prefix("params.") {
+        return name(parameter).map(Variable::Parameter);
     }
-    let (guard, member) = place.strip_prefix("guarded['")?.split_once("'].")?;
+    let (guard, member) = variable.strip_prefix("guarded['")?.split_once("'].")?;
     let guard = name(guard)?;
     match member.strip_prefix("attributes.") {
-        Some(attribute) => Some(Place::Attribute { guard, name: name(attribute)? }),
-        None => (member == "identity").then_some(Place::Identity { guard }),
+        Some(attribute) => Some(Variable::Attribute { guard, name: name(attribute)? }),
+        None => (member == "identity").then_some(Variable::Identity { guard }),
     }
 }
 
 impl Template {
-    /// A text without places.
+    /// A text without variables.
     #[must_use]
     pub fn literal(text: impl Into<String>) -> Self {
         Self(vec![Part::Literal(text.into())])
@@ -177,38 +177,38 @@ impl Template {
         }
     }
 
-    /// The places that a request must fill.
-    pub fn places(&self) -> impl Iterator<Item = &Place> {
+    /// The variables that a request must fill.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
         self.0.iter().filter_map(|part| match part {
-            Part::Place(place) => Some(place),
+            Part::Variable(variable) => Some(variable),
             Part::Literal(_) => None,
         })
     }
 
-    /// The text for one request; `Err` is the place that it does not fill.
+    /// The text for one request; `Err` is the variable that it does not fill.
     pub(crate) fn fill(
         &self,
-        lookup: &dyn Lookup,
+        variables: &dyn Variables,
         extensions: &Extensions,
-    ) -> Result<Bytes, &Place> {
+    ) -> Result<Bytes, &Variable> {
         if let [part] = &self.0[..] {
-            return part.fill(lookup, extensions);
+            return part.fill(variables, extensions);
         }
         let mut text = BytesMut::new();
         for part in &self.0 {
-            text.extend_from_slice(&part.fill(lookup, extensions)?);
+            text.extend_from_slice(&part.fill(variables, extensions)?);
         }
         Ok(text.freeze())
     }
 }
 
 impl Part {
-    fn fill(&self, lookup: &dyn Lookup, extensions: &Extensions) -> Result<Bytes, &Place> {
+    fn fill(&self, variables: &dyn Variables, extensions: &Extensions) -> Result<Bytes, &Variable> {
         match self {
             Self::Literal(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
-            Self::Place(place) => {
-                let value = lookup.value(place, extensions);
-                value.filter(|value| place.takes(value)).ok_or(place)
+            Self::Variable(variable) => {
+                let value = variables.value(variable, extensions);
+                value.filter(|value| variable.takes(value)).ok_or(variable)
             }
         }
     }
@@ -219,17 +219,17 @@ mod tests {
     use super::*;
 
     fn filled(template: &str) -> Result<Bytes, String> {
-        let lookup = |place: &Place, _: &Extensions| match place {
-            Place::Parameter(name) if name == "missing" => None,
-            place => Some(Bytes::from(format!("<{place}>"))),
+        let variables = |variable: &Variable, _: &Extensions| match variable {
+            Variable::Parameter(name) if name == "missing" => None,
+            variable => Some(Bytes::from(format!("<{variable}>"))),
         };
         let template: Template =
             template.parse().map_err(|error: TemplateError| error.to_string())?;
-        template.fill(&lookup, &Extensions::new()).map_err(|place| format!("no {place}"))
+        template.fill(&variables, &Extensions::new()).map_err(|variable| format!("no {variable}"))
     }
 
     #[test]
-    fn places_are_filled_in_order() {
+    fn variables_are_filled_in_order() {
         for (template, text) in [
             ("", ""),
             ("orders", "orders"),
