@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use ::http::{Extensions, StatusCode};
 use bytes::Bytes;
 use tailwater_kafka::{
-    Cluster, ClusterOptions, FilterTemplate, IdForm, Mapping, Query, Stream, Variable,
+    Cluster, ClusterOptions, EventIdFormat, FilterTemplate, Mapping, Query, Stream, Variable,
 };
 use tailwater_route::Matched;
 use tailwater_sse::Rejection;
@@ -59,7 +59,7 @@ impl StackBuilder<'_> {
             options = options.max_record_bytes(max_record_bytes);
         }
         for topic in source.bootstrap() {
-            options = options.bootstrap(topic);
+            options = options.preload_topic(topic);
         }
         for topic in source.topics_with(DefaultOffset::Live) {
             options = options.default_offset(topic, tailwater_kafka::DefaultOffset::Live);
@@ -79,13 +79,13 @@ impl StackBuilder<'_> {
 
 pub(super) fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
     let form = match with.event_id {
-        EventId::Etag => IdForm::Etag,
-        EventId::KeyAndEtag => IdForm::KeyAndEtag,
+        EventId::Etag => EventIdFormat::Etag,
+        EventId::KeyAndEtag => EventIdFormat::KeyAndEtag,
     };
     let mut mapping = Mapping::new(with.topic.clone())
-        .id_form(form)
-        .positions(with.positions)
-        .tell_live(with.live)
+        .event_id_format(form)
+        .id_only_blocks(with.positions)
+        .live_event(with.live)
         .allow_from(with.start.contains(&StartParameter::From))
         .allow_since(with.start.contains(&StartParameter::Since));
     for filter in &with.filters {

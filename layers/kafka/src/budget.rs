@@ -33,7 +33,7 @@ pub struct Budget {
     /// The live ends of all topics: what was fetched and is not in a log yet, the largest record with
     /// it, and an answer of a broker that is on its way.
     pub live: usize,
-    /// The same for each of [`ClusterOptions::readers`], and what it read and its streams did not
+    /// The same for each of [`ClusterOptions::history_readers`], and what it read and its streams did not
     /// take yet; and what streams have not read of logs and readings that ended or wait for their
     /// turn, 32 MiB.
     pub history: usize,
@@ -57,8 +57,8 @@ impl Budget {
             topics: options.max_topics,
             record,
             live: live + librdkafka::FETCH_BYTES,
-            history: options.readers * reader + REMAINS_BYTES,
-            further_broker: (1 + options.readers) * librdkafka::FETCH_BYTES,
+            history: options.history_readers * reader + REMAINS_BYTES,
+            further_broker: (1 + options.history_readers) * librdkafka::FETCH_BYTES,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
 use crate::health::{Contact, Health};
 use crate::history::History;
-use crate::id::IdForm;
+use crate::id::EventIdFormat;
 use crate::options::ClusterOptions;
 use crate::records::View;
 use crate::remains::Remains;
@@ -44,10 +44,10 @@ pub struct Query {
     filters: Vec<Filter>,
     last_event_id: Option<Bytes>,
     start: Option<Start>,
-    form: IdForm,
+    form: EventIdFormat,
     timestamps: bool,
-    positions: bool,
-    tell_live: bool,
+    id_only_blocks: bool,
+    live_event: bool,
 }
 
 impl Query {
@@ -59,10 +59,10 @@ impl Query {
             filters: Vec::new(),
             last_event_id: None,
             start: None,
-            form: IdForm::Etag,
+            form: EventIdFormat::Etag,
             timestamps: false,
-            positions: true,
-            tell_live: false,
+            id_only_blocks: true,
+            live_event: false,
         }
     }
 
@@ -94,9 +94,9 @@ impl Query {
         self
     }
 
-    /// The form of the ids. [`IdForm::Etag`] by default.
+    /// The form of the ids. [`EventIdFormat::Etag`] by default.
     #[must_use]
-    pub fn id_form(mut self, form: IdForm) -> Self {
+    pub fn event_id_format(mut self, form: EventIdFormat) -> Self {
         self.form = form;
         self
     }
@@ -111,8 +111,8 @@ impl Query {
     /// Whether the client is told where it stands when no event says it: by an `id` line and an empty
     /// line, which `EventSource` takes without dispatching anything. True by default.
     #[must_use]
-    pub fn positions(mut self, positions: bool) -> Self {
-        self.positions = positions;
+    pub fn id_only_blocks(mut self, id_only_blocks: bool) -> Self {
+        self.id_only_blocks = id_only_blocks;
         self
     }
 
@@ -120,8 +120,8 @@ impl Query {
     /// began has been delivered, or is not for the client: at once for one that begins at the end. Not
     /// by default. While Kafka does not say where the topic ends, the event waits.
     #[must_use]
-    pub fn tell_live(mut self, tell_live: bool) -> Self {
-        self.tell_live = tell_live;
+    pub fn live_event(mut self, live_event: bool) -> Self {
+        self.live_event = live_event;
         self
     }
 }
@@ -216,7 +216,7 @@ impl Cluster {
         shared.ask(Job::Look);
 
         let pace = shared.options.pace;
-        for _ in 0..shared.options.readers {
+        for _ in 0..shared.options.history_readers {
             let (backend, index) = (Arc::clone(&backend), shared.index.clone());
             let (history, looks) = (Arc::clone(&history), Arc::clone(&shared.looks));
             keep("kafka-history", pace.soon, &panics, move || {
@@ -420,8 +420,16 @@ impl Service<Query> for Cluster {
     }
 
     fn call(&mut self, query: Query) -> Self::Future {
-        let Query { topic, filters, last_event_id, start, form, timestamps, positions, tell_live } =
-            query;
+        let Query {
+            topic,
+            filters,
+            last_event_id,
+            start,
+            form,
+            timestamps,
+            id_only_blocks,
+            live_event,
+        } = query;
         let default = || self.0.options.defaults.get(&topic).copied().unwrap_or_default().into();
         let start = start.unwrap_or_else(default);
         let want = filter::want(&filters, &self.0.index);
@@ -432,7 +440,7 @@ impl Service<Query> for Cluster {
         };
         let topic = held.topic();
         let stream =
-            Stream::new(held, View { form, timestamps }, want, positions, tell_live, place);
+            Stream::new(held, View { form, timestamps }, want, id_only_blocks, live_event, place);
         if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
             return Opening(Either::Left(ready(stream.permitted())));
         }

@@ -55,7 +55,7 @@ pub struct TopicHealth {
     /// The topic's name.
     pub name: Arc<str>,
     /// The configuration names it ([`ClusterOptions::named_topic`](crate::ClusterOptions::named_topic),
-    /// [`bootstrap`](crate::ClusterOptions::bootstrap)).
+    /// [`preload_topic`](crate::ClusterOptions::preload_topic)).
     pub named: bool,
     /// Kafka does not have it.
     pub missing: bool,

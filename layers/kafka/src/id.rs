@@ -7,7 +7,7 @@ use crate::positions::{BASE64, decode_progress};
 /// The form in which a record's event id is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum IdForm {
+pub enum EventIdFormat {
     /// `PROGRESS`, or `PROGRESS/etag` where the record has an `etag` header. The default.
     #[default]
     Etag,
@@ -76,7 +76,7 @@ pub(crate) const MAX_ID_BYTES: usize = 4096;
 /// escaped) or with white space at its end, and what makes the id longer than [`MAX_ID_BYTES`]: first
 /// the etag, since an id without its key claims that the record has none.
 pub(crate) fn encode(
-    form: IdForm,
+    form: EventIdFormat,
     progress: &str,
     key: Option<&[u8]>,
     etag: Option<&[u8]>,
@@ -95,27 +95,33 @@ pub(crate) fn encode(
 }
 
 /// Whether an etag in this form can be part of an id.
-fn may_stand(form: IdForm, etag: &[u8]) -> bool {
+fn may_stand(form: EventIdFormat, etag: &[u8]) -> bool {
     match form {
         // RFC 9110, 5.5: no header has control characters but the tab, and its value is trimmed.
-        IdForm::Etag => {
+        EventIdFormat::Etag => {
             let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
             !etag.iter().any(is_control) && !matches!(etag.last(), Some(b' ' | b'\t'))
         }
-        IdForm::KeyAndEtag => !etag.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
+        EventIdFormat::KeyAndEtag => !etag.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
     }
 }
 
-fn write(form: IdForm, progress: &str, key: Option<&[u8]>, etag: Option<&[u8]>, out: &mut Vec<u8>) {
+fn write(
+    form: EventIdFormat,
+    progress: &str,
+    key: Option<&[u8]>,
+    etag: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) {
     match form {
-        IdForm::Etag => {
+        EventIdFormat::Etag => {
             out.extend_from_slice(progress.as_bytes());
             if let Some(etag) = etag {
                 out.push(b'/');
                 out.extend_from_slice(etag);
             }
         }
-        IdForm::KeyAndEtag => {
+        EventIdFormat::KeyAndEtag => {
             match key {
                 Some(key) => {
                     out.extend_from_slice(b"[\"");
@@ -161,22 +167,22 @@ mod tests {
 
     #[test]
     fn ids_are_written_and_read_as_in_the_reference() {
-        type Row = (IdForm, Option<&'static [u8]>, Option<&'static [u8]>, &'static str);
+        type Row = (EventIdFormat, Option<&'static [u8]>, Option<&'static [u8]>, &'static str);
         let rows: [Row; 8] = [
-            (IdForm::Etag, None, None, "AQQABAIC"),
-            (IdForm::Etag, Some(b"key"), Some(b"revision=42"), "AQQABAIC/revision=42"),
-            (IdForm::Etag, None, Some(b""), "AQQABAIC/"),
-            (IdForm::Etag, None, Some(b"a\nid:x"), "AQQABAIC"),
+            (EventIdFormat::Etag, None, None, "AQQABAIC"),
+            (EventIdFormat::Etag, Some(b"key"), Some(b"revision=42"), "AQQABAIC/revision=42"),
+            (EventIdFormat::Etag, None, Some(b""), "AQQABAIC/"),
+            (EventIdFormat::Etag, None, Some(b"a\nid:x"), "AQQABAIC"),
             (
-                IdForm::KeyAndEtag,
+                EventIdFormat::KeyAndEtag,
                 Some(b"key"),
                 Some(b"revision=42"),
                 r#"["a2V5","AQQABAIC/revision=42"]"#,
             ),
-            (IdForm::KeyAndEtag, None, None, r#"[null,"AQQABAIC"]"#),
-            (IdForm::KeyAndEtag, Some(b"key"), None, r#"["a2V5","AQQABAIC"]"#),
+            (EventIdFormat::KeyAndEtag, None, None, r#"[null,"AQQABAIC"]"#),
+            (EventIdFormat::KeyAndEtag, Some(b"key"), None, r#"["a2V5","AQQABAIC"]"#),
             (
-                IdForm::KeyAndEtag,
+                EventIdFormat::KeyAndEtag,
                 Some(b"key"),
                 Some(b"W/\"1\"\t"),
                 "[\"a2V5\",\"AQQABAIC/W/\\\"1\\\"\\u0009\"]",
@@ -221,18 +227,18 @@ mod tests {
             encode(form, "AQIAAg==", key, Some(etag), &mut out);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(written(IdForm::Etag, None, b"a\tb"), "AQIAAg==/a\tb");
+        assert_eq!(written(EventIdFormat::Etag, None, b"a\tb"), "AQIAAg==/a\tb");
         for control in [&b"a\x01b"[..], b"a\x1bb", b"a\x7fb"] {
-            assert_eq!(written(IdForm::Etag, None, control), "AQIAAg==");
+            assert_eq!(written(EventIdFormat::Etag, None, control), "AQIAAg==");
         }
         let escaped = r#"[null,"AQIAAg==/a\u0001\u007fb"]"#;
-        assert_eq!(written(IdForm::KeyAndEtag, None, b"a\x01\x7fb"), escaped);
+        assert_eq!(written(EventIdFormat::KeyAndEtag, None, b"a\x01\x7fb"), escaped);
         // A header is trimmed, and HTTP/2 takes none that would be (RFC 9113, 8.2.1).
         for blank in [&b" "[..], b"a ", b"a\t"] {
-            assert_eq!(written(IdForm::Etag, None, blank), "AQIAAg==");
+            assert_eq!(written(EventIdFormat::Etag, None, blank), "AQIAAg==");
         }
-        assert_eq!(written(IdForm::Etag, None, b" a b"), "AQIAAg==/ a b");
-        assert_eq!(written(IdForm::KeyAndEtag, None, b"a "), r#"[null,"AQIAAg==/a "]"#);
+        assert_eq!(written(EventIdFormat::Etag, None, b" a b"), "AQIAAg==/ a b");
+        assert_eq!(written(EventIdFormat::KeyAndEtag, None, b"a "), r#"[null,"AQIAAg==/a "]"#);
     }
 
     #[test]
@@ -255,19 +261,19 @@ mod tests {
             (b"\xf0\x9f\x98\x80", left / 4),
         ];
         for (piece, count) in rows {
-            let fits = written(IdForm::Etag, progress, None, &piece.repeat(count));
+            let fits = written(EventIdFormat::Etag, progress, None, &piece.repeat(count));
             assert!(fits.starts_with("AQIAAg==/"), "{piece:?}");
             assert!((MAX_ID_BYTES - 3..=MAX_ID_BYTES).contains(&fits.len()), "{piece:?}");
-            let long = written(IdForm::Etag, progress, None, &piece.repeat(count + 1));
+            let long = written(EventIdFormat::Etag, progress, None, &piece.repeat(count + 1));
             assert_eq!(long, progress, "{piece:?}");
         }
         // Escapes are two bytes and six.
         let left = MAX_ID_BYTES - r#"[null,"AQIAAg==/"]"#.len();
         for (piece, count) in [(b'"', left / 2), (b'\\', left / 2), (1, left / 6), (0x7f, left / 6)]
         {
-            let fits = written(IdForm::KeyAndEtag, progress, None, &vec![piece; count]);
+            let fits = written(EventIdFormat::KeyAndEtag, progress, None, &vec![piece; count]);
             assert!((MAX_ID_BYTES - 5..=MAX_ID_BYTES).contains(&fits.len()), "{piece}");
-            let long = written(IdForm::KeyAndEtag, progress, None, &vec![piece; count + 1]);
+            let long = written(EventIdFormat::KeyAndEtag, progress, None, &vec![piece; count + 1]);
             assert_eq!(long, r#"[null,"AQIAAg=="]"#, "{piece}");
         }
     }
@@ -286,13 +292,13 @@ mod tests {
             (&[b'k'; 8000], &[1; 1000], format!(r#"[null,"{progress}"]"#)),
         ] {
             let mut id = Vec::new();
-            encode(IdForm::KeyAndEtag, progress, Some(key), Some(etag), &mut id);
+            encode(EventIdFormat::KeyAndEtag, progress, Some(key), Some(etag), &mut id);
             assert_eq!(String::from_utf8(id).unwrap(), expected);
         }
         // A progress is never left out, and what it leaves no room for is.
         let long = "A".repeat(MAX_ID_BYTES + 4);
         let mut id = Vec::new();
-        encode(IdForm::KeyAndEtag, &long, Some(b"key"), Some(b"etag"), &mut id);
+        encode(EventIdFormat::KeyAndEtag, &long, Some(b"key"), Some(b"etag"), &mut id);
         assert_eq!(String::from_utf8(id).unwrap(), format!(r#"[null,"{long}"]"#));
     }
 }

@@ -68,7 +68,7 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::id::IdForm;
+    use crate::id::EventIdFormat;
 
     #[test]
     fn pieces_are_the_event_that_the_record_is_encoded_as() {
@@ -82,7 +82,9 @@ mod tests {
             (Some(b""), Some(b"")),
         ];
         for (key, value) in records {
-            for (form, timestamps) in [(IdForm::Etag, false), (IdForm::KeyAndEtag, true)] {
+            for (form, timestamps) in
+                [(EventIdFormat::Etag, false), (EventIdFormat::KeyAndEtag, true)]
+            {
                 let view = View { form, timestamps };
                 let headers = [(&b"etag"[..], Some(&b"7"[..]))].into_iter();
                 let at = (0, 0, Some(5));

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use crate::id::IdForm;
+use crate::id::EventIdFormat;
 use crate::service::KafkaSource;
 use crate::start::Parameters;
 use crate::template::{Template, Variables};
@@ -13,10 +13,10 @@ use crate::template::{Template, Variables};
 pub struct Mapping {
     pub(crate) topic: Template,
     pub(crate) filters: Vec<FilterTemplate>,
-    pub(crate) form: IdForm,
-    pub(crate) positions: bool,
+    pub(crate) form: EventIdFormat,
+    pub(crate) id_only_blocks: bool,
     pub(crate) start: Parameters,
-    pub(crate) tell_live: bool,
+    pub(crate) live_event: bool,
 }
 
 impl Mapping {
@@ -27,10 +27,10 @@ impl Mapping {
         Self {
             topic,
             filters: Vec::new(),
-            form: IdForm::Etag,
-            positions: true,
+            form: EventIdFormat::Etag,
+            id_only_blocks: true,
             start: Parameters::default(),
-            tell_live: false,
+            live_event: false,
         }
     }
 
@@ -41,25 +41,25 @@ impl Mapping {
         self
     }
 
-    /// The form of the ids. [`IdForm::Etag`] by default.
+    /// The form of the ids. [`EventIdFormat::Etag`] by default.
     #[must_use]
-    pub fn id_form(mut self, form: IdForm) -> Self {
+    pub fn event_id_format(mut self, form: EventIdFormat) -> Self {
         self.form = form;
         self
     }
 
-    /// Whether id-only blocks are sent ([`Query::positions`](crate::Query::positions)). True by default.
+    /// Whether id-only blocks are sent ([`Query::id_only_blocks`](crate::Query::id_only_blocks)). True by default.
     #[must_use]
-    pub fn positions(mut self, positions: bool) -> Self {
-        self.positions = positions;
+    pub fn id_only_blocks(mut self, id_only_blocks: bool) -> Self {
+        self.id_only_blocks = id_only_blocks;
         self
     }
 
-    /// Whether all streams are told when they are live ([`Query::tell_live`](crate::Query::tell_live)).
+    /// Whether all streams are told when they are live ([`Query::live_event`](crate::Query::live_event)).
     /// By default those are whose request says `liveEvent=true` in its query.
     #[must_use]
-    pub fn tell_live(mut self, tell_live: bool) -> Self {
-        self.tell_live = tell_live;
+    pub fn live_event(mut self, live_event: bool) -> Self {
+        self.live_event = live_event;
         self
     }
 

@@ -54,7 +54,7 @@
 //! # What it costs
 //!
 //! Threads: one for the tail, one that asks, one that keeps the latest records of compacted topics, and
-//! [`ClusterOptions::readers`] for the past. Beside them librdkafka's: a handle for the tail, for each
+//! [`ClusterOptions::history_readers`] for the past. Beside them librdkafka's: a handle for the tail, for each
 //! reader, and three that ask, which connect at the start (with two readers 29 threads and 51
 //! descriptors in all, and a MiB or two). Memory: [`ClusterOptions::memory_bytes`] for the logs, and
 //! what librdkafka fetches ahead; [`ClusterOptions::budget`] has the sum. A filter by key, or by
@@ -109,7 +109,7 @@ pub use cluster::{Cluster, Opening, Query};
 pub use error::Error;
 pub use filter::Filter;
 pub use health::{Contact, Health, Lost, TopicHealth};
-pub use id::{EventId, IdForm};
+pub use id::{EventId, EventIdFormat};
 pub use layer::{FilterTemplate, KafkaSourceLayer, Mapping};
 pub use options::{ClusterOptions, DefaultOffset, SaslMechanism};
 pub use service::{KafkaSource, ResponseFuture};

@@ -47,9 +47,9 @@ pub struct ClusterOptions {
     pub(crate) max_topics: usize,
     pub(crate) max_record_bytes: usize,
     pub(crate) max_missing_topics: usize,
-    pub(crate) readers: usize,
+    pub(crate) history_readers: usize,
     pub(crate) named: Vec<String>,
-    pub(crate) kept: Vec<String>,
+    pub(crate) preloaded: Vec<String>,
     pub(crate) defaults: HashMap<String, DefaultOffset>,
     pub(crate) indexed_headers: Vec<Bytes>,
     pub(crate) pace: Pace,
@@ -64,9 +64,9 @@ impl fmt::Debug for ClusterOptions {
             .field("max_topics", &self.max_topics)
             .field("max_record_bytes", &self.max_record_bytes)
             .field("max_missing_topics", &self.max_missing_topics)
-            .field("readers", &self.readers)
+            .field("history_readers", &self.history_readers)
             .field("named", &self.named)
-            .field("kept", &self.kept)
+            .field("preloaded", &self.preloaded)
             .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
@@ -85,9 +85,9 @@ impl ClusterOptions {
             max_topics: 1000,
             max_record_bytes: 16 * 1024 * 1024,
             max_missing_topics: 1000,
-            readers: 2,
+            history_readers: 2,
             named: Vec::new(),
-            kept: Vec::new(),
+            preloaded: Vec::new(),
             defaults: HashMap::new(),
             indexed_headers: Vec::new(),
             pace: Pace::default(),
@@ -145,7 +145,7 @@ impl ClusterOptions {
     }
 
     /// How many topics that Kafka has are held at once, beside those that the configuration names
-    /// ([`named_topic`](Self::named_topic), [`bootstrap`](Self::bootstrap)). 1000 by default. One without
+    /// ([`named_topic`](Self::named_topic), [`preload_topic`](Self::preload_topic)). 1000 by default. One without
     /// streams makes room for another. If all have streams, queries for more fail with
     /// [`Error::TooManyTopics`].
     #[must_use]
@@ -187,16 +187,16 @@ impl ClusterOptions {
     /// How many consumers read history at once, one at least. 2 by default; each keeps up to 49 MiB
     /// of its own and 20 MiB in librdkafka.
     #[must_use]
-    pub fn readers(mut self, readers: usize) -> Self {
-        self.readers = readers.max(1);
+    pub fn history_readers(mut self, history_readers: usize) -> Self {
+        self.history_readers = history_readers.max(1);
         self
     }
 
     /// As [`named_topic`](Self::named_topic), and consumes the topic from the start, before any client asks
     /// for it.
     #[must_use]
-    pub fn bootstrap(mut self, topic: impl Into<String>) -> Self {
-        self.kept.push(topic.into());
+    pub fn preload_topic(mut self, topic: impl Into<String>) -> Self {
+        self.preloaded.push(topic.into());
         self
     }
 

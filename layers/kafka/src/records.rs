@@ -3,7 +3,7 @@ use tailwater_hub::{Format, Hub};
 use tailwater_sse::{EventRef, encode_event};
 
 use crate::filter::Index;
-use crate::id::{self, IdForm, MAX_ID_BYTES};
+use crate::id::{self, EventIdFormat, MAX_ID_BYTES};
 use crate::positions::{BASE64, Encoder, Positions};
 use crate::record::Record;
 
@@ -24,7 +24,7 @@ pub(crate) const FEW_PARTITIONS: usize = 56;
 /// The form of a stream's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View {
-    pub(crate) form: IdForm,
+    pub(crate) form: EventIdFormat,
     pub(crate) timestamps: bool,
 }
 
@@ -213,7 +213,7 @@ mod tests {
                 let chunks = chunks(records, partitions);
                 assert_eq!(chunks.iter().map(Vec::len).sum::<usize>(), count);
                 for chunk in chunks {
-                    for form in [IdForm::Etag, IdForm::KeyAndEtag] {
+                    for form in [EventIdFormat::Etag, EventIdFormat::KeyAndEtag] {
                         let view = View { form, timestamps: true };
                         let (mut out, mut ends) = (Vec::new(), Vec::new());
                         let content = Records { index: index.clone() };

@@ -48,11 +48,11 @@ impl<S> KafkaSource<S> {
         };
         let mut query = Query::new(topic)
             .last_event_id(subscription.last_event_id().cloned())
-            .id_form(self.mapping.form)
+            .event_id_format(self.mapping.form)
             .timestamps(subscription.timestamps())
-            .positions(self.mapping.positions);
+            .id_only_blocks(self.mapping.id_only_blocks);
         let of_request = subscription.parts().uri.query().unwrap_or_default();
-        query = query.tell_live(self.mapping.tell_live || asks_for_live(of_request));
+        query = query.live_event(self.mapping.live_event || asks_for_live(of_request));
         if let Some(start) = self.mapping.start.start(of_request)? {
             query = query.start(start);
         }

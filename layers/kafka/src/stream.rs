@@ -37,7 +37,7 @@ pub struct Stream {
     view: View,
     want: Selector<Record>,
     /// Whether id-only blocks are sent.
-    positions: bool,
+    id_only_blocks: bool,
     told_missing: bool,
     /// The place that the client was last told, while the stream looks for its next seat.
     told: Option<Positions>,
@@ -83,8 +83,8 @@ impl Stream {
         topic: Held,
         view: View,
         want: Selector<Record>,
-        positions: bool,
-        tell_live: bool,
+        id_only_blocks: bool,
+        live_event: bool,
         place: Place,
     ) -> Self {
         let state = State::seeking(&topic, place, want.clone());
@@ -92,11 +92,11 @@ impl Stream {
             topic,
             view,
             want,
-            positions,
+            id_only_blocks,
             told_missing: false,
             told: None,
             replay: None,
-            live: Live::new(tell_live),
+            live: Live::new(live_event),
             telling: None,
             due: VecDeque::new(),
             state,
@@ -136,7 +136,7 @@ impl Stream {
         self.replay = replay;
         let gapless = gaps.is_empty();
         self.telling = (!gapless).then(|| Telling::new(gaps, &at));
-        if resolved && gapless && self.positions {
+        if resolved && gapless && self.id_only_blocks {
             self.due.push_back(Encoded::id(at.progress().as_bytes()));
         }
         if live {
@@ -223,7 +223,7 @@ impl Events for Stream {
 
     fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
         // What is due has not been handed out, and the place lies behind it.
-        let positions = self.positions && self.telling.is_none() && self.due.is_empty();
+        let positions = self.id_only_blocks && self.telling.is_none() && self.due.is_empty();
         let State::Following(following) = &mut self.state else { return None };
         let place = following.place();
         let told = following.told.as_mut().filter(|told| positions && **told != place)?;

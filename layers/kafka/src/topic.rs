@@ -27,7 +27,7 @@ pub(crate) struct Topic {
     /// The configuration names it: it has a place whatever requests ask for.
     pub(crate) named: bool,
     /// Read whether it has streams or not.
-    pub(crate) kept: bool,
+    pub(crate) pinned: bool,
     health: Mutex<TopicHealth>,
     pub(crate) losses: Arc<Losses>,
 }
@@ -169,13 +169,13 @@ impl Topic {
         let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
         let (cuts, losses) = (Mutex::default(), Arc::default());
-        let (named, kept) = (false, false);
-        Self { name, state, streams, partitions, cuts, named, kept, health, losses }
+        let (named, pinned) = (false, false);
+        Self { name, state, streams, partitions, cuts, named, pinned, health, losses }
     }
 
-    /// A topic that the configuration names. `kept`: read whether it has streams or not.
-    pub(crate) fn named(name: Arc<str>, kept: bool) -> Self {
-        let mut topic = Self { named: true, kept, ..Self::new(name) };
+    /// A topic that the configuration names. `pinned`: read whether it has streams or not.
+    pub(crate) fn named(name: Arc<str>, pinned: bool) -> Self {
+        let mut topic = Self { named: true, pinned, ..Self::new(name) };
         topic.health.get_mut().unwrap_or_else(PoisonError::into_inner).named = true;
         topic
     }
@@ -246,7 +246,7 @@ impl Topic {
     }
 
     pub(crate) fn is_used(&self) -> bool {
-        self.kept || self.streams.load(Ordering::Acquire) > 0
+        self.pinned || self.streams.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn opened(&self) -> Option<Arc<Opened>> {

@@ -20,10 +20,10 @@ pub(crate) struct Topics {
 impl Topics {
     pub(crate) fn new(options: &ClusterOptions) -> Self {
         let mut held = HashMap::new();
-        for (names, kept) in [(&options.kept, true), (&options.named, false)] {
+        for (names, pinned) in [(&options.preloaded, true), (&options.named, false)] {
             for name in names {
                 let name: Arc<str> = name.as_str().into();
-                let topic = || Arc::new(Topic::named(Arc::clone(&name), kept));
+                let topic = || Arc::new(Topic::named(Arc::clone(&name), pinned));
                 held.entry(Arc::clone(&name)).or_insert_with(topic);
             }
         }

@@ -84,7 +84,7 @@ impl Authority {
 fn connects((port, outcomes): (u16, Receiver<bool>), tls: TlsOptions) -> bool {
     let options = ClusterOptions::new([format!("localhost:{port}")])
         .property("broker.address.family", "v4")
-        .bootstrap("orders")
+        .preload_topic("orders")
         .tls(tls);
     let _cluster = Cluster::new(options).unwrap();
     outcomes.recv_timeout(Duration::from_secs(20)).unwrap()

@@ -97,7 +97,7 @@ async fn a_topic_of_which_nothing_but_holes_is_left_goes_live() {
 async fn who_reads_a_snapshot_that_ends_hears_of_no_key_that_it_never_saw() {
     let model = compacted(1);
     let start = || {
-        let mut instance = instance().options(|options| options.bootstrap(TOPIC));
+        let mut instance = instance().options(|options| options.preload_topic(TOPIC));
         instance.options.pace.snapshot_times = 0;
         instance
     };
@@ -122,7 +122,7 @@ async fn who_reads_a_snapshot_that_ends_hears_of_no_key_that_it_never_saw() {
 #[tokio::test]
 async fn a_log_that_has_everything_is_not_replayed_as_it_is() {
     let model = compacted(1);
-    let cluster = instance().options(|options| options.bootstrap(TOPIC)).of(&model);
+    let cluster = instance().options(|options| options.preload_topic(TOPIC)).of(&model);
     let mut live = open(&cluster, query()).await;
     assert!(live.is_idle());
     eventually(|| live.is_idle() && model.calls(Call::Fetch) > 1).await;

@@ -102,7 +102,7 @@ async fn a_stalled_stream_does_not_stop_the_others_in_its_pass() {
     for _ in 0..60 {
         fill_one(&model, 0, None, 500_000);
     }
-    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    let cluster = instance().options(|options| options.history_readers(1)).of(&model);
     let mut stalled = open(&cluster, query()).await;
     let mut running = open(&cluster, query()).await;
     let first = stalled.events(1).await;
@@ -189,7 +189,7 @@ async fn a_stream_that_stalls_alone_is_waited_for() {
     for _ in 0..60 {
         fill_one(&model, 0, None, 500_000);
     }
-    let mut start = instance().options(|options| options.readers(1));
+    let mut start = instance().options(|options| options.history_readers(1));
     start.options.pace.stall = Duration::from_millis(1);
     let cluster = start.of(&model);
     let mut stalls = open(&cluster, query()).await;
@@ -208,7 +208,7 @@ async fn a_reader_is_free_again_after_its_streams_left() {
     for _ in 0..60 {
         fill_one(&model, 0, None, 500_000);
     }
-    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    let cluster = instance().options(|options| options.history_readers(1)).of(&model);
     let mut leaves = open(&cluster, query()).await;
     leaves.data().await;
     drop(leaves);
@@ -224,7 +224,7 @@ async fn a_partition_without_a_leader_keeps_no_reader_from_others() {
     let model = kafka(2);
     fill(&model, 0, 5);
     fill(&model, 1, 5);
-    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    let cluster = instance().options(|options| options.history_readers(1)).of(&model);
     model.hold_history(true);
     let mut stuck = open(&cluster, query()).await;
     eventually(|| stuck.is_idle() && cluster.carried() == 1).await;
@@ -252,7 +252,8 @@ async fn a_pass_ends_although_the_last_records_of_a_partition_were_compacted() {
     // The log has come by offsets that are holes by now: a pass that waited for them would keep its
     // reader until something is written there.
     let model = kafka(2);
-    let cluster = instance().options(|options| options.readers(1).memory_bytes(2000)).of(&model);
+    let cluster =
+        instance().options(|options| options.history_readers(1).memory_bytes(2000)).of(&model);
     let mut live = open(&cluster, query()).await;
     fill(&model, 0, 1);
     live.events(1).await;
@@ -353,7 +354,7 @@ async fn stalled(model: &Model, cluster: &Cluster, topic: &str, records: usize) 
 const MANY: usize = 200;
 
 fn readers(readers: usize) -> Instance {
-    instance().batch(100).options(|options| options.readers(readers))
+    instance().batch(100).options(|options| options.history_readers(readers))
 }
 
 #[tokio::test]
@@ -423,7 +424,7 @@ async fn passes_that_wait_for_their_streams_keep_no_more_than_is_stated() {
 async fn a_stream_that_waits_is_taken_in_by_a_pass_that_comes_by() {
     let model = kafka(1);
     fill(&model, 0, 3000);
-    let mut start = instance().batch(5).options(|options| options.readers(1));
+    let mut start = instance().batch(5).options(|options| options.history_readers(1));
     start.options.pace.near = 10;
     // The first pass has its turn until all have come.
     start.options.pace.turn = Duration::from_secs(3600);

@@ -211,7 +211,7 @@ impl Schedule {
         // Many passes for one reader, or few for two.
         start.options.pace.near = [2, 20, 100_000][at];
         let readers = if at == 0 { 1 } else { 2 };
-        start = start.options(|options| options.memory_bytes(self.memory).readers(readers));
+        start = start.options(|options| options.memory_bytes(self.memory).history_readers(readers));
         // The header is looked up, or hashes are as good as none, or each record is looked at.
         start = match at {
             0 => start.options(|options| options.index_header("tag")),

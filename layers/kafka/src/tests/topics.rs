@@ -188,8 +188,10 @@ async fn a_topic_is_let_go_after_nobody_reads_it_and_opened_again() {
 #[tokio::test]
 async fn a_topic_of_the_configuration_is_read_before_anybody_asks_and_never_let_go() {
     let model = kafka(1);
-    let cluster =
-        instance().linger(Duration::ZERO).options(|options| options.bootstrap(TOPIC)).of(&model);
+    let cluster = instance()
+        .linger(Duration::ZERO)
+        .options(|options| options.preload_topic(TOPIC))
+        .of(&model);
     model.wait_calls(Call::Extent, 1);
     open(&cluster, query()).await.is_idle();
     model.wait_calls(Call::Topics, 5);
@@ -227,8 +229,9 @@ async fn a_topic_that_is_opened_anew_keeps_to_its_share_of_the_memory() {
     let model = kafka(1);
     model.create("other", 1);
     fill(&model, 0, 5);
-    let mut start = instance().options(|options| options.memory_bytes(MEMORY).bootstrap("other"));
-    start.options = start.options.bootstrap(TOPIC);
+    let mut start =
+        instance().options(|options| options.memory_bytes(MEMORY).preload_topic("other"));
+    start.options = start.options.preload_topic(TOPIC);
     // No look shares it out again.
     start.options.pace.later = Duration::from_secs(3600);
     let cluster = start.of(&model);

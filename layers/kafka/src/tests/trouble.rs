@@ -60,7 +60,7 @@ async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
     let model = kafka(1);
     fill(&model, 0, 2);
     model.fail(Call::Consumer, 1000);
-    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    let cluster = instance().options(|options| options.history_readers(1)).of(&model);
     let mut client = open(&cluster, query()).await;
     let looks = model.calls(Call::Topics);
     eventually(|| client.is_idle() && model.calls(Call::Topics) > looks + 20).await;
@@ -74,7 +74,7 @@ async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
 async fn handles_are_there_before_anybody_needs_them_and_are_heard_meanwhile() {
     // The first stream waited until its reader's handle was made and connected.
     let model = kafka(1);
-    let cluster = instance().options(|options| options.readers(1)).of(&model);
+    let cluster = instance().options(|options| options.history_readers(1)).of(&model);
     // By the reader's consumer, though there is no stream.
     model.wait_calls(Call::HearHistory, 3);
     model.wait_calls(Call::Hear, 3);

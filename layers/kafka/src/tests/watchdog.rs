@@ -111,7 +111,7 @@ async fn a_log_that_can_not_be_helped_is_told_and_seldom_opened_anew() {
 async fn what_ends_with_a_marker_or_an_aborted_record_does_advance() {
     // The log knows of no offset behind its last record, and Kafka's end lies behind it.
     let model = kafka(2);
-    let cluster = instance().watched().options(|options| options.readers(1)).of(&model);
+    let cluster = instance().watched().options(|options| options.history_readers(1)).of(&model);
     let mut client = open(&cluster, query()).await;
     assert!(client.is_idle());
     model.wait_calls(Call::Ends, 1);

@@ -1,7 +1,7 @@
 //! What stands on the wire for a record.
 
 use super::*;
-use crate::IdForm;
+use crate::EventIdFormat;
 
 async fn only(message: Message<'_>, change: impl FnOnce(Query) -> Query) -> Client {
     let model = kafka(1);
@@ -16,31 +16,35 @@ async fn records_are_written_in_the_form_of_the_reference() {
     let etag = [("etag", Some(&b"revision=42"[..]))];
     let null = [("etag", None), ("etag", Some(&b"2"[..]))];
     let value = keyed("key", "v");
-    let rows: [(Message<'_>, IdForm, &str); 9] = [
-        (value, IdForm::Etag, "data:v\nid:AQIAAg==\n\n"),
-        (Message { headers: &etag, ..value }, IdForm::Etag, "data:v\nid:AQIAAg==/revision=42\n\n"),
-        (Message { headers: &null, ..value }, IdForm::Etag, "data:v\nid:AQIAAg==\n\n"),
+    let rows: [(Message<'_>, EventIdFormat, &str); 9] = [
+        (value, EventIdFormat::Etag, "data:v\nid:AQIAAg==\n\n"),
         (
             Message { headers: &etag, ..value },
-            IdForm::KeyAndEtag,
+            EventIdFormat::Etag,
+            "data:v\nid:AQIAAg==/revision=42\n\n",
+        ),
+        (Message { headers: &null, ..value }, EventIdFormat::Etag, "data:v\nid:AQIAAg==\n\n"),
+        (
+            Message { headers: &etag, ..value },
+            EventIdFormat::KeyAndEtag,
             "data:v\nid:[\"a2V5\",\"AQIAAg==/revision=42\"]\n\n",
         ),
-        (text("v"), IdForm::KeyAndEtag, "data:v\nid:[null,\"AQIAAg==\"]\n\n"),
-        (text(""), IdForm::Etag, "data:\nid:AQIAAg==\n\n"),
+        (text("v"), EventIdFormat::KeyAndEtag, "data:v\nid:[null,\"AQIAAg==\"]\n\n"),
+        (text(""), EventIdFormat::Etag, "data:\nid:AQIAAg==\n\n"),
         (
             Message { value: None, ..value },
-            IdForm::Etag,
+            EventIdFormat::Etag,
             "event:delete\ndata:a2V5\nid:AQIAAg==\n\n",
         ),
-        (Message::default(), IdForm::Etag, "event:delete\ndata:\nid:AQIAAg==\n\n"),
+        (Message::default(), EventIdFormat::Etag, "event:delete\ndata:\nid:AQIAAg==\n\n"),
         (
             Message { headers: &[("a", None), ("", Some(b""))], ..value },
-            IdForm::Etag,
+            EventIdFormat::Etag,
             "data:v\nid:AQIAAg==\n\n",
         ),
     ];
     for (message, form, expected) in rows {
-        let client = only(message, |query| query.id_form(form)).await;
+        let client = only(message, |query| query.event_id_format(form)).await;
         assert_eq!(String::from_utf8_lossy(&client.wire), expected);
     }
 }
@@ -61,7 +65,8 @@ async fn views_of_one_log_do_not_mix() {
     let model = kafka(1);
     let cluster = instance().of(&model);
     let mut plain = open(&cluster, query()).await;
-    let mut timed = open(&cluster, query().timestamps(true).id_form(IdForm::KeyAndEtag)).await;
+    let mut timed =
+        open(&cluster, query().timestamps(true).event_id_format(EventIdFormat::KeyAndEtag)).await;
     let mut also = open(&cluster, query()).await;
     for _ in 0..2 {
         model.produce(TOPIC, 0, Message { timestamp: Some(255), ..keyed("key", "v") });
