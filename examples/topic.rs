@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(HttpLayer::new().shutdown(shutdown.clone()))
         .layer(RouteLayer::new(routes))
         .layer(SseLayer::new().drain(&tailwater::drain(&shutdown)))
-        .layer(KafkaSourceLayer::new(mapping, parameter))
+        .layer(KafkaSourceLayer::new(mapping).variables(parameter))
         .service(Cluster::new(cluster)?);
 
     let listener = ListenOptions::new().bind(address)?;

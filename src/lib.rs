@@ -6,34 +6,26 @@
 //! program's dependencies; only [`kafka`] needs librdkafka.
 //!
 //! ```no_run
-//! use ::http::Extensions;
 //! use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
-//! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Template, Variable};
-//! use tailwater::route::{Pattern, RouteLayer, Routes};
+//! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer};
 //! use tailwater::sse::SseLayer;
 //! use tower::ServiceBuilder;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let routes = Routes::new().route([Pattern::new("/orders")?], ());
-//! // The topic is the same for each request: no template has variables.
-//! let nothing = |_: &Variable, _: &Extensions| None;
-//! let shutdown = Shutdown::new();
-//!
 //! let service = ServiceBuilder::new()
-//!     .layer(HttpLayer::new().shutdown(shutdown.clone()))
-//!     .layer(RouteLayer::new(routes))
-//!     .layer(SseLayer::new().drain(&tailwater::drain(&shutdown)))
-//!     .layer(KafkaSourceLayer::new(Mapping::new(Template::literal("orders")), nothing))
+//!     .layer(HttpLayer::new())
+//!     .layer(SseLayer::new())
+//!     .layer(KafkaSourceLayer::topic("orders"))
 //!     .service(Cluster::new(ClusterOptions::new(["localhost:9092"]))?);
 //! let listener = ListenOptions::new().bind(([127, 0, 0, 1], 8080).into())?;
-//! serve([listener], service, ServeOptions::new(), shutdown).await;
+//! serve([listener], service, ServeOptions::new(), Shutdown::new()).await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! `examples/topic.rs` is this as a whole server, with a key from the path and an end that lets
-//! streams finish; `examples/axum.rs` streams the messages that are posted to an axum router, and
+//! `examples/topic.rs` is this as a whole server, with routes, a key from the path and an end that
+//! lets streams finish; `examples/axum.rs` streams the messages that are posted to an axum router, and
 //! `examples/members.rs` one that lives as long as its client's token. [`session_lease`] joins the
 //! two layers that it needs, [`jwt`] and [`sse`].
 //!

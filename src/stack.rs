@@ -213,7 +213,7 @@ impl StackBuilder<'_> {
                     // The streams are framed below the routes, so that a rejection is a plain response.
                     let places = route.with.variables().cloned().collect();
                     let frames = this.frames(streams, places);
-                    let source = KafkaSourceLayer::new(mapping_of(&route.with), value);
+                    let source = KafkaSourceLayer::new(mapping_of(&route.with)).variables(value);
                     Ok(boxed(frames.layer(source.layer(this.topics(&route.exit)?))))
                 })?
             }

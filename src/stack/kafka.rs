@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use ::http::{Extensions, StatusCode};
 use bytes::Bytes;
 use tailwater_kafka::{
-    Cluster, ClusterOptions, EventIdFormat, FilterTemplate, Mapping, Query, Stream, Variable,
+    Cluster, ClusterOptions, EventIdFormat, FilterTemplate, Mapping, Query, Stream, StreamOptions,
+    Variable,
 };
 use tailwater_route::Matched;
 use tailwater_sse::Rejection;
@@ -78,14 +79,16 @@ impl StackBuilder<'_> {
 }
 
 pub(super) fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
-    let form = match with.event_id {
+    let format = match with.event_id {
         EventId::Etag => EventIdFormat::Etag,
         EventId::KeyAndEtag => EventIdFormat::KeyAndEtag,
     };
-    let mut mapping = Mapping::new(with.topic.clone())
-        .event_id_format(form)
+    let options = StreamOptions::new()
+        .event_id_format(format)
         .id_only_blocks(with.positions)
-        .live_event(with.live)
+        .live_event(with.live);
+    let mut mapping = Mapping::new(with.topic.clone())
+        .options(options)
         .allow_from(with.start.contains(&StartParameter::From))
         .allow_since(with.start.contains(&StartParameter::Since));
     for filter in &with.filters {

@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use http::Extensions;
+use bytes::{Buf as _, BytesMut};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
 use tailwater_http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
-use tailwater_kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Template, Variable};
+use tailwater_kafka::{Cluster, ClusterOptions, KafkaSourceLayer};
 use tailwater_sse::SseLayer;
 use tokio::task::JoinSet;
 use tower::Layer as _;
@@ -172,8 +171,7 @@ async fn records_larger_than_a_fetch_come_live_and_as_history() {
 fn serve_small(kafka: &Kafka, topic: &str) -> SocketAddr {
     let options = ClusterOptions::new([kafka.servers()]).memory_bytes(1 << 20);
     let cluster = Cluster::new(options).expect("a cluster");
-    let nothing = |_: &Variable, _: &Extensions| None::<Bytes>;
-    let source = KafkaSourceLayer::new(Mapping::new(Template::literal(topic)), nothing);
+    let source = KafkaSourceLayer::topic(topic);
     let service = SseLayer::new().layer(source.layer(cluster));
     let listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).expect("a listener");
     let address = listener.local_address().expect("an address");

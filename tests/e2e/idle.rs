@@ -3,11 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Extensions;
 use tailwater_http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
 use tailwater_kafka::{
-    Cluster, ClusterOptions, FilterTemplate, KafkaSourceLayer, Mapping, Template, Variable,
+    Cluster, ClusterOptions, FilterTemplate, KafkaSourceLayer, Mapping, Template,
 };
 use tailwater_sse::SseLayer;
 use tower::Layer as _;
@@ -17,10 +15,9 @@ use crate::support::{Get, Kafka, Record, Version, field, id, kafka};
 /// Serves the records of a topic that have the key `mine`, and writes soon when idle.
 fn serve_mine(kafka: &Kafka, topic: &str) -> SocketAddr {
     let cluster = Cluster::new(ClusterOptions::new([kafka.servers()])).expect("a cluster");
-    let nothing = |_: &Variable, _: &Extensions| None::<Bytes>;
     let mine = FilterTemplate::any().key(Template::literal("mine"));
     let mapping = Mapping::new(Template::literal(topic)).filter(mine);
-    let source = KafkaSourceLayer::new(mapping, nothing).layer(cluster);
+    let source = KafkaSourceLayer::new(mapping).layer(cluster);
     let service = SseLayer::new().keep_alive(Duration::from_millis(50)).layer(source);
     let listener = ListenOptions::new().bind(([127, 0, 0, 1], 0).into()).expect("a listener");
     let address = listener.local_address().expect("an address");

@@ -25,9 +25,7 @@ use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
 use crate::health::{Contact, Health};
 use crate::history::History;
-use crate::id::EventIdFormat;
-use crate::options::ClusterOptions;
-use crate::records::View;
+use crate::options::{ClusterOptions, StreamOptions};
 use crate::remains::Remains;
 use crate::seat::Place;
 use crate::start::Start;
@@ -39,15 +37,13 @@ use crate::unreadable::Looks;
 
 /// What a stream asks of a [`Cluster`].
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Query {
     topic: String,
     filters: Vec<Filter>,
     last_event_id: Option<Bytes>,
     start: Option<Start>,
-    form: EventIdFormat,
-    timestamps: bool,
-    id_only_blocks: bool,
-    live_event: bool,
+    options: StreamOptions,
 }
 
 impl Query {
@@ -59,10 +55,7 @@ impl Query {
             filters: Vec::new(),
             last_event_id: None,
             start: None,
-            form: EventIdFormat::Etag,
-            timestamps: false,
-            id_only_blocks: true,
-            live_event: false,
+            options: StreamOptions::new(),
         }
     }
 
@@ -73,14 +66,12 @@ impl Query {
     }
 
     /// Only records that pass this filter or another one that was added.
-    #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filters.push(filter);
         self
     }
 
     /// Goes on after this id. One that does not decode is told by an `event:gap`.
-    #[must_use]
     pub fn last_event_id(mut self, id: Option<Bytes>) -> Self {
         self.last_event_id = id;
         self
@@ -88,40 +79,14 @@ impl Query {
 
     /// Where the stream begins if the client brings no id, or none that decodes. By default at the
     /// topic's [default offset](ClusterOptions::default_offset).
-    #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = Some(start);
         self
     }
 
-    /// The form of the ids. [`EventIdFormat::Etag`] by default.
-    #[must_use]
-    pub fn event_id_format(mut self, form: EventIdFormat) -> Self {
-        self.form = form;
-        self
-    }
-
-    /// Whether events begin with the record's time. Not by default.
-    #[must_use]
-    pub fn timestamps(mut self, timestamps: bool) -> Self {
-        self.timestamps = timestamps;
-        self
-    }
-
-    /// Whether the client is told where it stands when no event says it: by an `id` line and an empty
-    /// line, which `EventSource` takes without dispatching anything. True by default.
-    #[must_use]
-    pub fn id_only_blocks(mut self, id_only_blocks: bool) -> Self {
-        self.id_only_blocks = id_only_blocks;
-        self
-    }
-
-    /// Whether one `event:live`, with the data `{}`, tells when all that was in the topic as the stream
-    /// began has been delivered, or is not for the client: at once for one that begins at the end. Not
-    /// by default. While Kafka does not say where the topic ends, the event waits.
-    #[must_use]
-    pub fn live_event(mut self, live_event: bool) -> Self {
-        self.live_event = live_event;
+    /// The form of the events. [`StreamOptions::new`] by default.
+    pub fn options(mut self, options: StreamOptions) -> Self {
+        self.options = options;
         self
     }
 }
@@ -420,16 +385,7 @@ impl Service<Query> for Cluster {
     }
 
     fn call(&mut self, query: Query) -> Self::Future {
-        let Query {
-            topic,
-            filters,
-            last_event_id,
-            start,
-            form,
-            timestamps,
-            id_only_blocks,
-            live_event,
-        } = query;
+        let Query { topic, filters, last_event_id, start, options } = query;
         let default = || self.0.options.defaults.get(&topic).copied().unwrap_or_default().into();
         let start = start.unwrap_or_else(default);
         let want = filter::want(&filters, &self.0.index);
@@ -439,8 +395,7 @@ impl Service<Query> for Cluster {
             Err(error) => return Opening(Either::Left(ready(Err(error)))),
         };
         let topic = held.topic();
-        let stream =
-            Stream::new(held, View { form, timestamps }, want, id_only_blocks, live_event, place);
+        let stream = Stream::new(held, options, want, place);
         if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
             return Opening(Either::Left(ready(stream.permitted())));
         }

@@ -43,6 +43,7 @@ impl fmt::Debug for EmbeddedKafka {
 
 /// A record to produce. Without a partition Kafka's partitioner chooses by the key.
 #[derive(Clone, Copy, Debug)]
+#[must_use]
 pub struct Message<'a> {
     topic: &'a str,
     partition: Option<i32>,
@@ -54,39 +55,38 @@ pub struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// A tombstone with a null key, until it is given more.
-    #[must_use]
     pub fn new(topic: &'a str) -> Self {
         Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
     }
 
     /// The partition that takes the record.
-    #[must_use]
-    pub fn partition(self, partition: i32) -> Self {
-        Self { partition: Some(partition), ..self }
+    pub fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
     }
 
     /// The record's key.
-    #[must_use]
-    pub fn key(self, key: &'a [u8]) -> Self {
-        Self { key: Some(key), ..self }
+    pub fn key(mut self, key: &'a [u8]) -> Self {
+        self.key = Some(key);
+        self
     }
 
     /// The record's value.
-    #[must_use]
-    pub fn value(self, value: &'a [u8]) -> Self {
-        Self { value: Some(value), ..self }
+    pub fn value(mut self, value: &'a [u8]) -> Self {
+        self.value = Some(value);
+        self
     }
 
     /// The record's headers, in order.
-    #[must_use]
-    pub fn headers(self, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> Self {
-        Self { headers, ..self }
+    pub fn headers(mut self, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> Self {
+        self.headers = headers;
+        self
     }
 
     /// Milliseconds since the epoch, in place of now.
-    #[must_use]
-    pub fn timestamp(self, timestamp: i64) -> Self {
-        Self { timestamp: Some(timestamp), ..self }
+    pub fn timestamp(mut self, timestamp: i64) -> Self {
+        self.timestamp = Some(timestamp);
+        self
     }
 }
 

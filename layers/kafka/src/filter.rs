@@ -15,6 +15,7 @@ use crate::record::Record;
 /// # let _ = filter;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct Filter {
     key: Option<Bytes>,
     headers: Vec<(Bytes, Bytes)>,
@@ -22,20 +23,17 @@ pub struct Filter {
 
 impl Filter {
     /// A filter that every record passes.
-    #[must_use]
     pub fn any() -> Self {
         Self::default()
     }
 
     /// Only records with this key.
-    #[must_use]
     pub fn key(mut self, key: impl Into<Bytes>) -> Self {
         self.key = Some(key.into());
         self
     }
 
     /// Only records that have this header with this value, at any place among headers of that name.
-    #[must_use]
     pub fn header(mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         self.headers.push((name.into(), value.into()));
         self

@@ -1,72 +1,51 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Extensions;
 use tower_layer::Layer;
 
-use crate::id::EventIdFormat;
+use crate::options::StreamOptions;
 use crate::service::KafkaSource;
 use crate::start::Parameters;
-use crate::template::{Template, Variables};
+use crate::template::{Template, Variable, Variables};
 
 /// What a route's subscriptions become: a topic and filters, as templates.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Mapping {
     pub(crate) topic: Template,
     pub(crate) filters: Vec<FilterTemplate>,
-    pub(crate) form: EventIdFormat,
-    pub(crate) id_only_blocks: bool,
+    pub(crate) options: StreamOptions,
     pub(crate) start: Parameters,
-    pub(crate) live_event: bool,
 }
 
 impl Mapping {
     /// All records of a topic. A name that a request supplies is served only if it matches
     /// `[a-zA-Z0-9._-]{1,249}`, and one that begins with `__` only if the template itself does.
-    #[must_use]
     pub fn new(topic: Template) -> Self {
         Self {
             topic,
             filters: Vec::new(),
-            form: EventIdFormat::Etag,
-            id_only_blocks: true,
+            options: StreamOptions::new(),
             start: Parameters::default(),
-            live_event: false,
         }
     }
 
     /// Only records that pass this filter or another one that was added.
-    #[must_use]
     pub fn filter(mut self, filter: FilterTemplate) -> Self {
         self.filters.push(filter);
         self
     }
 
-    /// The form of the ids. [`EventIdFormat::Etag`] by default.
-    #[must_use]
-    pub fn event_id_format(mut self, form: EventIdFormat) -> Self {
-        self.form = form;
-        self
-    }
-
-    /// Whether id-only blocks are sent ([`Query::id_only_blocks`](crate::Query::id_only_blocks)). True by default.
-    #[must_use]
-    pub fn id_only_blocks(mut self, id_only_blocks: bool) -> Self {
-        self.id_only_blocks = id_only_blocks;
-        self
-    }
-
-    /// Whether all streams are told when they are live ([`Query::live_event`](crate::Query::live_event)).
-    /// By default those are whose request says `liveEvent=true` in its query.
-    #[must_use]
-    pub fn live_event(mut self, live_event: bool) -> Self {
-        self.live_event = live_event;
+    /// The form of the events. [`StreamOptions::new`] by default.
+    pub fn options(mut self, options: StreamOptions) -> Self {
+        self.options = options;
         self
     }
 
     /// Whether a request without a last event id may say where its stream begins, by the query:
     /// `from=earliest`, `from=live`, or `from=` and an event id. Anything else of that name is answered
     /// `400 Bad Request`, with a text. Not by default: the parameter then means nothing.
-    #[must_use]
     pub fn allow_from(mut self, allow: bool) -> Self {
         self.start.from = allow;
         self
@@ -74,7 +53,6 @@ impl Mapping {
 
     /// As [`allow_from`](Self::allow_from), for `since=` and a time: by RFC 3339, or in milliseconds
     /// since 1970. See [`Start::Since`](crate::Start::Since). A request has one of both parameters, once.
-    #[must_use]
     pub fn allow_since(mut self, allow: bool) -> Self {
         self.start.since = allow;
         self
@@ -83,6 +61,7 @@ impl Mapping {
 
 /// A [`Filter`](crate::Filter) before a request fills it.
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct FilterTemplate {
     pub(crate) key: Option<Template>,
     pub(crate) headers: Vec<(String, Template)>,
@@ -90,20 +69,17 @@ pub struct FilterTemplate {
 
 impl FilterTemplate {
     /// A filter that every record passes.
-    #[must_use]
     pub fn any() -> Self {
         Self::default()
     }
 
     /// Only records with this key.
-    #[must_use]
     pub fn key(mut self, key: Template) -> Self {
         self.key = Some(key);
         self
     }
 
     /// Only records that have this header with this value.
-    #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: Template) -> Self {
         self.headers.push((name.into(), value));
         self
@@ -112,20 +88,32 @@ impl FilterTemplate {
 
 /// Turns the subscriptions of the sse crate into queries of a [`Cluster`](crate::Cluster).
 ///
+/// The same topic for each request, or one that the request's path names:
+///
 /// ```
 /// use bytes::Bytes;
 /// use http::Extensions;
-/// use tailwater_kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Variable, Template};
+/// use tailwater_kafka::{Cluster, ClusterOptions, KafkaSourceLayer, Mapping, Variable};
 /// use tower_layer::Layer as _;
 ///
 /// let cluster = Cluster::new(ClusterOptions::new(["localhost:9092"]))?;
-/// // This route's topic is fixed: no template has variables.
-/// let nothing = |_: &Variable, _: &Extensions| None::<Bytes>;
-/// let source = KafkaSourceLayer::new(Mapping::new(Template::literal("orders")), nothing).layer(cluster);
-/// # let _ = source;
-/// # Ok::<(), tailwater_kafka::Error>(())
+/// let orders = KafkaSourceLayer::topic("orders").layer(cluster.clone());
+///
+/// // What a router left in the request.
+/// #[derive(Clone)]
+/// struct Region(Bytes);
+///
+/// let region = |variable: &Variable, extensions: &Extensions| match variable {
+///     Variable::Parameter(name) if name == "region" => Some(extensions.get::<Region>()?.0.clone()),
+///     _ => None,
+/// };
+/// let mapping = Mapping::new("orders-${params.region}".parse()?);
+/// let of_region = KafkaSourceLayer::new(mapping).variables(region).layer(cluster);
+/// # let _ = (orders, of_region);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct KafkaSourceLayer {
     mapping: Arc<Mapping>,
     variables: Arc<dyn Variables>,
@@ -138,9 +126,24 @@ impl fmt::Debug for KafkaSourceLayer {
 }
 
 impl KafkaSourceLayer {
-    /// Fills the templates of `mapping` by asking `variables`.
-    pub fn new(mapping: Mapping, variables: impl Variables + 'static) -> Self {
-        Self { mapping: Arc::new(mapping), variables: Arc::new(variables) }
+    /// All records of this topic, for each request. For filters and other options see
+    /// [`new`](Self::new).
+    pub fn topic(name: impl Into<String>) -> Self {
+        Self::new(Mapping::new(Template::literal(name)))
+    }
+
+    /// The topic and the records that `mapping` says. If its templates have variables, see
+    /// [`variables`](Self::variables).
+    pub fn new(mapping: Mapping) -> Self {
+        let none = |_: &Variable, _: &Extensions| None;
+        Self { mapping: Arc::new(mapping), variables: Arc::new(none) }
+    }
+
+    /// What the variables of the templates stand for. By default no variable has a value, so a request
+    /// for a template with variables is answered `403 Forbidden`.
+    pub fn variables(mut self, variables: impl Variables + 'static) -> Self {
+        self.variables = Arc::new(variables);
+        self
     }
 }
 

@@ -111,7 +111,7 @@ pub use filter::Filter;
 pub use health::{Contact, Health, Lost, TopicHealth};
 pub use id::{EventId, EventIdFormat};
 pub use layer::{FilterTemplate, KafkaSourceLayer, Mapping};
-pub use options::{ClusterOptions, DefaultOffset, SaslMechanism};
+pub use options::{ClusterOptions, DefaultOffset, SaslMechanism, StreamOptions};
 pub use service::{KafkaSource, ResponseFuture};
 pub use start::Start;
 pub use stream::Stream;

@@ -7,6 +7,7 @@ use crate::Error;
 use crate::budget::Budget;
 use crate::contact::Reachability;
 use crate::control::Pace;
+use crate::id::EventIdFormat;
 use crate::tls::TlsOptions;
 
 const LARGEST_RECORD_BYTES: usize = 1024 * 1024 * 1024;
@@ -36,8 +37,79 @@ pub enum SaslMechanism {
     ScramSha1,
 }
 
+/// The form of a stream's events, of a [`Query`](crate::Query) and of all that a
+/// [`Mapping`](crate::Mapping) makes.
+///
+/// ```
+/// use tailwater_kafka::{EventIdFormat, Mapping, Query, StreamOptions, Template};
+///
+/// let options = StreamOptions::new().event_id_format(EventIdFormat::KeyAndEtag);
+/// let query = Query::new("orders").options(options);
+/// let mapping = Mapping::new(Template::literal("orders")).options(options);
+/// # let _ = (query, mapping);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct StreamOptions {
+    pub(crate) event_id_format: EventIdFormat,
+    pub(crate) timestamps: bool,
+    pub(crate) id_only_blocks: bool,
+    pub(crate) live_event: bool,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StreamOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            event_id_format: EventIdFormat::Etag,
+            timestamps: false,
+            id_only_blocks: true,
+            live_event: false,
+        }
+    }
+
+    /// The format of the event ids. [`EventIdFormat::Etag`] by default.
+    pub fn event_id_format(mut self, format: EventIdFormat) -> Self {
+        self.event_id_format = format;
+        self
+    }
+
+    /// Whether events begin with a `timestamp` field, the record's time. False by default. Streams of a
+    /// [`Mapping`](crate::Mapping) have it also where the request asks for it
+    /// ([`Subscription::timestamps`](tailwater_sse::Subscription::timestamps)).
+    pub fn timestamps(mut self, timestamps: bool) -> Self {
+        self.timestamps = timestamps;
+        self
+    }
+
+    /// Whether a block with an `id` line alone is sent where no event tells the client its position.
+    /// `EventSource` remembers the id and dispatches nothing. True by default.
+    pub fn id_only_blocks(mut self, id_only_blocks: bool) -> Self {
+        self.id_only_blocks = id_only_blocks;
+        self
+    }
+
+    /// Whether one `event:live`, with the data `{}`, is sent when every record has been delivered that
+    /// was in the topic as the stream began and passes the filters. A stream that begins at the end is
+    /// sent it at once. While Kafka does not say where the topic ends, the event waits.
+    ///
+    /// False by default. Streams of a [`Mapping`](crate::Mapping) are sent it also where the request says
+    /// `liveEvent=true` in its query.
+    pub fn live_event(mut self, live_event: bool) -> Self {
+        self.live_event = live_event;
+        self
+    }
+}
+
 /// What a [`Cluster`](crate::Cluster) is made of.
 #[derive(Clone)]
+#[must_use]
 pub struct ClusterOptions {
     name: String,
     properties: Vec<(String, String)>,
@@ -95,7 +167,6 @@ impl ClusterOptions {
     }
 
     /// What the log calls the cluster. Its servers by default.
-    #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -103,7 +174,6 @@ impl ClusterOptions {
 
     /// Authenticates to Kafka. Not by default. Without [`tls`](Self::tls) everybody on the way can read
     /// a password that is sent by [`SaslMechanism::Plain`].
-    #[must_use]
     pub fn sasl(mut self, mechanism: SaslMechanism, username: &str, password: &str) -> Self {
         let mechanism = match mechanism {
             SaslMechanism::Plain => "PLAIN",
@@ -118,7 +188,6 @@ impl ClusterOptions {
     }
 
     /// Connects by TLS. Not by default.
-    #[must_use]
     pub fn tls(mut self, tls: TlsOptions) -> Self {
         self.tls = Some(tls);
         self
@@ -126,7 +195,6 @@ impl ClusterOptions {
 
     /// Sets a property of librdkafka. Those that correctness rests on (offsets, isolation, groups)
     /// stay as they are whatever is set here.
-    #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((name.into(), value.into()));
         self
@@ -138,7 +206,6 @@ impl ClusterOptions {
     /// A quarter of it at the most is for the latest records of compacted topics that are replayed, and
     /// up to twice as much as those take for what is shown of them: the logs get the rest. A topic
     /// that has too many keys for that is replayed as Kafka has it.
-    #[must_use]
     pub fn memory_bytes(mut self, memory_bytes: usize) -> Self {
         self.memory_bytes = memory_bytes;
         self
@@ -148,7 +215,6 @@ impl ClusterOptions {
     /// ([`named_topic`](Self::named_topic), [`preload_topic`](Self::preload_topic)). 1000 by default. One without
     /// streams makes room for another. If all have streams, queries for more fail with
     /// [`Error::TooManyTopics`].
-    #[must_use]
     pub fn max_topics(mut self, max_topics: usize) -> Self {
         self.max_topics = max_topics;
         self
@@ -160,7 +226,6 @@ impl ClusterOptions {
     ///
     /// An answer of a broker may have 100 MB, or three times as much as a record where that is more
     /// (`receive.message.max.bytes`). A batch that is larger on the disk can't be received.
-    #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.max_record_bytes = max_record_bytes.min(LARGEST_RECORD_BYTES);
         self
@@ -169,7 +234,6 @@ impl ClusterOptions {
     /// How many names are held at once that Kafka does not have or does not permit, beside those that the
     /// configuration names. 1000 by default. Queries for more fail with [`Error::TooManyTopics`], once
     /// Kafka has said so; as many more may be asked about at once.
-    #[must_use]
     pub fn max_missing_topics(mut self, max_missing_topics: usize) -> Self {
         self.max_missing_topics = max_missing_topics;
         self
@@ -178,7 +242,6 @@ impl ClusterOptions {
     /// A topic that the configuration names: it has a place however many others are held. It is looked for
     /// from the start, and the log and [`Health`](crate::Health) tell if Kafka does not have it or does
     /// not permit it. It is consumed only while it has streams.
-    #[must_use]
     pub fn named_topic(mut self, topic: impl Into<String>) -> Self {
         self.named.push(topic.into());
         self
@@ -186,7 +249,6 @@ impl ClusterOptions {
 
     /// How many consumers read history at once, one at least. 2 by default; each keeps up to 49 MiB
     /// of its own and 20 MiB in librdkafka.
-    #[must_use]
     pub fn history_readers(mut self, history_readers: usize) -> Self {
         self.history_readers = history_readers.max(1);
         self
@@ -194,14 +256,12 @@ impl ClusterOptions {
 
     /// As [`named_topic`](Self::named_topic), and consumes the topic from the start, before any client asks
     /// for it.
-    #[must_use]
     pub fn preload_topic(mut self, topic: impl Into<String>) -> Self {
         self.preloaded.push(topic.into());
         self
     }
 
     /// Where streams of this topic begin that bring no id. [`DefaultOffset::Historical`] by default.
-    #[must_use]
     pub fn default_offset(mut self, topic: impl Into<String>, offset: DefaultOffset) -> Self {
         self.defaults.insert(topic.into(), offset);
         self
@@ -209,7 +269,6 @@ impl ClusterOptions {
 
     /// Indexes records by this header. A filter without a key finds its records by one of these, and
     /// looks at every record of the topic if none is among its headers.
-    #[must_use]
     pub fn index_header(mut self, name: impl Into<Bytes>) -> Self {
         let name = name.into();
         if !self.indexed_headers.contains(&name) {

@@ -38,6 +38,21 @@ impl<S> KafkaSource<S> {
         Self { inner, mapping, variables }
     }
 
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service, without this one.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
     fn query(&self, subscription: &Subscription) -> Result<Query, Error> {
         let extensions = &subscription.parts().extensions;
         let fill = |template: &Template| self.fill(template, extensions);
@@ -46,13 +61,12 @@ impl<S> KafkaSource<S> {
             Ok(name) if may_ask_for(name, &self.mapping.topic) => name.to_owned(),
             _ => return Err(Error::TopicName(String::from_utf8_lossy(&topic).into_owned())),
         };
-        let mut query = Query::new(topic)
-            .last_event_id(subscription.last_event_id().cloned())
-            .event_id_format(self.mapping.form)
-            .timestamps(subscription.timestamps())
-            .id_only_blocks(self.mapping.id_only_blocks);
         let of_request = subscription.parts().uri.query().unwrap_or_default();
-        query = query.live_event(self.mapping.live_event || asks_for_live(of_request));
+        let mut options = self.mapping.options;
+        options.timestamps |= subscription.timestamps();
+        options.live_event |= asks_for_live(of_request);
+        let mut query =
+            Query::new(topic).last_event_id(subscription.last_event_id().cloned()).options(options);
         if let Some(start) = self.mapping.start.start(of_request)? {
             query = query.start(start);
         }
@@ -167,7 +181,8 @@ mod tests {
                     mapping.topic.variables().any(|it| matches!(it, Variable::Parameter(_)));
                 let variables = move |_: &Variable, _: &Extensions| value.map(Bytes::from);
                 let inner = service_fn(async |query: Query| Ok::<_, Rejection>(query));
-                let source = KafkaSourceLayer::new(mapping.clone(), variables).layer(inner);
+                let source =
+                    KafkaSourceLayer::new(mapping.clone()).variables(variables).layer(inner);
                 let (parts, ()) = Request::new(()).into_parts();
                 let answer = source.oneshot(Subscription::new(parts, None, false)).await;
                 let status = answer.map_err(|rejection| rejection.status()).map(drop);

@@ -17,6 +17,7 @@ use crate::compacted::Replay;
 use crate::gap::Telling;
 use crate::large::LargeEvent;
 use crate::live::Live;
+use crate::options::StreamOptions;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::{self, FEW_PARTITIONS, Records, View};
@@ -81,22 +82,21 @@ impl fmt::Debug for Stream {
 impl Stream {
     pub(crate) fn new(
         topic: Held,
-        view: View,
+        options: StreamOptions,
         want: Selector<Record>,
-        id_only_blocks: bool,
-        live_event: bool,
         place: Place,
     ) -> Self {
+        let view = View { form: options.event_id_format, timestamps: options.timestamps };
         let state = State::seeking(&topic, place, want.clone());
         Self {
             topic,
             view,
             want,
-            id_only_blocks,
+            id_only_blocks: options.id_only_blocks,
             told_missing: false,
             told: None,
             replay: None,
-            live: Live::new(live_event),
+            live: Live::new(options.live_event),
             telling: None,
             due: VecDeque::new(),
             state,

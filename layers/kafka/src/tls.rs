@@ -13,6 +13,7 @@ use crate::Error;
 /// # let _ = options;
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct TlsOptions {
     authorities: String,
     system_authorities: bool,
@@ -39,7 +40,6 @@ impl Default for TlsOptions {
 
 impl TlsOptions {
     /// Trusts the authorities of the system, checks the names of the servers, and shows no certificate.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             authorities: String::new(),
@@ -50,7 +50,6 @@ impl TlsOptions {
     }
 
     /// Trusts these certificates too, in PEM. None by default; each call adds to those before.
-    #[must_use]
     pub fn authorities(mut self, certificates_pem: &str) -> Self {
         self.authorities.push_str(certificates_pem.trim());
         self.authorities.push('\n');
@@ -59,7 +58,6 @@ impl TlsOptions {
 
     /// Whether the authorities are trusted that the system trusts: those at `SSL_CERT_FILE` or
     /// `SSL_CERT_DIR`, or at one of the usual places. True by default.
-    #[must_use]
     pub fn system_authorities(mut self, trusted: bool) -> Self {
         self.system_authorities = trusted;
         self
@@ -67,7 +65,6 @@ impl TlsOptions {
 
     /// Shows Kafka this certificate, with its chain, if asked for one; certificates and private key
     /// in PEM. None by default.
-    #[must_use]
     pub fn identity(mut self, certificates_pem: &str, key_pem: &str) -> Self {
         self.identity = Some((certificates_pem.to_owned(), key_pem.to_owned()));
         self
@@ -75,7 +72,6 @@ impl TlsOptions {
 
     /// Whether a server must show a certificate for the name by which it is reached. True by default.
     /// If not, whoever has any certificate of a trusted authority can pose as Kafka.
-    #[must_use]
     pub fn check_host_names(mut self, checked: bool) -> Self {
         self.check_host_names = checked;
         self

@@ -7,7 +7,7 @@ use crate::Start;
 use crate::backend::model::{Call, Deaf};
 
 fn telling() -> Query {
-    query().live_event(true)
+    query().options(StreamOptions::new().live_event(true))
 }
 
 fn live(offsets: &[i64]) -> String {
@@ -98,7 +98,7 @@ async fn a_filter_that_nothing_matches_is_live_too() {
     for query in [|| key("none"), unindexed] {
         for last in [None, Some(id_of(&[7, 0])), Some(id_of(&[40, 3]))] {
             let last = last.map(Into::into);
-            let query = query().live_event(true).last_event_id(last);
+            let query = query().options(StreamOptions::new().live_event(true)).last_event_id(last);
             let mut client = open(&instance().of(&model), query).await;
             assert_eq!(client.write().await, live(&[40, 3]));
             assert_eq!(client.idle(), None, "the place was told");
@@ -140,7 +140,8 @@ async fn the_marker_of_a_transaction_at_the_end_holds_up_nobody() {
     let events = until_live(&mut client).await;
     assert_eq!(events.len(), 2, "{events:?}");
     assert_eq!(client.last_event_id().unwrap(), id_of(&[4, 1]));
-    let mut client = open(&cluster, key("none").live_event(true)).await;
+    let mut client =
+        open(&cluster, key("none").options(StreamOptions::new().live_event(true))).await;
     assert_eq!(client.write().await, live(&[4, 1]));
     assert_eq!(other.data().await, "0:x");
     assert_once(&mut other, &model, 1).await;
@@ -158,7 +159,8 @@ async fn what_a_new_leader_does_not_show_yet_is_not_passed() {
     model.deafen(TOPIC, 0, Deaf::Assignment);
     fill(&model, 0, 3);
     let asked = model.calls(Call::Ends);
-    let mut client = open(&cluster, key("none").live_event(true)).await;
+    let mut client =
+        open(&cluster, key("none").options(StreamOptions::new().live_event(true))).await;
     eventually(|| client.is_idle() && model.calls(Call::Ends) > asked).await;
     model.lag(TOPIC, 0, Some(0));
     model.wait_calls(Call::Ends, 5);
@@ -240,7 +242,9 @@ async fn thousands_that_ask_are_one_question() {
     model.set_leaderless(TOPIC, 0, true);
     let mut clients = Vec::new();
     for _ in 0..1000 {
-        let query = key("none").live_event(true).last_event_id(Some(id_of(&[1]).into()));
+        let query = key("none")
+            .options(StreamOptions::new().live_event(true))
+            .last_event_id(Some(id_of(&[1]).into()));
         let mut client = open(&cluster, query).await;
         assert!(client.is_idle());
         clients.push(client);
@@ -266,9 +270,11 @@ async fn of_a_compacted_topic_it_comes_when_the_state_is_complete() {
         let mut client = open(&cluster, telling()).await;
         assert_eq!(until_live(&mut client).await, ["2", "3"]);
         assert_eq!(client.last_event_id().unwrap(), id_of(&[3]));
-        let mut client = open(&cluster, key("b").live_event(true)).await;
+        let mut client =
+            open(&cluster, key("b").options(StreamOptions::new().live_event(true))).await;
         assert_eq!(until_live(&mut client).await, ["2"]);
-        let mut client = open(&cluster, key("none").live_event(true)).await;
+        let mut client =
+            open(&cluster, key("none").options(StreamOptions::new().live_event(true))).await;
         assert_eq!(client.write().await, live(&[3]));
     }
 }

@@ -15,7 +15,7 @@ use crate::backend::model::{Message, Model};
 use crate::control::Pace;
 use crate::filter::Index;
 use crate::positions::Positions;
-use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream};
+use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream, StreamOptions};
 
 mod compacted;
 mod filters;

@@ -100,8 +100,10 @@ async fn without_positions_no_block_holds_an_id_alone() {
     let model = kafka(1);
     model.produce(TOPIC, 0, keyed("a", "0:0"));
     let cluster = instance().live().of(&model);
-    let mut live = open(&cluster, query().id_only_blocks(false)).await;
-    let mut filtered = open(&cluster, key("b").id_only_blocks(false)).await;
+    let mut live =
+        open(&cluster, query().options(StreamOptions::new().id_only_blocks(false))).await;
+    let mut filtered =
+        open(&cluster, key("b").options(StreamOptions::new().id_only_blocks(false))).await;
     let mut all = open(&cluster, query()).await;
     assert_eq!(all.item().await, Item::Id(id_of(&[1]).into()));
     assert!(live.is_idle() && filtered.is_idle(), "both are at the end by now");

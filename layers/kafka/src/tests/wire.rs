@@ -44,7 +44,8 @@ async fn records_are_written_in_the_form_of_the_reference() {
         ),
     ];
     for (message, form, expected) in rows {
-        let client = only(message, |query| query.event_id_format(form)).await;
+        let client =
+            only(message, |query| query.options(StreamOptions::new().event_id_format(form))).await;
         assert_eq!(String::from_utf8_lossy(&client.wire), expected);
     }
 }
@@ -52,11 +53,12 @@ async fn records_are_written_in_the_form_of_the_reference() {
 #[tokio::test]
 async fn events_begin_with_the_time_of_the_record_where_that_is_asked_for() {
     let message = Message { timestamp: Some(1_700_000_000_000), ..text("v") };
-    let client = only(message, |query| query.timestamps(true)).await;
+    let client = only(message, |query| query.options(StreamOptions::new().timestamps(true))).await;
     assert_eq!(client.wire, b"timestamp:0x18bcfe56800\ndata:v\nid:AQIAAg==\n\n");
     let client = only(message, |query| query).await;
     assert_eq!(client.wire, b"data:v\nid:AQIAAg==\n\n");
-    let client = only(text("v"), |query| query.timestamps(true)).await;
+    let client =
+        only(text("v"), |query| query.options(StreamOptions::new().timestamps(true))).await;
     assert_eq!(client.wire, b"data:v\nid:AQIAAg==\n\n", "a record without a time");
 }
 
@@ -65,8 +67,8 @@ async fn views_of_one_log_do_not_mix() {
     let model = kafka(1);
     let cluster = instance().of(&model);
     let mut plain = open(&cluster, query()).await;
-    let mut timed =
-        open(&cluster, query().timestamps(true).event_id_format(EventIdFormat::KeyAndEtag)).await;
+    let options = StreamOptions::new().timestamps(true).event_id_format(EventIdFormat::KeyAndEtag);
+    let mut timed = open(&cluster, query().options(options)).await;
     let mut also = open(&cluster, query()).await;
     for _ in 0..2 {
         model.produce(TOPIC, 0, Message { timestamp: Some(255), ..keyed("key", "v") });
