@@ -28,7 +28,7 @@ use tower::Service;
 use tower_http::services::fs::{DefaultServeDirFallback, ServeDir, ServeFileSystemResponseBody};
 
 use self::folder::Folder;
-use tailwater_kafka::{Part, Template, Variable};
+use tailwater_kafka_types::{Part, Template, Variable};
 
 use crate::config::{FileWith, Symlinks};
 

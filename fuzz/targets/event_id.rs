@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use libfuzzer_sys::fuzz_target;
-use tailwater_kafka::EventId;
+use tailwater_kafka_types::EventId;
 
 fuzz_target!(|input: &[u8]| {
     let Some(id) = EventId::decode(input) else { return };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ::http::{Request, Uri};
 use tailwater_jwt::Keys;
-use tailwater_kafka::{Part, Template, Variable};
+use tailwater_kafka_types::{Part, Template, Variable};
 use tailwater_route::{Condition, Scheme};
 
 use super::binding::{Binding, Guarded, Kind, Route};

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
+use tailwater_kafka_types::Template;
 use tailwater_tls::ClientCertificates;
 
 use super::binding::{Binding, Guarded, Kind, Route};
@@ -175,9 +176,7 @@ impl<'c> Describer<'c> {
                             .join(" ")
                     });
                     let target = |target: &Option<_>, name| {
-                        target.as_ref().map(|template: &tailwater_kafka::Template| {
-                            format!("{name} {template} in ")
-                        })
+                        target.as_ref().map(|template: &Template| format!("{name} {template} in "))
                     };
                     let path = target(&route.with.path, "file").unwrap_or_default();
                     let folder = target(&route.with.directory, "folder").unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `http-filesystem` and `filesystem` bindings.
 
 use http::Method;
-use tailwater_kafka::{Template, Variable};
+use tailwater_kafka_types::{Template, Variable};
 use tailwater_route::{Condition, Error, Pattern, ValuePattern};
 
 use super::binding::{Exits, Route, Routes};

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use tailwater_jwt::Keys;
-use tailwater_kafka::Variable;
+use tailwater_kafka_types::Variable;
 
 use super::binding::{Binding, BindingOutline, Kind, Type};
 use super::decode::Cx;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tailwater_kafka::Template;
+use tailwater_kafka_types::Template;
 
 use super::Config;
 use super::binding::{Binding, Kind, Route};

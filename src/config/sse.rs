@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tailwater_kafka::{Template, Variable};
+use tailwater_kafka_types::{Template, Variable};
 use tailwater_route::Pattern;
 
 use super::binding::{Exits, Guarded, Route, Routes};

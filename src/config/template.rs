@@ -1,6 +1,6 @@
 //! Texts with parameters: `${params.key}`, `${guarded['who'].identity}`.
 
-use tailwater_kafka::{Template, Variable};
+use tailwater_kafka_types::{Template, Variable};
 
 use super::decode::Value;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tailwater_hub::{Cursor, Selector};
+use tailwater_kafka_types::Budget;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -27,18 +28,18 @@ use queue::Queue;
 use reading::{Read, Reading};
 
 /// How far a pass goes ahead of its slowest stream, if there are few.
-const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+const WINDOW_BYTES: usize = PASS_BYTES / 4;
 
 /// What a pass keeps while it is read, encoded forms and all: what its streams still have to read must
 /// fit even where ids make events longer than their records. The largest record may come behind it.
-pub(crate) const PASS_BYTES: usize = 4 * WINDOW_BYTES;
+const PASS_BYTES: usize = Budget::READING_BYTES;
 
 /// How far a pass goes at first, while streams come that could join it at its start.
 const GATHER_BYTES: usize = WINDOW_BYTES / 2;
 
 const POLL: Duration = Duration::from_millis(50);
 /// What one poll takes at most, but for its last record.
-pub(crate) const POLL_BYTES: usize = 1024 * 1024;
+const POLL_BYTES: usize = Budget::POLL_BYTES;
 /// As `POLL`, while nothing is read: long enough to take all that is there.
 const HEAR: Duration = Duration::from_millis(1);
 

@@ -2,10 +2,10 @@
 //! piece as its client takes them.
 
 use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use tailwater_sse::{DataFields, Encoded, EventRef, encode_event};
 
-use crate::positions::BASE64;
 use crate::record::Record;
 use crate::records::View;
 
@@ -49,7 +49,7 @@ impl LargeEvent {
                 // Three bytes are four characters.
                 let piece = &rest[..rest.len().min((limit / 4 * 3).max(3))];
                 self.key_at += piece.len();
-                out.extend_from_slice(BASE64.encode(piece).as_bytes());
+                out.extend_from_slice(URL_SAFE.encode(piece).as_bytes());
                 let is_last = piece.len() == rest.len();
                 out.extend_from_slice(if is_last { b"\n" } else { b"" });
                 is_last
@@ -68,7 +68,7 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::id::EventIdFormat;
+    use tailwater_kafka_types::EventIdFormat;
 
     #[test]
     fn pieces_are_the_event_that_the_record_is_encoded_as() {

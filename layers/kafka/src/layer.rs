@@ -2,12 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Extensions;
+use tailwater_kafka_types::{Template, Variable, Variables};
 use tower_layer::Layer;
 
 use crate::options::StreamOptions;
 use crate::service::KafkaSource;
 use crate::start::Parameters;
-use crate::template::{Template, Variable, Variables};
 
 /// What a route's subscriptions become: a topic and filters, as templates.
 #[derive(Clone, Debug)]

@@ -68,7 +68,6 @@
 //! others.
 
 mod backend;
-mod budget;
 mod cluster;
 mod compacted;
 mod contact;
@@ -81,7 +80,6 @@ mod filter;
 mod gap;
 mod health;
 mod history;
-mod id;
 mod large;
 mod layer;
 mod live;
@@ -96,7 +94,6 @@ mod service;
 mod start;
 mod stream;
 mod tail;
-mod template;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -104,18 +101,20 @@ mod topic;
 mod topics;
 mod unreadable;
 
-pub use budget::Budget;
 pub use cluster::{Cluster, Opening, Query};
 pub use error::Error;
 pub use filter::Filter;
 pub use health::{Contact, Health, Lost, TopicHealth};
-pub use id::{EventId, EventIdFormat};
 pub use layer::{FilterTemplate, KafkaSourceLayer, Mapping};
-pub use options::{ClusterOptions, DefaultOffset, SaslMechanism, StreamOptions};
+pub use options::{ClusterOptions, StreamOptions};
 pub use service::{KafkaSource, ResponseFuture};
-pub use start::Start;
+pub use start::{DefaultOffset, Start};
 pub use stream::Stream;
-pub use template::{Part, Template, TemplateError, Variable, Variables};
+#[doc(inline)]
+pub use tailwater_kafka_types::{
+    Budget, EventId, EventIdFormat, Limits, Part, SaslMechanism, Template, TemplateError, Variable,
+    Variables,
+};
 pub use tls::TlsOptions;
 
 #[cfg(all(doctest, feature = "embedded"))]

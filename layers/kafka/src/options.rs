@@ -2,40 +2,15 @@ use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
+use tailwater_kafka_types::{Budget, EventIdFormat, Limits, SaslMechanism};
 
 use crate::Error;
-use crate::budget::Budget;
 use crate::contact::Reachability;
 use crate::control::Pace;
-use crate::id::EventIdFormat;
+use crate::start::DefaultOffset;
 use crate::tls::TlsOptions;
 
 const LARGEST_RECORD_BYTES: usize = 1024 * 1024 * 1024;
-
-/// Where a stream without an id begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DefaultOffset {
-    /// At the beginning of each partition. The default.
-    #[default]
-    Historical,
-    /// At the end: with what comes from now on.
-    Live,
-}
-
-/// How a client proves who it is to Kafka.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SaslMechanism {
-    /// `PLAIN` (RFC 4616).
-    Plain,
-    /// `SCRAM-SHA-256` (RFC 7677).
-    ScramSha256,
-    /// `SCRAM-SHA-512`.
-    ScramSha512,
-    /// `SCRAM-SHA-1` (RFC 5802).
-    ScramSha1,
-}
 
 /// The form of a stream's events, of a [`Query`](crate::Query) and of all that a
 /// [`Mapping`](crate::Mapping) makes.
@@ -148,16 +123,17 @@ impl ClusterOptions {
     /// The cluster that these servers (`host:port`) belong to.
     pub fn new(servers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let servers: Vec<String> = servers.into_iter().map(Into::into).collect();
+        let limits = Limits::default();
         Self {
             name: String::new(),
             properties: vec![("bootstrap.servers".to_owned(), servers.join(","))],
             sasl: false,
             tls: None,
-            memory_bytes: 256 * 1024 * 1024,
-            max_topics: 1000,
-            max_record_bytes: 16 * 1024 * 1024,
+            memory_bytes: limits.memory_bytes,
+            max_topics: limits.max_topics,
+            max_record_bytes: limits.max_record_bytes,
             max_missing_topics: 1000,
-            history_readers: 2,
+            history_readers: limits.history_readers,
             named: Vec::new(),
             preloaded: Vec::new(),
             defaults: HashMap::new(),
@@ -175,14 +151,8 @@ impl ClusterOptions {
     /// Authenticates to Kafka. Not by default. Without [`tls`](Self::tls) everybody on the way can read
     /// a password that is sent by [`SaslMechanism::Plain`].
     pub fn sasl(mut self, mechanism: SaslMechanism, username: &str, password: &str) -> Self {
-        let mechanism = match mechanism {
-            SaslMechanism::Plain => "PLAIN",
-            SaslMechanism::ScramSha1 => "SCRAM-SHA-1",
-            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
-            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
-        };
         self.sasl = true;
-        self.property("sasl.mechanism", mechanism)
+        self.property("sasl.mechanism", mechanism.to_string())
             .property("sasl.username", username)
             .property("sasl.password", password)
     }
@@ -280,7 +250,12 @@ impl ClusterOptions {
     /// What a cluster of these options keeps in memory at most.
     #[must_use]
     pub fn budget(&self) -> Budget {
-        Budget::new(self)
+        let mut limits = Limits::default();
+        limits.memory_bytes = self.memory_bytes;
+        limits.max_topics = self.max_topics;
+        limits.max_record_bytes = self.max_record_bytes;
+        limits.history_readers = self.history_readers;
+        Budget::new(&limits)
     }
 
     pub(crate) fn reachability(&self) -> Reachability {

@@ -1,10 +1,11 @@
 use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use tailwater_hub::{Format, Hub};
+use tailwater_kafka_types::{Budget, EventIdFormat};
 use tailwater_sse::{EventRef, encode_event};
 
 use crate::filter::Index;
-use crate::id::{self, EventIdFormat, MAX_ID_BYTES};
-use crate::positions::{BASE64, Encoder, Positions};
+use crate::positions::{Encoder, Positions};
 use crate::record::Record;
 
 /// A progress longer than this is not written with each event but with the last of a write, since
@@ -13,7 +14,7 @@ const LONG_PROGRESS: usize = 1024;
 
 /// What is encoded at once: a chunk in one view, by the thread of the first stream that comes to it. The
 /// records of a chunk weigh no more, either.
-pub(crate) const CHUNK_BYTES: usize = 1024 * 1024;
+pub(crate) const CHUNK_BYTES: usize = Budget::PIECE_BYTES;
 
 /// Data that may be longer as an event is not encoded with its chunk, but by each stream, piece by piece.
 const LARGE_BYTES: usize = CHUNK_BYTES / 2;
@@ -48,13 +49,13 @@ impl View {
             return encode_event(event, out);
         }
         if progress.len() <= LONG_PROGRESS {
-            id::encode(self.form, progress, record.key(), record.etag(), id);
+            self.form.encode(progress, record.key(), record.etag(), id);
         }
         let deleted;
         let (event, data) = match record.value() {
             Some(value) => (None, value),
             None => {
-                deleted = BASE64.encode(record.key().unwrap_or_default());
+                deleted = URL_SAFE.encode(record.key().unwrap_or_default());
                 (Some(&b"delete"[..]), deleted.as_bytes())
             }
         };
@@ -77,7 +78,7 @@ impl View {
         let mut line = b"id:".to_vec();
         match record.is_gap() {
             true => line.extend_from_slice(progress.as_bytes()),
-            false => id::encode(self.form, progress, record.key(), record.etag(), &mut line),
+            false => self.form.encode(progress, record.key(), record.etag(), &mut line),
         }
         line.extend_from_slice(b"\n\n");
         line
@@ -125,7 +126,7 @@ fn chunk_bytes(record: &Record, partitions: usize) -> usize {
     // A pair of an id takes 13 bytes at most, and four characters stand for three bytes; no byte of key and
     // etag is written as more than six.
     let progress = (8 + 18 * partitions).min(LONG_PROGRESS);
-    let id = (progress + 6 * record.bytes_beside_value()).min(MAX_ID_BYTES);
+    let id = (progress + 6 * record.bytes_beside_value()).min(EventIdFormat::MAX_BYTES);
     record.weight().max(record.event_data_bytes() + id + FRAME)
 }
 

@@ -4,11 +4,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tailwater_hub::{Hub, WeakHub};
+use tailwater_kafka_types::Budget;
 
 use crate::records::Records;
 
 /// What all of them keep at most.
-pub(crate) const REMAINS_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const REMAINS_BYTES: usize = Budget::RETIRED_BYTES;
 
 /// What each pass that waits counts at least, so that their number is bounded, too. The newest records of
 /// a log that did not end are kept in any case.

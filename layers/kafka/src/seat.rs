@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tailwater_hub::{Cursor, Selector};
+use tailwater_kafka_types::EventId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -11,7 +12,6 @@ use crate::cluster::Shared;
 use crate::compacted::{self, Replay};
 use crate::control::Job;
 use crate::gap::{self, Extent, Gap, Reason, reconcile};
-use crate::id::EventId;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Extensions;
 use pin_project_lite::pin_project;
+use tailwater_kafka_types::{Part, Template, Variable, Variables};
 use tailwater_sse::{Rejection, Subscription};
 use tower_service::Service;
 
@@ -14,7 +15,6 @@ use crate::cluster::Query;
 use crate::filter::Filter;
 use crate::layer::Mapping;
 use crate::start::asks_for_live;
-use crate::template::{Part, Template, Variable, Variables};
 
 /// Service of [`KafkaSourceLayer`](crate::KafkaSourceLayer).
 #[derive(Clone)]

@@ -3,12 +3,22 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::percent_decode;
+use tailwater_kafka_types::EventId;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::Error;
-use crate::id::EventId;
-use crate::options::DefaultOffset;
+
+/// Where a stream without an id begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DefaultOffset {
+    /// At the beginning of each partition. The default.
+    #[default]
+    Historical,
+    /// At the end: with what comes from now on.
+    Live,
+}
 
 /// Where a stream begins whose client brings no last event id.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvErro
 use std::time::Duration;
 
 use tailwater_hub::Hub;
+use tailwater_kafka_types::Budget;
 use tracing::{debug, warn};
 
 use crate::backend::{self, Backend, Consumer, Fetched, Panics};
@@ -25,7 +26,7 @@ const POLL: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What one poll takes at most, but for its last record.
-pub(crate) const POLL_BYTES: usize = 1024 * 1024;
+const POLL_BYTES: usize = Budget::POLL_BYTES;
 
 #[derive(Debug)]
 pub(crate) enum Command {

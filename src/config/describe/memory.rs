@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tailwater_jwt::Guard;
-use tailwater_kafka::{Budget, ClusterOptions};
+use tailwater_kafka_types::{Budget, Limits};
 
 use super::Describer;
 use crate::config::{Kind, TcpServer, label};
@@ -44,15 +44,10 @@ impl Describer<'_> {
         for (config, described) in &self.before {
             for used in config.clusters(|binding| described.contains(&*binding.name)) {
                 let source = &used.source;
-                let options = ClusterOptions::new(
-                    source.cluster.servers.iter().map(|server| server.to_string()),
-                );
-                let options =
-                    source.memory_bytes().into_iter().fold(options, ClusterOptions::memory_bytes);
-                let options = source
-                    .max_record_bytes()
-                    .into_iter()
-                    .fold(options, ClusterOptions::max_record_bytes);
+                let mut limits = Limits::default();
+                limits.memory_bytes = source.memory_bytes().unwrap_or(limits.memory_bytes);
+                limits.max_record_bytes =
+                    source.max_record_bytes().unwrap_or(limits.max_record_bytes);
                 let mut topics = Topics::default();
                 for topic in used.topics {
                     topics.any |= topic.as_literal().is_none();
@@ -60,7 +55,7 @@ impl Describer<'_> {
                 }
                 topics.named.extend(source.bootstrap().iter().cloned());
                 let path = label(config, self.namespaces, &source.names()).replace('/', " -> ");
-                budgets.insert(path, (options.budget(), topics));
+                budgets.insert(path, (Budget::new(&limits), topics));
             }
         }
         self.line(0, "\nmemory, at most:");

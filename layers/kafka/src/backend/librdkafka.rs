@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataBroker, MetadataTopic};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tailwater_kafka_types::Budget;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -38,15 +39,6 @@ const UNANSWERED: Duration = Duration::from_secs(60);
 /// How long one handle asks for configurations. It keeps all errors of its connections: rust-rdkafka
 /// empties its queue of answers only.
 const ADMIN_AGE: Duration = Duration::from_secs(600);
-
-/// What is fetched ahead: of all live ends, and by each reader of history.
-pub(crate) const LIVE_QUEUE_BYTES: usize = 32 * 1024 * 1024;
-pub(crate) const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
-
-/// The largest answer of a broker, but for one record that is larger. librdkafka's own is 50 MiB,
-/// which it reaches where a broker leads fifty partitions; and it is held beside the queue. A line of
-/// 5 Mbit/s carries it within the time after which a connection counts as dead.
-pub(crate) const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many threads may connect handles to the leaders of topics.
 const CONNECTING: usize = 8;
@@ -95,7 +87,7 @@ impl Librdkafka {
         config.set_log_level(RDKafkaLogLevel::Info);
         config
             .set("fetch.wait.max.ms", "50")
-            .set("fetch.max.bytes", FETCH_BYTES.to_string())
+            .set("fetch.max.bytes", Budget::FETCH_BYTES.to_string())
             // What a disk or a network has changed is not delivered.
             .set("check.crcs", "true");
         timeouts::set(&mut config);
@@ -278,7 +270,7 @@ fn bounds(
 impl Backend for Librdkafka {
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
         let mut config = self.config.clone();
-        let queue = if history { HISTORY_QUEUE_BYTES } else { LIVE_QUEUE_BYTES };
+        let queue = if history { Budget::HISTORY_QUEUE_BYTES } else { Budget::LIVE_QUEUE_BYTES };
         config
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::EventId;
 use crate::backend::model::Call;
-use crate::positions::BASE64;
+use base64::engine::general_purpose::URL_SAFE;
 
 fn compacted(partitions: usize) -> Model {
     let model = kafka(partitions);
@@ -22,7 +22,7 @@ fn tombstone(key: &str) -> Message<'_> {
 
 /// What is shown of a tombstone.
 fn deleted(key: &str) -> String {
-    format!("delete {}", BASE64.encode(key))
+    format!("delete {}", URL_SAFE.encode(key))
 }
 
 /// Writes `key=number` for these keys in turn.
@@ -521,7 +521,7 @@ impl Follower {
                     self.state.insert(key, data);
                 }
                 Some(b"delete") => {
-                    let key = String::from_utf8(BASE64.decode(&data).unwrap()).unwrap();
+                    let key = String::from_utf8(URL_SAFE.decode(&data).unwrap()).unwrap();
                     self.state.remove(&key);
                     // Written before it began, and nothing since: it can't know the key.
                     let (partition, offset, _) = world.latest[&key];

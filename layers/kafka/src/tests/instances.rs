@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::Start;
-use crate::positions::BASE64;
 use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 
 /// An id with these pairs in this order.
 fn id(pairs: &[(i64, i64)]) -> Bytes {
@@ -21,7 +21,7 @@ fn id(pairs: &[(i64, i64)]) -> Bytes {
         push(*partition);
         push(*next);
     }
-    BASE64.encode(binary).into()
+    URL_SAFE.encode(binary).into()
 }
 
 #[tokio::test]

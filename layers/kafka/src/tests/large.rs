@@ -94,7 +94,8 @@ async fn a_tombstone_with_a_large_key_comes_in_pieces() {
     model.produce(TOPIC, 0, tombstone);
     fill(&model, 0, 1);
     let mut client = open(&instance().of(&model), query()).await;
-    let expected = base64::Engine::encode(&crate::positions::BASE64, key.as_bytes());
+    let expected =
+        base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE, key.as_bytes());
     assert!(large(&mut client).await == expected.as_bytes());
     assert_eq!(client.data().await, "0:1");
 }

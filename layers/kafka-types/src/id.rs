@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 
-use crate::positions::{BASE64, decode_progress};
+use crate::progress::{BASE64, decode_progress};
 
 /// The form in which a record's event id is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub enum EventIdFormat {
 /// position, never a permission.
 ///
 /// ```
-/// use tailwater_kafka::EventId;
+/// use tailwater_kafka_types::EventId;
 ///
 /// let id = EventId::decode(br#"["a2V5","AQQABAIC/revision=42"]"#).expect("a well-formed id");
 /// assert_eq!(id.offsets(), [(0, 2), (1, 1)]);
@@ -66,30 +66,34 @@ fn second_element(array: &[u8]) -> Option<&[u8]> {
     rest.strip_prefix(b"\"")?.strip_suffix(b"]")?.trim_ascii_end().strip_suffix(b"\"")
 }
 
-/// An id is no longer than this as its client sends it back, unless its progress is: the head of a
-/// request has 32 KiB for everything.
-pub(crate) const MAX_ID_BYTES: usize = 4096;
+impl EventIdFormat {
+    /// An id has no more bytes than this as its client sends it back, unless its progress has: the head of a
+    /// request has 32 KiB for everything.
+    pub const MAX_BYTES: usize = 4096;
 
-/// Writes the id of a record: `progress` is the place after it, encoded.
-///
-/// What `Last-Event-ID` could not bring back is left out: an etag with control characters (unless they are
-/// escaped) or with white space at its end, and what makes the id longer than [`MAX_ID_BYTES`]: first
-/// the etag, since an id without its key claims that the record has none.
-pub(crate) fn encode(
-    form: EventIdFormat,
-    progress: &str,
-    key: Option<&[u8]>,
-    etag: Option<&[u8]>,
-    out: &mut Vec<u8>,
-) {
-    let etag = etag.filter(|etag| etag.len() <= MAX_ID_BYTES && may_stand(form, etag));
-    let key = key.filter(|key| key.len() <= MAX_ID_BYTES);
-    let start = out.len();
-    for (key, etag) in [(key, etag), (key, None), (None, etag), (None, None)] {
-        out.truncate(start);
-        write(form, progress, key, etag, out);
-        if returned_bytes(&out[start..]) <= MAX_ID_BYTES {
-            return;
+    /// Appends the id of a record to `out`. `progress` is the position after the record
+    /// ([`encode_progress`](crate::encode_progress)), `etag` the value of the record's `etag` header.
+    ///
+    /// What `Last-Event-ID` could not bring back is left out: an etag with control characters (unless they
+    /// are escaped) or with white space at its end, and what makes the id longer than
+    /// [`MAX_BYTES`](Self::MAX_BYTES): first the etag, since an id without its key claims that the record
+    /// has none.
+    pub fn encode(
+        self,
+        progress: &str,
+        key: Option<&[u8]>,
+        etag: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) {
+        let etag = etag.filter(|etag| etag.len() <= Self::MAX_BYTES && may_stand(self, etag));
+        let key = key.filter(|key| key.len() <= Self::MAX_BYTES);
+        let start = out.len();
+        for (key, etag) in [(key, etag), (key, None), (None, etag), (None, None)] {
+            out.truncate(start);
+            write(self, progress, key, etag, out);
+            if returned_bytes(&out[start..]) <= Self::MAX_BYTES {
+                return;
+            }
         }
     }
 }
@@ -143,7 +147,11 @@ fn write(
 /// The length of an id as a browser sends it back: in UTF-8, and with U+FFFD, three bytes, for what is
 /// none.
 fn returned_bytes(id: &[u8]) -> usize {
-    if id.len() <= MAX_ID_BYTES / 3 { id.len() } else { String::from_utf8_lossy(id).len() }
+    if id.len() <= EventIdFormat::MAX_BYTES / 3 {
+        id.len()
+    } else {
+        String::from_utf8_lossy(id).len()
+    }
 }
 
 /// Escapes as a JSON string does (RFC 8259, 7), for bytes that need not be UTF-8.
@@ -164,6 +172,8 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAX_ID_BYTES: usize = EventIdFormat::MAX_BYTES;
 
     #[test]
     fn ids_are_written_and_read_as_in_the_reference() {
@@ -190,7 +200,7 @@ mod tests {
         ];
         for (form, key, etag, text) in rows {
             let mut id = Vec::new();
-            encode(form, "AQQABAIC", key, etag, &mut id);
+            form.encode("AQQABAIC", key, etag, &mut id);
             assert_eq!(String::from_utf8_lossy(&id), text);
             assert_eq!(EventId::decode(&id), Some(EventId(vec![(0, 2), (1, 1)])), "{text}");
         }
@@ -222,9 +232,9 @@ mod tests {
 
     #[test]
     fn what_no_header_could_bring_back_is_left_out() {
-        let written = |form, key: Option<&[u8]>, etag: &[u8]| {
+        let written = |form: EventIdFormat, key: Option<&[u8]>, etag: &[u8]| {
             let mut out = Vec::new();
-            encode(form, "AQIAAg==", key, Some(etag), &mut out);
+            form.encode("AQIAAg==", key, Some(etag), &mut out);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(written(EventIdFormat::Etag, None, b"a\tb"), "AQIAAg==/a\tb");
@@ -244,9 +254,9 @@ mod tests {
     #[test]
     fn an_id_is_bounded_as_its_client_sends_it_back() {
         let progress = "AQIAAg==";
-        let written = |form, progress: &str, key: Option<&[u8]>, etag: &[u8]| {
+        let written = |form: EventIdFormat, progress: &str, key: Option<&[u8]>, etag: &[u8]| {
             let mut out = b"id:".to_vec();
-            encode(form, progress, key, Some(etag), &mut out);
+            form.encode(progress, key, Some(etag), &mut out);
             String::from_utf8_lossy(&out[3..]).into_owned()
         };
         // The etag, and how many of its pieces fit behind the progress and a slash.
@@ -292,13 +302,13 @@ mod tests {
             (&[b'k'; 8000], &[1; 1000], format!(r#"[null,"{progress}"]"#)),
         ] {
             let mut id = Vec::new();
-            encode(EventIdFormat::KeyAndEtag, progress, Some(key), Some(etag), &mut id);
+            EventIdFormat::KeyAndEtag.encode(progress, Some(key), Some(etag), &mut id);
             assert_eq!(String::from_utf8(id).unwrap(), expected);
         }
         // A progress is never left out, and what it leaves no room for is.
         let long = "A".repeat(MAX_ID_BYTES + 4);
         let mut id = Vec::new();
-        encode(EventIdFormat::KeyAndEtag, &long, Some(b"key"), Some(b"etag"), &mut id);
+        EventIdFormat::KeyAndEtag.encode(&long, Some(b"key"), Some(b"etag"), &mut id);
         assert_eq!(String::from_utf8(id).unwrap(), format!(r#"[null,"{long}"]"#));
     }
 }

@@ -9,12 +9,12 @@ use http::Extensions;
 /// `${guarded['GUARD'].attributes.NAME}`.
 ///
 /// ```
-/// use tailwater_kafka::Template;
+/// use tailwater_kafka_types::Template;
 ///
 /// let template: Template = "orders-${params.region}".parse()?;
 /// assert_eq!(template.as_literal(), None);
 /// assert!("orders-${params.".parse::<Template>().is_err());
-/// # Ok::<(), tailwater_kafka::TemplateError>(())
+/// # Ok::<(), tailwater_kafka_types::TemplateError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
@@ -185,8 +185,11 @@ impl Template {
         })
     }
 
-    /// The text for one request; `Err` is the variable that it does not fill.
-    pub(crate) fn fill(
+    /// The text for one request.
+    ///
+    /// # Errors
+    /// The first variable that has no value, or that an empty one does not fill.
+    pub fn fill(
         &self,
         variables: &dyn Variables,
         extensions: &Extensions,

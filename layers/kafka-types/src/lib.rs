@@ -1,0 +1,32 @@
+//! The plain types of tailwater-kafka: templates that a request fills, event ids, and what a
+//! cluster keeps in memory. They need neither librdkafka nor a C compiler.
+//!
+//! Use this crate where a program reads event ids or checks a configuration and consumes nothing. A
+//! program that consumes topics uses tailwater-kafka, which exports all of these types.
+//!
+//! ```
+//! use tailwater_kafka_types::{EventId, Template, Variable};
+//!
+//! let topic: Template = "orders-${params.region}".parse()?;
+//! assert!(topic.variables().eq([&Variable::Parameter("region".to_owned())]));
+//!
+//! let id = EventId::decode(b"AQQABAIC").expect("a well-formed id");
+//! assert_eq!(id.offsets(), [(0, 2), (1, 1)]);
+//! # Ok::<(), tailwater_kafka_types::TemplateError>(())
+//! ```
+
+mod budget;
+mod id;
+mod progress;
+mod sasl;
+mod template;
+
+pub use budget::{Budget, Limits};
+pub use id::{EventId, EventIdFormat};
+pub use progress::encode_progress;
+pub use sasl::SaslMechanism;
+pub use template::{Part, Template, TemplateError, Variable, Variables};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
