@@ -3,9 +3,11 @@
 //! This package is the `tailwater` program, and a facade of the layers that it is made of, for
 //! servers of one's own: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`] and [`hub`], and
 //! [`client`] for event streams of other servers. Each is a package of its own as well, without the
-//! program's dependencies; only [`kafka`] needs librdkafka.
+//! program's dependencies; only [`kafka`] needs librdkafka. Without the feature `kafka`, which is on by
+//! default, this package links no librdkafka: what is left of the program is [`config`].
 //!
-//! ```no_run
+#![cfg_attr(feature = "kafka", doc = "```no_run")]
+#![cfg_attr(not(feature = "kafka"), doc = "```ignore")]
 //! use tailwater::http::{HttpLayer, ListenOptions, ServeOptions, Shutdown, serve};
 //! use tailwater::kafka::{Cluster, ClusterOptions, KafkaSourceLayer};
 //! use tailwater::sse::SseLayer;
@@ -32,19 +34,29 @@
 //! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it
 //! becomes, and the process around them.
 
+#[cfg(feature = "kafka")]
 mod access;
+#[cfg(feature = "kafka")]
 mod access_log;
 pub mod config;
+#[cfg(feature = "kafka")]
 pub mod demo;
 mod drain;
 mod escape;
+#[cfg(feature = "kafka")]
 mod files;
+#[cfg(feature = "kafka")]
 mod health;
 mod lease;
+#[cfg(feature = "kafka")]
 mod open_files;
+#[cfg(feature = "kafka")]
 pub mod server;
+#[cfg(feature = "kafka")]
 mod signals;
+#[cfg(feature = "kafka")]
 pub mod stack;
+#[cfg(feature = "kafka")]
 pub mod telemetry;
 
 pub use drain::drain;
@@ -53,11 +65,12 @@ pub use tailwater_client as client;
 pub use tailwater_http as http;
 pub use tailwater_hub as hub;
 pub use tailwater_jwt as jwt;
+#[cfg(feature = "kafka")]
 pub use tailwater_kafka as kafka;
 pub use tailwater_route as route;
 pub use tailwater_sse as sse;
 pub use tailwater_tls as tls;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "kafka"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

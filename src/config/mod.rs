@@ -65,6 +65,7 @@ mod yaml;
 pub use self::binding::{Binding, Guarded, Kind, Route, Type};
 pub use self::catalog::{Catalog, CatalogKind, InlineSubject};
 pub use self::describe::describe;
+#[cfg(feature = "kafka")]
 pub(crate) use self::describe::memory;
 pub use self::diagnostic::{Diagnostic, Report, Severity, Span};
 pub use self::files::{FileCondition, FileWith, Filesystem, HttpFilesystem, Symlinks};

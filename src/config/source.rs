@@ -104,7 +104,8 @@ impl Config {
 
     /// The topics that the file names of those that come by this path: fixed ones of `sse-kafka` routes, and
     /// those that the `kafka` bindings name.
-    pub(crate) fn named_topics<'c>(&'c self, source: &TopicSource<'c>) -> BTreeSet<&'c str> {
+    #[must_use]
+    pub fn named_topics<'c>(&'c self, source: &TopicSource<'c>) -> BTreeSet<&'c str> {
         let first = source.path.first().map(|binding| binding.name.as_str()).unwrap_or_default();
         let of_bindings = source.named().map(|topic| (first, topic));
         let routes = self.bindings.iter().filter_map(|binding| match &binding.kind {
