@@ -27,7 +27,7 @@ use crate::health::{Contact, Health};
 use crate::history::History;
 use crate::options::{ClusterOptions, StreamOptions};
 use crate::remains::Remains;
-use crate::seat::Place;
+use crate::resume::ResumeFrom;
 use crate::start::Start;
 use crate::stream::Stream;
 use crate::tail::{self, Ended};
@@ -162,7 +162,7 @@ impl Cluster {
         let history =
             Arc::new(History::new(options.pace, options.max_record_bytes, Arc::clone(&remains)));
         let topics = Topics::new(&options);
-        let (tables, mut wanted) = Tables::new(options.memory_bytes);
+        let (tables, mut requests) = Tables::new(options.memory_bytes);
         let panics = Arc::default();
         let looks = Arc::new(Looks::new(Arc::clone(&backend), options.pace));
         let shared = Shared {
@@ -201,7 +201,7 @@ impl Cluster {
         })?;
         let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
         keep("kafka-compacted", pace.soon, &panics, move || {
-            compacted::keep(&mut wanted, &weak, &history, &budget, pace);
+            compacted::keep(&mut requests, &weak, &history, &budget, pace);
         })?;
         let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
         keep("kafka-control", pace.soon, &panics, move || {
@@ -389,13 +389,13 @@ impl Service<Query> for Cluster {
         let default = || self.0.options.defaults.get(&topic).copied().unwrap_or_default().into();
         let start = start.unwrap_or_else(default);
         let want = filter::want(&filters, &self.0.index);
-        let place = Place::Asked(last_event_id, start);
+        let from = ResumeFrom::Request(last_event_id, start);
         let held = match self.0.hold(&topic) {
             Ok(held) => held,
             Err(error) => return Opening(Either::Left(ready(Err(error)))),
         };
         let topic = held.topic();
-        let stream = Stream::new(held, options, want, place);
+        let stream = Stream::new(held, options, want, from);
         if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
             return Opening(Either::Left(ready(stream.permitted())));
         }

@@ -24,7 +24,7 @@ use crate::history::History;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
-use crate::seat;
+use crate::resume;
 use crate::topic::{Opened, Topic};
 
 mod table;
@@ -40,7 +40,7 @@ const SEGMENTS: usize = 16;
 /// The tables of all topics.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    wanted: mpsc::UnboundedSender<Wanted>,
+    requests: mpsc::UnboundedSender<BuildRequest>,
     budget: Arc<Budget>,
 }
 
@@ -53,17 +53,17 @@ pub(crate) struct Budget {
 
 /// A log that needs a table.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct BuildRequest {
     topic: Arc<Topic>,
     opened: Arc<Opened>,
 }
 
 impl Tables {
     /// All tables together weigh a quarter of `memory_bytes` at the most.
-    pub(crate) fn new(memory_bytes: usize) -> (Self, mpsc::UnboundedReceiver<Wanted>) {
-        let (wanted, receiver) = mpsc::unbounded_channel();
+    pub(crate) fn new(memory_bytes: usize) -> (Self, mpsc::UnboundedReceiver<BuildRequest>) {
+        let (requests, receiver) = mpsc::unbounded_channel();
         let budget = Arc::new(Budget { weight: AtomicUsize::new(0), most: memory_bytes / 4 });
-        (Self { wanted, budget }, receiver)
+        (Self { requests, budget }, receiver)
     }
 
     pub(crate) fn budget(&self) -> Arc<Budget> {
@@ -143,9 +143,9 @@ pub(crate) async fn snapshot(
             Stage::Kept => {}
             Stage::Unread => {
                 shelf.stage = Stage::Kept;
-                let wanted = Wanted { topic: Arc::clone(topic), opened: Arc::clone(opened) };
+                let request = BuildRequest { topic: Arc::clone(topic), opened: Arc::clone(opened) };
                 // Its thread is there as long as this cluster.
-                let _ = shared.tables.wanted.send(wanted);
+                let _ = shared.tables.requests.send(request);
             }
         }
         if let Some(newest) = shelf.snapshot.as_ref().filter(|newest| newest.serves(opened, low)) {
@@ -290,7 +290,7 @@ fn heard(want: Selector<Record>, unseen: Positions) -> Selector<Record> {
 
 /// Keeps the tables that are wanted, until the cluster is dropped.
 pub(crate) fn keep(
-    wanted: &mut mpsc::UnboundedReceiver<Wanted>,
+    requests: &mut mpsc::UnboundedReceiver<BuildRequest>,
     shared: &Weak<Shared>,
     history: &History,
     budget: &Budget,
@@ -299,8 +299,8 @@ pub(crate) fn keep(
     let mut keepers = FuturesUnordered::new();
     block_on(poll_fn(|cx| {
         loop {
-            match wanted.poll_recv(cx) {
-                Poll::Ready(Some(Wanted { topic, opened })) => {
+            match requests.poll_recv(cx) {
+                Poll::Ready(Some(BuildRequest { topic, opened })) => {
                     let keeper = Keeper {
                         shared,
                         history,
@@ -398,13 +398,13 @@ impl Keeper<'_> {
     }
 
     fn live(&self) -> Option<Cursor<Records>> {
-        seat::live(&self.opened, &self.at, &Selector::All)
+        resume::live(&self.opened, &self.at, &Selector::All)
     }
 
     /// Where the topic begins; `None` if its log ended.
     async fn ask_low(&self) -> Option<Positions> {
         // The cluster is not held while it is waited.
-        let asked = seat::ask(&*self.shared.upgrade()?, &self.topic, &self.opened, &[], None);
+        let asked = resume::ask(&*self.shared.upgrade()?, &self.topic, &self.opened, &[], None);
         Some(Positions::new(asked.await.ok()?.low))
     }
 

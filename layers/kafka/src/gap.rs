@@ -5,7 +5,7 @@ use tailwater_sse::{Encoded, EventRef};
 
 use crate::positions::Positions;
 
-/// More gaps than these are told as one for each reason: each has an id, which names all partitions.
+/// More gaps than these are sent as one for each reason: each has an id, which names all partitions.
 const MAX_GAPS: usize = 16;
 
 /// Records that a stream asks for and cannot have any more. Told as `event:gap` before it goes on.
@@ -102,18 +102,18 @@ fn few(gaps: Vec<Gap>) -> Vec<Gap> {
     few
 }
 
-/// Gaps that a stream is told before it goes on.
+/// Gaps that are sent to a client before its stream goes on.
 #[derive(Debug)]
-pub(crate) struct Telling {
+pub(crate) struct PendingGaps {
     gaps: VecDeque<Gap>,
     /// Where the stream goes on.
     at: Positions,
-    /// The same where the gaps are told, and before them elsewhere: a client that is cut between two of
+    /// The same where the gaps are sent, and before them elsewhere: a client that is cut between two of
     /// them hears of the others again.
     place: Positions,
 }
 
-impl Telling {
+impl PendingGaps {
     pub(crate) fn new(gaps: Vec<Gap>, at: &Positions) -> Self {
         let mut place = at.clone();
         for gap in gaps.iter().rev() {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_taken_or_told() {
+    fn positions_are_taken_or_are_gaps() {
         type Row = (&'static [(i32, i64)], [i64; 2], Vec<Gap>);
         let rows: [Row; 9] = [
             (&[], [10, 0], vec![]),
@@ -324,9 +324,9 @@ mod tests {
     #[test]
     fn who_is_cut_before_the_last_gap_of_many_partitions_keeps_the_id_it_came_with() {
         let gaps = vec![Gap::ID, Gap::of_many(Reason::Retention), Gap::of_many(Reason::Truncation)];
-        let mut telling = Telling::new(gaps, &Positions::new([9]));
-        let told: Vec<_> = std::iter::from_fn(|| telling.next()).collect();
-        let ids = told.into_iter().map(|told| told.into_bytes().ends_with(b"id:AQIAEg==\n\n"));
+        let mut pending = PendingGaps::new(gaps, &Positions::new([9]));
+        let sent: Vec<_> = std::iter::from_fn(|| pending.next()).collect();
+        let ids = sent.into_iter().map(|gap| gap.into_bytes().ends_with(b"id:AQIAEg==\n\n"));
         assert_eq!(ids.collect::<Vec<_>>(), [false, false, true]);
     }
 
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_older_than_the_tombstones_is_told_and_kept() {
+    fn an_id_older_than_the_tombstones_is_a_gap_and_kept() {
         let extent = Extent { tombstones_kept: Some(vec![15, 5]), ..extent() };
         let (positions, gaps) = reconcile(&[(0, 12), (1, 5)], &extent, &Cut::default());
         assert_eq!(
@@ -366,12 +366,12 @@ mod tests {
     fn who_is_cut_between_gaps_hears_of_the_others_again() {
         let gap = |partition, from, to| Gap::new(partition, from, to, Reason::Retention);
         let gaps = vec![gap(0, 1, 4), gap(1, 2, 3), gap(0, 4, 9)];
-        let mut telling = Telling::new(gaps.clone(), &Positions::new([9, 3]));
+        let mut pending = PendingGaps::new(gaps.clone(), &Positions::new([9, 3]));
         for (gap, place) in gaps.iter().zip([[4, 2], [4, 3], [9, 3]]) {
             let expected = gap.encode(Some(&Positions::new(place).progress()));
-            assert_eq!(telling.next().unwrap().into_bytes(), expected.into_bytes());
+            assert_eq!(pending.next().unwrap().into_bytes(), expected.into_bytes());
         }
-        assert!(telling.next().is_none());
+        assert!(pending.next().is_none());
     }
 
     #[test]

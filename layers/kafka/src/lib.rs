@@ -89,7 +89,7 @@ mod positions;
 mod record;
 mod records;
 mod remains;
-mod seat;
+mod resume;
 mod service;
 mod start;
 mod stream;

@@ -13,62 +13,62 @@ use crate::positions::Positions;
 use crate::topic::{Opened, Topic};
 
 /// What a stream knows of the place at which it is live.
-pub(crate) enum Live {
-    /// It was told, or nobody wants to be told.
-    Told,
+pub(crate) enum LiveEvent {
+    /// It was sent, or is not wanted.
+    Sent,
     /// Nobody was asked, or in vain: the log ended.
-    Unknown,
+    Idle,
     /// The answer comes once the log has come by that place: no stream is there before.
-    Asked(Arc<Opened>, oneshot::Receiver<Positions>),
-    Known(Arc<Opened>, Positions),
+    Requested(Arc<Opened>, oneshot::Receiver<Positions>),
+    Due(Arc<Opened>, Positions),
 }
 
-impl Live {
+impl LiveEvent {
     pub(crate) fn new(wanted: bool) -> Self {
-        if wanted { Self::Unknown } else { Self::Told }
+        if wanted { Self::Idle } else { Self::Sent }
     }
 
-    /// The stream has a seat. Where it was to be live in a log that has ended since may not exist.
-    pub(crate) fn seated(&mut self, shared: &Shared, topic: &Arc<Topic>) {
-        if let Self::Asked(log, _) | Self::Known(log, _) = self
+    /// The stream is attached to a log. Where it was to be live in a log that has ended since may not exist.
+    pub(crate) fn attached(&mut self, shared: &Shared, topic: &Arc<Topic>) {
+        if let Self::Requested(log, _) | Self::Due(log, _) = self
             && log.hub.is_closed()
         {
-            *self = Self::Unknown;
+            *self = Self::Idle;
         }
-        if let (Self::Unknown, Some(opened)) = (&*self, topic.opened()) {
+        if let (Self::Idle, Some(opened)) = (&*self, topic.opened()) {
             let (reply, answer) = oneshot::channel();
             let topic = Arc::clone(topic);
             shared.ask(Job::End { topic, opened: Arc::clone(&opened), reply });
-            *self = Self::Asked(opened, answer);
+            *self = Self::Requested(opened, answer);
         }
     }
 
-    /// The event, if it is due at the place that `stands` tells.
+    /// The event, if it is due at the position that `stands` returns.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         stands: impl FnOnce() -> Positions,
     ) -> Option<Encoded> {
-        if let Self::Asked(log, answer) = self
+        if let Self::Requested(log, answer) = self
             && let Poll::Ready(answer) = Pin::new(answer).poll(cx)
         {
             *self = match answer {
-                Ok(end) => Self::Known(Arc::clone(log), end),
-                // The stream loses its seat, too.
-                Err(_) => Self::Unknown,
+                Ok(end) => Self::Due(Arc::clone(log), end),
+                // The stream is detached, too.
+                Err(_) => Self::Idle,
             };
         }
-        let Self::Known(_, end) = self else { return None };
+        let Self::Due(_, end) = self else { return None };
         let place = stands();
         if !end.at_or_before(&place) {
             return None;
         }
-        self.tell(&place)
+        self.send(&place)
     }
 
-    /// The event with the id of this place, if it was not told before.
-    pub(crate) fn tell(&mut self, place: &Positions) -> Option<Encoded> {
-        if matches!(std::mem::replace(self, Self::Told), Self::Told) {
+    /// The event with the id of this place, if it was not sent before.
+    pub(crate) fn send(&mut self, place: &Positions) -> Option<Encoded> {
+        if matches!(std::mem::replace(self, Self::Sent), Self::Sent) {
             return None;
         }
         Some(Encoded::event(EventRef {

@@ -14,14 +14,14 @@ use tailwater_sse::{BoxError, Encoded, Events};
 use crate::Error;
 use crate::cluster::Held;
 use crate::compacted::Replay;
-use crate::gap::Telling;
+use crate::gap::PendingGaps;
 use crate::large::LargeEvent;
-use crate::live::Live;
+use crate::live::LiveEvent;
 use crate::options::StreamOptions;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::{self, FEW_PARTITIONS, Records, View};
-use crate::seat::{self, Place, Seat};
+use crate::resume::{self, Attachment, ResumeFrom};
 use crate::topic::Refused;
 
 /// The reconnection time of a client whose stream ended since its topic is refused, in milliseconds: many
@@ -39,14 +39,14 @@ pub struct Stream {
     want: Selector<Record>,
     /// Whether id-only blocks are sent.
     id_only_blocks: bool,
-    told_missing: bool,
-    /// The place that the client was last told, while the stream looks for its next seat.
-    told: Option<Positions>,
+    missing_reported: bool,
+    /// The last position that the client was sent, while the stream resolves where it resumes.
+    last_reported: Option<Positions>,
     /// Of a compacted topic: what snapshot it reads or has read.
     replay: Option<Replay>,
-    live: Live,
+    live: LiveEvent,
     /// Due before anything else.
-    telling: Option<Telling>,
+    pending_gaps: Option<PendingGaps>,
     /// Encoded already, and due before what follows.
     due: VecDeque<Encoded>,
     state: State,
@@ -54,7 +54,7 @@ pub struct Stream {
 
 enum State {
     /// There is none where the topic is refused.
-    Seeking(Pin<Box<dyn Future<Output = Option<Seat>> + Send>>),
+    Resolving(Pin<Box<dyn Future<Output = Option<Attachment>> + Send>>),
     Following(Following),
     Ended,
 }
@@ -64,8 +64,8 @@ struct Following {
     epoch: u64,
     /// The client's place, until the log has come by it. Records before it are not for the client.
     ahead: Option<Positions>,
-    /// The place that the client was last told, where it could stand still while the log moves.
-    told: Option<Positions>,
+    /// The last position that the client was sent. None where each event says it: with no filter.
+    last_reported: Option<Positions>,
     /// An event of which the client was given a part.
     large: Option<Box<LargeEvent>>,
 }
@@ -84,20 +84,20 @@ impl Stream {
         topic: Held,
         options: StreamOptions,
         want: Selector<Record>,
-        place: Place,
+        from: ResumeFrom,
     ) -> Self {
         let view = View { form: options.event_id_format, timestamps: options.timestamps };
-        let state = State::seeking(&topic, place, want.clone());
+        let state = State::resolving(&topic, from, want.clone());
         Self {
             topic,
             view,
             want,
             id_only_blocks: options.id_only_blocks,
-            told_missing: false,
-            told: None,
+            missing_reported: false,
+            last_reported: None,
             replay: None,
-            live: Live::new(options.live_event),
-            telling: None,
+            live: LiveEvent::new(options.live_event),
+            pending_gaps: None,
             due: VecDeque::new(),
             state,
         }
@@ -131,37 +131,39 @@ impl Stream {
         Encoded::trusted(bytes.into())
     }
 
-    fn sit(&mut self, seat: Seat) {
-        let Seat { mut cursor, at, epoch, gaps, resolved, replay, live } = seat;
+    fn attach(&mut self, attachment: Attachment) {
+        let Attachment { mut cursor, at, epoch, gaps, resolved, replay, live } = attachment;
         self.replay = replay;
         let gapless = gaps.is_empty();
-        self.telling = (!gapless).then(|| Telling::new(gaps, &at));
+        self.pending_gaps = (!gapless).then(|| PendingGaps::new(gaps, &at));
         if resolved && gapless && self.id_only_blocks {
             self.due.push_back(Encoded::id(at.progress().as_bytes()));
         }
         if live {
-            self.due.extend(self.live.tell(&at));
+            self.due.extend(self.live.send(&at));
         } else {
-            self.live.seated(&self.topic.shared(), &self.topic.topic());
+            self.live.attached(&self.topic.shared(), &self.topic.topic());
         }
         let ahead = (!at.is_behind(&cursor.position())).then(|| at.clone());
-        // Going on elsewhere tells the client nothing, unless there is a gap.
-        let told = self.told.take().filter(|_| gapless).unwrap_or(at);
-        // A stream that wants all is told each place with the event that moves it.
-        let told = (ahead.is_some() || !matches!(self.want, Selector::All)).then_some(told);
-        self.state = State::Following(Following { cursor, epoch, ahead, told, large: None });
+        // A client is sent nothing when its stream goes on in another log, unless there is a gap.
+        let last_reported = self.last_reported.take().filter(|_| gapless).unwrap_or(at);
+        // Without a filter each event says the position that it moves the client to.
+        let last_reported =
+            (ahead.is_some() || !matches!(self.want, Selector::All)).then_some(last_reported);
+        self.state =
+            State::Following(Following { cursor, epoch, ahead, last_reported, large: None });
     }
 }
 
 impl State {
-    fn seeking(topic: &Held, place: Place, want: Selector<Record>) -> Self {
+    fn resolving(topic: &Held, from: ResumeFrom, want: Selector<Record>) -> Self {
         let (shared, topic) = (topic.shared(), topic.topic());
-        Self::Seeking(Box::pin(async move {
+        Self::Resolving(Box::pin(async move {
             let refused = pin!(topic.wait_refused());
-            let seat = pin!(seat::find(shared, Arc::clone(&topic), place, want));
-            match select(refused, seat).await {
+            let attachment = pin!(resume::resolve(shared, Arc::clone(&topic), from, want));
+            match select(refused, attachment).await {
                 Either::Left(((), _)) => None,
-                Either::Right((seat, _)) => Some(seat),
+                Either::Right((attachment, _)) => Some(attachment),
             }
         }))
     }
@@ -175,22 +177,22 @@ impl Events for Stream {
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
         let this = &mut *self;
         loop {
-            if let Some(gap) = this.telling.as_mut().and_then(Telling::next) {
+            if let Some(gap) = this.pending_gaps.as_mut().and_then(PendingGaps::next) {
                 return Poll::Ready(Some(Ok(gap)));
             }
-            this.telling = None;
+            this.pending_gaps = None;
             if let Some(due) = this.due.pop_front() {
                 return Poll::Ready(Some(Ok(due)));
             }
             match &mut this.state {
-                State::Seeking(seat) => match seat.as_mut().poll(cx) {
-                    Poll::Ready(Some(seat)) => this.sit(seat),
+                State::Resolving(resolving) => match resolving.as_mut().poll(cx) {
+                    Poll::Ready(Some(attachment)) => this.attach(attachment),
                     Poll::Ready(None) => {
                         this.state = State::Ended;
                         return Poll::Ready(Some(Ok(this.refusal())));
                     }
-                    Poll::Pending if this.topic.is_missing() && !this.told_missing => {
-                        this.told_missing = true;
+                    Poll::Pending if this.topic.is_missing() && !this.missing_reported => {
+                        this.missing_reported = true;
                         let name = &this.topic.name;
                         let text = format!("topic {name} does not exist yet or is not permitted");
                         return Poll::Ready(Some(Ok(Encoded::comment(text.as_bytes()))));
@@ -203,7 +205,8 @@ impl Events for Stream {
                         return Poll::Ready(Some(Ok(part)));
                     }
                     if let Some(live) = this.live.poll(cx, || following.place()) {
-                        following.told = following.told.take().map(|_| following.place());
+                        following.last_reported =
+                            following.last_reported.take().map(|_| following.place());
                         return Poll::Ready(Some(Ok(live)));
                     }
                     let partitions = &this.topic.partitions;
@@ -211,9 +214,10 @@ impl Events for Stream {
                         Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
                         Err(_lost) => {
                             let replay = this.replay.take();
-                            let place = Place::Left(following.place(), following.epoch, replay);
-                            this.told = following.told.take();
-                            this.state = State::seeking(&this.topic, place, this.want.clone());
+                            let from =
+                                ResumeFrom::Detached(following.place(), following.epoch, replay);
+                            this.last_reported = following.last_reported.take();
+                            this.state = State::resolving(&this.topic, from, this.want.clone());
                         }
                     }
                 }
@@ -223,12 +227,15 @@ impl Events for Stream {
 
     fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
         // What is due has not been handed out, and the place lies behind it.
-        let positions = self.id_only_blocks && self.telling.is_none() && self.due.is_empty();
+        let may_report = self.id_only_blocks && self.pending_gaps.is_none() && self.due.is_empty();
         let State::Following(following) = &mut self.state else { return None };
         let place = following.place();
-        let told = following.told.as_mut().filter(|told| positions && **told != place)?;
-        *told = place;
-        Some(Encoded::id(told.progress().as_bytes()))
+        let reported = following
+            .last_reported
+            .as_mut()
+            .filter(|reported| may_report && **reported != place)?;
+        *reported = place;
+        Some(Encoded::id(reported.progress().as_bytes()))
     }
 }
 
@@ -267,7 +274,7 @@ impl Following {
             let last = self.cursor.last(&batch);
             let after = last.after();
             let mut event = LargeEvent::new(view, last.record(), &after.progress());
-            self.told = self.told.take().map(|_| after);
+            self.last_reported = self.last_reported.take().map(|_| after);
             let part = event.next(limit);
             self.large = part.is_part().then(|| Box::new(event));
             return Poll::Ready(Ok(part));
@@ -275,11 +282,11 @@ impl Following {
         // After the batch: it may hold records of a partition that was added just before.
         let wide = partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
         let mut long = None;
-        if wide || self.told.is_some() {
+        if wide || self.last_reported.is_some() {
             let last = self.cursor.last(&batch);
             let after = last.after();
             long = if wide { view.long_id(last.record(), &after.progress()) } else { None };
-            self.told = self.told.take().map(|_| after);
+            self.last_reported = self.last_reported.take().map(|_| after);
         }
         let bytes = match long {
             Some(id) => with_id(batch.bytes(), &id),
@@ -325,7 +332,7 @@ impl Following {
                     view.encode(record, &progress, &mut next.events);
                     next.id = view.long_id(record, &progress);
                 }
-                self.told = Some(place);
+                self.last_reported = Some(place);
             }
             if ahead.is_behind(&after) {
                 self.ahead = None;

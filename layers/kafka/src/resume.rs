@@ -1,4 +1,4 @@
-//! Finds a stream its place: in the live log, in a pass through the history, or after a gap.
+//! Resolves where a stream resumes: in the live log, in a pass through the history, or after a gap.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use crate::topic::{Opened, Topic};
 
 /// Where a stream asks to go on.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum ResumeFrom {
     /// After the id; without one that decodes, where streams begin.
-    Asked(Option<Bytes>, Start),
+    Request(Option<Bytes>, Start),
     /// Where it stood when its log was of no more use, and what snapshot it had read.
-    Left(Positions, u64, Option<Replay>),
+    Detached(Positions, u64, Option<Replay>),
 }
 
-/// A stream's place.
-pub(crate) struct Seat {
+/// A stream that is attached to a log: its cursor, and what its client is sent before.
+pub(crate) struct Attachment {
     pub(crate) cursor: Cursor<Records>,
     /// Where the stream goes on: at the cursor or further ahead.
     pub(crate) at: Positions,
@@ -43,7 +43,7 @@ pub(crate) struct Seat {
 }
 
 /// The offsets from which a stream wants to go on. What is not named begins at its beginning.
-enum Wanted {
+enum StartingOffsets {
     Live,
     /// The first ones at or after this time of Kafka's.
     Since(i64),
@@ -51,41 +51,43 @@ enum Wanted {
 }
 
 /// Waits as long as it takes: for Kafka, for the topic, for a reader of its history.
-pub(crate) async fn find(
+pub(crate) async fn resolve(
     shared: Arc<Shared>,
     topic: Arc<Topic>,
-    place: Place,
+    from: ResumeFrom,
     want: Selector<Record>,
-) -> Seat {
+) -> Attachment {
     let mut gaps = Vec::new();
     let mut replay = None;
-    let (mut wanted, mut epoch) = match place {
-        Place::Left(positions, epoch, known) => {
+    let (mut starting, mut epoch) = match from {
+        ResumeFrom::Detached(positions, epoch, known) => {
             replay = known;
-            (Wanted::Offsets(positions.iter().collect()), Some(epoch))
+            (StartingOffsets::Offsets(positions.iter().collect()), Some(epoch))
         }
-        Place::Asked(id, start) => {
+        ResumeFrom::Request(id, start) => {
             let decoded = id.as_ref().map(|id| EventId::decode(id));
             if let Some(None) = decoded {
                 gaps.push(Gap::ID);
             }
-            let wanted = match (decoded.flatten(), start) {
-                (Some(id), _) | (None, Start::Id(id)) => Wanted::Offsets(id.offsets().to_vec()),
-                (None, Start::Earliest) => Wanted::Offsets(Vec::new()),
-                (None, Start::Live) => Wanted::Live,
-                (None, Start::Since(time)) => Wanted::Since(epoch_ms(time)),
+            let starting = match (decoded.flatten(), start) {
+                (Some(id), _) | (None, Start::Id(id)) => {
+                    StartingOffsets::Offsets(id.offsets().to_vec())
+                }
+                (None, Start::Earliest) => StartingOffsets::Offsets(Vec::new()),
+                (None, Start::Live) => StartingOffsets::Live,
+                (None, Start::Since(time)) => StartingOffsets::Since(epoch_ms(time)),
             };
-            (wanted, None)
+            (starting, None)
         }
     };
-    let resolved = matches!(&wanted, Wanted::Live | Wanted::Since(_));
+    let resolved = matches!(&starting, StartingOffsets::Live | StartingOffsets::Since(_));
     // What it has read of each partition, as it says itself.
-    let mut read = match &wanted {
-        Wanted::Offsets(offsets) => offsets.clone(),
-        Wanted::Live | Wanted::Since(_) => Vec::new(),
+    let mut read = match &starting {
+        StartingOffsets::Offsets(offsets) => offsets.clone(),
+        StartingOffsets::Live | StartingOffsets::Since(_) => Vec::new(),
     };
     let begins = epoch.is_none()
-        && matches!(&wanted, Wanted::Offsets(_))
+        && matches!(&starting, StartingOffsets::Offsets(_))
         && read.iter().all(|(_, next)| matches!(next, -2 | 0));
     loop {
         let came = Instant::now();
@@ -94,23 +96,23 @@ pub(crate) async fn find(
             opened.index().await;
         }
         let mut since = None;
-        let offsets = match &wanted {
+        let offsets = match &starting {
             // All that comes into a topic that was not there is new.
-            Wanted::Live if was_missing => &[][..],
-            Wanted::Live => {
+            StartingOffsets::Live if was_missing => &[][..],
+            StartingOffsets::Live => {
                 let mut cursor = opened.hub.tail(want);
                 let at = cursor.position();
                 let epoch = opened.epoch;
-                return Seat { cursor, at, epoch, gaps, resolved, replay: None, live: true };
+                return Attachment { cursor, at, epoch, gaps, resolved, replay: None, live: true };
             }
-            Wanted::Since(time) => {
+            StartingOffsets::Since(time) => {
                 since = Some(*time);
                 &[]
             }
-            Wanted::Offsets(offsets) => offsets,
+            StartingOffsets::Offsets(offsets) => offsets,
         };
-        let live_start = matches!(wanted, Wanted::Live);
-        let seated = |cursor, at, gaps, replay| Seat {
+        let live_start = matches!(starting, StartingOffsets::Live);
+        let attached = |cursor, at, gaps, replay| Attachment {
             cursor,
             at,
             epoch: opened.epoch,
@@ -130,11 +132,10 @@ pub(crate) async fn find(
             && replay.as_ref().is_none_or(|replay| replay.is_over(&at))
             && let Some(cursor) = live(&opened, &at, &want)
         {
-            return seated(cursor, at, gaps, replay);
+            return attached(cursor, at, gaps, replay);
         }
-        let told = opened.extent_since(came, named(offsets), resumes(offsets));
-        let told = told.filter(|_| since.is_none());
-        let extent = match told {
+        let known = opened.extent_since(came, named(offsets), resumes(offsets));
+        let extent = match known.filter(|_| since.is_none()) {
             Some(extent) => extent.clone(),
             None => match ask(&shared, &topic, &opened, offsets, since).await {
                 Ok(extent) => extent,
@@ -157,7 +158,7 @@ pub(crate) async fn find(
         let replays = is_kept && (begins || replays_on) && !opened.hub.head().at_or_before(&at);
         if !replays && let Some(cursor) = live(&opened, &at, &want) {
             gap::add(&mut gaps, new_gaps);
-            return seated(cursor, at, gaps, replay);
+            return attached(cursor, at, gaps, replay);
         }
         if is_kept {
             let low = Positions::new(extent.low);
@@ -168,12 +169,12 @@ pub(crate) async fn find(
                 let replay = snapshot.replay(replay.as_ref(), &read);
                 if let Some(cursor) = snapshot.cursor(&at, want.clone(), &replay) {
                     gap::add(&mut gaps, new_gaps);
-                    return seated(cursor, at, gaps, Some(replay));
+                    return attached(cursor, at, gaps, Some(replay));
                 }
             }
         } else if let Some(cursor) = shared.history.join(&topic.name, &opened, &at, &want).await {
             gap::add(&mut gaps, new_gaps);
-            return seated(cursor, at, gaps, replay);
+            return attached(cursor, at, gaps, replay);
         }
         // Who begins at the beginning begins at that of whatever log comes next, and misses what that lacks.
         if begins {
@@ -182,7 +183,7 @@ pub(crate) async fn find(
         }
         gap::add(&mut gaps, new_gaps);
         epoch = Some(opened.epoch);
-        wanted = Wanted::Offsets(at.iter().collect());
+        starting = StartingOffsets::Offsets(at.iter().collect());
     }
 }
 
@@ -221,7 +222,7 @@ fn named(offsets: &[(i32, i64)]) -> usize {
     last.and_then(|last| usize::try_from(last).ok()).map_or(0, |last| last + 1)
 }
 
-/// Whether they tell of something that was read.
+/// Whether they say that something was read.
 fn resumes(offsets: &[(i32, i64)]) -> bool {
     offsets.iter().any(|(_, next)| *next > 0)
 }
