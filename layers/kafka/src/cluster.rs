@@ -201,7 +201,7 @@ impl Cluster {
         })?;
         let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
         keep("kafka-compacted", pace.soon, &panics, move || {
-            compacted::keep(&mut requests, &weak, &history, &budget, pace);
+            compacted::run(&mut requests, &weak, &history, &budget, pace);
         })?;
         let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
         keep("kafka-control", pace.soon, &panics, move || {
@@ -219,12 +219,12 @@ impl Cluster {
         self.0.history.carried()
     }
 
-    /// How many streams wait for a pass.
+    /// How many streams wait for a backfill.
     pub(crate) fn waiting(&self) -> usize {
         self.0.history.waiting()
     }
 
-    /// What logs and passes keep that ended.
+    /// What logs and backfills keep that ended.
     pub(crate) fn remaining_bytes(&self) -> usize {
         self.0.history.remaining_bytes()
     }

@@ -3,7 +3,7 @@
 //!
 //! What it reads is a [`Snapshot`]: a log of its own that never grows, shared by all streams that come
 //! to it, with the places in the topic that its records have. It is made of a [`Table`], which is filled
-//! as any stream is: by a pass through the history, once, and from then on by a cursor in the live log.
+//! as any stream is: by a backfill, once, and from then on by a cursor in the live log.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,18 +79,18 @@ impl Tables {
 
 /// What is there of the table of a log.
 #[derive(Debug, Default)]
-pub(crate) struct Latest(Mutex<Shelf>);
+pub(crate) struct Latest(Mutex<SnapshotState>);
 
 #[derive(Debug, Default)]
-struct Shelf {
+struct SnapshotState {
     stage: Stage,
     /// The newest. Who reads an older one goes on in this one.
     snapshot: Option<Arc<Snapshot>>,
     waiting: Vec<oneshot::Sender<Arc<Snapshot>>>,
     /// Where the topic begins, as far as streams know that wait for a snapshot.
     low: Option<Positions>,
-    /// Wakes who keeps the table.
-    keeper: Option<Waker>,
+    /// Wakes the task that builds the table.
+    builder: Option<Waker>,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -104,7 +104,7 @@ enum Stage {
 }
 
 impl Latest {
-    fn lock(&self) -> MutexGuard<'_, Shelf> {
+    fn lock(&self) -> MutexGuard<'_, SnapshotState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,14 +115,14 @@ impl Latest {
 
     /// Forgets a snapshot that nobody reads and that is too old for those who come.
     pub(crate) fn tidy(&self, opened: &Opened) {
-        let mut shelf = self.lock();
-        drop(shelf.snapshot.take_if(|it| it.hub.cursors() == 0 && !it.is_new(opened)));
+        let mut state = self.lock();
+        drop(state.snapshot.take_if(|it| it.hub.cursors() == 0 && !it.is_new(opened)));
     }
 
     fn give_up(&self) {
-        let mut shelf = self.lock();
-        shelf.stage = Stage::GivenUp;
-        if let Some(snapshot) = shelf.snapshot.take() {
+        let mut state = self.lock();
+        state.stage = Stage::GivenUp;
+        if let Some(snapshot) = state.snapshot.take() {
             snapshot.end_reading();
         }
     }
@@ -136,31 +136,31 @@ pub(crate) async fn snapshot(
     opened: &Arc<Opened>,
     low: &Positions,
 ) -> Option<Arc<Snapshot>> {
-    let (answer, keeper) = {
-        let mut shelf = opened.latest.lock();
-        match shelf.stage {
+    let (answer, builder) = {
+        let mut state = opened.latest.lock();
+        match state.stage {
             Stage::GivenUp => return None,
             Stage::Kept => {}
             Stage::Unread => {
-                shelf.stage = Stage::Kept;
+                state.stage = Stage::Kept;
                 let request = BuildRequest { topic: Arc::clone(topic), opened: Arc::clone(opened) };
                 // Its thread is there as long as this cluster.
                 let _ = shared.tables.requests.send(request);
             }
         }
-        if let Some(newest) = shelf.snapshot.as_ref().filter(|newest| newest.serves(opened, low)) {
+        if let Some(newest) = state.snapshot.as_ref().filter(|newest| newest.serves(opened, low)) {
             return Some(Arc::clone(newest));
         }
-        shelf.low = Some(shelf.low.as_ref().map_or_else(|| low.clone(), |known| known.max(low)));
+        state.low = Some(state.low.as_ref().map_or_else(|| low.clone(), |known| known.max(low)));
         // A table may be read for long: streams that come and leave would pile up.
-        if shelf.waiting.len() == shelf.waiting.capacity() {
-            shelf.waiting.retain(|waiting| !waiting.is_closed());
+        if state.waiting.len() == state.waiting.capacity() {
+            state.waiting.retain(|waiting| !waiting.is_closed());
         }
         let (reply, answer) = oneshot::channel();
-        shelf.waiting.push(reply);
-        (answer, shelf.keeper.take())
+        state.waiting.push(reply);
+        (answer, state.builder.take())
     };
-    keeper.into_iter().for_each(Waker::wake);
+    builder.into_iter().for_each(Waker::wake);
     answer.await.ok()
 }
 
@@ -242,7 +242,11 @@ impl Snapshot {
         want: Selector<Record>,
         replay: &Replay,
     ) -> Option<Cursor<Records>> {
-        let want = if self.has_tombstones { heard(want, replay.unseen.clone()) } else { want };
+        let want = if self.has_tombstones {
+            without_unseen_tombstones(want, replay.unseen.clone())
+        } else {
+            want
+        };
         // One without records has no place but its end, and nothing before that is missed.
         if self.is_empty && self.start.at_or_before(at) {
             return Some(self.hub.tail(want));
@@ -283,25 +287,25 @@ impl Snapshot {
     }
 }
 
-/// Only those tombstones whose key the stream may have seen.
-fn heard(want: Selector<Record>, unseen: Positions) -> Selector<Record> {
+/// Without tombstones of keys that the stream has not seen.
+fn without_unseen_tombstones(want: Selector<Record>, unseen: Positions) -> Selector<Record> {
     want.and(move |record| !record.is_tombstone() || record.offset >= unseen.next(record.partition))
 }
 
-/// Keeps the tables that are wanted, until the cluster is dropped.
-pub(crate) fn keep(
+/// Builds the tables that are requested, until the cluster is dropped.
+pub(crate) fn run(
     requests: &mut mpsc::UnboundedReceiver<BuildRequest>,
     shared: &Weak<Shared>,
     history: &History,
     budget: &Budget,
     pace: Pace,
 ) {
-    let mut keepers = FuturesUnordered::new();
+    let mut builders = FuturesUnordered::new();
     block_on(poll_fn(|cx| {
         loop {
             match requests.poll_recv(cx) {
                 Poll::Ready(Some(BuildRequest { topic, opened })) => {
-                    let keeper = Keeper {
+                    let builder = SnapshotBuilder {
                         shared,
                         history,
                         budget,
@@ -313,10 +317,10 @@ pub(crate) fn keep(
                         topic,
                         opened,
                     };
-                    keepers.push(keeper.run());
+                    builders.push(builder.run());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => match keepers.poll_next_unpin(cx) {
+                Poll::Pending => match builders.poll_next_unpin(cx) {
                     Poll::Ready(Some(())) => {}
                     Poll::Ready(None) | Poll::Pending => return Poll::Pending,
                 },
@@ -326,7 +330,7 @@ pub(crate) fn keep(
 }
 
 /// Fills one table and makes snapshots of it, as long as its log is open.
-struct Keeper<'a> {
+struct SnapshotBuilder<'a> {
     shared: &'a Weak<Shared>,
     history: &'a History,
     budget: &'a Budget,
@@ -342,30 +346,30 @@ struct Keeper<'a> {
     charged: usize,
 }
 
-/// Why a keeper follows a log no longer.
+/// Why a builder stops to follow a log.
 enum Left {
     Lost,
     TooLarge,
 }
 
-impl Drop for Keeper<'_> {
+impl Drop for SnapshotBuilder<'_> {
     fn drop(&mut self) {
         self.budget.weight.fetch_sub(self.charged, Ordering::Relaxed);
         // Dropped outside of the lock: it wakes those who wait.
-        let _shelf;
-        let mut shelf = self.opened.latest.lock();
-        let given_up = shelf.stage == Stage::GivenUp;
-        _shelf = std::mem::take(&mut *shelf);
-        shelf.stage = if given_up { Stage::GivenUp } else { Stage::Unread };
+        let _state;
+        let mut state = self.opened.latest.lock();
+        let given_up = state.stage == Stage::GivenUp;
+        _state = std::mem::take(&mut *state);
+        state.stage = if given_up { Stage::GivenUp } else { Stage::Unread };
     }
 }
 
-impl Keeper<'_> {
+impl SnapshotBuilder<'_> {
     async fn run(mut self) {
         // The stream that wants the table was told just now where the topic begins.
         let mut told = self.opened.latest.lock().low.clone();
         while !self.opened.hub.is_closed() {
-            // At the end of a pass the live log goes on, wherever the topic begins by then.
+            // At the end of a backfill the live log goes on, wherever the topic begins by then.
             let knows_all = self.opened.hub.head().len() <= self.low.len();
             let mut live = if knows_all { self.live() } else { None };
             if live.is_none() {
@@ -464,10 +468,10 @@ impl Keeper<'_> {
     /// The table has all that the live log has, up to `end`: makes a snapshot, if streams wait for one.
     fn serve(&mut self, cx: &Context<'_>, end: Positions) {
         let (waiting, low) = {
-            let mut shelf = self.opened.latest.lock();
-            shelf.keeper = Some(cx.waker().clone());
-            shelf.waiting.retain(|waiting| !waiting.is_closed());
-            (std::mem::take(&mut shelf.waiting), shelf.low.clone())
+            let mut state = self.opened.latest.lock();
+            state.builder = Some(cx.waker().clone());
+            state.waiting.retain(|waiting| !waiting.is_closed());
+            (std::mem::take(&mut state.waiting), state.low.clone())
         };
         if waiting.is_empty() {
             return;

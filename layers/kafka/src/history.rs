@@ -1,5 +1,5 @@
-//! The past of topics, from before their live logs: a few readers, which take turns with the passes.
-//! A pass carries all streams that wait near one place.
+//! The past of topics, from before their live logs: a few readers, which take turns with the backfills.
+//! A backfill carries all streams that wait near one place.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::remains::Remains;
 use crate::topic::Opened;
 use crate::unreadable::Looks;
 
-mod pass;
+mod backfill;
 mod queue;
 mod reading;
 
-use pass::Pass;
+use backfill::Backfill;
 use queue::Queue;
 use reading::{Read, Reading};
 
-/// How far a pass goes ahead of its slowest stream, if there are few.
-const WINDOW_BYTES: usize = PASS_BYTES / 4;
+/// How far a backfill goes ahead of its slowest stream, if there are few.
+const WINDOW_BYTES: usize = BACKFILL_BYTES / 4;
 
-/// What a pass keeps while it is read, encoded forms and all: what its streams still have to read must
+/// What a backfill keeps while it is read, encoded forms and all: what its streams still have to read must
 /// fit even where ids make events longer than their records. The largest record may come behind it.
-const PASS_BYTES: usize = Budget::READING_BYTES;
+const BACKFILL_BYTES: usize = Budget::READING_BYTES;
 
-/// How far a pass goes at first, while streams come that could join it at its start.
-const GATHER_BYTES: usize = WINDOW_BYTES / 2;
+/// How far a backfill goes at first, while streams come that could join it at its start.
+const COALESCE_BYTES: usize = WINDOW_BYTES / 2;
 
 const POLL: Duration = Duration::from_millis(50);
 /// What one poll takes at most, but for its last record.
@@ -43,18 +43,18 @@ const POLL_BYTES: usize = Budget::POLL_BYTES;
 /// As `POLL`, while nothing is read: long enough to take all that is there.
 const HEAR: Duration = Duration::from_millis(1);
 
-/// Who waits for a pass, and which are under way.
+/// Who waits for a backfill, and which are under way.
 #[derive(Debug)]
 pub(crate) struct History {
     pace: Pace,
-    /// What a pass keeps while it is read.
-    pass_bytes: usize,
+    /// What a backfill keeps while it is read.
+    backfill_bytes: usize,
     queue: Mutex<Queue>,
     changed: Condvar,
     remains: Arc<Remains>,
 }
 
-/// A pass in the hands of a reader. If that panics the pass is over.
+/// A backfill in the hands of a reader. If that panics the backfill is over.
 struct Turn<'a> {
     history: &'a History,
     reading: Option<Reading>,
@@ -63,7 +63,7 @@ struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Some(reading) = self.reading.take() {
-            self.history.end(&reading.pass);
+            self.history.end(&reading.backfill);
         }
     }
 }
@@ -80,15 +80,15 @@ enum Ended {
 impl History {
     pub(crate) fn new(pace: Pace, max_record_bytes: usize, remains: Arc<Remains>) -> Self {
         let queue = Mutex::new(Queue::new(pace.near));
-        let pass_bytes = PASS_BYTES.saturating_add(max_record_bytes);
-        Self { pace, pass_bytes, queue, changed: Condvar::new(), remains }
+        let backfill_bytes = BACKFILL_BYTES.saturating_add(max_record_bytes);
+        Self { pace, backfill_bytes, queue, changed: Condvar::new(), remains }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cursor that comes by `at`, in a pass under way or the next one. `None` if the topic's log
+    /// A cursor that comes by `at`, in a backfill under way or the next one. `None` if the topic's log
     /// ended before.
     pub(crate) async fn join(
         &self,
@@ -107,10 +107,10 @@ impl History {
         answer.await.ok()
     }
 
-    /// How many streams passes carry.
+    /// How many streams backfills carry.
     #[cfg(test)]
     pub(crate) fn carried(&self) -> usize {
-        self.lock().passes().map(|pass| pass.hub.cursors()).sum()
+        self.lock().backfills().map(|backfill| backfill.hub.cursors()).sum()
     }
 
     #[cfg(test)]
@@ -127,7 +127,7 @@ impl History {
     #[cfg(test)]
     pub(crate) fn is_busy(&self) -> bool {
         let queue = self.lock();
-        queue.passes().next().is_some() || queue.waiting() > 0
+        queue.backfills().next().is_some() || queue.waiting() > 0
     }
 
     /// Sends the readers home.
@@ -136,7 +136,7 @@ impl History {
         self.changed.notify_all();
     }
 
-    /// Reads one pass after the other until the history is closed.
+    /// Reads one backfill after the other until the history is closed.
     pub(crate) fn read(&self, backend: &dyn Backend, index: &Index, looks: &Arc<Looks>) {
         // It connects before anybody waits for it. Why there is none is told when one is needed.
         let mut consumer = backend.consumer(true).ok();
@@ -156,7 +156,7 @@ impl History {
             let next = self.lock().next(index, Instant::now());
             let mut turn = Turn { history: self, reading: next };
             if let Some(reading) = &mut turn.reading {
-                self.remains.resume(&reading.pass.hub, self.pass_bytes);
+                self.remains.resume(&reading.backfill.hub, self.backfill_bytes);
                 let ended = self.take_turn(backend, &mut **consumer, reading, looks);
                 if ended == Ended::Suspended
                     && let Some(reading) = turn.reading.take()
@@ -181,13 +181,13 @@ impl History {
                     if !queue.is_idle(Instant::now()) {
                         return true;
                     }
-                    // Nobody tells when the streams of a pass take something.
+                    // Nobody tells when the streams of a backfill take something.
                     let pause = if queue.has_suspended() { POLL } else { self.pace.later };
                     drop(self.changed.wait_timeout(queue, pause));
                 }
                 over
             };
-            over.iter().for_each(|reading| self.end(&reading.pass));
+            over.iter().for_each(|reading| self.end(&reading.backfill));
             // Errors of connections would pile up in it while Kafka is away.
             if heard.elapsed() >= self.pace.later
                 && let Some(consumer) = idle
@@ -198,12 +198,12 @@ impl History {
         }
     }
 
-    /// Does for passes without a reader what does not take one. Returns those that are over.
+    /// Does for backfills without a reader what does not take one. Returns those that are over.
     fn look_after(&self, queue: &mut Queue) -> Vec<Reading> {
         let (over, window) = (queue.tidy(), queue.window());
         for reading in queue.suspended() {
             if reading.leave_behind(self.pace.stall, window) {
-                self.remains.suspend(&reading.pass.hub);
+                self.remains.suspend(&reading.backfill.hub);
             }
         }
         over
@@ -214,16 +214,16 @@ impl History {
         drop(self.changed.wait_timeout_while(self.lock(), self.pace.soon, open));
     }
 
-    /// Nothing more comes of a pass.
-    fn end(&self, pass: &Arc<Pass>) {
-        self.lock().remove(pass);
-        self.remains.end(&pass.hub);
+    /// Nothing more comes of a backfill.
+    fn end(&self, backfill: &Arc<Backfill>) {
+        self.lock().remove(backfill);
+        self.remains.end(&backfill.hub);
     }
 
-    /// A pass goes on when its turn comes.
+    /// A backfill goes on when its turn comes.
     fn suspend(&self, mut reading: Reading) {
         reading.watch_lag();
-        self.remains.suspend(&reading.pass.hub);
+        self.remains.suspend(&reading.backfill.hub);
         self.lock().suspend(reading);
         self.changed.notify_all();
     }
@@ -241,7 +241,7 @@ impl History {
         reading: &mut Reading,
         looks: &Arc<Looks>,
     ) -> Ended {
-        debug!(topic = %reading.topic, streams = reading.pass.hub.cursors(), "reading history");
+        debug!(topic = %reading.topic, streams = reading.backfill.hub.cursors(), "reading history");
         reading.assign(consumer);
         let ended = self.read_on(backend, consumer, reading, looks);
         reading.unassign(consumer);
@@ -255,7 +255,7 @@ impl History {
         reading: &mut Reading,
         looks: &Arc<Looks>,
     ) -> Ended {
-        let pass = Arc::clone(&reading.pass);
+        let backfill = Arc::clone(&reading.backfill);
         let patience = reading.patience(&self.pace);
         let mut fetched = Vec::new();
         let mut panics = Panics::default();
@@ -265,17 +265,17 @@ impl History {
         loop {
             let window = {
                 let mut queue = self.lock();
-                queue.take_in(&pass);
+                queue.take_in(&backfill);
                 queue.window()
             };
             let missing = reading.missing().filter(|missing| *missing > 0);
-            let Some(missing) = missing.filter(|_| !pass.is_over()) else { return Ended::Over };
-            if !reading.gathered && pass.hub.bytes() >= GATHER_BYTES {
-                reading.gathered = true;
+            let Some(missing) = missing.filter(|_| !backfill.is_over()) else { return Ended::Over };
+            if !reading.coalesced && backfill.hub.bytes() >= COALESCE_BYTES {
+                reading.coalesced = true;
                 if self.is_waited_for() {
                     return Ended::Suspended;
                 }
-                pass.gather(|| self.is_waited_for());
+                backfill.coalesce(|| self.is_waited_for());
             }
             if !self.wait_for_room(reading, window) {
                 return Ended::Suspended;
@@ -321,8 +321,8 @@ impl History {
     /// Waits until the slowest stream is no more than a window behind. False if others are to be read
     /// first.
     fn wait_for_room(&self, reading: &mut Reading, window: usize) -> bool {
-        let pass = Arc::clone(&reading.pass);
-        let has_room = || pass.hub.lag_bytes() <= window || pass.opened.hub.is_closed();
+        let backfill = Arc::clone(&reading.backfill);
+        let has_room = || backfill.hub.lag_bytes() <= window || backfill.opened.hub.is_closed();
         if has_room() {
             return true;
         }
@@ -337,12 +337,12 @@ impl History {
                 looked = Some(Instant::now());
             }
             if reading.leave_behind(self.pace.stall, window) {
-                pass.hub.set_capacity_bytes(self.pass_bytes);
+                backfill.hub.set_capacity_bytes(self.backfill_bytes);
             }
             if has_room() {
                 return true;
             }
-            pass.hub.wait_progress(POLL);
+            backfill.hub.wait_progress(POLL);
         }
     }
 }

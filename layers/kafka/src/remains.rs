@@ -1,5 +1,5 @@
 //! Logs to which nothing is appended while streams still have to read them: those that ended, and those
-//! of passes that wait for a reader.
+//! of backfills that wait for a reader.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,11 +11,11 @@ use crate::records::Records;
 /// What all of them keep at most.
 pub(crate) const REMAINS_BYTES: usize = Budget::RETIRED_BYTES;
 
-/// What each pass that waits counts at least, so that their number is bounded, too. The newest records of
+/// What each backfill that waits counts at least, so that their number is bounded, too. The newest records of
 /// a log that did not end are kept in any case.
 const LEAST_BYTES: usize = 256 * 1024;
 
-/// A stream that stands still keeps what it has not read. Each could keep a log or a pass of its own,
+/// A stream that stands still keeps what it has not read. Each could keep a log or a backfill of its own,
 /// so those that came last keep something, and streams that are further back are lost there: they look
 /// for their place when they go on.
 #[derive(Debug, Default)]

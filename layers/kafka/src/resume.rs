@@ -1,4 +1,4 @@
-//! Resolves where a stream resumes: in the live log, in a pass through the history, or after a gap.
+//! Resolves where a stream resumes: in the live log, in a backfill from Kafka, or after a gap.
 
 use std::sync::Arc;
 

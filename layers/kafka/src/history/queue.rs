@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::WINDOW_BYTES;
-use super::pass::Pass;
+use super::backfill::Backfill;
 use super::reading::Reading;
 use crate::filter::Index;
 use crate::positions::Positions;
@@ -17,15 +17,15 @@ use crate::records::Records;
 use crate::remains::REMAINS_BYTES;
 use crate::topic::Opened;
 
-/// With however many passes, each goes so far ahead.
+/// With however many backfills, each goes so far ahead.
 const LEAST_WINDOW_BYTES: usize = 64 * 1024;
 
-/// The streams that wait for a pass, and the passes.
+/// The streams that wait for a backfill, and the backfills.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// Streams whose places differ by no more offsets share a pass.
+    /// Streams whose places differ by no more offsets share a backfill.
     near: u64,
-    /// In the order of their turns. Each has streams or passes.
+    /// In the order of their turns. Each has streams or backfills.
     topics: VecDeque<OfTopic>,
     /// Counts whoever begins to wait.
     tickets: u64,
@@ -41,11 +41,11 @@ struct OfTopic {
     opened: Arc<Opened>,
     waiting: Vec<Waiting>,
     /// All of them, whether a reader has them or not.
-    passes: Vec<Arc<Pass>>,
+    backfills: Vec<Arc<Backfill>>,
     suspended: Vec<Suspended>,
 }
 
-/// A stream that waits for a pass.
+/// A stream that waits for a backfill.
 #[derive(Debug)]
 struct Waiting {
     ticket: u64,
@@ -54,7 +54,7 @@ struct Waiting {
     reply: oneshot::Sender<Cursor<Records>>,
 }
 
-/// A pass that waits for a reader.
+/// A backfill that waits for a reader.
 #[derive(Debug)]
 struct Suspended {
     ticket: u64,
@@ -69,7 +69,7 @@ struct Candidate {
     ticket: u64,
     /// How many records it is to the live log.
     missing: u64,
-    /// A pass comes by there sooner than a reader has read all from there.
+    /// A backfill comes by there sooner than a reader has read all from there.
     is_covered: bool,
 }
 
@@ -91,10 +91,10 @@ impl OfTopic {
         now: Instant,
     ) -> impl Iterator<Item = Candidate> {
         let first = self.opened.hub.first();
-        let advancing = self.passes.iter().filter(move |pass| pass.advances(window));
+        let advancing = self.backfills.iter().filter(move |backfill| backfill.advances(window));
         let heads: Vec<_> = match self.waiting.is_empty() {
             true => Vec::new(),
-            false => advancing.map(|pass| pass.hub.head()).collect(),
+            false => advancing.map(|backfill| backfill.hub.head()).collect(),
         };
         let suspended = self.suspended.iter().enumerate();
         let suspended = suspended.filter(move |(_, it)| it.reading.is_ready(window, now));
@@ -119,7 +119,7 @@ impl OfTopic {
         suspended.chain(waiting)
     }
 
-    /// Where a pass begins that comes by a stream: at one that waits further back, if it is no further
+    /// Where a backfill begins that comes by a stream: at one that waits further back, if it is no further
     /// from there than from the stream's place to the end.
     fn furthest_back(&self, stream: usize, missing: u64) -> usize {
         let Some(of) = self.waiting.get(stream) else { return stream };
@@ -130,25 +130,25 @@ impl OfTopic {
         furthest.map_or(stream, |(at, _)| at)
     }
 
-    /// A pass for a stream that waits, and those near it.
+    /// A backfill for a stream that waits, and those near it.
     fn begin(&mut self, stream: usize, near: u64, index: &Index) -> Option<Reading> {
         let at = self.waiting.get(stream)?.at.clone();
         let is_near = |it: &mut Waiting| it.at.distance(&at) <= near;
         let members: Vec<_> = self.waiting.extract_if(.., is_near).collect();
         let start = members.iter().fold(at, |start, member| start.min(&member.at));
         let records = Records { index: index.clone() };
-        let pass = Pass::new(&self.opened, records, start.clone(), members.len() - 1);
+        let backfill = Backfill::new(&self.opened, records, start.clone(), members.len() - 1);
         for member in members {
             // The stream may have left meanwhile.
-            let _ = member.reply.send(pass.hub.tail(member.want));
+            let _ = member.reply.send(backfill.hub.tail(member.want));
         }
-        let pass = Arc::new(pass);
-        self.passes.push(Arc::clone(&pass));
-        Some(Reading::new(Arc::clone(&self.name), pass, &start))
+        let backfill = Arc::new(backfill);
+        self.backfills.push(Arc::clone(&backfill));
+        Some(Reading::new(Arc::clone(&self.name), backfill, &start))
     }
 }
 
-/// Whether a pass that stands at `head` comes by a place sooner than a reader has read what is `missing`
+/// Whether a backfill that stands at `head` comes by a place sooner than a reader has read what is `missing`
 /// from there.
 fn comes_by(head: &Positions, at: &Positions, missing: u64) -> bool {
     head.at_or_before(at) && head.distance(at) <= missing
@@ -164,14 +164,14 @@ impl Queue {
         self.topics.iter_mut().find(|topic| topic.is(opened))
     }
 
-    /// How far a pass goes ahead of its slowest stream: all that are under way are to have room where they
+    /// How far a backfill goes ahead of its slowest stream: all that are under way are to have room where they
     /// wait, with what is rendered.
     pub(super) fn window(&self) -> usize {
-        let passes: usize = self.topics.iter().map(|topic| topic.passes.len()).sum();
-        (REMAINS_BYTES / 4 / passes.max(1)).clamp(LEAST_WINDOW_BYTES, WINDOW_BYTES)
+        let backfills: usize = self.topics.iter().map(|topic| topic.backfills.len()).sum();
+        (REMAINS_BYTES / 4 / backfills.max(1)).clamp(LEAST_WINDOW_BYTES, WINDOW_BYTES)
     }
 
-    /// A cursor for a stream in a pass under way, or the promise of one.
+    /// A cursor for a stream in a backfill under way, or the promise of one.
     pub(super) fn join(
         &mut self,
         name: &Arc<str>,
@@ -181,7 +181,8 @@ impl Queue {
     ) -> Result<Cursor<Records>, oneshot::Receiver<Cursor<Records>>> {
         let near = self.near;
         if let Some(topic) = self.of(opened)
-            && let Some(cursor) = topic.passes.iter().find_map(|pass| pass.join(at, near, want))
+            && let Some(cursor) =
+                topic.backfills.iter().find_map(|backfill| backfill.join(at, near, want))
         {
             return Ok(cursor);
         }
@@ -201,20 +202,20 @@ impl Queue {
                 name: Arc::clone(name),
                 opened: Arc::clone(opened),
                 waiting: vec![waiting],
-                passes: Vec::new(),
+                backfills: Vec::new(),
                 suspended: Vec::new(),
             }),
         }
         Err(answer)
     }
 
-    /// Takes those into a pass under way by whom it comes.
-    pub(super) fn take_in(&mut self, pass: &Pass) {
+    /// Takes those into a backfill under way by whom it comes.
+    pub(super) fn take_in(&mut self, backfill: &Backfill) {
         let near = self.near;
-        let Some(topic) = self.of(&pass.opened) else { return };
+        let Some(topic) = self.of(&backfill.opened) else { return };
         if !topic.waiting.is_empty() {
             for waiting in std::mem::take(&mut topic.waiting) {
-                match pass.join(&waiting.at, near, &waiting.want) {
+                match backfill.join(&waiting.at, near, &waiting.want) {
                     Some(cursor) => drop(waiting.reply.send(cursor)),
                     None => topic.waiting.push(waiting),
                 }
@@ -229,7 +230,7 @@ impl Queue {
         topics.flat_map(move |(at, topic)| topic.candidates(at, window, now))
     }
 
-    /// Whether somebody waits for whom no pass comes by.
+    /// Whether somebody waits for whom no backfill comes by.
     pub(super) fn is_waited_for(&self, now: Instant) -> bool {
         self.candidates(now).any(|candidate| !candidate.is_covered)
     }
@@ -239,7 +240,7 @@ impl Queue {
         self.candidates(now).next().is_none()
     }
 
-    /// Whether passes wait for a reader, be it until their streams take something.
+    /// Whether backfills wait for a reader, be it until their streams take something.
     pub(super) fn has_suspended(&self) -> bool {
         self.topics.iter().any(|topic| !topic.suspended.is_empty())
     }
@@ -268,32 +269,32 @@ impl Queue {
         reading
     }
 
-    /// A pass waits for its next turn.
+    /// A backfill waits for its next turn.
     pub(super) fn suspend(&mut self, reading: Reading) {
         self.tickets += 1;
         let ticket = self.tickets;
-        if let Some(topic) = self.of(&reading.pass.opened) {
+        if let Some(topic) = self.of(&reading.backfill.opened) {
             topic.suspended.push(Suspended { ticket, reading });
         }
     }
 
-    /// A pass is over.
-    pub(super) fn remove(&mut self, pass: &Arc<Pass>) {
-        if let Some(topic) = self.of(&pass.opened) {
-            topic.passes.retain(|other| !Arc::ptr_eq(other, pass));
+    /// A backfill is over.
+    pub(super) fn remove(&mut self, backfill: &Arc<Backfill>) {
+        if let Some(topic) = self.of(&backfill.opened) {
+            topic.backfills.retain(|other| !Arc::ptr_eq(other, backfill));
         }
     }
 
-    /// Takes out who need not wait any more. The passes are over.
+    /// Takes out who need not wait any more. The backfills are over.
     pub(super) fn tidy(&mut self) -> Vec<Reading> {
         let mut over = Vec::new();
         for topic in &mut self.topics {
             let ended = topic.opened.hub.is_closed();
             topic.waiting.retain(|it| !ended && !it.reply.is_closed());
-            let gone = topic.suspended.extract_if(.., |it| it.reading.pass.is_over());
+            let gone = topic.suspended.extract_if(.., |it| it.reading.backfill.is_over());
             over.extend(gone.map(|it| it.reading));
         }
-        self.topics.retain(|topic| !topic.waiting.is_empty() || !topic.passes.is_empty());
+        self.topics.retain(|topic| !topic.waiting.is_empty() || !topic.backfills.is_empty());
         over
     }
 
@@ -303,8 +304,8 @@ impl Queue {
     }
 
     #[cfg(test)]
-    pub(super) fn passes(&self) -> impl Iterator<Item = &Arc<Pass>> {
-        self.topics.iter().flat_map(|topic| &topic.passes)
+    pub(super) fn backfills(&self) -> impl Iterator<Item = &Arc<Backfill>> {
+        self.topics.iter().flat_map(|topic| &topic.backfills)
     }
 
     #[cfg(test)]
@@ -352,7 +353,7 @@ mod tests {
             }
         }
 
-        /// A turn: the topic, and where its pass stands.
+        /// A turn: the topic, and where its backfill stands.
         fn turn(&mut self, topics: &[&Arc<Opened>]) -> Option<(usize, i64, Reading)> {
             let reading = self.queue.next(&index(), Instant::now())?;
             self.answers.retain_mut(|answer| match answer.try_recv() {
@@ -362,8 +363,8 @@ mod tests {
                 }
                 Err(_) => true,
             });
-            let topic = topics.iter().position(|it| Arc::ptr_eq(it, &reading.pass.opened));
-            let at = reading.pass.hub.head().next(0);
+            let topic = topics.iter().position(|it| Arc::ptr_eq(it, &reading.backfill.opened));
+            let at = reading.backfill.hub.head().next(0);
             Some((topic.expect("one of these"), at, reading))
         }
 
@@ -378,11 +379,11 @@ mod tests {
         }
     }
 
-    fn append(pass: &Pass, bytes: usize) {
-        let at = pass.hub.head().next(0);
+    fn append(backfill: &Backfill, bytes: usize) {
+        let at = backfill.hub.head().next(0);
         let (value, headers) = (vec![b'x'; bytes], std::iter::empty());
         let record = Record::new((0, at, None), None, Some(&value), headers, &mut BytesMut::new());
-        pass.hub.append(vec![record]);
+        backfill.hub.append(vec![record]);
     }
 
     #[test]
@@ -411,21 +412,21 @@ mod tests {
         }
         // The furthest back, from where it is not too far, with those near it.
         let (_, at, first) = fixture.turn(&[&topic]).expect("they wait");
-        assert_eq!((at, first.pass.hub.cursors()), (0, 2));
+        assert_eq!((at, first.backfill.hub.cursors()), (0, 2));
         let now = Instant::now();
         assert!(fixture.queue.is_waited_for(now), "it is far to 9000");
         let (_, at, last) = fixture.turn(&[&topic]).expect("they wait");
         assert_eq!(at, 9000);
-        assert!(!fixture.queue.is_waited_for(now), "the others wait for the first pass");
+        assert!(!fixture.queue.is_waited_for(now), "the others wait for the first backfill");
         // One whose streams take nothing comes by nowhere, and one that got nothing.
-        append(&first.pass, WINDOW_BYTES + 1);
+        append(&first.backfill, WINDOW_BYTES + 1);
         assert!(fixture.queue.is_waited_for(now));
         fixture.streams.retain_mut(|cursor| cursor.position().next(0) == 9000);
         assert!(!fixture.queue.is_waited_for(now));
-        first.pass.set_fruitful(false);
+        first.backfill.set_fruitful(false);
         assert!(fixture.queue.is_waited_for(now));
         // A reader that has nothing else to do does not wait for it.
-        first.pass.set_fruitful(true);
+        first.backfill.set_fruitful(true);
         let (_, at, _) = fixture.turn(&[&topic]).expect("they wait");
         assert_eq!(at, 3000);
         drop(last);
@@ -439,12 +440,12 @@ mod tests {
         let (_, _, reading) = fixture.turn(&[&topic]).expect("it waits");
         fixture.join(&topic, 100);
         for _ in 0..89 {
-            append(&reading.pass, 1);
+            append(&reading.backfill, 1);
         }
-        fixture.queue.take_in(&reading.pass);
-        assert_eq!((fixture.queue.waiting(), reading.pass.hub.cursors()), (1, 1));
-        append(&reading.pass, 1);
-        fixture.queue.take_in(&reading.pass);
+        fixture.queue.take_in(&reading.backfill);
+        assert_eq!((fixture.queue.waiting(), reading.backfill.hub.cursors()), (1, 1));
+        append(&reading.backfill, 1);
+        fixture.queue.take_in(&reading.backfill);
         let mut cursor = fixture.answers.remove(0).try_recv().expect("it is taken in");
         assert_eq!((fixture.queue.waiting(), cursor.position().next(0)), (0, 90));
     }
@@ -455,14 +456,14 @@ mod tests {
         let topic = opened(1000);
         fixture.join(&topic, 0);
         let (_, _, reading) = fixture.turn(&[&topic]).expect("it waits");
-        append(&reading.pass, WINDOW_BYTES + 1);
-        let pass = Arc::clone(&reading.pass);
+        append(&reading.backfill, WINDOW_BYTES + 1);
+        let backfill = Arc::clone(&reading.backfill);
         fixture.queue.suspend(reading);
         assert!(fixture.turn(&[&topic]).is_none());
         fixture.streams.clear();
-        assert!(pass.is_over());
+        assert!(backfill.is_over());
         assert_eq!(fixture.queue.tidy().len(), 1);
-        fixture.queue.remove(&pass);
+        fixture.queue.remove(&backfill);
         fixture.queue.tidy();
         assert!(fixture.queue.topics.is_empty());
     }

@@ -1,4 +1,4 @@
-//! How far a pass has read.
+//! How far a backfill has read.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::pass::Pass;
+use super::backfill::Backfill;
 use crate::backend::{self, Backend, Consumer, Fetched};
 use crate::control::Pace;
 use crate::losses::TOO_LARGE;
@@ -16,18 +16,18 @@ use crate::record::Record;
 use crate::records;
 use crate::unreadable::{Finding, Found, Look, Looks};
 
-/// A pass as whoever reads it knows it, from its first turn to its last.
+/// A backfill as whoever reads it knows it, from its first turn to its last.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) topic: Arc<str>,
-    pub(super) pass: Arc<Pass>,
+    pub(super) backfill: Arc<Backfill>,
     /// Where the live log stood: all before was in Kafka when the reading began.
     head: Positions,
     next: Vec<i64>,
     /// Where partitions ended before that, and Kafka has told its ends since.
     doubted: HashMap<i32, i64>,
     /// It has waited for streams that join it at its start.
-    pub(super) gathered: bool,
+    pub(super) coalesced: bool,
     /// How far behind its slowest stream was at some time.
     lag: (usize, Instant),
     /// Others go first until then.
@@ -62,7 +62,7 @@ impl Standing {
 /// When it is told that nothing comes.
 const STANDS: Duration = Duration::from_secs(10);
 
-/// Whether a pass can be read on.
+/// Whether a backfill can be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
     On,
@@ -75,14 +75,14 @@ pub(super) enum Read {
 }
 
 impl Reading {
-    pub(super) fn new(topic: Arc<str>, pass: Arc<Pass>, start: &Positions) -> Self {
+    pub(super) fn new(topic: Arc<str>, backfill: Arc<Backfill>, start: &Positions) -> Self {
         Self {
             topic,
-            head: pass.opened.hub.head(),
-            pass,
+            head: backfill.opened.hub.head(),
+            backfill,
             next: start.iter().map(|(_, next)| next).collect(),
             doubted: HashMap::new(),
-            gathered: false,
+            coalesced: false,
             lag: (0, Instant::now()),
             rests_until: None,
             fruitless: 0,
@@ -102,7 +102,7 @@ impl Reading {
     pub(super) fn is_ready(&self, window: usize, now: Instant) -> bool {
         let has_found = || !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let rests = self.rests_until.is_some_and(|until| now < until) && !has_found();
-        !rests && self.pass.hub.lag_bytes() <= window / 2
+        !rests && self.backfill.hub.lag_bytes() <= window / 2
     }
 
     /// How long a turn goes on that brings nothing, if others wait.
@@ -118,7 +118,7 @@ impl Reading {
         }
         self.rests_until = Some(Instant::now() + self.patience(pace));
         self.fruitless = self.fruitless.saturating_add(1);
-        self.pass.set_fruitful(false);
+        self.backfill.set_fruitful(false);
     }
 
     /// Nothing came of what Kafka has: that is told once, unless something comes.
@@ -126,7 +126,7 @@ impl Reading {
         if !self.stands.is_to_be_told(Instant::now()) {
             return;
         }
-        let first = self.pass.opened.hub.first();
+        let first = self.backfill.opened.hub.first();
         let mut places = (0..).zip(&self.next);
         if let Some((partition, offset)) = places.find(|(at, next)| **next < first.next(*at)) {
             let seconds = STANDS.as_secs();
@@ -143,12 +143,12 @@ impl Reading {
         self.forget_standing();
         self.fruitless = 0;
         self.rests_until = None;
-        self.pass.set_fruitful(true);
+        self.backfill.set_fruitful(true);
     }
 
-    /// Who holds up the others of the pass has from now on to take something.
+    /// Who holds up the others of the backfill has from now on to take something.
     pub(super) fn watch_lag(&mut self) {
-        self.lag = (self.pass.hub.lag_bytes(), Instant::now());
+        self.lag = (self.backfill.hub.lag_bytes(), Instant::now());
     }
 
     /// Leaves behind who held up others for so long and takes too little. Whether somebody was.
@@ -157,8 +157,8 @@ impl Reading {
         if since.elapsed() < stall {
             return false;
         }
-        let is_held_up = self.pass.hub.lag_bytes() > window;
-        let left = is_held_up && self.pass.leave_behind(before, window);
+        let is_held_up = self.backfill.hub.lag_bytes() > window;
+        let left = is_held_up && self.backfill.leave_behind(before, window);
         self.watch_lag();
         left
     }
@@ -186,9 +186,9 @@ impl Reading {
     }
 
     /// How many records of those that the live log has no more are not read yet. `None` if it has more
-    /// partitions: streams need another pass for them.
+    /// partitions: streams need another backfill for them.
     pub(super) fn missing(&self) -> Option<u64> {
-        let first = self.pass.opened.hub.first();
+        let first = self.backfill.opened.hub.first();
         let of = |(first, next): (i64, &i64)| u64::try_from(first - next).unwrap_or(0);
         let missing = first.iter().map(|(_, first)| first).zip(&self.next).map(of);
         (first.len() <= self.next.len()).then(|| missing.fold(0, u64::saturating_add))
@@ -210,7 +210,7 @@ impl Reading {
             match fetched {
                 Fetched::Record(of, record) => {
                     let slot = usize::try_from(record.partition).ok();
-                    // A pass may end with records of its topic on their way: those are not this one's.
+                    // A backfill may end with records of its topic on their way: those are not this one's.
                     let slot = slot.filter(|slot| {
                         of == self.topic
                             && self.next.get(*slot).is_some_and(|next| record.offset >= *next)
@@ -224,7 +224,7 @@ impl Reading {
                         continue;
                     }
                     if let Some(gap) = gap {
-                        self.pass.opened.losses.note(&self.topic, &gap, TOO_LARGE);
+                        self.backfill.opened.losses.note(&self.topic, &gap, TOO_LARGE);
                     }
                     self.next[slot] = record.offset + 1;
                     // Within a partition the order is Kafka's, whatever the clocks of producers say.
@@ -243,14 +243,14 @@ impl Reading {
                     debug!(?refusal, topic = %self.topic, "something can't be read, looking for it");
                     self.refused.get_or_insert_with(|| (Instant::now(), self.next.clone()));
                 }
-                // The tail is denied it, too: the log ends, and the pass with it.
+                // The tail is denied it, too: the log ends, and the backfill with it.
                 Fetched::Denied => {}
             }
         }
         batch.sort_by_key(|(time, _)| *time);
         if !batch.is_empty() {
             let batch = batch.into_iter().map(|(_, record)| record).collect();
-            records::append(&self.pass.hub, batch);
+            records::append(&self.backfill.hub, batch);
         }
         let doubtful = self.pass_holes(ended);
         if read == Read::On && !self.doubt(backend, consumer, &doubtful) {
@@ -268,7 +268,7 @@ impl Reading {
     pub(super) fn hold_refused(&mut self, consumer: &mut dyn Consumer, looks: &Arc<Looks>) {
         let Some((_, before)) = self.refused.take() else { return };
         self.out_of_range = false;
-        let head = self.pass.opened.hub.head();
+        let head = self.backfill.opened.hub.head();
         let read: Vec<(i32, i64)> = self.read().collect();
         for (partition, from) in read {
             backend::unassign(consumer, &self.topic, partition);
@@ -285,12 +285,13 @@ impl Reading {
     }
 
     fn look(&self, looks: &Arc<Looks>, partition: i32, (from, until): (i64, i64)) {
-        let (all, pass) = (Arc::clone(&self.found), Arc::downgrade(&self.pass));
+        let (all, backfill) = (Arc::clone(&self.found), Arc::downgrade(&self.backfill));
         let found = Found::new(move |finding| {
             all.lock().unwrap_or_else(PoisonError::into_inner).push((partition, finding));
         });
-        let losses = Arc::clone(&self.pass.opened.losses);
-        let is_wanted = Box::new(move || pass.upgrade().is_some_and(|pass| !pass.is_over()));
+        let losses = Arc::clone(&self.backfill.opened.losses);
+        let is_wanted =
+            Box::new(move || backfill.upgrade().is_some_and(|backfill| !backfill.is_over()));
         let topic = Arc::clone(&self.topic);
         looks.take(Look { topic, partition, from, until, losses, found, is_wanted });
     }
@@ -301,10 +302,10 @@ impl Reading {
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
             if let Finding::Unreadable { to, why } = finding {
-                let losses = &self.pass.opened.losses;
+                let losses = &self.backfill.opened.losses;
                 let gap = losses.unreadable(&self.topic, partition, (*next, to), &why);
                 *next = to;
-                self.pass.hub.append(vec![gap]);
+                self.backfill.hub.append(vec![gap]);
             }
             if self.held.remove(&partition) {
                 backend::assign(consumer, &self.topic, partition, *next);
@@ -337,7 +338,7 @@ impl Reading {
             }
         }
         if passed {
-            self.pass.hub.set_position(Positions::new(&*self.next));
+            self.backfill.hub.set_position(Positions::new(&*self.next));
         }
         doubtful
     }

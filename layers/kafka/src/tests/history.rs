@@ -115,7 +115,7 @@ async fn a_stalled_stream_does_not_stop_the_others_in_its_pass() {
 
 #[tokio::test]
 async fn a_slow_stream_does_not_pace_the_others_in_its_pass() {
-    // Whoever took anything at all within a second kept its pass at its own pace.
+    // Whoever took anything at all within a second kept its backfill at its own pace.
     const RECORDS: i64 = 3000;
     let model = kafka(1);
     for _ in 0..RECORDS {
@@ -220,7 +220,7 @@ async fn a_reader_is_free_again_after_its_streams_left() {
 
 #[tokio::test]
 async fn a_partition_without_a_leader_keeps_no_reader_from_others() {
-    // A pass that waited for it held its reader, whatever came of other partitions.
+    // A backfill that waited for it held its reader, whatever came of other partitions.
     let model = kafka(2);
     fill(&model, 0, 5);
     fill(&model, 1, 5);
@@ -249,7 +249,7 @@ async fn a_partition_without_a_leader_keeps_no_reader_from_others() {
 
 #[tokio::test]
 async fn a_pass_ends_although_the_last_records_of_a_partition_were_compacted() {
-    // The log has come by offsets that are holes by now: a pass that waited for them would keep its
+    // The log has come by offsets that are holes by now: a backfill that waited for them would keep its
     // reader until something is written there.
     let model = kafka(2);
     let cluster =
@@ -286,7 +286,7 @@ async fn records_of_several_partitions_are_merged_by_time() {
     assert_eq!(client.events(20).await, by_time);
 }
 
-/// Each of them could keep a pass of its own.
+/// Each of them could keep a backfill of its own.
 #[tokio::test]
 async fn streams_that_stand_still_after_one_another_keep_no_more_than_is_stated() {
     const RECORDS: usize = 40;
@@ -298,7 +298,7 @@ async fn streams_that_stand_still_after_one_another_keep_no_more_than_is_stated(
     let mut stalled = Vec::new();
     for _ in 0..15 {
         let mut client = open(&cluster, query()).await;
-        // It reads one record, and the pass is over.
+        // It reads one record, and the backfill is over.
         client.write().await;
         eventually(|| !cluster.is_read()).await;
         stalled.push(client);
@@ -322,7 +322,7 @@ async fn what_a_new_leader_does_not_show_yet_is_not_taken_for_a_hole() {
     let cluster = instance().of(&model);
     let mut other = open(&cluster, query()).await;
     other.events(13).await;
-    // The next one has a pass of its own.
+    // The next one has a backfill of its own.
     eventually(|| !cluster.is_read()).await;
     model.hold_history(true);
     let mut client = open(&cluster, query()).await;
@@ -350,7 +350,7 @@ async fn stalled(model: &Model, cluster: &Cluster, topic: &str, records: usize) 
     client
 }
 
-/// More than a pass reads ahead.
+/// More than a backfill reads ahead.
 const MANY: usize = 200;
 
 fn readers(readers: usize) -> Instance {
@@ -405,7 +405,7 @@ async fn passes_that_wait_for_their_streams_keep_no_more_than_is_stated() {
     let cluster = readers(2).of(&model);
     let mut slow = Vec::new();
     for number in 1..=STREAMS {
-        // The more passes there are, the less each reads ahead.
+        // The more backfills there are, the less each reads ahead.
         let records = 5 + MANY / number;
         let client = stalled(&model, &cluster, &format!("slow-{number}"), records).await;
         slow.push((client, records));
@@ -426,7 +426,7 @@ async fn a_stream_that_waits_is_taken_in_by_a_pass_that_comes_by() {
     fill(&model, 0, 3000);
     let mut start = instance().batch(5).options(|options| options.history_readers(1));
     start.options.pace.near = 10;
-    // The first pass has its turn until all have come.
+    // The first backfill has its turn until all have come.
     start.options.pace.turn = Duration::from_secs(3600);
     (start.options.pace.soon, start.options.pace.patience) = (IN_VAIN, IN_VAIN);
     let cluster = start.of(&model);
@@ -434,7 +434,7 @@ async fn a_stream_that_waits_is_taken_in_by_a_pass_that_comes_by() {
     let mut clients = Vec::new();
     for place in (0..3000).step_by(100) {
         let mut client = open(&cluster, after(&[place])).await;
-        // A stream that has not come to the history yet would come too late for the pass.
+        // A stream that has not come to the history yet would come too late for the backfill.
         let others = clients.len();
         eventually(|| client.is_idle() && cluster.carried() == 1 && cluster.waiting() == others)
             .await;

@@ -57,7 +57,7 @@ async fn it_comes_after_the_last_of_what_was_there_wherever_the_stream_begins() 
     let model = kafka(2);
     fill(&model, 0, 30);
     fill(&model, 1, 20);
-    // By a pass, from the log, and partly each; and a place of another instance's order.
+    // By a backfill, from the log, and partly each; and a place of another instance's order.
     for id in [None, Some([0, 0]), Some([28, 3]), Some([30, 0]), Some([30, 20])] {
         let warm = instance().of(&model);
         let mut other = open(&warm, query()).await;
@@ -203,7 +203,7 @@ async fn a_topic_that_is_cut_before_is_live_at_its_new_end() {
     let cluster = instance().of(&model);
     let mut other = open(&cluster, query()).await;
     other.events(10).await;
-    // The next one has a pass of its own.
+    // The next one has a backfill of its own.
     eventually(|| !cluster.is_read()).await;
     model.hold_history(true);
     let before = model.calls(Call::Ends);

@@ -164,7 +164,7 @@ async fn who_names_partitions_that_are_not_there_waits_until_kafka_has_said_so()
 
 #[tokio::test]
 async fn a_partition_added_while_a_stream_is_in_the_past_is_read_from_its_beginning() {
-    // A pass reads the partitions that it began with. It did not end when the log went on without
+    // A backfill reads the partitions that it began with. It did not end when the log went on without
     // the records of a new one, so that its streams never saw them.
     let model = kafka(1);
     fill(&model, 0, 50);

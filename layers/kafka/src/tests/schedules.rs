@@ -208,7 +208,7 @@ impl Schedule {
         start.options.pace.known = Duration::from_millis(20);
         // What the tail can't know of is found before it is waited for in vain.
         start.options.pace.watch = Duration::from_millis(500);
-        // Many passes for one reader, or few for two.
+        // Many backfills for one reader, or few for two.
         start.options.pace.near = [2, 20, 100_000][at];
         let readers = if at == 0 { 1 } else { 2 };
         start = start.options(|options| options.memory_bytes(self.memory).history_readers(readers));

@@ -56,7 +56,7 @@ async fn errors_at_any_call_lose_and_repeat_nothing() {
 
 #[tokio::test]
 async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
-    // It began one pass after the other and ended each at once.
+    // It began one backfill after the other and ended each at once.
     let model = kafka(1);
     fill(&model, 0, 2);
     model.fail(Call::Consumer, 1000);

@@ -8,29 +8,29 @@ use std::time::Duration;
 use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::time::Instant;
 
-use super::{PASS_BYTES, WINDOW_BYTES};
+use super::{BACKFILL_BYTES, WINDOW_BYTES};
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
 use crate::topic::Opened;
 
-/// What a stream that holds up most others of its pass must take in each [`Pace::stall`], or it is left
+/// What a stream that holds up most others of its backfill must take in each [`Pace::stall`], or it is left
 /// behind. A thousand streams share what the server can write: it is little for each.
 ///
 /// [`Pace::stall`]: crate::control::Pace::stall
 const LEAST_BYTES: usize = WINDOW_BYTES / 16;
 
-/// The same while most streams of its pass have something to read themselves: then it is this server
+/// The same while most streams of its backfill have something to read themselves: then it is this server
 /// that is slow, and a stream has its share of it.
 const LEAST_SHARE_BYTES: usize = LEAST_BYTES / 16;
 
-/// A pass goes on when no stream came for so long.
-const GATHER: Duration = Duration::from_millis(50);
-const GATHER_AT_MOST: Duration = Duration::from_secs(1);
+/// A backfill goes on when no stream came for so long.
+const COALESCE: Duration = Duration::from_millis(50);
+const COALESCE_AT_MOST: Duration = Duration::from_secs(1);
 
 /// A log for the streams that one reading carries.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(super) struct Backfill {
     pub(super) opened: Arc<Opened>,
     pub(super) hub: Hub<Records>,
     /// How many streams came after the first.
@@ -39,7 +39,7 @@ pub(super) struct Pass {
     fruitful: AtomicBool,
 }
 
-impl Pass {
+impl Backfill {
     pub(super) fn new(
         opened: &Arc<Opened>,
         records: Records,
@@ -48,13 +48,13 @@ impl Pass {
     ) -> Self {
         Self {
             opened: Arc::clone(opened),
-            hub: Hub::new(records, start, PASS_BYTES),
+            hub: Hub::new(records, start, BACKFILL_BYTES),
             joined: AtomicUsize::new(joined),
             fruitful: AtomicBool::new(true),
         }
     }
 
-    /// A cursor for a stream that stands near a place that the pass still has, or is about to come by.
+    /// A cursor for a stream that stands near a place that the backfill still has, or is about to come by.
     pub(super) fn join(
         &self,
         at: &Positions,
@@ -84,7 +84,7 @@ impl Pass {
         self.fruitful.load(Ordering::Relaxed) && self.hub.lag_bytes() <= window
     }
 
-    /// Leaves behind who takes too little and holds up others: it goes on in a pass with those that are as
+    /// Leaves behind who takes too little and holds up others: it goes on in a backfill with those that are as
     /// slow. `before`: how far behind the slowest was a while ago. Whether somebody was.
     pub(super) fn leave_behind(&self, before: usize, window: usize) -> bool {
         let (streams, caught_up) = (self.hub.active_cursors(), self.hub.caught_up());
@@ -104,16 +104,16 @@ impl Pass {
     /// Lets streams that come at the same time, after a restart say, join at the start: each of them would
     /// cost another reading of Kafka. A stream that is alone waits for a moment at the most, as do others
     /// that wait for the reader.
-    pub(super) fn gather(&self, is_waited_for: impl Fn() -> bool) {
+    pub(super) fn coalesce(&self, is_waited_for: impl Fn() -> bool) {
         let begin = Instant::now();
         let mut joined = 0;
-        while begin.elapsed() < GATHER_AT_MOST && !is_waited_for() {
+        while begin.elapsed() < COALESCE_AT_MOST && !is_waited_for() {
             let now = self.joined.load(Ordering::Relaxed);
             if now == joined {
                 return;
             }
             joined = now;
-            thread::sleep(GATHER);
+            thread::sleep(COALESCE);
         }
     }
 }
