@@ -302,17 +302,17 @@ impl History {
                     }
                     return Ended::Over;
                 }
-                (Read::Doubtful, _) => true,
+                (Read::Unconfirmed, _) => true,
                 (Read::On | Read::Refused, Some(since)) => since.elapsed() >= self.pace.turn,
                 (Read::On | Read::Refused, None) => began.elapsed() >= patience,
             };
             if is_over && self.is_waited_for() {
-                if read == Read::Doubtful || fruitful_since.is_none() {
+                if read == Read::Unconfirmed || fruitful_since.is_none() {
                     reading.rest(&self.pace);
                 }
                 return Ended::Suspended;
             }
-            if read == Read::Doubtful {
+            if read == Read::Unconfirmed {
                 self.pause();
             }
         }

@@ -14,6 +14,7 @@ use crate::gap::Extent;
 use crate::record::Record;
 
 mod access;
+mod buffers;
 mod context;
 mod failure;
 mod handle;
@@ -21,7 +22,6 @@ mod headers;
 pub(crate) mod librdkafka;
 #[cfg(test)]
 pub(crate) mod model;
-mod pieces;
 mod reader;
 mod receive;
 mod timeouts;

@@ -11,10 +11,10 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
+use super::buffers::RecordBuffers;
 use super::context::Context;
 use super::handle::Handle;
 use super::librdkafka::create;
-use super::pieces::Pieces;
 use super::{Consumer, Fetched, headers, timeouts};
 use crate::Error;
 use crate::gap::Reason;
@@ -43,7 +43,7 @@ pub(super) struct Reader {
     /// How long an answer may take, at first and now.
     first_patience: Duration,
     patience: Duration,
-    pieces: Pieces,
+    buffers: RecordBuffers,
     history: bool,
     max_record_bytes: usize,
 }
@@ -68,7 +68,7 @@ impl Reader {
             assigned: HashMap::new(),
             first_patience,
             patience: first_patience,
-            pieces: Pieces::default(),
+            buffers: RecordBuffers::default(),
             history,
             max_record_bytes,
         })
@@ -136,8 +136,8 @@ fn new_handle(
 }
 
 /// The record, or a gap in its place if it is too large.
-fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces, max_bytes: usize) -> Fetched {
-    let (topic, piece) = pieces.of(message.topic());
+fn record(message: &BorrowedMessage<'_>, buffers: &mut RecordBuffers, max_bytes: usize) -> Fetched {
+    let (topic, buffer) = buffers.of(message.topic());
     let (partition, offset) = (message.partition(), message.offset());
     let of_headers = |headers| {
         let sizes = headers::readable(headers)
@@ -160,7 +160,7 @@ fn record(message: &BorrowedMessage<'_>, pieces: &mut Pieces, max_bytes: usize) 
         message.key(),
         message.payload(),
         headers.map(|header| (header.key.as_bytes(), header.value)),
-        piece,
+        buffer,
     );
     Fetched::Record(Arc::clone(topic), record)
 }
@@ -182,7 +182,7 @@ impl Consumer for Reader {
     fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
-        self.pieces.forget(topic);
+        self.buffers.forget(topic);
         self.assigned.remove(&(topic.to_owned(), partition));
         self.handle.consumer.incremental_unassign(&list).map_err(Error::kafka)
     }
@@ -195,7 +195,7 @@ impl Consumer for Reader {
             let Some(polled) = self.handle.consumer.poll(timeout) else { return };
             timeout = Duration::ZERO;
             let fetched = match polled {
-                Ok(message) => record(&message, &mut self.pieces, self.max_record_bytes),
+                Ok(message) => record(&message, &mut self.buffers, self.max_record_bytes),
                 Err(KafkaError::PartitionEOF(partition)) => Fetched::End(partition),
                 Err(KafkaError::MessageConsumption(code)) if out_of_range(code) => {
                     Fetched::OutOfRange

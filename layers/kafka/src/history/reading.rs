@@ -25,7 +25,7 @@ pub(super) struct Reading {
     head: Positions,
     next: Vec<i64>,
     /// Where partitions ended before that, and Kafka has told its ends since.
-    doubted: HashMap<i32, i64>,
+    unconfirmed_end: HashMap<i32, i64>,
     /// It has waited for streams that join it at its start.
     pub(super) coalesced: bool,
     /// How far behind its slowest stream was at some time.
@@ -67,7 +67,7 @@ const STANDS: Duration = Duration::from_secs(10);
 pub(super) enum Read {
     On,
     /// Kafka does not say where a partition ends.
-    Doubtful,
+    Unconfirmed,
     /// An offset is not there any more.
     OutOfRange,
     /// Something was refused a while ago.
@@ -81,7 +81,7 @@ impl Reading {
             head: backfill.opened.hub.head(),
             backfill,
             next: start.iter().map(|(_, next)| next).collect(),
-            doubted: HashMap::new(),
+            unconfirmed_end: HashMap::new(),
             coalesced: false,
             lag: (0, Instant::now()),
             rests_until: None,
@@ -252,9 +252,9 @@ impl Reading {
             let batch = batch.into_iter().map(|(_, record)| record).collect();
             records::append(&self.backfill.hub, batch);
         }
-        let doubtful = self.pass_holes(ended);
-        if read == Read::On && !self.doubt(backend, consumer, &doubtful) {
-            return Read::Doubtful;
+        let unconfirmed = self.pass_holes(ended);
+        if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed) {
+            return Read::Unconfirmed;
         }
         match &self.refused {
             Some((since, _)) if read == Read::On && since.elapsed() >= pace.refusal => {
@@ -321,7 +321,7 @@ impl Reading {
     /// From the end of a partition up to where the live log stood are holes. Those of which that is not
     /// sure, and where they end.
     fn pass_holes(&mut self, ended: Vec<i32>) -> Vec<(i32, i64)> {
-        let mut doubtful = Vec::new();
+        let mut unconfirmed = Vec::new();
         let mut passed = false;
         for partition in ended {
             let slot = usize::try_from(partition).ok();
@@ -330,23 +330,23 @@ impl Reading {
             if *next >= head {
                 continue;
             }
-            if self.doubted.get(&partition) == Some(next) {
+            if self.unconfirmed_end.get(&partition) == Some(next) {
                 *next = head;
                 passed = true;
             } else {
-                doubtful.push((partition, *next));
+                unconfirmed.push((partition, *next));
             }
         }
         if passed {
             self.backfill.hub.set_position(Positions::new(&*self.next));
         }
-        doubtful
+        unconfirmed
     }
 
     /// A leader that has just taken over may not know yet what was committed, and end before it. For so
     /// long it does not tell its offsets (KIP-207): so an end counts that comes once more after Kafka has
     /// told them. False if it does not.
-    fn doubt(
+    fn confirm_end(
         &mut self,
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
@@ -361,7 +361,7 @@ impl Reading {
         }
         for (partition, next) in ended {
             if told.is_ok() {
-                self.doubted.insert(*partition, *next);
+                self.unconfirmed_end.insert(*partition, *next);
             }
             // The end of a partition comes once for each assignment.
             backend::unassign(consumer, &self.topic, *partition);
