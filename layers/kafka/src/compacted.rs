@@ -116,7 +116,11 @@ impl Latest {
     /// Forgets a snapshot that nobody reads and that is too old for those who come.
     pub(crate) fn tidy(&self, opened: &Opened) {
         let mut state = self.lock();
-        drop(state.snapshot.take_if(|it| it.hub.cursors() == 0 && !it.is_new(opened)));
+        drop(
+            state
+                .snapshot
+                .take_if(|snapshot| snapshot.hub.cursors() == 0 && !snapshot.is_new(opened)),
+        );
     }
 
     fn give_up(&self) {

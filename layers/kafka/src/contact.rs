@@ -101,7 +101,7 @@ impl Reachability {
             answer_time: Duration::ZERO,
         };
         let name = if name.is_empty() { servers } else { name };
-        let servers = servers.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let servers = servers.split(',').map(str::trim).filter(|server| !server.is_empty());
         Self {
             name: name.to_owned(),
             servers: servers.map(str::to_owned).collect(),

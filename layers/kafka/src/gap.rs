@@ -180,7 +180,7 @@ impl Cut {
     pub(crate) fn and(mut self, other: &Self) -> Self {
         self.gone |= other.gone;
         for (&partition, &end) in &other.ends {
-            self.ends.entry(partition).and_modify(|it| *it = end.min(*it)).or_insert(end);
+            self.ends.entry(partition).and_modify(|known| *known = end.min(*known)).or_insert(end);
         }
         self
     }

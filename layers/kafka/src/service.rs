@@ -177,8 +177,10 @@ mod tests {
         ];
         for mapping in mappings {
             for value in [None, Some(""), Some("me")] {
-                let parameter =
-                    mapping.topic.variables().any(|it| matches!(it, Variable::Parameter(_)));
+                let parameter = mapping
+                    .topic
+                    .variables()
+                    .any(|variable| matches!(variable, Variable::Parameter(_)));
                 let variables = move |_: &Variable, _: &Extensions| value.map(Bytes::from);
                 let inner = service_fn(async |query: Query| Ok::<_, Rejection>(query));
                 let source =

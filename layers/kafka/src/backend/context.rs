@@ -56,7 +56,8 @@ impl Context {
     /// Whether it is time to warn of this. What differs in numbers only (times, attempts) is the same
     /// trouble; another one is told at once: the first may not be the cause.
     fn warns(&self, message: &str) -> bool {
-        let kind: String = message.chars().filter(|it| !it.is_ascii_digit()).collect();
+        let kind: String =
+            message.chars().filter(|character| !character.is_ascii_digit()).collect();
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.retain(|(_, at)| at.elapsed() < WARNING_INTERVAL);
         let new = warned.len() < WARNINGS && warned.iter().all(|(known, _)| *known != kind);
@@ -142,7 +143,7 @@ mod tests {
         assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
         assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));
         assert!(context.warns("localhost:9092: SSL handshake failed"));
-        let others = (0..100).filter(|it| context.warns(&"x".repeat(*it))).count();
+        let others = (0..100).filter(|length| context.warns(&"x".repeat(*length))).count();
         assert_eq!(others, WARNINGS - 2);
     }
 }

@@ -310,7 +310,7 @@ impl Backend for Librdkafka {
     fn presence(&self, topic: &str) -> Result<Presence, Error> {
         let asker = self.asker("read_committed", &self.stable)?;
         let metadata = asker.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
-        let found = metadata.topics().iter().find(|it| it.name() == topic);
+        let found = metadata.topics().iter().find(|known| known.name() == topic);
         Ok(found.map_or(Presence::Missing, presence))
     }
 

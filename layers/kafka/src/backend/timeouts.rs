@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn who_waits_in_vain_waits_twice_as_long_up_to_a_minute() {
-        let steps = std::iter::successors(Some(READING), |it| Some(longer(*it)));
-        let seconds: Vec<u64> = steps.take(5).map(|it| it.as_secs()).collect();
+        let steps = std::iter::successors(Some(READING), |timeout| Some(longer(*timeout)));
+        let seconds: Vec<u64> = steps.take(5).map(|timeout| timeout.as_secs()).collect();
         assert_eq!(seconds, [8, 16, 32, 60, 60]);
         assert_eq!(longer(Duration::from_secs(90)), Duration::from_secs(90));
     }

@@ -97,23 +97,25 @@ impl OfTopic {
             false => advancing.map(|backfill| backfill.hub.head()).collect(),
         };
         let suspended = self.suspended.iter().enumerate();
-        let suspended = suspended.filter(move |(_, it)| it.reading.is_ready(window, now));
-        let suspended = suspended.map(move |(at, it)| Candidate {
+        let suspended =
+            suspended.filter(move |(_, suspended)| suspended.reading.is_ready(window, now));
+        let suspended = suspended.map(move |(at, suspended)| Candidate {
             topic,
             of: Of::Suspended(at),
-            ticket: it.ticket,
-            missing: it.reading.missing().unwrap_or(0),
+            ticket: suspended.ticket,
+            missing: suspended.reading.missing().unwrap_or(0),
             is_covered: false,
         });
-        let waiting = self.waiting.iter().enumerate().filter(|(_, it)| !it.reply.is_closed());
-        let waiting = waiting.map(move |(at, it)| {
-            let missing = it.at.offsets_until(&first);
+        let waiting =
+            self.waiting.iter().enumerate().filter(|(_, waiting)| !waiting.reply.is_closed());
+        let waiting = waiting.map(move |(at, waiting)| {
+            let missing = waiting.at.offsets_until(&first);
             Candidate {
                 topic,
                 of: Of::Waiting(at),
-                ticket: it.ticket,
+                ticket: waiting.ticket,
                 missing,
-                is_covered: heads.iter().any(|head| comes_by(head, &it.at, missing)),
+                is_covered: heads.iter().any(|head| comes_by(head, &waiting.at, missing)),
             }
         });
         suspended.chain(waiting)
@@ -124,16 +126,17 @@ impl OfTopic {
     fn furthest_back(&self, stream: usize, missing: u64) -> usize {
         let Some(of) = self.waiting.get(stream) else { return stream };
         let others = self.waiting.iter().enumerate();
-        let before =
-            others.filter(|(_, it)| !it.reply.is_closed() && comes_by(&it.at, &of.at, missing));
-        let furthest = before.max_by_key(|(_, it)| it.at.distance(&of.at));
+        let before = others.filter(|(_, waiting)| {
+            !waiting.reply.is_closed() && comes_by(&waiting.at, &of.at, missing)
+        });
+        let furthest = before.max_by_key(|(_, waiting)| waiting.at.distance(&of.at));
         furthest.map_or(stream, |(at, _)| at)
     }
 
     /// A backfill for a stream that waits, and those near it.
     fn begin(&mut self, stream: usize, near: u64, index: &Index) -> Option<Reading> {
         let at = self.waiting.get(stream)?.at.clone();
-        let is_near = |it: &mut Waiting| it.at.distance(&at) <= near;
+        let is_near = |waiting: &mut Waiting| waiting.at.distance(&at) <= near;
         let members: Vec<_> = self.waiting.extract_if(.., is_near).collect();
         let start = members.iter().fold(at, |start, member| start.min(&member.at));
         let records = Records { index: index.clone() };
@@ -194,7 +197,7 @@ impl Queue {
             Some(topic) => {
                 // Readers may be busy for long: without this, streams that come and leave would pile up.
                 if topic.waiting.len() == topic.waiting.capacity() {
-                    topic.waiting.retain(|it| !it.reply.is_closed());
+                    topic.waiting.retain(|waiting| !waiting.reply.is_closed());
                 }
                 topic.waiting.push(waiting);
             }
@@ -290,9 +293,10 @@ impl Queue {
         let mut over = Vec::new();
         for topic in &mut self.topics {
             let ended = topic.opened.hub.is_closed();
-            topic.waiting.retain(|it| !ended && !it.reply.is_closed());
-            let gone = topic.suspended.extract_if(.., |it| it.reading.backfill.is_over());
-            over.extend(gone.map(|it| it.reading));
+            topic.waiting.retain(|waiting| !ended && !waiting.reply.is_closed());
+            let gone =
+                topic.suspended.extract_if(.., |suspended| suspended.reading.backfill.is_over());
+            over.extend(gone.map(|suspended| suspended.reading));
         }
         self.topics.retain(|topic| !topic.waiting.is_empty() || !topic.backfills.is_empty());
         over
@@ -300,7 +304,10 @@ impl Queue {
 
     /// Passes that wait for their turn, to be looked after.
     pub(super) fn suspended(&mut self) -> impl Iterator<Item = &mut Reading> {
-        self.topics.iter_mut().flat_map(|topic| &mut topic.suspended).map(|it| &mut it.reading)
+        self.topics
+            .iter_mut()
+            .flat_map(|topic| &mut topic.suspended)
+            .map(|suspended| &mut suspended.reading)
     }
 
     #[cfg(test)]
@@ -363,7 +370,8 @@ mod tests {
                 }
                 Err(_) => true,
             });
-            let topic = topics.iter().position(|it| Arc::ptr_eq(it, &reading.backfill.opened));
+            let topic =
+                topics.iter().position(|topic| Arc::ptr_eq(topic, &reading.backfill.opened));
             let at = reading.backfill.hub.head().next(0);
             Some((topic.expect("one of these"), at, reading))
         }

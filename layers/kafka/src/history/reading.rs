@@ -45,21 +45,21 @@ pub(super) struct Reading {
     found: Arc<Mutex<Vec<(i32, Finding)>>>,
 }
 
-/// Since when nothing has come, and whether that was told.
+/// Since when nothing has come, and whether that was logged.
 #[derive(Debug, Default)]
 struct Standing(Option<(Instant, bool)>);
 
 impl Standing {
-    /// Nothing has come until `now`. Whether that has lasted so long that it is to be told, once.
-    fn is_to_be_told(&mut self, now: Instant) -> bool {
-        let (since, told) = self.0.get_or_insert((now, false));
-        let due = !*told && now - *since >= STANDS;
-        *told |= due;
+    /// Nothing has come until `now`. Whether that has lasted so long that it is to be logged, once.
+    fn is_to_be_logged(&mut self, now: Instant) -> bool {
+        let (since, logged) = self.0.get_or_insert((now, false));
+        let due = !*logged && now - *since >= STANDS;
+        *logged |= due;
         due
     }
 }
 
-/// When it is told that nothing comes.
+/// When it is logged that nothing comes.
 const STANDS: Duration = Duration::from_secs(10);
 
 /// Whether a backfill can be read on.
@@ -123,7 +123,7 @@ impl Reading {
 
     /// Nothing came of what Kafka has: that is told once, unless something comes.
     pub(super) fn note_standing(&mut self) {
-        if !self.stands.is_to_be_told(Instant::now()) {
+        if !self.stands.is_to_be_logged(Instant::now()) {
             return;
         }
         let first = self.backfill.opened.hub.first();
@@ -355,19 +355,19 @@ impl Reading {
         if ended.is_empty() {
             return true;
         }
-        let told = backend.ends(&self.topic, self.next.len());
-        if let Err(error) = &told {
+        let ends = backend.ends(&self.topic, self.next.len());
+        if let Err(error) = &ends {
             warn!(%error, topic = %self.topic, "where history ends is not told, asking again");
         }
         for (partition, next) in ended {
-            if told.is_ok() {
+            if ends.is_ok() {
                 self.unconfirmed_end.insert(*partition, *next);
             }
             // The end of a partition comes once for each assignment.
             backend::unassign(consumer, &self.topic, *partition);
             backend::assign(consumer, &self.topic, *partition, *next);
         }
-        told.is_ok()
+        ends.is_ok()
     }
 }
 
@@ -376,9 +376,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_nothing_comes_is_told_once_after_a_while() {
+    fn that_nothing_comes_is_logged_once_after_a_while() {
         let (mut stands, start) = (Standing::default(), Instant::now());
-        let mut told = |seconds| stands.is_to_be_told(start + Duration::from_secs(seconds));
-        assert_eq!([0, 5, 9, 10, 11, 60].map(&mut told), [false, false, false, true, false, false]);
+        let mut logged = |seconds| stands.is_to_be_logged(start + Duration::from_secs(seconds));
+        assert_eq!(
+            [0, 5, 9, 10, 11, 60].map(&mut logged),
+            [false, false, false, true, false, false]
+        );
     }
 }

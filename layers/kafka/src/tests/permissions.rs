@@ -114,8 +114,8 @@ async fn a_topic_that_the_configuration_names_is_looked_at_without_a_stream() {
     }
     model.set_hidden("hidden", true);
     model.set_forbidden("unreadable", true);
-    let cluster =
-        instance().options(|options| names.iter().fold(options, |all, it| all.named_topic(*it)));
+    let cluster = instance()
+        .options(|options| names.iter().fold(options, |all, name| all.named_topic(*name)));
     let cluster = cluster.of(&model);
     let told = |name: &str| {
         let health = health(&cluster, name).expect("it is held");

@@ -273,7 +273,8 @@ impl Schedule {
             Step::Idle { client } => self.readers[*client].idle(&self.world),
             Step::Restart { instance } => {
                 self.instances[*instance] = self.start(*instance);
-                for reader in self.readers.iter_mut().filter(|it| it.instance == *instance) {
+                for reader in self.readers.iter_mut().filter(|reader| reader.instance == *instance)
+                {
                     reader.resume(&self.instances[*instance], *instance).await;
                 }
             }
@@ -348,7 +349,7 @@ impl Schedule {
             let until = model.calls(Call::Fetch) + 4 * INSTANCES;
             eventually(|| model.calls(Call::Fetch) > until).await;
         }
-        let heads: Vec<_> = self.instances.iter().map(|it| it.head(TOPIC)).collect();
+        let heads: Vec<_> = self.instances.iter().map(|instance| instance.head(TOPIC)).collect();
         let (at, high) = (self.world.cut_at(partition, percent), self.world.high(partition));
         // Where only holes are cut off, consumers may stand behind them, and nobody sees them go back.
         let past = |head: &Positions| head.next(partition) > at || at == high;
@@ -371,7 +372,8 @@ impl Schedule {
     }
 
     async fn create_anew(&mut self, seen: bool) {
-        let highs: Vec<_> = self.world.numbers().map(|it| (it, self.world.high(it))).collect();
+        let highs: Vec<_> =
+            self.world.numbers().map(|number| (number, self.world.high(number))).collect();
         if seen {
             self.read_up().await;
             self.world.model.delete(TOPIC);

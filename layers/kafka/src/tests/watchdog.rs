@@ -228,7 +228,7 @@ async fn of_five_hundred_partitions_that_is_found_which_stands_still() {
         // Each has a hole at its end, more than are looked at at once.
         model.skip(TOPIC, partition, 1);
     }
-    let expected: Vec<_> = (0..MANY as i32).map(|it| values(it, 0..1)).collect();
+    let expected: Vec<_> = (0..MANY as i32).map(|partition| values(partition, 0..1)).collect();
     let events = client.events(MANY).await;
     assert_each_once(&events, &expected);
     assert_eq!(health(&cluster).restarts, 1);

@@ -199,7 +199,7 @@ impl Reader {
             let stable = log.end();
             let spoilt = log.spoilt(assigned.next).filter(|(range, _)| range.start < stable);
             if let Some((range, how)) =
-                spoilt.as_ref().filter(|(it, _)| it.contains(&assigned.next))
+                spoilt.as_ref().filter(|(offsets, _)| offsets.contains(&assigned.next))
             {
                 if *how == Spoilt::Panics {
                     assigned.next = range.end;
