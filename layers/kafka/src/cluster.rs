@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either};
+use tokio::sync::oneshot;
 use tower_service::Service;
 use tracing::error;
 
@@ -23,6 +24,7 @@ use crate::compacted::{self, Tables};
 use crate::contact::Reachability;
 use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
+use crate::gap::{self, Extent};
 use crate::health::{Contact, Health};
 use crate::history::History;
 use crate::options::{ClusterOptions, StreamOptions};
@@ -31,7 +33,7 @@ use crate::resume::ResumeFrom;
 use crate::start::Start;
 use crate::stream::Stream;
 use crate::tail::{self, Ended};
-use crate::topic::{Refused, Topic};
+use crate::topic::{Opened, Refused, Topic};
 use crate::topics::Topics;
 use crate::unreadable::Looks;
 
@@ -295,6 +297,27 @@ impl Shared {
     /// A question to the control thread, which is there as long as this is.
     pub(crate) fn ask(&self, job: Job) {
         let _ = self.control.send(job);
+    }
+
+    /// Asks what Kafka has of a topic, of which a stream names these offsets; with what is no older than
+    /// `since`, in milliseconds since 1970. There is no answer if the topic's log ends meanwhile.
+    pub(crate) fn request_extent(
+        &self,
+        topic: &Arc<Topic>,
+        opened: &Arc<Opened>,
+        offsets: &[(i32, i64)],
+        since: Option<i64>,
+    ) -> oneshot::Receiver<Extent> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Job::Extent {
+            topic: Arc::clone(topic),
+            opened: Arc::clone(opened),
+            partitions: gap::named_partitions(offsets),
+            resumes: gap::resumes(offsets),
+            since,
+            reply,
+        });
+        answer
     }
 
     /// Whether a thread did.

@@ -24,7 +24,6 @@ use crate::history::History;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
-use crate::resume;
 use crate::topic::{Opened, Topic};
 
 mod table;
@@ -406,13 +405,13 @@ impl SnapshotBuilder<'_> {
     }
 
     fn live(&self) -> Option<Cursor<Records>> {
-        resume::live(&self.opened, &self.at, &Selector::All)
+        self.opened.seek(&self.at, &Selector::All)
     }
 
     /// Where the topic begins; `None` if its log ended.
     async fn ask_low(&self) -> Option<Positions> {
         // The cluster is not held while it is waited.
-        let asked = resume::ask(&*self.shared.upgrade()?, &self.topic, &self.opened, &[], None);
+        let asked = self.shared.upgrade()?.request_extent(&self.topic, &self.opened, &[], None);
         Some(Positions::new(asked.await.ok()?.low))
     }
 

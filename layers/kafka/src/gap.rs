@@ -192,6 +192,17 @@ impl Cut {
     }
 }
 
+/// How many partitions the topic has at the least, if these are offsets of it.
+pub(crate) fn named_partitions(offsets: &[(i32, i64)]) -> usize {
+    let last = offsets.iter().map(|(partition, _)| *partition).max();
+    last.and_then(|last| usize::try_from(last).ok()).map_or(0, |last| last + 1)
+}
+
+/// Whether they say that something was read.
+pub(crate) fn resumes(offsets: &[(i32, i64)]) -> bool {
+    offsets.iter().any(|(_, next)| *next > 0)
+}
+
 /// Where a stream that asks for `wanted` can go on, and what it misses. Partitions that `wanted`
 /// does not name start at their beginning, as do those at -2. So do those at -1, the end of an empty
 /// partition when Zilla issued the id: what came since would be lost at today's end.

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tailwater_hub::{Cursor, Selector};
 use tailwater_kafka_types::EventId;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cluster::Shared;
 use crate::compacted::{self, Replay};
-use crate::control::Job;
-use crate::gap::{self, Extent, Gap, Reason, reconcile};
+use crate::gap::{self, Gap, Reason, reconcile};
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
@@ -130,14 +128,14 @@ pub(crate) async fn resolve(
             && (!begins || opened.is_compacted() == Some(false))
             && let Some(at) = within(offsets, &opened)
             && replay.as_ref().is_none_or(|replay| replay.is_over(&at))
-            && let Some(cursor) = live(&opened, &at, &want)
+            && let Some(cursor) = opened.seek(&at, &want)
         {
             return attached(cursor, at, gaps, replay);
         }
-        let known = opened.extent_since(came, named(offsets), resumes(offsets));
+        let known = opened.extent_since(came, offsets);
         let extent = match known.filter(|_| since.is_none()) {
             Some(extent) => extent.clone(),
-            None => match ask(&shared, &topic, &opened, offsets, since).await {
+            None => match shared.request_extent(&topic, &opened, offsets, since).await {
                 Ok(extent) => extent,
                 Err(_) => continue,
             },
@@ -156,7 +154,7 @@ pub(crate) async fn resolve(
         let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
         let replays_on = replay.as_ref().is_some_and(|replay| !replay.is_over(&at));
         let replays = is_kept && (begins || replays_on) && !opened.hub.head().at_or_before(&at);
-        if !replays && let Some(cursor) = live(&opened, &at, &want) {
+        if !replays && let Some(cursor) = opened.seek(&at, &want) {
             gap::add(&mut gaps, new_gaps);
             return attached(cursor, at, gaps, replay);
         }
@@ -206,43 +204,4 @@ fn within(offsets: &[(i32, i64)], opened: &Opened) -> Option<Positions> {
         }
     }
     Some(Positions::new(at))
-}
-
-pub(crate) fn live(
-    opened: &Opened,
-    at: &Positions,
-    want: &Selector<Record>,
-) -> Option<Cursor<Records>> {
-    opened.hub.seek(|mark| mark.at_or_before(at), want.clone())
-}
-
-/// How many partitions the topic has at the least, if these are offsets of it.
-fn named(offsets: &[(i32, i64)]) -> usize {
-    let last = offsets.iter().map(|(partition, _)| *partition).max();
-    last.and_then(|last| usize::try_from(last).ok()).map_or(0, |last| last + 1)
-}
-
-/// Whether they say that something was read.
-fn resumes(offsets: &[(i32, i64)]) -> bool {
-    offsets.iter().any(|(_, next)| *next > 0)
-}
-
-/// Asks what Kafka has of the topic. There is no answer if its log ends meanwhile.
-pub(crate) fn ask(
-    shared: &Shared,
-    topic: &Arc<Topic>,
-    opened: &Arc<Opened>,
-    offsets: &[(i32, i64)],
-    since: Option<i64>,
-) -> oneshot::Receiver<Extent> {
-    let (reply, answer) = oneshot::channel();
-    shared.ask(Job::Extent {
-        topic: Arc::clone(topic),
-        opened: Arc::clone(opened),
-        partitions: named(offsets),
-        resumes: resumes(offsets),
-        since,
-        reply,
-    });
-    answer
 }

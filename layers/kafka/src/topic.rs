@@ -4,15 +4,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tailwater_hub::Hub;
+use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::compacted::Latest;
-use crate::gap::{Cut, Extent};
+use crate::gap::{self, Cut, Extent};
 use crate::health::TopicHealth;
 use crate::losses::Losses;
 use crate::positions::Positions;
+use crate::record::Record;
 use crate::records::Records;
 
 /// A topic that somebody asked for, whether Kafka has it or not.
@@ -119,19 +120,19 @@ impl Opened {
         Self { tombstone_retention: known, extent: Some((asked, extent)), ..self }
     }
 
-    /// What Kafka had of the topic, if it was asked after a stream `came` that names offsets of the first
-    /// `partitions` partitions: what that stream knows is no younger.
-    pub(crate) fn extent_since(
-        &self,
-        came: Instant,
-        partitions: usize,
-        resumes: bool,
-    ) -> Option<&Extent> {
+    /// A cursor for a stream that goes on at `at`, if the log still has that position.
+    pub(crate) fn seek(&self, at: &Positions, want: &Selector<Record>) -> Option<Cursor<Records>> {
+        self.hub.seek(|mark| mark.at_or_before(at), want.clone())
+    }
+
+    /// What Kafka had of the topic, if it was asked after a stream `came` that names these offsets: what
+    /// that stream knows is no younger.
+    pub(crate) fn extent_since(&self, came: Instant, offsets: &[(i32, i64)]) -> Option<&Extent> {
         let (asked, extent) = self.extent.as_ref()?;
         // Tombstones that are gone were not asked for.
         let compacted = self.is_compacted()?;
-        let knows_all = !resumes || !compacted;
-        let fits = partitions <= extent.low.len() && knows_all;
+        let knows_all = !gap::resumes(offsets) || !compacted;
+        let fits = gap::named_partitions(offsets) <= extent.low.len() && knows_all;
         (fits && came <= *asked).then_some(extent)
     }
 
