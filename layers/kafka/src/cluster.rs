@@ -20,7 +20,7 @@ use tracing::error;
 use crate::Error;
 use crate::backend::Backend;
 use crate::backend::librdkafka::Librdkafka;
-use crate::compacted::{self, Tables};
+use crate::compaction;
 use crate::contact::Reachability;
 use crate::control::{Control, Job};
 use crate::filter::{self, Filter, Index};
@@ -30,6 +30,7 @@ use crate::history::History;
 use crate::options::{ClusterOptions, StreamOptions};
 use crate::remains::Remains;
 use crate::resume::ResumeFrom;
+use crate::snapshot::Tables;
 use crate::start::Start;
 use crate::stream::Stream;
 use crate::tail::{self, Ended};
@@ -203,7 +204,7 @@ impl Cluster {
         })?;
         let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
         keep("kafka-compacted", pace.soon, &panics, move || {
-            compacted::run(&mut requests, &weak, &history, &budget, pace);
+            compaction::run(&mut requests, &weak, &history, &budget, pace);
         })?;
         let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
         keep("kafka-control", pace.soon, &panics, move || {

@@ -69,7 +69,7 @@
 
 mod backend;
 mod cluster;
-mod compacted;
+mod compaction;
 mod contact;
 mod control;
 #[cfg(feature = "embedded")]
@@ -91,8 +91,10 @@ mod records;
 mod remains;
 mod resume;
 mod service;
+mod snapshot;
 mod start;
 mod stream;
+mod table;
 mod tail;
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,11 @@ use tailwater_kafka_types::EventId;
 use tokio::time::Instant;
 
 use crate::cluster::Shared;
-use crate::compacted::{self, Replay};
 use crate::gap::{self, Gap, Reason, reconcile};
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
+use crate::snapshot::Replay;
 use crate::start::{Start, epoch_ms};
 use crate::topic::{Opened, Topic};
 
@@ -160,7 +160,7 @@ pub(crate) async fn resolve(
         }
         if is_kept {
             let low = Positions::new(extent.low);
-            if let Some(snapshot) = compacted::snapshot(&shared, &topic, &opened, &low).await {
+            if let Some(snapshot) = shared.tables.snapshot(&topic, &opened, &low).await {
                 if replay.as_ref().is_some_and(|replay| replay.goes_on_in(&snapshot)) {
                     new_gaps.retain(|gap| gap.reason != Reason::Tombstones);
                 }

@@ -13,7 +13,6 @@ use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::Error;
 use crate::cluster::Held;
-use crate::compacted::Replay;
 use crate::gap::PendingGaps;
 use crate::large::LargeEvent;
 use crate::live::LiveEvent;
@@ -22,6 +21,7 @@ use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::{self, FEW_PARTITIONS, Records, View};
 use crate::resume::{self, Attachment, ResumeFrom};
+use crate::snapshot::Replay;
 use crate::topic::Refused;
 
 /// The reconnection time of a client whose stream ended since its topic is refused, in milliseconds: many

@@ -8,13 +8,13 @@ use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::compacted::Latest;
 use crate::gap::{self, Cut, Extent};
 use crate::health::TopicHealth;
 use crate::losses::Losses;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
+use crate::snapshot::Latest;
 
 /// A topic that somebody asked for, whether Kafka has it or not.
 #[derive(Debug)]
