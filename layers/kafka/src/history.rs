@@ -130,7 +130,7 @@ impl History {
         queue.backfills().next().is_some() || queue.waiting() > 0
     }
 
-    /// Sends the readers home.
+    /// Stops the history reader threads.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();

@@ -302,7 +302,7 @@ impl Queue {
         over
     }
 
-    /// Passes that wait for their turn, to be looked after.
+    /// Backfills that wait for their turn, to be looked after.
     pub(super) fn suspended(&mut self) -> impl Iterator<Item = &mut Reading> {
         self.topics
             .iter_mut()
