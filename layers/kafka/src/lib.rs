@@ -68,6 +68,7 @@
 //! others.
 
 mod backend;
+mod backfill;
 mod cluster;
 mod compaction;
 mod contact;

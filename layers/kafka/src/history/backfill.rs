@@ -30,9 +30,9 @@ const COALESCE_AT_MOST: Duration = Duration::from_secs(1);
 
 /// A log for the streams that one reading carries.
 #[derive(Debug)]
-pub(super) struct Backfill {
-    pub(super) opened: Arc<Opened>,
-    pub(super) hub: Hub<Records>,
+pub(crate) struct Backfill {
+    pub(crate) opened: Arc<Opened>,
+    pub(crate) hub: Hub<Records>,
     /// How many streams came after the first.
     joined: AtomicUsize,
     /// Its last turn brought something.
@@ -40,7 +40,7 @@ pub(super) struct Backfill {
 }
 
 impl Backfill {
-    pub(super) fn new(
+    pub(crate) fn new(
         opened: &Arc<Opened>,
         records: Records,
         start: Positions,
@@ -55,7 +55,7 @@ impl Backfill {
     }
 
     /// A cursor for a stream that stands near a place that the backfill still has, or is about to come by.
-    pub(super) fn join(
+    pub(crate) fn join(
         &self,
         at: &Positions,
         near: u64,
@@ -75,18 +75,18 @@ impl Backfill {
     }
 
     /// Whether nobody needs it any more.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.hub.is_closed() || self.opened.hub.is_closed() || self.hub.active_cursors() == 0
     }
 
     /// Whether it goes on by itself, if it has a reader.
-    pub(super) fn advances(&self, window: usize) -> bool {
+    pub(crate) fn advances(&self, window: usize) -> bool {
         self.fruitful.load(Ordering::Relaxed) && self.hub.lag_bytes() <= window
     }
 
     /// Leaves behind who takes too little and holds up others: it goes on in a backfill with those that are as
     /// slow. `before`: how far behind the slowest was a while ago. Whether somebody was.
-    pub(super) fn leave_behind(&self, before: usize, window: usize) -> bool {
+    pub(crate) fn leave_behind(&self, before: usize, window: usize) -> bool {
         let (streams, caught_up) = (self.hub.active_cursors(), self.hub.caught_up());
         let least = if 2 * caught_up >= streams { LEAST_BYTES } else { LEAST_SHARE_BYTES };
         let is_too_slow = self.hub.lag_bytes().saturating_add(least) > before;
@@ -97,14 +97,14 @@ impl Backfill {
         true
     }
 
-    pub(super) fn set_fruitful(&self, fruitful: bool) {
+    pub(crate) fn set_fruitful(&self, fruitful: bool) {
         self.fruitful.store(fruitful, Ordering::Relaxed);
     }
 
     /// Lets streams that come at the same time, after a restart say, join at the start: each of them would
     /// cost another reading of Kafka. A stream that is alone waits for a moment at the most, as do others
     /// that wait for the reader.
-    pub(super) fn coalesce(&self, is_waited_for: impl Fn() -> bool) {
+    pub(crate) fn coalesce(&self, is_waited_for: impl Fn() -> bool) {
         let begin = Instant::now();
         let mut joined = 0;
         while begin.elapsed() < COALESCE_AT_MOST && !is_waited_for() {

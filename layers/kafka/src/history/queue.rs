@@ -22,7 +22,7 @@ const LEAST_WINDOW_BYTES: usize = 64 * 1024;
 
 /// The streams that wait for a backfill, and the backfills.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     /// Streams whose places differ by no more offsets share a backfill.
     near: u64,
     /// In the order of their turns. Each has streams or backfills.
@@ -31,7 +31,7 @@ pub(super) struct Queue {
     tickets: u64,
     /// The next turn is for the least work.
     least_first: bool,
-    pub(super) closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// A topic's log that streams are to join.
@@ -158,7 +158,7 @@ fn comes_by(head: &Positions, at: &Positions, missing: u64) -> bool {
 }
 
 impl Queue {
-    pub(super) fn new(near: u64) -> Self {
+    pub(crate) fn new(near: u64) -> Self {
         let topics = VecDeque::new();
         Self { near, topics, tickets: 0, least_first: false, closed: false }
     }
@@ -169,13 +169,13 @@ impl Queue {
 
     /// How far a backfill goes ahead of its slowest stream: all that are under way are to have room where they
     /// wait, with what is rendered.
-    pub(super) fn window(&self) -> usize {
+    pub(crate) fn window(&self) -> usize {
         let backfills: usize = self.topics.iter().map(|topic| topic.backfills.len()).sum();
         (REMAINS_BYTES / 4 / backfills.max(1)).clamp(LEAST_WINDOW_BYTES, WINDOW_BYTES)
     }
 
     /// A cursor for a stream in a backfill under way, or the promise of one.
-    pub(super) fn join(
+    pub(crate) fn join(
         &mut self,
         name: &Arc<str>,
         opened: &Arc<Opened>,
@@ -213,7 +213,7 @@ impl Queue {
     }
 
     /// Takes those into a backfill under way by whom it comes.
-    pub(super) fn take_in(&mut self, backfill: &Backfill) {
+    pub(crate) fn take_in(&mut self, backfill: &Backfill) {
         let near = self.near;
         let Some(topic) = self.of(&backfill.opened) else { return };
         if !topic.waiting.is_empty() {
@@ -234,23 +234,23 @@ impl Queue {
     }
 
     /// Whether somebody waits for whom no backfill comes by.
-    pub(super) fn is_waited_for(&self, now: Instant) -> bool {
+    pub(crate) fn is_waited_for(&self, now: Instant) -> bool {
         self.candidates(now).any(|candidate| !candidate.is_covered)
     }
 
     /// Whether there is something to do for a reader that does nothing.
-    pub(super) fn is_idle(&self, now: Instant) -> bool {
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
         self.candidates(now).next().is_none()
     }
 
     /// Whether backfills wait for a reader, be it until their streams take something.
-    pub(super) fn has_suspended(&self) -> bool {
+    pub(crate) fn has_suspended(&self) -> bool {
         self.topics.iter().any(|topic| !topic.suspended.is_empty())
     }
 
     /// The next turn. Topics have theirs one after the other, and in each whoever waits longest; every
     /// other turn is for the least work there is, so that little work need not wait for much.
-    pub(super) fn next(&mut self, index: &Index, now: Instant) -> Option<Reading> {
+    pub(crate) fn next(&mut self, index: &Index, now: Instant) -> Option<Reading> {
         let all: Vec<_> = self.candidates(now).collect();
         let is_covered = all.iter().all(|candidate| candidate.is_covered);
         let among = all.iter().filter(|candidate| candidate.is_covered == is_covered);
@@ -273,7 +273,7 @@ impl Queue {
     }
 
     /// A backfill waits for its next turn.
-    pub(super) fn suspend(&mut self, reading: Reading) {
+    pub(crate) fn suspend(&mut self, reading: Reading) {
         self.tickets += 1;
         let ticket = self.tickets;
         if let Some(topic) = self.of(&reading.backfill.opened) {
@@ -282,14 +282,14 @@ impl Queue {
     }
 
     /// A backfill is over.
-    pub(super) fn remove(&mut self, backfill: &Arc<Backfill>) {
+    pub(crate) fn remove(&mut self, backfill: &Arc<Backfill>) {
         if let Some(topic) = self.of(&backfill.opened) {
             topic.backfills.retain(|other| !Arc::ptr_eq(other, backfill));
         }
     }
 
     /// Takes out who need not wait any more. The backfills are over.
-    pub(super) fn tidy(&mut self) -> Vec<Reading> {
+    pub(crate) fn tidy(&mut self) -> Vec<Reading> {
         let mut over = Vec::new();
         for topic in &mut self.topics {
             let ended = topic.opened.hub.is_closed();
@@ -303,7 +303,7 @@ impl Queue {
     }
 
     /// Backfills that wait for their turn, to be looked after.
-    pub(super) fn suspended(&mut self) -> impl Iterator<Item = &mut Reading> {
+    pub(crate) fn suspended(&mut self) -> impl Iterator<Item = &mut Reading> {
         self.topics
             .iter_mut()
             .flat_map(|topic| &mut topic.suspended)
@@ -311,12 +311,12 @@ impl Queue {
     }
 
     #[cfg(test)]
-    pub(super) fn backfills(&self) -> impl Iterator<Item = &Arc<Backfill>> {
+    pub(crate) fn backfills(&self) -> impl Iterator<Item = &Arc<Backfill>> {
         self.topics.iter().flat_map(|topic| &topic.backfills)
     }
 
     #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.topics.iter().map(|topic| topic.waiting.len()).sum()
     }
 }

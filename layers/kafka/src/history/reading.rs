@@ -18,16 +18,16 @@ use crate::unreadable::{Finding, Found, Look, Looks};
 
 /// A backfill as whoever reads it knows it, from its first turn to its last.
 #[derive(Debug)]
-pub(super) struct Reading {
-    pub(super) topic: Arc<str>,
-    pub(super) backfill: Arc<Backfill>,
+pub(crate) struct Reading {
+    pub(crate) topic: Arc<str>,
+    pub(crate) backfill: Arc<Backfill>,
     /// Where the live log stood: all before was in Kafka when the reading began.
     head: Positions,
     next: Vec<i64>,
     /// Where partitions ended before that, and Kafka has told its ends since.
     unconfirmed_end: HashMap<i32, i64>,
     /// It has waited for streams that join it at its start.
-    pub(super) coalesced: bool,
+    pub(crate) coalesced: bool,
     /// How far behind its slowest stream was at some time.
     lag: (usize, Instant),
     /// Others go first until then.
@@ -64,7 +64,7 @@ const STANDS: Duration = Duration::from_secs(10);
 
 /// Whether a backfill can be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(crate) enum Read {
     On,
     /// Kafka does not say where a partition ends.
     Unconfirmed,
@@ -75,7 +75,7 @@ pub(super) enum Read {
 }
 
 impl Reading {
-    pub(super) fn new(topic: Arc<str>, backfill: Arc<Backfill>, start: &Positions) -> Self {
+    pub(crate) fn new(topic: Arc<str>, backfill: Arc<Backfill>, start: &Positions) -> Self {
         Self {
             topic,
             head: backfill.opened.hub.head(),
@@ -99,20 +99,20 @@ impl Reading {
     }
 
     /// Whether a reader can read on: its streams took what there is, or half of it.
-    pub(super) fn is_ready(&self, window: usize, now: Instant) -> bool {
+    pub(crate) fn is_ready(&self, window: usize, now: Instant) -> bool {
         let has_found = || !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let rests = self.rests_until.is_some_and(|until| now < until) && !has_found();
         !rests && self.backfill.hub.lag_bytes() <= window / 2
     }
 
     /// How long a turn goes on that brings nothing, if others wait.
-    pub(super) fn patience(&self, pace: &Pace) -> Duration {
+    pub(crate) fn patience(&self, pace: &Pace) -> Duration {
         let doubled = 2u32.saturating_pow(self.fruitless);
         pace.soon.saturating_mul(doubled).min(pace.patience)
     }
 
     /// Others go first for as long as was waited in vain.
-    pub(super) fn rest(&mut self, pace: &Pace) {
+    pub(crate) fn rest(&mut self, pace: &Pace) {
         if self.fruitless == 0 {
             warn!(topic = %self.topic, "history can't be read on for now, others come first");
         }
@@ -122,7 +122,7 @@ impl Reading {
     }
 
     /// Nothing came of what Kafka has: that is told once, unless something comes.
-    pub(super) fn note_standing(&mut self) {
+    pub(crate) fn note_standing(&mut self) {
         if !self.stands.is_to_be_logged(Instant::now()) {
             return;
         }
@@ -135,11 +135,11 @@ impl Reading {
     }
 
     /// It was not read for a while.
-    pub(super) fn forget_standing(&mut self) {
+    pub(crate) fn forget_standing(&mut self) {
         self.stands = Standing::default();
     }
 
-    pub(super) fn set_fruitful(&mut self) {
+    pub(crate) fn set_fruitful(&mut self) {
         self.forget_standing();
         self.fruitless = 0;
         self.rests_until = None;
@@ -147,12 +147,12 @@ impl Reading {
     }
 
     /// Who holds up the others of the backfill has from now on to take something.
-    pub(super) fn watch_lag(&mut self) {
+    pub(crate) fn watch_lag(&mut self) {
         self.lag = (self.backfill.hub.lag_bytes(), Instant::now());
     }
 
     /// Leaves behind who held up others for so long and takes too little. Whether somebody was.
-    pub(super) fn leave_behind(&mut self, stall: Duration, window: usize) -> bool {
+    pub(crate) fn leave_behind(&mut self, stall: Duration, window: usize) -> bool {
         let (before, since) = self.lag;
         if since.elapsed() < stall {
             return false;
@@ -164,7 +164,7 @@ impl Reading {
     }
 
     /// A consumer reads on where it stands.
-    pub(super) fn assign(&mut self, consumer: &mut dyn Consumer) {
+    pub(crate) fn assign(&mut self, consumer: &mut dyn Consumer) {
         if self.fruitless == 0 {
             self.forget_standing();
         }
@@ -173,7 +173,7 @@ impl Reading {
         }
     }
 
-    pub(super) fn unassign(&self, consumer: &mut dyn Consumer) {
+    pub(crate) fn unassign(&self, consumer: &mut dyn Consumer) {
         for (partition, _) in self.read() {
             backend::unassign(consumer, &self.topic, partition);
         }
@@ -187,7 +187,7 @@ impl Reading {
 
     /// How many records of those that the live log has no more are not read yet. `None` if it has more
     /// partitions: streams need another backfill for them.
-    pub(super) fn missing(&self) -> Option<u64> {
+    pub(crate) fn missing(&self) -> Option<u64> {
         let first = self.backfill.opened.hub.first();
         let of = |(first, next): (i64, &i64)| u64::try_from(first - next).unwrap_or(0);
         let missing = first.iter().map(|(_, first)| first).zip(&self.next).map(of);
@@ -195,7 +195,7 @@ impl Reading {
     }
 
     /// Appends what a poll brought, merged by time as far as it goes.
-    pub(super) fn append(
+    pub(crate) fn append(
         &mut self,
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
@@ -265,7 +265,7 @@ impl Reading {
     }
 
     /// Holds the partitions that stand still since something was refused, and has looks taken at them.
-    pub(super) fn hold_refused(&mut self, consumer: &mut dyn Consumer, looks: &Arc<Looks>) {
+    pub(crate) fn hold_refused(&mut self, consumer: &mut dyn Consumer, looks: &Arc<Looks>) {
         let Some((_, before)) = self.refused.take() else { return };
         self.out_of_range = false;
         let head = self.backfill.opened.hub.head();
@@ -297,7 +297,7 @@ impl Reading {
     }
 
     /// Reads partitions on that were held, behind a gap where nobody can read what is there.
-    pub(super) fn resume_found(&mut self, consumer: &mut dyn Consumer) {
+    pub(crate) fn resume_found(&mut self, consumer: &mut dyn Consumer) {
         for (partition, finding) in self.take_found() {
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
