@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_record_is_encoded_alone_as_in_its_chunk() {
         let format = Records { index: Index::new([]) };
-        let view = View { form: IdForm::KeyAndEtag, timestamps: true };
+        let view = View { form: EventIdFormat::KeyAndEtag, timestamps: true };
         let large = b"x".repeat(LARGE_BYTES + 1);
         let records = [record(3, b"a", b"1"), record(7, b"b", &large), record(9, b"a", b"2")];
         let mut position = Positions::new([0, 5]);
