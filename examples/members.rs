@@ -4,11 +4,10 @@
 //! three seconds. The key of the issuer is made at the start, so that there is something to try with;
 //! a server of one's own has `Keys::well_known(ISSUER)` in place of it, and makes no tokens.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::future::ready;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -16,6 +15,7 @@ use axum::Router;
 use axum::routing::get_service;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::stream;
 use http::StatusCode;
 use serde_json::json;
 use tailwater::http::{
@@ -26,9 +26,9 @@ use tailwater::jwt::{
     ConnectionSessions, Credentials, Guard, GuardOptions, Jwk, JwtLayer, Keys, Session,
 };
 use tailwater::session_lease;
-use tailwater::sse::{BoxError, Encoded, Event, Events, Rejection, SseLayer, Subscription};
+use tailwater::sse::{Event, Events, Rejection, SseLayer, Subscription, from_stream};
 use tokio::net::TcpStream;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tower::{Layer as _, Service as _, ServiceBuilder, service_fn};
 
 const ISSUER: &str = "https://auth.example.com";
@@ -37,38 +37,21 @@ const ROLES: [&str; 1] = ["clock:read"];
 const CHALLENGE: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// A source of one's own: the name of the member, once a second.
-struct Greetings {
-    interval: Interval,
-    name: String,
-}
-
-impl Greetings {
-    /// Refuses whoever has no token, or one without the roles.
-    fn new(subscription: &Subscription) -> Result<Self, Rejection> {
-        let session = subscription.parts().extensions.get::<Session>();
-        let session =
-            session.ok_or_else(|| Rejection::new(StatusCode::UNAUTHORIZED, "nobody was asked"))?;
-        if !session.token().has_roles(&ROLES) {
-            return Err(Rejection::new(StatusCode::FORBIDDEN, "the roles do not reach"));
-        }
-        let mut interval = tokio::time::interval(Duration::from_secs(1));
-        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let name = session.token().subject().unwrap_or("nobody").to_owned();
-        Ok(Self { interval, name })
+/// The source: greets a member once a second. Rejects clients without a token, or without the roles.
+fn greetings(subscription: &Subscription) -> Result<impl Events + use<>, Rejection> {
+    let session = subscription.parts().extensions.get::<Session>();
+    let session =
+        session.ok_or_else(|| Rejection::new(StatusCode::UNAUTHORIZED, "there is no session"))?;
+    if !session.token().has_roles(&ROLES) {
+        return Err(Rejection::new(StatusCode::FORBIDDEN, "a role is missing"));
     }
-}
-
-impl Events for Greetings {
-    fn poll_events(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        _: usize,
-    ) -> Poll<Option<Result<Encoded, BoxError>>> {
-        ready!(self.interval.poll_tick(cx));
-        let event = Event::data(format!("hello, {}", self.name));
-        Poll::Ready(Some(Ok(Encoded::event(&event))))
-    }
+    let greeting = format!("hello, {}", session.token().subject().unwrap_or("stranger"));
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    Ok(from_stream(stream::unfold((interval, greeting), async |(mut interval, greeting)| {
+        interval.tick().await;
+        Some((Ok::<_, Infallible>(Event::data(greeting.clone())), (interval, greeting)))
+    })))
 }
 
 /// Stands for the server that people sign in to.
@@ -108,7 +91,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .challenge(CHALLENGE);
     let guard = Guard::new(options);
     let shutdown = Shutdown::new();
-    let source = service_fn(|subscription: Subscription| ready(Greetings::new(&subscription)));
+    let source = service_fn(|subscription: Subscription| ready(greetings(&subscription)));
     // A stream lives as long as the token of its member, or a later one that has the roles, too.
     let lease = session_lease(|token| token.has_roles(&ROLES));
     let events = SseLayer::new().drain(&tailwater::drain(&shutdown)).lease(lease).layer(source);
