@@ -30,7 +30,7 @@ pub(crate) struct Reader {
     /// The number of connections in a row that brought nothing.
     failures: u32,
     /// Whether the stream was open before.
-    opened: bool,
+    was_open: bool,
     state: State,
 }
 
@@ -59,7 +59,7 @@ impl Reader {
             last_event_id: last_event_id.to_vec(),
             retry: options.retry,
             failures: 0,
-            opened: false,
+            was_open: false,
             state: State::Start,
             options,
         }
@@ -86,7 +86,7 @@ impl Reader {
                 State::Start => self.open(),
                 State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
                     Ok(body) => {
-                        self.opened(body);
+                        self.on_open(body);
                         return Poll::Ready(Ok(()));
                     }
                     Err(error) => {
@@ -105,16 +105,16 @@ impl Reader {
             match &mut self.state {
                 State::Start => self.open(),
                 State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
-                    Ok(body) => self.opened(body),
+                    Ok(body) => self.on_open(body),
                     Err(error) => {
-                        if let Some(end) = self.lost(Some(error)) {
+                        if let Some(end) = self.on_lost(Some(error)) {
                             return Poll::Ready(end);
                         }
                     }
                 },
                 State::Open(open) => {
                     match self.parser.pull() {
-                        Ok(Some(item)) => return Poll::Ready(Some(Ok(self.pulled(item)))),
+                        Ok(Some(item)) => return Poll::Ready(Some(Ok(self.on_item(item)))),
                         Ok(None) => {}
                         Err(error) => {
                             self.state = State::Ended;
@@ -124,7 +124,7 @@ impl Reader {
                     match ready!(open.poll_piece(cx)) {
                         Some(Ok(piece)) => self.parser.push(&piece),
                         ended => {
-                            if let Some(end) = self.lost(ended.and_then(Result::err)) {
+                            if let Some(end) = self.on_lost(ended.and_then(Result::err)) {
                                 return Poll::Ready(end);
                             }
                         }
@@ -145,12 +145,12 @@ impl Reader {
         self.state = State::Opening(opening);
     }
 
-    fn opened(&mut self, body: Body) {
-        self.opened = true;
+    fn on_open(&mut self, body: Body) {
+        self.was_open = true;
         self.state = State::Open(Open::new(body, &self.options));
     }
 
-    fn pulled(&mut self, item: Item) -> Item {
+    fn on_item(&mut self, item: Item) -> Item {
         self.failures = 0;
         match item {
             // The bounds hold for this client's reconnects only. The item is forwarded unchanged.
@@ -167,13 +167,13 @@ impl Reader {
     }
 
     /// A connection has ended. Returns the last item of the stream, if no other connection follows.
-    fn lost(&mut self, error: Option<Error>) -> Option<Option<Result<Item, Error>>> {
+    fn on_lost(&mut self, error: Option<Error>) -> Option<Option<Result<Item, Error>>> {
         match error {
             Some(Error::NoContent) => {
                 self.state = State::Ended;
                 return Some(None);
             }
-            Some(error) if error.is_final() && !(self.opened && error.is_passing()) => {
+            Some(error) if error.is_final() && !(self.was_open && error.is_passing()) => {
                 self.state = State::Ended;
                 return Some(Some(Err(error)));
             }

@@ -61,7 +61,7 @@ impl<F: Format> Entry<F> {
     }
 
     /// Computes the position before the record, from an earlier position in the same part if one is known.
-    pub(crate) fn place(&mut self, known: Option<(u64, F::Position)>) {
+    pub(crate) fn compute_before(&mut self, known: Option<(u64, F::Position)>) {
         let known = known.and_then(|(sequence, position)| {
             let index = usize::try_from(sequence.checked_sub(self.part.first)?).ok()?;
             (index <= self.index).then_some((index, position))
@@ -156,8 +156,8 @@ impl<F: Format> BatchBuilder<F> {
             .filter(|slice| Arc::ptr_eq(&slice.encoded, &encoded) && slice.end == start);
         // A single slice is not copied and may be long. Several slices are copied.
         let in_one = self.count == 0 || (only && continued.is_some());
-        let most = if in_one { self.limit } else { self.limit.min(COPY_BYTES) };
-        let room = most.saturating_sub(self.len);
+        let max = if in_one { self.limit } else { self.limit.min(COPY_BYTES) };
+        let room = max.saturating_sub(self.len);
         let mut count = ends.partition_point(|end| end - start <= room);
         if self.count == 0 {
             count = count.max(1); // a record that is longer than the limit is alone in its batch

@@ -71,8 +71,8 @@ impl<F: Format> Cursor<F> {
     ) -> Poll<Result<Batch<F>, CursorError>> {
         let mut tests = TESTS;
         while tests > 0 {
-            let most = self.test.as_ref().map_or(u64::MAX, |_| tests);
-            let mut claim = ready!(self.claim(cx, most, limit.min(COPY_BYTES)))?;
+            let max = self.test.as_ref().map_or(u64::MAX, |_| tests);
+            let mut claim = ready!(self.claim(cx, max, limit.min(COPY_BYTES)))?;
             let mut builder = BatchBuilder::new(limit);
             while let Some((from, to)) = claim.next() {
                 if let Some(test) = &self.test {
@@ -119,7 +119,7 @@ impl<F: Format> Cursor<F> {
                 if self.test.as_ref().is_none_or(|test| test(claim.record())) {
                     let mut item =
                         Entry::new(&self.shared, &claim.runs[claim.run].segment, sequence);
-                    item.place(self.known.clone());
+                    item.compute_before(self.known.clone());
                     claim.pass(1);
                     found = Some(item);
                     break;
@@ -146,8 +146,8 @@ impl<F: Format> Cursor<F> {
         cx: &mut Context<'_>,
         mut visit: impl FnMut(&F::Record),
     ) -> Poll<Result<(), CursorError>> {
-        let most = self.test.as_ref().map_or(u64::MAX, |_| TESTS);
-        let mut claim = ready!(self.claim(cx, most, COPY_BYTES))?;
+        let max = self.test.as_ref().map_or(u64::MAX, |_| TESTS);
+        let mut claim = ready!(self.claim(cx, max, COPY_BYTES))?;
         while claim.next().is_some() {
             let record = claim.record();
             if self.test.as_ref().is_none_or(|test| test(record)) {

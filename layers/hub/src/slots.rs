@@ -15,7 +15,7 @@ pub(crate) struct Slots<F: Format> {
 pub(crate) struct Slot<F: Format> {
     pub(crate) reader: Reader<F::Record>,
     /// The first record that the cursor has missed, and the position before it.
-    pub(crate) lost: Option<(u64, F::Position)>,
+    pub(crate) lagged: Option<(u64, F::Position)>,
     waker: Option<Waker>,
     armed_at: Option<usize>,
 }
@@ -59,7 +59,7 @@ impl<F: Format> Slots<F> {
     }
 
     pub(crate) fn insert(&mut self, reader: Reader<F::Record>) -> usize {
-        self.slots.insert(Slot { reader, lost: None, waker: None, armed_at: None })
+        self.slots.insert(Slot { reader, lagged: None, waker: None, armed_at: None })
     }
 
     pub(crate) fn remove(&mut self, key: usize) -> Option<Slot<F>> {
@@ -87,18 +87,18 @@ impl<F: Format> Slots<F> {
 
     /// The number of cursors that have not lagged.
     pub(crate) fn active_cursors(&self) -> usize {
-        self.slots.iter().filter(|(_, slot)| slot.lost.is_none()).count()
+        self.slots.iter().filter(|(_, slot)| slot.lagged.is_none()).count()
     }
 
     /// The number of cursors that have returned all records that they select, in a log that ends at `end`.
     pub(crate) fn caught_up(&self, end: u64) -> usize {
-        let slots = self.slots.iter().filter(|(_, slot)| slot.lost.is_none());
+        let slots = self.slots.iter().filter(|(_, slot)| slot.lagged.is_none());
         slots.filter(|(_, slot)| slot.reader.wanted().is_none_or(|next| next >= end)).count()
     }
 
     /// The first record that some cursor has not returned.
     pub(crate) fn slowest(&self) -> Option<u64> {
-        let slots = self.slots.iter().filter(|(_, slot)| slot.lost.is_none());
+        let slots = self.slots.iter().filter(|(_, slot)| slot.lagged.is_none());
         slots.filter_map(|(_, slot)| slot.reader.wanted()).min()
     }
 

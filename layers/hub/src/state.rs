@@ -113,7 +113,7 @@ impl<F: Format> Shared<F> {
         let Some(slot) = state.slots.get_mut(key) else {
             return Poll::Ready(Err(CursorError::Closed));
         };
-        if let Some((missed, _)) = slot.lost {
+        if let Some((missed, _)) = slot.lagged {
             return Poll::Ready(Err(CursorError::Lagged { missed, first }));
         }
         let runs = match (&mut slot.reader, &state.index) {
@@ -123,8 +123,8 @@ impl<F: Format> Shared<F> {
                 runs
             }
             (Reader::Selected { hashes, matched: Some(from), .. }, Some(index)) => {
-                let most = usize::try_from(records.min(MATCHES)).unwrap_or(usize::MAX);
-                let (found, next) = index.merge(hashes, *from, most);
+                let max = usize::try_from(records.min(MATCHES)).unwrap_or(usize::MAX);
+                let (found, next) = index.merge(hashes, *from, max);
                 let runs = state.log.pick(&found);
                 if let Reader::Selected { matched, .. } = &mut slot.reader {
                     *matched = next;
@@ -152,7 +152,7 @@ impl<F: Format> Shared<F> {
         let Some(slot) = state.slots.get_mut(key) else { return };
         // During a panic no foreign code may run: a second panic would abort the process.
         let unwinding = std::thread::panicking();
-        let lost = match &mut slot.reader {
+        let missed = match &mut slot.reader {
             Reader::Every { next } => {
                 *next = run.from;
                 (run.from < first).then_some((run, run.from))
@@ -168,12 +168,12 @@ impl<F: Format> Shared<F> {
                 wanted.filter(|(_, sequence)| *sequence < first)
             }
         };
-        if let Some((run, sequence)) = lost {
+        if let Some((run, sequence)) = missed {
             let position = match unwinding {
                 true => run.segment.parts[0].position.clone(),
                 false => run.segment.position(&self.format, sequence),
             };
-            slot.lost = Some((sequence, position));
+            slot.lagged = Some((sequence, position));
         }
     }
 
@@ -182,7 +182,7 @@ impl<F: Format> Shared<F> {
         let (segment, sequence) = {
             let state = self.lock();
             let slot = state.slots.get(key);
-            if let Some((_, position)) = slot.and_then(|slot| slot.lost.as_ref()) {
+            if let Some((_, position)) = slot.and_then(|slot| slot.lagged.as_ref()) {
                 return position.clone();
             }
             let wanted = slot.and_then(|slot| slot.reader.wanted());
@@ -246,10 +246,10 @@ impl<F: Format> State<F> {
         &mut self,
         format: &F,
         encoded_bytes: &AtomicUsize,
-        most: usize,
+        max: usize,
     ) -> Vec<Arc<Segment<F>>> {
         let mut gone = Vec::new();
-        while gone.len() < most
+        while gone.len() < max
             && self.log.may_evict(if self.closed { 0 } else { self.newest_bytes })
             && self.bytes(encoded_bytes) > self.capacity_bytes
         {
@@ -260,13 +260,13 @@ impl<F: Format> State<F> {
 
     fn evict_one(&mut self, format: &F, encoded_bytes: &AtomicUsize) -> Option<Arc<Segment<F>>> {
         let segment = Arc::clone(self.log.oldest()?);
-        let mut stragglers = self.stragglers(&segment);
-        stragglers.sort_unstable();
+        let mut lagging = self.lagging(&segment);
+        lagging.sort_unstable();
         // They are sorted, so that the positions are computed in one pass over the segment.
         let mut at = segment.first;
         let mut position = segment.parts[0].position.clone();
-        let mut lost = Vec::with_capacity(stragglers.len());
-        for (sequence, key) in stragglers {
+        let mut missed = Vec::with_capacity(lagging.len());
+        for (sequence, key) in lagging {
             let (part, index) = segment.locate(sequence);
             if part.first > at {
                 (at, position) = (part.first, part.position.clone());
@@ -276,7 +276,7 @@ impl<F: Format> State<F> {
                 position = format.advance(&position, &part.records[from..index]);
                 at = sequence;
             }
-            lost.push((key, sequence, position.clone()));
+            missed.push((key, sequence, position.clone()));
         }
         let mut hashes = Vec::new();
         if self.index.is_some() {
@@ -285,9 +285,9 @@ impl<F: Format> State<F> {
             }
         }
 
-        for (key, sequence, position) in lost {
+        for (key, sequence, position) in missed {
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.lost = Some((sequence, position));
+                slot.lagged = Some((sequence, position));
             }
         }
         if let Some(index) = &mut self.index {
@@ -297,17 +297,17 @@ impl<F: Format> State<F> {
     }
 
     /// The cursors that have not read a record of the oldest segment: sequence number and key.
-    fn stragglers(&mut self, segment: &Segment<F>) -> Vec<(u64, usize)> {
-        let mut stragglers = Vec::new();
-        for (key, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.lost.is_none()) {
+    fn lagging(&mut self, segment: &Segment<F>) -> Vec<(u64, usize)> {
+        let mut lagging = Vec::new();
+        for (key, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.lagged.is_none()) {
             match (&mut slot.reader, &self.index) {
-                (Reader::Every { next }, _) if *next < segment.end => stragglers.push((*next, key)),
+                (Reader::Every { next }, _) if *next < segment.end => lagging.push((*next, key)),
                 (Reader::Selected { hashes, test, matched }, Some(index)) => {
                     // A record with a colliding hash is not missed.
                     while let Some(sequence) = matched.filter(|sequence| *sequence < segment.end) {
                         let (part, at) = segment.locate(sequence);
                         if test(&part.records[at]) {
-                            stragglers.push((sequence, key));
+                            lagging.push((sequence, key));
                             break;
                         }
                         *matched = index.first(hashes, sequence + 1);
@@ -316,6 +316,6 @@ impl<F: Format> State<F> {
                 _ => {}
             }
         }
-        stragglers
+        lagging
     }
 }

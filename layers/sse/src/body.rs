@@ -44,13 +44,13 @@ pin_project! {
 enum Stage {
     /// The reason of a rejection, as text. It is boxed to keep a stream small.
     Rejected(Box<Bytes>),
-    First,
+    Start,
     Open,
     /// A part of an event was written. The rest of it must come next.
-    Within,
+    MidEvent,
     /// Only the closing `retry` field is left to write.
-    Last,
-    Done,
+    Closing,
+    Closed,
 }
 
 impl<E> SseBody<E> {
@@ -63,7 +63,7 @@ impl<E> SseBody<E> {
             drain_waker: None,
             last_write: Instant::now(),
             ends_at: None,
-            stage: Stage::First,
+            stage: Stage::Start,
             options,
         }
     }
@@ -91,7 +91,7 @@ impl<E> SseBody<E> {
 /// An empty body, for responses of middleware that are not event streams.
 impl<E> Default for SseBody<E> {
     fn default() -> Self {
-        Self::without_events(Stage::Done)
+        Self::without_events(Stage::Closed)
     }
 }
 
@@ -129,7 +129,7 @@ impl<E: Events> SseBody<E> {
         this.drain.set(None);
         *this.drain_waker = None;
         *this.lease = None;
-        *this.stage = Stage::Done;
+        *this.stage = Stage::Closed;
     }
 
     fn write(self: Pin<&mut Self>, encoded: Encoded) -> Bytes {
@@ -138,8 +138,8 @@ impl<E: Events> SseBody<E> {
         *this.last_write = now;
         // A stream that always has events never polls the timer.
         *this.stage = match this.ends_at {
-            _ if encoded.is_part() => Stage::Within,
-            Some(end) if *end <= now => Stage::Last,
+            _ if encoded.is_part() => Stage::MidEvent,
+            Some(end) if *end <= now => Stage::Closing,
             _ => Stage::Open,
         };
         encoded.into_bytes()
@@ -231,23 +231,23 @@ impl<E: Events> Body for SseBody<E> {
                 self.close();
                 return frame(text);
             }
-            Stage::First => return frame(self.first_write()),
-            Stage::Open | Stage::Within => {}
-            Stage::Last if self.permits() => {
+            Stage::Start => return frame(self.first_write()),
+            Stage::Open | Stage::MidEvent => {}
+            Stage::Closing if self.permits() => {
                 return frame(self.last_write(Instant::now()).into());
             }
-            Stage::Last => {
+            Stage::Closing => {
                 self.close();
                 return Poll::Ready(None);
             }
-            Stage::Done => return Poll::Ready(None),
+            Stage::Closed => return Poll::Ready(None),
         }
 
         // The lease is polled before the events, so that a stream that always has events ends, too. Within
         // an event no challenge can be written; `permits` is checked below.
-        let is_within = self.stage == Stage::Within;
+        let is_mid_event = self.stage == Stage::MidEvent;
         let this = self.as_mut().project();
-        let lease = this.lease.as_mut().filter(|_| !is_within);
+        let lease = this.lease.as_mut().filter(|_| !is_mid_event);
         let due = lease.map_or(Poll::Pending, |lease| lease.poll_due(cx));
         match due {
             Poll::Ready(Due::Challenge(challenge)) => return frame(self.write(challenge)),
@@ -280,7 +280,7 @@ impl<E: Events> Body for SseBody<E> {
                 return Poll::Ready(None);
             }
             // A timer would write into the event. The source wakes the task.
-            Poll::Pending if is_within => return Poll::Pending,
+            Poll::Pending if is_mid_event => return Poll::Pending,
             Poll::Pending => {}
         }
         self.as_mut().watch_drain(cx);
@@ -288,14 +288,14 @@ impl<E: Events> Body for SseBody<E> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stage == Stage::Done
+        self.stage == Stage::Closed
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.stage {
             Stage::Rejected(text) => SizeHint::with_exact(text.len() as u64),
-            Stage::Done => SizeHint::with_exact(0),
-            Stage::First | Stage::Open | Stage::Within | Stage::Last => SizeHint::default(),
+            Stage::Closed => SizeHint::with_exact(0),
+            Stage::Start | Stage::Open | Stage::MidEvent | Stage::Closing => SizeHint::default(),
         }
     }
 }
