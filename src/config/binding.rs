@@ -4,6 +4,7 @@ use super::decode::{Cx, Map, Value, any_of, suggestion};
 use super::diagnostic::Span;
 use super::files::{Filesystem, HttpFilesystem};
 use super::http::{HttpClient, HttpServer};
+use super::ignored::{self, ignore};
 use super::kafka::{KafkaCacheClient, KafkaCacheServer, KafkaClient};
 use super::sse::{SseClient, SseKafka, SseServer};
 use super::support::Feature;
@@ -254,14 +255,10 @@ fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<Binding> {
         Some(name)
     });
     if let Some(catalog) = map.get("catalog") {
-        catalog.uses(Feature::BindingCatalog);
-        for (name, value) in catalog.map().iter().flat_map(Map::entries) {
-            value.reference("catalogs", name);
-        }
+        ignore(&catalog, Feature::BindingCatalog, &ignored::BINDING_CATALOG);
     }
     if let Some(telemetry) = map.get("telemetry") {
-        telemetry.uses(Feature::BindingTelemetry);
-        super::telemetry::decode_of_binding(&telemetry);
+        ignore(&telemetry, Feature::BindingTelemetry, &ignored::BINDING_TELEMETRY);
     }
     let kind = outline.of.and_then(|of| of.decode_kind(map, &mut exits));
     outline.exits = exits.all;

@@ -10,7 +10,7 @@ use tailwater_route::{Condition, Error, ValuePattern};
 use super::binding::{Exits, Route, Routes};
 use super::dangers;
 use super::decode::{Map, Value};
-use super::requests;
+use super::ignored::{self, ignore};
 use super::support::Feature;
 
 /// An `http` binding of kind `server`.
@@ -24,8 +24,6 @@ pub struct HttpServer {
     pub access_control: AccessControl,
     /// `options.authorization`: where credentials are looked for. Default: nowhere.
     pub authorization: Option<Authorization>,
-    /// `options.overrides`: headers and the values that replace theirs. Default: none.
-    pub overrides: Vec<(String, String)>,
     /// Where requests go, by their headers.
     pub routes: Vec<Route<HttpCondition>>,
 }
@@ -117,7 +115,6 @@ impl HttpServer {
             versions: common.versions,
             access_control: common.access_control,
             authorization: common.authorization,
-            overrides: common.overrides,
             routes: common.routes,
         })
     }
@@ -176,15 +173,13 @@ impl Common {
             }
             if let Some(value) = options.get("overrides") {
                 if of_server {
-                    value.uses(Feature::HttpOverrides);
-                    overrides = pairs(&value, |value| value.text());
+                    ignore(&value, Feature::HttpOverrides, &ignored::OVERRIDES);
                 } else {
                     overrides = client_overrides(&value);
                 }
             }
             if let Some(value) = options.get("requests") {
-                value.uses(Feature::HttpRequests);
-                requests::check(&value);
+                ignore(&value, Feature::HttpRequests, &ignored::HTTP_REQUESTS);
             }
             options.deny_unknown();
         }
@@ -192,12 +187,6 @@ impl Common {
             Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
         Common { versions, access_control, authorization, overrides, routes }
     }
-}
-
-fn pairs<T>(value: &Value<'_>, decode: impl Fn(&Value<'_>) -> Option<T>) -> Vec<(String, T)> {
-    let map = value.map();
-    let entries = map.iter().flat_map(Map::entries);
-    entries.filter_map(|(name, value)| Some((name.to_owned(), decode(&value)?))).collect()
 }
 
 /// Headers of requests to another server, with `:authority` for the server that they ask.

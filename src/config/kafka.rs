@@ -8,7 +8,7 @@ use tailwater_route::ValuePattern;
 use super::binding::{Exits, Route, Routes};
 use super::decode::{Map, Value, decimal};
 use super::diagnostic::Span;
-use super::model::Model;
+use super::ignored::{self, ignore};
 use super::pattern;
 use super::support::Feature;
 
@@ -69,14 +69,6 @@ pub struct Topic {
     /// `defaultOffset`: where a stream without an id begins. Default: not said here; in the end
     /// `historical`, as in Zilla.
     pub default_offset: Option<DefaultOffset>,
-    /// `deltaType`: `json_patch` sends differences of values. Default: none.
-    pub json_patch: bool,
-    /// `transforms`: keys and headers that are made from fields of the record. Default: none.
-    pub transforms: Vec<Transform>,
-    /// `key`: the model of keys. Default: any bytes.
-    pub key: Option<Model>,
-    /// `value`: the model of values. Default: any bytes.
-    pub value: Option<Model>,
 }
 
 /// Where a stream without an id begins.
@@ -97,16 +89,6 @@ impl fmt::Display for DefaultOffset {
             DefaultOffset::Live => "live",
         })
     }
-}
-
-/// Keys and headers that are made from fields of a record, each written as `value.id` or `key.id`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Transform {
-    /// `extract-key`: the key is this field.
-    Key(String),
-    /// `extract-headers`: headers and the fields that they are made from.
-    Headers(Vec<(String, String)>),
 }
 
 /// A condition on the topic.
@@ -311,57 +293,19 @@ fn topic(value: &Value<'_>) -> Option<Topic> {
     let name = map.require("name").and_then(|value| pattern::topic(&value));
     let offsets = [("live", DefaultOffset::Live), ("historical", DefaultOffset::Historical)];
     let default_offset = map.get("defaultOffset").and_then(|value| value.one_of(&offsets));
-    let delta = map.get("deltaType").and_then(|value| {
-        let json_patch = value.one_of(&[("none", false), ("json_patch", true)])?;
-        if json_patch {
-            value.uses(Feature::KafkaDeltaType);
-        }
-        Some(json_patch)
-    });
-    let transforms = map.get("transforms").map(|value| {
-        value.uses(Feature::KafkaTransforms);
-        value.each(|item| item.map()).iter().flat_map(transform).collect()
-    });
-    let model = |key| {
-        map.get(key).and_then(|value| {
-            value.uses(Feature::KafkaModel);
-            Model::decode(&value)
-        })
-    };
-    let key = model("key");
-    let content = model("value");
-    map.deny_unknown();
-    Some(Topic {
-        span: value.span(),
-        name: name?,
-        default_offset,
-        json_patch: delta.unwrap_or(false),
-        transforms: transforms.unwrap_or_default(),
-        key,
-        value: content,
-    })
-}
-
-fn transform(map: &Map<'_>) -> Vec<Transform> {
-    const FIELD: &str =
-        "a field of the value or the key, as `${message.value.id}` or `${message.key.id}`";
-    let field = |text: &str| {
-        let field = text.strip_prefix("${message.")?.strip_suffix('}')?;
-        let name = field.strip_prefix("value.").or_else(|| field.strip_prefix("key."))?;
-        (!name.is_empty() && !name.contains(['{', '}'])).then(|| field.to_owned())
-    };
-    let mut out = Vec::new();
-    if let Some(value) = map.get("extract-key") {
-        out.extend(value.parsed(FIELD, field).map(Transform::Key));
+    if let Some(value) = map.get("deltaType")
+        && value.one_of(&[("none", false), ("json_patch", true)]) == Some(true)
+    {
+        value.uses(Feature::KafkaDeltaType);
     }
-    if let Some(headers) = map.map("extract-headers") {
-        let entries = headers.entries();
-        let pairs = entries
-            .filter_map(|(name, value)| Some((name.to_owned(), value.parsed(FIELD, field)?)));
-        out.push(Transform::Headers(pairs.collect()));
+    if let Some(value) = map.get("transforms") {
+        ignore(&value, Feature::KafkaTransforms, &ignored::TRANSFORMS);
+    }
+    for value in ["key", "value"].into_iter().filter_map(|key| map.get(key)) {
+        ignore(&value, Feature::KafkaModel, &ignored::MODEL);
     }
     map.deny_unknown();
-    out
+    Some(Topic { span: value.span(), name: name?, default_offset })
 }
 
 impl KafkaClient {

@@ -33,7 +33,6 @@ use std::path::{Path, PathBuf};
 use std::{env as process, fs};
 
 mod binding;
-mod catalog;
 mod dangers;
 mod decode;
 mod describe;
@@ -42,13 +41,12 @@ mod env;
 mod exits;
 mod files;
 mod http;
+mod ignored;
 mod kafka;
 mod mask;
-mod model;
 mod namespaces;
 mod older;
 mod pattern;
-mod requests;
 mod requirements;
 mod security;
 mod source;
@@ -63,7 +61,6 @@ mod tls;
 mod yaml;
 
 pub use self::binding::{Binding, Guarded, Kind, Route, Type};
-pub use self::catalog::{Catalog, CatalogKind, InlineSubject};
 pub use self::describe::describe;
 #[cfg(feature = "kafka")]
 pub(crate) use self::describe::memory;
@@ -74,22 +71,22 @@ pub use self::http::{
 };
 pub use self::kafka::{
     DefaultOffset, KafkaAuthorization, KafkaCacheClient, KafkaCacheServer, KafkaClient,
-    SaslMechanism, Secret, Server, Topic, TopicCondition, Transform,
+    SaslMechanism, Secret, Server, Topic, TopicCondition,
 };
-pub use self::model::{CatalogSchema, Model, ModelKind, SchemaId, Validate};
 pub use self::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
 pub use self::source::TopicSource;
 pub use self::sse::{
-    EventId, Filter, PathCondition, SseClient, SseKafka, SseKafkaWith, SseRequest, SseServer,
-    StartParameter,
+    EventId, Filter, PathCondition, SseClient, SseKafka, SseKafkaWith, SseServer, StartParameter,
 };
 pub use self::tcp::{TcpClient, TcpCondition, TcpServer};
-pub use self::telemetry::{Exporter, ExporterKind, Otlp, PrometheusEndpoint, Telemetry};
+pub use self::telemetry::{Exporter, ExporterKind, Telemetry};
 pub use self::tls::{ClientCertificate, TlsClient, TlsCondition, TlsOptions, TlsServer};
 
 use self::decode::{Cx, Map, Value};
+use self::ignored::ignore;
 pub(crate) use self::namespaces::label;
 use self::requirements::Requirements;
+use self::support::Feature;
 
 /// A namespace without mistakes: a document of a file.
 #[derive(Clone, Debug)]
@@ -103,11 +100,9 @@ pub struct Config {
     pub vaults: Vec<Vault>,
     /// `guards`: who may. Default: none.
     pub guards: Vec<Guard>,
-    /// `catalogs`: where schemas are. Default: none.
-    pub catalogs: Vec<Catalog>,
     /// `bindings`, in the order of the file. Default: none.
     pub bindings: Vec<Binding>,
-    /// `telemetry`: logs and metrics. Default: nothing beside tailwater's own log.
+    /// `telemetry`: where logs go. Default: nothing beside tailwater's own log.
     pub telemetry: Telemetry,
 }
 
@@ -266,7 +261,10 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     });
     let vaults = map.map("vaults").map(|value| security::vaults(cx, &value));
     let guards = map.map("guards").map(|value| security::guards(cx, &value));
-    let catalogs = map.map("catalogs").map(|value| catalog::catalogs(&value));
+    for (name, value) in map.map("catalogs").iter().flat_map(Map::entries) {
+        check_name(&value, name);
+        ignore(&value, Feature::Catalog, &ignored::CATALOG);
+    }
     let bindings = map.map("bindings");
     let (outlines, mut bindings) =
         bindings.map(|section| binding::decode_all(cx, &section)).unwrap_or_default();
@@ -291,15 +289,7 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     let reached = |index: usize| reached.get(index).copied().unwrap_or(true);
     cx.diagnostics.borrow_mut().extend(uses.iter().map(|used| used.diagnostic(reached)));
     let (name, span) = name?;
-    Some(Config {
-        name,
-        span,
-        vaults,
-        guards,
-        catalogs: catalogs.unwrap_or_default(),
-        bindings,
-        telemetry: telemetry.unwrap_or_default(),
-    })
+    Some(Config { name, span, vaults, guards, bindings, telemetry: telemetry.unwrap_or_default() })
 }
 
 /// Whether each guard, vault and catalog that is named is defined.

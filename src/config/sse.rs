@@ -9,7 +9,7 @@ use super::binding::{Exits, Guarded, Route, Routes};
 use super::decode::{Map, Value};
 use super::diagnostic::Span;
 use super::files::captured;
-use super::model::Model;
+use super::ignored::{self, ignore};
 use super::pattern::{self, check_topic};
 use super::support::Feature;
 use super::template;
@@ -25,8 +25,6 @@ pub struct SseServer {
     /// of it and all of it, at an event's end, and its client resumes. Default: any age. (Not in
     /// Zilla.)
     pub max_age: Option<Duration>,
-    /// `options.requests`: what the events of a path must look like. Default: anything.
-    pub requests: Vec<SseRequest>,
     /// Where requests go, by their path.
     pub routes: Vec<Route<PathCondition>>,
 }
@@ -37,20 +35,8 @@ pub struct SseServer {
 pub struct SseClient {
     /// `options.retry`, in milliseconds. Default: 2000, as in Zilla.
     pub retry: Duration,
-    /// `options.requests`: what the events of a path must look like. Default: anything.
-    pub requests: Vec<SseRequest>,
     /// Where requests go, by their path.
     pub routes: Vec<Route<PathCondition>>,
-}
-
-/// What the events of a path must look like.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SseRequest {
-    /// `path`: the pattern of the path. Required.
-    pub path: Pattern,
-    /// `content`: the model of an event's data. Required.
-    pub content: Model,
 }
 
 /// A condition on the path of a request.
@@ -128,21 +114,20 @@ pub enum EventId {
 struct Common {
     retry: Option<Duration>,
     max_age: Option<Duration>,
-    requests: Vec<SseRequest>,
     routes: Vec<Route<PathCondition>>,
 }
 
 impl SseServer {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseServer> {
-        let Common { retry, max_age, requests, routes } = Common::decode(map, exits, true);
-        Some(SseServer { retry: retry?, max_age, requests, routes })
+        let Common { retry, max_age, routes } = Common::decode(map, exits, true);
+        Some(SseServer { retry: retry?, max_age, routes })
     }
 }
 
 impl SseClient {
     pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseClient> {
-        let Common { retry, requests, routes, .. } = Common::decode(map, exits, false);
-        Some(SseClient { retry: retry?, requests, routes })
+        let Common { retry, routes, .. } = Common::decode(map, exits, false);
+        Some(SseClient { retry: retry?, routes })
     }
 }
 
@@ -150,7 +135,6 @@ impl Common {
     fn decode(map: &Map<'_>, exits: &mut Exits, of_server: bool) -> Common {
         let mut retry = Some(2000);
         let mut max_age = None;
-        let mut requests = Vec::new();
         if let Some(options) = map.map("options") {
             if let Some(value) = options.get("retry") {
                 retry = value.number("a number of milliseconds (0 to 86400000)", 0..=86_400_000);
@@ -159,8 +143,7 @@ impl Common {
                 max_age = value.number("a number of seconds (1 to 31536000)", 1..=31_536_000);
             }
             if let Some(value) = options.get("requests") {
-                value.uses(Feature::SseRequests);
-                requests = value.each(|item| request(&item));
+                ignore(&value, Feature::SseRequests, &ignored::SSE_REQUESTS);
             }
             options.deny_unknown();
         }
@@ -168,16 +151,8 @@ impl Common {
             Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
         let retry = retry.map(Duration::from_millis);
         let max_age = max_age.map(Duration::from_secs);
-        Common { retry, max_age, requests, routes }
+        Common { retry, max_age, routes }
     }
-}
-
-fn request(value: &Value<'_>) -> Option<SseRequest> {
-    let map = value.map()?;
-    let path = map.require("path").and_then(|value| pattern::path(&value));
-    let content = map.require("content").and_then(|value| Model::decode(&value));
-    map.deny_unknown();
-    Some(SseRequest { path: path?, content: content? })
 }
 
 fn condition(value: &Value<'_>) -> Option<PathCondition> {

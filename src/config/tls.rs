@@ -143,8 +143,8 @@ impl TlsClient {
 }
 
 /// Checks `tls` of a connection that tailwater itself opens; none is opened yet.
-pub(super) fn check(map: &Map<'_>) {
-    if let Some(tls) = map.map("tls") {
+pub(super) fn check(value: &Value<'_>) {
+    if let Some(tls) = value.map() {
         tls_options(&tls);
         tls.deny_unknown();
     }
