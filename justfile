@@ -8,6 +8,7 @@ default:
 fmt:
     cargo fmt --all
     cargo fmt --manifest-path fuzz/Cargo.toml
+    cargo fmt --manifest-path api/Cargo.toml
 
 # Lints, warnings are errors
 lint:
@@ -40,6 +41,18 @@ bench *ARGS:
 # Licences, sources, duplicates, advisories (cargo install cargo-deny)
 deny:
     cargo deny --workspace check
+
+# Each package with each of its features alone, none and all (cargo install cargo-hack)
+features:
+    cargo hack check --each-feature --workspace --exclude tailwater-load
+
+# The public API as text: `check` compares, `write` writes api/*.txt
+api MODE="check":
+    api/run.sh {{MODE}}
+
+# What would be published, built by itself
+package:
+    cargo package --workspace --exclude tailwater-load
 
 # Documentation, broken links are errors
 doc:
