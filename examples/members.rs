@@ -1,8 +1,8 @@
-//! How does an axum server stream only to those who may, and only as long as they may?
+//! How does an axum server stream only to clients with a valid token, and only while it is valid?
 //!
-//! `cargo run --example members`, then the `curl` lines that it prints; Ctrl-C ends the streams within
-//! three seconds. The key of the issuer is made at the start, so that there is something to try with;
-//! a server of one's own has `Keys::well_known(ISSUER)` in place of it, and makes no tokens.
+//! Run `cargo run --example members`, then the `curl` lines that it prints. Ctrl-C ends the streams within
+//! three seconds. The example creates the key of the issuer itself, so that it can print tokens. A real
+//! server uses `Keys::issuer(ISSUER)` and creates no tokens.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -32,7 +32,7 @@ use tokio::time::MissedTickBehavior;
 use tower::{Layer as _, Service as _, ServiceBuilder, service_fn};
 
 const ISSUER: &str = "https://auth.example.com";
-/// What a token has to allow.
+/// The roles that a token must have.
 const ROLES: [&str; 1] = ["clock:read"];
 const CHALLENGE: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(3);
@@ -54,7 +54,7 @@ fn greetings(subscription: &Subscription) -> Result<impl Events + use<>, Rejecti
     })))
 }
 
-/// Stands for the server that people sign in to.
+/// Takes the place of the server where users sign in.
 struct Issuer(Ed25519KeyPair);
 
 impl Issuer {
@@ -92,17 +92,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let guard = Guard::new(options);
     let shutdown = Shutdown::new();
     let source = service_fn(|subscription: Subscription| ready(greetings(&subscription)));
-    // A stream lives as long as the token of its member, or a later one that has the roles, too.
+    // A stream ends with the token of its client, unless a fresh token with the same roles extends it.
     let lease = session_lease(|token| token.has_roles(&ROLES));
     let events = SseLayer::new().drain(&tailwater::drain(&shutdown)).lease(lease).layer(source);
     let router = Router::new().route("/greetings", get_service(events));
 
     let http = ServiceBuilder::new()
         .layer(HttpLayer::new().shutdown(shutdown.clone()))
-        // Answers challenge responses, too, whatever their path.
+        // It also answers challenge responses, on any path.
         .layer(JwtLayer::new(guard, Credentials::bearer()))
         .service(router);
-    // The streams of a member on one HTTP/2 connection are renewed together.
+    // One challenge response renews all streams of a client on an HTTP/2 connection.
     let service = service_fn(move |mut connection: Connection<WriteDeadline<TcpStream>>| {
         connection.extensions_mut().insert(ConnectionSessions::default());
         http.clone().call(connection)
