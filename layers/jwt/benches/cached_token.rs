@@ -1,4 +1,4 @@
-//! What it costs to look at a token: one that was seen before, and one that was not.
+//! The cost of verifying a token: a cached one and a new one.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::convert::Infallible;
@@ -40,7 +40,7 @@ impl Issuer {
         Self { key, options }
     }
 
-    /// As large as such tokens are: some 800 bytes.
+    /// A token of usual size: some 800 bytes.
     fn token(&self) -> String {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now");
         let claims = json!({
@@ -97,7 +97,7 @@ fn cached(c: &mut Criterion) {
         );
     });
     group.bench_function("new, RS256", |b| {
-        // A guard of its own each time: it has seen nothing.
+        // Each time a new guard with an empty cache.
         b.iter_batched(
             || Guard::new(issuer.options.clone()),
             |guard| {

@@ -1,4 +1,4 @@
-//! How does a stream live exactly as long as its client's token?
+//! How does a stream end exactly when its client's token expires?
 //!
 //! `cargo run -p tailwater-jwt --example guarded`
 
@@ -17,7 +17,7 @@ use serde_json::json;
 use tailwater_jwt::{Credentials, Due, Guard, GuardOptions, Jwk, JwtLayer, Keys, Lease, Session};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-/// Stands for the server that people sign in to.
+/// Takes the place of the server where users sign in.
 struct Issuer(Ed25519KeyPair);
 
 impl Issuer {
@@ -26,7 +26,7 @@ impl Issuer {
         serde_json::from_value(json!({ "kty": "OKP", "crv": "Ed25519", "kid": "2026", "x": x }))
     }
 
-    /// A token of two seconds.
+    /// A token that is valid for two seconds.
     fn token(&self) -> Result<String, Box<dyn Error>> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs_f64();
         let claims = json!({ "sub": "ada", "scope": "stream", "exp": now + 2.0 });
@@ -38,7 +38,7 @@ impl Issuer {
     }
 }
 
-/// What a handler would stream from: here it goes to the client as the body of its response.
+/// A handler that returns the lease of a stream. The body of its response takes the place of the stream.
 async fn handler(request: Request<()>) -> Result<Response<Option<Lease>>, Infallible> {
     let Some(session) = request.extensions().get::<Session>() else {
         return Ok(Response::new(None));
@@ -49,7 +49,7 @@ async fn handler(request: Request<()>) -> Result<Response<Option<Lease>>, Infall
         *forbidden.status_mut() = StatusCode::FORBIDDEN;
         return Ok(forbidden);
     }
-    // A token without the role renews nothing.
+    // A token without the role does not extend the lease.
     Ok(Response::new(Some(session.lease(move |token| token.has_roles(&demanded)))))
 }
 
@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     loop {
         match poll_fn(|cx| lease.poll_due(cx)).await {
             Due::Challenge(challenge) if renewals < 2 => {
-                // What a page does with the event: fetch(url, {...challenge, and its fresh token}).
+                // A page calls fetch(url, options) with the JSON of the event and its fresh token.
                 let options: serde_json::Value = serde_json::from_str(&challenge.json())?;
                 let mut answer = Request::post("/events");
                 for (name, value) in options["headers"].as_object().into_iter().flatten() {

@@ -1,7 +1,8 @@
-//! A server that gives back what it is sent, over TLS, and takes another certificate when its file
-//! changes: `cargo run -p tailwater-tls --example echo -- cert.pem`, a file with a certificate, its
-//! chain and its key; then `openssl s_client -connect 127.0.0.1:8443 -quiet`. Without an argument it
-//! makes a certificate, and a client that says hello, and ends.
+//! How does a TLS server load its certificate again when the file changes?
+//!
+//! Run `cargo run -p tailwater-tls --example echo -- cert.pem` with a file that contains a certificate, its
+//! chain and its key. Then run `openssl s_client -connect 127.0.0.1:8443 -quiet`: the server sends back each
+//! line. Without an argument the example creates a certificate and a client that says hello, and ends.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,15 +19,15 @@ use tower::{Layer, ServiceExt, service_fn};
 
 async fn echo(mut stream: TlsStream<TcpStream>) -> Result<(), BoxError> {
     eprintln!("{:?} over {:?}", stream.io().peer_addr()?, stream.handshake().version());
-    let mut piece = vec![0; 4096];
+    let mut buffer = vec![0; 4096];
     loop {
-        // An hour without a word is enough; a server of your own has a deadline for writing, too.
-        let reading = stream.read(&mut piece);
+        // The timeout for reads is an hour. A real server also has a timeout for writes.
+        let reading = stream.read(&mut buffer);
         let count = tokio::time::timeout(std::time::Duration::from_secs(3600), reading).await??;
         if count == 0 {
             return Ok(stream.shutdown().await?);
         }
-        stream.write_all(piece.get(..count).unwrap_or_default()).await?;
+        stream.write_all(buffer.get(..count).unwrap_or_default()).await?;
         stream.flush().await?;
     }
 }
@@ -61,15 +62,15 @@ async fn main() -> Result<(), BoxError> {
     eprintln!("listening at {address}");
     let service = TlsLayer::new(config).layer(service_fn(echo));
     let server = tokio::spawn(async move {
-        let places = Arc::new(Semaphore::new(1000));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let connections = Arc::new(Semaphore::new(1000));
+        while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
             let Ok((io, peer)) = listener.accept().await else { continue };
             let service = service.clone();
             tokio::spawn(async move {
                 if let Err(error) = service.oneshot(io).await {
                     eprintln!("{peer}: {error}");
                 }
-                drop(place);
+                drop(permit);
             });
         }
     });
@@ -77,7 +78,7 @@ async fn main() -> Result<(), BoxError> {
     if port != 0 {
         tokio::signal::ctrl_c().await?;
     } else {
-        // A client that trusts this very certificate.
+        // A client that trusts exactly this certificate.
         let store = Store::pem("server", &fs::read(&path)?)?;
         let roots = Roots::empty().with_certificates(&store.certificates("server")?)?;
         let client = ClientConfig::new(Credentials::new().roots(roots), ClientOptions::new())?;

@@ -1,4 +1,4 @@
-//! Stores as people have them.
+//! Stores of keytool and OpenSSL.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn fixture(name: &str) -> Vec<u8> {
     fs::read(folder.join(name)).expect("a fixture")
 }
 
-/// Store, password, its identities (alias, hosts, length of the chain), how many it trusts.
+/// Store, password, its identities (alias, hosts, length of the chain), number of trusted certificates.
 type Row =
     (&'static str, &'static str, &'static [(&'static str, &'static [&'static str], usize)], usize);
 
@@ -23,7 +23,7 @@ fn stores_of_keytool_and_openssl_are_read() {
     let both: &[_] = &[("localhost", LOCALHOST, 1), ("second", &["second.example"], 1)];
     let table: &[Row] = &[
         ("keytool.p12", "generated", both, 0),
-        // 40-bit RC2, triple DES, SHA-1: what Java 8 writes.
+        // 40-bit RC2, triple DES, SHA-1, as Java 8 writes them.
         ("keytool-legacy.p12", "generated", both, 0),
         ("keytool-chain.p12", "generated", &[CHAINED], 0),
         // trustedKeyUsage
@@ -95,7 +95,7 @@ fn what_cannot_be_read_says_why() {
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let text = [key.as_bytes(), key.as_bytes(), &fixture("localhost.pem")].concat();
     assert!(matches!(Store::pem("a", &text), Err(Error::PemKeys(2))));
-    // A key that is not that of the certificate.
+    // A key that does not belong to the certificate.
     let text = [key.as_bytes(), &fixture("localhost.pem")].concat();
     let store = Store::pem("a", &text).unwrap();
     assert!(matches!(store.identity("a"), Err(Error::Identity { .. })));
@@ -160,7 +160,7 @@ fn one_store_can_have_several_files() {
     assert_eq!(store.roots().unwrap().len(), 1);
 }
 
-/// Everything that can be asked of a store.
+/// Calls all functions of a store.
 fn ask(store: &Store) {
     for identity in store.identities().flatten() {
         let _ = (identity.key_pem(), identity.certificates_pem());
@@ -173,8 +173,7 @@ fn ask(store: &Store) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// The store has no encryption, so that what is mangled comes to the parsers of keys and
-    /// certificates, too.
+    /// The store is not encrypted, so that mangled bytes reach the parsers of keys and certificates, too.
     #[test]
     fn no_mangled_store_panics(
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),

@@ -1,4 +1,4 @@
-//! Where the key set of an issuer is found.
+//! Finds the key set of an issuer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ const ISSUER: &str = "https://auth.example.com/realms/x";
 const KEYS: &str = "https://auth.example.com/realms/x/.well-known/jwks.json";
 const CONFIGURATION: &str = "https://auth.example.com/realms/x/.well-known/openid-configuration";
 
-/// Answers by URL; 404 where there is none, and no answer in place of the status 599.
+/// Responses by URL. Other URLs are answered 404. A response with status 599 is an error of the transport.
 #[derive(Clone, Default)]
 struct Web {
     answers: Arc<HashMap<String, Response<Bytes>>>,
@@ -198,7 +198,7 @@ async fn an_issuer_without_tls_may_have_its_keys_without_tls() {
 async fn redirects_within_the_host_are_followed_three_at_the_most() {
     let signer = ed("ed");
     let first = "https://auth.example.com/keys";
-    // As it is spelled in the redirects: the port is that of https.
+    // The redirects contain the default port of https.
     let place = |at: usize| format!("https://AUTH.example.com:443/{at}");
     for hops in 1..=4 {
         for code in [301, 302, 303, 307, 308] {

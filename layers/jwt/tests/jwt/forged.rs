@@ -1,4 +1,4 @@
-//! Tokens that look good, and are not.
+//! Tokens that look valid and are not.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn with(change: Value) -> Value {
     claims
 }
 
-/// By a key of a kind that the guard has none of.
+/// Signed by a key of a kind that the guard does not have.
 fn confused_kind(claims: &Value) -> String {
     ec("ES512").raw(r#"{"alg":"ES512"}"#, claims.to_string())
 }
@@ -199,7 +199,7 @@ async fn a_forged_token_is_refused_and_the_reason_is_known() {
         assert_eq!(result.as_ref().err(), Some(&rejection), "{name}: {result:?}");
         let again = guard.verify(&token).await;
         assert_eq!(again.err(), Some(rejection), "{name}, again");
-        // No part of the token is in what the operator reads.
+        // The text for the operator contains no part of the token.
         assert!(!rejection.to_string().contains("ada"), "{name}: {rejection}");
     }
 }
@@ -261,7 +261,7 @@ async fn leeway_moves_both_ends() {
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(guard.verify(&token).await.err(), Some(Rejection::Expired));
 
-    // The dates of others, with the leeway of ours, overflow nothing.
+    // The sum of a date in a token and the leeway does not overflow.
     let guard = Guard::new(options(&signer).leeway(Duration::MAX));
     for (nbf, exp) in [(json!(i64::MAX), json!(i64::MAX)), (json!(i64::MIN), json!(-1e308))] {
         let _ = guard.verify(&signer.token(&with(json!({ "nbf": nbf, "exp": exp })))).await;

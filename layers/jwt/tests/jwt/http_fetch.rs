@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::{claims, ed, guard_of};
 
-/// Answers each connection with these bytes, over TLS if there is a configuration.
+/// Sends these bytes on each connection, over TLS if there is a configuration.
 async fn serve(answer: Vec<u8>, tls: Option<TlsAcceptor>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -39,14 +39,14 @@ async fn serve(answer: Vec<u8>, tls: Option<TlsAcceptor>) -> SocketAddr {
 
 async fn respond(mut io: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) {
     let mut head = Vec::new();
-    // What does not begin as a request is a ClientHello.
+    // If the first bytes are not a request, they are a ClientHello.
     while !head.ends_with(b"\r\n\r\n") && head.first().is_none_or(|byte| *byte == b'G') {
         match io.read_u8().await {
             Ok(byte) => head.push(byte),
             Err(_) => return,
         }
     }
-    // The client may leave before the end.
+    // The client may close the connection early.
     let _ = io.write_all(answer).await;
     let _ = io.shutdown().await;
 }

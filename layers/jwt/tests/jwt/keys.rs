@@ -1,4 +1,4 @@
-//! Which keys are accepted, and which signatures they make good.
+//! Accepted keys and the signatures that they verify.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -84,7 +84,7 @@ async fn numbers_of_keys_may_be_in_any_base64_and_with_any_zeros() {
     }
 }
 
-/// A token of this header's `kid`, if any.
+/// A token with this `kid` in its header, or without one.
 fn named(signer: &Signer, kid: Option<&str>) -> String {
     let mut header = json!({ "alg": signer.algorithm });
     if let Some(kid) = kid {
@@ -93,7 +93,7 @@ fn named(signer: &Signer, kid: Option<&str>) -> String {
     signer.raw(header.to_string(), claims("ada", 60).to_string())
 }
 
-/// Its public key under another name, or under none.
+/// Its public key with another `kid`, or without one.
 fn renamed(signer: &Signer, kid: Option<&str>) -> Jwk {
     let mut jwk = signer.jwk();
     jwk.kid = kid.map(str::to_owned);
@@ -102,7 +102,7 @@ fn renamed(signer: &Signer, kid: Option<&str>) -> Jwk {
 
 #[tokio::test]
 async fn all_keys_of_one_kid_are_tried() {
-    // For each algorithm one, as ForgeRock publishes them, and two that follow one another.
+    // One key for each algorithm, as ForgeRock publishes them, and two keys of a rotation.
     let signers: Vec<_> = all().into_iter().chain([ed("next"), ec("ES256")]).collect();
     let stranger = ed("stranger");
     for algorithms in [true, false] {
@@ -181,7 +181,7 @@ async fn a_flood_of_forged_tokens_leaves_each_token_16_keys() {
     assert!(accepts(29, "ada").await, "all are tried");
     let stranger = ed("stranger");
     let forged = named(&stranger, None);
-    // 14 checks beyond the first 16 for each.
+    // Each token takes 14 checks beyond the first 16.
     for _ in 0..1000 / 14 + 1 {
         assert_eq!(guard.verify(&forged).await.err(), Some(Rejection::UnknownKey));
     }

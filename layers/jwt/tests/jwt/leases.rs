@@ -1,4 +1,4 @@
-//! When a lease is due, with a clock that is moved by hand.
+//! When a lease is due, with a paused clock.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// One whose token expires after so many seconds, of a guard that challenges 10 s before.
+    /// A stream whose token expires after so many seconds. Its guard challenges it 10 s before.
     async fn new(seconds: u64) -> Self {
         Self::with(seconds, |_| true).await
     }
@@ -114,7 +114,7 @@ async fn each_expiry_has_a_challenge_of_its_own() {
     assert_eq!(stream.due().await, ("end", 240));
 }
 
-/// A stalled stream is not asked at its expiry, and still has its lease when the token comes.
+/// A stalled stream is not polled at its expiry, and still has its lease when the token arrives.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_comes_after_the_expiry_brings_nothing_back() {
     let mut stream = Stream::new(60).await;
@@ -225,7 +225,7 @@ async fn a_clock_that_is_set_is_noticed_within_a_minute() {
     let mut lease = session(&layer(Guard::new(options)), bearer(&token)).await.lease(|_| true);
     let mut due = task::spawn(poll_fn(|cx| lease.poll_due(cx)));
     assert_pending!(due.poll());
-    // Tokio's time passes, that of the guard stands.
+    // Tokio's clock advances, the guard's does not.
     advance(2 * 3600 * SECOND).await;
     assert!(due.is_woken());
     assert_pending!(due.poll());

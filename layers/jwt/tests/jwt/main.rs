@@ -1,4 +1,4 @@
-//! Through the public API only. Time is Tokio's, paused where it matters.
+//! Tests through the public API. The clock is Tokio's, and paused where a test depends on time.
 
 mod discovery;
 mod forged;

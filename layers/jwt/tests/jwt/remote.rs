@@ -1,4 +1,4 @@
-//! Key sets that are fetched, by a script of answers.
+//! Key sets that are fetched from a script of responses.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,10 +18,10 @@ use crate::support::{Signer, claims, ec, ed, guard_of, rsa};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// One answer to a fetch.
+/// One response to a fetch.
 pub(crate) enum Answer {
     Fail,
-    /// Never.
+    /// No response.
     Hang,
     After(Duration, Response<Bytes>),
 }
@@ -56,7 +56,7 @@ impl Answer {
     }
 }
 
-/// Gives the answers one by one, and fails when there are none left.
+/// Returns the responses one by one, and fails when none is left.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     answers: Arc<Mutex<VecDeque<Answer>>>,
@@ -150,7 +150,7 @@ async fn at_most_1024_wait_for_keys_and_others_are_answered_at_once() {
     }
     let late = tokio_test::assert_ready!(wait().poll());
     assert_eq!(late.err(), Some(Rejection::UnknownKey));
-    // Who leaves makes room for one.
+    // A request that is dropped makes room for another.
     waiting.pop();
     waiting.push(wait());
     tokio_test::assert_pending!(waiting.last_mut().unwrap().poll());
@@ -162,7 +162,7 @@ async fn at_most_1024_wait_for_keys_and_others_are_answered_at_once() {
     }
     assert_eq!((start.elapsed(), script.asked()), (SECOND, 2));
 
-    // And all have left.
+    // All requests have been dropped.
     advance(10 * SECOND).await;
     script.then([Answer::Hang]);
     let start = Instant::now();
@@ -188,7 +188,7 @@ async fn keys_that_cannot_be_fetched_at_first_are_asked_for_again_without_a_requ
     let script = Script::new([Answer::Fail, Answer::Fail, Answer::Fail, Answer::keys(&[&signer])]);
     let guard = script.guard();
     assert_eq!(guard.verify(&token(&signer)).await.err(), Some(Rejection::KeysUnavailable));
-    // 1 s, 2 s and 4 s at the most, half of it at the least.
+    // At most 1 s, 2 s and 4 s, and at least half of that.
     sleep(7 * SECOND + Duration::from_millis(10)).await;
     assert!(guard.verify(&token(&signer)).await.is_ok());
     assert_eq!(script.asked(), 4);
@@ -200,7 +200,7 @@ async fn a_run_of_failures_is_asked_about_less_and_less_often() {
     let guard = script.guard();
     guard.prefetch();
     sleep(3600 * SECOND).await;
-    // Some nine up to 5 minutes, then every 2.5 to 5 minutes.
+    // Some nine fetches until the pause is 5 minutes, then one every 2.5 to 5 minutes.
     assert!((18..=35).contains(&script.asked()), "{}", script.asked());
 }
 
@@ -305,7 +305,7 @@ async fn odd_keys_of_a_set_are_left_out_and_the_others_are_good() {
         with(&ec, json!({ "key_ops": 7 })),
         with(&ec, json!({ "use": "enc", "kid": "enc" })),
         with(&rsa, json!({ "kid": "alg", "alg": ["RS256"] })),
-        // Members that we do not read, and that no value can hold.
+        // Other members, with numbers that do not fit into a value.
         r#"{"kty":"oct","a":1e999,"b":"\ud800"}"#.to_owned(),
         r#"{"kty":"RSA","kty":"EC"}"#.to_owned(),
     ];
@@ -314,7 +314,7 @@ async fn odd_keys_of_a_set_are_left_out_and_the_others_are_good() {
     let keys: Vec<_> = odd.iter().chain(&good).chain(&odd).map(|key| &**key).collect();
     let set =
         format!("{{\"keys\":[{}],\"more\":1e999,\"issuer\":\"Z\u{fffd}rich\"}}", keys.join(","));
-    // A byte order mark before it, and a byte within that is no UTF-8.
+    // A byte order mark, and a byte that is not UTF-8.
     let mut body = b"\xef\xbb\xbf".to_vec();
     for (index, part) in set.split('\u{fffd}').enumerate() {
         body.extend_from_slice(if index == 0 { b"" } else { b"\xfc" });
@@ -425,7 +425,7 @@ async fn keys_are_fetched_anew_when_they_are_no_longer_fresh() {
         let script = Script::new([answer, Answer::keys(&[&signer]).fresh(4_000_000_000)]);
         let guard = script.guard();
         assert!(guard.verify(&token(&signer)).await.is_ok());
-        // Within the last tenth.
+        // In the last tenth of the freshness.
         sleep(Duration::from_secs(seconds * 9 / 10 - 1)).await;
         assert_eq!(script.asked(), 1, "{name}");
         sleep(Duration::from_secs(seconds / 10 + 2)).await;
@@ -507,14 +507,14 @@ async fn a_fetch_that_panics_is_begun_anew_by_the_next_request() {
     assert!(guard.verify(&token(&signer)).await.is_ok());
 }
 
-/// What is logged.
+/// Collects the log.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     pub(crate) fn subscribe(&self) -> (DefaultGuard, Dispatch) {
-        // Where there is one subscriber only, a line of code that the thread of another test comes to
-        // first is never logged by any thread.
+        // tracing caches whether a line of code is enabled. With a single subscriber, a line that another
+        // test's thread reaches first would be disabled for all threads.
         let another = Dispatch::new(NoSubscriber::new());
         let lines = self.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -612,7 +612,7 @@ async fn a_failure_is_logged_when_it_is_another_than_the_last() {
     let script = Script::new([Answer::Fail, Answer::Fail, not_found(), not_found()]);
     let guard = script.guard();
     guard.prefetch();
-    // 1, 2, 4 and 8 s at the most.
+    // At most 1, 2, 4 and 8 s.
     sleep(16 * SECOND).await;
     script.then([Answer::keys(&[&signer])]);
     sleep(40 * SECOND).await;

@@ -1,4 +1,4 @@
-//! The layer: what it refuses, what it passes on, and when it is ready.
+//! The layer: what it rejects, what it passes on, and when it is ready.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -210,7 +210,7 @@ async fn a_request_waits_for_the_keys_with_the_service_that_was_ready_for_it() {
     let signer = ed("ed");
     let script = Script::new([Answer::keys(&[&signer]).after(Duration::from_secs(2))]);
     let layer = JwtLayer::new(script.guard(), credentials());
-    // A clone of this one is not ready: a call of it would fail.
+    // A clone of this service is not ready. A call of the clone would fail.
     let (inner, mut handle): (Inner, _) = mock::pair();
     let mut service: JwtAuth<Inner> = layer.layer(inner);
     handle.allow(1);
@@ -228,7 +228,7 @@ async fn a_request_waits_for_the_keys_with_the_service_that_was_ready_for_it() {
     respond.send_response(Response::new(()));
     assert_ready!(future.poll()).unwrap();
 
-    // Now it is known, and nothing waits.
+    // The key is known now, and no request waits.
     handle.allow(1);
     let mut ready = task::spawn(std::future::poll_fn(|cx| service.poll_ready(cx)));
     assert_ready_ok!(ready.poll());

@@ -1,4 +1,4 @@
-//! Who shares a session, who renews it, and how it is named.
+//! Which requests share a session, which renew it, and its id.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -95,7 +95,7 @@ async fn over_http11_the_answer_renews_the_session_that_it_names_and_no_other() 
     let signer = ed("ed");
     let layer = layer(&signer);
     let token = signer.token(&claims("ada", 60));
-    // A connection that is shared by a proxy is none: its requests have nothing in common.
+    // The requests on a connection of a proxy may come from different clients.
     let connection = ConnectionSessions::default();
     let one = || {
         let mut request = bearer(&token);
@@ -126,7 +126,7 @@ async fn over_http11_the_answer_renews_the_session_that_it_names_and_no_other() 
         let response = ask(&layer, answer(token, name)).await;
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
     }
-    // A GET is no answer.
+    // A GET is not a challenge response.
     session(&layer, bearer(&fresh)).await;
     tokio::time::advance(9 * SECOND).await;
     assert!(mine.permits());

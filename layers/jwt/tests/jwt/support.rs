@@ -1,4 +1,4 @@
-//! Keys that sign, a clock, and a layer to ask.
+//! Signing keys, a clock, and calls of the layer.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -20,12 +20,12 @@ use tailwater_jwt::{Guard, GuardOptions, Jwk, JwtLayer, Keys, Session};
 use tokio::time::Instant;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-/// When the clock of [`guard`] starts, in seconds since 1970.
+/// The start of the clock of [`guard`], in seconds since 1970.
 pub(crate) const NOW: u64 = 1_000_000_000;
 
 type Sign = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
-/// A private key, and the public one as JSON.
+/// A private key, and its public key as JSON.
 pub(crate) struct Signer {
     pub(crate) algorithm: &'static str,
     pub(crate) public: Value,
@@ -41,7 +41,7 @@ impl Signer {
         self.public["kid"].as_str().expect("a name")
     }
 
-    /// A token of these claims, under the usual header.
+    /// A token with these claims and the usual header.
     pub(crate) fn token(&self, claims: &Value) -> String {
         self.raw(
             json!({ "alg": self.algorithm, "kid": self.kid() }).to_string(),
@@ -49,7 +49,7 @@ impl Signer {
         )
     }
 
-    /// A token of any texts, signed as it should be.
+    /// A token of any texts with a valid signature.
     pub(crate) fn raw(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
         let message =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
@@ -112,7 +112,7 @@ pub(crate) fn ed(kid: &str) -> Signer {
     Signer { algorithm: "EdDSA", public, sign: Box::new(sign) }
 }
 
-/// The time: [`NOW`], and what has passed by Tokio's clock.
+/// A clock that starts at [`NOW`] and advances with Tokio's.
 pub(crate) fn clock() -> impl Fn() -> SystemTime + Send + Sync + 'static {
     let start = Instant::now();
     move || SystemTime::UNIX_EPOCH + Duration::from_secs(NOW) + start.elapsed()
@@ -138,13 +138,12 @@ pub(crate) fn guard(signer: &Signer) -> Guard {
     Guard::new(options(signer))
 }
 
-/// The claims of somebody, until so many seconds from the start of the clock.
+/// Claims of this subject that expire so many seconds after the start of the clock.
 pub(crate) fn claims(subject: &str, seconds: u64) -> Value {
     json!({ "iss": "https://auth", "sub": subject, "scope": "read write", "exp": NOW + seconds })
 }
 
-/// What the layer makes of a request: the extensions that its inner service saw are those of the
-/// response, beside its own.
+/// Calls the layer. Its inner service returns the request that it has received.
 pub(crate) async fn ask(layer: &JwtLayer, request: Request<()>) -> Response<Option<Seen>> {
     let inner = service_fn(async |request: Request<()>| {
         Ok::<_, Infallible>(Response::new(Some(Seen(Arc::new(request)))))
@@ -152,7 +151,7 @@ pub(crate) async fn ask(layer: &JwtLayer, request: Request<()>) -> Response<Opti
     layer.layer(inner).oneshot(request).await.expect("it never fails")
 }
 
-/// The request as the inner service got it.
+/// The request as the inner service has received it.
 #[derive(Debug)]
 pub(crate) struct Seen(pub(crate) Arc<Request<()>>);
 
@@ -169,7 +168,7 @@ pub(crate) fn bearer(token: &str) -> Request<()> {
         .expect("one")
 }
 
-/// The session that a request gets.
+/// The session that the layer puts into the request.
 pub(crate) async fn session(layer: &JwtLayer, request: Request<()>) -> Session {
     let response = ask(layer, request).await;
     let seen = response.body().as_ref().expect("the token is good");

@@ -1,4 +1,4 @@
-//! Clients that stall, flood, or speak something else.
+//! Clients that stall, flood, or speak another protocol.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn layer() -> TlsLayer {
     TlsLayer::new(server(localhost().0, ServerOptions::new()))
 }
 
-/// The first message of a client, whole.
+/// The complete first message of a client.
 async fn client_hello() -> Vec<u8> {
     let (_, roots) = localhost();
     let client = client(Credentials::new().roots(roots), ClientOptions::new());
@@ -32,7 +32,7 @@ async fn client_hello() -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn a_stalled_handshake_is_cut_at_the_deadline() {
     let hello = client_hello().await;
-    // Silence; half a record; all of it, and no answer to ours.
+    // Nothing; half a record; the whole record and no response to the server.
     for sent in [0, 1, 100, hello.len()] {
         let (io, mut peer) = duplex(64 * 1024);
         peer.write_all(&hello[..sent]).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_client_does_not_wait_for_a_silent_server() {
 
 #[tokio::test(start_paused = true)]
 async fn more_bytes_than_a_handshake_takes_are_refused() {
-    // Empty records of the handshake would be another error, of rustls: this is one long message.
+    // One long message. Empty records would be another error, of rustls.
     let mut flood = vec![22, 3, 1, 64, 0, 1, 0, 255, 0];
     flood.resize(5 + 16 * 1024, 0);
     for (bound, reached) in [(1000, true), (100_000, false)] {
@@ -108,7 +108,7 @@ async fn more_bytes_than_a_handshake_takes_are_refused() {
             (other, _) => panic!("{bound}: {other:?}"),
         }
     }
-    // And exactly as many as there are, are not.
+    // A limit of exactly the number of bytes is not reached.
     let hello = client_hello().await;
     for (bound, refused) in [(hello.len() - 1, true), (hello.len(), false)] {
         let (io, mut peer) = duplex(64 * 1024);
@@ -174,7 +174,7 @@ async fn messages_that_are_none_are_refused_at_once() {
         &[22, 3, 1, 0, 0, 22, 3, 1, 0, 0],  // empty records
         &[22, 3, 1, 255, 255, 1],           // a record that is too long
         &[22, 3, 1, 0, 4, 1, 255, 255, 255], // a message of 16 MiB
-        &[22, 3, 1, 0, 4, 1, 0, 0, 9, 23, 3, 3, 0, 1, 0], // in the midst of it another type
+        &[22, 3, 1, 0, 4, 1, 0, 0, 9, 23, 3, 3, 0, 1, 0], // another type within the message
         b"\x16GET / HTTP/1.1\r\n\r\n",
     ] {
         let (io, mut peer) = duplex(64 * 1024);
@@ -190,17 +190,17 @@ async fn messages_that_are_none_are_refused_at_once() {
     }
 }
 
-/// A refused client has the time to read why, and no more than that.
+/// A rejected client has time to read the reason, and not more.
 #[tokio::test(start_paused = true)]
 async fn a_refused_client_cannot_stay() {
-    // It neither reads nor leaves.
+    // It neither reads nor closes the connection.
     let (io, mut peer) = duplex(1024);
     peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let begun = Instant::now();
     assert!(matches!(accept(layer(), io).await, Err(Error::NotTls)));
     assert_eq!(begun.elapsed().as_secs(), 1);
 
-    // It goes on sending.
+    // It continues to send.
     let (io, mut peer) = duplex(1024);
     let mut sent = 0;
     let flood = async {

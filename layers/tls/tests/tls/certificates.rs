@@ -1,4 +1,4 @@
-//! Which certificate a server shows, and which ones it takes.
+//! Which certificate a server uses, and which client certificates it accepts.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ async fn a_name_chooses_its_certificate() {
         .identity(authority.issue(&["*.wild.example"]))
         .identity(authority.issue(&["exact.wild.example"]));
     let server = server(credentials, ServerOptions::new());
-    // asked for, as sent, alias
+    // requested name, name as sent, alias
     for (host, sent, alias) in [
         ("first.example", Some("first.example"), "first.example"),
         ("FIRST.example", Some("first.example"), "first.example"),
@@ -38,7 +38,7 @@ async fn a_name_chooses_its_certificate() {
         assert_eq!(connected.server_name(), sent, "{host}");
         assert_eq!(connected.peer_certificates().len(), 2, "{host}");
     }
-    // Other names are served the first, and it is for the client not to like it.
+    // For other names the server uses the first certificate. The client may reject it.
     for host in ["unknown.example", "wild.example", "a.b.wild.example", "[::1]"] {
         let client = client(Credentials::new().roots(authority.roots()), ClientOptions::new());
         let (accepted, connected) = meet(&server, &client, host).await;
@@ -67,7 +67,7 @@ async fn of_two_certificates_for_a_name_the_client_gets_what_it_can_verify() {
         (SignatureScheme::ECDSA_NISTP384_SHA384, Some("p384")),
         (SignatureScheme::ED25519, None),
     ] {
-        // A client that knows one scheme.
+        // A client that supports one scheme.
         let mut provider = aws_lc_rs::default_provider();
         let known = &mut provider.signature_verification_algorithms;
         let one: Vec<_> = known.mapping.iter().filter(|row| row.0 == scheme).copied().collect();
@@ -94,7 +94,7 @@ async fn of_two_certificates_for_a_name_the_client_gets_what_it_can_verify() {
     }
 }
 
-/// What comes of a client certificate.
+/// The result of a client certificate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
     Known,

@@ -1,4 +1,4 @@
-//! The client's side: whom it trusts, and whom it asks for.
+//! The client: which servers it trusts, and which server name it sends.
 
 use rustls::CertificateError;
 use tailwater_tls::{
@@ -23,8 +23,8 @@ async fn a_server_that_nobody_vouches_for_is_refused() {
     assert!(matches!(error, Some(Error::Handshake(error)) if *error == unknown), "{error:?}");
 }
 
-/// Java accepts a certificate that is itself in the trust store; webpki does not, if it says that it
-/// is an authority.
+/// Java accepts a certificate that is itself in the trust store. webpki does not, if the certificate is marked
+/// as an authority.
 #[tokio::test]
 async fn a_certificate_that_is_trusted_itself_is_trusted() {
     let itself = self_signed("localhost");
@@ -36,7 +36,7 @@ async fn a_certificate_that_is_trusted_itself_is_trusted() {
         accepted.expect(host);
         connected.expect(host);
     }
-    // But for its names only.
+    // It is accepted for its names only.
     let (_, connected) = meet(&server, &client, "elsewhere.example").await;
     assert!(connected.is_err());
 }

@@ -12,7 +12,7 @@ async fn alpn_is_agreed_or_refused() {
         NoneInCommon,
     }
     use Expected::*;
-    // server, client, what comes of it
+    // server, client, result
     let table: &[(&[&str], &[&str], Expected)] = &[
         (&[], &[], Agreed(None)),
         (&[], &["h2"], Agreed(None)),
@@ -49,7 +49,7 @@ async fn alpn_is_agreed_or_refused() {
                         ),
                     };
                     assert!(as_expected, "{row}: {accepted:?}");
-                    // The client is told.
+                    // The client receives an alert.
                     let error = connected.expect_err(&row);
                     let Some(Error::Handshake(rustls::Error::AlertReceived(alert))) =
                         error.downcast_ref()

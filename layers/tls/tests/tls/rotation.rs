@@ -21,12 +21,12 @@ async fn new_handshakes_have_the_new_certificate() {
     meet(&server, &of_old, "localhost").await.1.unwrap();
 
     server.rotate(Credentials::new().identity(new.issue(&["localhost"]))).unwrap();
-    // And no session of before hides it.
+    // No resumed session hides the new certificate.
     assert!(meet(&server, &of_old, "localhost").await.1.is_err());
     let of_new = client(Credentials::new().roots(new.roots()), ClientOptions::new());
     meet(&server, &of_new, "localhost").await.1.unwrap();
 
-    // The same on the client's side.
+    // The same for the client.
     of_old.rotate(Credentials::new().roots(new.roots())).unwrap();
     meet(&server, &of_old, "localhost").await.1.unwrap();
 }
@@ -41,7 +41,7 @@ async fn what_is_wrong_leaves_what_was_there() {
     meet(&server, &client, "localhost").await.1.unwrap();
 }
 
-/// A server whose certificate is in a file that is watched, and what each reload came to.
+/// A server whose certificate is in a watched file, and the result of each reload.
 struct Watched {
     config: ServerConfig,
     reloads: mpsc::Receiver<Result<(), String>>,
@@ -71,7 +71,7 @@ impl Watched {
         Self { config, reloads }
     }
 
-    /// Waits for the next look, and one more, so that the first is over.
+    /// Waits for two checks of the files, so that the first is complete.
     async fn look(&self) -> Vec<Result<(), String>> {
         tokio::time::sleep(Watch::INTERVAL + Duration::from_secs(1)).await;
         self.reloads.try_iter().collect()
@@ -88,8 +88,8 @@ fn pem(authority: &Authority) -> String {
     identity.certificates_pem() + &identity.key_pem()
 }
 
-/// Sleeping in paused time waits for the watch: while it reads files on its blocking thread the
-/// clock stands still.
+/// A sleep with a paused clock waits for the watch: the clock does not advance while the blocking thread reads
+/// files.
 #[tokio::test(start_paused = true)]
 async fn a_file_that_changes_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ async fn a_file_that_changes_is_read_again() {
     assert!(watched.is_from(&new.roots()).await);
     assert_eq!(watched.look().await, []);
 
-    // Replaced by renaming, as careful writers do.
+    // Replaced by a rename.
     let other = folder.path().join("other.pem");
     fs::write(&other, pem(&old)).unwrap();
     fs::rename(&other, &path).unwrap();
@@ -125,7 +125,7 @@ async fn the_last_good_certificate_stays_until_there_is_another() {
     fs::write(&path, "half").unwrap();
     let refused = Err("the PEM text has no certificate".to_owned());
     assert_eq!(watched.look().await, slice::from_ref(&refused));
-    // It may be for another reason than the file, so it is tried again.
+    // The reload may have failed for a temporary reason, so it is tried again.
     assert_eq!(watched.look().await, [refused]);
     fs::remove_file(&path).unwrap();
     assert_eq!(watched.look().await.len(), 1);
@@ -137,11 +137,11 @@ async fn the_last_good_certificate_stays_until_there_is_another() {
     assert!(watched.is_from(&new.roots()).await);
 }
 
-/// Kubernetes: the file is a link into `..data`, which is a link to a folder, and that one is
-/// exchanged.
+/// In a Kubernetes volume the file is a link into `..data`, which is a link to a folder. An update replaces the
+/// second link.
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
-async fn a_folder_that_a_link_leads_to_can_be_exchanged() {
+async fn a_link_to_the_folder_of_the_file_can_be_replaced() {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -1,4 +1,4 @@
-//! What is written arrives, and what waits is bounded.
+//! Written data arrives, and the buffer is bounded.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -17,7 +17,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::support::{client, connector, localhost, server};
 
-/// One byte a read, seven a write, and pending before each of them.
+/// One byte for each read, seven for each write, and pending before each of them.
 struct Hostile {
     io: DuplexStream,
     read_pending: bool,
@@ -79,7 +79,7 @@ impl AsyncWrite for Hostile {
     }
 }
 
-/// Both ends of a connection through `server_io` and `client_io`.
+/// Both ends of a connection over `server_io` and `client_io`.
 async fn pair<A, B>(
     version: Version,
     limit: usize,
@@ -101,7 +101,7 @@ where
     (accepted.expect("a server"), connected.expect("a client"))
 }
 
-/// Writes `chunks`, `parts` of them at once, flushing now and then, and then shuts down.
+/// Writes `chunks`, `parts` of them at once, with a flush now and then, and then shuts down.
 async fn write<Io>(mut stream: TlsStream<Io>, chunks: Vec<Vec<u8>>, parts: usize)
 where
     Io: AsyncRead + AsyncWrite + Unpin,
@@ -159,7 +159,7 @@ proptest! {
     }
 }
 
-/// How much a stream takes while its peer reads nothing.
+/// How many bytes a stream accepts while its peer reads nothing.
 async fn taken(limit: usize, pipe: usize) -> usize {
     let (a, b) = duplex(pipe);
     let (mut server, client) = pair(Version::Tls13, limit, a, b).await;
@@ -182,7 +182,7 @@ async fn a_reader_that_does_not_read_makes_the_writer_wait() {
     }
 }
 
-/// Keeps what is written.
+/// Keeps the written bytes.
 struct Recording {
     io: DuplexStream,
     written: Arc<Mutex<Vec<u8>>>,
@@ -239,7 +239,7 @@ async fn records_are_as_large_as_what_is_there() {
         lengths.push(length);
         rest = &rest[5 + length..];
     }
-    // RFC 8446, 5.2: 16 KiB at the most, the type, and the 16 bytes of the tag; then close_notify.
+    // RFC 8446, 5.2: at most 16 KiB, the type, and the 16 bytes of the tag; then close_notify.
     assert_eq!(lengths, [16 * 1024 + 17, 16 * 1024 + 17, 19]);
 }
 

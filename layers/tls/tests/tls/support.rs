@@ -1,4 +1,4 @@
-//! A server and a client with a pipe between them, and certificates for them.
+//! A server and a client over a pipe, and their certificates.
 
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex};
@@ -57,8 +57,7 @@ impl Authority {
     }
 }
 
-/// An identity that vouches for itself, as `openssl req -x509` makes them: it says that it is an
-/// authority.
+/// A self-signed identity as of `openssl req -x509`: it is marked as an authority.
 pub(crate) fn self_signed(name: &str) -> Identity {
     let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
     params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
@@ -69,7 +68,7 @@ pub(crate) fn self_signed(name: &str) -> Identity {
     Identity::new(name, vec![certificate.der().clone()], key).expect("an identity")
 }
 
-/// `localhost`, and who vouches for it.
+/// Credentials for `localhost`, and the roots for them.
 pub(crate) fn localhost() -> (Credentials, Roots) {
     let authority = Authority::new("Test authority");
     (Credentials::new().identity(authority.issue(&["localhost"])), authority.roots())
@@ -83,7 +82,7 @@ pub(crate) fn client(credentials: Credentials, options: ClientOptions) -> Client
     ClientConfig::new(credentials, options).expect("a client")
 }
 
-/// Runs the layer over `io`. The inner service greets, and waits for the answer.
+/// Runs the layer over `io`. The inner service sends a greeting and waits for the response.
 pub(crate) async fn accept(layer: TlsLayer, io: DuplexStream) -> Result<Arc<Handshake>, Error> {
     let inner = service_fn(async |mut stream: TlsStream<DuplexStream>| {
         stream.write_all(b"hello").await?;
@@ -97,7 +96,7 @@ pub(crate) async fn accept(layer: TlsLayer, io: DuplexStream) -> Result<Arc<Hand
     layer.layer(inner).oneshot(io).await
 }
 
-/// A connector that has this connection.
+/// A connector that returns this connection.
 pub(crate) fn connector<Io: Send + 'static>(
     io: Io,
 ) -> impl tower::Service<
@@ -124,12 +123,12 @@ pub(crate) async fn connect(
     assert_eq!(&greeting, b"hello");
     stream.write_all(b"thanks").await?;
     stream.shutdown().await?;
-    // Whatever came behind the greeting, the session's tickets among it, is read.
+    // Everything behind the greeting is read, including the tickets of the session.
     assert_eq!(stream.read_to_end(&mut Vec::new()).await?, 0);
     Ok(Arc::clone(stream.handshake()))
 }
 
-/// What server and client say of one connection.
+/// The results of the server and the client for one connection.
 pub(crate) async fn meet(
     server: &ServerConfig,
     client: &ClientConfig,

@@ -1,4 +1,4 @@
-//! What a trusted certificate vouches for: itself, and what it signed if it is an authority's.
+//! A trusted certificate vouches for itself. It vouches for others if it belongs to an authority.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -11,7 +11,7 @@ use tailwater_tls::{
 
 use crate::support::{Authority, client, localhost, meet, server};
 
-/// A certificate for `localhost`, and another one that its key signed.
+/// A certificate for `localhost`, and another one that its key has signed.
 struct Pair {
     itself: Identity,
     signed: Identity,
@@ -36,13 +36,13 @@ impl Pair {
         let chain = vec![certificate.der().clone(), issuer.der().clone()];
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let signed = Identity::new("signed", chain, key).expect("an identity");
-        // By its name it is issued by whom it is refused for.
+        // Its issuer has the name of the certificate that may not vouch for it.
         assert!(signed.is_issued_by(&itself.certificates()[0]));
         Self { itself, signed }
     }
 }
 
-/// How a server with this identity fares with a client that trusts these.
+/// The result of a server with this identity and a client with these roots.
 async fn as_server(identity: &Identity, roots: &Roots, version: Version) -> Result<(), Error> {
     let server = server(Credentials::new().identity(identity.clone()), ServerOptions::new());
     let options = ClientOptions::new().only(version);
@@ -52,7 +52,7 @@ async fn as_server(identity: &Identity, roots: &Roots, version: Version) -> Resu
     connected.map(drop).map_err(|error| *error.downcast().expect("an error of this crate"))
 }
 
-/// How a client with this identity fares with a server that trusts these.
+/// The result of a client with this identity and a server with these roots.
 async fn as_client(
     identity: &Identity,
     roots: &Roots,
@@ -69,8 +69,8 @@ async fn as_client(
     accepted.map(|shown| assert_eq!(shown.peer_certificates(), identity.certificates()))
 }
 
-/// webpki takes whatever it is given as an anchor for an authority. So whoever had the key of a
-/// certificate that is trusted for itself could sign certificates for any name.
+/// webpki treats each trust anchor as an authority. With the key of a certificate that is trusted for itself,
+/// an attacker could then sign certificates for any name.
 #[tokio::test]
 async fn a_trusted_certificate_vouches_for_others_only_if_it_is_an_authoritys() {
     use ClientCertificates::{Requested, Required};
@@ -93,7 +93,7 @@ async fn a_trusted_certificate_vouches_for_others_only_if_it_is_an_authoritys() 
         let Pair { itself, signed } = Pair::new(is_ca, usages);
         let alone = Roots::empty().with_certificates(itself.certificates()).expect(&row);
         for (roots, count) in [(&alone, 1), (&other.clone().merge(alone.clone()), 2)] {
-            // All are trusted and counted, authorities or not.
+            // All are trusted and counted, whether authorities or not.
             assert_eq!(roots.len(), count, "{row}");
             assert!(!roots.is_empty(), "{row}");
             assert_eq!(roots.to_pem().matches("BEGIN CERTIFICATE").count(), count, "{row}");
@@ -108,7 +108,7 @@ async fn a_trusted_certificate_vouches_for_others_only_if_it_is_an_authoritys() 
                 for result in results {
                     match result {
                         Ok(()) => assert!(vouches, "{row}"),
-                        // The other one is webpki's `EndEntityUsedAsCa`.
+                        // The other error is `EndEntityUsedAsCa` of webpki.
                         Err(Error::Handshake(rustls::Error::InvalidCertificate(
                             CertificateError::UnknownIssuer | CertificateError::Other(_),
                         ))) => assert!(!vouches, "{row}"),
@@ -137,7 +137,7 @@ async fn a_client_without_a_certificate_is_as_welcome_where_no_authority_is_trus
     }
 }
 
-/// Clients choose a certificate by its issuer, and many show none if no issuer fits.
+/// Clients select a certificate by its issuer. Many send none if no issuer matches.
 #[tokio::test]
 async fn of_a_clients_certificates_the_one_that_is_trusted_itself_is_shown() {
     let authority = Authority::new("Test authority");
