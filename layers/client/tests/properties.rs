@@ -57,8 +57,13 @@ proptest! {
                     encode_comment(comment, &mut out);
                 }
                 let id = at.to_string();
-                let (event, data, id) = (event.as_deref(), Some(&data[..]), Some(id.as_bytes()));
-                encode_event(EventRef { event, data, id, timestamp: None }, &mut out);
+                let event = EventRef {
+                    event: event.as_deref(),
+                    data: Some(data),
+                    id: Some(id.as_bytes()),
+                    timestamp: None,
+                };
+                encode_event(event, &mut out);
                 out
             })
             .collect();
