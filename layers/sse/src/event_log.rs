@@ -34,7 +34,8 @@ use crate::{BoxError, Encoded, Event, EventRef, Events, Subscription, encode_eve
 /// # Gaps
 ///
 /// A client that has missed events is sent an event of type `gap` before the stream goes on with the oldest
-/// event that is kept. Its data is JSON, as the kafka crate writes it:
+/// event that is kept. An application should not use that type for its own events. The data is JSON, as the
+/// kafka crate writes it:
 ///
 /// | data | reason |
 /// |---|---|
