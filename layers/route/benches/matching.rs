@@ -36,9 +36,9 @@ fn matching(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for routes in [1, 100, 10_000_usize] {
         let literals = (1..=routes).fold(Routes::new(), |table, n| {
-            table.route([pattern(&format!("/orders/{n}/items"))], n)
+            table.route([pattern(&format!("/orders/{n}/items"))], ())
         });
-        let all = literals.route([pattern("/events/{topic}")], 0);
+        let all = literals.route([pattern("/events/{topic}")], ());
         let mut service = RouteLayer::new(all).layer(Answer);
         for (name, path) in [
             ("literal", format!("/orders/{routes}/items")),
