@@ -54,6 +54,10 @@ api MODE="check":
 package:
     cargo package --workspace --exclude tailwater-load
 
+# The book, into target/book (cargo install mdbook)
+book:
+    mdbook build docs
+
 # Documentation, broken links are errors
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

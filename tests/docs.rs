@@ -1,0 +1,448 @@
+//! The documentation is true where a program can tell: configurations, links, paths, generated parts.
+//!
+//! `TAILWATER_UPDATE_DOCS=1 cargo test --test docs` writes the configuration reference anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use tailwater::config;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The files below a folder that end so, relative to the root.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
+            let path = entry.expect("an entry of it").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                out.push(path.strip_prefix(root()).expect("it is below the root").to_owned());
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
+/// The pages that people read.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files("docs", "md");
+    let files = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "benches/README.md"];
+    pages.extend(files.map(PathBuf::from));
+    for layer in fs::read_dir(root().join("layers")).expect("the folder of the layers") {
+        let readme = layer.expect("a layer").path().join("README.md");
+        if readme.exists() {
+            pages.push(readme.strip_prefix(root()).expect("it is below the root").to_owned());
+        }
+    }
+    pages
+}
+
+/// The fenced blocks of a page: line, language, text.
+fn blocks(text: &str) -> Vec<(usize, &str, String)> {
+    let mut out: Vec<(usize, &str, String)> = Vec::new();
+    let mut open = false;
+    for (index, line) in text.lines().enumerate() {
+        if let Some(language) = line.strip_prefix("```") {
+            open = !open;
+            if open {
+                out.push((index + 1, language, String::new()));
+            }
+        } else if open && let Some((_, _, block)) = out.last_mut() {
+            block.push_str(line);
+            block.push('\n');
+        }
+    }
+    out
+}
+
+/// A page without its fenced blocks.
+fn prose(text: &str) -> String {
+    let mut open = false;
+    let keep = |line: &&str| {
+        let fence = line.starts_with("```");
+        open ^= fence;
+        !open && !fence
+    };
+    text.lines().filter(keep).collect::<Vec<_>>().join("\n")
+}
+
+/// What a block stands in: a block that is a part of a file replaces or extends these bindings.
+const BINDINGS: &[(&str, &str)] = &[
+    ("tcp_in", "{ type: tcp, kind: server, options: { port: 7114 }, exit: http_in }"),
+    ("http_in", "{ type: http, kind: server, exit: sse_in }"),
+    ("sse_in", "{ type: sse, kind: server, exit: mapping }"),
+    ("mapping", "{ type: sse-kafka, kind: proxy, routes: [{ exit: cache_client, WITH }] }"),
+    ("cache_client", "{ type: kafka, kind: cache_client, exit: cache_server }"),
+    ("cache_server", "{ type: kafka, kind: cache_server, exit: kafka_client }"),
+    (
+        "kafka_client",
+        "{ type: kafka, kind: client, options: { servers: [localhost:9092] }, exit: tcp_out }",
+    ),
+    ("tcp_out", "{ type: tcp, kind: client }"),
+];
+const SECTIONS: &[(&str, &str)] = &[
+    ("name", "example"),
+    ("vaults", "{ servers: { type: filesystem, options: { keys: { store: a.pem, type: pem } } } }"),
+    (
+        "guards",
+        "{ customers: { type: jwt, options: { issuer: https://auth.example.com, audience: a } } }",
+    ),
+];
+
+/// A whole file of a block, which may be a `with`, a section or some bindings.
+fn whole(block: &str) -> String {
+    let keys: BTreeSet<&str> = block
+        .lines()
+        .filter(|line| line.starts_with(|first: char| first.is_alphabetic()))
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    if keys.contains("bindings") {
+        return block.to_owned();
+    }
+    let mut out = String::new();
+    for (name, section) in SECTIONS {
+        if !keys.contains(name) {
+            writeln!(out, "{name}: {section}").expect("a String can be written to");
+        }
+    }
+    let is_section = keys.iter().any(|key| ["vaults", "guards", "telemetry"].contains(key));
+    if is_section {
+        out.push_str(block);
+    }
+    out.push_str("bindings:\n");
+    let with = if keys.contains("with") { block.trim_end() } else { "with: { topic: orders }" };
+    for (name, binding) in BINDINGS {
+        if !keys.contains(name) {
+            writeln!(out, "  {name}: {}", binding.replace("WITH", with)).expect("as above");
+        }
+    }
+    if !is_section && !keys.contains("with") {
+        for line in block.lines() {
+            writeln!(out, "  {line}").expect("as above");
+        }
+    }
+    out
+}
+
+fn parse(file: &str) -> Result<config::Parsed, config::Report> {
+    config::parse("zilla.yaml", file.as_bytes(), &|_| Some("localhost:9092".to_owned()))
+}
+
+#[test]
+fn every_yaml_block_is_a_configuration() {
+    let mut number = 0;
+    for page in pages() {
+        for (line, language, block) in blocks(&read(&page)) {
+            if language != "yaml" {
+                continue;
+            }
+            number += 1;
+            let file = whole(&block);
+            if let Err(report) = parse(&file) {
+                panic!("{}:{line}\n{report}\n{file}", page.display());
+            }
+        }
+    }
+    assert!(number > 10, "{number} blocks were found");
+}
+
+#[test]
+fn check_prints_what_the_tutorial_shows() {
+    let page = read("docs/tutorial/first-topic.md");
+    let blocks = blocks(&page);
+    let block = |of: &str| {
+        let found = blocks.iter().find(|(_, language, _)| *language == of);
+        found.unwrap_or_else(|| panic!("there is no {of}")).2.clone()
+    };
+    let printed = config::describe(&parse(&block("yaml")).expect("a configuration"));
+    assert!(block("console").contains(&printed), "the page lacks this:\n{printed}");
+}
+
+#[test]
+fn every_rust_block_is_a_doctest() {
+    let facade = read("src/lib.rs");
+    for page in files("docs", "md").into_iter().chain([PathBuf::from("README.md")]) {
+        let has = blocks(&read(&page)).iter().any(|(_, language, _)| language.starts_with("rust"));
+        let included = facade.contains(&format!("include_str!(\"../{}\")", page.display()));
+        assert!(
+            !has || included,
+            "{} has Rust, and src/lib.rs does not include it",
+            page.display()
+        );
+    }
+}
+
+/// The anchor of a heading, as forges and mdbook make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    for page in pages() {
+        let text = prose(&read(&page));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let folder = root().join(&page).parent().expect("a page is in a folder").to_owned();
+            let target = if path.is_empty() { root().join(&page) } else { folder.join(path) };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !fragment.is_empty() {
+                let text = prose(&read(&target));
+                let mut headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+                let found = headings
+                    .any(|heading| anchor(heading.trim_start_matches('#').trim()) == fragment);
+                assert!(found, "{}: {link} names no heading", page.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_summary_lists_every_chapter() {
+    let summary = read("docs/SUMMARY.md");
+    for page in files("docs", "md") {
+        let page = page.strip_prefix("docs").expect("it is below docs").display().to_string();
+        assert!(page == "SUMMARY.md" || summary.contains(&format!("({page})")), "{page}");
+    }
+}
+
+#[test]
+fn architecture_names_the_folders_that_are_there() {
+    let text = read("ARCHITECTURE.md");
+    let (_, _, tree) = blocks(&text).into_iter().next().expect("the tree is the first block");
+    let mut above = PathBuf::new();
+    let mut named = BTreeSet::new();
+    for line in tree.lines() {
+        let nested = line.starts_with(' ');
+        // Names stand before two spaces, and what they are behind them.
+        let names = line.trim_start().split("  ").next().expect("a line has a first part");
+        let names = match line.contains("   ") || line.trim_start().contains("  ") {
+            true => names,
+            false => line.trim_start(),
+        };
+        for name in names.split(' ').filter(|name| !name.is_empty()) {
+            let path = if nested { above.join(name) } else { PathBuf::from(name) };
+            if name.contains('/') || name.contains('.') {
+                assert!(root().join(&path).exists(), "{} is not there", path.display());
+                named.insert(path.components().collect::<PathBuf>());
+            }
+        }
+        if !nested {
+            above = PathBuf::from(names.trim());
+        }
+    }
+    for folder in ["src", "layers"] {
+        for entry in fs::read_dir(root().join(folder)).expect("a folder of the repository") {
+            let path = entry.expect("an entry of it").path();
+            let path = path.strip_prefix(root()).expect("it is below the root").to_owned();
+            // A folder beside a file of its name belongs to it.
+            let is_named = named.contains(&path) || named.contains(&path.with_extension("rs"));
+            let folder = root().join(&path).is_dir();
+            assert!(!folder || is_named, "ARCHITECTURE.md lacks {}", path.display());
+        }
+    }
+}
+
+/// What the documentation of a type of `src/config` says.
+#[derive(Default)]
+struct Type {
+    doc: String,
+    /// Documentation, name, type.
+    fields: Vec<(String, String, String)>,
+    /// Of an enum: documentation, name, type of what it holds.
+    variants: Vec<(String, String, String)>,
+}
+
+/// The public types of `src/config`, by the layout that rustfmt gives them.
+fn types() -> BTreeMap<String, Type> {
+    let mut types = BTreeMap::new();
+    for file in files("src/config", "rs") {
+        let mut doc = String::new();
+        let mut current: Option<(String, bool, Type)> = None;
+        for line in read(&file).lines() {
+            let text = line.trim();
+            if let Some(more) = text.strip_prefix("///") {
+                let space = if doc.is_empty() { "" } else { " " };
+                doc = format!("{doc}{space}{}", more.trim());
+                continue;
+            }
+            if text.starts_with("#[") {
+                continue;
+            }
+            let written = std::mem::take(&mut doc);
+            let header = line.strip_suffix(" {").and_then(|line| {
+                let (is_enum, rest) = match line.strip_prefix("pub struct ") {
+                    Some(rest) => (false, rest),
+                    None => (true, line.strip_prefix("pub enum ")?),
+                };
+                Some((rest.split('<').next()?.to_owned(), is_enum))
+            });
+            if let Some((name, is_enum)) = header {
+                current = Some((name, is_enum, Type { doc: written, ..Type::default() }));
+                continue;
+            }
+            if line == "}" {
+                if let Some((name, _, complete)) = current.take() {
+                    types.insert(name, complete);
+                }
+                continue;
+            }
+            let Some((_, is_enum, of)) = &mut current else { continue };
+            let text = text.trim_end_matches([',', '{']).trim();
+            if *is_enum
+                && line.starts_with("    ")
+                && !line.starts_with("     ")
+                && !written.is_empty()
+            {
+                let (name, holds) = text.split_once('(').unwrap_or((text, ""));
+                of.variants.push((
+                    written,
+                    name.to_owned(),
+                    holds.trim_end_matches(')').to_owned(),
+                ));
+            } else if let Some((name, holds)) = text.split_once(": ") {
+                if let (Some(name), false) = (name.strip_prefix("pub "), *is_enum) {
+                    of.fields.push((written, name.to_owned(), holds.to_owned()));
+                } else if *is_enum {
+                    of.fields.push((written, name.to_owned(), holds.to_owned()));
+                }
+            }
+        }
+    }
+    types
+}
+
+/// The chapters of the reference, and the type that each describes.
+const REFERENCE: &[(&str, &str)] = &[
+    ("A namespace", "Config"),
+    ("A binding", "Binding"),
+    ("A route", "Route"),
+    ("`tcp` server", "TcpServer"),
+    ("`tcp` client", "TcpClient"),
+    ("`tls` server", "TlsServer"),
+    ("`tls` client", "TlsClient"),
+    ("`http` server", "HttpServer"),
+    ("`http` client", "HttpClient"),
+    ("`sse` server", "SseServer"),
+    ("`sse` client", "SseClient"),
+    ("`sse-kafka` proxy", "SseKafka"),
+    ("`kafka` cache_client", "KafkaCacheClient"),
+    ("`kafka` cache_server", "KafkaCacheServer"),
+    ("`kafka` client", "KafkaClient"),
+    ("`http-filesystem` proxy", "HttpFilesystem"),
+    ("`filesystem` server", "Filesystem"),
+    ("Vaults", "Vault"),
+    ("Guards", "Guard"),
+    ("Telemetry", "Telemetry"),
+];
+
+/// A type's name in words.
+fn words(name: &str) -> String {
+    let mut out = String::new();
+    for char in name.chars() {
+        if char.is_uppercase() && !out.is_empty() {
+            out.push(' ');
+            out.extend(char.to_lowercase());
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+/// The key that a field stands for, and what is said about it.
+fn entry(doc: &str, name: &str) -> Option<(String, String)> {
+    let (key, text) = match doc.strip_prefix('`') {
+        Some(rest) => rest.split_once('`')?,
+        None if ["routes", "exit"].contains(&name) => (name, doc),
+        None => return None,
+    };
+    let text = text.trim_start_matches([':', ',', '.']).trim();
+    let mut chars = text.chars();
+    let first = chars.next().map(|char| char.to_uppercase().to_string()).unwrap_or_default();
+    Some((key.to_owned(), format!("{first}{}", chars.as_str())))
+}
+
+/// The known types that a field's type names.
+fn named(holds: &str, types: &BTreeMap<String, Type>) -> Vec<String> {
+    let names = holds.split(|char: char| !char.is_alphanumeric());
+    names.filter(|name| types.contains_key(*name)).map(str::to_owned).collect()
+}
+
+fn reference() -> String {
+    let types = types();
+    let heading = |name: &str| {
+        let chapter = REFERENCE.iter().find(|(_, of)| *of == name);
+        chapter.map_or_else(|| words(name), |(title, _)| (*title).to_owned())
+    };
+    let mut out = "# Configuration\n\n\
+        <!-- Generated from the documentation of the fields in src/config: \
+        TAILWATER_UPDATE_DOCS=1 cargo test --test docs -->\n\n\
+        Keys are written as paths: `options.port` is the key `port` in the map `options` of the binding. \
+        Keys that have no effect yet are listed in [Compatibility with Zilla](zilla.md#not-supported-yet), \
+        and `tailwater check` names those of a file. `${{env.NAME}}` stands for an environment variable, \
+        anywhere in a value.\n"
+        .to_owned();
+    let mut written: BTreeSet<String> = REFERENCE.iter().map(|(_, of)| (*of).to_owned()).collect();
+    for (title, of) in REFERENCE {
+        let mut queue = vec![((*of).to_owned(), format!("## {title}"))];
+        while !queue.is_empty() {
+            let (name, title) = queue.remove(0);
+            let described =
+                types.get(&name).unwrap_or_else(|| panic!("src/config has no type {name}"));
+            let mut rows = String::new();
+            let mut below = Vec::new();
+            let entries = described.fields.iter().chain(&described.variants);
+            for (doc, field, holds) in entries {
+                let Some((key, mut text)) = entry(doc, field) else { continue };
+                for name in named(holds, &types).into_iter().filter(|found| *found != name) {
+                    let title = heading(&name);
+                    write!(text, " See [{title}](#{}).", anchor(&title)).expect("as above");
+                    below.push(name);
+                }
+                writeln!(rows, "| `{key}` | {} |", text.replace('|', "\\|")).expect("as above");
+            }
+            write!(out, "\n{title}\n\n{}\n", described.doc).expect("as above");
+            if !rows.is_empty() {
+                write!(out, "\n| key | meaning |\n|---|---|\n{rows}").expect("as above");
+            }
+            for name in below {
+                if written.insert(name.clone()) {
+                    let title = format!("### {}", heading(&name));
+                    queue.push((name, title));
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn the_configuration_reference_is_what_the_fields_say() {
+    let generated = reference();
+    let path = root().join("docs/reference/configuration.md");
+    if env::var_os("TAILWATER_UPDATE_DOCS").is_some() {
+        fs::write(&path, &generated).expect("the reference can be written");
+    }
+    assert!(
+        fs::read_to_string(&path).is_ok_and(|found| found == generated),
+        "TAILWATER_UPDATE_DOCS=1 cargo test --test docs writes docs/reference/configuration.md anew"
+    );
+}
