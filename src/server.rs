@@ -158,7 +158,7 @@ pub fn describe_open_files(namespaces: &[Config]) -> String {
 ///
 /// The kernel, librdkafka and whatever else runs here have work for the last core: with a thread for
 /// it, too, a delivery costs more. But it takes less time until all streams have an event, and that
-/// counts where there are many (ARCHITECTURE.md has figures, under "Threads").
+/// counts where there are many (docs/internals/decisions/one-core-free.md has figures).
 fn runtimes(
     threads: Option<NonZero<usize>>,
 ) -> io::Result<(Runtime, Option<(Runtime, Spillover)>)> {
