@@ -22,6 +22,7 @@ use crate::{Error, Pattern, ValuePattern};
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Condition {
     paths: Vec<Path>,
     fields: Vec<(Field, Glob)>,
@@ -46,7 +47,6 @@ enum Field {
 impl Condition {
     /// A condition that holds for any request. [`path`](Self::path) and [`header`](Self::header) add
     /// to it.
-    #[must_use]
     pub fn any() -> Self {
         Self::default()
     }
