@@ -16,6 +16,7 @@ use tailwater_sse::{Due, Encoded, Event, Lease};
 /// holds for `still_allowed`. It is not called for the token of the request itself.
 ///
 /// [`session_lease`] is the shorter way where the decision depends on nothing but the token.
+#[must_use]
 pub fn lease(
     session: &Session,
     still_allowed: impl Fn(&Token) -> bool + Send + Sync + 'static,
@@ -78,6 +79,7 @@ pub fn lease(
 /// # Ok(())
 /// # }
 /// ```
+#[must_use]
 pub fn session_lease(
     allowed: impl Fn(&Token) -> bool + Send + Sync + 'static,
 ) -> impl Fn(&Parts) -> Option<Box<dyn Lease>> + Clone + Send + Sync + 'static {
