@@ -79,7 +79,6 @@ pub fn lease(
 /// # Ok(())
 /// # }
 /// ```
-#[must_use]
 pub fn session_lease(
     allowed: impl Fn(&Token) -> bool + Send + Sync + 'static,
 ) -> impl Fn(&Parts) -> Option<Box<dyn Lease>> + Clone + Send + Sync + 'static {
