@@ -264,10 +264,10 @@ fn architecture_names_the_folders_that_are_there() {
 #[derive(Default)]
 struct Type {
     doc: String,
-    /// Documentation, name, type.
-    fields: Vec<(String, String, String)>,
-    /// Of an enum: documentation, name, type of what it holds.
-    variants: Vec<(String, String, String)>,
+    /// Of each field or variant: documentation, name, type.
+    entries: Vec<(String, String, String)>,
+    /// Whether these are values, and not keys.
+    is_choice: bool,
 }
 
 /// The public types of `src/config`, by the layout that rustfmt gives them.
@@ -279,8 +279,10 @@ fn types() -> BTreeMap<String, Type> {
         for line in read(&file).lines() {
             let text = line.trim();
             if let Some(more) = text.strip_prefix("///") {
-                let space = if doc.is_empty() { "" } else { " " };
-                doc = format!("{doc}{space}{}", more.trim());
+                let more = more.trim();
+                let paragraph = more.is_empty() || doc.ends_with('\n');
+                let space = if doc.is_empty() || paragraph { "" } else { " " };
+                doc = format!("{doc}{space}{}", if more.is_empty() { "\n\n" } else { more });
                 continue;
             }
             if text.starts_with("#[") {
@@ -305,24 +307,18 @@ fn types() -> BTreeMap<String, Type> {
                 continue;
             }
             let Some((_, is_enum, of)) = &mut current else { continue };
-            let text = text.trim_end_matches([',', '{']).trim();
-            if *is_enum
-                && line.starts_with("    ")
-                && !line.starts_with("     ")
-                && !written.is_empty()
-            {
+            // A variant with fields is described by them.
+            if *is_enum && text.ends_with('{') {
+                continue;
+            }
+            let text = text.trim_end_matches(',');
+            if let Some((name, holds)) = text.split_once(": ") {
+                let name = if *is_enum { Some(name) } else { name.strip_prefix("pub ") };
+                of.entries.extend(name.map(|name| (written, name.to_owned(), holds.to_owned())));
+            } else if *is_enum && !written.is_empty() {
                 let (name, holds) = text.split_once('(').unwrap_or((text, ""));
-                of.variants.push((
-                    written,
-                    name.to_owned(),
-                    holds.trim_end_matches(')').to_owned(),
-                ));
-            } else if let Some((name, holds)) = text.split_once(": ") {
-                if let (Some(name), false) = (name.strip_prefix("pub "), *is_enum) {
-                    of.fields.push((written, name.to_owned(), holds.to_owned()));
-                } else if *is_enum {
-                    of.fields.push((written, name.to_owned(), holds.to_owned()));
-                }
+                of.entries.push((written, name.to_owned(), holds.to_owned()));
+                of.is_choice = true;
             }
         }
     }
@@ -353,81 +349,100 @@ const REFERENCE: &[(&str, &str)] = &[
     ("Telemetry", "Telemetry"),
 ];
 
-/// A type's name in words.
-fn words(name: &str) -> String {
-    let mut out = String::new();
-    for char in name.chars() {
-        if char.is_uppercase() && !out.is_empty() {
-            out.push(' ');
-            out.extend(char.to_lowercase());
-        } else {
-            out.push(char);
-        }
-    }
-    out
-}
+/// Types with a heading of their own below a chapter.
+const HEADINGS: &[(&str, &str)] = &[
+    ("`when` of a `tcp` route", "TcpCondition"),
+    ("`options` of both kinds of `tls`", "TlsOptions"),
+    ("`when` of a `tls` route", "TlsCondition"),
+    ("`with` of a `tls` client route", "ClientCertificate"),
+    ("`versions`", "HttpVersion"),
+    ("`access-control`", "AccessControl"),
+    ("`access-control` with `cross-origin`", "CrossOrigin"),
+    ("`authorization`", "Authorization"),
+    ("`when` of an `http` route", "HttpCondition"),
+    ("`when` of an `sse` or `sse-kafka` route", "PathCondition"),
+    ("`with` of an `sse-kafka` route", "SseKafkaWith"),
+    ("`start`", "StartParameter"),
+    ("`filters`", "Filter"),
+    ("`event.id`", "EventId"),
+    ("`topics`", "Topic"),
+    ("`when` of a `kafka` route", "TopicCondition"),
+    ("`defaultOffset`", "DefaultOffset"),
+    ("`credentials` of Kafka", "KafkaAuthorization"),
+    ("`mechanism`", "SaslMechanism"),
+    ("`when` of an `http-filesystem` route", "FileCondition"),
+    ("`with` of an `http-filesystem` route", "FileWith"),
+    ("`symlinks`", "Symlinks"),
+    ("`keys`, `trust` and `signers` of a vault", "Store"),
+    ("`type` of a store", "StoreKind"),
+    ("`keys` of a guard", "GuardKeys"),
+    ("A public key", "Jwk"),
+    ("`exporters`", "Exporter"),
+    ("`type` of an exporter", "ExporterKind"),
+    ("`guarded`", "Guarded"),
+];
+
+/// Types that are described where they are used.
+const INLINE: &[&str] = &["Server", "Span"];
 
 /// The key that a field stands for, and what is said about it.
-fn entry(doc: &str, name: &str) -> Option<(String, String)> {
-    let (key, text) = match doc.strip_prefix('`') {
-        Some(rest) => rest.split_once('`')?,
-        None if ["routes", "exit"].contains(&name) => (name, doc),
-        None => return None,
-    };
+fn entry(doc: &str) -> Option<(String, String)> {
+    let (key, text) = doc.strip_prefix('`')?.split_once('`')?;
+    let text = text.replace("\n\n", " ");
     let text = text.trim_start_matches([':', ',', '.']).trim();
     let mut chars = text.chars();
-    let first = chars.next().map(|char| char.to_uppercase().to_string()).unwrap_or_default();
+    let first = chars.next()?.to_uppercase().to_string();
     Some((key.to_owned(), format!("{first}{}", chars.as_str())))
 }
 
-/// The known types that a field's type names.
-fn named(holds: &str, types: &BTreeMap<String, Type>) -> Vec<String> {
-    let names = holds.split(|char: char| !char.is_alphanumeric());
-    names.filter(|name| types.contains_key(*name)).map(str::to_owned).collect()
+fn heading(name: &str) -> &'static str {
+    let all = REFERENCE.iter().chain(HEADINGS);
+    let found = all.clone().find(|(_, of)| *of == name);
+    found.unwrap_or_else(|| panic!("the type {name} needs a heading in tests/docs.rs")).0
 }
 
 fn reference() -> String {
     let types = types();
-    let heading = |name: &str| {
-        let chapter = REFERENCE.iter().find(|(_, of)| *of == name);
-        chapter.map_or_else(|| words(name), |(title, _)| (*title).to_owned())
-    };
     let mut out = "# Configuration\n\n\
         <!-- Generated from the documentation of the fields in src/config: \
         TAILWATER_UPDATE_DOCS=1 cargo test --test docs -->\n\n\
         Keys are written as paths: `options.port` is the key `port` in the map `options` of the binding. \
         Keys that have no effect yet are listed in [Compatibility with Zilla](zilla.md#not-supported-yet), \
         and `tailwater check` names those of a file. `${{env.NAME}}` stands for an environment variable, \
-        anywhere in a value.\n"
+        anywhere in a value. A template is a text with variables: `${params.NAME}` stands for a parameter \
+        of the path, and `${guarded['GUARD'].identity}` and `${guarded['GUARD'].attributes.NAME}` for \
+        claims of the token.\n"
         .to_owned();
-    let mut written: BTreeSet<String> = REFERENCE.iter().map(|(_, of)| (*of).to_owned()).collect();
-    for (title, of) in REFERENCE {
-        let mut queue = vec![((*of).to_owned(), format!("## {title}"))];
+    let mut written: BTreeSet<&str> = REFERENCE.iter().map(|(_, of)| *of).collect();
+    for (_, of) in REFERENCE {
+        let mut queue = vec![(*of, "##")];
         while !queue.is_empty() {
-            let (name, title) = queue.remove(0);
-            let described =
-                types.get(&name).unwrap_or_else(|| panic!("src/config has no type {name}"));
+            let (name, level) = queue.remove(0);
+            let of = types.get(name).unwrap_or_else(|| panic!("src/config has no type {name}"));
             let mut rows = String::new();
-            let mut below = Vec::new();
-            let entries = described.fields.iter().chain(&described.variants);
-            for (doc, field, holds) in entries {
-                let Some((key, mut text)) = entry(doc, field) else { continue };
-                for name in named(holds, &types).into_iter().filter(|found| *found != name) {
-                    let title = heading(&name);
-                    write!(text, " See [{title}](#{}).", anchor(&title)).expect("as above");
-                    below.push(name);
+            for (doc, _, holds) in &of.entries {
+                let Some((key, text)) = entry(doc) else { continue };
+                write!(rows, "| `{key}` | {}", text.replace('|', "\\|")).expect("as above");
+                let names = holds.split(|char: char| !char.is_alphanumeric());
+                let known = names.filter_map(|found| types.get_key_value(found));
+                let below = known.map(|(found, _)| found.as_str());
+                for (index, below) in
+                    below.filter(|found| *found != name && !INLINE.contains(found)).enumerate()
+                {
+                    let title = heading(below);
+                    let see = if index == 0 { " See " } else { ", " };
+                    write!(rows, "{see}[{title}](#{})", anchor(title)).expect("as above");
+                    if written.insert(below) {
+                        queue.push((below, "###"));
+                    }
                 }
-                writeln!(rows, "| `{key}` | {} |", text.replace('|', "\\|")).expect("as above");
+                let end = if rows.ends_with(')') && !text.ends_with(')') { "." } else { "" };
+                writeln!(rows, "{end} |").expect("as above");
             }
-            write!(out, "\n{title}\n\n{}\n", described.doc).expect("as above");
+            write!(out, "\n{level} {}\n\n{}\n", heading(name), of.doc).expect("as above");
             if !rows.is_empty() {
-                write!(out, "\n| key | meaning |\n|---|---|\n{rows}").expect("as above");
-            }
-            for name in below {
-                if written.insert(name.clone()) {
-                    let title = format!("### {}", heading(&name));
-                    queue.push((name, title));
-                }
+                let first = if of.is_choice { "value" } else { "key" };
+                write!(out, "\n| {first} | meaning |\n|---|---|\n{rows}").expect("as above");
             }
         }
     }

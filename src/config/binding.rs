@@ -11,7 +11,7 @@ use super::support::Feature;
 use super::tcp::{TcpClient, TcpServer};
 use super::tls::{TlsClient, TlsServer};
 
-/// An entry of `bindings`.
+/// An entry of `bindings`: a name, by which an `exit` leads to the binding, and its keys.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Binding {
@@ -19,9 +19,9 @@ pub struct Binding {
     pub name: String,
     /// Where the name stands.
     pub span: Span,
-    /// `vault`: the name of the vault that its keys are in. Default: none.
+    /// `vault`: the vault that has the keys of the binding. Default: none.
     pub vault: Option<String>,
-    /// What it is, by `type` and `kind`.
+    /// `type`: what the binding is, together with `kind`. Both are required.
     pub kind: Kind,
 }
 
@@ -269,32 +269,34 @@ fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<Binding> {
     Some(Binding { name: outline.name.clone(), span: outline.span, vault, kind: kind? })
 }
 
-/// A route of a binding, in the order of the file: the first one whose guards and one of whose
-/// conditions are satisfied takes the request. The binding's own `exit`, where it has one, is the
-/// last route, without conditions.
+/// A route of a binding. The first route in the order of the file is taken whose guards let the
+/// request pass, and one of whose conditions is satisfied. The binding's own `exit`, if it has
+/// one, is the last route, without conditions.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Route<W, T = ()> {
     /// Where it stands.
     pub span: Span,
-    /// `guarded`: the guards that must let the request pass, with the roles that they ask for.
-    /// Default: none, everybody may.
+    /// `guarded`: the guards that must let the request pass, each with roles. Default: none;
+    /// the route is open to every request.
     pub guarded: Vec<Guarded>,
-    /// `when`: one of these must be satisfied. Default: none, always.
+    /// `when`: a list of conditions, of which one must be satisfied. Default: the route takes
+    /// every request.
     pub when: Vec<W>,
-    /// `with`: what the request is turned into.
+    /// `with`: what the request becomes. Its keys depend on the type of the binding.
     pub with: T,
-    /// `exit`: the binding that it leads to. Default: the binding's own `exit`.
+    /// `exit`: the binding that the route leads to. Default: the binding's own `exit`.
     pub exit: String,
 }
 
-/// One guard of a route.
+/// `guarded` of a route: a map from names of guards to lists of roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Guarded {
-    /// The name of the guard.
+    /// `NAME`: the name of a guard.
     pub guard: String,
-    /// Roles that are all asked for. Default: none, whoever the guard knows may.
+    /// `[ROLE, …]`: roles, all of which the token must have. An empty list lets every token
+    /// pass that the guard accepts.
     pub roles: Vec<String>,
 }
 

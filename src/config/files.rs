@@ -10,11 +10,11 @@ use super::pattern;
 use super::support::Feature;
 use super::template;
 
-/// An `http-filesystem` binding of kind `proxy`: requests into files.
+/// An `http-filesystem` binding of kind `proxy` maps requests to files.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpFilesystem {
-    /// Where requests go, by their path.
+    /// `routes`: where requests go, by their path.
     pub routes: Vec<Route<FileCondition, FileWith>>,
 }
 
@@ -22,26 +22,26 @@ pub struct HttpFilesystem {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileCondition {
-    /// `path`: a pattern of its path, in which `{name}` goes across `/`. Default: any.
+    /// `path`: a pattern of the path, in which `{name}` may contain `/`. Default: any.
     pub path: Option<Pattern>,
-    /// `method`: its method. Default: any.
+    /// `method`: the method. Default: any.
     pub method: Option<Method>,
     /// The same for the route layer.
     pub condition: Condition,
 }
 
-/// Which file a request is for.
+/// `with` of an `http-filesystem` route: which file a request is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileWith {
-    /// `path`: the file, below the location of the `filesystem` binding. Default: the path of the
-    /// request.
+    /// `path`: the file, below the location of the `filesystem` binding, a template. Default:
+    /// the path of the request.
     pub path: Option<Template>,
-    /// `directory`: the folder. Default: none.
+    /// `directory`: the folder, a template. Default: none.
     pub directory: Option<Template>,
 }
 
-/// A `filesystem` binding of kind `server`: a folder.
+/// A `filesystem` binding of kind `server` serves a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filesystem {
@@ -51,13 +51,13 @@ pub struct Filesystem {
     pub symlinks: Symlinks,
 }
 
-/// What becomes of symbolic links.
+/// What happens with symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Symlinks {
-    /// They are followed.
+    /// `follow`: they are followed.
     Follow,
-    /// They are as if they were not there.
+    /// `ignore`: the file counts as missing.
     Ignore,
 }
 

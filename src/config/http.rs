@@ -13,32 +13,34 @@ use super::decode::{Map, Value};
 use super::ignored::{self, ignore};
 use super::support::Feature;
 
-/// An `http` binding of kind `server`.
+/// An `http` binding of kind `server` reads requests.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpServer {
-    /// `options.versions`: the versions that are spoken. Default: both.
+    /// `options.versions`: the versions of HTTP that are spoken. Default: both.
     pub versions: Vec<HttpVersion>,
-    /// `options.access-control`: what pages of other origins may do. Default: `same-origin`, as in
-    /// Zilla.
+    /// `options.access-control`: what pages of other origins may do. Default: `same-origin`,
+    /// as in Zilla.
     pub access_control: AccessControl,
-    /// `options.authorization`: where credentials are looked for. Default: nowhere.
+    /// `options.authorization`: the name of a guard, and where its credentials are looked
+    /// for. Default: nowhere.
     pub authorization: Option<Authorization>,
-    /// Where requests go, by their headers.
+    /// `routes`: where requests go, by their headers.
     pub routes: Vec<Route<HttpCondition>>,
 }
 
-/// An `http` binding of kind `client`.
+/// An `http` binding of kind `client` sends requests to another server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpClient {
-    /// `options.versions`: the versions that are spoken. Default: both.
+    /// `options.versions`: the versions of HTTP that are spoken. Default: both.
     pub versions: Vec<HttpVersion>,
-    /// `options.authorization`: where credentials are put. Default: nowhere.
+    /// `options.authorization`: the name of a guard, and the header in which its token is
+    /// sent. Default: no token is sent.
     pub authorization: Option<Authorization>,
-    /// `options.overrides`: headers and the values that replace theirs. Default: none.
+    /// `options.overrides`: headers, and the values that replace theirs. Default: none.
     pub overrides: Vec<(String, String)>,
-    /// Where requests go, by their headers.
+    /// `routes`: where requests go, by their headers.
     pub routes: Vec<Route<HttpCondition>>,
 }
 
@@ -46,9 +48,9 @@ pub struct HttpClient {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HttpVersion {
-    /// `http/1.1`
+    /// `http/1.1`: HTTP/1.1.
     Http11,
-    /// `h2`
+    /// `h2`: HTTP/2.
     H2,
 }
 
@@ -56,53 +58,56 @@ pub enum HttpVersion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccessControl {
-    /// `policy: same-origin`: nothing; a foreign `Origin` is refused.
+    /// `policy: same-origin`: pages of other origins are refused.
     SameOrigin,
-    /// `policy: cross-origin`: what it says.
+    /// `policy: cross-origin`: pages of other origins may do what its further keys say.
     CrossOrigin(CrossOrigin),
 }
 
-/// What pages of other origins may do.
+/// The further keys of `access-control` with `policy: cross-origin`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrossOrigin {
-    /// `allow.origins`, each as `https://app.example.org`, or `https://*.example.org` for one label in
-    /// place of `*`. Default: any, but for `null` where there are `credentials`.
+    /// `allow.origins`: a list of origins, as `https://app.example.org`, or
+    /// `https://*.example.org` with `*` for one label. Default: any, except `null` if
+    /// `credentials` are allowed.
     pub origins: Option<Vec<String>>,
-    /// `allow.methods`. Default: any.
+    /// `allow.methods`: methods of requests. Default: any.
     pub methods: Option<Vec<String>>,
-    /// `allow.headers`: headers of requests; `last-event-id` and `cache-control` are granted beside
-    /// where there are event streams. Default: any.
+    /// `allow.headers`: headers of requests. `last-event-id` and `cache-control` are allowed
+    /// in addition where there are event streams. Default: any.
     pub headers: Option<Vec<String>>,
     /// `allow.credentials`: whether the browser sends cookies. Default: false.
     pub credentials: bool,
-    /// `max-age`, in seconds: how long a browser remembers this. Default: not said, so that the
-    /// browser decides.
+    /// `max-age`, in seconds: how long a browser remembers this. Default: the browser
+    /// decides.
     pub max_age: Option<Duration>,
     /// `expose.headers`: headers of responses that a page may read. Default: any.
     pub expose: Option<Vec<String>>,
 }
 
-/// `authorization`: where the credentials for one guard are.
+/// `authorization` of an `http` binding: where the credentials for a guard are. In each pattern,
+/// `{credentials}` stands for the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Authorization {
-    /// The guard that is asked about them.
+    /// `NAME`: the name of the guard.
     pub guard: String,
-    /// `credentials.headers`: header names in lower case, and patterns with `{credentials}`.
+    /// `credentials.headers`: a map from names of headers to patterns.
     pub headers: Vec<(String, String)>,
-    /// `credentials.query`: query parameters and patterns.
+    /// `credentials.query`: a map from names of query parameters to patterns.
     pub query: Vec<(String, String)>,
-    /// `credentials.cookies`: cookies and patterns.
+    /// `credentials.cookies`: a map from names of cookies to patterns.
     pub cookies: Vec<(String, String)>,
 }
 
-/// `when[].headers`: headers, all of which must match.
+/// A condition on the headers of a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpCondition {
-    /// Names in lower case, the pseudo headers `:scheme`, `:authority`, `:path` and `:method`
-    /// among them, and patterns.
+    /// `headers`: a map from names of headers to patterns with `*` for any text; all must
+    /// match. The pseudo headers `:scheme`, `:authority`, `:path` and `:method` are headers,
+    /// too.
     pub headers: Vec<(String, ValuePattern)>,
     /// The same for the route layer.
     pub condition: Condition,

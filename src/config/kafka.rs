@@ -16,69 +16,72 @@ use super::support::Feature;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KafkaCacheClient {
-    /// `options.topics`: what is known of single topics; `defaultOffset` is accepted here as in
-    /// older files. Default: nothing.
+    /// `options.topics`: options of single topics. `defaultOffset` is accepted here, as in
+    /// older files. Default: none.
     pub topics: Vec<Topic>,
-    /// Where streams go, by the name of their topic.
+    /// `routes`: where streams go, by the name of their topic.
     pub routes: Vec<Route<TopicCondition>>,
 }
 
-/// A `kafka` binding of kind `cache_server`.
+/// A `kafka` binding of kind `cache_server` keeps the latest records of topics in memory.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KafkaCacheServer {
-    /// `options.bootstrap`: topics that are read from the start on, before a client asks.
-    /// Default: none.
+    /// `options.bootstrap`: topics that are read from the start of the program, before a
+    /// client asks for them. Default: none.
     pub bootstrap: Vec<String>,
-    /// `options.memory`: what is kept of all topics together, as `512MiB` or a number of bytes; what
-    /// is not kept is read from Kafka again. Default: 256 MiB. (Not in Zilla.)
+    /// `options.memory`: how much is kept of all topics together, as `512MiB` or a number of
+    /// bytes. Older records are read from Kafka again. Default: 256 MiB. (Not in Zilla.)
     pub memory_bytes: Option<usize>,
-    /// `options.max-record`: the largest record that is delivered, as `64MiB` or a number of bytes: key,
-    /// value and headers after decompression. In place of a larger one, streams are told of a gap
-    /// `too_large`. Default: 16 MiB; at most 1 GiB. (Not in Zilla.)
+    /// `options.max-record`: the size of the largest record that is delivered, as `64MiB` or
+    /// a number of bytes. It counts key, value and headers after decompression. A gap
+    /// `too_large` takes the place of a larger record. Default: 16 MiB; at most 1 GiB. (Not
+    /// in Zilla.)
     pub max_record_bytes: Option<usize>,
-    /// `options.topics`: what is known of single topics. Default: nothing.
+    /// `options.topics`: options of single topics. Default: none.
     pub topics: Vec<Topic>,
-    /// Where streams go, by the name of their topic.
+    /// `routes`: where streams go, by the name of their topic.
     pub routes: Vec<Route<TopicCondition>>,
 }
 
-/// A `kafka` binding of kind `client`: a cluster.
+/// A `kafka` binding of kind `client` connects to a Kafka cluster.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KafkaClient {
-    /// `options.servers`: brokers to begin with, at least one if a listener leads here. Default, as in
-    /// older files: `host` and `port` of the `tcp` client that `exit` leads to.
+    /// `options.servers`: brokers to connect to first, each as `host:port`. At least one is
+    /// required if a listener leads here. Default, as in older files: `host` and `port` of
+    /// the `tcp` client that `exit` leads to.
     pub servers: Vec<Server>,
     /// Whether `servers` stand at the `tcp` client.
     pub(super) servers_below: bool,
-    /// `options.authorization`, or `options.sasl` in older files. Default: none.
+    /// `options.authorization`: a name with `credentials`, as below; in older files
+    /// `options.sasl`. Default: none.
     pub authorization: Option<KafkaAuthorization>,
-    /// The `tcp` or `tls` client that connections are opened by.
+    /// `exit`: the `tcp` or `tls` client that opens the connections.
     pub exit: String,
 }
 
-/// What is known of one topic.
+/// An entry of `topics`: options of one topic.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Topic {
     /// Where it stands.
     pub span: Span,
-    /// `name`. Required.
+    /// `name`: the name of the topic. Required.
     pub name: String,
-    /// `defaultOffset`: where a stream without an id begins. Default: not said here; in the end
-    /// `historical`, as in Zilla.
+    /// `defaultOffset`: where a stream without an event id begins. Default: `historical`, as
+    /// in Zilla.
     pub default_offset: Option<DefaultOffset>,
 }
 
-/// Where a stream without an id begins.
+/// Where a stream without an event id begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DefaultOffset {
-    /// With the first record that Kafka still has.
+    /// `historical`: with the first record that Kafka has.
     #[default]
     Historical,
-    /// With the next record.
+    /// `live`: with the next record.
     Live,
 }
 
@@ -91,11 +94,11 @@ impl fmt::Display for DefaultOffset {
     }
 }
 
-/// A condition on the topic.
+/// A condition on the name of the topic.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TopicCondition {
-    /// `topic`: its name, with `*` for any text. Default: any.
+    /// `topic`: the name, with `*` for any text. Default: any.
     pub topic: Option<ValuePattern>,
 }
 
@@ -131,22 +134,22 @@ impl fmt::Display for Server {
     }
 }
 
-/// How to authenticate to Kafka.
+/// `credentials` for Kafka, by SASL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KafkaAuthorization {
-    /// SASL with a name and a password.
+    /// `mechanism`, `username` and `password`: SASL with a name and a password.
     Password {
-        /// `mechanism`.
+        /// `mechanism`: the SASL mechanism. Required.
         mechanism: SaslMechanism,
-        /// `username`.
+        /// `username`: the name. Required.
         username: String,
-        /// `password`.
+        /// `password`: the password. Required.
         password: Secret,
     },
     /// SASL OAUTHBEARER.
     OauthBearer {
-        /// `token`.
+        /// `token`: the token of `mechanism: oauthbearer`, which is not supported yet.
         token: Secret,
     },
 }
@@ -155,13 +158,13 @@ pub enum KafkaAuthorization {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SaslMechanism {
-    /// `plain`
+    /// `plain`: PLAIN.
     Plain,
-    /// `scram-sha-1`
+    /// `scram-sha-1`: SCRAM-SHA-1.
     ScramSha1,
-    /// `scram-sha-256`
+    /// `scram-sha-256`: SCRAM-SHA-256.
     ScramSha256,
-    /// `scram-sha-512`
+    /// `scram-sha-512`: SCRAM-SHA-512.
     ScramSha512,
 }
 

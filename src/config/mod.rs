@@ -88,21 +88,22 @@ pub(crate) use self::namespaces::label;
 use self::requirements::Requirements;
 use self::support::Feature;
 
-/// A namespace without mistakes: a document of a file.
+/// A namespace: one document of the file. A configuration file may have several.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// `name`: what the namespace is called, another one in each document. Required.
+    /// `name`: the name of the namespace, which no other document has. Required.
     pub name: String,
     /// Where the name stands.
     pub span: Span,
     /// `vaults`: keys and certificates. Default: none.
     pub vaults: Vec<Vault>,
-    /// `guards`: who may. Default: none.
+    /// `guards`: which tokens are valid. Default: none.
     pub guards: Vec<Guard>,
-    /// `bindings`, in the order of the file. Default: none.
+    /// `bindings`: the pipeline, in any order. Default: none.
     pub bindings: Vec<Binding>,
-    /// `telemetry`: where logs go. Default: nothing beside tailwater's own log.
+    /// `telemetry`: where the access log goes. Default: nowhere. tailwater's own log does not
+    /// depend on it.
     pub telemetry: Telemetry,
 }
 

@@ -10,7 +10,7 @@ use super::diagnostic::Span;
 use super::http::seconds;
 use super::kafka::Secret;
 
-/// An entry of `vaults`, of type `filesystem`: keys and certificates.
+/// An entry of `vaults`: a name, `type: filesystem`, and these keys.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Vault {
@@ -24,7 +24,8 @@ pub struct Vault {
     pub trust: Option<Store>,
     /// `options.signers`: certificate authorities. Default: none.
     pub signers: Option<Store>,
-    /// `options.revocation: crl`: whether revocation lists of the store are looked at. Default: no.
+    /// `options.revocation: crl`: whether revocation lists of the store are checked. Default:
+    /// no.
     pub revocation: bool,
 }
 
@@ -34,11 +35,11 @@ pub struct Vault {
 pub struct Store {
     /// `store`: the file, relative to the configuration file. Required.
     pub store: String,
-    /// `type`. Default: `pkcs12`.
+    /// `type`: the form of the store. Default: `pkcs12`.
     pub kind: StoreKind,
-    /// `password`. Default: none.
+    /// `password`: the password of the store. Default: none.
     pub password: Option<Secret>,
-    /// `entries`: the aliases that count. Default: all.
+    /// `entries`: the aliases that are used. Default: all.
     pub entries: Option<Vec<String>>,
 }
 
@@ -49,12 +50,13 @@ pub enum StoreKind {
     /// `pkcs12`: keys and certificates under aliases.
     #[default]
     Pkcs12,
-    /// `pem`: a file with a key and its certificates, or with certificates that are trusted. Its alias
-    /// is its name without the extension; of a folder each file is an entry. (Not in Zilla.)
+    /// `pem`: a file with a key and its certificates, or with certificates to trust. Its
+    /// alias is the file name without the extension. If the store is a folder, each file in
+    /// it is an entry. (Not in Zilla.)
     Pem,
 }
 
-/// An entry of `guards`, of type `jwt`.
+/// An entry of `guards`: a name, `type: jwt`, and these keys.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Guard {
@@ -62,30 +64,33 @@ pub struct Guard {
     pub name: String,
     /// Where the name stands.
     pub span: Span,
-    /// `options.issuer`: what `iss` must be. Default: anything.
+    /// `options.issuer`: the value that the token's `iss` must have. Default: any.
     pub issuer: Option<String>,
-    /// `options.audience`, a text or a list: what `aud` must contain one of. Default: anything.
+    /// `options.audience`, a text or a list: values of which the token's `aud` must contain
+    /// one. Default: any.
     pub audience: Vec<String>,
-    /// `options.keys`: the keys that sign. Default: those of the issuer, at
-    /// `<issuer>/.well-known/jwks.json`, or else where
-    /// `<issuer>/.well-known/openid-configuration` says.
+    /// `options.keys`: the keys that sign tokens: a list of public keys, or the URL of a key
+    /// set. Default: the keys of the issuer, from `<issuer>/.well-known/jwks.json`, or else
+    /// from the `jwks_uri` of `<issuer>/.well-known/openid-configuration`.
     pub keys: Option<GuardKeys>,
-    /// `options.roles`: the claim that has the roles, a dotted path. Its names may have dots
-    /// themselves; of two ways to read it, the one whose first name is longer counts. Default: `scope`.
+    /// `options.roles`: the claim that has the roles, as a path with dots. The names of
+    /// claims may contain dots. If a path can be read in two ways, the reading with the
+    /// longer first name is taken. Default: `scope`.
     pub roles: String,
-    /// `options.identity`: the claim that says who it is, a path as `roles`. Default: `sub`.
+    /// `options.identity`: the claim that identifies the user, a path as `roles`. Default:
+    /// `sub`.
     pub identity: String,
-    /// `options.attributes`: names and the claims that they stand for, paths as `roles`. Default:
+    /// `options.attributes`: a map from names to claims, which are paths as `roles`. Default:
     /// none.
     pub attributes: Vec<(String, String)>,
-    /// `options.challenge`, in seconds: how long before its expiry a session is challenged.
-    /// Default: never.
+    /// `options.challenge`, in seconds: how long before its token expires a stream gets an
+    /// event `challenge`. Default: never.
     pub challenge: Option<Duration>,
-    /// `options.leeway`, in seconds: how far the clocks of issuer and server may be apart. Default:
-    /// 0. (Not in Zilla.)
+    /// `options.leeway`, in seconds: by how much the clocks of issuer and server may differ.
+    /// Default: 0. (Not in Zilla.)
     pub leeway: Duration,
-    /// `options.expiry`: `required`, or `optional` where a token without `exp` is good for ever, as
-    /// it is in Zilla. Default: `required`. (Not in Zilla.)
+    /// `options.expiry`: `required`, or `optional` to accept a token without `exp`, which
+    /// then never expires, as in Zilla. Default: `required`. (Not in Zilla.)
     pub without_expiry: bool,
 }
 
@@ -93,14 +98,14 @@ pub struct Guard {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuardKeys {
-    /// The URL of a key set.
+    /// `keys: URL`: the URL of a key set.
     Url(Uri),
-    /// The keys themselves: those that are of use for signatures, one at the least. The others of the
-    /// list are warnings.
+    /// `keys: [KEY, …]`: a list of public keys, of which at least one is for signatures. The
+    /// others cause a warning.
     List(Vec<Jwk>),
 }
 
-/// A public key, as JSON Web Key.
+/// A public key, as a JSON Web Key: a map with `kty` and the further members of RFC 7517.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Jwk {

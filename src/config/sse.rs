@@ -14,28 +14,29 @@ use super::pattern::{self, check_topic};
 use super::support::Feature;
 use super::template;
 
-/// An `sse` binding of kind `server`.
+/// An `sse` binding of kind `server` answers requests with event streams.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SseServer {
-    /// `options.retry`, in milliseconds: how long a browser waits before it connects again.
+    /// `options.retry`, in milliseconds: how long a browser waits before it reconnects.
     /// Default: 2000, as in Zilla.
     pub retry: Duration,
-    /// `options.max-age`, in seconds: how old a stream may become. Each ends itself between nine tenths
-    /// of it and all of it, at an event's end, and its client resumes. Default: any age. (Not in
-    /// Zilla.)
+    /// `options.max-age`, in seconds: the age that a stream may reach. The stream ends after
+    /// an event within the last tenth of this time, and its client resumes. Default: any age.
+    /// (Not in Zilla.)
     pub max_age: Option<Duration>,
-    /// Where requests go, by their path.
+    /// `routes`: where requests go, by their path.
     pub routes: Vec<Route<PathCondition>>,
 }
 
-/// An `sse` binding of kind `client`.
+/// An `sse` binding of kind `client` reads event streams of another server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SseClient {
-    /// `options.retry`, in milliseconds. Default: 2000, as in Zilla.
+    /// `options.retry`, in milliseconds: how long the client waits before it reconnects.
+    /// Default: 2000, as in Zilla.
     pub retry: Duration,
-    /// Where requests go, by their path.
+    /// `routes`: where requests go, by their path.
     pub routes: Vec<Route<PathCondition>>,
 }
 
@@ -43,39 +44,39 @@ pub struct SseClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathCondition {
-    /// `path`: its pattern. Default: any.
+    /// `path`: a pattern of the path. Default: any.
     pub path: Option<Pattern>,
 }
 
-/// An `sse-kafka` binding of kind `proxy`: event streams from topics.
+/// An `sse-kafka` binding of kind `proxy` maps paths to topics.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SseKafka {
-    /// Which topic a path stands for. The binding's own `exit` is no route of its own: it names no
-    /// topic.
+    /// `routes`: which topic a path stands for. The binding's own `exit` is no route, since
+    /// it names no topic.
     pub routes: Vec<Route<PathCondition, SseKafkaWith>>,
 }
 
-/// `with` of a route: what is streamed.
+/// `with` of an `sse-kafka` route: which records are streamed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SseKafkaWith {
-    /// `topic`: the topic. Required.
+    /// `topic`: the name of the topic, a template. Required.
     pub topic: Template,
-    /// `filters`: the records that are wanted, where any of these holds. Default: all.
+    /// `filters`: a list of filters, of which one must match a record. Default: all records.
     pub filters: Vec<Filter>,
     /// `event.id`: the form of event ids. Default: `${etag}`.
     pub event_id: EventId,
-    /// `positions`: whether a stream tells its position in a block with an id and no data where
-    /// the client has no other way to know it. Default: true. (Not in Zilla; some client libraries
-    /// deliver an empty message for it.)
+    /// `positions`: whether a stream sends blocks that have only an id, where its client
+    /// could not resume otherwise. Some client libraries deliver an empty message for such a
+    /// block. Default: true. (Not in Zilla.)
     pub positions: bool,
-    /// `start`: the query parameters by which a request without an id may say where its stream
-    /// begins. Default: none. (Not in Zilla.)
+    /// `start`: the query parameters by which a request without an event id may choose where
+    /// its stream begins. Default: none. (Not in Zilla.)
     pub start: Vec<StartParameter>,
-    /// `live`: whether each stream is told by one `event:live` when it has all that was in the topic as
-    /// it began. Default: false; a request asks for it by `liveEvent=true` in its query. (Not in
-    /// Zilla.)
+    /// `live`: whether each stream sends one `event:live` when it has delivered everything
+    /// that was in the topic when it began. A request asks for it by `liveEvent=true` in its
+    /// query, too. Default: false. (Not in Zilla.)
     pub live: bool,
 }
 
@@ -89,15 +90,15 @@ pub enum StartParameter {
     Since,
 }
 
-/// Records that are wanted: those whose key and headers all are as given.
+/// A filter: the key and all headers must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {
     /// Where it stands.
     pub span: Span,
-    /// `key`: the key. Default: any.
+    /// `key`: the key of the record, a template. Default: any.
     pub key: Option<Template>,
-    /// `headers`: names and values. Default: any.
+    /// `headers`: a map from names of headers to values, which are templates. Default: any.
     pub headers: Vec<(String, Template)>,
 }
 
@@ -105,7 +106,7 @@ pub struct Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventId {
-    /// `${etag}`: the position, and the record's `etag` where it has one.
+    /// `${etag}`: the position, and the value of the record's header `etag` if it has one.
     Etag,
     /// `["${base64(key)}","${etag}"]`: the key before it, in a JSON array.
     KeyAndEtag,

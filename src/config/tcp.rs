@@ -12,22 +12,23 @@ use super::decode::{Map, Value, decimal};
 use super::diagnostic::Span;
 use super::support::Feature;
 
-/// A `tcp` binding of kind `server`: the ports that are listened on.
+/// A `tcp` binding of kind `server` listens on ports.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpServer {
-    /// `options.host`: the address to listen on, as a number or a name. Default: `0.0.0.0`, as in
-    /// Zilla.
+    /// `options.host`: the address to listen on, as an IP address or a host name. Default:
+    /// `0.0.0.0`, as in Zilla.
     pub host: String,
-    /// `options.port`: a port, `"from-to"`, or a list of these. Required. 0 is any free port.
+    /// `options.port`: a port, a range `"from-to"`, or a list of these. Required. Port 0 is
+    /// any free port.
     pub ports: Vec<RangeInclusive<u16>>,
-    /// `options.connections`: how many there may be at once; further ones are closed. Default:
-    /// 65536. (Not in Zilla.)
+    /// `options.connections`: how many connections may be open at once. Further connections
+    /// are closed. Default: 65536. (Not in Zilla.)
     pub connections: Option<usize>,
-    /// `options.write-deadline`, in seconds: a connection that takes no byte for this long although
-    /// there are some to write is closed. Default: 60. (Not in Zilla.)
+    /// `options.write-deadline`, in seconds: a connection is closed if it takes no byte for
+    /// this long although there are bytes to write. Default: 60. (Not in Zilla.)
     pub write_deadline: Option<Duration>,
-    /// Where connections go, by the port that they came in on and the address that they came from.
+    /// `routes`: where connections go, by local port and the peer's address.
     pub routes: Vec<Route<TcpCondition>>,
 }
 
@@ -35,12 +36,13 @@ pub struct TcpServer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpCondition {
-    /// `authority`: the name of the peer, with `*`. Default, and `*` alone: any.
+    /// `authority`: the host name of the peer, with `*` for any text. Default, and `*` alone:
+    /// any.
     pub authority: Option<String>,
-    /// `cidr`: the network that the peer's address is in, as `10.0.0.0/8`. Default: any, as with a
-    /// network of `/0`.
+    /// `cidr`: a network that has the peer's address, as `10.0.0.0/8`. Default, and a network
+    /// of `/0`: any.
     pub cidr: Option<IpNet>,
-    /// `port`: the port, in the forms of `options.port`. Default: any.
+    /// `port`: the local port, in the forms of `options.port`. Default: any.
     pub ports: Vec<RangeInclusive<u16>>,
 }
 
@@ -62,20 +64,23 @@ impl TcpCondition {
     }
 }
 
-/// A `tcp` binding of kind `client`.
+/// A `tcp` binding of kind `client` opens connections.
 ///
-/// Below a `kafka` client it stands for the connections to Kafka; where they lead says Kafka. In older
-/// files, whose `kafka` client has no `servers`, its address is that of the first broker.
+/// Below a `kafka` client it stands for the connections to Kafka, whose brokers say where they
+/// lead. In older files, whose `kafka` client has no `servers`, its address is the first
+/// broker's.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpClient {
-    /// `options.host`: the address to connect to, or the one name in `routes[].when[].authority`.
-    /// Default, and `*`: the one that comes from above.
+    /// `options.host`: the address to connect to, or the only name in
+    /// `routes[].when[].authority`. Default, and `*`: the address that the binding above asks
+    /// for.
     pub host: Option<String>,
-    /// `options.port`. Default: the one that comes from above.
+    /// `options.port`: the port. Default: the port that the binding above asks for.
     pub ports: Vec<RangeInclusive<u16>>,
-    /// `routes[].when`: the connections that may be opened. Default: all, also where a condition is
-    /// satisfied by each, as `cidr: 0.0.0.0/0` is, or by this address.
+    /// `routes[].when`: which connections may be opened. Default: all. Conditions that are
+    /// always satisfied, as `cidr: 0.0.0.0/0` is, or that are satisfied by this address, are
+    /// ignored.
     pub when: Vec<TcpCondition>,
     /// Where `options` stand.
     pub options: Option<Span>,

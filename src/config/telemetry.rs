@@ -9,7 +9,7 @@ use super::support::Feature;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Telemetry {
-    /// `exporters`: where logs go. Default: nowhere beside tailwater's own log.
+    /// `exporters`: a map from names to exporters. Default: none.
     pub exporters: Vec<Exporter>,
 }
 
@@ -21,15 +21,15 @@ pub struct Exporter {
     pub name: String,
     /// Where the name stands.
     pub span: Span,
-    /// What it is, by `type`.
+    /// `type`: what the exporter writes.
     pub kind: ExporterKind,
 }
 
-/// The type of an exporter with its options.
+/// The type of an exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExporterKind {
-    /// `stdout`: a line for each request and event of the server.
+    /// `stdout`: the access log, on standard output.
     Stdout,
 }
 

@@ -10,44 +10,46 @@ use super::decode::{Map, Value};
 use super::support::Feature;
 use super::tcp::ports;
 
-/// A `tls` binding of kind `server`.
+/// A `tls` binding of kind `server` decrypts connections.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsServer {
-    /// What both kinds have.
+    /// `options`: the options that both kinds of `tls` bindings have.
     pub options: TlsOptions,
     /// `options.signers`: aliases of the certificate authorities in the vault that sign a
-    /// certificate when one is asked for. Default: none; `keys` or `signers` is required.
+    /// certificate when a client asks for one. Default: none; `keys` or `signers` is
+    /// required.
     pub signers: Vec<String>,
-    /// `options.mutual`: whether a client has a certificate. Default: `required` where `trust` is
-    /// set, else `none`.
+    /// `options.mutual`: whether clients must have a certificate: `required`, `requested` or
+    /// `none`. Default: `required` if `trust` is set, otherwise `none`.
     pub mutual: ClientCertificates,
-    /// Where connections go, by the name that they ask for and the protocol that was agreed on.
+    /// `routes`: where connections go, by the server name that the client asks for and the
+    /// negotiated protocol.
     pub routes: Vec<Route<TlsCondition>>,
 }
 
-/// A `tls` binding of kind `client`.
+/// A `tls` binding of kind `client` encrypts connections.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsClient {
-    /// What both kinds have.
+    /// `options`: the options that both kinds of `tls` bindings have.
     pub options: TlsOptions,
-    /// Where connections go.
+    /// `routes`: where connections go.
     pub routes: Vec<Route<TlsCondition, Option<ClientCertificate>>>,
 }
 
-/// Options that both kinds of `tls` bindings have.
+/// The `options` that both kinds of `tls` bindings have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsOptions {
-    /// `version`: the only version that is spoken. Default: 1.2 and 1.3.
+    /// `version`: the only version that is spoken, `TLSv1.2` or `TLSv1.3`. Default: both.
     pub version: Option<Version>,
     /// `keys`: aliases of keys with their certificates in the vault. Default: none.
     pub keys: Vec<String>,
     /// `trust`: aliases of trusted certificates in the vault. Default: none.
     pub trust: Vec<String>,
-    /// `trustcacerts`: whether the system's authorities are trusted as well. Default: yes, where
-    /// `trust` is not set.
+    /// `trustcacerts`: whether the system's certificate authorities are trusted, too.
+    /// Default: yes, if `trust` is not set.
     pub trustcacerts: Option<bool>,
     /// `sni`: server names. Default: none.
     pub sni: Vec<String>,
@@ -59,25 +61,26 @@ pub struct TlsOptions {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsCondition {
-    /// `authority`: the server name, with `*`. Default: any.
+    /// `authority`: the server name, with `*` for any text. Default: any.
     pub authority: Option<ValuePattern>,
-    /// `alpn`: the protocol. Default: any.
+    /// `alpn`: the negotiated protocol. Default: any.
     pub alpn: Option<String>,
-    /// `port`: the ports. Default: any.
+    /// `port`: the local port. Default: any.
     pub ports: Vec<RangeInclusive<u16>>,
-    /// `trust`: aliases of the certificates, one of which signed the client's. Default: any.
+    /// `trust`: aliases of certificates, one of which has signed the client's certificate.
+    /// Default: any.
     pub trust: Vec<String>,
     /// `mutual`: whether the client has a certificate. Default: as the binding says.
     pub mutual: Option<ClientCertificates>,
 }
 
-/// `with.certificate`: which key of the vault is shown.
+/// `with.certificate` of a `tls` client: the key of the vault that is presented to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientCertificate {
-    /// `subject.cn`: the one with this common name.
+    /// `subject.cn`: the key whose certificate has this common name.
     CommonName(String),
-    /// `subject.dn`: the one with this distinguished name.
+    /// `subject.dn`: the key whose certificate has this distinguished name.
     DistinguishedName(String),
 }
 
