@@ -227,26 +227,23 @@ fn the_summary_lists_every_chapter() {
 fn architecture_names_the_folders_that_are_there() {
     let text = read("ARCHITECTURE.md");
     let (_, _, tree) = blocks(&text).into_iter().next().expect("the tree is the first block");
-    let mut above = PathBuf::new();
+    let mut above: Vec<PathBuf> = Vec::new();
     let mut named = BTreeSet::new();
     for line in tree.lines() {
-        let nested = line.starts_with(' ');
+        let depth = (line.len() - line.trim_start().len()) / 2;
+        // What stands further right goes on with the line before.
+        if depth > above.len() {
+            continue;
+        }
+        above.truncate(depth);
         // Names stand before two spaces, and what they are behind them.
         let names = line.trim_start().split("  ").next().expect("a line has a first part");
-        let names = match line.contains("   ") || line.trim_start().contains("  ") {
-            true => names,
-            false => line.trim_start(),
-        };
-        for name in names.split(' ').filter(|name| !name.is_empty()) {
-            let path = if nested { above.join(name) } else { PathBuf::from(name) };
-            if name.contains('/') || name.contains('.') {
-                assert!(root().join(&path).exists(), "{} is not there", path.display());
-                named.insert(path.components().collect::<PathBuf>());
-            }
+        for name in names.split(' ') {
+            let path = above.last().map_or_else(|| PathBuf::from(name), |above| above.join(name));
+            assert!(root().join(&path).exists(), "{} is not there", path.display());
+            named.insert(path.components().collect::<PathBuf>());
         }
-        if !nested {
-            above = PathBuf::from(names.trim());
-        }
+        above.push(above.last().map_or_else(|| PathBuf::from(names), |above| above.join(names)));
     }
     for folder in ["src", "layers"] {
         for entry in fs::read_dir(root().join(folder)).expect("a folder of the repository") {
