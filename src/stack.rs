@@ -39,7 +39,8 @@ use tokio::sync::Semaphore;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
-use crate::config::{self, Config, HttpVersion, Kind, memory};
+use crate::config::plan::{self, Resource, Streams};
+use crate::config::{self, Config, HttpVersion, memory};
 use crate::open_files::Bounded;
 use crate::{access, access_log, files};
 
@@ -103,7 +104,7 @@ struct SseOptions {
 
 /// Builds what exits of a namespace lead to, each once.
 struct StackBuilder<'c> {
-    config: &'c Arc<Config>,
+    config: &'c Config,
     /// All namespaces, this one among them.
     all: &'c [Config],
     folder: &'c Path,
@@ -111,39 +112,32 @@ struct StackBuilder<'c> {
     drain: Drain,
     /// By the names of the `kafka` bindings on the path.
     clusters: HashMap<String, Cluster>,
-    exits: HashMap<(String, Option<SseOptions>), HttpService>,
+    resources: HashMap<(&'c str, Option<SseOptions>), HttpService>,
     /// The `filesystem` bindings whose folders were looked at.
-    folders: HashSet<String>,
-    http_servers: HashMap<String, HttpServer>,
-    tls_servers: HashMap<String, TlsServer>,
-    guards: HashMap<String, Guard>,
+    folders: HashSet<&'c str>,
+    http_servers: HashMap<&'c str, HttpServer>,
+    tls_servers: HashMap<&'c str, TlsServer>,
+    guards: HashMap<&'c str, Guard>,
     /// Places for responses from files.
     responses: Arc<Semaphore>,
     /// Places for streams of other servers.
     upstream: Arc<Semaphore>,
 }
 
-impl StackBuilder<'_> {
+impl<'c> StackBuilder<'c> {
     /// What a path through bindings, as `cache/store/cluster`, is called in all of the process.
     fn label(&self, path: &str) -> String {
         config::label(self.config, self.all, &path.split('/').collect::<Vec<_>>())
     }
 
-    fn unsupported(&self, exit: &str) -> Error {
-        let kind = self.config.binding(exit).map(|binding| binding.kind.of().to_string());
-        Error::Unsupported(format!("{exit} ({})", kind.unwrap_or_default()))
-    }
-
-    /// What connections go to: an `http` binding.
-    fn http_server(&mut self, exit: &str) -> Result<HttpServer, Error> {
-        if let Some(http_server) = self.http_servers.get(exit) {
+    /// An `http` binding, which connections go to.
+    fn http_server(&mut self, server: &plan::HttpServer<'c>) -> Result<HttpServer, Error> {
+        let name = server.binding.name.as_str();
+        if let Some(http_server) = self.http_servers.get(name) {
             return Ok(http_server.clone());
         }
-        let Some(Kind::HttpServer(server)) = self.config.binding(exit).map(|binding| &binding.kind)
-        else {
-            return Err(self.unsupported(exit));
-        };
-        let speaks = |version| server.versions.contains(&version);
+        let options = server.options;
+        let speaks = |version| options.versions.contains(&version);
         let versions = match (speaks(HttpVersion::Http11), speaks(HttpVersion::H2)) {
             (true, false) => Versions::Http1,
             (false, true) => Versions::Http2,
@@ -152,23 +146,27 @@ impl StackBuilder<'_> {
         let routes = self.routes(
             &server.routes,
             |when| when.condition.clone(),
-            |this, route| this.exit(&route.exit, None),
+            |this, route| match &route.next {
+                Resource::Sse(sse) => this.sse_server(sse),
+                Resource::Files(files) => this.files(files),
+            },
         )?;
         // Before the routes, which ask what it found.
-        let guarded = server.authorization.is_some();
-        let known = match &server.authorization {
-            Some(authorization) => {
+        let known = match (&options.authorization, server.guard) {
+            (Some(authorization), Some(guard)) => {
                 let guard = ServiceBuilder::new()
                     .map_request(self.kept(authorization)?)
-                    .layer(self.guard(authorization)?)
+                    .layer(self.guard(guard, authorization)?)
                     .map_request(guard::log_rejection);
                 BoxCloneSyncService::new(guard.service(routes))
             }
-            None => routes,
+            _ => routes,
         };
+        let guarded = options.authorization.is_some();
+        let streams = server.routes.iter().any(|route| matches!(route.next, Resource::Sse(_)));
         // Around the guard, since a preflight brings no credentials.
-        let behind = access::Behind { guarded, streams: self.has_streams(server) };
-        let controlled = access::layer(&server.access_control, behind).layer(known);
+        let behind = access::Behind { guarded, streams };
+        let controlled = access::layer(&options.access_control, behind).layer(known);
         let controlled = controlled.map_response(without_guesses);
         // The log is outermost: it has what the others refuse, too.
         let service = if self.all.iter().any(Config::logs_access) {
@@ -182,85 +180,107 @@ impl StackBuilder<'_> {
             .shutdown(self.shutdown.clone())
             .layer(service);
         let http_server = HttpServer { http, versions, guarded };
-        self.http_servers.insert(exit.to_owned(), http_server.clone());
+        self.http_servers.insert(name, http_server.clone());
         Ok(http_server)
     }
 
-    fn has_streams(&self, server: &config::HttpServer) -> bool {
-        server.routes.iter().any(|route| {
-            let to = self.config.binding(&route.exit).map(|binding| &binding.kind);
-            matches!(to, Some(Kind::SseServer(_)))
+    fn sse_server(&mut self, server: &plan::SseServer<'c>) -> Result<HttpService, Error> {
+        let streams = SseOptions { retry: server.options.retry, max_age: server.options.max_age };
+        self.once(server.binding, None, |this| {
+            this.routes(&server.routes, path, |this, route| match &route.next {
+                Streams::Topics(proxy) => this.topic_streams(proxy, streams),
+                Streams::Upstream(client) => this.upstream_streams(client, streams),
+            })
         })
     }
 
-    /// What requests go to. `streams` comes from the `sse` binding above, if there is one.
-    fn exit(&mut self, exit: &str, streams: Option<SseOptions>) -> Result<HttpService, Error> {
-        let key = (exit.to_owned(), streams);
-        if let Some(service) = self.exits.get(&key) {
+    fn topic_streams(
+        &mut self,
+        proxy: &plan::SseKafka<'c>,
+        streams: SseOptions,
+    ) -> Result<HttpService, Error> {
+        self.once(proxy.binding, Some(streams), |this| {
+            this.routes(&proxy.routes, path, |this, route| {
+                let with = &route.rule.with;
+                // The streams are framed below the routes, so that a rejection is a plain response.
+                let frames = this.frames(streams, with.variables().cloned().collect());
+                let source = KafkaSourceLayer::new(mapping_of(with)).variables(value);
+                Ok(boxed(frames.layer(source.layer(this.topics(&route.next)?))))
+            })
+        })
+    }
+
+    fn upstream_streams(
+        &mut self,
+        client: &plan::SseClient<'c>,
+        streams: SseOptions,
+    ) -> Result<HttpService, Error> {
+        self.once(client.binding, Some(streams), |this| {
+            this.routes(&client.routes, path, |this, route| {
+                this.upstream(&route.next, streams, client.options.retry)
+            })
+        })
+    }
+
+    fn files(&mut self, proxy: &plan::HttpFilesystem<'c>) -> Result<HttpService, Error> {
+        self.once(proxy.binding, None, |this| {
+            this.routes(
+                &proxy.routes,
+                |when| when.condition.clone(),
+                |this, route| {
+                    let plan::Filesystem { binding, options, .. } = route.next;
+                    let location: PathBuf = this.folder.join(&options.location);
+                    if this.folders.insert(&binding.name) {
+                        files::look_at(&location);
+                    }
+                    let files = files::Files::new(location, options.symlinks, &route.rule.with);
+                    Ok(boxed(Bounded::new(files, &this.responses)))
+                },
+            )
+        })
+    }
+
+    /// What a binding answers requests by, made once. `streams` comes from the `sse` binding above.
+    fn once(
+        &mut self,
+        binding: &'c config::Binding,
+        streams: Option<SseOptions>,
+        build: impl FnOnce(&mut Self) -> Result<HttpService, Error>,
+    ) -> Result<HttpService, Error> {
+        let key = (binding.name.as_str(), streams);
+        if let Some(service) = self.resources.get(&key) {
             return Ok(service.clone());
         }
-        let config = Arc::clone(self.config);
-        let service = match config.binding(exit).map(|binding| &binding.kind) {
-            Some(Kind::SseServer(sse)) => self.routes(&sse.routes, path, |this, route| {
-                let streams = SseOptions { retry: sse.retry, max_age: sse.max_age };
-                this.exit(&route.exit, Some(streams))
-            })?,
-            Some(Kind::SseClient(client)) => self.routes(&client.routes, path, |this, route| {
-                this.upstream(&route.exit, streams, client.retry)
-            })?,
-            Some(Kind::SseKafka(mapping)) => {
-                self.routes(&mapping.routes, path, |this, route| {
-                    // The streams are framed below the routes, so that a rejection is a plain response.
-                    let places = route.with.variables().cloned().collect();
-                    let frames = this.frames(streams, places);
-                    let source = KafkaSourceLayer::new(mapping_of(&route.with)).variables(value);
-                    Ok(boxed(frames.layer(source.layer(this.topics(&route.exit)?))))
-                })?
-            }
-            Some(Kind::HttpFilesystem(mapping)) => self.routes(
-                &mapping.routes,
-                |when| when.condition.clone(),
-                |this, route| match this.config.binding(&route.exit).map(|binding| &binding.kind) {
-                    Some(Kind::Filesystem(folder)) => {
-                        let location: PathBuf = this.folder.join(&folder.location);
-                        if this.folders.insert(route.exit.clone()) {
-                            files::look_at(&location);
-                        }
-                        let files = files::Files::new(location, folder.symlinks, &route.with);
-                        Ok(boxed(Bounded::new(files, &this.responses)))
-                    }
-                    _ => Err(this.unsupported(&route.exit)),
-                },
-            )?,
-            _ => return Err(self.unsupported(exit)),
-        };
-        self.exits.insert(key, service.clone());
+        let service = build(self)?;
+        self.resources.insert(key, service.clone());
         Ok(service)
     }
 
     /// The routes of a binding over what each leads to.
-    fn routes<W, T>(
+    fn routes<W, N, T>(
         &mut self,
-        routes: &[config::Route<W, T>],
+        routes: &[plan::Branch<'c, W, N, T>],
         condition: impl Fn(&W) -> Condition,
-        mut exit: impl FnMut(&mut Self, &config::Route<W, T>) -> Result<HttpService, Error>,
+        mut next: impl FnMut(&mut Self, &plan::Branch<'c, W, N, T>) -> Result<HttpService, Error>,
     ) -> Result<HttpService, Error> {
         let mut table = Routes::new().guard(guard::access);
         for route in routes {
-            let when = route.when.iter().map(&condition);
-            let guarded =
-                route.guarded.iter().map(|demand| Requirement::new(&demand.guard, &demand.roles));
-            table = table.guarded_route(when, guarded, exit(self, route)?);
+            let when = route.rule.when.iter().map(&condition);
+            let guarded = route
+                .rule
+                .guarded
+                .iter()
+                .map(|demand| Requirement::new(&demand.guard, &demand.roles));
+            table = table.guarded_route(when, guarded, next(self, route)?);
         }
         Ok(BoxCloneSyncService::new(Router::new(table)))
     }
 
     /// What makes event streams of a source; `places` are those that its templates filled.
-    fn frames(&self, streams: Option<SseOptions>, places: Box<[Variable]>) -> SseLayer {
-        let mut frames = SseLayer::new().drain(&self.drain);
-        if let Some(SseOptions { retry, max_age }) = streams {
-            frames = max_age.into_iter().fold(frames.retry(retry), SseLayer::max_age);
-        }
+    fn frames(&self, streams: SseOptions, places: Box<[Variable]>) -> SseLayer {
+        let SseOptions { retry, max_age } = streams;
+        let frames = SseLayer::new().drain(&self.drain).retry(retry);
+        let frames = max_age.into_iter().fold(frames, SseLayer::max_age);
         frames.lease(move |parts| guard::lease(parts, &places))
     }
 }

@@ -12,8 +12,9 @@ use super::decode::any_of;
 use super::diagnostic::Severity;
 use super::files::Symlinks;
 use super::http::{AccessControl, Authorization, HttpCondition, HttpVersion};
+use super::plan::{self, Connection, Next, Resource, Streams, Topics};
 use super::security::{Guard, GuardKeys};
-use super::sse::{EventId, SseKafkaWith, StartParameter};
+use super::sse::{EventId, PathCondition, SseKafkaWith, StartParameter};
 use super::telemetry::ExporterKind;
 use super::tls::TlsOptions;
 use super::{Config, DefaultOffset, Parsed, TopicSource};
@@ -94,9 +95,9 @@ impl<'c> Describer<'c> {
             [_] => self.line(0, &config.name),
             _ => self.line(0, &format!("namespace {}", config.name)),
         }
-        for (listener, _) in config.listeners() {
+        for listener in &config.plan().listeners {
             self.out.push('\n');
-            self.binding(0, "", listener);
+            self.listener(listener);
         }
         let rest = config.bindings.iter().map(|binding| binding.name.as_str());
         let rest: Vec<&str> = rest.filter(|name| !self.described.contains(name)).collect();
@@ -116,108 +117,146 @@ impl<'c> Describer<'c> {
         }
     }
 
-    /// A binding on the line of the route that leads to it, and its routes below.
-    fn binding(&mut self, depth: usize, before: &str, binding: &'c Binding) {
+    /// A binding on the line of the route that leads to it; false if it was described before.
+    fn binding(&mut self, depth: usize, before: &str, binding: &'c Binding) -> bool {
         let name = &binding.name;
-        if !self.described.insert(name) {
-            self.line(depth, &format!("{before}{name} (see above)"));
+        let is_new = self.described.insert(name);
+        let text = match is_new {
+            true => format!("{before}{name}: {}", summary(binding)),
+            false => format!("{before}{name} (see above)"),
+        };
+        self.line(depth, &text);
+        is_new
+    }
+
+    fn listener(&mut self, server: &plan::TcpServer<'c>) {
+        if !self.binding(0, "", server.binding) {
             return;
         }
-        let line = format!("{before}{name}: {}", summary(binding));
-        self.line(depth, &line);
-        match &binding.kind {
-            Kind::TcpServer(server) => self.routes(depth, &server.routes, |condition| {
+        for route in &server.routes {
+            let before = before(route.rule, |condition| {
                 let ports = (!condition.ports.is_empty())
                     .then(|| format!("port {}", self::ports(&condition.ports)));
                 let from = condition.cidr.map(|cidr| format!("from {cidr}"));
                 ports.into_iter().chain(from).collect::<Vec<_>>().join(" ")
-            }),
-            Kind::TlsServer(server) => self.routes(depth, &server.routes, |condition| {
+            });
+            match &route.next {
+                Next::Tls(tls) => self.tls_server(1, &before, tls),
+                Next::Http(http) => self.http_server(1, &before, http),
+            }
+        }
+    }
+
+    fn tls_server(&mut self, depth: usize, to: &str, server: &plan::TlsServer<'c>) {
+        if !self.binding(depth, to, server.binding) {
+            return;
+        }
+        for route in &server.routes {
+            let before = before(route.rule, |condition| {
                 let name = condition.authority.iter().map(|authority| format!("name {authority}"));
                 let alpn = condition.alpn.iter().map(|alpn| format!("protocol {alpn}"));
                 let ports = (!condition.ports.is_empty())
                     .then(|| format!("port {}", self::ports(&condition.ports)));
                 name.chain(alpn).chain(ports).collect::<Vec<_>>().join(" ")
-            }),
-            Kind::HttpServer(server) => {
-                if let Some(authorization) = &server.authorization {
-                    self.line(depth + 1, &credentials(authorization));
-                }
-                self.routes(depth, &server.routes, headers);
-            }
-            Kind::HttpClient(client) => {
-                if let Some(authorization) = &client.authorization {
-                    let names = authorization.headers.iter().map(|(name, _)| name.as_str());
-                    let names = names.collect::<Vec<_>>().join(", ");
-                    self.line(
-                        depth + 1,
-                        &format!("credentials for {} go on in {names}", authorization.guard),
-                    );
-                }
-                self.routes(depth, &client.routes, headers);
-            }
-            Kind::TlsClient(client) => self.routes(depth, &client.routes, |_| String::new()),
-            Kind::SseClient(client) => self.routes(depth, &client.routes, |condition| {
-                condition.path.as_ref().map(|path| path.to_string()).unwrap_or_default()
-            }),
-            Kind::SseServer(server) => self.routes(depth, &server.routes, |condition| {
-                condition.path.as_ref().map(|path| path.to_string()).unwrap_or_default()
-            }),
-            Kind::HttpFilesystem(proxy) => {
-                for route in &proxy.routes {
-                    let when = when(&route.when, |condition| {
-                        let path = condition.path.as_ref().map(|path| path.to_string());
-                        condition
-                            .method
-                            .iter()
-                            .map(ToString::to_string)
-                            .chain(path)
-                            .collect::<Vec<_>>()
-                            .join(" ")
-                    });
-                    let target = |target: &Option<_>, name| {
-                        target.as_ref().map(|template: &Template| format!("{name} {template} in "))
-                    };
-                    let path = target(&route.with.path, "file").unwrap_or_default();
-                    let folder = target(&route.with.directory, "folder").unwrap_or_default();
-                    let guarded = guarded(&route.guarded);
-                    self.exit(
-                        depth + 1,
-                        &format!("{when}{guarded} -> {path}{folder}"),
-                        &route.exit,
-                    );
-                }
-            }
-            Kind::SseKafka(proxy) => {
-                for route in &proxy.routes {
-                    let when = when(&route.when, |condition| {
-                        condition.path.as_ref().map(|path| path.to_string()).unwrap_or_default()
-                    });
-                    let guarded = guarded(&route.guarded);
-                    self.line(depth + 1, &format!("{when}{guarded} -> topic {}", route.with.topic));
-                    self.stream(depth + 2, &route.with, &route.exit);
-                }
-            }
-            // Told with the streams that come from there, or not supported.
-            _ => {}
+            });
+            self.http_server(depth + 1, &before, &route.next);
         }
     }
 
-    fn routes<W, T>(
-        &mut self,
-        depth: usize,
-        routes: &'c [Route<W, T>],
-        tell: impl Fn(&W) -> String,
-    ) {
-        for route in routes {
-            let when = format!("{}{} -> ", when(&route.when, &tell), guarded(&route.guarded));
-            self.exit(depth + 1, &when, &route.exit);
+    fn http_server(&mut self, depth: usize, to: &str, server: &plan::HttpServer<'c>) {
+        if !self.binding(depth, to, server.binding) {
+            return;
+        }
+        if let Some(authorization) = &server.options.authorization {
+            self.line(depth + 1, &credentials(authorization));
+        }
+        for route in &server.routes {
+            let before = before(route.rule, headers);
+            match &route.next {
+                Resource::Sse(sse) => self.sse_server(depth + 1, &before, sse),
+                Resource::Files(files) => self.files(depth + 1, &before, files),
+            }
         }
     }
 
-    fn exit(&mut self, depth: usize, before: &str, exit: &str) {
-        if let Some(binding) = self.config.binding(exit) {
-            self.binding(depth, before, binding);
+    fn sse_server(&mut self, depth: usize, to: &str, server: &plan::SseServer<'c>) {
+        if !self.binding(depth, to, server.binding) {
+            return;
+        }
+        for route in &server.routes {
+            let before = before(route.rule, path);
+            match &route.next {
+                Streams::Topics(proxy) => self.topics(depth + 1, &before, proxy),
+                Streams::Upstream(client) => self.sse_client(depth + 1, &before, client),
+            }
+        }
+    }
+
+    fn topics(&mut self, depth: usize, to: &str, proxy: &plan::SseKafka<'c>) {
+        if !self.binding(depth, to, proxy.binding) {
+            return;
+        }
+        for route in &proxy.routes {
+            let with = &route.rule.with;
+            let text = format!("{}topic {}", before(route.rule, path), with.topic);
+            self.line(depth + 1, &text);
+            self.stream(depth + 2, with, &route.next);
+        }
+    }
+
+    fn sse_client(&mut self, depth: usize, to: &str, client: &plan::SseClient<'c>) {
+        if !self.binding(depth, to, client.binding) {
+            return;
+        }
+        for route in &client.routes {
+            self.http_client(depth + 1, &before(route.rule, path), &route.next);
+        }
+    }
+
+    fn http_client(&mut self, depth: usize, to: &str, client: &plan::HttpClient<'c>) {
+        if !self.binding(depth, to, client.binding) {
+            return;
+        }
+        if let Some(authorization) = &client.options.authorization {
+            let names = authorization.headers.iter().map(|(name, _)| name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            let text = format!("credentials for {} go on in {names}", authorization.guard);
+            self.line(depth + 1, &text);
+        }
+        for route in &client.routes {
+            let to = before(route.rule, headers);
+            match &route.next.connection {
+                Connection::Tcp(tcp) => {
+                    self.binding(depth + 1, &to, tcp.binding);
+                }
+                Connection::Tls(tls) if self.binding(depth + 1, &to, tls.binding) => {
+                    for route in &tls.routes {
+                        let to = before(route.rule, |_| String::new());
+                        self.binding(depth + 2, &to, route.next.binding);
+                    }
+                }
+                Connection::Tls(_) => {}
+            }
+        }
+    }
+
+    fn files(&mut self, depth: usize, to: &str, proxy: &plan::HttpFilesystem<'c>) {
+        if !self.binding(depth, to, proxy.binding) {
+            return;
+        }
+        for route in &proxy.routes {
+            let before = before(route.rule, |condition| {
+                let path = condition.path.as_ref().map(|path| path.to_string());
+                let method = condition.method.iter().map(ToString::to_string);
+                method.chain(path).collect::<Vec<_>>().join(" ")
+            });
+            let target = |target: &Option<_>, name| {
+                target.as_ref().map(|template: &Template| format!("{name} {template} in "))
+            };
+            let with = &route.rule.with;
+            let path = target(&with.path, "file").unwrap_or_default();
+            let folder = target(&with.directory, "folder").unwrap_or_default();
+            self.binding(depth + 1, &format!("{before}{path}{folder}"), route.next.binding);
         }
     }
 
@@ -263,7 +302,7 @@ impl<'c> Describer<'c> {
         );
     }
 
-    fn stream(&mut self, depth: usize, with: &SseKafkaWith, exit: &str) {
+    fn stream(&mut self, depth: usize, with: &SseKafkaWith, topics: &Topics<'c>) {
         for (index, filter) in with.filters.iter().enumerate() {
             let key = filter.key.iter().map(|key| format!("key {key}"));
             let headers =
@@ -278,10 +317,7 @@ impl<'c> Describer<'c> {
         };
         let positions = if with.positions { "" } else { ", never without an event" };
         self.line(depth, &format!("event ids: {id}{positions}"));
-        let sources = match with.topic.as_literal() {
-            Some(topic) => self.config.topic_source(exit, topic).into_iter().collect(),
-            None => self.config.topic_sources(exit),
-        };
+        let sources = topics.sources(with.topic.as_literal());
         if sources.is_empty() {
             self.line(depth, "no route of the Kafka bindings takes this topic");
         }
@@ -304,14 +340,9 @@ impl<'c> Describer<'c> {
     fn source(&mut self, depth: usize, topic: Option<&str>, source: &TopicSource<'c>) {
         self.described.extend(source.names());
         self.described.insert(&source.cluster.exit);
-        let out = self.config.binding(&source.cluster.exit);
-        let encrypted = match out.map(|binding| &binding.kind) {
-            Some(Kind::TlsClient(tls)) => {
-                self.described.extend(tls.routes.iter().map(|route| route.exit.as_str()));
-                true
-            }
-            _ => false,
-        };
+        let tls = source.connection.tls();
+        let below = tls.iter().flat_map(|tls| &tls.routes).map(|route| &*route.rule.exit);
+        self.described.extend(below);
         let tell = |value| match value {
             DefaultOffset::Historical => "historical, from the first record",
             DefaultOffset::Live => "live, from the next record",
@@ -332,7 +363,7 @@ impl<'c> Describer<'c> {
         let servers: Vec<String> =
             source.cluster.servers.iter().map(|server| server.to_string()).collect();
         let mut text = format!("Kafka: {}", servers.join(", "));
-        if encrypted {
+        if tls.is_some() {
             text.push_str(", by TLS");
         }
         if let Some(super::KafkaAuthorization::Password { mechanism, username, .. }) =
@@ -347,6 +378,15 @@ impl<'c> Describer<'c> {
             self.line(depth, &format!("read from the start on: {}", bootstrap.join(", ")));
         }
     }
+}
+
+/// What stands before that which a route leads to.
+fn before<W, T>(route: &Route<W, T>, tell: impl Fn(&W) -> String) -> String {
+    format!("{}{} -> ", when(&route.when, tell), guarded(&route.guarded))
+}
+
+fn path(condition: &PathCondition) -> String {
+    condition.path.as_ref().map(|path| path.to_string()).unwrap_or_default()
 }
 
 fn when<W>(conditions: &[W], tell: impl Fn(&W) -> String) -> String {

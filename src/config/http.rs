@@ -39,7 +39,10 @@ pub struct HttpClient {
     /// sent. Default: no token is sent.
     pub authorization: Option<Authorization>,
     /// `options.overrides`: headers, and the values that replace theirs. Default: none.
-    pub overrides: Vec<(String, String)>,
+    pub overrides: Vec<(HeaderName, HeaderValue)>,
+    /// `options.overrides.:authority`: the host that requests name, and its port where it has one.
+    /// Default: the address of the server.
+    pub authority: Option<Authority>,
     /// `routes`: where requests go, by their headers.
     pub routes: Vec<Route<HttpCondition>>,
 }
@@ -131,7 +134,8 @@ impl HttpClient {
         Some(HttpClient {
             versions: common.versions,
             authorization: common.authorization,
-            overrides: common.overrides,
+            overrides: common.overrides.headers,
+            authority: common.overrides.authority,
             routes: common.routes,
         })
     }
@@ -142,7 +146,7 @@ struct Common {
     versions: Vec<HttpVersion>,
     access_control: AccessControl,
     authorization: Option<Authorization>,
-    overrides: Vec<(String, String)>,
+    overrides: Overrides,
     routes: Vec<Route<HttpCondition>>,
 }
 
@@ -151,7 +155,7 @@ impl Common {
         let mut versions = vec![HttpVersion::Http11, HttpVersion::H2];
         let mut access_control = AccessControl::SameOrigin;
         let mut authorization = None;
-        let mut overrides = Vec::new();
+        let mut overrides = Overrides::default();
         if let Some(options) = map.map("options") {
             if let Some(value) = options.get("versions") {
                 let words = [("http/1.1", HttpVersion::Http11), ("h2", HttpVersion::H2)];
@@ -195,24 +199,28 @@ impl Common {
 }
 
 /// Headers of requests to another server, with `:authority` for the server that they ask.
-fn client_overrides(value: &Value<'_>) -> Vec<(String, String)> {
-    let map = value.map();
-    let entries = map.iter().flat_map(Map::entries);
-    let override_of = |(name, value): (&str, Value<'_>)| {
+#[derive(Default)]
+struct Overrides {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    authority: Option<Authority>,
+}
+
+fn client_overrides(value: &Value<'_>) -> Overrides {
+    let mut overrides = Overrides::default();
+    for (name, value) in value.map().iter().flat_map(Map::entries) {
         let name = name.to_ascii_lowercase();
-        let text = if name == ":authority" {
-            let authority = |text: &str| text.parse::<Authority>().is_ok().then(|| text.to_owned());
-            value.parsed("a host, with a port where it has one", authority)
-        } else if name.parse::<HeaderName>().is_ok() {
-            let header = |text: &str| text.parse::<HeaderValue>().is_ok().then(|| text.to_owned());
-            value.parsed("the value of a header", header)
+        if name == ":authority" {
+            let expected = "a host, with a port where it has one";
+            let authority = value.parsed(expected, |text| text.parse().ok());
+            overrides.authority = authority.or(overrides.authority);
+        } else if let Ok(name) = name.parse::<HeaderName>() {
+            let header = value.parsed("the value of a header", |text| text.parse().ok());
+            overrides.headers.extend(header.map(|header| (name, header)));
         } else {
             value.error("expected the name of a header, or `:authority`");
-            None
-        };
-        Some((name, text?))
-    };
-    entries.filter_map(override_of).collect()
+        }
+    }
+    overrides
 }
 
 fn access_control(map: &Map<'_>) -> Option<AccessControl> {

@@ -47,6 +47,7 @@ mod mask;
 mod namespaces;
 mod older;
 mod pattern;
+pub mod plan;
 mod requirements;
 mod security;
 mod source;

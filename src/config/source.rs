@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use tailwater_kafka_types::Template;
 
 use super::Config;
-use super::binding::{Binding, Kind, Route};
-use super::kafka::{
-    DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic, TopicCondition,
-};
+use super::binding::{Binding, Kind};
+use super::kafka::{DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic};
+use super::plan::{self, Connection, Resolver};
 
 /// The path of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.
 #[derive(Clone, Debug)]
@@ -22,6 +21,8 @@ pub struct TopicSource<'c> {
     pub cache_server: Option<&'c KafkaCacheServer>,
     /// The cluster at its end.
     pub cluster: &'c KafkaClient,
+    /// How the cluster is connected to.
+    pub connection: Connection<'c>,
 }
 
 /// A Kafka, by one path through the `kafka` bindings.
@@ -33,6 +34,19 @@ pub(crate) struct Used<'c> {
 }
 
 impl<'c> TopicSource<'c> {
+    /// The same topic through a cache.
+    #[must_use]
+    pub fn behind(
+        self,
+        client: &plan::KafkaCacheClient<'c>,
+        server: &plan::KafkaCacheServer<'c>,
+    ) -> Self {
+        let path = [client.binding, server.binding].into_iter().chain(self.path).collect();
+        let cache_client = Some(client.options);
+        let cache_server = Some(server.options);
+        Self { path, cache_client, cache_server, ..self }
+    }
+
     /// The names of the bindings on the path.
     pub(crate) fn names(&self) -> Vec<&'c str> {
         self.path.iter().map(|binding| binding.name.as_str()).collect()
@@ -98,7 +112,6 @@ impl Config {
     /// no route of the `kafka` bindings takes the topic.
     #[must_use]
     pub fn topic_source(&self, exit: &str, topic: &str) -> Option<TopicSource<'_>> {
-        // The first route that matches decides, here as everywhere: no way back.
         self.sources(exit, Some(topic)).into_iter().next()
     }
 
@@ -147,32 +160,7 @@ impl Config {
     }
 
     fn sources(&self, exit: &str, topic: Option<&str>) -> Vec<TopicSource<'_>> {
-        let Some(binding) = self.binding(exit) else { return Vec::new() };
-        let routes: &[Route<TopicCondition>] = match &binding.kind {
-            Kind::KafkaClient(cluster) => {
-                let path = vec![binding];
-                return vec![TopicSource { path, cache_client: None, cache_server: None, cluster }];
-            }
-            Kind::KafkaCacheClient(client) => &client.routes,
-            Kind::KafkaCacheServer(server) => &server.routes,
-            _ => return Vec::new(),
-        };
-        let matches = |route: &&Route<TopicCondition>| {
-            let topic_matches = |topic| route.when.iter().any(|when| when.matches(topic));
-            route.when.is_empty() || topic.is_none_or(topic_matches)
-        };
-        let most = if topic.is_some() { 1 } else { usize::MAX };
-        let below = routes.iter().filter(matches).take(most);
-        let mut sources: Vec<_> =
-            below.flat_map(|route| self.sources(&route.exit, topic)).collect();
-        for source in &mut sources {
-            source.path.insert(0, binding);
-            match &binding.kind {
-                Kind::KafkaCacheClient(client) => source.cache_client = Some(client),
-                Kind::KafkaCacheServer(server) => source.cache_server = Some(server),
-                _ => {}
-            }
-        }
-        sources
+        let topics = Resolver::new(self).topics_of(exit);
+        topics.map(|topics| topics.sources(topic)).unwrap_or_default()
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use http::uri::Authority;
 use ipnet::IpNet;
 use tailwater_route::ValuePattern;
 
@@ -114,6 +115,15 @@ impl TcpServer {
 }
 
 impl TcpClient {
+    /// Where it connects to, if both host and port are known here.
+    #[must_use]
+    pub fn address(&self) -> Option<Authority> {
+        let host = self.host.as_ref()?;
+        let port = self.ports.first()?.start();
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        format!("{host}:{port}").parse().ok()
+    }
+
     pub(super) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<TcpClient> {
         let options = map.map("options");
         let mut client =

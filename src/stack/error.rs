@@ -100,7 +100,4 @@ pub enum Error {
         /// What is wrong.
         source: tailwater_client::Error,
     },
-    /// A binding that is not there yet was reached; the configuration should have been refused.
-    #[error("{0} is not supported yet")]
-    Unsupported(String),
 }

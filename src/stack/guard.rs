@@ -14,17 +14,19 @@ use super::{Error, StackBuilder};
 use crate::access_log;
 use crate::config::{self, Authorization, GuardKeys};
 
-impl StackBuilder<'_> {
+impl<'c> StackBuilder<'c> {
     /// The layer of an `http` binding whose requests bring credentials. The guard is one for all
     /// bindings that ask it.
-    pub(super) fn guard(&mut self, authorization: &Authorization) -> Result<JwtLayer, Error> {
-        let name = &authorization.guard;
-        let guard = match self.guards.get(name) {
+    pub(super) fn guard(
+        &mut self,
+        configured: &'c config::Guard,
+        authorization: &Authorization,
+    ) -> Result<JwtLayer, Error> {
+        let guard = match self.guards.get(configured.name.as_str()) {
             Some(guard) => guard.clone(),
             None => {
-                let configured = self.config.guards.iter().find(|guard| guard.name == *name);
-                let made = guard(configured.ok_or_else(|| Error::Unsupported(name.clone()))?)?;
-                self.guards.insert(name.clone(), made.clone());
+                let made = guard(configured)?;
+                self.guards.insert(&configured.name, made.clone());
                 made
             }
         };

@@ -1,6 +1,5 @@
 //! `kafka` bindings: a cluster for each path that their exits take, and what is asked of it.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,23 +16,42 @@ use tower::Service;
 
 use super::{Error, StackBuilder, guard};
 use crate::config::{
-    self, Config, DefaultOffset, EventId, KafkaAuthorization, Kind, StartParameter, TopicSource,
+    self, DefaultOffset, EventId, KafkaAuthorization, Kind, StartParameter, TopicCondition,
+    TopicSource, plan,
 };
 
 impl StackBuilder<'_> {
-    pub(super) fn topics(&mut self, exit: &str) -> Result<Topics, Error> {
-        let config = Arc::clone(self.config);
-        for source in config.topic_sources(exit) {
-            let key = path(&source);
-            if !self.clusters.contains_key(&key) {
-                let cluster = Cluster::new(self.cluster_options(&source)?.name(self.label(&key)));
-                let binding =
-                    source.path.last().map(|binding| binding.name.clone()).unwrap_or_default();
-                let cluster = cluster.map_err(|source| Error::Kafka { binding, source })?;
-                self.clusters.insert(key, cluster);
+    /// Begins the clusters that topics come from.
+    pub(super) fn topics(&mut self, topics: &plan::Topics<'_>) -> Result<Topics, Error> {
+        let client = match topics {
+            plan::Topics::Cluster(cluster) => {
+                return self.cluster(&cluster.source()).map(Topics::Cluster);
             }
+            plan::Topics::Cache(client) => client,
+        };
+        let mut servers = Vec::new();
+        for server in &client.routes {
+            let mut clusters = Vec::new();
+            for cluster in &server.next.routes {
+                let source = cluster.next.source().behind(client, &server.next);
+                let cluster = (cluster.rule.when.clone(), self.cluster(&source)?);
+                clusters.push(cluster);
+            }
+            servers.push((server.rule.when.clone(), clusters.into()));
         }
-        Ok(Topics { config, exit: exit.into(), clusters: Arc::new(self.clusters.clone()) })
+        Ok(Topics::Cache(servers.into()))
+    }
+
+    fn cluster(&mut self, source: &TopicSource<'_>) -> Result<Cluster, Error> {
+        let path = source.names().join("/");
+        if let Some(cluster) = self.clusters.get(&path) {
+            return Ok(cluster.clone());
+        }
+        let cluster = Cluster::new(self.cluster_options(source)?.name(self.label(&path)));
+        let binding = source.path.last().map(|binding| binding.name.clone()).unwrap_or_default();
+        let cluster = cluster.map_err(|source| Error::Kafka { binding, source })?;
+        self.clusters.insert(path, cluster.clone());
+        Ok(cluster)
     }
 
     fn cluster_options(&self, source: &TopicSource<'_>) -> Result<ClusterOptions, Error> {
@@ -47,11 +65,8 @@ impl StackBuilder<'_> {
         {
             options = options.sasl(sasl(*mechanism), username, password.reveal());
         }
-        let way_out = self.config.binding(&source.cluster.exit);
-        if let Some((binding, Kind::TlsClient(tls))) =
-            way_out.map(|binding| (binding, &binding.kind))
-        {
-            options = options.tls(self.kafka_tls(binding, tls)?);
+        if let Some(tls) = source.connection.tls() {
+            options = options.tls(self.kafka_tls(tls)?);
         }
         if let Some(memory_bytes) = source.memory_bytes() {
             options = options.memory_bytes(memory_bytes);
@@ -124,16 +139,31 @@ fn sasl(mechanism: config::SaslMechanism) -> tailwater_kafka::SaslMechanism {
     }
 }
 
-fn path(source: &TopicSource<'_>) -> String {
-    source.names().join("/")
-}
+/// The clusters for topics, by the routes of a cache client and then by those of a cache server.
+type CacheRoutes<T> = Arc<[(Vec<TopicCondition>, T)]>;
 
 /// Sends each query to the cluster that the routes of the `kafka` bindings lead its topic to.
 #[derive(Clone)]
-pub(super) struct Topics {
-    config: Arc<Config>,
-    exit: Arc<str>,
-    clusters: Arc<HashMap<String, Cluster>>,
+pub(super) enum Topics {
+    Cluster(Cluster),
+    Cache(CacheRoutes<CacheRoutes<Cluster>>),
+}
+
+impl Topics {
+    fn cluster(&self, topic: &str) -> Option<&Cluster> {
+        match self {
+            Topics::Cluster(cluster) => Some(cluster),
+            Topics::Cache(servers) => first(first(servers, topic)?, topic),
+        }
+    }
+}
+
+/// What the first route leads to that takes a topic.
+fn first<'r, T>(routes: &'r CacheRoutes<T>, topic: &str) -> Option<&'r T> {
+    let takes = |when: &[TopicCondition]| {
+        when.is_empty() || when.iter().any(|condition| condition.matches(topic))
+    };
+    routes.iter().find(|(when, _)| takes(when)).map(|(_, next)| next)
 }
 
 impl Service<Query> for Topics {
@@ -146,8 +176,7 @@ impl Service<Query> for Topics {
     }
 
     fn call(&mut self, query: Query) -> Self::Future {
-        let source = self.config.topic_source(&self.exit, query.topic());
-        let cluster = source.and_then(|source| self.clusters.get(&path(&source)).cloned());
+        let cluster = self.cluster(query.topic()).cloned();
         Box::pin(async move {
             let Some(mut cluster) = cluster else {
                 let reason = "no route of the kafka bindings takes the topic";

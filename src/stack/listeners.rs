@@ -22,7 +22,7 @@ use tower::service_fn;
 use tracing::info;
 
 use super::{Error, HttpServer, StackBuilder, TlsServer};
-use crate::config::{Config, Kind, TcpCondition, memory};
+use crate::config::{Config, TcpCondition, memory, plan};
 use crate::health::Health;
 use crate::open_files::OpenFiles;
 
@@ -106,15 +106,15 @@ impl Stack {
         places: &Places,
         folder: &Path,
     ) -> Result<(), Error> {
-        let config = Arc::new(config.clone());
+        let plan = config.plan();
         let mut builder = StackBuilder {
-            config: &config,
+            config,
             all,
             folder,
             shutdown: self.shutdown.clone(),
             drain: self.drain.clone(),
             clusters: HashMap::new(),
-            exits: HashMap::new(),
+            resources: HashMap::new(),
             folders: HashSet::new(),
             http_servers: HashMap::new(),
             tls_servers: HashMap::new(),
@@ -122,10 +122,10 @@ impl Stack {
             responses: Arc::clone(&places.responses),
             upstream: Arc::clone(&places.upstream),
         };
-        for (binding, server) in config.listeners() {
+        for plan::TcpServer { binding, options: server, routes: planned, .. } in &plan.listeners {
             let mut routes = Vec::new();
-            for route in &server.routes {
-                routes.push((route.when.clone(), builder.next(&route.exit)?));
+            for route in planned {
+                routes.push((route.rule.when.clone(), builder.next(&route.next)?));
             }
             let name = builder.label(&binding.name);
             let listeners = listen(&name, &server.host, &server.ports)?;
@@ -233,20 +233,12 @@ fn connect(
     }
 }
 
-impl StackBuilder<'_> {
+impl<'c> StackBuilder<'c> {
     /// What connections go to: an `http` binding, or a `tls` binding before it.
-    fn next(&mut self, exit: &str) -> Result<Next, Error> {
-        let config = Arc::clone(self.config);
-        let Some((binding, Kind::TlsServer(tls))) =
-            config.binding(exit).map(|binding| (binding, &binding.kind))
-        else {
-            return self.http_server(exit).map(Next::Http);
-        };
-        if let Some(tls_server) = self.tls_servers.get(exit) {
-            return Ok(Next::Tls(tls_server.clone()));
-        }
-        let tls_server = self.tls_server(binding, tls)?;
-        self.tls_servers.insert(exit.to_owned(), tls_server.clone());
-        Ok(Next::Tls(tls_server))
+    fn next(&mut self, next: &plan::Next<'c>) -> Result<Next, Error> {
+        Ok(match next {
+            plan::Next::Tls(tls) => Next::Tls(self.tls_server(tls)?),
+            plan::Next::Http(http) => Next::Http(self.http_server(http)?),
+        })
     }
 }

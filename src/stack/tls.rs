@@ -19,7 +19,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use super::{Error, HttpServer, StackBuilder};
 use crate::config::{
     self, Binding, ClientCertificate, HttpVersion, StoreKind, TlsClient, TlsCondition, TlsOptions,
-    Vault,
+    Vault, plan,
 };
 
 /// A `tls` binding of kind `server`, and where its connections go on.
@@ -92,17 +92,17 @@ fn matches(condition: &TlsCondition, handshake: &Handshake, port: u16) -> bool {
         && (condition.ports.is_empty() || condition.ports.iter().any(|range| range.contains(&port)))
 }
 
-impl StackBuilder<'_> {
-    pub(super) fn tls_server(
-        &mut self,
-        binding: &Binding,
-        server: &config::TlsServer,
-    ) -> Result<TlsServer, Error> {
-        let mut routes = Vec::new();
-        for route in &server.routes {
-            routes.push((route.when.clone(), self.http_server(&route.exit)?));
+impl<'c> StackBuilder<'c> {
+    pub(super) fn tls_server(&mut self, planned: &plan::TlsServer<'c>) -> Result<TlsServer, Error> {
+        let plan::TlsServer { binding, options: server, vault, .. } = *planned;
+        if let Some(tls_server) = self.tls_servers.get(binding.name.as_str()) {
+            return Ok(tls_server.clone());
         }
-        let source = self.source(binding, Side::Server(server.clone()));
+        let mut routes = Vec::new();
+        for route in &planned.routes {
+            routes.push((route.rule.when.clone(), self.http_server(&route.next)?));
+        }
+        let source = self.source(binding, vault, Side::Server(server.clone()));
         let spoken = protocols(&routes);
         let alpn = match server.options.alpn.as_slice() {
             [] => spoken,
@@ -121,17 +121,19 @@ impl StackBuilder<'_> {
             let config = config.clone();
             move |credentials| config.rotate(credentials)
         });
-        Ok(TlsServer { layer: TlsLayer::new(config), routes: routes.into() })
+        let tls_server = TlsServer { layer: TlsLayer::new(config), routes: routes.into() };
+        self.tls_servers.insert(&binding.name, tls_server.clone());
+        Ok(tls_server)
     }
 
     /// A `tls` binding of kind `client`, for connections that speak this protocol.
     pub(super) fn encrypting(
         &self,
-        binding: &Binding,
-        client: &TlsClient,
+        planned: &plan::TlsClient<'_>,
         alpn: &str,
     ) -> Result<ClientConfig, Error> {
-        let source = self.source(binding, Side::Client(client.clone()));
+        let plan::TlsClient { binding, options: client, vault, .. } = *planned;
+        let source = self.source(binding, vault, Side::Client(client.clone()));
         let offered = &client.options.alpn;
         if !offered.is_empty() && !offered.iter().any(|offered| offered == alpn) {
             return Err(Error::Protocols { binding: binding.name.clone() });
@@ -153,10 +155,10 @@ impl StackBuilder<'_> {
     /// What librdkafka is told of a `tls` binding of kind `client`. It reads no file again.
     pub(super) fn kafka_tls(
         &self,
-        binding: &Binding,
-        client: &TlsClient,
+        client: &plan::TlsClient<'_>,
     ) -> Result<tailwater_kafka::TlsOptions, Error> {
-        let source = self.source(binding, Side::Client(client.clone()));
+        let side = Side::Client(client.options.clone());
+        let source = self.source(client.binding, client.vault, side);
         let options = tailwater_kafka::TlsOptions::new()
             .authorities(&source.trusted()?.to_pem())
             .system_authorities(source.trusts_system());
@@ -167,12 +169,10 @@ impl StackBuilder<'_> {
         })
     }
 
-    fn source(&self, binding: &Binding, side: Side) -> CertificateSource {
-        let mut vaults = self.config.vaults.iter();
-        let vault = vaults.find(|vault| binding.vault.as_ref() == Some(&vault.name)).cloned();
+    fn source(&self, binding: &Binding, vault: Option<&Vault>, side: Side) -> CertificateSource {
         CertificateSource {
             binding: binding.name.clone(),
-            vault,
+            vault: vault.cloned(),
             folder: self.folder.to_owned(),
             side,
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::uri::{Authority, Scheme};
+use ::http::uri::Scheme;
 use ::http::{HeaderName, HeaderValue, Request, Uri};
 use hyper::body::Incoming;
 use tailwater_client::{TcpConnector, UpstreamLayer, Version};
@@ -15,79 +15,53 @@ use tower::{Layer as _, ServiceBuilder};
 
 use super::guard::credentials;
 use super::{Error, HttpService, SseOptions, StackBuilder, boxed};
-use crate::config::{Authorization, HttpClient, HttpVersion, Kind, TcpClient};
+use crate::config::{Authorization, HttpVersion, Kind, plan};
 use crate::open_files::Bounded;
 
-impl StackBuilder<'_> {
-    /// SseOptions of the server that an `http` client leads to. `streams` is what the `sse`
+impl<'c> StackBuilder<'c> {
+    /// Streams of the server that an `http` client leads to. `streams` is what the `sse`
     /// binding above says of them, `reconnect` after how long the server is asked again.
     pub(super) fn upstream(
         &mut self,
-        exit: &str,
-        streams: Option<SseOptions>,
+        client: &plan::HttpClient<'c>,
+        streams: SseOptions,
         reconnect: Duration,
     ) -> Result<HttpService, Error> {
-        let config = self.config.clone();
-        let Some(Kind::HttpClient(client)) = config.binding(exit).map(|binding| &binding.kind)
-        else {
-            return Err(self.unsupported(exit));
-        };
         self.routes(
             &client.routes,
             |when| when.condition.clone(),
             |this, route| {
                 let frames = this.frames(streams, Box::default());
-                this.connected(exit, client, &route.exit, frames, reconnect)
+                this.connected(client, &route.next, frames, reconnect)
             },
         )
     }
 
     fn connected(
         &mut self,
-        binding: &str,
-        client: &HttpClient,
-        exit: &str,
+        planned: &plan::HttpClient<'c>,
+        upstream: &plan::Upstream<'c>,
         frames: SseLayer,
         reconnect: Duration,
     ) -> Result<HttpService, Error> {
-        let failed = |source| Error::Upstream { binding: binding.to_owned(), source };
-        let config = self.config.clone();
-        let version = match client.versions.as_slice() {
-            [HttpVersion::H2] => Version::Http2,
-            _ => Version::Http1,
+        let binding = &planned.binding.name;
+        let failed = |source| Error::Upstream { binding: binding.clone(), source };
+        let client = planned.options;
+        let (version, alpn) = match client.versions.as_slice() {
+            [HttpVersion::H2] => (Version::Http2, "h2"),
+            _ => (Version::Http1, "http/1.1"),
         };
-        let (below, encrypting) = match config.binding(exit).map(|binding| (binding, &binding.kind))
-        {
-            Some((binding, Kind::TlsClient(tls))) => {
-                let alpn = if version == Version::Http2 { "h2" } else { "http/1.1" };
-                let exit = tls.routes.first().map(|route| &*route.exit).unwrap_or_default();
-                (config.binding(exit), Some(self.encrypting(binding, tls, alpn)?))
-            }
-            found => (found.map(|(binding, _)| binding), None),
-        };
-        let address = match below.map(|binding| &binding.kind) {
-            Some(Kind::TcpClient(tcp)) => address(tcp),
-            _ => None,
-        };
-        let address = address.ok_or_else(|| self.unsupported(exit))?;
-
-        let mut headers = Vec::new();
-        let mut authority = address.clone();
-        for (name, value) in &client.overrides {
-            let unsupported = || Error::Unsupported(format!("{binding}: the override of `{name}`"));
-            if name == ":authority" {
-                authority = value.parse().map_err(|_| unsupported())?;
-            } else {
-                let name = name.parse::<HeaderName>().map_err(|_| unsupported())?;
-                headers.push((name, value.parse().map_err(|_| unsupported())?));
-            }
-        }
+        let tls = upstream.connection.tls();
+        let encrypting = tls.map(|tls| self.encrypting(tls, alpn)).transpose()?;
+        let address = upstream.address.clone();
+        let authority = client.authority.as_ref().unwrap_or(&address).clone();
         let scheme = if encrypting.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let base = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
-        let base = base.map_err(|_| self.unsupported(binding))?;
+        // Of these parts it is a URI; another one the layer would refuse.
+        let base = base.unwrap_or_default();
 
         // Whatever a guard takes for credentials stays here, unless `authorization` hands it on.
-        let guards = config.bindings.iter().filter_map(|binding| match &binding.kind {
+        let guards = self.config.bindings.iter().filter_map(|binding| match &binding.kind {
             Kind::HttpServer(server) => server.authorization.as_ref(),
             _ => None,
         });
@@ -101,8 +75,8 @@ impl StackBuilder<'_> {
             .retry(reconnect)
             .strip_query(hidden)
             .forward_headers(names);
-        let layer =
-            headers.into_iter().fold(layer, |layer, (name, value)| layer.header(name, value));
+        let overrides = client.overrides.iter().cloned();
+        let layer = overrides.fold(layer, |layer, (name, value)| layer.header(name, value));
         let hand_on = HandOn::new(handed);
         let service = ServiceBuilder::new()
             .map_request(move |request| hand_on.hand_on(request))
@@ -119,13 +93,6 @@ impl StackBuilder<'_> {
             None => boxed(Bounded::new(service.service(tcp), places)),
         })
     }
-}
-
-fn address(tcp: &TcpClient) -> Option<Authority> {
-    let host = tcp.host.as_ref()?;
-    let port = tcp.ports.first()?.start();
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    format!("{host}:{port}").parse().ok()
 }
 
 /// The credentials that a request came with, kept for the server above.

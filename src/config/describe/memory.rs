@@ -6,7 +6,8 @@ use tailwater_jwt::Guard;
 use tailwater_kafka_types::{Budget, Limits};
 
 use super::Describer;
-use crate::config::{Kind, TcpServer, label};
+use crate::config::label;
+use crate::config::plan::{self, Next};
 
 const KIB: usize = 1024;
 
@@ -88,23 +89,16 @@ impl Describer<'_> {
         }
         let record = budgets.values().map(|(budget, _)| budget.record).max().unwrap_or(0);
         for config in self.namespaces {
-            self.config = config;
-            for (binding, server) in config.listeners() {
-                let name = label(config, self.namespaces, &[&binding.name]);
-                self.connections(&name, server, record);
+            for listener in &config.plan().listeners {
+                let name = label(config, self.namespaces, &[&listener.binding.name]);
+                self.connections(&name, listener, record);
             }
         }
     }
 
-    fn connections(&mut self, name: &str, server: &TcpServer, record: usize) {
-        let most = server.connections.unwrap_or(CONNECTIONS);
-        let is_tls = |exit: &str| {
-            matches!(
-                self.config.binding(exit).map(|binding| &binding.kind),
-                Some(Kind::TlsServer(_))
-            )
-        };
-        let encrypted = server.routes.iter().any(|route| is_tls(&route.exit));
+    fn connections(&mut self, name: &str, server: &plan::TcpServer<'_>, record: usize) {
+        let most = server.options.connections.unwrap_or(CONNECTIONS);
+        let encrypted = server.routes.iter().any(|route| matches!(route.next, Next::Tls(_)));
         let idle = if encrypted { IDLE_TLS_BYTES } else { IDLE_BYTES };
         self.line(1, &format!("{name}: {most} connections, a stream each"));
         self.row(2, &format!("idle, {} each", amount(idle)), most * idle);
