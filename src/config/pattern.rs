@@ -1,5 +1,6 @@
 //! Patterns of paths, names of topics, and what a name is.
 
+use tailwater_kafka_types::check_topic_name;
 use tailwater_route::{Error, Pattern};
 
 use super::decode::Value;
@@ -36,26 +37,10 @@ pub(super) fn is_name(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// What is wrong with the name of a Kafka topic.
-pub(super) fn check_topic(name: &str) -> Result<(), &'static str> {
-    match name {
-        "" => Err("is empty"),
-        "." | ".." => Err("is no name of a topic"),
-        name if name.len() > 249 => Err("is longer than 249 characters"),
-        name if !name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) =>
-        {
-            Err("has characters other than a-z, A-Z, 0-9, `.`, `_` and `-`")
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A topic name that is spelled out.
 pub(super) fn topic(value: &Value<'_>) -> Option<String> {
     let name = value.text_as("the name of a topic")?;
-    match check_topic(&name) {
+    match check_topic_name(&name) {
         Ok(()) => Some(name),
         Err(error) => {
             value.error(format!("the topic name `{}` {error}", name.escape_debug()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tailwater_kafka_types::{Template, Variable};
+use tailwater_kafka_types::{Template, Variable, check_topic_name};
 use tailwater_route::Pattern;
 
 use super::binding::{Exits, Guarded, Route, Routes};
@@ -10,7 +10,7 @@ use super::decode::{Map, Value};
 use super::diagnostic::Span;
 use super::files::captured;
 use super::ignored::{self, ignore};
-use super::pattern::{self, check_topic};
+use super::pattern;
 use super::support::Feature;
 use super::template;
 
@@ -205,7 +205,7 @@ fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
     let params = params.as_deref();
     let topic = with.require("topic").and_then(|value| {
         let template = template::decode(&value, params)?;
-        if let Some(Err(error)) = template.as_literal().map(check_topic) {
+        if let Some(Err(error)) = template.as_literal().map(check_topic_name) {
             value
                 .error(format!("the topic name `{}` {error}", template.to_string().escape_debug()));
             return None;

@@ -20,12 +20,14 @@ mod id;
 mod progress;
 mod sasl;
 mod template;
+mod topic;
 
 pub use budget::{Budget, Limits};
 pub use id::{EventId, EventIdFormat};
 pub use progress::encode_progress;
 pub use sasl::SaslMechanism;
 pub use template::{Part, Template, TemplateError, Variable, Variables};
+pub use topic::{TopicNameError, check_topic_name};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

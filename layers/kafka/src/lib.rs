@@ -115,8 +115,8 @@ pub use start::{DefaultOffset, Start};
 pub use stream::Stream;
 #[doc(inline)]
 pub use tailwater_kafka_types::{
-    Budget, EventId, EventIdFormat, Limits, Part, SaslMechanism, Template, TemplateError, Variable,
-    Variables,
+    Budget, EventId, EventIdFormat, Limits, Part, SaslMechanism, Template, TemplateError,
+    TopicNameError, Variable, Variables, check_topic_name,
 };
 pub use tls::TlsOptions;
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Extensions;
 use pin_project_lite::pin_project;
-use tailwater_kafka_types::{Part, Template, Variable, Variables};
+use tailwater_kafka_types::{Part, Template, Variable, Variables, check_topic_name};
 use tailwater_sse::{Rejection, Subscription};
 use tower_service::Service;
 
@@ -93,14 +93,10 @@ impl<S> KafkaSource<S> {
 /// Whether a request may ask for the topic that it has made of the template. Kafka itself allows no
 /// other names, and those that begin with `__` are its own: only a configuration spells that out.
 fn may_ask_for(name: &str, template: &Template) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let begins = template.parts().first();
     let spelled_out = matches!(begins, Some(Part::Literal(text)) if text.starts_with("__"));
     template.as_literal().is_some()
-        || matches!(name.len(), 1..=249)
-            && name.bytes().all(legal)
-            && (spelled_out || !name.starts_with("__"))
-            && !matches!(name, "." | "..")
+        || check_topic_name(name).is_ok() && (spelled_out || !name.starts_with("__"))
 }
 
 impl<S> Service<Subscription> for KafkaSource<S>
