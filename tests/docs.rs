@@ -299,7 +299,8 @@ fn types() -> BTreeMap<String, Type> {
             }
             if line == "}" {
                 if let Some((name, _, complete)) = current.take() {
-                    types.insert(name, complete);
+                    let before = types.insert(name.clone(), complete);
+                    assert!(before.is_none(), "src/config has two types {name}");
                 }
                 continue;
             }
