@@ -18,7 +18,7 @@ use tracing::warn;
 /// Exit status where the command line or the configuration is invalid.
 const EXIT_USAGE: u8 = 2;
 
-/// Of the log of the demonstration, where nobody asks how many connections there may be.
+/// The log levels of the demo. The limit of open files does not matter there.
 const DEMO_LEVELS: &str = "warn,tailwater::open_files=error";
 
 /// Streams Kafka topics to browsers as Server-Sent Events.
@@ -26,10 +26,10 @@ const DEMO_LEVELS: &str = "warn,tailwater::open_files=error";
 #[command(name = "tailwater", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
-  tailwater demo                          a Kafka, a page and a stream, in one process
-  tailwater demo --print-config           the configuration of it, to start from
-  tailwater check -c zilla.yaml           what the file means, or what is wrong with it
-  tailwater start -c zilla.yaml           serve")]
+  tailwater demo                          run a Kafka, a page and a stream in one process
+  tailwater demo --print-config           print the configuration of the demo
+  tailwater check -c zilla.yaml           explain the file, or list its mistakes
+  tailwater start -c zilla.yaml           serve the file")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,31 +37,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve what a configuration file says
+    /// Serve a configuration file
     ///
-    /// Listens on the ports of the file and serves until SIGINT or SIGTERM. Streams then end at the
-    /// end of an event, spread over the time that --drain gives them; a second signal, more than a
-    /// second later, ends them at once. Where there are mistakes in the file it starts nothing and
-    /// ends with status 2.
+    /// Listens on the ports of the file and serves until SIGINT or SIGTERM. Streams then end after an
+    /// event, spread over the time of --drain. A second signal, more than a second later, ends them at
+    /// once. If the file has a mistake, nothing is started and the exit status is 2.
     #[command(after_help = "\
 Examples:
-  tailwater start                         the file zilla.yaml of this folder
+  tailwater start                         serve the file zilla.yaml of this folder
   tailwater start -c /etc/tailwater.json --log-format json
   tailwater start --log-level info,tailwater_kafka=debug")]
     Start(Start),
-    /// Say what a configuration file means, or what is wrong with it
+    /// Explain a configuration file, or list its mistakes
     ///
-    /// Starts nothing. Tells each listener, route by route, down to topic and filter, and names every key that has
-    /// no effect yet. Ends with status 2 where there are mistakes in the file.
+    /// Starts nothing. Describes each listener, route by route, down to topic and filter, and names every
+    /// key that has no effect yet. If the file has a mistake, the exit status is 2.
     #[command(after_help = "\
 Examples:
-  tailwater check                         the file zilla.yaml of this folder
+  tailwater check                         explain the file zilla.yaml of this folder
   tailwater check -c /etc/tailwater.json")]
     Check(ConfigFile),
-    /// Show a topic arrive in the browser; nothing else need be installed
+    /// Show a topic in the browser, with nothing else installed
     ///
-    /// Starts a Kafka in this process, produces quotes into a topic and serves a page that shows them.
-    /// It says what to open and what to type; Ctrl-C ends it. Nothing is left behind.
+    /// Starts a Kafka in this process, writes quotes into a topic and serves a page that shows them.
+    /// Prints what to open and what to type. Ctrl-C ends the demo and leaves nothing behind.
     #[command(after_help = "\
 Examples:
   tailwater demo                          on http://localhost:7114/
@@ -79,10 +78,10 @@ struct ConfigFile {
 
 #[derive(Debug, Args)]
 struct Log {
-    /// The form of the log, which goes to standard error
+    /// The format of the log, which is written to standard error
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     log_format: Format,
-    /// What is logged: error, warn, info, debug or trace, also for single parts of the program
+    /// What is logged: error, warn, info, debug or trace, also for parts of the program
     #[arg(long, env = "TAILWATER_LOG", value_name = "LEVELS", default_value = "info")]
     log_level: String,
 }
@@ -104,11 +103,11 @@ struct Start {
     drain: u64,
     /// How many threads serve connections
     ///
-    /// By default one for each core but one, and one for the last core, which takes connections once
-    /// each of the others has 4096. With this option there are exactly so many.
+    /// By default there is one thread for each core but one, and one for the last core, which takes
+    /// connections when each other thread has 4096. With this option there are exactly so many threads.
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
-    /// Where /ready and /live are answered, to everybody who can reach it, as 127.0.0.1:9901
+    /// The address where /ready and /live are answered to everybody who can reach it, as 127.0.0.1:9901
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     #[command(flatten)]
@@ -117,15 +116,15 @@ struct Start {
 
 #[derive(Debug, Args)]
 struct Demo {
-    /// The port of the page; 0 is any free one
+    /// The port of the page; 0 is any free port
     #[arg(long, value_name = "PORT", default_value_t = 7114)]
     port: u16,
-    /// Print the configuration for a Kafka at localhost:9092, and start nothing
+    /// Print the configuration of the demo for a Kafka at localhost:9092, and start nothing
     #[arg(long)]
     print_config: bool,
 }
 
-/// Runs the program; what the process ends with.
+/// Runs the program, and returns the exit status.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -197,7 +196,7 @@ fn demo(options: &Demo) -> ExitCode {
     }
 }
 
-/// Whether somebody else listens there already.
+/// Whether another process listens there already.
 fn is_in_use(error: &(dyn std::error::Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
@@ -217,13 +216,13 @@ fn check(file: &ConfigFile) -> ExitCode {
 fn print(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has read enough.
+        // The reader of the pipe has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-/// Reads the configuration; what is wrong with it goes to the standard error.
+/// Reads the configuration. Its mistakes are written to standard error.
 fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
     match config::load(&file.config) {
         Ok(parsed) => Ok(parsed),
@@ -239,7 +238,7 @@ fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
     }
 }
 
-/// Shows what is to be said about a file: with excerpts on a terminal, else a line for each.
+/// Shows the diagnostics of a file: with excerpts on a terminal, otherwise a line for each.
 fn show(report: &Report) {
     let mut stderr = io::stderr().lock();
     let text = if stderr.is_terminal() {
@@ -248,22 +247,22 @@ fn show(report: &Report) {
     } else {
         report.to_string()
     };
-    // Nobody is left to be told that nobody can be told.
+    // There is no other output to report an error of this one.
     let _ = stderr.write_all(text.as_bytes());
 }
 
-/// Prints an error and what caused it.
+/// Prints an error and its causes.
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     print_error(&message(error));
     ExitCode::FAILURE
 }
 
 fn print_error(text: &str) {
-    // Nobody is left to be told that nobody can be told.
+    // There is no other output to report an error of this one.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// An error and what caused it, on a line.
+/// An error and its causes, in one line.
 fn message(error: &dyn std::error::Error) -> String {
     let mut text = format!("tailwater: {error}");
     let mut source = error.source();
@@ -274,7 +273,7 @@ fn message(error: &dyn std::error::Error) -> String {
     one_line(&text).into_owned() + "\n"
 }
 
-/// What to do about the error before, on a line.
+/// What to do about the error before, in one line.
 fn hint(text: &str) -> String {
     format!("  help: {text}\n")
 }

@@ -1,9 +1,9 @@
 //! Streams Kafka topics to browsers as Server-Sent Events.
 //!
-//! This package is the `tailwater` program, and a facade of the layers that it is made of, for
-//! servers of one's own: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`] and [`hub`], and
-//! [`client`] for event streams of other servers. Each is a package of its own as well, without the
-//! program's dependencies; only [`kafka`] needs librdkafka. Without the feature `kafka`, which is on by
+//! This package is the `tailwater` program. It also re-exports the layers of the program, for servers
+//! that you write: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`] and [`hub`], and
+//! [`client`] for event streams of other servers. Each layer is a package of its own, too, without the
+//! program's dependencies. Only [`kafka`] needs librdkafka. Without the feature `kafka`, which is on by
 //! default, this package links no librdkafka: what is left of the program is [`config`].
 //!
 #![cfg_attr(feature = "kafka", doc = "```no_run")]
@@ -26,9 +26,9 @@
 //! # }
 //! ```
 //!
-//! `examples/topic.rs` is this as a whole server, with routes, a key from the path and an end that
-//! lets streams finish; `examples/axum.rs` streams the messages that are posted to an axum router, and
-//! `examples/members.rs` one that lives as long as its client's token. [`session_lease`] joins the
+//! `examples/topic.rs` is a whole server like this, with routes, a key from the path and a shutdown that
+//! lets streams finish. `examples/axum.rs` streams the messages that are posted to an axum router.
+//! `examples/members.rs` serves streams that end with their client's token. [`session_lease`] joins the
 //! two layers that it needs, [`jwt`] and [`sse`].
 //!
 //! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it
