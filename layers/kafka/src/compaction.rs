@@ -14,12 +14,12 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::cluster::Shared;
-use crate::control::Pace;
 use crate::history::History;
 use crate::positions::Positions;
 use crate::records::Records;
 use crate::snapshot::{Budget, BuildRequest, Snapshot};
 use crate::table::Table;
+use crate::timing::Pace;
 use crate::topic::{Opened, Topic};
 
 /// Segments of a log that are taken before other tables have their turn.

@@ -20,6 +20,7 @@ use crate::positions::Positions;
 use crate::records::{CHUNK_BYTES, Records};
 use crate::remains::Remains;
 use crate::tail::Command;
+use crate::timing::Pace;
 use crate::topic::{Opened, State, Topic};
 
 mod ends;
@@ -47,80 +48,6 @@ const LEAST_PARTITIONS: usize = LONG_ID_BYTES / 4 * 3 / 13;
 
 /// How often it is looked whether connections ended: Kafka is then asked whether it is there.
 const HEAR: Duration = Duration::from_millis(300);
-
-/// How often Kafka is asked, and how long is waited for it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// Between two looks at the topics while some are missing.
-    pub(crate) soon: Duration,
-    /// The most between two questions for the offsets of a topic that Kafka does not tell. The first
-    /// is `soon`, and each is twice as long as the one before.
-    pub(crate) most: Duration,
-    /// The least time between any two looks.
-    pub(crate) at_once: Duration,
-    /// Between two looks while all topics are open: new partitions are found by it.
-    pub(crate) later: Duration,
-    /// How long a query waits for what Kafka says of a topic that was not asked for before: a refusal is
-    /// answered in place of a stream then.
-    pub(crate) known: Duration,
-    /// How long the log of a topic that nobody reads is kept up.
-    pub(crate) linger: Duration,
-    /// Streams whose places differ by no more offsets than this share a reading of history.
-    pub(crate) near: u64,
-    /// How long a reading of history goes on while others wait for its reader.
-    pub(crate) turn: Duration,
-    /// How long one that gets nothing does at the most. The first time it is `soon`, and each time twice
-    /// as long as the one before; for as long it lets others go first.
-    pub(crate) patience: Duration,
-    /// The time in which a stream that holds up others takes a piece of history.
-    pub(crate) stall: Duration,
-    /// Between two looks at whether a log advances.
-    pub(crate) watch: Duration,
-    /// How long a transaction may be open before it is told: brokers end one after their
-    /// `transaction.max.timeout.ms` at the latest, which is 15 minutes unless it is set.
-    pub(crate) hanging: Duration,
-    /// A partition that does not go on for so long after something was refused may be the one.
-    pub(crate) refusal: Duration,
-    /// For how long the snapshot of a compacted topic does for those who come.
-    pub(crate) snapshot: Duration,
-    /// And for so many times as long as it took to make it: making them takes a part of the time only.
-    pub(crate) snapshot_times: u32,
-    /// Between two lines of the log about a topic that is missing or forbidden, while it lasts.
-    pub(crate) remind: Duration,
-    /// Between two lines of the log about such topics that requests name.
-    pub(crate) untold: Duration,
-}
-
-impl Pace {
-    /// How long is waited after so many attempts in vain, one after the other.
-    pub(crate) fn back_off(&self, in_vain: u32) -> Duration {
-        self.most.min(self.soon * (1 << in_vain.min(8)))
-    }
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            soon: Duration::from_secs(1),
-            most: Duration::from_secs(30),
-            at_once: Duration::from_millis(50),
-            later: Duration::from_secs(5),
-            known: Duration::from_secs(1),
-            linger: Duration::from_secs(60),
-            near: 100_000,
-            turn: Duration::from_millis(400),
-            patience: Duration::from_secs(10),
-            stall: Duration::from_secs(1),
-            watch: Duration::from_secs(5),
-            hanging: Duration::from_secs(16 * 60),
-            refusal: Duration::from_millis(400),
-            snapshot: Duration::from_secs(1),
-            snapshot_times: 10,
-            remind: Duration::from_secs(600),
-            untold: Duration::from_secs(10),
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) enum Job {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tailwater_hub::{Cursor, Selector};
 use tailwater_kafka_types::Budget;
 
-use crate::control::Pace;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
 use crate::remains::Remains;
+use crate::timing::Pace;
 use crate::topic::Opened;
 
 pub(crate) mod backfill;

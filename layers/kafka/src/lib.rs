@@ -99,6 +99,7 @@ mod table;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod tls;
 mod topic;
 mod topics;

@@ -6,8 +6,8 @@ use tailwater_kafka_types::{Budget, EventIdFormat, Limits, SaslMechanism};
 
 use crate::Error;
 use crate::contact::Reachability;
-use crate::control::Pace;
 use crate::start::DefaultOffset;
+use crate::timing::Pace;
 use crate::tls::TlsOptions;
 
 const LARGEST_RECORD_BYTES: usize = 1024 * 1024 * 1024;

@@ -14,11 +14,11 @@ use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::control::Pace;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
 use crate::table::Table;
+use crate::timing::Pace;
 use crate::topic::{Opened, Topic};
 
 /// The chunks of a snapshot: what is rendered at once.

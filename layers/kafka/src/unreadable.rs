@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use crate::backend::{self, Backend, Consumer, Fetched, Panics, Refusal};
-use crate::control::Pace;
 use crate::losses::Losses;
+use crate::timing::Pace;
 
 /// Partitions that are looked at at once, each by a thread and a consumer of its own.
 const THREADS: usize = 4;

@@ -9,11 +9,11 @@ use tracing::{debug, warn};
 
 use super::backfill::Backfill;
 use crate::backend::{self, Backend, Consumer, Fetched};
-use crate::control::Pace;
 use crate::losses::TOO_LARGE;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records;
+use crate::timing::Pace;
 use crate::unreadable::{Finding, Found, Look, Looks};
 
 /// A backfill as whoever reads it knows it, from its first turn to its last.

@@ -12,9 +12,9 @@ use tailwater_sse::{Events as _, Item, Parser};
 use tower::ServiceExt as _;
 
 use crate::backend::model::{Message, Model};
-use crate::control::Pace;
 use crate::filter::Index;
 use crate::positions::Positions;
+use crate::timing::Pace;
 use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream, StreamOptions};
 
 mod compacted;
