@@ -9,17 +9,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tailwater_hub::Hub;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::backend::{Backend, Presence, TopicDescription};
 use crate::cluster::Shared;
-use crate::gap::{Cut, Extent};
+use crate::gap::Cut;
 use crate::positions::Positions;
 use crate::records::{CHUNK_BYTES, Records};
 use crate::remains::Remains;
-use crate::tail::Command;
+use crate::requests::{Command, Job};
 use crate::timing::Pace;
 use crate::topic::{Opened, State, Topic};
 
@@ -32,7 +31,7 @@ mod watchdog;
 use ends::{Ends, Newcomer};
 use extents::{Asked, Trouble};
 use presence::{AccessState, Checked, Untold};
-use refusals::{Looked, Refusals, Refused};
+use refusals::{Refusals, Refused};
 use watchdog::Watch;
 
 /// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
@@ -48,36 +47,6 @@ const LEAST_PARTITIONS: usize = LONG_ID_BYTES / 4 * 3 / 13;
 
 /// How often it is looked whether connections ended: Kafka is then asked whether it is there.
 const HEAR: Duration = Duration::from_millis(300);
-
-#[derive(Debug)]
-pub(crate) enum Job {
-    /// A topic was asked for.
-    Look,
-    /// What Kafka has of a topic, of which a stream names so many partitions and, if it resumes, has
-    /// read some. With what is no older than `since`.
-    Extent {
-        topic: Arc<Topic>,
-        opened: Arc<Opened>,
-        partitions: usize,
-        resumes: bool,
-        since: Option<i64>,
-        reply: oneshot::Sender<Extent>,
-    },
-    /// Where the topic ends now, once its log has come by there.
-    End { topic: Arc<Topic>, opened: Arc<Opened>, reply: oneshot::Sender<Positions> },
-    /// The tail has lost what it followed.
-    Reopen,
-    /// The tail can't read on somewhere, and librdkafka does not say where.
-    Verify,
-    /// The tail was refused something that a partition has, and librdkafka does not say which.
-    Refused { refusal: u64 },
-    /// What was found of a partition that stands still.
-    Looked(Looked),
-    /// The tail may not read some topic, and rust-rdkafka does not say which.
-    Denied,
-    /// It was seen whether topics may be read.
-    Checked,
-}
 
 pub(crate) struct Control<'a> {
     backend: Arc<dyn Backend>,

@@ -90,6 +90,7 @@ mod positions;
 mod record;
 mod records;
 mod remains;
+mod requests;
 mod resume;
 mod service;
 mod snapshot;

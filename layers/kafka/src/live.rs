@@ -8,8 +8,8 @@ use tailwater_sse::{Encoded, EventRef};
 use tokio::sync::oneshot;
 
 use crate::cluster::Shared;
-use crate::control::Job;
 use crate::positions::Positions;
+use crate::requests::Job;
 use crate::topic::{Opened, Topic};
 
 /// What a stream knows of the place at which it is live.

@@ -12,12 +12,12 @@ use tailwater_kafka_types::Budget;
 use tracing::{debug, warn};
 
 use crate::backend::{self, Backend, Consumer, Fetched, Panics};
-use crate::control::Job;
 use crate::gap::Gap;
 use crate::losses::{Losses, TOO_LARGE};
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::{self, Records};
+use crate::requests::{Command, Job};
 
 /// How long a poll waits. A new topic waits for it, too.
 const POLL: Duration = Duration::from_millis(20);
@@ -27,56 +27,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What one poll takes at most, but for its last record.
 const POLL_BYTES: usize = Budget::POLL_BYTES;
-
-#[derive(Debug)]
-pub(crate) enum Command {
-    Follow {
-        topic: Arc<str>,
-        hub: Hub<Records>,
-        from: Positions,
-        losses: Arc<Losses>,
-    },
-    Extend {
-        topic: Arc<str>,
-        partition: i32,
-        offset: i64,
-    },
-    /// Assigns all partitions once more: after an offset that was not there, librdkafka stands still.
-    Again {
-        topic: Arc<str>,
-    },
-    /// There is no record before this offset that was not read.
-    Pass {
-        topic: Arc<str>,
-        partition: i32,
-        offset: i64,
-    },
-    /// A partition that stands still at this offset is read no longer, until it is known what is there.
-    Hold {
-        topic: Arc<str>,
-        partition: i32,
-        from: i64,
-    },
-    /// A partition that is held is read on where it stands.
-    Resume {
-        topic: Arc<str>,
-        partition: i32,
-    },
-    /// Nothing can be read where a partition is held: the log has a gap, and goes on behind it.
-    Gap {
-        topic: Arc<str>,
-        gap: Record,
-    },
-    /// The partitions that were refused until then are held.
-    Trust {
-        refusal: u64,
-    },
-    Leave {
-        topic: Arc<str>,
-    },
-    /// Begins with another consumer.
-    Renew,
-}
 
 /// Why the tail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

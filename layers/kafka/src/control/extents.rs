@@ -245,10 +245,10 @@ mod tests {
 
     use super::*;
     use crate::backend::model::Model;
-    use crate::control::Job;
     use crate::filter::Index;
     use crate::positions::Positions;
     use crate::records::Records;
+    use crate::requests::Job;
 
     /// A stream was given a place in a partition that its log began to read later, and retention took what
     /// lay between without a word.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Control, Job};
+use super::Control;
 use crate::backend::{Access, Presence};
 use crate::cluster::Shared;
+use crate::requests::Job;
 use crate::topic::{State, Topic};
 
 /// Topics that are read at once to see whether they may be read.

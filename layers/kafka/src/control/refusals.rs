@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Control, Job};
+use super::Control;
 use crate::cluster::Shared;
 use crate::positions::Positions;
-use crate::tail::Command;
+use crate::requests::{Command, Job, Looked};
 use crate::topic::{Opened, Topic};
 use crate::unreadable::{Finding, Found, Look};
 
@@ -57,16 +57,6 @@ pub(super) struct Times {
     /// Something was refused again.
     again: bool,
     last: Instant,
-}
-
-/// What was found where a partition is held.
-#[derive(Debug)]
-pub(crate) struct Looked {
-    topic: Arc<Topic>,
-    opened: Arc<Opened>,
-    partition: i32,
-    from: i64,
-    finding: Finding,
 }
 
 impl Refusals {

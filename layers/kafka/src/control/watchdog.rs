@@ -12,7 +12,7 @@ use super::{Control, Pace};
 use crate::backend::{self, End, Fetched, Panics};
 use crate::cluster::Shared;
 use crate::positions::Positions;
-use crate::tail::Command;
+use crate::requests::Command;
 use crate::topic::{State, Topic};
 
 /// A head that stands still while so many further looks pass is late, if Kafka told an end past it.
