@@ -1,43 +1,27 @@
 use std::fmt;
 use std::future::{Ready, ready};
-use std::ops::Deref;
-use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either};
-use tokio::sync::oneshot;
 use tower_service::Service;
-use tracing::error;
 
 use crate::Error;
 use crate::backend::Backend;
 use crate::backend::librdkafka::Librdkafka;
-use crate::compaction;
 use crate::contact::Reachability;
-use crate::control::Control;
+use crate::engine;
 use crate::filter::{self, Filter, Index};
-use crate::gap::{self, Extent};
 use crate::health::{Contact, Health};
-use crate::history::History;
 use crate::options::{ClusterOptions, StreamOptions};
-use crate::remains::Remains;
-use crate::requests::Job;
+use crate::registry::Shared;
 use crate::resume::ResumeFrom;
-use crate::snapshot::Tables;
 use crate::start::Start;
 use crate::stream::Stream;
-use crate::tail::{self, Ended};
-use crate::topic::{Opened, Refused, Topic};
-use crate::topics::Topics;
-use crate::unreadable::Looks;
 
 /// What a stream asks of a [`Cluster`].
 #[derive(Clone, Debug)]
@@ -104,28 +88,6 @@ impl Query {
 #[derive(Clone, Debug)]
 pub struct Cluster(Arc<Shared>);
 
-/// What cluster, streams and threads share.
-pub(crate) struct Shared {
-    pub(crate) options: ClusterOptions,
-    pub(crate) index: Index,
-    pub(crate) history: Arc<History>,
-    pub(crate) tables: Tables,
-    pub(crate) topics: Topics,
-    pub(crate) looks: Arc<Looks>,
-    pub(crate) reachability: Arc<Reachability>,
-    /// How often a log was opened anew because it stood still.
-    pub(crate) restarts: AtomicU64,
-    /// How often a thread panicked.
-    panics: Arc<AtomicU64>,
-    control: Sender<Job>,
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
 impl Cluster {
     /// Starts the threads that consume. Kafka need not be there.
     ///
@@ -159,60 +121,7 @@ impl Cluster {
         index: Index,
         options: ClusterOptions,
     ) -> Result<Self, Error> {
-        let consumer = backend.consumer(false)?;
-        let (control, jobs) = mpsc::channel();
-        let (tail, commands) = mpsc::channel();
-        let remains = Arc::new(Remains::default());
-        let history =
-            Arc::new(History::new(options.pace, options.max_record_bytes, Arc::clone(&remains)));
-        let topics = Topics::new(&options);
-        let (tables, mut requests) = Tables::new(options.memory_bytes);
-        let panics = Arc::default();
-        let looks = Arc::new(Looks::new(Arc::clone(&backend), options.pace));
-        let shared = Shared {
-            options,
-            index,
-            history: Arc::clone(&history),
-            tables,
-            topics,
-            looks,
-            reachability,
-            restarts: AtomicU64::new(0),
-            panics: Arc::clone(&panics),
-            control: control.clone(),
-        };
-        let shared = Arc::new(shared);
-        shared.ask(Job::Look);
-
-        let pace = shared.options.pace;
-        for _ in 0..shared.options.history_readers {
-            let (backend, index) = (Arc::clone(&backend), shared.index.clone());
-            let (history, looks) = (Arc::clone(&history), Arc::clone(&shared.looks));
-            keep("kafka-history", pace.soon, &panics, move || {
-                history.read(&*backend, &index, &looks);
-            })?;
-        }
-        let (mut consumer, of_tail) = (Some(consumer), Arc::clone(&backend));
-        keep("kafka-tail", pace.soon, &panics, move || {
-            // What one followed that panicked, or was given up, is lost.
-            while let Some(consumer) =
-                consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control))
-            {
-                if tail::run(consumer, &commands, &control) == Ended::Left {
-                    return;
-                }
-            }
-        })?;
-        let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
-        keep("kafka-compacted", pace.soon, &panics, move || {
-            compaction::run(&mut requests, &weak, &history, &budget, pace);
-        })?;
-        let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
-        keep("kafka-control", pace.soon, &panics, move || {
-            let (backend, remains) = (Arc::clone(&backend), Arc::clone(&remains));
-            Control::new(backend, tail.clone(), &jobs, pace, remains, name.clone()).run(&weak);
-        })?;
-        Ok(Self(shared))
+        engine::start(backend, reachability, index, options).map(Self)
     }
 }
 
@@ -244,7 +153,7 @@ impl Cluster {
         opened.map_or(0, |opened| opened.hub.bytes())
     }
 
-    fn topic(&self, topic: &str) -> Option<Arc<Topic>> {
+    fn topic(&self, topic: &str) -> Option<Arc<crate::topic::Topic>> {
         self.0.held().into_iter().find(|held| *held.name == *topic)
     }
 
@@ -266,137 +175,6 @@ impl Cluster {
     /// The names of the topics that are held.
     pub(crate) fn held(&self) -> Vec<Arc<str>> {
         self.0.held().iter().map(|topic| Arc::clone(&topic.name)).collect()
-    }
-}
-
-/// Works on a thread of its own until `work` returns. If it panics, it is begun anew: what it did not
-/// finish is asked for again by the streams that wait for it.
-fn keep(
-    name: &'static str,
-    pause: Duration,
-    panics: &Arc<AtomicU64>,
-    mut work: impl FnMut() + Send + 'static,
-) -> Result<(), Error> {
-    let panics = Arc::clone(panics);
-    let run = move || {
-        // What a panic leaves half done goes with it; what is shared is valid whenever a lock is free.
-        while panic::catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
-            panics.fetch_add(1, Ordering::Relaxed);
-            error!(thread = name, "a thread panicked and is begun anew");
-            thread::sleep(pause);
-        }
-    };
-    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(Error::kafka)
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.history.close();
-    }
-}
-
-impl Shared {
-    /// A question to the control thread, which is there as long as this is.
-    pub(crate) fn ask(&self, job: Job) {
-        let _ = self.control.send(job);
-    }
-
-    /// Asks what Kafka has of a topic, of which a stream names these offsets; with what is no older than
-    /// `since`, in milliseconds since 1970. There is no answer if the topic's log ends meanwhile.
-    pub(crate) fn request_extent(
-        &self,
-        topic: &Arc<Topic>,
-        opened: &Arc<Opened>,
-        offsets: &[(i32, i64)],
-        since: Option<i64>,
-    ) -> oneshot::Receiver<Extent> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Job::Extent {
-            topic: Arc::clone(topic),
-            opened: Arc::clone(opened),
-            partitions: gap::named_partitions(offsets),
-            resumes: gap::resumes(offsets),
-            since,
-            reply,
-        });
-        answer
-    }
-
-    /// Whether a thread did.
-    pub(crate) fn has_panicked(&self) -> bool {
-        self.panics.load(Ordering::Relaxed) > 0
-    }
-
-    /// Reaches the control thread, too.
-    pub(crate) fn sender(&self) -> Sender<Job> {
-        self.control.clone()
-    }
-
-    /// The topics that are held, used or not.
-    pub(crate) fn held(&self) -> Vec<Arc<Topic>> {
-        self.topics.held()
-    }
-
-    /// Gives each open topic the same share of the memory.
-    pub(crate) fn share_memory(&self) {
-        let held = self.held();
-        let opened: Vec<_> = held.iter().filter_map(|topic| topic.opened()).collect();
-        let memory_bytes = self.options.memory_bytes.saturating_sub(self.tables.bytes());
-        let share = memory_bytes / opened.len().max(1);
-        for opened in opened {
-            opened.hub.set_capacity_bytes(share);
-        }
-    }
-
-    fn hold(self: &Arc<Self>, name: &str) -> Result<Held, Error> {
-        let (topic, first) = self.topics.hold(name)?;
-        let held = Held { topic, shared: Arc::clone(self) };
-        if let Some(error) = held.error() {
-            return Err(error);
-        }
-        if first && held.topic.opened().is_none() {
-            self.ask(Job::Look);
-        }
-        Ok(held)
-    }
-}
-
-/// A topic that a stream uses.
-pub(crate) struct Held {
-    topic: Arc<Topic>,
-    shared: Arc<Shared>,
-}
-
-impl Held {
-    pub(crate) fn topic(&self) -> Arc<Topic> {
-        Arc::clone(&self.topic)
-    }
-
-    pub(crate) fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
-    }
-
-    /// Why the topic is refused, if it is.
-    pub(crate) fn error(&self) -> Option<Error> {
-        let name = self.topic.name.to_string();
-        Some(match self.topic.refused()? {
-            Refused::Forbidden => Error::Forbidden(name),
-            Refused::Crowded => Error::TooManyTopics(name),
-        })
-    }
-}
-
-impl Deref for Held {
-    type Target = Topic;
-
-    fn deref(&self) -> &Topic {
-        &self.topic
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.topic.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -13,10 +13,10 @@ use tailwater_hub::{Cursor, Selector};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::cluster::Shared;
 use crate::history::History;
 use crate::positions::Positions;
 use crate::records::Records;
+use crate::registry::Shared;
 use crate::snapshot::{Budget, BuildRequest, Snapshot};
 use crate::table::Table;
 use crate::timing::Pace;

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::backend::{Backend, Presence, TopicDescription};
-use crate::cluster::Shared;
 use crate::gap::Cut;
 use crate::positions::Positions;
 use crate::records::{CHUNK_BYTES, Records};
+use crate::registry::Shared;
 use crate::remains::Remains;
 use crate::requests::{Command, Job};
 use crate::timing::Pace;

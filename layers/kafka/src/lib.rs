@@ -76,6 +76,7 @@ mod control;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 
+mod engine;
 mod error;
 mod filter;
 mod gap;
@@ -89,6 +90,7 @@ mod options;
 mod positions;
 mod record;
 mod records;
+mod registry;
 mod remains;
 mod requests;
 mod resume;

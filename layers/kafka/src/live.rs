@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tailwater_sse::{Encoded, EventRef};
 use tokio::sync::oneshot;
 
-use crate::cluster::Shared;
 use crate::positions::Positions;
+use crate::registry::Shared;
 use crate::requests::Job;
 use crate::topic::{Opened, Topic};
 

@@ -7,11 +7,11 @@ use tailwater_hub::{Cursor, Selector};
 use tailwater_kafka_types::EventId;
 use tokio::time::Instant;
 
-use crate::cluster::Shared;
 use crate::gap::{self, Cut, Gap, Reason, reconcile};
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::Records;
+use crate::registry::Shared;
 use crate::snapshot::Replay;
 use crate::start::{Start, epoch_ms};
 use crate::topic::{Opened, Topic};

@@ -12,7 +12,6 @@ use tailwater_hub::{Cursor, CursorError, Selector};
 use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::Error;
-use crate::cluster::Held;
 use crate::gap::PendingGaps;
 use crate::large::LargeEvent;
 use crate::live::LiveEvent;
@@ -20,6 +19,7 @@ use crate::options::StreamOptions;
 use crate::positions::Positions;
 use crate::record::Record;
 use crate::records::{self, FEW_PARTITIONS, Records, View};
+use crate::registry::Held;
 use crate::resume::{self, Attachment, ResumeFrom};
 use crate::snapshot::Replay;
 use crate::topic::Refused;

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::Control;
 use crate::backend::{Access, Presence};
-use crate::cluster::Shared;
+use crate::registry::Shared;
 use crate::requests::Job;
 use crate::topic::{State, Topic};
 

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::Control;
-use crate::cluster::Shared;
 use crate::positions::Positions;
+use crate::registry::Shared;
 use crate::requests::{Command, Job, Looked};
 use crate::topic::{Opened, Topic};
 use crate::unreadable::{Finding, Found, Look};

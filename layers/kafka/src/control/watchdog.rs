@@ -10,8 +10,8 @@ use tracing::{debug, info, warn};
 
 use super::{Control, Pace};
 use crate::backend::{self, End, Fetched, Panics};
-use crate::cluster::Shared;
 use crate::positions::Positions;
+use crate::registry::Shared;
 use crate::requests::Command;
 use crate::topic::{State, Topic};
 
