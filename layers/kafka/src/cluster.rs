@@ -11,17 +11,17 @@ use futures_util::future::{BoxFuture, Either};
 use tower_service::Service;
 
 use crate::Error;
-use crate::backend::Backend;
-use crate::backend::librdkafka::Librdkafka;
-use crate::contact::Reachability;
+use crate::broker::Backend;
+use crate::broker::contact::Reachability;
+use crate::broker::librdkafka::Librdkafka;
+use crate::data::filter::{self, Filter, Index};
+use crate::data::start::Start;
 use crate::engine;
-use crate::filter::{self, Filter, Index};
-use crate::health::{Contact, Health};
 use crate::options::{ClusterOptions, StreamOptions};
-use crate::registry::Shared;
-use crate::resume::ResumeFrom;
-use crate::start::Start;
 use crate::stream::Stream;
+use crate::stream::resume::ResumeFrom;
+use crate::topic::health::{Contact, Health};
+use crate::topic::registry::Shared;
 
 /// What a stream asks of a [`Cluster`].
 #[derive(Clone, Debug)]
@@ -158,7 +158,7 @@ impl Cluster {
     }
 
     /// The end of a topic's log, if it is open.
-    pub(crate) fn head(&self, topic: &str) -> Option<crate::positions::Positions> {
+    pub(crate) fn head(&self, topic: &str) -> Option<crate::data::positions::Positions> {
         Some(self.topic(topic)?.opened()?.hub.head())
     }
 

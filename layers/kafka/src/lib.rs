@@ -67,62 +67,36 @@
 //! puts a panic hook before the one that is there, which says nothing of these panics and passes on all
 //! others.
 
-mod backend;
-mod backfill;
+mod broker;
 mod cluster;
-mod compaction;
-mod contact;
-mod control;
-#[cfg(feature = "embedded")]
-pub mod embedded;
-
+mod data;
 mod engine;
 mod error;
-mod filter;
-mod gap;
-mod health;
-mod history;
-mod large;
-mod layer;
-mod live;
-mod losses;
 mod options;
-mod positions;
-mod record;
-mod records;
-mod registry;
-mod remains;
-mod requests;
-mod resume;
-mod service;
-mod snapshot;
-mod start;
+mod source;
 mod stream;
-mod table;
-mod tail;
 #[cfg(test)]
 mod tests;
 mod timing;
-mod tls;
 mod topic;
-mod topics;
-mod unreadable;
 
+#[cfg(feature = "embedded")]
+pub use broker::embedded;
+pub use broker::tls::TlsOptions;
 pub use cluster::{Cluster, Opening, Query};
+pub use data::filter::Filter;
+pub use data::start::{DefaultOffset, Start};
 pub use error::Error;
-pub use filter::Filter;
-pub use health::{Contact, Health, Lost, TopicHealth};
-pub use layer::{FilterTemplate, KafkaSourceLayer, Mapping};
 pub use options::{ClusterOptions, StreamOptions};
-pub use service::{KafkaSource, ResponseFuture};
-pub use start::{DefaultOffset, Start};
+pub use source::layer::{FilterTemplate, KafkaSourceLayer, Mapping};
+pub use source::service::{KafkaSource, ResponseFuture};
 pub use stream::Stream;
 #[doc(inline)]
 pub use tailwater_kafka_types::{
     Budget, EventId, EventIdFormat, Limits, Part, SaslMechanism, Template, TemplateError,
     TopicNameError, Variable, Variables, check_topic_name,
 };
-pub use tls::TlsOptions;
+pub use topic::health::{Contact, Health, Lost, TopicHealth};
 
 #[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../README.md")]

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use tailwater_kafka_types::{Budget, EventIdFormat, Limits, SaslMechanism};
 
 use crate::Error;
-use crate::contact::Reachability;
-use crate::start::DefaultOffset;
+use crate::broker::contact::Reachability;
+use crate::broker::tls::TlsOptions;
+use crate::data::start::DefaultOffset;
 use crate::timing::Pace;
-use crate::tls::TlsOptions;
 
 const LARGEST_RECORD_BYTES: usize = 1024 * 1024 * 1024;
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::EventId;
-use crate::backend::model::Call;
+use crate::broker::model::Call;
 use base64::engine::general_purpose::URL_SAFE;
 
 fn compacted(partitions: usize) -> Model {

@@ -1,7 +1,7 @@
 //! What a client can't have any more is told before its stream goes on, and nothing else is.
 
 use super::*;
-use crate::backend::model::{Call, Deaf};
+use crate::broker::model::{Call, Deaf};
 
 fn gap(partition: i32, from: i64, to: i64, reason: &str, id: &[i64]) -> String {
     format!(
@@ -248,7 +248,7 @@ async fn a_topic_created_anew_is_told_whatever_its_length() {
         client.events(5).await;
         model.delete(TOPIC);
         // After so many looks it is gone.
-        model.wait_calls(crate::backend::model::Call::Topics, 4);
+        model.wait_calls(crate::broker::model::Call::Topics, 4);
         model.create(TOPIC, 1);
         fill(&model, 0, new);
         let mut wire = client.write().await;

@@ -1,8 +1,8 @@
 //! Streams that are further back than the log.
 
 use super::*;
-use crate::backend::model::Call;
-use crate::remains::REMAINS_BYTES;
+use crate::broker::model::Call;
+use crate::topic::retired::REMAINS_BYTES;
 
 /// Reads all records of one partition, with what was read before.
 async fn read_all(client: &mut Client, mut events: Vec<String>, count: i64) {

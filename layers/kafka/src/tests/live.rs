@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::Start;
-use crate::backend::model::{Call, Deaf};
+use crate::broker::model::{Call, Deaf};
 
 fn telling() -> Query {
     query().options(StreamOptions::new().live_event(true))

@@ -1,7 +1,7 @@
 //! What Kafka has and nobody can read, and records that are too large: told in their place.
 
 use super::*;
-use crate::backend::model::Spoilt;
+use crate::broker::model::Spoilt;
 
 const EACH: [Spoilt; 4] = [Spoilt::Batch, Spoilt::Checksum, Spoilt::Panics, Spoilt::TooLarge];
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -142,7 +142,7 @@ async fn nothing_is_passed_over_while_kafka_is_away_or_slow() {
     model.spoil(TOPIC, 0, &KEYS, Spoilt::Batch);
     model.set_reachable(false);
     fill(&model, 0, 5);
-    model.wait_calls(crate::backend::model::Call::Fetch, 20);
+    model.wait_calls(crate::broker::model::Call::Fetch, 20);
     assert!(client.is_idle());
     model.set_reachable(true);
     let expected = [gaps(Spoilt::Batch, 10), values(0, 13..18)].concat();

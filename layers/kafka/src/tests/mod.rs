@@ -11,9 +11,9 @@ use bytes::Bytes;
 use tailwater_sse::{Events as _, Item, Parser};
 use tower::ServiceExt as _;
 
-use crate::backend::model::{Message, Model};
-use crate::filter::Index;
-use crate::positions::Positions;
+use crate::broker::model::{Message, Model};
+use crate::data::filter::Index;
+use crate::data::positions::Positions;
 use crate::timing::Pace;
 use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream, StreamOptions};
 

@@ -1,7 +1,7 @@
 //! Partitions that are added, and topics that have many.
 
 use super::*;
-use crate::backend::model::Call;
+use crate::broker::model::Call;
 
 #[tokio::test]
 async fn a_partition_added_under_a_running_stream_is_read_from_its_beginning() {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::TopicHealth;
-use crate::backend::model::Call;
+use crate::broker::model::Call;
 
 fn health(cluster: &Cluster, name: &str) -> Option<TopicHealth> {
     cluster.health().topics.into_iter().find(|topic| *topic.name == *name)

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use self::reader::{Reader, Wanted};
 use self::world::World;
 use super::*;
-use crate::backend::model::{Call, Spoilt};
+use crate::broker::model::{Call, Spoilt};
 
 mod reader;
 mod world;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::backend::model::Call;
+use crate::broker::model::Call;
 use crate::{EventId, Start};
 
 /// `partition:offset` at this time.

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::backend::model::Call;
+use crate::broker::model::Call;
 
 #[tokio::test]
 async fn a_missing_topic_says_so_and_shows_its_first_record_when_it_is_created() {

@@ -1,7 +1,7 @@
 //! Kafka away, or failing at any call.
 
 use super::*;
-use crate::backend::model::Call;
+use crate::broker::model::Call;
 
 const CALLS: [Call; 6] =
     [Call::Consumer, Call::Topics, Call::Extent, Call::Ends, Call::Fetch, Call::FetchHistory];

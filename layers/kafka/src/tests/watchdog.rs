@@ -1,7 +1,7 @@
 //! Logs that stand still although Kafka goes on, and those that only seem to.
 
 use super::*;
-use crate::backend::model::{Call, Deaf};
+use crate::broker::model::{Call, Deaf};
 use crate::{Contact, TopicHealth};
 
 fn health(cluster: &Cluster) -> TopicHealth {

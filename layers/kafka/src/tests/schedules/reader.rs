@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::super::*;
 use super::world::{Cut, Fate, World};
 use crate::EventId;
-use crate::backend::model::Spoilt;
+use crate::broker::model::Spoilt;
 
 /// Which records a client asks for.
 #[derive(Clone, Copy, Debug)]

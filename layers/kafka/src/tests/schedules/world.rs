@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
-use crate::backend::model::Spoilt;
+use crate::broker::model::Spoilt;
 
 pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
 

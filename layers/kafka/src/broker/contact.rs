@@ -1,0 +1,298 @@
+//! Whether Kafka answers: what `/ready` and the log tell of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::topic::health::Contact;
+
+/// Kafka is away when a question has no answer for so long: less than the two seconds within which
+/// the log has to say so, and more than the round trips of a connection take on most links.
+const PATIENCE: Duration = Duration::from_millis(1700);
+
+/// On a slow link, or in a large cluster, an answer usually takes longer: so much longer than that
+/// one is waited for.
+const USUAL_TIMES: u32 = 3;
+
+/// Between two lines while it stays away; and how often the log names a broker that fails.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// How many servers' failures are remembered.
+const SERVERS: usize = 8;
+
+/// How long a vague failure does not take the place of one that names the cause: librdkafka tells
+/// an identical one each 30 seconds.
+const CAUSE_AGE: Duration = Duration::from_secs(40);
+
+/// Why a server is not reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// In plain words, without control characters.
+    pub(crate) cause: String,
+    /// The cause is not known: the connection ended, or nothing came.
+    pub(crate) is_vague: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), is_vague: false }
+    }
+
+    pub(crate) fn vague(cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), is_vague: true }
+    }
+}
+
+/// Whether a cluster answers, and why not.
+#[derive(Debug)]
+pub(crate) struct Reachability {
+    name: String,
+    servers: Vec<String>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    contact: Contact,
+    changed: SystemTime,
+    /// Since when Kafka has not answered.
+    unanswered: Instant,
+    /// When the log said last that it is away.
+    logged: Option<Instant>,
+    last_error: Option<String>,
+    /// What failed since Kafka answered last.
+    failures: BTreeMap<String, (Failure, Instant)>,
+    /// When the log named which broker last.
+    warned: BTreeMap<String, Instant>,
+    disconnected: bool,
+    answer_time: Duration,
+}
+
+impl State {
+    fn error(&self, servers: &[String]) -> String {
+        let mut causes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (server, (failure, _)) in &self.failures {
+            causes.entry(&failure.cause).or_default().push(server);
+        }
+        if causes.is_empty() {
+            return format!("no answer ({})", servers.join(", "));
+        }
+        let causes =
+            causes.iter().map(|(cause, servers)| format!("{cause} ({})", servers.join(", ")));
+        causes.collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Reachability {
+    /// `servers` as in `bootstrap.servers`; they stand for the name where that is empty.
+    pub(crate) fn new(name: &str, servers: &str) -> Self {
+        let state = State {
+            contact: Contact::Never,
+            changed: SystemTime::now(),
+            unanswered: Instant::now(),
+            logged: None,
+            last_error: None,
+            failures: BTreeMap::new(),
+            warned: BTreeMap::new(),
+            disconnected: false,
+            answer_time: Duration::ZERO,
+        };
+        let name = if name.is_empty() { servers } else { name };
+        let servers = servers.split(',').map(str::trim).filter(|server| !server.is_empty());
+        Self {
+            name: name.to_owned(),
+            servers: servers.map(str::to_owned).collect(),
+            state: Mutex::new(state),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the log calls the cluster.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// Whether Kafka answered last.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.lock().contact == Contact::Made
+    }
+
+    /// How it is, since when, and why Kafka was away last.
+    pub(crate) fn now(&self) -> (Contact, SystemTime, Option<String>) {
+        let state = self.lock();
+        (state.contact, state.changed, state.last_error.clone())
+    }
+
+    /// How long an answer may take before Kafka counts as away.
+    pub(crate) fn patience(&self) -> Duration {
+        PATIENCE.max(USUAL_TIMES * self.lock().answer_time)
+    }
+
+    /// A connection to this server failed, or none could be made.
+    pub(crate) fn failed(&self, server: &str, failure: Failure) {
+        let mut state = self.lock();
+        state.disconnected = true;
+        let now = Instant::now();
+        let known = state.failures.get(server);
+        let names_cause = |(known, at): &(Failure, Instant)| {
+            !known.is_vague && now.duration_since(*at) < CAUSE_AGE
+        };
+        if failure.is_vague && known.is_some_and(names_cause) {
+            return;
+        }
+        if known.is_some() || state.failures.len() < SERVERS {
+            state.failures.insert(server.to_owned(), (failure, now));
+        }
+    }
+
+    /// A connection ended, as idle ones do.
+    pub(crate) fn disconnected(&self) {
+        self.lock().disconnected = true;
+    }
+
+    /// Whether a connection ended since this was asked last.
+    pub(crate) fn take_disconnected(&self) -> bool {
+        std::mem::take(&mut self.lock().disconnected)
+    }
+
+    /// Kafka answered a question that was asked then. True if it was away.
+    pub(crate) fn answered(&self, asked: Instant) -> bool {
+        let mut state = self.lock();
+        state.answer_time = asked.elapsed();
+        if state.contact == Contact::Made {
+            self.warn_of_brokers(&mut state);
+            return false;
+        }
+        (state.contact, state.changed) = (Contact::Made, SystemTime::now());
+        state.failures.clear();
+        if state.logged.take().is_some() {
+            info!(
+                cluster = self.name,
+                servers = self.servers.join(","),
+                seconds = seconds(state.unanswered),
+                "Kafka is reached again"
+            );
+        }
+        true
+    }
+
+    /// Kafka does not answer a question that was asked then.
+    pub(crate) fn unanswered(&self, asked: Instant) {
+        let mut state = self.lock();
+        if state.contact == Contact::Made {
+            (state.contact, state.changed) = (Contact::Lost, SystemTime::now());
+            (state.unanswered, state.logged) = (asked, None);
+        }
+        let error = state.error(&self.servers);
+        state.last_error = Some(error.clone());
+        let (cluster, servers) = (&self.name, self.servers.join(","));
+        let seconds = seconds(state.unanswered);
+        match state.logged {
+            None => warn!(cluster, servers, error, seconds, "Kafka is away"),
+            Some(at) if at.elapsed() >= REMINDER => {
+                warn!(cluster, servers, error, seconds, "Kafka is still away");
+            }
+            Some(_) => return,
+        }
+        state.logged = Some(Instant::now());
+    }
+
+    /// Kafka answers, so what failed are single brokers, or a connection that died.
+    fn warn_of_brokers(&self, state: &mut State) {
+        state.warned.retain(|_, at| at.elapsed() < REMINDER);
+        for (broker, (failure, _)) in std::mem::take(&mut state.failures) {
+            if state.warned.len() < SERVERS && !state.warned.contains_key(&broker) {
+                warn!(cluster = self.name, broker, error = failure.cause, "broker is not reached");
+                state.warned.insert(broker, Instant::now());
+            }
+        }
+    }
+}
+
+/// Since then, to a tenth.
+fn seconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_names_each_cause_once_and_a_vague_one_hides_none() {
+        let reach = Reachability::new("", "a:1, b:2");
+        assert_eq!(
+            (&*reach.name, reach.servers()),
+            ("a:1, b:2", &["a:1".into(), "b:2".into()][..])
+        );
+        let error = || {
+            reach.unanswered(Instant::now());
+            reach.now().2.unwrap()
+        };
+        assert_eq!(error(), "no answer (a:1, b:2)");
+        reach.failed("a:1", Failure::vague("closed"));
+        assert_eq!(error(), "closed (a:1)");
+        reach.failed("a:1", Failure::new("refused"));
+        reach.failed("b:2", Failure::new("refused"));
+        reach.failed("c:3", Failure::new("unknown name"));
+        assert_eq!(error(), "refused (a:1, b:2); unknown name (c:3)");
+        reach.failed("a:1", Failure::vague("closed"));
+        assert_eq!(error(), "refused (a:1, b:2); unknown name (c:3)");
+        for server in 0..100 {
+            reach.failed(&format!("{server}"), Failure::new("refused"));
+        }
+        assert_eq!(reach.lock().failures.len(), SERVERS);
+    }
+
+    #[test]
+    fn contact_changes_with_the_answers_and_the_last_error_stays() {
+        let reach = Reachability::new("kafka", "a:1");
+        let contact = || reach.now().0;
+        let now = Instant::now();
+        assert_eq!(contact(), Contact::Never);
+        reach.unanswered(now);
+        assert_eq!(contact(), Contact::Never);
+        assert!(reach.answered(now));
+        assert_eq!(contact(), Contact::Made);
+        assert!(!reach.answered(now));
+        reach.failed("a:1", Failure::new("refused"));
+        assert!(reach.take_disconnected() && !reach.take_disconnected());
+        reach.unanswered(now);
+        assert_eq!((contact(), reach.now().2.as_deref()), (Contact::Lost, Some("refused (a:1)")));
+        assert!(reach.answered(now));
+        assert_eq!(reach.now().2.as_deref(), Some("refused (a:1)"));
+        assert!(reach.lock().failures.is_empty());
+    }
+
+    #[test]
+    fn who_answers_slowly_is_waited_for() {
+        let reach = Reachability::new("kafka", "a:1");
+        assert_eq!(reach.patience(), PATIENCE);
+        reach.answered(Instant::now() - Duration::from_secs(4));
+        assert!(reach.patience() >= Duration::from_secs(12));
+        reach.answered(Instant::now());
+        assert_eq!(reach.patience(), PATIENCE);
+    }
+
+    #[test]
+    fn brokers_that_fail_while_kafka_answers_are_named_once_a_minute() {
+        let reach = Reachability::new("kafka", "a:1");
+        reach.answered(Instant::now());
+        for broker in 0..100 {
+            reach.failed(&format!("{broker}:1"), Failure::new("refused"));
+            reach.answered(Instant::now());
+            let state = reach.lock();
+            assert!(state.failures.is_empty() && state.warned.len() <= SERVERS);
+        }
+    }
+}

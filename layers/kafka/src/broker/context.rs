@@ -1,0 +1,149 @@
+//! What librdkafka says of its connections and of what it reads.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::Refusal;
+use super::failure::Line;
+use super::handle::Late;
+use crate::broker::contact::Reachability;
+
+/// How often it is warned of librdkafka's errors, each of which any handle may meet again and again.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// How many different ones within that time.
+const WARNINGS: usize = 16;
+
+/// Takes what librdkafka has to say into our log. Its errors of connections come again and again
+/// while a broker is away, and it goes on by itself: they are told as the reason why Kafka is away.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) reachability: Arc<Reachability>,
+    pub(super) warned: Arc<Mutex<Vec<(String, Instant)>>>,
+    /// When fetches of this handle timed out.
+    pub(super) late: Arc<Mutex<Late>>,
+    /// The reason of the last error of this handle.
+    pub(super) last: Arc<Mutex<String>>,
+}
+
+impl Context {
+    pub(super) fn late(&self) -> MutexGuard<'_, Late> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the handle's fetches time out one after the other.
+    pub(super) fn has_late_fetches(&self, patience: Duration) -> bool {
+        self.late().take_repeated(patience)
+    }
+
+    /// What the error is about that was polled just now: rust-rdkafka tells the reason here, and hands out
+    /// the code alone.
+    pub(super) fn refusal(&self) -> Refusal {
+        let reason = std::mem::take(&mut *self.last());
+        Refusal { batch: batch_of(&reason), reason }
+    }
+
+    fn last(&self) -> MutexGuard<'_, String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is time to warn of this. What differs in numbers only (times, attempts) is the same
+    /// trouble; another one is told at once: the first may not be the cause.
+    fn warns(&self, message: &str) -> bool {
+        let kind: String =
+            message.chars().filter(|character| !character.is_ascii_digit()).collect();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warned.retain(|(_, at)| at.elapsed() < WARNING_INTERVAL);
+        let new = warned.len() < WARNINGS && warned.iter().all(|(known, _)| *known != kind);
+        if new {
+            warned.push((kind, Instant::now()));
+        }
+        new
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let "FAIL" | "REQTMOUT" = facility {
+            if let Some(line) = Line::parse(message) {
+                match line.failure() {
+                    Some(failure) => self.reachability.failed(line.server, failure),
+                    None => self.reachability.disconnected(),
+                }
+            }
+            if message.contains("Timed out FetchRequest in flight") {
+                let server = Line::parse(message).map_or("", |line| line.server);
+                self.late().note(server, Instant::now());
+            }
+            debug!(facility, "librdkafka: {message}");
+            return;
+        }
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                warn!(facility, "librdkafka: {message}");
+            }
+            RDKafkaLogLevel::Error if self.warns(message) => {
+                warn!(facility, "librdkafka: {message}")
+            }
+            _ => debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, "librdkafka: {reason}");
+        reason.clone_into(&mut self.last());
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// The first offset of the batch that an error of librdkafka is about. Its texts say `at offset 5` or
+/// `of message at 5`, and nothing else says it.
+fn batch_of(reason: &str) -> Option<i64> {
+    let rest = ["offset ", "message at "].iter().find_map(|before| {
+        let (_, rest) = reason.split_once(before)?;
+        rest.starts_with(|digit: char| digit.is_ascii_digit()).then_some(rest)
+    })?;
+    rest.split(|digit: char| !digit.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_batch_is_found_in_the_texts_of_librdkafka() {
+        for (reason, batch) in [
+            ("Decompression (codec 0x4) of message at 12 of 3000 bytes failed: Local: x", Some(12)),
+            (
+                "MessageSet at offset 7 (80 bytes) failed CRC32C check (original 0x1 != 0x2)",
+                Some(7),
+            ),
+            ("Unsupported Message(Set) MagicByte 9 at offset 3", Some(3)),
+            ("Message at relative offset 0 (9 bytes) failed CRC32 check", Some(0)),
+            ("Fetch from broker 1 failed: Broker: Message could not be read", None),
+            ("at offset -1", None),
+            ("", None),
+        ] {
+            assert_eq!(batch_of(reason), batch, "{reason}");
+        }
+    }
+
+    #[test]
+    fn each_trouble_is_warned_of_once_and_another_at_once() {
+        let reachability = Arc::new(Reachability::new("", "localhost:9092"));
+        let (warned, late, last) = (Arc::default(), Arc::default(), Arc::default());
+        let context = Context { reachability, warned, late, last };
+        assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
+        assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));
+        assert!(context.warns("localhost:9092: SSL handshake failed"));
+        let others = (0..100).filter(|length| context.warns(&"x".repeat(*length))).count();
+        assert_eq!(others, WARNINGS - 2);
+    }
+}

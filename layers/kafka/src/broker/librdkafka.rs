@@ -1,0 +1,544 @@
+use std::collections::HashMap;
+use std::panic;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataBroker, MetadataTopic};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tailwater_kafka_types::Budget;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::context::Context;
+use super::reader::{Reader, Readers};
+use super::{
+    Access, Backend, Consumer, End, Presence, TopicDescription, access, receive, timeouts,
+};
+use crate::Error;
+use crate::broker::contact::Reachability;
+use crate::data::gap::Extent;
+
+/// How long one question to Kafka may take. A connection that has died is found in this time, and
+/// the question asked once more on another.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often what connections have to say is listened to while an answer is waited for.
+const LISTEN: Duration = Duration::from_millis(50);
+
+/// How long a topic's configuration is waited for, and not asked for again where none came.
+const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(2);
+const UNANSWERED: Duration = Duration::from_secs(60);
+
+/// How long one handle asks for configurations. It keeps all errors of its connections: rust-rdkafka
+/// empties its queue of answers only.
+const ADMIN_AGE: Duration = Duration::from_secs(600);
+
+/// How many threads may connect handles to the leaders of topics.
+const CONNECTING: usize = 8;
+
+type Admin = AdminClient<Context>;
+
+/// A cluster that is reached through librdkafka.
+pub(crate) struct Librdkafka {
+    config: ClientConfig,
+    /// Of handles that only ask.
+    asking: ClientConfig,
+    /// Asks for metadata and stable offsets.
+    stable: OnceLock<Arc<BaseConsumer<Context>>>,
+    /// Asks for high watermarks, whatever transactions are open.
+    uncommitted: OnceLock<Arc<BaseConsumer<Context>>>,
+    /// The handles of all readers.
+    readers: Readers,
+    connecting: Arc<AtomicUsize>,
+    /// The broker that answered last.
+    broker: AtomicI32,
+    /// Asks for configurations, and since when.
+    admin: Mutex<Option<(Instant, Arc<Admin>)>>,
+    /// When the configuration of a topic was refused, or (`None`) of any was waited for in vain.
+    unanswered: Mutex<HashMap<Option<String>, Instant>>,
+    /// A larger record is a gap.
+    max_record_bytes: usize,
+    context: Context,
+}
+
+impl std::fmt::Debug for Librdkafka {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the configuration: it holds the password.
+        f.debug_struct("Librdkafka").finish_non_exhaustive()
+    }
+}
+
+impl Librdkafka {
+    /// A cluster with these properties of librdkafka beside those that tailwater's reading rests on.
+    pub(crate) fn new(
+        properties: &[(String, String)],
+        max_record_bytes: usize,
+        reachability: Arc<Reachability>,
+    ) -> Self {
+        let mut config = ClientConfig::new();
+        // Why a server ends connections is told at this level.
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config
+            .set("fetch.wait.max.ms", "50")
+            .set("fetch.max.bytes", Budget::FETCH_BYTES.to_string())
+            // What a disk or a network has changed is not delivered.
+            .set("check.crcs", "true");
+        timeouts::set(&mut config);
+        for (name, value) in properties {
+            config.set(name, value);
+        }
+        config
+            // assign() is refused without a group. Nothing is ever committed to it.
+            .set("group.id", "tailwater")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            // `latest` and `earliest` would go on elsewhere without a word.
+            .set("auto.offset.reset", "error")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("allow.auto.create.topics", "false");
+        let chosen = properties.iter().any(|(name, _)| name == timeouts::SOCKET);
+        timeouts::fit_fetch_wait(&mut config, chosen);
+        receive::fit_record(&mut config, max_record_bytes);
+        let mut asking = config.clone();
+        // Without a group: nothing to coordinate, and nothing to poll but errors.
+        asking.remove("group.id");
+        timeouts::set_asking(&mut asking, chosen);
+        Self {
+            config,
+            asking,
+            readers: Arc::default(),
+            connecting: Arc::default(),
+            broker: AtomicI32::new(-1),
+            stable: OnceLock::new(),
+            uncommitted: OnceLock::new(),
+            admin: Mutex::default(),
+            unanswered: Mutex::default(),
+            max_record_bytes,
+            context: Context {
+                reachability,
+                warned: Arc::default(),
+                late: Arc::default(),
+                last: Arc::default(),
+            },
+        }
+    }
+
+    fn asker<'a>(
+        &self,
+        isolation: &str,
+        at: &'a OnceLock<Arc<BaseConsumer<Context>>>,
+    ) -> Result<&'a Arc<BaseConsumer<Context>>, Error> {
+        if let Some(consumer) = at.get() {
+            return Ok(consumer);
+        }
+        let mut config = self.asking.clone();
+        config.set("isolation.level", isolation);
+        let consumer = create(&config, self.context.clone())?;
+        Ok(at.get_or_init(|| Arc::new(consumer)))
+    }
+
+    /// The answer to a question. What librdkafka says of its connections meanwhile is taken at once.
+    fn ask<T: Send>(&self, question: impl FnOnce() -> T + Send, mut meanwhile: impl FnMut()) -> T {
+        thread::scope(|scope| {
+            let (ends, ended) = mpsc::channel::<()>();
+            let asking = scope.spawn(move || {
+                // Dropped with the answer, or by a panic.
+                let _ends = ends;
+                question()
+            });
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LISTEN) {
+                self.listen();
+                meanwhile();
+            }
+            asking.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+        })
+    }
+
+    /// Takes what handles that only ask have to say of their connections: the context tells it.
+    fn listen(&self) {
+        for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
+            while asker.poll(Duration::ZERO).is_some() {}
+        }
+    }
+
+    /// What asks for configurations.
+    fn admin(&self) -> Result<Arc<Admin>, Error> {
+        let mut kept = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, admin)) = &*kept {
+            return Ok(Arc::clone(admin));
+        }
+        let mut config = self.asking.clone();
+        for consumer_only in CONSUMER_ONLY {
+            config.remove(consumer_only);
+        }
+        let admin = Admin::from_config_and_context(&config, self.context.clone())
+            .map_err(|error| refused(&config, error))?;
+        let admin = Arc::new(admin);
+        *kept = Some((Instant::now(), Arc::clone(&admin)));
+        Ok(admin)
+    }
+
+    /// Another one is made when it is asked for next, if this one is so old.
+    fn drop_admin(&self, age: Duration) {
+        let mut kept = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = kept.take_if(|(since, _)| since.elapsed() >= age);
+        drop(kept);
+        // It waits for its threads.
+        drop(old);
+    }
+}
+
+pub(super) fn create(
+    config: &ClientConfig,
+    context: Context,
+) -> Result<BaseConsumer<Context>, Error> {
+    BaseConsumer::from_config_and_context(config, context).map_err(|error| refused(config, error))
+}
+
+/// Two questions at once: each may have to wait for a connection that died.
+fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        (first.join().unwrap_or_else(|panic| panic::resume_unwind(panic)), second)
+    })
+}
+
+/// Why there is no client of this configuration. Errors of properties come with their values, and
+/// those are secret.
+fn refused(config: &ClientConfig, error: KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, reason, name, _) => Error::Property { name, reason },
+        KafkaError::Nul(_) => {
+            let properties = config.config_map();
+            let name = properties.iter().find(|(_, value)| value.contains('\0'));
+            let name = name.map_or_else(String::new, |(name, _)| (*name).to_owned());
+            Error::Property { name, reason: "it has a NUL byte".to_owned() }
+        }
+        error => Error::kafka(error),
+    }
+}
+
+/// Asks each partition's leader, all partitions of a leader at once, for the offset at `time`.
+fn offsets(
+    asker: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: usize,
+    time: Offset,
+) -> Result<Vec<i64>, Error> {
+    let mut list = TopicPartitionList::new();
+    for (partition, _) in (0..).zip(0..partitions) {
+        list.add_partition_offset(topic, partition, time).map_err(Error::kafka)?;
+    }
+    let list = asker.offsets_for_times(list, TIMEOUT).map_err(Error::kafka)?;
+    let mut offsets = vec![-1; partitions];
+    for element in list.elements() {
+        element.error().map_err(Error::kafka)?;
+        let slot =
+            usize::try_from(element.partition()).ok().and_then(|index| offsets.get_mut(index));
+        if let (Some(slot), Offset::Offset(offset)) = (slot, element.offset()) {
+            *slot = offset;
+        }
+    }
+    Ok(offsets)
+}
+
+/// As [`offsets`], for the two times that every partition has an answer for: ListOffsets knows -2
+/// (the earliest) and -1 (the latest that may be read) as times.
+fn bounds(
+    asker: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: usize,
+    time: Offset,
+) -> Result<Vec<i64>, Error> {
+    let offsets = offsets(asker, topic, partitions, time)?;
+    match offsets.iter().find(|offset| **offset < 0) {
+        Some(_) => Err(Error::NoOffset { topic: topic.to_owned() }),
+        None => Ok(offsets),
+    }
+}
+
+impl Backend for Librdkafka {
+    fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
+        let mut config = self.config.clone();
+        let queue = if history { Budget::HISTORY_QUEUE_BYTES } else { Budget::LIVE_QUEUE_BYTES };
+        config
+            .set("enable.partition.eof", if history { "true" } else { "false" })
+            .set("queued.max.messages.kbytes", (queue / 1024).to_string());
+        let (context, readers) = (self.context.clone(), Arc::clone(&self.readers));
+        let reader = Reader::new(config, context, readers, history, self.max_record_bytes)?;
+        // librdkafka would wait for its timer, which ticks each second.
+        let handle = Arc::clone(&reader.handle);
+        self.connect(move || drop(handle.consumer.fetch_metadata(None, TIMEOUT)));
+        Ok(Box::new(reader))
+    }
+
+    fn topics(&self) -> Result<HashMap<String, usize>, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        // The others connect meanwhile. Why there is none is told when one is needed.
+        let _ = (self.asker("read_uncommitted", &self.uncommitted), self.admin());
+        if !self.context.reachability.is_reached()
+            && let Some(uncommitted) = self.uncommitted.get().cloned()
+        {
+            self.connect(move || drop(uncommitted.fetch_metadata(None, TIMEOUT)));
+        }
+        let (asked, reachability) = (Instant::now(), &self.context.reachability);
+        let late = || {
+            if asked.elapsed() >= reachability.patience() {
+                reachability.unanswered(asked);
+            }
+        };
+        let metadata = self.ask(|| asker.fetch_metadata(None, TIMEOUT), late);
+        let metadata = metadata.map_err(Error::kafka)?;
+        self.broker.store(broker(&metadata), Ordering::Relaxed);
+        let topics = metadata.topics().iter().filter_map(|topic| match presence(topic) {
+            Presence::Partitions(count) => Some((topic.name().to_owned(), count)),
+            Presence::Missing | Presence::Forbidden => None,
+        });
+        Ok(topics.collect())
+    }
+
+    fn presence(&self, topic: &str) -> Result<Presence, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        let metadata = asker.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
+        let found = metadata.topics().iter().find(|known| known.name() == topic);
+        Ok(found.map_or(Presence::Missing, presence))
+    }
+
+    fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error> {
+        let mut config = self.config.clone();
+        config.set("enable.partition.eof", "true").set("queued.max.messages.kbytes", "1024");
+        access::of(&Arc::new(create(&config, self.context.clone())?), topics, TIMEOUT)
+    }
+
+    fn hear(&self) -> bool {
+        self.listen();
+        self.drop_admin(ADMIN_AGE);
+        self.context.reachability.take_disconnected()
+    }
+
+    fn extent(
+        &self,
+        topic: &str,
+        partitions: usize,
+        retention: Option<Duration>,
+    ) -> Result<Extent, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        let low = || bounds(asker, topic, partitions, Offset::Beginning);
+        let (low, ends) = both(low, || self.ends(topic, partitions));
+        let (low, ends) = (low?, ends?);
+        let (stable, high): (_, Vec<i64>) = ends.iter().map(|end| (end.stable, end.high)).unzip();
+        let tombstones_kept = match retention {
+            None => None,
+            Some(retention) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let time =
+                    i64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(i64::MAX);
+                let kept = offsets(asker, topic, partitions, Offset::Offset(time))?;
+                // No record is that young: everything before the end may have lost its tombstones.
+                Some(
+                    kept.iter()
+                        .zip(&high)
+                        .map(|(kept, high)| if *kept < 0 { *high } else { *kept })
+                        .collect(),
+                )
+            }
+        };
+        Ok(Extent { low, stable, high, tombstones_kept, since: None })
+    }
+
+    fn first_since(
+        &self,
+        topic: &str,
+        partitions: usize,
+        time: i64,
+    ) -> Result<Vec<Option<i64>>, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        let offsets = offsets(asker, topic, partitions, Offset::Offset(time))?;
+        Ok(offsets.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
+    }
+
+    fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
+        let asker = self.asker("read_committed", &self.stable)?;
+        let uncommitted = self.asker("read_uncommitted", &self.uncommitted)?;
+        let high = || {
+            bounds(uncommitted, topic, partitions, Offset::End).or_else(|_| {
+                // Its own idea of the topic lacks partitions that came later: `topics` asks the other.
+                uncommitted.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
+                bounds(uncommitted, topic, partitions, Offset::End)
+            })
+        };
+        let (asked, mut doubts) = (Instant::now(), true);
+        let question = || both(high, || bounds(asker, topic, partitions, Offset::End));
+        let (high, stable) = self.ask(question, || {
+            if asked.elapsed() >= self.context.reachability.patience()
+                && std::mem::take(&mut doubts)
+            {
+                self.check(topic, asked);
+            }
+        });
+        let (stable, high) = (stable?, high?);
+        Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
+    }
+
+    fn opening(&self, topic: &str, partitions: usize) -> Result<TopicDescription, Error> {
+        self.connect_readers(topic, partitions);
+        let retention = || self.tombstone_retention(topic);
+        let (retention, extent) = both(retention, || self.extent(topic, partitions, None));
+        Ok(TopicDescription { extent: extent?, tombstone_retention: retention.ok() })
+    }
+
+    fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
+        if self.was_unanswered(topic) {
+            return Err(Error::NoConfiguration);
+        }
+        // Any broker knows. The controller, which librdkafka asks unless it is told whom, is waited for
+        // in vain, for the timeout's whole length, where there is none: the mock cluster says so.
+        let known = Some(self.broker.load(Ordering::Relaxed)).filter(|broker| *broker >= 0);
+        let answer =
+            known.map_or(Err(Error::NoConfiguration), |broker| self.describe(topic, broker));
+        let answer = answer.or_else(|_| {
+            // It may know brokers that are gone.
+            self.drop_admin(Duration::ZERO);
+            let asker = self.asker("read_committed", &self.stable)?;
+            let metadata = asker.fetch_metadata(Some(topic), CONFIGURATION_TIMEOUT);
+            self.describe(topic, broker(&metadata.map_err(Error::kafka)?))
+        });
+        let told =
+            "configuration can't be read: taken as not compacted, and asked for again in a minute";
+        let answer = match answer {
+            Err(error) => {
+                self.unanswered().insert(None, Instant::now());
+                self.drop_admin(Duration::ZERO);
+                warn!(%error, "{told}");
+                return Err(error);
+            }
+            Ok(answer) => answer,
+        };
+        if let Err(error) = &answer {
+            self.unanswered().insert(Some(topic.to_owned()), Instant::now());
+            warn!(%error, topic, "{told}");
+        }
+        let value = |name| {
+            let entries = answer.as_ref().ok().into_iter().flatten();
+            entries.filter(|entry| entry.name == name).find_map(|entry| entry.value.as_deref())
+        };
+        let policy = value("cleanup.policy").unwrap_or_default();
+        let compacted = policy.split(',').any(|policy| policy.trim() == "compact");
+        let retention = value("delete.retention.ms").and_then(|value| value.parse().ok());
+        let retention = retention.filter(|_| compacted).map(Duration::from_millis);
+        answer.map(|_| retention).map_err(Error::kafka)
+    }
+}
+
+/// What metadata says of a topic. Between creation and the election of leaders it has no partitions yet.
+fn presence(topic: &MetadataTopic) -> Presence {
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None => Presence::Partitions(topic.partitions().len()),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::InvalidTopic) => {
+            Presence::Missing
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Presence::Forbidden,
+        Some(error) => {
+            debug!(%error, topic = topic.name(), "topic can't be read for now");
+            Presence::Partitions(0)
+        }
+    }
+}
+
+impl Librdkafka {
+    /// The topic's configuration, or why it is refused; an error if nobody answered.
+    fn describe(
+        &self,
+        topic: &str,
+        broker: i32,
+    ) -> Result<Result<Vec<ConfigEntry>, RDKafkaErrorCode>, Error> {
+        let admin = self.admin()?;
+        let options =
+            AdminOptions::new().request_timeout(Some(CONFIGURATION_TIMEOUT)).broker_id(broker);
+        let topics = [ResourceSpecifier::Topic(topic)];
+        let answer = futures_executor::block_on(admin.describe_configs(&topics, &options));
+        let resource = answer.map_err(Error::kafka)?.pop().ok_or(Error::NoConfiguration)?;
+        Ok(resource.map(|resource| resource.entries))
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, HashMap<Option<String>, Instant>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the topic's configuration, or any, was asked for in vain a moment ago.
+    fn was_unanswered(&self, topic: &str) -> bool {
+        let mut unanswered = self.unanswered();
+        unanswered.retain(|_, since| since.elapsed() < UNANSWERED);
+        [None, Some(topic.to_owned())].iter().any(|of| unanswered.contains_key(of))
+    }
+
+    /// Does this on a thread of its own, if there are not too many.
+    fn connect(&self, work: impl FnOnce() + Send + 'static) {
+        let connecting = Arc::clone(&self.connecting);
+        if connecting.fetch_add(1, Ordering::AcqRel) >= CONNECTING {
+            connecting.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        let run = move || {
+            work();
+            connecting.fetch_sub(1, Ordering::AcqRel);
+        };
+        if thread::Builder::new().name("kafka-connect".to_owned()).spawn(run).is_err() {
+            self.connecting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether it is Kafka that does not answer what was asked then, or leaders of the topic.
+    fn check(&self, topic: &str, asked: Instant) {
+        let reachability = Arc::clone(&self.context.reachability);
+        let (Some(asker), topic) = (self.stable.get().cloned(), topic.to_owned()) else { return };
+        self.connect(move || {
+            if asker.fetch_metadata(Some(&topic), reachability.patience()).is_err() {
+                reachability.unanswered(asked);
+            }
+        });
+    }
+
+    /// Has all readers know and be connected to the topic's leaders before they are to read.
+    fn connect_readers(&self, topic: &str, partitions: usize) {
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        for handle in readers.iter().filter_map(Weak::upgrade) {
+            let topic = topic.to_owned();
+            self.connect(move || {
+                handle.learn(&topic, TIMEOUT);
+                // Only to be connected.
+                let _ = offsets(&handle.consumer, &topic, partitions, Offset::End);
+            });
+        }
+    }
+}
+
+/// The broker that gave this answer, or some other one; -1 if none is known.
+fn broker(metadata: &Metadata) -> i32 {
+    let some = metadata.brokers().first().map_or(-1, MetadataBroker::id);
+    Some(metadata.orig_broker_id()).filter(|broker| *broker >= 0).unwrap_or(some)
+}
+
+/// Properties that librdkafka warns about on a handle that does not consume.
+const CONSUMER_ONLY: [&str; 10] = [
+    "check.crcs",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "isolation.level",
+    "auto.offset.reset",
+    "fetch.wait.max.ms",
+    "fetch.max.bytes",
+    "fetch.queue.backoff.ms",
+    "allow.auto.create.topics",
+];

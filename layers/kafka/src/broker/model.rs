@@ -1,0 +1,457 @@
+//! A Kafka in memory that does on demand what a real one does some day.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::{Access, Backend, Consumer, End, Presence};
+use crate::Error;
+use crate::data::gap::{Extent, Reason};
+use crate::data::record::Record;
+
+mod reader;
+mod troubles;
+
+use reader::Reader;
+use troubles::Troubles;
+pub(crate) use troubles::{Call, Deaf};
+
+/// The model. A clone is another handle to the same cluster.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Somebody asked. Not for consumers: they would wake each other for ever.
+    called: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    topics: HashMap<String, Topic>,
+    troubles: Troubles,
+    calls: HashMap<Call, usize>,
+    served_history: usize,
+    assigned_history: usize,
+    consumers: usize,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    partitions: Vec<Partition>,
+    tombstones_kept: Option<Vec<i64>>,
+    /// Looks find it with an error.
+    unreadable: bool,
+    /// May not be described: not in the list.
+    hidden: bool,
+    /// May not be read.
+    forbidden: bool,
+}
+
+impl Topic {
+    /// The partitions that a look finds.
+    fn count(&self) -> usize {
+        if self.unreadable { 0 } else { self.partitions.len() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    low: i64,
+    high: i64,
+    records: Vec<Record>,
+    leaderless: bool,
+    /// Where it ends for the readers of a new leader.
+    lagging: Option<i64>,
+    /// Offsets that nobody can read, and how that shows.
+    spoilt: Vec<(Range<i64>, Spoilt)>,
+    /// Where the open transaction began, and what belongs to it.
+    transaction: Option<(i64, BTreeSet<i64>)>,
+}
+
+/// A record to produce.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Message<'a> {
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
+    pub(crate) timestamp: Option<i64>,
+}
+
+/// How a record shows that it can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoilt {
+    /// The consumer is refused the batch, and may go on anywhere behind it.
+    Batch,
+    /// As `Batch`, but it goes on at an offset that is not there.
+    Checksum,
+    /// The consumer panics, and goes on behind it.
+    Panics,
+    /// It is larger than is served.
+    TooLarge,
+}
+
+impl Partition {
+    /// The first range that is spoilt for who reads on from here.
+    fn spoilt(&self, next: i64) -> Option<(Range<i64>, Spoilt)> {
+        let ahead = self.spoilt.iter().filter(|(range, _)| range.end > next);
+        ahead.min_by_key(|(range, _)| range.start).cloned()
+    }
+
+    fn stable(&self) -> i64 {
+        self.transaction.as_ref().map_or(self.high, |(start, _)| *start)
+    }
+
+    /// Where reading ends.
+    fn end(&self) -> i64 {
+        self.stable().min(self.lagging.unwrap_or(i64::MAX))
+    }
+
+    fn push(&mut self, partition: i32, message: &Message<'_>) -> i64 {
+        let place = (partition, self.high, message.timestamp);
+        let headers = message.headers.iter().map(|(name, value)| (name.as_bytes(), *value));
+        let record = Record::new(place, message.key, message.value, headers, &mut BytesMut::new());
+        self.records.push(record);
+        self.high += 1;
+        self.high - 1
+    }
+}
+
+impl Model {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = change(&mut self.lock());
+        self.0.changed.notify_all();
+        changed
+    }
+
+    fn partition<T>(
+        &self,
+        topic: &str,
+        partition: i32,
+        change: impl FnOnce(&mut Partition) -> T,
+    ) -> T {
+        self.change(|state| {
+            let topic = state.topics.get_mut(topic).expect("the topic exists");
+            change(&mut topic.partitions[usize::try_from(partition).unwrap()])
+        })
+    }
+
+    /// This cluster as one instance sees it: the seed chooses sizes and order of what it fetches.
+    pub(crate) fn backend(&self, seed: u64, batch: usize) -> Arc<dyn Backend> {
+        Arc::new(Seen { model: self.clone(), seed, batch })
+    }
+
+    pub(crate) fn create(&self, topic: &str, partitions: usize) {
+        let partitions = (0..partitions).map(|_| Partition::default()).collect();
+        let topic_made = Topic { partitions, ..Topic::default() };
+        self.change(|state| state.topics.insert(topic.to_owned(), topic_made));
+    }
+
+    pub(crate) fn delete(&self, topic: &str) {
+        self.change(|state| state.topics.remove(topic));
+    }
+
+    /// More partitions.
+    pub(crate) fn grow(&self, topic: &str, partitions: usize) {
+        self.change(|state| {
+            let topic = state.topics.get_mut(topic).expect("the topic exists");
+            topic.partitions.resize_with(partitions, Partition::default);
+        });
+    }
+
+    pub(crate) fn produce(&self, topic: &str, partition: i32, message: Message<'_>) -> i64 {
+        self.partition(topic, partition, |log| log.push(partition, &message))
+    }
+
+    /// Records that nobody can read: one batch of them, or each by itself.
+    pub(crate) fn spoil(&self, topic: &str, partition: i32, keys: &[&str], how: Spoilt) {
+        self.partition(topic, partition, |log| {
+            let from = log.high;
+            for key in keys {
+                let key = Message {
+                    key: Some(key.as_bytes()),
+                    value: Some(b"spoilt"),
+                    ..Message::default()
+                };
+                let offset = log.push(partition, &key);
+                if how == Spoilt::TooLarge {
+                    let place = (offset, offset + 1);
+                    let gap = Record::gap(partition, place, Reason::TooLarge, key.key);
+                    log.records.pop();
+                    log.records.push(gap);
+                } else if how == Spoilt::Panics {
+                    log.spoilt.push((offset..offset + 1, how));
+                }
+            }
+            if matches!(how, Spoilt::Batch | Spoilt::Checksum) {
+                log.spoilt.push((from..log.high, how));
+            }
+        });
+    }
+
+    /// So many offsets hold nothing: transaction markers, what compaction took.
+    pub(crate) fn skip(&self, topic: &str, partition: i32, offsets: i64) {
+        self.partition(topic, partition, |log| log.high += offsets);
+    }
+
+    /// The offset that is written next.
+    pub(crate) fn high(&self, topic: &str, partition: i32) -> i64 {
+        self.partition(topic, partition, |log| log.high)
+    }
+
+    /// Takes these offsets out of the log.
+    pub(crate) fn remove(&self, topic: &str, partition: i32, gone: impl Fn(i64) -> bool) {
+        self.partition(topic, partition, |log| log.records.retain(|record| !gone(record.offset)));
+    }
+
+    /// Moves the low watermark.
+    pub(crate) fn expire(&self, topic: &str, partition: i32, low: i64) {
+        self.partition(topic, partition, |log| {
+            log.low = low.clamp(log.low, log.high);
+            let low = log.low;
+            log.records.retain(|record| record.offset >= low);
+            log.spoilt.retain(|(range, _)| range.end > low);
+        });
+    }
+
+    /// Cuts the end of the log.
+    pub(crate) fn cut(&self, topic: &str, partition: i32, high: i64) {
+        self.partition(topic, partition, |log| {
+            log.high = high;
+            log.records.retain(|record| record.offset < high);
+            log.spoilt.retain_mut(|(range, _)| {
+                range.end = range.end.min(high);
+                !range.is_empty()
+            });
+        });
+    }
+
+    /// Opens a transaction. What is produced by `produce_in` belongs to it.
+    pub(crate) fn begin(&self, topic: &str, partition: i32) {
+        self.partition(topic, partition, |log| {
+            log.transaction = Some((log.high, BTreeSet::new()));
+        });
+    }
+
+    pub(crate) fn produce_in(&self, topic: &str, partition: i32, message: Message<'_>) -> i64 {
+        self.partition(topic, partition, |log| {
+            let offset = log.push(partition, &message);
+            log.transaction.as_mut().expect("a transaction is open").1.insert(offset);
+            offset
+        })
+    }
+
+    /// Ends the transaction: its marker takes an offset.
+    pub(crate) fn end(&self, topic: &str, partition: i32, commit: bool) {
+        self.partition(topic, partition, |log| {
+            let (_, offsets) = log.transaction.take().expect("a transaction is open");
+            if !commit {
+                log.records.retain(|record| !offsets.contains(&record.offset));
+            }
+            log.high += 1;
+        });
+    }
+
+    /// The topic is compacted, and from these offsets on its tombstones are all there.
+    pub(crate) fn compacted(&self, topic: &str, tombstones_kept: Vec<i64>) {
+        self.change(|state| {
+            let topic = state.topics.get_mut(topic).expect("the topic exists");
+            topic.tombstones_kept = Some(tombstones_kept);
+        });
+    }
+
+    /// Waits until no consumer is left.
+    pub(crate) fn wait_no_consumers(&self) {
+        let timeout = Duration::from_secs(20);
+        let left = |state: &mut State| state.consumers > 0;
+        let waited = self.0.changed.wait_timeout_while(self.lock(), timeout, left);
+        assert!(!waited.unwrap().1.timed_out(), "consumers are left");
+    }
+
+    /// How many calls of this kind there were.
+    pub(crate) fn calls(&self, call: Call) -> usize {
+        self.lock().calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// Waits until so many more calls of this kind began.
+    pub(crate) fn wait_calls(&self, call: Call, more: usize) {
+        let until = self.calls(call) + more;
+        let missing = |state: &mut State| state.calls.get(&call).is_none_or(|calls| *calls < until);
+        let timeout = Duration::from_secs(20);
+        let waited = self.0.called.wait_timeout_while(self.lock(), timeout, missing);
+        assert!(!waited.unwrap().1.timed_out(), "{call:?} was waited for in vain");
+    }
+
+    /// How many records were given to readers of history.
+    pub(crate) fn served_history(&self) -> usize {
+        self.lock().served_history
+    }
+
+    /// How many partitions readers of history are reading.
+    pub(crate) fn assigned_history(&self) -> usize {
+        self.lock().assigned_history
+    }
+
+    /// Counts a call and says whether it works.
+    fn call(&self, call: Call) -> Result<MutexGuard<'_, State>, Error> {
+        let delay = self.lock().troubles.delay();
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+        let mut state = self.lock();
+        *state.calls.entry(call).or_default() += 1;
+        self.0.called.notify_all();
+        if state.troubles.panics(call) {
+            drop(state);
+            panic!("the model was told to panic");
+        }
+        if state.troubles.fails(call) {
+            return Err(Error::kafka(std::io::Error::other("the model was told to fail")));
+        }
+        Ok(state)
+    }
+}
+
+#[derive(Debug)]
+struct Seen {
+    model: Model,
+    seed: u64,
+    batch: usize,
+}
+
+impl Seen {
+    fn offsets(&self, call: Call, topic: &str, partitions: usize) -> Result<Extent, Error> {
+        let state = self.model.call(call)?;
+        let no_offset = || Error::NoOffset { topic: topic.to_owned() };
+        let topic = state.topics.get(topic).ok_or_else(no_offset)?;
+        let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
+        if logs.iter().any(|log| log.leaderless || log.lagging.is_some()) {
+            let failure = state.troubles.failure;
+            drop(state);
+            std::thread::sleep(failure);
+            return Err(no_offset());
+        }
+        Ok(Extent {
+            low: logs.iter().map(|log| log.low).collect(),
+            stable: logs.iter().map(Partition::stable).collect(),
+            high: logs.iter().map(|log| log.high).collect(),
+            tombstones_kept: topic.tombstones_kept.clone(),
+            since: None,
+        })
+    }
+}
+
+impl Backend for Seen {
+    fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
+        // librdkafka makes a consumer whether Kafka is there or not.
+        let (fails, reconnects) = {
+            let state = self.model.lock();
+            let fails = state.troubles.touches(Call::Consumer);
+            (history && fails, state.troubles.reconnects)
+        };
+        if fails {
+            drop(self.model.call(Call::Consumer)?);
+        }
+        self.model.change(|state| state.consumers += 1);
+        let random = Random(self.seed ^ u64::from(history));
+        Ok(Box::new(Reader::new(self.model.clone(), history, random, self.batch, reconnects)))
+    }
+
+    fn topics(&self) -> Result<HashMap<String, usize>, Error> {
+        let mut state = self.model.call(Call::Topics)?;
+        if state.troubles.forgets_topics() {
+            return Ok(HashMap::new());
+        }
+        let State { topics, troubles, .. } = &mut *state;
+        let listed = topics.iter().filter(|(_, topic)| !topic.hidden);
+        Ok(listed.map(|(name, topic)| (name.clone(), troubles.found(topic.count()))).collect())
+    }
+
+    fn presence(&self, topic: &str) -> Result<Presence, Error> {
+        let mut state = self.model.call(Call::Presence)?;
+        let State { topics, troubles, .. } = &mut *state;
+        Ok(match topics.get(topic) {
+            None if troubles.hides_missing => Presence::Forbidden,
+            None => Presence::Missing,
+            Some(topic) if topic.hidden => Presence::Forbidden,
+            Some(topic) => Presence::Partitions(troubles.found(topic.count())),
+        })
+    }
+
+    fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error> {
+        let state = self.model.call(Call::Access)?;
+        let access = |name: &Arc<str>| match state.topics.get(&**name) {
+            None => Access::Unknown,
+            Some(topic) if topic.forbidden => Access::Refused,
+            Some(_) => Access::Permitted,
+        };
+        Ok(topics.iter().map(access).collect())
+    }
+
+    fn hear(&self) -> bool {
+        drop(self.model.call(Call::Hear));
+        false
+    }
+
+    fn extent(
+        &self,
+        topic: &str,
+        partitions: usize,
+        retention: Option<Duration>,
+    ) -> Result<Extent, Error> {
+        let mut extent = self.offsets(Call::Extent, topic, partitions)?;
+        extent.tombstones_kept = extent.tombstones_kept.filter(|_| retention.is_some());
+        Ok(extent)
+    }
+
+    fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
+        let Extent { stable, high, .. } = self.offsets(Call::Ends, topic, partitions)?;
+        Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
+    }
+
+    fn first_since(
+        &self,
+        topic: &str,
+        partitions: usize,
+        time: i64,
+    ) -> Result<Vec<Option<i64>>, Error> {
+        let state = self.model.call(Call::Times)?;
+        let logs = state.topics.get(topic).and_then(|topic| topic.partitions.get(..partitions));
+        let logs = logs.ok_or_else(|| Error::NoOffset { topic: topic.to_owned() })?;
+        let first = |log: &Partition| {
+            let mut readable = log.records.iter().filter(|record| record.offset < log.stable());
+            let first = readable.find(|record| record.timestamp.is_some_and(|at| at >= time));
+            first.map(|record| record.offset)
+        };
+        Ok(logs.iter().map(first).collect())
+    }
+
+    fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
+        let state = self.model.lock();
+        let compacted =
+            state.topics.get(topic).is_some_and(|topic| topic.tombstones_kept.is_some());
+        Ok(compacted.then_some(Duration::from_secs(86_400)))
+    }
+}
+
+/// Splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) as usize) % limit.max(1)
+    }
+}

@@ -1,0 +1,259 @@
+//! What reads the model, as librdkafka reads Kafka.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Call, Deaf, Model, Partition, Random, Spoilt, State};
+use crate::Error;
+use crate::broker::{Consumer, Fetched, Refusal};
+
+/// A consumer of the model.
+pub(super) struct Reader {
+    model: Model,
+    history: bool,
+    random: Random,
+    /// About so many records come at once.
+    batch: usize,
+    assigned: Vec<Assigned>,
+    /// Of these nothing comes, however often they are assigned.
+    deaf: Vec<(Arc<str>, i32)>,
+    reconnects: u64,
+    /// Assignments that ended before it was told that they stood out of range: it is told all the same.
+    out_of_range: usize,
+}
+
+#[derive(Debug)]
+struct Assigned {
+    topic: Arc<str>,
+    partition: i32,
+    start: i64,
+    next: i64,
+    /// The end that was told last.
+    ended: Option<i64>,
+    /// As librdkafka with `auto.offset.reset=error`: told once, and read no more.
+    broken: bool,
+    /// Nothing comes of it.
+    deaf: bool,
+    /// When it was refused something last.
+    refused: Option<Instant>,
+    /// It was told that the topic may not be read.
+    denied: bool,
+}
+
+/// How long it waits after that.
+const BACKOFF: Duration = Duration::from_millis(5);
+
+impl Reader {
+    pub(super) fn new(
+        model: Model,
+        history: bool,
+        random: Random,
+        batch: usize,
+        reconnects: u64,
+    ) -> Self {
+        let (assigned, deaf) = (Vec::new(), Vec::new());
+        Self { model, history, random, batch, assigned, deaf, reconnects, out_of_range: 0 }
+    }
+}
+
+impl Consumer for Reader {
+    fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
+        let (topic, start) = (topic.into(), offset);
+        let same = |old: &Assigned| old.topic == topic && old.partition == partition;
+        assert!(!self.assigned.iter().any(same), "librdkafka refuses to assign twice");
+        let deaf = self.deaf.iter().any(|(of, at)| *of == topic && *at == partition);
+        let (ended, broken, refused, denied) = (None, false, None, false);
+        let next = offset;
+        let assigned =
+            Assigned { topic, partition, start, next, ended, broken, deaf, refused, denied };
+        self.assigned.push(assigned);
+        if self.history {
+            self.model.change(|state| state.assigned_history += 1);
+        }
+        Ok(())
+    }
+
+    fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
+        let before = self.assigned.len();
+        let is_there = |old: &Assigned| {
+            let high = self.model.lock().log(old).map_or(i64::MAX, |log| log.high);
+            old.broken || old.next <= high
+        };
+        let same = |old: &Assigned| *old.topic == *topic && old.partition == partition;
+        let is_told = self.assigned.iter().filter(|old| same(old)).all(is_there);
+        self.out_of_range += usize::from(!is_told);
+        self.assigned.retain(|old| *old.topic != *topic || old.partition != partition);
+        assert_eq!(self.assigned.len() + 1, before, "librdkafka refuses what is not assigned");
+        if self.history {
+            self.model.change(|state| state.assigned_history -= 1);
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
+        let deadline = Instant::now() + timeout;
+        let model = self.model.clone();
+        let before = into.len();
+        let call = match self.history {
+            true if self.assigned.is_empty() => Call::HearHistory,
+            true => Call::FetchHistory,
+            false => Call::Fetch,
+        };
+        let failed = model.call(call).is_err();
+        let mut state = model.lock();
+        let reconnects = state.troubles.reconnects;
+        if failed || reconnects != self.reconnects {
+            self.reconnects = reconnects;
+            self.repeat(&state);
+        }
+        for _ in 0..std::mem::take(&mut self.out_of_range) {
+            into.push(Fetched::OutOfRange);
+        }
+        loop {
+            if !failed && !state.troubles.holds(self.history) {
+                if self.fetch(&mut state, limit_bytes, into) {
+                    drop(state);
+                    panic!("a record makes the model panic");
+                }
+                if self.history {
+                    let records = into[before..].iter();
+                    state.served_history +=
+                        records.filter(|fetched| matches!(fetched, Fetched::Record(..))).count();
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if into.len() > before || left.is_zero() {
+                return;
+            }
+            (state, _) = model.0.changed.wait_timeout(state, left).unwrap();
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.model.change(|state| {
+            state.consumers -= 1;
+            state.assigned_history -= if self.history { self.assigned.len() } else { 0 };
+        });
+    }
+}
+
+impl Reader {
+    /// What was fetched may come once more after the connection was lost.
+    fn repeat(&mut self, state: &State) {
+        for assigned in &mut self.assigned {
+            let Some(log) = state.log(assigned) else { continue };
+            let again = i64::try_from(self.random.below(4)).unwrap();
+            let least = assigned.start.max(log.low).min(assigned.next);
+            if assigned.next <= log.high {
+                assigned.next = (assigned.next - again).max(least);
+            }
+        }
+    }
+
+    /// Whether a record makes it panic.
+    fn fetch(&mut self, state: &mut State, limit_bytes: usize, into: &mut Vec<Fetched>) -> bool {
+        let mut bytes = 0;
+        let mut left = 1 + self.random.below(2 * self.batch);
+        let mut first = self.random.below(self.assigned.len());
+        // Partitions take turns, as the answers of brokers come.
+        let mut idle = 0;
+        while idle < self.assigned.len() && left > 0 && bytes < limit_bytes {
+            let count = self.assigned.len();
+            let assigned = &mut self.assigned[first % count];
+            first += 1;
+            idle += 1;
+            let (topic, partition) = (&assigned.topic, assigned.partition);
+            if !self.history
+                && let Some(deaf) = state.troubles.deafens(topic, partition)
+            {
+                assigned.deaf = true;
+                if deaf == Deaf::Consumer {
+                    self.deaf.push((Arc::clone(topic), partition));
+                }
+            }
+            if assigned.deaf {
+                continue;
+            }
+            let forbidden = state.topics.get(&**topic).is_some_and(|topic| topic.forbidden);
+            if forbidden {
+                if !std::mem::replace(&mut assigned.denied, true) {
+                    into.push(Fetched::Denied);
+                    idle = 0;
+                }
+                continue;
+            }
+            assigned.denied = false;
+            let Some(log) = state.log(assigned).filter(|_| !assigned.broken) else { continue };
+            if assigned.next < log.low || assigned.next > log.high {
+                assigned.broken = true;
+                into.push(Fetched::OutOfRange);
+                idle = 0;
+                continue;
+            }
+            let at = log.records.partition_point(|record| record.offset < assigned.next);
+            let most = left.min(1 + self.random.below(self.batch));
+            let stable = log.end();
+            let spoilt = log.spoilt(assigned.next).filter(|(range, _)| range.start < stable);
+            if let Some((range, how)) =
+                spoilt.as_ref().filter(|(offsets, _)| offsets.contains(&assigned.next))
+            {
+                if *how == Spoilt::Panics {
+                    assigned.next = range.end;
+                    return true;
+                }
+                if assigned.refused.is_none_or(|at| at.elapsed() >= BACKOFF) {
+                    assigned.refused = Some(Instant::now());
+                    let reason = "the model was told to refuse it".to_owned();
+                    into.push(Fetched::Refused(Refusal { batch: Some(range.start), reason }));
+                    idle = 0;
+                    // As librdkafka after a checksum that is wrong: it may read a number for an offset.
+                    if *how == Spoilt::Checksum {
+                        assigned.next = log.high + 33_554_433;
+                    } else if self.random.below(3) == 0 {
+                        let far = usize::try_from(stable - range.end).unwrap_or(0);
+                        let far = i64::try_from(self.random.below(far + 1)).unwrap_or(0);
+                        assigned.next = (range.end + far).min(stable).max(assigned.next);
+                    }
+                }
+                continue;
+            }
+            let stable = spoilt.map_or(stable, |(range, _)| range.start);
+            let readable = log.records[at..].iter().take_while(|record| record.offset < stable);
+            for record in readable.take(most) {
+                assigned.next = record.offset + 1;
+                bytes += record.weight();
+                left -= 1;
+                idle = 0;
+                into.push(Fetched::Record(Arc::clone(&assigned.topic), record.clone()));
+                if bytes >= limit_bytes {
+                    break;
+                }
+            }
+            let more = log.records[at..]
+                .iter()
+                .any(|record| record.offset >= assigned.next && record.offset < stable);
+            let at_end = stable == log.end();
+            if !more && assigned.next <= stable {
+                assigned.next = stable;
+                if self.history && at_end && assigned.ended != Some(stable) {
+                    assigned.ended = Some(stable);
+                    into.push(Fetched::End(assigned.partition));
+                }
+            }
+        }
+        false
+    }
+}
+
+impl State {
+    /// What can be read of a partition.
+    fn log(&self, assigned: &Assigned) -> Option<&Partition> {
+        let topic = self.topics.get(&*assigned.topic)?;
+        let log = topic.partitions.get(usize::try_from(assigned.partition).ok()?)?;
+        (!log.leaderless).then_some(log)
+    }
+}

@@ -1,0 +1,244 @@
+//! A consumer of librdkafka.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tracing::{debug, warn};
+
+use super::buffers::RecordBuffers;
+use super::context::Context;
+use super::handle::Handle;
+use super::librdkafka::create;
+use super::{Consumer, Fetched, headers, timeouts};
+use crate::Error;
+use crate::data::gap::Reason;
+use crate::data::record::Record;
+
+/// How long a reader of history waits to be told who leads what it reads.
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Fetches that were late longer ago say nothing any more.
+const CALM: Duration = Duration::from_secs(600);
+
+/// Of a record that is too large, the key is kept if it is no longer: a compacted topic may have an older
+/// record of it.
+const KEPT_KEY_BYTES: usize = 64 * 1024;
+
+/// The handles of readers that are there.
+pub(super) type Readers = Arc<Mutex<Vec<Weak<Handle<Context>>>>>;
+
+pub(super) struct Reader {
+    pub(super) handle: Arc<Handle<Context>>,
+    readers: Readers,
+    config: ClientConfig,
+    context: Context,
+    /// The offsets from which it was to read.
+    assigned: HashMap<(String, i32), i64>,
+    /// How long an answer may take, at first and now.
+    first_patience: Duration,
+    patience: Duration,
+    buffers: RecordBuffers,
+    history: bool,
+    max_record_bytes: usize,
+}
+
+impl Reader {
+    pub(super) fn new(
+        config: ClientConfig,
+        context: Context,
+        readers: Readers,
+        history: bool,
+        max_record_bytes: usize,
+    ) -> Result<Self, Error> {
+        // Its own fetches and errors, not those of others.
+        let context = Context { late: Arc::default(), last: Arc::default(), ..context };
+        let handle = new_handle(&config, context.clone(), &readers)?;
+        let first_patience = timeouts::patience(&config);
+        Ok(Self {
+            handle,
+            readers,
+            config,
+            context,
+            assigned: HashMap::new(),
+            first_patience,
+            patience: first_patience,
+            buffers: RecordBuffers::default(),
+            history,
+            max_record_bytes,
+        })
+    }
+
+    /// Waits twice as long for an answer where fetches are late: on a slow line, one that does not come within
+    /// the time would be asked for again and again. Where none was late for a while it is as at first: a
+    /// connection that dies is to be found soon.
+    fn fit_patience(&mut self) {
+        if self.context.has_late_fetches(self.patience) {
+            self.renew(timeouts::longer(self.patience));
+            warn!(
+                seconds = self.patience.as_secs_f64(),
+                "answers of Kafka come late, waiting longer"
+            );
+        } else if self.patience > self.first_patience && self.context.late().is_over(CALM) {
+            self.renew(self.first_patience);
+        }
+    }
+
+    /// Goes on with another handle, which waits so long for an answer.
+    fn renew(&mut self, patience: Duration) {
+        self.patience = patience;
+        timeouts::set_patience(&mut self.config, self.patience);
+        let handle = match new_handle(&self.config, self.context.clone(), &self.readers) {
+            Ok(handle) => handle,
+            Err(error) => {
+                warn!(%error, "no consumer that waits for another time");
+                return;
+            }
+        };
+        let positions = self.handle.consumer.position();
+        for element in positions.iter().flat_map(TopicPartitionList::elements) {
+            let place = (element.topic().to_owned(), element.partition());
+            if let (Offset::Offset(next), Some(at)) =
+                (element.offset(), self.assigned.get_mut(&place))
+            {
+                *at = next.max(*at);
+            }
+        }
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), next) in &self.assigned {
+            // The offset is one that librdkafka took before.
+            let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*next));
+        }
+        if let Err(error) = handle.consumer.incremental_assign(&list) {
+            warn!(%error, "partitions can't be read on");
+        }
+        let former = std::mem::replace(&mut self.handle, handle);
+        // It waits until its partitions are given back. Without a thread it does so here.
+        let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(former));
+    }
+}
+
+fn new_handle(
+    config: &ClientConfig,
+    context: Context,
+    readers: &Readers,
+) -> Result<Arc<Handle<Context>>, Error> {
+    let handle = Arc::new(Handle::new(create(config, context)?));
+    let mut readers = readers.lock().unwrap_or_else(PoisonError::into_inner);
+    readers.retain(|reader| reader.strong_count() > 0);
+    readers.push(Arc::downgrade(&handle));
+    Ok(handle)
+}
+
+/// The record, or a gap in its place if it is too large.
+fn record(message: &BorrowedMessage<'_>, buffers: &mut RecordBuffers, max_bytes: usize) -> Fetched {
+    let (topic, buffer) = buffers.of(message.topic());
+    let (partition, offset) = (message.partition(), message.offset());
+    let of_headers = |headers| {
+        let sizes = headers::readable(headers)
+            .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+        sizes.sum::<usize>()
+    };
+    let mut bytes = message.key_len().saturating_add(message.payload_len());
+    if bytes <= max_bytes {
+        bytes = bytes.saturating_add(message.headers().map_or(0, of_headers));
+    }
+    if bytes > max_bytes {
+        debug!(%topic, partition, offset, bytes, "a record is too large");
+        let key = message.key().filter(|key| key.len() <= KEPT_KEY_BYTES.min(max_bytes));
+        let gap = Record::gap(partition, (offset, offset + 1), Reason::TooLarge, key);
+        return Fetched::Record(Arc::clone(topic), gap);
+    }
+    let headers = message.headers().into_iter().flat_map(headers::readable);
+    let record = Record::new(
+        (partition, offset, message.timestamp().to_millis()),
+        message.key(),
+        message.payload(),
+        headers.map(|header| (header.key.as_bytes(), header.value)),
+        buffer,
+    );
+    Fetched::Record(Arc::clone(topic), record)
+}
+
+impl Consumer for Reader {
+    fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
+        if self.history {
+            // A handle that is connected looks for the leaders of a topic that it does not know at the
+            // next tick of its timer, within a second. If nobody answers now, it does so still.
+            self.handle.learn(topic, LEADERS_TIMEOUT);
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))
+            .map_err(Error::kafka)?;
+        self.assigned.insert((topic.to_owned(), partition), offset);
+        self.handle.consumer.incremental_assign(&list).map_err(Error::kafka)
+    }
+
+    fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        self.buffers.forget(topic);
+        self.assigned.remove(&(topic.to_owned(), partition));
+        self.handle.consumer.incremental_unassign(&list).map_err(Error::kafka)
+    }
+
+    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
+        self.fit_patience();
+        let mut timeout = timeout;
+        let mut bytes = 0;
+        while bytes < limit_bytes {
+            let Some(polled) = self.handle.consumer.poll(timeout) else { return };
+            timeout = Duration::ZERO;
+            let fetched = match polled {
+                Ok(message) => record(&message, &mut self.buffers, self.max_record_bytes),
+                Err(KafkaError::PartitionEOF(partition)) => Fetched::End(partition),
+                Err(KafkaError::MessageConsumption(code)) if out_of_range(code) => {
+                    Fetched::OutOfRange
+                }
+                Err(KafkaError::MessageConsumption(code)) if refuses(code) => {
+                    Fetched::Refused(self.context.refusal())
+                }
+                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
+                    Fetched::Denied
+                }
+                Err(error) => {
+                    // Broker loss and the like: librdkafka goes on by itself.
+                    debug!(%error, "fetch failed, trying again");
+                    continue;
+                }
+            };
+            if let Fetched::Record(_, record) = &fetched {
+                bytes += record.weight();
+            }
+            into.push(fetched);
+        }
+    }
+}
+
+fn out_of_range(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::LogTruncation
+    )
+}
+
+/// Whether it is what a partition has that can't be read, and not the way to it: a checksum that is wrong, a
+/// compression that is not known or does not unpack, a format that is not known; the last two are told
+/// by the broker, and of batches that never come whole.
+fn refuses(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::NotImplemented
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::MessageSizeTooLarge
+    )
+}

@@ -1,0 +1,249 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use tailwater_hub::{Format, Hub};
+use tailwater_kafka_types::{Budget, EventIdFormat};
+use tailwater_sse::{EventRef, encode_event};
+
+use crate::data::filter::Index;
+use crate::data::positions::{Encoder, Positions};
+use crate::data::record::Record;
+
+/// A progress longer than this is not written with each event but with the last of a write, since
+/// an `EventSource` keeps the last one only.
+const LONG_PROGRESS: usize = 1024;
+
+/// What is encoded at once: a chunk in one view, by the thread of the first stream that comes to it. The
+/// records of a chunk weigh no more, either.
+pub(crate) const CHUNK_BYTES: usize = Budget::PIECE_BYTES;
+
+/// Data that may be longer as an event is not encoded with its chunk, but by each stream, piece by piece.
+const LARGE_BYTES: usize = CHUNK_BYTES / 2;
+
+/// With no more partitions a progress is never long: a pair takes 13 bytes at the most.
+pub(crate) const FEW_PARTITIONS: usize = 56;
+
+/// The form of a stream's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) form: EventIdFormat,
+    pub(crate) timestamps: bool,
+}
+
+impl View {
+    /// Encodes `record` with the id of `progress`.
+    pub(crate) fn encode(self, record: &Record, progress: &str, out: &mut Vec<u8>) {
+        self.encode_with(record, progress, &mut Vec::new(), out);
+    }
+
+    fn encode_with(self, record: &Record, progress: &str, id: &mut Vec<u8>, out: &mut Vec<u8>) {
+        id.clear();
+        if let Some(gap) = record.as_gap() {
+            let progress = (progress.len() <= LONG_PROGRESS).then_some(progress.as_bytes());
+            let data = gap.data();
+            let event = EventRef {
+                event: Some(b"gap"),
+                data: Some(data.as_bytes()),
+                id: progress,
+                ..EventRef::default()
+            };
+            return encode_event(event, out);
+        }
+        if progress.len() <= LONG_PROGRESS {
+            self.form.encode(progress, record.key(), record.etag(), id);
+        }
+        let deleted;
+        let (event, data) = match record.value() {
+            Some(value) => (None, value),
+            None => {
+                deleted = URL_SAFE.encode(record.key().unwrap_or_default());
+                (Some(&b"delete"[..]), deleted.as_bytes())
+            }
+        };
+        let event = EventRef {
+            timestamp: self.timestamp(record),
+            event,
+            data: Some(data),
+            id: (!id.is_empty()).then_some(id),
+        };
+        encode_event(event, out);
+    }
+
+    /// The `id` line and the end of an event that was encoded without, because its id is long.
+    pub(crate) fn long_id(self, record: &Record, progress: &str) -> Option<Vec<u8>> {
+        (progress.len() > LONG_PROGRESS).then(|| self.id_line(record, progress))
+    }
+
+    /// The `id` line and the end of an event.
+    pub(crate) fn id_line(self, record: &Record, progress: &str) -> Vec<u8> {
+        let mut line = b"id:".to_vec();
+        match record.is_gap() {
+            true => line.extend_from_slice(progress.as_bytes()),
+            false => self.form.encode(progress, record.key(), record.etag(), &mut line),
+        }
+        line.extend_from_slice(b"\n\n");
+        line
+    }
+
+    pub(crate) fn timestamp(self, record: &Record) -> Option<i64> {
+        record.timestamp.filter(|_| self.timestamps)
+    }
+}
+
+/// Whether the event of a record is encoded by each stream, and the hub has nothing to show of it.
+pub(crate) fn is_large(record: &Record) -> bool {
+    record.event_data_bytes() > LARGE_BYTES
+}
+
+/// Appends records in chunks of no more than [`CHUNK_BYTES`], encoded or not; a large one is a chunk by
+/// itself.
+pub(crate) fn append(hub: &Hub<Records>, records: Vec<Record>) {
+    chunks(records, hub.head().len()).into_iter().rev().for_each(|chunk| hub.append(chunk));
+}
+
+/// The chunks, the last one first.
+fn chunks(mut records: Vec<Record>, partitions: usize) -> Vec<Vec<Record>> {
+    let (mut bytes, mut ends) = (0, Vec::new());
+    for (at, record) in records.iter().enumerate() {
+        let next = chunk_bytes(record, partitions);
+        if at > 0 && bytes + next > CHUNK_BYTES {
+            ends.push(at);
+            bytes = 0;
+        }
+        bytes += next;
+    }
+    let mut chunks: Vec<_> = ends.iter().rev().map(|end| records.split_off(*end)).collect();
+    chunks.push(records);
+    chunks
+}
+
+/// What a record takes of a chunk at most, as it is or as an event.
+fn chunk_bytes(record: &Record, partitions: usize) -> usize {
+    /// Names and ends of the fields, and a timestamp.
+    const FRAME: usize = 64;
+    if is_large(record) {
+        return CHUNK_BYTES.max(record.weight());
+    }
+    // A pair of an id takes 13 bytes at most, and four characters stand for three bytes; no byte of key and
+    // etag is written as more than six.
+    let progress = (8 + 18 * partitions).min(LONG_PROGRESS);
+    let id = (progress + 6 * record.bytes_beside_value()).min(EventIdFormat::MAX_BYTES);
+    record.weight().max(record.event_data_bytes() + id + FRAME)
+}
+
+/// Records of one topic, as the hub holds, indexes and shows them.
+#[derive(Debug)]
+pub(crate) struct Records {
+    pub(crate) index: Index,
+}
+
+impl Format for Records {
+    type Record = Record;
+    type Position = Positions;
+    type Encoding = View;
+
+    fn weight(&self, record: &Record) -> usize {
+        record.weight()
+    }
+
+    fn hashes(&self, record: &Record, add: &mut dyn FnMut(u64)) {
+        self.index.values(record, add);
+    }
+
+    fn advance(&self, mark: &Positions, records: &[Record]) -> Positions {
+        mark.after(records.iter().map(|record| (record.partition, record.offset)))
+    }
+
+    fn encode(&self, view: &View, position: &Positions, record: &Record, out: &mut Vec<u8>) {
+        if !is_large(record) {
+            let after = self.advance(position, std::slice::from_ref(record));
+            view.encode(record, &after.progress(), out);
+        }
+    }
+
+    fn encode_all(
+        &self,
+        view: &View,
+        mark: &Positions,
+        records: &[Record],
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) {
+        let mut positions = Encoder::new(mark);
+        let (mut progress, mut id) = (String::new(), Vec::new());
+        for record in records {
+            positions.advance(record.partition, record.offset);
+            progress.clear();
+            positions.encode(&mut progress);
+            if !is_large(record) {
+                view.encode_with(record, &progress, &mut id, out);
+            }
+            ends.push(out.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    fn record(offset: i64, key: &[u8], value: &[u8]) -> Record {
+        let headers = [(&b"etag"[..], Some(key))].into_iter();
+        let buffer = &mut BytesMut::new();
+        Record::new((0, offset, Some(offset)), Some(key), Some(value), headers, buffer)
+    }
+
+    /// A chunk of line ends was rendered as six times as much, on a serving thread.
+    #[test]
+    fn no_chunk_is_encoded_as_more_than_a_mebibyte() {
+        let large = b"\n".repeat(LARGE_BYTES);
+        let rows: [(&[u8], &[u8], usize); 6] = [
+            (b"", b"", 20_000),
+            (b"k", &b"\n ".repeat(1000), 500),
+            (&[1; 600], b"v", 2000),
+            (b"key", &[b'x'; 1000], 1000),
+            (b"", &b"\r".repeat(60_000), 17),
+            (b"", &large, 3),
+        ];
+        let index = Index::new([]);
+        for (key, value, count) in rows {
+            for partitions in [1, 50, 4000] {
+                let start = Positions::new(vec![i64::MAX / 2; partitions]);
+                let records: Vec<_> = (0..count as i64).map(|at| record(at, key, value)).collect();
+                let chunks = chunks(records, partitions);
+                assert_eq!(chunks.iter().map(Vec::len).sum::<usize>(), count);
+                for chunk in chunks {
+                    for form in [EventIdFormat::Etag, EventIdFormat::KeyAndEtag] {
+                        let view = View { form, timestamps: true };
+                        let (mut out, mut ends) = (Vec::new(), Vec::new());
+                        let content = Records { index: index.clone() };
+                        content.encode_all(&view, &start, &chunk, &mut out, &mut ends);
+                        assert!(out.len() <= CHUNK_BYTES, "{} {count} {partitions}", out.len());
+                    }
+                    let weight: usize = chunk.iter().map(Record::weight).sum();
+                    assert!(weight <= CHUNK_BYTES || chunk.len() == 1, "{weight}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_encoded_alone_as_in_its_chunk() {
+        let format = Records { index: Index::new([]) };
+        let view = View { form: EventIdFormat::KeyAndEtag, timestamps: true };
+        let large = b"x".repeat(LARGE_BYTES + 1);
+        let records = [record(3, b"a", b"1"), record(7, b"b", &large), record(9, b"a", b"2")];
+        let mut position = Positions::new([0, 5]);
+        let mut chunk = Vec::new();
+        let mut ends = Vec::new();
+        format.encode_all(&view, &position, &records, &mut chunk, &mut ends);
+        let mut alone = Vec::new();
+        for (record, end) in records.iter().zip(ends) {
+            format.encode(&view, &position, record, &mut alone);
+            assert_eq!(alone.len(), end);
+            position = format.advance(&position, std::slice::from_ref(record));
+        }
+        assert_eq!(alone, chunk);
+    }
+}

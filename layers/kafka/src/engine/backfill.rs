@@ -1,0 +1,260 @@
+//! The threads that read history: each takes turns with the backfills.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tailwater_kafka_types::Budget;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::broker::{self, Backend, Consumer, Panics};
+use crate::data::filter::Index;
+use crate::topic::history::backfill::Backfill;
+use crate::topic::history::queue::Queue;
+use crate::topic::history::reading::{Read, Reading};
+use crate::topic::history::{History, WINDOW_BYTES};
+use crate::topic::unreadable::Looks;
+
+/// How far a backfill goes at first, while streams come that could join it at its start.
+const COALESCE_BYTES: usize = WINDOW_BYTES / 2;
+
+const POLL: Duration = Duration::from_millis(50);
+/// What one poll takes at most, but for its last record.
+const POLL_BYTES: usize = Budget::POLL_BYTES;
+/// As `POLL`, while nothing is read: long enough to take all that is there.
+const HEAR: Duration = Duration::from_millis(1);
+
+/// A backfill in the hands of a reader. If that panics the backfill is over.
+struct Turn<'a> {
+    history: &'a History,
+    reading: Option<Reading>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            self.history.end(&reading.backfill);
+        }
+    }
+}
+
+/// How a turn ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Its streams go on elsewhere, the most of them in the live log.
+    Over,
+    /// Others come first.
+    Suspended,
+}
+
+impl History {
+    /// Reads one backfill after the other until the history is closed.
+    pub(crate) fn read(&self, backend: &dyn Backend, index: &Index, looks: &Arc<Looks>) {
+        // It connects before anybody waits for it. Why there is none is told when one is needed.
+        let mut consumer = backend.consumer(true).ok();
+        while self.wait_for_turn(&mut consumer) {
+            let consumer = match &mut consumer {
+                Some(consumer) => consumer,
+                none => match backend.consumer(true) {
+                    Ok(made) => none.insert(made),
+                    Err(error) => {
+                        warn!(%error, "no consumer for the history, trying again");
+                        self.pause();
+                        continue;
+                    }
+                },
+            };
+            // Another reader may have been faster.
+            let next = self.lock().next(index, Instant::now());
+            let mut turn = Turn { history: self, reading: next };
+            if let Some(reading) = &mut turn.reading {
+                self.remains.resume(&reading.backfill.hub, self.backfill_bytes);
+                let ended = self.take_turn(backend, &mut **consumer, reading, looks);
+                if ended == Ended::Suspended
+                    && let Some(reading) = turn.reading.take()
+                {
+                    self.suspend(reading);
+                }
+            }
+        }
+    }
+
+    /// False if the history was closed meanwhile.
+    fn wait_for_turn(&self, idle: &mut Option<Box<dyn Consumer>>) -> bool {
+        let mut heard = Instant::now();
+        loop {
+            let over = {
+                let mut queue = self.lock();
+                if queue.closed {
+                    return false;
+                }
+                let over = self.look_after(&mut queue);
+                if over.is_empty() {
+                    if !queue.is_idle(Instant::now()) {
+                        return true;
+                    }
+                    // Nobody tells when the streams of a backfill take something.
+                    let pause = if queue.has_suspended() { POLL } else { self.pace.later };
+                    drop(self.changed.wait_timeout(queue, pause));
+                }
+                over
+            };
+            over.iter().for_each(|reading| self.end(&reading.backfill));
+            // Errors of connections would pile up in it while Kafka is away.
+            if heard.elapsed() >= self.pace.later
+                && let Some(consumer) = idle
+            {
+                consumer.poll(HEAR, POLL_BYTES, &mut Vec::new());
+                heard = Instant::now();
+            }
+        }
+    }
+
+    /// Does for backfills without a reader what does not take one. Returns those that are over.
+    fn look_after(&self, queue: &mut Queue) -> Vec<Reading> {
+        let (over, window) = (queue.tidy(), queue.window());
+        for reading in queue.suspended() {
+            if reading.leave_behind(self.pace.stall, window) {
+                self.remains.suspend(&reading.backfill.hub);
+            }
+        }
+        over
+    }
+
+    fn pause(&self) {
+        let open = |queue: &mut Queue| !queue.closed;
+        drop(self.changed.wait_timeout_while(self.lock(), self.pace.soon, open));
+    }
+
+    /// Nothing more comes of a backfill.
+    fn end(&self, backfill: &Arc<Backfill>) {
+        self.lock().remove(backfill);
+        self.remains.end(&backfill.hub);
+    }
+
+    /// A backfill goes on when its turn comes.
+    fn suspend(&self, mut reading: Reading) {
+        reading.watch_lag();
+        self.remains.suspend(&reading.backfill.hub);
+        self.lock().suspend(reading);
+        self.changed.notify_all();
+    }
+
+    /// Whether somebody waits for a reader.
+    fn is_waited_for(&self) -> bool {
+        self.lock().is_waited_for(Instant::now())
+    }
+
+    /// Reads on to where the live log takes over, or until others are to be read first.
+    fn take_turn(
+        &self,
+        backend: &dyn Backend,
+        consumer: &mut dyn Consumer,
+        reading: &mut Reading,
+        looks: &Arc<Looks>,
+    ) -> Ended {
+        debug!(topic = %reading.topic, streams = reading.backfill.hub.cursors(), "reading history");
+        reading.assign(consumer);
+        let ended = self.read_on(backend, consumer, reading, looks);
+        reading.unassign(consumer);
+        ended
+    }
+
+    fn read_on(
+        &self,
+        backend: &dyn Backend,
+        consumer: &mut dyn Consumer,
+        reading: &mut Reading,
+        looks: &Arc<Looks>,
+    ) -> Ended {
+        let backfill = Arc::clone(&reading.backfill);
+        let patience = reading.patience(&self.pace);
+        let mut fetched = Vec::new();
+        let mut panics = Panics::default();
+        let began = Instant::now();
+        // A turn is counted from its first record: Kafka may be far away.
+        let mut fruitful_since = None;
+        loop {
+            let window = {
+                let mut queue = self.lock();
+                queue.take_in(&backfill);
+                queue.window()
+            };
+            let missing = reading.missing().filter(|missing| *missing > 0);
+            let Some(missing) = missing.filter(|_| !backfill.is_over()) else { return Ended::Over };
+            if !reading.coalesced && backfill.hub.bytes() >= COALESCE_BYTES {
+                reading.coalesced = true;
+                if self.is_waited_for() {
+                    return Ended::Suspended;
+                }
+                backfill.coalesce(|| self.is_waited_for());
+            }
+            if !self.wait_for_room(reading, window) {
+                return Ended::Suspended;
+            }
+            let most = POLL_BYTES.min(window / 4);
+            broker::poll(consumer, POLL, most, &mut fetched, &mut panics);
+            let read = reading.append(backend, consumer, &mut fetched, &self.pace);
+            if read == Read::Refused {
+                reading.hold_refused(consumer, looks);
+            }
+            reading.resume_found(consumer);
+            // What comes from partitions that need nothing any more does not count.
+            if reading.missing().is_none_or(|now| now < missing) {
+                fruitful_since.get_or_insert_with(Instant::now);
+                reading.set_fruitful();
+            } else {
+                reading.note_standing();
+            }
+            let is_over = match (read, fruitful_since) {
+                (Read::OutOfRange, fruitful) => {
+                    // Its streams come again at once, and Kafka may say the same again.
+                    if fruitful.is_none() {
+                        self.pause();
+                    }
+                    return Ended::Over;
+                }
+                (Read::Unconfirmed, _) => true,
+                (Read::On | Read::Refused, Some(since)) => since.elapsed() >= self.pace.turn,
+                (Read::On | Read::Refused, None) => began.elapsed() >= patience,
+            };
+            if is_over && self.is_waited_for() {
+                if read == Read::Unconfirmed || fruitful_since.is_none() {
+                    reading.rest(&self.pace);
+                }
+                return Ended::Suspended;
+            }
+            if read == Read::Unconfirmed {
+                self.pause();
+            }
+        }
+    }
+
+    /// Waits until the slowest stream is no more than a window behind. False if others are to be read
+    /// first.
+    fn wait_for_room(&self, reading: &mut Reading, window: usize) -> bool {
+        let backfill = Arc::clone(&reading.backfill);
+        let has_room = || backfill.hub.lag_bytes() <= window || backfill.opened.hub.is_closed();
+        if has_room() {
+            return true;
+        }
+        reading.watch_lag();
+        reading.forget_standing();
+        let mut looked = None;
+        loop {
+            if looked.is_none_or(|at: Instant| at.elapsed() >= POLL) {
+                if self.is_waited_for() {
+                    return false;
+                }
+                looked = Some(Instant::now());
+            }
+            if reading.leave_behind(self.pace.stall, window) {
+                backfill.hub.set_capacity_bytes(self.backfill_bytes);
+            }
+            if has_room() {
+                return true;
+            }
+            backfill.hub.wait_progress(POLL);
+        }
+    }
+}

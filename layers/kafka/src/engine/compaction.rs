@@ -1,0 +1,219 @@
+//! The thread that keeps the latest record of each key of compacted topics: it fills a [`Table`] as any
+//! stream is filled, by a backfill, once, and from then on by a cursor in the live log.
+
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_executor::block_on;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tailwater_hub::{Cursor, Selector};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use crate::data::positions::Positions;
+use crate::data::records::Records;
+use crate::timing::Pace;
+use crate::topic::history::History;
+use crate::topic::registry::Shared;
+use crate::topic::snapshot::{Budget, BuildRequest, Snapshot};
+use crate::topic::table::Table;
+use crate::topic::{Opened, Topic};
+
+/// Segments of a log that are taken before other tables have their turn.
+const SEGMENTS: usize = 16;
+
+/// Builds the tables that are requested, until the cluster is dropped.
+pub(crate) fn run(
+    requests: &mut mpsc::UnboundedReceiver<BuildRequest>,
+    shared: &Weak<Shared>,
+    history: &History,
+    budget: &Budget,
+    pace: Pace,
+) {
+    let mut builders = FuturesUnordered::new();
+    block_on(poll_fn(|cx| {
+        loop {
+            match requests.poll_recv(cx) {
+                Poll::Ready(Some(BuildRequest { topic, opened })) => {
+                    let builder = SnapshotBuilder {
+                        shared,
+                        history,
+                        budget,
+                        pace,
+                        table: Table::new(),
+                        low: opened.origin.clone(),
+                        at: opened.origin.clone(),
+                        charged: 0,
+                        topic,
+                        opened,
+                    };
+                    builders.push(builder.run());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => match builders.poll_next_unpin(cx) {
+                    Poll::Ready(Some(())) => {}
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }));
+}
+
+/// Fills one table and makes snapshots of it, as long as its log is open.
+struct SnapshotBuilder<'a> {
+    shared: &'a Weak<Shared>,
+    history: &'a History,
+    budget: &'a Budget,
+    pace: Pace,
+    topic: Arc<Topic>,
+    opened: Arc<Opened>,
+    table: Table,
+    /// Nothing before is in the table: retention took it.
+    low: Positions,
+    /// Everything before was taken.
+    at: Positions,
+    /// What the table was charged to the budget.
+    charged: usize,
+}
+
+/// Why a builder stops to follow a log.
+enum Exit {
+    Lost,
+    TooLarge,
+}
+
+impl Drop for SnapshotBuilder<'_> {
+    fn drop(&mut self) {
+        self.budget.weight.fetch_sub(self.charged, Ordering::Relaxed);
+        self.opened.latest.reset();
+    }
+}
+
+impl SnapshotBuilder<'_> {
+    async fn run(mut self) {
+        // The stream that needs the table asked just now where the topic begins.
+        let mut known = self.opened.latest.low();
+        while !self.opened.hub.is_closed() {
+            // At the end of a backfill the live log goes on, wherever the topic begins by then.
+            let knows_all = self.opened.hub.head().len() <= self.low.len();
+            let mut live = if knows_all { self.live() } else { None };
+            if live.is_none() {
+                let low = match known.take() {
+                    Some(low) => Some(low),
+                    None => self.ask_low().await,
+                };
+                let Some(low) = low else { return };
+                self.trim(Some(&low));
+                self.at = self.at.max(&self.low);
+                live = self.live();
+            }
+            let is_live = live.is_some();
+            let mut cursor = match live {
+                Some(cursor) => cursor,
+                None => {
+                    let joined =
+                        self.history.join(&self.topic.name, &self.opened, &self.at, &Selector::All);
+                    let Some(cursor) = joined.await else { return };
+                    cursor
+                }
+            };
+            if let Exit::TooLarge = self.follow(&mut cursor, is_live).await {
+                warn!(topic = %self.topic.name, bytes = self.table.weight(), "too many keys to keep the latest record of each, the topic is replayed as Kafka has it");
+                self.opened.latest.give_up();
+                return;
+            }
+            self.at = cursor.position().max(&self.table.next());
+        }
+    }
+
+    fn live(&self) -> Option<Cursor<Records>> {
+        self.opened.seek(&self.at, &Selector::All)
+    }
+
+    /// Where the topic begins; `None` if its log ended.
+    async fn ask_low(&self) -> Option<Positions> {
+        // The cluster is not held while it is waited.
+        let asked = self.shared.upgrade()?.request_extent(&self.topic, &self.opened, &[], None);
+        Some(Positions::new(asked.await.ok()?.low))
+    }
+
+    /// Forgets what is of no more use in a topic that begins at `low`, if that is known.
+    fn trim(&mut self, low: Option<&Positions>) {
+        if let Some(low) = low {
+            self.low = self.low.max(low);
+        }
+        let retention = self.opened.tombstone_retention.get().copied().flatten();
+        self.table.trim(&self.low, retention.unwrap_or(Duration::MAX));
+    }
+
+    async fn follow(&mut self, cursor: &mut Cursor<Records>, is_live: bool) -> Exit {
+        poll_fn(|cx| {
+            for _ in 0..SEGMENTS {
+                match cursor.poll_each(cx, |record| self.table.take(record)) {
+                    Poll::Ready(Ok(())) if self.fits() => {}
+                    Poll::Ready(Ok(())) => return Poll::Ready(Exit::TooLarge),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Exit::Lost),
+                    Poll::Pending if is_live => {
+                        let end = cursor.position().max(&self.table.next());
+                        // Where a partition begins that was added is not known yet.
+                        if end.len() > self.low.len() {
+                            return Poll::Ready(Exit::Lost);
+                        }
+                        self.serve(cx, end);
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Charges the table to the budget. False if it does not fit.
+    fn fits(&mut self) -> bool {
+        if self.charge() <= self.budget.most {
+            return true;
+        }
+        let low = self.opened.latest.low();
+        self.trim(low.as_ref());
+        // One that is trimmed for each record is no help.
+        self.charge() <= self.budget.most / 8 * 7
+    }
+
+    /// What all tables weigh with this one as it is now.
+    fn charge(&mut self) -> usize {
+        let weight = self.table.weight();
+        let (before, charged) = (std::mem::replace(&mut self.charged, weight), &self.budget.weight);
+        charged.fetch_add(weight, Ordering::Relaxed);
+        charged.fetch_sub(before, Ordering::Relaxed) - before
+    }
+
+    /// The table has all that the live log has, up to `end`: makes a snapshot, if streams wait for one.
+    fn serve(&mut self, cx: &Context<'_>, end: Positions) {
+        let (waiting, low) = self.opened.latest.take_waiting(cx.waker());
+        if waiting.is_empty() {
+            return;
+        }
+        self.trim(low.as_ref());
+        self.charge();
+        let records = Records { index: self.opened.hub.format().index.clone() };
+        // Streams look records up in the topic: here it holds up none of them.
+        let is_indexed = self.opened.hub.is_indexed();
+        let start = self.low.clone();
+        // Retention may have taken what the live log has not come by.
+        let end = end.max(&start);
+        let snapshot =
+            Arc::new(Snapshot::new(&self.table, records, start, end, self.pace, is_indexed));
+        debug!(topic = %self.topic.name, streams = waiting.len(), "a snapshot was made");
+        self.opened.latest.publish(Arc::clone(&snapshot));
+        for waiting in waiting {
+            // The stream may have left meanwhile.
+            let _ = waiting.send(Arc::clone(&snapshot));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Streams that wait until the log of a topic has come by the end that it had when they asked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Control;
+use super::watchdog::{Late, PROBED};
+use crate::data::positions::Positions;
+use crate::topic::{Opened, Topic};
+
+/// A stream that asked.
+pub(super) struct Newcomer {
+    pub(super) topic: Arc<Topic>,
+    pub(super) opened: Arc<Opened>,
+    pub(super) reply: oneshot::Sender<Positions>,
+}
+
+/// An end, and the streams that asked for it.
+pub(super) struct End {
+    topic: Arc<Topic>,
+    opened: Arc<Opened>,
+    at: Positions,
+    replies: Vec<oneshot::Sender<Positions>>,
+}
+
+/// All ends that are waited for.
+#[derive(Default)]
+pub(super) struct Ends {
+    pub(super) newcomers: Vec<Newcomer>,
+    waiting: Vec<End>,
+    /// When it is looked into what keeps a log, and how long that took to be due.
+    probe: Option<(Instant, Duration)>,
+}
+
+impl Ends {
+    /// When to look at them again, if nothing else happens before.
+    pub(super) fn due(&self, pause: Duration) -> Option<Instant> {
+        (!self.waiting.is_empty()).then(|| Instant::now() + pause)
+    }
+}
+
+impl Control<'_> {
+    /// Answers those whose log has come by the end.
+    pub(super) fn tell_ends(&mut self) {
+        self.find_ends();
+        self.ends.waiting.retain_mut(|end| {
+            end.replies.retain(|reply| !reply.is_closed());
+            if end.at.at_or_before(&end.opened.hub.head()) {
+                for reply in end.replies.drain(..) {
+                    // The stream may have left meanwhile.
+                    let _ = reply.send(end.at.clone());
+                }
+            }
+            !end.replies.is_empty() && !end.opened.hub.is_closed()
+        });
+        let first = 4 * self.pace.at_once;
+        let Some(end) = self.ends.waiting.first() else {
+            self.ends.probe = None;
+            return;
+        };
+        let (at, pause) = *self.ends.probe.get_or_insert((Instant::now() + first, first));
+        if at <= Instant::now() {
+            let (topic, opened) = (Arc::clone(&end.topic), Arc::clone(&end.opened));
+            self.pass_holes(&topic, &opened);
+            // The next one may have a better chance.
+            self.ends.waiting.rotate_left(1);
+            let pause = self.pace.most.min(2 * pause);
+            self.ends.probe = Some((Instant::now() + pause, pause));
+        }
+    }
+
+    /// One question for all newcomers of a topic.
+    fn find_ends(&mut self) {
+        let mut groups: HashMap<Arc<str>, Vec<Newcomer>> = HashMap::new();
+        for newcomer in std::mem::take(&mut self.ends.newcomers) {
+            if !newcomer.reply.is_closed() && !newcomer.opened.hub.is_closed() {
+                let name = Arc::clone(&newcomer.topic.name);
+                groups.entry(name).or_default().push(newcomer);
+            }
+        }
+        for group in groups.into_values() {
+            let Some(first) = group.first() else { continue };
+            let (topic, opened) = (Arc::clone(&first.topic), Arc::clone(&first.opened));
+            let partitions = self.known(&topic, &opened);
+            let head = opened.hub.head();
+            match self.ask(&topic, |backend, name| backend.ends(name, partitions)) {
+                // Its streams ask anew.
+                Some(ends) if self.close_cut(&topic, &head, ends.iter().map(|end| &end.high)) => {}
+                Some(ends) => {
+                    let at: Vec<i64> = ends.iter().map(|end| end.stable).collect();
+                    let at = Positions::new(at);
+                    let replies = group.into_iter().map(|newcomer| newcomer.reply).collect();
+                    self.ends.waiting.push(End { topic, opened, at, replies });
+                }
+                None => self.ends.newcomers.extend(group),
+            }
+        }
+    }
+
+    /// What lies between the head of a log and the end may be no record but the marker of a transaction:
+    /// the log then stands still until the next record. Whether it does is found by reading on from
+    /// there, and the log told to go on behind.
+    fn pass_holes(&mut self, topic: &Topic, opened: &Opened) {
+        let head = opened.hub.head();
+        let of_log = self.ends.waiting.iter().filter(|end| std::ptr::eq(&*end.opened, opened));
+        let end = of_log.fold(head.clone(), |end, next| end.max(&next.at));
+        // Partitions that the log has not heard of yet are read from their beginning.
+        let late = head.iter().map(|(partition, head)| {
+            let due = end.next(partition);
+            Late { partition, head, due }
+        });
+        let mut late: Vec<Late> = late.filter(|late| late.head < late.due).collect();
+        late.truncate(PROBED);
+        // A leader that has taken over since they were told may end earlier, and does not tell them then.
+        let partitions = end.len();
+        if self.ask(topic, |backend, name| backend.ends(name, partitions)).is_some() {
+            self.probe(topic, &late);
+        }
+    }
+}

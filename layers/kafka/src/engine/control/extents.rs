@@ -1,0 +1,283 @@
+//! What Kafka has of topics: asked for streams that wait, and not too often where it is asked in vain.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::{Control, Pace};
+use crate::Error;
+use crate::broker::{Backend, Presence};
+use crate::data::gap::Extent;
+use crate::topic::{Opened, Topic};
+
+/// How many times that streams begin at are looked up before others have their turn.
+const TIMES_A_TURN: usize = 16;
+
+/// A stream that waits for an extent.
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    pub(super) topic: Arc<Topic>,
+    pub(super) opened: Arc<Opened>,
+    pub(super) partitions: usize,
+    pub(super) resumes: bool,
+    pub(super) since: Option<i64>,
+    pub(super) reply: oneshot::Sender<Extent>,
+}
+
+/// Kafka does not tell the offsets of a topic.
+#[derive(Clone, Copy)]
+pub(super) struct Trouble {
+    pause: Duration,
+    until: Instant,
+}
+
+impl Control<'_> {
+    /// Answers the streams that wait. A question that fails may have taken seconds, so it is followed
+    /// by those that came in the meantime, and not by the next that fails.
+    pub(super) fn attend(&mut self) {
+        loop {
+            while let Ok(job) = self.jobs.try_recv() {
+                self.note(job);
+            }
+            if self.answer() {
+                return;
+            }
+        }
+    }
+
+    /// One question for all streams that wait for the extent of a topic, and one for each time that they
+    /// begin at; those first whose topic is in no trouble. What Kafka does not answer is asked again
+    /// later. False if a question failed, and the others are left.
+    fn answer(&mut self) -> bool {
+        let mut groups: HashMap<(Arc<str>, bool), Vec<Asked>> = HashMap::new();
+        for asked in std::mem::take(&mut self.asked) {
+            if asked.reply.is_closed() || asked.opened.hub.is_closed() {
+                continue;
+            }
+            if !self.has_counted(&asked) || !self.has_all(&asked) || !self.is_due(&asked.topic) {
+                self.asked.push(asked);
+            } else {
+                let key = (Arc::clone(&asked.topic.name), asked.resumes);
+                groups.entry(key).or_default().push(asked);
+            }
+        }
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_key(|((name, _), _)| self.is_in_trouble(name));
+        let mut groups = groups.into_iter();
+        let mut times = TIMES_A_TURN;
+        for ((_, resumes), group) in groups.by_ref() {
+            let Some(first) = group.first() else { continue };
+            // Who has read nothing yet misses no tombstone.
+            let retention = self.tombstone_retention(first).filter(|_| resumes);
+            let partitions = self.known(&first.topic, &first.opened);
+            let head = first.opened.hub.head();
+            let answered = match self.extent(&Arc::clone(&first.topic), partitions, retention) {
+                // A stream that is told of a cut must not go on in a log that has what was cut off.
+                Some(extent) if self.close_cut(&first.topic, &head, &extent.high) => true,
+                Some(extent) => self.reply(group, &extent, &mut times),
+                None => {
+                    self.asked.extend(group);
+                    false
+                }
+            };
+            if !answered {
+                self.asked.extend(groups.flat_map(|(_, group)| group));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Answers those who asked for a topic; false if a question for a time failed. Who asked for one that
+    /// is not answered is left.
+    fn reply(&mut self, group: Vec<Asked>, extent: &Extent, times: &mut usize) -> bool {
+        let mut known: HashMap<i64, Vec<i64>> = HashMap::new();
+        let mut failed = false;
+        for asked in group {
+            let since = match asked.since {
+                None => None,
+                Some(time) => {
+                    let first = known.remove(&time);
+                    match first.or_else(|| self.first_since(&asked.topic, extent, time, times)) {
+                        Some(first) => Some(known.entry(time).or_insert(first).clone()),
+                        None => {
+                            failed |= self.is_in_trouble(&asked.topic.name);
+                            self.asked.push(asked);
+                            continue;
+                        }
+                    }
+                }
+            };
+            // The stream may have left meanwhile.
+            drop(asked.reply.send(Extent { since, ..extent.clone() }));
+        }
+        !failed
+    }
+
+    /// The first offsets since a time; the ends that were asked for before where there are none, so that
+    /// what comes between both questions is not lost.
+    fn first_since(
+        &mut self,
+        topic: &Topic,
+        extent: &Extent,
+        time: i64,
+        times: &mut usize,
+    ) -> Option<Vec<i64>> {
+        let Some(left) = times.checked_sub(1) else {
+            self.more = true;
+            return None;
+        };
+        *times = left;
+        let partitions = extent.stable.len();
+        let first = self.ask(topic, |backend, name| backend.first_since(name, partitions, time))?;
+        Some(first.into_iter().zip(&extent.stable).map(|(it, end)| it.unwrap_or(*end)).collect())
+    }
+
+    /// Whether the partitions are known that a stream names, or Kafka said some time after the stream came
+    /// that there are no more. Brokers hear of new ones one after the other, and a stream may hear of
+    /// them before this instance does.
+    fn has_counted(&mut self, asked: &Asked) -> bool {
+        let known = self.known(&asked.topic, &asked.opened);
+        let sure = asked.at + self.until_sure();
+        if asked.partitions <= known || self.standing(&asked.topic).counted >= Some(sure) {
+            return true;
+        }
+        let now = Instant::now();
+        if now < sure {
+            return false;
+        }
+        let count = match self.ask(&asked.topic, |backend, name| backend.presence(name)) {
+            Some(Presence::Partitions(count)) => Some(count),
+            Some(Presence::Missing | Presence::Forbidden) | None => None,
+        };
+        let standing = self.standing(&asked.topic);
+        standing.partitions = standing.partitions.max(count.unwrap_or(0));
+        standing.counted = standing.counted.max(Some(now).filter(|_| count == Some(known)));
+        count.is_some_and(|count| count == known || count >= asked.partitions)
+    }
+
+    /// Whether the log has the partitions that are known. A place in one that it begins to read later may
+    /// lie before its beginning by then: retention goes on meanwhile.
+    fn has_all(&self, asked: &Asked) -> bool {
+        self.known(&asked.topic, &asked.opened) <= asked.opened.hub.head().len()
+    }
+
+    /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
+    pub(super) fn known(&self, topic: &Topic, opened: &Opened) -> usize {
+        let standing = self.standings.get(&topic.name);
+        let seen = standing.map_or(0, |standing| standing.partitions);
+        seen.max(opened.hub.head().len())
+    }
+
+    pub(super) fn is_in_trouble(&self, name: &str) -> bool {
+        self.standings.get(name).is_some_and(|standing| standing.trouble.is_some())
+    }
+
+    /// Whether Kafka may be asked for the offsets of the topic.
+    fn is_due(&self, topic: &Topic) -> bool {
+        let trouble = self.standings.get(&topic.name).and_then(|standing| standing.trouble);
+        trouble.is_none_or(|trouble| trouble.until <= Instant::now())
+    }
+
+    /// What Kafka has of a topic.
+    pub(super) fn extent(
+        &mut self,
+        topic: &Topic,
+        partitions: usize,
+        retention: Option<Duration>,
+    ) -> Option<Extent> {
+        self.ask(topic, |backend, topic| backend.extent(topic, partitions, retention))
+    }
+
+    /// Kafka's answer, unless it did not tell a moment ago: a question in vain may take seconds, in which
+    /// nobody else is answered.
+    pub(super) fn ask<T>(
+        &mut self,
+        topic: &Topic,
+        question: impl FnOnce(&dyn Backend, &str) -> Result<T, Error>,
+    ) -> Option<T> {
+        if !self.is_due(topic) {
+            return None;
+        }
+        let answer = question(&*self.backend, &topic.name);
+        let Pace { soon, most, .. } = self.pace;
+        let trouble = &mut self.standing(topic).trouble;
+        match answer {
+            Ok(answer) => {
+                *trouble = None;
+                Some(answer)
+            }
+            Err(error) => {
+                let pause = trouble.map_or(soon, |trouble| most.min(2 * trouble.pause));
+                *trouble = Some(Trouble { pause, until: Instant::now() + pause });
+                warn!(%error, topic = %topic.name, ?pause, "offsets can't be read, trying again");
+                None
+            }
+        }
+    }
+
+    /// Asked once for each opening of a topic, unless there is no answer.
+    fn tombstone_retention(&self, asked: &Asked) -> Option<Duration> {
+        let known = &asked.opened.tombstone_retention;
+        if let Some(retention) = known.get() {
+            return *retention;
+        }
+        let name = &asked.topic.name;
+        match self.backend.tombstone_retention(name) {
+            Ok(retention) => *known.get_or_init(|| retention),
+            Err(error) => {
+                debug!(%error, topic = %name, "configuration can't be read, taken as not compacted");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tailwater_hub::Hub;
+
+    use super::*;
+    use crate::broker::model::Model;
+    use crate::data::filter::Index;
+    use crate::data::positions::Positions;
+    use crate::data::records::Records;
+    use crate::topic::requests::Job;
+
+    /// A stream was given a place in a partition that its log began to read later, and retention took what
+    /// lay between without a word.
+    #[test]
+    fn an_extent_waits_until_the_log_has_all_partitions_that_are_known() {
+        let model = Model::default();
+        model.create("orders", 2);
+        let (tail, _commands) = mpsc::channel();
+        let (ask, jobs) = mpsc::channel();
+        let backend = model.backend(1, 5);
+        let mut control =
+            Control::new(backend, tail, &jobs, Pace::default(), Arc::default(), String::new());
+        let topic = Arc::new(Topic::new("orders".into()));
+        let start = Positions::new([0]);
+        let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
+        let opened = Arc::new(Opened::new(hub, 0, start, Arc::default()));
+        control.standing(&topic).partitions = 2;
+        let (reply, mut answer) = oneshot::channel();
+        let (of, log, since) = (Arc::clone(&topic), Arc::clone(&opened), None);
+        let job =
+            Job::Extent { topic: of, opened: log, partitions: 0, resumes: false, since, reply };
+        ask.send(job).unwrap();
+        control.attend();
+        assert!(answer.try_recv().is_err(), "the log has one of two partitions");
+
+        model.skip("orders", 1, 5);
+        model.expire("orders", 1, 3);
+        opened.hub.set_position(Positions::new([0, 3]));
+        control.attend();
+        assert_eq!(answer.try_recv().unwrap().low, [0, 3]);
+    }
+}

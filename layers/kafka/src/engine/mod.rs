@@ -1,0 +1,113 @@
+//! The threads of a cluster.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tracing::error;
+
+use crate::Error;
+use crate::broker::Backend;
+use crate::broker::contact::Reachability;
+use crate::data::filter::Index;
+use crate::engine::control::Control;
+use crate::engine::tail::Ended;
+use crate::options::ClusterOptions;
+use crate::topic::history::History;
+use crate::topic::registry::Shared;
+use crate::topic::requests::Job;
+use crate::topic::retired::Remains;
+use crate::topic::snapshot::Tables;
+use crate::topic::topics::Topics;
+use crate::topic::unreadable::Looks;
+
+pub(crate) mod backfill;
+pub(crate) mod compaction;
+pub(crate) mod control;
+pub(crate) mod tail;
+
+/// Starts the threads of a cluster. They end when the last cluster and the last stream are dropped.
+pub(crate) fn start(
+    backend: Arc<dyn Backend>,
+    reachability: Arc<Reachability>,
+    index: Index,
+    options: ClusterOptions,
+) -> Result<Arc<Shared>, Error> {
+    let consumer = backend.consumer(false)?;
+    let (control, jobs) = mpsc::channel();
+    let (tail, commands) = mpsc::channel();
+    let remains = Arc::new(Remains::default());
+    let history =
+        Arc::new(History::new(options.pace, options.max_record_bytes, Arc::clone(&remains)));
+    let topics = Topics::new(&options);
+    let (tables, mut requests) = Tables::new(options.memory_bytes);
+    let panics = Arc::default();
+    let looks = Arc::new(Looks::new(Arc::clone(&backend), options.pace));
+    let shared = Shared {
+        options,
+        index,
+        history: Arc::clone(&history),
+        tables,
+        topics,
+        looks,
+        reachability,
+        restarts: AtomicU64::new(0),
+        panics: Arc::clone(&panics),
+        control: control.clone(),
+    };
+    let shared = Arc::new(shared);
+    shared.ask(Job::Look);
+
+    let pace = shared.options.pace;
+    for _ in 0..shared.options.history_readers {
+        let (backend, index) = (Arc::clone(&backend), shared.index.clone());
+        let (history, looks) = (Arc::clone(&history), Arc::clone(&shared.looks));
+        supervise("kafka-history", pace.soon, &panics, move || {
+            history.read(&*backend, &index, &looks);
+        })?;
+    }
+    let (mut consumer, of_tail) = (Some(consumer), Arc::clone(&backend));
+    supervise("kafka-tail", pace.soon, &panics, move || {
+        // What one followed that panicked, or was given up, is lost.
+        while let Some(consumer) =
+            consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control))
+        {
+            if tail::run(consumer, &commands, &control) == Ended::Left {
+                return;
+            }
+        }
+    })?;
+    let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
+    supervise("kafka-compacted", pace.soon, &panics, move || {
+        compaction::run(&mut requests, &weak, &history, &budget, pace);
+    })?;
+    let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
+    supervise("kafka-control", pace.soon, &panics, move || {
+        let (backend, remains) = (Arc::clone(&backend), Arc::clone(&remains));
+        Control::new(backend, tail.clone(), &jobs, pace, remains, name.clone()).run(&weak);
+    })?;
+    Ok(shared)
+}
+
+/// Works on a thread of its own until `work` returns. If it panics, it is begun anew: what it did not
+/// finish is asked for again by the streams that wait for it.
+fn supervise(
+    name: &'static str,
+    pause: Duration,
+    panics: &Arc<AtomicU64>,
+    mut work: impl FnMut() + Send + 'static,
+) -> Result<(), Error> {
+    let panics = Arc::clone(panics);
+    let run = move || {
+        // What a panic leaves half done goes with it; what is shared is valid whenever a lock is free.
+        while panic::catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+            panics.fetch_add(1, Ordering::Relaxed);
+            error!(thread = name, "a thread panicked and is begun anew");
+            thread::sleep(pause);
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(Error::kafka)
+}

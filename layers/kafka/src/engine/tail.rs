@@ -1,0 +1,301 @@
+//! The live tail: one consumer for the ends of all topics, on a thread of its own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
+use std::time::Duration;
+
+use tailwater_hub::Hub;
+use tailwater_kafka_types::Budget;
+use tracing::{debug, warn};
+
+use crate::broker::{self, Backend, Consumer, Fetched, Panics};
+use crate::data::gap::Gap;
+use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::data::records::{self, Records};
+use crate::topic::losses::{Losses, TOO_LARGE};
+use crate::topic::requests::{Command, Job};
+
+/// How long a poll waits. A new topic waits for it, too.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Between two attempts to get a consumer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What one poll takes at most, but for its last record.
+const POLL_BYTES: usize = Budget::POLL_BYTES;
+
+/// Why the tail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nobody can send a command any more.
+    Left,
+    /// Another consumer is wanted.
+    GivenUp,
+}
+
+struct Followed {
+    hub: Hub<Records>,
+    next: Vec<i64>,
+    batch: Vec<Record>,
+    /// Partitions of which something came behind what may have been lost.
+    ahead: BTreeSet<i32>,
+    /// Partitions that are not read for now.
+    held: BTreeSet<i32>,
+    losses: Arc<Losses>,
+}
+
+impl Followed {
+    fn slot(&mut self, partition: i32) -> Option<&mut i64> {
+        usize::try_from(partition).ok().and_then(|slot| self.next.get_mut(slot))
+    }
+
+    fn next(&self, partition: i32) -> Option<i64> {
+        usize::try_from(partition).ok().and_then(|slot| self.next.get(slot)).copied()
+    }
+
+    /// Reads a partition anew from where it stands, unless it is held.
+    fn assign_again(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
+        if let Some(next) = self.next(partition)
+            && !self.held.contains(&partition)
+        {
+            broker::unassign(consumer, topic, partition);
+            broker::assign(consumer, topic, partition, next);
+        }
+    }
+
+    /// Reads a partition on that is held.
+    fn resume(&mut self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
+        if self.held.remove(&partition)
+            && let Some(next) = self.next(partition)
+        {
+            broker::assign(consumer, topic, partition, next);
+        }
+    }
+}
+
+/// What is followed.
+#[derive(Default)]
+struct Topics {
+    by_name: HashMap<Arc<str>, Followed>,
+    /// Something was refused, and nobody knows of which partition. Until that is known an offset that comes
+    /// behind a hole is not believed: librdkafka may have passed over what was there.
+    refused: Option<u64>,
+    /// Since then an offset was not there. It may be a number in what was refused, so that is looked into first.
+    out_of_range: bool,
+}
+
+/// No two refusals have the same number, whichever consumer met them.
+fn refusal() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A consumer in place of one that was lost with all that it read: the control thread opens all topics
+/// anew. `None` if nobody can send a command any more.
+pub(crate) fn again(
+    backend: &dyn Backend,
+    commands: &Receiver<Command>,
+    control: &Sender<Job>,
+) -> Option<Box<dyn Consumer>> {
+    loop {
+        match backend.consumer(false) {
+            Ok(consumer) => {
+                let _ = control.send(Job::Reopen);
+                return Some(consumer);
+            }
+            Err(error) => warn!(%error, "no consumer for the tail, trying again"),
+        }
+        // Commands of logs that end are of no use.
+        if let Err(RecvTimeoutError::Disconnected) = commands.recv_timeout(PAUSE) {
+            return None;
+        }
+    }
+}
+
+/// Reads until nobody can send a command any more, or another consumer is wanted.
+pub(crate) fn run(
+    mut consumer: Box<dyn Consumer>,
+    commands: &Receiver<Command>,
+    control: &Sender<Job>,
+) -> Ended {
+    let mut topics = Topics::default();
+    let mut fetched = Vec::new();
+    let mut panics = Panics::default();
+    loop {
+        // Without topics there is nothing to poll for.
+        let mut command = if topics.by_name.is_empty() {
+            commands.recv().map_err(|RecvError| TryRecvError::Disconnected)
+        } else {
+            commands.try_recv()
+        };
+        while let Ok(received) = command {
+            if let ControlFlow::Break(ended) = obey(received, &mut *consumer, &mut topics, control)
+            {
+                return ended;
+            }
+            command = commands.try_recv();
+        }
+        if let Err(TryRecvError::Disconnected) = command {
+            return Ended::Left;
+        }
+        broker::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
+        append(&mut topics, &mut fetched, control);
+    }
+}
+
+fn obey(
+    command: Command,
+    consumer: &mut dyn Consumer,
+    Topics { by_name: topics, refused, out_of_range }: &mut Topics,
+    control: &Sender<Job>,
+) -> ControlFlow<Ended> {
+    match command {
+        Command::Follow { topic, hub, from, losses } => {
+            leave(&topic, consumer, topics);
+            for (partition, offset) in from.iter() {
+                broker::assign(consumer, &topic, partition, offset);
+            }
+            let next = from.iter().map(|(_, next)| next).collect();
+            let (batch, ahead, held) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+            topics.insert(topic, Followed { hub, next, batch, ahead, held, losses });
+        }
+        Command::Extend { topic, partition, offset } => {
+            if let Some(followed) = topics.get_mut(&topic)
+                && usize::try_from(partition) == Ok(followed.next.len())
+            {
+                followed.next.push(offset);
+                followed.hub.set_position(Positions::new(&followed.next[..]));
+                broker::assign(consumer, &topic, partition, offset);
+            }
+        }
+        Command::Pass { topic, partition, offset } => {
+            if let Some(followed) = topics.get_mut(&topic)
+                && let Some(next) = followed.slot(partition)
+                && *next < offset
+            {
+                *next = offset;
+                followed.hub.set_position(Positions::new(&followed.next[..]));
+            }
+        }
+        Command::Again { topic } => {
+            if let Some(followed) = topics.get(&topic) {
+                let partitions = (0..).zip(&followed.next).map(|(partition, _)| partition);
+                partitions.for_each(|partition| followed.assign_again(consumer, &topic, partition));
+            }
+        }
+        Command::Hold { topic, partition, from } => {
+            if let Some(followed) = topics.get_mut(&topic)
+                && followed.next(partition) == Some(from)
+                && followed.held.insert(partition)
+            {
+                followed.ahead.remove(&partition);
+                broker::unassign(consumer, &topic, partition);
+            }
+        }
+        Command::Resume { topic, partition } => {
+            if let Some(followed) = topics.get_mut(&topic) {
+                followed.resume(consumer, &topic, partition);
+            }
+        }
+        Command::Gap { topic, gap } => {
+            if let Some(followed) = topics.get_mut(&topic)
+                && let Some(Gap { partition: Some(partition), from, .. }) = gap.as_gap()
+                && followed.next(partition) == from
+            {
+                if let Some(next) = followed.slot(partition) {
+                    *next = gap.offset + 1;
+                }
+                followed.hub.append(vec![gap]);
+                followed.resume(consumer, &topic, partition);
+            }
+        }
+        Command::Trust { refusal } if *refused == Some(refusal) => {
+            *refused = None;
+            if std::mem::take(out_of_range) {
+                let _ = control.send(Job::Verify);
+            }
+            for (topic, followed) in topics {
+                for partition in std::mem::take(&mut followed.ahead) {
+                    followed.assign_again(consumer, topic, partition);
+                }
+            }
+        }
+        // There was another one since.
+        Command::Trust { .. } => {}
+        Command::Leave { topic } => leave(&topic, consumer, topics),
+        Command::Renew => return ControlFlow::Break(Ended::GivenUp),
+    }
+    ControlFlow::Continue(())
+}
+
+fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
+    let Some(followed) = topics.remove(topic) else { return };
+    for (partition, _) in (0..).zip(&followed.next) {
+        if !followed.held.contains(&partition) {
+            broker::unassign(consumer, topic, partition);
+        }
+    }
+}
+
+/// Appends what a poll brought as one chunk for each topic.
+fn append(
+    Topics { by_name: topics, refused, out_of_range }: &mut Topics,
+    fetched: &mut Vec<Fetched>,
+    control: &Sender<Job>,
+) {
+    let mut is_due = false;
+    for fetched in fetched.drain(..) {
+        match fetched {
+            Fetched::Record(topic, record) => {
+                let Some(followed) = topics.get_mut(&topic) else { continue };
+                let is_held = followed.held.contains(&record.partition);
+                // An offset below what was read is a repetition; one above stands behind a hole.
+                let slot = usize::try_from(record.partition)
+                    .ok()
+                    .and_then(|index| followed.next.get_mut(index));
+                let slot = slot.filter(|next| record.offset >= **next && !is_held);
+                let Some(next) = slot else { continue };
+                let gap = record.as_gap();
+                let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
+                if refused.is_some() && first > *next {
+                    followed.ahead.insert(record.partition);
+                    // Said once more: the control thread may have forgotten it in a panic.
+                    is_due = true;
+                    continue;
+                }
+                if let Some(gap) = gap {
+                    followed.losses.note(&topic, &gap, TOO_LARGE);
+                }
+                *next = record.offset + 1;
+                followed.batch.push(record);
+            }
+            Fetched::Refused(reason) => {
+                debug!(?reason, "something can't be read, looking for it");
+                *refused = Some(refusal());
+                is_due = true;
+            }
+            Fetched::OutOfRange if refused.is_some() => (*out_of_range, is_due) = (true, true),
+            Fetched::OutOfRange => {
+                // The control thread ends before this one.
+                let _ = control.send(Job::Verify);
+            }
+            Fetched::Denied => {
+                let _ = control.send(Job::Denied);
+            }
+            Fetched::End(_) => {}
+        }
+    }
+    for followed in topics.values_mut() {
+        if !followed.batch.is_empty() {
+            records::append(&followed.hub, std::mem::take(&mut followed.batch));
+        }
+    }
+    // After what was read before it: it is told by what stands still since.
+    if let Some(refusal) = refused.filter(|_| is_due) {
+        let _ = control.send(Job::Refused { refusal });
+    }
+}

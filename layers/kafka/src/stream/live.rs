@@ -1,0 +1,82 @@
+//! `event:live`: a stream has delivered all that was in the topic when it began.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tailwater_sse::{Encoded, EventRef};
+use tokio::sync::oneshot;
+
+use crate::data::positions::Positions;
+use crate::topic::registry::Shared;
+use crate::topic::requests::Job;
+use crate::topic::{Opened, Topic};
+
+/// What a stream knows of the place at which it is live.
+pub(crate) enum LiveEvent {
+    /// It was sent, or is not wanted.
+    Sent,
+    /// Nobody was asked, or in vain: the log ended.
+    Idle,
+    /// The answer comes once the log has come by that place: no stream is there before.
+    Requested(Arc<Opened>, oneshot::Receiver<Positions>),
+    Due(Arc<Opened>, Positions),
+}
+
+impl LiveEvent {
+    pub(crate) fn new(wanted: bool) -> Self {
+        if wanted { Self::Idle } else { Self::Sent }
+    }
+
+    /// The stream is attached to a log. Where it was to be live in a log that has ended since may not exist.
+    pub(crate) fn attached(&mut self, shared: &Shared, topic: &Arc<Topic>) {
+        if let Self::Requested(log, _) | Self::Due(log, _) = self
+            && log.hub.is_closed()
+        {
+            *self = Self::Idle;
+        }
+        if let (Self::Idle, Some(opened)) = (&*self, topic.opened()) {
+            let (reply, answer) = oneshot::channel();
+            let topic = Arc::clone(topic);
+            shared.ask(Job::End { topic, opened: Arc::clone(&opened), reply });
+            *self = Self::Requested(opened, answer);
+        }
+    }
+
+    /// The event, if it is due at the position that `stands` returns.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        stands: impl FnOnce() -> Positions,
+    ) -> Option<Encoded> {
+        if let Self::Requested(log, answer) = self
+            && let Poll::Ready(answer) = Pin::new(answer).poll(cx)
+        {
+            *self = match answer {
+                Ok(end) => Self::Due(Arc::clone(log), end),
+                // The stream is detached, too.
+                Err(_) => Self::Idle,
+            };
+        }
+        let Self::Due(_, end) = self else { return None };
+        let place = stands();
+        if !end.at_or_before(&place) {
+            return None;
+        }
+        self.send(&place)
+    }
+
+    /// The event with the id of this place, if it was not sent before.
+    pub(crate) fn send(&mut self, place: &Positions) -> Option<Encoded> {
+        if matches!(std::mem::replace(self, Self::Sent), Self::Sent) {
+            return None;
+        }
+        Some(Encoded::event(EventRef {
+            event: Some(b"live"),
+            // Browsers dispatch nothing without data.
+            data: Some(b"{}"),
+            id: Some(place.progress().as_bytes()),
+            ..EventRef::default()
+        }))
+    }
+}

@@ -1,0 +1,305 @@
+//! Resolves where a stream resumes: in the live log, in a backfill from Kafka, or after a gap.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tailwater_hub::{Cursor, Selector};
+use tailwater_kafka_types::EventId;
+use tokio::time::Instant;
+
+use crate::data::gap::{self, Cut, Gap, Reason, reconcile};
+use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::data::records::Records;
+use crate::data::start::{Start, epoch_ms};
+use crate::topic::registry::Shared;
+use crate::topic::snapshot::Replay;
+use crate::topic::{Opened, Topic};
+
+/// Where a stream asks to go on.
+#[derive(Debug)]
+pub(crate) enum ResumeFrom {
+    /// After the id; without one that decodes, where streams begin.
+    Request(Option<Bytes>, Start),
+    /// Where it stood when its log was of no more use, and what snapshot it had read.
+    Detached(Positions, u64, Option<Replay>),
+}
+
+/// A stream that is attached to a log: its cursor, and what its client is sent before.
+pub(crate) struct Attachment {
+    pub(crate) cursor: Cursor<Records>,
+    /// Where the stream goes on: at the cursor or further ahead.
+    pub(crate) at: Positions,
+    pub(crate) epoch: u64,
+    pub(crate) gaps: Vec<Gap>,
+    /// The stream begins somewhere that no id of the client's says.
+    pub(crate) resolved: bool,
+    /// Of a compacted topic: what snapshot it reads or has read.
+    pub(crate) replay: Option<Replay>,
+    /// The stream begins at the end.
+    pub(crate) live: bool,
+}
+
+/// The offsets from which a stream wants to go on. What is not named begins at its beginning.
+enum StartingOffsets {
+    Live,
+    /// The first ones at or after this time of Kafka's.
+    Since(i64),
+    Offsets(Vec<(i32, i64)>),
+}
+
+impl StartingOffsets {
+    /// What the client names: nothing where it begins at the end or at a time.
+    fn offsets(&self) -> &[(i32, i64)] {
+        match self {
+            Self::Live | Self::Since(_) => &[],
+            Self::Offsets(offsets) => offsets,
+        }
+    }
+}
+
+/// Waits as long as it takes: for Kafka, for the topic, for a reader of its history.
+pub(crate) async fn resolve(
+    shared: Arc<Shared>,
+    topic: Arc<Topic>,
+    from: ResumeFrom,
+    want: Selector<Record>,
+) -> Attachment {
+    let mut resume = Resume::new(shared, topic, from, want);
+    loop {
+        if let Some(attachment) = resume.attempt().await {
+            return attachment;
+        }
+    }
+}
+
+/// A stream that is not attached to a log.
+struct Resume {
+    shared: Arc<Shared>,
+    topic: Arc<Topic>,
+    want: Selector<Record>,
+    starting: StartingOffsets,
+    /// The epoch of the log that the offsets are of, if it was one of this instance.
+    epoch: Option<u64>,
+    /// What the client has read of each partition, as its id says.
+    read: Vec<(i32, i64)>,
+    /// Whether the client has read nothing.
+    begins: bool,
+    /// As [`Attachment::resolved`].
+    resolved: bool,
+    gaps: Vec<Gap>,
+    replay: Option<Replay>,
+}
+
+/// Where a stream can go on in a topic, and what it misses before.
+struct Target {
+    at: Positions,
+    gaps: Vec<Gap>,
+    /// Where the topic begins.
+    low: Positions,
+}
+
+impl Resume {
+    fn new(
+        shared: Arc<Shared>,
+        topic: Arc<Topic>,
+        from: ResumeFrom,
+        want: Selector<Record>,
+    ) -> Self {
+        let mut gaps = Vec::new();
+        let mut replay = None;
+        let mut epoch = None;
+        let starting = match from {
+            ResumeFrom::Detached(positions, of, known) => {
+                replay = known;
+                epoch = Some(of);
+                StartingOffsets::Offsets(positions.iter().collect())
+            }
+            ResumeFrom::Request(id, start) => {
+                let decoded = id.as_ref().map(|id| EventId::decode(id));
+                if let Some(None) = decoded {
+                    gaps.push(Gap::ID);
+                }
+                match (decoded.flatten(), start) {
+                    (Some(id), _) | (None, Start::Id(id)) => {
+                        StartingOffsets::Offsets(id.offsets().to_vec())
+                    }
+                    (None, Start::Earliest) => StartingOffsets::Offsets(Vec::new()),
+                    (None, Start::Live) => StartingOffsets::Live,
+                    (None, Start::Since(time)) => StartingOffsets::Since(epoch_ms(time)),
+                }
+            }
+        };
+        let read = starting.offsets().to_vec();
+        let resolved = !matches!(starting, StartingOffsets::Offsets(_));
+        let begins =
+            epoch.is_none() && !resolved && read.iter().all(|(_, next)| matches!(next, -2 | 0));
+        Self { shared, topic, want, starting, epoch, read, begins, resolved, gaps, replay }
+    }
+
+    /// Attaches the stream to the log that is open, or to what is behind it. `None` if that log ended or
+    /// lost the position meanwhile.
+    async fn attempt(&mut self) -> Option<Attachment> {
+        let came = Instant::now();
+        let (opened, was_missing) = self.topic.wait_opened().await;
+        if matches!(self.want, Selector::Hashes(..)) {
+            opened.index().await;
+        }
+        // All that comes into a topic that was not there is new.
+        if matches!(self.starting, StartingOffsets::Live) && !was_missing {
+            let mut cursor = opened.hub.tail(self.want.clone());
+            let at = cursor.position();
+            return Some(self.attached(&opened, cursor, at, Vec::new()));
+        }
+        let cut = self.epoch.map(|epoch| self.topic.cut_between(epoch, opened.epoch));
+        let cut = cut.unwrap_or_default();
+        if let Some(attachment) = self.attach_without_question(&opened, &cut) {
+            return Some(attachment);
+        }
+        let mut target = self.target(came, &opened, &cut).await?;
+        let attachment = self.attach(&opened, &mut target).await;
+        if attachment.is_none() {
+            self.go_on_from(target, opened.epoch);
+        }
+        attachment
+    }
+
+    /// If the log is known to have come by the position, Kafka need not be asked.
+    fn attach_without_question(&mut self, opened: &Opened, cut: &Cut) -> Option<Attachment> {
+        let is_since = matches!(self.starting, StartingOffsets::Since(_));
+        // What the log of a compacted topic has is more than a stream from the beginning needs.
+        let may_replay = self.begins && opened.is_compacted() != Some(false);
+        if is_since || self.is_cut(cut) || may_replay {
+            return None;
+        }
+        let at = within(self.starting.offsets(), opened)?;
+        if self.is_replaying(&at) {
+            return None;
+        }
+        let cursor = opened.seek(&at, &self.want)?;
+        Some(self.attached(opened, cursor, at, Vec::new()))
+    }
+
+    /// Whether a stream that stands there has not finished the replay that it began.
+    fn is_replaying(&self, at: &Positions) -> bool {
+        self.replay.as_ref().is_some_and(|replay| !replay.is_over(at))
+    }
+
+    fn is_cut(&self, cut: &Cut) -> bool {
+        self.starting.offsets().iter().any(|(partition, next)| cut.takes(*partition, *next))
+    }
+
+    /// Compares the offsets with what Kafka has. `None` if the log ended before Kafka answered.
+    async fn target(&mut self, came: Instant, opened: &Arc<Opened>, cut: &Cut) -> Option<Target> {
+        let since = match self.starting {
+            StartingOffsets::Since(time) => Some(time),
+            StartingOffsets::Live | StartingOffsets::Offsets(_) => None,
+        };
+        let offsets = self.starting.offsets();
+        let known = opened.extent_since(came, offsets).filter(|_| since.is_none());
+        let extent = match known {
+            Some(extent) => extent.clone(),
+            None => self.shared.request_extent(&self.topic, opened, offsets, since).await.ok()?,
+        };
+        let (at, gaps) = match &extent.since {
+            Some(first) => (Positions::new(&first[..]), Vec::new()),
+            None => reconcile(offsets, &extent, cut),
+        };
+        if self.is_cut(cut) {
+            self.replay = None;
+        }
+        if since.is_some() {
+            // It knows what there was before that time.
+            self.read = at.iter().collect();
+        }
+        Some(Target { at, gaps, low: Positions::new(extent.low) })
+    }
+
+    /// To the live log if that still has the position, else to a snapshot or to a backfill.
+    async fn attach(&mut self, opened: &Arc<Opened>, target: &mut Target) -> Option<Attachment> {
+        let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
+        let replays = is_kept
+            && (self.begins || self.is_replaying(&target.at))
+            && !opened.hub.head().at_or_before(&target.at);
+        let live = if replays { None } else { opened.seek(&target.at, &self.want) };
+        let cursor = match live {
+            Some(cursor) => cursor,
+            None if is_kept => self.replay_snapshot(opened, target).await?,
+            None => {
+                let history = &self.shared.history;
+                history.join(&self.topic.name, opened, &target.at, &self.want).await?
+            }
+        };
+        let gaps = std::mem::take(&mut target.gaps);
+        Some(self.attached(opened, cursor, target.at.clone(), gaps))
+    }
+
+    /// The latest record of each key of a compacted topic.
+    async fn replay_snapshot(
+        &mut self,
+        opened: &Arc<Opened>,
+        target: &mut Target,
+    ) -> Option<Cursor<Records>> {
+        let snapshot = self.shared.tables.snapshot(&self.topic, opened, &target.low).await?;
+        if self.replay.as_ref().is_some_and(|replay| replay.goes_on_in(&snapshot)) {
+            target.gaps.retain(|gap| gap.reason != Reason::Tombstones);
+        }
+        let replay = snapshot.replay(self.replay.as_ref(), &self.read);
+        let cursor = snapshot.cursor(&target.at, self.want.clone(), &replay)?;
+        self.replay = Some(replay);
+        Some(cursor)
+    }
+
+    /// The next attempt goes on from the target of the last one.
+    fn go_on_from(&mut self, target: Target, epoch: u64) {
+        // Who begins at the beginning begins at that of whatever log comes next, and misses what that lacks.
+        if self.begins {
+            self.gaps.retain(|gap| *gap == Gap::ID);
+            return;
+        }
+        gap::add(&mut self.gaps, target.gaps);
+        self.epoch = Some(epoch);
+        self.starting = StartingOffsets::Offsets(target.at.iter().collect());
+    }
+
+    fn attached(
+        &mut self,
+        opened: &Opened,
+        cursor: Cursor<Records>,
+        at: Positions,
+        new_gaps: Vec<Gap>,
+    ) -> Attachment {
+        let mut gaps = std::mem::take(&mut self.gaps);
+        gap::add(&mut gaps, new_gaps);
+        Attachment {
+            cursor,
+            at,
+            epoch: opened.epoch,
+            gaps,
+            resolved: self.resolved,
+            replay: self.replay.take(),
+            live: matches!(self.starting, StartingOffsets::Live),
+        }
+    }
+}
+
+/// The place that `offsets` name, if it is one that the log is known to have come by. Whatever lies
+/// ahead of the log may lie past Kafka's end, so Kafka has to be asked.
+fn within(offsets: &[(i32, i64)], opened: &Opened) -> Option<Positions> {
+    let head = opened.hub.head();
+    // Where a partition begins that was added since, only Kafka knows.
+    if head.len() > opened.origin.len() {
+        return None;
+    }
+    let mut at: Vec<i64> =
+        head.iter().map(|(partition, _)| opened.origin.next(partition)).collect();
+    for &(partition, next) in offsets {
+        match usize::try_from(partition).ok().and_then(|index| at.get_mut(index)) {
+            Some(_) if next == -1 || next > head.next(partition) => return None,
+            Some(at) if next >= 0 => *at = next,
+            Some(_) => {}
+            None => return None,
+        }
+    }
+    Some(Positions::new(at))
+}

@@ -1,0 +1,119 @@
+//! The streams that one reading of history carries.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tailwater_hub::{Cursor, Hub, Selector};
+use tokio::time::Instant;
+
+use super::{BACKFILL_BYTES, WINDOW_BYTES};
+use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::data::records::Records;
+use crate::topic::Opened;
+
+/// What a stream that holds up most others of its backfill must take in each [`Pace::stall`], or it is left
+/// behind. A thousand streams share what the server can write: it is little for each.
+///
+/// [`Pace::stall`]: crate::timing::Pace::stall
+const LEAST_BYTES: usize = WINDOW_BYTES / 16;
+
+/// The same while most streams of its backfill have something to read themselves: then it is this server
+/// that is slow, and a stream has its share of it.
+const LEAST_SHARE_BYTES: usize = LEAST_BYTES / 16;
+
+/// A backfill goes on when no stream came for so long.
+const COALESCE: Duration = Duration::from_millis(50);
+const COALESCE_AT_MOST: Duration = Duration::from_secs(1);
+
+/// A log for the streams that one reading carries.
+#[derive(Debug)]
+pub(crate) struct Backfill {
+    pub(crate) opened: Arc<Opened>,
+    pub(crate) hub: Hub<Records>,
+    /// How many streams came after the first.
+    joined: AtomicUsize,
+    /// Its last turn brought something.
+    fruitful: AtomicBool,
+}
+
+impl Backfill {
+    pub(crate) fn new(
+        opened: &Arc<Opened>,
+        records: Records,
+        start: Positions,
+        joined: usize,
+    ) -> Self {
+        Self {
+            opened: Arc::clone(opened),
+            hub: Hub::new(records, start, BACKFILL_BYTES),
+            joined: AtomicUsize::new(joined),
+            fruitful: AtomicBool::new(true),
+        }
+    }
+
+    /// A cursor for a stream that stands near a place that the backfill still has, or is about to come by.
+    pub(crate) fn join(
+        &self,
+        at: &Positions,
+        near: u64,
+        want: &Selector<Record>,
+    ) -> Option<Cursor<Records>> {
+        let head = self.hub.head();
+        let is_far = head.at_or_before(at) && head.distance(at) > near;
+        if is_far || self.hub.is_closed() {
+            return None;
+        }
+        let mut cursor = self.hub.seek(|mark| mark.at_or_before(at), want.clone())?;
+        if cursor.position().distance(at) > near {
+            return None;
+        }
+        self.joined.fetch_add(1, Ordering::Relaxed);
+        Some(cursor)
+    }
+
+    /// Whether nobody needs it any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.hub.is_closed() || self.opened.hub.is_closed() || self.hub.active_cursors() == 0
+    }
+
+    /// Whether it goes on by itself, if it has a reader.
+    pub(crate) fn advances(&self, window: usize) -> bool {
+        self.fruitful.load(Ordering::Relaxed) && self.hub.lag_bytes() <= window
+    }
+
+    /// Leaves behind who takes too little and holds up others: it goes on in a backfill with those that are as
+    /// slow. `before`: how far behind the slowest was a while ago. Whether somebody was.
+    pub(crate) fn leave_behind(&self, before: usize, window: usize) -> bool {
+        let (streams, caught_up) = (self.hub.active_cursors(), self.hub.caught_up());
+        let least = if 2 * caught_up >= streams { LEAST_BYTES } else { LEAST_SHARE_BYTES };
+        let is_too_slow = self.hub.lag_bytes().saturating_add(least) > before;
+        if !is_too_slow || streams <= 1 {
+            return false;
+        }
+        self.hub.set_capacity_bytes(window);
+        true
+    }
+
+    pub(crate) fn set_fruitful(&self, fruitful: bool) {
+        self.fruitful.store(fruitful, Ordering::Relaxed);
+    }
+
+    /// Lets streams that come at the same time, after a restart say, join at the start: each of them would
+    /// cost another reading of Kafka. A stream that is alone waits for a moment at the most, as do others
+    /// that wait for the reader.
+    pub(crate) fn coalesce(&self, is_waited_for: impl Fn() -> bool) {
+        let begin = Instant::now();
+        let mut joined = 0;
+        while begin.elapsed() < COALESCE_AT_MOST && !is_waited_for() {
+            let now = self.joined.load(Ordering::Relaxed);
+            if now == joined {
+                return;
+            }
+            joined = now;
+            thread::sleep(COALESCE);
+        }
+    }
+}

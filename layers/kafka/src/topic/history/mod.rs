@@ -1,0 +1,129 @@
+//! The past of topics, from before their live logs. A backfill carries all streams that wait near one
+//! place; `engine/backfill.rs` has the threads that read.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tailwater_hub::{Cursor, Selector};
+use tailwater_kafka_types::Budget;
+
+use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::data::records::Records;
+use crate::timing::Pace;
+use crate::topic::Opened;
+use crate::topic::retired::Remains;
+
+pub(crate) mod backfill;
+pub(crate) mod queue;
+pub(crate) mod reading;
+
+use queue::Queue;
+
+/// How far a backfill goes ahead of its slowest stream, if there are few.
+pub(crate) const WINDOW_BYTES: usize = BACKFILL_BYTES / 4;
+
+/// What a backfill keeps while it is read, encoded forms and all: what its streams still have to read must
+/// fit even where ids make events longer than their records. The largest record may come behind it.
+const BACKFILL_BYTES: usize = Budget::READING_BYTES;
+
+/// Who waits for a backfill, and which are under way.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) pace: Pace,
+    /// What a backfill keeps while it is read.
+    pub(crate) backfill_bytes: usize,
+    queue: Mutex<Queue>,
+    pub(crate) changed: Condvar,
+    pub(crate) remains: Arc<Remains>,
+}
+
+impl History {
+    pub(crate) fn new(pace: Pace, max_record_bytes: usize, remains: Arc<Remains>) -> Self {
+        let queue = Mutex::new(Queue::new(pace.near));
+        let backfill_bytes = BACKFILL_BYTES.saturating_add(max_record_bytes);
+        Self { pace, backfill_bytes, queue, changed: Condvar::new(), remains }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cursor that comes by `at`, in a backfill under way or the next one. `None` if the topic's log
+    /// ended before.
+    pub(crate) async fn join(
+        &self,
+        topic: &Arc<str>,
+        opened: &Arc<Opened>,
+        at: &Positions,
+        want: &Selector<Record>,
+    ) -> Option<Cursor<Records>> {
+        let joined = self.lock().join(topic, opened, at, want);
+        let answer = match joined {
+            Ok(cursor) => return Some(cursor),
+            Err(answer) => answer,
+        };
+        // Not only one: it may be a reader that pauses.
+        self.changed.notify_all();
+        answer.await.ok()
+    }
+
+    /// How many streams backfills carry.
+    #[cfg(test)]
+    pub(crate) fn carried(&self) -> usize {
+        self.lock().backfills().map(|backfill| backfill.hub.cursors()).sum()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remaining_bytes(&self) -> usize {
+        self.remains.bytes()
+    }
+
+    /// Whether something is read or waits to be.
+    #[cfg(test)]
+    pub(crate) fn is_busy(&self) -> bool {
+        let queue = self.lock();
+        queue.backfills().next().is_some() || queue.waiting() > 0
+    }
+
+    /// Stops the history reader threads.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use tailwater_hub::Hub;
+
+    use super::*;
+    use crate::data::filter::Index;
+
+    #[test]
+    fn streams_that_leave_while_they_wait_do_not_pile_up() {
+        let history = History::new(Pace::default(), 0, Arc::default());
+        let start = Positions::new([0]);
+        let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
+        let origin = start.clone();
+        let opened = Opened::new(hub, 0, origin, Arc::default());
+        let (topic, opened) = (Arc::from("orders"), Arc::new(opened));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut stays = pin!(history.join(&topic, &opened, &start, &Selector::All));
+        assert!(stays.as_mut().poll(cx).is_pending());
+        for _ in 0..1000 {
+            let leaves = pin!(history.join(&topic, &opened, &start, &Selector::All));
+            assert!(leaves.poll(cx).is_pending());
+        }
+        assert!(history.lock().waiting() < 10);
+        assert_eq!(history.lock().tidy().len(), 0);
+        assert_eq!(history.lock().waiting(), 1, "the one that stays");
+    }
+}

@@ -1,0 +1,490 @@
+//! Who waits for a reader of history, and whose turn it is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tailwater_hub::{Cursor, Selector};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::WINDOW_BYTES;
+use super::backfill::Backfill;
+use super::reading::Reading;
+use crate::data::filter::Index;
+use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::data::records::Records;
+use crate::topic::Opened;
+use crate::topic::retired::REMAINS_BYTES;
+
+/// With however many backfills, each goes so far ahead.
+const LEAST_WINDOW_BYTES: usize = 64 * 1024;
+
+/// The streams that wait for a backfill, and the backfills.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// Streams whose places differ by no more offsets share a backfill.
+    near: u64,
+    /// In the order of their turns. Each has streams or backfills.
+    topics: VecDeque<OfTopic>,
+    /// Counts whoever begins to wait.
+    tickets: u64,
+    /// The next turn is for the least work.
+    least_first: bool,
+    pub(crate) closed: bool,
+}
+
+/// A topic's log that streams are to join.
+#[derive(Debug)]
+struct OfTopic {
+    name: Arc<str>,
+    opened: Arc<Opened>,
+    waiting: Vec<Waiting>,
+    /// All of them, whether a reader has them or not.
+    backfills: Vec<Arc<Backfill>>,
+    suspended: Vec<Suspended>,
+}
+
+/// A stream that waits for a backfill.
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    at: Positions,
+    want: Selector<Record>,
+    reply: oneshot::Sender<Cursor<Records>>,
+}
+
+/// A backfill that waits for a reader.
+#[derive(Debug)]
+struct Suspended {
+    ticket: u64,
+    reading: Reading,
+}
+
+/// What a reader may do next.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    topic: usize,
+    of: Of,
+    ticket: u64,
+    /// How many records it is to the live log.
+    missing: u64,
+    /// A backfill comes by there sooner than a reader has read all from there.
+    is_covered: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Waiting(usize),
+    Suspended(usize),
+}
+
+impl OfTopic {
+    fn is(&self, opened: &Arc<Opened>) -> bool {
+        Arc::ptr_eq(&self.opened, opened)
+    }
+
+    fn candidates(
+        &self,
+        topic: usize,
+        window: usize,
+        now: Instant,
+    ) -> impl Iterator<Item = Candidate> {
+        let first = self.opened.hub.first();
+        let advancing = self.backfills.iter().filter(move |backfill| backfill.advances(window));
+        let heads: Vec<_> = match self.waiting.is_empty() {
+            true => Vec::new(),
+            false => advancing.map(|backfill| backfill.hub.head()).collect(),
+        };
+        let suspended = self.suspended.iter().enumerate();
+        let suspended =
+            suspended.filter(move |(_, suspended)| suspended.reading.is_ready(window, now));
+        let suspended = suspended.map(move |(at, suspended)| Candidate {
+            topic,
+            of: Of::Suspended(at),
+            ticket: suspended.ticket,
+            missing: suspended.reading.missing().unwrap_or(0),
+            is_covered: false,
+        });
+        let waiting =
+            self.waiting.iter().enumerate().filter(|(_, waiting)| !waiting.reply.is_closed());
+        let waiting = waiting.map(move |(at, waiting)| {
+            let missing = waiting.at.offsets_until(&first);
+            Candidate {
+                topic,
+                of: Of::Waiting(at),
+                ticket: waiting.ticket,
+                missing,
+                is_covered: heads.iter().any(|head| comes_by(head, &waiting.at, missing)),
+            }
+        });
+        suspended.chain(waiting)
+    }
+
+    /// Where a backfill begins that comes by a stream: at one that waits further back, if it is no further
+    /// from there than from the stream's place to the end.
+    fn furthest_back(&self, stream: usize, missing: u64) -> usize {
+        let Some(of) = self.waiting.get(stream) else { return stream };
+        let others = self.waiting.iter().enumerate();
+        let before = others.filter(|(_, waiting)| {
+            !waiting.reply.is_closed() && comes_by(&waiting.at, &of.at, missing)
+        });
+        let furthest = before.max_by_key(|(_, waiting)| waiting.at.distance(&of.at));
+        furthest.map_or(stream, |(at, _)| at)
+    }
+
+    /// A backfill for a stream that waits, and those near it.
+    fn begin(&mut self, stream: usize, near: u64, index: &Index) -> Option<Reading> {
+        let at = self.waiting.get(stream)?.at.clone();
+        let is_near = |waiting: &mut Waiting| waiting.at.distance(&at) <= near;
+        let members: Vec<_> = self.waiting.extract_if(.., is_near).collect();
+        let start = members.iter().fold(at, |start, member| start.min(&member.at));
+        let records = Records { index: index.clone() };
+        let backfill = Backfill::new(&self.opened, records, start.clone(), members.len() - 1);
+        for member in members {
+            // The stream may have left meanwhile.
+            let _ = member.reply.send(backfill.hub.tail(member.want));
+        }
+        let backfill = Arc::new(backfill);
+        self.backfills.push(Arc::clone(&backfill));
+        Some(Reading::new(Arc::clone(&self.name), backfill, &start))
+    }
+}
+
+/// Whether a backfill that stands at `head` comes by a place sooner than a reader has read what is `missing`
+/// from there.
+fn comes_by(head: &Positions, at: &Positions, missing: u64) -> bool {
+    head.at_or_before(at) && head.distance(at) <= missing
+}
+
+impl Queue {
+    pub(crate) fn new(near: u64) -> Self {
+        let topics = VecDeque::new();
+        Self { near, topics, tickets: 0, least_first: false, closed: false }
+    }
+
+    fn of(&mut self, opened: &Arc<Opened>) -> Option<&mut OfTopic> {
+        self.topics.iter_mut().find(|topic| topic.is(opened))
+    }
+
+    /// How far a backfill goes ahead of its slowest stream: all that are under way are to have room where they
+    /// wait, with what is rendered.
+    pub(crate) fn window(&self) -> usize {
+        let backfills: usize = self.topics.iter().map(|topic| topic.backfills.len()).sum();
+        (REMAINS_BYTES / 4 / backfills.max(1)).clamp(LEAST_WINDOW_BYTES, WINDOW_BYTES)
+    }
+
+    /// A cursor for a stream in a backfill under way, or the promise of one.
+    pub(crate) fn join(
+        &mut self,
+        name: &Arc<str>,
+        opened: &Arc<Opened>,
+        at: &Positions,
+        want: &Selector<Record>,
+    ) -> Result<Cursor<Records>, oneshot::Receiver<Cursor<Records>>> {
+        let near = self.near;
+        if let Some(topic) = self.of(opened)
+            && let Some(cursor) =
+                topic.backfills.iter().find_map(|backfill| backfill.join(at, near, want))
+        {
+            return Ok(cursor);
+        }
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting { ticket, at: at.clone(), want: want.clone(), reply };
+        match self.of(opened) {
+            Some(topic) => {
+                // Readers may be busy for long: without this, streams that come and leave would pile up.
+                if topic.waiting.len() == topic.waiting.capacity() {
+                    topic.waiting.retain(|waiting| !waiting.reply.is_closed());
+                }
+                topic.waiting.push(waiting);
+            }
+            None => self.topics.push_back(OfTopic {
+                name: Arc::clone(name),
+                opened: Arc::clone(opened),
+                waiting: vec![waiting],
+                backfills: Vec::new(),
+                suspended: Vec::new(),
+            }),
+        }
+        Err(answer)
+    }
+
+    /// Takes those into a backfill under way by whom it comes.
+    pub(crate) fn take_in(&mut self, backfill: &Backfill) {
+        let near = self.near;
+        let Some(topic) = self.of(&backfill.opened) else { return };
+        if !topic.waiting.is_empty() {
+            for waiting in std::mem::take(&mut topic.waiting) {
+                match backfill.join(&waiting.at, near, &waiting.want) {
+                    Some(cursor) => drop(waiting.reply.send(cursor)),
+                    None => topic.waiting.push(waiting),
+                }
+            }
+        }
+    }
+
+    /// What a reader may do, topics in the order of their turns.
+    fn candidates(&self, now: Instant) -> impl Iterator<Item = Candidate> {
+        let window = self.window();
+        let topics = self.topics.iter().enumerate();
+        topics.flat_map(move |(at, topic)| topic.candidates(at, window, now))
+    }
+
+    /// Whether somebody waits for whom no backfill comes by.
+    pub(crate) fn is_waited_for(&self, now: Instant) -> bool {
+        self.candidates(now).any(|candidate| !candidate.is_covered)
+    }
+
+    /// Whether there is something to do for a reader that does nothing.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.candidates(now).next().is_none()
+    }
+
+    /// Whether backfills wait for a reader, be it until their streams take something.
+    pub(crate) fn has_suspended(&self) -> bool {
+        self.topics.iter().any(|topic| !topic.suspended.is_empty())
+    }
+
+    /// The next turn. Topics have theirs one after the other, and in each whoever waits longest; every
+    /// other turn is for the least work there is, so that little work need not wait for much.
+    pub(crate) fn next(&mut self, index: &Index, now: Instant) -> Option<Reading> {
+        let all: Vec<_> = self.candidates(now).collect();
+        let is_covered = all.iter().all(|candidate| candidate.is_covered);
+        let among = all.iter().filter(|candidate| candidate.is_covered == is_covered);
+        let next = match self.least_first {
+            true => among.min_by_key(|candidate| (candidate.missing, candidate.ticket)),
+            false => among.min_by_key(|candidate| (candidate.topic, candidate.ticket)),
+        };
+        let Candidate { topic: at, of, missing, .. } = *next?;
+        let (least_first, near) = (self.least_first, self.near);
+        let topic = self.topics.get_mut(at)?;
+        let reading = match of {
+            Of::Suspended(at) => Some(topic.suspended.swap_remove(at).reading),
+            Of::Waiting(at) if least_first => topic.begin(at, near, index),
+            Of::Waiting(at) => topic.begin(topic.furthest_back(at, missing), near, index),
+        };
+        let topic = self.topics.remove(at);
+        self.topics.extend(topic);
+        self.least_first = !self.least_first;
+        reading
+    }
+
+    /// A backfill waits for its next turn.
+    pub(crate) fn suspend(&mut self, reading: Reading) {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        if let Some(topic) = self.of(&reading.backfill.opened) {
+            topic.suspended.push(Suspended { ticket, reading });
+        }
+    }
+
+    /// A backfill is over.
+    pub(crate) fn remove(&mut self, backfill: &Arc<Backfill>) {
+        if let Some(topic) = self.of(&backfill.opened) {
+            topic.backfills.retain(|other| !Arc::ptr_eq(other, backfill));
+        }
+    }
+
+    /// Takes out who need not wait any more. The backfills are over.
+    pub(crate) fn tidy(&mut self) -> Vec<Reading> {
+        let mut over = Vec::new();
+        for topic in &mut self.topics {
+            let ended = topic.opened.hub.is_closed();
+            topic.waiting.retain(|waiting| !ended && !waiting.reply.is_closed());
+            let gone =
+                topic.suspended.extract_if(.., |suspended| suspended.reading.backfill.is_over());
+            over.extend(gone.map(|suspended| suspended.reading));
+        }
+        self.topics.retain(|topic| !topic.waiting.is_empty() || !topic.backfills.is_empty());
+        over
+    }
+
+    /// Backfills that wait for their turn, to be looked after.
+    pub(crate) fn suspended(&mut self) -> impl Iterator<Item = &mut Reading> {
+        self.topics
+            .iter_mut()
+            .flat_map(|topic| &mut topic.suspended)
+            .map(|suspended| &mut suspended.reading)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn backfills(&self) -> impl Iterator<Item = &Arc<Backfill>> {
+        self.topics.iter().flat_map(|topic| &topic.backfills)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.topics.iter().map(|topic| topic.waiting.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tailwater_hub::Hub;
+
+    use super::*;
+
+    const NEAR: u64 = 10;
+
+    struct Fixture {
+        queue: Queue,
+        streams: Vec<Cursor<Records>>,
+        answers: Vec<oneshot::Receiver<Cursor<Records>>>,
+    }
+
+    fn index() -> Index {
+        Index::new([])
+    }
+
+    /// A topic whose live log begins at this offset.
+    fn opened(first: i64) -> Arc<Opened> {
+        let first = Positions::new([first]);
+        let hub = Hub::new(Records { index: index() }, first, usize::MAX);
+        Arc::new(Opened::new(hub, 0, Positions::new([0]), Arc::default()))
+    }
+
+    fn fixture() -> Fixture {
+        Fixture { queue: Queue::new(NEAR), streams: Vec::new(), answers: Vec::new() }
+    }
+
+    impl Fixture {
+        fn join(&mut self, opened: &Arc<Opened>, at: i64) {
+            let at = Positions::new([at]);
+            match self.queue.join(&"topic".into(), opened, &at, &Selector::All) {
+                Ok(cursor) => self.streams.push(cursor),
+                Err(answer) => self.answers.push(answer),
+            }
+        }
+
+        /// A turn: the topic, and where its backfill stands.
+        fn turn(&mut self, topics: &[&Arc<Opened>]) -> Option<(usize, i64, Reading)> {
+            let reading = self.queue.next(&index(), Instant::now())?;
+            self.answers.retain_mut(|answer| match answer.try_recv() {
+                Ok(cursor) => {
+                    self.streams.push(cursor);
+                    false
+                }
+                Err(_) => true,
+            });
+            let topic =
+                topics.iter().position(|topic| Arc::ptr_eq(topic, &reading.backfill.opened));
+            let at = reading.backfill.hub.head().next(0);
+            Some((topic.expect("one of these"), at, reading))
+        }
+
+        fn turns(&mut self, topics: &[&Arc<Opened>], count: usize) -> Vec<(usize, i64)> {
+            let mut turns = Vec::new();
+            for _ in 0..count {
+                let (topic, at, reading) = self.turn(topics).expect("somebody waits");
+                turns.push((topic, at));
+                self.queue.suspend(reading);
+            }
+            turns
+        }
+    }
+
+    fn append(backfill: &Backfill, bytes: usize) {
+        let at = backfill.hub.head().next(0);
+        let (value, headers) = (vec![b'x'; bytes], std::iter::empty());
+        let record = Record::new((0, at, None), None, Some(&value), headers, &mut BytesMut::new());
+        backfill.hub.append(vec![record]);
+    }
+
+    #[test]
+    fn topics_take_turns_and_every_other_one_is_for_the_least_work() {
+        let mut fixture = fixture();
+        let (many, one, little) = (opened(10_000), opened(20_000), opened(100));
+        // None is nearer to another than to the end.
+        for at in [0, 6000, 9000] {
+            fixture.join(&many, at);
+        }
+        fixture.join(&one, 0);
+        fixture.join(&little, 0);
+        let topics = [&many, &one, &little];
+        let turns = fixture.turns(&topics, 10);
+        let in_order: Vec<_> = turns.iter().step_by(2).copied().collect();
+        assert_eq!(in_order, [(0, 0), (1, 0), (0, 6000), (1, 0), (0, 9000)]);
+        assert!(turns.iter().skip(1).step_by(2).all(|turn| *turn == (2, 0)), "{turns:?}");
+    }
+
+    #[test]
+    fn a_stream_waits_for_a_pass_that_comes_by_sooner_than_it_would_be_read() {
+        let mut fixture = fixture();
+        let topic = opened(10_000);
+        for at in [4000, 3000, 9000, 0, 5] {
+            fixture.join(&topic, at);
+        }
+        // The furthest back, from where it is not too far, with those near it.
+        let (_, at, first) = fixture.turn(&[&topic]).expect("they wait");
+        assert_eq!((at, first.backfill.hub.cursors()), (0, 2));
+        let now = Instant::now();
+        assert!(fixture.queue.is_waited_for(now), "it is far to 9000");
+        let (_, at, last) = fixture.turn(&[&topic]).expect("they wait");
+        assert_eq!(at, 9000);
+        assert!(!fixture.queue.is_waited_for(now), "the others wait for the first backfill");
+        // One whose streams take nothing comes by nowhere, and one that got nothing.
+        append(&first.backfill, WINDOW_BYTES + 1);
+        assert!(fixture.queue.is_waited_for(now));
+        fixture.streams.retain_mut(|cursor| cursor.position().next(0) == 9000);
+        assert!(!fixture.queue.is_waited_for(now));
+        first.backfill.set_fruitful(false);
+        assert!(fixture.queue.is_waited_for(now));
+        // A reader that has nothing else to do does not wait for it.
+        first.backfill.set_fruitful(true);
+        let (_, at, _) = fixture.turn(&[&topic]).expect("they wait");
+        assert_eq!(at, 3000);
+        drop(last);
+    }
+
+    #[test]
+    fn who_waits_is_taken_in_when_a_pass_comes_near() {
+        let mut fixture = fixture();
+        let topic = opened(1000);
+        fixture.join(&topic, 0);
+        let (_, _, reading) = fixture.turn(&[&topic]).expect("it waits");
+        fixture.join(&topic, 100);
+        for _ in 0..89 {
+            append(&reading.backfill, 1);
+        }
+        fixture.queue.take_in(&reading.backfill);
+        assert_eq!((fixture.queue.waiting(), reading.backfill.hub.cursors()), (1, 1));
+        append(&reading.backfill, 1);
+        fixture.queue.take_in(&reading.backfill);
+        let mut cursor = fixture.answers.remove(0).try_recv().expect("it is taken in");
+        assert_eq!((fixture.queue.waiting(), cursor.position().next(0)), (0, 90));
+    }
+
+    #[test]
+    fn a_pass_whose_streams_take_nothing_has_no_turn() {
+        let mut fixture = fixture();
+        let topic = opened(1000);
+        fixture.join(&topic, 0);
+        let (_, _, reading) = fixture.turn(&[&topic]).expect("it waits");
+        append(&reading.backfill, WINDOW_BYTES + 1);
+        let backfill = Arc::clone(&reading.backfill);
+        fixture.queue.suspend(reading);
+        assert!(fixture.turn(&[&topic]).is_none());
+        fixture.streams.clear();
+        assert!(backfill.is_over());
+        assert_eq!(fixture.queue.tidy().len(), 1);
+        fixture.queue.remove(&backfill);
+        fixture.queue.tidy();
+        assert!(fixture.queue.topics.is_empty());
+    }
+
+    #[test]
+    fn many_passes_go_ahead_less() {
+        let mut fixture = fixture();
+        let topic = opened(1 << 40);
+        assert_eq!(fixture.queue.window(), WINDOW_BYTES);
+        for number in (0..40).rev() {
+            fixture.join(&topic, (1 << 40) - (1 << number));
+        }
+        fixture.turns(&[&topic], 200);
+        assert!(fixture.queue.window() <= REMAINS_BYTES / 4 / 30, "{}", fixture.queue.window());
+    }
+}

@@ -1,0 +1,387 @@
+//! How far a backfill has read.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::backfill::Backfill;
+use crate::broker::{self, Backend, Consumer, Fetched};
+use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::data::records;
+use crate::timing::Pace;
+use crate::topic::losses::TOO_LARGE;
+use crate::topic::unreadable::{Finding, Found, Look, Looks};
+
+/// A backfill as whoever reads it knows it, from its first turn to its last.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) topic: Arc<str>,
+    pub(crate) backfill: Arc<Backfill>,
+    /// Where the live log stood: all before was in Kafka when the reading began.
+    head: Positions,
+    next: Vec<i64>,
+    /// Where partitions ended before that, and Kafka has told its ends since.
+    unconfirmed_end: HashMap<i32, i64>,
+    /// It has waited for streams that join it at its start.
+    pub(crate) coalesced: bool,
+    /// How far behind its slowest stream was at some time.
+    lag: (usize, Instant),
+    /// Others go first until then.
+    rests_until: Option<Instant>,
+    /// How many turns brought nothing, one after the other.
+    fruitless: u32,
+    stands: Standing,
+    /// Something was refused, and nobody knows of which partition: since when, and where they stood.
+    refused: Option<(Instant, Vec<i64>)>,
+    /// Partitions that are not read until it is known what is there.
+    held: BTreeSet<i32>,
+    /// Meanwhile an offset was not there: it may be a number in what was refused, or of another partition.
+    out_of_range: bool,
+    /// What was found of these.
+    found: Arc<Mutex<Vec<(i32, Finding)>>>,
+}
+
+/// Since when nothing has come, and whether that was logged.
+#[derive(Debug, Default)]
+struct Standing(Option<(Instant, bool)>);
+
+impl Standing {
+    /// Nothing has come until `now`. Whether that has lasted so long that it is to be logged, once.
+    fn is_to_be_logged(&mut self, now: Instant) -> bool {
+        let (since, logged) = self.0.get_or_insert((now, false));
+        let due = !*logged && now - *since >= STANDS;
+        *logged |= due;
+        due
+    }
+}
+
+/// When it is logged that nothing comes.
+const STANDS: Duration = Duration::from_secs(10);
+
+/// Whether a backfill can be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    On,
+    /// Kafka does not say where a partition ends.
+    Unconfirmed,
+    /// An offset is not there any more.
+    OutOfRange,
+    /// Something was refused a while ago.
+    Refused,
+}
+
+impl Reading {
+    pub(crate) fn new(topic: Arc<str>, backfill: Arc<Backfill>, start: &Positions) -> Self {
+        Self {
+            topic,
+            head: backfill.opened.hub.head(),
+            backfill,
+            next: start.iter().map(|(_, next)| next).collect(),
+            unconfirmed_end: HashMap::new(),
+            coalesced: false,
+            lag: (0, Instant::now()),
+            rests_until: None,
+            fruitless: 0,
+            stands: Standing::default(),
+            refused: None,
+            held: BTreeSet::new(),
+            out_of_range: false,
+            found: Arc::default(),
+        }
+    }
+
+    fn take_found(&self) -> Vec<(i32, Finding)> {
+        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a reader can read on: its streams took what there is, or half of it.
+    pub(crate) fn is_ready(&self, window: usize, now: Instant) -> bool {
+        let has_found = || !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let rests = self.rests_until.is_some_and(|until| now < until) && !has_found();
+        !rests && self.backfill.hub.lag_bytes() <= window / 2
+    }
+
+    /// How long a turn goes on that brings nothing, if others wait.
+    pub(crate) fn patience(&self, pace: &Pace) -> Duration {
+        let doubled = 2u32.saturating_pow(self.fruitless);
+        pace.soon.saturating_mul(doubled).min(pace.patience)
+    }
+
+    /// Others go first for as long as was waited in vain.
+    pub(crate) fn rest(&mut self, pace: &Pace) {
+        if self.fruitless == 0 {
+            warn!(topic = %self.topic, "history can't be read on for now, others come first");
+        }
+        self.rests_until = Some(Instant::now() + self.patience(pace));
+        self.fruitless = self.fruitless.saturating_add(1);
+        self.backfill.set_fruitful(false);
+    }
+
+    /// Nothing came of what Kafka has: that is told once, unless something comes.
+    pub(crate) fn note_standing(&mut self) {
+        if !self.stands.is_to_be_logged(Instant::now()) {
+            return;
+        }
+        let first = self.backfill.opened.hub.first();
+        let mut places = (0..).zip(&self.next);
+        if let Some((partition, offset)) = places.find(|(at, next)| **next < first.next(*at)) {
+            let seconds = STANDS.as_secs();
+            warn!(topic = %self.topic, partition, offset, seconds, "history does not advance: Kafka has something there, and nothing comes");
+        }
+    }
+
+    /// It was not read for a while.
+    pub(crate) fn forget_standing(&mut self) {
+        self.stands = Standing::default();
+    }
+
+    pub(crate) fn set_fruitful(&mut self) {
+        self.forget_standing();
+        self.fruitless = 0;
+        self.rests_until = None;
+        self.backfill.set_fruitful(true);
+    }
+
+    /// Who holds up the others of the backfill has from now on to take something.
+    pub(crate) fn watch_lag(&mut self) {
+        self.lag = (self.backfill.hub.lag_bytes(), Instant::now());
+    }
+
+    /// Leaves behind who held up others for so long and takes too little. Whether somebody was.
+    pub(crate) fn leave_behind(&mut self, stall: Duration, window: usize) -> bool {
+        let (before, since) = self.lag;
+        if since.elapsed() < stall {
+            return false;
+        }
+        let is_held_up = self.backfill.hub.lag_bytes() > window;
+        let left = is_held_up && self.backfill.leave_behind(before, window);
+        self.watch_lag();
+        left
+    }
+
+    /// A consumer reads on where it stands.
+    pub(crate) fn assign(&mut self, consumer: &mut dyn Consumer) {
+        if self.fruitless == 0 {
+            self.forget_standing();
+        }
+        for (partition, next) in self.read() {
+            broker::assign(consumer, &self.topic, partition, next);
+        }
+    }
+
+    pub(crate) fn unassign(&self, consumer: &mut dyn Consumer) {
+        for (partition, _) in self.read() {
+            broker::unassign(consumer, &self.topic, partition);
+        }
+    }
+
+    /// The partitions that are not held, and where they stand.
+    fn read(&self) -> impl Iterator<Item = (i32, i64)> {
+        let all = (0..).zip(self.next.iter().copied());
+        all.filter(|(partition, _)| !self.held.contains(partition))
+    }
+
+    /// How many records of those that the live log has no more are not read yet. `None` if it has more
+    /// partitions: streams need another backfill for them.
+    pub(crate) fn missing(&self) -> Option<u64> {
+        let first = self.backfill.opened.hub.first();
+        let of = |(first, next): (i64, &i64)| u64::try_from(first - next).unwrap_or(0);
+        let missing = first.iter().map(|(_, first)| first).zip(&self.next).map(of);
+        (first.len() <= self.next.len()).then(|| missing.fold(0, u64::saturating_add))
+    }
+
+    /// Appends what a poll brought, merged by time as far as it goes.
+    pub(crate) fn append(
+        &mut self,
+        backend: &dyn Backend,
+        consumer: &mut dyn Consumer,
+        fetched: &mut Vec<Fetched>,
+        pace: &Pace,
+    ) -> Read {
+        let mut batch: Vec<(i64, Record)> = Vec::with_capacity(fetched.len());
+        let mut times = vec![i64::MIN; self.next.len()];
+        let mut ended = Vec::new();
+        let mut read = Read::On;
+        for fetched in fetched.drain(..) {
+            match fetched {
+                Fetched::Record(of, record) => {
+                    let slot = usize::try_from(record.partition).ok();
+                    // A backfill may end with records of its topic on their way: those are not this one's.
+                    let slot = slot.filter(|slot| {
+                        of == self.topic
+                            && self.next.get(*slot).is_some_and(|next| record.offset >= *next)
+                            && !self.held.contains(&record.partition)
+                    });
+                    let Some(slot) = slot else { continue };
+                    let gap = record.as_gap();
+                    let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
+                    // What lies between may be what was refused.
+                    if self.refused.is_some() && first > self.next[slot] {
+                        continue;
+                    }
+                    if let Some(gap) = gap {
+                        self.backfill.opened.losses.note(&self.topic, &gap, TOO_LARGE);
+                    }
+                    self.next[slot] = record.offset + 1;
+                    // Within a partition the order is Kafka's, whatever the clocks of producers say.
+                    times[slot] = times[slot].max(record.timestamp.unwrap_or(i64::MIN));
+                    batch.push((times[slot], record));
+                }
+                // Behind what was refused these may be of a place that nobody stands at.
+                Fetched::End(partition)
+                    if self.refused.is_some() || self.held.contains(&partition) => {}
+                Fetched::OutOfRange if self.refused.is_some() || !self.held.is_empty() => {
+                    self.out_of_range = true;
+                }
+                Fetched::End(partition) => ended.push(partition),
+                Fetched::OutOfRange => read = Read::OutOfRange,
+                Fetched::Refused(refusal) => {
+                    debug!(?refusal, topic = %self.topic, "something can't be read, looking for it");
+                    self.refused.get_or_insert_with(|| (Instant::now(), self.next.clone()));
+                }
+                // The tail is denied it, too: the log ends, and the backfill with it.
+                Fetched::Denied => {}
+            }
+        }
+        batch.sort_by_key(|(time, _)| *time);
+        if !batch.is_empty() {
+            let batch = batch.into_iter().map(|(_, record)| record).collect();
+            records::append(&self.backfill.hub, batch);
+        }
+        let unconfirmed = self.pass_holes(ended);
+        if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed) {
+            return Read::Unconfirmed;
+        }
+        match &self.refused {
+            Some((since, _)) if read == Read::On && since.elapsed() >= pace.refusal => {
+                Read::Refused
+            }
+            _ => read,
+        }
+    }
+
+    /// Holds the partitions that stand still since something was refused, and has looks taken at them.
+    pub(crate) fn hold_refused(&mut self, consumer: &mut dyn Consumer, looks: &Arc<Looks>) {
+        let Some((_, before)) = self.refused.take() else { return };
+        self.out_of_range = false;
+        let head = self.backfill.opened.hub.head();
+        let read: Vec<(i32, i64)> = self.read().collect();
+        for (partition, from) in read {
+            broker::unassign(consumer, &self.topic, partition);
+            let until = head.next(partition);
+            let stood = usize::try_from(partition).ok().and_then(|slot| before.get(slot));
+            if from < until && stood == Some(&from) {
+                self.held.insert(partition);
+                self.look(looks, partition, (from, until));
+            } else {
+                // What came in the meantime was not believed: of whichever partition, it has to come once more.
+                broker::assign(consumer, &self.topic, partition, from);
+            }
+        }
+    }
+
+    fn look(&self, looks: &Arc<Looks>, partition: i32, (from, until): (i64, i64)) {
+        let (all, backfill) = (Arc::clone(&self.found), Arc::downgrade(&self.backfill));
+        let found = Found::new(move |finding| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).push((partition, finding));
+        });
+        let losses = Arc::clone(&self.backfill.opened.losses);
+        let is_wanted =
+            Box::new(move || backfill.upgrade().is_some_and(|backfill| !backfill.is_over()));
+        let topic = Arc::clone(&self.topic);
+        looks.take(Look { topic, partition, from, until, losses, found, is_wanted });
+    }
+
+    /// Reads partitions on that were held, behind a gap where nobody can read what is there.
+    pub(crate) fn resume_found(&mut self, consumer: &mut dyn Consumer) {
+        for (partition, finding) in self.take_found() {
+            let slot = usize::try_from(partition).ok();
+            let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
+            if let Finding::Unreadable { to, why } = finding {
+                let losses = &self.backfill.opened.losses;
+                let gap = losses.unreadable(&self.topic, partition, (*next, to), &why);
+                *next = to;
+                self.backfill.hub.append(vec![gap]);
+            }
+            if self.held.remove(&partition) {
+                broker::assign(consumer, &self.topic, partition, *next);
+            }
+        }
+        if self.held.is_empty() && std::mem::take(&mut self.out_of_range) {
+            // Of whichever partition, it is said once more.
+            self.unassign(consumer);
+            self.assign(consumer);
+        }
+    }
+
+    /// From the end of a partition up to where the live log stood are holes. Those of which that is not
+    /// sure, and where they end.
+    fn pass_holes(&mut self, ended: Vec<i32>) -> Vec<(i32, i64)> {
+        let mut unconfirmed = Vec::new();
+        let mut passed = false;
+        for partition in ended {
+            let slot = usize::try_from(partition).ok();
+            let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
+            let head = self.head.next(partition);
+            if *next >= head {
+                continue;
+            }
+            if self.unconfirmed_end.get(&partition) == Some(next) {
+                *next = head;
+                passed = true;
+            } else {
+                unconfirmed.push((partition, *next));
+            }
+        }
+        if passed {
+            self.backfill.hub.set_position(Positions::new(&*self.next));
+        }
+        unconfirmed
+    }
+
+    /// A leader that has just taken over may not know yet what was committed, and end before it. For so
+    /// long it does not tell its offsets (KIP-207): so an end counts that comes once more after Kafka has
+    /// told them. False if it does not.
+    fn confirm_end(
+        &mut self,
+        backend: &dyn Backend,
+        consumer: &mut dyn Consumer,
+        ended: &[(i32, i64)],
+    ) -> bool {
+        if ended.is_empty() {
+            return true;
+        }
+        let ends = backend.ends(&self.topic, self.next.len());
+        if let Err(error) = &ends {
+            warn!(%error, topic = %self.topic, "where history ends is not told, asking again");
+        }
+        for (partition, next) in ended {
+            if ends.is_ok() {
+                self.unconfirmed_end.insert(*partition, *next);
+            }
+            // The end of a partition comes once for each assignment.
+            broker::unassign(consumer, &self.topic, *partition);
+            broker::assign(consumer, &self.topic, *partition, *next);
+        }
+        ends.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nothing_comes_is_logged_once_after_a_while() {
+        let (mut stands, start) = (Standing::default(), Instant::now());
+        let mut logged = |seconds| stands.is_to_be_logged(start + Duration::from_secs(seconds));
+        assert_eq!(
+            [0, 5, 9, 10, 11, 60].map(&mut logged),
+            [false, false, false, true, false, false]
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! What a topic has that no stream can be given: each is told of it, and it is counted and remembered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::data::gap::{Gap, Reason};
+use crate::data::record::Record;
+use crate::topic::health::{Lost, TopicHealth};
+
+/// So many are remembered of a topic.
+const KNOWN: usize = 1024;
+
+/// So long one is taken for lost without another look: another replica may have what this one lacks.
+const CERTAIN: Duration = Duration::from_secs(600);
+
+/// So many of the last ones are told by the topic's health.
+const TOLD: usize = 16;
+
+/// How often it is warned of them within that time.
+const WARNINGS: u32 = 10;
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a record is lost that could be read.
+pub(crate) const TOO_LARGE: &str = "a record is larger than is served";
+
+/// Those of a topic.
+#[derive(Debug, Default)]
+pub(crate) struct Losses(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// By partition and last offset: the first one, and when it was met.
+    known: BTreeMap<(i32, i64), (i64, Instant)>,
+    /// There were more than can be known.
+    has_forgotten: bool,
+    /// The last offset of each partition that was counted.
+    counted: BTreeMap<i32, i64>,
+    unreadable: u64,
+    too_large: u64,
+    last: VecDeque<Lost>,
+    /// Since when warnings are counted, how many there were, and what was not told.
+    warned: Option<(Instant, u32)>,
+    untold: u64,
+}
+
+impl Losses {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gap in place of what nobody can read of a partition, taken note of.
+    pub(crate) fn unreadable(
+        &self,
+        topic: &str,
+        partition: i32,
+        (from, to): (i64, i64),
+        why: &str,
+    ) -> Record {
+        self.note(topic, &Gap::new(partition, from, to, Reason::Unreadable), why);
+        Record::gap(partition, (from, to), Reason::Unreadable, None)
+    }
+
+    /// Takes note of a gap in place of records; it may have been met before.
+    pub(crate) fn note(&self, topic: &str, gap: &Gap, why: &str) {
+        let Gap { partition: Some(partition), from: Some(from), to: Some(to), reason } = *gap
+        else {
+            return;
+        };
+        let mut state = self.lock();
+        let now = Instant::now();
+        let last = to - 1;
+        let is_known = state.known.contains_key(&(partition, last));
+        let known = state.known.entry((partition, last)).or_insert((from, now));
+        *known = (known.0.min(from), now);
+        if state.known.len() > KNOWN {
+            let oldest = state.known.iter().min_by_key(|(_, (_, at))| *at).map(|(place, _)| *place);
+            oldest.map(|place| state.known.remove(&place));
+            state.has_forgotten = true;
+        }
+        // A replay meets all of them again, and may meet more than can be known.
+        let is_further = state.counted.get(&partition).is_none_or(|counted| *counted < last);
+        if is_known || (state.has_forgotten && !is_further) {
+            return;
+        }
+        if is_further {
+            state.counted.insert(partition, last);
+        }
+        match reason {
+            Reason::TooLarge => state.too_large += 1,
+            _ => state.unreadable += 1,
+        }
+        state.last.push_back(Lost { partition, from, to, reason: reason.name() });
+        if state.last.len() > TOLD {
+            state.last.pop_front();
+        }
+        let (since, warnings) = state.warned.unwrap_or((now, 0));
+        let (since, warnings) = match now.duration_since(since) < WARNING_INTERVAL {
+            true => (since, warnings + 1),
+            false => (now, 1),
+        };
+        state.warned = Some((since, warnings));
+        if warnings > WARNINGS {
+            state.untold += 1;
+            return;
+        }
+        let untold = std::mem::take(&mut state.untold);
+        drop(state);
+        warn!(
+            topic,
+            partition,
+            offset = from,
+            to,
+            reason = reason.name(),
+            why,
+            untold,
+            "records can't be delivered, streams are told of a gap"
+        );
+    }
+
+    /// Up to where nothing can be read of a partition from this offset on, if that is known.
+    pub(crate) fn until(&self, partition: i32, offset: i64) -> Option<i64> {
+        let state = self.lock();
+        let (&(of, last), &(first, since)) = state.known.range((partition, offset)..).next()?;
+        let certain = of == partition && first <= offset && since.elapsed() < CERTAIN;
+        certain.then_some(last + 1)
+    }
+
+    /// The offsets mean other records from now on.
+    pub(crate) fn forget(&self) {
+        let mut state = self.lock();
+        state.known.clear();
+        state.counted.clear();
+        state.has_forgotten = false;
+    }
+
+    pub(crate) fn tell(&self, health: &mut TopicHealth) {
+        let state = self.lock();
+        (health.unreadable, health.too_large) = (state.unreadable, state.too_large);
+        health.lost = state.last.iter().copied().collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreadable(from: i64, to: i64) -> Gap {
+        Gap::new(0, from, to, Reason::Unreadable)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_counted_once_and_known_for_a_while() {
+        let losses = Losses::default();
+        losses.note("orders", &unreadable(5, 7), "x");
+        losses.note("orders", &unreadable(3, 7), "x");
+        losses.note("orders", &unreadable(5, 7), "x");
+        losses.note("orders", &Gap::new(0, 9, 10, Reason::TooLarge), "x");
+        let mut health = TopicHealth::new("orders".into());
+        losses.tell(&mut health);
+        assert_eq!((health.unreadable, health.too_large, health.lost.len()), (1, 1, 2));
+        for (offset, until) in [(2, None), (3, Some(7)), (6, Some(7)), (7, None)] {
+            assert_eq!(losses.until(0, offset), until, "{offset}");
+            assert_eq!(losses.until(1, offset), None, "of another partition");
+        }
+        tokio::time::advance(CERTAIN).await;
+        assert_eq!(losses.until(0, 3), None, "it is looked at again");
+        losses.note("orders", &unreadable(3, 7), "x");
+        losses.forget();
+        assert_eq!(losses.until(0, 3), None);
+    }
+
+    #[test]
+    fn what_is_remembered_of_many_is_bounded() {
+        let losses = Losses::default();
+        for offset in 0..3000 {
+            losses.note("orders", &unreadable(offset, offset + 1), "x");
+        }
+        let mut health = TopicHealth::new("orders".into());
+        losses.tell(&mut health);
+        assert_eq!((health.unreadable, health.lost.len()), (3000, TOLD));
+        let state = losses.lock();
+        assert_eq!((state.known.len(), state.last.len()), (KNOWN, TOLD));
+        assert_eq!(state.untold, 3000 - u64::from(WARNINGS));
+    }
+
+    #[test]
+    fn a_replay_counts_nothing_twice_of_more_than_are_remembered() {
+        let losses = Losses::default();
+        let count = |losses: &Losses| {
+            let mut health = TopicHealth::new("orders".into());
+            losses.tell(&mut health);
+            (health.too_large, health.lost.last().map(|lost| lost.from))
+        };
+        let meet = |offsets: std::ops::Range<i64>| {
+            for offset in offsets {
+                let gap = Gap::new(0, offset, offset + 1, Reason::TooLarge);
+                losses.note("orders", &gap, "x");
+            }
+        };
+        // A live log, and what a replay finds before it while all are remembered.
+        meet(500..1000);
+        meet(0..1000);
+        assert_eq!(count(&losses), (1000, Some(499)));
+        meet(1000..3000);
+        assert_eq!(count(&losses), (3000, Some(2999)));
+        meet(0..3000);
+        assert_eq!(count(&losses), (3000, Some(2999)), "a replay");
+        losses.forget();
+        meet(0..10);
+        assert_eq!(count(&losses), (3010, Some(9)), "other records");
+    }
+}

@@ -1,0 +1,308 @@
+//! What is known of a topic, its log, and what streams and threads share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tailwater_hub::{Cursor, Hub, Selector};
+use tokio::sync::{OnceCell, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::data::gap::{self, Cut, Extent};
+use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::data::records::Records;
+use crate::topic::health::TopicHealth;
+use crate::topic::losses::Losses;
+use crate::topic::snapshot::Latest;
+
+pub(crate) mod health;
+pub(crate) mod history;
+pub(crate) mod losses;
+pub(crate) mod registry;
+pub(crate) mod requests;
+pub(crate) mod retired;
+pub(crate) mod snapshot;
+pub(crate) mod table;
+pub(crate) mod topics;
+pub(crate) mod unreadable;
+
+/// A topic that somebody asked for, whether Kafka has it or not.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    pub(crate) state: watch::Sender<State>,
+    pub(crate) streams: AtomicUsize,
+    /// How many partitions the topic is known to have.
+    pub(crate) partitions: AtomicUsize,
+    cuts: Mutex<Cuts>,
+    /// The configuration names it: it has a place whatever requests ask for.
+    pub(crate) named: bool,
+    /// Read whether it has streams or not.
+    pub(crate) pinned: bool,
+    health: Mutex<TopicHealth>,
+    pub(crate) losses: Arc<Losses>,
+}
+
+/// A log of fewer bytes is gone through in some milliseconds.
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// More than so many are kept as one: who slept through that many is told of the furthest.
+const CUTS: usize = 16;
+
+#[derive(Debug, Default)]
+struct Cuts {
+    epoch: u64,
+    /// The last of them ended the epoch before this one.
+    last: VecDeque<Cut>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// Kafka has not been asked yet, or does not answer.
+    Unknown,
+    /// Kafka does not have it.
+    Missing,
+    /// Kafka refuses to describe it or to have it read.
+    Forbidden,
+    /// There is no room for it. The topic is not held any more.
+    Crowded,
+    /// Kafka has it, and its log is not open.
+    Found,
+    Open(Arc<Opened>),
+}
+
+/// The live log of a topic. It ends when something happens that a log can't show: offsets that went
+/// back, a position that is gone. Streams then look for their place anew.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) hub: Hub<Records>,
+    /// How often its offsets had gone back before.
+    pub(crate) epoch: u64,
+    /// Where the topic began when its log was opened.
+    pub(crate) origin: Positions,
+    pub(crate) tombstone_retention: OnceLock<Option<Duration>>,
+    /// What Kafka had of the topic when it was opened, and when it was asked.
+    extent: Option<(Instant, Extent)>,
+    /// Of a compacted topic: the latest record of each key, if streams needed it.
+    pub(crate) latest: Latest,
+    /// The topic's.
+    pub(crate) losses: Arc<Losses>,
+    indexed: OnceCell<()>,
+}
+
+/// Why no stream of a topic is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Forbidden,
+    Crowded,
+}
+
+impl State {
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        match self {
+            Self::Forbidden => Some(Refused::Forbidden),
+            Self::Crowded => Some(Refused::Crowded),
+            Self::Unknown | Self::Missing | Self::Found | Self::Open(_) => None,
+        }
+    }
+}
+
+impl Opened {
+    pub(crate) fn new(
+        hub: Hub<Records>,
+        epoch: u64,
+        origin: Positions,
+        losses: Arc<Losses>,
+    ) -> Self {
+        let (tombstone_retention, latest) = (OnceLock::new(), Latest::default());
+        let (extent, indexed) = (None, OnceCell::new());
+        Self { hub, epoch, origin, tombstone_retention, extent, latest, losses, indexed }
+    }
+
+    /// With what Kafka told when it was asked then.
+    pub(crate) fn found(
+        self,
+        asked: Instant,
+        extent: Extent,
+        tombstone_retention: Option<Option<Duration>>,
+    ) -> Self {
+        let known = tombstone_retention.map_or_else(OnceLock::new, OnceLock::from);
+        Self { tombstone_retention: known, extent: Some((asked, extent)), ..self }
+    }
+
+    /// A cursor for a stream that goes on at `at`, if the log still has that position.
+    pub(crate) fn seek(&self, at: &Positions, want: &Selector<Record>) -> Option<Cursor<Records>> {
+        self.hub.seek(|mark| mark.at_or_before(at), want.clone())
+    }
+
+    /// What Kafka had of the topic, if it was asked after a stream `came` that names these offsets: what
+    /// that stream knows is no younger.
+    pub(crate) fn extent_since(&self, came: Instant, offsets: &[(i32, i64)]) -> Option<&Extent> {
+        let (asked, extent) = self.extent.as_ref()?;
+        // Tombstones that are gone were not asked for.
+        let compacted = self.is_compacted()?;
+        let knows_all = !gap::resumes(offsets) || !compacted;
+        let fits = gap::named_partitions(offsets) <= extent.low.len() && knows_all;
+        (fits && came <= *asked).then_some(extent)
+    }
+
+    /// Waits until records can be looked up by key and header: a log that is large is gone through on a
+    /// thread of its own, once, when the first stream needs it. Done by a stream, it would hold up all.
+    pub(crate) async fn index(&self) {
+        if self.hub.is_indexed() || self.hub.bytes() < LARGE_BYTES {
+            return;
+        }
+        let build = async || {
+            let (done, built) = oneshot::channel();
+            let hub = self.hub.clone();
+            let work = move || {
+                hub.build_index();
+                let _ = done.send(());
+            };
+            // Without a thread, or if it panicked, the stream has to.
+            if thread::Builder::new().name("kafka-index".to_owned()).spawn(work).is_ok() {
+                let _ = built.await;
+            }
+        };
+        self.indexed.get_or_init(build).await;
+    }
+
+    /// Whether the topic is known to be compacted; `None` if its configuration was not read.
+    pub(crate) fn is_compacted(&self) -> Option<bool> {
+        self.tombstone_retention.get().map(Option::is_some)
+    }
+}
+
+impl Topic {
+    /// A topic that a request names.
+    pub(crate) fn new(name: Arc<str>) -> Self {
+        let state = watch::Sender::new(State::Unknown);
+        let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
+        let (cuts, losses) = (Mutex::default(), Arc::default());
+        let (named, pinned) = (false, false);
+        Self { name, state, streams, partitions, cuts, named, pinned, health, losses }
+    }
+
+    /// A topic that the configuration names. `pinned`: read whether it has streams or not.
+    pub(crate) fn named(name: Arc<str>, pinned: bool) -> Self {
+        let mut topic = Self { named: true, pinned, ..Self::new(name) };
+        topic.health.get_mut().unwrap_or_else(PoisonError::into_inner).named = true;
+        topic
+    }
+
+    /// What the watchdog found.
+    pub(crate) fn health(&self) -> MutexGuard<'_, TopicHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the topic is doing.
+    pub(crate) fn tell_health(&self) -> TopicHealth {
+        let (missing, forbidden) = (self.is_missing(), self.is_forbidden());
+        let mut health = TopicHealth { missing, forbidden, ..self.health().clone() };
+        self.losses.tell(&mut health);
+        health
+    }
+
+    fn cuts(&self) -> MutexGuard<'_, Cuts> {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.cuts().epoch
+    }
+
+    /// The offsets went back: what is opened next is of another epoch.
+    pub(crate) fn cut(&self, cut: Cut) {
+        self.losses.forget();
+        let mut cuts = self.cuts();
+        cuts.epoch += 1;
+        cuts.last.push_back(cut);
+        if cuts.last.len() > CUTS
+            && let (Some(first), Some(second)) = (cuts.last.pop_front(), cuts.last.pop_front())
+        {
+            cuts.last.push_front(first.and(&second));
+        }
+    }
+
+    /// What was cut since one epoch until another.
+    pub(crate) fn cut_between(&self, since: u64, until: u64) -> Cut {
+        let cuts = self.cuts();
+        let ended = (0..cuts.epoch).rev().zip(cuts.last.iter().rev());
+        let oldest = cuts.epoch.saturating_sub(cuts.last.len() as u64);
+        let of = ended.filter(|(epoch, _)| since.max(oldest) <= *epoch && *epoch < until);
+        of.fold(Cut::default(), |all, (_, cut)| all.and(cut))
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(*self.state.borrow(), State::Missing)
+    }
+
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(*self.state.borrow(), State::Forbidden)
+    }
+
+    /// Whether Kafka has not been asked for it yet.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(*self.state.borrow(), State::Unknown)
+    }
+
+    /// Whether Kafka is known to have it, and does not refuse it.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(*self.state.borrow(), State::Found | State::Open(_))
+    }
+
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.state.borrow().refused()
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        self.pinned || self.streams.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn opened(&self) -> Option<Arc<Opened>> {
+        match &*self.state.borrow() {
+            State::Open(opened) => Some(Arc::clone(opened)),
+            State::Unknown | State::Missing | State::Forbidden | State::Crowded | State::Found => {
+                None
+            }
+        }
+    }
+
+    /// Waits until Kafka has been asked for it.
+    pub(crate) async fn wait_known(&self) {
+        self.wait_for(|state| !matches!(state, State::Unknown)).await;
+    }
+
+    /// Waits until its streams are refused.
+    pub(crate) async fn wait_refused(&self) {
+        self.wait_for(|state| state.refused().is_some()).await;
+    }
+
+    async fn wait_for(&self, holds: impl FnMut(&State) -> bool) {
+        self.state.subscribe().wait_for(holds).await.expect("the sender is in `self`");
+    }
+
+    /// Waits for the topic's log; the flag says whether the topic was missing meanwhile.
+    pub(crate) async fn wait_opened(&self) -> (Arc<Opened>, bool) {
+        let mut state = self.state.subscribe();
+        let mut missing = false;
+        loop {
+            match &*state.borrow_and_update() {
+                State::Open(opened) if !opened.hub.is_closed() => {
+                    return (Arc::clone(opened), missing);
+                }
+                State::Missing => missing = true,
+                State::Unknown
+                | State::Forbidden
+                | State::Crowded
+                | State::Found
+                | State::Open(_) => {}
+            }
+            state.changed().await.expect("the sender is in `self`");
+        }
+    }
+}

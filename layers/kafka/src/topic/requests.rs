@@ -1,0 +1,106 @@
+//! What the threads of a cluster ask of each other.
+
+use std::sync::Arc;
+
+use tailwater_hub::Hub;
+use tokio::sync::oneshot;
+
+use crate::data::gap::Extent;
+use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::data::records::Records;
+use crate::topic::losses::Losses;
+use crate::topic::unreadable::Finding;
+use crate::topic::{Opened, Topic};
+
+/// A request to the control thread.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// A topic was asked for.
+    Look,
+    /// What Kafka has of a topic, of which a stream names so many partitions and, if it resumes, has
+    /// read some. With what is no older than `since`.
+    Extent {
+        topic: Arc<Topic>,
+        opened: Arc<Opened>,
+        partitions: usize,
+        resumes: bool,
+        since: Option<i64>,
+        reply: oneshot::Sender<Extent>,
+    },
+    /// Where the topic ends now, once its log has come by there.
+    End { topic: Arc<Topic>, opened: Arc<Opened>, reply: oneshot::Sender<Positions> },
+    /// The tail has lost what it followed.
+    Reopen,
+    /// The tail can't read on somewhere, and librdkafka does not say where.
+    Verify,
+    /// The tail was refused something that a partition has, and librdkafka does not say which.
+    Refused { refusal: u64 },
+    /// What was found of a partition that stands still.
+    Looked(Looked),
+    /// The tail may not read some topic, and rust-rdkafka does not say which.
+    Denied,
+    /// It was seen whether topics may be read.
+    Checked,
+}
+
+/// What was found where a partition is held.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) opened: Arc<Opened>,
+    pub(crate) partition: i32,
+    pub(crate) from: i64,
+    pub(crate) finding: Finding,
+}
+
+/// A command to the tail.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Follow {
+        topic: Arc<str>,
+        hub: Hub<Records>,
+        from: Positions,
+        losses: Arc<Losses>,
+    },
+    Extend {
+        topic: Arc<str>,
+        partition: i32,
+        offset: i64,
+    },
+    /// Assigns all partitions once more: after an offset that was not there, librdkafka stands still.
+    Again {
+        topic: Arc<str>,
+    },
+    /// There is no record before this offset that was not read.
+    Pass {
+        topic: Arc<str>,
+        partition: i32,
+        offset: i64,
+    },
+    /// A partition that stands still at this offset is read no longer, until it is known what is there.
+    Hold {
+        topic: Arc<str>,
+        partition: i32,
+        from: i64,
+    },
+    /// A partition that is held is read on where it stands.
+    Resume {
+        topic: Arc<str>,
+        partition: i32,
+    },
+    /// Nothing can be read where a partition is held: the log has a gap, and goes on behind it.
+    Gap {
+        topic: Arc<str>,
+        gap: Record,
+    },
+    /// The partitions that were refused until then are held.
+    Trust {
+        refusal: u64,
+    },
+    Leave {
+        topic: Arc<str>,
+    },
+    /// Begins with another consumer.
+    Renew,
+}

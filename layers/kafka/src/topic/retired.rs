@@ -1,0 +1,155 @@
+//! Logs to which nothing is appended while streams still have to read them: those that ended, and those
+//! of backfills that wait for a reader.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tailwater_hub::{Hub, WeakHub};
+use tailwater_kafka_types::Budget;
+
+use crate::data::records::Records;
+
+/// What all of them keep at most.
+pub(crate) const REMAINS_BYTES: usize = Budget::RETIRED_BYTES;
+
+/// What each backfill that waits counts at least, so that their number is bounded, too. The newest records of
+/// a log that did not end are kept in any case.
+const LEAST_BYTES: usize = 256 * 1024;
+
+/// A stream that stands still keeps what it has not read. Each could keep a log or a backfill of its own,
+/// so those that came last keep something, and streams that are further back are lost there: they look
+/// for their place when they go on.
+#[derive(Debug, Default)]
+pub(crate) struct Remains(Mutex<Vec<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    hub: WeakHub<Records>,
+    ended: bool,
+}
+
+impl Kept {
+    fn is(&self, hub: &Hub<Records>) -> bool {
+        self.hub.upgrade().is_some_and(|own| own.ptr_eq(hub))
+    }
+
+    /// Takes its share of what is `left`. False if it keeps nothing.
+    fn share(&mut self, left: &mut usize) -> bool {
+        let Some(hub) = self.hub.upgrade() else { return false };
+        // What is still to be read, with room for what is rendered of it: events may be longer than
+        // their records. Who holds it and reads nothing of it needs nothing.
+        let wanted = 3 * hub.lag_bytes();
+        if !self.ended {
+            let wanted = wanted.max(LEAST_BYTES);
+            if wanted <= *left {
+                hub.set_capacity_bytes(wanted);
+                *left = left.saturating_sub(wanted.max(hub.bytes()));
+                return true;
+            }
+            hub.close();
+            self.ended = true;
+        }
+        let most = wanted.min(*left);
+        hub.set_capacity_bytes(most);
+        *left -= most;
+        most > 0
+    }
+}
+
+impl Remains {
+    fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a log: nothing more comes.
+    pub(crate) fn end(&self, hub: &Hub<Records>) {
+        hub.close();
+        self.keep(hub, true);
+    }
+
+    /// Nothing comes until the log is resumed. Where there is no room for it, it ends.
+    pub(crate) fn suspend(&self, hub: &Hub<Records>) {
+        self.keep(hub, false);
+    }
+
+    /// More comes, and it may keep so many bytes; unless it has ended.
+    pub(crate) fn resume(&self, hub: &Hub<Records>, capacity_bytes: usize) {
+        let mut kept = self.lock();
+        if !hub.is_closed() {
+            kept.retain(|kept| !kept.is(hub));
+            hub.set_capacity_bytes(capacity_bytes);
+        }
+    }
+
+    fn keep(&self, hub: &Hub<Records>, ended: bool) {
+        let mut all = self.lock();
+        all.retain(|kept| !kept.is(hub));
+        all.push(Kept { hub: hub.downgrade(), ended });
+        let mut left = REMAINS_BYTES;
+        // The newest first.
+        all.reverse();
+        all.retain_mut(|kept| kept.share(&mut left));
+        all.reverse();
+    }
+
+    /// What they keep.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().iter().filter_map(|kept| kept.hub.upgrade()).map(|hub| hub.bytes()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tailwater_hub::Selector;
+
+    use super::*;
+    use crate::data::filter::Index;
+    use crate::data::positions::Positions;
+    use crate::data::record::Record;
+
+    fn hub(bytes: usize) -> Hub<Records> {
+        let hub = Hub::new(Records { index: Index::new([]) }, Positions::new(vec![0]), usize::MAX);
+        let (value, headers) = (vec![b'x'; bytes], std::iter::empty());
+        let record = Record::new((0, 0, None), None, Some(&value), headers, &mut BytesMut::new());
+        hub.append(vec![record]);
+        assert!(hub.bytes() > bytes);
+        hub
+    }
+
+    #[test]
+    fn who_holds_an_ended_log_and_reads_nothing_keeps_none_of_its_records() {
+        let hub = hub(1000);
+        Remains::default().end(&hub);
+        assert_eq!(hub.bytes(), 0);
+    }
+
+    #[test]
+    fn logs_that_wait_end_where_there_is_no_room_for_more() {
+        let remains = Remains::default();
+        let hubs: Vec<_> = (0..200).map(|_| hub(1000)).collect();
+        hubs.iter().for_each(|hub| remains.suspend(hub));
+        let waiting = REMAINS_BYTES / LEAST_BYTES;
+        assert!(hubs.iter().rev().take(waiting).all(|hub| !hub.is_closed()), "the newest");
+        assert!(hubs.iter().rev().skip(waiting).all(|hub| hub.is_closed() && hub.bytes() == 0));
+
+        let large = hub(REMAINS_BYTES / 3 - 1024 * 1024);
+        let _behind = large.seek(|mark| mark.next(0) == 0, Selector::All);
+        remains.suspend(&large);
+        assert!(!large.is_closed());
+        let waiting = hubs.iter().filter(|hub| !hub.is_closed()).count();
+        assert!((1..20).contains(&waiting), "{waiting} have room beside it");
+        assert!(remains.bytes() <= REMAINS_BYTES);
+    }
+
+    #[test]
+    fn a_log_that_goes_on_counts_no_more() {
+        let remains = Remains::default();
+        let hub = hub(1000);
+        remains.suspend(&hub);
+        assert!(remains.bytes() > 0);
+        remains.resume(&hub, usize::MAX);
+        assert_eq!(remains.bytes(), 0);
+        assert!(!hub.is_closed() && hub.bytes() > 1000);
+    }
+}
