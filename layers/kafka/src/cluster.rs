@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use crate::Error;
 use crate::broker::Backend;
+use crate::broker::contact::Contact;
 use crate::broker::contact::Reachability;
 use crate::broker::librdkafka::Librdkafka;
 use crate::data::filter::{self, Filter, Index};
@@ -20,7 +21,7 @@ use crate::engine;
 use crate::options::{ClusterOptions, StreamOptions};
 use crate::stream::Stream;
 use crate::stream::resume::ResumeFrom;
-use crate::topic::health::{Contact, Health};
+use crate::topic::health::Health;
 use crate::topic::registry::Shared;
 
 /// What a stream asks of a [`Cluster`].

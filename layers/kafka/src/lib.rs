@@ -80,6 +80,7 @@ mod tests;
 mod timing;
 mod topic;
 
+pub use broker::contact::Contact;
 #[cfg(feature = "embedded")]
 pub use broker::embedded;
 pub use broker::tls::TlsOptions;
@@ -96,7 +97,7 @@ pub use tailwater_kafka_types::{
     Budget, EventId, EventIdFormat, Limits, Part, SaslMechanism, Template, TemplateError,
     TopicNameError, Variable, Variables, check_topic_name,
 };
-pub use topic::health::{Contact, Health, Lost, TopicHealth};
+pub use topic::health::{Health, Lost, TopicHealth};
 
 #[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../README.md")]

@@ -7,8 +7,6 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::topic::health::Contact;
-
 /// Kafka is away when a question has no answer for so long: less than the two seconds within which
 /// the log has to say so, and more than the round trips of a connection take on most links.
 const PATIENCE: Duration = Duration::from_millis(1700);
@@ -26,6 +24,19 @@ const SERVERS: usize = 8;
 /// How long a vague failure does not take the place of one that names the cause: librdkafka tells
 /// an identical one each 30 seconds.
 const CAUSE_AGE: Duration = Duration::from_secs(40);
+
+/// Whether Kafka answers, as it was when it was last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Contact {
+    /// It never did.
+    #[default]
+    Never,
+    /// It did.
+    Made,
+    /// It did before.
+    Lost,
+}
 
 /// Why a server is not reached.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::broker::contact::Contact;
+
 /// How a [`Cluster`](crate::Cluster) is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,19 +35,6 @@ impl Health {
     pub fn is_good(&self) -> bool {
         self.contact != Contact::Never && self.topics.iter().all(|topic| !topic.stuck)
     }
-}
-
-/// Whether Kafka answers, as it was when it was last asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Contact {
-    /// It never did.
-    #[default]
-    Never,
-    /// It did.
-    Made,
-    /// It did before.
-    Lost,
 }
 
 /// How a topic is doing.
