@@ -203,7 +203,7 @@ impl Service<Query> for Cluster {
         if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
             return Opening(Either::Left(ready(stream.permitted())));
         }
-        let known = self.0.options.pace.known;
+        let known = self.0.options.timing.known;
         let known = async move {
             // If nobody answers, the stream waits for it.
             let _ = tokio::time::timeout(known, topic.wait_known()).await;

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::broker::contact::Reachability;
 use crate::broker::tls::TlsOptions;
 use crate::data::start::DefaultOffset;
-use crate::timing::Pace;
+use crate::timing::Timing;
 
 const LARGEST_RECORD_BYTES: usize = 1024 * 1024 * 1024;
 
@@ -99,7 +99,7 @@ pub struct ClusterOptions {
     pub(crate) preloaded: Vec<String>,
     pub(crate) defaults: HashMap<String, DefaultOffset>,
     pub(crate) indexed_headers: Vec<Bytes>,
-    pub(crate) pace: Pace,
+    pub(crate) timing: Timing,
 }
 
 impl fmt::Debug for ClusterOptions {
@@ -138,7 +138,7 @@ impl ClusterOptions {
             preloaded: Vec::new(),
             defaults: HashMap::new(),
             indexed_headers: Vec::new(),
-            pace: Pace::default(),
+            timing: Timing::default(),
         }
     }
 

@@ -2,28 +2,28 @@ use std::time::Duration;
 
 /// How often Kafka is asked, and how long is waited for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Timing {
     /// Between two looks at the topics while some are missing.
-    pub(crate) soon: Duration,
+    pub(crate) retry: Duration,
     /// The most between two questions for the offsets of a topic that Kafka does not tell. The first
-    /// is `soon`, and each is twice as long as the one before.
-    pub(crate) most: Duration,
+    /// is `retry`, and each is twice as long as the one before.
+    pub(crate) max_retry: Duration,
     /// The least time between any two looks.
-    pub(crate) at_once: Duration,
+    pub(crate) min_refresh: Duration,
     /// Between two looks while all topics are open: new partitions are found by it.
-    pub(crate) later: Duration,
+    pub(crate) refresh: Duration,
     /// How long a query waits for what Kafka says of a topic that was not asked for before: a refusal is
     /// answered in place of a stream then.
     pub(crate) known: Duration,
     /// How long the log of a topic that nobody reads is kept up.
-    pub(crate) linger: Duration,
+    pub(crate) idle_timeout: Duration,
     /// Streams whose places differ by no more offsets than this share a reading of history.
-    pub(crate) near: u64,
+    pub(crate) coalesce_offsets: u64,
     /// How long a reading of history goes on while others wait for its reader.
     pub(crate) turn: Duration,
-    /// How long one that gets nothing does at the most. The first time it is `soon`, and each time twice
+    /// How long one that gets nothing does at the most. The first time it is `retry`, and each time twice
     /// as long as the one before; for as long it lets others go first.
-    pub(crate) patience: Duration,
+    pub(crate) stalled_read: Duration,
     /// The time in which a stream that holds up others takes a piece of history.
     pub(crate) stall: Duration,
     /// Between two looks at whether a log advances.
@@ -43,25 +43,25 @@ pub(crate) struct Pace {
     pub(crate) untold: Duration,
 }
 
-impl Pace {
+impl Timing {
     /// How long is waited after so many attempts in vain, one after the other.
     pub(crate) fn back_off(&self, in_vain: u32) -> Duration {
-        self.most.min(self.soon * (1 << in_vain.min(8)))
+        self.max_retry.min(self.retry * (1 << in_vain.min(8)))
     }
 }
 
-impl Default for Pace {
+impl Default for Timing {
     fn default() -> Self {
         Self {
-            soon: Duration::from_secs(1),
-            most: Duration::from_secs(30),
-            at_once: Duration::from_millis(50),
-            later: Duration::from_secs(5),
+            retry: Duration::from_secs(1),
+            max_retry: Duration::from_secs(30),
+            min_refresh: Duration::from_millis(50),
+            refresh: Duration::from_secs(5),
             known: Duration::from_secs(1),
-            linger: Duration::from_secs(60),
-            near: 100_000,
+            idle_timeout: Duration::from_secs(60),
+            coalesce_offsets: 100_000,
             turn: Duration::from_millis(400),
-            patience: Duration::from_secs(10),
+            stalled_read: Duration::from_secs(10),
             stall: Duration::from_secs(1),
             watch: Duration::from_secs(5),
             hanging: Duration::from_secs(16 * 60),

@@ -94,14 +94,14 @@ impl History {
                         return true;
                     }
                     // Nobody tells when the streams of a backfill take something.
-                    let pause = if queue.has_suspended() { POLL } else { self.pace.later };
+                    let pause = if queue.has_suspended() { POLL } else { self.timing.refresh };
                     drop(self.changed.wait_timeout(queue, pause));
                 }
                 over
             };
             over.iter().for_each(|reading| self.end(&reading.backfill));
             // Errors of connections would pile up in it while Kafka is away.
-            if heard.elapsed() >= self.pace.later
+            if heard.elapsed() >= self.timing.refresh
                 && let Some(consumer) = idle
             {
                 consumer.poll(HEAR, POLL_BYTES, &mut Vec::new());
@@ -114,7 +114,7 @@ impl History {
     fn look_after(&self, queue: &mut Queue) -> Vec<Reading> {
         let (over, window) = (queue.tidy(), queue.window());
         for reading in queue.suspended() {
-            if reading.leave_behind(self.pace.stall, window) {
+            if reading.leave_behind(self.timing.stall, window) {
                 self.remains.suspend(&reading.backfill.hub);
             }
         }
@@ -123,7 +123,7 @@ impl History {
 
     fn pause(&self) {
         let open = |queue: &mut Queue| !queue.closed;
-        drop(self.changed.wait_timeout_while(self.lock(), self.pace.soon, open));
+        drop(self.changed.wait_timeout_while(self.lock(), self.timing.retry, open));
     }
 
     /// Nothing more comes of a backfill.
@@ -168,7 +168,7 @@ impl History {
         looks: &Arc<Looks>,
     ) -> Ended {
         let backfill = Arc::clone(&reading.backfill);
-        let patience = reading.patience(&self.pace);
+        let patience = reading.patience(&self.timing);
         let mut fetched = Vec::new();
         let mut panics = Panics::default();
         let began = Instant::now();
@@ -194,7 +194,7 @@ impl History {
             }
             let most = POLL_BYTES.min(window / 4);
             broker::poll(consumer, POLL, most, &mut fetched, &mut panics);
-            let read = reading.append(backend, consumer, &mut fetched, &self.pace);
+            let read = reading.append(backend, consumer, &mut fetched, &self.timing);
             if read == Read::Refused {
                 reading.hold_refused(consumer, looks);
             }
@@ -215,12 +215,12 @@ impl History {
                     return Ended::Over;
                 }
                 (Read::Unconfirmed, _) => true,
-                (Read::On | Read::Refused, Some(since)) => since.elapsed() >= self.pace.turn,
+                (Read::On | Read::Refused, Some(since)) => since.elapsed() >= self.timing.turn,
                 (Read::On | Read::Refused, None) => began.elapsed() >= patience,
             };
             if is_over && self.is_waited_for() {
                 if read == Read::Unconfirmed || fruitful_since.is_none() {
-                    reading.rest(&self.pace);
+                    reading.rest(&self.timing);
                 }
                 return Ended::Suspended;
             }
@@ -248,7 +248,7 @@ impl History {
                 }
                 looked = Some(Instant::now());
             }
-            if reading.leave_behind(self.pace.stall, window) {
+            if reading.leave_behind(self.timing.stall, window) {
                 backfill.hub.set_capacity_bytes(self.backfill_bytes);
             }
             if has_room() {

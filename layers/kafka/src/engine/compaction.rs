@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::data::positions::Positions;
 use crate::data::records::Records;
-use crate::timing::Pace;
+use crate::timing::Timing;
 use crate::topic::history::History;
 use crate::topic::registry::Shared;
 use crate::topic::snapshot::{Budget, BuildRequest, Snapshot};
@@ -31,7 +31,7 @@ pub(crate) fn run(
     shared: &Weak<Shared>,
     history: &History,
     budget: &Budget,
-    pace: Pace,
+    timing: Timing,
 ) {
     let mut builders = FuturesUnordered::new();
     block_on(poll_fn(|cx| {
@@ -42,7 +42,7 @@ pub(crate) fn run(
                         shared,
                         history,
                         budget,
-                        pace,
+                        timing,
                         table: Table::new(),
                         low: opened.origin.clone(),
                         at: opened.origin.clone(),
@@ -67,7 +67,7 @@ struct SnapshotBuilder<'a> {
     shared: &'a Weak<Shared>,
     history: &'a History,
     budget: &'a Budget,
-    pace: Pace,
+    timing: Timing,
     topic: Arc<Topic>,
     opened: Arc<Opened>,
     table: Table,
@@ -208,7 +208,7 @@ impl SnapshotBuilder<'_> {
         // Retention may have taken what the live log has not come by.
         let end = end.max(&start);
         let snapshot =
-            Arc::new(Snapshot::new(&self.table, records, start, end, self.pace, is_indexed));
+            Arc::new(Snapshot::new(&self.table, records, start, end, self.timing, is_indexed));
         debug!(topic = %self.topic.name, streams = waiting.len(), "a snapshot was made");
         self.opened.latest.publish(Arc::clone(&snapshot));
         for waiting in waiting {

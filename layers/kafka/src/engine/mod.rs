@@ -41,11 +41,11 @@ pub(crate) fn start(
     let (tail, commands) = mpsc::channel();
     let remains = Arc::new(Remains::default());
     let history =
-        Arc::new(History::new(options.pace, options.max_record_bytes, Arc::clone(&remains)));
+        Arc::new(History::new(options.timing, options.max_record_bytes, Arc::clone(&remains)));
     let topics = Topics::new(&options);
     let (tables, mut requests) = Tables::new(options.memory_bytes);
     let panics = Arc::default();
-    let looks = Arc::new(Looks::new(Arc::clone(&backend), options.pace));
+    let looks = Arc::new(Looks::new(Arc::clone(&backend), options.timing));
     let shared = Shared {
         options,
         index,
@@ -61,16 +61,16 @@ pub(crate) fn start(
     let shared = Arc::new(shared);
     shared.ask(Job::Look);
 
-    let pace = shared.options.pace;
+    let timing = shared.options.timing;
     for _ in 0..shared.options.history_readers {
         let (backend, index) = (Arc::clone(&backend), shared.index.clone());
         let (history, looks) = (Arc::clone(&history), Arc::clone(&shared.looks));
-        supervise("kafka-history", pace.soon, &panics, move || {
+        supervise("kafka-history", timing.retry, &panics, move || {
             history.read(&*backend, &index, &looks);
         })?;
     }
     let (mut consumer, of_tail) = (Some(consumer), Arc::clone(&backend));
-    supervise("kafka-tail", pace.soon, &panics, move || {
+    supervise("kafka-tail", timing.retry, &panics, move || {
         // What one followed that panicked, or was given up, is lost.
         while let Some(consumer) =
             consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control))
@@ -81,13 +81,13 @@ pub(crate) fn start(
         }
     })?;
     let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
-    supervise("kafka-compacted", pace.soon, &panics, move || {
-        compaction::run(&mut requests, &weak, &history, &budget, pace);
+    supervise("kafka-compacted", timing.retry, &panics, move || {
+        compaction::run(&mut requests, &weak, &history, &budget, timing);
     })?;
     let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
-    supervise("kafka-control", pace.soon, &panics, move || {
+    supervise("kafka-control", timing.retry, &panics, move || {
         let (backend, remains) = (Arc::clone(&backend), Arc::clone(&remains));
-        Control::new(backend, tail.clone(), &jobs, pace, remains, name.clone()).run(&weak);
+        Control::new(backend, tail.clone(), &jobs, timing, remains, name.clone()).run(&weak);
     })?;
     Ok(shared)
 }

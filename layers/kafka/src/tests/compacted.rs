@@ -98,7 +98,7 @@ async fn who_reads_a_snapshot_that_ends_hears_of_no_key_that_it_never_saw() {
     let model = compacted(1);
     let start = || {
         let mut instance = instance().options(|options| options.preload_topic(TOPIC));
-        instance.options.pace.snapshot_times = 0;
+        instance.options.timing.snapshot_times = 0;
         instance
     };
     let cluster = start().of(&model);
@@ -581,10 +581,10 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
         let start = |at: u64| {
             let small = move |options: ClusterOptions| options.memory_bytes(memory);
             let mut instance = instance().seed(seed + at).batch(2 + 3 * at as usize);
-            let pace = &mut instance.options.pace;
+            let timing = &mut instance.options.timing;
             // Otherwise it would depend on how long the machine takes to make one.
-            pace.snapshot_times = 0;
-            pace.snapshot = if reused { Duration::MAX } else { Duration::ZERO };
+            timing.snapshot_times = 0;
+            timing.snapshot = if reused { Duration::MAX } else { Duration::ZERO };
             instance.options(small).of(&model)
         };
         let is_compact = memory >= 1 << 20 && !reused;

@@ -155,7 +155,7 @@ async fn streams_that_are_all_slow_stay_together() {
     }
     model.hold_history(true);
     let mut start = instance().batch(100);
-    start.options.pace.stall = Duration::from_secs(1);
+    start.options.timing.stall = Duration::from_secs(1);
     let cluster = start.of(&model);
     let mut clients = Vec::new();
     for _ in 0..3 {
@@ -190,7 +190,7 @@ async fn a_stream_that_stalls_alone_is_waited_for() {
         fill_one(&model, 0, None, 500_000);
     }
     let mut start = instance().options(|options| options.history_readers(1));
-    start.options.pace.stall = Duration::from_millis(1);
+    start.options.timing.stall = Duration::from_millis(1);
     let cluster = start.of(&model);
     let mut stalls = open(&cluster, query()).await;
     stalls.limit = 1024;
@@ -425,10 +425,10 @@ async fn a_stream_that_waits_is_taken_in_by_a_pass_that_comes_by() {
     let model = kafka(1);
     fill(&model, 0, 3000);
     let mut start = instance().batch(5).options(|options| options.history_readers(1));
-    start.options.pace.near = 10;
+    start.options.timing.coalesce_offsets = 10;
     // The first backfill has its turn until all have come.
-    start.options.pace.turn = Duration::from_secs(3600);
-    (start.options.pace.soon, start.options.pace.patience) = (IN_VAIN, IN_VAIN);
+    start.options.timing.turn = Duration::from_secs(3600);
+    (start.options.timing.retry, start.options.timing.stalled_read) = (IN_VAIN, IN_VAIN);
     let cluster = start.of(&model);
     model.hold_history(true);
     let mut clients = Vec::new();

@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 use crate::broker::model::{Message, Model};
 use crate::data::filter::Index;
 use crate::data::positions::Positions;
-use crate::timing::Pace;
+use crate::timing::Timing;
 use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream, StreamOptions};
 
 mod compacted;
@@ -82,16 +82,16 @@ struct Instance {
 
 fn instance() -> Instance {
     let mut options = ClusterOptions::new(["model"]);
-    options.pace = Pace {
-        soon: Duration::from_millis(10),
-        at_once: Duration::from_millis(1),
-        later: Duration::from_millis(20),
+    options.timing = Timing {
+        retry: Duration::from_millis(10),
+        min_refresh: Duration::from_millis(1),
+        refresh: Duration::from_millis(20),
         turn: Duration::ZERO,
-        patience: Duration::from_millis(100),
+        stalled_read: Duration::from_millis(100),
         stall: Duration::from_millis(200),
         snapshot: Duration::ZERO,
         refusal: Duration::from_millis(10),
-        ..Pace::default()
+        ..Timing::default()
     };
     Instance { options, index: None, seed: 1, batch: 5 }
 }
@@ -116,13 +116,13 @@ impl Instance {
     }
 
     fn linger(mut self, linger: Duration) -> Self {
-        self.options.pace.linger = linger;
+        self.options.timing.idle_timeout = linger;
         self
     }
 
     /// Looks at its logs often, and not so often that a busy machine seems to stand still.
     fn watched(mut self) -> Self {
-        self.options.pace.watch = Duration::from_millis(30);
+        self.options.timing.watch = Duration::from_millis(30);
         self
     }
 

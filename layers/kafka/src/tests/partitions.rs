@@ -52,7 +52,7 @@ async fn what_retention_took_of_a_partition_before_it_was_noticed_is_a_gap() {
     let model = kafka(1);
     fill(&model, 0, 2);
     let mut slow = instance();
-    slow.options.pace.later = Duration::from_secs(3600);
+    slow.options.timing.refresh = Duration::from_secs(3600);
     let cluster = slow.of(&model);
     let mut client = open(&cluster, query()).await;
     client.events(2).await;
@@ -80,7 +80,7 @@ async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_
             let model = kafka(1);
             fill(&model, 0, 2);
             let mut slow = instance();
-            slow.options.pace.later = Duration::from_secs(3600);
+            slow.options.timing.refresh = Duration::from_secs(3600);
             let cluster = slow.of(&model);
             open(&cluster, query()).await.events(2).await;
             model.grow(TOPIC, 2);
@@ -125,9 +125,9 @@ async fn an_id_that_names_a_partition_is_good_although_the_first_broker_asked_do
     let model = kafka(1);
     fill(&model, 0, 2);
     let mut slow = instance();
-    slow.options.pace.later = Duration::from_secs(3600);
+    slow.options.timing.refresh = Duration::from_secs(3600);
     // The next one is asked long before it is decided.
-    slow.options.pace.soon = Duration::from_secs(1);
+    slow.options.timing.retry = Duration::from_secs(1);
     let cluster = slow.of(&model);
     open(&cluster, query()).await.events(2).await;
     model.grow(TOPIC, 2);

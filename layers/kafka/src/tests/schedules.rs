@@ -203,13 +203,13 @@ fn wanted(number: usize) -> Wanted {
 impl Schedule {
     fn start(&self, at: usize) -> Cluster {
         let mut start = instance().seed(self.seed + at as u64).batch(2 + 3 * at);
-        start.options.pace.most = Duration::from_millis(50);
+        start.options.timing.max_retry = Duration::from_millis(50);
         // Many come while Kafka is away.
-        start.options.pace.known = Duration::from_millis(20);
+        start.options.timing.known = Duration::from_millis(20);
         // What the tail can't know of is found before it is waited for in vain.
-        start.options.pace.watch = Duration::from_millis(500);
+        start.options.timing.watch = Duration::from_millis(500);
         // Many backfills for one reader, or few for two.
-        start.options.pace.near = [2, 20, 100_000][at];
+        start.options.timing.coalesce_offsets = [2, 20, 100_000][at];
         let readers = if at == 0 { 1 } else { 2 };
         start = start.options(|options| options.memory_bytes(self.memory).history_readers(readers));
         // The header is looked up, or hashes are as good as none, or each record is looked at.

@@ -29,7 +29,7 @@ async fn a_missing_topic_says_so_and_shows_its_first_record_when_it_is_created()
 async fn missing_topics_share_one_look() {
     let model = Model::default();
     let mut slow = instance();
-    slow.options.pace.soon = Duration::from_millis(100);
+    slow.options.timing.retry = Duration::from_millis(100);
     let cluster = slow.of(&model);
     let mut clients = Vec::new();
     for number in 0..200 {
@@ -143,7 +143,7 @@ async fn names_that_are_invented_have_kafka_asked_no_more_often() {
     // Each had all topics of Kafka listed, twenty times a second.
     let model = kafka(1);
     let mut start = instance();
-    start.options.pace.soon = Duration::from_secs(1);
+    start.options.timing.retry = Duration::from_secs(1);
     let cluster = start.of(&model);
     eventually(|| cluster.health().is_good()).await;
     let before = model.calls(Call::Topics);
@@ -233,7 +233,7 @@ async fn a_topic_that_is_opened_anew_keeps_to_its_share_of_the_memory() {
         instance().options(|options| options.memory_bytes(MEMORY).preload_topic("other"));
     start.options = start.options.preload_topic(TOPIC);
     // No look shares it out again.
-    start.options.pace.later = Duration::from_secs(3600);
+    start.options.timing.refresh = Duration::from_secs(3600);
     let cluster = start.of(&model);
     let mut client = open(&cluster, query()).await;
     client.events(5).await;

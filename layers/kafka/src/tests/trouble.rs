@@ -123,7 +123,7 @@ async fn a_topic_that_may_not_be_described_for_a_moment_goes_on() {
     // A broker that has just started does not know who may what.
     let model = kafka(1);
     let mut start = instance();
-    start.options.pace.soon = Duration::from_secs(2);
+    start.options.timing.retry = Duration::from_secs(2);
     let cluster = start.of(&model);
     let mut client = open(&cluster, query()).await;
     fill(&model, 0, 1);
@@ -141,7 +141,7 @@ async fn looks_that_follow_each_other_closely_take_no_topic_for_gone() {
     // Each id that names a partition more has Kafka's topics looked at.
     let model = kafka(1);
     let mut start = instance();
-    start.options.pace.soon = Duration::from_secs(3600);
+    start.options.timing.retry = Duration::from_secs(3600);
     let cluster = start.of(&model);
     let mut client = open(&cluster, query()).await;
     fill(&model, 0, 1);
@@ -211,7 +211,7 @@ async fn what_failed_while_kafka_was_away_is_tried_at_once() {
     let model = kafka(1);
     fill(&model, 0, 1);
     let mut start = instance();
-    start.options.pace.most = Duration::from_secs(3600);
+    start.options.timing.max_retry = Duration::from_secs(3600);
     let cluster = start.of(&model);
     model.set_leaderless(TOPIC, 0, true);
     let mut client = open(&cluster, query()).await;

@@ -147,7 +147,7 @@ async fn what_ends_with_a_marker_or_an_aborted_record_does_advance() {
 async fn a_transaction_that_hangs_is_told_and_nothing_is_opened_anew() {
     let model = kafka(2);
     let mut start = instance().watched();
-    start.options.pace.hanging = Duration::from_millis(50);
+    start.options.timing.hanging = Duration::from_millis(50);
     let cluster = start.of(&model);
     let mut client = open(&cluster, query()).await;
     model.begin(TOPIC, 1);
@@ -197,7 +197,7 @@ async fn each_of_many_topics_has_its_turn() {
     // No look has time for more than one of them.
     let model = kafka(1);
     let mut start = instance().watched();
-    start.options.pace.watch = Duration::from_nanos(1);
+    start.options.timing.watch = Duration::from_nanos(1);
     let cluster = start.of(&model);
     let mut clients = Vec::new();
     for number in 0..20 {

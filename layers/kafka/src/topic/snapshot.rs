@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
-use crate::timing::Pace;
+use crate::timing::Timing;
 use crate::topic::table::Table;
 use crate::topic::{Opened, Topic};
 
@@ -237,7 +237,7 @@ impl Snapshot {
         index: Records,
         start: Positions,
         end: Positions,
-        pace: Pace,
+        timing: Timing,
         is_indexed: bool,
     ) -> Self {
         let (made, generation) = (Instant::now(), table.generation());
@@ -262,7 +262,7 @@ impl Snapshot {
         // Nothing is appended, so that no record goes: this bounds what is rendered and indexed.
         hub.set_capacity_bytes(2 * hub.bytes());
         hub.close();
-        let lasts = pace.snapshot.max(pace.snapshot_times * made.elapsed());
+        let lasts = timing.snapshot.max(timing.snapshot_times * made.elapsed());
         Self { hub, start, end, has_tombstones, is_empty, generation, made, lasts }
     }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use crate::broker::{self, Backend, Consumer, Fetched, Panics, Refusal};
-use crate::timing::Pace;
+use crate::timing::Timing;
 use crate::topic::losses::Losses;
 
 /// Partitions that are looked at at once, each by a thread and a consumer of its own.
@@ -90,7 +90,7 @@ impl fmt::Debug for Look {
 #[derive(Debug)]
 pub(crate) struct Looks {
     backend: Arc<dyn Backend>,
-    pace: Pace,
+    timing: Timing,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -112,8 +112,8 @@ impl Drop for Thread<'_> {
 }
 
 impl Looks {
-    pub(crate) fn new(backend: Arc<dyn Backend>, pace: Pace) -> Self {
-        Self { backend, pace, state: Mutex::default(), changed: Condvar::new() }
+    pub(crate) fn new(backend: Arc<dyn Backend>, timing: Timing) -> Self {
+        Self { backend, timing, state: Mutex::default(), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -154,7 +154,7 @@ impl Looks {
             if let Some(at) = state.waiting.iter().position(|(_, _, due)| *due <= now) {
                 return state.waiting.remove(at).map(|(look, in_vain, _)| (look, in_vain));
             }
-            let pause = (earliest - now).min(self.pace.later);
+            let pause = (earliest - now).min(self.timing.refresh);
             let waited = self.changed.wait_timeout(state, pause);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
@@ -173,12 +173,12 @@ impl Looks {
         let known = losses.until(*partition, *from).filter(|_| probe.is_refused(*from));
         let finding = match known {
             Some(to) => Some(Finding::Unreadable { to, why: String::new() }),
-            None => probe.look(*from, *until, self.pace.refusal / 2),
+            None => probe.look(*from, *until, self.timing.refusal / 2),
         };
         match finding {
             Some(finding) => look.found.give(finding),
             None => {
-                let due = Instant::now() + self.pace.back_off(in_vain);
+                let due = Instant::now() + self.timing.back_off(in_vain);
                 self.lock().waiting.push_back((look, in_vain + 1, due));
             }
         }

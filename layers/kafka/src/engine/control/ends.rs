@@ -57,7 +57,7 @@ impl Control<'_> {
             }
             !end.replies.is_empty() && !end.opened.hub.is_closed()
         });
-        let first = 4 * self.pace.at_once;
+        let first = 4 * self.timing.min_refresh;
         let Some(end) = self.ends.waiting.first() else {
             self.ends.probe = None;
             return;
@@ -68,7 +68,7 @@ impl Control<'_> {
             self.pass_holes(&topic, &opened);
             // The next one may have a better chance.
             self.ends.waiting.rotate_left(1);
-            let pause = self.pace.most.min(2 * pause);
+            let pause = self.timing.max_retry.min(2 * pause);
             self.ends.probe = Some((Instant::now() + pause, pause));
         }
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Control, Pace};
+use super::{Control, Timing};
 use crate::Error;
 use crate::broker::{Backend, Presence};
 use crate::data::gap::Extent;
@@ -204,7 +204,7 @@ impl Control<'_> {
             return None;
         }
         let answer = question(&*self.backend, &topic.name);
-        let Pace { soon, most, .. } = self.pace;
+        let Timing { retry, max_retry, .. } = self.timing;
         let trouble = &mut self.standing(topic).trouble;
         match answer {
             Ok(answer) => {
@@ -212,7 +212,7 @@ impl Control<'_> {
                 Some(answer)
             }
             Err(error) => {
-                let pause = trouble.map_or(soon, |trouble| most.min(2 * trouble.pause));
+                let pause = trouble.map_or(retry, |trouble| max_retry.min(2 * trouble.pause));
                 *trouble = Some(Trouble { pause, until: Instant::now() + pause });
                 warn!(%error, topic = %topic.name, ?pause, "offsets can't be read, trying again");
                 None
@@ -260,7 +260,7 @@ mod tests {
         let (ask, jobs) = mpsc::channel();
         let backend = model.backend(1, 5);
         let mut control =
-            Control::new(backend, tail, &jobs, Pace::default(), Arc::default(), String::new());
+            Control::new(backend, tail, &jobs, Timing::default(), Arc::default(), String::new());
         let topic = Arc::new(Topic::new("orders".into()));
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);

@@ -16,7 +16,7 @@ use crate::broker::{Backend, Presence, TopicDescription};
 use crate::data::gap::Cut;
 use crate::data::positions::Positions;
 use crate::data::records::{CHUNK_BYTES, Records};
-use crate::timing::Pace;
+use crate::timing::Timing;
 use crate::topic::registry::Shared;
 use crate::topic::requests::{Command, Job};
 use crate::topic::retired::Remains;
@@ -52,7 +52,7 @@ pub(crate) struct Control<'a> {
     backend: Arc<dyn Backend>,
     tail: Sender<Command>,
     jobs: &'a Receiver<Job>,
-    pace: Pace,
+    timing: Timing,
     remains: Arc<Remains>,
     /// What is remembered of each held topic between looks.
     standings: HashMap<Arc<str>, Standing>,
@@ -106,7 +106,7 @@ impl<'a> Control<'a> {
         backend: Arc<dyn Backend>,
         tail: Sender<Command>,
         jobs: &'a Receiver<Job>,
-        pace: Pace,
+        timing: Timing,
         remains: Arc<Remains>,
         cluster: String,
     ) -> Self {
@@ -118,7 +118,7 @@ impl<'a> Control<'a> {
             backend,
             tail,
             jobs,
-            pace,
+            timing,
             remains,
             standings: HashMap::new(),
             asked: Vec::new(),
@@ -138,18 +138,18 @@ impl<'a> Control<'a> {
     /// Works until the cluster is dropped.
     pub(crate) fn run(mut self, shared: &Weak<Shared>) {
         let mut looked = Instant::now();
-        let mut next = looked + self.pace.soon;
-        let mut watch = looked + self.pace.watch;
+        let mut next = looked + self.timing.retry;
+        let mut watch = looked + self.timing.watch;
         loop {
             if std::mem::take(&mut self.look_at_once) {
-                next = next.min(looked + self.pace.at_once);
+                next = next.min(looked + self.timing.min_refresh);
             }
             let until = if std::mem::take(&mut self.more) | self.asked_for {
                 looked
             } else {
                 next.min(watch)
             };
-            let until = self.ends.due(self.pace.at_once).map_or(until, |due| until.min(due));
+            let until = self.ends.due(self.timing.min_refresh).map_or(until, |due| until.min(due));
             let until = self.refusals.due().map_or(until, |due| until.min(due));
             let until = until.min(Instant::now() + HEAR);
             match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -171,29 +171,30 @@ impl<'a> Control<'a> {
             self.take_checked(&shared);
             if std::mem::take(&mut self.asked_for) {
                 self.find_newcomers(&shared);
-                next = next.min(Instant::now() + self.pace.soon);
+                next = next.min(Instant::now() + self.timing.retry);
             }
             if std::mem::take(&mut self.look_at_once) {
-                next = next.min(looked + self.pace.at_once);
+                next = next.min(looked + self.timing.min_refresh);
             }
             if Instant::now() >= next {
                 let open = self.look(&shared);
                 looked = Instant::now();
-                next = looked + if open { self.pace.later } else { self.pace.soon };
+                next = looked + if open { self.timing.refresh } else { self.timing.retry };
                 let checks = self.standings.values().filter_map(|it| it.seen.check_due());
-                next = checks.min().map_or(next, |due| next.min(due.max(looked + self.pace.soon)));
+                next =
+                    checks.min().map_or(next, |due| next.min(due.max(looked + self.timing.retry)));
             }
             self.verify(&shared);
             self.attend();
             self.look_into_refusals(&shared);
             if Instant::now() >= watch {
                 self.watch(&shared);
-                watch = Instant::now() + self.pace.watch;
+                watch = Instant::now() + self.timing.watch;
             }
             self.tell_ends();
             let waits = !self.asked.is_empty() || !self.ends.newcomers.is_empty();
             if waits || !self.unverified.is_empty() {
-                next = next.min(Instant::now() + self.pace.soon);
+                next = next.min(Instant::now() + self.timing.retry);
             }
         }
     }
@@ -308,7 +309,7 @@ impl<'a> Control<'a> {
 
     /// What a broker that starts may need to know of a topic.
     fn until_sure(&self) -> Duration {
-        (LOOKS_UNTIL_GONE - 1) * self.pace.soon
+        (LOOKS_UNTIL_GONE - 1) * self.timing.retry
     }
 
     /// Closes the log of a topic that was let go.
@@ -355,7 +356,7 @@ impl<'a> Control<'a> {
     /// Whether nobody has read the topic for a while.
     fn is_idle(&mut self, topic: &Topic) -> bool {
         let used = topic.is_used();
-        let linger = if topic.is_missing() { Duration::ZERO } else { self.pace.linger };
+        let linger = if topic.is_missing() { Duration::ZERO } else { self.timing.idle_timeout };
         let since = &mut self.standing(topic).idle_since;
         if used {
             *since = None;

@@ -137,7 +137,7 @@ impl Control<'_> {
 
     /// How long names are asked for, one by one, before others have their turn.
     pub(super) fn asking(&self) -> Duration {
-        self.pace.watch / 20
+        self.timing.watch / 20
     }
 
     /// The list of topics has it, and its log is not open. False if it should be.
@@ -193,7 +193,7 @@ impl Control<'_> {
     /// The list of topics lacks it, and it has no log. Kafka is asked for it alone until `until`: the list
     /// also lacks what may not be described.
     pub(super) fn settle(&mut self, shared: &Shared, topic: &Arc<Topic>, until: Instant) {
-        let again = if topic.is_forbidden() { self.pace.later } else { self.pace.most };
+        let again = if topic.is_forbidden() { self.timing.refresh } else { self.timing.max_retry };
         let now = Instant::now();
         let seen = &mut self.standing(topic).seen;
         seen.check = None;
@@ -256,7 +256,7 @@ impl Control<'_> {
 
     /// Once, and again while it lasts.
     fn tell_absence(&mut self, topic: &Topic, absence: Absence) {
-        let remind = self.pace.remind;
+        let remind = self.timing.remind;
         let told = &mut self.standing(topic).seen.told;
         if told.is_some_and(|(known, at)| known == absence && at.elapsed() < remind) {
             return;
@@ -270,7 +270,7 @@ impl Control<'_> {
     }
 
     pub(super) fn tell_untold(&mut self) {
-        self.untold.tell(&self.cluster, self.pace.untold);
+        self.untold.tell(&self.cluster, self.timing.untold);
     }
 
     /// Begins to read topics of which it is to be seen whether they may be read: those that were refused,
@@ -321,7 +321,7 @@ impl Control<'_> {
             self.denied = true;
             return;
         };
-        let (now, remind) = (Instant::now(), self.pace.remind);
+        let (now, remind) = (Instant::now(), self.timing.remind);
         for (topic, access) in checked {
             let was_refused = topic.is_forbidden();
             match access {
@@ -338,7 +338,7 @@ impl Control<'_> {
             if topic.opened().is_some() {
                 continue;
             }
-            let (soon, later) = (self.pace.soon, self.pace.later);
+            let (soon, later) = (self.timing.retry, self.timing.refresh);
             let seen = &mut self.standing(&topic).seen;
             let pause = match access {
                 Access::Permitted => remind,

@@ -93,7 +93,7 @@ impl Control<'_> {
             });
             refusals.before = Some(opened.collect());
             (refusals.covered, refusals.noted) = (refusals.last, false);
-            refusals.next = Some(now + self.pace.refusal);
+            refusals.next = Some(now + self.timing.refusal);
             return;
         };
         let mut suspects = 0;
@@ -129,12 +129,12 @@ impl Control<'_> {
         if let Some(refusal) = self.refusals.covered.take() {
             self.tell(Command::Trust { refusal });
         }
-        let (pace, refusals) = (&self.pace, &mut self.refusals);
-        refusals.peace = Some(Instant::now() + PEACE * pace.refusal);
+        let (timing, refusals) = (&self.timing, &mut self.refusals);
+        refusals.peace = Some(Instant::now() + PEACE * timing.refusal);
         refusals.in_vain = if suspects > 0 { 0 } else { refusals.in_vain + 1 };
         let pause = match refusals.in_vain {
             0 | 1 => Duration::ZERO,
-            in_vain => pace.back_off(in_vain),
+            in_vain => timing.back_off(in_vain),
         };
         refusals.next = Some(Instant::now() + pause);
     }

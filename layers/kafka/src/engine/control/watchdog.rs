@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Control, Pace};
+use super::{Control, Timing};
 use crate::broker::{self, End, Fetched, Panics};
 use crate::data::positions::Positions;
 use crate::topic::registry::Shared;
@@ -133,12 +133,12 @@ impl Watch {
 
     /// Counts a restart, if it is time for one; how many there were in vain before. Each is followed by a
     /// pause twice as long as the last.
-    fn restart(&mut self, partition: i32, pace: Duration, now: Instant) -> Option<u32> {
+    fn restart(&mut self, partition: i32, pause: Duration, now: Instant) -> Option<u32> {
         if self.not_before.is_some_and(|not_before| now < not_before) {
             return None;
         }
         let in_vain = self.in_vain;
-        self.not_before = Some(now + pace * (4 << in_vain.min(6)));
+        self.not_before = Some(now + pause * (4 << in_vain.min(6)));
         self.restarted = Some((partition, None));
         self.in_time = 0;
         self.in_vain += 1;
@@ -162,7 +162,7 @@ impl Control<'_> {
             renew |= self.watch_topic(shared, &topic);
             self.watched_last = Some(Arc::clone(&topic.name));
             self.attend();
-            if since.elapsed() >= self.pace.watch / 20 {
+            if since.elapsed() >= self.timing.watch / 20 {
                 break;
             }
         }
@@ -180,7 +180,7 @@ impl Control<'_> {
         let Some(ends) = self.ask(topic, |backend, name| backend.ends(name, partitions)) else {
             return false;
         };
-        let Pace { watch: pace, hanging: most, .. } = self.pace;
+        let Timing { watch: pause, hanging: most, .. } = self.timing;
         // The tail's consumer may stand before it, and then has nothing to say of a cut.
         if self.close_cut(topic, &head, ends.iter().map(|end| &end.high)) {
             return false;
@@ -238,7 +238,7 @@ impl Control<'_> {
         }
         let Some((late, offset)) = record else { return false };
         let Late { partition, head, due } = *late;
-        let Some(in_vain) = self.standing(topic).watch.restart(partition, pace, now) else {
+        let Some(in_vain) = self.standing(topic).watch.restart(partition, pause, now) else {
             return false;
         };
         topic.health().restarts += 1;

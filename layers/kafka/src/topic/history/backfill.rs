@@ -14,10 +14,10 @@ use crate::data::record::Record;
 use crate::data::records::Records;
 use crate::topic::Opened;
 
-/// What a stream that holds up most others of its backfill must take in each [`Pace::stall`], or it is left
+/// What a stream that holds up most others of its backfill must take in each [`Timing::stall`], or it is left
 /// behind. A thousand streams share what the server can write: it is little for each.
 ///
-/// [`Pace::stall`]: crate::timing::Pace::stall
+/// [`Timing::stall`]: crate::timing::Timing::stall
 const LEAST_BYTES: usize = WINDOW_BYTES / 16;
 
 /// The same while most streams of its backfill have something to read themselves: then it is this server

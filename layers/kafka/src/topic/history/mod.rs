@@ -9,7 +9,7 @@ use tailwater_kafka_types::Budget;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
-use crate::timing::Pace;
+use crate::timing::Timing;
 use crate::topic::Opened;
 use crate::topic::retired::Remains;
 
@@ -29,7 +29,7 @@ const BACKFILL_BYTES: usize = Budget::READING_BYTES;
 /// Who waits for a backfill, and which are under way.
 #[derive(Debug)]
 pub(crate) struct History {
-    pub(crate) pace: Pace,
+    pub(crate) timing: Timing,
     /// What a backfill keeps while it is read.
     pub(crate) backfill_bytes: usize,
     queue: Mutex<Queue>,
@@ -38,10 +38,10 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn new(pace: Pace, max_record_bytes: usize, remains: Arc<Remains>) -> Self {
-        let queue = Mutex::new(Queue::new(pace.near));
+    pub(crate) fn new(timing: Timing, max_record_bytes: usize, remains: Arc<Remains>) -> Self {
+        let queue = Mutex::new(Queue::new(timing.coalesce_offsets));
         let backfill_bytes = BACKFILL_BYTES.saturating_add(max_record_bytes);
-        Self { pace, backfill_bytes, queue, changed: Condvar::new(), remains }
+        Self { timing, backfill_bytes, queue, changed: Condvar::new(), remains }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn streams_that_leave_while_they_wait_do_not_pile_up() {
-        let history = History::new(Pace::default(), 0, Arc::default());
+        let history = History::new(Timing::default(), 0, Arc::default());
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();

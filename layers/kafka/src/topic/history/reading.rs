@@ -12,7 +12,7 @@ use crate::broker::{self, Backend, Consumer, Fetched};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records;
-use crate::timing::Pace;
+use crate::timing::Timing;
 use crate::topic::losses::TOO_LARGE;
 use crate::topic::unreadable::{Finding, Found, Look, Looks};
 
@@ -106,17 +106,17 @@ impl Reading {
     }
 
     /// How long a turn goes on that brings nothing, if others wait.
-    pub(crate) fn patience(&self, pace: &Pace) -> Duration {
+    pub(crate) fn patience(&self, timing: &Timing) -> Duration {
         let doubled = 2u32.saturating_pow(self.fruitless);
-        pace.soon.saturating_mul(doubled).min(pace.patience)
+        timing.retry.saturating_mul(doubled).min(timing.stalled_read)
     }
 
     /// Others go first for as long as was waited in vain.
-    pub(crate) fn rest(&mut self, pace: &Pace) {
+    pub(crate) fn rest(&mut self, timing: &Timing) {
         if self.fruitless == 0 {
             warn!(topic = %self.topic, "history can't be read on for now, others come first");
         }
-        self.rests_until = Some(Instant::now() + self.patience(pace));
+        self.rests_until = Some(Instant::now() + self.patience(timing));
         self.fruitless = self.fruitless.saturating_add(1);
         self.backfill.set_fruitful(false);
     }
@@ -200,7 +200,7 @@ impl Reading {
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
         fetched: &mut Vec<Fetched>,
-        pace: &Pace,
+        timing: &Timing,
     ) -> Read {
         let mut batch: Vec<(i64, Record)> = Vec::with_capacity(fetched.len());
         let mut times = vec![i64::MIN; self.next.len()];
@@ -257,7 +257,7 @@ impl Reading {
             return Read::Unconfirmed;
         }
         match &self.refused {
-            Some((since, _)) if read == Read::On && since.elapsed() >= pace.refusal => {
+            Some((since, _)) if read == Read::On && since.elapsed() >= timing.refusal => {
                 Read::Refused
             }
             _ => read,
