@@ -68,7 +68,7 @@ impl History {
             let next = self.lock().next(index, Instant::now());
             let mut turn = Turn { history: self, reading: next };
             if let Some(reading) = &mut turn.reading {
-                self.remains.resume(&reading.backfill.hub, self.backfill_bytes);
+                self.retired.resume(&reading.backfill.hub, self.backfill_bytes);
                 let ended = self.take_turn(backend, &mut **consumer, reading, looks);
                 if ended == Ended::Suspended
                     && let Some(reading) = turn.reading.take()
@@ -115,7 +115,7 @@ impl History {
         let (over, window) = (queue.tidy(), queue.window());
         for reading in queue.suspended() {
             if reading.leave_behind(self.timing.stall, window) {
-                self.remains.suspend(&reading.backfill.hub);
+                self.retired.suspend(&reading.backfill.hub);
             }
         }
         over
@@ -129,13 +129,13 @@ impl History {
     /// Nothing more comes of a backfill.
     fn end(&self, backfill: &Arc<Backfill>) {
         self.lock().remove(backfill);
-        self.remains.end(&backfill.hub);
+        self.retired.end(&backfill.hub);
     }
 
     /// A backfill goes on when its turn comes.
     fn suspend(&self, mut reading: Reading) {
         reading.watch_lag();
-        self.remains.suspend(&reading.backfill.hub);
+        self.retired.suspend(&reading.backfill.hub);
         self.lock().suspend(reading);
         self.changed.notify_all();
     }

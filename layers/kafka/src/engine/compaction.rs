@@ -20,7 +20,7 @@ use crate::topic::history::History;
 use crate::topic::registry::Shared;
 use crate::topic::snapshot::{Budget, BuildRequest, Snapshot};
 use crate::topic::table::Table;
-use crate::topic::{Opened, Topic};
+use crate::topic::{Topic, TopicLog};
 
 /// Segments of a log that are taken before other tables have their turn.
 const SEGMENTS: usize = 16;
@@ -69,7 +69,7 @@ struct SnapshotBuilder<'a> {
     budget: &'a Budget,
     timing: Timing,
     topic: Arc<Topic>,
-    opened: Arc<Opened>,
+    opened: Arc<TopicLog>,
     table: Table,
     /// Nothing before is in the table: retention took it.
     low: Positions,

@@ -19,7 +19,7 @@ use crate::options::ClusterOptions;
 use crate::topic::history::History;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Job;
-use crate::topic::retired::Remains;
+use crate::topic::retired::RetiredLogs;
 use crate::topic::snapshot::Tables;
 use crate::topic::topics::Topics;
 use crate::topic::unreadable::Looks;
@@ -39,9 +39,9 @@ pub(crate) fn start(
     let consumer = backend.consumer(false)?;
     let (control, jobs) = mpsc::channel();
     let (tail, commands) = mpsc::channel();
-    let remains = Arc::new(Remains::default());
+    let retired = Arc::new(RetiredLogs::default());
     let history =
-        Arc::new(History::new(options.timing, options.max_record_bytes, Arc::clone(&remains)));
+        Arc::new(History::new(options.timing, options.max_record_bytes, Arc::clone(&retired)));
     let topics = Topics::new(&options);
     let (tables, mut requests) = Tables::new(options.memory_bytes);
     let panics = Arc::default();
@@ -86,8 +86,8 @@ pub(crate) fn start(
     })?;
     let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
     supervise("kafka-control", timing.retry, &panics, move || {
-        let (backend, remains) = (Arc::clone(&backend), Arc::clone(&remains));
-        Control::new(backend, tail.clone(), &jobs, timing, remains, name.clone()).run(&weak);
+        let (backend, retired) = (Arc::clone(&backend), Arc::clone(&retired));
+        Control::new(backend, tail.clone(), &jobs, timing, retired, name.clone()).run(&weak);
     })?;
     Ok(shared)
 }

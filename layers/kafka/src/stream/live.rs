@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::data::positions::Positions;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Job;
-use crate::topic::{Opened, Topic};
+use crate::topic::{Topic, TopicLog};
 
 /// What a stream knows of the place at which it is live.
 pub(crate) enum LiveEvent {
@@ -19,8 +19,8 @@ pub(crate) enum LiveEvent {
     /// Nobody was asked, or in vain: the log ended.
     Idle,
     /// The answer comes once the log has come by that place: no stream is there before.
-    Requested(Arc<Opened>, oneshot::Receiver<Positions>),
-    Due(Arc<Opened>, Positions),
+    Requested(Arc<TopicLog>, oneshot::Receiver<Positions>),
+    Due(Arc<TopicLog>, Positions),
 }
 
 impl LiveEvent {

@@ -23,7 +23,7 @@ use crate::stream::large::LargeEvent;
 use crate::stream::live::LiveEvent;
 use crate::stream::resume::{Attachment, ResumeFrom};
 use crate::topic::Refused;
-use crate::topic::registry::Held;
+use crate::topic::registry::TopicHandle;
 use crate::topic::snapshot::Replay;
 
 pub(crate) mod large;
@@ -40,7 +40,7 @@ const RETRY_MS: RangeInclusive<u32> = 8_000..=12_000;
 /// the topic, and where there is no room for it: after a comment, and a `retry` field that says to come
 /// again later.
 pub struct Stream {
-    topic: Held,
+    topic: TopicHandle,
     view: View,
     want: Selector<Record>,
     /// Whether id-only blocks are sent.
@@ -87,7 +87,7 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn new(
-        topic: Held,
+        topic: TopicHandle,
         options: StreamOptions,
         want: Selector<Record>,
         from: ResumeFrom,
@@ -162,7 +162,7 @@ impl Stream {
 }
 
 impl State {
-    fn resolving(topic: &Held, from: ResumeFrom, want: Selector<Record>) -> Self {
+    fn resolving(topic: &TopicHandle, from: ResumeFrom, want: Selector<Record>) -> Self {
         let (shared, topic) = (topic.shared(), topic.topic());
         Self::Resolving(Box::pin(async move {
             let refused = pin!(topic.wait_refused());

@@ -14,7 +14,7 @@ use crate::data::records::Records;
 use crate::data::start::{Start, epoch_ms};
 use crate::topic::registry::Shared;
 use crate::topic::snapshot::Replay;
-use crate::topic::{Opened, Topic};
+use crate::topic::{Topic, TopicLog};
 
 /// Where a stream asks to go on.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ impl Resume {
     }
 
     /// If the log is known to have come by the position, Kafka need not be asked.
-    fn attach_without_question(&mut self, opened: &Opened, cut: &Cut) -> Option<Attachment> {
+    fn attach_without_question(&mut self, opened: &TopicLog, cut: &Cut) -> Option<Attachment> {
         let is_since = matches!(self.starting, StartingOffsets::Since(_));
         // What the log of a compacted topic has is more than a stream from the beginning needs.
         let may_replay = self.begins && opened.is_compacted() != Some(false);
@@ -190,7 +190,7 @@ impl Resume {
     }
 
     /// Compares the offsets with what Kafka has. `None` if the log ended before Kafka answered.
-    async fn target(&mut self, came: Instant, opened: &Arc<Opened>, cut: &Cut) -> Option<Target> {
+    async fn target(&mut self, came: Instant, opened: &Arc<TopicLog>, cut: &Cut) -> Option<Target> {
         let since = match self.starting {
             StartingOffsets::Since(time) => Some(time),
             StartingOffsets::Live | StartingOffsets::Offsets(_) => None,
@@ -216,7 +216,7 @@ impl Resume {
     }
 
     /// To the live log if that still has the position, else to a snapshot or to a backfill.
-    async fn attach(&mut self, opened: &Arc<Opened>, target: &mut Target) -> Option<Attachment> {
+    async fn attach(&mut self, opened: &Arc<TopicLog>, target: &mut Target) -> Option<Attachment> {
         let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
         let replays = is_kept
             && (self.begins || self.is_replaying(&target.at))
@@ -237,7 +237,7 @@ impl Resume {
     /// The latest record of each key of a compacted topic.
     async fn replay_snapshot(
         &mut self,
-        opened: &Arc<Opened>,
+        opened: &Arc<TopicLog>,
         target: &mut Target,
     ) -> Option<Cursor<Records>> {
         let snapshot = self.shared.tables.snapshot(&self.topic, opened, &target.low).await?;
@@ -264,7 +264,7 @@ impl Resume {
 
     fn attached(
         &mut self,
-        opened: &Opened,
+        opened: &TopicLog,
         cursor: Cursor<Records>,
         at: Positions,
         new_gaps: Vec<Gap>,
@@ -285,7 +285,7 @@ impl Resume {
 
 /// The place that `offsets` name, if it is one that the log is known to have come by. Whatever lies
 /// ahead of the log may lie past Kafka's end, so Kafka has to be asked.
-fn within(offsets: &[(i32, i64)], opened: &Opened) -> Option<Positions> {
+fn within(offsets: &[(i32, i64)], opened: &TopicLog) -> Option<Positions> {
     let head = opened.hub.head();
     // Where a partition begins that was added since, only Kafka knows.
     if head.len() > opened.origin.len() {

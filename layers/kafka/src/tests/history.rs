@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::broker::model::Call;
-use crate::topic::retired::REMAINS_BYTES;
+use crate::topic::retired::RETIRED_BYTES;
 
 /// Reads all records of one partition, with what was read before.
 async fn read_all(client: &mut Client, mut events: Vec<String>, count: i64) {
@@ -302,10 +302,10 @@ async fn streams_that_stand_still_after_one_another_keep_no_more_than_is_stated(
         client.write().await;
         eventually(|| !cluster.is_read()).await;
         stalled.push(client);
-        assert!(cluster.remaining_bytes() <= REMAINS_BYTES, "{} bytes", cluster.remaining_bytes());
+        assert!(cluster.remaining_bytes() <= RETIRED_BYTES, "{} bytes", cluster.remaining_bytes());
     }
     // With room for what is rendered of it.
-    assert!(cluster.remaining_bytes() > REMAINS_BYTES / 4, "{} bytes", cluster.remaining_bytes());
+    assert!(cluster.remaining_bytes() > RETIRED_BYTES / 4, "{} bytes", cluster.remaining_bytes());
     for client in &mut stalled {
         assert_eq!(client.events(RECORDS).await, values(0, 0..RECORDS as i64));
     }
@@ -409,9 +409,9 @@ async fn passes_that_wait_for_their_streams_keep_no_more_than_is_stated() {
         let records = 5 + MANY / number;
         let client = stalled(&model, &cluster, &format!("slow-{number}"), records).await;
         slow.push((client, records));
-        assert!(cluster.remaining_bytes() <= REMAINS_BYTES, "{} bytes", cluster.remaining_bytes());
+        assert!(cluster.remaining_bytes() <= RETIRED_BYTES, "{} bytes", cluster.remaining_bytes());
     }
-    assert!(cluster.remaining_bytes() > REMAINS_BYTES / 8, "{} bytes", cluster.remaining_bytes());
+    assert!(cluster.remaining_bytes() > RETIRED_BYTES / 8, "{} bytes", cluster.remaining_bytes());
     for (client, records) in &mut slow {
         client.events(*records - 1).await;
         eventually(|| client.is_idle()).await;

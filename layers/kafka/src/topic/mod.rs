@@ -71,13 +71,13 @@ pub(crate) enum State {
     Crowded,
     /// Kafka has it, and its log is not open.
     Found,
-    Open(Arc<Opened>),
+    Open(Arc<TopicLog>),
 }
 
 /// The live log of a topic. It ends when something happens that a log can't show: offsets that went
 /// back, a position that is gone. Streams then look for their place anew.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct TopicLog {
     pub(crate) hub: Hub<Records>,
     /// How often its offsets had gone back before.
     pub(crate) epoch: u64,
@@ -110,7 +110,7 @@ impl State {
     }
 }
 
-impl Opened {
+impl TopicLog {
     pub(crate) fn new(
         hub: Hub<Records>,
         epoch: u64,
@@ -263,7 +263,7 @@ impl Topic {
         self.pinned || self.streams.load(Ordering::Acquire) > 0
     }
 
-    pub(crate) fn opened(&self) -> Option<Arc<Opened>> {
+    pub(crate) fn opened(&self) -> Option<Arc<TopicLog>> {
         match &*self.state.borrow() {
             State::Open(opened) => Some(Arc::clone(opened)),
             State::Unknown | State::Missing | State::Forbidden | State::Crowded | State::Found => {
@@ -287,7 +287,7 @@ impl Topic {
     }
 
     /// Waits for the topic's log; the flag says whether the topic was missing meanwhile.
-    pub(crate) async fn wait_opened(&self) -> (Arc<Opened>, bool) {
+    pub(crate) async fn wait_opened(&self) -> (Arc<TopicLog>, bool) {
         let mut state = self.state.subscribe();
         let mut missing = false;
         loop {

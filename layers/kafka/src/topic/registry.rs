@@ -18,7 +18,7 @@ use crate::topic::requests::Job;
 use crate::topic::snapshot::Tables;
 use crate::topic::topics::Topics;
 use crate::topic::unreadable::Looks;
-use crate::topic::{Opened, Refused, Topic};
+use crate::topic::{Refused, Topic, TopicLog};
 
 /// What cluster, streams and threads share.
 pub(crate) struct Shared {
@@ -59,7 +59,7 @@ impl Shared {
     pub(crate) fn request_extent(
         &self,
         topic: &Arc<Topic>,
-        opened: &Arc<Opened>,
+        opened: &Arc<TopicLog>,
         offsets: &[(i32, i64)],
         since: Option<i64>,
     ) -> oneshot::Receiver<Extent> {
@@ -102,9 +102,9 @@ impl Shared {
     }
 
     /// The topic of this name, for a stream more.
-    pub(crate) fn hold(self: &Arc<Self>, name: &str) -> Result<Held, Error> {
+    pub(crate) fn hold(self: &Arc<Self>, name: &str) -> Result<TopicHandle, Error> {
         let (topic, first) = self.topics.hold(name)?;
-        let held = Held { topic, shared: Arc::clone(self) };
+        let held = TopicHandle { topic, shared: Arc::clone(self) };
         if let Some(error) = held.error() {
             return Err(error);
         }
@@ -116,12 +116,12 @@ impl Shared {
 }
 
 /// A topic that a stream uses.
-pub(crate) struct Held {
+pub(crate) struct TopicHandle {
     topic: Arc<Topic>,
     shared: Arc<Shared>,
 }
 
-impl Held {
+impl TopicHandle {
     pub(crate) fn topic(&self) -> Arc<Topic> {
         Arc::clone(&self.topic)
     }
@@ -140,7 +140,7 @@ impl Held {
     }
 }
 
-impl Deref for Held {
+impl Deref for TopicHandle {
     type Target = Topic;
 
     fn deref(&self) -> &Topic {
@@ -148,7 +148,7 @@ impl Deref for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for TopicHandle {
     fn drop(&mut self) {
         self.topic.streams.fetch_sub(1, Ordering::AcqRel);
     }

@@ -11,7 +11,7 @@ use crate::data::record::Record;
 use crate::data::records::Records;
 use crate::topic::losses::Losses;
 use crate::topic::unreadable::Finding;
-use crate::topic::{Opened, Topic};
+use crate::topic::{Topic, TopicLog};
 
 /// A request to the control thread.
 #[derive(Debug)]
@@ -22,14 +22,14 @@ pub(crate) enum Job {
     /// read some. With what is no older than `since`.
     Extent {
         topic: Arc<Topic>,
-        opened: Arc<Opened>,
+        opened: Arc<TopicLog>,
         partitions: usize,
         resumes: bool,
         since: Option<i64>,
         reply: oneshot::Sender<Extent>,
     },
     /// Where the topic ends now, once its log has come by there.
-    End { topic: Arc<Topic>, opened: Arc<Opened>, reply: oneshot::Sender<Positions> },
+    End { topic: Arc<Topic>, opened: Arc<TopicLog>, reply: oneshot::Sender<Positions> },
     /// The tail has lost what it followed.
     Reopen,
     /// The tail can't read on somewhere, and librdkafka does not say where.
@@ -48,7 +48,7 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) struct Looked {
     pub(crate) topic: Arc<Topic>,
-    pub(crate) opened: Arc<Opened>,
+    pub(crate) opened: Arc<TopicLog>,
     pub(crate) partition: i32,
     pub(crate) from: i64,
     pub(crate) finding: Finding,

@@ -9,7 +9,7 @@ use tailwater_kafka_types::Budget;
 use crate::data::records::Records;
 
 /// What all of them keep at most.
-pub(crate) const REMAINS_BYTES: usize = Budget::RETIRED_BYTES;
+pub(crate) const RETIRED_BYTES: usize = Budget::RETIRED_BYTES;
 
 /// What each backfill that waits counts at least, so that their number is bounded, too. The newest records of
 /// a log that did not end are kept in any case.
@@ -19,7 +19,7 @@ const LEAST_BYTES: usize = 256 * 1024;
 /// so those that came last keep something, and streams that are further back are lost there: they look
 /// for their place when they go on.
 #[derive(Debug, Default)]
-pub(crate) struct Remains(Mutex<Vec<Kept>>);
+pub(crate) struct RetiredLogs(Mutex<Vec<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
@@ -55,7 +55,7 @@ impl Kept {
     }
 }
 
-impl Remains {
+impl RetiredLogs {
     fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,7 +84,7 @@ impl Remains {
         let mut all = self.lock();
         all.retain(|kept| !kept.is(hub));
         all.push(Kept { hub: hub.downgrade(), ended });
-        let mut left = REMAINS_BYTES;
+        let mut left = RETIRED_BYTES;
         // The newest first.
         all.reverse();
         all.retain_mut(|kept| kept.share(&mut left));
@@ -120,36 +120,36 @@ mod tests {
     #[test]
     fn who_holds_an_ended_log_and_reads_nothing_keeps_none_of_its_records() {
         let hub = hub(1000);
-        Remains::default().end(&hub);
+        RetiredLogs::default().end(&hub);
         assert_eq!(hub.bytes(), 0);
     }
 
     #[test]
     fn logs_that_wait_end_where_there_is_no_room_for_more() {
-        let remains = Remains::default();
+        let retired = RetiredLogs::default();
         let hubs: Vec<_> = (0..200).map(|_| hub(1000)).collect();
-        hubs.iter().for_each(|hub| remains.suspend(hub));
-        let waiting = REMAINS_BYTES / LEAST_BYTES;
+        hubs.iter().for_each(|hub| retired.suspend(hub));
+        let waiting = RETIRED_BYTES / LEAST_BYTES;
         assert!(hubs.iter().rev().take(waiting).all(|hub| !hub.is_closed()), "the newest");
         assert!(hubs.iter().rev().skip(waiting).all(|hub| hub.is_closed() && hub.bytes() == 0));
 
-        let large = hub(REMAINS_BYTES / 3 - 1024 * 1024);
+        let large = hub(RETIRED_BYTES / 3 - 1024 * 1024);
         let _behind = large.seek(|mark| mark.next(0) == 0, Selector::All);
-        remains.suspend(&large);
+        retired.suspend(&large);
         assert!(!large.is_closed());
         let waiting = hubs.iter().filter(|hub| !hub.is_closed()).count();
         assert!((1..20).contains(&waiting), "{waiting} have room beside it");
-        assert!(remains.bytes() <= REMAINS_BYTES);
+        assert!(retired.bytes() <= RETIRED_BYTES);
     }
 
     #[test]
     fn a_log_that_goes_on_counts_no_more() {
-        let remains = Remains::default();
+        let retired = RetiredLogs::default();
         let hub = hub(1000);
-        remains.suspend(&hub);
-        assert!(remains.bytes() > 0);
-        remains.resume(&hub, usize::MAX);
-        assert_eq!(remains.bytes(), 0);
+        retired.suspend(&hub);
+        assert!(retired.bytes() > 0);
+        retired.resume(&hub, usize::MAX);
+        assert_eq!(retired.bytes(), 0);
         assert!(!hub.is_closed() && hub.bytes() > 1000);
     }
 }

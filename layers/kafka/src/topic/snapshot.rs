@@ -19,7 +19,7 @@ use crate::data::record::Record;
 use crate::data::records::Records;
 use crate::timing::Timing;
 use crate::topic::table::Table;
-use crate::topic::{Opened, Topic};
+use crate::topic::{Topic, TopicLog};
 
 /// The chunks of a snapshot: what is rendered at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -42,7 +42,7 @@ pub(crate) struct Budget {
 #[derive(Debug)]
 pub(crate) struct BuildRequest {
     pub(crate) topic: Arc<Topic>,
-    pub(crate) opened: Arc<Opened>,
+    pub(crate) opened: Arc<TopicLog>,
 }
 
 impl Tables {
@@ -68,7 +68,7 @@ impl Tables {
     pub(crate) async fn snapshot(
         &self,
         topic: &Arc<Topic>,
-        opened: &Arc<Opened>,
+        opened: &Arc<TopicLog>,
         low: &Positions,
     ) -> Option<Arc<Snapshot>> {
         let (answer, builder) = {
@@ -144,7 +144,7 @@ impl Latest {
     }
 
     /// Forgets a snapshot that nobody reads and that is too old for those who come.
-    pub(crate) fn tidy(&self, opened: &Opened) {
+    pub(crate) fn tidy(&self, opened: &TopicLog) {
         let mut state = self.lock();
         drop(
             state
@@ -301,14 +301,14 @@ impl Snapshot {
     }
 
     /// Whether it does for a stream of a topic that begins at `low`.
-    fn serves(&self, opened: &Opened, low: &Positions) -> bool {
+    fn serves(&self, opened: &TopicLog, low: &Positions) -> bool {
         // What retention took since is not shown, and the live log goes on from its end.
         low.at_or_before(&self.start)
             && opened.hub.first().at_or_before(&self.end)
             && self.is_new(opened)
     }
 
-    fn is_new(&self, opened: &Opened) -> bool {
+    fn is_new(&self, opened: &TopicLog) -> bool {
         self.made.elapsed() < self.lasts || opened.hub.head().at_or_before(&self.end)
     }
 

@@ -10,19 +10,19 @@ use tokio::time::Instant;
 use super::Control;
 use super::watchdog::{Late, PROBED};
 use crate::data::positions::Positions;
-use crate::topic::{Opened, Topic};
+use crate::topic::{Topic, TopicLog};
 
 /// A stream that asked.
 pub(super) struct Newcomer {
     pub(super) topic: Arc<Topic>,
-    pub(super) opened: Arc<Opened>,
+    pub(super) opened: Arc<TopicLog>,
     pub(super) reply: oneshot::Sender<Positions>,
 }
 
 /// An end, and the streams that asked for it.
 pub(super) struct End {
     topic: Arc<Topic>,
-    opened: Arc<Opened>,
+    opened: Arc<TopicLog>,
     at: Positions,
     replies: Vec<oneshot::Sender<Positions>>,
 }
@@ -104,7 +104,7 @@ impl Control<'_> {
     /// What lies between the head of a log and the end may be no record but the marker of a transaction:
     /// the log then stands still until the next record. Whether it does is found by reading on from
     /// there, and the log told to go on behind.
-    fn pass_holes(&mut self, topic: &Topic, opened: &Opened) {
+    fn pass_holes(&mut self, topic: &Topic, opened: &TopicLog) {
         let head = opened.hub.head();
         let of_log = self.ends.waiting.iter().filter(|end| std::ptr::eq(&*end.opened, opened));
         let end = of_log.fold(head.clone(), |end, next| end.max(&next.at));

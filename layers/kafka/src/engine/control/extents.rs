@@ -12,7 +12,7 @@ use super::{Control, Timing};
 use crate::Error;
 use crate::broker::{Backend, Presence};
 use crate::data::gap::Extent;
-use crate::topic::{Opened, Topic};
+use crate::topic::{Topic, TopicLog};
 
 /// How many times that streams begin at are looked up before others have their turn.
 const TIMES_A_TURN: usize = 16;
@@ -21,7 +21,7 @@ const TIMES_A_TURN: usize = 16;
 pub(super) struct Asked {
     pub(super) at: Instant,
     pub(super) topic: Arc<Topic>,
-    pub(super) opened: Arc<Opened>,
+    pub(super) opened: Arc<TopicLog>,
     pub(super) partitions: usize,
     pub(super) resumes: bool,
     pub(super) since: Option<i64>,
@@ -167,7 +167,7 @@ impl Control<'_> {
     }
 
     /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
-    pub(super) fn known(&self, topic: &Topic, opened: &Opened) -> usize {
+    pub(super) fn known(&self, topic: &Topic, opened: &TopicLog) -> usize {
         let standing = self.standings.get(&topic.name);
         let seen = standing.map_or(0, |standing| standing.partitions);
         seen.max(opened.hub.head().len())
@@ -264,7 +264,7 @@ mod tests {
         let topic = Arc::new(Topic::new("orders".into()));
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
-        let opened = Arc::new(Opened::new(hub, 0, start, Arc::default()));
+        let opened = Arc::new(TopicLog::new(hub, 0, start, Arc::default()));
         control.standing(&topic).partitions = 2;
         let (reply, mut answer) = oneshot::channel();
         let (of, log, since) = (Arc::clone(&topic), Arc::clone(&opened), None);

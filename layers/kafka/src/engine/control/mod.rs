@@ -19,8 +19,8 @@ use crate::data::records::{CHUNK_BYTES, Records};
 use crate::timing::Timing;
 use crate::topic::registry::Shared;
 use crate::topic::requests::{Command, Job};
-use crate::topic::retired::Remains;
-use crate::topic::{Opened, State, Topic};
+use crate::topic::retired::RetiredLogs;
+use crate::topic::{State, Topic, TopicLog};
 
 mod ends;
 mod extents;
@@ -53,7 +53,7 @@ pub(crate) struct Control<'a> {
     tail: Sender<Command>,
     jobs: &'a Receiver<Job>,
     timing: Timing,
-    remains: Arc<Remains>,
+    retired: Arc<RetiredLogs>,
     /// What is remembered of each held topic between looks.
     standings: HashMap<Arc<str>, Standing>,
     asked: Vec<Asked>,
@@ -107,7 +107,7 @@ impl<'a> Control<'a> {
         tail: Sender<Command>,
         jobs: &'a Receiver<Job>,
         timing: Timing,
-        remains: Arc<Remains>,
+        retired: Arc<RetiredLogs>,
         cluster: String,
     ) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl<'a> Control<'a> {
             tail,
             jobs,
             timing,
-            remains,
+            retired,
             standings: HashMap::new(),
             asked: Vec::new(),
             more: false,
@@ -390,7 +390,7 @@ impl<'a> Control<'a> {
         self.tell(follow);
         info!(topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
-        let opened = Opened::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
+        let opened = TopicLog::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
             asked,
             extent,
             tombstone_retention,
@@ -399,7 +399,7 @@ impl<'a> Control<'a> {
         true
     }
 
-    fn extend(&mut self, topic: &Topic, opened: &Opened, partitions: usize) -> bool {
+    fn extend(&mut self, topic: &Topic, opened: &TopicLog, partitions: usize) -> bool {
         let known = opened.hub.head().len();
         if partitions <= known {
             return true;
@@ -431,7 +431,7 @@ impl<'a> Control<'a> {
         if let Some(opened) = topic.opened() {
             self.tell(Command::Leave { topic: Arc::clone(&topic.name) });
             topic.state.send_replace(state);
-            self.remains.end(&opened.hub);
+            self.retired.end(&opened.hub);
         } else {
             topic.state.send_replace(state);
         }

@@ -13,7 +13,7 @@ use crate::data::positions::Positions;
 use crate::topic::registry::Shared;
 use crate::topic::requests::{Command, Job, Looked};
 use crate::topic::unreadable::{Finding, Found, Look};
-use crate::topic::{Opened, Topic};
+use crate::topic::{Topic, TopicLog};
 
 /// Of so many partitions, and the others of their topics, it is found out at once.
 const LOOKED_AT: usize = 64;
@@ -45,7 +45,7 @@ pub(super) struct Refusals {
 }
 
 /// A log, and where it stood.
-type Stood = (Arc<Topic>, Arc<Opened>, Positions);
+type Stood = (Arc<Topic>, Arc<TopicLog>, Positions);
 
 /// Of each partition of a log that was refused.
 pub(super) type Refused = BTreeMap<i32, Times>;
@@ -144,7 +144,7 @@ impl Control<'_> {
         &mut self,
         shared: &Shared,
         topic: &Arc<Topic>,
-        opened: &Arc<Opened>,
+        opened: &Arc<TopicLog>,
         partition: i32,
         (from, until): (i64, i64),
     ) {

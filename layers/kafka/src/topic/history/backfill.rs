@@ -12,7 +12,7 @@ use super::{BACKFILL_BYTES, WINDOW_BYTES};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
-use crate::topic::Opened;
+use crate::topic::TopicLog;
 
 /// What a stream that holds up most others of its backfill must take in each [`Timing::stall`], or it is left
 /// behind. A thousand streams share what the server can write: it is little for each.
@@ -31,7 +31,7 @@ const COALESCE_AT_MOST: Duration = Duration::from_secs(1);
 /// A log for the streams that one reading carries.
 #[derive(Debug)]
 pub(crate) struct Backfill {
-    pub(crate) opened: Arc<Opened>,
+    pub(crate) opened: Arc<TopicLog>,
     pub(crate) hub: Hub<Records>,
     /// How many streams came after the first.
     joined: AtomicUsize,
@@ -41,7 +41,7 @@ pub(crate) struct Backfill {
 
 impl Backfill {
     pub(crate) fn new(
-        opened: &Arc<Opened>,
+        opened: &Arc<TopicLog>,
         records: Records,
         start: Positions,
         joined: usize,

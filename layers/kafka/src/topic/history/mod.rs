@@ -10,8 +10,8 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
 use crate::timing::Timing;
-use crate::topic::Opened;
-use crate::topic::retired::Remains;
+use crate::topic::TopicLog;
+use crate::topic::retired::RetiredLogs;
 
 pub(crate) mod backfill;
 pub(crate) mod queue;
@@ -34,14 +34,14 @@ pub(crate) struct History {
     pub(crate) backfill_bytes: usize,
     queue: Mutex<Queue>,
     pub(crate) changed: Condvar,
-    pub(crate) remains: Arc<Remains>,
+    pub(crate) retired: Arc<RetiredLogs>,
 }
 
 impl History {
-    pub(crate) fn new(timing: Timing, max_record_bytes: usize, remains: Arc<Remains>) -> Self {
+    pub(crate) fn new(timing: Timing, max_record_bytes: usize, retired: Arc<RetiredLogs>) -> Self {
         let queue = Mutex::new(Queue::new(timing.coalesce_offsets));
         let backfill_bytes = BACKFILL_BYTES.saturating_add(max_record_bytes);
-        Self { timing, backfill_bytes, queue, changed: Condvar::new(), remains }
+        Self { timing, backfill_bytes, queue, changed: Condvar::new(), retired }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -53,7 +53,7 @@ impl History {
     pub(crate) async fn join(
         &self,
         topic: &Arc<str>,
-        opened: &Arc<Opened>,
+        opened: &Arc<TopicLog>,
         at: &Positions,
         want: &Selector<Record>,
     ) -> Option<Cursor<Records>> {
@@ -80,7 +80,7 @@ impl History {
 
     #[cfg(test)]
     pub(crate) fn remaining_bytes(&self) -> usize {
-        self.remains.bytes()
+        self.retired.bytes()
     }
 
     /// Whether something is read or waits to be.
@@ -113,7 +113,7 @@ mod tests {
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();
-        let opened = Opened::new(hub, 0, origin, Arc::default());
+        let opened = TopicLog::new(hub, 0, origin, Arc::default());
         let (topic, opened) = (Arc::from("orders"), Arc::new(opened));
         let cx = &mut Context::from_waker(Waker::noop());
         let mut stays = pin!(history.join(&topic, &opened, &start, &Selector::All));

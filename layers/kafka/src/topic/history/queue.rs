@@ -14,8 +14,8 @@ use crate::data::filter::Index;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
-use crate::topic::Opened;
-use crate::topic::retired::REMAINS_BYTES;
+use crate::topic::TopicLog;
+use crate::topic::retired::RETIRED_BYTES;
 
 /// With however many backfills, each goes so far ahead.
 const LEAST_WINDOW_BYTES: usize = 64 * 1024;
@@ -38,7 +38,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct OfTopic {
     name: Arc<str>,
-    opened: Arc<Opened>,
+    opened: Arc<TopicLog>,
     waiting: Vec<Waiting>,
     /// All of them, whether a reader has them or not.
     backfills: Vec<Arc<Backfill>>,
@@ -80,7 +80,7 @@ enum Of {
 }
 
 impl OfTopic {
-    fn is(&self, opened: &Arc<Opened>) -> bool {
+    fn is(&self, opened: &Arc<TopicLog>) -> bool {
         Arc::ptr_eq(&self.opened, opened)
     }
 
@@ -163,7 +163,7 @@ impl Queue {
         Self { near, topics, tickets: 0, least_first: false, closed: false }
     }
 
-    fn of(&mut self, opened: &Arc<Opened>) -> Option<&mut OfTopic> {
+    fn of(&mut self, opened: &Arc<TopicLog>) -> Option<&mut OfTopic> {
         self.topics.iter_mut().find(|topic| topic.is(opened))
     }
 
@@ -171,14 +171,14 @@ impl Queue {
     /// wait, with what is rendered.
     pub(crate) fn window(&self) -> usize {
         let backfills: usize = self.topics.iter().map(|topic| topic.backfills.len()).sum();
-        (REMAINS_BYTES / 4 / backfills.max(1)).clamp(LEAST_WINDOW_BYTES, WINDOW_BYTES)
+        (RETIRED_BYTES / 4 / backfills.max(1)).clamp(LEAST_WINDOW_BYTES, WINDOW_BYTES)
     }
 
     /// A cursor for a stream in a backfill under way, or the promise of one.
     pub(crate) fn join(
         &mut self,
         name: &Arc<str>,
-        opened: &Arc<Opened>,
+        opened: &Arc<TopicLog>,
         at: &Positions,
         want: &Selector<Record>,
     ) -> Result<Cursor<Records>, oneshot::Receiver<Cursor<Records>>> {
@@ -341,10 +341,10 @@ mod tests {
     }
 
     /// A topic whose live log begins at this offset.
-    fn opened(first: i64) -> Arc<Opened> {
+    fn opened(first: i64) -> Arc<TopicLog> {
         let first = Positions::new([first]);
         let hub = Hub::new(Records { index: index() }, first, usize::MAX);
-        Arc::new(Opened::new(hub, 0, Positions::new([0]), Arc::default()))
+        Arc::new(TopicLog::new(hub, 0, Positions::new([0]), Arc::default()))
     }
 
     fn fixture() -> Fixture {
@@ -352,7 +352,7 @@ mod tests {
     }
 
     impl Fixture {
-        fn join(&mut self, opened: &Arc<Opened>, at: i64) {
+        fn join(&mut self, opened: &Arc<TopicLog>, at: i64) {
             let at = Positions::new([at]);
             match self.queue.join(&"topic".into(), opened, &at, &Selector::All) {
                 Ok(cursor) => self.streams.push(cursor),
@@ -361,7 +361,7 @@ mod tests {
         }
 
         /// A turn: the topic, and where its backfill stands.
-        fn turn(&mut self, topics: &[&Arc<Opened>]) -> Option<(usize, i64, Reading)> {
+        fn turn(&mut self, topics: &[&Arc<TopicLog>]) -> Option<(usize, i64, Reading)> {
             let reading = self.queue.next(&index(), Instant::now())?;
             self.answers.retain_mut(|answer| match answer.try_recv() {
                 Ok(cursor) => {
@@ -376,7 +376,7 @@ mod tests {
             Some((topic.expect("one of these"), at, reading))
         }
 
-        fn turns(&mut self, topics: &[&Arc<Opened>], count: usize) -> Vec<(usize, i64)> {
+        fn turns(&mut self, topics: &[&Arc<TopicLog>], count: usize) -> Vec<(usize, i64)> {
             let mut turns = Vec::new();
             for _ in 0..count {
                 let (topic, at, reading) = self.turn(topics).expect("somebody waits");
@@ -485,6 +485,6 @@ mod tests {
             fixture.join(&topic, (1 << 40) - (1 << number));
         }
         fixture.turns(&[&topic], 200);
-        assert!(fixture.queue.window() <= REMAINS_BYTES / 4 / 30, "{}", fixture.queue.window());
+        assert!(fixture.queue.window() <= RETIRED_BYTES / 4 / 30, "{}", fixture.queue.window());
     }
 }
