@@ -132,7 +132,7 @@ impl Librdkafka {
         }
     }
 
-    fn asker<'a>(
+    fn query_client<'a>(
         &self,
         isolation: &str,
         at: &'a OnceLock<Arc<BaseConsumer<Context>>>,
@@ -165,8 +165,9 @@ impl Librdkafka {
 
     /// Takes what handles that only ask have to say of their connections: the context tells it.
     fn listen(&self) {
-        for asker in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get) {
-            while asker.poll(Duration::ZERO).is_some() {}
+        for query_client in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get)
+        {
+            while query_client.poll(Duration::ZERO).is_some() {}
         }
     }
 
@@ -230,7 +231,7 @@ fn refused(config: &ClientConfig, error: KafkaError) -> Error {
 
 /// Asks each partition's leader, all partitions of a leader at once, for the offset at `time`.
 fn offsets(
-    asker: &BaseConsumer<Context>,
+    query_client: &BaseConsumer<Context>,
     topic: &str,
     partitions: usize,
     time: Offset,
@@ -239,7 +240,7 @@ fn offsets(
     for (partition, _) in (0..).zip(0..partitions) {
         list.add_partition_offset(topic, partition, time).map_err(Error::kafka)?;
     }
-    let list = asker.offsets_for_times(list, TIMEOUT).map_err(Error::kafka)?;
+    let list = query_client.offsets_for_times(list, TIMEOUT).map_err(Error::kafka)?;
     let mut offsets = vec![-1; partitions];
     for element in list.elements() {
         element.error().map_err(Error::kafka)?;
@@ -255,12 +256,12 @@ fn offsets(
 /// As [`offsets`], for the two times that every partition has an answer for: ListOffsets knows -2
 /// (the earliest) and -1 (the latest that may be read) as times.
 fn bounds(
-    asker: &BaseConsumer<Context>,
+    query_client: &BaseConsumer<Context>,
     topic: &str,
     partitions: usize,
     time: Offset,
 ) -> Result<Vec<i64>, Error> {
-    let offsets = offsets(asker, topic, partitions, time)?;
+    let offsets = offsets(query_client, topic, partitions, time)?;
     match offsets.iter().find(|offset| **offset < 0) {
         Some(_) => Err(Error::NoOffset { topic: topic.to_owned() }),
         None => Ok(offsets),
@@ -283,9 +284,9 @@ impl Backend for Librdkafka {
     }
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
-        let asker = self.asker("read_committed", &self.stable)?;
+        let query_client = self.query_client("read_committed", &self.stable)?;
         // The others connect meanwhile. Why there is none is told when one is needed.
-        let _ = (self.asker("read_uncommitted", &self.uncommitted), self.admin());
+        let _ = (self.query_client("read_uncommitted", &self.uncommitted), self.admin());
         if !self.context.reachability.is_reached()
             && let Some(uncommitted) = self.uncommitted.get().cloned()
         {
@@ -297,7 +298,7 @@ impl Backend for Librdkafka {
                 reachability.unanswered(asked);
             }
         };
-        let metadata = self.ask(|| asker.fetch_metadata(None, TIMEOUT), late);
+        let metadata = self.ask(|| query_client.fetch_metadata(None, TIMEOUT), late);
         let metadata = metadata.map_err(Error::kafka)?;
         self.broker.store(broker(&metadata), Ordering::Relaxed);
         let topics = metadata.topics().iter().filter_map(|topic| match presence(topic) {
@@ -308,8 +309,8 @@ impl Backend for Librdkafka {
     }
 
     fn presence(&self, topic: &str) -> Result<Presence, Error> {
-        let asker = self.asker("read_committed", &self.stable)?;
-        let metadata = asker.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
+        let query_client = self.query_client("read_committed", &self.stable)?;
+        let metadata = query_client.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
         let found = metadata.topics().iter().find(|known| known.name() == topic);
         Ok(found.map_or(Presence::Missing, presence))
     }
@@ -320,7 +321,7 @@ impl Backend for Librdkafka {
         access::of(&Arc::new(create(&config, self.context.clone())?), topics, TIMEOUT)
     }
 
-    fn hear(&self) -> bool {
+    fn drain_events(&self) -> bool {
         self.listen();
         self.drop_admin(ADMIN_AGE);
         self.context.reachability.take_disconnected()
@@ -332,8 +333,8 @@ impl Backend for Librdkafka {
         partitions: usize,
         retention: Option<Duration>,
     ) -> Result<Extent, Error> {
-        let asker = self.asker("read_committed", &self.stable)?;
-        let low = || bounds(asker, topic, partitions, Offset::Beginning);
+        let query_client = self.query_client("read_committed", &self.stable)?;
+        let low = || bounds(query_client, topic, partitions, Offset::Beginning);
         let (low, ends) = both(low, || self.ends(topic, partitions));
         let (low, ends) = (low?, ends?);
         let (stable, high): (_, Vec<i64>) = ends.iter().map(|end| (end.stable, end.high)).unzip();
@@ -343,7 +344,7 @@ impl Backend for Librdkafka {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let time =
                     i64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(i64::MAX);
-                let kept = offsets(asker, topic, partitions, Offset::Offset(time))?;
+                let kept = offsets(query_client, topic, partitions, Offset::Offset(time))?;
                 // No record is that young: everything before the end may have lost its tombstones.
                 Some(
                     kept.iter()
@@ -362,14 +363,14 @@ impl Backend for Librdkafka {
         partitions: usize,
         time: i64,
     ) -> Result<Vec<Option<i64>>, Error> {
-        let asker = self.asker("read_committed", &self.stable)?;
-        let offsets = offsets(asker, topic, partitions, Offset::Offset(time))?;
+        let query_client = self.query_client("read_committed", &self.stable)?;
+        let offsets = offsets(query_client, topic, partitions, Offset::Offset(time))?;
         Ok(offsets.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
     }
 
     fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
-        let asker = self.asker("read_committed", &self.stable)?;
-        let uncommitted = self.asker("read_uncommitted", &self.uncommitted)?;
+        let query_client = self.query_client("read_committed", &self.stable)?;
+        let uncommitted = self.query_client("read_uncommitted", &self.uncommitted)?;
         let high = || {
             bounds(uncommitted, topic, partitions, Offset::End).or_else(|_| {
                 // Its own idea of the topic lacks partitions that came later: `topics` asks the other.
@@ -378,7 +379,7 @@ impl Backend for Librdkafka {
             })
         };
         let (asked, mut doubts) = (Instant::now(), true);
-        let question = || both(high, || bounds(asker, topic, partitions, Offset::End));
+        let question = || both(high, || bounds(query_client, topic, partitions, Offset::End));
         let (high, stable) = self.ask(question, || {
             if asked.elapsed() >= self.context.reachability.patience()
                 && std::mem::take(&mut doubts)
@@ -409,8 +410,8 @@ impl Backend for Librdkafka {
         let answer = answer.or_else(|_| {
             // It may know brokers that are gone.
             self.drop_admin(Duration::ZERO);
-            let asker = self.asker("read_committed", &self.stable)?;
-            let metadata = asker.fetch_metadata(Some(topic), CONFIGURATION_TIMEOUT);
+            let query_client = self.query_client("read_committed", &self.stable)?;
+            let metadata = query_client.fetch_metadata(Some(topic), CONFIGURATION_TIMEOUT);
             self.describe(topic, broker(&metadata.map_err(Error::kafka)?))
         });
         let told =
@@ -501,9 +502,11 @@ impl Librdkafka {
     /// Whether it is Kafka that does not answer what was asked then, or leaders of the topic.
     fn check(&self, topic: &str, asked: Instant) {
         let reachability = Arc::clone(&self.context.reachability);
-        let (Some(asker), topic) = (self.stable.get().cloned(), topic.to_owned()) else { return };
+        let (Some(query_client), topic) = (self.stable.get().cloned(), topic.to_owned()) else {
+            return;
+        };
         self.connect(move || {
-            if asker.fetch_metadata(Some(&topic), reachability.patience()).is_err() {
+            if query_client.fetch_metadata(Some(&topic), reachability.patience()).is_err() {
                 reachability.unanswered(asked);
             }
         });

@@ -66,7 +66,7 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
 
     /// Takes what handles that only ask have to say of their connections, or exchanges them: it would
     /// pile up while nothing is asked. Whether connections ended since it was called last.
-    fn hear(&self) -> bool;
+    fn drain_events(&self) -> bool;
 
     /// Where the first `partitions` partitions of `topic` end. A leader that may not know yet what was
     /// committed does not tell (KIP-207).

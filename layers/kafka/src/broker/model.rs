@@ -397,7 +397,7 @@ impl Backend for Seen {
         Ok(topics.iter().map(access).collect())
     }
 
-    fn hear(&self) -> bool {
+    fn drain_events(&self) -> bool {
         drop(self.model.call(Call::Hear));
         false
     }

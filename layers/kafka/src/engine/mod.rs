@@ -14,11 +14,11 @@ use crate::broker::Backend;
 use crate::broker::contact::Reachability;
 use crate::data::filter::Index;
 use crate::engine::control::Control;
-use crate::engine::tail::Ended;
+use crate::engine::tail::Exit;
 use crate::options::ClusterOptions;
 use crate::topic::history::History;
 use crate::topic::registry::Shared;
-use crate::topic::requests::Job;
+use crate::topic::requests::Request;
 use crate::topic::retired::RetiredLogs;
 use crate::topic::snapshot::Tables;
 use crate::topic::topics::Topics;
@@ -59,7 +59,7 @@ pub(crate) fn start(
         control: control.clone(),
     };
     let shared = Arc::new(shared);
-    shared.ask(Job::Look);
+    shared.ask(Request::Look);
 
     let timing = shared.options.timing;
     for _ in 0..shared.options.history_readers {
@@ -75,7 +75,7 @@ pub(crate) fn start(
         while let Some(consumer) =
             consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control))
         {
-            if tail::run(consumer, &commands, &control) == Ended::Left {
+            if tail::run(consumer, &commands, &control) == Exit::Disconnected {
                 return;
             }
         }

@@ -17,7 +17,7 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::{self, Records};
 use crate::topic::losses::{Losses, TOO_LARGE};
-use crate::topic::requests::{Command, Job};
+use crate::topic::requests::{Command, Request};
 
 /// How long a poll waits. A new topic waits for it, too.
 const POLL: Duration = Duration::from_millis(20);
@@ -30,11 +30,11 @@ const POLL_BYTES: usize = Budget::POLL_BYTES;
 
 /// Why the tail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum Exit {
     /// Nobody can send a command any more.
-    Left,
+    Disconnected,
     /// Another consumer is wanted.
-    GivenUp,
+    Recreate,
 }
 
 struct Followed {
@@ -99,12 +99,12 @@ fn refusal() -> u64 {
 pub(crate) fn again(
     backend: &dyn Backend,
     commands: &Receiver<Command>,
-    control: &Sender<Job>,
+    control: &Sender<Request>,
 ) -> Option<Box<dyn Consumer>> {
     loop {
         match backend.consumer(false) {
             Ok(consumer) => {
-                let _ = control.send(Job::Reopen);
+                let _ = control.send(Request::Reopen);
                 return Some(consumer);
             }
             Err(error) => warn!(%error, "no consumer for the tail, trying again"),
@@ -120,8 +120,8 @@ pub(crate) fn again(
 pub(crate) fn run(
     mut consumer: Box<dyn Consumer>,
     commands: &Receiver<Command>,
-    control: &Sender<Job>,
-) -> Ended {
+    control: &Sender<Request>,
+) -> Exit {
     let mut topics = Topics::default();
     let mut fetched = Vec::new();
     let mut panics = Panics::default();
@@ -133,28 +133,28 @@ pub(crate) fn run(
             commands.try_recv()
         };
         while let Ok(received) = command {
-            if let ControlFlow::Break(ended) = obey(received, &mut *consumer, &mut topics, control)
+            if let ControlFlow::Break(ended) = apply(received, &mut *consumer, &mut topics, control)
             {
                 return ended;
             }
             command = commands.try_recv();
         }
         if let Err(TryRecvError::Disconnected) = command {
-            return Ended::Left;
+            return Exit::Disconnected;
         }
         broker::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
         append(&mut topics, &mut fetched, control);
     }
 }
 
-fn obey(
+fn apply(
     command: Command,
     consumer: &mut dyn Consumer,
     Topics { by_name: topics, refused, out_of_range }: &mut Topics,
-    control: &Sender<Job>,
-) -> ControlFlow<Ended> {
+    control: &Sender<Request>,
+) -> ControlFlow<Exit> {
     match command {
-        Command::Follow { topic, hub, from, losses } => {
+        Command::Assign { topic, hub, from, losses } => {
             leave(&topic, consumer, topics);
             for (partition, offset) in from.iter() {
                 broker::assign(consumer, &topic, partition, offset);
@@ -163,7 +163,7 @@ fn obey(
             let (batch, ahead, held) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
             topics.insert(topic, Followed { hub, next, batch, ahead, held, losses });
         }
-        Command::Extend { topic, partition, offset } => {
+        Command::AddPartition { topic, partition, offset } => {
             if let Some(followed) = topics.get_mut(&topic)
                 && usize::try_from(partition) == Ok(followed.next.len())
             {
@@ -172,7 +172,7 @@ fn obey(
                 broker::assign(consumer, &topic, partition, offset);
             }
         }
-        Command::Pass { topic, partition, offset } => {
+        Command::SkipTo { topic, partition, offset } => {
             if let Some(followed) = topics.get_mut(&topic)
                 && let Some(next) = followed.slot(partition)
                 && *next < offset
@@ -181,7 +181,7 @@ fn obey(
                 followed.hub.set_position(Positions::new(&followed.next[..]));
             }
         }
-        Command::Again { topic } => {
+        Command::Reassign { topic } => {
             if let Some(followed) = topics.get(&topic) {
                 let partitions = (0..).zip(&followed.next).map(|(partition, _)| partition);
                 partitions.for_each(|partition| followed.assign_again(consumer, &topic, partition));
@@ -216,7 +216,7 @@ fn obey(
         Command::Trust { refusal } if *refused == Some(refusal) => {
             *refused = None;
             if std::mem::take(out_of_range) {
-                let _ = control.send(Job::Verify);
+                let _ = control.send(Request::Verify);
             }
             for (topic, followed) in topics {
                 for partition in std::mem::take(&mut followed.ahead) {
@@ -226,8 +226,8 @@ fn obey(
         }
         // There was another one since.
         Command::Trust { .. } => {}
-        Command::Leave { topic } => leave(&topic, consumer, topics),
-        Command::Renew => return ControlFlow::Break(Ended::GivenUp),
+        Command::Unassign { topic } => leave(&topic, consumer, topics),
+        Command::Recreate => return ControlFlow::Break(Exit::Recreate),
     }
     ControlFlow::Continue(())
 }
@@ -245,7 +245,7 @@ fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>
 fn append(
     Topics { by_name: topics, refused, out_of_range }: &mut Topics,
     fetched: &mut Vec<Fetched>,
-    control: &Sender<Job>,
+    control: &Sender<Request>,
 ) {
     let mut is_due = false;
     for fetched in fetched.drain(..) {
@@ -281,10 +281,10 @@ fn append(
             Fetched::OutOfRange if refused.is_some() => (*out_of_range, is_due) = (true, true),
             Fetched::OutOfRange => {
                 // The control thread ends before this one.
-                let _ = control.send(Job::Verify);
+                let _ = control.send(Request::Verify);
             }
             Fetched::Denied => {
-                let _ = control.send(Job::Denied);
+                let _ = control.send(Request::Denied);
             }
             Fetched::End(_) => {}
         }
@@ -296,6 +296,6 @@ fn append(
     }
     // After what was read before it: it is told by what stands still since.
     if let Some(refusal) = refused.filter(|_| is_due) {
-        let _ = control.send(Job::Refused { refusal });
+        let _ = control.send(Request::Refused { refusal });
     }
 }

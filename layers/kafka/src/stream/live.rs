@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::data::positions::Positions;
 use crate::topic::registry::Shared;
-use crate::topic::requests::Job;
+use crate::topic::requests::Request;
 use crate::topic::{Topic, TopicLog};
 
 /// What a stream knows of the place at which it is live.
@@ -38,7 +38,7 @@ impl LiveEvent {
         if let (Self::Idle, Some(opened)) = (&*self, topic.opened()) {
             let (reply, answer) = oneshot::channel();
             let topic = Arc::clone(topic);
-            shared.ask(Job::End { topic, opened: Arc::clone(&opened), reply });
+            shared.ask(Request::End { topic, opened: Arc::clone(&opened), reply });
             *self = Self::Requested(opened, answer);
         }
     }

@@ -14,7 +14,7 @@ use crate::data::filter::Index;
 use crate::data::gap::{self, Extent};
 use crate::options::ClusterOptions;
 use crate::topic::history::History;
-use crate::topic::requests::Job;
+use crate::topic::requests::Request;
 use crate::topic::snapshot::Tables;
 use crate::topic::topics::Topics;
 use crate::topic::unreadable::Looks;
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) restarts: AtomicU64,
     /// How often a thread panicked.
     pub(crate) panics: Arc<AtomicU64>,
-    pub(crate) control: Sender<Job>,
+    pub(crate) control: Sender<Request>,
 }
 
 impl fmt::Debug for Shared {
@@ -50,7 +50,7 @@ impl Drop for Shared {
 
 impl Shared {
     /// A question to the control thread, which is there as long as this is.
-    pub(crate) fn ask(&self, job: Job) {
+    pub(crate) fn ask(&self, job: Request) {
         let _ = self.control.send(job);
     }
 
@@ -64,7 +64,7 @@ impl Shared {
         since: Option<i64>,
     ) -> oneshot::Receiver<Extent> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Job::Extent {
+        self.ask(Request::Extent {
             topic: Arc::clone(topic),
             opened: Arc::clone(opened),
             partitions: gap::named_partitions(offsets),
@@ -81,7 +81,7 @@ impl Shared {
     }
 
     /// Reaches the control thread, too.
-    pub(crate) fn sender(&self) -> Sender<Job> {
+    pub(crate) fn sender(&self) -> Sender<Request> {
         self.control.clone()
     }
 
@@ -109,7 +109,7 @@ impl Shared {
             return Err(error);
         }
         if first && held.topic.opened().is_none() {
-            self.ask(Job::Look);
+            self.ask(Request::Look);
         }
         Ok(held)
     }

@@ -15,7 +15,7 @@ use crate::topic::{Topic, TopicLog};
 
 /// A request to the control thread.
 #[derive(Debug)]
-pub(crate) enum Job {
+pub(crate) enum Request {
     /// A topic was asked for.
     Look,
     /// What Kafka has of a topic, of which a stream names so many partitions and, if it resumes, has
@@ -57,23 +57,23 @@ pub(crate) struct Looked {
 /// A command to the tail.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Follow {
+    Assign {
         topic: Arc<str>,
         hub: Hub<Records>,
         from: Positions,
         losses: Arc<Losses>,
     },
-    Extend {
+    AddPartition {
         topic: Arc<str>,
         partition: i32,
         offset: i64,
     },
     /// Assigns all partitions once more: after an offset that was not there, librdkafka stands still.
-    Again {
+    Reassign {
         topic: Arc<str>,
     },
     /// There is no record before this offset that was not read.
-    Pass {
+    SkipTo {
         topic: Arc<str>,
         partition: i32,
         offset: i64,
@@ -98,9 +98,9 @@ pub(crate) enum Command {
     Trust {
         refusal: u64,
     },
-    Leave {
+    Unassign {
         topic: Arc<str>,
     },
     /// Begins with another consumer.
-    Renew,
+    Recreate,
 }

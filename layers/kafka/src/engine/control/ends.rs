@@ -13,7 +13,7 @@ use crate::data::positions::Positions;
 use crate::topic::{Topic, TopicLog};
 
 /// A stream that asked.
-pub(super) struct Newcomer {
+pub(super) struct EndRequest {
     pub(super) topic: Arc<Topic>,
     pub(super) opened: Arc<TopicLog>,
     pub(super) reply: oneshot::Sender<Positions>,
@@ -30,7 +30,7 @@ pub(super) struct End {
 /// All ends that are waited for.
 #[derive(Default)]
 pub(super) struct Ends {
-    pub(super) newcomers: Vec<Newcomer>,
+    pub(super) end_requests: Vec<EndRequest>,
     waiting: Vec<End>,
     /// When it is looked into what keeps a log, and how long that took to be due.
     probe: Option<(Instant, Duration)>,
@@ -73,10 +73,10 @@ impl Control<'_> {
         }
     }
 
-    /// One question for all newcomers of a topic.
+    /// One question for all end_requests of a topic.
     fn find_ends(&mut self) {
-        let mut groups: HashMap<Arc<str>, Vec<Newcomer>> = HashMap::new();
-        for newcomer in std::mem::take(&mut self.ends.newcomers) {
+        let mut groups: HashMap<Arc<str>, Vec<EndRequest>> = HashMap::new();
+        for newcomer in std::mem::take(&mut self.ends.end_requests) {
             if !newcomer.reply.is_closed() && !newcomer.opened.hub.is_closed() {
                 let name = Arc::clone(&newcomer.topic.name);
                 groups.entry(name).or_default().push(newcomer);
@@ -96,7 +96,7 @@ impl Control<'_> {
                     let replies = group.into_iter().map(|newcomer| newcomer.reply).collect();
                     self.ends.waiting.push(End { topic, opened, at, replies });
                 }
-                None => self.ends.newcomers.extend(group),
+                None => self.ends.end_requests.extend(group),
             }
         }
     }

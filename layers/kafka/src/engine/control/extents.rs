@@ -18,7 +18,7 @@ use crate::topic::{Topic, TopicLog};
 const TIMES_A_TURN: usize = 16;
 
 /// A stream that waits for an extent.
-pub(super) struct Asked {
+pub(super) struct WatermarksRequest {
     pub(super) at: Instant,
     pub(super) topic: Arc<Topic>,
     pub(super) opened: Arc<TopicLog>,
@@ -30,7 +30,7 @@ pub(super) struct Asked {
 
 /// Kafka does not tell the offsets of a topic.
 #[derive(Clone, Copy)]
-pub(super) struct Trouble {
+pub(super) struct Backoff {
     pause: Duration,
     until: Instant,
 }
@@ -38,10 +38,10 @@ pub(super) struct Trouble {
 impl Control<'_> {
     /// Answers the streams that wait. A question that fails may have taken seconds, so it is followed
     /// by those that came in the meantime, and not by the next that fails.
-    pub(super) fn attend(&mut self) {
+    pub(super) fn serve_requests(&mut self) {
         loop {
-            while let Ok(job) = self.jobs.try_recv() {
-                self.note(job);
+            while let Ok(request) = self.jobs.try_recv() {
+                self.enqueue(request);
             }
             if self.answer() {
                 return;
@@ -50,10 +50,10 @@ impl Control<'_> {
     }
 
     /// One question for all streams that wait for the extent of a topic, and one for each time that they
-    /// begin at; those first whose topic is in no trouble. What Kafka does not answer is asked again
+    /// begin at; those first whose topic is in no backoff. What Kafka does not answer is asked again
     /// later. False if a question failed, and the others are left.
     fn answer(&mut self) -> bool {
-        let mut groups: HashMap<(Arc<str>, bool), Vec<Asked>> = HashMap::new();
+        let mut groups: HashMap<(Arc<str>, bool), Vec<WatermarksRequest>> = HashMap::new();
         for asked in std::mem::take(&mut self.asked) {
             if asked.reply.is_closed() || asked.opened.hub.is_closed() {
                 continue;
@@ -94,7 +94,7 @@ impl Control<'_> {
 
     /// Answers those who asked for a topic; false if a question for a time failed. Who asked for one that
     /// is not answered is left.
-    fn reply(&mut self, group: Vec<Asked>, extent: &Extent, times: &mut usize) -> bool {
+    fn reply(&mut self, group: Vec<WatermarksRequest>, extent: &Extent, times: &mut usize) -> bool {
         let mut known: HashMap<i64, Vec<i64>> = HashMap::new();
         let mut failed = false;
         for asked in group {
@@ -140,10 +140,10 @@ impl Control<'_> {
     /// Whether the partitions are known that a stream names, or Kafka said some time after the stream came
     /// that there are no more. Brokers hear of new ones one after the other, and a stream may hear of
     /// them before this instance does.
-    fn has_counted(&mut self, asked: &Asked) -> bool {
+    fn has_counted(&mut self, asked: &WatermarksRequest) -> bool {
         let known = self.known(&asked.topic, &asked.opened);
         let sure = asked.at + self.until_sure();
-        if asked.partitions <= known || self.standing(&asked.topic).counted >= Some(sure) {
+        if asked.partitions <= known || self.topic_state(&asked.topic).counted >= Some(sure) {
             return true;
         }
         let now = Instant::now();
@@ -154,7 +154,7 @@ impl Control<'_> {
             Some(Presence::Partitions(count)) => Some(count),
             Some(Presence::Missing | Presence::Forbidden) | None => None,
         };
-        let standing = self.standing(&asked.topic);
+        let standing = self.topic_state(&asked.topic);
         standing.partitions = standing.partitions.max(count.unwrap_or(0));
         standing.counted = standing.counted.max(Some(now).filter(|_| count == Some(known)));
         count.is_some_and(|count| count == known || count >= asked.partitions)
@@ -162,25 +162,25 @@ impl Control<'_> {
 
     /// Whether the log has the partitions that are known. A place in one that it begins to read later may
     /// lie before its beginning by then: retention goes on meanwhile.
-    fn has_all(&self, asked: &Asked) -> bool {
+    fn has_all(&self, asked: &WatermarksRequest) -> bool {
         self.known(&asked.topic, &asked.opened) <= asked.opened.hub.head().len()
     }
 
     /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
     pub(super) fn known(&self, topic: &Topic, opened: &TopicLog) -> usize {
-        let standing = self.standings.get(&topic.name);
+        let standing = self.topic_states.get(&topic.name);
         let seen = standing.map_or(0, |standing| standing.partitions);
         seen.max(opened.hub.head().len())
     }
 
     pub(super) fn is_in_trouble(&self, name: &str) -> bool {
-        self.standings.get(name).is_some_and(|standing| standing.trouble.is_some())
+        self.topic_states.get(name).is_some_and(|standing| standing.backoff.is_some())
     }
 
     /// Whether Kafka may be asked for the offsets of the topic.
     fn is_due(&self, topic: &Topic) -> bool {
-        let trouble = self.standings.get(&topic.name).and_then(|standing| standing.trouble);
-        trouble.is_none_or(|trouble| trouble.until <= Instant::now())
+        let backoff = self.topic_states.get(&topic.name).and_then(|standing| standing.backoff);
+        backoff.is_none_or(|backoff| backoff.until <= Instant::now())
     }
 
     /// What Kafka has of a topic.
@@ -205,23 +205,23 @@ impl Control<'_> {
         }
         let answer = question(&*self.backend, &topic.name);
         let Timing { retry, max_retry, .. } = self.timing;
-        let trouble = &mut self.standing(topic).trouble;
+        let backoff = &mut self.topic_state(topic).backoff;
         match answer {
             Ok(answer) => {
-                *trouble = None;
+                *backoff = None;
                 Some(answer)
             }
             Err(error) => {
-                let pause = trouble.map_or(retry, |trouble| max_retry.min(2 * trouble.pause));
-                *trouble = Some(Trouble { pause, until: Instant::now() + pause });
+                let pause = backoff.map_or(retry, |backoff| max_retry.min(2 * backoff.pause));
+                *backoff = Some(Backoff { pause, until: Instant::now() + pause });
                 warn!(%error, topic = %topic.name, ?pause, "offsets can't be read, trying again");
                 None
             }
         }
     }
 
-    /// Asked once for each opening of a topic, unless there is no answer.
-    fn tombstone_retention(&self, asked: &Asked) -> Option<Duration> {
+    /// WatermarksRequest once for each opening of a topic, unless there is no answer.
+    fn tombstone_retention(&self, asked: &WatermarksRequest) -> Option<Duration> {
         let known = &asked.opened.tombstone_retention;
         if let Some(retention) = known.get() {
             return *retention;
@@ -248,7 +248,7 @@ mod tests {
     use crate::data::filter::Index;
     use crate::data::positions::Positions;
     use crate::data::records::Records;
-    use crate::topic::requests::Job;
+    use crate::topic::requests::Request;
 
     /// A stream was given a place in a partition that its log began to read later, and retention took what
     /// lay between without a word.
@@ -265,19 +265,19 @@ mod tests {
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let opened = Arc::new(TopicLog::new(hub, 0, start, Arc::default()));
-        control.standing(&topic).partitions = 2;
+        control.topic_state(&topic).partitions = 2;
         let (reply, mut answer) = oneshot::channel();
         let (of, log, since) = (Arc::clone(&topic), Arc::clone(&opened), None);
         let job =
-            Job::Extent { topic: of, opened: log, partitions: 0, resumes: false, since, reply };
+            Request::Extent { topic: of, opened: log, partitions: 0, resumes: false, since, reply };
         ask.send(job).unwrap();
-        control.attend();
+        control.serve_requests();
         assert!(answer.try_recv().is_err(), "the log has one of two partitions");
 
         model.skip("orders", 1, 5);
         model.expire("orders", 1, 3);
         opened.hub.set_position(Positions::new([0, 3]));
-        control.attend();
+        control.serve_requests();
         assert_eq!(answer.try_recv().unwrap().low, [0, 3]);
     }
 }

@@ -18,7 +18,7 @@ use crate::data::positions::Positions;
 use crate::data::records::{CHUNK_BYTES, Records};
 use crate::timing::Timing;
 use crate::topic::registry::Shared;
-use crate::topic::requests::{Command, Job};
+use crate::topic::requests::{Command, Request};
 use crate::topic::retired::RetiredLogs;
 use crate::topic::{State, Topic, TopicLog};
 
@@ -28,8 +28,8 @@ mod presence;
 mod refusals;
 mod watchdog;
 
-use ends::{Ends, Newcomer};
-use extents::{Asked, Trouble};
+use ends::{EndRequest, Ends};
+use extents::{Backoff, WatermarksRequest};
 use presence::{AccessState, Checked, Untold};
 use refusals::{Refusals, Refused};
 use watchdog::Watch;
@@ -51,12 +51,12 @@ const HEAR: Duration = Duration::from_millis(300);
 pub(crate) struct Control<'a> {
     backend: Arc<dyn Backend>,
     tail: Sender<Command>,
-    jobs: &'a Receiver<Job>,
+    jobs: &'a Receiver<Request>,
     timing: Timing,
     retired: Arc<RetiredLogs>,
     /// What is remembered of each held topic between looks.
-    standings: HashMap<Arc<str>, Standing>,
-    asked: Vec<Asked>,
+    topic_states: HashMap<Arc<str>, TopicState>,
+    asked: Vec<WatermarksRequest>,
     /// Some of those who asked have to wait for their turn, and for nothing else.
     more: bool,
     ends: Ends,
@@ -79,7 +79,7 @@ pub(crate) struct Control<'a> {
 }
 
 #[derive(Default)]
-struct Standing {
+struct TopicState {
     /// Looks that did not see the topic, and since when.
     without: Option<(u32, Instant)>,
     /// How many there were at the last look.
@@ -88,13 +88,13 @@ struct Standing {
     counted: Option<Instant>,
     warned_of_ids: bool,
     idle_since: Option<Instant>,
-    trouble: Option<Trouble>,
+    backoff: Option<Backoff>,
     watch: Watch,
     refused: Refused,
     seen: AccessState,
 }
 
-impl Standing {
+impl TopicState {
     /// Whether the tail does not read a partition for now.
     fn is_held(&self, partition: i32) -> bool {
         self.refused.get(&partition).is_some_and(|times| times.held)
@@ -105,7 +105,7 @@ impl<'a> Control<'a> {
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
         tail: Sender<Command>,
-        jobs: &'a Receiver<Job>,
+        jobs: &'a Receiver<Request>,
         timing: Timing,
         retired: Arc<RetiredLogs>,
         cluster: String,
@@ -120,7 +120,7 @@ impl<'a> Control<'a> {
             jobs,
             timing,
             retired,
-            standings: HashMap::new(),
+            topic_states: HashMap::new(),
             asked: Vec::new(),
             more: false,
             ends: Ends::default(),
@@ -153,12 +153,12 @@ impl<'a> Control<'a> {
             let until = self.refusals.due().map_or(until, |due| until.min(due));
             let until = until.min(Instant::now() + HEAR);
             match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(job) => self.note(job),
+                Ok(request) => self.enqueue(request),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let Some(shared) = shared.upgrade() else { return };
-            let disconnected = self.backend.hear();
+            let disconnected = self.backend.drain_events();
             self.look_at_once |= disconnected && shared.reachability.is_reached();
             if std::mem::take(&mut self.reopen) {
                 let open = shared.held().into_iter().filter(|topic| topic.opened().is_some());
@@ -167,7 +167,7 @@ impl<'a> Control<'a> {
                 self.denied |= shared.has_panicked();
                 self.look_at_once = true;
             }
-            self.attend();
+            self.serve_requests();
             self.take_checked(&shared);
             if std::mem::take(&mut self.asked_for) {
                 self.find_newcomers(&shared);
@@ -177,59 +177,67 @@ impl<'a> Control<'a> {
                 next = next.min(looked + self.timing.min_refresh);
             }
             if Instant::now() >= next {
-                let open = self.look(&shared);
+                let open = self.refresh_metadata(&shared);
                 looked = Instant::now();
                 next = looked + if open { self.timing.refresh } else { self.timing.retry };
-                let checks = self.standings.values().filter_map(|it| it.seen.check_due());
+                let checks = self.topic_states.values().filter_map(|it| it.seen.check_due());
                 next =
                     checks.min().map_or(next, |due| next.min(due.max(looked + self.timing.retry)));
             }
             self.verify(&shared);
-            self.attend();
+            self.serve_requests();
             self.look_into_refusals(&shared);
             if Instant::now() >= watch {
                 self.watch(&shared);
                 watch = Instant::now() + self.timing.watch;
             }
             self.tell_ends();
-            let waits = !self.asked.is_empty() || !self.ends.newcomers.is_empty();
+            let waits = !self.asked.is_empty() || !self.ends.end_requests.is_empty();
             if waits || !self.unverified.is_empty() {
                 next = next.min(Instant::now() + self.timing.retry);
             }
         }
     }
 
-    fn note(&mut self, job: Job) {
-        match job {
-            Job::Look => self.asked_for = true,
-            Job::Reopen => self.reopen = true,
-            Job::Verify => self.verify_all = true,
-            Job::Refused { refusal } => self.refusals.note(Some(refusal)),
-            Job::Looked(looked) => self.note_found(looked),
-            Job::Denied => (self.denied, self.look_at_once) = (true, true),
-            Job::Checked => {}
-            Job::End { topic, opened, reply } => {
-                self.ends.newcomers.push(Newcomer { topic, opened, reply });
+    fn enqueue(&mut self, request: Request) {
+        match request {
+            Request::Look => self.asked_for = true,
+            Request::Reopen => self.reopen = true,
+            Request::Verify => self.verify_all = true,
+            Request::Refused { refusal } => self.refusals.note(Some(refusal)),
+            Request::Looked(looked) => self.note_found(looked),
+            Request::Denied => (self.denied, self.look_at_once) = (true, true),
+            Request::Checked => {}
+            Request::End { topic, opened, reply } => {
+                self.ends.end_requests.push(EndRequest { topic, opened, reply });
             }
-            Job::Extent { topic, opened, partitions, resumes, since, reply } => {
+            Request::Extent { topic, opened, partitions, resumes, since, reply } => {
                 // A look at the topics has to find the others.
                 self.look_at_once |= partitions > opened.hub.head().len();
                 let at = Instant::now();
-                self.asked.push(Asked { at, topic, opened, partitions, resumes, since, reply });
+                self.asked.push(WatermarksRequest {
+                    at,
+                    topic,
+                    opened,
+                    partitions,
+                    resumes,
+                    since,
+                    reply,
+                });
             }
         }
     }
 
     /// Finds topics that came, went or grew. Whether all that are held are open.
-    fn look(&mut self, shared: &Shared) -> bool {
+    fn refresh_metadata(&mut self, shared: &Shared) -> bool {
         // Those that made room for others are forgotten here.
         let held = shared.held();
         let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
-        self.standings.retain(|name, _| {
+        self.topic_states.retain(|name, _| {
             let is_held = names.contains(&**name);
             if !is_held {
                 // One may have been opened in the meantime.
-                let _ = self.tail.send(Command::Leave { topic: Arc::clone(name) });
+                let _ = self.tail.send(Command::Unassign { topic: Arc::clone(name) });
             }
             is_held
         });
@@ -245,7 +253,7 @@ impl<'a> Control<'a> {
         };
         if shared.reachability.answered(asked) {
             // What failed while it was away may work now.
-            self.standings.values_mut().for_each(|standing| standing.trouble = None);
+            self.topic_states.values_mut().for_each(|standing| standing.backoff = None);
         }
         // Those as well that were asked for meanwhile: the first answer of all takes some round trips.
         let mut held = shared.held();
@@ -266,15 +274,15 @@ impl<'a> Control<'a> {
             }
             // No topic loses partitions: one that has fewer is another one.
             let partitions = partitions.filter(|count| *count >= had);
-            self.standing(topic).partitions = partitions.unwrap_or(0);
+            self.topic_state(topic).partitions = partitions.unwrap_or(0);
             match (opened, partitions) {
                 (Some(opened), Some(partitions)) => {
-                    self.standing(topic).without = None;
+                    self.topic_state(topic).without = None;
                     opened.latest.tidy(&opened);
                     self.look_at_ids(topic, &opened.hub.head());
                     if !self.extend(topic, &opened, partitions) {
                         all_open = false;
-                        self.attend();
+                        self.serve_requests();
                     }
                 }
                 (Some(_), None) => {
@@ -283,7 +291,7 @@ impl<'a> Control<'a> {
                         Some(_) => {
                             topic.cut(Cut::gone());
                             warn!(topic = %topic.name, "topic is gone");
-                            self.miss(shared, topic);
+                            self.mark_missing(shared, topic);
                         }
                         None => {}
                     }
@@ -292,7 +300,7 @@ impl<'a> Control<'a> {
                 (None, Some(partitions)) => {
                     if !self.found(shared, topic, partitions) {
                         all_open = false;
-                        self.attend();
+                        self.serve_requests();
                     }
                 }
                 (None, None) => {
@@ -319,7 +327,7 @@ impl<'a> Control<'a> {
             // A stream may have come since.
             self.look_at_once |= topic.is_used();
         } else {
-            self.standings.remove(&topic.name);
+            self.topic_states.remove(&topic.name);
         }
     }
 
@@ -329,7 +337,7 @@ impl<'a> Control<'a> {
     fn vanished(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
         let least = self.until_sure();
         let (looks, since) =
-            self.standing(topic).without.get_or_insert_with(|| (0, Instant::now()));
+            self.topic_state(topic).without.get_or_insert_with(|| (0, Instant::now()));
         *looks += 1;
         if *looks < LOOKS_UNTIL_GONE || since.elapsed() < least {
             return None;
@@ -349,15 +357,15 @@ impl<'a> Control<'a> {
         let _ = self.tail.send(command);
     }
 
-    fn standing(&mut self, topic: &Topic) -> &mut Standing {
-        self.standings.entry(Arc::clone(&topic.name)).or_default()
+    fn topic_state(&mut self, topic: &Topic) -> &mut TopicState {
+        self.topic_states.entry(Arc::clone(&topic.name)).or_default()
     }
 
     /// Whether nobody has read the topic for a while.
     fn is_idle(&mut self, topic: &Topic) -> bool {
         let used = topic.is_used();
         let linger = if topic.is_missing() { Duration::ZERO } else { self.timing.idle_timeout };
-        let since = &mut self.standing(topic).idle_since;
+        let since = &mut self.topic_state(topic).idle_since;
         if used {
             *since = None;
             return false;
@@ -369,7 +377,7 @@ impl<'a> Control<'a> {
         let asked = Instant::now();
         let opening = self.ask(topic, |backend, topic| backend.opening(topic, partitions));
         let Some(TopicDescription { extent, tombstone_retention }) = opening else { return false };
-        let standing = self.standing(topic);
+        let standing = self.topic_state(topic);
         standing.without = None;
         standing.refused.values_mut().for_each(|times| times.held = false);
         standing.watch.opened();
@@ -381,7 +389,7 @@ impl<'a> Control<'a> {
         let records = Records { index: shared.index.clone() };
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
         hub.set_newest_bytes(CHUNK_BYTES);
-        let follow = Command::Follow {
+        let follow = Command::Assign {
             topic: Arc::clone(&topic.name),
             hub: hub.clone(),
             from: start.clone(),
@@ -409,27 +417,27 @@ impl<'a> Control<'a> {
         topic.partitions.store(partitions, Ordering::Release);
         for (partition, offset) in (0..).zip(extent.low).skip(known) {
             let topic = Arc::clone(&topic.name);
-            self.tell(Command::Extend { topic, partition, offset });
+            self.tell(Command::AddPartition { topic, partition, offset });
         }
         true
     }
 
     /// Warns once of a topic whose ids leave little room in a request.
     fn look_at_ids(&mut self, topic: &Topic, at: &Positions) {
-        if at.len() < LEAST_PARTITIONS || self.standing(topic).warned_of_ids {
+        if at.len() < LEAST_PARTITIONS || self.topic_state(topic).warned_of_ids {
             return;
         }
         let bytes = at.progress().len();
         if bytes >= LONG_ID_BYTES {
             warn!(topic = %topic.name, partitions = at.len(), bytes, "event ids are long: they have to come back in the head of a request, which may be 32 KiB");
-            self.standing(topic).warned_of_ids = true;
+            self.topic_state(topic).warned_of_ids = true;
         }
     }
 
     /// Ends the topic's log, if it has one: its streams look for their place in the next one.
     fn close(&self, topic: &Topic, state: State) {
         if let Some(opened) = topic.opened() {
-            self.tell(Command::Leave { topic: Arc::clone(&topic.name) });
+            self.tell(Command::Unassign { topic: Arc::clone(&topic.name) });
             topic.state.send_replace(state);
             self.retired.end(&opened.hub);
         } else {
@@ -473,7 +481,7 @@ impl<'a> Control<'a> {
             let head = opened.hub.head();
             let Some(extent) = self.extent(&topic, head.len(), None) else {
                 self.unverified.push(topic);
-                self.attend();
+                self.serve_requests();
                 continue;
             };
             let is_before = |((_, next), low): ((i32, i64), &i64)| next < *low;
@@ -483,7 +491,7 @@ impl<'a> Control<'a> {
             if head.iter().zip(&extent.low).any(is_before) {
                 self.close_removed(&topic);
             } else {
-                self.tell(Command::Again { topic: Arc::clone(&topic.name) });
+                self.tell(Command::Reassign { topic: Arc::clone(&topic.name) });
             }
         }
     }

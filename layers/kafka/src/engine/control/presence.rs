@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use super::Control;
 use crate::broker::{Access, Presence};
 use crate::topic::registry::Shared;
-use crate::topic::requests::Job;
+use crate::topic::requests::Request;
 use crate::topic::{State, Topic};
 
 /// Topics that are read at once to see whether they may be read.
@@ -112,13 +112,13 @@ impl Control<'_> {
                 self.look_at_once = true;
                 break;
             }
-            self.standing(&topic).seen.asked = Some(Instant::now());
+            self.topic_state(&topic).seen.asked = Some(Instant::now());
             match self.backend.presence(&topic.name) {
-                Ok(Presence::Missing) => self.miss(shared, &topic),
+                Ok(Presence::Missing) => self.mark_missing(shared, &topic),
                 Ok(Presence::Forbidden) => self.forbid(shared, &topic),
                 Ok(Presence::Partitions(0)) => {}
                 Ok(Presence::Partitions(partitions)) => {
-                    self.standing(&topic).partitions = partitions;
+                    self.topic_state(&topic).partitions = partitions;
                     self.found(shared, &topic, partitions);
                     opened |= topic.opened().is_some();
                 }
@@ -144,10 +144,10 @@ impl Control<'_> {
     pub(super) fn found(&mut self, shared: &Shared, topic: &Arc<Topic>, partitions: usize) -> bool {
         if topic.is_forbidden() {
             // It may be described, and perhaps not be read.
-            self.standing(topic).seen.check.get_or_insert((Duration::ZERO, Instant::now()));
+            self.topic_state(topic).seen.check.get_or_insert((Duration::ZERO, Instant::now()));
             return true;
         }
-        let seen = &mut self.standing(topic).seen;
+        let seen = &mut self.topic_state(topic).seen;
         seen.asked = None;
         if topic.is_used() {
             seen.check = None;
@@ -178,7 +178,7 @@ impl Control<'_> {
         let mut idle: Vec<(Instant, Arc<Topic>)> = Vec::new();
         for topic in shared.held() {
             if !topic.named && topic.is_there() && !topic.is_used() {
-                let since = self.standing(&topic).idle_since.unwrap_or_else(Instant::now);
+                let since = self.topic_state(&topic).idle_since.unwrap_or_else(Instant::now);
                 idle.push((since, topic));
             }
         }
@@ -195,13 +195,13 @@ impl Control<'_> {
     pub(super) fn settle(&mut self, shared: &Shared, topic: &Arc<Topic>, until: Instant) {
         let again = if topic.is_forbidden() { self.timing.refresh } else { self.timing.max_retry };
         let now = Instant::now();
-        let seen = &mut self.standing(topic).seen;
+        let seen = &mut self.topic_state(topic).seen;
         seen.check = None;
         let due = seen.asked.is_none_or(|asked| now - asked >= again);
         if due && now < until {
             seen.asked = Some(now);
             match self.backend.presence(&topic.name) {
-                Ok(Presence::Missing) => return self.miss(shared, topic),
+                Ok(Presence::Missing) => return self.mark_missing(shared, topic),
                 Ok(Presence::Forbidden) => return self.forbid(shared, topic),
                 // The next look has it.
                 Ok(Presence::Partitions(_)) => return,
@@ -211,12 +211,12 @@ impl Control<'_> {
         if topic.is_forbidden() {
             self.forbid(shared, topic);
         } else {
-            self.miss(shared, topic);
+            self.mark_missing(shared, topic);
         }
     }
 
     /// Kafka does not have the topic.
-    pub(super) fn miss(&mut self, shared: &Shared, topic: &Arc<Topic>) {
+    pub(super) fn mark_missing(&mut self, shared: &Shared, topic: &Arc<Topic>) {
         if !topic.is_missing() {
             if topic.is_unknown() && !topic.named {
                 shared.topics.make_room_for_missing();
@@ -239,7 +239,7 @@ impl Control<'_> {
             }
             self.close(topic, State::Forbidden);
             topic.health().forget();
-            let standing = self.standing(topic);
+            let standing = self.topic_state(topic);
             standing.without = None;
             standing.seen.check = None;
         }
@@ -249,7 +249,7 @@ impl Control<'_> {
     /// There is no room for the topic. Its streams end.
     fn crowd(&mut self, shared: &Shared, topic: &Arc<Topic>) {
         shared.topics.remove(topic);
-        self.standings.remove(&topic.name);
+        self.topic_states.remove(&topic.name);
         self.close(topic, State::Crowded);
         self.untold.note(&topic.name, Absence::Crowded);
     }
@@ -257,7 +257,7 @@ impl Control<'_> {
     /// Once, and again while it lasts.
     fn tell_absence(&mut self, topic: &Topic, absence: Absence) {
         let remind = self.timing.remind;
-        let told = &mut self.standing(topic).seen.told;
+        let told = &mut self.topic_state(topic).seen.told;
         if told.is_some_and(|(known, at)| known == absence && at.elapsed() < remind) {
             return;
         }
@@ -283,7 +283,7 @@ impl Control<'_> {
         }
         let mut topics = shared.held();
         topics.retain(|topic| {
-            let seen = self.standings.get(&topic.name).map(|standing| &standing.seen);
+            let seen = self.topic_states.get(&topic.name).map(|standing| &standing.seen);
             let due = seen.and_then(AccessState::check_due).is_none_or(|due| due <= now);
             let wanted = match topic.opened() {
                 Some(_) => self.denied,
@@ -304,7 +304,7 @@ impl Control<'_> {
                 debug!(%error, "whether topics may be read can't be seen");
                 vec![Access::Unknown; names.len()]
             });
-            let _ = jobs.send(Job::Checked);
+            let _ = jobs.send(Request::Checked);
             topics.into_iter().zip(access).collect()
         };
         match thread::Builder::new().name("kafka-access".to_owned()).spawn(check) {
@@ -329,7 +329,7 @@ impl Control<'_> {
                 Access::Unknown => self.denied |= topic.opened().is_some(),
                 Access::Permitted if was_refused => {
                     info!(topic = %topic.name.escape_debug(), cluster = self.cluster, "topic is permitted");
-                    self.standing(&topic).seen = AccessState::default();
+                    self.topic_state(&topic).seen = AccessState::default();
                     topic.state.send_replace(State::Found);
                     self.look_at_once = true;
                 }
@@ -339,7 +339,7 @@ impl Control<'_> {
                 continue;
             }
             let (soon, later) = (self.timing.retry, self.timing.refresh);
-            let seen = &mut self.standing(&topic).seen;
+            let seen = &mut self.topic_state(&topic).seen;
             let pause = match access {
                 Access::Permitted => remind,
                 Access::Refused | Access::Unknown => {

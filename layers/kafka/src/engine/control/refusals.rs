@@ -11,7 +11,7 @@ use tracing::debug;
 use super::Control;
 use crate::data::positions::Positions;
 use crate::topic::registry::Shared;
-use crate::topic::requests::{Command, Job, Looked};
+use crate::topic::requests::{Command, Looked, Request};
 use crate::topic::unreadable::{Finding, Found, Look};
 use crate::topic::{Topic, TopicLog};
 
@@ -99,7 +99,7 @@ impl Control<'_> {
         let mut suspects = 0;
         for (topic, opened, head) in before {
             let now = opened.hub.head();
-            let known = self.standing(&topic);
+            let known = self.topic_state(&topic);
             let stands = |partition: i32, head| now.next(partition) == head;
             let standing: Vec<(i32, i64)> = head
                 .iter()
@@ -110,10 +110,10 @@ impl Control<'_> {
             }
             let partitions = head.len();
             let ends = self.ask(&topic, |backend, name| backend.ends(name, partitions));
-            self.attend();
+            self.serve_requests();
             let Some(ends) = ends.filter(|_| suspects < LOOKED_AT) else {
                 // What it was refused comes once more, and is looked into then.
-                self.tell(Command::Again { topic: Arc::clone(&topic.name) });
+                self.tell(Command::Reassign { topic: Arc::clone(&topic.name) });
                 continue;
             };
             for (partition, from) in standing {
@@ -149,7 +149,7 @@ impl Control<'_> {
         (from, until): (i64, i64),
     ) {
         let now = Instant::now();
-        let refused = &mut self.standing(topic).refused;
+        let refused = &mut self.topic_state(topic).refused;
         let again = refused.get(&partition).is_some_and(|times| now - times.last < AGAIN);
         refused.insert(partition, Times { held: true, again, last: now });
         let name = Arc::clone(&topic.name);
@@ -158,7 +158,8 @@ impl Control<'_> {
         let (topic, opened) = (Arc::clone(topic), Arc::clone(opened));
         let losses = Arc::clone(&opened.losses);
         let found = Found::new(move |finding| {
-            let _ = control.send(Job::Looked(Looked { topic, opened, partition, from, finding }));
+            let _ =
+                control.send(Request::Looked(Looked { topic, opened, partition, from, finding }));
         });
         let is_wanted = Box::new(move || !wanted.is_closed());
         let look = Look { topic: name, partition, from, until, losses, found, is_wanted };
@@ -167,7 +168,7 @@ impl Control<'_> {
 
     /// What was found of a partition, which is read on now or after a pause.
     pub(super) fn note_found(&mut self, looked: Looked) {
-        let times = self.standing(&looked.topic).refused.get(&looked.partition);
+        let times = self.topic_state(&looked.topic).refused.get(&looked.partition);
         let is_again = times.is_some_and(|times| times.again);
         let due = self.refusals.peace.filter(|_| is_again).unwrap_or_else(Instant::now);
         self.refusals.found.push((due, looked));
@@ -181,7 +182,7 @@ impl Control<'_> {
             if topic.opened().is_none_or(|now| !Arc::ptr_eq(&now, &opened)) {
                 continue;
             }
-            if let Some(times) = self.standing(&topic).refused.get_mut(&partition) {
+            if let Some(times) = self.topic_state(&topic).refused.get_mut(&partition) {
                 (times.held, times.last) = (false, now);
             }
             let name = Arc::clone(&topic.name);

@@ -161,14 +161,14 @@ impl Control<'_> {
         for topic in held {
             renew |= self.watch_topic(shared, &topic);
             self.watched_last = Some(Arc::clone(&topic.name));
-            self.attend();
+            self.serve_requests();
             if since.elapsed() >= self.timing.watch / 20 {
                 break;
             }
         }
         if renew {
             warn!("logs stand still though they were opened anew, beginning with another consumer");
-            self.tell(Command::Renew);
+            self.tell(Command::Recreate);
         }
     }
 
@@ -186,14 +186,14 @@ impl Control<'_> {
             return false;
         }
         let now = Instant::now();
-        let watch = &mut self.standing(topic).watch;
+        let watch = &mut self.topic_state(topic).watch;
         watch.note_progress(&head);
         let mut late = watch.look(&head, &ends, now);
         let (proven, came) = (watch.is_proven(late.is_empty()), watch.restarted.is_none());
         let hanging = watch.hanging(most, now);
         self.tell_hanging(topic, hanging);
         // What was refused there is being looked for.
-        let known = self.standing(topic);
+        let known = self.topic_state(topic);
         let is_held = late.extract_if(.., |late| known.is_held(late.partition)).count() > 0;
         // The others have their turn once nothing is found of these.
         late.truncate(PROBED);
@@ -238,7 +238,7 @@ impl Control<'_> {
         }
         let Some((late, offset)) = record else { return false };
         let Late { partition, head, due } = *late;
-        let Some(in_vain) = self.standing(topic).watch.restart(partition, pause, now) else {
+        let Some(in_vain) = self.topic_state(topic).watch.restart(partition, pause, now) else {
             return false;
         };
         topic.health().restarts += 1;
@@ -311,7 +311,7 @@ impl Control<'_> {
                     None => {
                         debug!(topic = %topic.name, partition, due, "no record is left before the end");
                         let topic = Arc::clone(&topic.name);
-                        self.tell(Command::Pass { topic, partition, offset: due });
+                        self.tell(Command::SkipTo { topic, partition, offset: due });
                         found.push((partition, Found::Hole));
                     }
                 }
