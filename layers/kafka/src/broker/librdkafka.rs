@@ -23,7 +23,7 @@ use super::{
 };
 use crate::Error;
 use crate::broker::contact::Reachability;
-use crate::data::gap::Extent;
+use crate::data::gap::Watermarks;
 
 /// How long one question to Kafka may take. A connection that has died is found in this time, and
 /// the question asked once more on another.
@@ -327,12 +327,12 @@ impl Backend for Librdkafka {
         self.context.reachability.take_disconnected()
     }
 
-    fn extent(
+    fn watermarks(
         &self,
         topic: &str,
         partitions: usize,
         retention: Option<Duration>,
-    ) -> Result<Extent, Error> {
+    ) -> Result<Watermarks, Error> {
         let query_client = self.query_client("read_committed", &self.stable)?;
         let low = || bounds(query_client, topic, partitions, Offset::Beginning);
         let (low, ends) = both(low, || self.ends(topic, partitions));
@@ -354,7 +354,7 @@ impl Backend for Librdkafka {
                 )
             }
         };
-        Ok(Extent { low, stable, high, tombstones_kept, since: None })
+        Ok(Watermarks { low, last_stable: stable, high, tombstones_kept, since: None })
     }
 
     fn first_since(
@@ -394,8 +394,8 @@ impl Backend for Librdkafka {
     fn opening(&self, topic: &str, partitions: usize) -> Result<TopicDescription, Error> {
         self.connect_readers(topic, partitions);
         let retention = || self.tombstone_retention(topic);
-        let (retention, extent) = both(retention, || self.extent(topic, partitions, None));
-        Ok(TopicDescription { extent: extent?, tombstone_retention: retention.ok() })
+        let (retention, watermarks) = both(retention, || self.watermarks(topic, partitions, None));
+        Ok(TopicDescription { watermarks: watermarks?, tombstone_retention: retention.ok() })
     }
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tracing::{error, warn};
 
 use crate::Error;
-use crate::data::gap::Extent;
+use crate::data::gap::Watermarks;
 use crate::data::record::Record;
 
 mod access;
@@ -40,12 +40,12 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
 
     /// What there is of the first `partitions` partitions of `topic`. `retention`: how long its
     /// tombstones are kept, if it is compacted.
-    fn extent(
+    fn watermarks(
         &self,
         topic: &str,
         partitions: usize,
         retention: Option<Duration>,
-    ) -> Result<Extent, Error>;
+    ) -> Result<Watermarks, Error>;
 
     /// For each of the first `partitions` partitions of `topic` the first offset whose record's time is
     /// `time` or later, in milliseconds since 1970; `None` where there is none yet.
@@ -74,8 +74,11 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
 
     /// What is asked of a topic that is opened, all at once; who reads is connected meanwhile.
     fn opening(&self, topic: &str, partitions: usize) -> Result<TopicDescription, Error> {
-        let extent = self.extent(topic, partitions, None)?;
-        Ok(TopicDescription { extent, tombstone_retention: self.tombstone_retention(topic).ok() })
+        let watermarks = self.watermarks(topic, partitions, None)?;
+        Ok(TopicDescription {
+            watermarks,
+            tombstone_retention: self.tombstone_retention(topic).ok(),
+        })
     }
 
     /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted.
@@ -85,7 +88,7 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
 /// What is known of a topic when it is opened.
 #[derive(Debug)]
 pub(crate) struct TopicDescription {
-    pub(crate) extent: Extent,
+    pub(crate) watermarks: Watermarks,
     /// As [`Backend::tombstone_retention`] has it; `None` if that was not told.
     pub(crate) tombstone_retention: Option<Option<Duration>>,
 }

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 
 use super::{Access, Backend, Consumer, End, Presence};
 use crate::Error;
-use crate::data::gap::{Extent, Reason};
+use crate::data::gap::{Reason, Watermarks};
 use crate::data::record::Record;
 
 mod reader;
@@ -329,7 +329,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn offsets(&self, call: Call, topic: &str, partitions: usize) -> Result<Extent, Error> {
+    fn offsets(&self, call: Call, topic: &str, partitions: usize) -> Result<Watermarks, Error> {
         let state = self.model.call(call)?;
         let no_offset = || Error::NoOffset { topic: topic.to_owned() };
         let topic = state.topics.get(topic).ok_or_else(no_offset)?;
@@ -340,9 +340,9 @@ impl Seen {
             std::thread::sleep(failure);
             return Err(no_offset());
         }
-        Ok(Extent {
+        Ok(Watermarks {
             low: logs.iter().map(|log| log.low).collect(),
-            stable: logs.iter().map(Partition::stable).collect(),
+            last_stable: logs.iter().map(Partition::stable).collect(),
             high: logs.iter().map(|log| log.high).collect(),
             tombstones_kept: topic.tombstones_kept.clone(),
             since: None,
@@ -402,19 +402,20 @@ impl Backend for Seen {
         false
     }
 
-    fn extent(
+    fn watermarks(
         &self,
         topic: &str,
         partitions: usize,
         retention: Option<Duration>,
-    ) -> Result<Extent, Error> {
-        let mut extent = self.offsets(Call::Extent, topic, partitions)?;
-        extent.tombstones_kept = extent.tombstones_kept.filter(|_| retention.is_some());
-        Ok(extent)
+    ) -> Result<Watermarks, Error> {
+        let mut watermarks = self.offsets(Call::Watermarks, topic, partitions)?;
+        watermarks.tombstones_kept = watermarks.tombstones_kept.filter(|_| retention.is_some());
+        Ok(watermarks)
     }
 
     fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
-        let Extent { stable, high, .. } = self.offsets(Call::Ends, topic, partitions)?;
+        let Watermarks { last_stable: stable, high, .. } =
+            self.offsets(Call::Ends, topic, partitions)?;
         Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
     }
 

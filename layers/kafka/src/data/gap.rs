@@ -143,11 +143,11 @@ impl PendingGaps {
 
 /// What Kafka has of a topic, for each partition.
 #[derive(Clone, Debug)]
-pub(crate) struct Extent {
+pub(crate) struct Watermarks {
     /// The first offset that is there.
     pub(crate) low: Vec<i64>,
     /// The last stable offset: where reading ends for now.
-    pub(crate) stable: Vec<i64>,
+    pub(crate) last_stable: Vec<i64>,
     /// The high watermark: what lies beyond was never written.
     pub(crate) high: Vec<i64>,
     /// For a compacted topic: the first offset whose record is younger than `delete.retention.ms`.
@@ -159,13 +159,13 @@ pub(crate) struct Extent {
 /// What became of a topic's log under the eyes of this instance: places past it are of another log, be
 /// the new one as long as it may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub(crate) struct Truncation {
     gone: bool,
     /// Where the partitions ended that went back.
     ends: BTreeMap<i32, i64>,
 }
 
-impl Cut {
+impl Truncation {
     /// The topic was deleted.
     pub(crate) fn gone() -> Self {
         Self { gone: true, ends: BTreeMap::new() }
@@ -186,7 +186,7 @@ impl Cut {
     }
 
     /// Whether a place from before is no place any more.
-    pub(crate) fn takes(&self, partition: i32, next: i64) -> bool {
+    pub(crate) fn invalidates(&self, partition: i32, next: i64) -> bool {
         let end = self.ends.get(&partition).copied().unwrap_or(i64::MAX);
         next > if self.gone { 0 } else { end }
     }
@@ -211,25 +211,25 @@ pub(crate) fn resumes(offsets: &[(i32, i64)]) -> bool {
 /// topic that was there before.
 pub(crate) fn reconcile(
     wanted: &[(i32, i64)],
-    extent: &Extent,
-    cut: &Cut,
+    watermarks: &Watermarks,
+    cut: &Truncation,
 ) -> (Positions, Vec<Gap>) {
     let mut gaps = Vec::new();
-    let mut offsets = extent.low.clone();
+    let mut offsets = watermarks.low.clone();
     for &(partition, next) in wanted {
         let known = usize::try_from(partition).ok().filter(|index| *index < offsets.len());
         let Some(index) = known else {
-            let beginning = Positions::new(&extent.low[..]);
+            let beginning = Positions::new(&watermarks.low[..]);
             return (beginning, vec![Gap::of_many(Reason::Truncation)]);
         };
-        let (low, high) = (extent.low[index], extent.high[index]);
+        let (low, high) = (watermarks.low[index], watermarks.high[index]);
         offsets[index] = match next {
             -1 if low > 0 => {
                 gaps.push(Gap::new(partition, 0, low, Reason::Retention));
                 low
             }
             ..0 => low,
-            _ if next > high || cut.takes(partition, next) => {
+            _ if next > high || cut.invalidates(partition, next) => {
                 gaps.push(Gap::new(partition, next, low, Reason::Truncation));
                 low
             }
@@ -238,7 +238,7 @@ pub(crate) fn reconcile(
                 low
             }
             _ => {
-                let kept = extent.tombstones_kept.as_ref().map_or(next, |kept| kept[index]);
+                let kept = watermarks.tombstones_kept.as_ref().map_or(next, |kept| kept[index]);
                 if next < kept {
                     gaps.push(Gap::new(partition, next, kept, Reason::Tombstones));
                 }
@@ -253,10 +253,10 @@ pub(crate) fn reconcile(
 mod tests {
     use super::*;
 
-    fn extent() -> Extent {
-        Extent {
+    fn watermarks() -> Watermarks {
+        Watermarks {
             low: vec![10, 0],
-            stable: vec![20, 5],
+            last_stable: vec![20, 5],
             high: vec![22, 5],
             tombstones_kept: None,
             since: None,
@@ -279,7 +279,7 @@ mod tests {
         ];
         for (wanted, offsets, gaps) in rows {
             assert_eq!(
-                reconcile(wanted, &extent(), &Cut::default()),
+                reconcile(wanted, &watermarks(), &Truncation::default()),
                 (Positions::new(offsets), gaps),
                 "{wanted:?}"
             );
@@ -292,9 +292,9 @@ mod tests {
         for wanted in
             [&[(0, 12), (2, 3)][..], &[(0, 12), (1, 5), (2, 0)], &[(0, 12), (2, -2)], &thousands]
         {
-            for cut in [Cut::default(), Cut::gone()] {
+            for cut in [Truncation::default(), Truncation::gone()] {
                 assert_eq!(
-                    reconcile(wanted, &extent(), &cut),
+                    reconcile(wanted, &watermarks(), &cut),
                     (Positions::new([10, 0]), vec![Gap::of_many(Reason::Truncation)]),
                     "{wanted:?}"
                 );
@@ -305,22 +305,22 @@ mod tests {
     #[test]
     fn many_gaps_are_one_for_each_reason() {
         let many = 2 * MAX_GAPS;
-        let extent = Extent {
+        let watermarks = Watermarks {
             low: vec![10; many],
-            stable: vec![20; many],
+            last_stable: vec![20; many],
             high: vec![20; many],
             tombstones_kept: None,
             since: None,
         };
         let past = |count| (0..).zip(vec![21; count]).collect::<Vec<_>>();
-        let (_, gaps) = reconcile(&past(MAX_GAPS), &extent, &Cut::default());
+        let (_, gaps) = reconcile(&past(MAX_GAPS), &watermarks, &Truncation::default());
         assert_eq!(gaps.len(), MAX_GAPS);
-        let (positions, gaps) = reconcile(&past(MAX_GAPS + 1), &extent, &Cut::default());
+        let (positions, gaps) = reconcile(&past(MAX_GAPS + 1), &watermarks, &Truncation::default());
         assert_eq!(positions, Positions::new(vec![10; many]));
         assert_eq!(gaps, [Gap::of_many(Reason::Truncation)]);
 
         let before: Vec<_> = (0..).zip((0..many).map(|index| 21 * (index as i64 % 2))).collect();
-        let (_, gaps) = reconcile(&before, &extent, &Cut::default());
+        let (_, gaps) = reconcile(&before, &watermarks, &Truncation::default());
         assert_eq!(gaps, [Gap::of_many(Reason::Retention), Gap::of_many(Reason::Truncation)]);
 
         // They may be found one after the other.
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_topic_created_anew_is_a_gap_wherever_something_was_read() {
-        let (positions, gaps) = reconcile(&[(0, 12), (1, 0)], &extent(), &Cut::gone());
+        let (positions, gaps) = reconcile(&[(0, 12), (1, 0)], &watermarks(), &Truncation::gone());
         assert_eq!(
             (positions, gaps),
             (Positions::new([10, 0]), vec![Gap::new(0, 12, 10, Reason::Truncation)])
@@ -352,21 +352,21 @@ mod tests {
 
     #[test]
     fn a_place_past_a_cut_is_a_gap_however_long_the_log_is_by_now() {
-        let cut = Cut::at([(0, 13)]).and(&Cut::at([(0, 15), (1, 9)]));
-        let (positions, gaps) = reconcile(&[(0, 13), (1, 5)], &extent(), &cut);
+        let cut = Truncation::at([(0, 13)]).and(&Truncation::at([(0, 15), (1, 9)]));
+        let (positions, gaps) = reconcile(&[(0, 13), (1, 5)], &watermarks(), &cut);
         assert_eq!((positions, gaps), (Positions::new([13, 5]), vec![]));
-        let (positions, gaps) = reconcile(&[(0, 14), (1, 5)], &extent(), &cut);
+        let (positions, gaps) = reconcile(&[(0, 14), (1, 5)], &watermarks(), &cut);
         assert_eq!(
             (positions, gaps),
             (Positions::new([10, 5]), vec![Gap::new(0, 14, 10, Reason::Truncation)])
         );
-        assert!(cut.and(&Cut::gone()).takes(1, 1));
+        assert!(cut.and(&Truncation::gone()).invalidates(1, 1));
     }
 
     #[test]
     fn an_id_older_than_the_tombstones_is_a_gap_and_kept() {
-        let extent = Extent { tombstones_kept: Some(vec![15, 5]), ..extent() };
-        let (positions, gaps) = reconcile(&[(0, 12), (1, 5)], &extent, &Cut::default());
+        let watermarks = Watermarks { tombstones_kept: Some(vec![15, 5]), ..watermarks() };
+        let (positions, gaps) = reconcile(&[(0, 12), (1, 5)], &watermarks, &Truncation::default());
         assert_eq!(
             (positions, gaps),
             (Positions::new([12, 5]), vec![Gap::new(0, 12, 15, Reason::Tombstones)])

@@ -136,7 +136,7 @@ impl SnapshotBuilder<'_> {
     /// Where the topic begins; `None` if its log ended.
     async fn ask_low(&self) -> Option<Positions> {
         // The cluster is not held while it is waited.
-        let asked = self.shared.upgrade()?.request_extent(&self.topic, &self.opened, &[], None);
+        let asked = self.shared.upgrade()?.request_watermarks(&self.topic, &self.opened, &[], None);
         Some(Positions::new(asked.await.ok()?.low))
     }
 

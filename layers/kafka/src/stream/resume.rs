@@ -7,7 +7,7 @@ use tailwater_hub::{Cursor, Selector};
 use tailwater_kafka_types::EventId;
 use tokio::time::Instant;
 
-use crate::data::gap::{self, Cut, Gap, Reason, reconcile};
+use crate::data::gap::{self, Gap, Reason, Truncation, reconcile};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
@@ -165,7 +165,11 @@ impl Resume {
     }
 
     /// If the log is known to have come by the position, Kafka need not be asked.
-    fn attach_without_question(&mut self, opened: &TopicLog, cut: &Cut) -> Option<Attachment> {
+    fn attach_without_question(
+        &mut self,
+        opened: &TopicLog,
+        cut: &Truncation,
+    ) -> Option<Attachment> {
         let is_since = matches!(self.starting, StartingOffsets::Since(_));
         // What the log of a compacted topic has is more than a stream from the beginning needs.
         let may_replay = self.begins && opened.is_compacted() != Some(false);
@@ -185,25 +189,32 @@ impl Resume {
         self.replay.as_ref().is_some_and(|replay| !replay.is_over(at))
     }
 
-    fn is_cut(&self, cut: &Cut) -> bool {
-        self.starting.offsets().iter().any(|(partition, next)| cut.takes(*partition, *next))
+    fn is_cut(&self, cut: &Truncation) -> bool {
+        self.starting.offsets().iter().any(|(partition, next)| cut.invalidates(*partition, *next))
     }
 
     /// Compares the offsets with what Kafka has. `None` if the log ended before Kafka answered.
-    async fn target(&mut self, came: Instant, opened: &Arc<TopicLog>, cut: &Cut) -> Option<Target> {
+    async fn target(
+        &mut self,
+        came: Instant,
+        opened: &Arc<TopicLog>,
+        cut: &Truncation,
+    ) -> Option<Target> {
         let since = match self.starting {
             StartingOffsets::Since(time) => Some(time),
             StartingOffsets::Live | StartingOffsets::Offsets(_) => None,
         };
         let offsets = self.starting.offsets();
-        let known = opened.extent_since(came, offsets).filter(|_| since.is_none());
-        let extent = match known {
-            Some(extent) => extent.clone(),
-            None => self.shared.request_extent(&self.topic, opened, offsets, since).await.ok()?,
+        let known = opened.watermarks_since(came, offsets).filter(|_| since.is_none());
+        let watermarks = match known {
+            Some(watermarks) => watermarks.clone(),
+            None => {
+                self.shared.request_watermarks(&self.topic, opened, offsets, since).await.ok()?
+            }
         };
-        let (at, gaps) = match &extent.since {
+        let (at, gaps) = match &watermarks.since {
             Some(first) => (Positions::new(&first[..]), Vec::new()),
-            None => reconcile(offsets, &extent, cut),
+            None => reconcile(offsets, &watermarks, cut),
         };
         if self.is_cut(cut) {
             self.replay = None;
@@ -212,7 +223,7 @@ impl Resume {
             // It knows what there was before that time.
             self.read = at.iter().collect();
         }
-        Some(Target { at, gaps, low: Positions::new(extent.low) })
+        Some(Target { at, gaps, low: Positions::new(watermarks.low) })
     }
 
     /// To the live log if that still has the position, else to a snapshot or to a backfill.

@@ -388,7 +388,7 @@ fn step() -> impl Strategy<Value = Step> {
     let call = prop_oneof![
         Just(Call::Consumer),
         Just(Call::Topics),
-        Just(Call::Extent),
+        Just(Call::Watermarks),
         Just(Call::Fetch),
         Just(Call::FetchHistory)
     ];

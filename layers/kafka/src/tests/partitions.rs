@@ -76,7 +76,7 @@ async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_
     // An instance may hear of a partition later than the one that gave the id, and Kafka may not
     // answer when it asks.
     for failures in [0, 1, 3] {
-        for call in [Call::Topics, Call::Extent] {
+        for call in [Call::Topics, Call::Watermarks] {
             let model = kafka(1);
             fill(&model, 0, 2);
             let mut slow = instance();

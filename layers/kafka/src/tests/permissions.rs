@@ -126,7 +126,7 @@ async fn a_topic_that_the_configuration_names_is_looked_at_without_a_stream() {
     let bad = [(false, false), (false, true), (false, true), (true, false)];
     eventually(|| all() == bad).await;
     assert!(cluster.health().is_good());
-    assert_eq!(model.calls(Call::Extent), 0, "no log is opened for nobody");
+    assert_eq!(model.calls(Call::Watermarks), 0, "no log is opened for nobody");
     assert_forbidden(ask(&cluster, "hidden").await);
     assert_forbidden(ask(&cluster, "unreadable").await);
 
@@ -134,7 +134,7 @@ async fn a_topic_that_the_configuration_names_is_looked_at_without_a_stream() {
     model.set_forbidden("unreadable", false);
     model.create("missing", 1);
     eventually(|| all() == [(false, false); 4]).await;
-    assert_eq!(model.calls(Call::Extent), 0);
+    assert_eq!(model.calls(Call::Watermarks), 0);
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ enum Step {
         commit: bool,
     },
     /// `seen`: the instances notice it before anything else is written.
-    Cut {
+    Truncation {
         partition: usize,
         percent: i64,
         seen: bool,
@@ -123,7 +123,7 @@ fn step() -> impl Strategy<Value = Step> {
     let call = || {
         prop_oneof![
             Just(Call::Topics),
-            Just(Call::Extent),
+            Just(Call::Watermarks),
             Just(Call::Fetch),
             Just(Call::FetchHistory),
             Just(Call::HearHistory)
@@ -163,7 +163,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (partition(), any::<bool>())
             .prop_map(|(partition, commit)| Step::End { partition, commit }),
         3 => (partition(), 40..=100i64, often())
-            .prop_map(|(partition, percent, seen)| Step::Cut { partition, percent, seen }),
+            .prop_map(|(partition, percent, seen)| Step::Truncation { partition, percent, seen }),
         1 => often().prop_map(|seen| Step::CreateAnew { seen }),
         1 => Just(Step::Grow),
     ];
@@ -288,7 +288,7 @@ impl Schedule {
             Step::Expire { partition, percent } => self.world.expire(exists(partition), *percent),
             Step::Transact { partition } => self.world.transact(exists(partition)),
             Step::End { partition, commit } => self.world.end(exists(partition), *commit),
-            Step::Cut { partition, percent, seen } => {
+            Step::Truncation { partition, percent, seen } => {
                 if self.world.can_cut(exists(partition)) {
                     self.cut(exists(partition), *percent, *seen && self.world.is_well()).await;
                 }

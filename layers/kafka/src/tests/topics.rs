@@ -42,7 +42,7 @@ async fn missing_topics_share_one_look() {
     let before = model.calls(Call::Topics);
     model.wait_calls(Call::Topics, 2);
     assert!(model.calls(Call::Topics) <= before + 3);
-    assert_eq!(model.calls(Call::Extent), 0);
+    assert_eq!(model.calls(Call::Watermarks), 0);
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_topic_of_the_configuration_is_read_before_anybody_asks_and_never_let_
         .linger(Duration::ZERO)
         .options(|options| options.preload_topic(TOPIC))
         .of(&model);
-    model.wait_calls(Call::Extent, 1);
+    model.wait_calls(Call::Watermarks, 1);
     open(&cluster, query()).await.is_idle();
     model.wait_calls(Call::Topics, 5);
     assert_eq!(held(&cluster), [TOPIC]);

@@ -4,7 +4,7 @@ use super::*;
 use crate::broker::model::Call;
 
 const CALLS: [Call; 6] =
-    [Call::Consumer, Call::Topics, Call::Extent, Call::Ends, Call::Fetch, Call::FetchHistory];
+    [Call::Consumer, Call::Topics, Call::Watermarks, Call::Ends, Call::Fetch, Call::FetchHistory];
 
 #[tokio::test]
 async fn kafka_may_be_absent_at_start() {
@@ -166,7 +166,7 @@ async fn topics_without_leaders_hold_up_no_other_topic() {
     model.fail_after(Duration::from_millis(100));
     let cluster = instance().of(&model);
     assert!(open(&cluster, after(&[3])).await.is_idle());
-    eventually(|| model.calls(Call::Extent) > 0).await;
+    eventually(|| model.calls(Call::Watermarks) > 0).await;
     let mut waiting = Vec::new();
     for number in 0..BAD {
         let name = format!("bad-{number}");
@@ -176,10 +176,10 @@ async fn topics_without_leaders_hold_up_no_other_topic() {
         assert!(client.is_idle());
         waiting.push(client);
     }
-    model.wait_calls(Call::Extent, 2);
-    let before = model.calls(Call::Extent);
+    model.wait_calls(Call::Watermarks, 2);
+    let before = model.calls(Call::Watermarks);
     assert_eq!(open(&cluster, query()).await.events(3).await, ["0:0", "0:1", "0:2"]);
-    let others = model.calls(Call::Extent) - before - 1;
+    let others = model.calls(Call::Watermarks) - before - 1;
     assert!(others <= 3, "{others} of {BAD} topics came first");
     for number in 0..BAD {
         model.set_leaderless(&format!("bad-{number}"), 0, false);
@@ -199,7 +199,7 @@ async fn a_topic_without_a_leader_is_asked_for_less_and_less() {
     let looks = model.calls(Call::Topics);
     eventually(|| client.is_idle() && model.calls(Call::Topics) >= looks + 50).await;
     // Ten milliseconds, twenty, forty, and so on.
-    let asked = model.calls(Call::Extent);
+    let asked = model.calls(Call::Watermarks);
     assert!((2..=15).contains(&asked), "{asked} questions in 50 looks");
     model.set_leaderless(TOPIC, 0, false);
     fill(&model, 0, 1);
@@ -216,7 +216,7 @@ async fn what_failed_while_kafka_was_away_is_tried_at_once() {
     model.set_leaderless(TOPIC, 0, true);
     let mut client = open(&cluster, query()).await;
     // The next pause would be longer than anybody waits here.
-    eventually(|| client.is_idle() && model.calls(Call::Extent) >= 9).await;
+    eventually(|| client.is_idle() && model.calls(Call::Watermarks) >= 9).await;
     model.set_reachable(false);
     model.wait_calls(Call::Topics, 2);
     model.set_leaderless(TOPIC, 0, false);

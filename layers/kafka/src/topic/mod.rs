@@ -10,7 +10,7 @@ use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::data::gap::{self, Cut, Extent};
+use crate::data::gap::{self, Truncation, Watermarks};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
@@ -56,7 +56,7 @@ const CUTS: usize = 16;
 struct Cuts {
     epoch: u64,
     /// The last of them ended the epoch before this one.
-    last: VecDeque<Cut>,
+    last: VecDeque<Truncation>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ pub(crate) struct TopicLog {
     pub(crate) origin: Positions,
     pub(crate) tombstone_retention: OnceLock<Option<Duration>>,
     /// What Kafka had of the topic when it was opened, and when it was asked.
-    extent: Option<(Instant, Extent)>,
+    watermarks: Option<(Instant, Watermarks)>,
     /// Of a compacted topic: the latest record of each key, if streams needed it.
     pub(crate) latest: Latest,
     /// The topic's.
@@ -118,19 +118,19 @@ impl TopicLog {
         losses: Arc<Losses>,
     ) -> Self {
         let (tombstone_retention, latest) = (OnceLock::new(), Latest::default());
-        let (extent, indexed) = (None, OnceCell::new());
-        Self { hub, epoch, origin, tombstone_retention, extent, latest, losses, indexed }
+        let (watermarks, indexed) = (None, OnceCell::new());
+        Self { hub, epoch, origin, tombstone_retention, watermarks, latest, losses, indexed }
     }
 
     /// With what Kafka told when it was asked then.
     pub(crate) fn found(
         self,
         asked: Instant,
-        extent: Extent,
+        watermarks: Watermarks,
         tombstone_retention: Option<Option<Duration>>,
     ) -> Self {
         let known = tombstone_retention.map_or_else(OnceLock::new, OnceLock::from);
-        Self { tombstone_retention: known, extent: Some((asked, extent)), ..self }
+        Self { tombstone_retention: known, watermarks: Some((asked, watermarks)), ..self }
     }
 
     /// A cursor for a stream that goes on at `at`, if the log still has that position.
@@ -140,13 +140,17 @@ impl TopicLog {
 
     /// What Kafka had of the topic, if it was asked after a stream `came` that names these offsets: what
     /// that stream knows is no younger.
-    pub(crate) fn extent_since(&self, came: Instant, offsets: &[(i32, i64)]) -> Option<&Extent> {
-        let (asked, extent) = self.extent.as_ref()?;
+    pub(crate) fn watermarks_since(
+        &self,
+        came: Instant,
+        offsets: &[(i32, i64)],
+    ) -> Option<&Watermarks> {
+        let (asked, watermarks) = self.watermarks.as_ref()?;
         // Tombstones that are gone were not asked for.
         let compacted = self.is_compacted()?;
         let knows_all = !gap::resumes(offsets) || !compacted;
-        let fits = gap::named_partitions(offsets) <= extent.low.len() && knows_all;
-        (fits && came <= *asked).then_some(extent)
+        let fits = gap::named_partitions(offsets) <= watermarks.low.len() && knows_all;
+        (fits && came <= *asked).then_some(watermarks)
     }
 
     /// Waits until records can be looked up by key and header: a log that is large is gone through on a
@@ -216,7 +220,7 @@ impl Topic {
     }
 
     /// The offsets went back: what is opened next is of another epoch.
-    pub(crate) fn cut(&self, cut: Cut) {
+    pub(crate) fn cut(&self, cut: Truncation) {
         self.losses.forget();
         let mut cuts = self.cuts();
         cuts.epoch += 1;
@@ -229,12 +233,12 @@ impl Topic {
     }
 
     /// What was cut since one epoch until another.
-    pub(crate) fn cut_between(&self, since: u64, until: u64) -> Cut {
+    pub(crate) fn cut_between(&self, since: u64, until: u64) -> Truncation {
         let cuts = self.cuts();
         let ended = (0..cuts.epoch).rev().zip(cuts.last.iter().rev());
         let oldest = cuts.epoch.saturating_sub(cuts.last.len() as u64);
         let of = ended.filter(|(epoch, _)| since.max(oldest) <= *epoch && *epoch < until);
-        of.fold(Cut::default(), |all, (_, cut)| all.and(cut))
+        of.fold(Truncation::default(), |all, (_, cut)| all.and(cut))
     }
 
     pub(crate) fn is_missing(&self) -> bool {

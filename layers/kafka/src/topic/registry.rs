@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::Error;
 use crate::broker::contact::Reachability;
 use crate::data::filter::Index;
-use crate::data::gap::{self, Extent};
+use crate::data::gap::{self, Watermarks};
 use crate::options::ClusterOptions;
 use crate::topic::history::History;
 use crate::topic::requests::Request;
@@ -56,15 +56,15 @@ impl Shared {
 
     /// Asks what Kafka has of a topic, of which a stream names these offsets; with what is no older than
     /// `since`, in milliseconds since 1970. There is no answer if the topic's log ends meanwhile.
-    pub(crate) fn request_extent(
+    pub(crate) fn request_watermarks(
         &self,
         topic: &Arc<Topic>,
         opened: &Arc<TopicLog>,
         offsets: &[(i32, i64)],
         since: Option<i64>,
-    ) -> oneshot::Receiver<Extent> {
+    ) -> oneshot::Receiver<Watermarks> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Request::Extent {
+        self.ask(Request::Watermarks {
             topic: Arc::clone(topic),
             opened: Arc::clone(opened),
             partitions: gap::named_partitions(offsets),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tailwater_hub::Hub;
 use tokio::sync::oneshot;
 
-use crate::data::gap::Extent;
+use crate::data::gap::Watermarks;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
@@ -20,13 +20,13 @@ pub(crate) enum Request {
     Look,
     /// What Kafka has of a topic, of which a stream names so many partitions and, if it resumes, has
     /// read some. With what is no older than `since`.
-    Extent {
+    Watermarks {
         topic: Arc<Topic>,
         opened: Arc<TopicLog>,
         partitions: usize,
         resumes: bool,
         since: Option<i64>,
-        reply: oneshot::Sender<Extent>,
+        reply: oneshot::Sender<Watermarks>,
     },
     /// Where the topic ends now, once its log has come by there.
     End { topic: Arc<Topic>, opened: Arc<TopicLog>, reply: oneshot::Sender<Positions> },

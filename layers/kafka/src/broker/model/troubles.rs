@@ -14,7 +14,7 @@ pub(crate) enum Call {
     Presence,
     /// Whether topics may be read.
     Access,
-    Extent,
+    Watermarks,
     /// For the first offsets since a time.
     Times,
     Ends,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::broker::{Backend, Presence, TopicDescription};
-use crate::data::gap::Cut;
+use crate::data::gap::Truncation;
 use crate::data::positions::Positions;
 use crate::data::records::{CHUNK_BYTES, Records};
 use crate::timing::Timing;
@@ -23,16 +23,16 @@ use crate::topic::retired::RetiredLogs;
 use crate::topic::{State, Topic, TopicLog};
 
 mod ends;
-mod extents;
 mod presence;
 mod refusals;
 mod watchdog;
+mod watermarks;
 
 use ends::{EndRequest, Ends};
-use extents::{Backoff, WatermarksRequest};
 use presence::{AccessState, Checked, Untold};
 use refusals::{Refusals, Refused};
 use watchdog::Watch;
+use watermarks::{Backoff, WatermarksRequest};
 
 /// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
 /// starts may not know it yet.
@@ -211,7 +211,7 @@ impl<'a> Control<'a> {
             Request::End { topic, opened, reply } => {
                 self.ends.end_requests.push(EndRequest { topic, opened, reply });
             }
-            Request::Extent { topic, opened, partitions, resumes, since, reply } => {
+            Request::Watermarks { topic, opened, partitions, resumes, since, reply } => {
                 // A look at the topics has to find the others.
                 self.look_at_once |= partitions > opened.hub.head().len();
                 let at = Instant::now();
@@ -289,7 +289,7 @@ impl<'a> Control<'a> {
                     match self.vanished(topic, had) {
                         Some(Presence::Forbidden) => self.forbid(shared, topic),
                         Some(_) => {
-                            topic.cut(Cut::gone());
+                            topic.cut(Truncation::gone());
                             warn!(topic = %topic.name, "topic is gone");
                             self.mark_missing(shared, topic);
                         }
@@ -376,16 +376,21 @@ impl<'a> Control<'a> {
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
         let asked = Instant::now();
         let opening = self.ask(topic, |backend, topic| backend.opening(topic, partitions));
-        let Some(TopicDescription { extent, tombstone_retention }) = opening else { return false };
+        let Some(TopicDescription { watermarks, tombstone_retention }) = opening else {
+            return false;
+        };
         let standing = self.topic_state(topic);
         standing.without = None;
         standing.refused.values_mut().for_each(|times| times.held = false);
         standing.watch.opened();
         let epoch = topic.epoch();
-        let origin = Positions::new(&extent.low[..]);
+        let origin = Positions::new(&watermarks.low[..]);
         // What is written into a topic that was just created was written under the eyes of whoever waits.
-        let start =
-            if topic.is_missing() { origin.clone() } else { Positions::new(&extent.stable[..]) };
+        let start = if topic.is_missing() {
+            origin.clone()
+        } else {
+            Positions::new(&watermarks.last_stable[..])
+        };
         let records = Records { index: shared.index.clone() };
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
         hub.set_newest_bytes(CHUNK_BYTES);
@@ -400,7 +405,7 @@ impl<'a> Control<'a> {
         topic.partitions.store(partitions, Ordering::Release);
         let opened = TopicLog::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
             asked,
-            extent,
+            watermarks,
             tombstone_retention,
         );
         topic.state.send_replace(State::Open(Arc::new(opened)));
@@ -412,10 +417,10 @@ impl<'a> Control<'a> {
         if partitions <= known {
             return true;
         }
-        let Some(extent) = self.extent(topic, partitions, None) else { return false };
+        let Some(watermarks) = self.watermarks(topic, partitions, None) else { return false };
         info!(topic = %topic.name, partitions, "topic has more partitions");
         topic.partitions.store(partitions, Ordering::Release);
-        for (partition, offset) in (0..).zip(extent.low).skip(known) {
+        for (partition, offset) in (0..).zip(watermarks.low).skip(known) {
             let topic = Arc::clone(&topic.name);
             self.tell(Command::AddPartition { topic, partition, offset });
         }
@@ -457,7 +462,7 @@ impl<'a> Control<'a> {
         if cut.is_empty() {
             return false;
         }
-        topic.cut(Cut::at(cut));
+        topic.cut(Truncation::at(cut));
         self.close_removed(topic);
         true
     }
@@ -479,16 +484,16 @@ impl<'a> Control<'a> {
             // One that is not open will be opened where it can be read.
             let Some(opened) = topic.opened() else { continue };
             let head = opened.hub.head();
-            let Some(extent) = self.extent(&topic, head.len(), None) else {
+            let Some(watermarks) = self.watermarks(&topic, head.len(), None) else {
                 self.unverified.push(topic);
                 self.serve_requests();
                 continue;
             };
             let is_before = |((_, next), low): ((i32, i64), &i64)| next < *low;
-            if self.close_cut(&topic, &head, &extent.high) {
+            if self.close_cut(&topic, &head, &watermarks.high) {
                 continue;
             }
-            if head.iter().zip(&extent.low).any(is_before) {
+            if head.iter().zip(&watermarks.low).any(is_before) {
                 self.close_removed(&topic);
             } else {
                 self.tell(Command::Reassign { topic: Arc::clone(&topic.name) });

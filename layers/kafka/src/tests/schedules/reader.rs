@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::*;
-use super::world::{Cut, Fate, World};
+use super::world::{Fate, Truncation, World};
 use crate::EventId;
 use crate::broker::model::Spoilt;
 
@@ -50,7 +50,7 @@ pub(super) struct Reader {
     /// Where it began, and begins anew after a truncation.
     start: BTreeMap<i32, i64>,
     got: HashSet<usize>,
-    cuts: BTreeMap<i32, Cut>,
+    cuts: BTreeMap<i32, Truncation>,
     last_event_id: Option<Bytes>,
     last_was_gap: bool,
 }
@@ -105,7 +105,7 @@ impl Reader {
     /// The log went back. `seen`: the instance noticed it.
     pub(super) fn cut(&mut self, partition: i32, at: i64, high: i64, seen: bool) {
         let seen = seen && self.client.stream.is_following();
-        Cut { at, high, seen }.add_to(&mut self.cuts, partition);
+        Truncation { at, high, seen }.add_to(&mut self.cuts, partition);
     }
 
     /// The instance saw that nothing is left of the log, whatever had become of it before.
@@ -340,7 +340,7 @@ impl Reader {
                     assert!(self.got.insert(number), "told twice: {data}");
                 }
                 // It may have been told before.
-                Fate::Expired | Fate::Cut | Fate::Compacted | Fate::Aborted => {}
+                Fate::Expired | Fate::Truncation | Fate::Compacted | Fate::Aborted => {}
                 // What was told may have stood there before the log was cut.
                 Fate::There | Fate::Open | Fate::Spoilt(_) => {
                     let cut = self.cuts.get(&partition);
@@ -386,7 +386,7 @@ impl Reader {
                 Fate::There | Fate::Open | Fate::Spoilt(_) => true,
                 // Who knows no place yet begins where the log begins by now.
                 Fate::Expired => told.is_some(),
-                Fate::Aborted | Fate::Compacted | Fate::Cut => false,
+                Fate::Aborted | Fate::Compacted | Fate::Truncation => false,
             };
             let excused = cut.is_some_and(|cut| record.offset < cut.high);
             assert!(

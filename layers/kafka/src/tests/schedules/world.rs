@@ -19,7 +19,7 @@ pub(super) enum Fate {
     Compacted,
     Expired,
     /// The log was cut, or the topic created anew.
-    Cut,
+    Truncation,
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Written {
 
 /// A log went back under a client that had a place in it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cut {
+pub(super) struct Truncation {
     /// The log's end after it. Whoever stood there or before lost nothing.
     pub(super) at: i64,
     /// The log's end before it.
@@ -43,7 +43,7 @@ pub(super) struct Cut {
     pub(super) seen: bool,
 }
 
-impl Cut {
+impl Truncation {
     pub(super) fn add_to(self, cuts: &mut BTreeMap<i32, Self>, partition: i32) {
         let cut = cuts.entry(partition).or_insert(self);
         cut.at = cut.at.min(self.at);
@@ -64,7 +64,7 @@ pub(super) struct World {
     /// Where the open transaction of a partition began.
     open: BTreeMap<i32, i64>,
     /// What the instances need not have noticed.
-    pub(super) unseen: BTreeMap<i32, Cut>,
+    pub(super) unseen: BTreeMap<i32, Truncation>,
     /// Superseded records need not be shown.
     compacted: bool,
     unreachable: bool,
@@ -281,10 +281,10 @@ impl World {
     pub(super) fn cut(&mut self, partition: i32, at: i64, seen: bool) {
         let high = self.high(partition);
         if !seen {
-            Cut { at, high, seen }.add_to(&mut self.unseen, partition);
+            Truncation { at, high, seen }.add_to(&mut self.unseen, partition);
         }
         self.model.cut(TOPIC, partition, at);
-        self.doom(partition, at, Fate::Cut, |record| {
+        self.doom(partition, at, Fate::Truncation, |record| {
             matches!(record.fate, Fate::There | Fate::Spoilt(_))
         });
     }
@@ -295,7 +295,7 @@ impl World {
         }
         for partition in self.numbers().filter(|_| !seen) {
             let high = self.high(partition);
-            Cut { at: 0, high, seen }.add_to(&mut self.unseen, partition);
+            Truncation { at: 0, high, seen }.add_to(&mut self.unseen, partition);
         }
         self.model.create(TOPIC, self.partitions);
         self.configure();
@@ -304,7 +304,7 @@ impl World {
         self.lagging.clear();
         self.unreadable = false;
         for partition in self.numbers() {
-            self.doom(partition, 0, Fate::Cut, |record| {
+            self.doom(partition, 0, Fate::Truncation, |record| {
                 matches!(record.fate, Fate::There | Fate::Spoilt(_) | Fate::Expired)
             });
         }

@@ -11,13 +11,13 @@ use tracing::{debug, warn};
 use super::{Control, Timing};
 use crate::Error;
 use crate::broker::{Backend, Presence};
-use crate::data::gap::Extent;
+use crate::data::gap::Watermarks;
 use crate::topic::{Topic, TopicLog};
 
 /// How many times that streams begin at are looked up before others have their turn.
 const TIMES_A_TURN: usize = 16;
 
-/// A stream that waits for an extent.
+/// A stream that waits for an watermarks.
 pub(super) struct WatermarksRequest {
     pub(super) at: Instant,
     pub(super) topic: Arc<Topic>,
@@ -25,7 +25,7 @@ pub(super) struct WatermarksRequest {
     pub(super) partitions: usize,
     pub(super) resumes: bool,
     pub(super) since: Option<i64>,
-    pub(super) reply: oneshot::Sender<Extent>,
+    pub(super) reply: oneshot::Sender<Watermarks>,
 }
 
 /// Kafka does not tell the offsets of a topic.
@@ -49,7 +49,7 @@ impl Control<'_> {
         }
     }
 
-    /// One question for all streams that wait for the extent of a topic, and one for each time that they
+    /// One question for all streams that wait for the watermarks of a topic, and one for each time that they
     /// begin at; those first whose topic is in no backoff. What Kafka does not answer is asked again
     /// later. False if a question failed, and the others are left.
     fn answer(&mut self) -> bool {
@@ -75,10 +75,10 @@ impl Control<'_> {
             let retention = self.tombstone_retention(first).filter(|_| resumes);
             let partitions = self.known(&first.topic, &first.opened);
             let head = first.opened.hub.head();
-            let answered = match self.extent(&Arc::clone(&first.topic), partitions, retention) {
+            let answered = match self.watermarks(&Arc::clone(&first.topic), partitions, retention) {
                 // A stream that is told of a cut must not go on in a log that has what was cut off.
-                Some(extent) if self.close_cut(&first.topic, &head, &extent.high) => true,
-                Some(extent) => self.reply(group, &extent, &mut times),
+                Some(watermarks) if self.close_cut(&first.topic, &head, &watermarks.high) => true,
+                Some(watermarks) => self.reply(group, &watermarks, &mut times),
                 None => {
                     self.asked.extend(group);
                     false
@@ -94,7 +94,12 @@ impl Control<'_> {
 
     /// Answers those who asked for a topic; false if a question for a time failed. Who asked for one that
     /// is not answered is left.
-    fn reply(&mut self, group: Vec<WatermarksRequest>, extent: &Extent, times: &mut usize) -> bool {
+    fn reply(
+        &mut self,
+        group: Vec<WatermarksRequest>,
+        watermarks: &Watermarks,
+        times: &mut usize,
+    ) -> bool {
         let mut known: HashMap<i64, Vec<i64>> = HashMap::new();
         let mut failed = false;
         for asked in group {
@@ -102,7 +107,8 @@ impl Control<'_> {
                 None => None,
                 Some(time) => {
                     let first = known.remove(&time);
-                    match first.or_else(|| self.first_since(&asked.topic, extent, time, times)) {
+                    match first.or_else(|| self.first_since(&asked.topic, watermarks, time, times))
+                    {
                         Some(first) => Some(known.entry(time).or_insert(first).clone()),
                         None => {
                             failed |= self.is_in_trouble(&asked.topic.name);
@@ -113,7 +119,7 @@ impl Control<'_> {
                 }
             };
             // The stream may have left meanwhile.
-            drop(asked.reply.send(Extent { since, ..extent.clone() }));
+            drop(asked.reply.send(Watermarks { since, ..watermarks.clone() }));
         }
         !failed
     }
@@ -123,7 +129,7 @@ impl Control<'_> {
     fn first_since(
         &mut self,
         topic: &Topic,
-        extent: &Extent,
+        watermarks: &Watermarks,
         time: i64,
         times: &mut usize,
     ) -> Option<Vec<i64>> {
@@ -132,9 +138,15 @@ impl Control<'_> {
             return None;
         };
         *times = left;
-        let partitions = extent.stable.len();
+        let partitions = watermarks.last_stable.len();
         let first = self.ask(topic, |backend, name| backend.first_since(name, partitions, time))?;
-        Some(first.into_iter().zip(&extent.stable).map(|(it, end)| it.unwrap_or(*end)).collect())
+        Some(
+            first
+                .into_iter()
+                .zip(&watermarks.last_stable)
+                .map(|(first, end)| first.unwrap_or(*end))
+                .collect(),
+        )
     }
 
     /// Whether the partitions are known that a stream names, or Kafka said some time after the stream came
@@ -184,13 +196,13 @@ impl Control<'_> {
     }
 
     /// What Kafka has of a topic.
-    pub(super) fn extent(
+    pub(super) fn watermarks(
         &mut self,
         topic: &Topic,
         partitions: usize,
         retention: Option<Duration>,
-    ) -> Option<Extent> {
-        self.ask(topic, |backend, topic| backend.extent(topic, partitions, retention))
+    ) -> Option<Watermarks> {
+        self.ask(topic, |backend, topic| backend.watermarks(topic, partitions, retention))
     }
 
     /// Kafka's answer, unless it did not tell a moment ago: a question in vain may take seconds, in which
@@ -268,8 +280,14 @@ mod tests {
         control.topic_state(&topic).partitions = 2;
         let (reply, mut answer) = oneshot::channel();
         let (of, log, since) = (Arc::clone(&topic), Arc::clone(&opened), None);
-        let job =
-            Request::Extent { topic: of, opened: log, partitions: 0, resumes: false, since, reply };
+        let job = Request::Watermarks {
+            topic: of,
+            opened: log,
+            partitions: 0,
+            resumes: false,
+            since,
+            reply,
+        };
         ask.send(job).unwrap();
         control.serve_requests();
         assert!(answer.try_recv().is_err(), "the log has one of two partitions");
