@@ -88,6 +88,7 @@ pub use events::{Encoded, Events};
 pub use future::ResponseFuture;
 pub use layer::SseLayer;
 pub use lease::{Due, Lease};
+pub use negotiation::LAST_EVENT_IDS;
 pub use parser::{Item, Message, Parser};
 pub use service::Sse;
 pub use stream::{FromStream, from_stream};

@@ -8,8 +8,9 @@ use percent_encoding::percent_decode;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The query parameters for the last event id, by descending priority.
-const PARAMETERS: [&[u8]; 3] = [b"lastEventId", b"last_event_id", b"Last-Event-ID"];
+/// The query parameters from which [`Sse`](crate::Sse) takes a last event id, by descending priority. A
+/// proxy that forwards the id as a header removes them.
+pub const LAST_EVENT_IDS: [&str; 3] = ["lastEventId", "last_event_id", "Last-Event-ID"];
 
 /// The last event id of the header, else that of the query. An empty id is none.
 pub(crate) fn last_event_id(parts: &Parts) -> Option<Bytes> {
@@ -21,12 +22,12 @@ pub(crate) fn last_event_id(parts: &Parts) -> Option<Bytes> {
 /// A `+` is a plus, not a space: ids are often pasted as they were received, and `URLSearchParams` and
 /// `encodeURIComponent` write a plus as `%2B`.
 fn from_query(query: &[u8]) -> Option<Bytes> {
-    PARAMETERS.iter().find_map(|wanted| {
+    LAST_EVENT_IDS.iter().find_map(|wanted| {
         query.split(|byte| *byte == b'&').find_map(|parameter| {
             let (name, value) =
                 parameter.split_at_checked(parameter.iter().position(|byte| *byte == b'=')?)?;
             let value = value.strip_prefix(b"=")?;
-            (percent_decode(name).eq(wanted.iter().copied()) && !value.is_empty())
+            (percent_decode(name).eq(wanted.bytes()) && !value.is_empty())
                 .then(|| percent_decode(value).collect())
         })
     })

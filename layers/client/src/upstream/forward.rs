@@ -6,11 +6,10 @@ use http::header::CONNECTION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Uri};
 use percent_encoding::percent_decode_str;
+use tailwater_sse::LAST_EVENT_IDS;
 
-/// The query parameters in which the sse crate looks for a last event id, which is forwarded as a header.
-const LAST_EVENT_IDS: [&str; 3] = ["lastEventId", "last_event_id", "Last-Event-ID"];
-
-/// Path and query, without the parameters with these names. The names are compared after decoding.
+/// Path and query, without the parameters with these names and without those for the last event id,
+/// which is forwarded as a header. The names are compared after decoding.
 pub(crate) fn path_and_query(uri: &Uri, stripped: &[String]) -> Option<PathAndQuery> {
     let path = uri.path();
     let Some(query) = uri.query() else { return path.parse().ok() };
