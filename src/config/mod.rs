@@ -32,62 +32,47 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::{env as process, fs};
 
-mod binding;
-mod dangers;
+mod bindings;
+mod check;
 mod decode;
-mod describe;
-mod diagnostic;
-mod env;
-mod exits;
-mod files;
-mod http;
-mod ignored;
-mod kafka;
-mod mask;
-mod namespaces;
-mod older;
-mod pattern;
 pub mod plan;
-mod requirements;
-mod security;
+mod report;
+mod sections;
 mod source;
-mod sse;
-mod support;
-mod tcp;
-mod telemetry;
-mod template;
+mod syntax;
 #[cfg(test)]
 mod tests;
-mod tls;
-mod yaml;
 
-pub use self::binding::{Binding, Guarded, Kind, Route, Type};
-pub use self::describe::describe;
-#[cfg(feature = "kafka")]
-pub(crate) use self::describe::memory;
-pub use self::diagnostic::{Diagnostic, Report, Severity, Span};
-pub use self::files::{FileCondition, FileWith, Filesystem, HttpFilesystem, Symlinks};
-pub use self::http::{
+pub use self::bindings::files::{FileCondition, FileWith, Filesystem, HttpFilesystem, Symlinks};
+pub use self::bindings::http::{
     AccessControl, Authorization, CrossOrigin, HttpClient, HttpCondition, HttpServer, HttpVersion,
 };
-pub use self::kafka::{
+pub use self::bindings::kafka::{
     DefaultOffset, KafkaAuthorization, KafkaCacheClient, KafkaCacheServer, KafkaClient,
     SaslMechanism, Secret, Server, Topic, TopicCondition,
 };
-pub use self::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
-pub use self::source::TopicSource;
-pub use self::sse::{
+pub use self::bindings::sse::{
     EventId, Filter, PathCondition, SseClient, SseKafka, SseKafkaWith, SseServer, StartParameter,
 };
-pub use self::tcp::{TcpClient, TcpCondition, TcpServer};
-pub use self::telemetry::{Exporter, ExporterKind, Telemetry};
-pub use self::tls::{ClientCertificate, TlsClient, TlsCondition, TlsOptions, TlsServer};
+pub use self::bindings::tcp::{TcpClient, TcpCondition, TcpServer};
+pub use self::bindings::tls::{ClientCertificate, TlsClient, TlsCondition, TlsOptions, TlsServer};
+pub use self::bindings::{Binding, Guarded, Kind, Route, Type};
+pub use self::report::describe::describe;
+#[cfg(feature = "kafka")]
+pub(crate) use self::report::describe::memory;
+pub use self::report::diagnostic::{Diagnostic, Report, Severity, Span};
+pub use self::sections::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
+pub use self::sections::telemetry::{Exporter, ExporterKind, Telemetry};
+pub use self::source::TopicSource;
 
-use self::decode::{Cx, Map, Value};
-use self::ignored::ignore;
-pub(crate) use self::namespaces::label;
-use self::requirements::Requirements;
-use self::support::Feature;
+pub(crate) use self::check::namespaces::label;
+use self::check::requirements::Requirements;
+use self::check::support::Feature;
+use self::check::{dangers, exits, namespaces, older, requirements};
+use self::decode::ignored::ignore;
+use self::decode::{Cx, Map, Value, ignored, pattern};
+use self::sections::security;
+use self::syntax::yaml;
 
 /// A namespace: one document of the file. A configuration file may have several.
 #[derive(Clone, Debug)]
@@ -269,7 +254,7 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     }
     let bindings = map.map("bindings");
     let (outlines, mut bindings) =
-        bindings.map(|section| binding::decode_all(cx, &section)).unwrap_or_default();
+        bindings.map(|section| bindings::decode_all(cx, &section)).unwrap_or_default();
     let telemetry = map.map("telemetry").map(|value| Telemetry::decode(&value));
     check_references(cx, &map);
     map.deny_unknown();

@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use http::uri::Authority;
 
-use super::binding::{self, Binding, Kind};
-use super::files::{FileCondition, FileWith};
-use super::http::{Authorization, HttpCondition};
-use super::kafka::TopicCondition;
-use super::security::{Guard, Vault};
+use super::Config;
+use super::bindings::files::{FileCondition, FileWith};
+use super::bindings::http::{Authorization, HttpCondition};
+use super::bindings::kafka::TopicCondition;
+use super::bindings::sse::{PathCondition, SseKafkaWith};
+use super::bindings::tcp::TcpCondition;
+use super::bindings::tls::{ClientCertificate, TlsCondition};
+use super::bindings::{self, Binding, Kind};
+use super::bindings::{files, http as web, kafka, sse, tcp, tls};
+use super::sections::security::{Guard, Vault};
 use super::source::TopicSource;
-use super::sse::{PathCondition, SseKafkaWith};
-use super::tcp::TcpCondition;
-use super::tls::{ClientCertificate, TlsCondition};
-use super::{Config, files, http as web, kafka, sse, tcp, tls};
 
 /// A namespace as a tree.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ pub struct Node<'c, O, R = ()> {
 #[non_exhaustive]
 pub struct Branch<'c, W, N, T = ()> {
     /// Its conditions, guards and `with`.
-    pub rule: &'c binding::Route<W, T>,
+    pub rule: &'c bindings::Route<W, T>,
     /// What takes the request or connection.
     pub next: N,
 }
@@ -304,10 +305,10 @@ impl<'c> Resolver<'c> {
 
     fn routes<W, N, T>(
         &mut self,
-        routes: &'c [binding::Route<W, T>],
+        routes: &'c [bindings::Route<W, T>],
         mut next: impl FnMut(&mut Self, &'c Binding) -> Option<N>,
     ) -> Vec<Branch<'c, W, N, T>> {
-        let resolve = |rule: &'c binding::Route<W, T>| {
+        let resolve = |rule: &'c bindings::Route<W, T>| {
             let exit = self.bindings.get(rule.exit.as_str()).copied()?;
             Some(Branch { rule, next: next(self, exit)? })
         };

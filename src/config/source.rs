@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use tailwater_kafka_types::Template;
 
 use super::Config;
-use super::binding::{Binding, Kind};
-use super::kafka::{DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic};
+use super::bindings::kafka::{
+    DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic,
+};
+use super::bindings::{Binding, Kind};
 use super::plan::{self, Connection, Resolver};
 
 /// The path of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.

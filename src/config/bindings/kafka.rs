@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 
 use tailwater_route::ValuePattern;
 
-use super::binding::{Exits, Route, Routes};
-use super::decode::{Map, Value, decimal};
-use super::diagnostic::Span;
-use super::ignored::{self, ignore};
-use super::pattern;
-use super::support::Feature;
+use crate::config::bindings::{Exits, Route, Routes};
+use crate::config::check::support::Feature;
+use crate::config::decode::ignored::{self, ignore};
+use crate::config::decode::pattern;
+use crate::config::decode::{Map, Value, decimal};
+use crate::config::report::diagnostic::Span;
 
 /// A `kafka` binding of kind `cache_client`.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct KafkaClient {
     /// the `tcp` client that `exit` leads to.
     pub servers: Vec<Server>,
     /// Whether `servers` stand at the `tcp` client.
-    pub(super) servers_below: bool,
+    pub(crate) servers_below: bool,
     /// `options.authorization`: a name with `credentials`, as below; in older files
     /// `options.sasl`. Default: none.
     pub authorization: Option<KafkaAuthorization>,
@@ -185,7 +185,7 @@ impl fmt::Display for SaslMechanism {
 pub struct Secret(String);
 
 impl Secret {
-    pub(super) fn decode(value: &Value<'_>) -> Option<Secret> {
+    pub(crate) fn decode(value: &Value<'_>) -> Option<Secret> {
         value.text().map(Secret)
     }
 
@@ -203,7 +203,7 @@ impl fmt::Debug for Secret {
 }
 
 impl KafkaCacheClient {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheClient> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheClient> {
         let mut topics = Vec::new();
         if let Some(options) = map.map("options") {
             topics = self::topics(&options);
@@ -215,7 +215,7 @@ impl KafkaCacheClient {
 }
 
 impl KafkaCacheServer {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheServer> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheServer> {
         let mut bootstrap = Vec::new();
         let mut topics = Vec::new();
         let mut memory_bytes = None;
@@ -312,7 +312,7 @@ fn topic(value: &Value<'_>) -> Option<Topic> {
 }
 
 impl KafkaClient {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaClient> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaClient> {
         let exit = exit(map, exits);
         let options = map.map_or_empty("options")?;
         let servers = options.get("servers").map(|value| {

@@ -8,19 +8,20 @@ use std::ops::RangeInclusive;
 
 use http::Method;
 
-use super::decode::{Map, Value, any_of, suggestion};
-use super::http::seconds;
-use super::support::Feature;
-use super::{pattern, tls};
+use crate::config::bindings::http::seconds;
+use crate::config::bindings::tls;
+use crate::config::check::support::Feature;
+use crate::config::decode::pattern;
+use crate::config::decode::{Map, Value, any_of, suggestion};
 
 /// Warns that a value has no effect, and reports the mistakes in it.
-pub(super) fn ignore(value: &Value<'_>, feature: Feature, shape: &Shape) {
+pub(crate) fn ignore(value: &Value<'_>, feature: Feature, shape: &Shape) {
     value.uses(feature);
     shape.check(value);
 }
 
 /// What may stand in a place.
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Text,
     /// A text that is not empty; what it is.
     Filled(&'static str),
@@ -42,7 +43,7 @@ pub(super) enum Shape {
 }
 
 /// A key of a mapping.
-pub(super) struct Field {
+pub(crate) struct Field {
     key: &'static str,
     kind: FieldKind,
 }
@@ -69,7 +70,7 @@ const fn options(fields: &'static [Field]) -> Field {
 use Shape::{By, Catalogs, Fields, Filled, List, Names, Number, OneOrMore, Text, Word};
 
 impl Shape {
-    pub(super) fn check(&self, value: &Value<'_>) {
+    pub(crate) fn check(&self, value: &Value<'_>) {
         match self {
             Text => {
                 value.text();
@@ -130,7 +131,7 @@ fn check_fields(map: &Map<'_>, fields: &[Field]) {
 
 // MODEL
 
-pub(super) const MODEL: Shape = By(model);
+pub(crate) const MODEL: Shape = By(model);
 
 const MODELS: &[(&str, &[Field])] = &[
     (
@@ -222,7 +223,7 @@ fn schema(value: &Value<'_>, further: &[Field]) {
 // Options of bindings
 
 /// `requests` of `http` bindings.
-pub(super) const HTTP_REQUESTS: Shape = List(&Fields(&[
+pub(crate) const HTTP_REQUESTS: Shape = List(&Fields(&[
     required("path", PATH),
     optional("method", By(method)),
     optional(
@@ -244,17 +245,17 @@ pub(super) const HTTP_REQUESTS: Shape = List(&Fields(&[
 ]));
 
 /// `requests` of `sse` bindings.
-pub(super) const SSE_REQUESTS: Shape =
+pub(crate) const SSE_REQUESTS: Shape =
     List(&Fields(&[required("path", PATH), required("content", MODEL)]));
 
 /// `overrides` of `http` servers.
-pub(super) const OVERRIDES: Shape = Names(&Text);
+pub(crate) const OVERRIDES: Shape = Names(&Text);
 
 /// `catalog` of bindings.
-pub(super) const BINDING_CATALOG: Shape = Catalogs(&By(|_| ()));
+pub(crate) const BINDING_CATALOG: Shape = Catalogs(&By(|_| ()));
 
 /// `transforms` of topics.
-pub(super) const TRANSFORMS: Shape = List(&Fields(&[
+pub(crate) const TRANSFORMS: Shape = List(&Fields(&[
     optional("extract-key", By(message_field)),
     optional("extract-headers", Names(&By(message_field))),
 ]));
@@ -283,7 +284,7 @@ fn message_field(value: &Value<'_>) {
 // `catalogs`
 
 /// An entry of `catalogs`.
-pub(super) const CATALOG: Shape = By(catalog);
+pub(crate) const CATALOG: Shape = By(catalog);
 
 const INLINE: &[Field] =
     &[required("subjects", Names(&Fields(&[required("schema", Text), optional("version", Text)])))];
@@ -339,17 +340,17 @@ fn catalog(value: &Value<'_>) {
 // `telemetry`
 
 /// `attributes`, of `telemetry` and of bindings.
-pub(super) const ATTRIBUTES: Shape = Names(&Text);
+pub(crate) const ATTRIBUTES: Shape = Names(&Text);
 
 /// `metrics`, of `telemetry` and of bindings.
-pub(super) const METRICS: Shape = List(&By(metric));
+pub(crate) const METRICS: Shape = List(&By(metric));
 
 /// `telemetry` of a binding.
-pub(super) const BINDING_TELEMETRY: Shape =
+pub(crate) const BINDING_TELEMETRY: Shape =
     Fields(&[optional("attributes", ATTRIBUTES), optional("metrics", METRICS)]);
 
 /// An exporter of type `prometheus`.
-pub(super) const PROMETHEUS: Shape = Fields(&[
+pub(crate) const PROMETHEUS: Shape = Fields(&[
     required("type", Text),
     optional("vault", EXPORTER_VAULT),
     options(&[required(
@@ -363,7 +364,7 @@ pub(super) const PROMETHEUS: Shape = Fields(&[
 ]);
 
 /// An exporter of type `otlp`.
-pub(super) const OTLP: Shape = Fields(&[
+pub(crate) const OTLP: Shape = Fields(&[
     required("type", Text),
     optional("vault", EXPORTER_VAULT),
     options(&[
@@ -383,7 +384,7 @@ pub(super) const OTLP: Shape = Fields(&[
 ]);
 
 /// An exporter of type `stdout`, which has an effect, but for this.
-pub(super) const STDOUT: Shape =
+pub(crate) const STDOUT: Shape =
     Fields(&[required("type", Text), optional("vault", EXPORTER_VAULT)]);
 
 const EXPORTER_VAULT: Shape = By(|value| ignore(value, Feature::ExporterVault, &VAULT));

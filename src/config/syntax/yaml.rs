@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
-use super::diagnostic::{Diagnostic, Severity, Span};
-use super::env;
-use super::mask::{mask, unmask};
+use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
+use crate::config::syntax::env;
+use crate::config::syntax::mask::{mask, unmask};
 
 /// The largest file that is read.
-pub(super) const MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 /// How deep lists and mappings may be nested; the grammar needs about twelve.
 const MAX_DEPTH: usize = 64;
 /// Nodes of a file, where an alias counts as all that it stands for.
@@ -18,15 +18,15 @@ const MAX_NODES: usize = 50_000;
 
 /// A value and its place.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) span: Span,
-    pub(super) kind: NodeKind,
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) kind: NodeKind,
     /// How many nodes this one is, itself and all below.
     weight: usize,
 }
 
 #[derive(Debug)]
-pub(super) enum NodeKind {
+pub(crate) enum NodeKind {
     Null,
     /// `text` stands for a number or a truth value too, unless it is `quoted`. What came from the
     /// environment is not: whether there are quotes around `${{env.PORT}}` makes no difference.
@@ -42,9 +42,9 @@ pub(super) enum NodeKind {
 
 /// The key of an entry.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) text: String,
-    pub(super) span: Span,
+pub(crate) struct Key {
+    pub(crate) text: String,
+    pub(crate) span: Span,
 }
 
 /// Reads the documents of a file, but for empty ones; mistakes that leave a tree are added to
@@ -52,7 +52,7 @@ pub(super) struct Key {
 ///
 /// # Errors
 /// What makes it unreadable as a whole.
-pub(super) fn read(
+pub(crate) fn read(
     file: &str,
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
@@ -97,7 +97,7 @@ pub(super) fn read(
     Ok(documents)
 }
 
-pub(super) fn fatal(span: Span, message: String) -> Diagnostic {
+pub(crate) fn fatal(span: Span, message: String) -> Diagnostic {
     Diagnostic { severity: Severity::Error, span, message, help: None }
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
-use super::Config;
-use super::binding::Binding;
-use super::diagnostic::{Diagnostic, Severity, Span};
+use crate::config::Config;
+use crate::config::bindings::Binding;
+use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 
 /// A name for bindings that all of the process has once: `NAMESPACE:` stands before them if the
 /// bindings of another namespace are called the same.
@@ -20,7 +20,7 @@ pub(crate) fn label(config: &Config, all: &[Config], bindings: &[&str]) -> Strin
 }
 
 /// The mistakes of namespaces that are none by themselves.
-pub(super) fn check(namespaces: &[Config], text: &str) -> Vec<Diagnostic> {
+pub(crate) fn check(namespaces: &[Config], text: &str) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
     let mut mistake = |span, message: String, help: Option<&str>| {
         let help = help.map(str::to_owned);

@@ -4,11 +4,11 @@ use http::Method;
 use tailwater_kafka_types::{Template, Variable};
 use tailwater_route::{Condition, Error, Pattern, ValuePattern};
 
-use super::binding::{Exits, Route, Routes};
-use super::decode::{Map, Value};
-use super::pattern;
-use super::support::Feature;
-use super::template;
+use crate::config::bindings::{Exits, Route, Routes};
+use crate::config::check::support::Feature;
+use crate::config::decode::pattern;
+use crate::config::decode::template;
+use crate::config::decode::{Map, Value};
 
 /// An `http-filesystem` binding of kind `proxy` maps requests to files.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub enum Symlinks {
 }
 
 impl HttpFilesystem {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpFilesystem> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpFilesystem> {
         let routes = Routes { when: &condition, with: &with, own: Some(FileWith::default()) };
         Some(HttpFilesystem { routes: routes.decode(map, exits) })
     }
@@ -124,7 +124,7 @@ fn with(map: &Map<'_>, when: Option<&[FileCondition]>) -> Option<FileWith> {
 }
 
 /// The parameters that each of the patterns captures.
-pub(super) fn captured<'p>(mut patterns: impl Iterator<Item = Option<&'p Pattern>>) -> Vec<String> {
+pub(crate) fn captured<'p>(mut patterns: impl Iterator<Item = Option<&'p Pattern>>) -> Vec<String> {
     let Some(Some(first)) = patterns.next() else { return Vec::new() };
     let mut names: Vec<String> = first.names().map(str::to_owned).collect();
     for pattern in patterns {
@@ -136,7 +136,7 @@ pub(super) fn captured<'p>(mut patterns: impl Iterator<Item = Option<&'p Pattern
 }
 
 impl Filesystem {
-    pub(super) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<Filesystem> {
+    pub(crate) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<Filesystem> {
         let options = map.map_or_empty("options")?;
         let location =
             options.require("location").and_then(|value| value.filled("the path of a folder"));

@@ -3,15 +3,15 @@
 use tailwater_kafka_types::check_topic_name;
 use tailwater_route::{Error, Pattern};
 
-use super::decode::Value;
+use crate::config::decode::Value;
 
 /// A pattern of paths.
-pub(super) fn path(value: &Value<'_>) -> Option<Pattern> {
+pub(crate) fn path(value: &Value<'_>) -> Option<Pattern> {
     read(value, Pattern::new)
 }
 
 /// A pattern of paths of files, in which `{name}` goes across `/`.
-pub(super) fn file_path(value: &Value<'_>) -> Option<Pattern> {
+pub(crate) fn file_path(value: &Value<'_>) -> Option<Pattern> {
     read(value, Pattern::multi_segment)
 }
 
@@ -31,14 +31,14 @@ fn read(value: &Value<'_>, new: impl Fn(&str) -> Result<Pattern, Error>) -> Opti
 }
 
 /// Whether a text can be the name of a binding, guard, vault or catalog.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// A topic name that is spelled out.
-pub(super) fn topic(value: &Value<'_>) -> Option<String> {
+pub(crate) fn topic(value: &Value<'_>) -> Option<String> {
     let name = value.text_as("the name of a topic")?;
     match check_topic_name(&name) {
         Ok(()) => Some(name),

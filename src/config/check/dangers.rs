@@ -12,14 +12,14 @@ use tailwater_jwt::Keys;
 use tailwater_kafka_types::{Part, Template, Variable};
 use tailwater_route::{Condition, Scheme};
 
-use super::binding::{Binding, Guarded, Kind, Route};
-use super::decode::Value;
-use super::diagnostic::Span;
-use super::files::{FileCondition, FileWith, Filesystem, Symlinks};
-use super::http::HttpCondition;
-use super::requirements::Requirements;
-use super::security::{Guard, GuardKeys};
-use super::sse::{PathCondition, SseKafkaWith};
+use crate::config::bindings::files::{FileCondition, FileWith, Filesystem, Symlinks};
+use crate::config::bindings::http::HttpCondition;
+use crate::config::bindings::sse::{PathCondition, SseKafkaWith};
+use crate::config::bindings::{Binding, Guarded, Kind, Route};
+use crate::config::check::requirements::Requirements;
+use crate::config::decode::Value;
+use crate::config::report::diagnostic::Span;
+use crate::config::sections::security::{Guard, GuardKeys};
 
 mod ports;
 
@@ -29,7 +29,7 @@ const MOST_ROUTES: usize = 200;
 const MOST_CONDITIONS: usize = 20;
 
 /// Looks at what a listener leads to, as far as there is no mistake in it.
-pub(super) fn check(requirements: &Requirements<'_>) {
+pub(crate) fn check(requirements: &Requirements<'_>) {
     let mut asked = HashSet::new();
     for binding in
         requirements.running().filter(|binding| requirements.cx.is_sound("bindings", &binding.name))
@@ -69,7 +69,7 @@ pub(super) fn check(requirements: &Requirements<'_>) {
 }
 
 /// `credentials` for pages of any origin.
-pub(super) fn credentials(value: &Value<'_>, origins: Option<&[String]>) {
+pub(crate) fn credentials(value: &Value<'_>, origins: Option<&[String]>) {
     let any = origins
         .is_none_or(|origins| origins.iter().any(|origin| origin == "*" || origin == "null"));
     if any {

@@ -1,15 +1,22 @@
 //! Bindings: what is common to all of them.
 
-use super::decode::{Cx, Map, Value, any_of, suggestion};
-use super::diagnostic::Span;
-use super::files::{Filesystem, HttpFilesystem};
-use super::http::{HttpClient, HttpServer};
-use super::ignored::{self, ignore};
-use super::kafka::{KafkaCacheClient, KafkaCacheServer, KafkaClient};
-use super::sse::{SseClient, SseKafka, SseServer};
-use super::support::Feature;
-use super::tcp::{TcpClient, TcpServer};
-use super::tls::{TlsClient, TlsServer};
+pub(crate) mod files;
+pub(crate) mod http;
+pub(crate) mod kafka;
+pub(crate) mod sse;
+pub(crate) mod tcp;
+pub(crate) mod tls;
+
+use crate::config::bindings::files::{Filesystem, HttpFilesystem};
+use crate::config::bindings::http::{HttpClient, HttpServer};
+use crate::config::bindings::kafka::{KafkaCacheClient, KafkaCacheServer, KafkaClient};
+use crate::config::bindings::sse::{SseClient, SseKafka, SseServer};
+use crate::config::bindings::tcp::{TcpClient, TcpServer};
+use crate::config::bindings::tls::{TlsClient, TlsServer};
+use crate::config::check::support::Feature;
+use crate::config::decode::ignored::{self, ignore};
+use crate::config::decode::{Cx, Map, Value, any_of, suggestion};
+use crate::config::report::diagnostic::Span;
 
 /// An entry of `bindings`: a name, by which an `exit` leads to the binding, and its keys.
 #[derive(Clone, Debug)]
@@ -102,7 +109,7 @@ const NOT_OURS: &[&str] = &[
 
 impl Type {
     /// What an `exit` of this may lead to.
-    pub(super) fn may_lead_to(self) -> &'static [Type] {
+    pub(crate) fn may_lead_to(self) -> &'static [Type] {
         match self {
             Type::TcpServer => {
                 &[Type::HttpServer, Type::TlsServer, Type::TcpClient, Type::TlsClient]
@@ -180,27 +187,27 @@ impl Type {
 }
 
 /// What is known of a binding even where there are mistakes in it: enough to check where exits lead.
-pub(super) struct BindingOutline {
-    pub(super) name: String,
-    pub(super) span: Span,
-    pub(super) of: Option<Type>,
-    pub(super) exits: Vec<Exit>,
+pub(crate) struct BindingOutline {
+    pub(crate) name: String,
+    pub(crate) span: Span,
+    pub(crate) of: Option<Type>,
+    pub(crate) exits: Vec<Exit>,
     /// Whether an exit leads to who knows where, because of a mistake.
-    pub(super) unknown_exit: bool,
+    pub(crate) unknown_exit: bool,
 }
 
 /// An `exit` as it stands in the file.
 #[derive(Clone)]
-pub(super) struct Exit {
-    pub(super) to: String,
-    pub(super) span: Span,
-    pub(super) path: String,
+pub(crate) struct Exit {
+    pub(crate) to: String,
+    pub(crate) span: Span,
+    pub(crate) path: String,
 }
 
 /// The exits of one binding.
 #[derive(Default)]
-pub(super) struct Exits {
-    pub(super) own: Option<Exit>,
+pub(crate) struct Exits {
+    pub(crate) own: Option<Exit>,
     all: Vec<Exit>,
     unknown: bool,
     /// Whether routes of the binding take requests, so that a guard can be asked.
@@ -221,11 +228,11 @@ impl Exits {
 }
 
 /// Decodes all of `bindings`.
-pub(super) fn decode_all(cx: &Cx, section: &Map<'_>) -> (Vec<BindingOutline>, Vec<Binding>) {
+pub(crate) fn decode_all(cx: &Cx, section: &Map<'_>) -> (Vec<BindingOutline>, Vec<Binding>) {
     let mut outlines = Vec::new();
     let mut bindings = Vec::new();
     for (index, (name, value)) in section.entries().enumerate() {
-        super::check_name(&value, name);
+        crate::config::check_name(&value, name);
         cx.binding.set(Some(index));
         let mut outline = BindingOutline {
             name: name.to_owned(),
@@ -301,20 +308,20 @@ pub struct Guarded {
 }
 
 /// Reads one condition.
-pub(super) type ReadWhen<'r, W> = dyn Fn(&Value<'_>) -> Option<W> + 'r;
+pub(crate) type ReadWhen<'r, W> = dyn Fn(&Value<'_>) -> Option<W> + 'r;
 /// Reads what a route has beside; it is given the conditions unless there was a mistake in one.
-pub(super) type ReadWith<'r, W, T> = dyn Fn(&Map<'_>, Option<&[W]>) -> Option<T> + 'r;
+pub(crate) type ReadWith<'r, W, T> = dyn Fn(&Map<'_>, Option<&[W]>) -> Option<T> + 'r;
 
 /// How the routes of a type are decoded.
-pub(super) struct Routes<'r, W, T> {
-    pub(super) when: &'r ReadWhen<'r, W>,
-    pub(super) with: &'r ReadWith<'r, W, T>,
+pub(crate) struct Routes<'r, W, T> {
+    pub(crate) when: &'r ReadWhen<'r, W>,
+    pub(crate) with: &'r ReadWith<'r, W, T>,
     /// `with` of the route that the binding's own exit is.
-    pub(super) own: Option<T>,
+    pub(crate) own: Option<T>,
 }
 
 impl<W, T> Routes<'_, W, T> {
-    pub(super) fn decode(self, map: &Map<'_>, exits: &mut Exits) -> Vec<Route<W, T>> {
+    pub(crate) fn decode(self, map: &Map<'_>, exits: &mut Exits) -> Vec<Route<W, T>> {
         let mut routes = Vec::new();
         match map.get("routes") {
             Some(value) => {
@@ -363,7 +370,7 @@ impl<W, T> Routes<'_, W, T> {
 }
 
 /// Reads `guarded` of a route, whose guards can be asked if the route takes requests.
-pub(super) fn guarded(map: &Map<'_>, over_http: bool) -> Vec<Guarded> {
+pub(crate) fn guarded(map: &Map<'_>, over_http: bool) -> Vec<Guarded> {
     let mut guards = Vec::new();
     if let Some(value) = map.get("guarded") {
         if !over_http {

@@ -21,7 +21,7 @@ pub struct Span {
 }
 
 impl Span {
-    pub(super) fn new(start: usize, end: usize) -> Span {
+    pub(crate) fn new(start: usize, end: usize) -> Span {
         Span { start, end: end.max(start) }
     }
 }
@@ -77,7 +77,7 @@ pub struct Report {
 impl std::error::Error for Report {}
 
 impl Report {
-    pub(super) fn new(file: &str, source: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
+    pub(crate) fn new(file: &str, source: &str, mut diagnostics: Vec<Diagnostic>) -> Report {
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.severity));
         diagnostics.dedup();
         for diagnostic in &mut diagnostics {

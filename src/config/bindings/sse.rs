@@ -5,14 +5,14 @@ use std::time::Duration;
 use tailwater_kafka_types::{Template, Variable, check_topic_name};
 use tailwater_route::Pattern;
 
-use super::binding::{Exits, Guarded, Route, Routes};
-use super::decode::{Map, Value};
-use super::diagnostic::Span;
-use super::files::captured;
-use super::ignored::{self, ignore};
-use super::pattern;
-use super::support::Feature;
-use super::template;
+use crate::config::bindings::files::captured;
+use crate::config::bindings::{Exits, Guarded, Route, Routes};
+use crate::config::check::support::Feature;
+use crate::config::decode::ignored::{self, ignore};
+use crate::config::decode::pattern;
+use crate::config::decode::template;
+use crate::config::decode::{Map, Value};
+use crate::config::report::diagnostic::Span;
 
 /// An `sse` binding of kind `server` answers requests with event streams.
 #[derive(Clone, Debug)]
@@ -119,14 +119,14 @@ struct Common {
 }
 
 impl SseServer {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseServer> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseServer> {
         let Common { retry, max_age, routes } = Common::decode(map, exits, true);
         Some(SseServer { retry: retry?, max_age, routes })
     }
 }
 
 impl SseClient {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseClient> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseClient> {
         let Common { retry, routes, .. } = Common::decode(map, exits, false);
         Some(SseClient { retry: retry?, routes })
     }
@@ -167,7 +167,7 @@ fn condition(value: &Value<'_>) -> Option<PathCondition> {
 }
 
 impl SseKafka {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseKafka> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseKafka> {
         if map.get("routes").is_none() && exits.own.is_some() {
             map.missing("`routes` is missing: each says which topic a path stands for");
         }

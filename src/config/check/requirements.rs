@@ -6,26 +6,26 @@ use std::collections::HashSet;
 use tailwater_jwt::Keys;
 use tailwater_kafka_types::Variable;
 
-use super::binding::{Binding, BindingOutline, Kind, Type};
-use super::decode::Cx;
-use super::diagnostic::Span;
-use super::security::{Guard, Vault};
-use super::support::{Feature, UnsupportedUse};
-use super::tls::TlsOptions;
+use crate::config::bindings::tls::TlsOptions;
+use crate::config::bindings::{Binding, BindingOutline, Kind, Type};
+use crate::config::check::support::{Feature, UnsupportedUse};
+use crate::config::decode::Cx;
+use crate::config::report::diagnostic::Span;
+use crate::config::sections::security::{Guard, Vault};
 
 /// What was decoded, as far as it could be.
-pub(super) struct Requirements<'w> {
-    pub(super) cx: &'w Cx,
-    pub(super) outlines: &'w [BindingOutline],
+pub(crate) struct Requirements<'w> {
+    pub(crate) cx: &'w Cx,
+    pub(crate) outlines: &'w [BindingOutline],
     /// Whether a listener leads there, for each of `outlines`.
-    pub(super) reached: &'w [bool],
-    pub(super) vaults: &'w [Vault],
-    pub(super) guards: &'w [Guard],
-    pub(super) bindings: &'w [Binding],
+    pub(crate) reached: &'w [bool],
+    pub(crate) vaults: &'w [Vault],
+    pub(crate) guards: &'w [Guard],
+    pub(crate) bindings: &'w [Binding],
 }
 
 /// Checks what a listener leads to: the rest does not run.
-pub(super) fn check(requirements: &Requirements<'_>) {
+pub(crate) fn check(requirements: &Requirements<'_>) {
     for binding in requirements.running() {
         match &binding.kind {
             Kind::TcpClient(client) => requirements.tcp_client(binding, client),
@@ -56,7 +56,7 @@ pub(super) fn check(requirements: &Requirements<'_>) {
 
 impl<'w> Requirements<'w> {
     /// The bindings that a listener leads to.
-    pub(super) fn running(&self) -> impl Iterator<Item = &'w Binding> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = &'w Binding> {
         let reached = self.outlines.iter().zip(self.reached).filter(|(_, reached)| **reached);
         let names: HashSet<&str> = reached.map(|(outline, _)| outline.name.as_str()).collect();
         self.bindings.iter().filter(move |binding| names.contains(binding.name.as_str()))
@@ -80,7 +80,7 @@ impl<'w> Requirements<'w> {
 
     /// An address below a `kafka` client that has `servers` has no effect: Kafka names its brokers. One
     /// below an `http` client has to be there.
-    fn tcp_client(&self, binding: &Binding, client: &super::TcpClient) {
+    fn tcp_client(&self, binding: &Binding, client: &crate::config::TcpClient) {
         let name = binding.name.as_str();
         let below = |of| {
             let encrypting = self.above(name, Type::TlsClient).map(|outline| outline.name.as_str());
@@ -197,7 +197,7 @@ impl<'w> Requirements<'w> {
                 guard.name,
                 name.escape_debug()
             );
-            self.cx.error(span, message, Some(super::exits::defined(name, &names)));
+            self.cx.error(span, message, Some(crate::config::check::exits::defined(name, &names)));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Where exits lead: every one to a binding that can follow, and none in a circle.
 
-use super::binding::{BindingOutline, Exit, Type};
-use super::decode::{Cx, any_of, suggestion};
-use super::support::{Feature, UnsupportedUse};
+use crate::config::bindings::{BindingOutline, Exit, Type};
+use crate::config::check::support::{Feature, UnsupportedUse};
+use crate::config::decode::{Cx, any_of, suggestion};
 
 /// Checks the exits of all bindings, and says of each whether a listener leads to it.
-pub(super) fn check(cx: &Cx, outlines: &[BindingOutline]) -> Vec<bool> {
+pub(crate) fn check(cx: &Cx, outlines: &[BindingOutline]) -> Vec<bool> {
     let names: Vec<&str> = outlines.iter().map(|outline| outline.name.as_str()).collect();
     let mut edges = vec![Vec::new(); outlines.len()];
     for (from, (outline, edges)) in outlines.iter().zip(&mut edges).enumerate() {
@@ -58,7 +58,7 @@ fn uses(cx: &Cx, feature: Feature, exit: &Exit, binding: usize) {
 }
 
 /// What is defined in a section, and what may have been meant.
-pub(super) fn defined(name: &str, names: &[&str]) -> String {
+pub(crate) fn defined(name: &str, names: &[&str]) -> String {
     let meant =
         suggestion(name, names).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default();
     match names {

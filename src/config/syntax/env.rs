@@ -2,10 +2,10 @@
 
 /// A text after its expressions were replaced.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Replaced {
-    pub(super) text: String,
+pub(crate) struct Replaced {
+    pub(crate) text: String,
     /// Whether there was an expression in it.
-    pub(super) changed: bool,
+    pub(crate) changed: bool,
 }
 
 /// Replaces each `${{env.NAME}}`; white space inside the braces does not count.
@@ -13,7 +13,7 @@ pub(super) struct Replaced {
 /// # Errors
 /// A text for each expression that could not be replaced: the variable is not set, or it is no
 /// expression of the environment.
-pub(super) fn replace(
+pub(crate) fn replace(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Replaced, Vec<String>> {

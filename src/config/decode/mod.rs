@@ -6,39 +6,43 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostic, Severity, Span};
-use super::support::{Feature, UnsupportedUse};
-use super::yaml::{Key, Node, NodeKind};
+pub(crate) mod ignored;
+pub(crate) mod pattern;
+pub(crate) mod template;
+
+use crate::config::check::support::{Feature, UnsupportedUse};
+use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
+use crate::config::syntax::yaml::{Key, Node, NodeKind};
 
 /// What decoding found out beside the values: mistakes, and what needs the whole file to be checked.
 #[derive(Default)]
-pub(super) struct Cx {
-    pub(super) diagnostics: RefCell<Vec<Diagnostic>>,
-    pub(super) uses: RefCell<Vec<UnsupportedUse>>,
-    pub(super) references: RefCell<Vec<Reference>>,
+pub(crate) struct Cx {
+    pub(crate) diagnostics: RefCell<Vec<Diagnostic>>,
+    pub(crate) uses: RefCell<Vec<UnsupportedUse>>,
+    pub(crate) references: RefCell<Vec<Reference>>,
     /// The place of the binding that is being decoded, among all of the file.
-    pub(super) binding: Cell<Option<usize>>,
+    pub(crate) binding: Cell<Option<usize>>,
     errors: Cell<usize>,
     /// The paths of the entries with a mistake in them: what such a one lacks may be what was mistaken.
     mistaken: RefCell<HashSet<String>>,
 }
 
 /// A name that must be defined in a section of the file.
-pub(super) struct Reference {
-    pub(super) section: &'static str,
-    pub(super) name: String,
-    pub(super) path: String,
-    pub(super) span: Span,
+pub(crate) struct Reference {
+    pub(crate) section: &'static str,
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) span: Span,
 }
 
 impl Cx {
-    pub(super) fn error(&self, span: Span, message: String, help: Option<String>) {
+    pub(crate) fn error(&self, span: Span, message: String, help: Option<String>) {
         self.errors.set(self.errors.get() + 1);
         self.report(Severity::Error, span, message, help);
     }
 
     /// Reports what is accepted, and dangerous.
-    pub(super) fn danger(&self, span: Span, message: String, help: impl Into<String>) {
+    pub(crate) fn danger(&self, span: Span, message: String, help: impl Into<String>) {
         self.report(Severity::Danger, span, message, Some(help.into()));
     }
 
@@ -48,7 +52,7 @@ impl Cx {
     }
 
     /// Decodes an entry of a section, and notes if there is a mistake in it.
-    pub(super) fn entry<T>(&self, value: &Value<'_>, decode: impl FnOnce() -> T) -> T {
+    pub(crate) fn entry<T>(&self, value: &Value<'_>, decode: impl FnOnce() -> T) -> T {
         let before = self.errors.get();
         let decoded = decode();
         if self.errors.get() > before || !value.is_resolved() {
@@ -58,46 +62,46 @@ impl Cx {
     }
 
     /// Whether an entry of a section has no mistake in it, so that it lacks what is not there.
-    pub(super) fn is_sound(&self, section: &str, name: &str) -> bool {
+    pub(crate) fn is_sound(&self, section: &str, name: &str) -> bool {
         !self.mistaken.borrow().contains(&format!("{section}.{name}"))
     }
 }
 
 /// A value of the file.
 #[derive(Clone)]
-pub(super) struct Value<'a> {
-    pub(super) cx: &'a Cx,
+pub(crate) struct Value<'a> {
+    pub(crate) cx: &'a Cx,
     node: &'a Node,
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Where its key stands, or itself in a list.
-    pub(super) key: Span,
+    pub(crate) key: Span,
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn root(cx: &'a Cx, node: &'a Node) -> Value<'a> {
+    pub(crate) fn root(cx: &'a Cx, node: &'a Node) -> Value<'a> {
         let start = node.span.start;
         Value { cx, node, path: String::new(), key: Span::new(start, start) }
     }
 
-    pub(super) fn span(&self) -> Span {
+    pub(crate) fn span(&self) -> Span {
         self.node.span
     }
 
-    pub(super) fn error(&self, message: impl AsRef<str>) {
+    pub(crate) fn error(&self, message: impl AsRef<str>) {
         self.error_help(message, None);
     }
 
-    pub(super) fn error_help(&self, message: impl AsRef<str>, help: Option<String>) {
+    pub(crate) fn error_help(&self, message: impl AsRef<str>, help: Option<String>) {
         self.cx.error(self.node.span, join_message(&self.path, message.as_ref()), help);
     }
 
-    pub(super) fn warning(&self, message: impl AsRef<str>) {
+    pub(crate) fn warning(&self, message: impl AsRef<str>) {
         let message = join_message(&self.path, message.as_ref());
         self.cx.report(Severity::Warning, self.node.span, message, None);
     }
 
     /// Reports that this is not what was expected.
-    pub(super) fn expected(&self, what: &str) {
+    pub(crate) fn expected(&self, what: &str) {
         if let Some(message) = self.unexpected(what) {
             self.error(message);
         }
@@ -105,7 +109,7 @@ impl<'a> Value<'a> {
 
     /// That this is not what was expected; nothing where it is a variable that is not set, since that
     /// is said already.
-    pub(super) fn unexpected(&self, what: &str) -> Option<String> {
+    pub(crate) fn unexpected(&self, what: &str) -> Option<String> {
         let found = match &self.node.kind {
             NodeKind::Unresolved => return None,
             NodeKind::Null => "nothing".to_owned(),
@@ -120,7 +124,7 @@ impl<'a> Value<'a> {
     }
 
     /// Notes that something is used that may not be supported yet.
-    pub(super) fn uses(&self, feature: Feature) {
+    pub(crate) fn uses(&self, feature: Feature) {
         self.cx.uses.borrow_mut().push(UnsupportedUse {
             feature,
             span: self.key,
@@ -129,7 +133,7 @@ impl<'a> Value<'a> {
         });
     }
 
-    pub(super) fn reference(&self, section: &'static str, name: &str) {
+    pub(crate) fn reference(&self, section: &'static str, name: &str) {
         self.cx.references.borrow_mut().push(Reference {
             section,
             name: name.to_owned(),
@@ -138,16 +142,16 @@ impl<'a> Value<'a> {
         });
     }
 
-    pub(super) fn is_list(&self) -> bool {
+    pub(crate) fn is_list(&self) -> bool {
         matches!(self.node.kind, NodeKind::Sequence(_))
     }
 
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self.node.kind, NodeKind::Null)
     }
 
     /// Whether all variables in it are set.
-    pub(super) fn is_resolved(&self) -> bool {
+    pub(crate) fn is_resolved(&self) -> bool {
         fn of(node: &Node) -> bool {
             match &node.kind {
                 NodeKind::Unresolved => false,
@@ -159,12 +163,12 @@ impl<'a> Value<'a> {
         of(self.node)
     }
 
-    pub(super) fn is_map(&self) -> bool {
+    pub(crate) fn is_map(&self) -> bool {
         matches!(self.node.kind, NodeKind::Mapping(_))
     }
 
     /// The text of a scalar, without complaint if it is none.
-    pub(super) fn scalar(&self) -> Option<&'a str> {
+    pub(crate) fn scalar(&self) -> Option<&'a str> {
         match &self.node.kind {
             NodeKind::Scalar { text, .. } => Some(text),
             _ => None,
@@ -172,11 +176,11 @@ impl<'a> Value<'a> {
     }
 
     /// A text; a number or truth value counts as it is written.
-    pub(super) fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<String> {
         self.text_as("a text")
     }
 
-    pub(super) fn text_as(&self, what: &str) -> Option<String> {
+    pub(crate) fn text_as(&self, what: &str) -> Option<String> {
         let text = self.scalar();
         if text.is_none() {
             self.expected(what);
@@ -185,7 +189,7 @@ impl<'a> Value<'a> {
     }
 
     /// A text that is not empty.
-    pub(super) fn filled(&self, what: &str) -> Option<String> {
+    pub(crate) fn filled(&self, what: &str) -> Option<String> {
         let text = self.text_as(what)?;
         if text.is_empty() {
             self.error(format!("expected {what}, found an empty text"));
@@ -195,7 +199,7 @@ impl<'a> Value<'a> {
     }
 
     /// A text that a function reads.
-    pub(super) fn parsed<T>(&self, what: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    pub(crate) fn parsed<T>(&self, what: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let value = self.scalar().and_then(parse);
         if value.is_none() {
             self.expected(what);
@@ -203,7 +207,7 @@ impl<'a> Value<'a> {
         value
     }
 
-    pub(super) fn number<N>(&self, what: &str, range: RangeInclusive<N>) -> Option<N>
+    pub(crate) fn number<N>(&self, what: &str, range: RangeInclusive<N>) -> Option<N>
     where
         N: FromStr + PartialOrd,
     {
@@ -218,7 +222,7 @@ impl<'a> Value<'a> {
         number
     }
 
-    pub(super) fn boolean(&self) -> Option<bool> {
+    pub(crate) fn boolean(&self) -> Option<bool> {
         let value = match &self.node.kind {
             NodeKind::Scalar { text, quoted: false } => match text.as_str() {
                 "true" | "True" | "TRUE" => Some(true),
@@ -234,7 +238,7 @@ impl<'a> Value<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let found = self.scalar().and_then(|text| words.iter().find(|(word, _)| *word == text));
         if found.is_none() {
             let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -243,11 +247,11 @@ impl<'a> Value<'a> {
         found.map(|(_, value)| *value)
     }
 
-    pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
+    pub(crate) fn list(&self) -> Option<Vec<Value<'a>>> {
         self.list_as("a list")
     }
 
-    pub(super) fn list_as(&self, what: &str) -> Option<Vec<Value<'a>>> {
+    pub(crate) fn list_as(&self, what: &str) -> Option<Vec<Value<'a>>> {
         let NodeKind::Sequence(items) = &self.node.kind else {
             self.expected(what);
             return None;
@@ -260,15 +264,15 @@ impl<'a> Value<'a> {
     }
 
     /// Each item of a list through `decode`; what fails there is left out.
-    pub(super) fn each<T>(&self, decode: impl FnMut(Value<'a>) -> Option<T>) -> Vec<T> {
+    pub(crate) fn each<T>(&self, decode: impl FnMut(Value<'a>) -> Option<T>) -> Vec<T> {
         self.list().unwrap_or_default().into_iter().filter_map(decode).collect()
     }
 
-    pub(super) fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         self.each(|item| item.text())
     }
 
-    pub(super) fn map(&self) -> Option<Map<'a>> {
+    pub(crate) fn map(&self) -> Option<Map<'a>> {
         let NodeKind::Mapping(entries) = &self.node.kind else {
             self.expected("a mapping");
             return None;
@@ -278,21 +282,21 @@ impl<'a> Value<'a> {
 }
 
 /// A mapping; the keys that it was asked for are the keys that are known in it.
-pub(super) struct Map<'a> {
-    pub(super) value: Value<'a>,
+pub(crate) struct Map<'a> {
+    pub(crate) value: Value<'a>,
     entries: &'a [(Key, Arc<Node>)],
     known: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Map<'a> {
-    pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+    pub(crate) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         self.known.borrow_mut().push(key);
         let (key, node) = self.entries.iter().find(|(known, _)| known.text == key)?;
         Some(self.entry(key, node))
     }
 
     /// The value of a key that must be there.
-    pub(super) fn require(&self, key: &'static str) -> Option<Value<'a>> {
+    pub(crate) fn require(&self, key: &'static str) -> Option<Value<'a>> {
         let value = self.get(key);
         if value.is_none() {
             self.missing(&format!("`{key}` is missing"));
@@ -300,26 +304,26 @@ impl<'a> Map<'a> {
         value
     }
 
-    pub(super) fn missing(&self, message: &str) {
+    pub(crate) fn missing(&self, message: &str) {
         self.value.cx.error(self.value.key, join_message(&self.value.path, message), None);
     }
 
-    pub(super) fn text(&self, key: &'static str) -> Option<String> {
+    pub(crate) fn text(&self, key: &'static str) -> Option<String> {
         self.get(key)?.text()
     }
 
-    pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
+    pub(crate) fn texts(&self, key: &'static str) -> Vec<String> {
         self.get(key).map(|value| value.texts()).unwrap_or_default()
     }
 
     /// The mapping under a key, if it is there.
-    pub(super) fn map(&self, key: &'static str) -> Option<Map<'a>> {
+    pub(crate) fn map(&self, key: &'static str) -> Option<Map<'a>> {
         self.get(key)?.map()
     }
 
     /// The mapping under a key; where it is not there, an empty one in its place, so that what must
     /// be in it is asked for.
-    pub(super) fn map_or_empty(&self, key: &'static str) -> Option<Map<'a>> {
+    pub(crate) fn map_or_empty(&self, key: &'static str) -> Option<Map<'a>> {
         if let Some(value) = self.get(key) {
             return value.map();
         }
@@ -332,7 +336,7 @@ impl<'a> Map<'a> {
     }
 
     /// All entries: for mappings whose keys are names.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
         self.entries.iter().map(|(key, node)| (key.text.as_str(), self.entry(key, node)))
     }
 
@@ -342,7 +346,7 @@ impl<'a> Map<'a> {
     }
 
     /// Warns of each key that was not asked for.
-    pub(super) fn ignore_unknown(&self) {
+    pub(crate) fn ignore_unknown(&self) {
         let known = self.known.borrow();
         for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             let message = format!("unknown key `{}`: it is ignored", key.text.escape_debug());
@@ -352,7 +356,7 @@ impl<'a> Map<'a> {
     }
 
     /// Reports each key that was not asked for.
-    pub(super) fn deny_unknown(&self) {
+    pub(crate) fn deny_unknown(&self) {
         let mut known = self.known.borrow().clone();
         known.sort_unstable();
         known.dedup();
@@ -380,14 +384,14 @@ fn join_message(path: &str, message: &str) -> String {
 }
 
 /// A number of digits alone: no sign, no exponent, no octal or hexadecimal surprises.
-pub(super) fn decimal<N: FromStr>(text: &str) -> Option<N> {
+pub(crate) fn decimal<N: FromStr>(text: &str) -> Option<N> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let leading_zero = text.len() > 1 && text.starts_with('0');
     if digits && !leading_zero { text.parse().ok() } else { None }
 }
 
 /// The word that may have been meant.
-pub(super) fn suggestion<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
+pub(crate) fn suggestion<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
     let close = text.chars().count().div_ceil(3).min(3);
     words
         .iter()
@@ -399,7 +403,7 @@ pub(super) fn suggestion<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
 }
 
 /// `a`, `a or b`, `a, b or c`.
-pub(super) fn any_of(words: &[&str]) -> String {
+pub(crate) fn any_of(words: &[&str]) -> String {
     match words {
         [] => String::new(),
         [word] => (*word).to_owned(),

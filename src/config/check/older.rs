@@ -1,16 +1,16 @@
 //! What older files say elsewhere: where Kafka is stands at the `tcp` client below the `kafka` client.
 
-use super::binding::{Binding, BindingOutline, Kind};
-use super::decode::Cx;
-use super::kafka::Server;
-use super::tcp::TcpClient;
+use crate::config::bindings::kafka::Server;
+use crate::config::bindings::tcp::TcpClient;
+use crate::config::bindings::{Binding, BindingOutline, Kind};
+use crate::config::decode::Cx;
 
 /// More ports are hardly those of one cluster's brokers.
 const MOST_SERVERS: usize = 16;
 
 /// Gives each `kafka` client without `servers` those that the `tcp` client below it names. Of what no
 /// listener leads to nothing is asked.
-pub(super) fn fill_servers(
+pub(crate) fn fill_servers(
     cx: &Cx,
     outlines: &[BindingOutline],
     reached: &[bool],

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::super::binding::{Binding, Kind, Route};
-use super::super::describe::ports as tell;
-use super::super::http::HttpVersion;
-use super::super::requirements::Requirements;
-use super::super::tcp::{TcpCondition, TcpServer};
-use super::super::tls::{TlsCondition, TlsServer};
+use crate::config::bindings::http::HttpVersion;
+use crate::config::bindings::tcp::{TcpCondition, TcpServer};
+use crate::config::bindings::tls::{TlsCondition, TlsServer};
+use crate::config::bindings::{Binding, Kind, Route};
+use crate::config::check::requirements::Requirements;
+use crate::config::report::describe::ports as tell;
 
 type Ports = Vec<RangeInclusive<u16>>;
 

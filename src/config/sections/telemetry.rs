@@ -1,9 +1,9 @@
 //! `telemetry`: logs, metrics and where they go.
 
-use super::decode::{Map, Value};
-use super::diagnostic::Span;
-use super::ignored::{self, ignore};
-use super::support::Feature;
+use crate::config::check::support::Feature;
+use crate::config::decode::ignored::{self, ignore};
+use crate::config::decode::{Map, Value};
+use crate::config::report::diagnostic::Span;
 
 /// The section `telemetry`.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub enum ExporterKind {
 }
 
 impl Telemetry {
-    pub(super) fn decode(map: &Map<'_>) -> Telemetry {
+    pub(crate) fn decode(map: &Map<'_>) -> Telemetry {
         let mut telemetry = Telemetry::default();
         if let Some(value) = map.get("attributes") {
             ignore(&value, Feature::TelemetryAttributes, &ignored::ATTRIBUTES);
@@ -43,7 +43,7 @@ impl Telemetry {
             ignore(&value, Feature::TelemetryMetrics, &ignored::METRICS);
         }
         for (name, value) in map.map("exporters").iter().flat_map(Map::entries) {
-            super::check_name(&value, name);
+            crate::config::check_name(&value, name);
             telemetry.exporters.extend(exporter(name, &value));
         }
         map.deny_unknown();

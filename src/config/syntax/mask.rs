@@ -14,7 +14,7 @@ const PAIR: usize = 12;
 
 /// The text to parse; none where it is to be parsed as it is, also because such characters stand in
 /// it already.
-pub(super) fn mask(text: &str, json: bool) -> Option<String> {
+pub(crate) fn mask(text: &str, json: bool) -> Option<String> {
     if text.chars().any(|character| (BASE..=u32::from(FILLER)).contains(&u32::from(character))) {
         return None;
     }
@@ -53,7 +53,7 @@ pub(super) fn mask(text: &str, json: bool) -> Option<String> {
 }
 
 /// What was there before [`mask`].
-pub(super) fn unmask(text: &str) -> String {
+pub(crate) fn unmask(text: &str) -> String {
     let was = |character: char| match u32::from(character).checked_sub(BASE).map(u8::try_from) {
         Some(Ok(ascii)) if ascii.is_ascii() => char::from(ascii),
         _ => character,

@@ -7,11 +7,11 @@ use http::{HeaderName, HeaderValue, Uri};
 use tailwater_jwt::Credentials;
 use tailwater_route::{Condition, Error, ValuePattern};
 
-use super::binding::{Exits, Route, Routes};
-use super::dangers;
-use super::decode::{Map, Value};
-use super::ignored::{self, ignore};
-use super::support::Feature;
+use crate::config::bindings::{Exits, Route, Routes};
+use crate::config::check::dangers;
+use crate::config::check::support::Feature;
+use crate::config::decode::ignored::{self, ignore};
+use crate::config::decode::{Map, Value};
 
 /// An `http` binding of kind `server` reads requests.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ pub struct HttpCondition {
 }
 
 impl HttpServer {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpServer> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpServer> {
         let common = Common::decode(map, exits, true);
         Some(HttpServer {
             versions: common.versions,
@@ -129,7 +129,7 @@ impl HttpServer {
 }
 
 impl HttpClient {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpClient> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpClient> {
         let common = Common::decode(map, exits, false);
         Some(HttpClient {
             versions: common.versions,
@@ -288,7 +288,7 @@ fn is_origin(text: &str) -> bool {
 }
 
 /// A number of seconds; a year and more is taken for a mistake of the unit.
-pub(super) fn seconds(value: &Value<'_>) -> Option<Duration> {
+pub(crate) fn seconds(value: &Value<'_>) -> Option<Duration> {
     value.number("a number of seconds (0 to 31536000)", 0..=31_536_000).map(Duration::from_secs)
 }
 

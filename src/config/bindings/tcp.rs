@@ -8,10 +8,10 @@ use http::uri::Authority;
 use ipnet::IpNet;
 use tailwater_route::ValuePattern;
 
-use super::binding::{Exits, Route, Routes};
-use super::decode::{Map, Value, decimal};
-use super::diagnostic::Span;
-use super::support::Feature;
+use crate::config::bindings::{Exits, Route, Routes};
+use crate::config::check::support::Feature;
+use crate::config::decode::{Map, Value, decimal};
+use crate::config::report::diagnostic::Span;
 
 /// A `tcp` binding of kind `server` listens on ports.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl TcpCondition {
     }
 
     /// Whether some connection to this port satisfies it.
-    pub(super) fn takes(&self, port: u16) -> bool {
+    pub(crate) fn takes(&self, port: u16) -> bool {
         self.ports.is_empty() || self.ports.iter().any(|range| range.contains(&port))
     }
 
@@ -88,7 +88,7 @@ pub struct TcpClient {
 }
 
 impl TcpServer {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TcpServer> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TcpServer> {
         let mut host = Some("0.0.0.0".to_owned());
         let mut listening = None;
         let mut connections = None;
@@ -124,7 +124,7 @@ impl TcpClient {
         format!("{host}:{port}").parse().ok()
     }
 
-    pub(super) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<TcpClient> {
+    pub(crate) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<TcpClient> {
         let options = map.map("options");
         let mut client =
             TcpClient { host: None, ports: Vec::new(), when: Vec::new(), options: None };
@@ -140,7 +140,7 @@ impl TcpClient {
         if let Some(value) = map.get("routes") {
             let mut always = false;
             for route in value.each(|item| item.map()) {
-                super::binding::guarded(&route, false);
+                crate::config::bindings::guarded(&route, false);
                 let when = route.get("when").map(|value| value.each(|item| condition(&item)));
                 route.deny_unknown();
                 always |= when.as_ref().is_none_or(Vec::is_empty);
@@ -231,7 +231,7 @@ fn accepted(value: &Value<'_>) -> Option<TcpCondition> {
 const PORT: &str = "a port (0 to 65535), \"from-to\" or a list of these";
 
 /// A port, a range or a list of these.
-pub(super) fn ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
+pub(crate) fn ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
     if value.is_list() {
         if value.list().is_some_and(|items| items.is_empty()) {
             value.expected(PORT);

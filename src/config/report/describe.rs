@@ -7,17 +7,17 @@ use std::ops::RangeInclusive;
 use tailwater_kafka_types::Template;
 use tailwater_tls::ClientCertificates;
 
-use super::binding::{Binding, Guarded, Kind, Route};
-use super::decode::any_of;
-use super::diagnostic::Severity;
-use super::files::Symlinks;
-use super::http::{AccessControl, Authorization, HttpCondition, HttpVersion};
-use super::plan::{self, Connection, Next, Resource, Streams, Topics};
-use super::security::{Guard, GuardKeys};
-use super::sse::{EventId, PathCondition, SseKafkaWith, StartParameter};
-use super::telemetry::ExporterKind;
-use super::tls::TlsOptions;
-use super::{Config, DefaultOffset, Parsed, TopicSource};
+use crate::config::bindings::files::Symlinks;
+use crate::config::bindings::http::{AccessControl, Authorization, HttpCondition, HttpVersion};
+use crate::config::bindings::sse::{EventId, PathCondition, SseKafkaWith, StartParameter};
+use crate::config::bindings::tls::TlsOptions;
+use crate::config::bindings::{Binding, Guarded, Kind, Route};
+use crate::config::decode::any_of;
+use crate::config::plan::{self, Connection, Next, Resource, Streams, Topics};
+use crate::config::report::diagnostic::Severity;
+use crate::config::sections::security::{Guard, GuardKeys};
+use crate::config::sections::telemetry::ExporterKind;
+use crate::config::{Config, DefaultOffset, Parsed, TopicSource};
 use crate::escape::one_line;
 
 pub(crate) mod memory;
@@ -366,7 +366,7 @@ impl<'c> Describer<'c> {
         if tls.is_some() {
             text.push_str(", by TLS");
         }
-        if let Some(super::KafkaAuthorization::Password { mechanism, username, .. }) =
+        if let Some(crate::config::KafkaAuthorization::Password { mechanism, username, .. }) =
             &source.cluster.authorization
         {
             let _ = write!(text, ", as {username} by {mechanism}");
@@ -511,7 +511,7 @@ fn access(access: &AccessControl) -> String {
     text
 }
 
-pub(super) fn ports(ranges: &[RangeInclusive<u16>]) -> String {
+pub(crate) fn ports(ranges: &[RangeInclusive<u16>]) -> String {
     let ranges = ranges.iter().map(|range| match range.start() == range.end() {
         true => range.start().to_string(),
         false => format!("{}-{}", range.start(), range.end()),

@@ -2,11 +2,11 @@
 //!
 //! Whoever makes a feature work takes its row away, together with the calls of `uses` that name it.
 
-use super::diagnostic::{Diagnostic, Severity, Span};
+use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 
 /// Something that a file can ask for and that does not work yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Feature {
+pub(crate) enum Feature {
     GuardedRoute,
     GuardTemplate,
     HttpOverrides,
@@ -107,17 +107,17 @@ impl Feature {
 }
 
 /// A place that uses a feature.
-pub(super) struct UnsupportedUse {
-    pub(super) feature: Feature,
-    pub(super) span: Span,
-    pub(super) path: String,
+pub(crate) struct UnsupportedUse {
+    pub(crate) feature: Feature,
+    pub(crate) span: Span,
+    pub(crate) path: String,
     /// The binding that it belongs to, by its place in the file.
-    pub(super) binding: Option<usize>,
+    pub(crate) binding: Option<usize>,
 }
 
 impl UnsupportedUse {
     /// What is said about it; `reached` says whether a listener leads to a binding.
-    pub(super) fn diagnostic(&self, reached: impl Fn(usize) -> bool) -> Diagnostic {
+    pub(crate) fn diagnostic(&self, reached: impl Fn(usize) -> bool) -> Diagnostic {
         let path = &self.path;
         let (severity, message) = match self.feature.support() {
             Ignored(why) => (Severity::Warning, format!("{path}: ignored: {why}")),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::Uri;
 use tailwater_jwt::Keys;
 
-use super::decode::{Cx, Map, Value};
-use super::diagnostic::Span;
-use super::http::seconds;
-use super::kafka::Secret;
+use crate::config::bindings::http::seconds;
+use crate::config::bindings::kafka::Secret;
+use crate::config::decode::{Cx, Map, Value};
+use crate::config::report::diagnostic::Span;
 
 /// An entry of `vaults`: a name, `type: filesystem`, and these keys.
 #[derive(Clone, Debug)]
@@ -116,9 +116,9 @@ pub struct Jwk {
 }
 
 /// Decodes all of `vaults`.
-pub(super) fn vaults(cx: &Cx, section: &Map<'_>) -> Vec<Vault> {
+pub(crate) fn vaults(cx: &Cx, section: &Map<'_>) -> Vec<Vault> {
     let each = section.entries().filter_map(|(name, value)| {
-        super::check_name(&value, name);
+        crate::config::check_name(&value, name);
         cx.entry(&value, || vault(name, &value))
     });
     each.collect()
@@ -161,9 +161,9 @@ fn store(value: &Value<'_>) -> Option<Store> {
 }
 
 /// Decodes all of `guards`.
-pub(super) fn guards(cx: &Cx, section: &Map<'_>) -> Vec<Guard> {
+pub(crate) fn guards(cx: &Cx, section: &Map<'_>) -> Vec<Guard> {
     let each = section.entries().filter_map(|(name, value)| {
-        super::check_name(&value, name);
+        crate::config::check_name(&value, name);
         cx.entry(&value, || guard(name, &value))
     });
     each.collect()

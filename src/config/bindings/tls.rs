@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use tailwater_route::ValuePattern;
 use tailwater_tls::{ClientCertificates, Version};
 
-use super::binding::{Exits, Route, Routes};
-use super::decode::{Map, Value};
-use super::support::Feature;
-use super::tcp::ports;
+use crate::config::bindings::tcp::ports;
+use crate::config::bindings::{Exits, Route, Routes};
+use crate::config::check::support::Feature;
+use crate::config::decode::{Map, Value};
 
 /// A `tls` binding of kind `server` decrypts connections.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ const MUTUAL: &[(&str, ClientCertificates)] = &[
 ];
 
 impl TlsServer {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsServer> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsServer> {
         map.require("vault");
         let mut server = TlsServer {
             options: TlsOptions::default(),
@@ -121,7 +121,7 @@ impl TlsServer {
 }
 
 impl TlsClient {
-    pub(super) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsClient> {
+    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsClient> {
         let mut options = TlsOptions::default();
         if let Some(map) = map.map("options") {
             options = tls_options(&map);
@@ -146,7 +146,7 @@ impl TlsClient {
 }
 
 /// Checks `tls` of a connection that tailwater itself opens; none is opened yet.
-pub(super) fn check(value: &Value<'_>) {
+pub(crate) fn check(value: &Value<'_>) {
     if let Some(tls) = value.map() {
         tls_options(&tls);
         tls.deny_unknown();

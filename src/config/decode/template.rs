@@ -2,11 +2,11 @@
 
 use tailwater_kafka_types::{Template, Variable};
 
-use super::decode::Value;
+use crate::config::decode::Value;
 
 /// Decodes a template whose parameters must be among those that every condition captures, where
 /// these are known.
-pub(super) fn decode(value: &Value<'_>, params: Option<&[String]>) -> Option<Template> {
+pub(crate) fn decode(value: &Value<'_>, params: Option<&[String]>) -> Option<Template> {
     let template: Template = match value.text()?.parse() {
         Ok(template) => template,
         Err(error) => {

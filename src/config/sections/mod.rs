@@ -1,0 +1,4 @@
+//! The sections of a file beside `bindings`.
+
+pub(crate) mod security;
+pub(crate) mod telemetry;
