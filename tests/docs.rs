@@ -257,6 +257,38 @@ fn architecture_names_the_folders_that_are_there() {
     }
 }
 
+#[test]
+fn every_path_that_a_page_names_is_there() {
+    let folders = ["src/", "layers/", "tests/", "docs/", "benches/", "fuzz/", "examples/", "api/"];
+    let made_by_tests = ["tests/browser/.out", "fuzz/corpus"];
+    let of_kafka = ["source/", "engine/", "stream/", "topic/", "broker/", "data/"];
+    for page in pages() {
+        let text = prose(&read(&page));
+        let internals = page.starts_with("docs/internals");
+        for span in text.split('`').skip(1).step_by(2) {
+            let begins = |folders: &[&str]| folders.iter().any(|folder| span.starts_with(folder));
+            // Names in capitals stand for others.
+            if span.contains(|char: char| " *{…".contains(char) || char.is_ascii_uppercase()) {
+                continue;
+            }
+            let package = page.parent().filter(|folder| folder.starts_with("layers"));
+            let bases = [package, Some(Path::new(""))];
+            let found = |path: &str| {
+                bases.iter().flatten().any(|base| root().join(base).join(path).exists())
+            };
+            if begins(&made_by_tests) {
+                continue;
+            }
+            if begins(&folders) {
+                assert!(found(span), "{}: `{span}` is not there", page.display());
+            } else if internals && begins(&of_kafka) {
+                let path = format!("layers/kafka/src/{span}");
+                assert!(found(&path), "{}: `{span}` is not there", page.display());
+            }
+        }
+    }
+}
+
 /// What the documentation of a type of `src/config` says.
 #[derive(Default)]
 struct Type {
