@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::http::{Request, Response};
 use tower_http::classify::{ServerErrorsAsFailures, ServerErrorsFailureClass, SharedClassifier};
 use tower_http::trace::{MakeSpan, OnEos, OnFailure, OnResponse, TraceLayer};
-use tracing::{Span, info, info_span, warn};
+use tracing::{Span, info, info_span};
 
 /// The target of the log's lines.
 pub(crate) const TARGET: &str = "tailwater::access";
@@ -71,7 +71,10 @@ impl OnEos for Ended {
 pub(crate) struct Failed;
 
 impl OnFailure<ServerErrorsFailureClass> for Failed {
+    /// A status is in the line of the answer already.
     fn on_failure(&mut self, failure: ServerErrorsFailureClass, _: Duration, _: &Span) {
-        warn!(target: TARGET, %failure, "failed");
+        if let ServerErrorsFailureClass::Error(error) = failure {
+            info!(target: TARGET, error, "failed");
+        }
     }
 }

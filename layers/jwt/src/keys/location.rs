@@ -9,16 +9,18 @@ use http::uri::Scheme;
 use http::{HeaderMap, Response, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use crate::escape::{Escaped, chain};
 use crate::keys::is_absolute;
-use crate::keys::redacted::Redacted;
+use crate::keys::redacted::{Redacted, redacted_text};
 use crate::keys::redirect::{MAX_REDIRECTS, redirected};
 use crate::keys::set::{KeySet, Skipped};
 use crate::{Fetch, KeyError, MAX_KEY_SET_BYTES};
 
-/// The timeout for a key set, with all requests that it takes.
-pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout for a request with its redirects. A server that does not answer the first request of an
+/// issuer's key set must not take the time of the others.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The freshness of a key set comes from its response, within the first two limits, or is the default.
 const MIN_FRESHNESS: Duration = Duration::from_secs(60);
 const MAX_FRESHNESS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -96,7 +98,11 @@ pub(crate) struct FetchFailure {
 impl FetchError {
     /// Whether the response was no key set at all, not even an invalid one. It may be elsewhere then.
     fn is_no_key_set(&self) -> bool {
-        !matches!(self, Self::TooMany | Self::Empty(_))
+        match self {
+            Self::TooMany => false,
+            Self::Empty(skipped) => skipped.is_empty(),
+            _ => true,
+        }
     }
 }
 
@@ -108,7 +114,7 @@ impl Location {
         }
     }
 
-    /// Fetches the key set. The caller applies [`FETCH_TIMEOUT`].
+    /// Fetches the key set, within [`FETCH_TIMEOUT`] for each of three requests at most.
     pub(crate) async fn fetch(&self, fetch: &dyn Fetch) -> Result<Fetched, FetchFailure> {
         let failure = |uri: &Uri, error| FetchFailure { uri: uri.clone(), error };
         let first = match key_set(fetch, self.uri()).await {
@@ -129,7 +135,9 @@ impl Location {
             Err(error) => (configuration.clone(), error),
         };
         // A server that does not answer may do so next time.
-        if second.is_no_key_set() && !matches!(second, FetchError::Transport(_)) {
+        if second.is_no_key_set()
+            && !matches!(second, FetchError::Transport(_) | FetchError::Timeout)
+        {
             let first = Box::new(failure(keys, first));
             let second = Box::new(FetchFailure { uri, error: second });
             return Err(failure(keys, FetchError::NotFound(first, second)));
@@ -177,13 +185,23 @@ async fn keys_uri(fetch: &dyn Fetch, uri: &Uri, issuer: &str) -> Result<Uri, Fet
         return Err(FetchError::Issuer(Escaped(&known).to_string()));
     }
     let plain = uri.scheme() == Some(&Scheme::HTTP);
-    let keys = jwks_uri.parse().ok().filter(is_absolute);
-    keys.filter(|keys| plain || keys.scheme() == Some(&Scheme::HTTPS))
-        .ok_or_else(|| FetchError::KeysUri(Escaped(&jwks_uri).to_string()))
+    let keys: Option<Uri> = jwks_uri.parse().ok();
+    let shown = match &keys {
+        Some(keys) => Redacted(keys).to_string(),
+        None => redacted_text(&jwks_uri),
+    };
+    keys.filter(is_absolute)
+        .filter(|keys| plain || keys.scheme() == Some(&Scheme::HTTPS))
+        .ok_or(FetchError::KeysUri(shown))
 }
 
-/// A response with status 200 within the limit.
+/// A response with status 200 within the limits.
 async fn get(fetch: &dyn Fetch, uri: &Uri) -> Result<Response<Bytes>, FetchError> {
+    let response = timeout(FETCH_TIMEOUT, follow(fetch, uri)).await;
+    response.unwrap_or(Err(FetchError::Timeout))
+}
+
+async fn follow(fetch: &dyn Fetch, uri: &Uri) -> Result<Response<Bytes>, FetchError> {
     let mut uri = uri.clone();
     for _ in 0..=MAX_REDIRECTS {
         let answer = fetch.fetch(&uri).await.map_err(|error| {

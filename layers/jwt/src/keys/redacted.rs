@@ -20,6 +20,12 @@ impl fmt::Display for Redacted<'_> {
     }
 }
 
+/// The same of a text that is no URL.
+pub(crate) fn redacted_text(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    Escaped(text.rsplit('@').next().unwrap_or_default()).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +45,19 @@ mod tests {
             ("https://auth.example.com/\u{202e}", r"https://auth.example.com/\u{202e}"),
         ] {
             assert_eq!(Redacted(&uri.parse().unwrap()).to_string(), shown, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_url_is_shown_without_what_may_be_a_secret() {
+        for (text, shown) in [
+            ("https://name:secret@host/a\u{1b}", r"host/a\u{1b}"),
+            ("https://name:sec/ret@ho st?token=secret", "ho st"),
+            ("name:sec@ret@host", "host"),
+            ("a\nb", r"a\nb"),
+        ] {
+            assert!(text.parse::<Uri>().is_err() || !text.contains("://"), "{text}");
+            assert_eq!(redacted_text(text), shown, "{text}");
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use http::{Response, Uri, header};
 
-use crate::escape::Escaped;
 use crate::keys::is_absolute;
-use crate::keys::redacted::Redacted;
+use crate::keys::redacted::{Redacted, redacted_text};
 
 /// The maximum number of redirects in a row.
 pub(crate) const MAX_REDIRECTS: usize = 3;
@@ -21,11 +20,7 @@ pub(crate) fn redirected<B>(base: &Uri, answer: &Response<B>) -> Option<Result<U
     Some(match target {
         Some(target) if origin(&target) == origin(base) => Ok(target),
         Some(target) => Err(Redacted(&target).to_string()),
-        // Without query and user: both may be secrets.
-        None => {
-            let shown = location.split('?').next().unwrap_or_default();
-            Err(Escaped(shown.rsplit('@').next().unwrap_or_default()).to_string())
-        }
+        None => Err(redacted_text(&location)),
     })
 }
 

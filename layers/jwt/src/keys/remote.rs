@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::escape::Escaped;
 use crate::guard::Inner;
-use crate::keys::location::{FETCH_TIMEOUT, FetchError, FetchFailure, Location};
+use crate::keys::location::{FetchError, FetchFailure, Location};
 use crate::keys::redacted::Redacted;
 use crate::keys::set::Skipped;
 use crate::{Fetch, KeyError};
@@ -129,13 +129,9 @@ async fn run(shared: Arc<Shared>, guard: Weak<Inner>) {
     let mut failures = 0_u32;
     loop {
         shared.state.send_modify(|state| state.phase = Phase::Fetching);
-        let fetched = timeout(FETCH_TIMEOUT, shared.location.fetch(&*shared.fetch)).await;
+        let fetched = shared.location.fetch(&*shared.fetch).await;
         let Some(guard) = guard.upgrade() else { return };
-        let timed_out = |_| {
-            let uri = shared.location.uri().clone();
-            Err(FetchFailure { uri, error: FetchError::Timeout })
-        };
-        let pause = match fetched.unwrap_or_else(timed_out) {
+        let pause = match fetched {
             Ok(fetched) => {
                 log.success(&shared.location, &fetched.uri, fetched.skipped, failures);
                 failures = 0;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Uri};
@@ -15,7 +16,8 @@ const ISSUER: &str = "https://auth.example.com/realms/x";
 const KEYS: &str = "https://auth.example.com/realms/x/.well-known/jwks.json";
 const CONFIGURATION: &str = "https://auth.example.com/realms/x/.well-known/openid-configuration";
 
-/// Responses by URL. Other URLs are answered 404. A response with status 599 is an error of the transport.
+/// Responses by URL. Other URLs are answered 404. A response with status 599 is an error of the transport, one
+/// with 598 never comes.
 #[derive(Clone, Default)]
 struct Web {
     answers: Arc<HashMap<String, Response<Bytes>>>,
@@ -45,6 +47,7 @@ impl Fetch for Web {
         Box::pin(async move {
             match answer.unwrap_or_else(|| status(404)) {
                 answer if answer.status().as_u16() == 599 => Err("length limit exceeded".into()),
+                answer if answer.status().as_u16() == 598 => std::future::pending().await,
                 answer => Ok(answer),
             }
         })
@@ -99,6 +102,7 @@ async fn keys_that_are_elsewhere_are_found_by_the_configuration_of_the_issuer() 
         ("a page", page),
         ("another object", json_of(&json!({ "error": "not found" }))),
         ("something large", Response::new(vec![b' '; MAX_KEY_SET_BYTES + 1].into())),
+        ("an empty set", json_of(&json!({ "keys": [] }))),
         ("no answer, or one without an end", status(599)),
         ("a redirect to a page of another host", redirect(302, "https://login.example.com/")),
     ];
@@ -113,6 +117,22 @@ async fn keys_that_are_elsewhere_are_found_by_the_configuration_of_the_issuer() 
             assert_eq!(web.asked(), [KEYS, CONFIGURATION, elsewhere], "{name}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_for_the_keys_is_asked_for_its_configuration() {
+    let signer = ed("ed");
+    let elsewhere = "https://keys.example.org/certs";
+    let web = Web::new([
+        (KEYS, status(598)),
+        (CONFIGURATION, configuration(ISSUER, elsewhere)),
+        (elsewhere, keys(&signer)),
+    ]);
+    let guard = web.guard(ISSUER);
+    assert_eq!(guard.verify(&token(&signer)).await.err(), Some(Rejection::KeysUnavailable));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(guard.verify(&token(&signer)).await.is_ok());
+    assert_eq!(web.asked(), [KEYS, CONFIGURATION, elsewhere]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,6 +154,8 @@ async fn a_configuration_that_does_not_hold_for_the_issuer_is_not_taken_and_the_
         (configuration(ISSUER, "/certs"), "`jwks_uri` is `/certs`"),
         (configuration(ISSUER, "file:///etc/passwd"), "`jwks_uri` is `file:///etc/passwd`"),
         (configuration(ISSUER, "a\nb"), r"`jwks_uri` is `a\nb`"),
+        (configuration(ISSUER, "https://me:secret@a\nb"), r"`jwks_uri` is `a\nb`"),
+        (configuration(ISSUER, "http://me:secret@a/b?secret"), "`jwks_uri` is `http://a/b`"),
         (json_of(&json!({ "issuer": ISSUER })), "no `issuer` and `jwks_uri`"),
         (json_of(&json!({ "issuer": ISSUER, "jwks_uri": 7 })), "no `issuer` and `jwks_uri`"),
         (json_of(&json!([])), "no `issuer` and `jwks_uri`"),
