@@ -25,8 +25,9 @@ mod ports;
 
 /// Routes of one binding that are compared with each other.
 const MOST_ROUTES: usize = 200;
-/// Conditions of a guarded route that requests are made up for.
+/// Conditions of a route that requests are made up for, and those that are joined with another route's.
 const MOST_CONDITIONS: usize = 20;
+const MOST_PAIRED: usize = 3;
 
 /// Looks at what a listener leads to, as far as there is no mistake in it.
 pub(crate) fn check(requirements: &Requirements<'_>) {
@@ -52,7 +53,9 @@ pub(crate) fn check(requirements: &Requirements<'_>) {
             Kind::SseClient(client) => {
                 open_beside(requirements, binding, &client.routes, exit);
             }
-            Kind::SseKafka(mapping) => open_beside(requirements, binding, &mapping.routes, topic),
+            Kind::SseKafka(mapping) => {
+                open_beside(requirements, binding, &mapping.routes, topic);
+            }
             Kind::HttpFilesystem(mapping) => {
                 open_beside(requirements, binding, &mapping.routes, file)
             }
@@ -194,7 +197,7 @@ fn root(requirements: &Requirements<'_>, binding: &Binding, files: &Filesystem) 
 trait Sample {
     fn condition(&self) -> Condition;
     /// Names and values, `:path` and others among them.
-    fn fields(&self) -> Vec<(String, String)>;
+    fn fields(&self) -> Fields;
 }
 
 impl Sample for HttpCondition {
@@ -202,7 +205,7 @@ impl Sample for HttpCondition {
         self.condition.clone()
     }
 
-    fn fields(&self) -> Vec<(String, String)> {
+    fn fields(&self) -> Fields {
         self.headers.iter().map(|(name, text)| (name.clone(), text.to_string())).collect()
     }
 }
@@ -212,7 +215,7 @@ impl Sample for FileCondition {
         self.condition.clone()
     }
 
-    fn fields(&self) -> Vec<(String, String)> {
+    fn fields(&self) -> Fields {
         let path = self.path.iter().map(|path| (":path".to_owned(), path.to_string()));
         let method = self.method.iter().map(|method| (":method".to_owned(), method.to_string()));
         path.chain(method).collect()
@@ -225,11 +228,12 @@ impl Sample for PathCondition {
         path.and_then(|path| Condition::any().path(path).ok()).unwrap_or_default()
     }
 
-    fn fields(&self) -> Vec<(String, String)> {
+    fn fields(&self) -> Fields {
         self.path.iter().map(|path| (":path".to_owned(), path.to_string())).collect()
     }
 }
 
+type Fields = Vec<(String, String)>;
 type Parameter = (Arc<str>, Box<[u8]>);
 type Captured = [Parameter];
 
@@ -256,17 +260,20 @@ fn open_beside<W: Sample, T>(
     let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
     for (index, guarded) in routes.iter().enumerate().filter(|(_, route)| !route.guarded.is_empty())
     {
-        let same = samples(guarded).find_map(|request| {
-            let mut asked = Asked { requirements, request, open: false, depth: 4 };
-            let captured = captures(guarded, &asked.request);
-            let there = captured.and_then(|captured| leads(guarded, &asked, &captured))?;
-            asked.open = true;
-            routes.iter().position(|route| {
-                let captured = captures(route, &asked.request).filter(|_| route.guarded.is_empty());
-                captured.and_then(|captured| leads(route, &asked, &captured)).as_ref()
-                    == Some(&there)
-            })
-        });
+        let is_same = |open: &Route<W, T>| {
+            let there = |route, open, request: &Request<()>| {
+                let request = request.clone();
+                let asked = Asked { requirements, request, open, depth: 4 };
+                let captured = captures(route, &asked.request)?;
+                leads(route, &asked, &captured)
+            };
+            let leads_alike = |request: Request<()>| {
+                let closed = there(guarded, false, &request);
+                closed.is_some() && closed == there(open, true, &request)
+            };
+            samples(guarded, open).any(leads_alike)
+        };
+        let same = routes.iter().position(|route| route.guarded.is_empty() && is_same(route));
         if let Some(at) = same {
             let order = if at > index { "a later" } else { "an earlier" };
             let message = format!(
@@ -338,15 +345,38 @@ fn file(
     Some(format!("{} {folder} {}", route.exit, path.trim_start_matches('/')))
 }
 
-/// For each condition of a route a request that it takes.
-fn samples<W: Sample, T>(route: &Route<W, T>) -> impl Iterator<Item = Request<()>> {
-    let any = route.when.is_empty().then(Vec::new);
-    let fields = route.when.iter().take(MOST_CONDITIONS).map(Sample::fields);
-    any.into_iter().chain(fields).filter_map(sample)
+/// Requests that one of two routes takes, or both.
+fn samples<W: Sample, T>(
+    one: &Route<W, T>,
+    other: &Route<W, T>,
+) -> impl Iterator<Item = Request<()>> {
+    let fields = |route: &Route<W, T>| -> Vec<Fields> {
+        match route.when.as_slice() {
+            [] => vec![Vec::new()],
+            when => when.iter().take(MOST_CONDITIONS).map(Sample::fields).collect(),
+        }
+    };
+    let (ones, others) = (fields(one), fields(other));
+    let mut all = Vec::new();
+    for of_one in ones.iter().take(MOST_PAIRED) {
+        for of_other in others.iter().take(MOST_PAIRED) {
+            all.push(joined(of_one, of_other));
+            all.push(joined(of_other, of_one));
+        }
+    }
+    all.extend(ones.into_iter().skip(MOST_PAIRED));
+    all.extend(others.into_iter().skip(MOST_PAIRED));
+    all.into_iter().filter_map(sample)
+}
+
+/// The fields of a condition, and those that another one has besides.
+fn joined(fields: &Fields, besides: &Fields) -> Fields {
+    let is_new = |(name, _): &&(String, String)| fields.iter().all(|(known, _)| known != name);
+    fields.iter().chain(besides.iter().filter(is_new)).cloned().collect()
 }
 
 /// A request with these fields.
-fn sample(fields: Vec<(String, String)>) -> Option<Request<()>> {
+fn sample(fields: Fields) -> Option<Request<()>> {
     let mut path = "/x".to_owned();
     let mut request = Request::builder();
     for (name, pattern) in fields {

@@ -76,6 +76,12 @@ fn an_open_route_beside_a_guarded_one_to_the_same_place_is_told() {
             "a later",
         ),
         (("", "/*", "topic: x"), (who, "/x", "topic: x"), "an earlier"),
+        ((who, "/{t}", "topic: \"${params.t}\""), ("", "/x", "topic: x"), "a later"),
+        (
+            (who, "/x/{id}", "topic: x, filters: [{ key: \"${params.id}\" }]"),
+            ("", "/x/all", "topic: x"),
+            "a later",
+        ),
         // Another place, another path, or guarded as well.
         ((who, "/x", "topic: x"), ("", "/x", "topic: y"), ""),
         ((who, "/x", "topic: x"), ("", "/y", "topic: x"), ""),
