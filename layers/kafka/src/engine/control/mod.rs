@@ -180,7 +180,7 @@ impl<'a> Control<'a> {
                 let open = self.refresh_metadata(&shared);
                 looked = Instant::now();
                 next = looked + if open { self.timing.refresh } else { self.timing.retry };
-                let checks = self.topic_states.values().filter_map(|it| it.seen.check_due());
+                let checks = self.topic_states.values().filter_map(|state| state.seen.check_due());
                 next =
                     checks.min().map_or(next, |due| next.min(due.max(looked + self.timing.retry)));
             }

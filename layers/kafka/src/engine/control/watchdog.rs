@@ -256,7 +256,9 @@ impl Control<'_> {
 
     fn tell_hanging(&self, topic: &Topic, hanging: Vec<i32>) {
         let mut health = topic.health();
-        if let Some(partition) = hanging.iter().find(|it| !health.hanging.contains(it)) {
+        if let Some(partition) =
+            hanging.iter().find(|partition| !health.hanging.contains(partition))
+        {
             let partitions = hanging.len();
             warn!(topic = %topic.name, partition, partitions, "a transaction hangs: what is behind it can't be read");
         }
@@ -362,7 +364,8 @@ mod tests {
         for (what, looks, expected) in rows {
             let found = late(looks);
             for (index, found) in found.iter().enumerate() {
-                let expected = expected.iter().find(|(at, _)| *at == index).map(|(_, it)| *it);
+                let expected =
+                    expected.iter().find(|(at, _)| *at == index).map(|(_, stood)| *stood);
                 assert_eq!(*found, expected, "{what}, look {index}");
             }
         }
