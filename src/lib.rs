@@ -48,6 +48,7 @@ mod files;
 #[cfg(feature = "kafka")]
 mod health;
 mod lease;
+mod limits;
 #[cfg(feature = "kafka")]
 mod open_files;
 #[cfg(feature = "kafka")]

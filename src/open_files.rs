@@ -15,8 +15,9 @@ use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt as _};
 
-use crate::config::{Config, Kind, memory};
+use crate::config::{Config, Kind};
 use crate::health::port;
+use crate::limits;
 
 /// Outputs, runtimes, watched certificates, fetches of keys, and whatever a library opens for a moment.
 const OF_PROGRAM: usize = 48;
@@ -79,7 +80,7 @@ impl OpenFiles {
         let upstream = if has(|value| matches!(value, Kind::SseClient(_))) { rest / 2 } else { 0 };
         let connections = rest - upstream;
         let wanted =
-            listeners().map(|listener| listener.connections.unwrap_or(memory::CONNECTIONS)).sum();
+            listeners().map(|listener| listener.connections.unwrap_or(limits::CONNECTIONS)).sum();
         Self { limit, kept, health, responses, upstream, connections, wanted }
     }
 

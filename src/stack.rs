@@ -40,9 +40,9 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
 use crate::config::plan::{self, Resource, Streams};
-use crate::config::{self, Config, HttpVersion, memory};
+use crate::config::{self, Config, HttpVersion};
 use crate::open_files::Bounded;
-use crate::{access, access_log, files};
+use crate::{access, access_log, files, limits};
 
 mod error;
 mod guard;
@@ -176,7 +176,7 @@ impl<'c> StackBuilder<'c> {
         };
         let http = HttpLayer::new()
             .versions(versions)
-            .send_buffer_bytes(memory::UNREAD_BYTES)
+            .send_buffer_bytes(limits::UNREAD_BYTES)
             .shutdown(self.shutdown.clone())
             .layer(service);
         let http_server = HttpServer { http, versions, guarded };

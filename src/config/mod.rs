@@ -58,8 +58,6 @@ pub use self::bindings::tcp::{TcpClient, TcpCondition, TcpServer};
 pub use self::bindings::tls::{ClientCertificate, TlsClient, TlsCondition, TlsOptions, TlsServer};
 pub use self::bindings::{Binding, Guarded, Kind, Route, Type};
 pub use self::report::describe::describe;
-#[cfg(feature = "kafka")]
-pub(crate) use self::report::describe::memory;
 pub use self::report::diagnostic::{Diagnostic, Report, Severity, Span};
 pub use self::sections::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
 pub use self::sections::telemetry::{Exporter, ExporterKind, Telemetry};

@@ -22,8 +22,9 @@ use tower::service_fn;
 use tracing::info;
 
 use super::{Error, HttpServer, StackBuilder, TlsServer};
-use crate::config::{Config, TcpCondition, memory, plan};
+use crate::config::{Config, TcpCondition, plan};
 use crate::health::Health;
+use crate::limits;
 use crate::open_files::OpenFiles;
 
 /// A configuration that listens: every port is bound, every cluster begun.
@@ -129,7 +130,7 @@ impl Stack {
             }
             let name = builder.label(&binding.name);
             let listeners = listen(&name, &server.host, &server.ports)?;
-            let most = server.connections.unwrap_or(memory::CONNECTIONS);
+            let most = server.connections.unwrap_or(limits::CONNECTIONS);
             let connections = ConnectionLimit::within(most, &places.connections);
             let options = ServeOptions::new().connection_limit(connections.clone());
             let options =
@@ -201,7 +202,7 @@ fn listen(
         for address in (host, port).to_socket_addrs().map_err(resolve)? {
             let failed = |source| Error::Listen { binding: binding.to_owned(), address, source };
             let listener = ListenOptions::new()
-                .send_buffer_bytes(Some(memory::SEND_BUFFER_BYTES))
+                .send_buffer_bytes(Some(limits::SEND_BUFFER_BYTES))
                 .bind(address)
                 .map_err(failed)?;
             // A port 0 of the configuration is another one here.

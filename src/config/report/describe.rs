@@ -20,7 +20,7 @@ use crate::config::sections::telemetry::ExporterKind;
 use crate::config::{Config, DefaultOffset, Parsed, TopicSource};
 use crate::escape::one_line;
 
-pub(crate) mod memory;
+mod memory;
 
 /// Says what a configuration means: of each namespace the listeners, route by route, down to topic and
 /// filter; and then what all may take of the memory, what is dangerous, and the keys that are ignored.

@@ -8,27 +8,11 @@ use tailwater_kafka_types::{Budget, Limits};
 use super::Describer;
 use crate::config::label;
 use crate::config::plan::{self, Next};
+use crate::limits::{
+    CONNECTIONS, IDLE_BYTES, IDLE_TLS_BYTES, KERNEL_BYTES, TOKEN_FACTOR, UNREAD_BYTES,
+};
 
 const KIB: usize = 1024;
-
-/// An idle event stream, connection included, as `benches/load` measures it; the further ones of an
-/// HTTP/2 connection take half of that.
-const IDLE_BYTES: usize = 7 * KIB / 2;
-const IDLE_TLS_BYTES: usize = 15 * KIB;
-
-/// Of a response that its client does not read, and the send buffer of its connection. The servers set
-/// both.
-pub(crate) const UNREAD_BYTES: usize = 64 * KIB;
-pub(crate) const SEND_BUFFER_BYTES: usize = 128 * KIB;
-
-/// Linux doubles what `SO_SNDBUF` is set to (socket(7)).
-const KERNEL_BYTES: usize = 2 * SEND_BUFFER_BYTES;
-
-/// Where a `tcp` binding does not say how many.
-pub(crate) const CONNECTIONS: usize = 65_536;
-
-/// What is made of a verified token, by the length of its text.
-const TOKEN_FACTOR: usize = 4;
 
 /// The topics that are read of a Kafka.
 #[derive(Default)]
