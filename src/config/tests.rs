@@ -518,6 +518,24 @@ fn what_is_not_text_is_refused() {
 }
 
 #[test]
+fn ranges_of_numbers_and_registries_of_confluent_have_no_effect_and_are_no_mistakes() {
+    let file = "
+name: a
+catalogs: { r: { type: confluent-schema-registry, options: { url: http://r } } }
+bindings:
+  cs: { type: kafka, kind: cache_server, options: { topics: [{ name: a, value: { model: int32, format: text, range: \"[0,10)\", multiple: 2 } }] }, exit: kc }
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+";
+    assert_eq!(
+        said(file),
+        "3:13: warning: catalogs.r: ignored: schemas are not read
+5:73: warning: bindings.cs.options.topics[0].value: ignored: records are passed on as they are, not validated or converted
+"
+    );
+}
+
+#[test]
 fn passwords_are_not_shown() {
     let parsed = read("F", include_str!("tests/intro.json")).unwrap();
     let cluster = parsed.namespaces[0].binding("cluster").unwrap();

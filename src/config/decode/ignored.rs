@@ -156,6 +156,7 @@ const MODELS: &[(&str, &[Field])] = &[
 
 const NUMERIC: &[Field] = &[
     optional("format", Text),
+    optional("range", Text),
     optional("max", Text),
     optional("min", Text),
     optional("exclusiveMax", Text),
@@ -326,6 +327,7 @@ fn catalog(value: &Value<'_>) {
             ("inline", const { &[options(INLINE)] }),
             ("filesystem", const { &[options(FILESYSTEM)] }),
             ("schema-registry", const { &[options(REGISTRY)] }),
+            ("confluent-schema-registry", const { &[options(REGISTRY)] }),
             ("karapace", const { &[options(REGISTRY)] }),
             ("karapace-schema-registry", const { &[options(REGISTRY)] }),
             ("apicurio", const { &[options(APICURIO)] }),
