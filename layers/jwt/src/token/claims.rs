@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 
 /// The member at a dotted path. A name may contain dots itself, at any level
 /// (`https://example.com/roles`, or the role `admin` of the client `my.client`). If several members of an
-/// object lead to a value, the one with the longest name is taken.
+/// object lead to a value, the one with the longest name is taken. `null` is no value.
 ///
 /// There is only one way to each object, so that the search visits each object at most once.
 pub(crate) fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    claims.get(path).or_else(|| {
+    claims.get(path).filter(|value| !value.is_null()).or_else(|| {
         path.rmatch_indices('.').find_map(|(dot, _)| {
             let name = path.get(..dot)?;
             let rest = path.get(dot + 1..)?;
@@ -126,6 +126,7 @@ mod tests {
             },
             "https://example.com/roles": ["whole"],
             "https://example.com/app": { "v1.0": { "roles": ["deep"] } },
+            "n.m": null, "n": { "m": 5, "o": null },
             "a.b": { "x": 1 }, "a": { "b": { "c": 2 }, "b.c": 3, "b.d": 4 },
         });
         let claims = claims.as_object().unwrap();
@@ -140,6 +141,8 @@ mod tests {
             ("a.b.c", Some(json!(3))),
             ("a.b.d", Some(json!(4))),
             ("a.b.y", None),
+            ("n.m", Some(json!(5))),
+            ("n.o", None),
             ("resource_access.client.roles", None),
             ("a.", None),
             (".", None),
