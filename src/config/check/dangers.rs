@@ -179,7 +179,9 @@ fn root(requirements: &Requirements<'_>, binding: &Binding, files: &Filesystem) 
         Component::ParentDir => depth.saturating_sub(1),
         _ => depth,
     });
-    if !path.is_absolute() || depth > 0 {
+    // By symbolic links and the working directory, too.
+    let is_root = || path.canonicalize().is_ok_and(|path| path.parent().is_none());
+    if !(path.is_absolute() && depth == 0 || is_root()) {
         return;
     }
     let followed = match files.symlinks {

@@ -204,6 +204,8 @@ fn a_folder_that_is_all_there_is_is_told() {
         ("//", true),
         ("/srv/..", true),
         ("/../.", true),
+        ("/proc/self/root", true),
+        ("../../../../../../../../../../../../../..", true),
         ("/srv", false),
         (".", false),
         ("www/..", false),
