@@ -86,16 +86,15 @@ impl Control<'_> {
             let Some(first) = group.first() else { continue };
             let (topic, opened) = (Arc::clone(&first.topic), Arc::clone(&first.opened));
             let partitions = self.known(&topic, &opened);
-            let head = opened.hub.head();
-            match self.ask(&topic, |backend, name| backend.ends(name, partitions)) {
-                // Its streams ask anew.
-                Some(ends) if self.close_cut(&topic, &head, ends.iter().map(|end| &end.high)) => {}
+            match self.query_ends(&topic, &opened, partitions) {
                 Some(ends) => {
                     let at: Vec<i64> = ends.iter().map(|end| end.stable).collect();
                     let at = Positions::new(at);
                     let replies = group.into_iter().map(|newcomer| newcomer.reply).collect();
                     self.ends.waiting.push(End { topic, opened, at, replies });
                 }
+                // The streams of a log that is closed ask again.
+                None if opened.hub.is_closed() => {}
                 None => self.ends.end_requests.extend(group),
             }
         }
@@ -116,8 +115,7 @@ impl Control<'_> {
         let mut late: Vec<Late> = late.filter(|late| late.head < late.due).collect();
         late.truncate(PROBED);
         // A leader that has taken over since they were told may end earlier, and does not tell them then.
-        let partitions = end.len();
-        if self.ask(topic, |backend, name| backend.ends(name, partitions)).is_some() {
+        if self.query_ends(topic, opened, end.len()).is_some() {
             self.probe(topic, &late);
         }
     }

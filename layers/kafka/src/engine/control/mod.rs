@@ -375,7 +375,7 @@ impl<'a> Control<'a> {
 
     fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
         let asked = Instant::now();
-        let opening = self.ask(topic, |backend, topic| backend.opening(topic, partitions));
+        let opening = self.query(topic, |backend, topic| backend.opening(topic, partitions));
         let Some(TopicDescription { watermarks, tombstone_retention }) = opening else {
             return false;
         };
@@ -417,7 +417,9 @@ impl<'a> Control<'a> {
         if partitions <= known {
             return true;
         }
-        let Some(watermarks) = self.watermarks(topic, partitions, None) else { return false };
+        let Some(watermarks) = self.query_watermarks(topic, opened, partitions, None) else {
+            return false;
+        };
         info!(topic = %topic.name, partitions, "topic has more partitions");
         topic.partitions.store(partitions, Ordering::Release);
         for (partition, offset) in (0..).zip(watermarks.low).skip(known) {
@@ -450,23 +452,6 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// Ends a log that stood past the ends of partitions before Kafka told them. False if it did not.
-    fn close_cut<'e>(
-        &mut self,
-        topic: &Topic,
-        head: &Positions,
-        high: impl IntoIterator<Item = &'e i64>,
-    ) -> bool {
-        let cut = head.iter().zip(high).filter(|((_, next), high)| next > *high);
-        let cut: Vec<_> = cut.map(|((partition, _), high)| (partition, *high)).collect();
-        if cut.is_empty() {
-            return false;
-        }
-        topic.cut(Truncation::at(cut));
-        self.close_removed(topic);
-        true
-    }
-
     /// Ends a log that stands at offsets which Kafka does not have.
     fn close_removed(&mut self, topic: &Topic) {
         warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
@@ -484,15 +469,14 @@ impl<'a> Control<'a> {
             // One that is not open will be opened where it can be read.
             let Some(opened) = topic.opened() else { continue };
             let head = opened.hub.head();
-            let Some(watermarks) = self.watermarks(&topic, head.len(), None) else {
-                self.unverified.push(topic);
-                self.serve_requests();
+            let Some(watermarks) = self.query_watermarks(&topic, &opened, head.len(), None) else {
+                if !opened.hub.is_closed() {
+                    self.unverified.push(topic);
+                    self.serve_requests();
+                }
                 continue;
             };
             let is_before = |((_, next), low): ((i32, i64), &i64)| next < *low;
-            if self.close_cut(&topic, &head, &watermarks.high) {
-                continue;
-            }
             if head.iter().zip(&watermarks.low).any(is_before) {
                 self.close_removed(&topic);
             } else {

@@ -108,9 +108,11 @@ impl Control<'_> {
             if opened.hub.is_closed() || standing.is_empty() {
                 continue;
             }
-            let partitions = head.len();
-            let ends = self.ask(&topic, |backend, name| backend.ends(name, partitions));
+            let ends = self.query_ends(&topic, &opened, head.len());
             self.serve_requests();
+            if opened.hub.is_closed() {
+                continue;
+            }
             let Some(ends) = ends.filter(|_| suspects < LOOKED_AT) else {
                 // What it was refused comes once more, and is looked into then.
                 self.tell(Command::Reassign { topic: Arc::clone(&topic.name) });

@@ -177,14 +177,9 @@ impl Control<'_> {
         let Some(opened) = topic.opened() else { return false };
         let head = opened.hub.head();
         let partitions = head.len();
-        let Some(ends) = self.ask(topic, |backend, name| backend.ends(name, partitions)) else {
-            return false;
-        };
+        // The tail's consumer may stand before a truncation, and then reports nothing of it.
+        let Some(ends) = self.query_ends(topic, &opened, partitions) else { return false };
         let Timing { watch: pause, hanging: most, .. } = self.timing;
-        // The tail's consumer may stand before it, and then has nothing to say of a cut.
-        if self.close_cut(topic, &head, ends.iter().map(|end| &end.high)) {
-            return false;
-        }
         let now = Instant::now();
         let watch = &mut self.topic_state(topic).watch;
         watch.note_progress(&head);

@@ -10,8 +10,8 @@ use tracing::{debug, warn};
 
 use super::{Control, Timing};
 use crate::Error;
-use crate::broker::{Backend, Presence};
-use crate::data::gap::Watermarks;
+use crate::broker::{Backend, End, Presence};
+use crate::data::gap::{Truncation, Watermarks};
 use crate::topic::{Topic, TopicLog};
 
 /// How many times that streams begin at are looked up before others have their turn.
@@ -74,11 +74,11 @@ impl Control<'_> {
             // Who has read nothing yet misses no tombstone.
             let retention = self.tombstone_retention(first).filter(|_| resumes);
             let partitions = self.known(&first.topic, &first.opened);
-            let head = first.opened.hub.head();
-            let answered = match self.watermarks(&Arc::clone(&first.topic), partitions, retention) {
-                // A stream that is told of a cut must not go on in a log that has what was cut off.
-                Some(watermarks) if self.close_cut(&first.topic, &head, &watermarks.high) => true,
+            let (topic, opened) = (Arc::clone(&first.topic), Arc::clone(&first.opened));
+            let answered = match self.query_watermarks(&topic, &opened, partitions, retention) {
                 Some(watermarks) => self.reply(group, &watermarks, &mut times),
+                // The streams of a log that is closed ask again.
+                None if opened.hub.is_closed() => true,
                 None => {
                     self.asked.extend(group);
                     false
@@ -139,7 +139,8 @@ impl Control<'_> {
         };
         *times = left;
         let partitions = watermarks.last_stable.len();
-        let first = self.ask(topic, |backend, name| backend.first_since(name, partitions, time))?;
+        let first =
+            self.query(topic, |backend, name| backend.first_since(name, partitions, time))?;
         Some(
             first
                 .into_iter()
@@ -162,7 +163,7 @@ impl Control<'_> {
         if now < sure {
             return false;
         }
-        let count = match self.ask(&asked.topic, |backend, name| backend.presence(name)) {
+        let count = match self.query(&asked.topic, |backend, name| backend.presence(name)) {
             Some(Presence::Partitions(count)) => Some(count),
             Some(Presence::Missing | Presence::Forbidden) | None => None,
         };
@@ -195,19 +196,68 @@ impl Control<'_> {
         backoff.is_none_or(|backoff| backoff.until <= Instant::now())
     }
 
-    /// What Kafka has of a topic.
-    pub(super) fn watermarks(
+    /// The watermarks of an open topic. `None` as of [`query_open`](Self::query_open).
+    pub(super) fn query_watermarks(
         &mut self,
         topic: &Topic,
+        opened: &TopicLog,
         partitions: usize,
         retention: Option<Duration>,
     ) -> Option<Watermarks> {
-        self.ask(topic, |backend, topic| backend.watermarks(topic, partitions, retention))
+        self.query_open(
+            topic,
+            opened,
+            |backend, name| backend.watermarks(name, partitions, retention),
+            |watermarks| watermarks.high.clone(),
+        )
+    }
+
+    /// The ends of an open topic. `None` as of [`query_open`](Self::query_open).
+    pub(super) fn query_ends(
+        &mut self,
+        topic: &Topic,
+        opened: &TopicLog,
+        partitions: usize,
+    ) -> Option<Vec<End>> {
+        self.query_open(
+            topic,
+            opened,
+            |backend, name| backend.ends(name, partitions),
+            |ends| ends.iter().map(|end| end.high).collect(),
+        )
+    }
+
+    /// Kafka's answer about an open topic. `None` if Kafka does not answer or the log is closed.
+    ///
+    /// If a high watermark of the answer lies before the log's head, Kafka has truncated the partition.
+    /// The log is closed then: no stream may go on in a log that has records which Kafka has not.
+    fn query_open<T>(
+        &mut self,
+        topic: &Topic,
+        opened: &TopicLog,
+        question: impl FnOnce(&dyn Backend, &str) -> Result<T, Error>,
+        high: impl FnOnce(&T) -> Vec<i64>,
+    ) -> Option<T> {
+        if opened.hub.is_closed() {
+            return None;
+        }
+        // Read before the question: a record that comes after the answer is no sign of a truncation.
+        let head = opened.hub.head();
+        let answer = self.query(topic, question)?;
+        let ends = head.iter().zip(high(&answer));
+        let truncated = ends.filter(|((_, next), high)| next > high);
+        let truncated: Vec<_> = truncated.map(|((partition, _), high)| (partition, high)).collect();
+        if truncated.is_empty() {
+            return Some(answer);
+        }
+        topic.cut(Truncation::at(truncated));
+        self.close_removed(topic);
+        None
     }
 
     /// Kafka's answer, unless it did not tell a moment ago: a question in vain may take seconds, in which
     /// nobody else is answered.
-    pub(super) fn ask<T>(
+    pub(super) fn query<T>(
         &mut self,
         topic: &Topic,
         question: impl FnOnce(&dyn Backend, &str) -> Result<T, Error>,
@@ -260,7 +310,8 @@ mod tests {
     use crate::data::filter::Index;
     use crate::data::positions::Positions;
     use crate::data::records::Records;
-    use crate::topic::requests::Request;
+    use crate::topic::State;
+    use crate::topic::requests::{Command, Request};
 
     /// A stream was given a place in a partition that its log began to read later, and retention took what
     /// lay between without a word.
@@ -270,22 +321,16 @@ mod tests {
         model.create("orders", 2);
         let (tail, _commands) = mpsc::channel();
         let (ask, jobs) = mpsc::channel();
-        let backend = model.backend(1, 5);
-        let mut control =
-            Control::new(backend, tail, &jobs, Timing::default(), Arc::default(), String::new());
-        let topic = Arc::new(Topic::new("orders".into()));
-        let start = Positions::new([0]);
-        let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
-        let opened = Arc::new(TopicLog::new(hub, 0, start, Arc::default()));
+        let mut control = control(&model, tail, &jobs);
+        let (topic, opened) = open("orders", Positions::new([0]));
         control.topic_state(&topic).partitions = 2;
         let (reply, mut answer) = oneshot::channel();
-        let (of, log, since) = (Arc::clone(&topic), Arc::clone(&opened), None);
         let job = Request::Watermarks {
-            topic: of,
-            opened: log,
+            topic: Arc::clone(&topic),
+            opened: Arc::clone(&opened),
             partitions: 0,
             resumes: false,
-            since,
+            since: None,
             reply,
         };
         ask.send(job).unwrap();
@@ -297,5 +342,49 @@ mod tests {
         opened.hub.set_position(Positions::new([0, 3]));
         control.serve_requests();
         assert_eq!(answer.try_recv().unwrap().low, [0, 3]);
+    }
+
+    /// Each caller had to look for a truncation in what Kafka answered, and some did not.
+    #[test]
+    fn whatever_is_asked_an_answer_that_ends_before_the_log_closes_it() {
+        let model = Model::default();
+        model.create("orders", 1);
+        model.skip("orders", 0, 3);
+        for asks_ends in [true, false] {
+            let (tail, commands) = mpsc::channel();
+            let (_ask, jobs) = mpsc::channel();
+            let mut control = control(&model, tail, &jobs);
+            let (topic, opened) = open("orders", Positions::new([3]));
+            let mut is_answered = || match asks_ends {
+                true => control.query_ends(&topic, &opened, 1).is_some(),
+                false => control.query_watermarks(&topic, &opened, 1, None).is_some(),
+            };
+            assert!(is_answered(), "the log stands at Kafka's end");
+            opened.hub.set_position(Positions::new([5]));
+            assert!(!is_answered() && opened.hub.is_closed());
+            assert!(topic.opened().is_none());
+            assert!(matches!(commands.try_recv(), Ok(Command::Unassign { .. })));
+            assert!(topic.cut_between(0, topic.epoch()).invalidates(0, 4));
+            assert!(!is_answered(), "a log that is closed is not asked for");
+            assert_eq!(topic.epoch(), 1);
+        }
+    }
+
+    fn control<'a>(
+        model: &Model,
+        tail: mpsc::Sender<Command>,
+        jobs: &'a mpsc::Receiver<Request>,
+    ) -> Control<'a> {
+        let backend = model.backend(1, 5);
+        Control::new(backend, tail, jobs, Timing::default(), Arc::default(), String::new())
+    }
+
+    /// A topic whose log stands at this place.
+    fn open(name: &str, at: Positions) -> (Arc<Topic>, Arc<TopicLog>) {
+        let hub = Hub::new(Records { index: Index::new([]) }, at.clone(), 0);
+        let topic = Arc::new(Topic::new(name.into()));
+        let opened = Arc::new(TopicLog::new(hub, 0, at, Arc::default()));
+        topic.state.send_replace(State::Open(Arc::clone(&opened)));
+        (topic, opened)
     }
 }
