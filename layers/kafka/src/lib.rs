@@ -83,7 +83,7 @@ mod topic;
 pub use broker::contact::Contact;
 #[cfg(feature = "embedded")]
 pub use broker::embedded;
-pub use broker::tls::TlsOptions;
+pub use broker::security::TlsOptions;
 pub use cluster::{Cluster, Opening, Query};
 pub use data::filter::Filter;
 pub use data::start::{DefaultOffset, Start};

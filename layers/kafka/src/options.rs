@@ -6,7 +6,7 @@ use tailwater_kafka_types::{Budget, EventIdFormat, Limits, SaslMechanism};
 
 use crate::Error;
 use crate::broker::contact::Reachability;
-use crate::broker::tls::TlsOptions;
+use crate::broker::security::TlsOptions;
 use crate::data::start::DefaultOffset;
 use crate::timing::Timing;
 

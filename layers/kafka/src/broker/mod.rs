@@ -27,8 +27,8 @@ pub(crate) mod librdkafka;
 pub(crate) mod model;
 mod reader;
 mod receive;
+pub(crate) mod security;
 mod timeouts;
-pub(crate) mod tls;
 
 /// A Kafka cluster. The one of librdkafka is real; tests drive a model.
 pub(crate) trait Backend: Debug + Send + Sync + 'static {
