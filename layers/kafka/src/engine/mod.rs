@@ -17,11 +17,10 @@ use crate::engine::control::Control;
 use crate::engine::tail::Exit;
 use crate::options::ClusterOptions;
 use crate::topic::history::History;
-use crate::topic::registry::Shared;
+use crate::topic::registry::{Shared, Topics};
 use crate::topic::requests::Request;
 use crate::topic::retired::RetiredLogs;
 use crate::topic::snapshot::Tables;
-use crate::topic::topics::Topics;
 use crate::topic::unreadable::Looks;
 
 pub(crate) mod backfill;

@@ -26,7 +26,6 @@ pub(crate) mod requests;
 pub(crate) mod retired;
 pub(crate) mod snapshot;
 pub(crate) mod table;
-pub(crate) mod topics;
 pub(crate) mod unreadable;
 
 /// A topic that somebody asked for, whether Kafka has it or not.
