@@ -1,0 +1,343 @@
+//! Whatever happens in whatever order, a client that applies the events has the state of the topic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use proptest::prelude::*;
+
+use super::super::*;
+use super::{compacted, tombstone};
+use crate::EventId;
+use crate::broker::model::Call;
+
+const KEYS: usize = 4;
+const CLIENTS: usize = 4;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write {
+        partition: usize,
+        key: usize,
+        tombstone: bool,
+    },
+    /// As Kafka's cleaner does.
+    Compact {
+        partition: usize,
+    },
+    Skip {
+        partition: usize,
+    },
+    Read {
+        client: usize,
+        writes: usize,
+    },
+    /// The client comes back to some instance with the last id that it has.
+    Resume {
+        client: usize,
+    },
+    /// The client begins anew.
+    Begin {
+        client: usize,
+    },
+    Restart {
+        instance: usize,
+    },
+    Grow,
+    Fail {
+        call: Call,
+        times: usize,
+    },
+    Panic {
+        call: Call,
+    },
+    Reconnect,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let partition = 0..3usize;
+    let client = 0..CLIENTS;
+    let call = prop_oneof![
+        Just(Call::Consumer),
+        Just(Call::Topics),
+        Just(Call::Watermarks),
+        Just(Call::Fetch),
+        Just(Call::FetchHistory)
+    ];
+    prop_oneof![
+        12 => (partition.clone(), 0..KEYS, proptest::bool::weighted(0.3))
+            .prop_map(|(partition, key, tombstone)| Step::Write { partition, key, tombstone }),
+        1 => partition.clone().prop_map(|partition| Step::Compact { partition }),
+        1 => partition.prop_map(|partition| Step::Skip { partition }),
+        6 => (client.clone(), 1..4usize).prop_map(|(client, writes)| Step::Read { client, writes }),
+        3 => client.clone().prop_map(|client| Step::Resume { client }),
+        2 => client.prop_map(|client| Step::Begin { client }),
+        1 => (0..2usize).prop_map(|instance| Step::Restart { instance }),
+        1 => Just(Step::Grow),
+        1 => (call, 1..4usize).prop_map(|(call, times)| Step::Fail { call, times }),
+        1 => Just(Step::Panic { call: Call::FetchHistory }),
+        1 => Just(Step::Reconnect),
+    ]
+}
+
+fn name(partition: i32, key: usize) -> String {
+    format!("{partition}{key}")
+}
+
+/// The last record of each partition: what came before it came.
+fn last(partition: i32) -> String {
+    format!("{partition}last")
+}
+
+#[derive(Default)]
+struct World {
+    /// The last record of each key: its partition and offset, and its value.
+    latest: BTreeMap<String, (i32, i64, Option<String>)>,
+    /// All records, as partition and offset, with their keys.
+    written: BTreeMap<(i32, i64), String>,
+    count: usize,
+    partitions: usize,
+}
+
+impl World {
+    fn write(&mut self, model: &Model, partition: i32, key: &str, dead: bool) {
+        self.count += 1;
+        let value = (!dead).then(|| format!("{key}={}{}", self.count, " ".repeat(self.count % 30)));
+        let message = Message { value: value.as_ref().map(String::as_bytes), ..tombstone(key) };
+        let offset = model.produce(TOPIC, partition, message);
+        self.latest.insert(key.to_owned(), (partition, offset, value));
+        self.written.insert((partition, offset), key.to_owned());
+    }
+
+    fn compact(&mut self, model: &Model, partition: i32) {
+        let stays = |offset: i64| {
+            let key = self.written.get(&(partition, offset));
+            key.is_none_or(|key| self.latest[key].1 == offset)
+        };
+        model.remove(TOPIC, partition, |offset| !stays(offset));
+    }
+
+    fn state(&self, filter: Option<&String>) -> BTreeMap<String, String> {
+        let latest = self
+            .latest
+            .iter()
+            .filter(|(key, _)| filter.is_none_or(|filter| filter == *key || key.ends_with("last")));
+        latest.filter_map(|(key, (.., value))| Some((key.clone(), value.clone()?))).collect()
+    }
+}
+
+/// A client that keeps the state of the topic.
+struct Follower {
+    client: Client,
+    filter: Option<String>,
+    state: BTreeMap<String, String>,
+    seen: BTreeSet<String>,
+    /// The ends of the partitions when it began, if its instance had come by; none once it resumed.
+    began: Option<Vec<i64>>,
+    id: Vec<(i32, i64)>,
+    last_event_id: Option<Bytes>,
+    /// How many events came.
+    count: usize,
+}
+
+impl Follower {
+    async fn begin(cluster: &Cluster, world: &World, filter: Option<String>) -> Self {
+        let began = Self::ends_of(cluster, world);
+        let client = open(cluster, Self::query(filter.as_ref())).await;
+        let (state, seen) = (BTreeMap::new(), BTreeSet::new());
+        let (id, last_event_id, count) = (Vec::new(), None, 0);
+        Self { client, filter, state, seen, began, id, last_event_id, count }
+    }
+
+    /// The ends of the partitions that the instance knew from the start: others are new to it. `None` if it
+    /// has not come by them.
+    fn ends_of(cluster: &Cluster, world: &World) -> Option<Vec<i64>> {
+        let last = |partition| {
+            let mut of = world.written.range((partition, 0)..(partition + 1, 0));
+            of.next_back().map_or(0, |((_, offset), _)| offset + 1)
+        };
+        let ends: Vec<i64> = (0..2).map(last).collect();
+        let head = cluster.head(TOPIC)?;
+        Positions::new(&*ends).at_or_before(&head).then_some(ends)
+    }
+
+    fn query(filter: Option<&String>) -> Query {
+        let Some(filter) = filter else { return query() };
+        (0..3)
+            .fold(key(filter), |query, partition| query.filter(Filter::any().key(last(partition))))
+    }
+
+    async fn resume(&mut self, cluster: &Cluster, world: &World) {
+        let limit = self.client.limit;
+        let query = Self::query(self.filter.as_ref()).last_event_id(self.last_event_id.clone());
+        // Without an id it begins, and this instance may know less than the one before.
+        self.began = match self.last_event_id {
+            Some(_) => None,
+            None => Self::ends_of(cluster, world),
+        };
+        self.client = open(cluster, query).await;
+        self.client.limit = limit;
+    }
+
+    /// Applies what came.
+    fn take(&mut self, world: &World, is_compact: bool) {
+        while let Some(item) = self.client.parser.pull().unwrap() {
+            self.last_event_id = self.client.last_event_id();
+            let Item::Message(message) = item else { continue };
+            self.count += 1;
+            let data = message.data_lossy().into_owned();
+            match message.event.as_deref() {
+                None => {
+                    let key = data.split('=').next().unwrap().to_owned();
+                    self.seen.insert(key.clone());
+                    self.state.insert(key, data);
+                }
+                Some(b"delete") => {
+                    let key = String::from_utf8(URL_SAFE.decode(&data).unwrap()).unwrap();
+                    self.state.remove(&key);
+                    // Written before it began, and nothing since: it can't know the key.
+                    let (partition, offset, _) = world.latest[&key];
+                    let unseen = self.began.as_ref().is_some_and(|began| {
+                        began.get(partition as usize).is_some_and(|end| offset < *end)
+                    });
+                    let known = self.seen.contains(&key);
+                    assert!(known || !unseen || !is_compact, "a tombstone of {key}");
+                }
+                other => panic!("{other:?} {data}"),
+            }
+            let id = EventId::decode(self.last_event_id.as_deref().unwrap()).unwrap();
+            for (partition, before) in &self.id {
+                // A partition that is not named is at its beginning.
+                let now = id.offsets().iter().find(|(of, _)| of == partition);
+                let now = now.map_or(0, |(_, now)| *now);
+                assert!(now >= *before, "{id:?} after {:?}", self.id);
+            }
+            self.id = id.offsets().to_vec();
+        }
+    }
+
+    async fn read(&mut self, world: &World, writes: usize, is_compact: bool) {
+        for _ in 0..writes {
+            for _ in 0..20 {
+                let cx = &mut Context::from_waker(Waker::noop());
+                let polled = self.client.stream.as_mut().poll_events(cx, self.client.limit);
+                if let std::task::Poll::Ready(Some(Ok(write))) = polled {
+                    self.client.take(&write.into_bytes());
+                    self.take(world, is_compact);
+                    break;
+                }
+                std::thread::yield_now();
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Reads until the last record of each partition came.
+    async fn finish(&mut self, world: &World, is_compact: bool) {
+        let is_last = |key: &String| self.state.get(key) == world.latest[key].2.as_ref();
+        if (0..world.partitions as i32).all(|partition| is_last(&last(partition))) {
+            return;
+        }
+        self.client.write().await;
+        self.take(world, is_compact);
+        Box::pin(self.finish(world, is_compact)).await;
+    }
+}
+
+/// `reused`: streams are given a snapshot however old it is, so that what it lacks comes behind it.
+fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let model = compacted(2);
+        let mut world = World { partitions: 2, ..World::default() };
+        let start = |at: u64| {
+            let small = move |options: ClusterOptions| options.memory_bytes(memory);
+            let mut instance = instance().seed(seed + at).batch(2 + 3 * at as usize);
+            let timing = &mut instance.options.timing;
+            // Otherwise it would depend on how long the machine takes to make one.
+            timing.snapshot_times = 0;
+            timing.snapshot = if reused { Duration::MAX } else { Duration::ZERO };
+            instance.options(small).of(&model)
+        };
+        let is_compact = memory >= 1 << 20 && !reused;
+        let mut instances = [start(0), start(1)];
+        let mut followers = Vec::new();
+        for at in 0..CLIENTS {
+            let filter = (at % 2 == 1).then(|| name(0, at % KEYS));
+            let mut follower = Follower::begin(&instances[at % 2], &world, filter).await;
+            follower.client.limit = 50 + 100 * at;
+            followers.push(follower);
+        }
+        for (at, step) in steps.iter().enumerate() {
+            let exists = |partition: &usize| (*partition % world.partitions) as i32;
+            match step {
+                Step::Write { partition, key, tombstone } => {
+                    let partition = exists(partition);
+                    world.write(&model, partition, &name(partition, *key), *tombstone);
+                }
+                Step::Compact { partition } => {
+                    let partition = exists(partition);
+                    world.compact(&model, partition);
+                }
+                Step::Skip { partition } => model.skip(TOPIC, exists(partition), 3),
+                Step::Read { client, writes } => {
+                    followers[*client].read(&world, *writes, is_compact).await;
+                }
+                Step::Resume { client } => {
+                    followers[*client].resume(&instances[(at + client) % 2], &world).await;
+                }
+                Step::Begin { client } => {
+                    let (filter, cluster) =
+                        (followers[*client].filter.clone(), &instances[(at + client) % 2]);
+                    followers[*client] = Follower::begin(cluster, &world, filter).await;
+                    followers[*client].client.limit = 50 + 100 * client;
+                }
+                Step::Restart { instance } => instances[*instance] = start(at as u64),
+                Step::Grow => {
+                    world.partitions = 3;
+                    model.grow(TOPIC, 3);
+                }
+                Step::Fail { call, times } => model.fail(*call, *times),
+                Step::Panic { call } => model.panic_at(*call),
+                Step::Reconnect => {
+                    model.set_reachable(false);
+                    model.set_reachable(true);
+                }
+            }
+        }
+        for partition in 0..world.partitions as i32 {
+            world.write(&model, partition, &last(partition), false);
+        }
+        for follower in &mut followers {
+            follower.finish(&world, is_compact).await;
+            assert_eq!(follower.state, world.state(follower.filter.as_ref()));
+        }
+        // Where the log has all, a replay is the state and nothing else.
+        for cluster in &instances {
+            let mut live = Follower::begin(cluster, &world, None).await;
+            live.finish(&world, is_compact).await;
+            for filter in [None, Some(name(0, 1))] {
+                let state = world.state(filter.as_ref());
+                let mut late = Follower::begin(cluster, &world, filter).await;
+                late.finish(&world, is_compact).await;
+                late.read(&world, 1, is_compact).await;
+                assert_eq!(late.state, state);
+                assert!(late.count == state.len() || !is_compact, "{} events", late.count);
+            }
+        }
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn who_applies_the_events_has_the_state_of_the_topic(
+        steps in proptest::collection::vec(step(), 1..120),
+        seed in 0..1000u64,
+        memory in prop_oneof![Just(500usize), Just(12_000), Just(1 << 20), Just(1 << 20)],
+        reused in proptest::bool::weighted(0.3),
+    ) {
+        run(&steps, seed, memory, reused);
+    }
+}
