@@ -23,16 +23,16 @@ use crate::topic::retired::RetiredLogs;
 use crate::topic::{State, Topic, TopicLog};
 
 mod ends;
+mod offsets;
 mod presence;
 mod refusals;
 mod watchdog;
-mod watermarks;
 
 use ends::{EndRequest, Ends};
+use offsets::{Backoff, WatermarksRequest};
 use presence::{AccessState, Checked, Untold};
 use refusals::{Refusals, Refused};
 use watchdog::Watch;
-use watermarks::{Backoff, WatermarksRequest};
 
 /// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
 /// starts may not know it yet.
