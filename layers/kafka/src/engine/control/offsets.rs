@@ -12,6 +12,8 @@ use super::{Control, Timing};
 use crate::Error;
 use crate::broker::{Backend, End, Presence};
 use crate::data::gap::{Truncation, Watermarks};
+use crate::topic::registry::Shared;
+use crate::topic::requests::Command;
 use crate::topic::{Topic, TopicLog};
 
 /// How many times that streams begin at are looked up before others have their turn.
@@ -282,6 +284,32 @@ impl Control<'_> {
         }
     }
 
+    /// Ends the logs that stand at offsets which Kafka does not have. Those that can't be looked at are
+    /// left for later.
+    pub(super) fn verify(&mut self, shared: &Shared) {
+        if std::mem::take(&mut self.verify_all) {
+            self.unverified = shared.held();
+        }
+        for topic in std::mem::take(&mut self.unverified) {
+            // One that is not open will be opened where it can be read.
+            let Some(opened) = topic.opened() else { continue };
+            let head = opened.hub.head();
+            let Some(watermarks) = self.query_watermarks(&topic, &opened, head.len(), None) else {
+                if !opened.hub.is_closed() {
+                    self.unverified.push(topic);
+                    self.serve_requests();
+                }
+                continue;
+            };
+            let is_before = |((_, next), low): ((i32, i64), &i64)| next < *low;
+            if head.iter().zip(&watermarks.low).any(is_before) {
+                self.close_removed(&topic);
+            } else {
+                self.tell(Command::Reassign { topic: Arc::clone(&topic.name) });
+            }
+        }
+    }
+
     /// WatermarksRequest once for each opening of a topic, unless there is no answer.
     fn tombstone_retention(&self, asked: &WatermarksRequest) -> Option<Duration> {
         let known = &asked.opened.tombstone_retention;
@@ -311,7 +339,7 @@ mod tests {
     use crate::data::positions::Positions;
     use crate::data::records::Records;
     use crate::topic::State;
-    use crate::topic::requests::{Command, Request};
+    use crate::topic::requests::Request;
 
     /// A stream was given a place in a partition that its log began to read later, and retention took what
     /// lay between without a word.

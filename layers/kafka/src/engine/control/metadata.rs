@@ -1,0 +1,236 @@
+//! The topics that Kafka has: which came, went or grew, and when their logs are opened and closed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tailwater_hub::Hub;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::Control;
+use crate::broker::{Presence, TopicDescription};
+use crate::data::gap::Truncation;
+use crate::data::positions::Positions;
+use crate::data::records::{CHUNK_BYTES, Records};
+use crate::topic::registry::Shared;
+use crate::topic::requests::Command;
+use crate::topic::{State, Topic, TopicLog};
+
+/// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
+/// starts may not know it yet.
+const LOOKS_UNTIL_GONE: u32 = 3;
+
+/// It is warned of ids that are longer: the head of a request may be 32 KiB.
+const LONG_ID_BYTES: usize = 24 * 1024;
+
+/// With fewer partitions no id is that long: a pair takes 13 bytes at the most, and four characters stand for
+/// three bytes.
+const LEAST_PARTITIONS: usize = LONG_ID_BYTES / 4 * 3 / 13;
+
+impl Control<'_> {
+    /// Finds topics that came, went or grew. Whether all that are held are open.
+    pub(super) fn refresh_metadata(&mut self, shared: &Shared) -> bool {
+        // Those that made room for others are forgotten here.
+        let held = shared.held();
+        let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
+        self.topic_states.retain(|name, _| {
+            let is_held = names.contains(&**name);
+            if !is_held {
+                // One may have been opened in the meantime.
+                let _ = self.tail.send(Command::Unassign { topic: Arc::clone(name) });
+            }
+            is_held
+        });
+        let asked = Instant::now();
+        // Also while nobody needs it: whether Kafka is there is told before.
+        let known = match self.backend.topics() {
+            Ok(known) => known,
+            Err(error) => {
+                debug!(%error, "topics can't be listed, trying again");
+                shared.reachability.unanswered(asked);
+                return false;
+            }
+        };
+        if shared.reachability.answered(asked) {
+            // What failed while it was away may work now.
+            self.topic_states.values_mut().for_each(|standing| standing.backoff = None);
+        }
+        // Those as well that were asked for meanwhile: the first answer of all takes some round trips.
+        let mut held = shared.held();
+        held.sort_by_key(|topic| (self.is_in_trouble(&topic.name), !topic.named));
+        let asking = Instant::now() + self.asking();
+        let mut all_open = true;
+        for topic in &held {
+            if self.is_idle(topic) && shared.topics.release(topic) {
+                self.let_go(topic);
+                continue;
+            }
+            let opened = topic.opened();
+            let had = opened.as_ref().map_or(0, |opened| opened.hub.head().len());
+            let partitions = known.get(&*topic.name).copied();
+            if partitions == Some(0) {
+                all_open &= !topic.is_used();
+                continue;
+            }
+            // No topic loses partitions: one that has fewer is another one.
+            let partitions = partitions.filter(|count| *count >= had);
+            self.topic_state(topic).partitions = partitions.unwrap_or(0);
+            match (opened, partitions) {
+                (Some(opened), Some(partitions)) => {
+                    self.topic_state(topic).without = None;
+                    opened.latest.tidy(&opened);
+                    self.look_at_ids(topic, &opened.hub.head());
+                    if !self.extend(topic, &opened, partitions) {
+                        all_open = false;
+                        self.serve_requests();
+                    }
+                }
+                (Some(_), None) => {
+                    match self.vanished(topic, had) {
+                        Some(Presence::Forbidden) => self.forbid(shared, topic),
+                        Some(_) => {
+                            topic.cut(Truncation::gone());
+                            warn!(topic = %topic.name, "topic is gone");
+                            self.mark_missing(shared, topic);
+                        }
+                        None => {}
+                    }
+                    all_open = false;
+                }
+                (None, Some(partitions)) => {
+                    if !self.found(shared, topic, partitions) {
+                        all_open = false;
+                        self.serve_requests();
+                    }
+                }
+                (None, None) => {
+                    self.settle(shared, topic, asking);
+                    all_open &= !topic.is_used();
+                }
+            }
+        }
+        self.check_access(shared, &known);
+        self.tell_untold();
+        shared.share_memory();
+        all_open
+    }
+
+    /// What a broker that starts may need to know of a topic.
+    pub(super) fn until_sure(&self) -> Duration {
+        (LOOKS_UNTIL_GONE - 1) * self.timing.retry
+    }
+
+    /// Closes the log of a topic that was let go.
+    pub(super) fn let_go(&mut self, topic: &Topic) {
+        self.close(topic, State::Found);
+        if topic.named {
+            // A stream may have come since.
+            self.look_at_once |= topic.is_used();
+        } else {
+            self.topic_states.remove(&topic.name);
+        }
+    }
+
+    /// What Kafka says of a topic that some looks did not see, or not with the partitions that it `had`;
+    /// `None` if it may still be there. Clients can have looks follow each other closely, so they must be
+    /// some time apart as well.
+    fn vanished(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
+        let least = self.until_sure();
+        let (looks, since) =
+            self.topic_state(topic).without.get_or_insert_with(|| (0, Instant::now()));
+        *looks += 1;
+        if *looks < LOOKS_UNTIL_GONE || since.elapsed() < least {
+            return None;
+        }
+        match self.backend.presence(&topic.name) {
+            Ok(Presence::Partitions(count)) if !(1..had).contains(&count) => None,
+            Ok(presence) => Some(presence),
+            Err(error) => {
+                debug!(%error, topic = %topic.name, "whether it is gone can't be asked");
+                None
+            }
+        }
+    }
+
+    /// Whether nobody has read the topic for a while.
+    fn is_idle(&mut self, topic: &Topic) -> bool {
+        let used = topic.is_used();
+        let linger = if topic.is_missing() { Duration::ZERO } else { self.timing.idle_timeout };
+        let since = &mut self.topic_state(topic).idle_since;
+        if used {
+            *since = None;
+            return false;
+        }
+        since.get_or_insert_with(Instant::now).elapsed() >= linger
+    }
+
+    pub(super) fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
+        let asked = Instant::now();
+        let opening = self.query(topic, |backend, topic| backend.opening(topic, partitions));
+        let Some(TopicDescription { watermarks, tombstone_retention }) = opening else {
+            return false;
+        };
+        let standing = self.topic_state(topic);
+        standing.without = None;
+        standing.refused.values_mut().for_each(|times| times.held = false);
+        standing.watch.opened();
+        let epoch = topic.epoch();
+        let origin = Positions::new(&watermarks.low[..]);
+        // What is written into a topic that was just created was written under the eyes of whoever waits.
+        let start = if topic.is_missing() {
+            origin.clone()
+        } else {
+            Positions::new(&watermarks.last_stable[..])
+        };
+        let records = Records { index: shared.index.clone() };
+        let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
+        hub.set_newest_bytes(CHUNK_BYTES);
+        let follow = Command::Assign {
+            topic: Arc::clone(&topic.name),
+            hub: hub.clone(),
+            from: start.clone(),
+            losses: Arc::clone(&topic.losses),
+        };
+        self.tell(follow);
+        info!(topic = %topic.name, partitions, "topic is open");
+        topic.partitions.store(partitions, Ordering::Release);
+        let opened = TopicLog::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
+            asked,
+            watermarks,
+            tombstone_retention,
+        );
+        topic.state.send_replace(State::Open(Arc::new(opened)));
+        true
+    }
+
+    fn extend(&mut self, topic: &Topic, opened: &TopicLog, partitions: usize) -> bool {
+        let known = opened.hub.head().len();
+        if partitions <= known {
+            return true;
+        }
+        let Some(watermarks) = self.query_watermarks(topic, opened, partitions, None) else {
+            return false;
+        };
+        info!(topic = %topic.name, partitions, "topic has more partitions");
+        topic.partitions.store(partitions, Ordering::Release);
+        for (partition, offset) in (0..).zip(watermarks.low).skip(known) {
+            let topic = Arc::clone(&topic.name);
+            self.tell(Command::AddPartition { topic, partition, offset });
+        }
+        true
+    }
+
+    /// Warns once of a topic whose ids leave little room in a request.
+    fn look_at_ids(&mut self, topic: &Topic, at: &Positions) {
+        if at.len() < LEAST_PARTITIONS || self.topic_state(topic).warned_of_ids {
+            return;
+        }
+        let bytes = at.progress().len();
+        if bytes >= LONG_ID_BYTES {
+            warn!(topic = %topic.name, partitions = at.len(), bytes, "event ids are long: they have to come back in the head of a request, which may be 32 KiB");
+            self.topic_state(topic).warned_of_ids = true;
+        }
+    }
+}
