@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Control;
-use super::watchdog::{Late, PROBED};
+use super::watch::Late;
+use super::watchdog::PROBED;
 use crate::data::positions::Positions;
 use crate::topic::{Topic, TopicLog};
 

@@ -22,13 +22,14 @@ mod metadata;
 mod offsets;
 mod presence;
 mod refusals;
+mod watch;
 mod watchdog;
 
 use ends::{EndRequest, Ends};
 use offsets::{Backoff, WatermarksRequest};
 use presence::{AccessState, Checked, Untold};
 use refusals::{Refusals, Refused};
-use watchdog::Watch;
+use watch::Watch;
 
 /// How often it is looked whether connections ended: Kafka is then asked whether it is there.
 const HEAR: Duration = Duration::from_millis(300);

@@ -1,0 +1,245 @@
+//! What the watchdog remembers of a topic between its looks: which partitions are late, and what restarts
+//! of the log were good for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::broker::End;
+use crate::data::positions::Positions;
+
+/// A head that stands still while so many further looks pass is late, if Kafka told an end past it.
+const LOOKS: u32 = 2;
+
+/// What looks at a topic have shown.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    partitions: Vec<PartitionState>,
+    /// Restarts after which the log has not advanced.
+    in_vain: u32,
+    /// The next one is not before.
+    not_before: Option<Instant>,
+    /// Which partition was the reason of the last one, and where its head stood at the
+    /// first look at the log that was opened then.
+    pub(super) restarted: Option<(i32, Option<i64>)>,
+    /// How many looks found nothing late since the last restart.
+    in_time: u32,
+}
+
+#[derive(Clone, Debug)]
+struct PartitionState {
+    head: i64,
+    /// The end that Kafka told first since the head is here.
+    due: i64,
+    /// How many looks found nothing new since.
+    looks: u32,
+    stable: i64,
+    /// Since when a transaction has kept the stable offset where it is.
+    held: Option<Instant>,
+}
+
+/// A partition whose log has not reached an end that Kafka told a while ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Late {
+    pub(super) partition: i32,
+    pub(super) head: i64,
+    pub(super) due: i64,
+}
+
+impl Watch {
+    /// The partitions that are late.
+    pub(super) fn look(&mut self, head: &Positions, ends: &[End], now: Instant) -> Vec<Late> {
+        self.partitions.truncate(ends.len());
+        let mut late = Vec::new();
+        for ((partition, head), end) in head.iter().zip(ends) {
+            let stable = end.stable;
+            let new = PartitionState { head, due: stable, looks: 0, stable, held: None };
+            let index = usize::try_from(partition).unwrap_or_default();
+            let Some(seen) = self.partitions.get_mut(index) else {
+                self.partitions
+                    .push(PartitionState { held: (end.high > stable).then_some(now), ..new });
+                continue;
+            };
+            let held = seen.held.filter(|_| seen.stable == stable).unwrap_or(now);
+            let held = (end.high > stable).then_some(held);
+            if seen.head != head {
+                *seen = new;
+            } else if seen.due <= head {
+                (seen.due, seen.looks) = (stable, 0);
+            } else {
+                seen.looks = seen.looks.saturating_add(1);
+                if seen.looks >= LOOKS {
+                    late.push(Late { partition, head, due: seen.due });
+                }
+            }
+            (seen.stable, seen.held) = (stable, held);
+        }
+        late
+    }
+
+    /// The partitions where a transaction has been open for longer than `most`.
+    pub(super) fn hanging(&self, most: Duration, now: Instant) -> Vec<i32> {
+        let hangs = |seen: &PartitionState| seen.held.is_some_and(|since| now - since > most);
+        let partitions = (0..).zip(&self.partitions);
+        partitions.filter(|(_, seen)| hangs(seen)).map(|(partition, _)| partition).collect()
+    }
+
+    /// The log was opened, elsewhere than where the one before stood.
+    pub(super) fn opened(&mut self) {
+        if let Some((_, start)) = &mut self.restarted {
+            *start = None;
+        }
+    }
+
+    /// Forgets about restarts once the partition went on after the last one.
+    pub(super) fn note_progress(&mut self, head: &Positions) {
+        if let Some((partition, start)) = &mut self.restarted {
+            let next = head.next(*partition);
+            if *start.get_or_insert(next) != next {
+                (self.in_vain, self.not_before, self.restarted) = (0, None, None);
+            }
+        }
+    }
+
+    /// Whether the log gets records again: one came since the restart, or so many looks found nothing late
+    /// that there is none. A log that was just opened anew is at the end whether anybody reads on or not.
+    pub(super) fn is_proven(&mut self, in_time: bool) -> bool {
+        self.in_time = if in_time { self.in_time.saturating_add(1) } else { 0 };
+        self.restarted.is_none() || self.in_time > LOOKS
+    }
+
+    /// Counts a restart, if it is time for one; how many there were in vain before. Each is followed by a
+    /// pause twice as long as the last.
+    pub(super) fn restart(&mut self, partition: i32, pause: Duration, now: Instant) -> Option<u32> {
+        if self.not_before.is_some_and(|not_before| now < not_before) {
+            return None;
+        }
+        let in_vain = self.in_vain;
+        self.not_before = Some(now + pause * (4 << in_vain.min(6)));
+        self.restarted = Some((partition, None));
+        self.in_time = 0;
+        self.in_vain += 1;
+        Some(in_vain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Duration = Duration::from_secs(5);
+
+    fn at<const N: usize>(offsets: [i64; N]) -> Positions {
+        Positions::new(offsets)
+    }
+
+    fn ends(ends: impl IntoIterator<Item = (i64, i64)>) -> Vec<End> {
+        ends.into_iter().map(|(stable, high)| End { stable, high }).collect()
+    }
+
+    /// Looks as often as there are rows of heads and ends of one partition; what is late at each.
+    fn late(rows: &[(i64, i64)]) -> Vec<Option<(i64, i64)>> {
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        let mut look = |(head, end): &(i64, i64)| {
+            let late = watch.look(&at([*head]), &ends([(*end, *end)]), now);
+            late.first().map(|late| (late.head, late.due))
+        };
+        rows.iter().map(&mut look).collect()
+    }
+
+    #[test]
+    fn a_head_is_late_that_has_not_moved_for_two_looks_after_kafka_told_a_further_end() {
+        let rows = [
+            ("at the end", &[(5, 5), (5, 5), (5, 5), (5, 5)][..], &[][..]),
+            ("stands still", &[(5, 9), (5, 9), (5, 9), (5, 12)], &[(2, (5, 9)), (3, (5, 9))]),
+            ("written later", &[(5, 5), (5, 5), (5, 9), (5, 9), (5, 9)], &[(4, (5, 9))]),
+            ("behind, but moves", &[(5, 90), (6, 90), (7, 90), (8, 90), (9, 90)], &[]),
+            ("moves at the last", &[(5, 9), (5, 9), (9, 9), (9, 9), (9, 9)], &[]),
+            ("the end went back", &[(9, 9), (9, 5), (9, 5), (9, 5)], &[]),
+            ("ahead of what is told", &[(9, 7), (9, 7), (9, 8), (9, 9)], &[]),
+        ];
+        for (what, looks, expected) in rows {
+            let found = late(looks);
+            for (index, found) in found.iter().enumerate() {
+                let expected =
+                    expected.iter().find(|(at, _)| *at == index).map(|(_, stood)| *stood);
+                assert_eq!(*found, expected, "{what}, look {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn partitions_are_late_by_themselves_and_may_come_later() {
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        watch.look(&at([5, 5]), &ends([(5, 5), (6, 6)]), now);
+        for _ in 0..2 {
+            watch.look(&at([5, 5, 0]), &ends([(5, 5), (6, 6), (3, 3)]), now);
+        }
+        let found = watch.look(&at([6, 5, 0]), &ends([(7, 7), (7, 7), (3, 3)]), now);
+        let late = |partition, head, due| Late { partition, head, due };
+        assert_eq!(found, [late(1, 5, 6), late(2, 0, 3)]);
+    }
+
+    #[test]
+    fn a_transaction_hangs_when_the_stable_offset_stays_for_too_long() {
+        let (mut watch, start) = (Watch::default(), Instant::now());
+        let most = Duration::from_secs(60);
+        let mut hangs = |seconds, partitions: [(i64, i64); 2]| {
+            let now = start + Duration::from_secs(seconds);
+            watch.look(&at([5, 5]), &ends(partitions), now);
+            watch.hanging(most, now)
+        };
+        for (seconds, partitions, expected) in [
+            (0, [(5, 9), (5, 5)], &[][..]),
+            (40, [(5, 30), (5, 9)], &[]),
+            (61, [(5, 30), (7, 9)], &[0]),
+            (110, [(5, 40), (8, 9)], &[0]),
+            // Others came and went on the second partition, and this one stays.
+            (170, [(5, 40), (8, 9)], &[0]),
+            (171, [(41, 41), (8, 9)], &[1]),
+            (172, [(41, 42), (9, 9)], &[]),
+        ] {
+            assert_eq!(hangs(seconds, partitions), expected, "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_opened_anew_advances_once_a_record_came_or_none_was_written() {
+        let (mut watch, now) = (Watch::default(), Instant::now());
+        assert!(watch.is_proven(true));
+        watch.restart(0, PACE, now);
+        watch.opened();
+        watch.note_progress(&at([7]));
+        assert!(!watch.is_proven(true));
+        watch.note_progress(&at([8]));
+        assert!(watch.is_proven(true));
+        watch.restart(0, PACE, now);
+        watch.opened();
+        let looks = [true, true, false, true, true, true];
+        assert_eq!(
+            looks.map(|in_time| watch.is_proven(in_time)),
+            [false, false, false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn restarts_in_vain_become_rare_and_progress_forgives_them() {
+        let (mut watch, mut now) = (Watch::default(), Instant::now());
+        let mut restarts = Vec::new();
+        for second in 0..3600 {
+            if watch.restart(0, PACE, now).is_some() {
+                restarts.push(second);
+            }
+            // Another partition goes on.
+            watch.note_progress(&at([5, second]));
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(restarts, [0, 20, 60, 140, 300, 620, 1260, 2540]);
+        // Where another log begins is no progress, and where it goes on is.
+        watch.opened();
+        watch.note_progress(&at([7, 0]));
+        assert_eq!(watch.restart(0, PACE, now), None);
+        watch.note_progress(&at([8, 0]));
+        assert_eq!(watch.restart(0, PACE, now), Some(0));
+    }
+}
