@@ -2,11 +2,10 @@ use std::collections::HashMap;
 use std::panic;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,12 +13,14 @@ use rdkafka::metadata::{Metadata, MetadataBroker, MetadataTopic};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tailwater_kafka_types::Budget;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use super::configuration::Configurations;
 use super::context::Context;
 use super::reader::{Reader, Readers};
 use super::{
-    Access, Backend, Consumer, End, Presence, TopicDescription, access, receive, timeouts,
+    Access, Backend, Consumer, End, Presence, TopicDescription, access, configuration, receive,
+    timeouts,
 };
 use crate::Error;
 use crate::broker::contact::Reachability;
@@ -32,18 +33,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often what connections have to say is listened to while an answer is waited for.
 const LISTEN: Duration = Duration::from_millis(50);
 
-/// How long a topic's configuration is waited for, and not asked for again where none came.
-const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(2);
-const UNANSWERED: Duration = Duration::from_secs(60);
-
-/// How long one handle asks for configurations. It keeps all errors of its connections: rust-rdkafka
-/// empties its queue of answers only.
-const ADMIN_AGE: Duration = Duration::from_secs(600);
-
 /// How many threads may connect handles to the leaders of topics.
 const CONNECTING: usize = 8;
-
-type Admin = AdminClient<Context>;
 
 /// A cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
@@ -59,10 +50,7 @@ pub(crate) struct Librdkafka {
     connecting: Arc<AtomicUsize>,
     /// The broker that answered last.
     broker: AtomicI32,
-    /// Asks for configurations, and since when.
-    admin: Mutex<Option<(Instant, Arc<Admin>)>>,
-    /// When the configuration of a topic was refused, or (`None`) of any was waited for in vain.
-    unanswered: Mutex<HashMap<Option<String>, Instant>>,
+    configurations: Configurations,
     /// A larger record is a gap.
     max_record_bytes: usize,
     context: Context,
@@ -112,23 +100,23 @@ impl Librdkafka {
         // Without a group: nothing to coordinate, and nothing to poll but errors.
         asking.remove("group.id");
         timeouts::set_asking(&mut asking, chosen);
+        let context = Context {
+            reachability,
+            warned: Arc::default(),
+            late: Arc::default(),
+            last: Arc::default(),
+        };
         Self {
             config,
-            asking,
             readers: Arc::default(),
             connecting: Arc::default(),
             broker: AtomicI32::new(-1),
             stable: OnceLock::new(),
             uncommitted: OnceLock::new(),
-            admin: Mutex::default(),
-            unanswered: Mutex::default(),
+            configurations: Configurations::new(&asking, context.clone()),
+            asking,
             max_record_bytes,
-            context: Context {
-                reachability,
-                warned: Arc::default(),
-                late: Arc::default(),
-                last: Arc::default(),
-            },
+            context,
         }
     }
 
@@ -170,32 +158,6 @@ impl Librdkafka {
             while query_client.poll(Duration::ZERO).is_some() {}
         }
     }
-
-    /// What asks for configurations.
-    fn admin(&self) -> Result<Arc<Admin>, Error> {
-        let mut kept = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, admin)) = &*kept {
-            return Ok(Arc::clone(admin));
-        }
-        let mut config = self.asking.clone();
-        for consumer_only in CONSUMER_ONLY {
-            config.remove(consumer_only);
-        }
-        let admin = Admin::from_config_and_context(&config, self.context.clone())
-            .map_err(|error| refused(&config, error))?;
-        let admin = Arc::new(admin);
-        *kept = Some((Instant::now(), Arc::clone(&admin)));
-        Ok(admin)
-    }
-
-    /// Another one is made when it is asked for next, if this one is so old.
-    fn drop_admin(&self, age: Duration) {
-        let mut kept = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = kept.take_if(|(since, _)| since.elapsed() >= age);
-        drop(kept);
-        // It waits for its threads.
-        drop(old);
-    }
 }
 
 pub(super) fn create(
@@ -216,7 +178,7 @@ fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B
 
 /// Why there is no client of this configuration. Errors of properties come with their values, and
 /// those are secret.
-fn refused(config: &ClientConfig, error: KafkaError) -> Error {
+pub(super) fn refused(config: &ClientConfig, error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, reason, name, _) => Error::Property { name, reason },
         KafkaError::Nul(_) => {
@@ -286,7 +248,8 @@ impl Backend for Librdkafka {
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
         let query_client = self.query_client("read_committed", &self.stable)?;
         // The others connect meanwhile. Why there is none is told when one is needed.
-        let _ = (self.query_client("read_uncommitted", &self.uncommitted), self.admin());
+        let _ = self.query_client("read_uncommitted", &self.uncommitted);
+        self.configurations.connect();
         if !self.context.reachability.is_reached()
             && let Some(uncommitted) = self.uncommitted.get().cloned()
         {
@@ -323,7 +286,7 @@ impl Backend for Librdkafka {
 
     fn drain_events(&self) -> bool {
         self.listen();
-        self.drop_admin(ADMIN_AGE);
+        self.configurations.expire();
         self.context.reachability.take_disconnected()
     }
 
@@ -399,45 +362,12 @@ impl Backend for Librdkafka {
     }
 
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
-        if self.was_unanswered(topic) {
-            return Err(Error::NoConfiguration);
-        }
-        // Any broker knows. The controller, which librdkafka asks unless it is told whom, is waited for
-        // in vain, for the timeout's whole length, where there is none: the mock cluster says so.
         let known = Some(self.broker.load(Ordering::Relaxed)).filter(|broker| *broker >= 0);
-        let answer =
-            known.map_or(Err(Error::NoConfiguration), |broker| self.describe(topic, broker));
-        let answer = answer.or_else(|_| {
-            // It may know brokers that are gone.
-            self.drop_admin(Duration::ZERO);
+        self.configurations.tombstone_retention(topic, known, || {
             let query_client = self.query_client("read_committed", &self.stable)?;
-            let metadata = query_client.fetch_metadata(Some(topic), CONFIGURATION_TIMEOUT);
-            self.describe(topic, broker(&metadata.map_err(Error::kafka)?))
-        });
-        let told =
-            "configuration can't be read: taken as not compacted, and asked for again in a minute";
-        let answer = match answer {
-            Err(error) => {
-                self.unanswered().insert(None, Instant::now());
-                self.drop_admin(Duration::ZERO);
-                warn!(%error, "{told}");
-                return Err(error);
-            }
-            Ok(answer) => answer,
-        };
-        if let Err(error) = &answer {
-            self.unanswered().insert(Some(topic.to_owned()), Instant::now());
-            warn!(%error, topic, "{told}");
-        }
-        let value = |name| {
-            let entries = answer.as_ref().ok().into_iter().flatten();
-            entries.filter(|entry| entry.name == name).find_map(|entry| entry.value.as_deref())
-        };
-        let policy = value("cleanup.policy").unwrap_or_default();
-        let compacted = policy.split(',').any(|policy| policy.trim() == "compact");
-        let retention = value("delete.retention.ms").and_then(|value| value.parse().ok());
-        let retention = retention.filter(|_| compacted).map(Duration::from_millis);
-        answer.map(|_| retention).map_err(Error::kafka)
+            let metadata = query_client.fetch_metadata(Some(topic), configuration::TIMEOUT);
+            Ok(broker(&metadata.map_err(Error::kafka)?))
+        })
     }
 }
 
@@ -457,32 +387,6 @@ fn presence(topic: &MetadataTopic) -> Presence {
 }
 
 impl Librdkafka {
-    /// The topic's configuration, or why it is refused; an error if nobody answered.
-    fn describe(
-        &self,
-        topic: &str,
-        broker: i32,
-    ) -> Result<Result<Vec<ConfigEntry>, RDKafkaErrorCode>, Error> {
-        let admin = self.admin()?;
-        let options =
-            AdminOptions::new().request_timeout(Some(CONFIGURATION_TIMEOUT)).broker_id(broker);
-        let topics = [ResourceSpecifier::Topic(topic)];
-        let answer = futures_executor::block_on(admin.describe_configs(&topics, &options));
-        let resource = answer.map_err(Error::kafka)?.pop().ok_or(Error::NoConfiguration)?;
-        Ok(resource.map(|resource| resource.entries))
-    }
-
-    fn unanswered(&self) -> MutexGuard<'_, HashMap<Option<String>, Instant>> {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the topic's configuration, or any, was asked for in vain a moment ago.
-    fn was_unanswered(&self, topic: &str) -> bool {
-        let mut unanswered = self.unanswered();
-        unanswered.retain(|_, since| since.elapsed() < UNANSWERED);
-        [None, Some(topic.to_owned())].iter().any(|of| unanswered.contains_key(of))
-    }
-
     /// Does this on a thread of its own, if there are not too many.
     fn connect(&self, work: impl FnOnce() + Send + 'static) {
         let connecting = Arc::clone(&self.connecting);
@@ -531,17 +435,3 @@ fn broker(metadata: &Metadata) -> i32 {
     let some = metadata.brokers().first().map_or(-1, MetadataBroker::id);
     Some(metadata.orig_broker_id()).filter(|broker| *broker >= 0).unwrap_or(some)
 }
-
-/// Properties that librdkafka warns about on a handle that does not consume.
-const CONSUMER_ONLY: [&str; 10] = [
-    "check.crcs",
-    "group.id",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "isolation.level",
-    "auto.offset.reset",
-    "fetch.wait.max.ms",
-    "fetch.max.bytes",
-    "fetch.queue.backoff.ms",
-    "allow.auto.create.topics",
-];

@@ -15,6 +15,7 @@ use crate::data::record::Record;
 
 mod access;
 mod buffers;
+mod configuration;
 pub(crate) mod contact;
 mod context;
 #[cfg(feature = "embedded")]
