@@ -10,26 +10,37 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use tailwater::config::{self, Report};
-use tailwater::server::ServerOptions;
+use tailwater::server::{self, ServerOptions};
 use tailwater::telemetry::{self, LogFormat, one_line};
-use tailwater::{demo, server};
 use tracing::warn;
+
+#[cfg(feature = "kafka")]
+mod demo;
 
 /// Exit status where the command line or the configuration is invalid.
 const EXIT_USAGE: u8 = 2;
 
-/// The log levels of the demo. The limit of open files does not matter there.
-const DEMO_LEVELS: &str = "warn,tailwater::open_files=error";
-
 /// Streams Kafka topics to browsers as Server-Sent Events.
 #[derive(Debug, Parser)]
 #[command(name = "tailwater", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "\
+#[cfg_attr(
+    feature = "kafka",
+    command(after_help = "\
 Examples:
   tailwater demo                          run a Kafka, a page and a stream in one process
   tailwater demo --print-config           print the configuration of the demo
   tailwater check -c zilla.yaml           explain the file, or list its mistakes
-  tailwater start -c zilla.yaml           serve the file")]
+  tailwater start -c zilla.yaml           serve the file")
+)]
+#[cfg_attr(
+    not(feature = "kafka"),
+    command(after_help = "\
+This program was built without Kafka: it starts no configuration that leads to a topic.
+
+Examples:
+  tailwater check -c zilla.yaml           explain the file, or list its mistakes
+  tailwater start -c zilla.yaml           serve the file")
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -66,7 +77,8 @@ Examples:
   tailwater demo                          on http://localhost:7114/
   tailwater demo --port 8080              on another port
   tailwater demo --print-config > zilla.yaml")]
-    Demo(Demo),
+    #[cfg(feature = "kafka")]
+    Demo(demo::Demo),
 }
 
 #[derive(Debug, Args)]
@@ -114,16 +126,6 @@ struct Start {
     log: Log,
 }
 
-#[derive(Debug, Args)]
-struct Demo {
-    /// The port of the page; 0 is any free port
-    #[arg(long, value_name = "PORT", default_value_t = 7114)]
-    port: u16,
-    /// Print the configuration of the demo for a Kafka at localhost:9092, and start nothing
-    #[arg(long)]
-    print_config: bool,
-}
-
 /// Runs the program, and returns the exit status.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -133,7 +135,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Start(options) => start(&options),
         Command::Check(file) => check(&file),
-        Command::Demo(options) => demo(&options),
+        #[cfg(feature = "kafka")]
+        Command::Demo(options) => demo::run(&options),
     }
 }
 
@@ -175,34 +178,6 @@ fn start(options: &Start) -> ExitCode {
     }
 }
 
-fn demo(options: &Demo) -> ExitCode {
-    if options.print_config {
-        return print(&demo::config(options.port));
-    }
-    let outputs = match telemetry::init(LogFormat::Text, DEMO_LEVELS, false) {
-        Ok(outputs) => outputs,
-        Err(error) => return fail(&error),
-    };
-    match demo::run(options.port, |text| outputs.print(text)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let mut text = message(&error);
-            if is_in_use(&error) {
-                text.push_str(&hint("`--port 0` takes a free one"));
-            }
-            outputs.print_error(&text);
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Whether another process listens there already.
-fn is_in_use(error: &(dyn std::error::Error + 'static)) -> bool {
-    let io = error.downcast_ref::<io::Error>();
-    io.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-        || error.source().is_some_and(is_in_use)
-}
-
 fn check(file: &ConfigFile) -> ExitCode {
     match load(file) {
         Ok(parsed) => {
@@ -231,7 +206,10 @@ fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
             Err(ExitCode::from(EXIT_USAGE))
         }
         Err(error) => {
-            let hint = hint("`-c FILE` names another file; `tailwater demo` needs none");
+            let hint = match cfg!(feature = "kafka") {
+                true => hint("`-c FILE` names another file; `tailwater demo` needs none"),
+                false => hint("`-c FILE` names another file"),
+            };
             print_error(&(message(&error) + &hint));
             Err(ExitCode::from(EXIT_USAGE))
         }
@@ -299,7 +277,9 @@ mod tests {
         ] {
             let drain = Cli::try_parse_from(args).ok().and_then(|cli| match cli.command {
                 Command::Start(options) => Some(options.drain),
-                Command::Check(_) | Command::Demo(_) => None,
+                Command::Check(_) => None,
+                #[cfg(feature = "kafka")]
+                Command::Demo(_) => None,
             });
             assert_eq!(drain, expected, "{args:?}");
         }

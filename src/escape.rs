@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 /// A text in which all is escaped that ends a line, that a terminal obeys, or that can't be seen.
 #[must_use]
-#[cfg_attr(not(feature = "kafka"), expect(unreachable_pub, reason = "telemetry exports it"))]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);

@@ -4,7 +4,8 @@
 //! that you write: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`] and [`hub`], and
 //! [`client`] for event streams of other servers. Each layer is a package of its own, too, without the
 //! program's dependencies. Only [`kafka`] needs librdkafka. Without the feature `kafka`, which is on by
-//! default, this package links no librdkafka: what is left of the program is [`config`].
+//! default, this package links no librdkafka: the program checks every configuration, but it starts
+//! only those that lead to no topic.
 //!
 #![cfg_attr(feature = "kafka", doc = "```no_run")]
 #![cfg_attr(not(feature = "kafka"), doc = "```ignore")]
@@ -34,30 +35,21 @@
 //! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it
 //! becomes, and the process around them.
 
-#[cfg(feature = "kafka")]
 mod access;
-#[cfg(feature = "kafka")]
 mod access_log;
 pub mod config;
 #[cfg(feature = "kafka")]
 pub mod demo;
 mod drain;
 mod escape;
-#[cfg(feature = "kafka")]
 mod files;
-#[cfg(feature = "kafka")]
 mod health;
 mod lease;
 mod limits;
-#[cfg(feature = "kafka")]
 mod open_files;
-#[cfg(feature = "kafka")]
 pub mod server;
-#[cfg(feature = "kafka")]
 mod signals;
-#[cfg(feature = "kafka")]
 pub mod stack;
-#[cfg(feature = "kafka")]
 pub mod telemetry;
 
 pub use drain::drain;

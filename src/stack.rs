@@ -31,7 +31,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tailwater_http::{Connection, Http, HttpLayer, Shutdown, Versions};
 use tailwater_jwt::{ConnectionSessions, Guard};
-use tailwater_kafka::{Cluster, KafkaSourceLayer, Variable};
+use tailwater_kafka_types::Variable;
 use tailwater_route::{Condition, Requirement, Router, Routes, Scheme};
 use tailwater_sse::{BoxError, Drain, SseLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -46,15 +46,21 @@ use crate::{access, access_log, files, limits};
 
 mod error;
 mod guard;
+#[cfg(feature = "kafka")]
 mod kafka;
 mod listeners;
 mod tls;
 mod upstream;
+#[cfg(not(feature = "kafka"))]
+mod without_kafka;
 
 pub use self::error::Error;
-use self::kafka::{mapping_of, value};
+#[cfg(feature = "kafka")]
+pub(crate) use self::kafka::Cluster;
 pub use self::listeners::Stack;
 use self::tls::TlsServer;
+#[cfg(not(feature = "kafka"))]
+pub(crate) use self::without_kafka::Cluster;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// What an exit over HTTP leads to.
@@ -201,11 +207,7 @@ impl<'c> StackBuilder<'c> {
     ) -> Result<HttpService, Error> {
         self.once(proxy.binding, Some(streams), |this| {
             this.routes(&proxy.routes, path, |this, route| {
-                let with = &route.rule.with;
-                // The streams are framed below the routes, so that a rejection is a plain response.
-                let frames = this.frames(streams, with.variables().cloned().collect());
-                let source = KafkaSourceLayer::new(mapping_of(with)).variables(value);
-                Ok(boxed(frames.layer(source.layer(this.topics(&route.next)?))))
+                this.topic_stream(proxy.binding, route, streams)
             })
         })
     }

@@ -37,12 +37,21 @@ pub enum Error {
         source: io::Error,
     },
     /// librdkafka does not take the options of a cluster.
+    #[cfg(feature = "kafka")]
     #[error("{binding} can't begin")]
     Kafka {
         /// The binding.
         binding: String,
         /// What it said.
         source: tailwater_kafka::Error,
+    },
+    /// A listener leads to topics, and this program cannot connect to Kafka.
+    #[error(
+        "{binding} needs a connection to Kafka: this program was built without the feature `kafka`"
+    )]
+    WithoutKafka {
+        /// The `sse-kafka` binding.
+        binding: String,
     },
     /// The store of a vault can't be read.
     #[error("the store {} of {binding} can't be read", file.display())]

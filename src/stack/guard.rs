@@ -5,7 +5,7 @@ use ::http::request::Parts;
 use ::http::{Extensions, Request};
 use bytes::Bytes;
 use tailwater_jwt::{Credentials, Guard, GuardOptions, JwtLayer, Keys, Rejection, Session, Token};
-use tailwater_kafka::Variable;
+use tailwater_kafka_types::Variable;
 use tailwater_route::{Access, Matched, Requirement};
 use tailwater_sse::Lease;
 use tracing::info;

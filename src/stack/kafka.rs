@@ -6,23 +6,38 @@ use std::task::{Context, Poll};
 
 use ::http::{Extensions, StatusCode};
 use bytes::Bytes;
+pub(crate) use tailwater_kafka::Cluster;
 use tailwater_kafka::{
-    Cluster, ClusterOptions, EventIdFormat, FilterTemplate, Mapping, Query, Stream, StreamOptions,
-    Variable,
+    ClusterOptions, EventIdFormat, FilterTemplate, KafkaSourceLayer, Mapping, Query, Stream,
+    StreamOptions, Variable,
 };
 use tailwater_route::Matched;
 use tailwater_sse::Rejection;
-use tower::Service;
+use tower::{Layer as _, Service};
 
-use super::{Error, StackBuilder, guard};
+use super::{Error, HttpService, SseOptions, StackBuilder, boxed, guard};
 use crate::config::{
-    self, DefaultOffset, EventId, KafkaAuthorization, Kind, StartParameter, TopicCondition,
-    TopicSource, plan,
+    self, Binding, DefaultOffset, EventId, KafkaAuthorization, Kind, PathCondition, SseKafkaWith,
+    StartParameter, TopicCondition, TopicSource, plan,
 };
 
 impl StackBuilder<'_> {
+    /// The streams of a route of an `sse-kafka` binding.
+    pub(super) fn topic_stream(
+        &mut self,
+        _: &Binding,
+        route: &plan::Branch<'_, PathCondition, plan::Topics<'_>, SseKafkaWith>,
+        streams: SseOptions,
+    ) -> Result<HttpService, Error> {
+        let with = &route.rule.with;
+        // The streams are framed below the routes, so that a rejection is a plain response.
+        let frames = self.frames(streams, with.variables().cloned().collect());
+        let source = KafkaSourceLayer::new(mapping_of(with)).variables(value);
+        Ok(boxed(frames.layer(source.layer(self.topics(&route.next)?))))
+    }
+
     /// Begins the clusters that topics come from.
-    pub(super) fn topics(&mut self, topics: &plan::Topics<'_>) -> Result<Topics, Error> {
+    fn topics(&mut self, topics: &plan::Topics<'_>) -> Result<Topics, Error> {
         let client = match topics {
             plan::Topics::Cluster(cluster) => {
                 return self.cluster(&cluster.source()).map(Topics::Cluster);
@@ -93,7 +108,7 @@ impl StackBuilder<'_> {
     }
 }
 
-pub(super) fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
+fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
     let format = match with.event_id {
         EventId::Etag => EventIdFormat::Etag,
         EventId::KeyAndEtag => EventIdFormat::KeyAndEtag,
@@ -120,7 +135,7 @@ pub(super) fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
 }
 
 /// Fills the templates of a `sse-kafka` route with what its path captured and its guard knows.
-pub(super) fn value(variable: &Variable, extensions: &Extensions) -> Option<Bytes> {
+fn value(variable: &Variable, extensions: &Extensions) -> Option<Bytes> {
     match variable {
         Variable::Parameter(name) => {
             let value = extensions.get::<Matched>()?.parameter(name)?;
@@ -144,7 +159,7 @@ type CacheRoutes<T> = Arc<[(Vec<TopicCondition>, T)]>;
 
 /// Sends each query to the cluster that the routes of the `kafka` bindings lead its topic to.
 #[derive(Clone)]
-pub(super) enum Topics {
+enum Topics {
     Cluster(Cluster),
     Cache(CacheRoutes<CacheRoutes<Cluster>>),
 }

@@ -13,7 +13,6 @@ use tailwater_http::{
     Connection, ConnectionLimit, ListenOptions, Listener, Peer, ServeOptions, Shutdown, Spillover,
     WriteDeadline, serve,
 };
-use tailwater_kafka::Cluster;
 use tailwater_route::Scheme;
 use tailwater_sse::{BoxError, Drain};
 use tokio::net::TcpStream;
@@ -21,7 +20,7 @@ use tokio::sync::Semaphore;
 use tower::service_fn;
 use tracing::info;
 
-use super::{Error, HttpServer, StackBuilder, TlsServer};
+use super::{Cluster, Error, HttpServer, StackBuilder, TlsServer};
 use crate::config::{Config, TcpCondition, plan};
 use crate::health::Health;
 use crate::limits;

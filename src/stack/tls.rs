@@ -153,6 +153,7 @@ impl<'c> StackBuilder<'c> {
     }
 
     /// What librdkafka is told of a `tls` binding of kind `client`. It reads no file again.
+    #[cfg(feature = "kafka")]
     pub(super) fn kafka_tls(
         &self,
         client: &plan::TlsClient<'_>,
