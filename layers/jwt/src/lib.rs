@@ -87,7 +87,6 @@ mod future;
 mod guard;
 mod keys;
 mod layer;
-mod macros;
 mod rejection;
 mod service;
 mod session;

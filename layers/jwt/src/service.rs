@@ -8,7 +8,6 @@ use tracing::debug;
 
 use crate::config::Config;
 use crate::guard::Checked;
-use crate::macros::inner_service_accessors;
 use crate::session::registry::SessionId;
 use crate::{ConnectionSessions, Rejection, ResponseFuture, Session, Token};
 
@@ -28,7 +27,23 @@ impl<S> JwtAuth<S> {
         Self { inner, config }
     }
 
-    inner_service_accessors!();
+    /// The inner service.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutable.
+    #[must_use]
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Unwraps the inner service.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for JwtAuth<S>
