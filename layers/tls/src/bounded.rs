@@ -4,6 +4,8 @@ use std::{error, fmt, io};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::macros::forward_write;
+
 /// The connection below TLS. It bounds the bytes that are read until the handshake is over, and returns the
 /// first byte again, which was read to detect TLS.
 #[derive(Debug)]
@@ -76,31 +78,5 @@ impl<Io: AsyncRead + Unpin> AsyncRead for BoundedHandshake<Io> {
 }
 
 impl<Io: AsyncWrite + Unpin> AsyncWrite for BoundedHandshake<Io> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    forward_write!(io);
 }
