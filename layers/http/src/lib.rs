@@ -57,7 +57,8 @@
 //! The inner service has to bound the duration of a response and of a request body.
 
 #[macro_use]
-mod accessors;
+mod macros;
+
 mod config;
 mod conn;
 mod connection;

@@ -109,19 +109,13 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for DetectVersion<Io> {
         written
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         self.state.record_flush(flushed.is_ready());
         flushed
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    forward_io!(io: is_write_vectored, poll_shutdown);
 }
 
 #[cfg(test)]

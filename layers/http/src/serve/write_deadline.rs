@@ -125,27 +125,11 @@ impl<Io: Socket> AsyncWrite for WriteDeadline<Io> {
         self.check_deadline(cx, bytes, written)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    forward_io!(io: is_write_vectored, poll_flush, poll_shutdown);
 }
 
 impl<Io: AsyncRead + Unpin> AsyncRead for WriteDeadline<Io> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
-    }
+    forward_io!(io: poll_read);
 }
 
 #[cfg(test)]
