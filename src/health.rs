@@ -1,4 +1,4 @@
-//! Whether this process should be sent clients, told to load balancers and whoever else asks.
+//! Health of this process: `/ready` and `/live`, for load balancers and operators.
 
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Response, StatusCode};
@@ -15,26 +15,26 @@ pub(crate) mod port;
 mod clusters {
     use super::{Cluster, Value};
 
-    pub(super) fn tell(_: &str, cluster: &Cluster, _: &mut Vec<String>) -> (bool, Value) {
+    pub(super) fn report(_: &str, cluster: &Cluster, _: &mut Vec<String>) -> (bool, Value) {
         match *cluster {}
     }
 }
 
-/// What there is to tell.
+/// The state from which the responses are made.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    /// By the names of their bindings.
+    /// The clusters, with the names of their bindings.
     pub(crate) clusters: Vec<(String, Cluster)>,
-    /// By the names of the `tcp` bindings.
+    /// The connections of the `tcp` bindings, with their names.
     pub(crate) connections: Vec<(String, ConnectionLimit)>,
-    /// Whether the process was told to stop.
+    /// The shutdown of the process.
     pub(crate) shutdown: Shutdown,
-    /// How many may ask at once.
-    pub(crate) askers: usize,
+    /// The maximum number of connections for health checks.
+    pub(crate) max_connections: usize,
 }
 
 impl Health {
-    /// Whether new clients are in good hands here, and what speaks for it and against it.
+    /// Whether this process should receive new clients, and the body of `/ready`.
     fn ready(&self) -> (bool, Value) {
         let draining = self.shutdown.window_end().is_some();
         let mut good = true;
@@ -43,9 +43,9 @@ impl Health {
             why.push("the process was told to stop".to_owned());
         }
         let kafka = self.clusters.iter().map(|(name, cluster)| {
-            let (is_good, told) = clusters::tell(name, cluster, &mut why);
+            let (is_good, json) = clusters::report(name, cluster, &mut why);
             good &= is_good;
-            told
+            json
         });
         let kafka: Vec<Value> = kafka.collect();
         let connections = self.connections.iter().map(|(name, connections)| {
@@ -101,7 +101,8 @@ mod tests {
     fn health() -> Health {
         let clusters = Vec::new();
         let connections = Vec::new();
-        Health { clusters, connections, shutdown: Shutdown::new(), askers: port::CONNECTIONS }
+        let max_connections = port::CONNECTIONS;
+        Health { clusters, connections, shutdown: Shutdown::new(), max_connections }
     }
 
     #[test]

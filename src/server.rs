@@ -1,4 +1,4 @@
-//! Running a stack until the process is told to stop.
+//! Runs a stack until the process receives a signal to stop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,32 +16,33 @@ use crate::open_files::OpenFiles;
 use crate::signals::Signals;
 use crate::stack::{self, Stack};
 
-/// So many connections a thread takes 40 ms to write an event to, on the machine of benches/README.md.
+/// Connections that a thread serves before the thread of the last core takes further ones. A thread writes
+/// an event to this many connections in 40 ms on the machine of benches/README.md.
 const CONNECTIONS_A_THREAD: usize = 4096;
-/// What the threads that serve are called.
+/// The name of the threads that serve connections.
 const THREAD: &str = "tailwater";
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No threads, or no signals, can be had.
-    #[error("the runtime can't begin")]
+    /// The system allows no further thread, or no signal handler.
+    #[error("the runtime can't start")]
     Runtime(#[from] io::Error),
-    /// The port for health can't be listened on.
-    #[error("can't listen on {address}, where health is to be told")]
+    /// The address for health checks can't be bound.
+    #[error("can't listen on {address} for health checks")]
     Health {
         /// The address.
         address: SocketAddr,
         /// Why.
         source: io::Error,
     },
-    /// The configuration can't be run.
+    /// The configuration can't be served.
     #[error(transparent)]
     Stack(#[from] stack::Error),
 }
 
-/// How a process serves.
+/// Options of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct ServerOptions {
@@ -57,42 +58,51 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults that the options name.
+    /// All options at their defaults.
     pub fn new() -> Self {
         Self { drain: Duration::from_secs(10), threads: None, health: None }
     }
 
-    /// How long streams have to end when the process is told to stop. Default: 10 s. At 0 they are
-    /// dropped at once.
+    /// The time that streams have to end after the signal to stop. Default: 10 s. At 0 they are dropped at
+    /// once.
     pub fn drain(self, drain: Duration) -> Self {
         Self { drain, ..self }
     }
 
-    /// How many threads serve connections. Default: one for each core but one, and at least one; and
-    /// one for the last core, which takes connections once each of the others has 4096. What is said
-    /// here is the number of all.
+    /// The number of threads that serve connections.
+    ///
+    /// Default: one thread for each core except the last, but at least one. If there are several cores, one
+    /// more thread serves on the last core. It takes connections when each other thread has 4096. This option
+    /// sets the number of all threads.
     pub fn threads(self, threads: NonZero<usize>) -> Self {
         Self { threads: Some(threads), ..self }
     }
 
-    /// Where `/live` and `/ready` are answered, by plain HTTP and to everybody. Default: nowhere.
+    /// The address where `/live` and `/ready` are answered, over plain HTTP and without authentication.
+    /// Default: none.
     ///
-    /// `/live` is always 200. `/ready` is 503 while a Kafka was never reached, while a topic's log lacks a
-    /// record that another consumer of this process was given, and from when the process is told to
-    /// stop; its body, JSON, says which. A Kafka that was reached and is away leaves it at 200, and so does
-    /// a topic whose next records nobody can read: streams wait and lose nothing, and other instances could
-    /// not do better.
+    /// `/live` is always 200. `/ready` is 503 in these cases, and its JSON body names the case:
+    /// - A Kafka cluster was never reached.
+    /// - The log of a topic lacks a record that another consumer of this process has received.
+    /// - The process was told to stop.
+    ///
+    /// `/ready` stays 200 if a Kafka cluster was reached before and is away, or if no consumer can read the
+    /// next records of a topic. Then streams wait and lose nothing, and another instance would do no better.
     pub fn health(self, health: Option<SocketAddr>) -> Self {
         Self { health, ..self }
     }
 }
 
-/// Listens as the namespaces say, calls `listening` with the stack once it does, and serves until
-/// SIGTERM or SIGINT. Streams then have the drain time to end; a second signal, more than a
-/// second later, ends them at once. SIGHUP, SIGUSR1 and SIGUSR2 end nothing.
+/// Binds the ports of the namespaces, calls `listening` with the stack, and serves until SIGTERM or SIGINT.
+///
+/// `folder` is the base of the relative paths in the configuration. After the signal, streams have the drain
+/// time to end. A second signal, more than a second later, ends them at once. SIGHUP, SIGUSR1 and SIGUSR2
+/// end nothing.
 ///
 /// # Errors
-/// What the system or librdkafka refuses.
+/// - [`Error::Runtime`]: the system allows no further thread, or no signal handler.
+/// - [`Error::Health`]: the address for health checks can't be bound.
+/// - [`Error::Stack`]: a port can't be bound, a certificate can't be read, or librdkafka rejects an option.
 pub fn run(
     namespaces: Vec<Config>,
     folder: &Path,
@@ -103,7 +113,7 @@ pub fn run(
     match tailwater_http::raise_open_files() {
         Ok(Some(limit)) => info!(limit, "open files"),
         Ok(None) => {}
-        Err(error) => warn!(%error, "the limit of open files stays as it is"),
+        Err(error) => warn!(%error, "the limit of open files can't be raised"),
     }
     let (runtime, secondary) = runtimes(threads)?;
     let served = runtime.block_on(async {
@@ -118,12 +128,12 @@ pub fn run(
             let address = listener.local_address().map_err(failed)?;
             info!(%address, "telling /ready and /live");
             // It ends with the runtime.
-            tokio::spawn(health::port::tell(stack.health(), listener));
+            tokio::spawn(health::port::serve(stack.health(), listener));
         }
         listening(&stack);
         let (told, stop) = tokio::sync::oneshot::channel();
         let mut serving = std::pin::pin!(stack.serve(async move {
-            // The sender is dropped without a word only when nobody serves any more.
+            // The sender is dropped without a message only after serving has ended.
             stop.await.unwrap_or_default()
         }));
         tokio::select! {
@@ -131,7 +141,7 @@ pub fn run(
             () = signals.stop() => {}
         }
         info!(?drain, "told to stop");
-        // Whoever serves is there: it is awaited below.
+        // The receiver lives in `serving`, which is awaited below.
         let _ = told.send(drain);
         tokio::select! {
             () = serving => {}
@@ -139,7 +149,7 @@ pub fn run(
         }
         Ok(())
     });
-    // Reads of files that hang must not hold up the end.
+    // A read of a file that hangs must not delay the end of the process.
     runtime.shutdown_timeout(Duration::ZERO);
     if let Some((runtime, _)) = secondary {
         runtime.shutdown_timeout(Duration::ZERO);
@@ -147,18 +157,19 @@ pub fn run(
     served
 }
 
-/// Says how many open files a process has here, and what it will keep them for.
+/// Describes the limit of open files on this machine, and how a process would divide it. For
+/// `tailwater check`.
 #[must_use]
 pub fn describe_open_files(namespaces: &[Config]) -> String {
     let limit = tailwater_http::raise_open_files().ok().flatten();
     OpenFiles::of(namespaces, limit).describe()
 }
 
-/// What serves connections, and what takes those that are too many for it.
+/// The runtime that serves connections, and a secondary one for connections beyond its capacity.
 ///
-/// The kernel, librdkafka and whatever else runs here have work for the last core: with a thread for
-/// it, too, a delivery costs more. But it takes less time until all streams have an event, and that
-/// counts where there are many (docs/internals/decisions/one-core-free.md has figures).
+/// The kernel and librdkafka use the last core, too. A thread of ours on it makes each delivery more
+/// expensive, but all streams have the event earlier. That matters if there are many streams
+/// (docs/internals/decisions/one-core-free.md has figures).
 fn runtimes(
     threads: Option<NonZero<usize>>,
 ) -> io::Result<(Runtime, Option<(Runtime, Spillover)>)> {

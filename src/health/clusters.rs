@@ -1,4 +1,4 @@
-//! What is told of Kafka: of each cluster, and of its topics.
+//! The part of `/ready` about Kafka clusters and their topics.
 
 use std::time::SystemTime;
 
@@ -7,10 +7,10 @@ use tailwater_kafka::{Cluster, Contact, TopicHealth};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Topics that requests name, of which something is told: anybody makes such names.
+/// The maximum number of topics in a response that only requests have named. Any client can invent such names.
 const TOPICS_OF_REQUESTS: usize = 20;
 
-/// Whether there is something to tell of a topic. That one does not exist is of interest where the file
+/// Whether a topic is part of the response. A topic that does not exist is part of it only if the configuration
 /// names it.
 fn notable(topic: &&TopicHealth) -> bool {
     (topic.named && topic.missing)
@@ -20,9 +20,9 @@ fn notable(topic: &&TopicHealth) -> bool {
         || !topic.lost.is_empty()
 }
 
-/// What is told of a topic.
-fn told(topic: &TopicHealth) -> Value {
-    let mut told = json!({
+/// A topic as JSON.
+fn topic_json(topic: &TopicHealth) -> Value {
+    let mut json = json!({
         "name": &*topic.name,
         "advances": topic.advances,
         "restarts": topic.restarts,
@@ -33,13 +33,13 @@ fn told(topic: &TopicHealth) -> Value {
     });
     for (key, holds) in [("missing", topic.missing), ("forbidden", topic.forbidden)] {
         if holds {
-            told[key] = json!(true);
+            json[key] = json!(true);
         }
     }
-    told
+    json
 }
 
-/// The same in words.
+/// The problems of a topic as sentences.
 fn sentences(topic: &TopicHealth) -> impl Iterator<Item = String> {
     let name = topic.name.escape_debug();
     let hangs = !topic.hanging.is_empty();
@@ -58,9 +58,8 @@ fn sentences(topic: &TopicHealth) -> impl Iterator<Item = String> {
     .map(move |(_, what)| format!("topic {name} {what}"))
 }
 
-/// Whether a cluster is good for new clients, and what is told of it. What speaks against it is added to
-/// `why`.
-pub(super) fn tell(name: &str, cluster: &Cluster, why: &mut Vec<String>) -> (bool, Value) {
+/// Whether a cluster is ready for new clients, and the cluster as JSON. Problems are added to `why`.
+pub(super) fn report(name: &str, cluster: &Cluster, why: &mut Vec<String>) -> (bool, Value) {
     let health = cluster.health();
     let contact = match health.contact {
         Contact::Never => "never reached",
@@ -72,15 +71,15 @@ pub(super) fn tell(name: &str, cluster: &Cluster, why: &mut Vec<String>) -> (boo
         Contact::Made => {}
         _ => why.push(format!("{name}: Kafka is away")),
     }
-    // All would be a thousand names.
+    // All names of requests could be thousands.
     let of_requests = health.topics.iter().filter(|topic| !topic.named).filter(notable);
     let notable = health.topics.iter().filter(|topic| topic.named).filter(notable);
     let topics = notable.chain(of_requests.take(TOPICS_OF_REQUESTS)).map(|topic| {
         why.extend(sentences(topic).map(|text| format!("{name}: {text}")));
-        told(topic)
+        topic_json(topic)
     });
     let topics: Vec<Value> = topics.collect();
-    let told = json!({
+    let json = json!({
         "name": name,
         "kafka": contact,
         "servers": health.servers,
@@ -90,12 +89,12 @@ pub(super) fn tell(name: &str, cluster: &Cluster, why: &mut Vec<String>) -> (boo
         "panics": health.panics,
         "topics": topics,
     });
-    (health.is_good(), told)
+    (health.is_good(), json)
 }
 
-/// The last places of a topic that no stream could be given.
+/// The last records of a topic that could not be delivered.
 fn lost(topic: &TopicHealth) -> Vec<Value> {
-    let told = topic.lost.iter().map(|lost| {
+    let ranges = topic.lost.iter().map(|lost| {
         json!({
             "partition": lost.partition,
             "from": lost.from,
@@ -103,7 +102,7 @@ fn lost(topic: &TopicHealth) -> Vec<Value> {
             "reason": lost.reason,
         })
     });
-    told.collect()
+    ranges.collect()
 }
 
 /// A time in UTC, to the second.

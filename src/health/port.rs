@@ -1,4 +1,5 @@
-//! The port where health is told, whatever else comes there and however few open files there are.
+//! The port for health checks. It answers whatever other connections it has, and however few open files there
+//! are.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -22,38 +23,39 @@ use tower::{Layer as _, Service as _, service_fn};
 
 use super::Health;
 
-/// Who asks comes now and then, and one at a time. Fewer where there are few open files.
+/// The maximum number of connections. Health checks are rare and come one at a time. If there are few open
+/// files, the maximum is lower.
 pub(crate) const CONNECTIONS: usize = 64;
-/// Between two attempts to accept.
+/// The pause between two attempts to accept.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection has to ask before it is closed for another one, if any has had that.
-const TO_ASK: Duration = Duration::from_millis(100);
+/// A connection younger than this is closed for another one only if all others are as young.
+const MIN_AGE: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A listener for [`tell`].
+/// A listener for [`serve`].
 pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
     ListenOptions::new().backlog(64).bind(address)
 }
 
-/// Answers whoever asks at this port, for as long as it is polled.
+/// Answers health checks at this port.
 ///
-/// Neither those who connect and ask nothing nor a want of open files keep others from their answer:
-/// who has been idle for longest is closed for who comes, and one file is kept for this.
-pub(crate) async fn tell(health: Health, mut listener: Listener) {
-    let most = health.askers;
+/// Neither idle connections nor a lack of open files prevent an answer: the connection that has been idle for
+/// longest is closed for a new one, and one open file is reserved for this.
+pub(crate) async fn serve(health: Health, mut listener: Listener) {
+    let max_connections = health.max_connections;
     let health = Arc::new(health);
-    let mut askers = Askers::default();
+    let mut clients = Clients::default();
     let mut spare = Spare::default();
     let mut has_room = false;
     loop {
-        // What was made free a moment ago is for who waits.
+        // A file that was freed a moment ago is for the connection that waits.
         if !has_room {
             spare.keep();
         }
         let made_room = std::mem::take(&mut has_room);
         let accepted = tokio::select! {
             biased;
-            () = askers.ended() => continue,
+            () = clients.ended() => continue,
             accepted = poll_fn(|cx| match listener.poll_accept(cx) {
                 Poll::Pending if made_room => Poll::Ready(None),
                 accepted => accepted.map(Some),
@@ -61,18 +63,18 @@ pub(crate) async fn tell(health: Health, mut listener: Listener) {
         };
         match accepted {
             Some(Ok((io, _))) => {
-                // In a burst none has had its time, and there may be no more of them all the same.
-                if askers.count() >= most && !askers.close_idlest(TO_ASK).await {
-                    askers.close_idlest(Duration::ZERO).await;
+                // In a burst all connections may be young, and the maximum holds nevertheless.
+                if clients.count() >= max_connections && !clients.close_idlest(MIN_AGE).await {
+                    clients.close_idlest(Duration::ZERO).await;
                 }
-                askers.add(io, &health);
+                clients.add(io, &health);
             }
-            // Linux says so whether or not somebody waits to be accepted.
+            // Linux returns this error even if no connection waits to be accepted.
             Some(Err(error)) if is_short_of_files(&error) => {
-                has_room = if askers.count() == 0 {
-                    spare.give()
+                has_room = if clients.count() == 0 {
+                    spare.release()
                 } else {
-                    askers.close_idlest(TO_ASK).await
+                    clients.close_idlest(MIN_AGE).await
                 };
                 if !has_room {
                     sleep(PAUSE).await;
@@ -84,25 +86,25 @@ pub(crate) async fn tell(health: Health, mut listener: Listener) {
     }
 }
 
-/// An open file that stands for the next connection.
+/// An open file that is reserved for the next connection.
 #[derive(Debug, Default)]
 struct Spare(Option<File>);
 
 impl Spare {
-    /// Opens it if it was given.
+    /// Opens the file if it is not open.
     fn keep(&mut self) {
         if self.0.is_none() {
             self.0 = File::open("/dev/null").ok();
         }
     }
 
-    /// Whether there was one.
-    fn give(&mut self) -> bool {
+    /// Closes the file. Returns whether it was open.
+    fn release(&mut self) -> bool {
         self.0.take().is_some()
     }
 }
 
-/// Whether there is no file descriptor left, in the process or the system.
+/// Whether the process or the system has no file descriptor left.
 fn is_short_of_files(error: &io::Error) -> bool {
     let error = Errno::from_io_error(error);
     error.is_some_and(|error| error == Errno::MFILE || error == Errno::NFILE)
@@ -110,23 +112,23 @@ fn is_short_of_files(error: &io::Error) -> bool {
 
 /// A connection.
 #[derive(Debug)]
-struct Asker {
+struct Client {
     task: AbortHandle,
     since: Instant,
-    /// When it asked last, by the clock of [`Askers`].
-    last: Arc<AtomicU64>,
+    /// The time of the last request, by the clock of [`Clients`].
+    last_request: Arc<AtomicU64>,
 }
 
-/// Connections, and when each has asked last.
+/// The connections, and the time of the last request of each.
 #[derive(Debug, Default)]
-struct Askers {
+struct Clients {
     tasks: JoinSet<()>,
-    open: HashMap<Id, Asker>,
+    open: HashMap<Id, Client>,
     /// Counts connections and requests.
     clock: Arc<AtomicU64>,
 }
 
-impl Askers {
+impl Clients {
     fn count(&self) -> usize {
         self.open.len()
     }
@@ -134,29 +136,29 @@ impl Askers {
     fn add(&mut self, io: TcpStream, health: &Arc<Health>) {
         let health = Arc::clone(health);
         let clock = Arc::clone(&self.clock);
-        let last = Arc::new(AtomicU64::new(clock.fetch_add(1, Relaxed)));
-        let asked_last = Arc::clone(&last);
-        let asked = service_fn(move |request: Request<Incoming>| {
-            asked_last.store(clock.fetch_add(1, Relaxed), Relaxed);
+        let last_request = Arc::new(AtomicU64::new(clock.fetch_add(1, Relaxed)));
+        let updated = Arc::clone(&last_request);
+        let answer = service_fn(move |request: Request<Incoming>| {
+            updated.store(clock.fetch_add(1, Relaxed), Relaxed);
             let answer = health.answer(request.method(), request.uri().path());
             std::future::ready(Ok::<_, Infallible>(answer))
         });
-        // Without the shutdown: it answers while the process drains.
+        // The layer has no shutdown, so that it answers while the process drains.
         let layer = HttpLayer::new()
             .first_request_timeout(DEADLINE)
             .idle_timeout(DEADLINE)
             .max_concurrent_streams(8)
             .max_head_bytes(8 * 1024);
         let connection = Connection::new(WriteDeadline::new(io, DEADLINE));
-        let served = layer.layer(asked).call(connection);
+        let served = layer.layer(answer).call(connection);
         let task = self.tasks.spawn(async {
-            // Whoever asks nonsense has had an answer.
+            // An invalid request has had its answer.
             let _ = served.await;
         });
-        self.open.insert(task.id(), Asker { task, since: Instant::now(), last });
+        self.open.insert(task.id(), Client { task, since: Instant::now(), last_request });
     }
 
-    /// One of them has ended; never, while there are none.
+    /// Waits until a connection has ended. While there are none it waits forever.
     async fn ended(&mut self) {
         let ended = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => id,
@@ -166,17 +168,17 @@ impl Askers {
         self.open.remove(&ended);
     }
 
-    fn idlest(&self, had: Duration) -> Option<&Asker> {
-        let had_time = self.open.values().filter(|asker| asker.since.elapsed() >= had);
-        had_time.min_by_key(|asker| asker.last.load(Relaxed))
+    fn idlest(&self, min_age: Duration) -> Option<&Client> {
+        let old = self.open.values().filter(|client| client.since.elapsed() >= min_age);
+        old.min_by_key(|client| client.last_request.load(Relaxed))
     }
 
-    /// Closes the one that has asked nothing for longest, of those that had this time to ask; whether
-    /// there was one. An answer is written as soon as it is asked for.
-    async fn close_idlest(&mut self, had: Duration) -> bool {
-        let Some(idlest) = self.idlest(had) else { return false };
+    /// Closes the connection whose last request is oldest, among those of at least this age. Returns whether
+    /// there was one. It owes no response: each is written at once.
+    async fn close_idlest(&mut self, min_age: Duration) -> bool {
+        let Some(idlest) = self.idlest(min_age) else { return false };
         idlest.task.abort();
-        // Its file is free when it is over.
+        // Its file is free when its task has ended.
         self.ended().await;
         true
     }
@@ -187,26 +189,27 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_had_time_to_ask_goes_before_who_came_a_moment_ago() {
-        let mut askers = Askers::default();
+    async fn an_old_connection_is_closed_before_one_that_was_just_accepted() {
+        let mut clients = Clients::default();
         let mut add = |last: u64| {
-            let task = askers.tasks.spawn(pending());
+            let task = clients.tasks.spawn(pending());
             let id = task.id();
-            let last = Arc::new(AtomicU64::new(last));
-            askers.open.insert(id, Asker { task, since: Instant::now(), last });
+            let last_request = Arc::new(AtomicU64::new(last));
+            clients.open.insert(id, Client { task, since: Instant::now(), last_request });
             id
         };
-        // It asked a moment ago, and the others of a burst have not asked yet.
+        // It sent a request a moment ago, and the others of a burst have not sent one yet.
         let first = add(10);
-        tokio::time::advance(TO_ASK).await;
+        tokio::time::advance(MIN_AGE).await;
         let burst = add(1);
         add(2);
-        let idlest = |askers: &Askers, had| askers.idlest(had).map(|asker| asker.task.id());
-        assert_eq!(idlest(&askers, TO_ASK), Some(first));
-        assert!(askers.close_idlest(TO_ASK).await);
-        assert!(!askers.close_idlest(TO_ASK).await, "none had its time");
-        assert_eq!(idlest(&askers, Duration::ZERO), Some(burst));
-        assert!(askers.close_idlest(Duration::ZERO).await);
-        assert_eq!(askers.count(), 1);
+        let idlest =
+            |clients: &Clients, min_age| clients.idlest(min_age).map(|client| client.task.id());
+        assert_eq!(idlest(&clients, MIN_AGE), Some(first));
+        assert!(clients.close_idlest(MIN_AGE).await);
+        assert!(!clients.close_idlest(MIN_AGE).await, "none is old enough");
+        assert_eq!(idlest(&clients, Duration::ZERO), Some(burst));
+        assert!(clients.close_idlest(Duration::ZERO).await);
+        assert_eq!(clients.count(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! `tcp` bindings: the ports, and which connection goes where.
+//! `tcp` bindings: the ports, and the routes of connections.
 
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
@@ -26,21 +26,22 @@ use crate::health::Health;
 use crate::limits;
 use crate::open_files::OpenFiles;
 
-/// A configuration that listens: every port is bound, every cluster begun.
+/// A configuration that is ready to serve: all ports are bound, and all clusters are started.
 pub struct Stack {
     listening: Vec<Listening>,
     clusters: HashMap<String, Cluster>,
     shutdown: Shutdown,
     drain: Drain,
-    /// How many may ask for health at once.
-    askers: usize,
+    /// The maximum number of connections for health checks.
+    max_health_connections: usize,
 }
 
-/// What all namespaces have together.
+/// The limits that all namespaces share.
 struct Places {
     connections: ConnectionLimit,
-    /// For responses from files, and for streams of other servers.
+    /// The permits of responses from files.
     responses: Arc<Semaphore>,
+    /// The permits of streams of other servers.
     upstream: Arc<Semaphore>,
 }
 
@@ -52,7 +53,7 @@ struct Listening {
     routes: Arc<[(Vec<TcpCondition>, Next)]>,
 }
 
-/// What a connection is handed on to.
+/// The binding that serves a connection.
 pub(super) enum Next {
     Http(HttpServer),
     Tls(TlsServer),
@@ -65,11 +66,15 @@ impl std::fmt::Debug for Stack {
 }
 
 impl Stack {
-    /// Composes the layers of all namespaces and binds the ports. `folder` is the one that relative
-    /// paths of the configuration are relative to. To be called within a Tokio runtime.
+    /// Builds the layers of all namespaces and binds the ports. `folder` is the base of the relative paths in
+    /// the configuration.
     ///
     /// # Errors
-    /// What the system or librdkafka refuses.
+    /// A host can't be resolved, a port can't be bound, a certificate can't be read or used, a guard or a
+    /// proxied server is not valid, or librdkafka rejects an option. See the variants of [`Error`].
+    ///
+    /// # Panics
+    /// If it is called outside of a Tokio runtime.
     pub fn new(namespaces: Vec<Config>, folder: &Path) -> Result<Self, Error> {
         let shutdown = Shutdown::new();
         let drain = crate::drain(&shutdown);
@@ -86,7 +91,7 @@ impl Stack {
             clusters: HashMap::new(),
             shutdown,
             drain,
-            askers: open_files.health,
+            max_health_connections: open_files.health,
         };
         for config in &namespaces {
             stack.add(config, &namespaces, &places, folder).map_err(|source| {
@@ -156,11 +161,11 @@ impl Stack {
             clusters,
             connections: connections.collect(),
             shutdown: self.shutdown.clone(),
-            askers: self.askers,
+            max_connections: self.max_health_connections,
         }
     }
 
-    /// A secondary runtime for what is above so many connections. Default: none.
+    /// Sets a secondary runtime for connections beyond the capacity of the first one. Default: none.
     #[must_use]
     pub fn spillover(mut self, spillover: &Spillover) -> Self {
         for listening in &mut self.listening {
@@ -169,14 +174,15 @@ impl Stack {
         self
     }
 
-    /// The addresses that are listened on.
+    /// The addresses of the bound ports.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let listeners = self.listening.iter().flat_map(|listening| &listening.listeners);
         listeners.filter_map(|listener| listener.local_address().ok()).collect()
     }
 
-    /// Serves until `stop` is ready; its output is how long streams have to end from then on.
+    /// Serves until `stop` is ready and all connections have ended. The output of `stop` is the time that
+    /// streams have to end.
     pub async fn serve(self, stop: impl Future<Output = Duration>) {
         let Self { listening, shutdown, .. } = self;
         let mut servers = tokio::task::JoinSet::new();
@@ -204,7 +210,7 @@ fn listen(
                 .send_buffer_bytes(Some(limits::SEND_BUFFER_BYTES))
                 .bind(address)
                 .map_err(failed)?;
-            // A port 0 of the configuration is another one here.
+            // For port 0 of the configuration the system has chosen a port.
             let address = listener.local_address().map_err(failed)?;
             info!(%address, binding, "listening");
             listeners.push(listener);
@@ -213,7 +219,8 @@ fn listen(
     Ok(listeners)
 }
 
-/// The first route of a `tcp` binding that takes the connection; without one it is closed.
+/// Serves a connection by the first route of a `tcp` binding that matches it. Without a match the connection is
+/// closed.
 fn connect(
     routes: &[(Vec<TcpCondition>, Next)],
     connection: Connection<WriteDeadline<TcpStream>>,
@@ -234,7 +241,7 @@ fn connect(
 }
 
 impl<'c> StackBuilder<'c> {
-    /// What connections go to: an `http` binding, or a `tls` binding before it.
+    /// Builds the binding that serves connections: an `http` binding, or a `tls` binding before it.
     fn next(&mut self, next: &plan::Next<'c>) -> Result<Next, Error> {
         Ok(match next {
             plan::Next::Tls(tls) => Next::Tls(self.tls_server(tls)?),
