@@ -1,18 +1,16 @@
-//! The `access-control` of an `http` binding: what pages of other origins may do.
+//! The `access-control` of an `http` binding: CORS, the rules for pages of other origins.
 //!
-//! tower-http's [`CorsLayer`] writes the headers. What it leaves to others stands around it: a
-//! forbidden origin is answered 403, and a preflight 204.
+//! tower-http's [`CorsLayer`] writes the headers. This layer adds two rules: a request of a forbidden origin is
+//! answered with 403, and a preflight with 204.
 //!
-//! - A request without `Origin` and one of the server's own origin are always let through.
-//! - `allow.methods` and `allow.headers` are told to the browser, which keeps to them: it asks
-//!   before it sends anything but a plain GET, HEAD or POST. As in Zilla nothing is refused here
-//!   for its method, so `methods: [GET]` does not stop a challenge response.
-//! - `https://*.example.org` in `allow.origins` is each host with one label in place of `*`.
-//! - The headers that event streams need are granted where there are some, whatever `allow.headers`
-//!   says.
-//! - The own origin is that of [`Scheme`] and `Host`. Behind a proxy that speaks TLS for us a page
-//!   of ours says `https`, and is a foreign one to the same-origin policy: name its origin in
-//!   `allow.origins`.
+//! - A request without `Origin`, or of the server's own origin, is always allowed.
+//! - `allow.methods` and `allow.headers` are sent to the browser, which enforces them. The browser sends a
+//!   preflight before any request other than a plain GET, HEAD or POST. As in Zilla, no request is rejected here
+//!   because of its method, so that `methods: [GET]` does not reject a challenge response.
+//! - `https://*.example.org` in `allow.origins` matches each host with one label in place of `*`.
+//! - If there are event streams, the headers that they need are allowed, whatever `allow.headers` says.
+//! - The own origin consists of [`Scheme`] and `Host`. If a proxy in front terminates TLS, our own pages have an
+//!   `https` origin, which differs from it. Then `allow.origins` has to name their origin.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -35,8 +33,7 @@ use crate::config::{AccessControl, CrossOrigin};
 #[cfg(test)]
 mod tests;
 
-/// Response headers that a page may read without being told so (Fetch 2.2.2), and those that are
-/// for the browser only.
+/// The response headers that a page may always read (Fetch 2.2.2), and those that are for the browser only.
 const NOT_EXPOSED: [HeaderName; 9] = [
     header::CACHE_CONTROL,
     header::CONTENT_LANGUAGE,
@@ -49,18 +46,18 @@ const NOT_EXPOSED: [HeaderName; 9] = [
     header::VARY,
 ];
 
-/// Headers that event streams need, and that lists made for other requests lack: without them a page
-/// that asks with `fetch` cannot resume.
+/// The request headers that event streams need. Without them a page that uses `fetch` cannot resume, and lists
+/// made for other requests lack them.
 const OF_STREAMS: [HeaderName; 2] =
     [HeaderName::from_static("last-event-id"), header::CACHE_CONTROL];
 
-/// What is behind an `access-control`.
+/// The services behind an `access-control`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Behind {
-    /// Whether clients are challenged: over HTTP/1.1 they answer with a header that no list of Zilla's
-    /// has.
+    /// Whether a guard can challenge clients. Over HTTP/1.1 they answer with a header that lists made for Zilla
+    /// do not have.
     pub(crate) guarded: bool,
-    /// Whether there are event streams.
+    /// Whether a route leads to event streams.
     pub(crate) streams: bool,
 }
 
@@ -82,8 +79,8 @@ pub(crate) fn layer(access: &AccessControl, behind: Behind) -> AccessLayer {
 
 fn cors(cross: &CrossOrigin, origins: &Origins, behind: Behind) -> CorsLayer {
     let mut cors = CorsLayer::new().allow_credentials(cross.credentials);
-    // With credentials a browser takes `*` for a name. Nor does the `*` of headers ever mean
-    // `authorization`, so that of a preflight nothing is answered by it.
+    // With credentials a browser takes `*` literally, and the `*` of headers never includes `authorization`. So
+    // a preflight is never answered with `*`.
     cors = match origins {
         Origins::Any { credentials: false } => cors.allow_origin(AllowOrigin::any()).vary([]),
         Origins::Any { .. } => cors.allow_origin(AllowOrigin::mirror_request()).vary([ORIGIN]),
@@ -96,7 +93,7 @@ fn cors(cross: &CrossOrigin, origins: &Origins, behind: Behind) -> CorsLayer {
         }
         Origins::Own => cors,
     };
-    // A text that is no method or name of a header is none that a request could have.
+    // An invalid method or header name is skipped, since no request can have it.
     cors = cors.allow_methods(match named(cross.methods.as_deref()) {
         Some(methods) => {
             AllowMethods::list(methods.iter().filter_map(|method| method.parse().ok()))
@@ -127,12 +124,12 @@ fn cors(cross: &CrossOrigin, origins: &Origins, behind: Behind) -> CorsLayer {
     cross.max_age.into_iter().fold(cors, CorsLayer::max_age)
 }
 
-/// The names of a list; none where any is meant.
+/// The names of a list. `None` if the list is missing or contains `*`, so that it allows any name.
 fn named(list: Option<&[String]>) -> Option<&[String]> {
     list.filter(|list| !list.iter().any(|item| item == "*"))
 }
 
-/// Lets through what the policy allows, answers `403 Forbidden` to a forbidden origin, and answers
+/// Forwards the requests that the policy allows, answers a forbidden origin with `403 Forbidden`, and answers
 /// preflights.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLayer {
@@ -145,8 +142,7 @@ pub(crate) struct AccessLayer {
 enum Origins {
     Own,
     Named(Arc<[Named]>),
-    /// With credentials each is a name to the browser, but for `null`: that is each page which may not
-    /// say whose it is, a sandbox and a file.
+    /// Any origin. With credentials `null` is not allowed: it is the origin of every sandbox and of every file.
     Any {
         credentials: bool,
     },
@@ -156,7 +152,7 @@ enum Origins {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Named {
     One(String),
-    /// One label between these, as in `https://*.example.org`.
+    /// Any one label between scheme and domain, as in `https://*.example.org`.
     Label {
         scheme: String,
         domain: String,
@@ -211,12 +207,12 @@ pub(crate) struct Access<S> {
     cors: Cors<Restored<S>>,
 }
 
-/// [`Cors`] answers each `OPTIONS` as if it were a preflight. One that is none comes through it as a
-/// GET, and gets its method back here.
+/// Restores the method of an `OPTIONS` request that is no preflight. [`Cors`] answers each `OPTIONS` as a
+/// preflight, so that such a request passes it as a GET.
 #[derive(Clone, Debug)]
 struct Restored<S>(S);
 
-/// In the extensions of a request: it is an `OPTIONS`.
+/// Marks, in the extensions of a request, an `OPTIONS` that is no preflight.
 #[derive(Clone, Copy, Debug)]
 struct PlainOptions;
 
@@ -237,7 +233,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Restored<S> {
     }
 }
 
-/// Why a request was refused; stands in the extensions of the response.
+/// The reason of a 403, in the extensions of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ForeignOrigin;
 
@@ -281,7 +277,8 @@ where
             *request.method_mut() = Method::GET;
             request.extensions_mut().insert(PlainOptions);
         }
-        // Also without `Origin`: a cache must not give a page of another origin what lacks the headers.
+        // A response without `Origin` also needs the headers, since a cache may serve it to a page of another
+        // origin.
         ResponseFuture::Cors {
             future: self.cors.call(request),
             preflight,
@@ -290,7 +287,7 @@ where
     }
 }
 
-/// Puts the headers that a preflight asks for into one line: a list may be cut anywhere (RFC 9110, 5.3).
+/// Joins the requested headers of a preflight into one line: a list may be split anywhere (RFC 9110, 5.3).
 fn one_line(headers: &mut HeaderMap) {
     let lines: Vec<&[u8]> = headers
         .get_all(ACCESS_CONTROL_REQUEST_HEADERS)
@@ -317,7 +314,7 @@ impl Origins {
     }
 }
 
-/// The origin that the request is sent to.
+/// The origin of the server that the request is sent to.
 fn own<B>(request: &Request<B>) -> Option<String> {
     let scheme = match request.extensions().get::<Scheme>() {
         Some(Scheme::Https) => "https",
@@ -347,7 +344,7 @@ fn normal(origin: &str) -> String {
 }
 
 pin_project! {
-    /// Future of [`Access`]: the inner service's, or an answer that is there already.
+    /// Future of [`Access`]: the future of the inner service, or a response that is ready.
     #[project = Projected]
     pub(crate) enum ResponseFuture<F, T> {
         Answer { response: Option<T> },
@@ -382,7 +379,7 @@ where
     }
 }
 
-/// The names of the headers that a page could not read otherwise.
+/// The names of the headers that a page can't read unless they are exposed.
 fn exposed(headers: &HeaderMap) -> Option<HeaderValue> {
     let names = headers.keys().filter(|name| {
         !NOT_EXPOSED.contains(name) && !name.as_str().starts_with("access-control-")

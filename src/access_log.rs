@@ -1,5 +1,5 @@
-//! The access log: a line when a request is answered and one when its stream has ended, on the
-//! target `tailwater::access`, which the exporter `stdout` of the configuration shows.
+//! The access log: one line when a request is answered, and one line when its stream has ended. The target
+//! is `tailwater::access`. The exporter `stdout` of the configuration writes it.
 
 use std::time::Duration;
 
@@ -32,10 +32,10 @@ pub(crate) fn layer() -> AccessLogLayer {
         .on_failure(Failed)
 }
 
-/// A text of a client is cut here.
+/// The length to which text of a client is cut.
 const MOST_BYTES: usize = 1024;
 
-/// Method and path, without the query: it may hold a token.
+/// Adds the method and the path, but not the query, which may contain a token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requested;
 
@@ -71,7 +71,7 @@ impl OnEos for Ended {
 pub(crate) struct Failed;
 
 impl OnFailure<ServerErrorsFailureClass> for Failed {
-    /// A status is in the line of the answer already.
+    /// Ignores statuses, since the line of the answer has them.
     fn on_failure(&mut self, failure: ServerErrorsFailureClass, _: Duration, _: &Span) {
         if let ServerErrorsFailureClass::Error(error) = failure {
             info!(target: TARGET, error, "failed");

@@ -1,12 +1,13 @@
-//! The http crate and the sse crate know nothing of each other: here an end of the server ends the
-//! streams.
+//! Joins the shutdown of [`http`](crate::http) and the drain of [`sse`](crate::sse). Neither crate depends
+//! on the other.
 
 use crate::http::Shutdown;
 use crate::sse::Drain;
 
-/// A drain that starts when the shutdown begins. With it one call ends a server:
-/// [`Shutdown::begin`] with ten seconds ends the streams one by one within nine, and drops what is
-/// open after ten.
+/// A drain that starts when the shutdown begins, so that one call stops a server.
+///
+/// After [`Shutdown::begin`] with ten seconds, the streams end one by one within nine seconds. What is still
+/// open after ten seconds is dropped.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::sse::Drain;
 /// let http = HttpLayer::new().shutdown(shutdown.clone());
 /// let drain = tailwater::drain(&shutdown);
 /// let events = SseLayer::new().drain(&drain);
-/// // … and when the process is to stop:
+/// // … and when the process has to stop:
 /// shutdown.begin(Duration::from_secs(10));
 /// assert!(drain.is_started());
 /// # drop((http, events));

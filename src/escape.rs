@@ -1,8 +1,8 @@
-//! Text of others, where it is to be one line that a terminal shows as it is.
+//! Escapes foreign text, so that it stays one line and controls no terminal.
 
 use std::borrow::Cow;
 
-/// A text in which all is escaped that ends a line, that a terminal obeys, or that can't be seen.
+/// Escapes the characters that end a line, control a terminal, or are invisible.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
@@ -19,7 +19,8 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Whether a character is not seen as what it is (Unicode: Cc, Zl, Zp, and those of Cf that have no shape).
+/// Whether a character is invisible or a control character (Unicode: Cc, Zl, Zp, and those of Cf without a
+/// shape).
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character,

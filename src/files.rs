@@ -1,13 +1,13 @@
-//! The files of a `filesystem` binding, as an `http-filesystem` binding asks for them.
+//! Serves the files of a `filesystem` binding to the requests of an `http-filesystem` binding.
 //!
-//! tower-http's [`ServeDir`] answers: validators and conditions, ranges, types. Around it stands
-//! what path a request means, and below it [`Folder`], which opens nothing outside of its location.
+//! tower-http's [`ServeDir`] answers with validators, conditions, ranges and types. [`Files`] finds the path of
+//! a file for a request. [`Folder`] opens the file, and nothing outside of its location.
 //!
-//! - A folder is its `index.html`, and never a listing; without that file it is not there. Without
-//!   the last `/` it is a redirect to itself with one, so that relative links of the page lead into
-//!   it; unless `with.path` makes of both the same.
-//! - An encoded `/`, `\` or NUL is in no name: 404, as is everything that can't be read.
-//! - A location that is not there is a warning at the start and 404 until it is.
+//! - The path of a folder serves its `index.html`, and never a listing. Without that file it is 404. If the path
+//!   lacks the last `/`, it is redirected to the same path with `/`, so that relative links of the page lead
+//!   into the folder. There is no redirect if `with.path` maps both paths to the same file.
+//! - A path with an encoded `/`, `\` or NUL is 404, and so is a file that can't be read.
+//! - If the location does not exist, a warning is logged at the start. Requests are 404 until it exists.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -23,13 +23,12 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use pin_project_lite::pin_project;
+use tailwater_kafka_types::{Part, Template, Variable};
 use tailwater_route::Matched;
 use tower::Service;
 use tower_http::services::fs::{DefaultServeDirFallback, ServeDir, ServeFileSystemResponseBody};
 
 use self::folder::Folder;
-use tailwater_kafka_types::{Part, Template, Variable};
-
 use crate::config::{FileWith, Symlinks};
 
 mod folder;
@@ -42,11 +41,11 @@ pub(crate) type FileBody = ServeFileSystemResponseBody;
 type Serve = ServeDir<DefaultServeDirFallback, Folder>;
 type Serving = <Serve as Service<Request<()>>>::Future;
 
-/// What may stand in a path as it is.
+/// The characters that are percent-encoded in a path.
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
-/// Headers that [`ServeDir`] looks at; `range` is apart.
+/// The request headers that [`ServeDir`] reads, except `range`.
 const CONDITIONS: [http::HeaderName; 4] =
     [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
@@ -54,21 +53,21 @@ const CONDITIONS: [http::HeaderName; 4] =
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     serve: Serve,
-    /// What makes the path of the file; without, it is the path of the request.
+    /// The template of the file's path. Without one it is the path of the request.
     template: Option<Arc<[Part]>>,
 }
 
-/// Warns of a location that is not there, or not to be read.
+/// Warns if a location does not exist or can't be read.
 pub(crate) fn look_at(location: &Path) {
     if let Err(error) = std::fs::read_dir(location) {
-        tracing::warn!(%error, location = %location.display(), "this folder can't be read, so none of its files are found");
+        tracing::warn!(%error, location = %location.display(), "the folder can't be read, so requests for its files are answered with 404");
     }
 }
 
 impl Files {
-    /// The files below `location`, of which `with` says which one a request is for.
+    /// Serves the files below `location`. `with` maps a request to the path of a file.
     pub(crate) fn new(location: PathBuf, symlinks: Symlinks, with: &FileWith) -> Files {
-        // `ServeDir` makes paths relative to the location; `Folder` looks there.
+        // `Folder` knows the location, so that `ServeDir` gets relative paths.
         let serve = ServeDir::with_backend(Path::new(""), Folder::new(location, symlinks));
         let template = match (&with.directory, &with.path) {
             (Some(directory), Some(path)) => Some(joined(directory, path)),
@@ -77,7 +76,7 @@ impl Files {
         Files { serve: serve.ignore_multi_range_requests(true), template }
     }
 
-    /// The path of the file that is asked for.
+    /// The file that a request is for.
     fn target<'r, B>(&self, request: &'r Request<B>) -> Result<Target<'r>, StatusCode> {
         let decoded = decoded(request.uri().path()).ok_or(StatusCode::NOT_FOUND)?;
         let Some(template) = &self.template else {
@@ -100,7 +99,7 @@ impl Files {
                     path.push_str(value);
                     slash_counts = decoded.ends_with(value);
                 }
-                // Nobody has said yet who is asking.
+                // Claims of a session have no value here yet.
                 _ => return Err(StatusCode::FORBIDDEN),
             }
         }
@@ -108,18 +107,18 @@ impl Files {
     }
 }
 
-/// Which file is asked for.
+/// The file that a request is for.
 struct Target<'r> {
     path: Cow<'r, str>,
-    /// Whether a `/` at the end of the request would come to stand at the end of this path, so that
-    /// a redirect to there leads somewhere.
+    /// Whether a `/` at the end of the request's path is also at the end of this path. Only then is a redirect
+    /// to the path with `/` useful.
     slash_counts: bool,
 }
 
-/// A path of a request, decoded once; none where that could not be a path of a file.
+/// The path of a request, decoded once. `None` if it can't be the path of a file.
 fn decoded(path: &str) -> Option<Cow<'_, str>> {
     let bytes = path.as_bytes();
-    // An encoded `/` would be taken for a separator that the routes above have not seen.
+    // A decoded `/` would be a separator that the routes above have not seen.
     let hides = |encoded: &[u8]| {
         [b"%2F", b"%5C", b"%00"].iter().any(|hidden| encoded.eq_ignore_ascii_case(*hidden))
     };
@@ -144,10 +143,10 @@ fn joined(directory: &Template, path: &Template) -> Arc<[Part]> {
     parts.into()
 }
 
-/// Whether a path is in its plain form.
+/// Whether a path has no `.`, no `..` and no `//`.
 ///
-/// `.`, `..` and `//` are refused, not resolved: the routes above have not resolved them either,
-/// and a guarded path must have one spelling.
+/// They are rejected instead of resolved. The routes above do not resolve them either, and a guarded path must
+/// have only one spelling.
 fn is_plain(path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     let names = path.strip_suffix('/').unwrap_or(path);
@@ -163,8 +162,8 @@ fn uri(path: &str) -> Option<Uri> {
 
 /// A redirect to the same path with a `/` at its end.
 ///
-/// Relative, so that it holds behind a proxy that took a prefix away, and names no other host
-/// whatever the path begins with.
+/// It is relative, so that it is right behind a proxy that strips a prefix, and never names another host,
+/// however the path begins.
 fn with_slash(uri: &Uri) -> Option<HeaderValue> {
     let (_, name) = uri.path().rsplit_once('/')?;
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -194,11 +193,11 @@ impl<B> Service<Request<B>> for Files {
         let Some(uri) = uri(&target.path) else {
             return ResponseFuture::answer(empty(StatusCode::NOT_FOUND));
         };
-        // HEAD as GET: it must not find what could not be read.
+        // HEAD is served as GET: it must not succeed for a file that can't be read.
         let mut asked = Request::new(());
         *asked.uri_mut() = uri;
         copy(request.headers(), asked.headers_mut(), &CONDITIONS);
-        // `ServeDir` knows no `if-range`; the whole file is always a right answer (RFC 9110 14.2).
+        // `ServeDir` does not support `if-range`. The whole file is always a valid answer (RFC 9110 14.2).
         if !head && !request.headers().contains_key(IF_RANGE) {
             copy(request.headers(), asked.headers_mut(), &[RANGE]);
         }
@@ -260,7 +259,7 @@ impl Future for ResponseFuture {
                 None => return Poll::Ready(Ok(empty(StatusCode::NOT_FOUND))),
             }
         }
-        // tower-http has a byte 0 of an empty file.
+        // For an empty file tower-http answers a range with 206 and no bytes.
         if response.status() == StatusCode::PARTIAL_CONTENT
             && response.headers().get(CONTENT_LENGTH).is_some_and(|value| value == "0")
         {
@@ -279,7 +278,7 @@ impl Future for ResponseFuture {
     }
 }
 
-/// A type of texts, with their encoding.
+/// A `text/` type with `charset=utf-8`, if it has no parameter.
 fn with_charset(kind: &HeaderValue) -> Option<HeaderValue> {
     let text =
         kind.to_str().ok().filter(|text| text.starts_with("text/") && !text.contains(';'))?;

@@ -11,11 +11,11 @@ use tailwater_sse::{Due, Encoded, Event, Lease};
 /// The lease of an event stream that a session has opened.
 ///
 /// The stream sends `event:challenge` when the session asks for a fresh token, and ends when its token
-/// has expired. A fresh token extends the lease if `still_allowed` returns `true` for it: check in there
-/// whatever opened the stream, such as roles and the values of claims. [`Session::lease`] says what else
-/// holds for `still_allowed`. It is not called for the token of the request itself.
+/// has expired. A fresh token extends the lease if `still_allowed` returns `true` for it. `still_allowed`
+/// has to check everything that allowed the stream to open, such as roles and the values of claims. It is
+/// not called for the token of the request itself. [`Session::lease`] documents its other rules.
 ///
-/// [`session_lease`] is the shorter way where the decision depends on nothing but the token.
+/// [`session_lease`] is shorter if the decision depends on the token alone.
 #[must_use]
 pub fn lease(
     session: &Session,
@@ -27,9 +27,9 @@ pub fn lease(
 /// Leases for [`SseLayer::lease`](tailwater_sse::SseLayer::lease): each stream lives as long as the
 /// session of its request has a token for which `allowed` returns `true`.
 ///
-/// The session comes from a [`JwtLayer`](tailwater_jwt::JwtLayer) further out. A stream whose request has
-/// no session, or a token that is not allowed, ends before its first event. Let the source refuse such a
-/// request with `403 Forbidden`: a browser that only sees its stream end connects again and again.
+/// The session comes from an outer [`JwtLayer`](tailwater_jwt::JwtLayer). If the request has no session, or
+/// `allowed` returns `false`, the stream ends before its first event. The source should reject such a request
+/// with `403 Forbidden`: a browser whose stream ends reconnects again and again.
 ///
 /// ```
 /// # use std::convert::Infallible;

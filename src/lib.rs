@@ -1,11 +1,13 @@
 //! Streams Kafka topics to browsers as Server-Sent Events.
 //!
 //! This package is the `tailwater` program. It also re-exports the layers of the program, for servers
-//! that you write: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`] and [`hub`], and
-//! [`client`] for event streams of other servers. Each layer is a package of its own, too, without the
-//! program's dependencies. Only [`kafka`] needs librdkafka. Without the feature `kafka`, which is on by
-//! default, this package links no librdkafka: the program checks every configuration, but it starts
-//! only those that lead to no topic.
+//! that you write: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`], [`hub`], and [`client`] for
+//! event streams of other servers. Each layer is also a package of its own, without the program's
+//! dependencies.
+//!
+//! Only [`kafka`] needs librdkafka. The feature `kafka` is enabled by default. Without it this package
+//! links no librdkafka. The program then checks every configuration, but starts only those in which no
+//! listener leads to a topic.
 //!
 #![cfg_attr(feature = "kafka", doc = "```no_run")]
 #![cfg_attr(not(feature = "kafka"), doc = "```ignore")]
@@ -27,13 +29,13 @@
 //! # }
 //! ```
 //!
-//! `examples/topic.rs` is a whole server like this, with routes, a key from the path and a shutdown that
-//! lets streams finish. `examples/axum.rs` streams the messages that are posted to an axum router.
-//! `examples/members.rs` serves streams that end with their client's token. [`session_lease`] joins the
-//! two layers that it needs, [`jwt`] and [`sse`].
+//! `examples/topic.rs` is a complete server of this kind. It has routes, takes a record key from the path,
+//! and lets streams finish at a shutdown. `examples/axum.rs` streams the messages that are posted to an
+//! axum router. `examples/members.rs` serves streams that end when the client's token expires.
+//! [`session_lease`] joins the two layers that such a server needs, [`jwt`] and [`sse`].
 //!
-//! [`config`], [`stack`] and [`server`] are the program: a configuration file, the layers that it
-//! becomes, and the process around them.
+//! [`config`], [`stack`] and [`server`] are the program: they read a configuration file, build the layers
+//! from it, and run the process.
 
 mod access;
 mod access_log;

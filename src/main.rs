@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 mod cli;
 
-// Also for librdkafka, which makes messages on one thread that another frees, and for what is read and
-// rendered in pieces of a MiB, which glibc returns to the kernel each time.
+// librdkafka allocates messages on one thread and frees them on another. Buffers of a MiB hold what is read
+// and encoded; glibc would return each of them to the kernel at once.
 #[cfg(all(feature = "jemalloc", target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,5 +1,5 @@
-//! The open files that the process may have (`RLIMIT_NOFILE`), and what they are for: clients get what
-//! is left when Kafka, the program itself, files and other servers have theirs.
+//! Divides the open files of the process (`RLIMIT_NOFILE`). Kafka, the program itself, static files and
+//! other servers have a share; client connections have the rest.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -19,41 +19,41 @@ use crate::config::{Config, Kind};
 use crate::health::port;
 use crate::limits;
 
-/// Outputs, runtimes, watched certificates, fetches of keys, and whatever a library opens for a moment.
+/// For outputs, runtimes, watched certificates, fetches of keys, and files that a library opens briefly.
 const OF_PROGRAM: usize = 48;
-/// A cluster's six clients of librdkafka: for each broker a socket, and a pipe for the thread that has it.
-/// How many brokers there are is not known: five more than the configuration names.
+/// For the six clients of librdkafka that a cluster has. Each client has, for each broker, a socket and a pipe
+/// for its thread. The number of brokers is unknown: five more than the configuration names are assumed.
 const OF_CLUSTER: usize = 5 * OF_SERVER;
 const OF_SERVER: usize = 18;
-/// How many responses there may be from files at once. Each opens a second one for a moment.
+/// The maximum number of concurrent responses from files. Each opens a second file briefly.
 const MOST_RESPONSES: usize = 1024;
 const LEAST_RESPONSES: usize = 2;
-/// Connections at the port for health.
+/// The minimum number of connections at the port for health checks.
 const LEAST_HEALTH: usize = 4;
-/// How long a request waits for one of these.
+/// The time that a request waits for a permit.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many open files there are for what.
+/// The shares of the limit of open files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenFiles {
-    /// Of the process.
+    /// The limit of the process.
     limit: usize,
-    /// For the program, Kafka and health.
+    /// The share of the program, Kafka and health checks.
     kept: usize,
-    /// Of these, for connections at the port for health.
+    /// The part of `kept` for connections at the port for health checks.
     pub(crate) health: usize,
-    /// Responses from files at once.
+    /// The maximum number of concurrent responses from files.
     pub(crate) responses: usize,
-    /// Streams of other servers at once.
+    /// The maximum number of concurrent streams of other servers.
     pub(crate) upstream: usize,
-    /// Connections of all ports together.
+    /// The maximum number of connections of all ports together.
     pub(crate) connections: usize,
-    /// Connections that the ports may have by the configuration.
+    /// The number of connections that the configuration allows at all ports together.
     wanted: usize,
 }
 
 impl OpenFiles {
-    /// What the namespaces need of a limit; `None` is no limit.
+    /// Divides a limit for these namespaces. `None` is no limit.
     pub(crate) fn of(namespaces: &[Config], limit: Option<u64>) -> Self {
         let limit = limit.map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX));
         let limit = limit.min(Semaphore::MAX_PERMITS);
@@ -68,7 +68,7 @@ impl OpenFiles {
         let health = (limit / 16).clamp(LEAST_HEALTH, port::CONNECTIONS);
         let of_clusters = OF_CLUSTER * clusters.len() + OF_SERVER * servers;
         let kept = OF_PROGRAM + ports + health + of_clusters;
-        // With few, clients have a quarter of them all the same.
+        // Clients have at least a quarter, however low the limit is.
         let kept = kept.min(limit - limit / 4);
         let has = |is: fn(&Kind) -> bool| bindings().any(|binding| is(&binding.kind));
         let responses = if has(|value| matches!(value, Kind::Filesystem(_))) {
@@ -84,7 +84,7 @@ impl OpenFiles {
         Self { limit, kept, health, responses, upstream, connections, wanted }
     }
 
-    /// Warns where the ports may have more connections than there are open files for.
+    /// Warns if the configuration allows more connections than there are open files.
     pub(crate) fn warn(&self) {
         let Self { limit, kept, connections, wanted, .. } = *self;
         if connections < wanted {
@@ -93,12 +93,12 @@ impl OpenFiles {
                 kept,
                 connections,
                 wanted,
-                "the limit of open files is too low for the connections of all ports, further ones are refused: raise it (`ulimit -Hn`) or lower `connections`"
+                "the limit of open files is lower than the connections of all ports need, and connections beyond it are refused: raise the limit (`ulimit -Hn`) or lower `connections`"
             );
         }
     }
 
-    /// What `check` says of it.
+    /// The text of `tailwater check`.
     pub(crate) fn describe(&self) -> String {
         let Self { limit, kept, responses, upstream, connections, wanted, .. } = *self;
         if limit == Semaphore::MAX_PERMITS {
@@ -106,7 +106,7 @@ impl OpenFiles {
         }
         let mut text = format!("\nopen files, {limit} here:\n");
         let mut row = |what: &str, number: usize| {
-            // Writing to a text does not fail.
+            // Writing to a `String` never fails.
             let _ = writeln!(text, "  {what:<44} {number:>9}");
         };
         row("kept for Kafka, health and the program", kept);
@@ -124,8 +124,8 @@ impl OpenFiles {
     }
 }
 
-/// Answers requests while there are open files for what they ask for: each response has a place for as
-/// long as its body lasts. Without one a request waits a second, and is then answered 503.
+/// Limits the concurrent responses of a service. A response holds a permit until its body is dropped. If no
+/// permit is free within a second, the request is answered with 503.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounded<S> {
     inner: S,
@@ -170,7 +170,7 @@ where
 }
 
 pin_project! {
-    /// A body that gives its place back when it is dropped.
+    /// A body that releases its permit when it is dropped.
     #[derive(Debug)]
     pub(crate) struct HeldBody<R> {
         #[pin]

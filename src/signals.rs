@@ -1,4 +1,4 @@
-//! What the process is told by signals.
+//! The signals that the process handles.
 
 use std::io;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-/// Who asks twice at once asks once: `timeout` of coreutils signals the process, and then its group.
+/// Two signals within this time count as one: `timeout` of coreutils signals the process and then its group.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// The signals of this process. From when there is one no signal of these ends the process by itself.
+/// The signals of this process. Once this exists, none of them ends the process by default.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
@@ -31,7 +31,7 @@ impl Signals {
         })
     }
 
-    /// Ready when the process is told to stop.
+    /// Waits for a signal to stop: SIGINT or SIGTERM.
     pub(crate) async fn stop(&mut self) {
         loop {
             tokio::select! {
@@ -46,7 +46,7 @@ impl Signals {
         }
     }
 
-    /// After [`stop`](Self::stop): ready when the process is told again, and not by the same command.
+    /// Waits, after [`stop`](Self::stop), for a signal to stop that another command has sent.
     pub(crate) async fn stop_again(&mut self) {
         let first = Instant::now();
         loop {

@@ -1,5 +1,5 @@
-//! From a configuration to the layers: each binding is a layer, and its `exit` the layer's inner
-//! service.
+//! Builds the layers from a configuration. Each binding becomes a layer, and its `exit` becomes the inner
+//! service of that layer.
 //!
 //! ```text
 //! tcp server        listeners, the accept loop              tailwater-http
@@ -63,15 +63,15 @@ use self::tls::TlsServer;
 pub(crate) use self::without_kafka::Cluster;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
-/// What an exit over HTTP leads to.
+/// The service behind an exit of HTTP requests.
 type HttpService = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
 
-/// An `http` binding: what connections are served by.
+/// An `http` binding, which serves connections.
 #[derive(Clone)]
 struct HttpServer {
     http: Http<HttpService>,
     versions: Versions,
-    /// Whether requests are asked for credentials.
+    /// Whether a guard looks for credentials in requests.
     guarded: bool,
 }
 
@@ -101,14 +101,14 @@ impl HttpServer {
     }
 }
 
-/// What an `sse` binding says of the streams below it.
+/// The options that an `sse` binding sets for the streams below it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct SseOptions {
     retry: Duration,
     max_age: Option<Duration>,
 }
 
-/// Builds what exits of a namespace lead to, each once.
+/// Builds the services of a namespace, each once.
 struct StackBuilder<'c> {
     config: &'c Config,
     /// All namespaces, this one among them.
@@ -116,27 +116,27 @@ struct StackBuilder<'c> {
     folder: &'c Path,
     shutdown: Shutdown,
     drain: Drain,
-    /// By the names of the `kafka` bindings on the path.
+    /// The clusters, by the names of the `kafka` bindings on the path.
     clusters: HashMap<String, Cluster>,
     resources: HashMap<(&'c str, Option<SseOptions>), HttpService>,
-    /// The `filesystem` bindings whose folders were looked at.
+    /// The `filesystem` bindings whose folders were checked.
     folders: HashSet<&'c str>,
     http_servers: HashMap<&'c str, HttpServer>,
     tls_servers: HashMap<&'c str, TlsServer>,
     guards: HashMap<&'c str, Guard>,
-    /// Places for responses from files.
+    /// The permits of responses from files.
     responses: Arc<Semaphore>,
-    /// Places for streams of other servers.
+    /// The permits of streams of other servers.
     upstream: Arc<Semaphore>,
 }
 
 impl<'c> StackBuilder<'c> {
-    /// What a path through bindings, as `cache/store/cluster`, is called in all of the process.
+    /// The name, unique in the process, of a path through bindings such as `cache/store/cluster`.
     fn label(&self, path: &str) -> String {
         config::label(self.config, self.all, &path.split('/').collect::<Vec<_>>())
     }
 
-    /// An `http` binding, which connections go to.
+    /// Builds an `http` binding.
     fn http_server(&mut self, server: &plan::HttpServer<'c>) -> Result<HttpServer, Error> {
         let name = server.binding.name.as_str();
         if let Some(http_server) = self.http_servers.get(name) {
@@ -157,7 +157,7 @@ impl<'c> StackBuilder<'c> {
                 Resource::Files(files) => this.files(files),
             },
         )?;
-        // Before the routes, which ask what it found.
+        // The guard comes before the routes, which read the session that it found.
         let known = match (&options.authorization, server.guard) {
             (Some(authorization), Some(guard)) => {
                 let guard = ServiceBuilder::new()
@@ -170,11 +170,11 @@ impl<'c> StackBuilder<'c> {
         };
         let guarded = options.authorization.is_some();
         let streams = server.routes.iter().any(|route| matches!(route.next, Resource::Sse(_)));
-        // Around the guard, since a preflight brings no credentials.
+        // Access control is outside of the guard, since a preflight has no credentials.
         let behind = access::Behind { guarded, streams };
         let controlled = access::layer(&options.access_control, behind).layer(known);
         let controlled = controlled.map_response(without_guesses);
-        // The log is outermost: it has what the others refuse, too.
+        // The access log is outermost, so that it also has the requests that the other layers reject.
         let service = if self.all.iter().any(Config::logs_access) {
             boxed(access_log::layer().layer(controlled))
         } else {
@@ -242,7 +242,7 @@ impl<'c> StackBuilder<'c> {
         })
     }
 
-    /// What a binding answers requests by, made once. `streams` comes from the `sse` binding above.
+    /// The service of a binding, built at the first call. `streams` comes from the `sse` binding above.
     fn once(
         &mut self,
         binding: &'c config::Binding,
@@ -258,7 +258,7 @@ impl<'c> StackBuilder<'c> {
         Ok(service)
     }
 
-    /// The routes of a binding over what each leads to.
+    /// Builds the routes of a binding, and with `next` the service of each route.
     fn routes<W, N, T>(
         &mut self,
         routes: &[plan::Branch<'c, W, N, T>],
@@ -278,17 +278,18 @@ impl<'c> StackBuilder<'c> {
         Ok(BoxCloneSyncService::new(Router::new(table)))
     }
 
-    /// What makes event streams of a source; `places` are those that its templates filled.
-    fn frames(&self, streams: SseOptions, places: Box<[Variable]>) -> SseLayer {
+    /// The layer that writes the events of a source. `variables` are those that the templates of the route
+    /// use.
+    fn frames(&self, streams: SseOptions, variables: Box<[Variable]>) -> SseLayer {
         let SseOptions { retry, max_age } = streams;
         let frames = SseLayer::new().drain(&self.drain).retry(retry);
         let frames = max_age.into_iter().fold(frames, SseLayer::max_age);
-        frames.lease(move |parts| guard::lease(parts, &places))
+        frames.lease(move |parts| guard::lease(parts, &variables))
     }
 }
 
-/// An exit whose bodies are of a kind of their own. Each body has one box, however many bindings its
-/// response comes through: every further one would be a cache miss for every event of every stream.
+/// Boxes the bodies of a service. Each body has one box, however many bindings its response passes: a second
+/// box would cost a cache miss for each event of each stream.
 fn boxed<S, R>(service: S) -> HttpService
 where
     S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible>
@@ -306,7 +307,7 @@ where
     )
 }
 
-/// A response is of the type that it says, and of no other that a browser could guess.
+/// Forbids browsers to guess another type than the `content-type` of the response.
 fn without_guesses<B>(mut response: Response<B>) -> Response<B> {
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);

@@ -1,7 +1,7 @@
-//! The server's own log, by `tracing`: as text for people or as JSON for machines.
+//! The server's own log, by `tracing`, as text for people or as JSON for machines.
 //!
-//! Nothing that serves writes it: the standard output and the standard error have a thread each, and
-//! what their reader does not take is dropped and counted.
+//! Threads that serve never write the log. The standard output and the standard error have a thread each. Lines
+//! are dropped and counted if nobody reads the output.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::File;
@@ -29,47 +29,47 @@ mod escape;
 mod output;
 mod throttle;
 
-/// Lines of the access log that wait: clients can make as many as they like.
+/// The maximum number of queued lines of the access log. Clients can cause any number of them.
 const ACCESS_LINES: usize = 1024;
-/// Lines of the log that wait: at a level of `debug` or `trace` there are many at once.
+/// The maximum number of queued lines of the log. The levels `debug` and `trace` write many at once.
 const LOG_LINES: usize = 8192;
-/// The target of what is logged of the outputs themselves.
+/// The target of messages about the outputs themselves.
 const OUTPUT_TARGET: &str = "tailwater::output";
-/// That of panics.
+/// The target of panics.
 const PANIC_TARGET: &str = "tailwater::panic";
-/// How long the end of the process waits for whoever reads.
+/// The time that the end of the process waits for a reader of the outputs.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The form of a line of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogFormat {
-    /// Text, in colour where the standard error is a terminal.
+    /// Text, in colour if the standard error is a terminal.
     #[default]
     Text,
-    /// A JSON object, its fields beside `timestamp`, `level`, `target` and `message`.
+    /// A JSON object with `timestamp`, `level`, `target`, `message` and the fields.
     Json,
 }
 
-/// Why the log was not set up.
+/// The error of [`init`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The levels are not understood.
+    /// The levels are invalid.
     #[error("`{0}` is no log level")]
     Level(String, #[source] tracing_subscriber::filter::ParseError),
-    /// The standard output or the standard error can't be had, or no thread to write it.
+    /// The standard output or the standard error is closed, or the system allows no thread to write it.
     #[error("the output can't be written")]
     Output(#[from] io::Error),
-    /// There is one already in this process.
+    /// This process already has a log.
     #[error("the log is set up already")]
     SetUp(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// The outputs of this process while it serves. When it is dropped, the last lines have a second to be
-/// written: a reader that does not read holds nothing up.
+/// The outputs of this process while it serves. When it is dropped, it waits at most a second for the last lines
+/// to be written.
 #[derive(Debug)]
-#[must_use = "dropped at once, it waits for nothing that comes later"]
+#[must_use = "if it is dropped at once, the last lines of the process are lost"]
 pub struct Outputs {
     stdout: Output,
     stderr: Output,
@@ -95,21 +95,24 @@ impl Drop for Outputs {
     }
 }
 
-/// Sets up the log of this process, on the standard error; and on the standard output, if `access`
-/// says so, the access log in the same form, whatever the levels. Panics are logged, too.
+/// Sets up the log of this process. The log goes to the standard error. If `access` is `true`, the access log goes
+/// to the standard output in the same format, whatever the levels. Panics are logged, too.
 ///
-/// `levels` is a level (`error`, `warn`, `info`, `debug`, `trace`), or several with the part of
-/// the program that each is for, as `info,tailwater_kafka=debug`.
+/// `levels` is a level (`error`, `warn`, `info`, `debug`, `trace`), or several levels for parts of the program,
+/// such as `info,tailwater_kafka=debug`.
 ///
-/// What clients, peers or records cause again and again is counted, and told at most every 10 s; a line of
-/// the code writes at most 100 lines in that time, but for the access log and levels below `info`.
+/// Messages that clients, peers or records repeat are counted, and their number is logged at most every 10 s. One
+/// statement of the code logs at most 100 lines in that time. These bounds do not apply to the access log and to
+/// the levels `debug` and `trace`.
 ///
-/// Logging never waits for a reader: 1 MiB is kept for one that does not read, at most 1024 lines of the
-/// access log and 8192 of the log. Further lines are dropped, and their number is logged when it goes on.
+/// Logging never waits for a reader. If nobody reads, at most 1 MiB is queued, with at most 1024 lines of the
+/// access log and 8192 lines of the log. Further lines are dropped. Their number is logged when the output can be
+/// written again.
 ///
 /// # Errors
-/// [`Error::Level`] where `levels` is not understood, [`Error::SetUp`] the second time,
-/// [`Error::Output`] where the system refuses a thread.
+/// - [`Error::Level`]: `levels` is invalid.
+/// - [`Error::SetUp`]: this process already has a log.
+/// - [`Error::Output`]: an output is closed, or the system allows no further thread.
 pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Error> {
     let filter =
         EnvFilter::try_new(levels).map_err(|error| Error::Level(levels.to_owned(), error))?;
@@ -127,12 +130,12 @@ pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Er
     });
     tracing_subscriber::registry().with(log).with(access_log).try_init()?;
     thread::Builder::new().name("log".to_owned()).spawn(move || throttle.run())?;
-    // What std prints of a panic it would print on the thread that serves.
+    // The hook of std would print a panic on the thread that serves.
     panic::set_hook(Box::new(log_panic));
     Ok(Outputs { stdout, stderr })
 }
 
-/// The layer that writes lines of this form.
+/// The layer that writes lines of this format.
 fn layer<S>(
     output: &Output,
     format: LogFormat,
@@ -145,7 +148,7 @@ where
     let has_colours = is_terminal && format == LogFormat::Text;
     let lines = LinesOf { output: output.clone(), format, has_colours };
     let layer = fmt::layer().with_writer(lines).with_ansi(false).with_target(target);
-    // It would print them on the thread that logs.
+    // It would print internal errors on the thread that logs.
     let layer = layer.log_internal_errors(false);
     match format {
         LogFormat::Text => layer.boxed(),
@@ -153,7 +156,7 @@ where
     }
 }
 
-/// The file behind an output: its own buffer would be locked while its reader is waited for.
+/// The file behind an output. The buffer of std would be locked while a write waits for the reader.
 fn unbuffered(output: impl AsFd) -> io::Result<File> {
     Ok(File::from(output.as_fd().try_clone_to_owned()?))
 }

@@ -13,7 +13,7 @@ fn texts(list: &[&str]) -> Option<Vec<String>> {
     Some(list.iter().map(|item| (*item).to_owned()).collect())
 }
 
-/// Asks a service that answers 401, as if it had seen no token.
+/// Sends a request to a service that answers 401, as if the request had no token.
 async fn ask(access: &AccessControl, request: Request<()>) -> Response<String> {
     ask_of(access, Behind::default(), request).await
 }
@@ -53,7 +53,7 @@ fn preflight(origin: &str) -> Request<()> {
     request("OPTIONS", &headers)
 }
 
-/// The value of a header, or nothing.
+/// The value of a header, or an empty text.
 fn of<'r>(response: &'r Response<String>, name: &HeaderName) -> &'r str {
     response.headers().get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
 }
@@ -220,8 +220,8 @@ async fn answer_to_a_page_says_what_it_may_read() {
         (none, "*", "", ""),
     ] {
         let access = AccessControl::CrossOrigin(access);
-        // Whatever the inner service says, a refusal for a bad token included, the page can read.
-        // OPTIONS that asks for no method is no preflight.
+        // The page can read each response of the inner service, also a 401.
+        // An OPTIONS without a requested method is no preflight.
         for request in [asks("POST"), asks("OPTIONS")] {
             let row = format!("{} {access:?}", request.method());
             let method = request.method().clone();
@@ -344,7 +344,7 @@ async fn a_preflight_grants_what_event_streams_need() {
         (list(&["Last-Event-ID"]), streams, &["x-a"], "last-event-id,cache-control"),
         (list(&["x-a"]), all, &["x-a"], "x-a,x-challenge-session,last-event-id,cache-control"),
         (list(&["x-a"]), Behind::default(), &["last-event-id"], "x-a"),
-        // Whatever is asked for.
+        // Any header that is requested.
         (
             list(&["*"]),
             streams,

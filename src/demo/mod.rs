@@ -1,4 +1,4 @@
-//! `tailwater demo`: an embedded Kafka, a ticker, a page, and the configuration that joins them.
+//! `tailwater demo`: an embedded Kafka, a producer of quotes, a page, and the configuration of the server.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,13 +24,13 @@ const SYMBOLS: [(&str, f64, &str); 5] = [
     ("AUDUSD", 0.6534, "sydney"),
 ];
 
-/// Between two quotes.
+/// The time between two quotes.
 const TICK: Duration = Duration::from_millis(250);
 
-/// One quote in so many is a tombstone.
+/// Each quote with a multiple of this number is a tombstone.
 const WITHDRAWN: u64 = 24;
 
-/// Why the demonstration does not start.
+/// The error of a demo that does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -48,8 +48,7 @@ pub enum Error {
     Server(#[from] server::Error),
 }
 
-/// The configuration for people to start from: a server on `port` before a Kafka on this machine,
-/// its pages in the folder `www`.
+/// A configuration to start from: a server on `port`, a Kafka at `localhost:9092`, and pages in the folder `www`.
 #[must_use]
 pub fn config(port: u16) -> String {
     let mut text = CONFIG.to_owned();
@@ -68,12 +67,12 @@ fn variables(port: u16, kafka: &str, pages: &str) -> [(&'static str, String); 4]
     ]
 }
 
-/// Runs the demonstration until SIGINT or SIGTERM, which end it at once. `told` gets the text that
-/// says where to look and what to type, once the server listens.
+/// Runs the demo until SIGINT or SIGTERM, which end it at once. When the server listens, it calls `print` with a
+/// text that names the page and the commands to try.
 ///
 /// # Errors
-/// What keeps it from starting.
-pub fn run(port: u16, told: impl FnOnce(&str)) -> Result<(), Error> {
+/// Kafka or the server can't start, or the page can't be written to a temporary folder.
+pub fn run(port: u16, print: impl FnOnce(&str)) -> Result<(), Error> {
     let kafka = EmbeddedKafka::start()?;
     kafka.create_topic("quotes", 2)?;
     let pages = tempfile::tempdir()?;
@@ -89,12 +88,12 @@ pub fn run(port: u16, told: impl FnOnce(&str)) -> Result<(), Error> {
     thread::Builder::new().name("ticker".to_owned()).spawn(move || tick(&producer))?;
     let listening = |stack: &Stack| {
         if let Some(address) = stack.addresses().first() {
-            told(&usage(*address));
+            print(&usage(*address));
         }
     };
     let options = ServerOptions::new().drain(Duration::ZERO);
     let served = server::run(parsed.namespaces, Path::new("."), options, listening);
-    // The process ends. Were the broker gone before it, those still connected would complain.
+    // The process ends now. If the broker ended before it, librdkafka would log lost connections.
     std::mem::forget(kafka);
     Ok(served?)
 }
@@ -109,12 +108,12 @@ A Kafka with a topic of quotes runs in this process. See them arrive:
 
 or listen in another terminal:
 
-  curl -N http://localhost:{port}/events            # all of them
-  curl -N http://localhost:{port}/events/EURUSD     # those with this key
-  curl -N http://localhost:{port}/venues/tokyo      # those with this header
-  curl -N -H 'last-event-id: ID' http://localhost:{port}/events    # those after an id
+  curl -N http://localhost:{port}/events            # all quotes
+  curl -N http://localhost:{port}/events/EURUSD     # the quotes with this key
+  curl -N http://localhost:{port}/venues/tokyo      # the quotes with this header
+  curl -N -H 'last-event-id: ID' http://localhost:{port}/events    # the quotes after an id
 
-`tailwater demo --print-config` prints the configuration, to start from. Ctrl-C ends it.
+`tailwater demo --print-config` prints the configuration, to start from. Ctrl-C ends the demo.
 "
     )
 }
@@ -124,7 +123,7 @@ fn tick(kafka: &Producer) {
     let mut prices = SYMBOLS.map(|(_, price, _)| price);
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for count in 1.. {
-        // Marsaglia's xorshift: the quotes need not surprise anybody.
+        // Marsaglia's xorshift is random enough for quotes.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -135,7 +134,7 @@ fn tick(kafka: &Producer) {
         let produced = if count % WITHDRAWN == 0 {
             kafka.produce(&message)
         } else {
-            // Up or down, so that each quote is news.
+            // No step is 0, so that each quote differs from the one before.
             let step = [-10, -6, -3, -1, 1, 3, 6, 10][(random >> 32) as usize % 8];
             let moved = prices[index] + first * f64::from(step) * 1e-5;
             prices[index] = moved.clamp(first / 2.0, first * 2.0);

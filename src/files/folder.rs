@@ -19,7 +19,7 @@ use crate::config::Symlinks;
 
 type Pending<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
-/// A folder of the disk. What it reads it reads on the threads for blocking work.
+/// A folder on disk. Reads run on tokio's threads for blocking work.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     location: Arc<Path>,
@@ -31,15 +31,15 @@ impl Folder {
         Folder { location: location.into(), symlinks }
     }
 
-    /// Opens what stands at a path below the location.
+    /// Opens the file or folder at a path below the location.
     fn look(&self, path: &Path) -> io::Result<(fs::File, Metadata)> {
         let file = fs::File::from(self.open(path).map_err(error)?);
         let metadata = file.metadata()?;
         Ok((file, metadata))
     }
 
-    /// What stands at a path. A folder is there only if it has a page: a redirect into one that has none
-    /// would tell that there is one.
+    /// The metadata of a path. A folder without `index.html` is not found: a redirect to it would reveal that it
+    /// exists.
     fn served(&self, path: &Path) -> io::Result<Metadata> {
         let (_, metadata) = self.look(path)?;
         if metadata.is_dir() && !self.look(&path.join("index.html"))?.1.is_file() {
@@ -49,7 +49,7 @@ impl Folder {
     }
 
     fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        // A pipe that nobody writes to must not hold a thread: hence without blocking.
+        // A pipe without a writer would block the thread, hence `NONBLOCK`.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let mut names = Vec::new();
         for component in path.components() {
@@ -65,8 +65,8 @@ impl Folder {
             let names: PathBuf = names.into_iter().collect();
             return rustix::fs::open(self.location.join(names), flags, Mode::empty());
         }
-        // Name by name, each from the folder before it: between a look at the whole path and the
-        // opening of it someone could put a link there. The location may be behind links.
+        // Each name is opened relative to the folder before it. If the whole path was checked first and opened
+        // afterwards, another process could put a link there in between. The location itself may contain links.
         let mut at = rustix::fs::open(&*self.location, flags | OFlags::DIRECTORY, Mode::empty())?;
         let mut names = names.into_iter().peekable();
         while let Some(name) = names.next() {
@@ -77,7 +77,7 @@ impl Folder {
     }
 }
 
-/// What follows from the path that was asked for is "not found"; the rest is the disk's fault.
+/// An error that the requested path causes is "not found". Other errors are failures of the disk.
 fn error(error: Errno) -> io::Error {
     match error {
         Errno::NOENT
@@ -85,7 +85,7 @@ fn error(error: Errno) -> io::Error {
         | Errno::ACCESS
         | Errno::PERM
         | Errno::LOOP
-        | Errno::MLINK // FreeBSD's word for a link that `NOFOLLOW` met
+        | Errno::MLINK // FreeBSD's error for a link with `NOFOLLOW`
         | Errno::NAMETOOLONG
         | Errno::INVAL
         | Errno::ILSEQ

@@ -347,7 +347,7 @@ async fn unchanged_file_is_not_sent_again() {
         (&[(IF_MODIFIED_SINCE, modified)], 304),
         (&[(IF_MODIFIED_SINCE, "Thu, 01 Jan 1970 00:00:00 GMT")], 200),
         (&[(IF_MODIFIED_SINCE, "yesterday")], 200),
-        // RFC 9110 13.2.2: of the two the entity tag decides.
+        // RFC 9110 13.2.2: if both are present, the entity tag decides.
         (&[(IF_NONE_MATCH, "\"other\""), (IF_MODIFIED_SINCE, modified)], 200),
         (&[(IF_NONE_MATCH, etag), (IF_MODIFIED_SINCE, "Thu, 01 Jan 1970 00:00:00 GMT")], 304),
         (&[(IF_MATCH, "\"other\"")], 412),

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use tailwater_sse::BoxError;
 
-/// Why a configuration can't be run. Mistakes of the file itself were found before.
+/// The error of a configuration that can't be served. The file itself is valid: its mistakes are reported when
+/// it is parsed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// One of several namespaces can't be run.
+    /// One of several namespaces can't be served.
     #[error("the namespace {name}")]
     Namespace {
         /// Its name.
@@ -16,7 +17,7 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
-    /// A host name of a listener means nothing.
+    /// The host name of a listener can't be resolved.
     #[error("the host `{host}` of {binding} can't be resolved")]
     Resolve {
         /// The binding.
@@ -26,7 +27,7 @@ pub enum Error {
         /// What the resolver said.
         source: io::Error,
     },
-    /// An address can't be listened on.
+    /// An address can't be bound.
     #[error("{binding} can't listen on {address}")]
     Listen {
         /// The binding.
@@ -36,7 +37,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// librdkafka does not take the options of a cluster.
+    /// librdkafka rejects the options of a cluster.
     #[cfg(feature = "kafka")]
     #[error("{binding} can't begin")]
     Kafka {
@@ -64,7 +65,9 @@ pub enum Error {
         source: BoxError,
     },
     /// The vault of a binding has no store of this kind.
-    #[error("the vault of {binding} has no store `{store}`, where its certificates would be")]
+    #[error(
+        "the vault of {binding} has no store `{store}`, but {binding} needs certificates from it"
+    )]
     NoStore {
         /// The binding that needs it.
         binding: String,
@@ -72,28 +75,30 @@ pub enum Error {
         store: &'static str,
     },
     /// The `entries` of a store do not have an alias that a binding names.
-    #[error("{binding} names the alias `{alias}`, which is none of the `entries` of its store")]
+    #[error(
+        "{binding} names the alias `{alias}`, but the `entries` of its store do not contain it"
+    )]
     NoEntry {
         /// The binding.
         binding: String,
         /// The alias.
         alias: String,
     },
-    /// Nothing that a `tls` binding offers by ALPN is spoken within.
-    #[error("no protocol in the `alpn` of {binding} is spoken by the `http` bindings behind it")]
+    /// No protocol that a `tls` binding offers by ALPN is supported behind it.
+    #[error("the `http` bindings behind {binding} support no protocol of its `alpn`")]
     Protocols {
         /// The binding.
         binding: String,
     },
-    /// Certificates are not what a binding needs.
-    #[error("{binding} can't encrypt")]
+    /// The certificates of a binding can't be used.
+    #[error("{binding} can't use its certificates")]
     Tls {
         /// The binding.
         binding: String,
         /// What is wrong.
         source: tailwater_tls::Error,
     },
-    /// A guard can't be asked.
+    /// A guard can't be built.
     #[error("the guard {guard}")]
     Guard {
         /// The guard.
@@ -101,8 +106,8 @@ pub enum Error {
         /// What is wrong.
         source: tailwater_jwt::Error,
     },
-    /// Event streams of another server can't be passed on.
-    #[error("{binding} can't pass streams on")]
+    /// Event streams of another server can't be proxied.
+    #[error("{binding} can't proxy streams")]
     Upstream {
         /// The binding.
         binding: String,

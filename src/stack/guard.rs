@@ -1,5 +1,5 @@
-//! Guards: whether a route is open, how long a stream lives, and what templates learn of who asks.
-//! Here the jwt crate, which knows neither routes nor event streams, is joined with those that do.
+//! Guards: access to routes, the lifetime of streams, and the claims that templates use. This file joins the
+//! jwt crate with the crates for routes and event streams, since none of them depends on another.
 
 use ::http::request::Parts;
 use ::http::{Extensions, Request};
@@ -15,8 +15,7 @@ use crate::access_log;
 use crate::config::{self, Authorization, GuardKeys};
 
 impl<'c> StackBuilder<'c> {
-    /// The layer of an `http` binding whose requests bring credentials. The guard is one for all
-    /// bindings that ask it.
+    /// The layer of an `http` binding with a guard. All bindings of a guard share it.
     pub(super) fn guard(
         &mut self,
         configured: &'c config::Guard,
@@ -30,7 +29,7 @@ impl<'c> StackBuilder<'c> {
                 made
             }
         };
-        // The routes decide what it takes to get in.
+        // The layer accepts requests without a session: the routes decide which sessions they need.
         Ok(JwtLayer::new(guard, credentials(authorization)?).optional())
     }
 }
@@ -52,14 +51,14 @@ fn guard(configured: &config::Guard) -> Result<Guard, Error> {
         .challenge(configured.challenge.unwrap_or_default())
         .without_expiry(configured.without_expiry);
     let guard = Guard::new(issuer.into_iter().fold(options, GuardOptions::issuer));
-    // Nobody waits for the keys; but the first who come should not either.
+    // The start does not wait for the keys. Fetched now, they are there for the first requests.
     guard.prefetch();
     Ok(guard)
 }
 
 type Add = fn(Credentials, &str, &str) -> Result<Credentials, tailwater_jwt::Error>;
 
-/// Where the credentials for a guard are.
+/// The places of a request where credentials for a guard are.
 pub(super) fn credentials(authorization: &Authorization) -> Result<Credentials, Error> {
     let add = |places: &[(String, String)], add: Add, to| {
         places.iter().try_fold(to, |to, (name, pattern)| add(to, name, pattern))
@@ -70,7 +69,7 @@ pub(super) fn credentials(authorization: &Authorization) -> Result<Credentials, 
         .map_err(|source| Error::Guard { guard: authorization.guard.clone(), source })
 }
 
-/// Whether a guarded route is open to a request.
+/// Whether a request may use a guarded route.
 pub(super) fn access(extensions: &Extensions, requirements: &[Requirement]) -> Access {
     let Some(session) = extensions.get::<Session>() else {
         return match extensions.get() {
@@ -84,7 +83,7 @@ pub(super) fn access(extensions: &Extensions, requirements: &[Requirement]) -> A
     }
 }
 
-/// Tells the operator, and nobody else, why credentials are of no use.
+/// Logs why credentials were rejected. The client does not learn the reason.
 pub(super) fn log_rejection<B>(request: Request<B>) -> Request<B> {
     match request.extensions().get() {
         None | Some(Rejection::NoCredentials) => {}
@@ -99,23 +98,23 @@ fn holds(guarded: &[Requirement], guard: &str, token: &Token) -> bool {
     guarded.iter().all(|guarded| guarded.guard() == guard && token.has_roles(guarded.roles()))
 }
 
-/// What a variable of a template stands for, if it is a guard's to say.
-pub(super) fn claim(place: &Variable, session: &Session) -> Option<Bytes> {
-    claim_of(place, session.guard_name(), session.token())
+/// The value of a variable that refers to a guard.
+pub(super) fn claim(variable: &Variable, session: &Session) -> Option<Bytes> {
+    claim_of(variable, session.guard_name(), session.token())
 }
 
-fn claim_of(place: &Variable, of: &str, token: &Token) -> Option<Bytes> {
-    let value = match place {
-        Variable::Identity { guard } if guard == of => token.identity()?,
-        Variable::Attribute { guard, name } if guard == of => token.attribute(name)?,
+fn claim_of(variable: &Variable, guard_name: &str, token: &Token) -> Option<Bytes> {
+    let value = match variable {
+        Variable::Identity { guard } if guard == guard_name => token.identity()?,
+        Variable::Attribute { guard, name } if guard == guard_name => token.attribute(name)?,
         _ => return None,
     };
     Some(Bytes::copy_from_slice(value.as_bytes()))
 }
 
-/// How long a stream of a guarded route may live: as long as a token of the same subject says that
-/// the roles of all routes on its way still hold, and that every claim in `places` is what it was.
-pub(super) fn lease(parts: &Parts, places: &[Variable]) -> Option<Box<dyn Lease>> {
+/// The lease of a stream of a guarded route. It lasts as long as a token of the same subject has the roles of
+/// all routes on the way, and the same claims for `variables`.
+pub(super) fn lease(parts: &Parts, variables: &[Variable]) -> Option<Box<dyn Lease>> {
     let matched = parts.extensions.get::<Matched>()?;
     let requirements: Box<[Requirement]> = matched.requirements().cloned().collect();
     if requirements.is_empty() {
@@ -124,10 +123,10 @@ pub(super) fn lease(parts: &Parts, places: &[Variable]) -> Option<Box<dyn Lease>
     let session = parts.extensions.get::<Session>()?;
     let guard: Box<str> = session.guard_name().into();
     let claims: Box<[(Variable, Option<Bytes>)]> =
-        places.iter().map(|place| (place.clone(), claim(place, session))).collect();
+        variables.iter().map(|variable| (variable.clone(), claim(variable, session))).collect();
     let still_allowed = move |token: &Token| {
         holds(&requirements, &guard, token)
-            && claims.iter().all(|(place, value)| claim_of(place, &guard, token) == *value)
+            && claims.iter().all(|(variable, value)| claim_of(variable, &guard, token) == *value)
     };
     Some(crate::lease(session, still_allowed))
 }

@@ -1,4 +1,4 @@
-//! `kafka` bindings: a cluster for each path that their exits take, and what is asked of it.
+//! `kafka` bindings: a cluster for each path through their exits, and the queries of routes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::config::{
 };
 
 impl StackBuilder<'_> {
-    /// The streams of a route of an `sse-kafka` binding.
+    /// The event streams of a route of an `sse-kafka` binding.
     pub(super) fn topic_stream(
         &mut self,
         _: &Binding,
@@ -36,7 +36,7 @@ impl StackBuilder<'_> {
         Ok(boxed(frames.layer(source.layer(self.topics(&route.next)?))))
     }
 
-    /// Begins the clusters that topics come from.
+    /// Starts the clusters of an exit.
     fn topics(&mut self, topics: &plan::Topics<'_>) -> Result<Topics, Error> {
         let client = match topics {
             plan::Topics::Cluster(cluster) => {
@@ -95,7 +95,7 @@ impl StackBuilder<'_> {
         for topic in source.topics_with(DefaultOffset::Live) {
             options = options.default_offset(topic, tailwater_kafka::DefaultOffset::Live);
         }
-        // A filter without a key finds its records by its first header.
+        // A filter without a key looks up its records by its first header, which needs an index.
         let routes = self.config.bindings.iter().filter_map(|binding| match &binding.kind {
             Kind::SseKafka(mapping) => Some(&mapping.routes),
             _ => None,
@@ -134,7 +134,7 @@ fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
     mapping
 }
 
-/// Fills the templates of a `sse-kafka` route with what its path captured and its guard knows.
+/// The value of a variable in the templates of an `sse-kafka` route: a parameter of the path, or a claim.
 fn value(variable: &Variable, extensions: &Extensions) -> Option<Bytes> {
     match variable {
         Variable::Parameter(name) => {
@@ -154,10 +154,10 @@ fn sasl(mechanism: config::SaslMechanism) -> tailwater_kafka::SaslMechanism {
     }
 }
 
-/// The clusters for topics, by the routes of a cache client and then by those of a cache server.
+/// Routes of a `kafka` binding, which match the name of a topic.
 type CacheRoutes<T> = Arc<[(Vec<TopicCondition>, T)]>;
 
-/// Sends each query to the cluster that the routes of the `kafka` bindings lead its topic to.
+/// Sends each query to the cluster of its topic, by the routes of the `kafka` bindings.
 #[derive(Clone)]
 enum Topics {
     Cluster(Cluster),
@@ -173,7 +173,7 @@ impl Topics {
     }
 }
 
-/// What the first route leads to that takes a topic.
+/// The target of the first route that matches a topic.
 fn first<'r, T>(routes: &'r CacheRoutes<T>, topic: &str) -> Option<&'r T> {
     let takes = |when: &[TopicCondition]| {
         when.is_empty() || when.iter().any(|condition| condition.matches(topic))
@@ -194,7 +194,7 @@ impl Service<Query> for Topics {
         let cluster = self.cluster(query.topic()).cloned();
         Box::pin(async move {
             let Some(mut cluster) = cluster else {
-                let reason = "no route of the kafka bindings takes the topic";
+                let reason = "no route of the kafka bindings matches the topic";
                 return Err(Rejection::new(StatusCode::NOT_FOUND, reason));
             };
             cluster.call(query).await.map_err(Into::into)

@@ -1,4 +1,4 @@
-//! `vaults` and `tls` bindings: where certificates come from, and what connections are encrypted by.
+//! `vaults` and `tls` bindings: certificates, and TLS of connections.
 
 use std::fs;
 use std::io::Read as _;
@@ -22,7 +22,7 @@ use crate::config::{
     Vault, plan,
 };
 
-/// A `tls` binding of kind `server`, and where its connections go on.
+/// A `tls` binding of kind `server`, and the routes of its connections.
 #[derive(Clone)]
 pub(super) struct TlsServer {
     layer: TlsLayer,
@@ -30,7 +30,8 @@ pub(super) struct TlsServer {
 }
 
 impl TlsServer {
-    /// Makes the handshake and serves what is within; a connection that no route takes is closed.
+    /// Performs the handshake, and serves the connection by the first route that matches it. Without a match
+    /// the connection is closed.
     pub(super) fn serve<Io>(
         &self,
         connection: Connection<Io>,
@@ -49,7 +50,7 @@ impl TlsServer {
             let negotiated = handshake.alpn().and_then(Negotiated::from_alpn);
             let http_server =
                 routes.iter().find(|(when, _)| takes(when)).map(|(_, http_server)| http_server);
-            // The binding of another route may speak what was agreed, and this one's not.
+            // The `http` binding of this route may lack the protocol that was negotiated for another route.
             let speaks = |http_server: &&HttpServer| {
                 negotiated.is_none_or(|negotiated| http_server.speaks(version(negotiated)))
             };
@@ -67,12 +68,12 @@ impl TlsServer {
     }
 }
 
-/// Says goodbye, as far as the client takes it at once.
+/// Sends `close_notify`, if the socket takes it at once.
 async fn close<Io>(mut stream: TlsStream<Io>) -> Result<(), tailwater_http::Error>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    // It is lost to nobody: nothing was answered.
+    // If it does not, nothing is lost: no response was sent.
     let _ = poll_immediate(stream.shutdown()).await;
     Ok(())
 }
@@ -113,7 +114,7 @@ impl<'c> StackBuilder<'c> {
         }
         let options = ServerOptions::new().alpn(alpn).client_certificates(server.mutual);
         let options = server.options.version.into_iter().fold(options, ServerOptions::only);
-        // Before they are read, so that no change is missed.
+        // The watch starts before the files are read, so that no change is missed.
         let watch = source.watch();
         let config = ServerConfig::new(source.credentials()?, options)
             .map_err(|error| source.failed(error))?;
@@ -126,7 +127,7 @@ impl<'c> StackBuilder<'c> {
         Ok(tls_server)
     }
 
-    /// A `tls` binding of kind `client`, for connections that speak this protocol.
+    /// A `tls` binding of kind `client`, for connections with this ALPN protocol.
     pub(super) fn encrypting(
         &self,
         planned: &plan::TlsClient<'_>,
@@ -152,7 +153,7 @@ impl<'c> StackBuilder<'c> {
         Ok(config)
     }
 
-    /// What librdkafka is told of a `tls` binding of kind `client`. It reads no file again.
+    /// A `tls` binding of kind `client` as options of librdkafka, which never reads the files again.
     #[cfg(feature = "kafka")]
     pub(super) fn kafka_tls(
         &self,
@@ -163,7 +164,7 @@ impl<'c> StackBuilder<'c> {
         let options = tailwater_kafka::TlsOptions::new()
             .authorities(&source.trusted()?.to_pem())
             .system_authorities(source.trusts_system());
-        // librdkafka has one to show.
+        // librdkafka takes one client certificate.
         Ok(match source.identities()?.first() {
             Some(identity) => options.identity(&identity.certificates_pem(), &identity.key_pem()),
             None => options,
@@ -180,7 +181,7 @@ impl<'c> StackBuilder<'c> {
     }
 }
 
-/// What ALPN offers where the binding does not say: what is spoken within.
+/// The ALPN protocols if the binding names none: those of the `http` bindings behind it.
 fn protocols(routes: &[(Vec<TlsCondition>, HttpServer)]) -> Vec<String> {
     let speaks = |version| routes.iter().any(|(_, http_server)| http_server.speaks(version));
     [(HttpVersion::H2, "h2"), (HttpVersion::Http11, "http/1.1")]
@@ -190,7 +191,7 @@ fn protocols(routes: &[(Vec<TlsCondition>, HttpServer)]) -> Vec<String> {
         .collect()
 }
 
-/// Where the certificates of a `tls` binding come from, to be read again when the files change.
+/// The source of the certificates of a `tls` binding. It is read again when a file changes.
 #[derive(Clone)]
 struct CertificateSource {
     binding: String,
@@ -234,7 +235,7 @@ impl CertificateSource {
         self.options().trustcacerts.unwrap_or(self.options().trust.is_empty())
     }
 
-    /// The certificates of the vault that are trusted.
+    /// The certificates of the vault that the binding trusts.
     fn trusted(&self) -> Result<Roots, Error> {
         let aliases = &self.options().trust;
         if aliases.is_empty() {
@@ -263,7 +264,7 @@ impl CertificateSource {
             return Ok(Vec::new());
         }
         let store = self.store("keys", |vault| vault.keys.as_ref())?;
-        // In the order of the configuration: the first is for clients that ask for no name.
+        // The order is that of the configuration: the first certificate is for clients without a server name.
         let mut identities = Vec::new();
         for alias in aliases {
             identities.push(store.identity(alias)?);
@@ -308,7 +309,7 @@ impl CertificateSource {
 
     fn read(&self, store: &config::Store, file: &Path) -> Result<Store, Error> {
         let read = || -> Result<Store, BoxError> {
-            // Longer than any store, which says so itself.
+            // One byte more than the limit, so that `Store` reports a file that is too long.
             let mut bytes = Vec::new();
             fs::File::open(file)?.take(Store::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
             Ok(match store.kind {
@@ -340,7 +341,7 @@ impl CertificateSource {
         Watch::new(stores.flat_map(|store| files(&self.folder.join(&store.store))))
     }
 
-    /// Hands the certificates on whenever one of the files holds others.
+    /// Rotates the certificates whenever a file changes.
     fn rotate(
         self,
         watch: Watch,
@@ -351,7 +352,7 @@ impl CertificateSource {
     }
 }
 
-/// A store, and which of its aliases count.
+/// A store, and the aliases of it that may be used.
 struct Opened<'s> {
     source: &'s CertificateSource,
     store: Store,
@@ -359,7 +360,7 @@ struct Opened<'s> {
 }
 
 impl Opened<'_> {
-    /// As in stores, the case of an alias means nothing.
+    /// Whether an alias may be used. Its case is ignored, as in stores.
     fn counts(&self, alias: &str) -> bool {
         let alias = alias.to_lowercase();
         self.entries.is_none_or(|entries| entries.iter().any(|value| value.to_lowercase() == alias))
@@ -390,7 +391,7 @@ impl Opened<'_> {
     }
 }
 
-/// A file, or what a folder of PEM files holds.
+/// The file itself, or the PEM files of a folder.
 fn files(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(path) else { return vec![path.to_owned()] };
     let mut files: Vec<PathBuf> = entries

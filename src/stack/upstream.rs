@@ -1,4 +1,4 @@
-//! `sse` bindings of kind `client`, and the `http` and `tcp` clients below them: event streams of
+//! `sse` bindings of kind `client`, and the `http` and `tcp` clients below them: they proxy event streams of
 //! other servers.
 
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::config::{Authorization, HttpVersion, Kind, plan};
 use crate::open_files::Bounded;
 
 impl<'c> StackBuilder<'c> {
-    /// Streams of the server that an `http` client leads to. `streams` is what the `sse`
-    /// binding above says of them, `reconnect` after how long the server is asked again.
+    /// Streams of the server of an `http` client. `streams` comes from the `sse` binding above. `reconnect` is
+    /// the delay before a lost stream is requested again.
     pub(super) fn upstream(
         &mut self,
         client: &plan::HttpClient<'c>,
@@ -57,10 +57,11 @@ impl<'c> StackBuilder<'c> {
         let authority = client.authority.as_ref().unwrap_or(&address).clone();
         let scheme = if encrypting.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let base = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
-        // Of these parts it is a URI; another one the layer would refuse.
+        // The configuration has checked these parts. The layer would reject an empty URI.
         let base = base.unwrap_or_default();
 
-        // Whatever a guard takes for credentials stays here, unless `authorization` hands it on.
+        // Parameters in which a guard looks for credentials are not forwarded. `authorization` can forward the
+        // credentials in another place.
         let guards = self.config.bindings.iter().filter_map(|binding| match &binding.kind {
             Kind::HttpServer(server) => server.authorization.as_ref(),
             _ => None,
@@ -83,7 +84,7 @@ impl<'c> StackBuilder<'c> {
             .layer(frames)
             .layer(layer);
         let tcp = TcpConnector::new().address(address);
-        // A stream is a connection to the server above, too.
+        // Each stream also has a connection to the upstream server.
         let places = &self.upstream;
         Ok(match encrypting {
             Some(config) => {
@@ -95,13 +96,13 @@ impl<'c> StackBuilder<'c> {
     }
 }
 
-/// The credentials that a request came with, kept for the server above.
+/// The credentials of a request, kept for the upstream server.
 #[derive(Clone)]
 struct Presented(Arc<str>);
 
 impl StackBuilder<'_> {
-    /// Keeps the credentials of requests, which the guard takes away, if an `http` client hands those
-    /// for this guard on.
+    /// Keeps the credentials of requests if an `http` client forwards those of this guard. The guard removes
+    /// them from the request.
     pub(super) fn kept(
         &self,
         authorization: &Authorization,
@@ -127,8 +128,7 @@ impl StackBuilder<'_> {
     }
 }
 
-/// Puts the credentials of a request where the server above looks for them: those that the guard has
-/// found to be good, and no others.
+/// Forwards the credentials of a request to the upstream server, but only those that the guard has verified.
 #[derive(Clone)]
 struct HandOn {
     guard: Arc<str>,
@@ -150,7 +150,7 @@ impl HandOn {
         let good = session.is_some_and(|session| *session.guard_name() == *self.guard);
         let presented = request.extensions_mut().remove::<Presented>().filter(|_| good);
         for (name, pattern) in &*self.to {
-            // What else a client writes there is none of the server's credentials.
+            // A client must not set these headers itself.
             request.headers_mut().remove(name);
             let value =
                 presented.as_ref().map(|presented| pattern.replace("{credentials}", &presented.0));

@@ -1,4 +1,4 @@
-//! Lines of the log that hold nothing but text, whatever a client, a peer or a file wrote into them.
+//! Escapes lines of the log, since clients, peers and files determine parts of them.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use super::LogFormat;
 use crate::escape::{is_hidden, one_line};
 
-/// A line, its end included, in which all is escaped that a terminal obeys or that makes it look like
-/// other text: control bytes, line breaks, what changes the direction of text, what can't be seen.
+/// Escapes the characters of a line that control a terminal or make it look like other text: control bytes, line
+/// breaks, changes of direction, invisible characters. The end of the line stays.
 pub(super) fn escaped(line: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
@@ -27,7 +27,7 @@ pub(super) fn escaped(line: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
                 escaped.push(character);
                 continue;
             }
-            // Between the strings of an object there are none of these.
+            // Such characters are only within the strings of the object.
             for unit in character.encode_utf16(&mut [0; 2]) {
                 let _ = write!(escaped, "\\u{unit:04x}");
             }
@@ -37,8 +37,8 @@ pub(super) fn escaped(line: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
     Cow::Owned(escaped.into_bytes())
 }
 
-/// A line of the text format with its time and its level in colour. It comes after the escaping, which
-/// could not tell the colours of the formatter from those that foreign text brings.
+/// Colours the time and the level of a line of text. It runs after the escaping, which could not distinguish the
+/// colours of the formatter from those in foreign text.
 pub(super) fn coloured(line: &[u8]) -> Cow<'_, [u8]> {
     let parts = || {
         let (time, rest) = str::from_utf8(line).ok()?.split_once(' ')?;

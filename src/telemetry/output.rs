@@ -1,7 +1,8 @@
-//! The standard output and the standard error, each written by a thread of its own: whoever reads them
-//! may stop for as long as they like, and holds up nothing but their lines.
+//! Writes the standard output and the standard error, each by a thread of its own. A reader that stops delays
+//! only the lines of its output.
 //!
-//! `tracing-appender` has a writer of this kind, bounded in lines alone and silent about those it drops.
+//! `tracing-appender` has a similar writer. Its queue is bounded in lines but not in bytes, and it does not log
+//! the number of dropped lines.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,12 +15,12 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::LogFormat;
 use super::escape::{coloured, escaped};
 
-/// What waits for the reader at the most; as much again is being written.
+/// The maximum size of the queue. The batch that is being written can be as large again.
 const MOST_BYTES: usize = 1024 * 1024;
-/// Between two attempts where the descriptor was made non-blocking by another process that has it.
+/// The pause between two attempts if another process has made the shared descriptor non-blocking.
 const NOT_READY: Duration = Duration::from_millis(10);
 
-/// A bounded queue of lines, and the thread that writes them. Clones are the same one.
+/// A bounded queue of lines, and the thread that writes them. Clones share the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Output(Arc<Shared>);
 
@@ -35,9 +36,9 @@ struct Shared {
 struct Queue {
     bytes: Vec<u8>,
     lines: usize,
-    /// Lines for which there was no room since the thread looked last.
+    /// The number of lines that were dropped since the thread last took the queue.
     dropped: u64,
-    /// What the thread itself has logged: it writes that at once.
+    /// The lines that the thread itself has logged. It writes them at once.
     own: Vec<u8>,
     writer: Option<ThreadId>,
     is_writing: bool,
@@ -49,17 +50,17 @@ impl Queue {
     }
 }
 
-/// What the thread logs of its output.
+/// The messages of the thread about its output.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reports {
-    /// So many lines were dropped, where it goes on.
+    /// Logs the number of dropped lines when the output can be written again.
     pub(super) dropped: fn(u64),
-    /// Writing failed, the first time since it went well.
+    /// Logs the first error after a successful write.
     pub(super) failed: fn(&io::Error),
 }
 
 impl Output {
-    /// Begins the thread, which is called `name`. Beyond `most_lines`, and beyond 1 MiB, lines are dropped.
+    /// Starts the thread, with this name. Lines are dropped if more than `most_lines` or 1 MiB are queued.
     pub(super) fn start(
         name: &str,
         out: impl Write + Send + 'static,
@@ -77,7 +78,7 @@ impl Output {
         Self(Arc::new(Shared { most_lines, queue, came, written }))
     }
 
-    /// Never waits for the reader.
+    /// Queues a line, or drops it. Never waits for the reader.
     pub(super) fn write(&self, line: &[u8]) {
         let mut queue = self.lock();
         if queue.writer == Some(thread::current().id()) {
@@ -91,7 +92,7 @@ impl Output {
         }
     }
 
-    /// Waits until all is written, until `deadline` at the latest.
+    /// Waits until all lines are written, at most until `deadline`.
     pub(super) fn flush(&self, deadline: Instant) {
         let mut queue = self.lock();
         while !queue.is_idle() || queue.is_writing {
@@ -104,7 +105,7 @@ impl Output {
         }
     }
 
-    /// A panic while it was locked has left it whole: lines are added by one call.
+    /// Locks the queue. It is consistent even after a panic, since a line is added by one call.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +127,7 @@ impl Output {
             batch.clear();
             std::mem::swap(&mut batch, &mut queue.bytes);
             queue.lines = 0;
-            // They came after those that are written now.
+            // The dropped lines came after those of this batch.
             lost = lost.saturating_add(std::mem::take(&mut queue.dropped));
             drop(queue);
 
@@ -147,13 +148,13 @@ impl Output {
                     lost = 0;
                 }
             }
-            // What it logged of a failure has no reader.
+            // The message of a failure can't be written to the output that failed.
             self.lock().own.clear();
         }
     }
 }
 
-/// Writes whole lines, as far as its output lets it.
+/// Writes whole lines, unless the output fails.
 struct Lines<W> {
     out: W,
     /// Whether an error left a line unfinished.
@@ -161,7 +162,7 @@ struct Lines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    /// Writes them all, or fails with how many lines were not written.
+    /// Writes all lines. An error has the number of lines that were not written.
     fn write(&mut self, lines: &[u8]) -> Result<(), (io::Error, u64)> {
         if self.is_within_line {
             self.write_some(b"\n").map_err(|(error, _)| (error, count(lines)))?;
@@ -176,7 +177,7 @@ impl<W: Write> Lines<W> {
         })
     }
 
-    /// Fails with what was not written.
+    /// Writes all bytes. An error has the bytes that were not written.
     fn write_some<'l>(&mut self, mut bytes: &'l [u8]) -> Result<(), (io::Error, &'l [u8])> {
         while !bytes.is_empty() {
             match self.out.write(bytes) {
@@ -195,7 +196,7 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// Takes the lines of a `fmt` layer, escapes what could be taken for more than text, and queues them.
+/// Escapes the lines of a `fmt` layer and queues them.
 #[derive(Debug)]
 pub(super) struct LinesOf {
     pub(super) output: Output,
@@ -211,7 +212,7 @@ impl<'w> MakeWriter<'w> for LinesOf {
     }
 }
 
-/// Takes one line, in one piece.
+/// The writer of one line, which the layer writes by one call.
 #[derive(Debug)]
 pub(super) struct Line<'w>(&'w LinesOf);
 
@@ -234,7 +235,7 @@ impl Write for Line<'_> {
 
 #[cfg(test)]
 impl Output {
-    /// Lines stay in the queue.
+    /// An output without a thread, whose lines stay in the queue.
     pub(super) fn without_writer() -> Self {
         Self::of(usize::MAX)
     }
@@ -253,7 +254,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(60);
 
-    /// Takes what it is told to, and waits in between.
+    /// An output that takes as many lines as the test allows, and blocks in between.
     struct Reader {
         written: SyncSender<Vec<u8>>,
         answers: Receiver<io::Result<usize>>,
@@ -292,7 +293,7 @@ mod tests {
             String::from_utf8(self.written.recv_timeout(SOON).unwrap()).unwrap()
         }
 
-        /// Until the thread has this line in hand, and the queue is empty.
+        /// Waits until the thread is writing this line and the queue is empty.
         fn in_hand(&self, line: &str) {
             self.output.write(line.as_bytes());
             while !self.output.lock().bytes.is_empty() {
@@ -312,7 +313,7 @@ mod tests {
         for number in 0..10 {
             test.output.write(format!("{number}\n").as_bytes());
         }
-        // Nobody was held up. A reader that goes on has the oldest ones, and then their number.
+        // Nothing blocked. A reader that continues gets the oldest lines, and then the number of dropped ones.
         assert_eq!(test.take(3), "fir");
         assert_eq!(test.take(99), "st\n");
         assert_eq!(test.take(99), "0\n1\n2\n");

@@ -1,4 +1,4 @@
-//! Bounds the log: what a client, a peer or a record causes again and again is counted, and told at most
+//! Bounds the log: messages that clients, peers or records repeat are counted, and their number is logged at most
 //! every ten seconds.
 
 use std::collections::{HashMap, HashSet};
@@ -13,21 +13,21 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, error, info, warn};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// What is left out is told this long after the first line.
+/// The time from the first line until the number of suppressed lines is logged.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Lines of one place in the code in that time.
+/// The maximum number of lines of one callsite in that time.
 const MOST: usize = 100;
-/// Of those that a request, a connection or a stream causes: each may be another one.
+/// The maximum for targets in [`OFTEN`], whose lines may all be different.
 const MOST_OFTEN: usize = 10;
-/// Who logs for each request, connection or stream: there a line that was written is not written again.
+/// The targets that log for each request, connection or stream. Of these no line is written twice in a window.
 const OFTEN: [&str; 4] =
     ["tailwater_client", "tailwater_http", "tailwater_sse", super::PANIC_TARGET];
-/// A text that tells which lines were left out is cut here.
+/// The length to which the example of a suppressed line is cut.
 const MOST_BYTES: usize = 200;
-/// The target of what it tells itself, which is not bounded.
+/// The target of the throttle's own messages, which are not bounded.
 const TARGET: &str = "tailwater::log";
 
-/// A filter of events at INFO and above, for the layer of the log. Clones are the same one.
+/// A filter of events at INFO and above, for the layer of the log. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Throttle(Arc<Shared>);
 
@@ -38,19 +38,19 @@ struct Shared {
     hasher: RandomState,
 }
 
-/// A place in the code that logs.
+/// The state of a callsite.
 #[derive(Debug)]
 struct Place {
     since: Instant,
     written: usize,
-    /// Hashes of the lines, where none is to be written twice.
+    /// The hashes of the written lines, for targets in [`OFTEN`].
     seen: HashSet<u64>,
     left_out: u64,
     level: Level,
     like: String,
 }
 
-/// So many lines were left out.
+/// A number of suppressed lines, with an example.
 #[derive(Debug, PartialEq, Eq)]
 struct LeftOut {
     level: Level,
@@ -59,7 +59,7 @@ struct LeftOut {
 }
 
 impl Throttle {
-    /// Whether a line is written; `text` makes it.
+    /// Whether a line is written. `text` returns its text.
     fn passes(
         &self,
         metadata: &'static Metadata<'static>,
@@ -102,7 +102,7 @@ impl Throttle {
         false
     }
 
-    /// What was left out and is to be told now, and when there will be more.
+    /// The suppressed lines whose number is due, and the time when the next are due.
     fn due(&self, now: Instant) -> (Vec<LeftOut>, Option<Instant>) {
         let mut due = Vec::new();
         let mut next = None;
@@ -114,7 +114,7 @@ impl Throttle {
             }
             let lines = std::mem::take(&mut place.left_out);
             due.push(LeftOut { level: place.level, lines, like: std::mem::take(&mut place.like) });
-            // As long as it goes on only the number is told.
+            // While the lines continue, only their number is logged.
             (place.since, place.written) = (now, 0);
             if place.seen.len() >= MOST_OFTEN {
                 place.seen.clear();
@@ -123,7 +123,7 @@ impl Throttle {
         (due, next)
     }
 
-    /// Tells what was left out, for as long as the process lives.
+    /// Logs the numbers of suppressed lines until the process ends.
     pub(super) fn run(&self) {
         loop {
             let (due, next) = self.due(Instant::now());
@@ -160,7 +160,7 @@ impl<S> Filter<S> for Throttle {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // What is below was asked for, by a level of `debug`.
+        // The operator asked for lower levels, so that they are not bounded.
         let is_bounded = *metadata.level() <= Level::INFO
             && ![TARGET, super::OUTPUT_TARGET].contains(&metadata.target());
         !is_bounded || self.passes(metadata, Instant::now(), || Line::of(event))
@@ -186,7 +186,7 @@ impl Line {
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a text does not fail.
+        // Writing to a `String` never fails.
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
@@ -204,7 +204,7 @@ mod tests {
     use super::super::{LogFormat, layer};
     use super::*;
 
-    /// What is written of these lines.
+    /// The lines that are written when `log` runs.
     fn written(throttle: &Throttle, log: impl FnOnce()) -> Vec<String> {
         let output = Output::without_writer();
         let layer = layer(&output, LogFormat::Text, false, false);
@@ -224,10 +224,10 @@ mod tests {
         let lines = written(&throttle, || (0..200).for_each(|_| refused("a")));
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(left_out(&throttle, Duration::ZERO).is_empty());
-        let told = throttle.due(Instant::now() + WINDOW).0;
+        let due = throttle.due(Instant::now() + WINDOW).0;
         let like = "no event stream server=\"a\"".to_owned();
-        assert_eq!(told, [LeftOut { level: Level::WARN, lines: 199, like }]);
-        // As long as it goes on its number is told, and another line is another one.
+        assert_eq!(due, [LeftOut { level: Level::WARN, lines: 199, like }]);
+        // While the lines continue, their number is logged. A different line is written.
         let lines = written(&throttle, || ["a", "b", "a"].into_iter().for_each(refused));
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert!(line.contains("server=\"b\""), "{line}");
