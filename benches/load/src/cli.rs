@@ -17,35 +17,35 @@ pub(crate) struct Cli {
     #[arg(value_name = "SCENARIO", default_value = "table")]
     scenarios: Vec<String>,
 
-    /// The Kafka to use, host:port
+    /// The Kafka to use, as HOST:PORT
     #[arg(long, env = "TAILWATER_TEST_KAFKA", hide_env_values = true)]
     pub(crate) kafka: Option<String>,
 
-    /// The tailwater program [default: the one beside this program]
+    /// The tailwater program [default: the file beside this program]
     #[arg(long, value_name = "FILE")]
     pub(crate) tailwater: Option<PathBuf>,
 
-    /// Only these servers
+    /// The servers to measure
     #[arg(long, value_delimiter = ',', default_values_t = Kind::ALL)]
     pub(crate) servers: Vec<Kind>,
 
-    /// Rounds; in each every server has its turn, and the median is reported [default: 5]
+    /// The number of rounds. Each measures every server, and the median is reported [default: 5]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) runs: Option<u16>,
 
-    /// Clients, in place of the scenario's own number
+    /// The number of clients [default: that of the scenario]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) clients: Option<u32>,
 
-    /// Events, in place of the scenario's own number
+    /// The number of events [default: that of the scenario]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) events: Option<u64>,
 
-    /// Where to write the plot of `growth`, as SVG
+    /// The file for the plot of `growth`, as SVG
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
 
-    /// Small numbers and one round, on librdkafka's mock cluster if no Kafka is named: does it run?
+    /// Run with small numbers and one round, on librdkafka's mock cluster if no Kafka is named
     #[arg(long, visible_alias = "smoke")]
     pub(crate) quick: bool,
 }
@@ -68,7 +68,7 @@ impl Cli {
     }
 }
 
-/// The servers to compare with, which this program starts as its own children.
+/// The servers to compare with. This program starts itself as their process.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Hidden {
     #[command(hide = true, name = "serve-axum")]
@@ -89,7 +89,7 @@ pub(crate) struct AxumOptions {
     pub(crate) kafka: String,
     #[arg(long)]
     pub(crate) topic: String,
-    /// Events that the channel holds before it drops
+    /// The number of events that the channel holds before it drops some
     #[arg(long)]
     pub(crate) capacity: usize,
 }
@@ -100,13 +100,13 @@ pub(crate) struct ConsumeOptions {
     pub(crate) kafka: String,
     #[arg(long)]
     pub(crate) topic: String,
-    /// From the end, not from the beginning
+    /// Read from the end instead of the beginning
     #[arg(long)]
     pub(crate) live: bool,
-    /// Records before anything is measured
+    /// The number of records before the measured ones
     #[arg(long)]
     pub(crate) warm_up: u64,
-    /// Records that are measured
+    /// The number of measured records
     #[arg(long)]
     pub(crate) count: u64,
 }
@@ -121,7 +121,7 @@ pub(crate) struct RawOptions {
 pub(crate) struct RawTlsOptions {
     #[arg(long)]
     pub(crate) port: u16,
-    /// Key and certificate, as PEM
+    /// The file with key and certificate, as PEM
     #[arg(long)]
     pub(crate) store: PathBuf,
 }

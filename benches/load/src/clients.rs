@@ -1,4 +1,4 @@
-//! Thousands of frugal clients on one thread: they count events and look at the stamps in them.
+//! Thousands of small clients on one thread. They count events and read the timestamps in them.
 
 mod connection;
 pub(crate) mod h2;
@@ -25,14 +25,14 @@ use crate::process;
 use crate::tls::NAME;
 use crate::value::{Stamp, Tally};
 
-/// No listener's backlog overflows by this many connections at once.
+/// Connections that are opened at once. The backlog of a listener has room for them.
 const WAVE: usize = 100;
 const READ_BYTES: usize = 256 * 1024;
-/// Without an event for anybody in all this time a run has failed. Longer than the kernel waits before it
-/// sends a segment again that a client standing still had no room for.
+/// A run fails if no client receives an event in this time. It is longer than the kernel's timer for a segment
+/// that a stalled client had no room for.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What a client asks for.
+/// The request of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     path: String,
@@ -40,27 +40,27 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The whole topic.
+    /// Requests the whole topic.
     pub(crate) fn all() -> Self {
         Self { path: "/events".to_owned(), last_event_id: None }
     }
 
-    /// The records of one key.
+    /// Requests the records of one key.
     pub(crate) fn key(number: u64) -> Self {
         Self { path: format!("/keys/{}", kafka::key(number)), last_event_id: None }
     }
 
-    /// Another topic than the server's.
+    /// Requests another topic than the default one of the server.
     pub(crate) fn topic(topic: &str) -> Self {
         Self { path: format!("/topics/{topic}"), last_event_id: None }
     }
 
-    /// From the first record on, not from the live end.
+    /// Starts at the first record instead of the live end.
     pub(crate) fn since_the_beginning(self) -> Self {
         self.since(0)
     }
 
-    /// From this record on.
+    /// Starts at this record.
     pub(crate) fn since(self, offset: u64) -> Self {
         Self { last_event_id: Some(id(offset)), ..self }
     }
@@ -75,8 +75,8 @@ impl Request {
     }
 }
 
-/// An offset of partition 0, as the servers' ids have it: a version, and the numbers of the pairs,
-/// partitions and offsets as zigzag varints.
+/// The event id for an offset of partition 0: a version, and the number of pairs, the partitions and the offsets
+/// as zigzag varints.
 fn id(offset: u64) -> String {
     let mut binary = vec![1, 2, 0];
     let mut rest = 2 * offset;
@@ -88,12 +88,12 @@ fn id(offset: u64) -> String {
     BASE64_URL_SAFE.encode(binary)
 }
 
-/// When a client is at its start, so that nothing produced later escapes it.
+/// The sign that a client is at its start, so that it receives all events produced later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ready {
-    /// The head of the response is there.
+    /// The head of the response has arrived.
     Head,
-    /// An id is there: tailwater sends one when the start of a live stream is known.
+    /// An id has arrived. tailwater sends one when the start of a live stream is known.
     Id,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Fleet {
     ready_when: Ready,
     ready: usize,
     target: Target,
-    /// Those who have what they are to have; the stalled ones do not count.
+    /// The number of clients that have all expected events, without the stalled ones.
     complete: usize,
     stalled: Range<usize>,
     event_bytes: u64,
@@ -116,7 +116,7 @@ pub(crate) struct Fleet {
     longest_pause: Duration,
 }
 
-/// What each client is to have.
+/// The events that each client has to receive.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Count(u64),
@@ -141,12 +141,12 @@ struct Client {
     ready: bool,
     tally: Tally,
     newest: Option<u64>,
-    /// It may be cut, and then goes on behind the last event that it has.
+    /// The server may close its connection. Then it resumes after its last event.
     resumes: bool,
 }
 
 impl Fleet {
-    /// Returns when all of them are at their start.
+    /// Opens the connections. Returns when all clients are at their start.
     pub(crate) fn open(
         address: SocketAddr,
         tls: Option<Arc<ClientConfig>>,
@@ -200,7 +200,7 @@ impl Fleet {
         Ok(connection)
     }
 
-    /// A connection anew, behind the last whole event.
+    /// Connects a client again, and resumes after its last complete event.
     fn resume(&mut self, index: usize) -> Result<()> {
         let Some(client) = self.clients.get(index) else { return Ok(()) };
         let connection = self.connect(&client.request, index)?;
@@ -215,26 +215,27 @@ impl Fleet {
         self.clients.len()
     }
 
-    /// Read so far, of the events that were made for this, with their empty lines.
+    /// The bytes of events that were read so far, with their empty lines.
     pub(crate) fn event_bytes(&self) -> u64 {
         self.event_bytes
     }
 
-    /// From now on.
+    /// Records latencies from now on.
     pub(crate) fn record_latencies(&mut self) -> Result<()> {
         self.latencies = Some(Histogram::new_with_bounds(1_000, 600_000_000_000, 3)?);
         self.longest_pause = Duration::ZERO;
         Ok(())
     }
 
-    /// These remember the ids of their events, and resume when they are cut. For those who will stall.
+    /// Lets these clients store the ids of their events and resume when their connection is closed. For clients
+    /// that will be stalled.
     pub(crate) fn may_be_cut(&mut self, clients: Range<usize>) {
         for client in self.clients.get_mut(clients).into_iter().flatten() {
             client.resumes = true;
         }
     }
 
-    /// These stop reading.
+    /// Lets these clients stop reading.
     pub(crate) fn stall(&mut self, clients: Range<usize>) -> Result<()> {
         for client in self.clients.get_mut(clients.clone()).into_iter().flatten() {
             client.connection.deregister(self.poll.registry())?;
@@ -243,7 +244,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Those who stopped read on.
+    /// Lets the stalled clients read again.
     pub(crate) fn go_on(&mut self) -> Result<()> {
         let stalled = mem::take(&mut self.stalled);
         let clients = self.clients.get_mut(stalled.clone()).into_iter().flatten();
@@ -253,17 +254,17 @@ impl Fleet {
         Ok(())
     }
 
-    /// In which nothing came for anybody who was to have more, since latencies are recorded.
+    /// The longest time without an event for any client that expected one, since latencies are recorded.
     pub(crate) fn longest_pause(&self) -> Duration {
         self.longest_pause
     }
 
-    /// Of all clients.
+    /// The number of events of all clients.
     pub(crate) fn deliveries(&self) -> u64 {
         self.clients.iter().map(|client| client.tally.count).sum()
     }
 
-    /// In nanoseconds.
+    /// Ends the recording. The latencies are in nanoseconds.
     pub(crate) fn take_latencies(&mut self) -> Option<Histogram<u64>> {
         self.latencies.take()
     }
@@ -297,7 +298,7 @@ impl Fleet {
         )
     }
 
-    /// Reads whatever comes for so long.
+    /// Reads everything that arrives in this time.
     pub(crate) fn read_for(&mut self, time: Duration) -> Result<()> {
         let begin = Instant::now();
         while let Some(left) = time.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) {
@@ -306,13 +307,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// That each client has got each event of these numbers exactly once, and no other.
+    /// Checks that each client has received each event of these numbers exactly once, and no other event.
     pub(crate) fn verify_each(&self, numbers: Range<u64>) -> Result<()> {
         let all = Tally::of(numbers);
         self.verify(|_| all)
     }
 
-    /// That each client has got exactly what it was to get.
+    /// Checks that each client has received exactly the expected events.
     pub(crate) fn verify(&self, expected: impl Fn(usize) -> Tally) -> Result<()> {
         let clients = self.clients.iter().enumerate();
         let wrong = clients.map(|(index, client)| (client.tally, expected(index)));
@@ -411,9 +412,7 @@ impl Fleet {
                     })
                     .map_err(|error| format!("client {index}: {error}"))?;
                 if gap {
-                    return Err(
-                        format!("client {index}: the server says that it misses events").into()
-                    );
+                    return Err(format!("client {index}: the server reports missing events").into());
                 }
                 let ready = match self.ready_when {
                     Ready::Head => client.stream.has_head(),
@@ -426,8 +425,8 @@ impl Fleet {
                 if !before && self.target.is_reached(client) {
                     self.complete += 1;
                 }
-                // A short read has emptied the connection; what comes later is a new event of the poll. An
-                // end that had come already is in this one.
+                // A short read has emptied the connection. Later bytes cause a new event of the poll. If the end had
+                // already arrived, it is part of this event.
                 if count < self.buffer.len() && !event.is_read_closed() {
                     break;
                 }
@@ -453,7 +452,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers a request, with these events, and gives the request.
+    /// Answers a request with these events, and returns the request.
     fn serve(stream: &mut TcpStream, numbers: Range<u64>) -> String {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {

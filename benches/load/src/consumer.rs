@@ -1,5 +1,5 @@
-//! A bare consumer of a topic, as a child process: what reading costs without serving anybody.
-//! Configured as tailwater's consumers are.
+//! A consumer of a topic without clients, as a child process. It measures the cost of reading. Its configuration is
+//! that of tailwater's consumers.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -19,29 +19,29 @@ use crate::value::Stamp;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The running process; dropping it kills it.
+/// The running process. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Consumer {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
-/// What the measured records took.
+/// The times of the measured records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Consumed {
     pub(crate) wall: Duration,
-    /// From the making of a record to its reading.
+    /// The latency from the creation of a record to its reading.
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }
 
 impl Consumer {
-    /// From the beginning of the topic: begins to read at once.
+    /// Reads from the beginning of the topic, at once.
     pub(crate) fn of_history(bench: &Bench, topic: &str, count: u64) -> Result<Self> {
         Self::start(bench, topic, &["--warm-up", "0", "--count", &count.to_string()])
     }
 
-    /// From the end, which it knows when this returns.
+    /// Reads from the end. Returns when the position of the end is known.
     pub(crate) fn live(bench: &Bench, topic: &str, warm_up: u64, count: u64) -> Result<Self> {
         let warm_up = warm_up.to_string();
         let count = count.to_string();
@@ -61,12 +61,12 @@ impl Consumer {
         Ok(consumer)
     }
 
-    /// Returns when the records before the measured ones are read.
+    /// Waits until the records before the measured ones are read.
     pub(crate) fn wait_until_warm(&mut self) -> Result<()> {
         self.line("warm").map(drop)
     }
 
-    /// Returns when all records are read.
+    /// Waits until all records are read.
     pub(crate) fn wait(&mut self) -> Result<Consumed> {
         let line = self.line("read")?;
         let numbers = line.split_ascii_whitespace().map(|number| number.parse().ok());
@@ -99,13 +99,13 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        // What fails here has ended or is gone already.
+        // An error means that the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The process.
+/// The main function of the child process.
 pub(crate) fn consume(options: &ConsumeOptions) -> Result<()> {
     crate::servers::end_with_parent();
     let consumer: BaseConsumer = ClientConfig::new()
@@ -117,7 +117,7 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<()> {
         .set("fetch.queue.backoff.ms", "10")
         .set("queued.max.messages.kbytes", if options.live { "32768" } else { "16384" })
         .create()?;
-    // Connects, too.
+    // The query also connects.
     let (low, high) = consumer.fetch_watermarks(&options.topic, 0, TIMEOUT)?;
     say("ready")?;
 
@@ -142,7 +142,7 @@ pub(crate) fn consume(options: &ConsumeOptions) -> Result<()> {
     let p50 = latencies.value_at_quantile(0.5);
     let p99 = latencies.value_at_quantile(0.99);
     say(&format!("read {} {p50} {p99}", begin.elapsed().as_nanos()))?;
-    // What it has used and received is asked for now. The parent ends it.
+    // The parent now reads the CPU time and the received bytes, and ends this process.
     loop {
         consumer.poll(Duration::from_secs(1));
     }

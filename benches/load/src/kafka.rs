@@ -1,4 +1,4 @@
-//! The Kafka of a run: a real one, or librdkafka's mock cluster in this process.
+//! The Kafka cluster of a run: a real one, or librdkafka's mock cluster in this process.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,20 +49,20 @@ impl Kafka {
         self.mock.is_some()
     }
 
-    /// With one partition.
+    /// Creates a topic with one partition.
     pub(crate) fn create_topic(&self, topic: &str, compacted: bool) -> Result<()> {
         if let Some(mock) = &self.mock {
             if compacted {
                 return Err("the mock cluster has no compacted topics".into());
             }
-            // It knows no admin calls.
+            // The mock cluster supports no admin calls.
             return Ok(mock.create_topic(topic, 1, 1)?);
         }
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
         let mut topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
         if compacted {
-            // Kafka itself is to leave all records there for as long as this runs.
+            // Kafka must not remove records during the run.
             topic = topic.set("cleanup.policy", "compact").set("min.compaction.lag.ms", "86400000");
         }
         for created in futures_executor::block_on(admin.create_topics(&[topic], &options))? {
@@ -72,7 +72,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// `keys`: how many the records have in turn; `None` for records without.
+    /// A producer. `keys` is the number of keys that the records have in turn. With `None` they have no key.
     pub(crate) fn producer(&self, topic: &str, keys: Option<u64>) -> Result<Producer> {
         let deliveries = Deliveries::default();
         let producer = self
@@ -105,7 +105,7 @@ impl fmt::Debug for Producer {
 }
 
 impl Producer {
-    /// Returns when Kafka has confirmed all of them.
+    /// Sends the records. Returns when Kafka has confirmed all.
     pub(crate) fn send(&self, first: u64, count: u64, pace: Pace) -> Result<()> {
         let begin = Instant::now();
         for index in 0..count {
@@ -150,7 +150,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// How fast events are made.
+/// The rate of events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
     AsFastAsPossible,
@@ -158,7 +158,7 @@ pub(crate) enum Pace {
 }
 
 impl Pace {
-    /// When the event of this index is due, counted from the first.
+    /// The time, after the first event, when the event of this index is due.
     pub(crate) fn due(self, index: u64) -> Duration {
         match self {
             Self::AsFastAsPossible => Duration::ZERO,
@@ -169,10 +169,10 @@ impl Pace {
     }
 
     pub(crate) fn wait(self, begin: Instant, index: u64) {
-        // Against the begin, not the previous event: a late one does not delay the rest.
+        // The time is relative to the first event, so that a late event does not delay the others.
         let left = self.due(index).saturating_sub(begin.elapsed());
-        // Of what is due within the millisecond several are made at once: at 20 000 a second a sleep
-        // for each would take more of the machine than what is measured.
+        // Events that are due within the same millisecond are sent together. At 20 000 a second a sleep for each
+        // would use more processor time than the measured work.
         if left >= Duration::from_millis(1) {
             thread::sleep(left);
         }

@@ -1,4 +1,4 @@
-//! Where and with what a table was made.
+//! Describes the machine, the versions and the options of a table.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -49,7 +49,7 @@ pub(crate) fn facts(bench: &Bench) -> String {
     out
 }
 
-/// The first `name : value` of a file in /proc.
+/// The value of the first line `name : value` of a file in /proc.
 fn field(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| {
@@ -58,7 +58,7 @@ fn field(file: &str, name: &str) -> Option<String> {
     })
 }
 
-/// What a program prints; `None` if it cannot be run, fails, or prints nothing.
+/// The output of a program. `None` if it can't be run, fails, or prints nothing.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

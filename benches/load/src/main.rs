@@ -1,5 +1,5 @@
-//! The load generator: tailwater beside a plain axum server and raw sockets, in one run on one
-//! machine. `benches/README.md` says what is measured and how.
+//! The load generator. It measures tailwater, a plain axum server and raw sockets in one run on one machine.
+//! `benches/README.md` describes the measurements.
 
 #![expect(
     clippy::disallowed_types,

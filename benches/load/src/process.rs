@@ -1,4 +1,4 @@
-//! What Linux says of a process.
+//! Reads the processor time, memory and sockets of a process from Linux.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use crate::Result;
 
-/// User and system time that the process has used, in all its threads.
+/// The user and system time of all threads of a process.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks =
@@ -16,19 +16,19 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
-/// proc_pid_stat(5): the name in parentheses may hold anything; utime and stime are fields 14 and 15.
+/// The name in parentheses may contain any characters; utime and stime are fields 14 and 15 (proc_pid_stat(5)).
 fn ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split_ascii_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-/// Resident memory (VmRSS).
+/// The resident memory (VmRSS).
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     status_bytes(pid, "VmRSS")
 }
 
-/// The most that resident memory ever was (VmHWM).
+/// The greatest resident memory so far (VmHWM).
 pub(crate) fn peak_bytes(pid: u32) -> Result<u64> {
     status_bytes(pid, "VmHWM")
 }
@@ -45,19 +45,19 @@ fn status_bytes(pid: u32, name: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// What has come on the open TCP connections of a process, but for those to the port that it serves.
-/// The kernel counts it, and `ss` of iproute2 shows it; NaN where there is none.
+/// The bytes received on the open TCP connections of a process, except connections to the port that it serves. The
+/// kernel counts them, and `ss` of iproute2 prints them. NaN if there is no `ss`.
 pub(crate) fn received_bytes(pid: u32, serves: Option<u16>) -> Result<f64> {
     let sockets = sockets(&["-tinpHO", "state", "established"])?;
     Ok(sockets.map_or(f64::NAN, |sockets| received(&sockets, pid, serves) as f64))
 }
 
-/// What `ss` says; `None` where there is none.
+/// The output of `ss`. `None` if there is no `ss`.
 fn sockets(arguments: &[&str]) -> Result<Option<String>> {
     match Command::new("ss").args(arguments).output() {
         Ok(output) => Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            eprintln!("there is no ss (of iproute2) to ask about sockets");
+            eprintln!("ss (of iproute2) is not installed: received bytes are not measured");
             Ok(None)
         }
         Err(error) => Err(format!("ss (of iproute2) cannot be run: {error}").into()),
@@ -68,7 +68,7 @@ fn received(sockets: &str, pid: u32, serves: Option<u16>) -> u64 {
     let owner = format!(",pid={pid},");
     let port = serves.map(|port| format!(":{port}"));
     let own = sockets.lines().filter(|line| line.contains(&owner)).filter(|line| {
-        // Without the state: two queues, the local address, the peer's.
+        // The columns, without the state, are two queues, the local address and the address of the peer.
         let local = line.split_ascii_whitespace().nth(2).unwrap_or_default();
         port.as_ref().is_none_or(|port| !local.ends_with(port.as_str()))
     });
@@ -79,17 +79,17 @@ fn received(sockets: &str, pid: u32, serves: Option<u16>) -> u64 {
     .sum()
 }
 
-/// How many connections to this port wait for their clients: they have bytes that are not taken.
+/// The number of connections to this port with bytes that their client has not yet taken.
 pub(crate) fn full_sockets(port: u16) -> Result<usize> {
     let filter = format!("sport = :{port}");
     let sockets = sockets(&["-tnHO", "state", "established", &filter])?;
-    let sockets = sockets.ok_or("whether sockets are full cannot be told without it")?;
-    // Two queues, received and to be sent.
+    let sockets = sockets.ok_or("ss is needed to find full sockets")?;
+    // The first two columns are the receive queue and the send queue.
     let waits = |line: &&str| line.split_ascii_whitespace().nth(1).is_some_and(|sent| sent != "0");
     Ok(sockets.lines().filter(waits).count())
 }
 
-/// RLIMIT_AS of another process.
+/// Sets RLIMIT_AS of another process.
 pub(crate) fn limit_address_space(pid: u32, bytes: u64) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(pid)?).ok_or("no process has the id 0")?;
     let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
@@ -97,18 +97,19 @@ pub(crate) fn limit_address_space(pid: u32, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// As many files as may be had, here and in the servers, which inherit it.
+/// Raises the limit of open files to the maximum, for this process and the servers, which inherit it.
 pub(crate) fn raise_file_limit() -> Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// An error that says what to do if this many clients cannot be had.
+/// Returns an error if the limit of open files is too low for this number of clients.
 pub(crate) fn permits_files(wanted: usize) -> Result<()> {
     match getrlimit(Resource::Nofile).current {
-        Some(files) if files < wanted as u64 + 100 => {
-            Err(format!("{wanted} clients need more than the {files} open files that are allowed here: raise `ulimit -Hn`").into())
-        }
+        Some(files) if files < wanted as u64 + 100 => Err(format!(
+            "{wanted} clients need more open files than the limit of {files}: raise `ulimit -Hn`"
+        )
+        .into()),
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Rounds of values as Markdown.
+//! Writes the values of all rounds as Markdown.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,13 @@ use crate::servers::Kind;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
     Rate,
-    /// Bytes in some time.
+    /// Bytes per time.
     ByteRate,
     Milliseconds,
     Seconds,
     Kib,
     Mib,
-    /// CPU-seconds in a second.
+    /// CPU-seconds per second.
     Cores,
     Count,
 }
@@ -35,7 +35,7 @@ impl Unit {
     }
 }
 
-/// What tailwater has to reach in a column.
+/// The goal of tailwater in a column.
 #[derive(Debug)]
 pub(crate) struct Goal {
     pub(crate) column: usize,
@@ -45,18 +45,18 @@ pub(crate) struct Goal {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
     Max(f64),
-    /// The other server's value of the same round, so many times.
+    /// A multiple of the other server's value in the same round.
     MaxTimes(f64, Kind),
     MinTimes(f64, Kind),
-    /// The sum of the others' values of the same round, so many times.
+    /// A multiple of the sum of the other servers' values in the same round.
     MaxTimesSum(f64, [Kind; 2]),
-    /// So much more than its own value in another column.
+    /// An amount above tailwater's own value in another column.
     MaxAboveColumn(f64, usize),
-    /// So many times its own value in another column.
+    /// A multiple of tailwater's own value in another column.
     MaxTimesColumn(f64, usize),
 }
 
-/// Each server's values.
+/// The values of each server.
 pub(crate) type Round = Vec<(Kind, Vec<f64>)>;
 pub(crate) type Rounds = [Round];
 
@@ -64,7 +64,7 @@ pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> S
     let mut out = format!("\n## {}\n\n{}\n\n| server |", scenario.name, (scenario.describe)(bench));
     let compared: Vec<_> = [Kind::Axum, Kind::Raw, Kind::RawTls, Kind::Consumer]
         .into_iter()
-        // Of a rate, the share of what is possible; of memory and times it would say nothing.
+        // A ratio is useful for rates only, not for memory and times.
         .filter(|_| {
             let unit = scenario.columns.first().map(|column| column.unit);
             matches!(unit, Some(Unit::Rate | Unit::ByteRate))
@@ -89,7 +89,7 @@ pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> S
         for (index, column) in scenario.columns.iter().enumerate() {
             let values = values(rounds, *kind, index);
             if values.iter().any(|value| value.is_nan()) {
-                out.push_str(" |"); // it has no such thing, or the machine cannot tell
+                out.push_str(" |"); // the server has no such value, or it can't be measured here
                 continue;
             }
             let _ = write!(out, " {}", column.unit.text(median(&values)));
@@ -109,7 +109,7 @@ pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> S
     }
     out.push('\n');
     if bench.quick {
-        return out; // a few ticks of the processor's clock judge nothing
+        return out; // small numbers are too inexact for goals
     }
     for goal in scenario.goals {
         out.push_str(&verdict(scenario, goal, rounds).unwrap_or_default());
@@ -117,7 +117,7 @@ pub(crate) fn scenario(scenario: &Scenario, bench: &Bench, rounds: &Rounds) -> S
     out
 }
 
-/// A line for a goal; `None` if what it compares was not run.
+/// The line of a goal. `None` if a server that it compares was not measured.
 fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> {
     let column = scenario.columns.get(goal.column)?;
     let values = match goal.bound {
@@ -177,7 +177,7 @@ pub(crate) fn values(rounds: &Rounds, kind: Kind, column: usize) -> Vec<f64> {
     rounds.iter().filter_map(|round| value(round, kind, column)).collect()
 }
 
-/// Within each round: its servers had the same neighbours on the machine.
+/// The ratios within each round, since the servers of a round had the same conditions.
 fn ratios(rounds: &Rounds, kind: Kind, other: Kind, column: usize) -> Vec<f64> {
     rounds
         .iter()
@@ -185,7 +185,7 @@ fn ratios(rounds: &Rounds, kind: Kind, other: Kind, column: usize) -> Vec<f64> {
         .collect()
 }
 
-/// tailwater's values of each round, as `with` makes them of the round and the value.
+/// A value for each round, which `with` computes from the round and tailwater's value.
 fn compared(
     rounds: &Rounds,
     column: usize,
@@ -200,7 +200,7 @@ fn value(round: &[(Kind, Vec<f64>)], kind: Kind, column: usize) -> Option<f64> {
     values.get(column).copied()
 }
 
-/// NaN of nothing.
+/// The median. NaN if there are no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What is measured. A scenario is a file here and a line in [`ALL`].
+//! The scenarios. Each is a file in this folder and a line in [`ALL`].
 
 mod burst;
 mod compacted;
@@ -62,7 +62,7 @@ pub(crate) struct Scenario {
     pub(crate) servers: &'static [Kind],
     pub(crate) columns: &'static [Column],
     pub(crate) goals: &'static [Goal],
-    /// At most so many, of what takes minutes.
+    /// The maximum number of rounds, for scenarios that take minutes.
     pub(crate) rounds: u16,
     /// One value for each column.
     pub(crate) run: fn(&Bench, Kind) -> Result<Vec<f64>>,
@@ -75,7 +75,7 @@ pub(crate) struct Column {
 }
 
 impl Scenario {
-    /// All rounds, each server in turn.
+    /// Runs all rounds, with each server in turn.
     pub(crate) fn measure(&self, bench: &Bench) -> Result<Vec<Round>> {
         let mut rounds = Vec::new();
         let last = self.rounds.min(bench.runs);
@@ -93,7 +93,7 @@ impl Scenario {
     }
 }
 
-/// What the scenarios run with.
+/// The resources and options of all scenarios.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) kafka: Kafka,
@@ -102,12 +102,12 @@ pub(crate) struct Bench {
     pub(crate) runs: u16,
     pub(crate) quick: bool,
     pub(crate) tls: Tls,
-    /// Configurations, and the key of the servers: gone at the end.
+    /// Contains the configurations and the key of the servers. It is removed at the end.
     pub(crate) directory: TempDir,
     clients: Option<usize>,
     events: Option<u64>,
     topics: AtomicU32,
-    /// Those that were filled, by records, and by keys where they are compacted.
+    /// The filled topics, by their number of records, and by their number of keys if they are compacted.
     filled: Mutex<HashMap<(u64, Option<u64>), String>>,
 }
 
@@ -116,7 +116,7 @@ impl Bench {
         let kafka = match &cli.kafka {
             Some(servers) => Kafka::real(servers),
             None if cli.quick => Kafka::mock()?,
-            None => return Err("no Kafka: name one by --kafka or TAILWATER_TEST_KAFKA, or take the mock cluster by --quick".into()),
+            None => return Err("no Kafka is named: use --kafka or TAILWATER_TEST_KAFKA, or --quick for the mock cluster".into()),
         };
         let tailwater = match &cli.tailwater {
             Some(file) => file.clone(),
@@ -125,7 +125,7 @@ impl Bench {
         if cli.servers.contains(&Kind::Tailwater) && !tailwater.is_file() {
             let file = tailwater.display();
             return Err(format!(
-                "{file} is not there: `cargo build --release` makes it, --tailwater names another"
+                "{file} does not exist: build it with `cargo build --release`, or name another file with --tailwater"
             )
             .into());
         }
@@ -153,7 +153,7 @@ impl Bench {
         self.events.unwrap_or(if self.quick { quick } else { full })
     }
 
-    /// An empty topic with one partition, under a name that nobody else has.
+    /// Creates an empty topic with one partition and a unique name.
     pub(crate) fn new_topic(&self) -> Result<String> {
         self.create_topic(false)
     }
@@ -165,7 +165,7 @@ impl Bench {
         Ok(topic)
     }
 
-    /// A topic with so many records, made when it is first asked for; compacted if they have keys.
+    /// A topic with this number of records, filled at the first call. With keys it is compacted.
     pub(crate) fn filled_topic(&self, records: u64, keys: Option<u64>) -> Result<String> {
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = filled.get(&(records, keys)) {

@@ -1,4 +1,4 @@
-//! The servers that are measured, each a child process.
+//! The measured servers. Each is a child process.
 
 pub(crate) mod axum;
 pub(crate) mod raw;
@@ -21,9 +21,10 @@ use crate::process;
 use crate::scenarios::Bench;
 use crate::tls;
 
-/// The running program, also where a build has replaced its file meanwhile.
+/// The file of the running program, even if a build has replaced it since.
 pub(crate) const MYSELF: &str = "/proc/self/exe";
-/// tailwater's default; where it is to hold more events, a KiB for each.
+/// The minimum memory of tailwater's logs, which is its default. If a log has to hold more events, it gets 1 KiB for
+/// each.
 const LOG_MIB: u64 = 256;
 const CONFIGURATION: &str = include_str!("servers/zilla.yaml");
 const TLS_CONFIGURATION: &str = include_str!("servers/zilla-tls.yaml");
@@ -34,19 +35,19 @@ pub(crate) enum Kind {
     Axum,
     Raw,
     RawTls,
-    /// A bare consumer, which serves nobody.
+    /// A consumer without clients.
     Consumer,
 }
 
 impl Kind {
     pub(crate) const ALL: [Self; 5] =
         [Self::Tailwater, Self::Axum, Self::Raw, Self::RawTls, Self::Consumer];
-    /// Those of the scenarios without TLS.
+    /// The servers of scenarios without TLS.
     pub(crate) const PLAIN: [Self; 3] = [Self::Tailwater, Self::Axum, Self::Raw];
-    /// Those of the scenarios with it.
+    /// The servers of scenarios with TLS.
     pub(crate) const TLS: [Self; 2] = [Self::Tailwater, Self::RawTls];
 
-    /// On orders, without Kafka.
+    /// Whether it makes events itself on request, without Kafka.
     pub(crate) fn makes_its_events(self) -> bool {
         matches!(self, Self::Raw | Self::RawTls)
     }
@@ -64,27 +65,27 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What clients of a scenario connect by. Only tailwater has both.
+/// The transport of the clients. Only tailwater supports both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Plain,
     Tls,
 }
 
-/// A running server; dropping it kills it.
+/// A running server. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     kind: Kind,
     pub(crate) address: SocketAddr,
-    /// From just before its program was executed to the first connection that it took.
+    /// The time from just before its program was executed to its first connection.
     pub(crate) listening_after: Duration,
     pub(crate) executed: Instant,
 }
 
 impl Server {
-    /// Starts it and waits until it listens. `capacity`: the events that it is to hold, in axum's
-    /// channel or tailwater's log.
+    /// Starts the server and waits until it listens. `capacity` is the number of events that axum's channel or
+    /// tailwater's log has to hold.
     pub(crate) fn start(
         bench: &Bench,
         kind: Kind,
@@ -141,7 +142,7 @@ impl Server {
                 command.arg(bench.directory.path().join(tls::STORE));
                 command
             }
-            Kind::Consumer => return Err("a bare consumer serves nobody".into()),
+            Kind::Consumer => return Err("a consumer serves no clients".into()),
         };
         command.stdin(Stdio::piped()).stdout(Stdio::null()).env("TAILWATER_LOG", "warn");
         let executed = Instant::now();
@@ -175,22 +176,22 @@ impl Server {
         process::resident_bytes(self.child.id())
     }
 
-    /// Its greatest resident memory so far.
+    /// The greatest resident memory so far.
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
         process::peak_bytes(self.child.id())
     }
 
-    /// What it has received on connections that it opened itself: from Kafka.
+    /// The bytes received from Kafka, on the connections that the server opened itself.
     pub(crate) fn received_bytes(&self) -> Result<f64> {
         process::received_bytes(self.child.id(), Some(self.address.port()))
     }
 
-    /// More address space than this it is not given, and ends where it asks for more.
+    /// Limits the address space of the server. It ends if it needs more.
     pub(crate) fn limit_address_space(&self, bytes: u64) -> Result<()> {
         process::limit_address_space(self.child.id(), bytes)
     }
 
-    /// Has a raw server make events itself. With keys, an event is for the clients of its key only.
+    /// Lets a raw server make events. With keys, an event is only for the clients of its key.
     pub(crate) fn make_events(
         &mut self,
         first: u64,
@@ -210,14 +211,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What fails here has ended or is gone already.
+        // An error means that the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// For what is raw: with the send buffer that tailwater sets. Left to itself the kernel buffers up to
-/// 4 MiB for each client, and the server's time goes into copies to memory that no cache has.
+/// A listener for the raw servers, with the send buffer that tailwater sets. By default the kernel buffers up to
+/// 4 MiB for each client, and the copies to memory outside of the cache would determine the server's time.
 fn listen(port: u16) -> Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_send_buffer_size(128 * 1024)?;
@@ -231,7 +232,7 @@ fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// Ends this process when its parent has gone, which closes standard input.
+/// Ends this process when its parent has ended, which closes the standard input.
 pub(crate) fn end_with_parent() {
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());

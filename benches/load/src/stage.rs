@@ -1,5 +1,4 @@
-//! What the scenarios with events share: a topic, a server, its clients, and something that makes
-//! the events.
+//! The setup of the scenarios with events: a topic, a server, its clients, and a producer.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,22 +12,22 @@ use crate::scenarios::Bench;
 use crate::servers::{Kind, Server, Transport};
 use crate::value::Tally;
 
-/// Delivered before anything is measured: connections, buffers and the way from Kafka are warm.
+/// The events that are delivered before the measurement, to warm connections, buffers and the consumer.
 const WARM_UP: u64 = 50;
-/// An event that comes twice comes soon.
+/// The time in which a duplicate event would arrive.
 const LATE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) server: Server,
     pub(crate) fleet: Fleet,
-    /// `None`: a raw server makes its own.
+    /// The producer. `None` if a raw server makes its own events.
     producer: Option<Producer>,
     keys: Option<Keys>,
     sent: u64,
 }
 
-/// Records have these keys in turn, and each client listens to one of them.
+/// The keys that records have in turn. Each client reads one of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keys {
     pub(crate) count: u64,
@@ -36,22 +35,22 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The key of a client. They are spread over all keys, so that what is for somebody does not come
-    /// all at once.
+    /// The key of a client. The keys of clients are spread over all keys, so that their events do not come all at
+    /// once.
     fn of(self, client: usize) -> u64 {
         client as u64 * (self.count / self.clients as u64)
     }
 }
 
-/// What a delivery took.
+/// The cost of a delivery.
 #[derive(Debug)]
 pub(crate) struct Delivered {
     pub(crate) deliveries: u64,
-    /// Of the events, with their empty lines.
+    /// The bytes of the events, with their empty lines.
     pub(crate) bytes: u64,
     pub(crate) cpu: Duration,
     pub(crate) wall: Duration,
-    /// In nanoseconds, from the making of an event to its reading.
+    /// The latencies in nanoseconds, from the creation of an event to its reading.
     pub(crate) latencies: Histogram<u64>,
 }
 
@@ -60,15 +59,15 @@ impl Delivered {
         self.deliveries as f64 / self.cpu.as_secs_f64()
     }
 
-    /// The latency that this share of the deliveries has at most.
+    /// The latency at this quantile.
     pub(crate) fn milliseconds(&self, quantile: f64) -> f64 {
         self.latencies.value_at_quantile(quantile) as f64 / 1e6
     }
 }
 
 impl Stage {
-    /// A server of a topic of its own, with its clients at their start and warm. `events` will be
-    /// asked for at most.
+    /// Starts a server with a topic of its own, and clients that are at their start and warm. `events` is the maximum
+    /// number of events of the scenario.
     pub(crate) fn live(
         bench: &Bench,
         kind: Kind,
@@ -88,7 +87,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// As [`live`](Self::live), with a key for each client; each has got one event.
+    /// As [`live`](Self::live), with a key for each client. Each client has received one event.
     pub(crate) fn keyed(
         bench: &Bench,
         kind: Kind,
@@ -108,7 +107,8 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Makes so many events and has all clients read them; an error if one is missing or came twice.
+    /// Sends events and waits until all clients have read them. It is an error if an event is missing or arrives
+    /// twice.
     pub(crate) fn deliver(&mut self, events: u64, pace: Pace) -> Result<Delivered> {
         self.fleet.record_latencies()?;
         let bytes = self.fleet.event_bytes();
@@ -130,14 +130,14 @@ impl Stage {
         })
     }
 
-    /// Reads until each client has all that was sent so far.
+    /// Reads until each client has all events that were sent so far.
     pub(crate) fn read_all(&mut self) -> Result<()> {
         self.fleet.read_events(self.sent)?;
         self.fleet.read_for(LATE)?;
         self.verify()
     }
 
-    /// That each client has each of its events exactly once.
+    /// Checks that each client has received each of its events exactly once.
     fn verify(&self) -> Result<()> {
         match self.keys {
             None => self.fleet.verify_each(0..self.sent),
@@ -147,7 +147,7 @@ impl Stage {
         }
     }
 
-    /// With keys, as many events for each of them.
+    /// Sends events, and reads until each client has its share. With keys, each key has the same number of events.
     pub(crate) fn send_and_read(&mut self, events: u64, pace: Pace) -> Result<()> {
         let first = self.sent;
         self.sent += events;

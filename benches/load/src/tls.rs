@@ -1,4 +1,4 @@
-//! The key of a run, made anew for each, and the clients that trust it.
+//! The key of a run, which is new for each run, and the clients that trust it.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::Result;
 use crate::servers::Transport;
 
-/// The file, in the directory of the run, with key and certificate.
+/// The file with key and certificate, in the directory of the run.
 pub(crate) const STORE: &str = "localhost.pem";
 pub(crate) const NAME: &str = "localhost";
 
@@ -31,7 +31,7 @@ impl Tls {
 
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone())?;
-        // The first choice of browsers, and nothing else: all servers encrypt alike or not at all.
+        // Only the first choice of browsers is offered, so that all servers use the same cipher.
         let provider = CryptoProvider {
             cipher_suites: vec![TLS13_AES_128_GCM_SHA256],
             ..aws_lc_rs::default_provider()
@@ -40,17 +40,17 @@ impl Tls {
             .with_protocol_versions(&[&TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // Each client is to be another browser.
+        // Each client acts as another browser, without resumption.
         client.resumption = Resumption::disabled();
         Ok(Self { client })
     }
 
-    /// For HTTP/1.1; `None` where the transport has no TLS.
+    /// The client configuration for HTTP/1.1. `None` if the transport has no TLS.
     pub(crate) fn client(&self, transport: Transport) -> Option<Arc<ClientConfig>> {
         self.client_of(transport, b"http/1.1")
     }
 
-    /// For HTTP/2; `None` where the transport has no TLS.
+    /// The client configuration for HTTP/2. `None` if the transport has no TLS.
     pub(crate) fn h2_client(&self, transport: Transport) -> Option<Arc<ClientConfig>> {
         self.client_of(transport, b"h2")
     }

@@ -1,17 +1,17 @@
-//! The records' values: when they were made, their number, and padding.
+//! The values of records: a timestamp, a number, and padding.
 
-/// Bytes of every value.
+/// The length of each value.
 pub(crate) const SIZE: usize = 256;
 
 const NANOS: usize = 19;
 const NUMBER: usize = 10;
 
-/// What a value says of itself.
+/// The timestamp and the number of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Since the epoch.
+    /// The time since the epoch.
     pub(crate) nanos: u64,
-    /// Counted from 0, within one run of one server.
+    /// The number of the event, from 0 within a run of a server.
     pub(crate) number: u64,
 }
 
@@ -26,7 +26,7 @@ impl Stamp {
         )
     }
 
-    /// From an event as it came, without its empty line; `None` where the event has no data of ours.
+    /// Reads the stamp of an event, without its empty line. `None` if the data is not ours.
     pub(crate) fn of_event(event: &[u8]) -> Option<Self> {
         let data = match event.strip_prefix(b"data:") {
             Some(data) => data,
@@ -48,7 +48,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Which events came, whatever their order: equal tallies mean each of them exactly once.
+/// The set of received events. If two tallies are equal, each event was received exactly once, in any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) count: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Of each of these numbers, once.
+    /// The tally of each of these numbers once.
     pub(crate) fn of(numbers: impl Iterator<Item = u64>) -> Self {
         let mut tally = Self::default();
         numbers.for_each(|number| tally.add(number));
@@ -65,7 +65,7 @@ impl Tally {
 
     pub(crate) fn add(&mut self, number: u64) {
         self.count += 1;
-        // SplitMix64's finalizer: sums of plain numbers would take 1 + 3 for 2 + 2.
+        // The finalizer of SplitMix64 hashes the number, since the plain sums 1 + 3 and 2 + 2 are equal.
         let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,4 +1,4 @@
-//! A client's bytes, over TCP or TLS.
+//! The connection of a client, over TCP or TLS.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use crate::Result;
 use crate::clients::PATIENCE;
 use crate::tls;
 
-/// Else the kernel takes megabytes for each, and a server that has its events early would be measured
-/// by the memory that they fill: it is the server that copies into a receive buffer on its machine.
-/// Less than four of the loopback device's segments of 64 KiB, and the sockets stand still.
+/// The receive buffer of a client. By default the kernel uses megabytes for each. Then a server that has its
+/// events early would be measured by the memory that they fill, since on the same machine the server copies
+/// into the receive buffer. With less than four segments of the loopback device (64 KiB each) the sockets stall.
 const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Returns when the request is written, the handshake before it included.
+    /// Connects, performs the handshake, and writes the request.
     pub(super) fn open(
         address: SocketAddr,
         tls: Option<&Arc<ClientConfig>>,
@@ -67,7 +67,7 @@ impl Connection {
         registry.deregister(&mut self.socket)
     }
 
-    /// What is less than the buffer was all that had come; 0 is the end.
+    /// Reads. If it returns less than the buffer holds, no more bytes had arrived. 0 is the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(session) = &mut self.session else { return self.socket.read(buffer) };
         let mut filled = 0;
@@ -84,7 +84,7 @@ impl Connection {
             match session.read_tls(&mut self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && filled > 0 => break,
                 Err(error) => return Err(error),
-                // The end of the socket is that of the session: the reader tells.
+                // At the end of the socket the reader of the session returns the end.
                 Ok(_) => session.process_new_packets().map_err(io::Error::other)?,
             };
         }

@@ -1,4 +1,4 @@
-//! Streams over HTTP/2, many on one connection, that wait.
+//! Idle streams over HTTP/2, many on one connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::Result;
 use crate::clients::PATIENCE;
 use crate::{process, tls};
 
-/// More than any stream sends before its first event.
+/// A length that no stream reaches before its first event.
 const START_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ struct Connection {
 }
 
 impl Fleet {
-    /// Connections without streams.
+    /// Opens connections without streams.
     pub(crate) fn connect(
         address: SocketAddr,
         tls: Option<Arc<ClientConfig>>,
@@ -55,7 +55,7 @@ impl Fleet {
         Ok(Self { runtime, connections })
     }
 
-    /// Returns when each connection has so many more streams that are at their start: an id came.
+    /// Opens this number of streams on each connection. Returns when an id has arrived on each stream.
     pub(crate) fn open(&mut self, count: usize) -> Result<()> {
         let connections = &mut self.connections;
         self.runtime.block_on(async {
@@ -71,7 +71,7 @@ impl Fleet {
         })
     }
 
-    /// Waits, and looks whether all streams still stand.
+    /// Waits, and checks that all streams are still open.
     pub(crate) fn wait(&mut self, time: Duration) -> Result<()> {
         self.runtime.block_on(async { sleep(time).await });
         for stream in self.connections.iter_mut().flat_map(|connection| &mut connection.streams) {
@@ -103,7 +103,7 @@ impl Connection {
         scheme: &'static str,
     ) -> Result<Self> {
         let (requests, connection) = handshake(TokioExecutor::new(), TokioIo::new(io)).await?;
-        // What goes wrong with it goes wrong with its streams.
+        // An error of the connection is also one of its streams.
         tokio::spawn(connection.map(drop));
         Ok(Self { requests, scheme, streams: Vec::new() })
     }
@@ -146,7 +146,7 @@ mod tests {
     use hyper::service::service_fn;
     use tokio::net::TcpListener;
 
-    /// Answers each request so, with a body that stays open behind `start`.
+    /// Answers each request with this status, and with a body that stays open after `start`.
     fn server(runtime: &Runtime, status: StatusCode, start: &'static str) -> SocketAddr {
         let listener =
             runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a port is free");

@@ -1,4 +1,4 @@
-//! A response over HTTP/1.1, cut into its events.
+//! Splits a response over HTTP/1.1 into its events.
 
 use std::sync::LazyLock;
 
@@ -11,14 +11,14 @@ static EMPTY_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\n\
 static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Takes bytes as they were read, gives whole events without their empty line. What lies whole in a
-/// read is not copied.
+/// Takes the bytes of each read, and returns complete events without their empty line. An event that is complete
+/// within one read is not copied.
 #[derive(Debug, Default)]
 pub(crate) struct EventStream {
     part: Part,
-    /// The head, the line of a chunk's size: until it is complete.
+    /// The head, or the line with the size of a chunk, until it is complete.
     line: Vec<u8>,
-    /// The begin of an event whose end has not come.
+    /// The beginning of an event whose end has not arrived.
     begun: Vec<u8>,
 }
 
@@ -28,9 +28,9 @@ enum Part {
     Head,
     ChunkSize,
     Chunk(usize),
-    /// CR and LF behind a chunk, so many of them.
+    /// The number of bytes of CR and LF that follow a chunk.
     ChunkEnd(usize),
-    /// Not chunked: up to the end of the connection.
+    /// A body without chunks, up to the end of the connection.
     Plain,
 }
 
@@ -118,7 +118,7 @@ impl EventStream {
 
     fn data(&mut self, mut data: &[u8], event: &mut impl FnMut(&[u8])) {
         if !self.begun.is_empty() {
-            // The two line ends may have come in two reads.
+            // The two line ends may arrive in two reads.
             let end = match (self.begun.last(), data.first()) {
                 (Some(b'\n'), Some(b'\n')) => 1,
                 _ => match EMPTY_LINE.find(data) {

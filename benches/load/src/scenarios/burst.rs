@@ -11,7 +11,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     describe: |bench| {
         let (clients, events) = size(bench);
         format!(
-            "{clients} clients, {events} events of 256 bytes as fast as possible, until all clients have all of them."
+            "{clients} clients. {events} events of 256 bytes are sent as fast as possible. The measurement ends when each client has all events."
         )
     },
     servers: &Kind::PLAIN,

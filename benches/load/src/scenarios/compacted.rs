@@ -15,7 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             return "Not on the mock cluster, which has no compacted topics.".to_owned();
         }
         format!(
-            "A compacted topic with {records} records of 256 bytes over {keys} keys, none of which Kafka has removed; a client from the beginning, after another one has read it: from its request to the newest record."
+            "A compacted topic with {records} records of 256 bytes over {keys} keys. Kafka has not yet removed any record. One client has read the topic. Then a second client reads it from the beginning. The time is measured from its request to the newest record."
         )
     },
     servers: &[Kind::Tailwater],
@@ -56,7 +56,7 @@ fn read(server: &Server, keys: u64, records: u64) -> Result<(f64, f64)> {
     fleet.read_to_number(records - 1)?;
     let wall = begin.elapsed().as_secs_f64();
     let events = fleet.deliveries();
-    // Either of each key the newest, or all there is.
+    // The client receives either the newest record of each key, or all records.
     if events == keys {
         fleet.verify_each(records - keys..records)?;
     } else {

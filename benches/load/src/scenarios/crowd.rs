@@ -10,7 +10,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     describe: |bench| {
         let (clients, events) = size(bench);
         format!(
-            "{clients} clients, {events} events of 256 bytes, {PER_SECOND} a second; as `paced` otherwise."
+            "As `paced`, with {clients} clients, and {events} events of 256 bytes, {PER_SECOND} a second."
         )
     },
     servers: &[Kind::Tailwater, Kind::Axum],

@@ -13,8 +13,8 @@ use crate::servers::{Kind, Server, Transport};
 
 const SLOW: usize = 2;
 const SLOW_BYTES_PER_SECOND: u64 = 2_000_000;
-/// What slow clients have when the bystander comes: more than sockets hold, so that the server has
-/// long been waiting for them.
+/// The bytes that slow clients have read when the bystander connects. It is more than sockets hold, so that the
+/// server waits for these clients.
 const SLOW_BYTES: u64 = 4 * 1024 * 1024;
 
 const FILTERED: usize = 64;
@@ -22,10 +22,10 @@ const STALLED: usize = 100;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "fairness",
-    about: "others replay much, or read nothing: time to the first event of another topic",
+    about: "other clients replay much, or read nothing: time to the first event of another topic",
     describe: |bench| {
         format!(
-            "What a bystander waits for the only record of its topic, from its connection on, while others have all of the server's readers of history, from {} records of 256 bytes that were there before the server: {SLOW} clients at places far apart that take 2 MB a second; {FILTERED} that resume at places far apart, with a filter that nothing matches; {STALLED} that resume at places far apart and read nothing.",
+            "A bystander connects to a topic with one record, while other clients occupy all history readers of the server. The time is measured from the bystander's connection to its event. The other clients replay a topic with {} records of 256 bytes, written before the server started, from offsets far apart: {SLOW} slow clients that read 2 MB a second; {FILTERED} clients with a filter that matches no record; {STALLED} stalled clients that read nothing.",
             records(bench)
         )
     },
@@ -44,7 +44,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     run,
 };
 
-/// The mock cluster keeps 5 MB of a partition.
+/// The mock cluster stores 5 MB of a partition.
 fn records(bench: &Bench) -> u64 {
     bench.events(3_000_000, 10_000)
 }
@@ -53,7 +53,7 @@ fn run(bench: &Bench, _: Kind) -> Result<Vec<f64>> {
     Ok(vec![beside_slow(bench)?, beside(bench, FILTERED, true)?, beside(bench, STALLED, false)?])
 }
 
-/// Each case has a server of its own, so that none finds what another left behind.
+/// Each case has a server of its own, so that no case depends on another one.
 fn start(bench: &Bench) -> Result<(Server, u64)> {
     let records = records(bench);
     let topic = bench.filled_topic(records, None)?;
@@ -61,7 +61,7 @@ fn start(bench: &Bench) -> Result<(Server, u64)> {
     Ok((server, records))
 }
 
-/// Seconds from the bystander's connection to its event.
+/// The seconds from the bystander's connection to its event.
 fn bystander(bench: &Bench, address: SocketAddr) -> Result<f64> {
     let topic = bench.new_topic()?;
     bench.kafka.producer(&topic, None)?.send(0, 1, Pace::AsFastAsPossible)?;
@@ -74,11 +74,11 @@ fn bystander(bench: &Bench, address: SocketAddr) -> Result<f64> {
 fn beside(bench: &Bench, clients: usize, filtered: bool) -> Result<f64> {
     let (server, records) = start(bench)?;
     let request = |client: usize| {
-        // The key of no record.
+        // No record has this key.
         let request = if filtered { Request::key(0) } else { Request::all() };
         request.since(records * client as u64 / clients as u64)
     };
-    // Nobody reads more of them than their heads.
+    // Only the heads of their responses are read.
     let _fleet =
         Fleet::open(server.address, None, (0..clients).map(request).collect(), Ready::Head)?;
     bystander(bench, server.address)

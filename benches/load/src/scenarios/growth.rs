@@ -5,7 +5,7 @@ use crate::report::Unit;
 use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
 
-/// In the order of the columns.
+/// The numbers of clients, in the order of the columns.
 pub(crate) const CLIENTS: [usize; 4] = [10, 100, 1000, 10_000];
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -13,7 +13,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     about: "the burst with ever more clients: how its cost grows (--plot draws it)",
     describe: |bench| {
         format!(
-            "As `burst`, with the same number of deliveries, {}, however many clients they are for: deliveries per CPU-second.",
+            "As `burst`, for several numbers of clients. The number of deliveries is the same each time: {}. The columns show deliveries per CPU-second.",
             deliveries(bench)
         )
     },
@@ -40,7 +40,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
             .deliver(events, Pace::AsFastAsPossible)
             .map(|delivered| delivered.per_cpu_second())
     };
-    // Small numbers show that it runs.
+    // With --quick the numbers are small: they only show that the scenario runs.
     let clients = CLIENTS.map(|clients| if bench.quick { clients.min(100) } else { clients });
     clients.into_iter().map(measure).collect()
 }

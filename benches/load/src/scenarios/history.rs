@@ -11,7 +11,7 @@ use crate::servers::{Kind, Server, Transport};
 const SERVERS: &[Kind] = &[Kind::Tailwater, Kind::Consumer];
 const COLUMNS: &[Column] = &[Column { name: "records per second", unit: Unit::Rate }];
 
-/// The mock cluster keeps 5 MB of a partition.
+/// The mock cluster stores 5 MB of a partition.
 const QUICK: u64 = 10_000;
 
 pub(super) const FROM_KAFKA: Scenario = Scenario {
@@ -19,7 +19,7 @@ pub(super) const FROM_KAFKA: Scenario = Scenario {
     about: "one client from the beginning, read from Kafka: records per second",
     describe: |bench| {
         format!(
-            "{} records of 256 bytes that were there before the server, from its first connection's request to its last event. consumer: from its assignment to the last record.",
+            "{} records of 256 bytes are written before the server starts. The time is measured from the request of the first client to its last event, and for `consumer` from the assignment to the last record.",
             records(bench)
         )
     },
@@ -45,7 +45,7 @@ pub(super) const FROM_LOG: Scenario = Scenario {
     about: "one client from the beginning, read from the log: records per second",
     describe: |bench| {
         format!(
-            "{} records of 256 bytes that came while another client listened: the log, which is given a KiB for each, has them, encoded. consumer: as for `history`.",
+            "{} records of 256 bytes are written while another client is connected, so that the log of the server contains them, encoded. The log may use 1 KiB for each record. The time is measured as for `history`.",
             records(bench)
         )
     },

@@ -7,7 +7,7 @@ use crate::report::{Bound, Goal, Unit};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::ready;
 
-/// What the opening left to do (timers, allocations that are given back) is done by then.
+/// The time after which the work of opening streams is done, such as timers and freed allocations.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -20,7 +20,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     about: "open streams without events: resident memory of each",
     describe: |bench| {
         format!(
-            "{} HTTP/1.1 streams without events: resident memory (VmRSS) with them less that of the process before the first, for each stream; {SETTLE:?} after the last is at its start.",
+            "{} HTTP/1.1 streams without events. Resident memory (VmRSS) is read before the first stream, and again {SETTLE:?} after the last stream is at its start. The growth is divided by the number of streams.",
             size(bench)
         )
     },

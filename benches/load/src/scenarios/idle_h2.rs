@@ -5,7 +5,7 @@ use crate::clients::h2::Fleet;
 use crate::report::{Bound, Goal, Unit};
 use crate::servers::{Kind, Server, Transport};
 
-/// tailwater lets 128 open, browsers open 100.
+/// Streams per connection. tailwater allows 128, and browsers open 100.
 const STREAMS: usize = 100;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     about: "open streams, 100 on each HTTP/2 connection: resident memory of each",
     describe: |bench| {
         format!(
-            "{} HTTP/2 connections over TLS 1.3, then as many without TLS, with one stream each and then {STREAMS}, without events: resident memory of each stream after the first of its connection, and of each connection with its first stream; {SETTLE:?} after the last is at its start.",
+            "{} HTTP/2 connections over TLS 1.3, then as many without TLS. Each connection has one stream without events, then {STREAMS}. Memory is measured as for `idle`, {SETTLE:?} after the last stream is at its start: that of a connection with its first stream, and that of each further stream.",
             connections(bench)
         )
     },
@@ -42,14 +42,14 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     Ok(values)
 }
 
-/// KiB of each further stream, and of each connection.
+/// The KiB of each further stream, and of each connection.
 fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> {
     let connections = connections(bench);
     let topic = bench.new_topic()?;
     let server = Server::start(bench, kind, transport, &topic, 1024)?;
     let kib = || server.resident_bytes().map(|bytes| bytes as f64 / 1024.0);
 
-    // What the first client of all costs, the reading of the topic say, is not for the others.
+    // One stream before the others causes the cost that all share, such as reading the topic.
     let mut first = Fleet::connect(server.address, bench.tls.h2_client(transport), 1)?;
     first.open(1)?;
     first.wait(SETTLE)?;

@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     describe: |bench| {
         let (keys, events) = size(bench);
         format!(
-            "{} records of 256 bytes, {} a second, with {} keys in turn; {} clients with one key each. consumer: one that reads the topic and does nothing else; raw: the events that are for clients, each written to its client, without Kafka. Latency as for `paced`; what Kafka and the producer take of it differs from one run to the next, so that a second consumer reads beside tailwater.",
+            "{} records of 256 bytes, {} a second, with {} keys in turn. {} clients read one key each. The server `consumer` reads the topic and serves no client. The server `raw` writes each event to its client, without Kafka. Latency is measured as for `paced`. The share of Kafka and the producer differs between runs, so that a second consumer reads beside tailwater.",
             events, keys.count, keys.count, keys.clients
         )
     },
@@ -37,8 +37,7 @@ fn size(bench: &Bench) -> (Keys, u64) {
     keys_and_records(bench, 4, 20)
 }
 
-/// The keys, of which there are so many for each client and which have a record a second, and the
-/// records of so many seconds.
+/// The keys, `for_each` per client, and the number of records in `seconds`. Each key has a record a second.
 pub(super) fn keys_and_records(bench: &Bench, for_each: u64, seconds: u64) -> (Keys, u64) {
     let clients = bench.clients(5000, 50);
     let keys = Keys { count: for_each * clients as u64, clients };

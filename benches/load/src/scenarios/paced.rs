@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     describe: |bench| {
         let (clients, events) = size(bench);
         format!(
-            "{clients} clients, {events} events of 256 bytes, {PER_SECOND} a second; latency from just before the producer takes a record (raw: from its encoding) to the client's read."
+            "{clients} clients, and {events} events of 256 bytes, {PER_SECOND} a second. Latency begins just before the producer takes the record (for `raw`: when the event is encoded). It ends when the client reads the event."
         )
     },
     servers: &Kind::PLAIN,

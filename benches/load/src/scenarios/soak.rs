@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     describe: |bench| {
         let (keys, records) = size(bench);
         format!(
-            "{records} records of 256 bytes, {} a second, with {} keys in turn; {} clients with one key each. The server is given {LIMIT_MIB} MiB of address space (RLIMIT_AS) and would end where it asks for more. A pause: nothing comes for any client.",
+            "{records} records of 256 bytes, {} a second, with {} keys in turn. {} clients read one key each. The address space of the server is limited to {LIMIT_MIB} MiB (RLIMIT_AS), so that it would end if it needed more. A pause is a time in which no client receives an event.",
             keys.count, keys.count, keys.clients
         )
     },

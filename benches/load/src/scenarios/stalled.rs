@@ -9,16 +9,16 @@ use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
 
 const PER_SECOND: u32 = 10;
-/// More than the buffers of a socket hold, on both sides.
+/// Events that are more than the buffers of a socket hold, on both sides.
 const FILL: u64 = 4000;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "stalled",
-    about: "one client of a hundred stops reading: latency of the others, memory",
+    about: "one client of a hundred stops reading: latency of the other clients, memory",
     describe: |bench| {
         let (clients, events) = size(bench);
         format!(
-            "{clients} clients, {events} events of 256 bytes, {PER_SECOND} a second, twice: with all of them reading, and with one of a hundred standing still, whose sockets {FILL} events at once have filled before. Then those read on, or connect again where they were cut, and must get each event once. Memory: by how much it grows while they stand still, once their sockets are full."
+            "{clients} clients. {events} events of 256 bytes, {PER_SECOND} a second, are sent twice. First all clients read. Then one client of a hundred is stalled: it reads nothing, and {FILL} events have filled its socket before. Memory is the growth of resident memory while these clients are stalled. At the end they read again, or reconnect if the server closed their connections, and must receive each event exactly once."
         )
     },
     servers: &[Kind::Tailwater],

@@ -9,10 +9,10 @@ use crate::servers::{Kind, Server, Transport};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "stampede",
-    about: "many clients from the beginning at once: how often Kafka is read, memory",
+    about: "many clients replay a topic at once: bytes read from Kafka, memory",
     describe: |bench| {
         format!(
-            "{} clients that ask at once for {} records of 256 bytes from the first on, which were there before the server: what the server receives from Kafka (as the kernel counts it on its connections), and its greatest resident memory (VmHWM) with all of them. consumer: one reading.",
+            "{} clients request a topic at the same time, from its beginning. Its {} records of 256 bytes were written before the server started. The columns show the bytes that the server receives from Kafka, as the kernel counts them on its connections, and the greatest resident memory (VmHWM) of the server. The server `consumer` reads the topic once.",
             clients(bench),
             history::records(bench)
         )
@@ -32,8 +32,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
     run,
 };
 
-/// The budget of the log, 256 MiB; two readers with 16 MiB and as much in librdkafka, and the 32 MiB
-/// of its live end; 64 KiB for each of 1000 streams.
+/// The sum of 256 MiB for the log, 16 MiB for each of two readers and as much in librdkafka, 32 MiB for the live
+/// consumer, and 64 KiB for each of 1000 streams.
 const MEMORY_MIB: f64 = 256.0 + 64.0 + 32.0 + 62.5;
 
 fn clients(bench: &Bench) -> usize {

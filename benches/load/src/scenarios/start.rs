@@ -8,7 +8,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "start",
     about: "from executing the program to its first connection and response",
     describe: |_| {
-        "From just before the program is executed to the first connection that it takes, and to the head of its first response (an open stream).".to_owned()
+        "The times begin just before the program is executed. They end when it accepts its first connection, and when the head of its first response, an open stream, arrives.".to_owned()
     },
     servers: &[Kind::Tailwater, Kind::Axum],
     columns: &[

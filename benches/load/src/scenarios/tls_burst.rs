@@ -11,7 +11,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     describe: |bench| {
         let (clients, events) = burst::size(bench);
         format!(
-            "{clients} clients over TLS 1.3 (TLS_AES_128_GCM_SHA256) and HTTP/1.1, {events} events of 256 bytes as fast as possible, until all clients have all of them; the bytes are those of the events, before encryption."
+            "As `burst`, with {clients} clients over TLS 1.3 (TLS_AES_128_GCM_SHA256) and HTTP/1.1, and {events} events of 256 bytes. The bytes are those of the events before encryption."
         )
     },
     servers: &Kind::TLS,

@@ -1,5 +1,5 @@
-//! The server that one writes first: axum's `Sse` over `tokio::sync::broadcast`, fed by a consumer
-//! of the topic. An event's id is its offset.
+//! The simplest server: axum's `Sse` over `tokio::sync::broadcast`, fed by a consumer of the topic. The id of an event
+//! is its offset.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -43,7 +43,7 @@ pub(crate) fn serve(options: &AxumOptions) -> Result<()> {
     });
     Runtime::new()?.block_on(async {
         let app = Router::new().route("/events", get(events)).with_state(records);
-        // As tailwater does: a small event is not to wait for the acknowledgement of the one before.
+        // As in tailwater, a small event must not wait for the acknowledgement of the event before.
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?.tap_io(|stream| {
                 let _ = stream.set_nodelay(true);
@@ -57,7 +57,7 @@ async fn events(
     State(records): State<Records>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let events = stream::unfold(records.subscribe(), |mut records| async move {
-        // A client that lagged has lost events: its stream ends, and the run fails.
+        // A client that lagged has lost events. Its stream ends, and the run fails.
         let record = records.recv().await.ok()?;
         Some((Ok(Event::default().data(&record.value).id(&record.offset)), records))
     });
@@ -69,7 +69,7 @@ fn consumer(options: &AxumOptions) -> Result<BaseConsumer> {
         .set("bootstrap.servers", &options.kafka)
         .set("group.id", "tailwater-load")
         .set("enable.auto.commit", "false")
-        // What tailwater sets, for the same latency.
+        // tailwater sets the same options, so that latency is comparable.
         .set("fetch.wait.max.ms", "50")
         .set("fetch.queue.backoff.ms", "10")
         .create()?;
@@ -84,7 +84,7 @@ fn consume(consumer: &BaseConsumer, records: &Records) -> Result<()> {
         let Some(message) = consumer.poll(Duration::from_secs(1)) else { continue };
         let message = message?;
         let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-        // It fails while nobody listens.
+        // It fails while there is no receiver.
         let _ = records.send(Arc::new(Record { offset: message.offset().to_string(), value }));
     }
 }

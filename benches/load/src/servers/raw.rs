@@ -1,5 +1,5 @@
-//! What the kernel can do: non-blocking sockets that write bytes which were encoded before, one
-//! thread, no Kafka. One event a write at a pace, 64 events a write in a burst.
+//! The bound of the kernel: one thread with non-blocking sockets writes bytes that were encoded in advance, without
+//! Kafka. A write has one event if the events have a rate, and 64 events in a burst.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
@@ -22,8 +22,8 @@ const ORDERS: Token = Token(usize::MAX - 1);
 const EVENTS_PER_WRITE: u64 = 64;
 pub(super) const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// From standard input: the first number, how many, how many a second (0: at once), and how many
-/// keys they have in turn (0: they are for all clients).
+/// An order from the standard input: the first number, the number of events, their rate per second (0: as fast as
+/// possible), and the number of keys that they have in turn (0: each event is for all clients).
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) first: u64,
@@ -66,7 +66,7 @@ pub(crate) fn serve(options: &RawOptions) -> Result<()> {
     .run(&mut poll)
 }
 
-/// Until the parent has gone.
+/// Serves until the parent has ended.
 pub(super) fn orders() -> impl Iterator<Item = Order> {
     io::stdin().lines().map_while(|line| Order::parse(&line.ok()?))
 }
@@ -85,11 +85,11 @@ struct Raw {
     listener: TcpListener,
     orders: Receiver<Order>,
     clients: Vec<Client>,
-    /// Who listens to one key only.
+    /// The client of each key.
     of_keys: HashMap<u64, usize>,
-    /// What one write is to hold; all of the run, so that a slow client loses nothing.
+    /// The bytes of each write. All writes of the run are kept, so that a slow client loses nothing.
     writes: Vec<Vec<u8>>,
-    /// Clients whose socket takes more, each in it once.
+    /// The clients whose socket takes more bytes, each once.
     runnable: VecDeque<usize>,
     pending: Option<Paced>,
 }
@@ -102,7 +102,7 @@ struct Client {
     next: Option<usize>,
     written: usize,
     queued: bool,
-    /// What its socket did not take of the events of its key.
+    /// The bytes, of events of its key, that its socket did not take.
     own: Vec<u8>,
 }
 
@@ -174,7 +174,7 @@ impl Raw {
         }
     }
 
-    /// A client begins at what is written next, when its request is complete.
+    /// Starts a client at the next write, when its request is complete.
     fn read(&mut self, index: usize) {
         let end = self.writes.len();
         let Some(client) = self.clients.get_mut(index) else { return };
@@ -238,7 +238,7 @@ impl Raw {
         (0..self.clients.len()).for_each(|index| self.queue(index));
     }
 
-    /// What is for one client alone.
+    /// Writes the events that are for one client only.
     fn write_own(&mut self, index: usize, bytes: &[u8]) {
         let Some(client) = self.clients.get_mut(index) else { return };
         if client.own.is_empty() {
@@ -260,8 +260,8 @@ impl Raw {
         }
     }
 
-    /// One write for each client that has something to write: the bytes are the same for
-    /// neighbours, and stay in the processor's cache.
+    /// Performs one write for each client that has bytes to write. The bytes are the same for consecutive clients,
+    /// and stay in the cache of the processor.
     fn write_some(&mut self) {
         for _ in 0..self.runnable.len() {
             let Some(index) = self.runnable.pop_front() else { return };
@@ -278,7 +278,7 @@ impl Raw {
                     client.written = 0;
                 }
                 Ok(count) => client.written += count,
-                // The poll tells when it takes more.
+                // The poll reports when the socket takes more.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => {
                     client.next = None;
@@ -290,14 +290,14 @@ impl Raw {
     }
 }
 
-/// The number of the key that is asked for; `None`: all events are.
+/// The number of the requested key. `None` if the request is for all events.
 fn key_of(request: &[u8]) -> Option<u64> {
     let line = request.split(|byte| *byte == b'\r').next()?;
     let path = std::str::from_utf8(line).ok()?.split(' ').nth(1)?;
     kafka::key_number(path.strip_prefix("/keys/")?)
 }
 
-/// The bytes of tailwater's stream: an id of a topic with one partition has eight characters.
+/// Encodes an event with as many bytes as tailwater. The id of a topic with one partition has eight characters.
 pub(super) fn chunk(first: u64, count: u64) -> Vec<u8> {
     let mut events = String::new();
     for number in first..first + count {

@@ -1,5 +1,5 @@
-//! What TLS leaves of the kernel: tokio-rustls as it comes, a task for each client, and pieces of
-//! 16 KiB that were encoded before. No Kafka.
+//! The bound of TLS: tokio-rustls with its defaults, a task for each client, and pieces of 16 KiB that were encoded in
+//! advance. There is no Kafka.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::Result;
 use crate::cli::RawTlsOptions;
 use crate::kafka::Pace;
 
-/// As many as one record of TLS takes, whose payload is 16 KiB at most.
+/// The maximum number of events of a piece. They fit into one TLS record, whose payload is 16 KiB at most.
 const EVENTS_PER_PIECE: u64 = 59;
 
-/// All of the run, so that a slow client loses nothing.
+/// All pieces of the run. They are kept so that a slow client loses nothing.
 type Pieces = Vec<Bytes>;
 
 pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
@@ -35,7 +35,7 @@ pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
         orders().for_each(|order| make(&order, &pieces));
         process::exit(0);
     });
-    // As many as tailwater serves with.
+    // tailwater has the same number of threads.
     let threads = thread::available_parallelism()?.get().saturating_sub(1).max(1);
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async {
@@ -46,7 +46,7 @@ pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
             let acceptor = acceptor.clone();
             let pieces = clients.clone();
             tokio::spawn(async move {
-                // Clients notice; one that only looks whether this listens is no client.
+                // Clients notice an error. The check whether this server listens is no client.
                 let _ = stream(acceptor, socket, pieces).await;
             });
         }
@@ -83,7 +83,7 @@ fn make(order: &Order, pieces: &watch::Sender<Pieces>) {
     }
 }
 
-/// A client begins at what is made next, when its request is complete.
+/// Starts a client at the next piece, when its request is complete.
 async fn stream(
     acceptor: TlsAcceptor,
     socket: TcpStream,
