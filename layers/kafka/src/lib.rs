@@ -85,6 +85,7 @@ pub use broker::contact::Contact;
 pub use broker::embedded;
 pub use broker::security::TlsOptions;
 pub use cluster::{Cluster, Opening, Query};
+pub use data::convert::{Changes, Conversion, ConvertRecord, RecordRef};
 pub use data::filter::Filter;
 pub use data::start::{DefaultOffset, Start};
 pub use error::Error;

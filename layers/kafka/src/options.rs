@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tailwater_kafka_types::{Budget, EventIdFormat, Limits, SaslMechanism};
@@ -7,6 +8,7 @@ use tailwater_kafka_types::{Budget, EventIdFormat, Limits, SaslMechanism};
 use crate::Error;
 use crate::broker::contact::Reachability;
 use crate::broker::security::TlsOptions;
+use crate::data::convert::{ConvertRecord, Converters};
 use crate::data::start::DefaultOffset;
 use crate::timing::Timing;
 
@@ -99,6 +101,7 @@ pub struct ClusterOptions {
     pub(crate) preloaded: Vec<String>,
     pub(crate) defaults: HashMap<String, DefaultOffset>,
     pub(crate) indexed_headers: Vec<Bytes>,
+    pub(crate) converters: Converters,
     pub(crate) timing: Timing,
 }
 
@@ -138,6 +141,7 @@ impl ClusterOptions {
             preloaded: Vec::new(),
             defaults: HashMap::new(),
             indexed_headers: Vec::new(),
+            converters: Converters::default(),
             timing: Timing::default(),
         }
     }
@@ -234,6 +238,24 @@ impl ClusterOptions {
     /// Where streams of this topic begin that bring no id. [`DefaultOffset::Historical`] by default.
     pub fn default_offset(mut self, topic: impl Into<String>, offset: DefaultOffset) -> Self {
         self.defaults.insert(topic.into(), offset);
+        self
+    }
+
+    /// Converts the records of this topic before they enter its log. By default records are as Kafka has
+    /// them.
+    pub fn converter(mut self, topic: impl Into<String>, converter: impl ConvertRecord) -> Self {
+        self.converters.named.insert(topic.into(), Arc::new(converter));
+        self
+    }
+
+    /// As [`converter`](Self::converter), for topics that are not known beforehand. `lookup` is called with
+    /// the name of each topic that no other converter is for, when a stream asks for the topic. It must not
+    /// block.
+    pub fn converters(
+        mut self,
+        lookup: impl Fn(&str) -> Option<Arc<dyn ConvertRecord>> + Send + Sync + 'static,
+    ) -> Self {
+        self.converters.lookup = Some(Arc::new(lookup));
         self
     }
 

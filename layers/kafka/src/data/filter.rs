@@ -40,12 +40,14 @@ impl Filter {
     }
 
     fn passes(&self, record: &Record) -> bool {
-        // Nobody knows what is missing.
-        record.is_gap()
-            || self.key.as_ref().is_none_or(|key| record.key() == Some(key))
-                && self.headers.iter().all(|(name, value)| {
-                    record.headers().any(|header| header == (name.as_ref(), Some(value.as_ref())))
-                })
+        // Nobody knows what is missing, but no stream is told of rejected records.
+        if record.is_gap() {
+            return !record.is_rejected();
+        }
+        self.key.as_ref().is_none_or(|key| record.key() == Some(key))
+            && self.headers.iter().all(|(name, value)| {
+                record.headers().any(|header| header == (name.as_ref(), Some(value.as_ref())))
+            })
     }
 
     /// The value by which the index finds candidates: the key, else a header that is indexed.
@@ -101,6 +103,9 @@ impl Index {
     }
 
     pub(crate) fn values(&self, record: &Record, add: &mut dyn FnMut(u64)) {
+        if record.is_rejected() {
+            return;
+        }
         if record.is_gap() {
             return add(self.gap());
         }

@@ -32,6 +32,8 @@ pub(crate) enum Reason {
     Unreadable,
     /// The record is larger than is served.
     TooLarge,
+    /// The topic's converter rejected the record.
+    Invalid,
 }
 
 impl Reason {
@@ -43,6 +45,7 @@ impl Reason {
             Self::Tombstones => "tombstones",
             Self::Unreadable => "unreadable",
             Self::TooLarge => "too_large",
+            Self::Invalid => "invalid",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Plain types and pure functions.
 
+pub(crate) mod convert;
 pub(crate) mod filter;
 pub(crate) mod gap;
 pub(crate) mod positions;

@@ -1,5 +1,8 @@
+use std::mem;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use crate::data::convert::{Changes, PackedHeaders, RecordRef};
 use crate::data::gap::{Gap, Reason};
 
 /// One record as it was read, in one piece of memory. Any bytes are key, value and header. Or a gap in
@@ -12,23 +15,23 @@ pub(crate) struct Record {
     pub(crate) timestamp: Option<i64>,
     key: Option<u32>,
     value: Option<u32>,
-    /// Why this is a gap. Its offset is the last one that is missing, and its data the first (i64), and the
-    /// key of the record, where it is known.
+    /// Why this is a gap. Its offset is the last one that is missing. Its data is the first one (i64), and
+    /// for each missing record whose key is known its offset (i64), the length of the key (u32) and the key.
     gap: Option<Reason>,
     /// How many bytes of the value end a line.
     line_ends: u32,
-    /// Key, value and headers one after the other; a header is two lengths (u32; `NULL` for a null
-    /// value), name and value.
+    /// Key, value and headers ([`PackedHeaders`]) one after the other.
     data: Bytes,
 }
-
-const NULL: u32 = u32::MAX;
 
 /// A longer record shares no memory.
 const SHARED_BYTES: usize = 64 * 1024;
 
 /// Room for the headers of such a one, as most have.
 const HEADERS_BYTES: usize = 1024;
+
+/// Records that were rejected are one gap while their keys take no more.
+const GAP_BYTES: usize = 16 * 1024;
 
 impl Record {
     /// Copies a record into `buffer`, which many records share; one of more than 64 KiB into memory of
@@ -52,7 +55,7 @@ impl Record {
         buffer.put_slice(value.unwrap_or_default());
         for (name, value) in headers {
             buffer.put_u32_ne(length(name));
-            buffer.put_u32_ne(value.map_or(NULL, length));
+            buffer.put_u32_ne(value.map_or(PackedHeaders::NULL, length));
             buffer.put_slice(name);
             buffer.put_slice(value.unwrap_or_default());
         }
@@ -76,17 +79,17 @@ impl Record {
     ) -> Self {
         let mut data = BytesMut::new();
         data.put_i64_ne(from);
-        data.put_slice(key.unwrap_or_default());
-        Self {
-            partition,
-            offset: to - 1,
-            timestamp: None,
-            key: key.map(length),
-            value: None,
-            line_ends: 0,
-            gap: Some(reason),
-            data: data.freeze(),
+        if let Some(key) = key {
+            data.put_i64_ne(to - 1);
+            data.put_u32_ne(length(key));
+            data.put_slice(key);
         }
+        Self::gap_of(partition, to - 1, reason, data.freeze())
+    }
+
+    fn gap_of(partition: i32, offset: i64, reason: Reason, data: Bytes) -> Self {
+        let gap = Some(reason);
+        Self { partition, offset, timestamp: None, key: None, value: None, line_ends: 0, gap, data }
     }
 
     /// The gap, if this is one.
@@ -107,21 +110,130 @@ impl Record {
         self.gap.is_some()
     }
 
+    /// Whether it is in the place of records that were rejected.
+    pub(crate) fn is_rejected(&self) -> bool {
+        self.gap == Some(Reason::Invalid)
+    }
+
     /// Whether it deletes its key.
     pub(crate) fn is_tombstone(&self) -> bool {
         self.value.is_none() && self.gap.is_none()
     }
 
-    /// The key of which this is the latest record, even if it is a gap.
+    /// The key of which this is the latest record, even if it is a gap; of a gap of many records the first
+    /// one that is known.
     pub(crate) fn latest_key(&self) -> Option<&[u8]> {
         match self.gap {
-            Some(_) => self.key.map(|length| &self.data[size_of::<i64>()..][..length as usize]),
+            Some(_) => self.gap_keys().next().map(|(_, key)| key),
             None => self.key(),
         }
     }
 
+    /// The known keys of the records that are missing, and their offsets.
+    fn gap_keys(&self) -> impl Iterator<Item = (i64, &[u8])> {
+        let mut rest = self.gap.and_then(|_| self.data.get(size_of::<i64>()..)).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (offset, after) = rest.split_first_chunk()?;
+            let (length, after) = after.split_first_chunk()?;
+            let (key, after) = after.split_at(u32::from_ne_bytes(*length) as usize);
+            rest = after;
+            Some((i64::from_ne_bytes(*offset), key))
+        })
+    }
+
+    /// The same as records that have one key at most, in memory of their own: each keeps nothing of what it
+    /// was read with.
+    pub(crate) fn by_key(&self) -> Vec<Self> {
+        let mut keys = self.gap_keys().peekable();
+        let gap = self.gap.filter(|_| keys.peek().is_some()).zip(self.as_gap());
+        let Some((reason, Gap { from: Some(mut next), .. })) = gap else {
+            return vec![self.detached()];
+        };
+        let mut records = Vec::new();
+        for (offset, key) in keys {
+            if next < offset {
+                records.push(Self::gap(self.partition, (next, offset), reason, None));
+            }
+            records.push(Self::gap(self.partition, (offset, offset + 1), reason, Some(key)));
+            next = offset + 1;
+        }
+        if next <= self.offset {
+            records.push(Self::gap(self.partition, (next, self.offset + 1), reason, None));
+        }
+        records
+    }
+
+    /// The same records, but those of a partition that were rejected one after the other are one gap.
+    pub(crate) fn join_rejected(records: Vec<Self>) -> Vec<Self> {
+        if !records.iter().any(Self::is_rejected) {
+            return records;
+        }
+        let mut joined: Vec<Self> = Vec::with_capacity(records.len());
+        let mut run = BytesMut::new();
+        for record in records {
+            let continues = |last: &Self| {
+                last.is_rejected()
+                    && record.is_rejected()
+                    && record.partition == last.partition
+                    && record.as_gap().and_then(|gap| gap.from) == Some(last.offset + 1)
+                    && run.len().max(last.data.len()) + record.data.len() <= GAP_BYTES
+            };
+            match joined.last_mut() {
+                Some(last) if continues(last) => {
+                    if run.is_empty() {
+                        run.put_slice(&last.data);
+                    }
+                    run.put_slice(record.data.get(size_of::<i64>()..).unwrap_or_default());
+                    last.offset = record.offset;
+                }
+                last => {
+                    if let Some(last) = last.filter(|_| !run.is_empty()) {
+                        last.data = mem::take(&mut run).freeze();
+                    }
+                    joined.push(record);
+                }
+            }
+        }
+        if let Some(last) = joined.last_mut().filter(|_| !run.is_empty()) {
+            last.data = run.freeze();
+        }
+        joined
+    }
+
+    /// The record for a converter. `None` for a gap of which no key is known.
+    pub(crate) fn to_convert<'a>(&'a self, topic: &'a str) -> Option<RecordRef<'a>> {
+        let record = RecordRef::new(topic).at(self.partition, self.offset, self.timestamp);
+        if self.gap.is_some() {
+            return Some(record.with_key(self.latest_key()?));
+        }
+        let record = self.key().map_or(record, |key| record.with_key(key));
+        let record = self.value().map_or(record, |value| record.with_value(value));
+        Some(record.packed(self.packed_headers()))
+    }
+
+    /// The record with these changes, copied into `buffer` as by [`new`](Self::new).
+    pub(crate) fn changed(&self, changes: &Changes, buffer: &mut BytesMut) -> Self {
+        if let Some(Gap { from: Some(from), reason, .. }) = self.as_gap() {
+            let key = changes.key().or(self.latest_key());
+            return Self::gap(self.partition, (from, self.offset + 1), reason, key);
+        }
+        Self::new(
+            (self.partition, self.offset, self.timestamp),
+            changes.key().or(self.key()),
+            self.value().map(|value| changes.value().unwrap_or(value)),
+            self.headers().chain(changes.headers()),
+            buffer,
+        )
+    }
+
+    /// A gap in place of a record that was rejected, or that became too large.
+    pub(crate) fn missing(&self, reason: Reason, changes: &Changes) -> Self {
+        let key = changes.key().or(self.latest_key());
+        Self::gap(self.partition, (self.offset, self.offset + 1), reason, key)
+    }
+
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        self.key.filter(|_| self.gap.is_none()).map(|length| &self.data[..length as usize])
+        self.key.map(|length| &self.data[..length as usize])
     }
 
     /// `None` for a tombstone.
@@ -132,19 +244,14 @@ impl Record {
 
     /// The headers in the record's order.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let mut rest = match self.gap {
+        self.packed_headers()
+    }
+
+    fn packed_headers(&self) -> PackedHeaders<'_> {
+        let start = (self.key.unwrap_or(0) + self.value.unwrap_or(0)) as usize;
+        PackedHeaders(match self.gap {
             Some(_) => &[],
-            None => &self.data[(self.key.unwrap_or(0) + self.value.unwrap_or(0)) as usize..],
-        };
-        std::iter::from_fn(move || {
-            let (name, after) =
-                rest.split_first_chunk().map(|(n, r)| (u32::from_ne_bytes(*n), r))?;
-            let (value, after) =
-                after.split_first_chunk().map(|(n, r)| (u32::from_ne_bytes(*n), r))?;
-            let (name, after) = after.split_at(name as usize);
-            let (bytes, after) = after.split_at(if value == NULL { 0 } else { value as usize });
-            rest = after;
-            Some((name, (value != NULL).then_some(bytes)))
+            None => &self.data[start..],
         })
     }
 
@@ -178,6 +285,11 @@ impl Record {
         self.data.len() - self.value.unwrap_or(0) as usize
     }
 
+    /// The bytes of key, value and headers.
+    pub(crate) fn data_bytes(&self) -> usize {
+        self.data.len()
+    }
+
     /// Bytes that the record keeps in memory.
     pub(crate) fn weight(&self) -> usize {
         size_of::<Self>() + self.data.len()
@@ -205,6 +317,42 @@ mod tests {
             assert_eq!(left, Some(Gap::new(1, 7, 9, Reason::TooLarge)));
             assert!(record.gap_from(5).is_none() && record.gap_from(9).is_none());
         }
+    }
+
+    #[test]
+    fn rejected_records_of_a_partition_in_a_row_are_one_gap() {
+        let rejected = |partition, offset, key: Option<&str>| {
+            let key = key.map(str::as_bytes);
+            Record::gap(partition, (offset, offset + 1), Reason::Invalid, key)
+        };
+        let mut buffer = BytesMut::new();
+        let none = std::iter::empty;
+        let records = vec![
+            rejected(0, 3, Some("a")),
+            rejected(0, 4, None),
+            rejected(0, 5, Some("b")),
+            rejected(1, 0, None),
+            // A hole is no gap.
+            rejected(1, 2, Some("")),
+            Record::new((1, 3, None), None, Some(b"v"), none(), &mut buffer),
+            rejected(1, 4, None),
+            Record::gap(1, (5, 6), Reason::TooLarge, None),
+        ];
+        let joined = Record::join_rejected(records.clone());
+        let gaps: Vec<_> = joined.iter().map(Record::as_gap).collect();
+        let gap = |partition, from, to| Some(Gap::new(partition, from, to, Reason::Invalid));
+        assert_eq!(gaps[..5], [gap(0, 3, 6), gap(1, 0, 1), gap(1, 2, 3), None, gap(1, 4, 5)]);
+        assert_eq!(gaps[5..], [Some(Gap::new(1, 5, 6, Reason::TooLarge))]);
+        // Taken apart they are as before.
+        let apart: Vec<_> = joined.iter().flat_map(Record::by_key).collect();
+        let tell = |record: &Record| (record.as_gap(), record.latest_key().map(<[u8]>::to_vec));
+        assert!(apart.iter().map(tell).eq(records.iter().map(tell)));
+
+        let long = "k".repeat(GAP_BYTES / 3);
+        let many = (0..10).map(|offset| rejected(0, offset, Some(&long))).collect();
+        let joined = Record::join_rejected(many);
+        assert_eq!(joined.len(), 5, "what is joined is bounded");
+        assert_eq!(joined.iter().flat_map(Record::by_key).count(), 10);
     }
 
     #[test]

@@ -37,6 +37,9 @@ impl View {
 
     fn encode_with(self, record: &Record, progress: &str, id: &mut Vec<u8>, out: &mut Vec<u8>) {
         id.clear();
+        if !self.shows(record) {
+            return;
+        }
         if let Some(gap) = record.as_gap() {
             let progress = (progress.len() <= LONG_PROGRESS).then_some(progress.as_bytes());
             let data = gap.data();
@@ -82,6 +85,11 @@ impl View {
         }
         line.extend_from_slice(b"\n\n");
         line
+    }
+
+    /// Whether there is an event of the record.
+    pub(crate) fn shows(self, record: &Record) -> bool {
+        !record.is_rejected()
     }
 
     pub(crate) fn timestamp(self, record: &Record) -> Option<i64> {

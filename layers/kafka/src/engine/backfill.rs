@@ -1,5 +1,6 @@
 //! The threads that read history: each takes turns with the backfills.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,7 +170,7 @@ impl History {
     ) -> Ended {
         let backfill = Arc::clone(&reading.backfill);
         let patience = reading.patience(&self.timing);
-        let mut fetched = Vec::new();
+        let mut fetched = VecDeque::new();
         let mut panics = Panics::default();
         let began = Instant::now();
         // A turn is counted from its first record: Kafka may be far away.
@@ -193,9 +194,15 @@ impl History {
                 return Ended::Suspended;
             }
             let most = POLL_BYTES.min(window / 4);
-            broker::poll(consumer, POLL, most, &mut fetched, &mut panics);
-            let read = reading.append(backend, consumer, &mut fetched, &self.timing);
+            if fetched.is_empty() {
+                let mut polled = Vec::from(fetched);
+                broker::poll(consumer, POLL, most, &mut polled, &mut panics);
+                fetched = VecDeque::from(polled);
+            }
+            let read = reading.append(backend, consumer, &mut fetched, most, &self.timing);
             if read == Read::Refused {
+                // All of it comes once more.
+                fetched.clear();
                 reading.hold_refused(consumer, looks);
             }
             reading.resume_found(consumer);

@@ -16,6 +16,7 @@ use crate::data::gap::Gap;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::{self, Records};
+use crate::topic::conversion::{Converter, Scratch};
 use crate::topic::losses::{Losses, TOO_LARGE};
 use crate::topic::requests::{Command, Request};
 
@@ -41,11 +42,15 @@ struct Followed {
     hub: Hub<Records>,
     next: Vec<i64>,
     batch: Vec<Record>,
+    /// What the records of the batch weigh.
+    batch_bytes: usize,
     /// Partitions of which something came behind what may have been lost.
     ahead: BTreeSet<i32>,
     /// Partitions that are not read for now.
     held: BTreeSet<i32>,
     losses: Arc<Losses>,
+    converter: Option<Arc<Converter>>,
+    scratch: Scratch,
 }
 
 impl Followed {
@@ -55,6 +60,15 @@ impl Followed {
 
     fn next(&self, partition: i32) -> Option<i64> {
         usize::try_from(partition).ok().and_then(|slot| self.next.get(slot)).copied()
+    }
+
+    /// Appends the batch to the log.
+    fn append(&mut self) {
+        self.batch_bytes = 0;
+        if !self.batch.is_empty() {
+            let batch = Record::join_rejected(std::mem::take(&mut self.batch));
+            records::append(&self.hub, batch);
+        }
     }
 
     /// Reads a partition anew from where it stands, unless it is held.
@@ -154,14 +168,24 @@ fn apply(
     control: &Sender<Request>,
 ) -> ControlFlow<Exit> {
     match command {
-        Command::Assign { topic, hub, from, losses } => {
+        Command::Assign { topic, hub, from, losses, converter } => {
             leave(&topic, consumer, topics);
             for (partition, offset) in from.iter() {
                 broker::assign(consumer, &topic, partition, offset);
             }
             let next = from.iter().map(|(_, next)| next).collect();
-            let (batch, ahead, held) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-            topics.insert(topic, Followed { hub, next, batch, ahead, held, losses });
+            let followed = Followed {
+                hub,
+                next,
+                batch: Vec::new(),
+                batch_bytes: 0,
+                ahead: BTreeSet::new(),
+                held: BTreeSet::new(),
+                losses,
+                converter,
+                scratch: Scratch::default(),
+            };
+            topics.insert(topic, followed);
         }
         Command::AddPartition { topic, partition, offset } => {
             if let Some(followed) = topics.get_mut(&topic)
@@ -241,7 +265,7 @@ fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>
     }
 }
 
-/// Appends what a poll brought as one chunk for each topic.
+/// Appends what a poll brought as one chunk for each topic. What conversion makes longer is appended in parts.
 fn append(
     Topics { by_name: topics, refused, out_of_range }: &mut Topics,
     fetched: &mut Vec<Fetched>,
@@ -254,14 +278,12 @@ fn append(
                 let Some(followed) = topics.get_mut(&topic) else { continue };
                 let is_held = followed.held.contains(&record.partition);
                 // An offset below what was read is a repetition; one above stands behind a hole.
-                let slot = usize::try_from(record.partition)
-                    .ok()
-                    .and_then(|index| followed.next.get_mut(index));
-                let slot = slot.filter(|next| record.offset >= **next && !is_held);
-                let Some(next) = slot else { continue };
+                let next = followed.next(record.partition);
+                let next = next.filter(|next| record.offset >= *next && !is_held);
+                let Some(next) = next else { continue };
                 let gap = record.as_gap();
                 let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
-                if refused.is_some() && first > *next {
+                if refused.is_some() && first > next {
                     followed.ahead.insert(record.partition);
                     // Said once more: the control thread may have forgotten it in a panic.
                     is_due = true;
@@ -270,8 +292,18 @@ fn append(
                 if let Some(gap) = gap {
                     followed.losses.note(&topic, &gap, TOO_LARGE);
                 }
-                *next = record.offset + 1;
+                let record = match &followed.converter {
+                    Some(converter) => converter.convert(&topic, record, &mut followed.scratch),
+                    None => record,
+                };
+                if let Some(next) = followed.slot(record.partition) {
+                    *next = record.offset + 1;
+                }
+                followed.batch_bytes += record.weight();
                 followed.batch.push(record);
+                if followed.converter.is_some() && followed.batch_bytes > POLL_BYTES {
+                    followed.append();
+                }
             }
             Fetched::Refused(reason) => {
                 debug!(?reason, "something can't be read, looking for it");
@@ -289,11 +321,7 @@ fn append(
             Fetched::End(_) => {}
         }
     }
-    for followed in topics.values_mut() {
-        if !followed.batch.is_empty() {
-            records::append(&followed.hub, std::mem::take(&mut followed.batch));
-        }
-    }
+    topics.values_mut().for_each(Followed::append);
     // After what was read before it: it is told by what stands still since.
     if let Some(refusal) = refused.filter(|_| is_due) {
         let _ = control.send(Request::Refused { refusal });

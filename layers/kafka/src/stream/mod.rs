@@ -70,8 +70,10 @@ struct Following {
     epoch: u64,
     /// The client's place, until the log has come by it. Records before it are not for the client.
     ahead: Option<Positions>,
-    /// The last position that the client was sent. None where each event says it: with no filter.
+    /// The last position that the client was sent. None where the last event said it: with no filter.
     last_reported: Option<Positions>,
+    /// Whether records are left out that events do not say the position of.
+    is_filtered: bool,
     /// An event of which the client was given a part.
     large: Option<Box<LargeEvent>>,
 }
@@ -154,10 +156,11 @@ impl Stream {
         // A client is sent nothing when its stream goes on in another log, unless there is a gap.
         let last_reported = self.last_reported.take().filter(|_| gapless).unwrap_or(at);
         // Without a filter each event says the position that it moves the client to.
-        let last_reported =
-            (ahead.is_some() || !matches!(self.want, Selector::All)).then_some(last_reported);
-        self.state =
-            State::Following(Following { cursor, epoch, ahead, last_reported, large: None });
+        let is_filtered = !matches!(self.want, Selector::All);
+        let last_reported = (ahead.is_some() || is_filtered).then_some(last_reported);
+        let large = None;
+        let following = Following { cursor, epoch, ahead, last_reported, is_filtered, large };
+        self.state = State::Following(following);
     }
 }
 
@@ -182,6 +185,7 @@ impl Events for Stream {
         limit: usize,
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
         let this = &mut *self;
+        let mut passed = 0;
         loop {
             if let Some(gap) = this.pending_gaps.as_mut().and_then(PendingGaps::next) {
                 return Poll::Ready(Some(Ok(gap)));
@@ -217,7 +221,12 @@ impl Events for Stream {
                     }
                     let partitions = &this.topic.partitions;
                     match ready!(following.poll(cx, this.view, limit, partitions, &mut this.due)) {
-                        Ok(encoded) => return Poll::Ready(Some(Ok(encoded))),
+                        Ok(Some(encoded)) => return Poll::Ready(Some(Ok(encoded))),
+                        Ok(None) if passed < RECORDS_A_POLL => passed += 1,
+                        Ok(None) => {
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
                         Err(_lost) => {
                             let replay = this.replay.take();
                             let from =
@@ -264,6 +273,7 @@ impl Following {
         Some(part)
     }
 
+    /// The next write; none where the next records were rejected.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -271,23 +281,32 @@ impl Following {
         limit: usize,
         partitions: &AtomicUsize,
         due: &mut VecDeque<Encoded>,
-    ) -> Poll<Result<Encoded, CursorError>> {
+    ) -> Poll<Result<Option<Encoded>, CursorError>> {
         if let Some(encoded) = ready!(self.poll_ahead(cx, view, limit, due)?) {
-            return Poll::Ready(Ok(encoded));
+            return Poll::Ready(Ok(Some(encoded)));
         }
         let batch = ready!(self.cursor.poll_batch(cx, &view, limit)?);
         if batch.bytes().is_empty() {
             let last = self.cursor.last(&batch);
+            if !view.shows(last.record()) {
+                // No event says this position: the stream says it while it is idle.
+                self.last_reported.get_or_insert_with(|| last.before());
+                return Poll::Ready(Ok(None));
+            }
             let after = last.after();
             let mut event = LargeEvent::new(view, last.record(), &after.progress());
-            self.last_reported = self.last_reported.take().map(|_| after);
+            self.last_reported =
+                self.last_reported.take().filter(|_| self.is_filtered).map(|_| after);
             let part = event.next(limit);
             self.large = part.is_part().then(|| Box::new(event));
-            return Poll::Ready(Ok(part));
+            return Poll::Ready(Ok(Some(part)));
         }
         // After the batch: it may hold records of a partition that was added just before.
         let wide = partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
         let mut long = None;
+        if !self.is_filtered {
+            self.last_reported = None;
+        }
         if wide || self.last_reported.is_some() {
             let last = self.cursor.last(&batch);
             let after = last.after();
@@ -298,7 +317,7 @@ impl Following {
             Some(id) => with_id(batch.bytes(), &id),
             None => batch.into_bytes(),
         };
-        Poll::Ready(Ok(Encoded::trusted(bytes)))
+        Poll::Ready(Ok(Some(Encoded::trusted(bytes))))
     }
 
     /// Delivers what lies past the client's place while the log has not come by it. Ready with
@@ -327,7 +346,7 @@ impl Following {
             };
             let (record, after) = (item.record(), item.after());
             let mut next = Write::default();
-            if record.offset >= ahead.next(record.partition) {
+            if record.offset >= ahead.next(record.partition) && view.shows(record) {
                 let left = record.gap_from(ahead.next(record.partition));
                 let record = left.as_ref().unwrap_or(record);
                 let place = ahead.max(&after);

@@ -18,6 +18,7 @@ use crate::timing::Timing;
 use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream, StreamOptions};
 
 mod compacted;
+mod conversion;
 mod filters;
 mod gaps;
 mod history;

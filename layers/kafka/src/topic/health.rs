@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -67,7 +68,11 @@ pub struct TopicHealth {
     /// How many records were larger than [`ClusterOptions::max_record_bytes`](crate::ClusterOptions::max_record_bytes).
     /// Counted as `unreadable` is.
     pub too_large: u64,
-    /// The places of the last 16 of both, the newest last.
+    /// How many records the topic's converter rejected, by the reason that it gave; `panic` where it
+    /// panicked. A record is counted once however often it is read; of a topic with more than 4096 of
+    /// them, those that lie behind all that were met before.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// The places of the last 16 that are unreadable or too large, the newest last.
     pub lost: Vec<Lost>,
 }
 
@@ -98,6 +103,7 @@ impl TopicHealth {
             hanging: Vec::new(),
             unreadable: 0,
             too_large: 0,
+            rejected: BTreeMap::new(),
             lost: Vec::new(),
         }
     }

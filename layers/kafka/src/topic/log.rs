@@ -12,6 +12,7 @@ use crate::data::gap::{self, Watermarks};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
+use crate::topic::conversion::Converter;
 use crate::topic::losses::Losses;
 use crate::topic::snapshot::Latest;
 
@@ -34,6 +35,8 @@ pub(crate) struct TopicLog {
     pub(crate) latest: Latest,
     /// The topic's.
     pub(crate) losses: Arc<Losses>,
+    /// The topic's.
+    pub(crate) converter: Option<Arc<Converter>>,
     indexed: OnceCell<()>,
 }
 
@@ -44,9 +47,22 @@ impl TopicLog {
         origin: Positions,
         losses: Arc<Losses>,
     ) -> Self {
-        let (tombstone_retention, latest) = (OnceLock::new(), Latest::default());
-        let (watermarks, indexed) = (None, OnceCell::new());
-        Self { hub, epoch, origin, tombstone_retention, watermarks, latest, losses, indexed }
+        Self {
+            hub,
+            epoch,
+            origin,
+            tombstone_retention: OnceLock::new(),
+            watermarks: None,
+            latest: Latest::default(),
+            losses,
+            converter: None,
+            indexed: OnceCell::new(),
+        }
+    }
+
+    /// With the converter of the topic's records.
+    pub(crate) fn converted_by(self, converter: Option<Arc<Converter>>) -> Self {
+        Self { converter, ..self }
     }
 
     /// With what Kafka told when it was asked then.

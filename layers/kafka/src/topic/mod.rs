@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::data::gap::Truncation;
+use crate::topic::conversion::Converter;
 use crate::topic::health::TopicHealth;
 use crate::topic::losses::Losses;
 
+pub(crate) mod conversion;
 pub(crate) mod health;
 pub(crate) mod history;
 mod log;
@@ -38,6 +40,7 @@ pub(crate) struct Topic {
     pub(crate) pinned: bool,
     health: Mutex<TopicHealth>,
     pub(crate) losses: Arc<Losses>,
+    pub(crate) converter: Option<Arc<Converter>>,
 }
 
 /// More than so many are kept as one: who slept through that many is told of the furthest.
@@ -90,7 +93,13 @@ impl Topic {
         let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
         let (cuts, losses) = (Mutex::default(), Arc::default());
         let (named, pinned) = (false, false);
-        Self { name, state, streams, partitions, cuts, named, pinned, health, losses }
+        let converter = None;
+        Self { name, state, streams, partitions, cuts, named, pinned, health, losses, converter }
+    }
+
+    /// With a converter of its records.
+    pub(crate) fn converted_by(self, converter: Option<Arc<Converter>>) -> Self {
+        Self { converter, ..self }
     }
 
     /// A topic that the configuration names. `pinned`: read whether it has streams or not.
@@ -110,6 +119,9 @@ impl Topic {
         let (missing, forbidden) = (self.is_missing(), self.is_forbidden());
         let mut health = TopicHealth { missing, forbidden, ..self.health().clone() };
         self.losses.tell(&mut health);
+        if let Some(converter) = &self.converter {
+            converter.tell(&mut health);
+        }
         health
     }
 
@@ -124,6 +136,9 @@ impl Topic {
     /// The offsets went back: what is opened next is of another epoch.
     pub(crate) fn cut(&self, cut: Truncation) {
         self.losses.forget();
+        if let Some(converter) = &self.converter {
+            converter.forget();
+        }
         let mut cuts = self.cuts();
         cuts.epoch += 1;
         cuts.last.push_back(cut);

@@ -11,9 +11,11 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::broker::contact::Reachability;
+use crate::data::convert::Converters;
 use crate::data::filter::Index;
 use crate::data::gap::{self, Watermarks};
 use crate::options::ClusterOptions;
+use crate::topic::conversion::Converter;
 use crate::topic::history::History;
 use crate::topic::requests::Request;
 use crate::topic::snapshot::Tables;
@@ -163,6 +165,8 @@ pub(crate) struct Topics {
     max_there: usize,
     /// How many there may be that Kafka does not have, or does not permit.
     max_missing: usize,
+    converters: Converters,
+    max_record_bytes: usize,
 }
 
 impl Topics {
@@ -171,12 +175,21 @@ impl Topics {
         for (names, pinned) in [(&options.preloaded, true), (&options.named, false)] {
             for name in names {
                 let name: Arc<str> = name.as_str().into();
-                let topic = || Arc::new(Topic::named(Arc::clone(&name), pinned));
+                let max_record_bytes = options.max_record_bytes;
+                let topic = || {
+                    let converter = Converter::of(&name, &options.converters, max_record_bytes);
+                    Arc::new(Topic::named(Arc::clone(&name), pinned).converted_by(converter))
+                };
                 held.entry(Arc::clone(&name)).or_insert_with(topic);
             }
         }
-        let held = Mutex::new(held);
-        Self { held, max_there: options.max_topics, max_missing: options.max_missing_topics }
+        Self {
+            held: Mutex::new(held),
+            max_there: options.max_topics,
+            max_missing: options.max_missing_topics,
+            converters: options.converters.clone(),
+            max_record_bytes: options.max_record_bytes,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Topic>>> {
@@ -203,7 +216,8 @@ impl Topics {
                 if count(&held, |topic| !topic.is_there()) >= most {
                     return Err(Error::TooManyTopics(name.to_owned()));
                 }
-                let topic = Arc::new(Topic::new(name.into()));
+                let converter = Converter::of(name, &self.converters, self.max_record_bytes);
+                let topic = Arc::new(Topic::new(name.into()).converted_by(converter));
                 held.insert(Arc::clone(&topic.name), Arc::clone(&topic));
                 topic
             }

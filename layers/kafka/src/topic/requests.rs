@@ -9,6 +9,7 @@ use crate::data::gap::Watermarks;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::Records;
+use crate::topic::conversion::Converter;
 use crate::topic::losses::Losses;
 use crate::topic::unreadable::Finding;
 use crate::topic::{Topic, TopicLog};
@@ -62,6 +63,7 @@ pub(crate) enum Command {
         hub: Hub<Records>,
         from: Positions,
         losses: Arc<Losses>,
+        converter: Option<Arc<Converter>>,
     },
     AddPartition {
         topic: Arc<str>,

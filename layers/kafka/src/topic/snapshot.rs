@@ -241,7 +241,7 @@ impl Snapshot {
         is_indexed: bool,
     ) -> Self {
         let (made, generation) = (Instant::now(), table.generation());
-        let records = table.records();
+        let records = Record::join_rejected(table.records());
         let has_tombstones = records.iter().any(Record::is_tombstone);
         let is_empty = records.is_empty();
         let hub = Hub::new(index, start.clone(), usize::MAX);

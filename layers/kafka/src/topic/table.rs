@@ -60,6 +60,13 @@ impl Table {
 
     /// Takes a record, unless it or a later one of its partition was taken before.
     pub(crate) fn take(&mut self, record: &Record) {
+        match record.is_gap() {
+            true => record.by_key().into_iter().for_each(|record| self.take_detached(record)),
+            false => self.take_detached(record.detached()),
+        }
+    }
+
+    fn take_detached(&mut self, record: Record) {
         let Ok(index) = usize::try_from(record.partition) else { return };
         if index >= self.partitions.len() {
             self.partitions.resize_with(index + 1, Partition::default);
@@ -71,13 +78,16 @@ impl Table {
         partition.next = record.offset + 1;
         self.taken += 1;
         let seen_seconds = u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX);
-        let entry = Entry { place: self.taken, seen_seconds, record: record.detached() };
+        let entry = Entry { place: self.taken, seen_seconds, record };
         self.weight += entry.weight();
-        match record.latest_key() {
+        match entry.record.latest_key() {
             None => partition.keyless.push(entry),
             Some(key) => match partition.latest.get_mut(key) {
                 Some(known) => self.weight -= std::mem::replace(known, entry).weight(),
-                None => drop(partition.latest.insert(key.into(), entry)),
+                None => {
+                    let key = key.into();
+                    partition.latest.insert(key, entry);
+                }
             },
         }
     }

@@ -192,6 +192,7 @@ impl Control<'_> {
             hub: hub.clone(),
             from: start.clone(),
             losses: Arc::clone(&topic.losses),
+            converter: topic.converter.clone(),
         };
         self.tell(follow);
         info!(topic = %topic.name, partitions, "topic is open");
@@ -201,6 +202,7 @@ impl Control<'_> {
             watermarks,
             tombstone_retention,
         );
+        let opened = opened.converted_by(topic.converter.clone());
         topic.state.send_replace(State::Open(Arc::new(opened)));
         true
     }

@@ -1,6 +1,6 @@
 //! How far a backfill has read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records;
 use crate::timing::Timing;
+use crate::topic::conversion::Scratch;
 use crate::topic::losses::TOO_LARGE;
 use crate::topic::unreadable::{Finding, Found, Look, Looks};
 
@@ -43,6 +44,7 @@ pub(crate) struct Reading {
     out_of_range: bool,
     /// What was found of these.
     found: Arc<Mutex<Vec<(i32, Finding)>>>,
+    scratch: Scratch,
 }
 
 /// Since when nothing has come, and whether that was logged.
@@ -91,6 +93,7 @@ impl Reading {
             held: BTreeSet::new(),
             out_of_range: false,
             found: Arc::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -194,19 +197,24 @@ impl Reading {
         (first.len() <= self.next.len()).then(|| missing.fold(0, u64::saturating_add))
     }
 
-    /// Appends what a poll brought, merged by time as far as it goes.
+    /// Appends what a poll brought, merged by time as far as it goes; if conversion makes it longer than
+    /// `most` bytes, the first of it.
     pub(crate) fn append(
         &mut self,
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
-        fetched: &mut Vec<Fetched>,
+        fetched: &mut VecDeque<Fetched>,
+        most: usize,
         timing: &Timing,
     ) -> Read {
         let mut batch: Vec<(i64, Record)> = Vec::with_capacity(fetched.len());
+        let mut batch_bytes = 0;
         let mut times = vec![i64::MIN; self.next.len()];
         let mut ended = Vec::new();
         let mut read = Read::On;
-        for fetched in fetched.drain(..) {
+        let converter = self.backfill.opened.converter.clone();
+        while converter.is_none() || batch_bytes <= most {
+            let Some(fetched) = fetched.pop_front() else { break };
             match fetched {
                 Fetched::Record(of, record) => {
                     let slot = usize::try_from(record.partition).ok();
@@ -226,6 +234,13 @@ impl Reading {
                     if let Some(gap) = gap {
                         self.backfill.opened.losses.note(&self.topic, &gap, TOO_LARGE);
                     }
+                    let record = match &converter {
+                        Some(converter) => {
+                            converter.convert(&self.topic, record, &mut self.scratch)
+                        }
+                        None => record,
+                    };
+                    batch_bytes += record.weight();
                     self.next[slot] = record.offset + 1;
                     // Within a partition the order is Kafka's, whatever the clocks of producers say.
                     times[slot] = times[slot].max(record.timestamp.unwrap_or(i64::MIN));
@@ -250,7 +265,7 @@ impl Reading {
         batch.sort_by_key(|(time, _)| *time);
         if !batch.is_empty() {
             let batch = batch.into_iter().map(|(_, record)| record).collect();
-            records::append(&self.backfill.hub, batch);
+            records::append(&self.backfill.hub, Record::join_rejected(batch));
         }
         let unconfirmed = self.pass_holes(ended);
         if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed) {
