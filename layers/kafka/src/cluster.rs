@@ -192,7 +192,7 @@ impl Service<Query> for Cluster {
         let Query { topic, filters, last_event_id, start, options } = query;
         let default = || self.0.options.defaults.get(&topic).copied().unwrap_or_default().into();
         let start = start.unwrap_or_else(default);
-        let want = filter::want(&filters, &self.0.index);
+        let want = filter::want(&filters, &self.0.index, options.invalid_gaps);
         let from = ResumeFrom::Request(last_event_id, start);
         let held = match self.0.hold(&topic) {
             Ok(held) => held,

@@ -32,6 +32,7 @@ pub struct StreamOptions {
     pub(crate) timestamps: bool,
     pub(crate) id_only_blocks: bool,
     pub(crate) live_event: bool,
+    pub(crate) invalid_gaps: bool,
 }
 
 impl Default for StreamOptions {
@@ -48,6 +49,7 @@ impl StreamOptions {
             timestamps: false,
             id_only_blocks: true,
             live_event: false,
+            invalid_gaps: false,
         }
     }
 
@@ -80,6 +82,15 @@ impl StreamOptions {
     /// `liveEvent=true` in its query.
     pub fn live_event(mut self, live_event: bool) -> Self {
         self.live_event = live_event;
+        self
+    }
+
+    /// Whether an `event:gap` with the reason `invalid` is sent in place of records that the topic's
+    /// converter rejects ([`ClusterOptions::converter`]). Records of a partition that were rejected one after
+    /// the other are one gap, if they were read together. The gap is sent whatever the filters are, as
+    /// any other. False by default: the stream goes on without a word.
+    pub fn invalid_gaps(mut self, invalid_gaps: bool) -> Self {
+        self.invalid_gaps = invalid_gaps;
         self
     }
 }

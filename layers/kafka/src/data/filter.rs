@@ -40,9 +40,9 @@ impl Filter {
     }
 
     fn passes(&self, record: &Record) -> bool {
-        // Nobody knows what is missing, but no stream is told of rejected records.
+        // Nobody knows what is missing.
         if record.is_gap() {
-            return !record.is_rejected();
+            return true;
         }
         self.key.as_ref().is_none_or(|key| record.key() == Some(key))
             && self.headers.iter().all(|(name, value)| {
@@ -64,15 +64,20 @@ impl Filter {
 }
 
 /// The filters of one stream: a record that passes any of them is delivered; without filters, each is.
-pub(crate) fn want(filters: &[Filter], index: &Index) -> Selector<Record> {
+/// `invalid_gaps`: whether the stream is told of rejected records, too.
+pub(crate) fn want(filters: &[Filter], index: &Index, invalid_gaps: bool) -> Selector<Record> {
     if filters.is_empty() || filters.contains(&Filter::any()) {
         return Selector::All;
     }
     let owned: Vec<_> = filters.to_vec();
-    let passes = Arc::new(move |record: &Record| owned.iter().any(|filter| filter.passes(record)));
+    let passes = Arc::new(move |record: &Record| {
+        let is_told = invalid_gaps || !record.is_rejected();
+        is_told && owned.iter().any(|filter| filter.passes(record))
+    });
     match filters.iter().map(|filter| filter.value(index)).collect::<Option<Vec<u64>>>() {
         Some(mut values) => {
             values.push(index.gap());
+            values.extend(invalid_gaps.then(|| index.invalid()));
             values.sort_unstable();
             values.dedup();
             Selector::Hashes(values.into(), passes)
@@ -104,7 +109,7 @@ impl Index {
 
     pub(crate) fn values(&self, record: &Record, add: &mut dyn FnMut(u64)) {
         if record.is_rejected() {
-            return;
+            return add(self.invalid());
         }
         if record.is_gap() {
             return add(self.gap());
@@ -127,6 +132,11 @@ impl Index {
     /// Whoever looks for a value looks for gaps, too.
     fn gap(&self) -> u64 {
         self.hash("gap")
+    }
+
+    /// As `gap`, if it is told of rejected records.
+    fn invalid(&self) -> u64 {
+        self.hash("invalid")
     }
 
     fn key(&self, key: &[u8]) -> u64 {
@@ -157,7 +167,7 @@ mod tests {
     fn key_and_all_headers_must_match_in_any_of_the_filters() {
         let index = Index::colliding([]);
         let filters = [Filter::any().key("a").header("tag", "x"), Filter::any().key("b")];
-        let Selector::Hashes(values, passes) = want(&filters, &index) else {
+        let Selector::Hashes(values, passes) = want(&filters, &index, false) else {
             panic!("keys are indexed")
         };
         assert_eq!(values.len(), 1, "equal hashes are looked up once");
@@ -178,10 +188,19 @@ mod tests {
     #[test]
     fn an_empty_filter_wants_everything_and_an_unindexed_header_scans() {
         let index = Index::new([Bytes::from("tag")]);
-        assert!(matches!(want(&[], &index), Selector::All));
-        assert!(matches!(want(&[Filter::any().key("a"), Filter::any()], &index), Selector::All));
-        assert!(matches!(want(&[Filter::any().header("tag", "x")], &index), Selector::Hashes(..)));
-        assert!(matches!(want(&[Filter::any().header("other", "x")], &index), Selector::Scan(_)));
+        assert!(matches!(want(&[], &index, false), Selector::All));
+        assert!(matches!(
+            want(&[Filter::any().key("a"), Filter::any()], &index, false),
+            Selector::All
+        ));
+        assert!(matches!(
+            want(&[Filter::any().header("tag", "x")], &index, false),
+            Selector::Hashes(..)
+        ));
+        assert!(matches!(
+            want(&[Filter::any().header("other", "x")], &index, false),
+            Selector::Scan(_)
+        ));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) const FEW_PARTITIONS: usize = 56;
 pub(crate) struct View {
     pub(crate) form: EventIdFormat,
     pub(crate) timestamps: bool,
+    /// Whether there is an event of rejected records.
+    pub(crate) invalid_gaps: bool,
 }
 
 impl View {
@@ -89,7 +91,7 @@ impl View {
 
     /// Whether there is an event of the record.
     pub(crate) fn shows(self, record: &Record) -> bool {
-        !record.is_rejected()
+        self.invalid_gaps || !record.is_rejected()
     }
 
     pub(crate) fn timestamp(self, record: &Record) -> Option<i64> {
@@ -223,7 +225,7 @@ mod tests {
                 assert_eq!(chunks.iter().map(Vec::len).sum::<usize>(), count);
                 for chunk in chunks {
                     for form in [EventIdFormat::Etag, EventIdFormat::KeyAndEtag] {
-                        let view = View { form, timestamps: true };
+                        let view = View { form, timestamps: true, invalid_gaps: false };
                         let (mut out, mut ends) = (Vec::new(), Vec::new());
                         let content = Records { index: index.clone() };
                         content.encode_all(&view, &start, &chunk, &mut out, &mut ends);
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn a_record_is_encoded_alone_as_in_its_chunk() {
         let format = Records { index: Index::new([]) };
-        let view = View { form: EventIdFormat::KeyAndEtag, timestamps: true };
+        let view = View { form: EventIdFormat::KeyAndEtag, timestamps: true, invalid_gaps: false };
         let large = b"x".repeat(LARGE_BYTES + 1);
         let records = [record(3, b"a", b"1"), record(7, b"b", &large), record(9, b"a", b"2")];
         let mut position = Positions::new([0, 5]);

@@ -94,7 +94,12 @@ impl Stream {
         want: Selector<Record>,
         from: ResumeFrom,
     ) -> Self {
-        let view = View { form: options.event_id_format, timestamps: options.timestamps };
+        let view = View {
+            form: options.event_id_format,
+            timestamps: options.timestamps,
+            // Streams whose events are the same share them.
+            invalid_gaps: options.invalid_gaps && topic.converter.is_some(),
+        };
         let state = State::resolving(&topic, from, want.clone());
         Self {
             topic,

@@ -148,6 +148,59 @@ async fn a_topic_of_rejected_records_holds_up_nobody() {
     assert!(cluster.bytes(TOPIC) < 1024 * 1024);
 }
 
+/// The data of the gap of rejected records.
+fn invalid(from: i64, to: i64) -> String {
+    format!(r#"gap {{"from":{from},"partition":0,"reason":"invalid","to":{to}}}"#)
+}
+
+#[tokio::test]
+async fn a_stream_that_asks_is_told_of_rejected_records_by_one_gap_for_neighbours() {
+    let model = kafka(1);
+    let records = [("a", Some("1")), ("b", Some("bad")), ("c", Some("bad")), ("a", Some("2"))];
+    write(&model, &records);
+    model.skip(TOPIC, 0, 1);
+    write(&model, &[("b", Some("bad"))]);
+    let cluster = converting().batch(100).of(&model);
+    let told = StreamOptions::new().invalid_gaps(true);
+    let mut all = open(&cluster, query().options(told)).await;
+    let mut of_key = open(&cluster, key("a").options(told)).await;
+    let mut of_header = {
+        let filter = Filter::any().header("other", "none");
+        open(&cluster, query().filter(filter).options(told)).await
+    };
+    let mut skips = open(&cluster, query()).await;
+    for client in [&mut all, &mut of_key] {
+        assert_eq!(client.events(4).await, ["<1>", &*invalid(1, 3), "<2>", &*invalid(5, 6)]);
+        assert_eq!(client.last_event_id().unwrap(), id_of(&[6]));
+    }
+    assert_eq!(of_header.events(2).await, [invalid(1, 3), invalid(5, 6)]);
+    assert_eq!(skips.events(2).await, ["<1>", "<2>"]);
+    // One whose id is within the gap, from an instance that read them one by one.
+    let mut within = open(&cluster, after(&[2]).options(told)).await;
+    assert_eq!(within.data().await, invalid(2, 3));
+    // In the live log.
+    write(&model, &[("a", Some("bad"))]);
+    for client in [&mut all, &mut of_key, &mut of_header] {
+        assert_eq!(client.data().await, invalid(6, 7));
+    }
+    write(&model, &[("a", Some("3"))]);
+    assert_eq!(skips.data().await, "<3>");
+    assert_eq!(rejected(&cluster), 4);
+}
+
+#[tokio::test]
+async fn a_late_stream_of_a_compacted_topic_is_told_of_what_was_rejected_last() {
+    let model = kafka(1);
+    model.compacted(TOPIC, vec![0]);
+    write(&model, &[("a", Some("1")), ("a", Some("bad")), ("b", Some("bad")), ("c", Some("bad"))]);
+    write(&model, &[("c", Some("2"))]);
+    let cluster = converting().batch(100).of(&model);
+    let told = query().options(StreamOptions::new().invalid_gaps(true));
+    let mut late = open(&cluster, told).await;
+    assert_eq!(late.events(2).await, [invalid(1, 3), "<2>".to_owned()]);
+    assert_eq!(open(&cluster, query()).await.data().await, "<2>");
+}
+
 #[tokio::test]
 async fn a_compacted_topic_is_compacted_by_converted_keys_and_a_rejected_record_supersedes() {
     let model = kafka(1);
