@@ -150,7 +150,7 @@ impl Cluster {
 
     /// What the log of a topic keeps in memory.
     pub(crate) fn bytes(&self, topic: &str) -> usize {
-        let opened = self.topic(topic).and_then(|topic| topic.opened());
+        let opened = self.topic(topic).and_then(|topic| topic.log());
         opened.map_or(0, |opened| opened.hub.bytes())
     }
 
@@ -160,7 +160,7 @@ impl Cluster {
 
     /// The end of a topic's log, if it is open.
     pub(crate) fn head(&self, topic: &str) -> Option<crate::data::positions::Positions> {
-        Some(self.topic(topic)?.opened()?.hub.head())
+        Some(self.topic(topic)?.log()?.hub.head())
     }
 
     pub(crate) fn is_missing(&self, topic: &str) -> bool {
@@ -169,7 +169,7 @@ impl Cluster {
 
     /// Whether a compacted topic is replayed as Kafka has it.
     pub(crate) fn is_given_up(&self, topic: &str) -> bool {
-        let opened = self.topic(topic).and_then(|topic| topic.opened());
+        let opened = self.topic(topic).and_then(|topic| topic.log());
         opened.is_some_and(|opened| opened.latest.is_given_up())
     }
 

@@ -241,7 +241,7 @@ impl History {
     /// first.
     fn wait_for_room(&self, reading: &mut Reading, window: usize) -> bool {
         let backfill = Arc::clone(&reading.backfill);
-        let has_room = || backfill.hub.lag_bytes() <= window || backfill.opened.hub.is_closed();
+        let has_room = || backfill.hub.lag_bytes() <= window || backfill.log.hub.is_closed();
         if has_room() {
             return true;
         }

@@ -37,18 +37,18 @@ pub(crate) fn run(
     block_on(poll_fn(|cx| {
         loop {
             match requests.poll_recv(cx) {
-                Poll::Ready(Some(BuildRequest { topic, opened })) => {
+                Poll::Ready(Some(BuildRequest { topic, log })) => {
                     let builder = SnapshotBuilder {
                         shared,
                         history,
                         budget,
                         timing,
                         table: Table::new(),
-                        low: opened.origin.clone(),
-                        at: opened.origin.clone(),
+                        low: log.origin.clone(),
+                        at: log.origin.clone(),
                         charged: 0,
                         topic,
-                        opened,
+                        log,
                     };
                     builders.push(builder.run());
                 }
@@ -69,7 +69,7 @@ struct SnapshotBuilder<'a> {
     budget: &'a Budget,
     timing: Timing,
     topic: Arc<Topic>,
-    opened: Arc<TopicLog>,
+    log: Arc<TopicLog>,
     table: Table,
     /// Nothing before is in the table: retention took it.
     low: Positions,
@@ -88,17 +88,17 @@ enum Exit {
 impl Drop for SnapshotBuilder<'_> {
     fn drop(&mut self) {
         self.budget.weight.fetch_sub(self.charged, Ordering::Relaxed);
-        self.opened.latest.reset();
+        self.log.latest.reset();
     }
 }
 
 impl SnapshotBuilder<'_> {
     async fn run(mut self) {
         // The stream that needs the table asked just now where the topic begins.
-        let mut known = self.opened.latest.low();
-        while !self.opened.hub.is_closed() {
+        let mut known = self.log.latest.low();
+        while !self.log.hub.is_closed() {
             // At the end of a backfill the live log goes on, wherever the topic begins by then.
-            let knows_all = self.opened.hub.head().len() <= self.low.len();
+            let knows_all = self.log.hub.head().len() <= self.low.len();
             let mut live = if knows_all { self.live() } else { None };
             if live.is_none() {
                 let low = match known.take() {
@@ -115,14 +115,14 @@ impl SnapshotBuilder<'_> {
                 Some(cursor) => cursor,
                 None => {
                     let joined =
-                        self.history.join(&self.topic.name, &self.opened, &self.at, &Selector::All);
+                        self.history.join(&self.topic.name, &self.log, &self.at, &Selector::All);
                     let Some(cursor) = joined.await else { return };
                     cursor
                 }
             };
             if let Exit::TooLarge = self.follow(&mut cursor, is_live).await {
                 warn!(topic = %self.topic.name, bytes = self.table.weight(), "too many keys to keep the latest record of each, the topic is replayed as Kafka has it");
-                self.opened.latest.give_up();
+                self.log.latest.give_up();
                 return;
             }
             self.at = cursor.position().max(&self.table.next());
@@ -130,13 +130,13 @@ impl SnapshotBuilder<'_> {
     }
 
     fn live(&self) -> Option<Cursor<Records>> {
-        self.opened.seek(&self.at, &Selector::All)
+        self.log.seek(&self.at, &Selector::All)
     }
 
     /// Where the topic begins; `None` if its log ended.
     async fn ask_low(&self) -> Option<Positions> {
         // The cluster is not held while it is waited.
-        let asked = self.shared.upgrade()?.request_watermarks(&self.topic, &self.opened, &[], None);
+        let asked = self.shared.upgrade()?.request_watermarks(&self.topic, &self.log, &[], None);
         Some(Positions::new(asked.await.ok()?.low))
     }
 
@@ -145,7 +145,7 @@ impl SnapshotBuilder<'_> {
         if let Some(low) = low {
             self.low = self.low.max(low);
         }
-        let retention = self.opened.tombstone_retention.get().copied().flatten();
+        let retention = self.log.tombstone_retention.get().copied().flatten();
         self.table.trim(&self.low, retention.unwrap_or(Duration::MAX));
     }
 
@@ -179,7 +179,7 @@ impl SnapshotBuilder<'_> {
         if self.charge() <= self.budget.most {
             return true;
         }
-        let low = self.opened.latest.low();
+        let low = self.log.latest.low();
         self.trim(low.as_ref());
         // One that is trimmed for each record is no help.
         self.charge() <= self.budget.most / 8 * 7
@@ -195,22 +195,22 @@ impl SnapshotBuilder<'_> {
 
     /// The table has all that the live log has, up to `end`: makes a snapshot, if streams wait for one.
     fn serve(&mut self, cx: &Context<'_>, end: Positions) {
-        let (waiting, low) = self.opened.latest.take_waiting(cx.waker());
+        let (waiting, low) = self.log.latest.take_waiting(cx.waker());
         if waiting.is_empty() {
             return;
         }
         self.trim(low.as_ref());
         self.charge();
-        let records = Records { index: self.opened.hub.format().index.clone() };
+        let records = Records { index: self.log.hub.format().index.clone() };
         // Streams look records up in the topic: here it holds up none of them.
-        let is_indexed = self.opened.hub.is_indexed();
+        let is_indexed = self.log.hub.is_indexed();
         let start = self.low.clone();
         // Retention may have taken what the live log has not come by.
         let end = end.max(&start);
         let snapshot =
             Arc::new(Snapshot::new(&self.table, records, start, end, self.timing, is_indexed));
         debug!(topic = %self.topic.name, streams = waiting.len(), "a snapshot was made");
-        self.opened.latest.publish(Arc::clone(&snapshot));
+        self.log.latest.publish(Arc::clone(&snapshot));
         for waiting in waiting {
             // The stream may have left meanwhile.
             let _ = waiting.send(Arc::clone(&snapshot));

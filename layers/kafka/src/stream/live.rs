@@ -35,10 +35,10 @@ impl LiveEvent {
         {
             *self = Self::Idle;
         }
-        if let (Self::Idle, Some(opened)) = (&*self, topic.opened()) {
+        if let (Self::Idle, Some(opened)) = (&*self, topic.log()) {
             let (reply, answer) = oneshot::channel();
             let topic = Arc::clone(topic);
-            shared.ask(Request::End { topic, opened: Arc::clone(&opened), reply });
+            shared.ask(Request::End { topic, log: Arc::clone(&opened), reply });
             *self = Self::Requested(opened, answer);
         }
     }

@@ -141,7 +141,7 @@ impl Resume {
     /// lost the position meanwhile.
     async fn attempt(&mut self) -> Option<Attachment> {
         let came = Instant::now();
-        let (opened, was_missing) = self.topic.wait_opened().await;
+        let (opened, was_missing) = self.topic.wait_open().await;
         if matches!(self.want, Selector::Hashes(..)) {
             opened.index().await;
         }

@@ -184,9 +184,9 @@ impl Topic {
         self.pinned || self.streams.load(Ordering::Acquire) > 0
     }
 
-    pub(crate) fn opened(&self) -> Option<Arc<TopicLog>> {
+    pub(crate) fn log(&self) -> Option<Arc<TopicLog>> {
         match &*self.state.borrow() {
-            State::Open(opened) => Some(Arc::clone(opened)),
+            State::Open(log) => Some(Arc::clone(log)),
             State::Unknown | State::Missing | State::Forbidden | State::Crowded | State::Found => {
                 None
             }
@@ -208,13 +208,13 @@ impl Topic {
     }
 
     /// Waits for the topic's log; the flag says whether the topic was missing meanwhile.
-    pub(crate) async fn wait_opened(&self) -> (Arc<TopicLog>, bool) {
+    pub(crate) async fn wait_open(&self) -> (Arc<TopicLog>, bool) {
         let mut state = self.state.subscribe();
         let mut missing = false;
         loop {
             match &*state.borrow_and_update() {
-                State::Open(opened) if !opened.hub.is_closed() => {
-                    return (Arc::clone(opened), missing);
+                State::Open(log) if !log.hub.is_closed() => {
+                    return (Arc::clone(log), missing);
                 }
                 State::Missing => missing = true,
                 State::Unknown

@@ -61,14 +61,14 @@ impl Shared {
     pub(crate) fn request_watermarks(
         &self,
         topic: &Arc<Topic>,
-        opened: &Arc<TopicLog>,
+        log: &Arc<TopicLog>,
         offsets: &[(i32, i64)],
         since: Option<i64>,
     ) -> oneshot::Receiver<Watermarks> {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Watermarks {
             topic: Arc::clone(topic),
-            opened: Arc::clone(opened),
+            log: Arc::clone(log),
             partitions: gap::named_partitions(offsets),
             resumes: gap::resumes(offsets),
             since,
@@ -95,11 +95,11 @@ impl Shared {
     /// Gives each open topic the same share of the memory.
     pub(crate) fn share_memory(&self) {
         let held = self.held();
-        let opened: Vec<_> = held.iter().filter_map(|topic| topic.opened()).collect();
+        let log: Vec<_> = held.iter().filter_map(|topic| topic.log()).collect();
         let memory_bytes = self.options.memory_bytes.saturating_sub(self.tables.bytes());
-        let share = memory_bytes / opened.len().max(1);
-        for opened in opened {
-            opened.hub.set_capacity_bytes(share);
+        let share = memory_bytes / log.len().max(1);
+        for log in log {
+            log.hub.set_capacity_bytes(share);
         }
     }
 
@@ -110,7 +110,7 @@ impl Shared {
         if let Some(error) = held.error() {
             return Err(error);
         }
-        if first && held.topic.opened().is_none() {
+        if first && held.topic.log().is_none() {
             self.ask(Request::Look);
         }
         Ok(held)
@@ -234,7 +234,7 @@ impl Topics {
         if topic.is_used() {
             return false;
         }
-        if topic.named { topic.opened().is_some() } else { held.remove(&topic.name).is_some() }
+        if topic.named { topic.log().is_some() } else { held.remove(&topic.name).is_some() }
     }
 
     /// Lets go of a topic that there is no room for. Who asks for its name again asks for another one.

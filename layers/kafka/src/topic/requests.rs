@@ -23,14 +23,14 @@ pub(crate) enum Request {
     /// read some. With what is no older than `since`.
     Watermarks {
         topic: Arc<Topic>,
-        opened: Arc<TopicLog>,
+        log: Arc<TopicLog>,
         partitions: usize,
         resumes: bool,
         since: Option<i64>,
         reply: oneshot::Sender<Watermarks>,
     },
     /// Where the topic ends now, once its log has come by there.
-    End { topic: Arc<Topic>, opened: Arc<TopicLog>, reply: oneshot::Sender<Positions> },
+    End { topic: Arc<Topic>, log: Arc<TopicLog>, reply: oneshot::Sender<Positions> },
     /// The tail has lost what it followed.
     Reopen,
     /// The tail can't read on somewhere, and librdkafka does not say where.
@@ -49,7 +49,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) struct Looked {
     pub(crate) topic: Arc<Topic>,
-    pub(crate) opened: Arc<TopicLog>,
+    pub(crate) log: Arc<TopicLog>,
     pub(crate) partition: i32,
     pub(crate) from: i64,
     pub(crate) finding: Finding,

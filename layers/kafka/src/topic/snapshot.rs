@@ -42,7 +42,7 @@ pub(crate) struct Budget {
 #[derive(Debug)]
 pub(crate) struct BuildRequest {
     pub(crate) topic: Arc<Topic>,
-    pub(crate) opened: Arc<TopicLog>,
+    pub(crate) log: Arc<TopicLog>,
 }
 
 impl Tables {
@@ -68,25 +68,22 @@ impl Tables {
     pub(crate) async fn snapshot(
         &self,
         topic: &Arc<Topic>,
-        opened: &Arc<TopicLog>,
+        log: &Arc<TopicLog>,
         low: &Positions,
     ) -> Option<Arc<Snapshot>> {
         let (answer, builder) = {
-            let mut state = opened.latest.lock();
+            let mut state = log.latest.lock();
             match state.stage {
                 Stage::GivenUp => return None,
                 Stage::Kept => {}
                 Stage::Unread => {
                     state.stage = Stage::Kept;
-                    let request =
-                        BuildRequest { topic: Arc::clone(topic), opened: Arc::clone(opened) };
+                    let request = BuildRequest { topic: Arc::clone(topic), log: Arc::clone(log) };
                     // Its thread is there as long as this cluster.
                     let _ = self.requests.send(request);
                 }
             }
-            if let Some(newest) =
-                state.snapshot.as_ref().filter(|newest| newest.serves(opened, low))
-            {
+            if let Some(newest) = state.snapshot.as_ref().filter(|newest| newest.serves(log, low)) {
                 return Some(Arc::clone(newest));
             }
             state.low =
@@ -144,12 +141,10 @@ impl Latest {
     }
 
     /// Forgets a snapshot that nobody reads and that is too old for those who come.
-    pub(crate) fn tidy(&self, opened: &TopicLog) {
+    pub(crate) fn tidy(&self, log: &TopicLog) {
         let mut state = self.lock();
         drop(
-            state
-                .snapshot
-                .take_if(|snapshot| snapshot.hub.cursors() == 0 && !snapshot.is_new(opened)),
+            state.snapshot.take_if(|snapshot| snapshot.hub.cursors() == 0 && !snapshot.is_new(log)),
         );
     }
 
@@ -301,15 +296,13 @@ impl Snapshot {
     }
 
     /// Whether it does for a stream of a topic that begins at `low`.
-    fn serves(&self, opened: &TopicLog, low: &Positions) -> bool {
+    fn serves(&self, log: &TopicLog, low: &Positions) -> bool {
         // What retention took since is not shown, and the live log goes on from its end.
-        low.at_or_before(&self.start)
-            && opened.hub.first().at_or_before(&self.end)
-            && self.is_new(opened)
+        low.at_or_before(&self.start) && log.hub.first().at_or_before(&self.end) && self.is_new(log)
     }
 
-    fn is_new(&self, opened: &TopicLog) -> bool {
-        self.made.elapsed() < self.lasts || opened.hub.head().at_or_before(&self.end)
+    fn is_new(&self, log: &TopicLog) -> bool {
+        self.made.elapsed() < self.lasts || log.hub.head().at_or_before(&self.end)
     }
 
     /// Its streams go on elsewhere.

@@ -67,8 +67,8 @@ impl Control<'_> {
                 self.let_go(topic);
                 continue;
             }
-            let opened = topic.opened();
-            let had = opened.as_ref().map_or(0, |opened| opened.hub.head().len());
+            let log = topic.log();
+            let had = log.as_ref().map_or(0, |log| log.hub.head().len());
             let partitions = known.get(&*topic.name).copied();
             if partitions == Some(0) {
                 all_open &= !topic.is_used();
@@ -77,12 +77,12 @@ impl Control<'_> {
             // No topic loses partitions: one that has fewer is another one.
             let partitions = partitions.filter(|count| *count >= had);
             self.topic_state(topic).partitions = partitions.unwrap_or(0);
-            match (opened, partitions) {
-                (Some(opened), Some(partitions)) => {
+            match (log, partitions) {
+                (Some(log), Some(partitions)) => {
                     self.topic_state(topic).without = None;
-                    opened.latest.tidy(&opened);
-                    self.look_at_ids(topic, &opened.hub.head());
-                    if !self.extend(topic, &opened, partitions) {
+                    log.latest.tidy(&log);
+                    self.look_at_ids(topic, &log.hub.head());
+                    if !self.extend(topic, &log, partitions) {
                         all_open = false;
                         self.serve_requests();
                     }
@@ -175,7 +175,7 @@ impl Control<'_> {
         let standing = self.topic_state(topic);
         standing.without = None;
         standing.refused.values_mut().for_each(|times| times.held = false);
-        standing.watch.opened();
+        standing.watch.reopened();
         let epoch = topic.epoch();
         let origin = Positions::new(&watermarks.low[..]);
         // What is written into a topic that was just created was written under the eyes of whoever waits.
@@ -197,22 +197,22 @@ impl Control<'_> {
         self.tell(follow);
         info!(topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
-        let opened = TopicLog::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
+        let log = TopicLog::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
             asked,
             watermarks,
             tombstone_retention,
         );
-        let opened = opened.converted_by(topic.converter.clone());
-        topic.state.send_replace(State::Open(Arc::new(opened)));
+        let log = log.converted_by(topic.converter.clone());
+        topic.state.send_replace(State::Open(Arc::new(log)));
         true
     }
 
-    fn extend(&mut self, topic: &Topic, opened: &TopicLog, partitions: usize) -> bool {
-        let known = opened.hub.head().len();
+    fn extend(&mut self, topic: &Topic, log: &TopicLog, partitions: usize) -> bool {
+        let known = log.hub.head().len();
         if partitions <= known {
             return true;
         }
-        let Some(watermarks) = self.query_watermarks(topic, opened, partitions, None) else {
+        let Some(watermarks) = self.query_watermarks(topic, log, partitions, None) else {
             return false;
         };
         info!(topic = %topic.name, partitions, "topic has more partitions");

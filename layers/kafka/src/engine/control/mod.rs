@@ -147,7 +147,7 @@ impl<'a> Control<'a> {
             let disconnected = self.backend.drain_events();
             self.look_at_once |= disconnected && shared.reachability.is_reached();
             if std::mem::take(&mut self.reopen) {
-                let open = shared.held().into_iter().filter(|topic| topic.opened().is_some());
+                let open = shared.held().into_iter().filter(|topic| topic.log().is_some());
                 open.for_each(|topic| self.close(&topic, State::Found));
                 // One before this may have been told and not have looked.
                 self.denied |= shared.has_panicked();
@@ -194,17 +194,17 @@ impl<'a> Control<'a> {
             Request::Looked(looked) => self.note_found(looked),
             Request::Denied => (self.denied, self.look_at_once) = (true, true),
             Request::Checked => {}
-            Request::End { topic, opened, reply } => {
-                self.ends.end_requests.push(EndRequest { topic, opened, reply });
+            Request::End { topic, log, reply } => {
+                self.ends.end_requests.push(EndRequest { topic, log, reply });
             }
-            Request::Watermarks { topic, opened, partitions, resumes, since, reply } => {
+            Request::Watermarks { topic, log, partitions, resumes, since, reply } => {
                 // A look at the topics has to find the others.
-                self.look_at_once |= partitions > opened.hub.head().len();
+                self.look_at_once |= partitions > log.hub.head().len();
                 let at = Instant::now();
                 self.asked.push(WatermarksRequest {
                     at,
                     topic,
-                    opened,
+                    log,
                     partitions,
                     resumes,
                     since,
@@ -225,10 +225,10 @@ impl<'a> Control<'a> {
 
     /// Ends the topic's log, if it has one: its streams look for their place in the next one.
     fn close(&self, topic: &Topic, state: State) {
-        if let Some(opened) = topic.opened() {
+        if let Some(log) = topic.log() {
             self.tell(Command::Unassign { topic: Arc::clone(&topic.name) });
             topic.state.send_replace(state);
-            self.retired.end(&opened.hub);
+            self.retired.end(&log.hub);
         } else {
             topic.state.send_replace(state);
         }

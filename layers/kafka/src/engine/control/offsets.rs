@@ -23,7 +23,7 @@ const TIMES_A_TURN: usize = 16;
 pub(super) struct WatermarksRequest {
     pub(super) at: Instant,
     pub(super) topic: Arc<Topic>,
-    pub(super) opened: Arc<TopicLog>,
+    pub(super) log: Arc<TopicLog>,
     pub(super) partitions: usize,
     pub(super) resumes: bool,
     pub(super) since: Option<i64>,
@@ -57,7 +57,7 @@ impl Control<'_> {
     fn answer(&mut self) -> bool {
         let mut groups: HashMap<(Arc<str>, bool), Vec<WatermarksRequest>> = HashMap::new();
         for asked in std::mem::take(&mut self.asked) {
-            if asked.reply.is_closed() || asked.opened.hub.is_closed() {
+            if asked.reply.is_closed() || asked.log.hub.is_closed() {
                 continue;
             }
             if !self.has_counted(&asked) || !self.has_all(&asked) || !self.is_due(&asked.topic) {
@@ -75,12 +75,12 @@ impl Control<'_> {
             let Some(first) = group.first() else { continue };
             // Who has read nothing yet misses no tombstone.
             let retention = self.tombstone_retention(first).filter(|_| resumes);
-            let partitions = self.known(&first.topic, &first.opened);
-            let (topic, opened) = (Arc::clone(&first.topic), Arc::clone(&first.opened));
-            let answered = match self.query_watermarks(&topic, &opened, partitions, retention) {
+            let partitions = self.known(&first.topic, &first.log);
+            let (topic, log) = (Arc::clone(&first.topic), Arc::clone(&first.log));
+            let answered = match self.query_watermarks(&topic, &log, partitions, retention) {
                 Some(watermarks) => self.reply(group, &watermarks, &mut times),
                 // The streams of a log that is closed ask again.
-                None if opened.hub.is_closed() => true,
+                None if log.hub.is_closed() => true,
                 None => {
                     self.asked.extend(group);
                     false
@@ -156,7 +156,7 @@ impl Control<'_> {
     /// that there are no more. Brokers hear of new ones one after the other, and a stream may hear of
     /// them before this instance does.
     fn has_counted(&mut self, asked: &WatermarksRequest) -> bool {
-        let known = self.known(&asked.topic, &asked.opened);
+        let known = self.known(&asked.topic, &asked.log);
         let sure = asked.at + self.until_sure();
         if asked.partitions <= known || self.topic_state(&asked.topic).counted >= Some(sure) {
             return true;
@@ -178,14 +178,14 @@ impl Control<'_> {
     /// Whether the log has the partitions that are known. A place in one that it begins to read later may
     /// lie before its beginning by then: retention goes on meanwhile.
     fn has_all(&self, asked: &WatermarksRequest) -> bool {
-        self.known(&asked.topic, &asked.opened) <= asked.opened.hub.head().len()
+        self.known(&asked.topic, &asked.log) <= asked.log.hub.head().len()
     }
 
     /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
-    pub(super) fn known(&self, topic: &Topic, opened: &TopicLog) -> usize {
+    pub(super) fn known(&self, topic: &Topic, log: &TopicLog) -> usize {
         let standing = self.topic_states.get(&topic.name);
         let seen = standing.map_or(0, |standing| standing.partitions);
-        seen.max(opened.hub.head().len())
+        seen.max(log.hub.head().len())
     }
 
     pub(super) fn is_in_trouble(&self, name: &str) -> bool {
@@ -202,13 +202,13 @@ impl Control<'_> {
     pub(super) fn query_watermarks(
         &mut self,
         topic: &Topic,
-        opened: &TopicLog,
+        log: &TopicLog,
         partitions: usize,
         retention: Option<Duration>,
     ) -> Option<Watermarks> {
         self.query_open(
             topic,
-            opened,
+            log,
             |backend, name| backend.watermarks(name, partitions, retention),
             |watermarks| watermarks.high.clone(),
         )
@@ -218,12 +218,12 @@ impl Control<'_> {
     pub(super) fn query_ends(
         &mut self,
         topic: &Topic,
-        opened: &TopicLog,
+        log: &TopicLog,
         partitions: usize,
     ) -> Option<Vec<End>> {
         self.query_open(
             topic,
-            opened,
+            log,
             |backend, name| backend.ends(name, partitions),
             |ends| ends.iter().map(|end| end.high).collect(),
         )
@@ -236,15 +236,15 @@ impl Control<'_> {
     fn query_open<T>(
         &mut self,
         topic: &Topic,
-        opened: &TopicLog,
+        log: &TopicLog,
         question: impl FnOnce(&dyn Backend, &str) -> Result<T, Error>,
         high: impl FnOnce(&T) -> Vec<i64>,
     ) -> Option<T> {
-        if opened.hub.is_closed() {
+        if log.hub.is_closed() {
             return None;
         }
         // Read before the question: a record that comes after the answer is no sign of a truncation.
-        let head = opened.hub.head();
+        let head = log.hub.head();
         let answer = self.query(topic, question)?;
         let ends = head.iter().zip(high(&answer));
         let truncated = ends.filter(|((_, next), high)| next > high);
@@ -292,10 +292,10 @@ impl Control<'_> {
         }
         for topic in std::mem::take(&mut self.unverified) {
             // One that is not open will be opened where it can be read.
-            let Some(opened) = topic.opened() else { continue };
-            let head = opened.hub.head();
-            let Some(watermarks) = self.query_watermarks(&topic, &opened, head.len(), None) else {
-                if !opened.hub.is_closed() {
+            let Some(log) = topic.log() else { continue };
+            let head = log.hub.head();
+            let Some(watermarks) = self.query_watermarks(&topic, &log, head.len(), None) else {
+                if !log.hub.is_closed() {
                     self.unverified.push(topic);
                     self.serve_requests();
                 }
@@ -312,7 +312,7 @@ impl Control<'_> {
 
     /// WatermarksRequest once for each opening of a topic, unless there is no answer.
     fn tombstone_retention(&self, asked: &WatermarksRequest) -> Option<Duration> {
-        let known = &asked.opened.tombstone_retention;
+        let known = &asked.log.tombstone_retention;
         if let Some(retention) = known.get() {
             return *retention;
         }
@@ -350,12 +350,12 @@ mod tests {
         let (tail, _commands) = mpsc::channel();
         let (ask, jobs) = mpsc::channel();
         let mut control = control(&model, tail, &jobs);
-        let (topic, opened) = open("orders", Positions::new([0]));
+        let (topic, log) = open("orders", Positions::new([0]));
         control.topic_state(&topic).partitions = 2;
         let (reply, mut answer) = oneshot::channel();
         let job = Request::Watermarks {
             topic: Arc::clone(&topic),
-            opened: Arc::clone(&opened),
+            log: Arc::clone(&log),
             partitions: 0,
             resumes: false,
             since: None,
@@ -367,7 +367,7 @@ mod tests {
 
         model.skip("orders", 1, 5);
         model.expire("orders", 1, 3);
-        opened.hub.set_position(Positions::new([0, 3]));
+        log.hub.set_position(Positions::new([0, 3]));
         control.serve_requests();
         assert_eq!(answer.try_recv().unwrap().low, [0, 3]);
     }
@@ -382,15 +382,15 @@ mod tests {
             let (tail, commands) = mpsc::channel();
             let (_ask, jobs) = mpsc::channel();
             let mut control = control(&model, tail, &jobs);
-            let (topic, opened) = open("orders", Positions::new([3]));
+            let (topic, log) = open("orders", Positions::new([3]));
             let mut is_answered = || match asks_ends {
-                true => control.query_ends(&topic, &opened, 1).is_some(),
-                false => control.query_watermarks(&topic, &opened, 1, None).is_some(),
+                true => control.query_ends(&topic, &log, 1).is_some(),
+                false => control.query_watermarks(&topic, &log, 1, None).is_some(),
             };
             assert!(is_answered(), "the log stands at Kafka's end");
-            opened.hub.set_position(Positions::new([5]));
-            assert!(!is_answered() && opened.hub.is_closed());
-            assert!(topic.opened().is_none());
+            log.hub.set_position(Positions::new([5]));
+            assert!(!is_answered() && log.hub.is_closed());
+            assert!(topic.log().is_none());
             assert!(matches!(commands.try_recv(), Ok(Command::Unassign { .. })));
             assert!(topic.cut_between(0, topic.epoch()).invalidates(0, 4));
             assert!(!is_answered(), "a log that is closed is not asked for");
@@ -411,8 +411,8 @@ mod tests {
     fn open(name: &str, at: Positions) -> (Arc<Topic>, Arc<TopicLog>) {
         let hub = Hub::new(Records { index: Index::new([]) }, at.clone(), 0);
         let topic = Arc::new(Topic::new(name.into()));
-        let opened = Arc::new(TopicLog::new(hub, 0, at, Arc::default()));
-        topic.state.send_replace(State::Open(Arc::clone(&opened)));
-        (topic, opened)
+        let log = Arc::new(TopicLog::new(hub, 0, at, Arc::default()));
+        topic.state.send_replace(State::Open(Arc::clone(&log)));
+        (topic, log)
     }
 }

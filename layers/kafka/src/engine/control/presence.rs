@@ -101,10 +101,10 @@ impl Control<'_> {
             return;
         }
         let until = Instant::now() + self.asking();
-        let mut opened = false;
+        let mut has_opened = false;
         for topic in shared.held() {
             let is_new = topic.is_unknown() || topic.is_there();
-            if !is_new || !topic.is_used() || topic.opened().is_some() {
+            if !is_new || !topic.is_used() || topic.log().is_some() {
                 continue;
             }
             if Instant::now() >= until {
@@ -120,7 +120,7 @@ impl Control<'_> {
                 Ok(Presence::Partitions(partitions)) => {
                     self.topic_state(&topic).partitions = partitions;
                     self.found(shared, &topic, partitions);
-                    opened |= topic.opened().is_some();
+                    has_opened |= topic.log().is_some();
                 }
                 Err(error) => {
                     debug!(%error, topic = %topic.name, "topic can't be asked for");
@@ -130,7 +130,7 @@ impl Control<'_> {
             }
         }
         self.tell_untold();
-        if opened {
+        if has_opened {
             shared.share_memory();
         }
     }
@@ -285,7 +285,7 @@ impl Control<'_> {
         topics.retain(|topic| {
             let seen = self.topic_states.get(&topic.name).map(|standing| &standing.seen);
             let due = seen.and_then(AccessState::check_due).is_none_or(|due| due <= now);
-            let wanted = match topic.opened() {
+            let wanted = match topic.log() {
                 Some(_) => self.denied,
                 None => due && (topic.is_forbidden() || (topic.named && topic.is_there())),
             };
@@ -326,7 +326,7 @@ impl Control<'_> {
             let was_refused = topic.is_forbidden();
             match access {
                 Access::Refused => self.forbid(shared, &topic),
-                Access::Unknown => self.denied |= topic.opened().is_some(),
+                Access::Unknown => self.denied |= topic.log().is_some(),
                 Access::Permitted if was_refused => {
                     info!(topic = %topic.name.escape_debug(), cluster = self.cluster, "topic is permitted");
                     self.topic_state(&topic).seen = AccessState::default();
@@ -335,7 +335,7 @@ impl Control<'_> {
                 }
                 Access::Permitted => {}
             }
-            if topic.opened().is_some() {
+            if topic.log().is_some() {
                 continue;
             }
             let (soon, later) = (self.timing.retry, self.timing.refresh);

@@ -86,31 +86,31 @@ impl Control<'_> {
             return;
         }
         let Some(before) = refusals.before.take() else {
-            let opened = shared.held().into_iter().filter_map(|topic| {
-                let opened = topic.opened()?;
-                let head = opened.hub.head();
-                Some((topic, opened, head))
+            let log = shared.held().into_iter().filter_map(|topic| {
+                let log = topic.log()?;
+                let head = log.hub.head();
+                Some((topic, log, head))
             });
-            refusals.before = Some(opened.collect());
+            refusals.before = Some(log.collect());
             (refusals.covered, refusals.noted) = (refusals.last, false);
             refusals.next = Some(now + self.timing.refusal);
             return;
         };
         let mut suspects = 0;
-        for (topic, opened, head) in before {
-            let now = opened.hub.head();
+        for (topic, log, head) in before {
+            let now = log.hub.head();
             let known = self.topic_state(&topic);
             let stands = |partition: i32, head| now.next(partition) == head;
             let standing: Vec<(i32, i64)> = head
                 .iter()
                 .filter(|(partition, head)| stands(*partition, *head) && !known.is_held(*partition))
                 .collect();
-            if opened.hub.is_closed() || standing.is_empty() {
+            if log.hub.is_closed() || standing.is_empty() {
                 continue;
             }
-            let ends = self.query_ends(&topic, &opened, head.len());
+            let ends = self.query_ends(&topic, &log, head.len());
             self.serve_requests();
-            if opened.hub.is_closed() {
+            if log.hub.is_closed() {
                 continue;
             }
             let Some(ends) = ends.filter(|_| suspects < LOOKED_AT) else {
@@ -122,7 +122,7 @@ impl Control<'_> {
                 let end = usize::try_from(partition).ok().and_then(|index| ends.get(index));
                 if let Some(end) = end.filter(|end| from < end.stable) {
                     suspects += 1;
-                    self.hold(shared, &topic, &opened, partition, (from, end.stable));
+                    self.hold(shared, &topic, &log, partition, (from, end.stable));
                 }
             }
         }
@@ -146,7 +146,7 @@ impl Control<'_> {
         &mut self,
         shared: &Shared,
         topic: &Arc<Topic>,
-        opened: &Arc<TopicLog>,
+        log: &Arc<TopicLog>,
         partition: i32,
         (from, until): (i64, i64),
     ) {
@@ -156,12 +156,11 @@ impl Control<'_> {
         refused.insert(partition, Times { held: true, again, last: now });
         let name = Arc::clone(&topic.name);
         self.tell(Command::Hold { topic: Arc::clone(&name), partition, from });
-        let (control, wanted) = (shared.sender(), opened.hub.clone());
-        let (topic, opened) = (Arc::clone(topic), Arc::clone(opened));
-        let losses = Arc::clone(&opened.losses);
+        let (control, wanted) = (shared.sender(), log.hub.clone());
+        let (topic, log) = (Arc::clone(topic), Arc::clone(log));
+        let losses = Arc::clone(&log.losses);
         let found = Found::new(move |finding| {
-            let _ =
-                control.send(Request::Looked(Looked { topic, opened, partition, from, finding }));
+            let _ = control.send(Request::Looked(Looked { topic, log, partition, from, finding }));
         });
         let is_wanted = Box::new(move || !wanted.is_closed());
         let look = Look { topic: name, partition, from, until, losses, found, is_wanted };
@@ -180,8 +179,8 @@ impl Control<'_> {
     fn take_found(&mut self) {
         let now = Instant::now();
         let due: Vec<_> = self.refusals.found.extract_if(.., |(due, _)| *due <= now).collect();
-        for (_, Looked { topic, opened, partition, from, finding }) in due {
-            if topic.opened().is_none_or(|now| !Arc::ptr_eq(&now, &opened)) {
+        for (_, Looked { topic, log, partition, from, finding }) in due {
+            if topic.log().is_none_or(|now| !Arc::ptr_eq(&now, &log)) {
                 continue;
             }
             if let Some(times) = self.topic_state(&topic).refused.get_mut(&partition) {

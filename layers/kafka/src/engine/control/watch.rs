@@ -85,7 +85,7 @@ impl Watch {
     }
 
     /// The log was opened, elsewhere than where the one before stood.
-    pub(super) fn opened(&mut self) {
+    pub(super) fn reopened(&mut self) {
         if let Some((_, start)) = &mut self.restarted {
             *start = None;
         }
@@ -208,13 +208,13 @@ mod tests {
         let (mut watch, now) = (Watch::default(), Instant::now());
         assert!(watch.is_proven(true));
         watch.restart(0, PACE, now);
-        watch.opened();
+        watch.reopened();
         watch.note_progress(&at([7]));
         assert!(!watch.is_proven(true));
         watch.note_progress(&at([8]));
         assert!(watch.is_proven(true));
         watch.restart(0, PACE, now);
-        watch.opened();
+        watch.reopened();
         let looks = [true, true, false, true, true, true];
         assert_eq!(
             looks.map(|in_time| watch.is_proven(in_time)),
@@ -236,7 +236,7 @@ mod tests {
         }
         assert_eq!(restarts, [0, 20, 60, 140, 300, 620, 1260, 2540]);
         // Where another log begins is no progress, and where it goes on is.
-        watch.opened();
+        watch.reopened();
         watch.note_progress(&at([7, 0]));
         assert_eq!(watch.restart(0, PACE, now), None);
         watch.note_progress(&at([8, 0]));

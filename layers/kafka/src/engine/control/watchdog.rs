@@ -36,7 +36,7 @@ impl Control<'_> {
     pub(super) fn watch(&mut self, shared: &Shared) {
         let since = Instant::now();
         let mut held = shared.held();
-        held.retain(|topic| topic.opened().is_some());
+        held.retain(|topic| topic.log().is_some());
         held.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(last) = self.watched_last.take() {
             let next = held.partition_point(|topic| topic.name <= last);
@@ -59,11 +59,11 @@ impl Control<'_> {
 
     /// True if the tail needs another consumer.
     fn watch_topic(&mut self, shared: &Shared, topic: &Topic) -> bool {
-        let Some(opened) = topic.opened() else { return false };
-        let head = opened.hub.head();
+        let Some(log) = topic.log() else { return false };
+        let head = log.hub.head();
         let partitions = head.len();
         // The tail's consumer may stand before a truncation, and then reports nothing of it.
-        let Some(ends) = self.query_ends(topic, &opened, partitions) else { return false };
+        let Some(ends) = self.query_ends(topic, &log, partitions) else { return false };
         let Timing { watch: pause, hanging: most, .. } = self.timing;
         let now = Instant::now();
         let watch = &mut self.topic_state(topic).watch;
@@ -80,7 +80,7 @@ impl Control<'_> {
 
         let found = if late.is_empty() { Vec::new() } else { self.probe(topic, &late) };
         // A record may have come while it was looked for.
-        let now_at = opened.hub.head();
+        let now_at = log.hub.head();
         let (mut record, mut unread) = (None, None);
         let mut advances = !is_held;
         for late in late.iter().filter(|late| now_at.next(late.partition) == late.head) {

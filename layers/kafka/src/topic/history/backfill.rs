@@ -31,7 +31,7 @@ const COALESCE_AT_MOST: Duration = Duration::from_secs(1);
 /// A log for the streams that one reading carries.
 #[derive(Debug)]
 pub(crate) struct Backfill {
-    pub(crate) opened: Arc<TopicLog>,
+    pub(crate) log: Arc<TopicLog>,
     pub(crate) hub: Hub<Records>,
     /// How many streams came after the first.
     joined: AtomicUsize,
@@ -41,13 +41,13 @@ pub(crate) struct Backfill {
 
 impl Backfill {
     pub(crate) fn new(
-        opened: &Arc<TopicLog>,
+        log: &Arc<TopicLog>,
         records: Records,
         start: Positions,
         joined: usize,
     ) -> Self {
         Self {
-            opened: Arc::clone(opened),
+            log: Arc::clone(log),
             hub: Hub::new(records, start, BACKFILL_BYTES),
             joined: AtomicUsize::new(joined),
             fruitful: AtomicBool::new(true),
@@ -76,7 +76,7 @@ impl Backfill {
 
     /// Whether nobody needs it any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.hub.is_closed() || self.opened.hub.is_closed() || self.hub.active_cursors() == 0
+        self.hub.is_closed() || self.log.hub.is_closed() || self.hub.active_cursors() == 0
     }
 
     /// Whether it goes on by itself, if it has a reader.

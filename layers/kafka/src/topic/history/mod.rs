@@ -53,11 +53,11 @@ impl History {
     pub(crate) async fn join(
         &self,
         topic: &Arc<str>,
-        opened: &Arc<TopicLog>,
+        log: &Arc<TopicLog>,
         at: &Positions,
         want: &Selector<Record>,
     ) -> Option<Cursor<Records>> {
-        let joined = self.lock().join(topic, opened, at, want);
+        let joined = self.lock().join(topic, log, at, want);
         let answer = match joined {
             Ok(cursor) => return Some(cursor),
             Err(answer) => answer,
@@ -113,13 +113,13 @@ mod tests {
         let start = Positions::new([0]);
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();
-        let opened = TopicLog::new(hub, 0, origin, Arc::default());
-        let (topic, opened) = (Arc::from("orders"), Arc::new(opened));
+        let log = TopicLog::new(hub, 0, origin, Arc::default());
+        let (topic, log) = (Arc::from("orders"), Arc::new(log));
         let cx = &mut Context::from_waker(Waker::noop());
-        let mut stays = pin!(history.join(&topic, &opened, &start, &Selector::All));
+        let mut stays = pin!(history.join(&topic, &log, &start, &Selector::All));
         assert!(stays.as_mut().poll(cx).is_pending());
         for _ in 0..1000 {
-            let leaves = pin!(history.join(&topic, &opened, &start, &Selector::All));
+            let leaves = pin!(history.join(&topic, &log, &start, &Selector::All));
             assert!(leaves.poll(cx).is_pending());
         }
         assert!(history.lock().waiting() < 10);

@@ -38,7 +38,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct OfTopic {
     name: Arc<str>,
-    opened: Arc<TopicLog>,
+    log: Arc<TopicLog>,
     waiting: Vec<Waiting>,
     /// All of them, whether a reader has them or not.
     backfills: Vec<Arc<Backfill>>,
@@ -80,8 +80,8 @@ enum Of {
 }
 
 impl OfTopic {
-    fn is(&self, opened: &Arc<TopicLog>) -> bool {
-        Arc::ptr_eq(&self.opened, opened)
+    fn is(&self, log: &Arc<TopicLog>) -> bool {
+        Arc::ptr_eq(&self.log, log)
     }
 
     fn candidates(
@@ -90,7 +90,7 @@ impl OfTopic {
         window: usize,
         now: Instant,
     ) -> impl Iterator<Item = Candidate> {
-        let first = self.opened.hub.first();
+        let first = self.log.hub.first();
         let advancing = self.backfills.iter().filter(move |backfill| backfill.advances(window));
         let heads: Vec<_> = match self.waiting.is_empty() {
             true => Vec::new(),
@@ -140,7 +140,7 @@ impl OfTopic {
         let members: Vec<_> = self.waiting.extract_if(.., is_near).collect();
         let start = members.iter().fold(at, |start, member| start.min(&member.at));
         let records = Records { index: index.clone() };
-        let backfill = Backfill::new(&self.opened, records, start.clone(), members.len() - 1);
+        let backfill = Backfill::new(&self.log, records, start.clone(), members.len() - 1);
         for member in members {
             // The stream may have left meanwhile.
             let _ = member.reply.send(backfill.hub.tail(member.want));
@@ -163,8 +163,8 @@ impl Queue {
         Self { near, topics, tickets: 0, least_first: false, closed: false }
     }
 
-    fn of(&mut self, opened: &Arc<TopicLog>) -> Option<&mut OfTopic> {
-        self.topics.iter_mut().find(|topic| topic.is(opened))
+    fn of(&mut self, log: &Arc<TopicLog>) -> Option<&mut OfTopic> {
+        self.topics.iter_mut().find(|topic| topic.is(log))
     }
 
     /// How far a backfill goes ahead of its slowest stream: all that are under way are to have room where they
@@ -178,12 +178,12 @@ impl Queue {
     pub(crate) fn join(
         &mut self,
         name: &Arc<str>,
-        opened: &Arc<TopicLog>,
+        log: &Arc<TopicLog>,
         at: &Positions,
         want: &Selector<Record>,
     ) -> Result<Cursor<Records>, oneshot::Receiver<Cursor<Records>>> {
         let near = self.near;
-        if let Some(topic) = self.of(opened)
+        if let Some(topic) = self.of(log)
             && let Some(cursor) =
                 topic.backfills.iter().find_map(|backfill| backfill.join(at, near, want))
         {
@@ -193,7 +193,7 @@ impl Queue {
         let ticket = self.tickets;
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting { ticket, at: at.clone(), want: want.clone(), reply };
-        match self.of(opened) {
+        match self.of(log) {
             Some(topic) => {
                 // Readers may be busy for long: without this, streams that come and leave would pile up.
                 if topic.waiting.len() == topic.waiting.capacity() {
@@ -203,7 +203,7 @@ impl Queue {
             }
             None => self.topics.push_back(OfTopic {
                 name: Arc::clone(name),
-                opened: Arc::clone(opened),
+                log: Arc::clone(log),
                 waiting: vec![waiting],
                 backfills: Vec::new(),
                 suspended: Vec::new(),
@@ -215,7 +215,7 @@ impl Queue {
     /// Takes those into a backfill under way by whom it comes.
     pub(crate) fn take_in(&mut self, backfill: &Backfill) {
         let near = self.near;
-        let Some(topic) = self.of(&backfill.opened) else { return };
+        let Some(topic) = self.of(&backfill.log) else { return };
         if !topic.waiting.is_empty() {
             for waiting in std::mem::take(&mut topic.waiting) {
                 match backfill.join(&waiting.at, near, &waiting.want) {
@@ -276,14 +276,14 @@ impl Queue {
     pub(crate) fn suspend(&mut self, reading: Reading) {
         self.tickets += 1;
         let ticket = self.tickets;
-        if let Some(topic) = self.of(&reading.backfill.opened) {
+        if let Some(topic) = self.of(&reading.backfill.log) {
             topic.suspended.push(Suspended { ticket, reading });
         }
     }
 
     /// A backfill is over.
     pub(crate) fn remove(&mut self, backfill: &Arc<Backfill>) {
-        if let Some(topic) = self.of(&backfill.opened) {
+        if let Some(topic) = self.of(&backfill.log) {
             topic.backfills.retain(|other| !Arc::ptr_eq(other, backfill));
         }
     }
@@ -292,7 +292,7 @@ impl Queue {
     pub(crate) fn tidy(&mut self) -> Vec<Reading> {
         let mut over = Vec::new();
         for topic in &mut self.topics {
-            let ended = topic.opened.hub.is_closed();
+            let ended = topic.log.hub.is_closed();
             topic.waiting.retain(|waiting| !ended && !waiting.reply.is_closed());
             let gone =
                 topic.suspended.extract_if(.., |suspended| suspended.reading.backfill.is_over());
@@ -341,7 +341,7 @@ mod tests {
     }
 
     /// A topic whose live log begins at this offset.
-    fn opened(first: i64) -> Arc<TopicLog> {
+    fn log_from(first: i64) -> Arc<TopicLog> {
         let first = Positions::new([first]);
         let hub = Hub::new(Records { index: index() }, first, usize::MAX);
         Arc::new(TopicLog::new(hub, 0, Positions::new([0]), Arc::default()))
@@ -352,9 +352,9 @@ mod tests {
     }
 
     impl Fixture {
-        fn join(&mut self, opened: &Arc<TopicLog>, at: i64) {
+        fn join(&mut self, log: &Arc<TopicLog>, at: i64) {
             let at = Positions::new([at]);
-            match self.queue.join(&"topic".into(), opened, &at, &Selector::All) {
+            match self.queue.join(&"topic".into(), log, &at, &Selector::All) {
                 Ok(cursor) => self.streams.push(cursor),
                 Err(answer) => self.answers.push(answer),
             }
@@ -370,8 +370,7 @@ mod tests {
                 }
                 Err(_) => true,
             });
-            let topic =
-                topics.iter().position(|topic| Arc::ptr_eq(topic, &reading.backfill.opened));
+            let topic = topics.iter().position(|topic| Arc::ptr_eq(topic, &reading.backfill.log));
             let at = reading.backfill.hub.head().next(0);
             Some((topic.expect("one of these"), at, reading))
         }
@@ -397,7 +396,7 @@ mod tests {
     #[test]
     fn topics_take_turns_and_every_other_one_is_for_the_least_work() {
         let mut fixture = fixture();
-        let (many, one, little) = (opened(10_000), opened(20_000), opened(100));
+        let (many, one, little) = (log_from(10_000), log_from(20_000), log_from(100));
         // None is nearer to another than to the end.
         for at in [0, 6000, 9000] {
             fixture.join(&many, at);
@@ -414,7 +413,7 @@ mod tests {
     #[test]
     fn a_stream_waits_for_a_pass_that_comes_by_sooner_than_it_would_be_read() {
         let mut fixture = fixture();
-        let topic = opened(10_000);
+        let topic = log_from(10_000);
         for at in [4000, 3000, 9000, 0, 5] {
             fixture.join(&topic, at);
         }
@@ -443,7 +442,7 @@ mod tests {
     #[test]
     fn who_waits_is_taken_in_when_a_pass_comes_near() {
         let mut fixture = fixture();
-        let topic = opened(1000);
+        let topic = log_from(1000);
         fixture.join(&topic, 0);
         let (_, _, reading) = fixture.turn(&[&topic]).expect("it waits");
         fixture.join(&topic, 100);
@@ -461,7 +460,7 @@ mod tests {
     #[test]
     fn a_pass_whose_streams_take_nothing_has_no_turn() {
         let mut fixture = fixture();
-        let topic = opened(1000);
+        let topic = log_from(1000);
         fixture.join(&topic, 0);
         let (_, _, reading) = fixture.turn(&[&topic]).expect("it waits");
         append(&reading.backfill, WINDOW_BYTES + 1);
@@ -479,7 +478,7 @@ mod tests {
     #[test]
     fn many_passes_go_ahead_less() {
         let mut fixture = fixture();
-        let topic = opened(1 << 40);
+        let topic = log_from(1 << 40);
         assert_eq!(fixture.queue.window(), WINDOW_BYTES);
         for number in (0..40).rev() {
             fixture.join(&topic, (1 << 40) - (1 << number));

@@ -80,7 +80,7 @@ impl Reading {
     pub(crate) fn new(topic: Arc<str>, backfill: Arc<Backfill>, start: &Positions) -> Self {
         Self {
             topic,
-            head: backfill.opened.hub.head(),
+            head: backfill.log.hub.head(),
             backfill,
             next: start.iter().map(|(_, next)| next).collect(),
             unconfirmed_end: HashMap::new(),
@@ -129,7 +129,7 @@ impl Reading {
         if !self.stands.is_to_be_logged(Instant::now()) {
             return;
         }
-        let first = self.backfill.opened.hub.first();
+        let first = self.backfill.log.hub.first();
         let mut places = (0..).zip(&self.next);
         if let Some((partition, offset)) = places.find(|(at, next)| **next < first.next(*at)) {
             let seconds = STANDS.as_secs();
@@ -191,7 +191,7 @@ impl Reading {
     /// How many records of those that the live log has no more are not read yet. `None` if it has more
     /// partitions: streams need another backfill for them.
     pub(crate) fn missing(&self) -> Option<u64> {
-        let first = self.backfill.opened.hub.first();
+        let first = self.backfill.log.hub.first();
         let of = |(first, next): (i64, &i64)| u64::try_from(first - next).unwrap_or(0);
         let missing = first.iter().map(|(_, first)| first).zip(&self.next).map(of);
         (first.len() <= self.next.len()).then(|| missing.fold(0, u64::saturating_add))
@@ -212,7 +212,7 @@ impl Reading {
         let mut times = vec![i64::MIN; self.next.len()];
         let mut ended = Vec::new();
         let mut read = Read::On;
-        let converter = self.backfill.opened.converter.clone();
+        let converter = self.backfill.log.converter.clone();
         while converter.is_none() || batch_bytes <= most {
             let Some(fetched) = fetched.pop_front() else { break };
             match fetched {
@@ -232,7 +232,7 @@ impl Reading {
                         continue;
                     }
                     if let Some(gap) = gap {
-                        self.backfill.opened.losses.note(&self.topic, &gap, TOO_LARGE);
+                        self.backfill.log.losses.note(&self.topic, &gap, TOO_LARGE);
                     }
                     let record = match &converter {
                         Some(converter) => {
@@ -283,7 +283,7 @@ impl Reading {
     pub(crate) fn hold_refused(&mut self, consumer: &mut dyn Consumer, looks: &Arc<Looks>) {
         let Some((_, before)) = self.refused.take() else { return };
         self.out_of_range = false;
-        let head = self.backfill.opened.hub.head();
+        let head = self.backfill.log.hub.head();
         let read: Vec<(i32, i64)> = self.read().collect();
         for (partition, from) in read {
             broker::unassign(consumer, &self.topic, partition);
@@ -304,7 +304,7 @@ impl Reading {
         let found = Found::new(move |finding| {
             all.lock().unwrap_or_else(PoisonError::into_inner).push((partition, finding));
         });
-        let losses = Arc::clone(&self.backfill.opened.losses);
+        let losses = Arc::clone(&self.backfill.log.losses);
         let is_wanted =
             Box::new(move || backfill.upgrade().is_some_and(|backfill| !backfill.is_over()));
         let topic = Arc::clone(&self.topic);
@@ -317,7 +317,7 @@ impl Reading {
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
             if let Finding::Unreadable { to, why } = finding {
-                let losses = &self.backfill.opened.losses;
+                let losses = &self.backfill.log.losses;
                 let gap = losses.unreadable(&self.topic, partition, (*next, to), &why);
                 *next = to;
                 self.backfill.hub.append(vec![gap]);
