@@ -223,8 +223,8 @@ impl Model {
         });
     }
 
-    /// Cuts the end of the log.
-    pub(crate) fn cut(&self, topic: &str, partition: i32, high: i64) {
+    /// Truncates the log to this high watermark.
+    pub(crate) fn truncate(&self, topic: &str, partition: i32, high: i64) {
         self.partition(topic, partition, |log| {
             log.high = high;
             log.records.retain(|record| record.offset < high);

@@ -151,7 +151,7 @@ impl Resume {
             let at = cursor.position();
             return Some(self.attached(&opened, cursor, at, Vec::new()));
         }
-        let cut = self.epoch.map(|epoch| self.topic.cut_between(epoch, opened.epoch));
+        let cut = self.epoch.map(|epoch| self.topic.truncation_between(epoch, opened.epoch));
         let cut = cut.unwrap_or_default();
         if let Some(attachment) = self.attach_without_question(&opened, &cut) {
             return Some(attachment);

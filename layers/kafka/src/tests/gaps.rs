@@ -112,9 +112,9 @@ async fn retention_that_overtakes_a_reading_is_told() {
     assert_eq!(client.events(2).await, ["0:6", "0:7"]);
 }
 
-/// The log of an instance had what was cut off, and streams that were told of the cut were given it again.
+/// The log of an instance still had the truncated records, and streams got them again behind the gap.
 #[tokio::test]
-async fn nothing_that_was_cut_off_comes_after_the_cut_was_told() {
+async fn no_truncated_record_comes_after_its_gap() {
     let model = kafka(1);
     let cluster = instance().of(&model);
     let mut reader = open(&cluster, query()).await;
@@ -124,12 +124,12 @@ async fn nothing_that_was_cut_off_comes_after_the_cut_was_told() {
     // The tail hears of nothing any more.
     model.deafen(TOPIC, 0, Deaf::Always);
     model.wait_calls(Call::Fetch, 2);
-    model.cut(TOPIC, 0, 5);
+    model.truncate(TOPIC, 0, 5);
     let client = open(&cluster, after(&[12])).await;
     let told = gap(0, 12, 0, "truncation", &[0]);
     let mut client = assert_begins(client, &told, &["0:0", "0:1", "0:2", "0:3", "0:4"]).await;
     assert!(client.is_idle());
-    assert!(!String::from_utf8_lossy(&client.wire).contains("data:0:5"), "it was cut off");
+    assert!(!String::from_utf8_lossy(&client.wire).contains("data:0:5"), "it was truncated");
     assert_eq!(reader.data().await, r#"gap {"from":9,"partition":0,"reason":"truncation","to":0}"#);
 }
 
@@ -205,7 +205,7 @@ async fn a_log_that_was_cut_under_a_stream_is_told() {
     fill(&model, 0, 5);
     let mut client = open(&instance().of(&model), query()).await;
     client.events(5).await;
-    model.cut(TOPIC, 0, 2);
+    model.truncate(TOPIC, 0, 2);
     assert_eq!(client.write().await, gap(0, 5, 0, "truncation", &[0]));
     client.data().await;
     assert_eq!(client.events(2).await, ["0:0", "0:1"]);
@@ -216,7 +216,7 @@ async fn a_log_that_was_cut_under_a_stream_is_told() {
 #[tokio::test]
 async fn a_cut_that_was_seen_is_told_however_long_the_log_is_when_a_stream_goes_on() {
     // A stalled stream asked Kafka when the log was as long as before, and went on in the middle of it.
-    for cuts in [1, 20] {
+    for truncations in [1, 20] {
         let model = kafka(2);
         fill(&model, 0, 5);
         fill(&model, 1, 5);
@@ -224,8 +224,8 @@ async fn a_cut_that_was_seen_is_told_however_long_the_log_is_when_a_stream_goes_
         let mut past = open(&cluster, query()).await;
         past.events(10).await;
         let id = past.last_event_id();
-        for _ in 0..cuts {
-            model.cut(TOPIC, 0, 3);
+        for _ in 0..truncations {
+            model.truncate(TOPIC, 0, 3);
             eventually(|| cluster.head(TOPIC).is_some_and(|head| head.next(0) == 3)).await;
             fill(&model, 0, 4);
             eventually(|| cluster.head(TOPIC).is_some_and(|head| head.next(0) == 7)).await;
@@ -310,10 +310,10 @@ async fn a_client_that_is_cut_between_gaps_hears_of_the_others_again() {
     fill(&model, 1, 6);
     model.expire(TOPIC, 0, 5);
     let told = gap(0, 2, 5, "retention", &[5, 99]) + &gap(1, 99, 0, "truncation", &[5, 0]);
-    let mut cut = open(&instance().of(&model), after(&[2, 99])).await;
-    cut.data().await;
-    let mut cut = cut.resume(&instance().of(&model), query()).await;
-    assert_eq!(cut.write().await, gap(1, 99, 0, "truncation", &[5, 0]));
+    let mut client = open(&instance().of(&model), after(&[2, 99])).await;
+    client.data().await;
+    let mut client = client.resume(&instance().of(&model), query()).await;
+    assert_eq!(client.write().await, gap(1, 99, 0, "truncation", &[5, 0]));
     let client = open(&instance().of(&model), after(&[2, 99])).await;
     let mut client = assert_begins(client, &told, &[]).await;
     let events = client.until(&["0:5", "1:5"]).await;

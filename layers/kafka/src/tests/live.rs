@@ -210,7 +210,7 @@ async fn a_topic_that_is_cut_before_is_live_at_its_new_end() {
     let mut client = open(&cluster, telling()).await;
     // The end is 10; nothing was read when it goes back.
     eventually(|| client.is_idle() && model.calls(Call::Ends) > before).await;
-    model.cut(TOPIC, 0, 3);
+    model.truncate(TOPIC, 0, 3);
     assert!(other.data().await.starts_with("gap "), "the log ended");
     // The reading that would have joined the log that ended is over.
     eventually(|| client.is_idle()).await;

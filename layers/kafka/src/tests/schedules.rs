@@ -239,7 +239,7 @@ impl Schedule {
     /// The client reads until it stands somewhere.
     async fn settle(&mut self, client: usize) {
         let reader = &mut self.readers[client];
-        // An instance that has not noticed a cut goes on as if there were none.
+        // An instance that has not noticed a truncation goes on as if there were none.
         let head = self.instances[reader.instance].head(TOPIC);
         let is_stale = head.is_some_and(|head| !self.world.reaches(&head));
         reader.settle(&self.world, is_stale).await;
@@ -290,7 +290,7 @@ impl Schedule {
             Step::End { partition, commit } => self.world.end(exists(partition), *commit),
             Step::Truncation { partition, percent, seen } => {
                 if self.world.can_cut(exists(partition)) {
-                    self.cut(exists(partition), *percent, *seen && self.world.is_well()).await;
+                    self.truncate(exists(partition), *percent, *seen && self.world.is_well()).await;
                 }
             }
             Step::CreateAnew { seen } => {
@@ -341,7 +341,7 @@ impl Schedule {
         }
     }
 
-    async fn cut(&mut self, partition: i32, percent: i64, seen: bool) {
+    async fn truncate(&mut self, partition: i32, percent: i64, seen: bool) {
         if seen {
             self.read_up().await;
             // Whatever was repeated is read.
@@ -350,22 +350,22 @@ impl Schedule {
             eventually(|| model.calls(Call::Fetch) > until).await;
         }
         let heads: Vec<_> = self.instances.iter().map(|instance| instance.head(TOPIC)).collect();
-        let (at, high) = (self.world.cut_at(partition, percent), self.world.high(partition));
-        // Where only holes are cut off, consumers may stand behind them, and nobody sees them go back.
+        let (at, high) = (self.world.truncation_at(partition, percent), self.world.high(partition));
+        // Where only holes are truncated, consumers may stand behind them, and nobody sees them go back.
         let past = |head: &Positions| head.next(partition) > at || at == high;
         // Nor where fetches repeat what came before.
         let steady = !self.world.model.will_fail(Call::Fetch);
         let seen = seen && steady && heads.iter().flatten().all(past);
-        self.world.cut(partition, at, seen);
+        self.world.truncate(partition, at, seen);
         for reader in &mut self.readers {
             let head = heads[reader.instance].as_ref();
             let known = head.is_some_and(|head| reader.stands_at_or_before(head));
-            reader.cut(partition, at, high, seen && known);
+            reader.truncate(partition, at, high, seen && known);
         }
         if seen {
             let is_past = |head: &Positions| head.next(partition) > at;
             for instance in &self.instances {
-                let what = format!("the cut of {partition} at {at} is noticed");
+                let what = format!("the truncation of {partition} at {at} is noticed");
                 until(&what, instance, |head| !head.is_some_and(is_past)).await;
             }
         }
@@ -385,7 +385,7 @@ impl Schedule {
             for (partition, high) in &highs {
                 match seen {
                     true => reader.cut_to_nothing(*partition, *high),
-                    false => reader.cut(*partition, 0, *high, false),
+                    false => reader.truncate(*partition, 0, *high, false),
                 }
             }
         }
@@ -407,7 +407,7 @@ impl Schedule {
             reader.read_up(&self.world).await;
             reader.judge_all(&self.world);
         }
-        // Past whatever place in a log that was cut: behind it nothing can be hidden.
+        // Past whatever position in a log that was truncated: behind it nothing can be hidden.
         for partition in self.world.numbers() {
             self.world.model.skip(TOPIC, partition, 2000);
         }

@@ -116,11 +116,11 @@ async fn what_is_cut_after_the_first_block_resumes_from_there() {
         at(&model, 0, time);
     }
     let cluster = instance().of(&model);
-    let mut cut = open(&cluster, since(200)).await;
-    cut.write().await;
-    assert!(matches!(cut.item().await, Item::Id(_)));
+    let mut client = open(&cluster, since(200)).await;
+    client.write().await;
+    assert!(matches!(client.item().await, Item::Id(_)));
     // EventSource comes again with the same URL.
-    let mut resumed = cut.resume(&cluster, since(0)).await;
+    let mut resumed = client.resume(&cluster, since(0)).await;
     assert_eq!(resumed.events(2).await, ["0:1", "0:2"]);
 }
 

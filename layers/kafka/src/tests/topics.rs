@@ -237,7 +237,7 @@ async fn a_topic_that_is_opened_anew_keeps_to_its_share_of_the_memory() {
     let cluster = start.of(&model);
     let mut client = open(&cluster, query()).await;
     client.events(5).await;
-    model.cut(TOPIC, 0, 2);
+    model.truncate(TOPIC, 0, 2);
     client.until(&["0:1"]).await;
     for _ in 0..500 {
         fill_one(&model, 0, None, 1000);

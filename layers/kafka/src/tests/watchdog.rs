@@ -48,7 +48,7 @@ async fn a_log_whose_head_retention_took_is_opened_anew_although_its_consumer_st
     model.wait_calls(Call::Fetch, 3);
     // Behind its back.
     model.set_leaderless(TOPIC, 0, true);
-    model.cut(TOPIC, 0, 2);
+    model.truncate(TOPIC, 0, 2);
     fill(&model, 0, 3);
     model.expire(TOPIC, 0, 3);
     model.set_leaderless(TOPIC, 0, false);
@@ -66,7 +66,7 @@ async fn a_cut_is_told_although_the_consumer_says_nothing_of_it() {
     fill(&model, 0, 2);
     client.events(2).await;
     model.deafen(TOPIC, 0, Deaf::Assignment);
-    model.cut(TOPIC, 0, 1);
+    model.truncate(TOPIC, 0, 1);
     let gap = r#"gap {"from":2,"partition":0,"reason":"truncation","to":0}"#;
     assert_eq!(client.events(2).await, [gap, "0:0"]);
     fill(&model, 0, 1);

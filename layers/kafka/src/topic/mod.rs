@@ -33,7 +33,7 @@ pub(crate) struct Topic {
     pub(crate) streams: AtomicUsize,
     /// How many partitions the topic is known to have.
     pub(crate) partitions: AtomicUsize,
-    cuts: Mutex<Cuts>,
+    truncations: Mutex<Truncations>,
     /// The configuration names it: it has a place whatever requests ask for.
     pub(crate) named: bool,
     /// Read whether it has streams or not.
@@ -44,10 +44,10 @@ pub(crate) struct Topic {
 }
 
 /// More than so many are kept as one: who slept through that many is told of the furthest.
-const CUTS: usize = 16;
+const MAX_TRUNCATIONS: usize = 16;
 
 #[derive(Debug, Default)]
-struct Cuts {
+struct Truncations {
     epoch: u64,
     /// The last of them ended the epoch before this one.
     last: VecDeque<Truncation>,
@@ -91,10 +91,10 @@ impl Topic {
         let state = watch::Sender::new(State::Unknown);
         let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
-        let (cuts, losses) = (Mutex::default(), Arc::default());
+        let (truncations, losses) = (Mutex::default(), Arc::default());
         let (named, pinned) = (false, false);
         let converter = None;
-        Self { name, state, streams, partitions, cuts, named, pinned, health, losses, converter }
+        Self { name, state, streams, partitions, truncations, named, pinned, health, losses, converter }
     }
 
     /// With a converter of its records.
@@ -125,37 +125,37 @@ impl Topic {
         health
     }
 
-    fn cuts(&self) -> MutexGuard<'_, Cuts> {
-        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn truncations(&self) -> MutexGuard<'_, Truncations> {
+        self.truncations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.cuts().epoch
+        self.truncations().epoch
     }
 
     /// The offsets went back: what is opened next is of another epoch.
-    pub(crate) fn cut(&self, cut: Truncation) {
+    pub(crate) fn truncate(&self, truncation: Truncation) {
         self.losses.forget();
         if let Some(converter) = &self.converter {
             converter.forget();
         }
-        let mut cuts = self.cuts();
-        cuts.epoch += 1;
-        cuts.last.push_back(cut);
-        if cuts.last.len() > CUTS
-            && let (Some(first), Some(second)) = (cuts.last.pop_front(), cuts.last.pop_front())
+        let mut truncations = self.truncations();
+        truncations.epoch += 1;
+        truncations.last.push_back(truncation);
+        if truncations.last.len() > MAX_TRUNCATIONS
+            && let (Some(first), Some(second)) = (truncations.last.pop_front(), truncations.last.pop_front())
         {
-            cuts.last.push_front(first.and(&second));
+            truncations.last.push_front(first.and(&second));
         }
     }
 
-    /// What was cut since one epoch until another.
-    pub(crate) fn cut_between(&self, since: u64, until: u64) -> Truncation {
-        let cuts = self.cuts();
-        let ended = (0..cuts.epoch).rev().zip(cuts.last.iter().rev());
-        let oldest = cuts.epoch.saturating_sub(cuts.last.len() as u64);
+    /// The truncations from one epoch until another, as one.
+    pub(crate) fn truncation_between(&self, since: u64, until: u64) -> Truncation {
+        let truncations = self.truncations();
+        let ended = (0..truncations.epoch).rev().zip(truncations.last.iter().rev());
+        let oldest = truncations.epoch.saturating_sub(truncations.last.len() as u64);
         let of = ended.filter(|(epoch, _)| since.max(oldest) <= *epoch && *epoch < until);
-        of.fold(Truncation::default(), |all, (_, cut)| all.and(cut))
+        of.fold(Truncation::default(), |all, (_, truncation)| all.and(truncation))
     }
 
     pub(crate) fn is_missing(&self) -> bool {

@@ -91,7 +91,7 @@ impl Control<'_> {
                     match self.vanished(topic, had) {
                         Some(Presence::Forbidden) => self.forbid(shared, topic),
                         Some(_) => {
-                            topic.cut(Truncation::gone());
+                            topic.truncate(Truncation::gone());
                             warn!(topic = %topic.name, "topic is gone");
                             self.mark_missing(shared, topic);
                         }

@@ -252,7 +252,7 @@ impl Control<'_> {
         if truncated.is_empty() {
             return Some(answer);
         }
-        topic.cut(Truncation::at(truncated));
+        topic.truncate(Truncation::at(truncated));
         self.close_removed(topic);
         None
     }
@@ -392,7 +392,7 @@ mod tests {
             assert!(!is_answered() && log.hub.is_closed());
             assert!(topic.log().is_none());
             assert!(matches!(commands.try_recv(), Ok(Command::Unassign { .. })));
-            assert!(topic.cut_between(0, topic.epoch()).invalidates(0, 4));
+            assert!(topic.truncation_between(0, topic.epoch()).invalidates(0, 4));
             assert!(!is_answered(), "a log that is closed is not asked for");
             assert_eq!(topic.epoch(), 1);
         }

@@ -50,7 +50,7 @@ pub(super) struct Reader {
     /// Where it began, and begins anew after a truncation.
     start: BTreeMap<i32, i64>,
     got: HashSet<usize>,
-    cuts: BTreeMap<i32, Truncation>,
+    truncations: BTreeMap<i32, Truncation>,
     last_event_id: Option<Bytes>,
     last_was_gap: bool,
 }
@@ -74,7 +74,7 @@ impl Reader {
             told: BTreeMap::new(),
             start: BTreeMap::new(),
             got: HashSet::new(),
-            cuts: BTreeMap::new(),
+            truncations: BTreeMap::new(),
             last_event_id: None,
             last_was_gap: false,
         }
@@ -90,7 +90,7 @@ impl Reader {
         self.client = super::super::open(cluster, self.wanted.query().last_event_id(id)).await;
         self.client.limit = limit;
         self.instance = instance;
-        self.cuts.values_mut().for_each(|cut| cut.seen = false);
+        self.truncations.values_mut().for_each(|truncation| truncation.seen = false);
     }
 
     /// Its id becomes one that nobody can read.
@@ -103,26 +103,26 @@ impl Reader {
     }
 
     /// The log went back. `seen`: the instance noticed it.
-    pub(super) fn cut(&mut self, partition: i32, at: i64, high: i64, seen: bool) {
+    pub(super) fn truncate(&mut self, partition: i32, at: i64, high: i64, seen: bool) {
         let seen = seen && self.client.stream.is_following();
-        Truncation { at, high, seen }.add_to(&mut self.cuts, partition);
+        Truncation { at, high, seen }.add_to(&mut self.truncations, partition);
     }
 
     /// The instance saw that nothing is left of the log, whatever had become of it before.
     pub(super) fn cut_to_nothing(&mut self, partition: i32, high: i64) {
-        let before = self.cuts.remove(&partition).map_or(0, |cut| cut.high);
-        self.cut(partition, 0, high.max(before), true);
+        let before = self.truncations.remove(&partition).map_or(0, |truncation| truncation.high);
+        self.truncate(partition, 0, high.max(before), true);
     }
 
-    /// It knows no place yet, but its instance may show it a log that is cut already.
+    /// It knows no place yet, but its instance may show it a log that is truncated already.
     pub(super) fn begin(&mut self, world: &World) {
-        self.cuts = world.unseen.clone();
+        self.truncations = world.unseen.clone();
     }
 
-    /// It may have been told of a cut, and come to an instance that has not noticed it.
+    /// It may have been told of a truncation, and come to an instance that has not noticed it.
     pub(super) fn come(&mut self, world: &World) {
-        for (partition, cut) in &world.unseen {
-            cut.add_to(&mut self.cuts, *partition);
+        for (partition, truncation) in &world.unseen {
+            truncation.add_to(&mut self.truncations, *partition);
         }
     }
 
@@ -136,7 +136,7 @@ impl Reader {
             || self.is_to_begin()
             || world.numbers().any(|partition| {
                 let next = self.told.get(&partition).copied().unwrap_or(0);
-                !self.cuts.contains_key(&partition)
+                !self.truncations.contains_key(&partition)
                     && world.readable(partition).any(|number| {
                         world.written[number].offset >= next && self.is_missing(world, number)
                     })
@@ -200,9 +200,9 @@ impl Reader {
     /// Reads until it stands somewhere. Unless its instance is stale it has to be told of each place
     /// past the end.
     pub(super) async fn settle(&mut self, world: &World, is_stale: bool) {
-        for (partition, cut) in &mut self.cuts {
+        for (partition, truncation) in &mut self.truncations {
             let is_past = |next: &i64| *next > world.high(*partition);
-            cut.seen |= !is_stale && self.told.get(partition).is_some_and(is_past);
+            truncation.seen |= !is_stale && self.told.get(partition).is_some_and(is_past);
         }
         let since = tokio::time::Instant::now();
         while !self.client.stream.is_following() {
@@ -306,19 +306,23 @@ impl Reader {
         }
         assert!(world.has_had_low(partition, to), "{data}: there was no such beginning");
         self.pass(world, partition, next, from);
-        let cut = self.cuts.get(&partition).copied();
+        let truncation = self.truncations.get(&partition).copied();
         match reason {
             "retention" => {
                 assert!(from < to, "{data}");
-                assert!(to <= world.low(partition) || cut.is_some(), "{data}: nothing is gone");
+                assert!(
+                    to <= world.low(partition) || truncation.is_some(),
+                    "{data}: nothing is gone"
+                );
             }
             "truncation" => {
-                let cut = cut.unwrap_or_else(|| panic!("{data}: nothing was cut"));
-                assert!(from > cut.at, "{data}: it was cut at {}", cut.at);
+                let truncation =
+                    truncation.unwrap_or_else(|| panic!("{data}: nothing was truncated"));
+                assert!(from > truncation.at, "{data}: it was truncated at {}", truncation.at);
                 self.got.retain(|number| world.written[*number].partition != partition);
                 self.start.insert(partition, to);
-                if cut.seen {
-                    self.cuts.remove(&partition);
+                if truncation.seen {
+                    self.truncations.remove(&partition);
                 }
             }
             other => panic!("{other}: {data}"),
@@ -341,15 +345,16 @@ impl Reader {
                 }
                 // It may have been told before.
                 Fate::Expired | Fate::Truncation | Fate::Compacted | Fate::Aborted => {}
-                // What was told may have stood there before the log was cut.
+                // What was told may have stood there before the log was truncated.
                 Fate::There | Fate::Open | Fate::Spoilt(_) => {
-                    let cut = self.cuts.get(&partition);
-                    let excused = cut.is_some_and(|cut| record.offset < cut.high);
+                    let truncation = self.truncations.get(&partition);
+                    let excused =
+                        truncation.is_some_and(|truncation| record.offset < truncation.high);
                     assert!(
                         excused,
-                        "{data} passes over {record:?}, at {} with cuts {:?}, after {}",
+                        "{data} passes over {record:?}, at {} with truncations {:?}, after {}",
                         self.instance,
-                        self.cuts,
+                        self.truncations,
                         String::from_utf8_lossy(&self.client.wire)
                     );
                 }
@@ -364,8 +369,9 @@ impl Reader {
             let told = self.told.insert(*partition, *next);
             assert!(told.is_none_or(|told| told <= *next), "back from {told:?} to {id:?}");
             if begins {
-                let cut = self.cuts.get(partition).map_or(0, |cut| cut.high);
-                let open = world.at(*partition, cut..*next);
+                let truncation =
+                    self.truncations.get(partition).map_or(0, |truncation| truncation.high);
+                let open = world.at(*partition, truncation..*next);
                 let open = open.filter(|number| world.written[*number].fate == Fate::Open);
                 assert_eq!(open.count(), 0, "live behind the last stable offset: {id:?}");
                 self.start.insert(*partition, *next);
@@ -379,7 +385,7 @@ impl Reader {
 
     /// Everything up to `next` was for the client and came, or is not for it.
     fn pass(&self, world: &World, partition: i32, told: Option<i64>, next: i64) {
-        let cut = self.cuts.get(&partition);
+        let truncation = self.truncations.get(&partition);
         for number in world.at(partition, told.unwrap_or(0)..next) {
             let record = &world.written[number];
             let lost = match record.fate {
@@ -388,7 +394,7 @@ impl Reader {
                 Fate::Expired => told.is_some(),
                 Fate::Aborted | Fate::Compacted | Fate::Truncation => false,
             };
-            let excused = cut.is_some_and(|cut| record.offset < cut.high);
+            let excused = truncation.is_some_and(|truncation| record.offset < truncation.high);
             assert!(
                 !lost || excused || !self.is_missing(world, number),
                 "lost between {told:?} and {next}: {record:?} after {}",
@@ -399,21 +405,21 @@ impl Reader {
 
     /// Whether it is known what it has to get.
     pub(super) fn is_sure(&self) -> bool {
-        self.cuts.values().all(|cut| cut.seen)
+        self.truncations.values().all(|truncation| truncation.seen)
     }
 
     /// It has read all there is.
     pub(super) fn judge_all(&self, world: &World) {
         for partition in world.numbers() {
             let start = self.start.get(&partition).copied().unwrap_or(0);
-            let unseen = self.cuts.get(&partition).filter(|cut| !cut.seen);
+            let unseen = self.truncations.get(&partition).filter(|truncation| !truncation.seen);
             for number in world.readable(partition) {
                 let record = &world.written[number];
-                let hidden = unseen.is_some_and(|cut| record.offset < cut.high);
+                let hidden = unseen.is_some_and(|truncation| record.offset < truncation.high);
                 assert!(
                     record.offset < start || hidden || !self.is_missing(world, number),
-                    "lost: {record:?}, cuts {:?}, after {}",
-                    self.cuts,
+                    "lost: {record:?}, truncations {:?}, after {}",
+                    self.truncations,
                     String::from_utf8_lossy(&self.client.wire)
                 );
             }

@@ -18,7 +18,7 @@ pub(super) enum Fate {
     Aborted,
     Compacted,
     Expired,
-    /// The log was cut, or the topic created anew.
+    /// The log was truncated, or the topic created anew.
     Truncation,
 }
 
@@ -44,11 +44,11 @@ pub(super) struct Truncation {
 }
 
 impl Truncation {
-    pub(super) fn add_to(self, cuts: &mut BTreeMap<i32, Self>, partition: i32) {
-        let cut = cuts.entry(partition).or_insert(self);
-        cut.at = cut.at.min(self.at);
-        cut.high = cut.high.max(self.high);
-        cut.seen &= self.seen;
+    pub(super) fn add_to(self, truncations: &mut BTreeMap<i32, Self>, partition: i32) {
+        let truncation = truncations.entry(partition).or_insert(self);
+        truncation.at = truncation.at.min(self.at);
+        truncation.high = truncation.high.max(self.high);
+        truncation.seen &= self.seen;
     }
 }
 
@@ -272,18 +272,18 @@ impl World {
     }
 
     /// The offset at this percentage of the log.
-    pub(super) fn cut_at(&self, partition: i32, percent: i64) -> i64 {
+    pub(super) fn truncation_at(&self, partition: i32, percent: i64) -> i64 {
         let (low, high) = (self.low(partition), self.high(partition));
         low + (high - low) * percent / 100
     }
 
     /// Takes the end of the log away.
-    pub(super) fn cut(&mut self, partition: i32, at: i64, seen: bool) {
+    pub(super) fn truncate(&mut self, partition: i32, at: i64, seen: bool) {
         let high = self.high(partition);
         if !seen {
             Truncation { at, high, seen }.add_to(&mut self.unseen, partition);
         }
-        self.model.cut(TOPIC, partition, at);
+        self.model.truncate(TOPIC, partition, at);
         self.doom(partition, at, Fate::Truncation, |record| {
             matches!(record.fate, Fate::There | Fate::Spoilt(_))
         });
