@@ -107,7 +107,7 @@ impl Cluster {
     /// How the cluster is doing now. Costs a look at each topic that is held, and asks nobody.
     #[must_use]
     pub fn health(&self) -> Health {
-        let mut topics: Vec<_> = self.0.held().iter().map(|topic| topic.tell_health()).collect();
+        let mut topics: Vec<_> = self.0.held().iter().map(|topic| topic.report_health()).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         let restarts = self.0.restarts.load(Ordering::Relaxed);
         let panics = self.0.panics.load(Ordering::Relaxed);

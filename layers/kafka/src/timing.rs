@@ -38,9 +38,9 @@ pub(crate) struct Timing {
     /// And for so many times as long as it took to make it: making them takes a part of the time only.
     pub(crate) snapshot_times: u32,
     /// Between two lines of the log about a topic that is missing or forbidden, while it lasts.
-    pub(crate) remind: Duration,
+    pub(crate) reminder: Duration,
     /// Between two lines of the log about such topics that requests name.
-    pub(crate) untold: Duration,
+    pub(crate) absence_interval: Duration,
 }
 
 impl Timing {
@@ -68,8 +68,8 @@ impl Default for Timing {
             refusal: Duration::from_millis(400),
             snapshot: Duration::from_secs(1),
             snapshot_times: 10,
-            remind: Duration::from_secs(600),
-            untold: Duration::from_secs(10),
+            reminder: Duration::from_secs(600),
+            absence_interval: Duration::from_secs(10),
         }
     }
 }

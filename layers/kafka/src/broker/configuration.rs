@@ -75,20 +75,20 @@ impl Configurations {
             self.drop_admin(Duration::ZERO);
             self.describe(topic, another()?)
         });
-        let told =
+        let message =
             "configuration can't be read: taken as not compacted, and asked for again in a minute";
         let answer = match answer {
             Err(error) => {
                 self.unanswered().insert(None, Instant::now());
                 self.drop_admin(Duration::ZERO);
-                warn!(%error, "{told}");
+                warn!(%error, "{message}");
                 return Err(error);
             }
             Ok(answer) => answer,
         };
         if let Err(error) = &answer {
             self.unanswered().insert(Some(topic.to_owned()), Instant::now());
-            warn!(%error, topic, "{told}");
+            warn!(%error, topic, "{message}");
         }
         let value = |name| {
             let entries = answer.as_ref().ok().into_iter().flatten();

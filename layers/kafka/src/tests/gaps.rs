@@ -35,13 +35,13 @@ async fn an_id_that_does_not_decode_is_told_and_the_stream_begins_where_it_would
     for id in ["yesterday", "AQQABA", "[null]"] {
         let query = || query().last_event_id(Some(id.into()));
         let client = open(&instance().of(&model), query()).await;
-        let told = format!("event:gap\ndata:{data}\nid:AQIAAA==\n\n");
-        assert_begins(client, &told, &["0:0", "0:1"]).await;
+        let expected = format!("event:gap\ndata:{data}\nid:AQIAAA==\n\n");
+        assert_begins(client, &expected, &["0:0", "0:1"]).await;
 
         let live = instance().live().of(&model);
         let mut client = open(&live, query()).await;
-        let told = format!("event:gap\ndata:{data}\nid:AQIABA==\n\n");
-        assert_eq!(client.write().await, told);
+        let expected = format!("event:gap\ndata:{data}\nid:AQIABA==\n\n");
+        assert_eq!(client.write().await, expected);
         assert!(client.is_idle(), "the gap says the place already");
     }
 }
@@ -53,8 +53,8 @@ async fn a_position_before_the_low_watermark_is_told() {
     fill(&model, 1, 2);
     model.expire(TOPIC, 0, 7);
     let client = open(&instance().of(&model), after(&[3, 1])).await;
-    let told = gap(0, 3, 7, "retention", &[7, 1]);
-    let mut client = assert_begins(client, &told, &[]).await;
+    let expected = gap(0, 3, 7, "retention", &[7, 1]);
+    let mut client = assert_begins(client, &expected, &[]).await;
     let events = client.until(&["0:9", "1:1"]).await;
     let events: Vec<_> = events.into_iter().filter(|event| !event.starts_with("gap ")).collect();
     assert_each_once(&events, &[values(0, 7..10), values(1, 1..2)]);
@@ -126,8 +126,8 @@ async fn no_truncated_record_comes_after_its_gap() {
     model.wait_calls(Call::Fetch, 2);
     model.truncate(TOPIC, 0, 5);
     let client = open(&cluster, after(&[12])).await;
-    let told = gap(0, 12, 0, "truncation", &[0]);
-    let mut client = assert_begins(client, &told, &["0:0", "0:1", "0:2", "0:3", "0:4"]).await;
+    let expected = gap(0, 12, 0, "truncation", &[0]);
+    let mut client = assert_begins(client, &expected, &["0:0", "0:1", "0:2", "0:3", "0:4"]).await;
     assert!(client.is_idle());
     assert!(!String::from_utf8_lossy(&client.wire).contains("data:0:5"), "it was truncated");
     assert_eq!(reader.data().await, r#"gap {"from":9,"partition":0,"reason":"truncation","to":0}"#);
@@ -160,8 +160,8 @@ async fn an_id_that_names_a_partition_which_is_not_there_begins_a_new_topic_at_t
         fill(&model, 1, 3);
         for cluster in [instance().of(&model), instance().live().of(&model)] {
             let client = open(&cluster, after(read)).await;
-            let told = gap_of_many("truncation", &[0, 0]);
-            let mut client = assert_begins(client, &told, &[]).await;
+            let expected = gap_of_many("truncation", &[0, 0]);
+            let mut client = assert_begins(client, &expected, &[]).await;
             client.data().await;
             assert_each_once(&client.events(6).await, &[values(0, 0..3), values(1, 0..3)]);
             assert!(client.is_idle());
@@ -194,9 +194,9 @@ async fn gaps_in_thousands_of_partitions_are_one() {
     let past: Vec<i64> = (0..MANY).map(|partition| if partition < 16 { 99 } else { 0 }).collect();
     let mut client = open(&cluster, after(&past)).await;
     client.until(&["0:2"]).await;
-    let told = String::from_utf8(client.wire).unwrap();
-    assert_eq!(told.matches("event:gap").count(), 16);
-    assert!(told.len() < 17 * 64 * 1024, "{}", told.len());
+    let gaps = String::from_utf8(client.wire).unwrap();
+    assert_eq!(gaps.matches("event:gap").count(), 16);
+    assert!(gaps.len() < 17 * 64 * 1024, "{}", gaps.len());
 }
 
 #[tokio::test]
@@ -290,8 +290,8 @@ async fn tombstones_that_may_be_gone_are_told() {
     fill(&model, 1, 6);
     model.compacted(TOPIC, vec![4, 2]);
     let cluster = instance().of(&model);
-    let told = gap(0, 3, 4, "tombstones", &[3, 2]);
-    let mut client = assert_begins(open(&cluster, after(&[3, 2])).await, &told, &[]).await;
+    let expected = gap(0, 3, 4, "tombstones", &[3, 2]);
+    let mut client = assert_begins(open(&cluster, after(&[3, 2])).await, &expected, &[]).await;
     client.data().await;
     let events = client.events(7).await;
     assert_each_once(&events, &[values(0, 3..6), values(1, 2..6)]);
@@ -309,13 +309,13 @@ async fn a_client_that_is_cut_between_gaps_hears_of_the_others_again() {
     fill(&model, 0, 6);
     fill(&model, 1, 6);
     model.expire(TOPIC, 0, 5);
-    let told = gap(0, 2, 5, "retention", &[5, 99]) + &gap(1, 99, 0, "truncation", &[5, 0]);
+    let expected = gap(0, 2, 5, "retention", &[5, 99]) + &gap(1, 99, 0, "truncation", &[5, 0]);
     let mut client = open(&instance().of(&model), after(&[2, 99])).await;
     client.data().await;
     let mut client = client.resume(&instance().of(&model), query()).await;
     assert_eq!(client.write().await, gap(1, 99, 0, "truncation", &[5, 0]));
     let client = open(&instance().of(&model), after(&[2, 99])).await;
-    let mut client = assert_begins(client, &told, &[]).await;
+    let mut client = assert_begins(client, &expected, &[]).await;
     let events = client.until(&["0:5", "1:5"]).await;
     assert!(events.iter().filter(|event| event.starts_with("gap ")).count() == 2);
     let mut resumed = client.resume(&instance().of(&model), query()).await;

@@ -42,8 +42,8 @@ async fn earliest_and_live_win_over_the_default_and_an_id_over_both() {
     // One that does not decode is none.
     let broken = query().last_event_id(Some("yesterday".into())).start(Start::Live);
     let mut client = open(&historical, broken).await;
-    let told = client.write().await;
-    assert!(told.starts_with(b"event:gap\n") && told.ends_with(place(&[4, 1]).as_bytes()));
+    let gaps = client.write().await;
+    assert!(gaps.starts_with(b"event:gap\n") && gaps.ends_with(place(&[4, 1]).as_bytes()));
 }
 
 #[tokio::test]

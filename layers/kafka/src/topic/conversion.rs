@@ -136,7 +136,7 @@ impl Converter {
         rejections.has_forgotten = false;
     }
 
-    pub(crate) fn tell(&self, health: &mut TopicHealth) {
+    pub(crate) fn report(&self, health: &mut TopicHealth) {
         health.rejected.clone_from(&self.rejections().by_reason);
     }
 }

@@ -18,7 +18,7 @@ const KNOWN: usize = 1024;
 const CERTAIN: Duration = Duration::from_secs(600);
 
 /// So many of the last ones are told by the topic's health.
-const TOLD: usize = 16;
+const MAX_REPORTED: usize = 16;
 
 /// How often it is warned of them within that time.
 const WARNINGS: u32 = 10;
@@ -44,7 +44,7 @@ struct State {
     last: VecDeque<Lost>,
     /// Since when warnings are counted, how many there were, and what was not told.
     warned: Option<(Instant, u32)>,
-    untold: u64,
+    suppressed: u64,
 }
 
 impl Losses {
@@ -94,7 +94,7 @@ impl Losses {
             _ => state.unreadable += 1,
         }
         state.last.push_back(Lost { partition, from, to, reason: reason.name() });
-        if state.last.len() > TOLD {
+        if state.last.len() > MAX_REPORTED {
             state.last.pop_front();
         }
         let (since, warnings) = state.warned.unwrap_or((now, 0));
@@ -104,10 +104,10 @@ impl Losses {
         };
         state.warned = Some((since, warnings));
         if warnings > WARNINGS {
-            state.untold += 1;
+            state.suppressed += 1;
             return;
         }
-        let untold = std::mem::take(&mut state.untold);
+        let suppressed = std::mem::take(&mut state.suppressed);
         drop(state);
         warn!(
             topic,
@@ -116,7 +116,7 @@ impl Losses {
             to,
             reason = reason.name(),
             why,
-            untold,
+            suppressed,
             "records can't be delivered, streams are told of a gap"
         );
     }
@@ -137,7 +137,7 @@ impl Losses {
         state.has_forgotten = false;
     }
 
-    pub(crate) fn tell(&self, health: &mut TopicHealth) {
+    pub(crate) fn report(&self, health: &mut TopicHealth) {
         let state = self.lock();
         (health.unreadable, health.too_large) = (state.unreadable, state.too_large);
         health.lost = state.last.iter().copied().collect();
@@ -160,7 +160,7 @@ mod tests {
         losses.note("orders", &unreadable(5, 7), "x");
         losses.note("orders", &Gap::new(0, 9, 10, Reason::TooLarge), "x");
         let mut health = TopicHealth::new("orders".into());
-        losses.tell(&mut health);
+        losses.report(&mut health);
         assert_eq!((health.unreadable, health.too_large, health.lost.len()), (1, 1, 2));
         for (offset, until) in [(2, None), (3, Some(7)), (6, Some(7)), (7, None)] {
             assert_eq!(losses.until(0, offset), until, "{offset}");
@@ -180,11 +180,11 @@ mod tests {
             losses.note("orders", &unreadable(offset, offset + 1), "x");
         }
         let mut health = TopicHealth::new("orders".into());
-        losses.tell(&mut health);
-        assert_eq!((health.unreadable, health.lost.len()), (3000, TOLD));
+        losses.report(&mut health);
+        assert_eq!((health.unreadable, health.lost.len()), (3000, MAX_REPORTED));
         let state = losses.lock();
-        assert_eq!((state.known.len(), state.last.len()), (KNOWN, TOLD));
-        assert_eq!(state.untold, 3000 - u64::from(WARNINGS));
+        assert_eq!((state.known.len(), state.last.len()), (KNOWN, MAX_REPORTED));
+        assert_eq!(state.suppressed, 3000 - u64::from(WARNINGS));
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         let losses = Losses::default();
         let count = |losses: &Losses| {
             let mut health = TopicHealth::new("orders".into());
-            losses.tell(&mut health);
+            losses.report(&mut health);
             (health.too_large, health.lost.last().map(|lost| lost.from))
         };
         let meet = |offsets: std::ops::Range<i64>| {

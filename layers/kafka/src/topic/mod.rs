@@ -115,12 +115,12 @@ impl Topic {
     }
 
     /// How the topic is doing.
-    pub(crate) fn tell_health(&self) -> TopicHealth {
+    pub(crate) fn report_health(&self) -> TopicHealth {
         let (missing, forbidden) = (self.is_missing(), self.is_forbidden());
         let mut health = TopicHealth { missing, forbidden, ..self.health().clone() };
-        self.losses.tell(&mut health);
+        self.losses.report(&mut health);
         if let Some(converter) = &self.converter {
-            converter.tell(&mut health);
+            converter.report(&mut health);
         }
         health
     }

@@ -82,8 +82,8 @@ impl Consumer for Reader {
             old.broken || old.next <= high
         };
         let same = |old: &Assigned| *old.topic == *topic && old.partition == partition;
-        let is_told = self.assigned.iter().filter(|old| same(old)).all(is_there);
-        self.out_of_range += usize::from(!is_told);
+        let is_reported = self.assigned.iter().filter(|old| same(old)).all(is_there);
+        self.out_of_range += usize::from(!is_reported);
         self.assigned.retain(|old| *old.topic != *topic || old.partition != partition);
         assert_eq!(self.assigned.len() + 1, before, "librdkafka refuses what is not assigned");
         if self.history {

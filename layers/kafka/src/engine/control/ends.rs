@@ -46,7 +46,7 @@ impl Ends {
 
 impl Control<'_> {
     /// Answers those whose log has come by the end.
-    pub(super) fn tell_ends(&mut self) {
+    pub(super) fn answer_ends(&mut self) {
         self.find_ends();
         self.ends.waiting.retain_mut(|end| {
             end.replies.retain(|reply| !reply.is_closed());

@@ -112,7 +112,7 @@ impl Control<'_> {
             }
         }
         self.check_access(shared, &known);
-        self.tell_untold();
+        self.log_absences();
         shared.share_memory();
         all_open
     }
@@ -194,7 +194,7 @@ impl Control<'_> {
             losses: Arc::clone(&topic.losses),
             converter: topic.converter.clone(),
         };
-        self.tell(follow);
+        self.send(follow);
         info!(topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
         let log = TopicLog::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
@@ -219,7 +219,7 @@ impl Control<'_> {
         topic.partitions.store(partitions, Ordering::Release);
         for (partition, offset) in (0..).zip(watermarks.low).skip(known) {
             let topic = Arc::clone(&topic.name);
-            self.tell(Command::AddPartition { topic, partition, offset });
+            self.send(Command::AddPartition { topic, partition, offset });
         }
         true
     }

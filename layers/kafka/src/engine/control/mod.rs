@@ -27,7 +27,7 @@ mod watchdog;
 
 use ends::{EndRequest, Ends};
 use offsets::{Backoff, WatermarksRequest};
-use presence::{AccessState, Checked, Untold};
+use presence::{AbsenceLog, AccessState, Checked};
 use refusals::{Refusals, Refused};
 use watch::Watch;
 
@@ -57,7 +57,7 @@ pub(crate) struct Control<'a> {
     watched_last: Option<Arc<str>>,
     /// What the cluster is called in the log.
     cluster: String,
-    untold: Untold,
+    absence_log: AbsenceLog,
     /// The tail may not read some topic.
     denied: bool,
     /// Sees whether topics may be read.
@@ -98,7 +98,7 @@ impl<'a> Control<'a> {
     ) -> Self {
         Self {
             cluster,
-            untold: Untold::default(),
+            absence_log: AbsenceLog::default(),
             denied: false,
             check: None,
             backend,
@@ -177,7 +177,7 @@ impl<'a> Control<'a> {
                 self.watch(&shared);
                 watch = Instant::now() + self.timing.watch;
             }
-            self.tell_ends();
+            self.answer_ends();
             let waits = !self.asked.is_empty() || !self.ends.end_requests.is_empty();
             if waits || !self.unverified.is_empty() {
                 next = next.min(Instant::now() + self.timing.retry);
@@ -215,7 +215,7 @@ impl<'a> Control<'a> {
     }
 
     /// The tail ends after this thread.
-    fn tell(&self, command: Command) {
+    fn send(&self, command: Command) {
         let _ = self.tail.send(command);
     }
 
@@ -226,7 +226,7 @@ impl<'a> Control<'a> {
     /// Ends the topic's log, if it has one: its streams look for their place in the next one.
     fn close(&self, topic: &Topic, state: State) {
         if let Some(log) = topic.log() {
-            self.tell(Command::Unassign { topic: Arc::clone(&topic.name) });
+            self.send(Command::Unassign { topic: Arc::clone(&topic.name) });
             topic.state.send_replace(state);
             self.retired.end(&log.hub);
         } else {

@@ -305,7 +305,7 @@ impl Control<'_> {
             if head.iter().zip(&watermarks.low).any(is_before) {
                 self.close_removed(&topic);
             } else {
-                self.tell(Command::Reassign { topic: Arc::clone(&topic.name) });
+                self.send(Command::Reassign { topic: Arc::clone(&topic.name) });
             }
         }
     }

@@ -37,7 +37,7 @@ pub(super) struct AccessState {
     /// How long is waited between two attempts to read it, and when the next one is due.
     check: Option<(Duration, Instant)>,
     /// What the log told last, and when.
-    told: Option<(Absence, Instant)>,
+    last_logged: Option<(Absence, Instant)>,
 }
 
 impl AccessState {
@@ -49,28 +49,29 @@ impl AccessState {
 
 /// What there is to tell of topics that requests name: anybody makes such names.
 #[derive(Default)]
-pub(super) struct Untold(HashMap<Absence, Names>);
+pub(super) struct AbsenceLog(HashMap<Absence, Names>);
 
 struct Names {
     last: Arc<str>,
     count: usize,
-    told: Option<Instant>,
+    logged: Option<Instant>,
 }
 
-impl Untold {
+impl AbsenceLog {
     fn note(&mut self, name: &Arc<str>, absence: Absence) {
-        let new = || Names { last: Arc::clone(name), count: 0, told: None };
+        let new = || Names { last: Arc::clone(name), count: 0, logged: None };
         let names = self.0.entry(absence).or_insert_with(new);
         names.last = Arc::clone(name);
         names.count += 1;
     }
 
     /// One line for all names of a kind, and none before `pause` is over since the last.
-    fn tell(&mut self, cluster: &str, pause: Duration) {
+    fn write(&mut self, cluster: &str, pause: Duration) {
         for (absence, names) in &mut self.0 {
-            if names.count > 0 && names.told.is_none_or(|told| told.elapsed() >= pause) {
+            if names.count > 0 && names.logged.is_none_or(|at| at.elapsed() >= pause) {
                 absence.warn(&names.last, cluster, Some(names.count));
-                (names.count, names.told) = (0, Some(Instant::now()));
+                names.count = 0;
+                names.logged = Some(Instant::now());
             }
         }
     }
@@ -129,7 +130,7 @@ impl Control<'_> {
                 }
             }
         }
-        self.tell_untold();
+        self.log_absences();
         if has_opened {
             shared.share_memory();
         }
@@ -152,7 +153,7 @@ impl Control<'_> {
         if topic.is_used() {
             seen.check = None;
         }
-        if seen.told.take().is_some() {
+        if seen.last_logged.take().is_some() {
             info!(topic = %topic.name.escape_debug(), cluster = self.cluster, "topic exists");
         }
         if topic.named && !topic.is_used() {
@@ -227,7 +228,7 @@ impl Control<'_> {
             self.close(topic, State::Missing);
             topic.health().forget();
         }
-        self.tell_absence(topic, Absence::Missing);
+        self.report_absence(topic, Absence::Missing);
     }
 
     /// Kafka does not permit the topic. Its streams end.
@@ -243,7 +244,7 @@ impl Control<'_> {
             standing.without = None;
             standing.seen.check = None;
         }
-        self.tell_absence(topic, Absence::Forbidden);
+        self.report_absence(topic, Absence::Forbidden);
     }
 
     /// There is no room for the topic. Its streams end.
@@ -251,26 +252,26 @@ impl Control<'_> {
         shared.topics.remove(topic);
         self.topic_states.remove(&topic.name);
         self.close(topic, State::Crowded);
-        self.untold.note(&topic.name, Absence::Crowded);
+        self.absence_log.note(&topic.name, Absence::Crowded);
     }
 
     /// Once, and again while it lasts.
-    fn tell_absence(&mut self, topic: &Topic, absence: Absence) {
-        let remind = self.timing.remind;
-        let told = &mut self.topic_state(topic).seen.told;
-        if told.is_some_and(|(known, at)| known == absence && at.elapsed() < remind) {
+    fn report_absence(&mut self, topic: &Topic, absence: Absence) {
+        let reminder = self.timing.reminder;
+        let last_logged = &mut self.topic_state(topic).seen.last_logged;
+        if last_logged.is_some_and(|(known, at)| known == absence && at.elapsed() < reminder) {
             return;
         }
-        *told = Some((absence, Instant::now()));
+        *last_logged = Some((absence, Instant::now()));
         if topic.named {
             absence.warn(&topic.name, &self.cluster, None);
         } else {
-            self.untold.note(&topic.name, absence);
+            self.absence_log.note(&topic.name, absence);
         }
     }
 
-    pub(super) fn tell_untold(&mut self) {
-        self.untold.tell(&self.cluster, self.timing.untold);
+    pub(super) fn log_absences(&mut self) {
+        self.absence_log.write(&self.cluster, self.timing.absence_interval);
     }
 
     /// Begins to read topics of which it is to be seen whether they may be read: those that were refused,
@@ -321,7 +322,7 @@ impl Control<'_> {
             self.denied = true;
             return;
         };
-        let (now, remind) = (Instant::now(), self.timing.remind);
+        let (now, reminder) = (Instant::now(), self.timing.reminder);
         for (topic, access) in checked {
             let was_refused = topic.is_forbidden();
             match access {
@@ -341,7 +342,7 @@ impl Control<'_> {
             let (soon, later) = (self.timing.retry, self.timing.refresh);
             let seen = &mut self.topic_state(&topic).seen;
             let pause = match access {
-                Access::Permitted => remind,
+                Access::Permitted => reminder,
                 Access::Refused | Access::Unknown => {
                     let before = seen.check.map_or(Duration::ZERO, |(pause, _)| pause);
                     (2 * before).clamp(soon, later)

@@ -115,7 +115,7 @@ impl Control<'_> {
             }
             let Some(ends) = ends.filter(|_| suspects < LOOKED_AT) else {
                 // What it was refused comes once more, and is looked into then.
-                self.tell(Command::Reassign { topic: Arc::clone(&topic.name) });
+                self.send(Command::Reassign { topic: Arc::clone(&topic.name) });
                 continue;
             };
             for (partition, from) in standing {
@@ -129,7 +129,7 @@ impl Control<'_> {
         debug!(partitions = suspects, "these stand still since something was refused");
         // No more is refused of those that are held: what is refused from now on is of others.
         if let Some(refusal) = self.refusals.covered.take() {
-            self.tell(Command::Trust { refusal });
+            self.send(Command::Trust { refusal });
         }
         let (timing, refusals) = (&self.timing, &mut self.refusals);
         refusals.peace = Some(Instant::now() + PEACE * timing.refusal);
@@ -155,7 +155,7 @@ impl Control<'_> {
         let again = refused.get(&partition).is_some_and(|times| now - times.last < AGAIN);
         refused.insert(partition, Times { held: true, again, last: now });
         let name = Arc::clone(&topic.name);
-        self.tell(Command::Hold { topic: Arc::clone(&name), partition, from });
+        self.send(Command::Hold { topic: Arc::clone(&name), partition, from });
         let (control, wanted) = (shared.sender(), log.hub.clone());
         let (topic, log) = (Arc::clone(topic), Arc::clone(log));
         let losses = Arc::clone(&log.losses);
@@ -187,7 +187,7 @@ impl Control<'_> {
                 (times.held, times.last) = (false, now);
             }
             let name = Arc::clone(&topic.name);
-            self.tell(match finding {
+            self.send(match finding {
                 Finding::Readable => Command::Resume { topic: name, partition },
                 Finding::Unreadable { to, why } => {
                     let gap = topic.losses.unreadable(&name, partition, (from, to), &why);

@@ -53,7 +53,7 @@ impl Control<'_> {
         }
         if renew {
             warn!("logs stand still though they were opened anew, beginning with another consumer");
-            self.tell(Command::Recreate);
+            self.send(Command::Recreate);
         }
     }
 
@@ -71,7 +71,7 @@ impl Control<'_> {
         let mut late = watch.look(&head, &ends, now);
         let (proven, came) = (watch.is_proven(late.is_empty()), watch.restarted.is_none());
         let hanging = watch.hanging(most, now);
-        self.tell_hanging(topic, hanging);
+        self.report_hanging(topic, hanging);
         // What was refused there is being looked for.
         let known = self.topic_state(topic);
         let is_held = late.extract_if(.., |late| known.is_held(late.partition)).count() > 0;
@@ -134,7 +134,7 @@ impl Control<'_> {
         false
     }
 
-    fn tell_hanging(&self, topic: &Topic, hanging: Vec<i32>) {
+    fn report_hanging(&self, topic: &Topic, hanging: Vec<i32>) {
         let mut health = topic.health();
         if let Some(partition) =
             hanging.iter().find(|partition| !health.hanging.contains(partition))
@@ -193,7 +193,7 @@ impl Control<'_> {
                     None => {
                         debug!(topic = %topic.name, partition, due, "no record is left before the end");
                         let topic = Arc::clone(&topic.name);
-                        self.tell(Command::SkipTo { topic, partition, offset: due });
+                        self.send(Command::SkipTo { topic, partition, offset: due });
                         found.push((partition, Found::Hole));
                     }
                 }

@@ -46,7 +46,7 @@ pub(super) struct Reader {
     /// Its id did not decode: that is told first.
     garbled: bool,
     /// The next offsets by the last id.
-    told: BTreeMap<i32, i64>,
+    reported: BTreeMap<i32, i64>,
     /// Where it began, and begins anew after a truncation.
     start: BTreeMap<i32, i64>,
     got: HashSet<usize>,
@@ -71,7 +71,7 @@ impl Reader {
             wanted,
             live,
             garbled: false,
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             start: BTreeMap::new(),
             got: HashSet::new(),
             truncations: BTreeMap::new(),
@@ -96,7 +96,7 @@ impl Reader {
     /// Its id becomes one that nobody can read.
     pub(super) fn garble(&mut self, world: &World) {
         self.garbled = true;
-        self.told.clear();
+        self.reported.clear();
         self.start.clear();
         self.got.clear();
         self.begin(world);
@@ -127,7 +127,7 @@ impl Reader {
     }
 
     pub(super) fn stands_at_or_before(&self, head: &Positions) -> bool {
-        self.told.iter().all(|(partition, next)| *next <= head.next(*partition))
+        self.reported.iter().all(|(partition, next)| *next <= head.next(*partition))
     }
 
     /// Whether it has a record more to come that cannot be missing.
@@ -135,7 +135,7 @@ impl Reader {
         self.garbled
             || self.is_to_begin()
             || world.numbers().any(|partition| {
-                let next = self.told.get(&partition).copied().unwrap_or(0);
+                let next = self.reported.get(&partition).copied().unwrap_or(0);
                 !self.truncations.contains_key(&partition)
                     && world.readable(partition).any(|number| {
                         world.written[number].offset >= next && self.is_missing(world, number)
@@ -145,12 +145,12 @@ impl Reader {
 
     /// Whether it has an id that names a place.
     pub(super) fn has_place(&self) -> bool {
-        !self.told.is_empty()
+        !self.reported.is_empty()
     }
 
     /// Whether it is live and does not know its place yet.
     pub(super) fn is_to_begin(&self) -> bool {
-        self.live && self.told.is_empty()
+        self.live && self.reported.is_empty()
     }
 
     fn is_missing(&self, world: &World, number: usize) -> bool {
@@ -202,7 +202,7 @@ impl Reader {
     pub(super) async fn settle(&mut self, world: &World, is_stale: bool) {
         for (partition, truncation) in &mut self.truncations {
             let is_past = |next: &i64| *next > world.high(*partition);
-            truncation.seen |= !is_stale && self.told.get(partition).is_some_and(is_past);
+            truncation.seen |= !is_stale && self.reported.get(partition).is_some_and(is_past);
         }
         let since = tokio::time::Instant::now();
         while !self.client.stream.is_following() {
@@ -213,7 +213,7 @@ impl Reader {
             }
         }
         self.take_gaps(world);
-        for (partition, next) in self.told.iter().filter(|_| !is_stale) {
+        for (partition, next) in self.reported.iter().filter(|_| !is_stale) {
             let high = world.high(*partition);
             assert!(*next <= high, "partition {partition}: {next} is past {high}, and not told");
         }
@@ -279,7 +279,7 @@ impl Reader {
         assert!(!matches!(record.fate, Fate::Open | Fate::Aborted), "not committed: {record:?}");
         assert!(!matches!(record.fate, Fate::Spoilt(_)), "it can't be read: {record:?}");
         assert!(!self.is_to_begin(), "a live stream begins with its place");
-        let next = self.told.get(&partition).copied().unwrap_or(0);
+        let next = self.reported.get(&partition).copied().unwrap_or(0);
         assert!(offset >= next, "{data} after {next}");
         assert!(self.got.insert(number), "twice: {data}");
         assert_eq!(id.get(&partition), Some(&(offset + 1)), "the id of {data}");
@@ -294,14 +294,14 @@ impl Reader {
         }
         let number = |name: &str| gap[name].as_i64().unwrap();
         let (partition, from, to) = (number("partition") as i32, number("from"), number("to"));
-        let next = self.told.get(&partition).copied();
+        let next = self.reported.get(&partition).copied();
         assert!(from >= next.unwrap_or(0), "{data} after {next:?}");
         assert_eq!(id.get(&partition), Some(&to), "the id of {data}");
         let reason = gap["reason"].as_str().unwrap();
         if matches!(reason, "unreadable" | "too_large") {
             self.pass(world, partition, next, from);
             self.judge_spoilt(world, data, reason);
-            self.told.insert(partition, to);
+            self.reported.insert(partition, to);
             return;
         }
         assert!(world.has_had_low(partition, to), "{data}: there was no such beginning");
@@ -327,7 +327,7 @@ impl Reader {
             }
             other => panic!("{other}: {data}"),
         }
-        self.told.insert(partition, to);
+        self.reported.insert(partition, to);
     }
 
     /// Nothing that can be read is passed over by a gap, and each is told once.
@@ -366,8 +366,11 @@ impl Reader {
     fn judge_place(&mut self, world: &World, id: &BTreeMap<i32, i64>) {
         let begins = self.is_to_begin();
         for (partition, next) in id {
-            let told = self.told.insert(*partition, *next);
-            assert!(told.is_none_or(|told| told <= *next), "back from {told:?} to {id:?}");
+            let reported = self.reported.insert(*partition, *next);
+            assert!(
+                reported.is_none_or(|reported| reported <= *next),
+                "back from {reported:?} to {id:?}"
+            );
             if begins {
                 let truncation =
                     self.truncations.get(partition).map_or(0, |truncation| truncation.high);
@@ -376,28 +379,28 @@ impl Reader {
                 assert_eq!(open.count(), 0, "live behind the last stable offset: {id:?}");
                 self.start.insert(*partition, *next);
             } else {
-                self.pass(world, *partition, told, *next);
+                self.pass(world, *partition, reported, *next);
             }
         }
-        let knows_all = self.told.keys().all(|partition| id.contains_key(partition));
-        assert!(knows_all, "{id:?} forgets some of {:?}", self.told);
+        let knows_all = self.reported.keys().all(|partition| id.contains_key(partition));
+        assert!(knows_all, "{id:?} forgets some of {:?}", self.reported);
     }
 
     /// Everything up to `next` was for the client and came, or is not for it.
-    fn pass(&self, world: &World, partition: i32, told: Option<i64>, next: i64) {
+    fn pass(&self, world: &World, partition: i32, reported: Option<i64>, next: i64) {
         let truncation = self.truncations.get(&partition);
-        for number in world.at(partition, told.unwrap_or(0)..next) {
+        for number in world.at(partition, reported.unwrap_or(0)..next) {
             let record = &world.written[number];
             let lost = match record.fate {
                 Fate::There | Fate::Open | Fate::Spoilt(_) => true,
                 // Who knows no place yet begins where the log begins by now.
-                Fate::Expired => told.is_some(),
+                Fate::Expired => reported.is_some(),
                 Fate::Aborted | Fate::Compacted | Fate::Truncation => false,
             };
             let excused = truncation.is_some_and(|truncation| record.offset < truncation.high);
             assert!(
                 !lost || excused || !self.is_missing(world, number),
-                "lost between {told:?} and {next}: {record:?} after {}",
+                "lost between {reported:?} and {next}: {record:?} after {}",
                 String::from_utf8_lossy(&self.client.wire)
             );
         }
