@@ -113,9 +113,10 @@ impl Partition {
     }
 
     fn push(&mut self, partition: i32, message: &Message<'_>) -> i64 {
-        let place = (partition, self.high, message.timestamp);
+        let position = (partition, self.high, message.timestamp);
         let headers = message.headers.iter().map(|(name, value)| (name.as_bytes(), *value));
-        let record = Record::new(place, message.key, message.value, headers, &mut BytesMut::new());
+        let record =
+            Record::new(position, message.key, message.value, headers, &mut BytesMut::new());
         self.records.push(record);
         self.high += 1;
         self.high - 1
@@ -184,8 +185,8 @@ impl Model {
                 };
                 let offset = log.push(partition, &key);
                 if how == Spoilt::TooLarge {
-                    let place = (offset, offset + 1);
-                    let gap = Record::gap(partition, place, Reason::TooLarge, key.key);
+                    let range = (offset, offset + 1);
+                    let gap = Record::gap(partition, range, Reason::TooLarge, key.key);
                     log.records.pop();
                     log.records.push(gap);
                 } else if how == Spoilt::Panics {

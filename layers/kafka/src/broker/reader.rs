@@ -102,9 +102,9 @@ impl Reader {
         };
         let positions = self.handle.consumer.position();
         for element in positions.iter().flat_map(TopicPartitionList::elements) {
-            let place = (element.topic().to_owned(), element.partition());
+            let partition = (element.topic().to_owned(), element.partition());
             if let (Offset::Offset(next), Some(at)) =
-                (element.offset(), self.assigned.get_mut(&place))
+                (element.offset(), self.assigned.get_mut(&partition))
             {
                 *at = next.max(*at);
             }

@@ -113,7 +113,7 @@ impl History {
 
     /// Does for backfills without a reader what does not take one. Returns those that are over.
     fn look_after(&self, queue: &mut Queue) -> Vec<Reading> {
-        let (over, window) = (queue.tidy(), queue.window());
+        let (over, window) = (queue.remove_ended(), queue.window());
         for reading in queue.suspended() {
             if reading.leave_behind(self.timing.stall, window) {
                 self.retired.suspend(&reading.backfill.hub);
@@ -178,7 +178,7 @@ impl History {
         loop {
             let window = {
                 let mut queue = self.lock();
-                queue.take_in(&backfill);
+                queue.join_waiting(&backfill);
                 queue.window()
             };
             let missing = reading.missing().filter(|missing| *missing > 0);

@@ -82,8 +82,8 @@ async fn a_topic_of_which_nothing_but_holes_is_left_goes_live() {
     let model = compacted(2);
     model.skip(TOPIC, 1, 3);
     let cluster = instance().of(&model);
-    for place in [query(), after(&[0, 0])] {
-        let mut client = open(&cluster, place).await;
+    for from in [query(), after(&[0, 0])] {
+        let mut client = open(&cluster, from).await;
         eventually(|| client.is_idle() && client.stream.is_following()).await;
         model.produce(TOPIC, 1, keyed("a", "a"));
         assert_eq!(client.events(1).await, ["a"]);

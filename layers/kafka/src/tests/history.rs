@@ -432,17 +432,17 @@ async fn a_stream_that_waits_is_taken_in_by_a_pass_that_comes_by() {
     let cluster = start.of(&model);
     model.hold_history(true);
     let mut clients = Vec::new();
-    for place in (0..3000).step_by(100) {
-        let mut client = open(&cluster, after(&[place])).await;
+    for start in (0..3000).step_by(100) {
+        let mut client = open(&cluster, after(&[start])).await;
         // A stream that has not come to the history yet would come too late for the backfill.
         let others = clients.len();
         eventually(|| client.is_idle() && cluster.carried() == 1 && cluster.waiting() == others)
             .await;
-        clients.push((place, client));
+        clients.push((start, client));
     }
     model.hold_history(false);
-    for (place, client) in &mut clients {
-        assert_eq!(client.events(3000 - *place as usize).await, values(0, *place..3000));
+    for (start, client) in &mut clients {
+        assert_eq!(client.events(3000 - *start as usize).await, values(0, *start..3000));
     }
     // Each by itself would be 15 readings of the whole.
     assert_eq!(model.served_history(), 3000, "nothing is read twice");

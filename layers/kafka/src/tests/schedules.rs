@@ -229,7 +229,7 @@ impl Schedule {
     /// Who has no id that can be read begins where the instance says.
     fn home(&self, client: usize, instance: usize) -> usize {
         let reader = &self.readers[client];
-        match (reader.has_place(), reader.live) {
+        match (reader.has_position(), reader.live) {
             (true, _) => instance,
             (false, true) => LIVE,
             (false, false) => instance % LIVE,

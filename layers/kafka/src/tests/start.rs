@@ -17,7 +17,7 @@ fn since(epoch_ms: u64) -> Query {
     query().start(Start::Since(UNIX_EPOCH + Duration::from_millis(epoch_ms)))
 }
 
-fn place(offsets: &[i64]) -> String {
+fn id_block(offsets: &[i64]) -> String {
     format!("id:{}\n\n", id_of(offsets))
 }
 
@@ -31,7 +31,7 @@ async fn earliest_and_live_win_over_the_default_and_an_id_over_both() {
     assert_each_once(&client.events(4).await, &[values(0, 0..3), values(1, 0..1)]);
     let historical = instance().of(&model);
     let mut client = open(&historical, query().start(Start::Live)).await;
-    assert_eq!(client.write().await, place(&[3, 1]));
+    assert_eq!(client.write().await, id_block(&[3, 1]));
     fill(&model, 0, 1);
     assert_eq!(client.data().await, "0:3");
 
@@ -43,7 +43,7 @@ async fn earliest_and_live_win_over_the_default_and_an_id_over_both() {
     let broken = query().last_event_id(Some("yesterday".into())).start(Start::Live);
     let mut client = open(&historical, broken).await;
     let gaps = client.write().await;
-    assert!(gaps.starts_with(b"event:gap\n") && gaps.ends_with(place(&[4, 1]).as_bytes()));
+    assert!(gaps.starts_with(b"event:gap\n") && gaps.ends_with(id_block(&[4, 1]).as_bytes()));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn since_begins_in_each_partition_with_the_first_record_of_that_time() {
         (501, [4, 1, 1, 0], vec![]),
     ] {
         let mut client = open(&instance().of(&model), since(time)).await;
-        assert_eq!(client.write().await, place(&offsets), "{time}");
+        assert_eq!(client.write().await, id_block(&offsets), "{time}");
         let count = expected.iter().map(Vec::len).sum();
         assert_each_once(&client.events(count).await, &expected);
         assert!(client.is_idle(), "{time}");
@@ -91,7 +91,7 @@ async fn since_a_time_to_come_begins_at_the_end() {
     let model = kafka(1);
     at(&model, 0, 100);
     let mut client = open(&instance().of(&model), since(1000)).await;
-    assert_eq!(client.write().await, place(&[1]));
+    assert_eq!(client.write().await, id_block(&[1]));
     at(&model, 0, 200);
     assert_eq!(client.data().await, "0:1", "it is at the end that is there now");
 }
@@ -104,7 +104,7 @@ async fn since_within_an_open_transaction_begins_with_it() {
     let timestamp = Some(200);
     model.produce_in(TOPIC, 0, Message { timestamp, ..text("0:1") });
     let mut client = open(&instance().of(&model), since(150)).await;
-    assert_eq!(client.write().await, place(&[1]));
+    assert_eq!(client.write().await, id_block(&[1]));
     model.end(TOPIC, 0, true);
     assert_eq!(client.data().await, "0:1");
 }
@@ -132,7 +132,7 @@ async fn a_time_that_can_not_be_looked_up_is_waited_for() {
     let cluster = instance().of(&model);
     model.fail(Call::Times, 3);
     let mut client = open(&cluster, since(200)).await;
-    assert_eq!(client.write().await, place(&[1]));
+    assert_eq!(client.write().await, id_block(&[1]));
     assert_eq!(client.data().await, "0:1");
     assert!(model.calls(Call::Times) >= 4);
 }

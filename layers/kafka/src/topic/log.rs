@@ -77,8 +77,12 @@ impl TopicLog {
     }
 
     /// A cursor for a stream that goes on at `at`, if the log still has that position.
-    pub(crate) fn seek(&self, at: &Positions, want: &Selector<Record>) -> Option<Cursor<Records>> {
-        self.hub.seek(|mark| mark.at_or_before(at), want.clone())
+    pub(crate) fn seek(
+        &self,
+        at: &Positions,
+        selector: &Selector<Record>,
+    ) -> Option<Cursor<Records>> {
+        self.hub.seek(|mark| mark.at_or_before(at), selector.clone())
     }
 
     /// What Kafka had of the topic, if it was asked after a stream `came` that names these offsets: what

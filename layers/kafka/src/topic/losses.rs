@@ -77,8 +77,8 @@ impl Losses {
         let known = state.known.entry((partition, last)).or_insert((from, now));
         *known = (known.0.min(from), now);
         if state.known.len() > KNOWN {
-            let oldest = state.known.iter().min_by_key(|(_, (_, at))| *at).map(|(place, _)| *place);
-            oldest.map(|place| state.known.remove(&place));
+            let oldest = state.known.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key);
+            oldest.map(|key| state.known.remove(&key));
             state.has_forgotten = true;
         }
         // A replay meets all of them again, and may meet more than can be known.

@@ -110,7 +110,7 @@ struct SnapshotState {
     stage: Stage,
     /// The newest. Who reads an older one goes on in this one.
     snapshot: Option<Arc<Snapshot>>,
-    waiting: Vec<Waiting>,
+    waiting: Vec<SnapshotReply>,
     /// Where the topic begins, as far as streams know that wait for a snapshot.
     low: Option<Positions>,
     /// Wakes the task that builds the table.
@@ -118,7 +118,7 @@ struct SnapshotState {
 }
 
 /// A stream that waits for a snapshot.
-type Waiting = oneshot::Sender<Arc<Snapshot>>;
+type SnapshotReply = oneshot::Sender<Arc<Snapshot>>;
 
 #[derive(Debug, Default, PartialEq)]
 enum Stage {
@@ -141,7 +141,7 @@ impl Latest {
     }
 
     /// Forgets a snapshot that nobody reads and that is too old for those who come.
-    pub(crate) fn tidy(&self, log: &TopicLog) {
+    pub(crate) fn drop_stale(&self, log: &TopicLog) {
         let mut state = self.lock();
         drop(
             state.snapshot.take_if(|snapshot| snapshot.hub.cursors() == 0 && !snapshot.is_new(log)),
@@ -155,7 +155,7 @@ impl Latest {
 
     /// Takes the streams that wait for a snapshot, and where the topic begins as far as they know. `waker`
     /// is woken when the next one waits.
-    pub(crate) fn take_waiting(&self, waker: &Waker) -> (Vec<Waiting>, Option<Positions>) {
+    pub(crate) fn take_waiting(&self, waker: &Waker) -> (Vec<SnapshotReply>, Option<Positions>) {
         let mut state = self.lock();
         state.builder = Some(waker.clone());
         state.waiting.retain(|waiting| !waiting.is_closed());
@@ -265,27 +265,27 @@ impl Snapshot {
     pub(crate) fn cursor(
         &self,
         at: &Positions,
-        want: Selector<Record>,
+        selector: Selector<Record>,
         replay: &Replay,
     ) -> Option<Cursor<Records>> {
-        let want = if self.has_tombstones {
-            without_unseen_tombstones(want, replay.unseen.clone())
+        let selector = if self.has_tombstones {
+            without_unseen_tombstones(selector, replay.unseen.clone())
         } else {
-            want
+            selector
         };
         // One without records has no place but its end, and nothing before that is missed.
         if self.is_empty && self.start.at_or_before(at) {
-            return Some(self.hub.tail(want));
+            return Some(self.hub.tail(selector));
         }
-        self.hub.seek(|mark| mark.at_or_before(at), want)
+        self.hub.seek(|mark| mark.at_or_before(at), selector)
     }
 
     /// What a stream knows that reads this: no keys of the tombstones in partitions of which it has
     /// read nothing, and elsewhere as before.
     pub(crate) fn replay(&self, known: Option<&Replay>, read: &[(i32, i64)]) -> Replay {
         let is_read = |partition: i32| {
-            let place = read.binary_search_by_key(&partition, |(partition, _)| *partition);
-            place.is_ok_and(|index| read[index].1 > 0)
+            let index = read.binary_search_by_key(&partition, |(partition, _)| *partition);
+            index.is_ok_and(|index| read[index].1 > 0)
         };
         let unseen = self.end.iter().map(|(partition, end)| match is_read(partition) {
             true => known.map_or(0, |known| known.unseen.next(partition)),
@@ -312,6 +312,7 @@ impl Snapshot {
 }
 
 /// Without tombstones of keys that the stream has not seen.
-fn without_unseen_tombstones(want: Selector<Record>, unseen: Positions) -> Selector<Record> {
-    want.and(move |record| !record.is_tombstone() || record.offset >= unseen.next(record.partition))
+fn without_unseen_tombstones(selector: Selector<Record>, unseen: Positions) -> Selector<Record> {
+    selector
+        .and(move |record| !record.is_tombstone() || record.offset >= unseen.next(record.partition))
 }

@@ -40,7 +40,7 @@ struct Partition {
 
 #[derive(Debug)]
 struct Entry {
-    place: u64,
+    sequence: u64,
     /// When it was taken, counted from the table's beginning.
     seen_seconds: u32,
     record: Record,
@@ -78,7 +78,7 @@ impl Table {
         partition.next = record.offset + 1;
         self.taken += 1;
         let seen_seconds = u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX);
-        let entry = Entry { place: self.taken, seen_seconds, record };
+        let entry = Entry { sequence: self.taken, seen_seconds, record };
         self.weight += entry.weight();
         match entry.record.latest_key() {
             None => partition.keyless.push(entry),
@@ -133,7 +133,7 @@ impl Table {
             latest.values().chain(keyless)
         };
         let mut entries: Vec<&Entry> = self.partitions.iter().flat_map(entries).collect();
-        entries.sort_unstable_by_key(|entry| entry.place);
+        entries.sort_unstable_by_key(|entry| entry.sequence);
         entries.into_iter().map(|entry| entry.record.clone()).collect()
     }
 
@@ -161,7 +161,7 @@ mod tests {
         Record::new((partition, offset, None), key, value, none, &mut BytesMut::new())
     }
 
-    fn places(table: &Table) -> Vec<(i32, i64)> {
+    fn offsets(table: &Table) -> Vec<(i32, i64)> {
         table.records().iter().map(|record| (record.partition, record.offset)).collect()
     }
 
@@ -179,7 +179,7 @@ mod tests {
         ] {
             table.take(&record(partition, offset, key, Some("v")));
         }
-        assert_eq!(places(&table), [(1, 0), (0, 1), (0, 4), (0, 5), (0, 6)]);
+        assert_eq!(offsets(&table), [(1, 0), (0, 1), (0, 4), (0, 5), (0, 6)]);
         assert_eq!(table.next(), Positions::new([7, 1]));
     }
 
@@ -192,16 +192,16 @@ mod tests {
         table.take(&record(0, 0, Some("a"), Some("old")));
         table.take(&gap(1, 2, Some("a")));
         table.take(&gap(2, 5, None));
-        assert_eq!(places(&table), [(0, 1), (0, 4)], "nobody takes the old one for the latest");
+        assert_eq!(offsets(&table), [(0, 1), (0, 4)], "nobody takes the old one for the latest");
         table.take(&record(0, 5, Some("a"), Some("new")));
         table.trim(&Positions::new([0]), Duration::ZERO);
-        assert_eq!(places(&table), [(0, 4), (0, 5)]);
+        assert_eq!(offsets(&table), [(0, 4), (0, 5)]);
         assert_eq!(table.next(), Positions::new([6]));
         table.trim(&Positions::new([3]), Duration::ZERO);
         let rest = table.records().first().and_then(Record::as_gap);
         assert_eq!(rest, Some(Gap::new(0, 3, 5, Reason::TooLarge)), "what retention took is gone");
         table.trim(&Positions::new([6]), Duration::ZERO);
-        assert_eq!((table.weight(), places(&table)), (0, vec![]));
+        assert_eq!((table.weight(), offsets(&table)), (0, vec![]));
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
         table.take(&record(0, 2, Some("b"), None));
         table.take(&record(0, 3, None, None));
         table.trim(&Positions::new([4]), Duration::MAX);
-        assert_eq!((table.weight(), places(&table)), (0, vec![]));
+        assert_eq!((table.weight(), offsets(&table)), (0, vec![]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -229,11 +229,11 @@ mod tests {
         table.take(&record(0, 4, Some("4"), None));
         let generation = table.generation();
         table.trim(&Positions::new([1]), day);
-        assert_eq!(places(&table).len(), 4, "a day is not over");
+        assert_eq!(offsets(&table).len(), 4, "a day is not over");
         assert_eq!(table.generation(), generation);
         tokio::time::advance(Duration::from_secs(2)).await;
         table.trim(&Positions::new([1]), day);
-        assert_eq!(places(&table), [(0, 2), (0, 4)]);
+        assert_eq!(offsets(&table), [(0, 2), (0, 4)]);
         assert_ne!(table.generation(), generation);
     }
 }

@@ -80,7 +80,7 @@ impl Control<'_> {
             match (log, partitions) {
                 (Some(log), Some(partitions)) => {
                     self.topic_state(topic).without = None;
-                    log.latest.tidy(&log);
+                    log.latest.drop_stale(&log);
                     self.look_at_ids(topic, &log.hub.head());
                     if !self.extend(topic, &log, partitions) {
                         all_open = false;

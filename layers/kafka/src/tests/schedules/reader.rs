@@ -144,7 +144,7 @@ impl Reader {
     }
 
     /// Whether it has an id that names a place.
-    pub(super) fn has_place(&self) -> bool {
+    pub(super) fn has_position(&self) -> bool {
         !self.reported.is_empty()
     }
 
@@ -265,7 +265,7 @@ impl Reader {
                 other => panic!("{other:?}"),
             }
             assert!(!self.garbled, "an id that does not decode was not told");
-            self.judge_place(world, &id);
+            self.judge_position(world, &id);
         }
     }
 
@@ -299,13 +299,13 @@ impl Reader {
         assert_eq!(id.get(&partition), Some(&to), "the id of {data}");
         let reason = gap["reason"].as_str().unwrap();
         if matches!(reason, "unreadable" | "too_large") {
-            self.pass(world, partition, next, from);
+            self.skip(world, partition, next, from);
             self.judge_spoilt(world, data, reason);
             self.reported.insert(partition, to);
             return;
         }
         assert!(world.has_had_low(partition, to), "{data}: there was no such beginning");
-        self.pass(world, partition, next, from);
+        self.skip(world, partition, next, from);
         let truncation = self.truncations.get(&partition).copied();
         match reason {
             "retention" => {
@@ -363,7 +363,7 @@ impl Reader {
     }
 
     /// The client is now told to be here.
-    fn judge_place(&mut self, world: &World, id: &BTreeMap<i32, i64>) {
+    fn judge_position(&mut self, world: &World, id: &BTreeMap<i32, i64>) {
         let begins = self.is_to_begin();
         for (partition, next) in id {
             let reported = self.reported.insert(*partition, *next);
@@ -379,7 +379,7 @@ impl Reader {
                 assert_eq!(open.count(), 0, "live behind the last stable offset: {id:?}");
                 self.start.insert(*partition, *next);
             } else {
-                self.pass(world, *partition, reported, *next);
+                self.skip(world, *partition, reported, *next);
             }
         }
         let knows_all = self.reported.keys().all(|partition| id.contains_key(partition));
@@ -387,7 +387,7 @@ impl Reader {
     }
 
     /// Everything up to `next` was for the client and came, or is not for it.
-    fn pass(&self, world: &World, partition: i32, reported: Option<i64>, next: i64) {
+    fn skip(&self, world: &World, partition: i32, reported: Option<i64>, next: i64) {
         let truncation = self.truncations.get(&partition);
         for number in world.at(partition, reported.unwrap_or(0)..next) {
             let record = &world.written[number];

@@ -56,7 +56,7 @@ pub(super) struct World {
     pub(super) model: Model,
     /// Every record ever, at its number.
     pub(super) written: Vec<Written>,
-    places: BTreeMap<(i32, i64), Vec<usize>>,
+    by_position: BTreeMap<(i32, i64), Vec<usize>>,
     /// Each low watermark that a partition ever had.
     lows: BTreeMap<i32, BTreeSet<i64>>,
     low: BTreeMap<i32, i64>,
@@ -80,7 +80,7 @@ impl World {
         let world = Self {
             model,
             written: Vec::new(),
-            places: BTreeMap::new(),
+            by_position: BTreeMap::new(),
             lows: BTreeMap::new(),
             low: BTreeMap::new(),
             partitions,
@@ -118,8 +118,8 @@ impl World {
     }
 
     /// Whether Kafka's log reaches as far as this place.
-    pub(super) fn reaches(&self, place: &Positions) -> bool {
-        place.iter().all(|(partition, next)| next <= self.high(partition))
+    pub(super) fn reaches(&self, position: &Positions) -> bool {
+        position.iter().all(|(partition, next)| next <= self.high(partition))
     }
 
     pub(super) fn has_had_low(&self, partition: i32, low: i64) -> bool {
@@ -137,7 +137,7 @@ impl World {
         offsets: std::ops::Range<i64>,
     ) -> impl Iterator<Item = usize> {
         let end = offsets.end.max(offsets.start);
-        self.places
+        self.by_position
             .range((partition, offsets.start)..(partition, end))
             .flat_map(|(_, at)| at)
             .copied()
@@ -175,7 +175,7 @@ impl World {
             let number = self.written.len();
             let fate = Fate::Spoilt(how);
             self.written.push(Written { partition, offset, key, tagged: false, fate });
-            self.places.entry((partition, offset)).or_default().push(number);
+            self.by_position.entry((partition, offset)).or_default().push(number);
         }
     }
 
@@ -198,7 +198,7 @@ impl World {
         assert_eq!(fate, offset);
         let fate = if in_transaction { Fate::Open } else { Fate::There };
         self.written.push(Written { partition, offset, key, tagged, fate });
-        self.places.entry((partition, offset)).or_default().push(number);
+        self.by_position.entry((partition, offset)).or_default().push(number);
     }
 
     /// Each kind of record in each partition.

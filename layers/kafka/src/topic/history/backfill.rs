@@ -58,16 +58,16 @@ impl Backfill {
     pub(crate) fn join(
         &self,
         at: &Positions,
-        near: u64,
-        want: &Selector<Record>,
+        coalesce_offsets: u64,
+        selector: &Selector<Record>,
     ) -> Option<Cursor<Records>> {
         let head = self.hub.head();
-        let is_far = head.at_or_before(at) && head.distance(at) > near;
+        let is_far = head.at_or_before(at) && head.distance(at) > coalesce_offsets;
         if is_far || self.hub.is_closed() {
             return None;
         }
-        let mut cursor = self.hub.seek(|mark| mark.at_or_before(at), want.clone())?;
-        if cursor.position().distance(at) > near {
+        let mut cursor = self.hub.seek(|mark| mark.at_or_before(at), selector.clone())?;
+        if cursor.position().distance(at) > coalesce_offsets {
             return None;
         }
         self.joined.fetch_add(1, Ordering::Relaxed);

@@ -55,9 +55,9 @@ impl History {
         topic: &Arc<str>,
         log: &Arc<TopicLog>,
         at: &Positions,
-        want: &Selector<Record>,
+        selector: &Selector<Record>,
     ) -> Option<Cursor<Records>> {
-        let joined = self.lock().join(topic, log, at, want);
+        let joined = self.lock().join(topic, log, at, selector);
         let answer = match joined {
             Ok(cursor) => return Some(cursor),
             Err(answer) => answer,
@@ -123,7 +123,7 @@ mod tests {
             assert!(leaves.poll(cx).is_pending());
         }
         assert!(history.lock().waiting() < 10);
-        assert_eq!(history.lock().tidy().len(), 0);
+        assert_eq!(history.lock().remove_ended().len(), 0);
         assert_eq!(history.lock().waiting(), 1, "the one that stays");
     }
 }

@@ -24,9 +24,9 @@ const LEAST_WINDOW_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// Streams whose places differ by no more offsets share a backfill.
-    near: u64,
+    coalesce_offsets: u64,
     /// In the order of their turns. Each has streams or backfills.
-    topics: VecDeque<OfTopic>,
+    topics: VecDeque<TopicQueue>,
     /// Counts whoever begins to wait.
     tickets: u64,
     /// The next turn is for the least work.
@@ -36,10 +36,10 @@ pub(crate) struct Queue {
 
 /// A topic's log that streams are to join.
 #[derive(Debug)]
-struct OfTopic {
+struct TopicQueue {
     name: Arc<str>,
     log: Arc<TopicLog>,
-    waiting: Vec<Waiting>,
+    requests: Vec<JoinRequest>,
     /// All of them, whether a reader has them or not.
     backfills: Vec<Arc<Backfill>>,
     suspended: Vec<Suspended>,
@@ -47,10 +47,10 @@ struct OfTopic {
 
 /// A stream that waits for a backfill.
 #[derive(Debug)]
-struct Waiting {
+struct JoinRequest {
     ticket: u64,
     at: Positions,
-    want: Selector<Record>,
+    selector: Selector<Record>,
     reply: oneshot::Sender<Cursor<Records>>,
 }
 
@@ -65,7 +65,7 @@ struct Suspended {
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     topic: usize,
-    of: Of,
+    work: Work,
     ticket: u64,
     /// How many records it is to the live log.
     missing: u64,
@@ -74,12 +74,12 @@ struct Candidate {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Of {
-    Waiting(usize),
+enum Work {
+    Join(usize),
     Suspended(usize),
 }
 
-impl OfTopic {
+impl TopicQueue {
     fn is(&self, log: &Arc<TopicLog>) -> bool {
         Arc::ptr_eq(&self.log, log)
     }
@@ -92,7 +92,7 @@ impl OfTopic {
     ) -> impl Iterator<Item = Candidate> {
         let first = self.log.hub.first();
         let advancing = self.backfills.iter().filter(move |backfill| backfill.advances(window));
-        let heads: Vec<_> = match self.waiting.is_empty() {
+        let heads: Vec<_> = match self.requests.is_empty() {
             true => Vec::new(),
             false => advancing.map(|backfill| backfill.hub.head()).collect(),
         };
@@ -101,49 +101,49 @@ impl OfTopic {
             suspended.filter(move |(_, suspended)| suspended.reading.is_ready(window, now));
         let suspended = suspended.map(move |(at, suspended)| Candidate {
             topic,
-            of: Of::Suspended(at),
+            work: Work::Suspended(at),
             ticket: suspended.ticket,
             missing: suspended.reading.missing().unwrap_or(0),
             is_covered: false,
         });
-        let waiting =
-            self.waiting.iter().enumerate().filter(|(_, waiting)| !waiting.reply.is_closed());
-        let waiting = waiting.map(move |(at, waiting)| {
-            let missing = waiting.at.offsets_until(&first);
+        let requests =
+            self.requests.iter().enumerate().filter(|(_, request)| !request.reply.is_closed());
+        let requests = requests.map(move |(at, request)| {
+            let missing = request.at.offsets_until(&first);
             Candidate {
                 topic,
-                of: Of::Waiting(at),
-                ticket: waiting.ticket,
+                work: Work::Join(at),
+                ticket: request.ticket,
                 missing,
-                is_covered: heads.iter().any(|head| comes_by(head, &waiting.at, missing)),
+                is_covered: heads.iter().any(|head| reaches(head, &request.at, missing)),
             }
         });
-        suspended.chain(waiting)
+        suspended.chain(requests)
     }
 
     /// Where a backfill begins that comes by a stream: at one that waits further back, if it is no further
     /// from there than from the stream's place to the end.
     fn furthest_back(&self, stream: usize, missing: u64) -> usize {
-        let Some(of) = self.waiting.get(stream) else { return stream };
-        let others = self.waiting.iter().enumerate();
-        let before = others.filter(|(_, waiting)| {
-            !waiting.reply.is_closed() && comes_by(&waiting.at, &of.at, missing)
+        let Some(of) = self.requests.get(stream) else { return stream };
+        let others = self.requests.iter().enumerate();
+        let before = others.filter(|(_, request)| {
+            !request.reply.is_closed() && reaches(&request.at, &of.at, missing)
         });
-        let furthest = before.max_by_key(|(_, waiting)| waiting.at.distance(&of.at));
+        let furthest = before.max_by_key(|(_, request)| request.at.distance(&of.at));
         furthest.map_or(stream, |(at, _)| at)
     }
 
     /// A backfill for a stream that waits, and those near it.
-    fn begin(&mut self, stream: usize, near: u64, index: &Index) -> Option<Reading> {
-        let at = self.waiting.get(stream)?.at.clone();
-        let is_near = |waiting: &mut Waiting| waiting.at.distance(&at) <= near;
-        let members: Vec<_> = self.waiting.extract_if(.., is_near).collect();
+    fn begin(&mut self, stream: usize, coalesce_offsets: u64, index: &Index) -> Option<Reading> {
+        let at = self.requests.get(stream)?.at.clone();
+        let is_near = |request: &mut JoinRequest| request.at.distance(&at) <= coalesce_offsets;
+        let members: Vec<_> = self.requests.extract_if(.., is_near).collect();
         let start = members.iter().fold(at, |start, member| start.min(&member.at));
         let records = Records { index: index.clone() };
         let backfill = Backfill::new(&self.log, records, start.clone(), members.len() - 1);
         for member in members {
             // The stream may have left meanwhile.
-            let _ = member.reply.send(backfill.hub.tail(member.want));
+            let _ = member.reply.send(backfill.hub.tail(member.selector));
         }
         let backfill = Arc::new(backfill);
         self.backfills.push(Arc::clone(&backfill));
@@ -153,17 +153,17 @@ impl OfTopic {
 
 /// Whether a backfill that stands at `head` comes by a place sooner than a reader has read what is `missing`
 /// from there.
-fn comes_by(head: &Positions, at: &Positions, missing: u64) -> bool {
+fn reaches(head: &Positions, at: &Positions, missing: u64) -> bool {
     head.at_or_before(at) && head.distance(at) <= missing
 }
 
 impl Queue {
-    pub(crate) fn new(near: u64) -> Self {
+    pub(crate) fn new(coalesce_offsets: u64) -> Self {
         let topics = VecDeque::new();
-        Self { near, topics, tickets: 0, least_first: false, closed: false }
+        Self { coalesce_offsets, topics, tickets: 0, least_first: false, closed: false }
     }
 
-    fn of(&mut self, log: &Arc<TopicLog>) -> Option<&mut OfTopic> {
+    fn of(&mut self, log: &Arc<TopicLog>) -> Option<&mut TopicQueue> {
         self.topics.iter_mut().find(|topic| topic.is(log))
     }
 
@@ -180,31 +180,33 @@ impl Queue {
         name: &Arc<str>,
         log: &Arc<TopicLog>,
         at: &Positions,
-        want: &Selector<Record>,
+        selector: &Selector<Record>,
     ) -> Result<Cursor<Records>, oneshot::Receiver<Cursor<Records>>> {
-        let near = self.near;
+        let coalesce_offsets = self.coalesce_offsets;
         if let Some(topic) = self.of(log)
-            && let Some(cursor) =
-                topic.backfills.iter().find_map(|backfill| backfill.join(at, near, want))
+            && let Some(cursor) = topic
+                .backfills
+                .iter()
+                .find_map(|backfill| backfill.join(at, coalesce_offsets, selector))
         {
             return Ok(cursor);
         }
         self.tickets += 1;
         let ticket = self.tickets;
         let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { ticket, at: at.clone(), want: want.clone(), reply };
+        let request = JoinRequest { ticket, at: at.clone(), selector: selector.clone(), reply };
         match self.of(log) {
             Some(topic) => {
                 // Readers may be busy for long: without this, streams that come and leave would pile up.
-                if topic.waiting.len() == topic.waiting.capacity() {
-                    topic.waiting.retain(|waiting| !waiting.reply.is_closed());
+                if topic.requests.len() == topic.requests.capacity() {
+                    topic.requests.retain(|request| !request.reply.is_closed());
                 }
-                topic.waiting.push(waiting);
+                topic.requests.push(request);
             }
-            None => self.topics.push_back(OfTopic {
+            None => self.topics.push_back(TopicQueue {
                 name: Arc::clone(name),
                 log: Arc::clone(log),
-                waiting: vec![waiting],
+                requests: vec![request],
                 backfills: Vec::new(),
                 suspended: Vec::new(),
             }),
@@ -213,14 +215,14 @@ impl Queue {
     }
 
     /// Takes those into a backfill under way by whom it comes.
-    pub(crate) fn take_in(&mut self, backfill: &Backfill) {
-        let near = self.near;
+    pub(crate) fn join_waiting(&mut self, backfill: &Backfill) {
+        let coalesce_offsets = self.coalesce_offsets;
         let Some(topic) = self.of(&backfill.log) else { return };
-        if !topic.waiting.is_empty() {
-            for waiting in std::mem::take(&mut topic.waiting) {
-                match backfill.join(&waiting.at, near, &waiting.want) {
-                    Some(cursor) => drop(waiting.reply.send(cursor)),
-                    None => topic.waiting.push(waiting),
+        if !topic.requests.is_empty() {
+            for request in std::mem::take(&mut topic.requests) {
+                match backfill.join(&request.at, coalesce_offsets, &request.selector) {
+                    Some(cursor) => drop(request.reply.send(cursor)),
+                    None => topic.requests.push(request),
                 }
             }
         }
@@ -258,13 +260,15 @@ impl Queue {
             true => among.min_by_key(|candidate| (candidate.missing, candidate.ticket)),
             false => among.min_by_key(|candidate| (candidate.topic, candidate.ticket)),
         };
-        let Candidate { topic: at, of, missing, .. } = *next?;
-        let (least_first, near) = (self.least_first, self.near);
+        let Candidate { topic: at, work, missing, .. } = *next?;
+        let (least_first, coalesce_offsets) = (self.least_first, self.coalesce_offsets);
         let topic = self.topics.get_mut(at)?;
-        let reading = match of {
-            Of::Suspended(at) => Some(topic.suspended.swap_remove(at).reading),
-            Of::Waiting(at) if least_first => topic.begin(at, near, index),
-            Of::Waiting(at) => topic.begin(topic.furthest_back(at, missing), near, index),
+        let reading = match work {
+            Work::Suspended(at) => Some(topic.suspended.swap_remove(at).reading),
+            Work::Join(at) if least_first => topic.begin(at, coalesce_offsets, index),
+            Work::Join(at) => {
+                topic.begin(topic.furthest_back(at, missing), coalesce_offsets, index)
+            }
         };
         let topic = self.topics.remove(at);
         self.topics.extend(topic);
@@ -289,16 +293,16 @@ impl Queue {
     }
 
     /// Takes out who need not wait any more. The backfills are over.
-    pub(crate) fn tidy(&mut self) -> Vec<Reading> {
+    pub(crate) fn remove_ended(&mut self) -> Vec<Reading> {
         let mut over = Vec::new();
         for topic in &mut self.topics {
             let ended = topic.log.hub.is_closed();
-            topic.waiting.retain(|waiting| !ended && !waiting.reply.is_closed());
+            topic.requests.retain(|request| !ended && !request.reply.is_closed());
             let gone =
                 topic.suspended.extract_if(.., |suspended| suspended.reading.backfill.is_over());
             over.extend(gone.map(|suspended| suspended.reading));
         }
-        self.topics.retain(|topic| !topic.waiting.is_empty() || !topic.backfills.is_empty());
+        self.topics.retain(|topic| !topic.requests.is_empty() || !topic.backfills.is_empty());
         over
     }
 
@@ -317,7 +321,7 @@ impl Queue {
 
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        self.topics.iter().map(|topic| topic.waiting.len()).sum()
+        self.topics.iter().map(|topic| topic.requests.len()).sum()
     }
 }
 
@@ -449,10 +453,10 @@ mod tests {
         for _ in 0..89 {
             append(&reading.backfill, 1);
         }
-        fixture.queue.take_in(&reading.backfill);
+        fixture.queue.join_waiting(&reading.backfill);
         assert_eq!((fixture.queue.waiting(), reading.backfill.hub.cursors()), (1, 1));
         append(&reading.backfill, 1);
-        fixture.queue.take_in(&reading.backfill);
+        fixture.queue.join_waiting(&reading.backfill);
         let mut cursor = fixture.answers.remove(0).try_recv().expect("it is taken in");
         assert_eq!((fixture.queue.waiting(), cursor.position().next(0)), (0, 90));
     }
@@ -469,9 +473,9 @@ mod tests {
         assert!(fixture.turn(&[&topic]).is_none());
         fixture.streams.clear();
         assert!(backfill.is_over());
-        assert_eq!(fixture.queue.tidy().len(), 1);
+        assert_eq!(fixture.queue.remove_ended().len(), 1);
         fixture.queue.remove(&backfill);
-        fixture.queue.tidy();
+        fixture.queue.remove_ended();
         assert!(fixture.queue.topics.is_empty());
     }
 

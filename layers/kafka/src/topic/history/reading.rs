@@ -130,8 +130,8 @@ impl Reading {
             return;
         }
         let first = self.backfill.log.hub.first();
-        let mut places = (0..).zip(&self.next);
-        if let Some((partition, offset)) = places.find(|(at, next)| **next < first.next(*at)) {
+        let mut positions = (0..).zip(&self.next);
+        if let Some((partition, offset)) = positions.find(|(at, next)| **next < first.next(*at)) {
             let seconds = STANDS.as_secs();
             warn!(topic = %self.topic, partition, offset, seconds, "history does not advance: Kafka has something there, and nothing comes");
         }
