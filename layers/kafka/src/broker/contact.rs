@@ -184,7 +184,8 @@ impl Reachability {
             self.warn_of_brokers(&mut state);
             return false;
         }
-        (state.contact, state.changed) = (Contact::Made, SystemTime::now());
+        state.contact = Contact::Made;
+        state.changed = SystemTime::now();
         state.failures.clear();
         if state.logged.take().is_some() {
             info!(
@@ -201,12 +202,15 @@ impl Reachability {
     pub(crate) fn unanswered(&self, asked: Instant) {
         let mut state = self.lock();
         if state.contact == Contact::Made {
-            (state.contact, state.changed) = (Contact::Lost, SystemTime::now());
-            (state.unanswered, state.logged) = (asked, None);
+            state.contact = Contact::Lost;
+            state.changed = SystemTime::now();
+            state.unanswered = asked;
+            state.logged = None;
         }
         let error = state.error(&self.servers);
         state.last_error = Some(error.clone());
-        let (cluster, servers) = (&self.name, self.servers.join(","));
+        let cluster = &self.name;
+        let servers = self.servers.join(",");
         let seconds = seconds(state.unanswered);
         match state.logged {
             None => warn!(cluster, servers, error, seconds, "Kafka is away"),

@@ -138,7 +138,9 @@ mod tests {
     #[test]
     fn each_trouble_is_warned_of_once_and_another_at_once() {
         let reachability = Arc::new(Reachability::new("", "localhost:9092"));
-        let (warned, late, last) = (Arc::default(), Arc::default(), Arc::default());
+        let warned = Arc::default();
+        let late = Arc::default();
+        let last = Arc::default();
         let context = Context { reachability, warned, late, last };
         assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
         assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));

@@ -94,7 +94,8 @@ mod tests {
             (&[("a", 0), ("b", 8)], false),
             (&[("a", 0), ("b", 4), ("a", 8)], true),
         ] {
-            let (mut noted, start) = (Late::default(), Instant::now());
+            let mut noted = Late::default();
+            let start = Instant::now();
             for (server, after) in late {
                 noted.note(server, start + Duration::from_secs(*after));
             }

@@ -237,7 +237,8 @@ impl Backend for Librdkafka {
         config
             .set("enable.partition.eof", if history { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());
-        let (context, readers) = (self.context.clone(), Arc::clone(&self.readers));
+        let context = self.context.clone();
+        let readers = Arc::clone(&self.readers);
         let reader = Reader::new(config, context, readers, history, self.max_record_bytes)?;
         // librdkafka would wait for its timer, which ticks each second.
         let handle = Arc::clone(&reader.handle);
@@ -255,7 +256,8 @@ impl Backend for Librdkafka {
         {
             self.connect(move || drop(uncommitted.fetch_metadata(None, TIMEOUT)));
         }
-        let (asked, reachability) = (Instant::now(), &self.context.reachability);
+        let asked = Instant::now();
+        let reachability = &self.context.reachability;
         let late = || {
             if asked.elapsed() >= reachability.patience() {
                 reachability.unanswered(asked);
@@ -299,7 +301,8 @@ impl Backend for Librdkafka {
         let query_client = self.query_client("read_committed", &self.stable)?;
         let low = || bounds(query_client, topic, partitions, Offset::Beginning);
         let (low, ends) = both(low, || self.ends(topic, partitions));
-        let (low, ends) = (low?, ends?);
+        let low = low?;
+        let ends = ends?;
         let (stable, high): (_, Vec<i64>) = ends.iter().map(|end| (end.stable, end.high)).unzip();
         let tombstones_kept = match retention {
             None => None,
@@ -341,7 +344,8 @@ impl Backend for Librdkafka {
                 bounds(uncommitted, topic, partitions, Offset::End)
             })
         };
-        let (asked, mut doubts) = (Instant::now(), true);
+        let asked = Instant::now();
+        let mut doubts = true;
         let question = || both(high, || bounds(query_client, topic, partitions, Offset::End));
         let (high, stable) = self.ask(question, || {
             if asked.elapsed() >= self.context.reachability.patience()
@@ -350,7 +354,8 @@ impl Backend for Librdkafka {
                 self.check(topic, asked);
             }
         });
-        let (stable, high) = (stable?, high?);
+        let stable = stable?;
+        let high = high?;
         Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
     }
 
@@ -406,9 +411,8 @@ impl Librdkafka {
     /// Whether it is Kafka that does not answer what was asked then, or leaders of the topic.
     fn check(&self, topic: &str, asked: Instant) {
         let reachability = Arc::clone(&self.context.reachability);
-        let (Some(query_client), topic) = (self.stable.get().cloned(), topic.to_owned()) else {
-            return;
-        };
+        let Some(query_client) = self.stable.get().cloned() else { return };
+        let topic = topic.to_owned();
         self.connect(move || {
             if query_client.fetch_metadata(Some(&topic), reachability.patience()).is_err() {
                 reachability.unanswered(asked);

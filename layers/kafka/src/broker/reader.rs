@@ -138,7 +138,8 @@ fn new_handle(
 /// The record, or a gap in its place if it is too large.
 fn record(message: &BorrowedMessage<'_>, buffers: &mut RecordBuffers, max_bytes: usize) -> Fetched {
     let (topic, buffer) = buffers.of(message.topic());
-    let (partition, offset) = (message.partition(), message.offset());
+    let partition = message.partition();
+    let offset = message.offset();
     let of_headers = |headers| {
         let sizes = headers::readable(headers)
             .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));

@@ -113,7 +113,8 @@ impl History {
 
     /// Does for backfills without a reader what does not take one. Returns those that are over.
     fn look_after(&self, queue: &mut Queue) -> Vec<Reading> {
-        let (over, window) = (queue.remove_ended(), queue.window());
+        let over = queue.remove_ended();
+        let window = queue.window();
         for reading in queue.suspended() {
             if reading.leave_behind(self.timing.stall, window) {
                 self.retired.suspend(&reading.backfill.hub);

@@ -188,7 +188,8 @@ impl SnapshotBuilder<'_> {
     /// What all tables weigh with this one as it is now.
     fn charge(&mut self) -> usize {
         let weight = self.table.weight();
-        let (before, charged) = (std::mem::replace(&mut self.charged, weight), &self.budget.weight);
+        let before = std::mem::replace(&mut self.charged, weight);
+        let charged = &self.budget.weight;
         charged.fetch_add(weight, Ordering::Relaxed);
         charged.fetch_sub(before, Ordering::Relaxed) - before
     }

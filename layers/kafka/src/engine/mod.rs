@@ -62,13 +62,16 @@ pub(crate) fn start(
 
     let timing = shared.options.timing;
     for _ in 0..shared.options.history_readers {
-        let (backend, index) = (Arc::clone(&backend), shared.index.clone());
-        let (history, looks) = (Arc::clone(&history), Arc::clone(&shared.looks));
+        let backend = Arc::clone(&backend);
+        let index = shared.index.clone();
+        let history = Arc::clone(&history);
+        let looks = Arc::clone(&shared.looks);
         supervise("kafka-history", timing.retry, &panics, move || {
             history.read(&*backend, &index, &looks);
         })?;
     }
-    let (mut consumer, of_tail) = (Some(consumer), Arc::clone(&backend));
+    let mut consumer = Some(consumer);
+    let of_tail = Arc::clone(&backend);
     supervise("kafka-tail", timing.retry, &panics, move || {
         // What one followed that panicked, or was given up, is lost.
         while let Some(consumer) =
@@ -79,13 +82,16 @@ pub(crate) fn start(
             }
         }
     })?;
-    let (weak, budget) = (Arc::downgrade(&shared), shared.tables.budget());
+    let weak = Arc::downgrade(&shared);
+    let budget = shared.tables.budget();
     supervise("kafka-compacted", timing.retry, &panics, move || {
         compaction::run(&mut requests, &weak, &history, &budget, timing);
     })?;
-    let (weak, name) = (Arc::downgrade(&shared), shared.reachability.name().to_owned());
+    let weak = Arc::downgrade(&shared);
+    let name = shared.reachability.name().to_owned();
     supervise("kafka-control", timing.retry, &panics, move || {
-        let (backend, retired) = (Arc::clone(&backend), Arc::clone(&retired));
+        let backend = Arc::clone(&backend);
+        let retired = Arc::clone(&retired);
         Control::new(backend, tail.clone(), &jobs, timing, retired, name.clone()).run(&weak);
     })?;
     Ok(shared)

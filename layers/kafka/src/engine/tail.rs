@@ -310,7 +310,10 @@ fn append(
                 *refused = Some(refusal());
                 is_due = true;
             }
-            Fetched::OutOfRange if refused.is_some() => (*out_of_range, is_due) = (true, true),
+            Fetched::OutOfRange if refused.is_some() => {
+                *out_of_range = true;
+                is_due = true;
+            }
             Fetched::OutOfRange => {
                 // The control thread ends before this one.
                 let _ = control.send(Request::Verify);

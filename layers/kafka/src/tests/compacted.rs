@@ -175,7 +175,8 @@ async fn a_replay_that_is_cut_goes_on_where_it_was() {
 async fn filters_are_looked_up_in_the_snapshot_too() {
     let model = compacted(1);
     for number in 0..1000 {
-        let (key, owner) = (format!("{}", number % 100), format!("{}", number % 10));
+        let key = format!("{}", number % 100);
+        let owner = format!("{}", number % 10);
         let headers = [("owner", Some(owner.as_bytes()))];
         let value = format!("{key}={number}");
         model.produce(TOPIC, 0, Message { headers: &headers, ..keyed(&key, &value) });
@@ -222,7 +223,8 @@ async fn too_many_keys_are_replayed_as_kafka_has_them() {
     let all: Vec<_> = (0..200).map(|number| number.to_string()).collect();
     let some = |bytes| instance().options(move |options| options.memory_bytes(bytes)).of(&model);
     // A hundred keys take some 400 bytes each, and a quarter of the memory is for them.
-    let (enough, scarce) = (some(400 * 1024), some(40 * 1024));
+    let enough = some(400 * 1024);
+    let scarce = some(40 * 1024);
     assert_eq!(open(&enough, query()).await.events(100).await, all[100..]);
     assert_eq!(open(&scarce, query()).await.events(200).await, all);
     // It may grow too large later: those who read a snapshot then go on as well.

@@ -62,7 +62,8 @@ async fn a_thousand_slow_streams_at_different_places_lose_nothing() {
         events.extend(client.events(total - events.len()).await);
         assert_each_once(&events, &expected);
     };
-    let (served, alone) = (model.served_history(), clients.iter().map(alone).sum::<i64>());
+    let served = model.served_history();
+    let alone = clients.iter().map(alone).sum::<i64>();
     let tasks: Vec<_> = clients.into_iter().map(|client| tokio::spawn(read(client))).collect();
     for task in tasks {
         task.await.unwrap();
@@ -130,7 +131,8 @@ async fn a_slow_stream_does_not_pace_the_others_in_its_pass() {
     model.hold_history(false);
     // A fifth of a megabyte each second, where more than one is due.
     let mut pace = tokio::time::interval(Duration::from_millis(50));
-    let (mut events, mut taken) = (Vec::new(), Vec::new());
+    let mut events = Vec::new();
+    let mut taken = Vec::new();
     while events.len() < RECORDS as usize {
         tokio::select! {
             event = fast.data() => events.push(event),

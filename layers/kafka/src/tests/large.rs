@@ -27,7 +27,8 @@ async fn large(client: &mut Client) -> Vec<u8> {
 #[tokio::test]
 async fn a_large_record_comes_in_pieces_from_the_past_the_log_and_a_place_ahead_of_it() {
     let model = kafka(2);
-    let (first, second) = (lines(b'a'), lines(b'b'));
+    let first = lines(b'a');
+    let second = lines(b'b');
     fill(&model, 1, 3);
     produce(&model, Some("k"), &first);
     fill_one(&model, 0, Some("k"), 0);

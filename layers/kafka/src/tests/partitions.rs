@@ -206,7 +206,9 @@ async fn a_long_id_stands_on_the_last_event_of_each_write_and_resumes() {
         let other = instance().batch(batch).seed(7).of(&model);
         let mut client = open(&first, query()).await;
         client.limit = 4 * 1024;
-        let (mut events, mut writes, mut long_ids) = (Vec::new(), 0, 0);
+        let mut events = Vec::new();
+        let mut writes = 0;
+        let mut long_ids = 0;
         while events.len() < total {
             let write = client.write().await;
             assert!(write.ends_with(b"\n\n"));

@@ -222,7 +222,8 @@ impl Schedule {
     }
 
     async fn subscribe(&self, client: usize, instance: usize, number: usize) -> Reader {
-        let (limit, live) = (100 + 200 * client, instance == LIVE);
+        let limit = 100 + 200 * client;
+        let live = instance == LIVE;
         Reader::open(&self.instances[instance], instance, wanted(number), live, limit).await
     }
 
@@ -350,7 +351,8 @@ impl Schedule {
             eventually(|| model.calls(Call::Fetch) > until).await;
         }
         let heads: Vec<_> = self.instances.iter().map(|instance| instance.head(TOPIC)).collect();
-        let (at, high) = (self.world.truncation_at(partition, percent), self.world.high(partition));
+        let at = self.world.truncation_at(partition, percent);
+        let high = self.world.high(partition);
         // Where only holes are truncated, consumers may stand behind them, and nobody sees them go back.
         let past = |head: &Positions| head.next(partition) > at || at == high;
         // Nor where fetches repeat what came before.
@@ -433,7 +435,8 @@ fn run(steps: &[Step], seed: u64, memory: usize, compacted: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let world = World::new(2, compacted);
-        let (instances, readers) = (Vec::new(), Vec::new());
+        let instances = Vec::new();
+        let readers = Vec::new();
         let mut schedule = Schedule { world, instances, readers, seed, memory };
         schedule.instances = (0..INSTANCES).map(|at| schedule.start(at)).collect();
         for client in 0..CLIENTS {

@@ -89,12 +89,26 @@ impl Topic {
     /// A topic that a request names.
     pub(crate) fn new(name: Arc<str>) -> Self {
         let state = watch::Sender::new(State::Unknown);
-        let (streams, partitions) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let streams = AtomicUsize::new(0);
+        let partitions = AtomicUsize::new(0);
         let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
-        let (truncations, losses) = (Mutex::default(), Arc::default());
-        let (named, pinned) = (false, false);
+        let truncations = Mutex::default();
+        let losses = Arc::default();
+        let named = false;
+        let pinned = false;
         let converter = None;
-        Self { name, state, streams, partitions, truncations, named, pinned, health, losses, converter }
+        Self {
+            name,
+            state,
+            streams,
+            partitions,
+            truncations,
+            named,
+            pinned,
+            health,
+            losses,
+            converter,
+        }
     }
 
     /// With a converter of its records.
@@ -116,7 +130,8 @@ impl Topic {
 
     /// How the topic is doing.
     pub(crate) fn report_health(&self) -> TopicHealth {
-        let (missing, forbidden) = (self.is_missing(), self.is_forbidden());
+        let missing = self.is_missing();
+        let forbidden = self.is_forbidden();
         let mut health = TopicHealth { missing, forbidden, ..self.health().clone() };
         self.losses.report(&mut health);
         if let Some(converter) = &self.converter {
@@ -143,7 +158,8 @@ impl Topic {
         truncations.epoch += 1;
         truncations.last.push_back(truncation);
         if truncations.last.len() > MAX_TRUNCATIONS
-            && let (Some(first), Some(second)) = (truncations.last.pop_front(), truncations.last.pop_front())
+            && let (Some(first), Some(second)) =
+                (truncations.last.pop_front(), truncations.last.pop_front())
         {
             truncations.last.push_front(first.and(&second));
         }

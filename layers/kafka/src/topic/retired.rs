@@ -110,7 +110,8 @@ mod tests {
 
     fn hub(bytes: usize) -> Hub<Records> {
         let hub = Hub::new(Records { index: Index::new([]) }, Positions::new(vec![0]), usize::MAX);
-        let (value, headers) = (vec![b'x'; bytes], std::iter::empty());
+        let value = vec![b'x'; bytes];
+        let headers = std::iter::empty();
         let record = Record::new((0, 0, None), None, Some(&value), headers, &mut BytesMut::new());
         hub.append(vec![record]);
         assert!(hub.bytes() > bytes);

@@ -235,12 +235,14 @@ impl Snapshot {
         timing: Timing,
         is_indexed: bool,
     ) -> Self {
-        let (made, generation) = (Instant::now(), table.generation());
+        let made = Instant::now();
+        let generation = table.generation();
         let records = Record::join_rejected(table.records());
         let has_tombstones = records.iter().any(Record::is_tombstone);
         let is_empty = records.is_empty();
         let hub = Hub::new(index, start.clone(), usize::MAX);
-        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
         for record in records {
             bytes += record.weight();
             chunk.push(record);

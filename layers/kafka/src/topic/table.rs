@@ -54,7 +54,8 @@ impl Entry {
 
 impl Table {
     pub(crate) fn new() -> Self {
-        let (began, generation) = (Instant::now(), generation());
+        let began = Instant::now();
+        let generation = generation();
         Self { partitions: Vec::new(), taken: 0, weight: 0, began, generation }
     }
 
@@ -156,7 +157,8 @@ mod tests {
     use crate::data::gap::{Gap, Reason};
 
     fn record(partition: i32, offset: i64, key: Option<&str>, value: Option<&str>) -> Record {
-        let (key, value) = (key.map(str::as_bytes), value.map(str::as_bytes));
+        let key = key.map(str::as_bytes);
+        let value = value.map(str::as_bytes);
         let none = std::iter::empty();
         Record::new((partition, offset, None), key, value, none, &mut BytesMut::new())
     }

@@ -206,7 +206,8 @@ impl Probe<'_> {
     /// Whether nobody can read what is there from an offset on, and up to where; `None` if that is not known.
     /// Takes seconds.
     fn look(&mut self, from: i64, until: i64, pause: Duration) -> Option<Finding> {
-        let (mut found, mut next) = (None, from);
+        let mut found = None;
+        let mut next = from;
         // What follows it may be as bad: then it is one gap.
         while next < until {
             let pause = if found.is_none() { pause } else { Duration::ZERO };
@@ -311,7 +312,8 @@ impl Probe<'_> {
     /// The first offset that is not of the batch. From each of its own on the broker gives all of it, so
     /// they are those before an offset that is found by trying.
     fn end(&mut self, batch: &Refusal, from: i64, until: i64) -> Option<i64> {
-        let (mut within, mut step) = (from, 1);
+        let mut within = from;
+        let mut step = 1;
         let mut behind = loop {
             let next = from.saturating_add(step).min(until);
             if next >= until || !self.is_in(batch, next)? {

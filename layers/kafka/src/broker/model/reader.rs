@@ -53,18 +53,23 @@ impl Reader {
         batch: usize,
         reconnects: u64,
     ) -> Self {
-        let (assigned, deaf) = (Vec::new(), Vec::new());
+        let assigned = Vec::new();
+        let deaf = Vec::new();
         Self { model, history, random, batch, assigned, deaf, reconnects, out_of_range: 0 }
     }
 }
 
 impl Consumer for Reader {
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
-        let (topic, start) = (topic.into(), offset);
+        let topic = topic.into();
+        let start = offset;
         let same = |old: &Assigned| old.topic == topic && old.partition == partition;
         assert!(!self.assigned.iter().any(same), "librdkafka refuses to assign twice");
         let deaf = self.deaf.iter().any(|(of, at)| *of == topic && *at == partition);
-        let (ended, broken, refused, denied) = (None, false, None, false);
+        let ended = None;
+        let broken = false;
+        let refused = None;
+        let denied = false;
         let next = offset;
         let assigned =
             Assigned { topic, partition, start, next, ended, broken, deaf, refused, denied };
@@ -166,7 +171,8 @@ impl Reader {
             let assigned = &mut self.assigned[first % count];
             first += 1;
             idle += 1;
-            let (topic, partition) = (&assigned.topic, assigned.partition);
+            let topic = &assigned.topic;
+            let partition = assigned.partition;
             if !self.history
                 && let Some(deaf) = state.troubles.deafens(topic, partition)
             {

@@ -65,7 +65,8 @@ impl Control<'_> {
         };
         let (at, pause) = *self.ends.probe.get_or_insert((Instant::now() + first, first));
         if at <= Instant::now() {
-            let (topic, log) = (Arc::clone(&end.topic), Arc::clone(&end.log));
+            let topic = Arc::clone(&end.topic);
+            let log = Arc::clone(&end.log);
             self.pass_holes(&topic, &log);
             // The next one may have a better chance.
             self.ends.waiting.rotate_left(1);
@@ -85,7 +86,8 @@ impl Control<'_> {
         }
         for group in groups.into_values() {
             let Some(first) = group.first() else { continue };
-            let (topic, log) = (Arc::clone(&first.topic), Arc::clone(&first.log));
+            let topic = Arc::clone(&first.topic);
+            let log = Arc::clone(&first.log);
             let partitions = self.known(&topic, &log);
             match self.query_ends(&topic, &log, partitions) {
                 Some(ends) => {

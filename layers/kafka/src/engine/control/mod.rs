@@ -192,7 +192,10 @@ impl<'a> Control<'a> {
             Request::Verify => self.verify_all = true,
             Request::Refused { refusal } => self.refusals.note(Some(refusal)),
             Request::Looked(looked) => self.note_found(looked),
-            Request::Denied => (self.denied, self.look_at_once) = (true, true),
+            Request::Denied => {
+                self.denied = true;
+                self.look_at_once = true;
+            }
             Request::Checked => {}
             Request::End { topic, log, reply } => {
                 self.ends.end_requests.push(EndRequest { topic, log, reply });

@@ -76,7 +76,8 @@ impl Control<'_> {
             // Who has read nothing yet misses no tombstone.
             let retention = self.tombstone_retention(first).filter(|_| resumes);
             let partitions = self.known(&first.topic, &first.log);
-            let (topic, log) = (Arc::clone(&first.topic), Arc::clone(&first.log));
+            let topic = Arc::clone(&first.topic);
+            let log = Arc::clone(&first.log);
             let answered = match self.query_watermarks(&topic, &log, partitions, retention) {
                 Some(watermarks) => self.reply(group, &watermarks, &mut times),
                 // The streams of a log that is closed ask again.

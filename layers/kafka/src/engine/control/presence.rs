@@ -297,7 +297,8 @@ impl Control<'_> {
         if topics.is_empty() {
             return;
         }
-        let (backend, jobs) = (Arc::clone(&self.backend), shared.sender());
+        let backend = Arc::clone(&self.backend);
+        let jobs = shared.sender();
         // On a thread of its own: a consumer has to connect first, and all else would wait for it.
         let check = move || {
             let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
@@ -322,7 +323,8 @@ impl Control<'_> {
             self.denied = true;
             return;
         };
-        let (now, reminder) = (Instant::now(), self.timing.reminder);
+        let now = Instant::now();
+        let reminder = self.timing.reminder;
         for (topic, access) in checked {
             let was_refused = topic.is_forbidden();
             match access {
@@ -339,7 +341,8 @@ impl Control<'_> {
             if topic.log().is_some() {
                 continue;
             }
-            let (soon, later) = (self.timing.retry, self.timing.refresh);
+            let soon = self.timing.retry;
+            let later = self.timing.refresh;
             let seen = &mut self.topic_state(&topic).seen;
             let pause = match access {
                 Access::Permitted => reminder,

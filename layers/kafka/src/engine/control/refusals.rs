@@ -131,7 +131,8 @@ impl Control<'_> {
         if let Some(refusal) = self.refusals.covered.take() {
             self.send(Command::Trust { refusal });
         }
-        let (timing, refusals) = (&self.timing, &mut self.refusals);
+        let timing = &self.timing;
+        let refusals = &mut self.refusals;
         refusals.peace = Some(Instant::now() + PEACE * timing.refusal);
         refusals.in_vain = if suspects > 0 { 0 } else { refusals.in_vain + 1 };
         let pause = match refusals.in_vain {
@@ -156,8 +157,10 @@ impl Control<'_> {
         refused.insert(partition, Times { held: true, again, last: now });
         let name = Arc::clone(&topic.name);
         self.send(Command::Hold { topic: Arc::clone(&name), partition, from });
-        let (control, wanted) = (shared.sender(), log.hub.clone());
-        let (topic, log) = (Arc::clone(topic), Arc::clone(log));
+        let control = shared.sender();
+        let wanted = log.hub.clone();
+        let topic = Arc::clone(topic);
+        let log = Arc::clone(log);
         let losses = Arc::clone(&log.losses);
         let found = Found::new(move |finding| {
             let _ = control.send(Request::Looked(Looked { topic, log, partition, from, finding }));

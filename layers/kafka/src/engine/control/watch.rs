@@ -139,7 +139,8 @@ mod tests {
 
     /// Looks as often as there are rows of heads and ends of one partition; what is late at each.
     fn late(rows: &[(i64, i64)]) -> Vec<Option<(i64, i64)>> {
-        let (mut watch, now) = (Watch::default(), Instant::now());
+        let mut watch = Watch::default();
+        let now = Instant::now();
         let mut look = |(head, end): &(i64, i64)| {
             let late = watch.look(&at([*head]), &ends([(*end, *end)]), now);
             late.first().map(|late| (late.head, late.due))
@@ -170,7 +171,8 @@ mod tests {
 
     #[test]
     fn partitions_are_late_by_themselves_and_may_come_later() {
-        let (mut watch, now) = (Watch::default(), Instant::now());
+        let mut watch = Watch::default();
+        let now = Instant::now();
         watch.look(&at([5, 5]), &ends([(5, 5), (6, 6)]), now);
         for _ in 0..2 {
             watch.look(&at([5, 5, 0]), &ends([(5, 5), (6, 6), (3, 3)]), now);
@@ -182,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_transaction_hangs_when_the_stable_offset_stays_for_too_long() {
-        let (mut watch, start) = (Watch::default(), Instant::now());
+        let mut watch = Watch::default();
+        let start = Instant::now();
         let most = Duration::from_secs(60);
         let mut hangs = |seconds, partitions: [(i64, i64); 2]| {
             let now = start + Duration::from_secs(seconds);
@@ -205,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_log_that_was_opened_anew_advances_once_a_record_came_or_none_was_written() {
-        let (mut watch, now) = (Watch::default(), Instant::now());
+        let mut watch = Watch::default();
+        let now = Instant::now();
         assert!(watch.is_proven(true));
         watch.restart(0, PACE, now);
         watch.reopened();
@@ -224,7 +228,8 @@ mod tests {
 
     #[test]
     fn restarts_in_vain_become_rare_and_progress_forgives_them() {
-        let (mut watch, mut now) = (Watch::default(), Instant::now());
+        let mut watch = Watch::default();
+        let mut now = Instant::now();
         let mut restarts = Vec::new();
         for second in 0..3600 {
             if watch.restart(0, PACE, now).is_some() {

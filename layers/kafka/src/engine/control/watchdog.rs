@@ -69,7 +69,8 @@ impl Control<'_> {
         let watch = &mut self.topic_state(topic).watch;
         watch.note_progress(&head);
         let mut late = watch.look(&head, &ends, now);
-        let (proven, came) = (watch.is_proven(late.is_empty()), watch.restarted.is_none());
+        let proven = watch.is_proven(late.is_empty());
+        let came = watch.restarted.is_none();
         let hanging = watch.hanging(most, now);
         self.report_hanging(topic, hanging);
         // What was refused there is being looked for.
@@ -81,7 +82,8 @@ impl Control<'_> {
         let found = if late.is_empty() { Vec::new() } else { self.probe(topic, &late) };
         // A record may have come while it was looked for.
         let now_at = log.hub.head();
-        let (mut record, mut unread) = (None, None);
+        let mut record = None;
+        let mut unread = None;
         let mut advances = !is_held;
         for late in late.iter().filter(|late| now_at.next(late.partition) == late.head) {
             match found.iter().find(|(partition, _)| *partition == late.partition) {
@@ -166,7 +168,9 @@ impl Control<'_> {
                 }
             }
         }
-        let (until, mut fetched, mut found) = (Instant::now() + PROBE, Vec::new(), Vec::new());
+        let until = Instant::now() + PROBE;
+        let mut fetched = Vec::new();
+        let mut found = Vec::new();
         let mut panics = Panics::default();
         let mut refused = false;
         while !open.is_empty() && !refused && Instant::now() < until {

@@ -144,8 +144,11 @@ impl Follower {
     async fn begin(cluster: &Cluster, world: &World, filter: Option<String>) -> Self {
         let began = Self::ends_of(cluster, world);
         let client = open(cluster, Self::query(filter.as_ref())).await;
-        let (state, seen) = (BTreeMap::new(), BTreeSet::new());
-        let (id, last_event_id, count) = (Vec::new(), None, 0);
+        let state = BTreeMap::new();
+        let seen = BTreeSet::new();
+        let id = Vec::new();
+        let last_event_id = None;
+        let count = 0;
         Self { client, filter, state, seen, began, id, last_event_id, count }
     }
 

@@ -272,7 +272,9 @@ impl Reader {
     fn judge_record(&mut self, world: &World, data: &str, id: &BTreeMap<i32, i64>) {
         let mut parts = data.split(':').map(|part| part.trim().parse::<i64>());
         let mut part = || parts.next().unwrap().unwrap();
-        let (partition, offset, number) = (part() as i32, part(), part() as usize);
+        let partition = part() as i32;
+        let offset = part();
+        let number = part() as usize;
         let record = &world.written[number];
         assert_eq!((record.partition, record.offset), (partition, offset), "forged: {data}");
         assert!(self.wanted.takes(record.key, record.tagged), "not asked for: {record:?}");
@@ -293,7 +295,9 @@ impl Reader {
             return;
         }
         let number = |name: &str| gap[name].as_i64().unwrap();
-        let (partition, from, to) = (number("partition") as i32, number("from"), number("to"));
+        let partition = number("partition") as i32;
+        let from = number("from");
+        let to = number("to");
         let next = self.reported.get(&partition).copied();
         assert!(from >= next.unwrap_or(0), "{data} after {next:?}");
         assert_eq!(id.get(&partition), Some(&to), "the id of {data}");
@@ -334,7 +338,9 @@ impl Reader {
     fn judge_spoilt(&mut self, world: &World, data: &str, reason: &str) {
         let gap: serde_json::Value = serde_json::from_str(data).unwrap();
         let number = |name: &str| gap[name].as_i64().unwrap();
-        let (partition, from, to) = (number("partition") as i32, number("from"), number("to"));
+        let partition = number("partition") as i32;
+        let from = number("from");
+        let to = number("to");
         assert!(from < to, "{data}");
         let fits = |how: Spoilt| (reason == "too_large") == (how == Spoilt::TooLarge);
         for number in world.at(partition, from..to) {

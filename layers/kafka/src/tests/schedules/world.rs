@@ -273,7 +273,8 @@ impl World {
 
     /// The offset at this percentage of the log.
     pub(super) fn truncation_at(&self, partition: i32, percent: i64) -> i64 {
-        let (low, high) = (self.low(partition), self.high(partition));
+        let low = self.low(partition);
+        let high = self.high(partition);
         low + (high - low) * percent / 100
     }
 

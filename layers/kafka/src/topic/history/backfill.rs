@@ -87,7 +87,8 @@ impl Backfill {
     /// Leaves behind who takes too little and holds up others: it goes on in a backfill with those that are as
     /// slow. `before`: how far behind the slowest was a while ago. Whether somebody was.
     pub(crate) fn leave_behind(&self, before: usize, window: usize) -> bool {
-        let (streams, caught_up) = (self.hub.active_cursors(), self.hub.caught_up());
+        let streams = self.hub.active_cursors();
+        let caught_up = self.hub.caught_up();
         let least = if 2 * caught_up >= streams { LEAST_BYTES } else { LEAST_SHARE_BYTES };
         let is_too_slow = self.hub.lag_bytes().saturating_add(least) > before;
         if !is_too_slow || streams <= 1 {

@@ -114,7 +114,8 @@ mod tests {
         let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
         let origin = start.clone();
         let log = TopicLog::new(hub, 0, origin, Arc::default());
-        let (topic, log) = (Arc::from("orders"), Arc::new(log));
+        let topic = Arc::from("orders");
+        let log = Arc::new(log);
         let cx = &mut Context::from_waker(Waker::noop());
         let mut stays = pin!(history.join(&topic, &log, &start, &Selector::All));
         assert!(stays.as_mut().poll(cx).is_pending());

@@ -261,7 +261,8 @@ impl Queue {
             false => among.min_by_key(|candidate| (candidate.topic, candidate.ticket)),
         };
         let Candidate { topic: at, work, missing, .. } = *next?;
-        let (least_first, coalesce_offsets) = (self.least_first, self.coalesce_offsets);
+        let least_first = self.least_first;
+        let coalesce_offsets = self.coalesce_offsets;
         let topic = self.topics.get_mut(at)?;
         let reading = match work {
             Work::Suspended(at) => Some(topic.suspended.swap_remove(at).reading),
@@ -392,7 +393,8 @@ mod tests {
 
     fn append(backfill: &Backfill, bytes: usize) {
         let at = backfill.hub.head().next(0);
-        let (value, headers) = (vec![b'x'; bytes], std::iter::empty());
+        let value = vec![b'x'; bytes];
+        let headers = std::iter::empty();
         let record = Record::new((0, at, None), None, Some(&value), headers, &mut BytesMut::new());
         backfill.hub.append(vec![record]);
     }
@@ -400,7 +402,9 @@ mod tests {
     #[test]
     fn topics_take_turns_and_every_other_one_is_for_the_least_work() {
         let mut fixture = fixture();
-        let (many, one, little) = (log_from(10_000), log_from(20_000), log_from(100));
+        let many = log_from(10_000);
+        let one = log_from(20_000);
+        let little = log_from(100);
         // None is nearer to another than to the end.
         for at in [0, 6000, 9000] {
             fixture.join(&many, at);

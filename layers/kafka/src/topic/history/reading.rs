@@ -300,7 +300,8 @@ impl Reading {
     }
 
     fn look(&self, looks: &Arc<Looks>, partition: i32, (from, until): (i64, i64)) {
-        let (all, backfill) = (Arc::clone(&self.found), Arc::downgrade(&self.backfill));
+        let all = Arc::clone(&self.found);
+        let backfill = Arc::downgrade(&self.backfill);
         let found = Found::new(move |finding| {
             all.lock().unwrap_or_else(PoisonError::into_inner).push((partition, finding));
         });
@@ -392,7 +393,8 @@ mod tests {
 
     #[test]
     fn that_nothing_comes_is_logged_once_after_a_while() {
-        let (mut stands, start) = (Standing::default(), Instant::now());
+        let mut stands = Standing::default();
+        let start = Instant::now();
         let mut logged = |seconds| stands.is_to_be_logged(start + Duration::from_secs(seconds));
         assert_eq!(
             [0, 5, 9, 10, 11, 60].map(&mut logged),
