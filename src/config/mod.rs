@@ -220,7 +220,7 @@ pub fn parse(
         }
     };
     let decode = |document| {
-        let cx = Cx::default();
+        let cx = Cx::new(document);
         let config = decode(&cx, &Value::root(&cx, document));
         diagnostics.extend(cx.diagnostics.into_inner());
         config
@@ -254,7 +254,6 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     let (outlines, mut bindings) =
         bindings.map(|section| bindings::decode_all(cx, &section)).unwrap_or_default();
     let telemetry = map.map("telemetry").map(|value| Telemetry::decode(&value));
-    check_references(cx, &map);
     map.deny_unknown();
     let reached = exits::check(cx, &outlines);
     older::fill_servers(cx, &outlines, &reached, &mut bindings);
@@ -275,27 +274,6 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     cx.diagnostics.borrow_mut().extend(uses.iter().map(|used| used.diagnostic(reached)));
     let (name, span) = name?;
     Some(Config { name, span, vaults, guards, bindings, telemetry: telemetry.unwrap_or_default() })
-}
-
-/// Whether each guard, vault and catalog that is named is defined.
-fn check_references(cx: &Cx, root: &Map<'_>) {
-    for section in ["vaults", "guards", "catalogs"] {
-        let map = root.get(section).filter(Value::is_map).and_then(|value| value.map());
-        let names: Vec<&str> = map.iter().flat_map(Map::entries).map(|(name, _)| name).collect();
-        let what = section.trim_end_matches('s');
-        for reference in
-            cx.references.borrow().iter().filter(|reference| reference.section == section)
-        {
-            if !names.contains(&reference.name.as_str()) {
-                let message = format!(
-                    "{}: there is no {what} `{}`",
-                    reference.path,
-                    reference.name.escape_debug()
-                );
-                cx.error(reference.span, message, Some(exits::defined(&reference.name, &names)));
-            }
-        }
-    }
 }
 
 /// Checks the name of an entry.

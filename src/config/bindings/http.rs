@@ -11,7 +11,7 @@ use crate::config::bindings::{Exits, Route, Routes};
 use crate::config::check::dangers;
 use crate::config::check::support::Feature;
 use crate::config::decode::ignored::{self, ignore};
-use crate::config::decode::{Map, Value};
+use crate::config::decode::{Map, Section, Value};
 
 /// An `http` binding of kind `server` reads requests.
 #[derive(Clone, Debug)]
@@ -299,7 +299,7 @@ fn authorization(value: &Value<'_>) -> Option<Authorization> {
         value.error("expected one guard with its `credentials`");
         return None;
     };
-    of_guard.reference("guards", guard);
+    of_guard.reference(Section::Guards, guard);
     let of_guard = of_guard.map()?;
     let credentials = of_guard.require("credentials").and_then(|value| value.map());
     of_guard.deny_unknown();

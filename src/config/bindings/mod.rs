@@ -15,7 +15,7 @@ use crate::config::bindings::tcp::{TcpClient, TcpServer};
 use crate::config::bindings::tls::{TlsClient, TlsServer};
 use crate::config::check::support::Feature;
 use crate::config::decode::ignored::{self, ignore};
-use crate::config::decode::{Cx, Map, Value, any_of, suggestion};
+use crate::config::decode::{Cx, Map, Section, Value, any_of, suggestion};
 use crate::config::report::diagnostic::Span;
 
 /// An entry of `bindings`: a name, by which an `exit` leads to the binding, and its keys.
@@ -255,7 +255,7 @@ fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<Binding> {
     exits.over_http = outline.of.is_some_and(Type::is_over_http);
     let vault = map.get("vault").and_then(|value| {
         let name = value.text_as("the name of a vault")?;
-        value.reference("vaults", &name);
+        value.reference(Section::Vaults, &name);
         if outline.of.is_some_and(|of| !matches!(of, Type::TlsServer | Type::TlsClient)) {
             value.uses(Feature::BindingVault);
         }
@@ -377,7 +377,7 @@ pub(crate) fn guarded(map: &Map<'_>, over_http: bool) -> Vec<Guarded> {
             value.uses(Feature::GuardedRoute);
         }
         for (guard, roles) in value.map().iter().flat_map(Map::entries) {
-            roles.reference("guards", guard);
+            roles.reference(Section::Guards, guard);
             guards.push(Guarded { guard: guard.to_owned(), roles: roles.texts() });
         }
     }

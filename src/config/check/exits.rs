@@ -2,7 +2,7 @@
 
 use crate::config::bindings::{BindingOutline, Exit, Type};
 use crate::config::check::support::{Feature, UnsupportedUse};
-use crate::config::decode::{Cx, any_of, suggestion};
+use crate::config::decode::{Cx, any_of, defined};
 
 /// Checks the exits of all bindings, and says of each whether a listener leads to it.
 pub(crate) fn check(cx: &Cx, outlines: &[BindingOutline]) -> Vec<bool> {
@@ -55,16 +55,6 @@ fn uses(cx: &Cx, feature: Feature, exit: &Exit, binding: usize) {
     let path = exit.path.clone();
     let binding = Some(binding);
     cx.uses.borrow_mut().push(UnsupportedUse { feature, span, path, binding });
-}
-
-/// What is defined in a section, and what may have been meant.
-pub(crate) fn defined(name: &str, names: &[&str]) -> String {
-    let meant =
-        suggestion(name, names).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default();
-    match names {
-        [] => "none is defined".to_owned(),
-        names => format!("{meant}defined: {}", names.join(", ")),
-    }
 }
 
 /// Reports each circle once, where it closes.

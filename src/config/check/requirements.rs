@@ -9,7 +9,7 @@ use tailwater_kafka_types::Variable;
 use crate::config::bindings::tls::TlsOptions;
 use crate::config::bindings::{Binding, BindingOutline, Kind, Type};
 use crate::config::check::support::{Feature, UnsupportedUse};
-use crate::config::decode::Cx;
+use crate::config::decode::{Cx, defined};
 use crate::config::report::diagnostic::Span;
 use crate::config::sections::security::{Guard, Vault};
 
@@ -197,7 +197,7 @@ impl<'w> Requirements<'w> {
                 guard.name,
                 name.escape_debug()
             );
-            self.cx.error(span, message, Some(crate::config::check::exits::defined(name, &names)));
+            self.cx.error(span, message, Some(defined(name, &names)));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::config::bindings::http::seconds;
 use crate::config::bindings::tls;
 use crate::config::check::support::Feature;
 use crate::config::decode::pattern;
-use crate::config::decode::{Map, Value, any_of, suggestion};
+use crate::config::decode::{Map, Section, Value, any_of, suggestion};
 
 /// Warns that a value has no effect, and reports the mistakes in it.
 pub(crate) fn ignore(value: &Value<'_>, feature: Feature, shape: &Shape) {
@@ -95,7 +95,7 @@ impl Shape {
             }
             Catalogs(shape) => {
                 for (name, value) in value.map().iter().flat_map(Map::entries) {
-                    value.reference("catalogs", name);
+                    value.reference(Section::Catalogs, name);
                     shape.check(&value);
                 }
             }
@@ -316,7 +316,7 @@ const CREDENTIALS: Shape =
     Fields(&[required("headers", Fields(&[optional("authorization", Text)]))]);
 const VAULT: Shape = By(|value| {
     if let Some(name) = value.text_as("the name of a vault") {
-        value.reference("vaults", &name);
+        value.reference(Section::Vaults, &name);
     }
 });
 

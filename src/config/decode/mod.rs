@@ -14,12 +14,11 @@ use crate::config::check::support::{Feature, UnsupportedUse};
 use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 use crate::config::syntax::yaml::{Key, Node, NodeKind};
 
-/// What decoding found out beside the values: mistakes, and what needs the whole file to be checked.
-#[derive(Default)]
+/// What decoding is given beside the values, and the mistakes that it finds.
 pub(crate) struct Cx {
+    names: SectionNames,
     pub(crate) diagnostics: RefCell<Vec<Diagnostic>>,
     pub(crate) uses: RefCell<Vec<UnsupportedUse>>,
-    pub(crate) references: RefCell<Vec<Reference>>,
     /// The place of the binding that is being decoded, among all of the file.
     pub(crate) binding: Cell<Option<usize>>,
     errors: Cell<usize>,
@@ -27,15 +26,48 @@ pub(crate) struct Cx {
     mistaken: RefCell<HashSet<String>>,
 }
 
-/// A name that must be defined in a section of the file.
-pub(crate) struct Reference {
-    pub(crate) section: &'static str,
-    pub(crate) name: String,
-    pub(crate) path: String,
-    pub(crate) span: Span,
+/// A section whose entries are referred to by their names.
+#[derive(Clone, Copy)]
+pub(crate) enum Section {
+    Vaults,
+    Guards,
+    Catalogs,
+}
+
+/// The names that a document defines. They are known before any entry is decoded.
+struct SectionNames {
+    vaults: Vec<String>,
+    guards: Vec<String>,
+    catalogs: Vec<String>,
+}
+
+impl SectionNames {
+    fn of(document: &Node) -> SectionNames {
+        let names = |section: &str| {
+            let section = document.entries().iter().find(|(key, _)| key.text == section);
+            let entries = section.map(|(_, node)| node.entries()).unwrap_or_default();
+            entries.iter().map(|(key, _)| key.text.clone()).collect()
+        };
+        SectionNames {
+            vaults: names("vaults"),
+            guards: names("guards"),
+            catalogs: names("catalogs"),
+        }
+    }
 }
 
 impl Cx {
+    pub(crate) fn new(document: &Node) -> Cx {
+        Cx {
+            names: SectionNames::of(document),
+            diagnostics: RefCell::default(),
+            uses: RefCell::default(),
+            binding: Cell::default(),
+            errors: Cell::default(),
+            mistaken: RefCell::default(),
+        }
+    }
+
     pub(crate) fn error(&self, span: Span, message: String, help: Option<String>) {
         self.errors.set(self.errors.get() + 1);
         self.report(Severity::Error, span, message, help);
@@ -133,13 +165,20 @@ impl<'a> Value<'a> {
         });
     }
 
-    pub(crate) fn reference(&self, section: &'static str, name: &str) {
-        self.cx.references.borrow_mut().push(Reference {
-            section,
-            name: name.to_owned(),
-            path: self.path.clone(),
-            span: self.node.span,
-        });
+    /// Reports a name that the section does not define. The entry that refers to it counts as decoded.
+    pub(crate) fn reference(&self, section: Section, name: &str) {
+        let names = &self.cx.names;
+        let (what, names) = match section {
+            Section::Vaults => ("vault", &names.vaults),
+            Section::Guards => ("guard", &names.guards),
+            Section::Catalogs => ("catalog", &names.catalogs),
+        };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if !names.contains(&name) {
+            let message = format!("{}: there is no {what} `{}`", self.path, name.escape_debug());
+            let help = Some(defined(name, &names));
+            self.cx.report(Severity::Error, self.node.span, message, help);
+        }
     }
 
     pub(crate) fn is_list(&self) -> bool {
@@ -400,6 +439,16 @@ pub(crate) fn suggestion<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
         .filter(|(distance, _)| *distance <= close)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word)
+}
+
+/// What is defined in a section, and what may have been meant.
+pub(crate) fn defined(name: &str, names: &[&str]) -> String {
+    let meant =
+        suggestion(name, names).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default();
+    match names {
+        [] => "none is defined".to_owned(),
+        names => format!("{meant}defined: {}", names.join(", ")),
+    }
 }
 
 /// `a`, `a or b`, `a, b or c`.

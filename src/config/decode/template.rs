@@ -2,7 +2,7 @@
 
 use tailwater_kafka_types::{Template, Variable};
 
-use crate::config::decode::Value;
+use crate::config::decode::{Section, Value};
 
 /// Decodes a template whose parameters must be among those that every condition captures, where
 /// these are known.
@@ -18,7 +18,7 @@ pub(crate) fn decode(value: &Value<'_>, params: Option<&[String]>) -> Option<Tem
         match variable {
             Variable::Parameter(name) => check_parameter(value, variable, name, params),
             Variable::Identity { guard } | Variable::Attribute { guard, .. } => {
-                value.reference("guards", guard);
+                value.reference(Section::Guards, guard);
             }
             _ => {}
         }

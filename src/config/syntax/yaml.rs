@@ -25,6 +25,19 @@ pub(crate) struct Node {
     weight: usize,
 }
 
+impl Node {
+    /// The entries of a mapping. Other nodes have none.
+    pub(crate) fn entries(&self) -> &[(Key, Arc<Node>)] {
+        match &self.kind {
+            NodeKind::Mapping(entries) => entries,
+            NodeKind::Null
+            | NodeKind::Scalar { .. }
+            | NodeKind::Sequence(_)
+            | NodeKind::Unresolved => &[],
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum NodeKind {
     Null,
