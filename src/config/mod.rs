@@ -65,8 +65,8 @@ pub use self::source::TopicSource;
 
 pub(crate) use self::check::namespaces::label;
 use self::check::requirements::Requirements;
-use self::check::support::Feature;
-use self::check::{dangers, exits, namespaces, older, requirements};
+use self::check::support::Ignored;
+use self::check::{dangers, exits, namespaces, older, requirements, support};
 use self::decode::ignored::ignore;
 use self::decode::{Cx, Map, Value, ignored, pattern};
 use self::sections::security;
@@ -248,7 +248,7 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     let guards = map.map("guards").map(|value| security::guards(cx, &value));
     for (name, value) in map.map("catalogs").iter().flat_map(Map::entries) {
         check_name(&value, name);
-        ignore(&value, Feature::Catalog, &ignored::CATALOG);
+        ignore(&value, Ignored::Catalog, &ignored::CATALOG);
     }
     let bindings = map.map("bindings");
     let (outlines, mut bindings) =
@@ -269,9 +269,7 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     };
     requirements::check(&requirements);
     dangers::check(&requirements);
-    let uses = cx.uses.take();
-    let reached = |index: usize| reached.get(index).copied().unwrap_or(true);
-    cx.diagnostics.borrow_mut().extend(uses.iter().map(|used| used.diagnostic(reached)));
+    support::check(cx, &outlines, &reached);
     let (name, span) = name?;
     Some(Config { name, span, vaults, guards, bindings, telemetry: telemetry.unwrap_or_default() })
 }

@@ -4,8 +4,8 @@ use http::Method;
 use tailwater_kafka_types::{Template, Variable};
 use tailwater_route::{Condition, Error, Pattern, ValuePattern};
 
-use crate::config::bindings::{Exits, Route, Routes};
-use crate::config::check::support::Feature;
+use crate::config::bindings::{BindingOutline, Route, Routes};
+use crate::config::check::support::Unsupported;
 use crate::config::decode::pattern;
 use crate::config::decode::template;
 use crate::config::decode::{Map, Value};
@@ -62,9 +62,13 @@ pub enum Symlinks {
 }
 
 impl HttpFilesystem {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpFilesystem> {
-        let routes = Routes { when: &condition, with: &with, own: Some(FileWith::default()) };
-        Some(HttpFilesystem { routes: routes.decode(map, exits) })
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<HttpFilesystem> {
+        let routes = Routes {
+            when: &|value, _| condition(value),
+            with: &with,
+            own: Some(FileWith::default()),
+        };
+        Some(HttpFilesystem { routes: routes.decode(map, outline) })
     }
 }
 
@@ -106,15 +110,19 @@ fn route_condition(path: Option<&Pattern>, method: Option<&Method>) -> Result<Co
     Ok(condition)
 }
 
-fn with(map: &Map<'_>, when: Option<&[FileCondition]>) -> Option<FileWith> {
+fn with(
+    map: &Map<'_>,
+    when: Option<&[FileCondition]>,
+    outline: &mut BindingOutline,
+) -> Option<FileWith> {
     let Some(value) = map.get("with") else { return Some(FileWith::default()) };
     let params = when.map(|when| captured(when.iter().map(|when| when.path.as_ref())));
     let with = value.map()?;
-    let template = |key| {
+    let mut template = |key| {
         let value = with.get(key)?;
         let template = template::decode(&value, params.as_deref())?;
         if template.variables().any(|variable| !matches!(variable, Variable::Parameter(_))) {
-            value.uses(Feature::GuardTemplate);
+            outline.unsupported(&value, Unsupported::GuardTemplate);
         }
         Some(template)
     };
@@ -136,7 +144,7 @@ pub(crate) fn captured<'p>(mut patterns: impl Iterator<Item = Option<&'p Pattern
 }
 
 impl Filesystem {
-    pub(crate) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<Filesystem> {
+    pub(crate) fn decode(map: &Map<'_>, _: &mut BindingOutline) -> Option<Filesystem> {
         let options = map.map_or_empty("options")?;
         let location =
             options.require("location").and_then(|value| value.filled("the path of a folder"));

@@ -7,9 +7,9 @@ use http::{HeaderName, HeaderValue, Uri};
 use tailwater_jwt::Credentials;
 use tailwater_route::{Condition, Error, ValuePattern};
 
-use crate::config::bindings::{Exits, Route, Routes};
+use crate::config::bindings::{BindingOutline, Route, Routes};
 use crate::config::check::dangers;
-use crate::config::check::support::Feature;
+use crate::config::check::support::{Ignored, Unsupported};
 use crate::config::decode::ignored::{self, ignore};
 use crate::config::decode::{Map, Section, Value};
 
@@ -117,8 +117,8 @@ pub struct HttpCondition {
 }
 
 impl HttpServer {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpServer> {
-        let common = Common::decode(map, exits, true);
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<HttpServer> {
+        let common = Common::decode(map, outline, true);
         Some(HttpServer {
             versions: common.versions,
             access_control: common.access_control,
@@ -129,8 +129,8 @@ impl HttpServer {
 }
 
 impl HttpClient {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<HttpClient> {
-        let common = Common::decode(map, exits, false);
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<HttpClient> {
+        let common = Common::decode(map, outline, false);
         Some(HttpClient {
             versions: common.versions,
             authorization: common.authorization,
@@ -151,7 +151,7 @@ struct Common {
 }
 
 impl Common {
-    fn decode(map: &Map<'_>, exits: &mut Exits, of_server: bool) -> Common {
+    fn decode(map: &Map<'_>, outline: &mut BindingOutline, of_server: bool) -> Common {
         let mut versions = vec![HttpVersion::Http11, HttpVersion::H2];
         let mut access_control = AccessControl::SameOrigin;
         let mut authorization = None;
@@ -166,7 +166,7 @@ impl Common {
             }
             if let Some(value) = options.get("access-control") {
                 if !of_server {
-                    value.uses(Feature::HttpClientAccess);
+                    value.ignored(Ignored::HttpClientAccess);
                 }
                 let read = value.map().and_then(|value| self::access_control(&value));
                 access_control = read.unwrap_or(access_control);
@@ -177,23 +177,24 @@ impl Common {
                     authorization.query.is_empty() && authorization.cookies.is_empty()
                 };
                 if !of_server && !authorization.as_ref().is_none_or(in_headers) {
-                    value.uses(Feature::HttpClientCredentials);
+                    outline.unsupported(&value, Unsupported::HttpClientCredentials);
                 }
             }
             if let Some(value) = options.get("overrides") {
                 if of_server {
-                    ignore(&value, Feature::HttpOverrides, &ignored::OVERRIDES);
+                    ignore(&value, Ignored::HttpOverrides, &ignored::OVERRIDES);
                 } else {
                     overrides = client_overrides(&value);
                 }
             }
             if let Some(value) = options.get("requests") {
-                ignore(&value, Feature::HttpRequests, &ignored::HTTP_REQUESTS);
+                ignore(&value, Ignored::HttpRequests, &ignored::HTTP_REQUESTS);
             }
             options.deny_unknown();
         }
         let routes =
-            Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+            Routes { when: &|value, _| condition(value), with: &|_, _, _| Some(()), own: Some(()) }
+                .decode(map, outline);
         Common { versions, access_control, authorization, overrides, routes }
     }
 }

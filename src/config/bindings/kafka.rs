@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use tailwater_route::ValuePattern;
 
-use crate::config::bindings::{Exits, Route, Routes};
-use crate::config::check::support::Feature;
+use crate::config::bindings::{BindingOutline, Route, Routes};
+use crate::config::check::support::{Ignored, Unsupported};
 use crate::config::decode::ignored::{self, ignore};
 use crate::config::decode::pattern;
 use crate::config::decode::{Map, Value, decimal};
@@ -203,19 +203,19 @@ impl fmt::Debug for Secret {
 }
 
 impl KafkaCacheClient {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheClient> {
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<KafkaCacheClient> {
         let mut topics = Vec::new();
         if let Some(options) = map.map("options") {
             topics = self::topics(&options);
             merged(&options);
             options.deny_unknown();
         }
-        Some(KafkaCacheClient { topics, routes: routes(map, exits) })
+        Some(KafkaCacheClient { topics, routes: routes(map, outline) })
     }
 }
 
 impl KafkaCacheServer {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaCacheServer> {
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<KafkaCacheServer> {
         let mut bootstrap = Vec::new();
         let mut topics = Vec::new();
         let mut memory_bytes = None;
@@ -240,7 +240,7 @@ impl KafkaCacheServer {
             merged(&options);
             options.deny_unknown();
         }
-        let routes = routes(map, exits);
+        let routes = routes(map, outline);
         Some(KafkaCacheServer { bootstrap, memory_bytes, max_record_bytes, topics, routes })
     }
 }
@@ -261,8 +261,9 @@ fn size(text: &str, range: RangeInclusive<u64>) -> Option<usize> {
     usize::try_from(size).ok().filter(|_| range.contains(&size))
 }
 
-fn routes(map: &Map<'_>, exits: &mut Exits) -> Vec<Route<TopicCondition>> {
-    Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits)
+fn routes(map: &Map<'_>, outline: &mut BindingOutline) -> Vec<Route<TopicCondition>> {
+    Routes { when: &|value, _| condition(value), with: &|_, _, _| Some(()), own: Some(()) }
+        .decode(map, outline)
 }
 
 fn condition(value: &Value<'_>) -> Option<TopicCondition> {
@@ -299,21 +300,21 @@ fn topic(value: &Value<'_>) -> Option<Topic> {
     if let Some(value) = map.get("deltaType")
         && value.one_of(&[("none", false), ("json_patch", true)]) == Some(true)
     {
-        value.uses(Feature::KafkaDeltaType);
+        value.ignored(Ignored::KafkaDeltaType);
     }
     if let Some(value) = map.get("transforms") {
-        ignore(&value, Feature::KafkaTransforms, &ignored::TRANSFORMS);
+        ignore(&value, Ignored::KafkaTransforms, &ignored::TRANSFORMS);
     }
     for value in ["key", "value"].into_iter().filter_map(|key| map.get(key)) {
-        ignore(&value, Feature::KafkaModel, &ignored::MODEL);
+        ignore(&value, Ignored::KafkaModel, &ignored::MODEL);
     }
     map.deny_unknown();
     Some(Topic { span: value.span(), name: name?, default_offset })
 }
 
 impl KafkaClient {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<KafkaClient> {
-        let exit = exit(map, exits);
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<KafkaClient> {
+        let exit = exit(map, outline);
         let options = map.map_or_empty("options")?;
         let servers = options.get("servers").map(|value| {
             if value.list().is_some_and(|items| items.is_empty()) {
@@ -321,7 +322,7 @@ impl KafkaClient {
             }
             value.each(|item| servers(&item)).into_iter().flatten().collect::<Vec<_>>()
         });
-        let older = options.get("sasl").map(|value| sasl(&value));
+        let older = options.get("sasl").map(|value| sasl(&value, outline));
         let authorization = options.get("authorization").map(|value| {
             let map = value.map()?;
             let mut entries = map.entries();
@@ -330,7 +331,7 @@ impl KafkaClient {
                 return None;
             };
             let only = only.map()?;
-            let credentials = only.require("credentials").and_then(|value| sasl(&value));
+            let credentials = only.require("credentials").and_then(|value| sasl(&value, outline));
             only.deny_unknown();
             credentials
         });
@@ -349,8 +350,8 @@ impl KafkaClient {
 }
 
 /// The way out of a client. In `routes` only the first exit counts, since each takes everything.
-fn exit(map: &Map<'_>, exits: &mut Exits) -> Option<String> {
-    let when = |value: &Value<'_>| {
+fn exit(map: &Map<'_>, outline: &mut BindingOutline) -> Option<String> {
+    let when = |value: &Value<'_>, _: &mut BindingOutline| {
         let condition = condition(value)?;
         if !condition.is_always() {
             value.error("a client has one way out: expected routes with an `exit` alone");
@@ -358,7 +359,8 @@ fn exit(map: &Map<'_>, exits: &mut Exits) -> Option<String> {
         }
         Some(condition)
     };
-    let routes = Routes { when: &when, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+    let routes =
+        Routes { when: &when, with: &|_, _, _| Some(()), own: Some(()) }.decode(map, outline);
     routes.into_iter().next().map(|route| route.exit)
 }
 
@@ -385,7 +387,7 @@ fn server(text: &str) -> Option<Server> {
     valid.then(|| Server { host: host.to_owned(), port })
 }
 
-fn sasl(value: &Value<'_>) -> Option<KafkaAuthorization> {
+fn sasl(value: &Value<'_>, outline: &mut BindingOutline) -> Option<KafkaAuthorization> {
     let map = value.map()?;
     let mechanism = map.require("mechanism")?.one_of(&[
         ("plain", Some(SaslMechanism::Plain)),
@@ -395,7 +397,7 @@ fn sasl(value: &Value<'_>) -> Option<KafkaAuthorization> {
         ("oauthbearer", None),
     ])?;
     let Some(mechanism) = mechanism else {
-        value.uses(Feature::KafkaOauthBearer);
+        outline.unsupported(value, Unsupported::KafkaOauthBearer);
         let token = map.require("token").and_then(|value| Secret::decode(&value));
         map.deny_unknown();
         return Some(KafkaAuthorization::OauthBearer { token: token? });

@@ -13,7 +13,7 @@ use crate::config::bindings::kafka::{KafkaCacheClient, KafkaCacheServer, KafkaCl
 use crate::config::bindings::sse::{SseClient, SseKafka, SseServer};
 use crate::config::bindings::tcp::{TcpClient, TcpServer};
 use crate::config::bindings::tls::{TlsClient, TlsServer};
-use crate::config::check::support::Feature;
+use crate::config::check::support::{Ignored, Unsupported, UnsupportedUse};
 use crate::config::decode::ignored::{self, ignore};
 use crate::config::decode::{Cx, Map, Section, Value, any_of, suggestion};
 use crate::config::report::diagnostic::Span;
@@ -55,8 +55,8 @@ macro_rules! kinds {
         impl Type {
             const ALL: &[(&'static str, &'static str, Type)] = &[$(($type, $kind, Type::$variant)),*];
 
-            fn decode_kind(self, map: &Map<'_>, exits: &mut Exits) -> Option<Kind> {
-                match self { $(Type::$variant => <$options>::decode(map, exits).map(Kind::$variant)),* }
+            fn decode_kind(self, map: &Map<'_>, outline: &mut BindingOutline) -> Option<Kind> {
+                match self { $(Type::$variant => <$options>::decode(map, outline).map(Kind::$variant)),* }
             }
         }
 
@@ -186,14 +186,19 @@ impl Type {
     }
 }
 
-/// What is known of a binding even where there are mistakes in it: enough to check where exits lead.
+/// What is known of a binding even where there are mistakes in it.
 pub(crate) struct BindingOutline {
     pub(crate) name: String,
     pub(crate) span: Span,
     pub(crate) of: Option<Type>,
+    /// The `exit` of the binding itself.
+    pub(crate) own: Option<Exit>,
+    /// All exits, those of the routes among them.
     pub(crate) exits: Vec<Exit>,
     /// Whether an exit leads to who knows where, because of a mistake.
     pub(crate) unknown_exit: bool,
+    /// Where it uses a feature that matters only if a listener leads to it.
+    pub(crate) unsupported: Vec<UnsupportedUse>,
 }
 
 /// An `exit` as it stands in the file.
@@ -204,26 +209,34 @@ pub(crate) struct Exit {
     pub(crate) path: String,
 }
 
-/// The exits of one binding.
-#[derive(Default)]
-pub(crate) struct Exits {
-    pub(crate) own: Option<Exit>,
-    all: Vec<Exit>,
-    unknown: bool,
-    /// Whether routes of the binding take requests, so that a guard can be asked.
-    over_http: bool,
-}
+impl BindingOutline {
+    fn new(name: &str, span: Span) -> BindingOutline {
+        BindingOutline {
+            name: name.to_owned(),
+            span,
+            of: None,
+            own: None,
+            exits: Vec::new(),
+            unknown_exit: false,
+            unsupported: Vec::new(),
+        }
+    }
 
-impl Exits {
-    fn read(&mut self, map: &Map<'_>) -> Option<Exit> {
+    /// Reads the `exit` of a binding or of a route.
+    fn exit(&mut self, map: &Map<'_>) -> Option<Exit> {
         let value = map.get("exit")?;
         let Some(to) = value.text_as("the name of a binding") else {
-            self.unknown = true;
+            self.unknown_exit = true;
             return None;
         };
         let exit = Exit { to, span: value.span(), path: value.path.clone() };
-        self.all.push(exit.clone());
+        self.exits.push(exit.clone());
         Some(exit)
+    }
+
+    pub(crate) fn unsupported(&mut self, value: &Value<'_>, feature: Unsupported) {
+        let path = value.path.clone();
+        self.unsupported.push(UnsupportedUse { feature, span: value.key, path });
     }
 }
 
@@ -231,45 +244,34 @@ impl Exits {
 pub(crate) fn decode_all(cx: &Cx, section: &Map<'_>) -> (Vec<BindingOutline>, Vec<Binding>) {
     let mut outlines = Vec::new();
     let mut bindings = Vec::new();
-    for (index, (name, value)) in section.entries().enumerate() {
+    for (name, value) in section.entries() {
         crate::config::check_name(&value, name);
-        cx.binding.set(Some(index));
-        let mut outline = BindingOutline {
-            name: name.to_owned(),
-            span: value.key,
-            of: None,
-            exits: Vec::new(),
-            unknown_exit: false,
-        };
+        let mut outline = BindingOutline::new(name, value.key);
         bindings.extend(cx.entry(&value, || decode(&value.map()?, &mut outline)));
         outlines.push(outline);
-        cx.binding.set(None);
     }
     (outlines, bindings)
 }
 
 fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<Binding> {
-    let mut exits = Exits::default();
-    exits.own = exits.read(map);
+    outline.own = outline.exit(map);
     outline.of = Type::decode(map);
-    exits.over_http = outline.of.is_some_and(Type::is_over_http);
     let vault = map.get("vault").and_then(|value| {
         let name = value.text_as("the name of a vault")?;
         value.reference(Section::Vaults, &name);
         if outline.of.is_some_and(|of| !matches!(of, Type::TlsServer | Type::TlsClient)) {
-            value.uses(Feature::BindingVault);
+            value.ignored(Ignored::BindingVault);
         }
         Some(name)
     });
     if let Some(catalog) = map.get("catalog") {
-        ignore(&catalog, Feature::BindingCatalog, &ignored::BINDING_CATALOG);
+        ignore(&catalog, Ignored::BindingCatalog, &ignored::BINDING_CATALOG);
     }
     if let Some(telemetry) = map.get("telemetry") {
-        ignore(&telemetry, Feature::BindingTelemetry, &ignored::BINDING_TELEMETRY);
+        ignore(&telemetry, Ignored::BindingTelemetry, &ignored::BINDING_TELEMETRY);
     }
-    let kind = outline.of.and_then(|of| of.decode_kind(map, &mut exits));
-    outline.exits = exits.all;
-    outline.unknown_exit = exits.unknown || (outline.of.is_none() && !map.value.is_resolved());
+    let kind = outline.of.and_then(|of| of.decode_kind(map, outline));
+    outline.unknown_exit |= outline.of.is_none() && !map.value.is_resolved();
     if outline.of.is_some() {
         map.deny_unknown();
     }
@@ -308,9 +310,10 @@ pub struct Guarded {
 }
 
 /// Reads one condition.
-pub(crate) type ReadWhen<'r, W> = dyn Fn(&Value<'_>) -> Option<W> + 'r;
+pub(crate) type ReadWhen<'r, W> = dyn Fn(&Value<'_>, &mut BindingOutline) -> Option<W> + 'r;
 /// Reads what a route has beside; it is given the conditions unless there was a mistake in one.
-pub(crate) type ReadWith<'r, W, T> = dyn Fn(&Map<'_>, Option<&[W]>) -> Option<T> + 'r;
+pub(crate) type ReadWith<'r, W, T> =
+    dyn Fn(&Map<'_>, Option<&[W]>, &mut BindingOutline) -> Option<T> + 'r;
 
 /// How the routes of a type are decoded.
 pub(crate) struct Routes<'r, W, T> {
@@ -321,18 +324,18 @@ pub(crate) struct Routes<'r, W, T> {
 }
 
 impl<W, T> Routes<'_, W, T> {
-    pub(crate) fn decode(self, map: &Map<'_>, exits: &mut Exits) -> Vec<Route<W, T>> {
+    pub(crate) fn decode(self, map: &Map<'_>, outline: &mut BindingOutline) -> Vec<Route<W, T>> {
         let mut routes = Vec::new();
         match map.get("routes") {
             Some(value) => {
                 for value in value.list().unwrap_or_default() {
-                    routes.extend(value.map().and_then(|value| self.route(&value, exits)));
+                    routes.extend(value.map().and_then(|value| self.route(&value, outline)));
                 }
             }
             None if map.get("exit").is_none() => map.missing("neither `exit` nor `routes`"),
             None => {}
         }
-        if let (Some(exit), Some(with)) = (&exits.own, self.own) {
+        if let (Some(exit), Some(with)) = (&outline.own, self.own) {
             let guarded = Vec::new();
             let when = Vec::new();
             routes.push(Route { span: exit.span, guarded, when, with, exit: exit.to.clone() });
@@ -340,28 +343,28 @@ impl<W, T> Routes<'_, W, T> {
         routes
     }
 
-    fn route(&self, map: &Map<'_>, exits: &mut Exits) -> Option<Route<W, T>> {
-        let guarded = guarded(map, exits.over_http);
+    fn route(&self, map: &Map<'_>, outline: &mut BindingOutline) -> Option<Route<W, T>> {
+        let guarded = guarded(map, outline);
         let mut when = Vec::new();
         let mut complete = true;
         if let Some(value) = map.get("when") {
             let conditions = value.list_as("a list of conditions");
             complete = conditions.is_some();
             for condition in conditions.unwrap_or_default() {
-                match (self.when)(&condition) {
+                match (self.when)(&condition, outline) {
                     Some(condition) => when.push(condition),
                     None => complete = false,
                 }
             }
         }
-        let with = (self.with)(map, complete.then_some(when.as_slice()));
-        let exit = match exits.read(map) {
+        let with = (self.with)(map, complete.then_some(when.as_slice()), outline);
+        let exit = match outline.exit(map) {
             Some(exit) => Some(exit.to),
             None => {
-                if exits.own.is_none() && map.get("exit").is_none() {
+                if outline.own.is_none() && map.get("exit").is_none() {
                     map.missing("the route has no `exit`, and the binding has none either");
                 }
-                exits.own.as_ref().map(|own| own.to.clone())
+                outline.own.as_ref().map(|own| own.to.clone())
             }
         };
         map.deny_unknown();
@@ -370,11 +373,11 @@ impl<W, T> Routes<'_, W, T> {
 }
 
 /// Reads `guarded` of a route, whose guards can be asked if the route takes requests.
-pub(crate) fn guarded(map: &Map<'_>, over_http: bool) -> Vec<Guarded> {
+pub(crate) fn guarded(map: &Map<'_>, outline: &mut BindingOutline) -> Vec<Guarded> {
     let mut guards = Vec::new();
     if let Some(value) = map.get("guarded") {
-        if !over_http {
-            value.uses(Feature::GuardedRoute);
+        if !outline.of.is_some_and(Type::is_over_http) {
+            outline.unsupported(&value, Unsupported::GuardedRoute);
         }
         for (guard, roles) in value.map().iter().flat_map(Map::entries) {
             roles.reference(Section::Guards, guard);

@@ -6,8 +6,8 @@ use tailwater_kafka_types::{Template, Variable, check_topic_name};
 use tailwater_route::Pattern;
 
 use crate::config::bindings::files::captured;
-use crate::config::bindings::{Exits, Guarded, Route, Routes};
-use crate::config::check::support::Feature;
+use crate::config::bindings::{BindingOutline, Guarded, Route, Routes};
+use crate::config::check::support::Ignored;
 use crate::config::decode::ignored::{self, ignore};
 use crate::config::decode::pattern;
 use crate::config::decode::template;
@@ -119,21 +119,21 @@ struct Common {
 }
 
 impl SseServer {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseServer> {
-        let Common { retry, max_age, routes } = Common::decode(map, exits, true);
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<SseServer> {
+        let Common { retry, max_age, routes } = Common::decode(map, outline, true);
         Some(SseServer { retry: retry?, max_age, routes })
     }
 }
 
 impl SseClient {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseClient> {
-        let Common { retry, routes, .. } = Common::decode(map, exits, false);
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<SseClient> {
+        let Common { retry, routes, .. } = Common::decode(map, outline, false);
         Some(SseClient { retry: retry?, routes })
     }
 }
 
 impl Common {
-    fn decode(map: &Map<'_>, exits: &mut Exits, of_server: bool) -> Common {
+    fn decode(map: &Map<'_>, outline: &mut BindingOutline, of_server: bool) -> Common {
         let mut retry = Some(2000);
         let mut max_age = None;
         if let Some(options) = map.map("options") {
@@ -144,12 +144,13 @@ impl Common {
                 max_age = value.number("a number of seconds (1 to 31536000)", 1..=31_536_000);
             }
             if let Some(value) = options.get("requests") {
-                ignore(&value, Feature::SseRequests, &ignored::SSE_REQUESTS);
+                ignore(&value, Ignored::SseRequests, &ignored::SSE_REQUESTS);
             }
             options.deny_unknown();
         }
         let routes =
-            Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+            Routes { when: &|value, _| condition(value), with: &|_, _, _| Some(()), own: Some(()) }
+                .decode(map, outline);
         let retry = retry.map(Duration::from_millis);
         let max_age = max_age.map(Duration::from_secs);
         Common { retry, max_age, routes }
@@ -167,11 +168,12 @@ fn condition(value: &Value<'_>) -> Option<PathCondition> {
 }
 
 impl SseKafka {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<SseKafka> {
-        if map.get("routes").is_none() && exits.own.is_some() {
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<SseKafka> {
+        if map.get("routes").is_none() && outline.own.is_some() {
             map.missing("`routes` is missing: each says which topic a path stands for");
         }
-        let mut routes = Routes { when: &condition, with: &with, own: None }.decode(map, exits);
+        let mut routes = Routes { when: &|value, _| condition(value), with: &with, own: None }
+            .decode(map, outline);
         routes.iter_mut().for_each(ask_for_claims);
         Some(SseKafka { routes })
     }
@@ -199,7 +201,11 @@ impl SseKafkaWith {
     }
 }
 
-fn with(map: &Map<'_>, when: Option<&[PathCondition]>) -> Option<SseKafkaWith> {
+fn with(
+    map: &Map<'_>,
+    when: Option<&[PathCondition]>,
+    _: &mut BindingOutline,
+) -> Option<SseKafkaWith> {
     let with = map.require("with")?.map()?;
     let params = when.map(|when| captured(when.iter().map(|when| when.path.as_ref())));
     let params = params.as_deref();

@@ -8,8 +8,8 @@ use http::uri::Authority;
 use ipnet::IpNet;
 use tailwater_route::ValuePattern;
 
-use crate::config::bindings::{Exits, Route, Routes};
-use crate::config::check::support::Feature;
+use crate::config::bindings::{BindingOutline, Route, Routes, guarded};
+use crate::config::check::support::Unsupported;
 use crate::config::decode::{Map, Value, decimal};
 use crate::config::report::diagnostic::Span;
 
@@ -88,7 +88,7 @@ pub struct TcpClient {
 }
 
 impl TcpServer {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TcpServer> {
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<TcpServer> {
         let mut host = Some("0.0.0.0".to_owned());
         let mut listening = None;
         let mut connections = None;
@@ -108,8 +108,8 @@ impl TcpServer {
             }
             options.deny_unknown();
         }
-        let routes =
-            Routes { when: &accepted, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+        let routes = Routes { when: &accepted, with: &|_, _, _| Some(()), own: Some(()) }
+            .decode(map, outline);
         Some(TcpServer { host: host?, ports: listening?, connections, write_deadline, routes })
     }
 }
@@ -124,7 +124,7 @@ impl TcpClient {
         format!("{host}:{port}").parse().ok()
     }
 
-    pub(crate) fn decode(map: &Map<'_>, _: &mut Exits) -> Option<TcpClient> {
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<TcpClient> {
         let options = map.map("options");
         let mut client =
             TcpClient { host: None, ports: Vec::new(), when: Vec::new(), options: None };
@@ -140,7 +140,7 @@ impl TcpClient {
         if let Some(value) = map.get("routes") {
             let mut always = false;
             for route in value.each(|item| item.map()) {
-                crate::config::bindings::guarded(&route, false);
+                guarded(&route, outline);
                 let when = route.get("when").map(|value| value.each(|item| condition(&item)));
                 route.deny_unknown();
                 always |= when.as_ref().is_none_or(Vec::is_empty);
@@ -148,7 +148,7 @@ impl TcpClient {
             }
             client.settle(always);
             if !client.when.is_empty() {
-                value.uses(Feature::TcpClientRoutes);
+                outline.unsupported(&value, Unsupported::TcpClientRoutes);
             }
         }
         Some(client)
@@ -218,12 +218,12 @@ fn condition(value: &Value<'_>) -> Option<TcpCondition> {
 }
 
 /// A condition of a listener, which does not know the names of its peers.
-fn accepted(value: &Value<'_>) -> Option<TcpCondition> {
+fn accepted(value: &Value<'_>, outline: &mut BindingOutline) -> Option<TcpCondition> {
     let condition = condition(value)?;
     if condition.authority.is_some()
         && let Some(authority) = value.map().and_then(|value| value.get("authority"))
     {
-        authority.uses(Feature::TcpAuthority);
+        outline.unsupported(&authority, Unsupported::TcpAuthority);
     }
     Some(condition)
 }

@@ -6,8 +6,8 @@ use tailwater_route::ValuePattern;
 use tailwater_tls::{ClientCertificates, Version};
 
 use crate::config::bindings::tcp::ports;
-use crate::config::bindings::{Exits, Route, Routes};
-use crate::config::check::support::Feature;
+use crate::config::bindings::{BindingOutline, Route, Routes};
+use crate::config::check::support::Unsupported;
 use crate::config::decode::{Map, Value};
 
 /// A `tls` binding of kind `server` decrypts connections.
@@ -93,7 +93,7 @@ const MUTUAL: &[(&str, ClientCertificates)] = &[
 ];
 
 impl TlsServer {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsServer> {
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<TlsServer> {
         map.require("vault");
         let mut server = TlsServer {
             options: TlsOptions::default(),
@@ -114,20 +114,22 @@ impl TlsServer {
             };
             options.deny_unknown();
         }
-        server.routes =
-            Routes { when: &condition, with: &|_, _| Some(()), own: Some(()) }.decode(map, exits);
+        server.routes = Routes { when: &condition, with: &|_, _, _| Some(()), own: Some(()) }
+            .decode(map, outline);
         Some(server)
     }
 }
 
 impl TlsClient {
-    pub(crate) fn decode(map: &Map<'_>, exits: &mut Exits) -> Option<TlsClient> {
+    pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<TlsClient> {
         let mut options = TlsOptions::default();
         if let Some(map) = map.map("options") {
             options = tls_options(&map);
             map.deny_unknown();
         }
-        let with = |map: &Map<'_>, _: Option<&[TlsCondition]>| match map.map("with") {
+        let with = |map: &Map<'_>, _: Option<&[TlsCondition]>, _: &mut BindingOutline| match map
+            .map("with")
+        {
             None => Some(None),
             Some(with) => {
                 let certificate = with.map("certificate").and_then(|map| certificate(&map));
@@ -136,11 +138,11 @@ impl TlsClient {
             }
         };
         // One way leads out: what is below knows no addresses to choose it by.
-        let when = |value: &Value<'_>| {
-            value.uses(Feature::TlsClientRoutes);
-            condition(value)
+        let when = |value: &Value<'_>, outline: &mut BindingOutline| {
+            outline.unsupported(value, Unsupported::TlsClientRoutes);
+            condition(value, outline)
         };
-        let routes = Routes { when: &when, with: &with, own: Some(None) }.decode(map, exits);
+        let routes = Routes { when: &when, with: &with, own: Some(None) }.decode(map, outline);
         Some(TlsClient { options, routes })
     }
 }
@@ -164,11 +166,11 @@ fn tls_options(map: &Map<'_>) -> TlsOptions {
     }
 }
 
-fn condition(value: &Value<'_>) -> Option<TlsCondition> {
+fn condition(value: &Value<'_>, outline: &mut BindingOutline) -> Option<TlsCondition> {
     let map = value.map()?;
-    let refused = |key| {
+    let mut refused = |key| {
         let value = map.get(key)?;
-        value.uses(Feature::TlsConditionCertificate);
+        outline.unsupported(&value, Unsupported::TlsConditionCertificate);
         Some(value)
     };
     let condition = TlsCondition {

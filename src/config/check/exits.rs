@@ -1,14 +1,13 @@
 //! Where exits lead: every one to a binding that can follow, and none in a circle.
 
-use crate::config::bindings::{BindingOutline, Exit, Type};
-use crate::config::check::support::{Feature, UnsupportedUse};
+use crate::config::bindings::{BindingOutline, Type};
 use crate::config::decode::{Cx, any_of, defined};
 
 /// Checks the exits of all bindings, and says of each whether a listener leads to it.
 pub(crate) fn check(cx: &Cx, outlines: &[BindingOutline]) -> Vec<bool> {
     let names: Vec<&str> = outlines.iter().map(|outline| outline.name.as_str()).collect();
     let mut edges = vec![Vec::new(); outlines.len()];
-    for (from, (outline, edges)) in outlines.iter().zip(&mut edges).enumerate() {
+    for (outline, edges) in outlines.iter().zip(&mut edges) {
         for exit in &outline.exits {
             let Some(to) = names.iter().position(|name| *name == exit.to) else {
                 let message =
@@ -36,25 +35,10 @@ pub(crate) fn check(cx: &Cx, outlines: &[BindingOutline]) -> Vec<bool> {
                 );
                 cx.error(exit.span, message, Some(help));
             }
-            if matches!(from_type, Type::TcpServer | Type::TlsServer)
-                && matches!(to_type, Type::TcpClient | Type::TlsClient)
-            {
-                uses(cx, Feature::TcpClientFromListener, exit, from);
-            }
-            if (from_type, to_type) == (Type::HttpServer, Type::HttpClient) {
-                uses(cx, Feature::HttpProxy, exit, from);
-            }
         }
     }
     circles(cx, outlines, &edges);
     reached(outlines, &edges)
-}
-
-fn uses(cx: &Cx, feature: Feature, exit: &Exit, binding: usize) {
-    let span = exit.span;
-    let path = exit.path.clone();
-    let binding = Some(binding);
-    cx.uses.borrow_mut().push(UnsupportedUse { feature, span, path, binding });
 }
 
 /// Reports each circle once, where it closes.

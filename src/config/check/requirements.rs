@@ -8,7 +8,7 @@ use tailwater_kafka_types::Variable;
 
 use crate::config::bindings::tls::TlsOptions;
 use crate::config::bindings::{Binding, BindingOutline, Kind, Type};
-use crate::config::check::support::{Feature, UnsupportedUse};
+use crate::config::check::support::{Ignored, Unsupported, UnsupportedUse};
 use crate::config::decode::{Cx, defined};
 use crate::config::report::diagnostic::Span;
 use crate::config::sections::security::{Guard, Vault};
@@ -62,9 +62,10 @@ impl<'w> Requirements<'w> {
         self.bindings.iter().filter(move |binding| names.contains(binding.name.as_str()))
     }
 
-    fn uses(&self, feature: Feature, binding: &Binding, span: Span, path: String) {
-        let binding = self.outlines.iter().position(|outline| outline.name == binding.name);
-        self.cx.uses.borrow_mut().push(UnsupportedUse { feature, span, path, binding });
+    /// Reports what a running binding uses.
+    fn unsupported(&self, feature: Unsupported, span: Span, path: String) {
+        let used = UnsupportedUse { feature, span, path };
+        self.cx.diagnostics.borrow_mut().push(used.diagnostic(true));
     }
 
     /// The bindings of a type with an exit to this one, of those that a listener leads to.
@@ -98,7 +99,7 @@ impl<'w> Requirements<'w> {
             && below(Type::KafkaClient).any(beside)
         {
             let path = format!("bindings.{name}.options");
-            self.uses(Feature::TcpClientAddress, binding, span, path);
+            self.cx.ignored(Ignored::TcpClientAddress, span, &path);
         }
         if (client.host.is_none() || client.ports.is_empty())
             && self.cx.is_sound("bindings", name)
@@ -148,7 +149,7 @@ impl<'w> Requirements<'w> {
         // Lists of revoked certificates are not looked at: no binding can rely on it.
         if let Some(vault) = vault.filter(|vault| vault.revocation) {
             let path = format!("vaults.{}.options.revocation", vault.name);
-            self.uses(Feature::Revocation, binding, vault.span, path);
+            self.unsupported(Unsupported::Revocation, vault.span, path);
         }
     }
 
@@ -159,11 +160,11 @@ impl<'w> Requirements<'w> {
         }
         let path = |key| format!("bindings.{}.options.{key}", binding.name);
         if options.version.is_some() {
-            self.uses(Feature::TlsKafkaVersion, binding, binding.span, path("version"));
+            self.unsupported(Unsupported::TlsKafkaVersion, binding.span, path("version"));
         }
         for (key, names) in [("sni", &options.sni), ("alpn", &options.alpn)] {
             if !names.is_empty() {
-                self.uses(Feature::TlsKafkaNames, binding, binding.span, path(key));
+                self.cx.ignored(Ignored::TlsKafkaNames, binding.span, &path(key));
             }
         }
     }

@@ -1,29 +1,20 @@
-//! What the grammar has and tailwater does not do yet: the one table of it.
+//! What the grammar has and tailwater does not do yet: the two tables of it.
 //!
-//! Whoever makes a feature work takes its row away, together with the calls of `uses` that name it.
+//! Whoever makes a feature work removes its row, together with the calls that name it.
 
+use crate::config::bindings::{BindingOutline, Type};
+use crate::config::decode::Cx;
 use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 
-/// Something that a file can ask for and that does not work yet.
+/// A feature that has no effect yet. A file that uses it starts without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Feature {
-    GuardedRoute,
-    GuardTemplate,
+pub(crate) enum Ignored {
     HttpOverrides,
-    HttpClientCredentials,
-    Revocation,
-    TlsConditionCertificate,
-    TlsClientRoutes,
-    TlsKafkaVersion,
     TlsKafkaNames,
     HttpClientAccess,
     HttpRequests,
-    HttpProxy,
     SseRequests,
-    TcpAuthority,
-    TcpClientRoutes,
     TcpClientAddress,
-    TcpClientFromListener,
     Catalog,
     BindingCatalog,
     BindingTelemetry,
@@ -31,7 +22,6 @@ pub(crate) enum Feature {
     KafkaModel,
     KafkaTransforms,
     KafkaDeltaType,
-    KafkaOauthBearer,
     TelemetryAttributes,
     TelemetryMetrics,
     ExporterPrometheus,
@@ -39,96 +29,127 @@ pub(crate) enum Feature {
     ExporterVault,
 }
 
-/// What becomes of a file that asks for it.
-enum Support {
-    /// It starts without; what does not happen.
-    Ignored(&'static str),
-    /// It does not start, if a listener leads there; why.
-    Refused(&'static str),
-}
-
-use Support::{Ignored, Refused};
-
-impl Feature {
-    fn support(self) -> Support {
+impl Ignored {
+    /// What does not happen.
+    pub(crate) fn reason(self) -> &'static str {
         match self {
-            Feature::GuardedRoute => Refused(
-                "guards are asked about requests, on routes of http, sse, sse-kafka and http-filesystem bindings",
-            ),
-            Feature::GuardTemplate => Refused("files are the same for everyone"),
-            Feature::HttpOverrides => Ignored("headers of requests stay as they are"),
-            Feature::HttpClientCredentials => Refused("credentials are handed on in headers only"),
-            Feature::Revocation => Refused("certificates that were revoked would be accepted"),
-            Feature::TlsConditionCertificate => {
-                Refused("the binding's own `trust` and `mutual` hold for all of its routes")
+            Self::HttpOverrides => "headers of requests stay as they are",
+            Self::TlsKafkaNames => {
+                "brokers are asked for their own names, and no protocol is agreed on"
             }
-            Feature::TlsKafkaVersion => Refused("librdkafka speaks TLS 1.2 and 1.3 alike"),
-            Feature::TlsKafkaNames => {
-                Ignored("brokers are asked for their own names, and no protocol is agreed on")
+            Self::HttpClientAccess => "it is servers that browsers ask for it",
+            Self::HttpRequests => "requests and responses are not validated",
+            Self::SseRequests => "events are not validated",
+            Self::TcpClientAddress => "brokers are reached at the addresses that Kafka names",
+            Self::Catalog => "schemas are not read",
+            Self::BindingCatalog => "schemas are not read",
+            Self::BindingTelemetry => "nothing is measured for it",
+            Self::BindingVault => {
+                "only bindings of type tls take keys and certificates from a vault"
             }
-            Feature::TlsClientRoutes => Refused("addresses would not be checked"),
-            Feature::HttpClientAccess => Ignored("it is servers that browsers ask for it"),
-            Feature::HttpRequests => Ignored("requests and responses are not validated"),
-            Feature::HttpProxy => Refused(
-                "only event streams are passed on, by a binding of type sse and kind client",
-            ),
-            Feature::SseRequests => Ignored("events are not validated"),
-            Feature::TcpAuthority => Refused("the name would not be checked"),
-            Feature::TcpClientRoutes => Refused(
-                "addresses would not be checked: name one in `options.host`, without conditions",
-            ),
-            Feature::TcpClientAddress => {
-                Ignored("brokers are reached at the addresses that Kafka names")
-            }
-            Feature::TcpClientFromListener => {
-                Refused("connections cannot be passed on as they are")
-            }
-            Feature::Catalog => Ignored("schemas are not read"),
-            Feature::BindingCatalog => Ignored("schemas are not read"),
-            Feature::BindingTelemetry => Ignored("nothing is measured for it"),
-            Feature::BindingVault => {
-                Ignored("only bindings of type tls take keys and certificates from a vault")
-            }
-            Feature::KafkaModel => {
-                Ignored("records are passed on as they are, not validated or converted")
-            }
-            Feature::KafkaTransforms => Ignored("keys and headers of records stay as they are"),
-            Feature::KafkaDeltaType => Ignored("whole values are sent"),
-            Feature::KafkaOauthBearer => {
-                Refused("the connection to Kafka would have no credentials")
-            }
-            Feature::TelemetryAttributes => Ignored("there is nothing yet to attach them to"),
-            Feature::TelemetryMetrics => Ignored("nothing is measured"),
-            Feature::ExporterPrometheus => Ignored("no endpoint is opened"),
-            Feature::ExporterOtlp => Ignored("nothing is exported"),
-            Feature::ExporterVault => Ignored("no connection is made for its keys"),
+            Self::KafkaModel => "records are passed on as they are, not validated or converted",
+            Self::KafkaTransforms => "keys and headers of records stay as they are",
+            Self::KafkaDeltaType => "whole values are sent",
+            Self::TelemetryAttributes => "there is nothing yet to attach them to",
+            Self::TelemetryMetrics => "nothing is measured",
+            Self::ExporterPrometheus => "no endpoint is opened",
+            Self::ExporterOtlp => "nothing is exported",
+            Self::ExporterVault => "no connection is made for its keys",
         }
     }
 }
 
-/// A place that uses a feature.
+/// A feature that it would be unsafe to ignore. A file does not start if a listener leads to a binding that
+/// uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsupported {
+    GuardedRoute,
+    GuardTemplate,
+    HttpClientCredentials,
+    Revocation,
+    TlsConditionCertificate,
+    TlsClientRoutes,
+    TlsKafkaVersion,
+    HttpProxy,
+    TcpAuthority,
+    TcpClientRoutes,
+    TcpClientFromListener,
+    KafkaOauthBearer,
+}
+
+impl Unsupported {
+    /// Why it cannot be ignored.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::GuardedRoute => {
+                "guards are asked about requests, on routes of http, sse, sse-kafka and http-filesystem bindings"
+            }
+            Self::GuardTemplate => "files are the same for everyone",
+            Self::HttpClientCredentials => "credentials are handed on in headers only",
+            Self::Revocation => "certificates that were revoked would be accepted",
+            Self::TlsConditionCertificate => {
+                "the binding's own `trust` and `mutual` hold for all of its routes"
+            }
+            Self::TlsClientRoutes => "addresses would not be checked",
+            Self::TlsKafkaVersion => "librdkafka speaks TLS 1.2 and 1.3 alike",
+            Self::HttpProxy => {
+                "only event streams are passed on, by a binding of type sse and kind client"
+            }
+            Self::TcpAuthority => "the name would not be checked",
+            Self::TcpClientRoutes => {
+                "addresses would not be checked: name one in `options.host`, without conditions"
+            }
+            Self::TcpClientFromListener => "connections cannot be passed on as they are",
+            Self::KafkaOauthBearer => "the connection to Kafka would have no credentials",
+        }
+    }
+}
+
+/// A place that uses an unsupported feature.
 pub(crate) struct UnsupportedUse {
-    pub(crate) feature: Feature,
+    pub(crate) feature: Unsupported,
     pub(crate) span: Span,
     pub(crate) path: String,
-    /// The binding that it belongs to, by its place in the file.
-    pub(crate) binding: Option<usize>,
 }
 
 impl UnsupportedUse {
-    /// What is said about it; `reached` says whether a listener leads to a binding.
-    pub(crate) fn diagnostic(&self, reached: impl Fn(usize) -> bool) -> Diagnostic {
+    /// The diagnostic of a binding to which a listener leads, or of another one.
+    pub(crate) fn diagnostic(&self, is_reached: bool) -> Diagnostic {
         let path = &self.path;
-        let (severity, message) = match self.feature.support() {
-            Ignored(why) => (Severity::Warning, format!("{path}: ignored: {why}")),
-            Refused(why) if self.binding.is_none_or(reached) => {
-                (Severity::Error, format!("{path}: not supported yet: {why}"))
-            }
-            Refused(_) => (
-                Severity::Warning,
-                format!("{path}: not supported yet; accepted, as no listener leads there"),
-            ),
+        let (severity, message) = if is_reached {
+            let reason = self.feature.reason();
+            (Severity::Error, format!("{path}: not supported yet: {reason}"))
+        } else {
+            let message = "not supported yet; accepted, as no listener leads there";
+            (Severity::Warning, format!("{path}: {message}"))
         };
         Diagnostic { severity, span: self.span, message, help: None }
     }
+}
+
+/// Reports the unsupported features that bindings use. `reached` says of each binding whether a listener
+/// leads to it.
+pub(crate) fn check(cx: &Cx, outlines: &[BindingOutline], reached: &[bool]) {
+    for (outline, is_reached) in outlines.iter().zip(reached) {
+        let by_exits = exits(outline, outlines);
+        for used in outline.unsupported.iter().chain(&by_exits) {
+            cx.diagnostics.borrow_mut().push(used.diagnostic(*is_reached));
+        }
+    }
+}
+
+/// The exits of a binding to types that it cannot pass connections or requests on to.
+fn exits(outline: &BindingOutline, outlines: &[BindingOutline]) -> Vec<UnsupportedUse> {
+    let unsupported = outline.exits.iter().filter_map(|exit| {
+        let to = outlines.iter().find(|outline| outline.name == exit.to)?;
+        let feature = match (outline.of?, to.of?) {
+            (Type::TcpServer | Type::TlsServer, Type::TcpClient | Type::TlsClient) => {
+                Unsupported::TcpClientFromListener
+            }
+            (Type::HttpServer, Type::HttpClient) => Unsupported::HttpProxy,
+            _ => return None,
+        };
+        Some(UnsupportedUse { feature, span: exit.span, path: exit.path.clone() })
+    });
+    unsupported.collect()
 }

@@ -1,6 +1,6 @@
 //! What the grammar has and nothing reads yet: models, catalogs, transforms, metrics, exporters.
 //!
-//! Each is one warning, by its [`Feature`], and nothing of it is kept. The shapes below are its part of
+//! Each is one warning, by its [`Ignored`], and nothing of it is kept. The shapes below are its part of
 //! the grammar, so that a mistake in it is an error as anywhere else: the day that it works, the file
 //! must not fail.
 
@@ -10,13 +10,13 @@ use http::Method;
 
 use crate::config::bindings::http::seconds;
 use crate::config::bindings::tls;
-use crate::config::check::support::Feature;
+use crate::config::check::support::Ignored;
 use crate::config::decode::pattern;
 use crate::config::decode::{Map, Section, Value, any_of, suggestion};
 
 /// Warns that a value has no effect, and reports the mistakes in it.
-pub(crate) fn ignore(value: &Value<'_>, feature: Feature, shape: &Shape) {
-    value.uses(feature);
+pub(crate) fn ignore(value: &Value<'_>, feature: Ignored, shape: &Shape) {
+    value.ignored(feature);
     shape.check(value);
 }
 
@@ -389,7 +389,7 @@ pub(crate) const OTLP: Shape = Fields(&[
 pub(crate) const STDOUT: Shape =
     Fields(&[required("type", Text), optional("vault", EXPORTER_VAULT)]);
 
-const EXPORTER_VAULT: Shape = By(|value| ignore(value, Feature::ExporterVault, &VAULT));
+const EXPORTER_VAULT: Shape = By(|value| ignore(value, Ignored::ExporterVault, &VAULT));
 
 const KNOWN_METRICS: &[&str] = &[
     "stream.active.received",

@@ -10,7 +10,7 @@ pub(crate) mod ignored;
 pub(crate) mod pattern;
 pub(crate) mod template;
 
-use crate::config::check::support::{Feature, UnsupportedUse};
+use crate::config::check::support::Ignored;
 use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 use crate::config::syntax::yaml::{Key, Node, NodeKind};
 
@@ -18,9 +18,6 @@ use crate::config::syntax::yaml::{Key, Node, NodeKind};
 pub(crate) struct Cx {
     names: SectionNames,
     pub(crate) diagnostics: RefCell<Vec<Diagnostic>>,
-    pub(crate) uses: RefCell<Vec<UnsupportedUse>>,
-    /// The place of the binding that is being decoded, among all of the file.
-    pub(crate) binding: Cell<Option<usize>>,
     errors: Cell<usize>,
     /// The paths of the entries with a mistake in them: what such a one lacks may be what was mistaken.
     mistaken: RefCell<HashSet<String>>,
@@ -61,8 +58,6 @@ impl Cx {
         Cx {
             names: SectionNames::of(document),
             diagnostics: RefCell::default(),
-            uses: RefCell::default(),
-            binding: Cell::default(),
             errors: Cell::default(),
             mistaken: RefCell::default(),
         }
@@ -76,6 +71,12 @@ impl Cx {
     /// Reports what is accepted, and dangerous.
     pub(crate) fn danger(&self, span: Span, message: String, help: impl Into<String>) {
         self.report(Severity::Danger, span, message, Some(help.into()));
+    }
+
+    /// Warns of what has no effect.
+    pub(crate) fn ignored(&self, feature: Ignored, span: Span, path: &str) {
+        let message = format!("{path}: ignored: {}", feature.reason());
+        self.report(Severity::Warning, span, message, None);
     }
 
     fn report(&self, severity: Severity, span: Span, message: String, help: Option<String>) {
@@ -155,14 +156,9 @@ impl<'a> Value<'a> {
         Some(format!("expected {what}, found {found}"))
     }
 
-    /// Notes that something is used that may not be supported yet.
-    pub(crate) fn uses(&self, feature: Feature) {
-        self.cx.uses.borrow_mut().push(UnsupportedUse {
-            feature,
-            span: self.key,
-            path: self.path.clone(),
-            binding: self.cx.binding.get(),
-        });
+    /// Warns that this has no effect.
+    pub(crate) fn ignored(&self, feature: Ignored) {
+        self.cx.ignored(feature, self.key, &self.path);
     }
 
     /// Reports a name that the section does not define. The entry that refers to it counts as decoded.

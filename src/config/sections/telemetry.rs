@@ -1,6 +1,6 @@
 //! `telemetry`: logs, metrics and where they go.
 
-use crate::config::check::support::Feature;
+use crate::config::check::support::Ignored;
 use crate::config::decode::ignored::{self, ignore};
 use crate::config::decode::{Map, Value};
 use crate::config::report::diagnostic::Span;
@@ -37,10 +37,10 @@ impl Telemetry {
     pub(crate) fn decode(map: &Map<'_>) -> Telemetry {
         let mut telemetry = Telemetry::default();
         if let Some(value) = map.get("attributes") {
-            ignore(&value, Feature::TelemetryAttributes, &ignored::ATTRIBUTES);
+            ignore(&value, Ignored::TelemetryAttributes, &ignored::ATTRIBUTES);
         }
         if let Some(value) = map.get("metrics") {
-            ignore(&value, Feature::TelemetryMetrics, &ignored::METRICS);
+            ignore(&value, Ignored::TelemetryMetrics, &ignored::METRICS);
         }
         for (name, value) in map.map("exporters").iter().flat_map(Map::entries) {
             crate::config::check_name(&value, name);
@@ -67,11 +67,11 @@ fn exporter(name: &str, value: &Value<'_>) -> Option<Exporter> {
             Some(Exporter { name, span: value.key, kind: ExporterKind::Stdout })
         }
         Form::Prometheus => {
-            ignore(value, Feature::ExporterPrometheus, &ignored::PROMETHEUS);
+            ignore(value, Ignored::ExporterPrometheus, &ignored::PROMETHEUS);
             None
         }
         Form::Otlp => {
-            ignore(value, Feature::ExporterOtlp, &ignored::OTLP);
+            ignore(value, Ignored::ExporterOtlp, &ignored::OTLP);
             None
         }
     }
