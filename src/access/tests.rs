@@ -170,6 +170,7 @@ async fn preflight_is_answered_without_credentials() {
         credentials: true,
         max_age: Some(Duration::from_secs(600)),
         expose: texts(&["etag"]),
+        ..CrossOrigin::default()
     };
     let asterisks = CrossOrigin {
         origins: texts(&["*"]),

@@ -8,10 +8,10 @@ use tailwater_jwt::Credentials;
 use tailwater_route::{Condition, Error, ValuePattern};
 
 use crate::config::bindings::{BindingOutline, Route, Routes};
-use crate::config::check::dangers;
 use crate::config::check::support::{Ignored, Unsupported};
 use crate::config::decode::ignored::{self, ignore};
 use crate::config::decode::{Map, Section, Value};
+use crate::config::report::diagnostic::Span;
 
 /// An `http` binding of kind `server` reads requests.
 #[derive(Clone, Debug)]
@@ -82,6 +82,8 @@ pub struct CrossOrigin {
     pub headers: Option<Vec<String>>,
     /// `allow.credentials`: whether the browser sends cookies. Default: false.
     pub credentials: bool,
+    /// Where `allow.credentials` stands.
+    pub(crate) credentials_span: Span,
     /// `max-age`, in seconds: how long a browser remembers this. Default: the browser
     /// decides.
     pub max_age: Option<Duration>,
@@ -243,9 +245,7 @@ fn access_control(map: &Map<'_>) -> Option<AccessControl> {
         out.headers = texts(&allow, "headers");
         if let Some(value) = allow.get("credentials") {
             out.credentials = value.boolean().unwrap_or(false);
-            if out.credentials {
-                dangers::credentials(&value, out.origins.as_deref());
-            }
+            out.credentials_span = value.key;
         }
         allow.deny_unknown();
     }

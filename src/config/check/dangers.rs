@@ -13,11 +13,10 @@ use tailwater_kafka_types::{Part, Template, Variable};
 use tailwater_route::{Condition, Scheme};
 
 use crate::config::bindings::files::{FileCondition, FileWith, Filesystem, Symlinks};
-use crate::config::bindings::http::HttpCondition;
+use crate::config::bindings::http::{AccessControl, CrossOrigin, HttpCondition};
 use crate::config::bindings::sse::{PathCondition, SseKafkaWith};
 use crate::config::bindings::{Binding, Guarded, Kind, Route};
 use crate::config::check::requirements::Requirements;
-use crate::config::decode::Value;
 use crate::config::report::diagnostic::Span;
 use crate::config::sections::security::{Guard, GuardKeys};
 
@@ -41,6 +40,9 @@ pub(crate) fn check(requirements: &Requirements<'_>) {
                 let guard =
                     server.authorization.as_ref().map(|authorization| authorization.guard.as_str());
                 guards_behind(requirements, binding, guard);
+                if let AccessControl::CrossOrigin(cross) = &server.access_control {
+                    credentials(requirements, binding, cross);
+                }
                 asked.extend(guard);
                 open_beside(requirements, binding, &server.routes, exit);
             }
@@ -72,16 +74,18 @@ pub(crate) fn check(requirements: &Requirements<'_>) {
 }
 
 /// `credentials` for pages of any origin.
-pub(crate) fn credentials(value: &Value<'_>, origins: Option<&[String]>) {
-    let any = origins
+fn credentials(requirements: &Requirements<'_>, binding: &Binding, cross: &CrossOrigin) {
+    let any = cross
+        .origins
+        .as_ref()
         .is_none_or(|origins| origins.iter().any(|origin| origin == "*" || origin == "null"));
-    if any {
+    if cross.credentials && any {
         let message = format!(
-            "{}: pages of any origin may read what a user's cookies give access to",
-            value.path
+            "bindings.{}.options.access-control.allow.credentials: pages of any origin may read what a user's cookies give access to",
+            binding.name
         );
         let help = "expected the origins of your pages in `allow.origins`, or no `credentials`";
-        value.cx.danger(value.key, message, help);
+        requirements.cx.danger(cross.credentials_span, message, help);
     }
 }
 
