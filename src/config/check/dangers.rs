@@ -246,7 +246,7 @@ type Captured = [Parameter];
 /// A request, and whether it comes without credentials.
 struct Asked<'w> {
     requirements: &'w Requirements<'w>,
-    request: Request<()>,
+    request: &'w Request<()>,
     open: bool,
     /// Bindings that it may still come through.
     depth: usize,
@@ -263,23 +263,36 @@ fn open_beside<W: Sample, T>(
     routes: &[Route<W, T>],
     leads: Leads<W, T>,
 ) {
-    let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
-    for (index, guarded) in routes.iter().enumerate().filter(|(_, route)| !route.guarded.is_empty())
-    {
-        let is_same = |open: &Route<W, T>| {
-            let there = |route, open, request: &Request<()>| {
-                let request = request.clone();
-                let asked = Asked { requirements, request, open, depth: 4 };
-                let captured = captures(route, &asked.request)?;
-                leads(route, &asked, &captured)
-            };
-            let leads_alike = |request: Request<()>| {
-                let closed = there(guarded, false, &request);
-                closed.is_some() && closed == there(open, true, &request)
-            };
-            samples(guarded, open).any(leads_alike)
+    if routes.iter().all(|route| route.guarded.is_empty()) {
+        return;
+    }
+    let there = |route: &Route<W, T>, open, request: &Request<()>| {
+        let asked = Asked { requirements, request, open, depth: 4 };
+        let captured = captures(route, request)?;
+        leads(route, &asked, &captured)
+    };
+    let routes: Vec<Sampled<'_, W, T>> = routes.iter().take(MOST_ROUTES).map(sampled).collect();
+    for (index, guarded) in routes.iter().enumerate() {
+        if guarded.route.guarded.is_empty() {
+            continue;
+        }
+        let of_guarded = guarded.alone.iter().filter_map(|request| {
+            let closed = there(guarded.route, false, request)?;
+            Some((request, closed))
+        });
+        let of_guarded: Vec<(&Request<()>, String)> = of_guarded.collect();
+        let leads_alike = |open: &Sampled<'_, W, T>, request: &Request<()>| {
+            let closed = there(guarded.route, false, request);
+            closed.is_some() && closed == there(open.route, true, request)
         };
-        let same = routes.iter().position(|route| route.guarded.is_empty() && is_same(route));
+        let is_same = |open: &Sampled<'_, W, T>| {
+            paired(&guarded.paired, &open.paired).any(|request| leads_alike(open, &request))
+                || of_guarded.iter().any(|(request, closed)| {
+                    there(open.route, true, request).as_ref() == Some(closed)
+                })
+                || open.alone.iter().any(|request| leads_alike(open, request))
+        };
+        let same = routes.iter().position(|open| open.route.guarded.is_empty() && is_same(open));
         if let Some(at) = same {
             let order = if at > index { "a later" } else { "an earlier" };
             let message = format!(
@@ -287,7 +300,7 @@ fn open_beside<W: Sample, T>(
                 binding.name
             );
             let help = "expected `guarded` on both, or a path of its own for what is open";
-            requirements.cx.danger(guarded.span, message, help);
+            requirements.cx.danger(guarded.route.span, message, help);
         }
     }
 }
@@ -304,8 +317,7 @@ fn captures<W: Sample, T>(route: &Route<W, T>, request: &Request<()>) -> Option<
 fn exit<W, T>(route: &Route<W, T>, asked: &Asked<'_>, _: &Captured) -> Option<String> {
     let depth = asked.depth.checked_sub(1)?;
     let binding = asked.requirements.bindings.iter().find(|binding| binding.name == route.exit);
-    let request = asked.request.clone();
-    let asked = &Asked { request, depth, ..*asked };
+    let asked = &Asked { depth, ..*asked };
     match binding.map(|binding| &binding.kind) {
         Some(Kind::SseServer(server)) => first(&route.exit, &server.routes, asked, exit),
         Some(Kind::SseKafka(mapping)) => first(&route.exit, &mapping.routes, asked, topic),
@@ -323,7 +335,7 @@ fn first<W: Sample, T>(
 ) -> Option<String> {
     let routes = routes.get(..MOST_ROUTES.min(routes.len())).unwrap_or_default();
     let mut taking =
-        routes.iter().filter_map(|route| Some((route, captures(route, &asked.request)?)));
+        routes.iter().filter_map(|route| Some((route, captures(route, asked.request)?)));
     let Some(one) = taking.next() else { return Some(binding.to_owned()) };
     let passes =
         |(route, _): &(&Route<W, T>, Vec<Parameter>)| !asked.open || route.guarded.is_empty();
@@ -351,28 +363,28 @@ fn file(
     Some(format!("{} {folder} {}", route.exit, path.trim_start_matches('/')))
 }
 
-/// Requests that one of two routes takes, or both.
-fn samples<W: Sample, T>(
-    one: &Route<W, T>,
-    other: &Route<W, T>,
-) -> impl Iterator<Item = Request<()>> {
-    let fields = |route: &Route<W, T>| -> Vec<Fields> {
-        match route.when.as_slice() {
-            [] => vec![Vec::new()],
-            when => when.iter().take(MOST_CONDITIONS).map(Sample::fields).collect(),
-        }
+/// A route, and what requests for it are made up of.
+struct Sampled<'r, W, T> {
+    route: &'r Route<W, T>,
+    /// The fields of its first conditions, which are joined with those of another route.
+    paired: Vec<Fields>,
+    /// Requests by the conditions behind these.
+    alone: Vec<Request<()>>,
+}
+
+fn sampled<W: Sample, T>(route: &Route<W, T>) -> Sampled<'_, W, T> {
+    let mut paired: Vec<Fields> = match route.when.as_slice() {
+        [] => vec![Vec::new()],
+        when => when.iter().take(MOST_CONDITIONS).map(Sample::fields).collect(),
     };
-    let (ones, others) = (fields(one), fields(other));
-    let mut all = Vec::new();
-    for of_one in ones.iter().take(MOST_PAIRED) {
-        for of_other in others.iter().take(MOST_PAIRED) {
-            all.push(joined(of_one, of_other));
-            all.push(joined(of_other, of_one));
-        }
-    }
-    all.extend(ones.into_iter().skip(MOST_PAIRED));
-    all.extend(others.into_iter().skip(MOST_PAIRED));
-    all.into_iter().filter_map(sample)
+    let alone = paired.split_off(MOST_PAIRED.min(paired.len()));
+    Sampled { route, paired, alone: alone.into_iter().filter_map(sample).collect() }
+}
+
+/// Requests that one of two routes takes, or both.
+fn paired(ones: &[Fields], others: &[Fields]) -> impl Iterator<Item = Request<()>> {
+    let pairs = ones.iter().flat_map(|one| others.iter().map(move |other| (one, other)));
+    pairs.flat_map(|(one, other)| [joined(one, other), joined(other, one)]).filter_map(sample)
 }
 
 /// The fields of a condition, and those that another one has besides.
