@@ -62,7 +62,7 @@ impl OpenFiles {
         let ports: usize =
             listeners().flat_map(|listener| &listener.ports).map(ExactSizeIterator::len).sum();
         let clusters: Vec<_> =
-            namespaces.iter().flat_map(|namespace| namespace.clusters(|_| true)).collect();
+            namespaces.iter().flat_map(|namespace| namespace.plan().clusters(|_| true)).collect();
         let servers: usize =
             clusters.iter().map(|cluster| cluster.source.cluster.servers.len()).sum();
         let health = (limit / 16).clamp(LEAST_HEALTH, port::CONNECTIONS);

@@ -111,6 +111,8 @@ struct SseOptions {
 /// Builds the services of a namespace, each once.
 struct StackBuilder<'c> {
     config: &'c Config,
+    #[cfg(feature = "kafka")]
+    plan: &'c plan::Plan<'c>,
     /// All namespaces, this one among them.
     all: &'c [Config],
     folder: &'c Path,

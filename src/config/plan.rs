@@ -26,6 +26,18 @@ use super::source::TopicSource;
 pub struct Plan<'c> {
     /// The `tcp` servers, in the order of the file.
     pub listeners: Vec<TcpServer<'c>>,
+    /// The routes of all `sse-kafka` bindings, in the order of the file, with or without a listener that leads
+    /// to them.
+    pub(crate) topic_routes: Vec<TopicRoute<'c>>,
+}
+
+/// A route of an `sse-kafka` binding.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicRoute<'c> {
+    pub(crate) binding: &'c Binding,
+    pub(crate) with: &'c SseKafkaWith,
+    /// Where its topic is looked for.
+    pub(crate) topics: Topics<'c>,
 }
 
 /// A binding, and where its routes lead.
@@ -178,6 +190,14 @@ impl<'c> Connection<'c> {
 }
 
 impl<'c> Topics<'c> {
+    /// The first binding on the path of a topic.
+    pub(super) fn binding(&self) -> &'c Binding {
+        match self {
+            Topics::Cache(client) => client.binding,
+            Topics::Cluster(cluster) => cluster.binding,
+        }
+    }
+
     /// The ways that a topic may take; without a topic, all ways. The first route that matches decides,
     /// here as everywhere: no way back.
     pub(super) fn sources(&self, topic: Option<&str>) -> Vec<TopicSource<'c>> {
@@ -235,14 +255,25 @@ impl Config {
             });
             resolver.node(binding, server, routes)
         });
-        Plan { listeners: listeners.collect() }
+        let listeners = listeners.collect();
+        let mut topic_routes = Vec::new();
+        for binding in &self.bindings {
+            let Kind::SseKafka(proxy) = &binding.kind else { continue };
+            let resolved = resolver.sse_kafka(binding, proxy);
+            topic_routes.extend(resolved.routes.iter().map(|route| TopicRoute {
+                binding,
+                with: &route.rule.with,
+                topics: route.next.clone(),
+            }));
+        }
+        Plan { listeners, topic_routes }
     }
 }
 
 type Nodes<'c, T> = HashMap<&'c str, Arc<T>>;
 
 /// Makes nodes of bindings, each once.
-pub(super) struct Resolver<'c> {
+struct Resolver<'c> {
     config: &'c Config,
     bindings: HashMap<&'c str, &'c Binding>,
     tls_servers: Nodes<'c, TlsServer<'c>>,
@@ -259,7 +290,7 @@ pub(super) struct Resolver<'c> {
 }
 
 impl<'c> Resolver<'c> {
-    pub(super) fn new(config: &'c Config) -> Self {
+    fn new(config: &'c Config) -> Self {
         let bindings = config.bindings.iter().map(|binding| (binding.name.as_str(), binding));
         Self {
             config,
@@ -473,12 +504,6 @@ impl<'c> Resolver<'c> {
             ))),
             _ => self.kafka_client(exit).map(Topics::Cluster),
         }
-    }
-
-    /// Where the topics of an exit of an `sse-kafka` binding are looked for.
-    pub(super) fn topics_of(&mut self, exit: &str) -> Option<Topics<'c>> {
-        let exit = self.bindings.get(exit).copied()?;
-        self.topics(exit)
     }
 
     fn cache_server(&mut self, exit: &'c Binding) -> Option<Arc<KafkaCacheServer<'c>>> {

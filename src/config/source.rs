@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use tailwater_kafka_types::Template;
 
-use super::Config;
+use super::bindings::Binding;
 use super::bindings::kafka::{
     DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic,
 };
-use super::bindings::{Binding, Kind};
-use super::plan::{self, Connection, Resolver};
+use super::plan::{self, Connection, Plan, Topics};
 
 /// The path of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.
 #[derive(Clone, Debug)]
@@ -109,60 +108,49 @@ impl<'c> TopicSource<'c> {
     }
 }
 
-impl Config {
-    /// Where the records of a topic come from, for the exit of an `sse-kafka` route; none where
-    /// no route of the `kafka` bindings takes the topic.
+impl<'c> Plan<'c> {
+    /// Where the records of a topic come from, for an exit of an `sse-kafka` route; none where no route of the
+    /// `kafka` bindings takes the topic.
     #[must_use]
-    pub fn topic_source(&self, exit: &str, topic: &str) -> Option<TopicSource<'_>> {
-        self.sources(exit, Some(topic)).into_iter().next()
+    pub fn topic_source(&self, exit: &str, topic: &str) -> Option<TopicSource<'c>> {
+        self.topics_of(exit)?.sources(Some(topic)).into_iter().next()
     }
 
     /// The topics that the file names of those that come by this path: fixed ones of `sse-kafka` routes, and
     /// those that the `kafka` bindings name.
     #[must_use]
-    pub fn named_topics<'c>(&'c self, source: &TopicSource<'c>) -> BTreeSet<&'c str> {
-        let first = source.path.first().map(|binding| binding.name.as_str()).unwrap_or_default();
-        let of_bindings = source.named().map(|topic| (first, topic));
-        let routes = self.bindings.iter().filter_map(|binding| match &binding.kind {
-            Kind::SseKafka(mapping) => Some(&mapping.routes),
-            _ => None,
-        });
-        let of_routes = routes.flatten().filter_map(|route| {
+    pub fn named_topics(&self, source: &TopicSource<'c>) -> BTreeSet<&'c str> {
+        let first = source.path.first().and_then(|binding| self.topics_of(&binding.name));
+        let of_bindings =
+            first.into_iter().flat_map(|topics| source.named().map(move |topic| (topics, topic)));
+        let of_routes = self.topic_routes.iter().filter_map(|route| {
             let topic = route.with.topic.as_literal().filter(|topic| !topic.is_empty())?;
-            Some((route.exit.as_str(), topic))
+            Some((&route.topics, topic))
         });
-        let comes_by = |(exit, topic): &(&str, &str)| {
-            self.topic_source(exit, topic).is_some_and(|found| found.names() == source.names())
+        let comes_by = |(topics, topic): &(&Topics<'c>, &str)| {
+            let sources = topics.sources(Some(topic));
+            sources.first().is_some_and(|found| found.names() == source.names())
         };
         of_bindings.chain(of_routes).filter(comes_by).map(|(_, topic)| topic).collect()
     }
 
     /// Each Kafka that `sse-kafka` bindings lead to, of those that `counts` names.
-    pub(crate) fn clusters(&self, counts: impl Fn(&Binding) -> bool) -> Vec<Used<'_>> {
-        let mut clusters: Vec<Used<'_>> = Vec::new();
-        for binding in self.bindings.iter().filter(|binding| counts(binding)) {
-            let Kind::SseKafka(mapping) = &binding.kind else { continue };
-            for route in &mapping.routes {
-                for source in self.topic_sources(&route.exit) {
-                    let names = source.names();
-                    match clusters.iter_mut().find(|used| used.source.names() == names) {
-                        Some(used) => used.topics.push(&route.with.topic),
-                        None => clusters.push(Used { source, topics: vec![&route.with.topic] }),
-                    }
+    pub(crate) fn clusters(&self, counts: impl Fn(&Binding) -> bool) -> Vec<Used<'c>> {
+        let mut clusters: Vec<Used<'c>> = Vec::new();
+        for route in self.topic_routes.iter().filter(|route| counts(route.binding)) {
+            for source in route.topics.sources(None) {
+                let names = source.names();
+                match clusters.iter_mut().find(|used| used.source.names() == names) {
+                    Some(used) => used.topics.push(&route.with.topic),
+                    None => clusters.push(Used { source, topics: vec![&route.with.topic] }),
                 }
             }
         }
         clusters
     }
 
-    /// All ways that a topic may take, whatever its name.
-    #[must_use]
-    pub fn topic_sources(&self, exit: &str) -> Vec<TopicSource<'_>> {
-        self.sources(exit, None)
-    }
-
-    fn sources(&self, exit: &str, topic: Option<&str>) -> Vec<TopicSource<'_>> {
-        let topics = Resolver::new(self).topics_of(exit);
-        topics.map(|topics| topics.sources(topic)).unwrap_or_default()
+    fn topics_of(&self, exit: &str) -> Option<&Topics<'c>> {
+        let mut topics = self.topic_routes.iter().map(|route| &route.topics);
+        topics.find(|topics| topics.binding().name == exit)
     }
 }

@@ -545,13 +545,14 @@ fn passwords_are_not_shown() {
 #[test]
 fn topics_lead_to_the_first_cache_that_takes_them() {
     let parsed = read("F", include_str!("tests/grammar.yaml")).unwrap();
+    let plan = parsed.namespaces[0].plan();
     for (topic, expected) in [
         ("one", Some((vec!["cache", "direct", "cluster"], "live"))),
         ("t-1", Some((vec!["cache", "store", "cluster"], "live"))),
         ("t-9", Some((vec!["cache", "store", "cluster"], "historical"))),
         ("other", None),
     ] {
-        let source = parsed.namespaces[0].topic_source("cache", topic);
+        let source = plan.topic_source("cache", topic);
         let found = source.map(|source| {
             let path: Vec<&str> = source.path.iter().map(|binding| binding.name.as_str()).collect();
             (path, source.default_offset(topic).to_string())

@@ -17,16 +17,16 @@ use tower::{Layer as _, Service};
 
 use super::{Error, HttpService, SseOptions, StackBuilder, boxed, guard};
 use crate::config::{
-    self, Binding, DefaultOffset, EventId, KafkaAuthorization, Kind, PathCondition, SseKafkaWith,
+    self, Binding, DefaultOffset, EventId, KafkaAuthorization, PathCondition, SseKafkaWith,
     StartParameter, TopicCondition, TopicSource, plan,
 };
 
-impl StackBuilder<'_> {
+impl<'c> StackBuilder<'c> {
     /// The event streams of a route of an `sse-kafka` binding.
     pub(super) fn topic_stream(
         &mut self,
         _: &Binding,
-        route: &plan::Branch<'_, PathCondition, plan::Topics<'_>, SseKafkaWith>,
+        route: &plan::Branch<'c, PathCondition, plan::Topics<'c>, SseKafkaWith>,
         streams: SseOptions,
     ) -> Result<HttpService, Error> {
         let with = &route.rule.with;
@@ -37,7 +37,7 @@ impl StackBuilder<'_> {
     }
 
     /// Starts the clusters of an exit.
-    fn topics(&mut self, topics: &plan::Topics<'_>) -> Result<Topics, Error> {
+    fn topics(&mut self, topics: &plan::Topics<'c>) -> Result<Topics, Error> {
         let client = match topics {
             plan::Topics::Cluster(cluster) => {
                 return self.cluster(&cluster.source()).map(Topics::Cluster);
@@ -57,7 +57,7 @@ impl StackBuilder<'_> {
         Ok(Topics::Cache(servers.into()))
     }
 
-    fn cluster(&mut self, source: &TopicSource<'_>) -> Result<Cluster, Error> {
+    fn cluster(&mut self, source: &TopicSource<'c>) -> Result<Cluster, Error> {
         let path = source.names().join("/");
         if let Some(cluster) = self.clusters.get(&path) {
             return Ok(cluster.clone());
@@ -69,10 +69,10 @@ impl StackBuilder<'_> {
         Ok(cluster)
     }
 
-    fn cluster_options(&self, source: &TopicSource<'_>) -> Result<ClusterOptions, Error> {
+    fn cluster_options(&self, source: &TopicSource<'c>) -> Result<ClusterOptions, Error> {
         let servers = source.cluster.servers.iter().map(ToString::to_string);
         let mut options = ClusterOptions::new(servers);
-        for topic in self.config.named_topics(source) {
+        for topic in self.plan.named_topics(source) {
             options = options.named_topic(topic);
         }
         if let Some(KafkaAuthorization::Password { mechanism, username, password, .. }) =
@@ -96,11 +96,7 @@ impl StackBuilder<'_> {
             options = options.default_offset(topic, tailwater_kafka::DefaultOffset::Live);
         }
         // A filter without a key looks up its records by its first header, which needs an index.
-        let routes = self.config.bindings.iter().filter_map(|binding| match &binding.kind {
-            Kind::SseKafka(mapping) => Some(&mapping.routes),
-            _ => None,
-        });
-        let filters = routes.flatten().flat_map(|route| &route.with.filters);
+        let filters = self.plan.topic_routes.iter().flat_map(|route| &route.with.filters);
         let keyless = filters
             .filter(|filter| filter.key.is_none())
             .filter_map(|filter| filter.headers.first());

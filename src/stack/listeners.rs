@@ -114,6 +114,8 @@ impl Stack {
         let plan = config.plan();
         let mut builder = StackBuilder {
             config,
+            #[cfg(feature = "kafka")]
+            plan: &plan,
             all,
             folder,
             shutdown: self.shutdown.clone(),

@@ -27,7 +27,7 @@ impl Describer<'_> {
     pub(super) fn memory(&mut self) {
         let mut budgets: BTreeMap<String, (Budget, Topics)> = BTreeMap::new();
         for (config, described) in &self.before {
-            for used in config.clusters(|binding| described.contains(&*binding.name)) {
+            for used in config.plan().clusters(|binding| described.contains(&*binding.name)) {
                 let source = &used.source;
                 let mut limits = Limits::default();
                 limits.memory_bytes = source.memory_bytes().unwrap_or(limits.memory_bytes);
