@@ -228,7 +228,7 @@ async fn demos_configuration_is_one_to_start_from() {
     let start = run(&["start", "-c", &path], &[]);
     start.stderr.says("listening").await;
     let log = start.stderr.text();
-    assert_eq!(log.matches("this folder can't be read").count(), 1, "{log}");
+    assert_eq!(log.matches("the folder can't be read").count(), 1, "{log}");
 }
 
 #[tokio::test]
