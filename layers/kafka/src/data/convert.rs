@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 /// Converts the records of a topic before they enter its log, or rejects them. Closures do so, too.
 ///
 /// Filters, event ids, the compaction of a topic and the events of its streams use the record as it was
@@ -12,7 +14,7 @@ use std::sync::Arc;
 /// reading of the topic's history. So the same record must give the same result each time.
 ///
 /// It runs on the thread that reads the live ends of all topics, and on those that read history. It must not
-/// block. If it panics, the record is rejected.
+/// block: what it has to wait for is awaited by [`Conversion::NotYet`]. If it panics, the record is rejected.
 ///
 /// ```
 /// use tailwater_kafka::{Changes, ClusterOptions, Conversion, RecordRef};
@@ -53,7 +55,6 @@ where
 }
 
 /// What a [`ConvertRecord`] decides about a record.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Conversion {
     /// The record enters the log with the changes; without any, as it is.
@@ -66,6 +67,26 @@ pub enum Conversion {
         /// The reason in words, for the log. It should not quote the value.
         detail: Cow<'static, str>,
     },
+    /// The record can't be converted for now, since a registry of schemas does not answer, say. The converter
+    /// is asked again when the future is ready.
+    ///
+    /// Until then the partition of the record is not read on: what follows stays in Kafka, and arrives in
+    /// order. Other partitions and topics are not held up. The future is polled by threads that have no
+    /// runtime: the channels of tokio work there, and timers that were made within a runtime. One that
+    /// panics counts as ready.
+    NotYet(BoxFuture<'static, ()>),
+}
+
+impl fmt::Debug for Conversion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("Accepted"),
+            Self::Rejected { reason, detail } => {
+                f.debug_struct("Rejected").field("reason", reason).field("detail", detail).finish()
+            }
+            Self::NotYet(_) => f.write_str("NotYet(..)"),
+        }
+    }
 }
 
 /// A record before it is converted.

@@ -207,6 +207,7 @@ impl History {
                 reading.hold_refused(consumer, looks);
             }
             reading.resume_found(consumer);
+            reading.retry(consumer);
             // What comes from partitions that need nothing any more does not count.
             if reading.missing().is_none_or(|now| now < missing) {
                 fruitful_since.get_or_insert_with(Instant::now);

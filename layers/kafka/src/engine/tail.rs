@@ -16,7 +16,7 @@ use crate::data::gap::Gap;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records::{self, Records};
-use crate::topic::conversion::{Converter, Scratch};
+use crate::topic::conversion::{Converter, HeldUp, Retry, Scratch};
 use crate::topic::losses::{Losses, TOO_LARGE};
 use crate::topic::requests::{Command, Request};
 
@@ -46,8 +46,10 @@ struct Followed {
     batch_bytes: usize,
     /// Partitions of which something came behind what may have been lost.
     ahead: BTreeSet<i32>,
-    /// Partitions that are not read for now.
+    /// Partitions that are not read until it is known what is there.
     held: BTreeSet<i32>,
+    /// Partitions that are not read until their next record can be converted.
+    held_up: HeldUp,
     losses: Arc<Losses>,
     converter: Option<Arc<Converter>>,
     scratch: Scratch,
@@ -71,10 +73,15 @@ impl Followed {
         }
     }
 
-    /// Reads a partition anew from where it stands, unless it is held.
+    /// Whether a partition is read.
+    fn is_read(&self, partition: i32) -> bool {
+        !self.held.contains(&partition) && !self.held_up.contains(partition)
+    }
+
+    /// Reads a partition anew from where it stands, if it is read.
     fn assign_again(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
         if let Some(next) = self.next(partition)
-            && !self.held.contains(&partition)
+            && self.is_read(partition)
         {
             broker::unassign(consumer, topic, partition);
             broker::assign(consumer, topic, partition, next);
@@ -83,11 +90,50 @@ impl Followed {
 
     /// Reads a partition on that is held.
     fn resume(&mut self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
-        if self.held.remove(&partition)
-            && let Some(next) = self.next(partition)
+        if self.held.remove(&partition) {
+            self.read_on(consumer, topic, partition);
+        }
+    }
+
+    /// Reads a partition on that was not read, unless there is another reason not to.
+    fn read_on(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
+        if let Some(next) = self.next(partition)
+            && self.is_read(partition)
         {
             broker::assign(consumer, topic, partition, next);
         }
+    }
+
+    /// Reads a partition no longer, until its next record can be converted. What was fetched of it is dropped
+    /// and fetched again: nothing piles up here, however long that takes.
+    fn hold_up(&mut self, consumer: &mut dyn Consumer, topic: &str, partition: i32, retry: Retry) {
+        debug!(topic, partition, "a record can't be converted yet");
+        self.ahead.remove(&partition);
+        broker::unassign(consumer, topic, partition);
+        self.held_up.add(partition, retry);
+        self.tell_held_up();
+    }
+
+    /// Reads the partitions on whose next record can be converted now.
+    fn retry(&mut self, consumer: &mut dyn Consumer, topic: &str) {
+        let ready = self.held_up.take_ready();
+        if !ready.is_empty() {
+            ready.iter().for_each(|partition| self.read_on(consumer, topic, *partition));
+            self.tell_held_up();
+        }
+    }
+
+    fn tell_held_up(&self) {
+        if let Some(converter) = &self.converter {
+            converter.set_held_up(&self.held_up);
+        }
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.held_up = HeldUp::default();
+        self.tell_held_up();
     }
 }
 
@@ -156,8 +202,11 @@ pub(crate) fn run(
         if let Err(TryRecvError::Disconnected) = command {
             return Exit::Disconnected;
         }
+        for (topic, followed) in &mut topics.by_name {
+            followed.retry(&mut *consumer, topic);
+        }
         broker::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
-        append(&mut topics, &mut fetched, control);
+        append(&mut *consumer, &mut topics, &mut fetched, control);
     }
 }
 
@@ -181,6 +230,7 @@ fn apply(
                 batch_bytes: 0,
                 ahead: BTreeSet::new(),
                 held: BTreeSet::new(),
+                held_up: HeldUp::default(),
                 losses,
                 converter,
                 scratch: Scratch::default(),
@@ -214,10 +264,13 @@ fn apply(
         Command::Hold { topic, partition, from } => {
             if let Some(followed) = topics.get_mut(&topic)
                 && followed.next(partition) == Some(from)
-                && followed.held.insert(partition)
+                && !followed.held.contains(&partition)
             {
                 followed.ahead.remove(&partition);
-                broker::unassign(consumer, &topic, partition);
+                if followed.is_read(partition) {
+                    broker::unassign(consumer, &topic, partition);
+                }
+                followed.held.insert(partition);
             }
         }
         Command::Resume { topic, partition } => {
@@ -259,7 +312,7 @@ fn apply(
 fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
     let Some(followed) = topics.remove(topic) else { return };
     for (partition, _) in (0..).zip(&followed.next) {
-        if !followed.held.contains(&partition) {
+        if followed.is_read(partition) {
             broker::unassign(consumer, topic, partition);
         }
     }
@@ -267,6 +320,7 @@ fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>
 
 /// Appends what a poll brought as one chunk for each topic. What conversion makes longer is appended in parts.
 fn append(
+    consumer: &mut dyn Consumer,
     Topics { by_name: topics, refused, out_of_range }: &mut Topics,
     fetched: &mut Vec<Fetched>,
     control: &Sender<Request>,
@@ -276,10 +330,10 @@ fn append(
         match fetched {
             Fetched::Record(topic, record) => {
                 let Some(followed) = topics.get_mut(&topic) else { continue };
-                let is_held = followed.held.contains(&record.partition);
+                let is_read = followed.is_read(record.partition);
                 // An offset below what was read is a repetition; one above stands behind a hole.
                 let next = followed.next(record.partition);
-                let next = next.filter(|next| record.offset >= *next && !is_held);
+                let next = next.filter(|next| record.offset >= *next && is_read);
                 let Some(next) = next else { continue };
                 let gap = record.as_gap();
                 let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
@@ -292,9 +346,17 @@ fn append(
                 if let Some(gap) = gap {
                     followed.losses.note(&topic, &gap, TOO_LARGE);
                 }
-                let record = match &followed.converter {
+                let partition = record.partition;
+                let converted = match &followed.converter {
                     Some(converter) => converter.convert(&topic, record, &mut followed.scratch),
-                    None => record,
+                    None => Ok(record),
+                };
+                let record = match converted {
+                    Ok(record) => record,
+                    Err(retry) => {
+                        followed.hold_up(consumer, &topic, partition, retry);
+                        continue;
+                    }
                 };
                 if let Some(next) = followed.slot(record.partition) {
                     *next = record.offset + 1;

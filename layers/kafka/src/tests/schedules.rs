@@ -4,12 +4,16 @@
 //! `PROPTEST_CASES` sets how many schedules are run, `PROPTEST_RNG_SEED` which. A failure prints the
 //! schedule; the threads of the engine are real, so it may take several runs to meet it again.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
 use proptest::prelude::*;
 
 use self::reader::{Reader, Wanted};
 use self::world::World;
 use super::*;
 use crate::broker::model::{Call, Spoilt};
+use crate::{Changes, Conversion, RecordRef};
 
 mod reader;
 mod world;
@@ -183,6 +187,24 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![23 => clients, 29 => log, 7 => trouble]
 }
 
+/// A converter that changes nothing, and every fourth time can't say so yet.
+fn sometimes_not_yet() -> impl crate::ConvertRecord {
+    let asked = AtomicUsize::new(0);
+    move |_: &RecordRef<'_>, _: &mut Changes| {
+        if asked.fetch_add(1, Ordering::Relaxed) % 4 < 3 {
+            return Conversion::Accepted;
+        }
+        let mut polled = false;
+        Conversion::NotYet(Box::pin(poll_fn(move |cx| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })))
+    }
+}
+
 struct Schedule {
     world: World,
     instances: Vec<Cluster>,
@@ -214,7 +236,9 @@ impl Schedule {
         start = start.options(|options| options.memory_bytes(self.memory).history_readers(readers));
         // The header is looked up, or hashes are as good as none, or each record is looked at.
         start = match at {
-            0 => start.options(|options| options.index_header("tag")),
+            0 => start.options(|options| {
+                options.index_header("tag").converter(TOPIC, sometimes_not_yet())
+            }),
             1 => start.index(Index::colliding([Bytes::from("tag")])),
             _ => start.live(),
         };

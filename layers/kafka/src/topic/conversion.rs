@@ -1,13 +1,18 @@
 //! The conversion of a topic's records before they enter its log, and what is known of rejected ones.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -30,7 +35,12 @@ pub(crate) struct Converter {
     convert: Arc<dyn ConvertRecord>,
     max_record_bytes: usize,
     rejections: Mutex<Rejections>,
+    /// Partitions that the tail does not read on, since their next record can't be converted yet.
+    held_up: Mutex<BTreeSet<i32>>,
 }
+
+/// Ready when it is worth to convert a record that can't be converted yet.
+pub(crate) type Retry = BoxFuture<'static, ()>;
 
 impl fmt::Debug for Converter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,16 +78,39 @@ impl Converter {
         max_record_bytes: usize,
     ) -> Option<Arc<Self>> {
         let convert = converters.of(topic)?;
-        Some(Arc::new(Self { convert, max_record_bytes, rejections: Mutex::default() }))
+        let (rejections, held_up) = (Mutex::default(), Mutex::default());
+        Some(Arc::new(Self { convert, max_record_bytes, rejections, held_up }))
     }
 
     fn rejections(&self) -> MutexGuard<'_, Rejections> {
         self.rejections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn held_up(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+        self.held_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partitions that the tail does not read on.
+    pub(crate) fn held_up_partitions(&self) -> Vec<i32> {
+        self.held_up().iter().copied().collect()
+    }
+
+    /// The tail does not read these partitions on.
+    pub(crate) fn set_held_up(&self, held_up: &HeldUp) {
+        self.held_up().clone_from(&held_up.partitions);
+    }
+
     /// The record as it enters the log: converted, or a gap in its place.
-    pub(crate) fn convert(&self, topic: &str, record: Record, scratch: &mut Scratch) -> Record {
-        let Some(original) = record.to_convert(topic) else { return record };
+    ///
+    /// # Errors
+    /// If the record can't be converted yet.
+    pub(crate) fn convert(
+        &self,
+        topic: &str,
+        record: Record,
+        scratch: &mut Scratch,
+    ) -> Result<Record, Retry> {
+        let Some(original) = record.to_convert(topic) else { return Ok(record) };
         let Scratch { changes, buffer } = scratch;
         changes.clear();
         // A converter that panics for a record would do so again in the thread that is begun anew.
@@ -87,17 +120,18 @@ impl Converter {
             reason: "panic",
             detail: Cow::Borrowed("the converter panicked"),
         });
-        match conversion {
+        Ok(match conversion {
+            Conversion::NotYet(retry) => return Err(retry),
             Conversion::Accepted if changes.is_empty() => record,
             Conversion::Accepted => {
                 if buffer.capacity() == 0 {
                     buffer.reserve(BUFFER_BYTES);
                 }
                 let changed = record.changed(changes, buffer);
-                if changed.data_bytes() <= self.max_record_bytes {
-                    return changed;
+                match changed.data_bytes() <= self.max_record_bytes {
+                    true => changed,
+                    false => record.missing(Reason::TooLarge, changes),
                 }
-                record.missing(Reason::TooLarge, changes)
             }
             // Of a record that is too large, the key was rejected.
             Conversion::Rejected { .. } if record.is_gap() => record,
@@ -105,7 +139,7 @@ impl Converter {
                 self.note(topic, &record, reason, &detail);
                 record.missing(Reason::Invalid, changes)
             }
-        }
+        })
     }
 
     /// Counts and logs a record that was rejected, unless it was met before.
@@ -138,6 +172,63 @@ impl Converter {
 
     pub(crate) fn report(&self, health: &mut TopicHealth) {
         health.rejected.clone_from(&self.rejections().by_reason);
+        health.held_up = self.held_up_partitions();
+    }
+}
+
+/// Partitions that are not read on, since their next record can't be converted yet.
+#[derive(Debug, Default)]
+pub(crate) struct HeldUp {
+    partitions: BTreeSet<i32>,
+    retries: FuturesUnordered<BoxFuture<'static, i32>>,
+    woken: Arc<Woken>,
+}
+
+/// Whether some retry may be ready.
+#[derive(Debug, Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl HeldUp {
+    pub(crate) fn contains(&self, partition: i32) -> bool {
+        self.partitions.contains(&partition)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.partitions.is_empty()
+    }
+
+    /// Holds up a partition until `retry` is ready.
+    pub(crate) fn add(&mut self, partition: i32, retry: Retry) {
+        self.partitions.insert(partition);
+        let retry = AssertUnwindSafe(retry).catch_unwind();
+        self.retries.push(retry.map(move |_| partition).boxed());
+        self.woken.0.store(true, Ordering::Release);
+    }
+
+    /// Whether some partition may be read on.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::Acquire)
+    }
+
+    /// Takes out the partitions that are to be read on.
+    pub(crate) fn take_ready(&mut self) -> Vec<i32> {
+        let mut ready = Vec::new();
+        if !self.woken.0.swap(false, Ordering::AcqRel) {
+            return ready;
+        }
+        let waker = Waker::from(Arc::clone(&self.woken));
+        let cx = &mut Context::from_waker(&waker);
+        while let Poll::Ready(Some(partition)) = self.retries.poll_next_unpin(cx) {
+            self.partitions.remove(&partition);
+            ready.push(partition);
+        }
+        ready
     }
 }
 
@@ -195,7 +286,7 @@ mod tests {
             let value = vec![b'v'; length];
             let none = std::iter::empty();
             let record = Record::new((0, 7, None), None, Some(&value), none, &mut BytesMut::new());
-            let converted = converter.convert("orders", record, &mut scratch);
+            let converted = converter.convert("orders", record, &mut scratch).ok().unwrap();
             assert_eq!((converted.is_gap(), converted.is_rejected()), (is_gap, false), "{length}");
         }
     }

@@ -72,6 +72,9 @@ pub struct TopicHealth {
     /// panicked. A record is counted once however often it is read; of a topic with more than 4096 of
     /// them, those that lie behind all that were met before.
     pub rejected: BTreeMap<&'static str, u64>,
+    /// Partitions whose next record the topic's converter can't convert yet. What follows it waits in
+    /// Kafka, and `advances` is false.
+    pub held_up: Vec<i32>,
     /// The places of the last 16 that are unreadable or too large, the newest last.
     pub lost: Vec<Lost>,
 }
@@ -104,6 +107,7 @@ impl TopicHealth {
             unreadable: 0,
             too_large: 0,
             rejected: BTreeMap::new(),
+            held_up: Vec::new(),
             lost: Vec::new(),
         }
     }

@@ -77,6 +77,16 @@ impl Watch {
         late
     }
 
+    /// The log waits for something at these partitions: they are not late before further looks.
+    pub(super) fn excuse(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            let index = usize::try_from(*partition).ok();
+            if let Some(seen) = index.and_then(|index| self.partitions.get_mut(index)) {
+                seen.looks = 0;
+            }
+        }
+    }
+
     /// The partitions where a transaction has been open for longer than `most`.
     pub(super) fn hanging(&self, most: Duration, now: Instant) -> Vec<i32> {
         let hangs = |seen: &PartitionState| seen.held.is_some_and(|since| now - since > most);

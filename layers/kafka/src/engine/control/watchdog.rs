@@ -68,6 +68,9 @@ impl Control<'_> {
         let now = Instant::now();
         let watch = &mut self.topic_state(topic).watch;
         watch.note_progress(&head);
+        let held_up = topic.converter.as_ref().map(|converter| converter.held_up_partitions());
+        let held_up = held_up.unwrap_or_default();
+        watch.excuse(&held_up);
         let mut late = watch.look(&head, &ends, now);
         let proven = watch.is_proven(late.is_empty());
         let came = watch.restarted.is_none();
@@ -76,6 +79,7 @@ impl Control<'_> {
         // What was refused there is being looked for.
         let known = self.topic_state(topic);
         let is_held = late.extract_if(.., |late| known.is_held(late.partition)).count() > 0;
+        let is_held = is_held || !held_up.is_empty();
         // The others have their turn once nothing is found of these.
         late.truncate(PROBED);
 

@@ -13,7 +13,7 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::records;
 use crate::timing::Timing;
-use crate::topic::conversion::Scratch;
+use crate::topic::conversion::{HeldUp, Scratch};
 use crate::topic::losses::TOO_LARGE;
 use crate::topic::unreadable::{Finding, Found, Look, Looks};
 
@@ -45,6 +45,8 @@ pub(crate) struct Reading {
     /// What was found of these.
     found: Arc<Mutex<Vec<(i32, Finding)>>>,
     scratch: Scratch,
+    /// Partitions that are not read until their next record can be converted.
+    held_up: HeldUp,
 }
 
 /// Since when nothing has come, and whether that was logged.
@@ -94,6 +96,7 @@ impl Reading {
             out_of_range: false,
             found: Arc::default(),
             scratch: Scratch::default(),
+            held_up: HeldUp::default(),
         }
     }
 
@@ -104,7 +107,8 @@ impl Reading {
     /// Whether a reader can read on: its streams took what there is, or half of it.
     pub(crate) fn is_ready(&self, window: usize, now: Instant) -> bool {
         let has_found = || !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        let rests = self.rests_until.is_some_and(|until| now < until) && !has_found();
+        let may_go_on = || has_found() || self.held_up.is_woken();
+        let rests = self.rests_until.is_some_and(|until| now < until) && !may_go_on();
         !rests && self.backfill.hub.lag_bytes() <= window / 2
     }
 
@@ -126,7 +130,7 @@ impl Reading {
 
     /// Nothing came of what Kafka has: that is told once, unless something comes.
     pub(crate) fn note_standing(&mut self) {
-        if !self.stands.is_to_be_logged(Instant::now()) {
+        if !self.held_up.is_empty() || !self.stands.is_to_be_logged(Instant::now()) {
             return;
         }
         let first = self.backfill.log.hub.first();
@@ -171,6 +175,7 @@ impl Reading {
         if self.fruitless == 0 {
             self.forget_standing();
         }
+        self.held_up.take_ready();
         for (partition, next) in self.read() {
             broker::assign(consumer, &self.topic, partition, next);
         }
@@ -182,10 +187,31 @@ impl Reading {
         }
     }
 
-    /// The partitions that are not held, and where they stand.
+    /// The partitions that are read, and where they stand.
     fn read(&self) -> impl Iterator<Item = (i32, i64)> {
         let all = (0..).zip(self.next.iter().copied());
-        all.filter(|(partition, _)| !self.held.contains(partition))
+        all.filter(|(partition, _)| self.is_read(*partition))
+    }
+
+    fn is_read(&self, partition: i32) -> bool {
+        !self.held.contains(&partition) && !self.held_up.contains(partition)
+    }
+
+    /// Reads the partitions on whose next record can be converted now.
+    pub(crate) fn retry(&mut self, consumer: &mut dyn Consumer) {
+        for partition in self.held_up.take_ready() {
+            self.read_on(consumer, partition);
+        }
+    }
+
+    /// Reads a partition on that was not read, unless there is another reason not to.
+    fn read_on(&self, consumer: &mut dyn Consumer, partition: i32) {
+        let slot = usize::try_from(partition).ok();
+        if let Some(next) = slot.and_then(|slot| self.next.get(slot))
+            && self.is_read(partition)
+        {
+            broker::assign(consumer, &self.topic, partition, *next);
+        }
     }
 
     /// How many records of those that the live log has no more are not read yet. `None` if it has more
@@ -222,7 +248,7 @@ impl Reading {
                     let slot = slot.filter(|slot| {
                         of == self.topic
                             && self.next.get(*slot).is_some_and(|next| record.offset >= *next)
-                            && !self.held.contains(&record.partition)
+                            && self.is_read(record.partition)
                     });
                     let Some(slot) = slot else { continue };
                     let gap = record.as_gap();
@@ -234,11 +260,20 @@ impl Reading {
                     if let Some(gap) = gap {
                         self.backfill.log.losses.note(&self.topic, &gap, TOO_LARGE);
                     }
-                    let record = match &converter {
+                    let partition = record.partition;
+                    let converted = match &converter {
                         Some(converter) => {
                             converter.convert(&self.topic, record, &mut self.scratch)
                         }
-                        None => record,
+                        None => Ok(record),
+                    };
+                    let record = match converted {
+                        Ok(record) => record,
+                        Err(retry) => {
+                            broker::unassign(consumer, &self.topic, partition);
+                            self.held_up.add(partition, retry);
+                            continue;
+                        }
                     };
                     batch_bytes += record.weight();
                     self.next[slot] = record.offset + 1;
@@ -247,8 +282,7 @@ impl Reading {
                     batch.push((times[slot], record));
                 }
                 // Behind what was refused these may be of a place that nobody stands at.
-                Fetched::End(partition)
-                    if self.refused.is_some() || self.held.contains(&partition) => {}
+                Fetched::End(partition) if self.refused.is_some() || !self.is_read(partition) => {}
                 Fetched::OutOfRange if self.refused.is_some() || !self.held.is_empty() => {
                     self.out_of_range = true;
                 }
@@ -324,7 +358,7 @@ impl Reading {
                 self.backfill.hub.append(vec![gap]);
             }
             if self.held.remove(&partition) {
-                broker::assign(consumer, &self.topic, partition, *next);
+                self.read_on(consumer, partition);
             }
         }
         if self.held.is_empty() && std::mem::take(&mut self.out_of_range) {
@@ -376,6 +410,10 @@ impl Reading {
             warn!(%error, topic = %self.topic, "where history ends is not told, asking again");
         }
         for (partition, next) in ended {
+            // Its next record may have come since, and can't be converted yet.
+            if !self.is_read(*partition) {
+                continue;
+            }
             if ends.is_ok() {
                 self.unconfirmed_end.insert(*partition, *next);
             }
