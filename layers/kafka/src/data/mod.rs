@@ -1,9 +1,9 @@
 //! Plain types and pure functions.
 
 pub(crate) mod convert;
+pub(crate) mod events;
 pub(crate) mod filter;
 pub(crate) mod gap;
 pub(crate) mod positions;
 pub(crate) mod record;
-pub(crate) mod records;
 pub(crate) mod start;

@@ -13,8 +13,8 @@ use tailwater_hub::{Cursor, Selector};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use crate::data::events::Records;
 use crate::data::positions::Positions;
-use crate::data::records::Records;
 use crate::timing::Timing;
 use crate::topic::history::History;
 use crate::topic::registry::Shared;

@@ -12,10 +12,10 @@ use tailwater_kafka_types::Budget;
 use tracing::{debug, warn};
 
 use crate::broker::{self, Backend, Consumer, Fetched, Panics};
+use crate::data::events::{self, Records};
 use crate::data::gap::Gap;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::{self, Records};
 use crate::topic::conversion::{Converter, HeldUp, Retry, Scratch};
 use crate::topic::losses::{Losses, TOO_LARGE};
 use crate::topic::requests::{Command, Request};
@@ -69,7 +69,7 @@ impl Followed {
         self.batch_bytes = 0;
         if !self.batch.is_empty() {
             let batch = Record::join_rejected(std::mem::take(&mut self.batch));
-            records::append(&self.hub, batch);
+            events::append(&self.hub, batch);
         }
     }
 

@@ -6,8 +6,8 @@ use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use tailwater_sse::{DataFields, Encoded, EventRef, encode_event};
 
+use crate::data::events::View;
 use crate::data::record::Record;
-use crate::data::records::View;
 
 /// What is left of the event of a record.
 #[derive(Debug)]

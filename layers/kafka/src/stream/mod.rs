@@ -14,10 +14,10 @@ use tailwater_hub::{Cursor, CursorError, Selector};
 use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::Error;
+use crate::data::events::{self, FEW_PARTITIONS, Records, View};
 use crate::data::gap::PendingGaps;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::{self, FEW_PARTITIONS, Records, View};
 use crate::options::StreamOptions;
 use crate::stream::large::LargeEvent;
 use crate::stream::live::LiveEvent;
@@ -356,7 +356,7 @@ impl Following {
                 let record = left.as_ref().unwrap_or(record);
                 let place = ahead.max(&after);
                 let progress = place.progress();
-                if records::is_large(record) {
+                if events::is_large(record) {
                     self.large = Some(Box::new(LargeEvent::new(view, record, &progress)));
                 } else {
                     view.encode(record, &progress, &mut next.events);

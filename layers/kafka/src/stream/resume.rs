@@ -7,10 +7,10 @@ use tailwater_hub::{Cursor, Selector};
 use tailwater_kafka_types::EventId;
 use tokio::time::Instant;
 
+use crate::data::events::Records;
 use crate::data::gap::{self, Gap, Reason, Truncation, reconcile};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::Records;
 use crate::data::start::{Start, epoch_ms};
 use crate::topic::registry::Shared;
 use crate::topic::snapshot::Replay;

@@ -8,10 +8,10 @@ use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::time::Instant;
 
+use crate::data::events::Records;
 use crate::data::gap::{self, Watermarks};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::Records;
 use crate::topic::conversion::Converter;
 use crate::topic::losses::Losses;
 use crate::topic::snapshot::Latest;

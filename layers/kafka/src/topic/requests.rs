@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tailwater_hub::Hub;
 use tokio::sync::oneshot;
 
+use crate::data::events::Records;
 use crate::data::gap::Watermarks;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::Records;
 use crate::topic::conversion::Converter;
 use crate::topic::losses::Losses;
 use crate::topic::unreadable::Finding;

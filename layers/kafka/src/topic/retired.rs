@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tailwater_hub::{Hub, WeakHub};
 use tailwater_kafka_types::Budget;
 
-use crate::data::records::Records;
+use crate::data::events::Records;
 
 /// What all of them keep at most.
 pub(crate) const RETIRED_BYTES: usize = Budget::RETIRED_BYTES;

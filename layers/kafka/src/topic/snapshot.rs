@@ -14,9 +14,9 @@ use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::data::events::Records;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::Records;
 use crate::timing::Timing;
 use crate::topic::table::Table;
 use crate::topic::{Topic, TopicLog};

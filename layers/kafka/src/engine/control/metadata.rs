@@ -11,9 +11,9 @@ use tracing::{debug, info, warn};
 
 use super::Control;
 use crate::broker::{Presence, TopicDescription};
+use crate::data::events::{CHUNK_BYTES, Records};
 use crate::data::gap::Truncation;
 use crate::data::positions::Positions;
-use crate::data::records::{CHUNK_BYTES, Records};
 use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
 use crate::topic::{State, Topic, TopicLog};

@@ -336,9 +336,9 @@ mod tests {
 
     use super::*;
     use crate::broker::model::Model;
+    use crate::data::events::Records;
     use crate::data::filter::Index;
     use crate::data::positions::Positions;
-    use crate::data::records::Records;
     use crate::topic::State;
     use crate::topic::requests::Request;
 

@@ -9,9 +9,9 @@ use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::time::Instant;
 
 use super::{BACKFILL_BYTES, WINDOW_BYTES};
+use crate::data::events::Records;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::Records;
 use crate::topic::TopicLog;
 
 /// What a stream that holds up most others of its backfill must take in each [`Timing::stall`], or it is left

@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tailwater_hub::{Cursor, Selector};
 use tailwater_kafka_types::Budget;
 
+use crate::data::events::Records;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::Records;
 use crate::timing::Timing;
 use crate::topic::TopicLog;
 use crate::topic::retired::RetiredLogs;

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use super::WINDOW_BYTES;
 use super::backfill::Backfill;
 use super::reading::Reading;
+use crate::data::events::Records;
 use crate::data::filter::Index;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records::Records;
 use crate::topic::TopicLog;
 use crate::topic::retired::RETIRED_BYTES;
 

@@ -9,9 +9,9 @@ use tracing::{debug, warn};
 
 use super::backfill::Backfill;
 use crate::broker::{self, Backend, Consumer, Fetched};
+use crate::data::events;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
-use crate::data::records;
 use crate::timing::Timing;
 use crate::topic::conversion::{HeldUp, Scratch};
 use crate::topic::losses::TOO_LARGE;
@@ -299,7 +299,7 @@ impl Reading {
         batch.sort_by_key(|(time, _)| *time);
         if !batch.is_empty() {
             let batch = batch.into_iter().map(|(_, record)| record).collect();
-            records::append(&self.backfill.hub, Record::join_rejected(batch));
+            events::append(&self.backfill.hub, Record::join_rejected(batch));
         }
         let unconfirmed = self.pass_holes(ended);
         if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed) {
