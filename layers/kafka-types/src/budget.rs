@@ -1,15 +1,15 @@
-/// How much a cluster keeps in memory, and of how many topics.
+/// The limits of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The logs of all topics together, in bytes. 256 MiB by default.
+    /// The memory of the logs of all topics together, in bytes. Default: 256 MiB.
     pub memory_bytes: usize,
-    /// How many topics that Kafka has are held at once, beside those that the configuration names. 1000 by
-    /// default.
+    /// The maximum number of existing topics with a log, in addition to those that the configuration names.
+    /// Default: 1000.
     pub max_topics: usize,
-    /// The largest record that is delivered, in bytes. 16 MiB by default.
+    /// The size of the largest record that is delivered, in bytes. Default: 16 MiB.
     pub max_record_bytes: usize,
-    /// How many consumers read history at once. 2 by default.
+    /// The number of consumers that read history at the same time. Default: 2.
     pub history_readers: usize,
 }
 
@@ -24,9 +24,8 @@ impl Default for Limits {
     }
 }
 
-/// What a cluster keeps in memory at most, however many streams it has: in bytes, beside what librdkafka
-/// needs for each broker and partition that it knows (some kilobytes), and for a compressed batch while it
-/// unpacks it.
+/// The maximum memory of a cluster in bytes, for any number of streams. It does not include the memory of
+/// librdkafka for each broker and partition (some kilobytes), nor for a compressed batch that it decompresses.
 ///
 /// ```
 /// use tailwater_kafka_types::{Budget, Limits};
@@ -40,51 +39,50 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Budget {
-    /// The logs of all topics: [`Limits::memory_bytes`], where no topic needs more than its share of it
+    /// The logs of all topics: [`Limits::memory_bytes`]. With many topics the minimum of each topic exceeds it
     /// ([`logs_of`](Self::logs_of)).
     pub logs: usize,
-    /// What came last in a topic, up to 1 MiB, is kept in any case, and once as events of one form.
+    /// The minimum of a topic: its latest records, up to 1 MiB, and as much for the same records in one encoding.
     pub topic: usize,
-    /// How many topics the logs may be of: [`Limits::max_topics`]. Those that the configuration names come
-    /// beside them.
+    /// The maximum number of topics with a log: [`Limits::max_topics`]. Topics that the configuration names are
+    /// not included.
     pub topics: usize,
-    /// The largest record: [`Limits::max_record_bytes`]. A stream keeps the one that its client takes, with
-    /// those at the same place.
+    /// The largest record: [`Limits::max_record_bytes`]. A stream keeps the large record that its client is
+    /// reading, and shares it with streams at the same position.
     pub record: usize,
-    /// The live ends of all topics: what was fetched and is not in a log yet, the largest record with
-    /// it, and an answer of a broker that is on its way.
+    /// The live ends of all topics: the fetched records that are not in a log yet, the largest record among
+    /// them, and a response of a broker that is being received.
     pub live: usize,
-    /// The same for each of [`Limits::history_readers`], and what it read and its streams did not take yet;
-    /// and what streams have not read of logs and readings that ended or wait for their turn, 32 MiB.
+    /// The same for each of [`Limits::history_readers`], and the records that its streams have not read yet. In
+    /// addition 32 MiB for the unread parts of logs and backfills that ended or wait for their turn.
     pub history: usize,
-    /// For each further broker that leads partitions and whose answers are on their way.
+    /// The responses that are being received from each further broker that leads partitions.
     pub further_broker: usize,
 }
 
 impl Budget {
-    /// The piece of a log that a stream was handed last, and keeps as long as its client does not read.
-    /// Those at the same place share it.
+    /// The chunk of a log that a stream keeps while its client does not read. Streams at the same position share
+    /// it.
     pub const PIECE_BYTES: usize = 1024 * 1024;
 
-    /// What one poll of a consumer takes at most, but for its last record.
+    /// The maximum size of the records of one poll, except for the last one.
     pub const POLL_BYTES: usize = 1024 * 1024;
 
-    /// What is fetched ahead of all live ends.
+    /// The read-ahead at the live ends of all topics.
     pub const LIVE_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 
-    /// What each reader of history fetches ahead.
+    /// The read-ahead of each reader of history.
     pub const HISTORY_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
-    /// The largest answer of a broker, but for one record that is larger. librdkafka's own is 50 MiB, which
-    /// it reaches where a broker leads fifty partitions; and it is held beside the queue. A line of 5 Mbit/s
-    /// carries it within the time after which a connection counts as dead.
+    /// The maximum size of a response of a broker, unless a single record is larger. It is held in addition to the
+    /// read-ahead. librdkafka's default is 50 MiB, which a broker that leads fifty partitions reaches. A connection
+    /// of 5 Mbit/s transfers 4 MiB within the time after which it counts as dead.
     pub const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
-    /// What a reading of history keeps while it lasts, encoded forms and all. The largest record may come
-    /// behind it.
+    /// The memory of a backfill, including its encodings. The largest record may come in addition.
     pub const READING_BYTES: usize = 16 * 1024 * 1024;
 
-    /// What is kept of logs and readings that ended, or that wait for their turn.
+    /// The memory of logs and backfills that ended, or that wait for their turn.
     pub const RETIRED_BYTES: usize = 32 * 1024 * 1024;
 
     /// The budget of a cluster with these limits.
@@ -105,13 +103,13 @@ impl Budget {
         }
     }
 
-    /// The logs of so many topics.
+    /// The memory of the logs of this number of topics.
     #[must_use]
     pub fn logs_of(&self, topics: usize) -> usize {
         self.logs.max(topics.saturating_mul(self.topic))
     }
 
-    /// With one broker, and no more topics than have 2 MiB of the logs each.
+    /// The sum for one broker, and for no more topics than the logs have 2 MiB for.
     #[must_use]
     pub fn total(&self) -> usize {
         self.logs + self.live + self.history

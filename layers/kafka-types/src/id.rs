@@ -4,21 +4,21 @@ use base64::Engine as _;
 
 use crate::progress::{BASE64, decode_progress};
 
-/// The form in which a record's event id is written.
+/// The format of event ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventIdFormat {
-    /// `PROGRESS`, or `PROGRESS/etag` where the record has an `etag` header. The default.
+    /// `PROGRESS`, or `PROGRESS/etag` if the record has a header `etag`. The default.
     #[default]
     Etag,
-    /// `["base64(key)","PROGRESS/etag"]`, with `null` in place of a key that is not there.
+    /// `["base64(key)","PROGRESS/etag"]`, with `null` if the record has no key.
     KeyAndEtag,
 }
 
-/// A last event id that was read back: partitions and the next offset of each, ascending.
+/// A decoded last event id: the next offset of each partition, in ascending order of partitions.
 ///
-/// All forms are read: with and without an etag, inside an array and outside. An id is a
-/// position, never a permission.
+/// All formats are decoded: with and without an etag, and within an array. An id is a position and never a
+/// permission.
 ///
 /// ```
 /// use tailwater_kafka_types::EventId;
@@ -31,7 +31,7 @@ pub enum EventIdFormat {
 pub struct EventId(Vec<(i32, i64)>);
 
 impl EventId {
-    /// Reads an id; `None` if it is not one that tailwater or Zilla issue.
+    /// Decodes an id. `None` if it is not an id of tailwater or Zilla.
     #[must_use]
     pub fn decode(id: &[u8]) -> Option<Self> {
         let text = match id.trim_ascii().strip_prefix(b"[") {
@@ -42,16 +42,16 @@ impl EventId {
         decode_progress(progress).map(Self)
     }
 
-    /// Partition and next offset to deliver, ascending by partition; -2 is the beginning and -1 the
-    /// end of the partition.
+    /// The partitions and their next offsets, in ascending order of partitions. The offset -2 is the beginning of
+    /// the partition, and -1 the end.
     #[must_use]
     pub fn offsets(&self) -> &[(i32, i64)] {
         &self.0
     }
 }
 
-/// What the second element of `[null|"base64","…"]` holds, its escapes left as they are: only an
-/// etag has some, and the progress stands before it. The bytes need not be UTF-8.
+/// The second element of `[null|"base64","…"]`, with its escapes. Only the etag, which comes after the progress,
+/// can have escapes. The bytes need not be UTF-8.
 fn second_element(array: &[u8]) -> Option<&[u8]> {
     let array = array.trim_ascii_start();
     let rest = match array.strip_prefix(b"null") {
@@ -67,17 +67,16 @@ fn second_element(array: &[u8]) -> Option<&[u8]> {
 }
 
 impl EventIdFormat {
-    /// An id has no more bytes than this as its client sends it back, unless its progress has: the head of a
-    /// request has 32 KiB for everything.
+    /// The maximum length of an id as its client sends it back, unless the progress alone is longer. The head of
+    /// a request may have 32 KiB in all.
     pub const MAX_BYTES: usize = 4096;
 
     /// Appends the id of a record to `out`. `progress` is the position after the record
     /// ([`encode_progress`](crate::encode_progress)), `etag` the value of the record's `etag` header.
     ///
-    /// What `Last-Event-ID` could not bring back is left out: an etag with control characters (unless they
-    /// are escaped) or with white space at its end, and what makes the id longer than
-    /// [`MAX_BYTES`](Self::MAX_BYTES): first the etag, since an id without its key claims that the record
-    /// has none.
+    /// An etag is left out if the header `Last-Event-ID` could not return it: if it has control characters that
+    /// are not escaped, or white space at its end. If the id is longer than [`MAX_BYTES`](Self::MAX_BYTES), the
+    /// etag is left out first, and then the key, since an id without its key means that the record has none.
     pub fn encode(
         self,
         progress: &str,
@@ -144,8 +143,8 @@ fn write(
     }
 }
 
-/// The length of an id as a browser sends it back: in UTF-8, and with U+FFFD, three bytes, for what is
-/// none.
+/// The length of an id as a browser sends it back. The browser replaces invalid UTF-8 by U+FFFD, which has three
+/// bytes.
 fn returned_bytes(id: &[u8]) -> usize {
     if id.len() <= EventIdFormat::MAX_BYTES / 3 {
         id.len()
@@ -265,7 +264,7 @@ mod tests {
             (b"x", left),
             ("ü".as_bytes(), left / 2),
             ("日".as_bytes(), left / 3),
-            // What is no UTF-8 comes back as U+FFFD, a cut character as one.
+            // Invalid UTF-8 comes back as U+FFFD, and a truncated character as one U+FFFD.
             (b"\xff", left / 3),
             (b"\xe6\x97x", left / 4),
             (b"\xf0\x9f\x98\x80", left / 4),
@@ -305,7 +304,7 @@ mod tests {
             EventIdFormat::KeyAndEtag.encode(progress, Some(key), Some(etag), &mut id);
             assert_eq!(String::from_utf8(id).unwrap(), expected);
         }
-        // A progress is never left out, and what it leaves no room for is.
+        // The progress is never left out. Key and etag are, if there is no room for them.
         let long = "A".repeat(MAX_ID_BYTES + 4);
         let mut id = Vec::new();
         EventIdFormat::KeyAndEtag.encode(&long, Some(b"key"), Some(b"etag"), &mut id);

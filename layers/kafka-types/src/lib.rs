@@ -1,8 +1,8 @@
-//! The plain types of tailwater-kafka: templates that a request fills, event ids, and what a
-//! cluster keeps in memory. They need neither librdkafka nor a C compiler.
+//! Plain types of tailwater-kafka: templates that a request fills, event ids, and the memory budget of a
+//! cluster. They need neither librdkafka nor a C compiler.
 //!
-//! Use this crate where a program reads event ids or checks a configuration and consumes nothing. A
-//! program that consumes topics uses tailwater-kafka, which exports all of these types.
+//! Use this crate in a program that reads event ids or checks a configuration, but consumes no topic. A program
+//! that consumes topics uses tailwater-kafka, which re-exports all of these types.
 //!
 //! ```
 //! use tailwater_kafka_types::{EventId, Template, Variable};

@@ -1,21 +1,21 @@
-//! The progress of an event id: version, count, and pairs of partition and offset, as zigzag varints in
+//! The progress of an event id: version, number of pairs, and pairs of partition and offset, as zigzag varints in
 //! base64url.
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Base64url that writes padding and reads it either way.
+/// Base64url with padding when encoding, and with optional padding when decoding.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The version byte that every id begins with.
+/// The first byte of each id.
 const VERSION: u8 = 0x01;
 
-/// Appends the progress of an event id to `out`: the text that says these next offsets of the partitions
-/// from 0 on. What stands in `buffer` is replaced: with the same one for each call nothing is allocated.
+/// Appends the progress of an event id to `out`. `offsets` has the next offset of each partition, from 0 on. The
+/// content of `buffer` is replaced. If each call gets the same buffer, no call allocates it anew.
 ///
 /// ```
 /// use tailwater_kafka_types::{EventId, encode_progress};
@@ -36,13 +36,13 @@ pub fn encode_progress(offsets: &[i64], buffer: &mut Vec<u8>, out: &mut String) 
     BASE64.encode_string(buffer, out);
 }
 
-/// The partitions and next offsets of the progress in an event id, ascending by partition.
-/// An offset of -2 is the beginning of its partition, -1 its end; Zilla issues both.
+/// Decodes the partitions and next offsets of a progress, in ascending order of partitions. The offset -2 is the
+/// beginning of its partition, and -1 the end. Zilla issues both.
 pub(crate) fn decode_progress(text: &[u8]) -> Option<Vec<(i32, i64)>> {
     let binary = BASE64.decode(text).ok()?;
     let (&VERSION, mut rest) = binary.split_first()? else { return None };
     let count = usize::try_from(unvarint(&mut rest)?).ok()?;
-    // A pair takes two bytes at least: nobody makes us reserve more than they sent.
+    // A pair has at least two bytes. So a wrong count can't reserve more memory than the client has sent.
     let mut pairs = Vec::with_capacity(count.min(rest.len() / 2));
     for _ in 0..count {
         let partition =

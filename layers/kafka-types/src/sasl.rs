@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// How a client proves who it is to Kafka.
+/// The mechanism of a client's authentication at Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SaslMechanism {
@@ -15,7 +15,7 @@ pub enum SaslMechanism {
 }
 
 impl fmt::Display for SaslMechanism {
-    /// The name that SASL has for it, as `SCRAM-SHA-256`.
+    /// Writes the name of the mechanism in SASL, such as `SCRAM-SHA-256`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plain => "PLAIN",

@@ -5,7 +5,7 @@ use http::Extensions;
 
 /// A text with variables that each request fills: `orders-${params.region}`.
 ///
-/// Places are `${params.NAME}`, `${guarded['GUARD'].identity}` and
+/// The variables are `${params.NAME}`, `${guarded['GUARD'].identity}` and
 /// `${guarded['GUARD'].attributes.NAME}`.
 ///
 /// ```
@@ -23,9 +23,9 @@ pub struct Template(Vec<Part>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
-    /// Text that stands for itself.
+    /// Literal text.
     Literal(String),
-    /// What each request fills.
+    /// A variable that each request fills.
     Variable(Variable),
 }
 
@@ -35,23 +35,23 @@ pub enum Part {
 pub enum Variable {
     /// A parameter that the path of the request captured.
     Parameter(String),
-    /// The identity that a guard found.
+    /// The identity of the client, from its token.
     Identity {
-        /// The guard's name.
+        /// The name of the guard.
         guard: String,
     },
-    /// An attribute that a guard found.
+    /// An attribute of the client, from its token.
     Attribute {
-        /// The guard's name.
+        /// The name of the guard.
         guard: String,
-        /// The attribute's name.
+        /// The name of the attribute.
         name: String,
     },
 }
 
 impl Variable {
-    /// Whether `value` fills the variable. Empty claims do not: what they select is nobody's, and a text
-    /// such as `orders-${guarded['g'].identity}` would lose what it is told apart by.
+    /// Whether `value` fills the variable. An empty claim does not: it identifies no client, and texts such as
+    /// `orders-${guarded['g'].identity}` would be the same for all clients without the claim.
     fn takes(&self, value: &[u8]) -> bool {
         match self {
             Self::Parameter(_) => true,
@@ -73,7 +73,7 @@ impl fmt::Display for Variable {
 }
 
 impl fmt::Display for Template {
-    /// The text that it was parsed from.
+    /// Writes the text that the template was parsed from.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| match part {
             Part::Literal(text) => f.write_str(text),
@@ -82,11 +82,11 @@ impl fmt::Display for Template {
     }
 }
 
-/// Fills the variables of templates from a request. Whoever composes the layers joins it to those that
-/// left parameters and claims in the request's extensions.
+/// Fills the variables of templates from a request. The code that composes the layers implements it. It reads the
+/// parameters and claims that other layers have put into the extensions of the request.
 pub trait Variables: Send + Sync {
-    /// The bytes for `variable`, `None` where the request has none. A request is refused by
-    /// `403 Forbidden` where a variable is not filled, or where an identity or an attribute is empty.
+    /// The value of `variable`, or `None` if the request has none. A request is rejected with `403 Forbidden` if a
+    /// variable has no value, or if an identity or an attribute is empty.
     fn value(&self, variable: &Variable, extensions: &Extensions) -> Option<Bytes>;
 }
 
@@ -99,14 +99,14 @@ where
     }
 }
 
-/// Why a text is no [`Template`].
+/// The error of a text that is not a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// A `${` without its `}`, this many bytes from the start.
+    /// A `${` without `}`, at this offset in bytes.
     #[error("unclosed `${{` at byte {0} of the template")]
     Unclosed(usize),
-    /// What stands in `${…}` is nothing that a request can fill.
+    /// The text in `${…}` is not a variable.
     #[error(
         "`${{{0}}}` is not known; known are `${{params.NAME}}`, `${{guarded['GUARD'].identity}}` and \
          `${{guarded['GUARD'].attributes.NAME}}`"
@@ -155,19 +155,19 @@ fn parse(variable: &str) -> Option<Variable> {
 }
 
 impl Template {
-    /// A text without variables.
+    /// A template without variables.
     #[must_use]
     pub fn literal(text: impl Into<String>) -> Self {
         Self(vec![Part::Literal(text.into())])
     }
 
-    /// Its pieces, in order.
+    /// The parts, in order.
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.0
     }
 
-    /// The text, if every request gets the same.
+    /// The text, if the template has no variables.
     #[must_use]
     pub fn as_literal(&self) -> Option<&str> {
         match &self.0[..] {
@@ -185,10 +185,10 @@ impl Template {
         })
     }
 
-    /// The text for one request.
+    /// The text for a request.
     ///
     /// # Errors
-    /// The first variable that has no value, or that an empty one does not fill.
+    /// The first variable that has no value, or whose value is empty and must not be.
     pub fn fill(
         &self,
         variables: &dyn Variables,

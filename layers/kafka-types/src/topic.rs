@@ -1,17 +1,17 @@
-/// Why a name is none that a topic can have.
+/// The error of an invalid topic name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TopicNameError {
-    /// It has no character.
+    /// The name is empty.
     #[error("is empty")]
     Empty,
-    /// It is `.` or `..`.
+    /// The name is `.` or `..`.
     #[error("is no name of a topic")]
     Dots,
-    /// It has more than 249 characters.
+    /// The name has more than 249 characters.
     #[error("is longer than 249 characters")]
     TooLong,
-    /// It has a character that Kafka does not allow.
+    /// The name has a character that Kafka does not allow.
     #[error("has characters other than a-z, A-Z, 0-9, `.`, `_` and `-`")]
     Character,
 }
@@ -20,7 +20,7 @@ pub enum TopicNameError {
 /// and neither `.` nor `..`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the name breaks.
 ///
 /// ```
 /// use tailwater_kafka_types::{TopicNameError, check_topic_name};
