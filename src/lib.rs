@@ -69,3 +69,7 @@ pub use tailwater_tls as tls;
 #[cfg(all(doctest, feature = "kafka"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial/rust.md")]
+struct Tutorial;
