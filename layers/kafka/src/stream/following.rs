@@ -1,0 +1,202 @@
+//! A stream that follows a log: what its client is sent next, and up to where.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use tailwater_hub::{Cursor, CursorError};
+use tailwater_sse::Encoded;
+
+use crate::data::events::{self, FEW_PARTITIONS, Records, View};
+use crate::data::positions::Positions;
+use crate::stream::large::LargeEvent;
+
+/// Records that one poll looks at before others get their turn.
+pub(crate) const RECORDS_A_POLL: usize = 1024;
+
+/// A stream that reads a log.
+pub(crate) struct Following {
+    pub(crate) cursor: Cursor<Records>,
+    pub(crate) epoch: u64,
+    /// The client's place, until the log has come by it. Records before it are not for the client.
+    pub(crate) ahead: Option<Positions>,
+    /// The last position that the client was sent. None where the last event said it: with no filter.
+    pub(crate) last_reported: Option<Positions>,
+    /// Whether records are left out that events do not say the position of.
+    pub(crate) is_filtered: bool,
+    /// An event of which the client was given a part.
+    pub(crate) large: Option<Box<LargeEvent>>,
+}
+
+impl Following {
+    /// Where the stream goes on: everything before was delivered or is not for the client.
+    pub(crate) fn place(&mut self) -> Positions {
+        let mark = self.cursor.position();
+        self.ahead.as_ref().map_or_else(|| mark.clone(), |ahead| ahead.max(&mark))
+    }
+
+    /// What comes next of an event of which the client was given a part.
+    pub(crate) fn next_part(&mut self, limit: usize) -> Option<Encoded> {
+        let part = self.large.as_mut()?.next(limit);
+        if !part.is_part() {
+            self.large = None;
+        }
+        Some(part)
+    }
+
+    /// The next write; none where the next records were rejected.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: View,
+        limit: usize,
+        partitions: &AtomicUsize,
+        due: &mut VecDeque<Encoded>,
+    ) -> Poll<Result<Option<Encoded>, CursorError>> {
+        if let Some(encoded) = ready!(self.poll_ahead(cx, view, limit, due)?) {
+            return Poll::Ready(Ok(Some(encoded)));
+        }
+        let batch = ready!(self.cursor.poll_batch(cx, &view, limit)?);
+        if batch.bytes().is_empty() {
+            let last = self.cursor.last(&batch);
+            if !view.shows(last.record()) {
+                // No event says this position: the stream says it while it is idle.
+                self.last_reported.get_or_insert_with(|| last.before());
+                return Poll::Ready(Ok(None));
+            }
+            let after = last.after();
+            let mut event = LargeEvent::new(view, last.record(), &after.progress());
+            self.last_reported =
+                self.last_reported.take().filter(|_| self.is_filtered).map(|_| after);
+            let part = event.next(limit);
+            self.large = part.is_part().then(|| Box::new(event));
+            return Poll::Ready(Ok(Some(part)));
+        }
+        // After the batch: it may hold records of a partition that was added just before.
+        let wide = partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
+        let mut long = None;
+        if !self.is_filtered {
+            self.last_reported = None;
+        }
+        if wide || self.last_reported.is_some() {
+            let last = self.cursor.last(&batch);
+            let after = last.after();
+            long = if wide { view.long_id(last.record(), &after.progress()) } else { None };
+            self.last_reported = self.last_reported.take().map(|_| after);
+        }
+        let bytes = match long {
+            Some(id) => with_id(batch.bytes(), &id),
+            None => batch.into_bytes(),
+        };
+        Poll::Ready(Ok(Some(Encoded::trusted(bytes))))
+    }
+
+    /// Delivers what lies past the client's place while the log has not come by it. Ready with
+    /// nothing once it has.
+    fn poll_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        view: View,
+        limit: usize,
+        due: &mut VecDeque<Encoded>,
+    ) -> Poll<Result<Option<Encoded>, CursorError>> {
+        let mut write = Write::default();
+        for _ in 0..RECORDS_A_POLL {
+            let Some(ahead) = &self.ahead else { break };
+            let item = match self.cursor.poll_next(cx) {
+                Poll::Ready(Ok(item)) => item,
+                // The head of a log that moves without records (a new partition) counts as well.
+                Poll::Pending if write.is_empty() && ahead.is_behind(&self.cursor.position()) => {
+                    self.ahead = None;
+                    break;
+                }
+                Poll::Ready(Err(lost)) if write.is_empty() => return Poll::Ready(Err(lost)),
+                Poll::Pending if write.is_empty() => return Poll::Pending,
+                // A loss is met again by the next poll, and nothing is registered for before it.
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            };
+            let (record, after) = (item.record(), item.after());
+            let mut next = Write::default();
+            if record.offset >= ahead.next(record.partition) && view.shows(record) {
+                let left = record.gap_from(ahead.next(record.partition));
+                let record = left.as_ref().unwrap_or(record);
+                let place = ahead.max(&after);
+                let progress = place.progress();
+                if events::is_large(record) {
+                    self.large = Some(Box::new(LargeEvent::new(view, record, &progress)));
+                } else {
+                    view.encode(record, &progress, &mut next.events);
+                    next.id = view.long_id(record, &progress);
+                }
+                self.last_reported = Some(place);
+            }
+            if ahead.is_behind(&after) {
+                self.ahead = None;
+            }
+            if !write.is_empty() && write.events.len() + next.len() > limit {
+                due.push_back(Encoded::trusted(next.finish()));
+                break;
+            }
+            write.append(next);
+            if write.len() >= limit || self.large.is_some() {
+                break;
+            }
+        }
+        if write.is_empty()
+            && let Some(part) = self.next_part(limit)
+        {
+            return Poll::Ready(Ok(Some(part)));
+        }
+        match (&self.ahead, write.is_empty()) {
+            (_, false) => Poll::Ready(Ok(Some(Encoded::trusted(write.finish())))),
+            (None, true) => Poll::Ready(Ok(None)),
+            (Some(_), true) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Events that go out together. A long id stands on the last of them only.
+#[derive(Default)]
+struct Write {
+    events: Vec<u8>,
+    /// The id line that the last event was encoded without.
+    id: Option<Vec<u8>>,
+}
+
+impl Write {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.events.len() + self.id.as_ref().map_or(0, Vec::len)
+    }
+
+    fn append(&mut self, next: Self) {
+        if !next.is_empty() {
+            self.events.extend_from_slice(&next.events);
+            self.id = next.id;
+        }
+    }
+
+    fn finish(self) -> Bytes {
+        let events = Bytes::from(self.events);
+        match self.id {
+            Some(id) => with_id(&events, &id),
+            None => events,
+        }
+    }
+}
+
+/// Events whose last one has no id yet: the line goes before the empty line that ends them.
+fn with_id(events: &Bytes, id: &[u8]) -> Bytes {
+    let open = events.len().saturating_sub(1);
+    let mut bytes = BytesMut::with_capacity(open + id.len());
+    bytes.extend_from_slice(&events[..open]);
+    bytes.extend_from_slice(id);
+    bytes.freeze()
+}
