@@ -90,7 +90,8 @@ pub use data::filter::Filter;
 pub use data::start::{DefaultOffset, Start};
 pub use error::Error;
 pub use options::{ClusterOptions, StreamOptions};
-pub use source::layer::{FilterTemplate, KafkaSourceLayer, Mapping};
+pub use source::layer::KafkaSourceLayer;
+pub use source::mapping::{FilterTemplate, Mapping};
 pub use source::service::{KafkaSource, ResponseFuture};
 pub use stream::Stream;
 #[doc(inline)]

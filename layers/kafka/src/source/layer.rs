@@ -5,86 +5,8 @@ use http::Extensions;
 use tailwater_kafka_types::{Template, Variable, Variables};
 use tower_layer::Layer;
 
-use crate::data::start::Parameters;
-use crate::options::StreamOptions;
+use crate::source::mapping::Mapping;
 use crate::source::service::KafkaSource;
-
-/// What a route's subscriptions become: a topic and filters, as templates.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Mapping {
-    pub(crate) topic: Template,
-    pub(crate) filters: Vec<FilterTemplate>,
-    pub(crate) options: StreamOptions,
-    pub(crate) start: Parameters,
-}
-
-impl Mapping {
-    /// All records of a topic. A name that a request supplies is served only if it matches
-    /// `[a-zA-Z0-9._-]{1,249}`, and one that begins with `__` only if the template itself does.
-    pub fn new(topic: Template) -> Self {
-        Self {
-            topic,
-            filters: Vec::new(),
-            options: StreamOptions::new(),
-            start: Parameters::default(),
-        }
-    }
-
-    /// Only records that pass this filter or another one that was added.
-    pub fn filter(mut self, filter: FilterTemplate) -> Self {
-        self.filters.push(filter);
-        self
-    }
-
-    /// The form of the events. [`StreamOptions::new`] by default.
-    pub fn options(mut self, options: StreamOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Whether a request without a last event id may say where its stream begins, by the query:
-    /// `from=earliest`, `from=live`, or `from=` and an event id. Anything else of that name is answered
-    /// `400 Bad Request`, with a text. Not by default: the parameter then means nothing.
-    pub fn allow_from(mut self, allow: bool) -> Self {
-        self.start.from = allow;
-        self
-    }
-
-    /// As [`allow_from`](Self::allow_from), for `since=` and a time: by RFC 3339, or in milliseconds
-    /// since 1970. See [`Start::Since`](crate::Start::Since). A request has one of both parameters, once.
-    pub fn allow_since(mut self, allow: bool) -> Self {
-        self.start.since = allow;
-        self
-    }
-}
-
-/// A [`Filter`](crate::Filter) before a request fills it.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct FilterTemplate {
-    pub(crate) key: Option<Template>,
-    pub(crate) headers: Vec<(String, Template)>,
-}
-
-impl FilterTemplate {
-    /// A filter that every record passes.
-    pub fn any() -> Self {
-        Self::default()
-    }
-
-    /// Only records with this key.
-    pub fn key(mut self, key: Template) -> Self {
-        self.key = Some(key);
-        self
-    }
-
-    /// Only records that have this header with this value.
-    pub fn header(mut self, name: impl Into<String>, value: Template) -> Self {
-        self.headers.push((name.into(), value));
-        self
-    }
-}
 
 /// Turns the subscriptions of the sse crate into queries of a [`Cluster`](crate::Cluster).
 ///

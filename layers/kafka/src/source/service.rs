@@ -3,18 +3,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::Extensions;
 use pin_project_lite::pin_project;
-use tailwater_kafka_types::{Part, Template, Variable, Variables, check_topic_name};
+use tailwater_kafka_types::Variables;
 use tailwater_sse::{Rejection, Subscription};
 use tower_service::Service;
 
 use crate::Error;
 use crate::cluster::Query;
-use crate::data::filter::Filter;
-use crate::data::start::asks_for_live;
-use crate::source::layer::Mapping;
+use crate::source::mapping::Mapping;
 
 /// Service of [`KafkaSourceLayer`](crate::KafkaSourceLayer).
 #[derive(Clone)]
@@ -52,51 +48,6 @@ impl<S> KafkaSource<S> {
     pub fn into_inner(self) -> S {
         self.inner
     }
-
-    fn query(&self, subscription: &Subscription) -> Result<Query, Error> {
-        let extensions = &subscription.parts().extensions;
-        let fill = |template: &Template| self.fill(template, extensions);
-        let topic = fill(&self.mapping.topic)?;
-        let topic = match std::str::from_utf8(&topic) {
-            Ok(name) if may_ask_for(name, &self.mapping.topic) => name.to_owned(),
-            _ => return Err(Error::TopicName(String::from_utf8_lossy(&topic).into_owned())),
-        };
-        let of_request = subscription.parts().uri.query().unwrap_or_default();
-        let mut options = self.mapping.options;
-        options.timestamps |= subscription.timestamps();
-        options.live_event |= asks_for_live(of_request);
-        let mut query =
-            Query::new(topic).last_event_id(subscription.last_event_id().cloned()).options(options);
-        if let Some(start) = self.mapping.start.start(of_request)? {
-            query = query.start(start);
-        }
-        for template in &self.mapping.filters {
-            let mut filter = Filter::any();
-            if let Some(key) = &template.key {
-                filter = filter.key(fill(key)?);
-            }
-            for (name, value) in &template.headers {
-                filter = filter.header(name.clone(), fill(value)?);
-            }
-            query = query.filter(filter);
-        }
-        Ok(query)
-    }
-
-    fn fill(&self, template: &Template, extensions: &Extensions) -> Result<Bytes, Error> {
-        template
-            .fill(&*self.variables, extensions)
-            .map_err(|variable: &Variable| Error::Unfilled(variable.to_string()))
-    }
-}
-
-/// Whether a request may ask for the topic that it has made of the template. Kafka itself allows no
-/// other names, and those that begin with `__` are its own: only a configuration spells that out.
-fn may_ask_for(name: &str, template: &Template) -> bool {
-    let begins = template.parts().first();
-    let spelled_out = matches!(begins, Some(Part::Literal(text)) if text.starts_with("__"));
-    template.as_literal().is_some()
-        || check_topic_name(name).is_ok() && (spelled_out || !name.starts_with("__"))
 }
 
 impl<S> Service<Subscription> for KafkaSource<S>
@@ -113,7 +64,7 @@ where
     }
 
     fn call(&mut self, subscription: Subscription) -> Self::Future {
-        match self.query(&subscription) {
+        match self.mapping.query(&subscription, &*self.variables) {
             Ok(query) => ResponseFuture { inner: Some(self.inner.call(query)), refused: None },
             Err(error) => ResponseFuture { inner: None, refused: Some(error) },
         }
@@ -148,12 +99,15 @@ where
 
 #[cfg(test)]
 mod tests {
-    use http::{Request, StatusCode};
+    use bytes::Bytes;
+    use http::{Extensions, Request, StatusCode};
+    use tailwater_kafka_types::{Template, Variable};
     use tower::{ServiceExt as _, service_fn};
     use tower_layer::Layer as _;
 
     use super::*;
-    use crate::source::layer::{FilterTemplate, KafkaSourceLayer};
+    use crate::source::layer::KafkaSourceLayer;
+    use crate::source::mapping::FilterTemplate;
 
     /// A request without a claim must not get what is meant for all who have none.
     #[tokio::test]
@@ -188,45 +142,6 @@ mod tests {
                 let expected = if filled { Ok(()) } else { Err(StatusCode::FORBIDDEN) };
                 assert_eq!(status, expected, "{value:?} in {mapping:?}");
             }
-        }
-    }
-
-    #[test]
-    fn a_path_may_only_ask_for_names_that_kafka_allows_and_does_not_own() {
-        let (longest, long) = ("a".repeat(249), "a".repeat(250));
-        for (name, legal) in [
-            ("events", true),
-            ("a.b_c-D9", true),
-            (&*longest, true),
-            (&*long, false),
-            ("", false),
-            (".", false),
-            ("..", false),
-            ("__consumer_offsets", false),
-            ("_a", true),
-            ("a b", false),
-            ("ä", false),
-            ("a/b", false),
-            ("a\0", false),
-        ] {
-            let template = "${params.topic}".parse().unwrap();
-            assert_eq!(may_ask_for(name, &template), legal, "{name:?}");
-        }
-    }
-
-    #[test]
-    fn only_a_configuration_spells_out_what_kafka_owns() {
-        for (template, name, legal) in [
-            ("__consumer_offsets", "__consumer_offsets", true),
-            ("__app-${params.a}", "__app-1", true),
-            ("__app-${params.a}", "__app-a/b", false),
-            ("__${params.a}", "__", true),
-            ("_${params.a}", "__consumer_offsets", false),
-            ("_${params.a}", "_a", true),
-            ("${params.a}__", "__consumer_offsets__", false),
-            ("${params.a}${params.b}", "__consumer_offsets", false),
-        ] {
-            assert_eq!(may_ask_for(name, &template.parse().unwrap()), legal, "{template} {name}");
         }
     }
 }
