@@ -192,14 +192,14 @@ impl Service<Query> for Cluster {
         let Query { topic, filters, last_event_id, start, options } = query;
         let default = || self.0.options.defaults.get(&topic).copied().unwrap_or_default().into();
         let start = start.unwrap_or_else(default);
-        let want = filter::want(&filters, &self.0.index, options.invalid_gaps);
+        let selector = filter::selector(&filters, &self.0.index, options.invalid_gaps);
         let from = ResumeFrom::Request(last_event_id, start);
         let held = match self.0.hold(&topic) {
             Ok(held) => held,
             Err(error) => return Opening(Either::Left(ready(Err(error)))),
         };
         let topic = held.topic();
-        let stream = Stream::new(held, options, want, from);
+        let stream = Stream::new(held, options, selector, from);
         if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
             return Opening(Either::Left(ready(stream.permitted())));
         }

@@ -12,7 +12,7 @@ use crate::data::record::Record;
 /// an `EventSource` keeps the last one only.
 const LONG_PROGRESS: usize = 1024;
 
-/// What is encoded at once: a chunk in one view, by the thread of the first stream that comes to it. The
+/// What is encoded at once: a chunk in one encoding, by the thread of the first stream that comes to it. The
 /// records of a chunk weigh no more, either.
 pub(crate) const CHUNK_BYTES: usize = Budget::PIECE_BYTES;
 
@@ -24,14 +24,14 @@ pub(crate) const FEW_PARTITIONS: usize = 56;
 
 /// The form of a stream's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct View {
+pub(crate) struct Encoding {
     pub(crate) form: EventIdFormat,
     pub(crate) timestamps: bool,
     /// Whether there is an event of rejected records.
     pub(crate) invalid_gaps: bool,
 }
 
-impl View {
+impl Encoding {
     /// Encodes `record` with the id of `progress`.
     pub(crate) fn encode(self, record: &Record, progress: &str, out: &mut Vec<u8>) {
         self.encode_with(record, progress, &mut Vec::new(), out);
@@ -112,7 +112,8 @@ pub(crate) fn append(hub: &Hub<Records>, records: Vec<Record>) {
 
 /// The chunks, the last one first.
 fn chunks(mut records: Vec<Record>, partitions: usize) -> Vec<Vec<Record>> {
-    let (mut bytes, mut ends) = (0, Vec::new());
+    let mut bytes = 0;
+    let mut ends = Vec::new();
     for (at, record) in records.iter().enumerate() {
         let next = chunk_bytes(record, partitions);
         if at > 0 && bytes + next > CHUNK_BYTES {
@@ -149,7 +150,7 @@ pub(crate) struct Records {
 impl Format for Records {
     type Record = Record;
     type Position = Positions;
-    type Encoding = View;
+    type Encoding = Encoding;
 
     fn weight(&self, record: &Record) -> usize {
         record.weight()
@@ -159,33 +160,40 @@ impl Format for Records {
         self.index.values(record, add);
     }
 
-    fn advance(&self, mark: &Positions, records: &[Record]) -> Positions {
-        mark.after(records.iter().map(|record| (record.partition, record.offset)))
+    fn advance(&self, position: &Positions, records: &[Record]) -> Positions {
+        position.after(records.iter().map(|record| (record.partition, record.offset)))
     }
 
-    fn encode(&self, view: &View, position: &Positions, record: &Record, out: &mut Vec<u8>) {
+    fn encode(
+        &self,
+        encoding: &Encoding,
+        position: &Positions,
+        record: &Record,
+        out: &mut Vec<u8>,
+    ) {
         if !is_large(record) {
             let after = self.advance(position, std::slice::from_ref(record));
-            view.encode(record, &after.progress(), out);
+            encoding.encode(record, &after.progress(), out);
         }
     }
 
     fn encode_all(
         &self,
-        view: &View,
-        mark: &Positions,
+        encoding: &Encoding,
+        position: &Positions,
         records: &[Record],
         out: &mut Vec<u8>,
         ends: &mut Vec<usize>,
     ) {
-        let mut positions = Encoder::new(mark);
-        let (mut progress, mut id) = (String::new(), Vec::new());
+        let mut positions = Encoder::new(position);
+        let mut progress = String::new();
+        let mut id = Vec::new();
         for record in records {
             positions.advance(record.partition, record.offset);
             progress.clear();
             positions.encode(&mut progress);
             if !is_large(record) {
-                view.encode_with(record, &progress, &mut id, out);
+                encoding.encode_with(record, &progress, &mut id, out);
             }
             ends.push(out.len());
         }
@@ -225,10 +233,11 @@ mod tests {
                 assert_eq!(chunks.iter().map(Vec::len).sum::<usize>(), count);
                 for chunk in chunks {
                     for form in [EventIdFormat::Etag, EventIdFormat::KeyAndEtag] {
-                        let view = View { form, timestamps: true, invalid_gaps: false };
-                        let (mut out, mut ends) = (Vec::new(), Vec::new());
+                        let encoding = Encoding { form, timestamps: true, invalid_gaps: false };
+                        let mut out = Vec::new();
+                        let mut ends = Vec::new();
                         let content = Records { index: index.clone() };
-                        content.encode_all(&view, &start, &chunk, &mut out, &mut ends);
+                        content.encode_all(&encoding, &start, &chunk, &mut out, &mut ends);
                         assert!(out.len() <= CHUNK_BYTES, "{} {count} {partitions}", out.len());
                     }
                     let weight: usize = chunk.iter().map(Record::weight).sum();
@@ -241,16 +250,17 @@ mod tests {
     #[test]
     fn a_record_is_encoded_alone_as_in_its_chunk() {
         let format = Records { index: Index::new([]) };
-        let view = View { form: EventIdFormat::KeyAndEtag, timestamps: true, invalid_gaps: false };
+        let encoding =
+            Encoding { form: EventIdFormat::KeyAndEtag, timestamps: true, invalid_gaps: false };
         let large = b"x".repeat(LARGE_BYTES + 1);
         let records = [record(3, b"a", b"1"), record(7, b"b", &large), record(9, b"a", b"2")];
         let mut position = Positions::new([0, 5]);
         let mut chunk = Vec::new();
         let mut ends = Vec::new();
-        format.encode_all(&view, &position, &records, &mut chunk, &mut ends);
+        format.encode_all(&encoding, &position, &records, &mut chunk, &mut ends);
         let mut alone = Vec::new();
         for (record, end) in records.iter().zip(ends) {
-            format.encode(&view, &position, record, &mut alone);
+            format.encode(&encoding, &position, record, &mut alone);
             assert_eq!(alone.len(), end);
             position = format.advance(&position, std::slice::from_ref(record));
         }

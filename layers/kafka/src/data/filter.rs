@@ -65,7 +65,7 @@ impl Filter {
 
 /// The filters of one stream: a record that passes any of them is delivered; without filters, each is.
 /// `invalid_gaps`: whether the stream is told of rejected records, too.
-pub(crate) fn want(filters: &[Filter], index: &Index, invalid_gaps: bool) -> Selector<Record> {
+pub(crate) fn selector(filters: &[Filter], index: &Index, invalid_gaps: bool) -> Selector<Record> {
     if filters.is_empty() || filters.contains(&Filter::any()) {
         return Selector::All;
     }
@@ -167,7 +167,7 @@ mod tests {
     fn key_and_all_headers_must_match_in_any_of_the_filters() {
         let index = Index::colliding([]);
         let filters = [Filter::any().key("a").header("tag", "x"), Filter::any().key("b")];
-        let Selector::Hashes(values, passes) = want(&filters, &index, false) else {
+        let Selector::Hashes(values, passes) = selector(&filters, &index, false) else {
             panic!("keys are indexed")
         };
         assert_eq!(values.len(), 1, "equal hashes are looked up once");
@@ -188,17 +188,17 @@ mod tests {
     #[test]
     fn an_empty_filter_wants_everything_and_an_unindexed_header_scans() {
         let index = Index::new([Bytes::from("tag")]);
-        assert!(matches!(want(&[], &index, false), Selector::All));
+        assert!(matches!(selector(&[], &index, false), Selector::All));
         assert!(matches!(
-            want(&[Filter::any().key("a"), Filter::any()], &index, false),
+            selector(&[Filter::any().key("a"), Filter::any()], &index, false),
             Selector::All
         ));
         assert!(matches!(
-            want(&[Filter::any().header("tag", "x")], &index, false),
+            selector(&[Filter::any().header("tag", "x")], &index, false),
             Selector::Hashes(..)
         ));
         assert!(matches!(
-            want(&[Filter::any().header("other", "x")], &index, false),
+            selector(&[Filter::any().header("other", "x")], &index, false),
             Selector::Scan(_)
         ));
     }

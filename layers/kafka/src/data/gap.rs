@@ -206,33 +206,34 @@ pub(crate) fn resumes(offsets: &[(i32, i64)]) -> bool {
     offsets.iter().any(|(_, next)| *next > 0)
 }
 
-/// Where a stream that asks for `wanted` can go on, and what it misses. Partitions that `wanted`
+/// Where a stream that asks for `starting` can go on, and what it misses. Partitions that `starting`
 /// does not name start at their beginning, as do those at -2. So do those at -1, the end of an empty
 /// partition when Zilla issued the id: what came since would be lost at today's end.
 ///
-/// No topic loses partitions. If `wanted` names one that the topic does not have, all of it is of a
+/// No topic loses partitions. If `starting` names one that the topic does not have, all of it is of a
 /// topic that was there before.
 pub(crate) fn reconcile(
-    wanted: &[(i32, i64)],
+    starting: &[(i32, i64)],
     watermarks: &Watermarks,
-    cut: &Truncation,
+    truncation: &Truncation,
 ) -> (Positions, Vec<Gap>) {
     let mut gaps = Vec::new();
     let mut offsets = watermarks.low.clone();
-    for &(partition, next) in wanted {
+    for &(partition, next) in starting {
         let known = usize::try_from(partition).ok().filter(|index| *index < offsets.len());
         let Some(index) = known else {
             let beginning = Positions::new(&watermarks.low[..]);
             return (beginning, vec![Gap::of_many(Reason::Truncation)]);
         };
-        let (low, high) = (watermarks.low[index], watermarks.high[index]);
+        let low = watermarks.low[index];
+        let high = watermarks.high[index];
         offsets[index] = match next {
             -1 if low > 0 => {
                 gaps.push(Gap::new(partition, 0, low, Reason::Retention));
                 low
             }
             ..0 => low,
-            _ if next > high || cut.invalidates(partition, next) => {
+            _ if next > high || truncation.invalidates(partition, next) => {
                 gaps.push(Gap::new(partition, next, low, Reason::Truncation));
                 low
             }
@@ -280,11 +281,11 @@ mod tests {
             (&[(0, 23)], [10, 0], vec![Gap::new(0, 23, 10, Reason::Truncation)]),
             (&[(1, 6)], [10, 0], vec![Gap::new(1, 6, 0, Reason::Truncation)]),
         ];
-        for (wanted, offsets, gaps) in rows {
+        for (starting, offsets, gaps) in rows {
             assert_eq!(
-                reconcile(wanted, &watermarks(), &Truncation::default()),
+                reconcile(starting, &watermarks(), &Truncation::default()),
                 (Positions::new(offsets), gaps),
-                "{wanted:?}"
+                "{starting:?}"
             );
         }
     }
@@ -292,14 +293,14 @@ mod tests {
     #[test]
     fn an_id_that_names_a_partition_which_is_not_there_is_of_another_topic() {
         let thousands: Vec<_> = (0..5000).map(|partition| (partition, 23)).collect();
-        for wanted in
+        for starting in
             [&[(0, 12), (2, 3)][..], &[(0, 12), (1, 5), (2, 0)], &[(0, 12), (2, -2)], &thousands]
         {
-            for cut in [Truncation::default(), Truncation::gone()] {
+            for truncation in [Truncation::default(), Truncation::gone()] {
                 assert_eq!(
-                    reconcile(wanted, &watermarks(), &cut),
+                    reconcile(starting, &watermarks(), &truncation),
                     (Positions::new([10, 0]), vec![Gap::of_many(Reason::Truncation)]),
-                    "{wanted:?}"
+                    "{starting:?}"
                 );
             }
         }
@@ -355,15 +356,15 @@ mod tests {
 
     #[test]
     fn a_place_past_a_cut_is_a_gap_however_long_the_log_is_by_now() {
-        let cut = Truncation::at([(0, 13)]).and(&Truncation::at([(0, 15), (1, 9)]));
-        let (positions, gaps) = reconcile(&[(0, 13), (1, 5)], &watermarks(), &cut);
+        let truncation = Truncation::at([(0, 13)]).and(&Truncation::at([(0, 15), (1, 9)]));
+        let (positions, gaps) = reconcile(&[(0, 13), (1, 5)], &watermarks(), &truncation);
         assert_eq!((positions, gaps), (Positions::new([13, 5]), vec![]));
-        let (positions, gaps) = reconcile(&[(0, 14), (1, 5)], &watermarks(), &cut);
+        let (positions, gaps) = reconcile(&[(0, 14), (1, 5)], &watermarks(), &truncation);
         assert_eq!(
             (positions, gaps),
             (Positions::new([10, 5]), vec![Gap::new(0, 14, 10, Reason::Truncation)])
         );
-        assert!(cut.and(&Truncation::gone()).invalidates(1, 1));
+        assert!(truncation.and(&Truncation::gone()).invalidates(1, 1));
     }
 
     #[test]

@@ -33,9 +33,9 @@ impl Positions {
         self.iter().all(|(partition, next)| next <= other.next(partition))
     }
 
-    /// Whether a log that stands at `mark` has come by this place, and names each partition that it names.
-    pub(crate) fn is_behind(&self, mark: &Self) -> bool {
-        self.len() <= mark.len() && self.at_or_before(mark)
+    /// Whether a log that stands at `position` has come by this place, and names each partition that it names.
+    pub(crate) fn is_behind(&self, position: &Self) -> bool {
+        self.len() <= position.len() && self.at_or_before(position)
     }
 
     /// The larger of both in every partition.
@@ -126,15 +126,15 @@ mod tests {
     #[test]
     fn a_place_is_behind_a_mark_that_names_its_partitions() {
         let place = Positions::new([3, 0]);
-        for (mark, at_or_before, is_behind) in [
+        for (position, at_or_before, is_behind) in [
             (&[3][..], true, false),
             (&[2, 0], false, false),
             (&[3, 0], true, true),
             (&[4, 1, 0], true, true),
         ] {
-            let mark = Positions::new(mark);
-            assert_eq!(place.at_or_before(&mark), at_or_before, "{mark:?}");
-            assert_eq!(place.is_behind(&mark), is_behind, "{mark:?}");
+            let position = Positions::new(position);
+            assert_eq!(place.at_or_before(&position), at_or_before, "{position:?}");
+            assert_eq!(place.is_behind(&position), is_behind, "{position:?}");
         }
     }
 }

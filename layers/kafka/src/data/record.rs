@@ -66,8 +66,16 @@ impl Record {
         }
         let ends = |value: &[u8]| value.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
         let line_ends = u32::try_from(value.map_or(0, ends)).unwrap_or(u32::MAX);
-        let (key, value) = (key.map(length), value.map(length));
-        Self { partition, offset, timestamp, key, value, line_ends, gap: None, data }
+        Self {
+            partition,
+            offset,
+            timestamp,
+            key: key.map(length),
+            value: value.map(length),
+            line_ends,
+            gap: None,
+            data,
+        }
     }
 
     /// A gap from an offset to before another one. `key`: of a record whose key is known.

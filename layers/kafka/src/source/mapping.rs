@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_path_may_only_ask_for_names_that_kafka_allows_and_does_not_own() {
-        let (longest, long) = ("a".repeat(249), "a".repeat(250));
+        let longest = "a".repeat(249);
+        let long = "a".repeat(250);
         for (name, legal) in [
             ("events", true),
             ("a.b_c-D9", true),

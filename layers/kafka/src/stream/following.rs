@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tailwater_hub::{Cursor, CursorError};
 use tailwater_sse::Encoded;
 
-use crate::data::events::{self, FEW_PARTITIONS, Records, View};
+use crate::data::events::{self, Encoding, FEW_PARTITIONS, Records};
 use crate::data::positions::Positions;
 use crate::stream::large::LargeEvent;
 
@@ -32,8 +32,8 @@ pub(crate) struct Following {
 impl Following {
     /// Where the stream goes on: everything before was delivered or is not for the client.
     pub(crate) fn place(&mut self) -> Positions {
-        let mark = self.cursor.position();
-        self.ahead.as_ref().map_or_else(|| mark.clone(), |ahead| ahead.max(&mark))
+        let position = self.cursor.position();
+        self.ahead.as_ref().map_or_else(|| position.clone(), |ahead| ahead.max(&position))
     }
 
     /// What comes next of an event of which the client was given a part.
@@ -49,24 +49,24 @@ impl Following {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        view: View,
+        encoding: Encoding,
         limit: usize,
         partitions: &AtomicUsize,
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Option<Encoded>, CursorError>> {
-        if let Some(encoded) = ready!(self.poll_ahead(cx, view, limit, due)?) {
+        if let Some(encoded) = ready!(self.poll_ahead(cx, encoding, limit, due)?) {
             return Poll::Ready(Ok(Some(encoded)));
         }
-        let batch = ready!(self.cursor.poll_batch(cx, &view, limit)?);
+        let batch = ready!(self.cursor.poll_batch(cx, &encoding, limit)?);
         if batch.bytes().is_empty() {
             let last = self.cursor.last(&batch);
-            if !view.shows(last.record()) {
+            if !encoding.shows(last.record()) {
                 // No event says this position: the stream says it while it is idle.
                 self.last_reported.get_or_insert_with(|| last.before());
                 return Poll::Ready(Ok(None));
             }
             let after = last.after();
-            let mut event = LargeEvent::new(view, last.record(), &after.progress());
+            let mut event = LargeEvent::new(encoding, last.record(), &after.progress());
             self.last_reported =
                 self.last_reported.take().filter(|_| self.is_filtered).map(|_| after);
             let part = event.next(limit);
@@ -82,7 +82,7 @@ impl Following {
         if wide || self.last_reported.is_some() {
             let last = self.cursor.last(&batch);
             let after = last.after();
-            long = if wide { view.long_id(last.record(), &after.progress()) } else { None };
+            long = if wide { encoding.long_id(last.record(), &after.progress()) } else { None };
             self.last_reported = self.last_reported.take().map(|_| after);
         }
         let bytes = match long {
@@ -97,7 +97,7 @@ impl Following {
     fn poll_ahead(
         &mut self,
         cx: &mut Context<'_>,
-        view: View,
+        encoding: Encoding,
         limit: usize,
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Option<Encoded>, CursorError>> {
@@ -116,18 +116,19 @@ impl Following {
                 // A loss is met again by the next poll, and nothing is registered for before it.
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             };
-            let (record, after) = (item.record(), item.after());
+            let record = item.record();
+            let after = item.after();
             let mut next = Write::default();
-            if record.offset >= ahead.next(record.partition) && view.shows(record) {
+            if record.offset >= ahead.next(record.partition) && encoding.shows(record) {
                 let left = record.gap_from(ahead.next(record.partition));
                 let record = left.as_ref().unwrap_or(record);
                 let place = ahead.max(&after);
                 let progress = place.progress();
                 if events::is_large(record) {
-                    self.large = Some(Box::new(LargeEvent::new(view, record, &progress)));
+                    self.large = Some(Box::new(LargeEvent::new(encoding, record, &progress)));
                 } else {
-                    view.encode(record, &progress, &mut next.events);
-                    next.id = view.long_id(record, &progress);
+                    encoding.encode(record, &progress, &mut next.events);
+                    next.id = encoding.long_id(record, &progress);
                 }
                 self.last_reported = Some(place);
             }

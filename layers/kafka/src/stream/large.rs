@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use tailwater_sse::{DataFields, Encoded, EventRef, encode_event};
 
-use crate::data::events::View;
+use crate::data::events::Encoding;
 use crate::data::record::Record;
 
 /// What is left of the event of a record.
@@ -23,17 +23,17 @@ pub(crate) struct LargeEvent {
 }
 
 impl LargeEvent {
-    pub(crate) fn new(view: View, record: &Record, progress: &str) -> Self {
+    pub(crate) fn new(encoding: Encoding, record: &Record, progress: &str) -> Self {
         let mut head = Vec::new();
         let event = record.value().is_none().then_some(&b"delete"[..]);
-        let timestamp = view.timestamp(record);
+        let timestamp = encoding.timestamp(record);
         encode_event(EventRef { timestamp, event, ..EventRef::default() }, &mut head);
         // The empty line.
         head.pop();
         if record.value().is_none() {
             head.extend_from_slice(b"data:");
         }
-        let tail = view.id_line(record, progress);
+        let tail = encoding.id_line(record, progress);
         Self { record: record.clone(), head, fields: DataFields::default(), key_at: 0, tail }
     }
 
@@ -85,14 +85,14 @@ mod tests {
             for (form, timestamps) in
                 [(EventIdFormat::Etag, false), (EventIdFormat::KeyAndEtag, true)]
             {
-                let view = View { form, timestamps, invalid_gaps: false };
+                let encoding = Encoding { form, timestamps, invalid_gaps: false };
                 let headers = [(&b"etag"[..], Some(&b"7"[..]))].into_iter();
                 let at = (0, 0, Some(5));
                 let record = Record::new(at, key, value, headers, &mut BytesMut::new());
                 let mut expected = Vec::new();
-                view.encode(&record, "AQIAAg==", &mut expected);
+                encoding.encode(&record, "AQIAAg==", &mut expected);
                 for limit in [1, 7, 100, 64 * 1024] {
-                    let mut event = LargeEvent::new(view, &record, "AQIAAg==");
+                    let mut event = LargeEvent::new(encoding, &record, "AQIAAg==");
                     let mut wire = Vec::new();
                     loop {
                         let piece = event.next(limit);

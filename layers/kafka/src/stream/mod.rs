@@ -12,7 +12,7 @@ use tailwater_hub::Selector;
 use tailwater_sse::{BoxError, Encoded, Events};
 
 use crate::Error;
-use crate::data::events::View;
+use crate::data::events::Encoding;
 use crate::data::gap::PendingGaps;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
@@ -40,8 +40,8 @@ const RETRY_MS: RangeInclusive<u32> = 8_000..=12_000;
 /// again later.
 pub struct Stream {
     topic: TopicHandle,
-    view: View,
-    want: Selector<Record>,
+    encoding: Encoding,
+    selector: Selector<Record>,
     /// Whether id-only blocks are sent.
     id_only_blocks: bool,
     missing_reported: bool,
@@ -68,7 +68,7 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream")
             .field("topic", &self.topic.name)
-            .field("view", &self.view)
+            .field("encoding", &self.encoding)
             .finish_non_exhaustive()
     }
 }
@@ -77,20 +77,20 @@ impl Stream {
     pub(crate) fn new(
         topic: TopicHandle,
         options: StreamOptions,
-        want: Selector<Record>,
+        selector: Selector<Record>,
         from: ResumeFrom,
     ) -> Self {
-        let view = View {
+        let encoding = Encoding {
             form: options.event_id_format,
             timestamps: options.timestamps,
             // Streams whose events are the same share them.
             invalid_gaps: options.invalid_gaps && topic.converter.is_some(),
         };
-        let state = State::resolving(&topic, from, want.clone());
+        let state = State::resolving(&topic, from, selector.clone());
         Self {
             topic,
-            view,
-            want,
+            encoding,
+            selector,
             id_only_blocks: options.id_only_blocks,
             missing_reported: false,
             last_reported: None,
@@ -147,7 +147,7 @@ impl Stream {
         // A client is sent nothing when its stream goes on in another log, unless there is a gap.
         let last_reported = self.last_reported.take().filter(|_| gapless).unwrap_or(at);
         // Without a filter each event says the position that it moves the client to.
-        let is_filtered = !matches!(self.want, Selector::All);
+        let is_filtered = !matches!(self.selector, Selector::All);
         let last_reported = (ahead.is_some() || is_filtered).then_some(last_reported);
         let large = None;
         let following = Following { cursor, epoch, ahead, last_reported, is_filtered, large };
@@ -156,11 +156,12 @@ impl Stream {
 }
 
 impl State {
-    fn resolving(topic: &TopicHandle, from: ResumeFrom, want: Selector<Record>) -> Self {
-        let (shared, topic) = (topic.shared(), topic.topic());
+    fn resolving(topic: &TopicHandle, from: ResumeFrom, selector: Selector<Record>) -> Self {
+        let shared = topic.shared();
+        let topic = topic.topic();
         Self::Resolving(Box::pin(async move {
             let refused = pin!(topic.wait_refused());
-            let attachment = pin!(resume::resolve(shared, Arc::clone(&topic), from, want));
+            let attachment = pin!(resume::resolve(shared, Arc::clone(&topic), from, selector));
             match select(refused, attachment).await {
                 Either::Left(((), _)) => None,
                 Either::Right((attachment, _)) => Some(attachment),
@@ -211,7 +212,13 @@ impl Events for Stream {
                         return Poll::Ready(Some(Ok(live)));
                     }
                     let partitions = &this.topic.partitions;
-                    match ready!(following.poll(cx, this.view, limit, partitions, &mut this.due)) {
+                    match ready!(following.poll(
+                        cx,
+                        this.encoding,
+                        limit,
+                        partitions,
+                        &mut this.due
+                    )) {
                         Ok(Some(encoded)) => return Poll::Ready(Some(Ok(encoded))),
                         Ok(None) if passed < RECORDS_A_POLL => passed += 1,
                         Ok(None) => {
@@ -223,7 +230,7 @@ impl Events for Stream {
                             let from =
                                 ResumeFrom::Detached(following.place(), following.epoch, replay);
                             this.last_reported = following.last_reported.take();
-                            this.state = State::resolving(&this.topic, from, this.want.clone());
+                            this.state = State::resolving(&this.topic, from, this.selector.clone());
                         }
                     }
                 }

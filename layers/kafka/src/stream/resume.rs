@@ -63,9 +63,9 @@ pub(crate) async fn resolve(
     shared: Arc<Shared>,
     topic: Arc<Topic>,
     from: ResumeFrom,
-    want: Selector<Record>,
+    selector: Selector<Record>,
 ) -> Attachment {
-    let mut resume = Resume::new(shared, topic, from, want);
+    let mut resume = Resume::new(shared, topic, from, selector);
     loop {
         if let Some(attachment) = resume.attempt().await {
             return attachment;
@@ -77,7 +77,7 @@ pub(crate) async fn resolve(
 struct Resume {
     shared: Arc<Shared>,
     topic: Arc<Topic>,
-    want: Selector<Record>,
+    selector: Selector<Record>,
     starting: StartingOffsets,
     /// The epoch of the log that the offsets are of, if it was one of this instance.
     epoch: Option<u64>,
@@ -104,7 +104,7 @@ impl Resume {
         shared: Arc<Shared>,
         topic: Arc<Topic>,
         from: ResumeFrom,
-        want: Selector<Record>,
+        selector: Selector<Record>,
     ) -> Self {
         let mut gaps = Vec::new();
         let mut replay = None;
@@ -134,7 +134,7 @@ impl Resume {
         let resolved = !matches!(starting, StartingOffsets::Offsets(_));
         let begins =
             epoch.is_none() && !resolved && read.iter().all(|(_, next)| matches!(next, -2 | 0));
-        Self { shared, topic, want, starting, epoch, read, begins, resolved, gaps, replay }
+        Self { shared, topic, selector, starting, epoch, read, begins, resolved, gaps, replay }
     }
 
     /// Attaches the stream to the log that is open, or to what is behind it. `None` if that log ended or
@@ -142,21 +142,21 @@ impl Resume {
     async fn attempt(&mut self) -> Option<Attachment> {
         let came = Instant::now();
         let (opened, was_missing) = self.topic.wait_open().await;
-        if matches!(self.want, Selector::Hashes(..)) {
+        if matches!(self.selector, Selector::Hashes(..)) {
             opened.index().await;
         }
         // All that comes into a topic that was not there is new.
         if matches!(self.starting, StartingOffsets::Live) && !was_missing {
-            let mut cursor = opened.hub.tail(self.want.clone());
+            let mut cursor = opened.hub.tail(self.selector.clone());
             let at = cursor.position();
             return Some(self.attached(&opened, cursor, at, Vec::new()));
         }
-        let cut = self.epoch.map(|epoch| self.topic.truncation_between(epoch, opened.epoch));
-        let cut = cut.unwrap_or_default();
-        if let Some(attachment) = self.attach_without_question(&opened, &cut) {
+        let truncation = self.epoch.map(|epoch| self.topic.truncation_between(epoch, opened.epoch));
+        let truncation = truncation.unwrap_or_default();
+        if let Some(attachment) = self.attach_without_question(&opened, &truncation) {
             return Some(attachment);
         }
-        let mut target = self.target(came, &opened, &cut).await?;
+        let mut target = self.target(came, &opened, &truncation).await?;
         let attachment = self.attach(&opened, &mut target).await;
         if attachment.is_none() {
             self.go_on_from(target, opened.epoch);
@@ -168,19 +168,19 @@ impl Resume {
     fn attach_without_question(
         &mut self,
         opened: &TopicLog,
-        cut: &Truncation,
+        truncation: &Truncation,
     ) -> Option<Attachment> {
         let is_since = matches!(self.starting, StartingOffsets::Since(_));
         // What the log of a compacted topic has is more than a stream from the beginning needs.
         let may_replay = self.begins && opened.is_compacted() != Some(false);
-        if is_since || self.is_cut(cut) || may_replay {
+        if is_since || self.is_truncated(truncation) || may_replay {
             return None;
         }
         let at = within(self.starting.offsets(), opened)?;
         if self.is_replaying(&at) {
             return None;
         }
-        let cursor = opened.seek(&at, &self.want)?;
+        let cursor = opened.seek(&at, &self.selector)?;
         Some(self.attached(opened, cursor, at, Vec::new()))
     }
 
@@ -189,8 +189,11 @@ impl Resume {
         self.replay.as_ref().is_some_and(|replay| !replay.is_over(at))
     }
 
-    fn is_cut(&self, cut: &Truncation) -> bool {
-        self.starting.offsets().iter().any(|(partition, next)| cut.invalidates(*partition, *next))
+    fn is_truncated(&self, truncation: &Truncation) -> bool {
+        self.starting
+            .offsets()
+            .iter()
+            .any(|(partition, next)| truncation.invalidates(*partition, *next))
     }
 
     /// Compares the offsets with what Kafka has. `None` if the log ended before Kafka answered.
@@ -198,7 +201,7 @@ impl Resume {
         &mut self,
         came: Instant,
         opened: &Arc<TopicLog>,
-        cut: &Truncation,
+        truncation: &Truncation,
     ) -> Option<Target> {
         let since = match self.starting {
             StartingOffsets::Since(time) => Some(time),
@@ -214,9 +217,9 @@ impl Resume {
         };
         let (at, gaps) = match &watermarks.since {
             Some(first) => (Positions::new(&first[..]), Vec::new()),
-            None => reconcile(offsets, &watermarks, cut),
+            None => reconcile(offsets, &watermarks, truncation),
         };
-        if self.is_cut(cut) {
+        if self.is_truncated(truncation) {
             self.replay = None;
         }
         if since.is_some() {
@@ -232,13 +235,13 @@ impl Resume {
         let replays = is_kept
             && (self.begins || self.is_replaying(&target.at))
             && !opened.hub.head().at_or_before(&target.at);
-        let live = if replays { None } else { opened.seek(&target.at, &self.want) };
+        let live = if replays { None } else { opened.seek(&target.at, &self.selector) };
         let cursor = match live {
             Some(cursor) => cursor,
             None if is_kept => self.replay_snapshot(opened, target).await?,
             None => {
                 let history = &self.shared.history;
-                history.join(&self.topic.name, opened, &target.at, &self.want).await?
+                history.join(&self.topic.name, opened, &target.at, &self.selector).await?
             }
         };
         let gaps = std::mem::take(&mut target.gaps);
@@ -256,7 +259,7 @@ impl Resume {
             target.gaps.retain(|gap| gap.reason != Reason::Tombstones);
         }
         let replay = snapshot.replay(self.replay.as_ref(), &self.read);
-        let cursor = snapshot.cursor(&target.at, self.want.clone(), &replay)?;
+        let cursor = snapshot.cursor(&target.at, self.selector.clone(), &replay)?;
         self.replay = Some(replay);
         Some(cursor)
     }

@@ -78,8 +78,12 @@ impl Converter {
         max_record_bytes: usize,
     ) -> Option<Arc<Self>> {
         let convert = converters.of(topic)?;
-        let (rejections, held_up) = (Mutex::default(), Mutex::default());
-        Some(Arc::new(Self { convert, max_record_bytes, rejections, held_up }))
+        Some(Arc::new(Self {
+            convert,
+            max_record_bytes,
+            rejections: Mutex::default(),
+            held_up: Mutex::default(),
+        }))
     }
 
     fn rejections(&self) -> MutexGuard<'_, Rejections> {
