@@ -36,9 +36,9 @@ pub(super) struct Configurations {
 }
 
 impl Configurations {
-    /// `asking`: the configuration of handles that only ask.
-    pub(super) fn new(asking: &ClientConfig, context: Context) -> Self {
-        let mut config = asking.clone();
+    /// `query_config`: the configuration of handles that only ask.
+    pub(super) fn new(query_config: &ClientConfig, context: Context) -> Self {
+        let mut config = query_config.clone();
         for consumer_only in CONSUMER_ONLY {
             config.remove(consumer_only);
         }

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::Refusal;
 use super::failure::Line;
-use super::handle::Late;
+use super::handle::LateFetches;
 use crate::broker::contact::Reachability;
 
 /// How often it is warned of librdkafka's errors, each of which any handle may meet again and again.
@@ -27,13 +27,13 @@ pub(super) struct Context {
     pub(super) reachability: Arc<Reachability>,
     pub(super) warned: Arc<Mutex<Vec<(String, Instant)>>>,
     /// When fetches of this handle timed out.
-    pub(super) late: Arc<Mutex<Late>>,
+    pub(super) late: Arc<Mutex<LateFetches>>,
     /// The reason of the last error of this handle.
     pub(super) last: Arc<Mutex<String>>,
 }
 
 impl Context {
-    pub(super) fn late(&self) -> MutexGuard<'_, Late> {
+    pub(super) fn late(&self) -> MutexGuard<'_, LateFetches> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

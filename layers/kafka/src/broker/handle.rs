@@ -41,12 +41,12 @@ impl<C: ConsumerContext> Handle<C> {
 
 /// When fetches timed out, by server. It may be unknown.
 #[derive(Debug, Default)]
-pub(super) struct Late(HashMap<String, (Option<Instant>, Instant)>);
+pub(super) struct LateFetches(HashMap<String, (Option<Instant>, Instant)>);
 
 /// Of how many servers that is remembered.
 const SERVERS: usize = 1000;
 
-impl Late {
+impl LateFetches {
     pub(super) fn note(&mut self, server: &str, at: Instant) {
         if let Some((before, last)) = self.0.get_mut(server) {
             (*before, *last) = (Some(*last), at);
@@ -94,7 +94,7 @@ mod tests {
             (&[("a", 0), ("b", 8)], false),
             (&[("a", 0), ("b", 4), ("a", 8)], true),
         ] {
-            let mut noted = Late::default();
+            let mut noted = LateFetches::default();
             let start = Instant::now();
             for (server, after) in late {
                 noted.note(server, start + Duration::from_secs(*after));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn no_more_servers_are_remembered_than_there_are_brokers() {
-        let mut late = Late::default();
+        let mut late = LateFetches::default();
         (0..2 * SERVERS).for_each(|at| late.note(&at.to_string(), Instant::now()));
         assert_eq!(late.0.len(), SERVERS);
         assert!(late.is_over(Duration::ZERO) && !late.is_over(Duration::from_secs(60)));

@@ -31,7 +31,7 @@ use crate::data::gap::Watermarks;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often what connections have to say is listened to while an answer is waited for.
-const LISTEN: Duration = Duration::from_millis(50);
+const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How many threads may connect handles to the leaders of topics.
 const CONNECTING: usize = 8;
@@ -40,7 +40,7 @@ const CONNECTING: usize = 8;
 pub(crate) struct Librdkafka {
     config: ClientConfig,
     /// Of handles that only ask.
-    asking: ClientConfig,
+    query_config: ClientConfig,
     /// Asks for metadata and stable offsets.
     stable: OnceLock<Arc<BaseConsumer<Context>>>,
     /// Asks for high watermarks, whatever transactions are open.
@@ -96,10 +96,10 @@ impl Librdkafka {
         let chosen = properties.iter().any(|(name, _)| name == timeouts::SOCKET);
         timeouts::fit_fetch_wait(&mut config, chosen);
         receive::fit_record(&mut config, max_record_bytes);
-        let mut asking = config.clone();
+        let mut query_config = config.clone();
         // Without a group: nothing to coordinate, and nothing to poll but errors.
-        asking.remove("group.id");
-        timeouts::set_asking(&mut asking, chosen);
+        query_config.remove("group.id");
+        timeouts::set_asking(&mut query_config, chosen);
         let context = Context {
             reachability,
             warned: Arc::default(),
@@ -113,8 +113,8 @@ impl Librdkafka {
             broker: AtomicI32::new(-1),
             stable: OnceLock::new(),
             uncommitted: OnceLock::new(),
-            configurations: Configurations::new(&asking, context.clone()),
-            asking,
+            configurations: Configurations::new(&query_config, context.clone()),
+            query_config,
             max_record_bytes,
             context,
         }
@@ -128,31 +128,35 @@ impl Librdkafka {
         if let Some(consumer) = at.get() {
             return Ok(consumer);
         }
-        let mut config = self.asking.clone();
+        let mut config = self.query_config.clone();
         config.set("isolation.level", isolation);
         let consumer = create(&config, self.context.clone())?;
         Ok(at.get_or_init(|| Arc::new(consumer)))
     }
 
     /// The answer to a question. What librdkafka says of its connections meanwhile is taken at once.
-    fn ask<T: Send>(&self, question: impl FnOnce() -> T + Send, mut meanwhile: impl FnMut()) -> T {
+    fn query<T: Send>(
+        &self,
+        question: impl FnOnce() -> T + Send,
+        mut meanwhile: impl FnMut(),
+    ) -> T {
         thread::scope(|scope| {
             let (ends, ended) = mpsc::channel::<()>();
-            let asking = scope.spawn(move || {
+            let answer = scope.spawn(move || {
                 // Dropped with the answer, or by a panic.
                 let _ends = ends;
                 question()
             });
-            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LISTEN) {
-                self.listen();
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(DRAIN_INTERVAL) {
+                self.drain();
                 meanwhile();
             }
-            asking.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+            answer.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
         })
     }
 
     /// Takes what handles that only ask have to say of their connections: the context tells it.
-    fn listen(&self) {
+    fn drain(&self) {
         for query_client in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get)
         {
             while query_client.poll(Duration::ZERO).is_some() {}
@@ -263,7 +267,7 @@ impl Backend for Librdkafka {
                 reachability.unanswered(asked);
             }
         };
-        let metadata = self.ask(|| query_client.fetch_metadata(None, TIMEOUT), late);
+        let metadata = self.query(|| query_client.fetch_metadata(None, TIMEOUT), late);
         let metadata = metadata.map_err(Error::kafka)?;
         self.broker.store(broker(&metadata), Ordering::Relaxed);
         let topics = metadata.topics().iter().filter_map(|topic| match presence(topic) {
@@ -287,7 +291,7 @@ impl Backend for Librdkafka {
     }
 
     fn drain_events(&self) -> bool {
-        self.listen();
+        self.drain();
         self.configurations.expire();
         self.context.reachability.take_disconnected()
     }
@@ -345,11 +349,11 @@ impl Backend for Librdkafka {
             })
         };
         let asked = Instant::now();
-        let mut doubts = true;
+        let mut unchecked = true;
         let question = || both(high, || bounds(query_client, topic, partitions, Offset::End));
-        let (high, stable) = self.ask(question, || {
+        let (high, stable) = self.query(question, || {
             if asked.elapsed() >= self.context.reachability.patience()
-                && std::mem::take(&mut doubts)
+                && std::mem::take(&mut unchecked)
             {
                 self.check(topic, asked);
             }

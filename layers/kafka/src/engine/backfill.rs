@@ -14,7 +14,7 @@ use crate::topic::history::backfill::Backfill;
 use crate::topic::history::queue::Queue;
 use crate::topic::history::reading::{Read, Reading};
 use crate::topic::history::{History, WINDOW_BYTES};
-use crate::topic::unreadable::Looks;
+use crate::topic::unreadable::Inspections;
 
 /// How far a backfill goes at first, while streams come that could join it at its start.
 const COALESCE_BYTES: usize = WINDOW_BYTES / 2;
@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// What one poll takes at most, but for its last record.
 const POLL_BYTES: usize = Budget::POLL_BYTES;
 /// As `POLL`, while nothing is read: long enough to take all that is there.
-const HEAR: Duration = Duration::from_millis(1);
+const DRAIN_POLL: Duration = Duration::from_millis(1);
 
 /// A backfill in the hands of a reader. If that panics the backfill is over.
 struct Turn<'a> {
@@ -50,7 +50,12 @@ enum Ended {
 
 impl History {
     /// Reads one backfill after the other until the history is closed.
-    pub(crate) fn read(&self, backend: &dyn Backend, index: &Index, looks: &Arc<Looks>) {
+    pub(crate) fn read(
+        &self,
+        backend: &dyn Backend,
+        index: &Index,
+        inspections: &Arc<Inspections>,
+    ) {
         // It connects before anybody waits for it. Why there is none is told when one is needed.
         let mut consumer = backend.consumer(true).ok();
         while self.wait_for_turn(&mut consumer) {
@@ -70,7 +75,7 @@ impl History {
             let mut turn = Turn { history: self, reading: next };
             if let Some(reading) = &mut turn.reading {
                 self.retired.resume(&reading.backfill.hub, self.backfill_bytes);
-                let ended = self.take_turn(backend, &mut **consumer, reading, looks);
+                let ended = self.take_turn(backend, &mut **consumer, reading, inspections);
                 if ended == Ended::Suspended
                     && let Some(reading) = turn.reading.take()
                 {
@@ -82,14 +87,14 @@ impl History {
 
     /// False if the history was closed meanwhile.
     fn wait_for_turn(&self, idle: &mut Option<Box<dyn Consumer>>) -> bool {
-        let mut heard = Instant::now();
+        let mut drained = Instant::now();
         loop {
             let over = {
                 let mut queue = self.lock();
                 if queue.closed {
                     return false;
                 }
-                let over = self.look_after(&mut queue);
+                let over = self.maintain(&mut queue);
                 if over.is_empty() {
                     if !queue.is_idle(Instant::now()) {
                         return true;
@@ -102,17 +107,17 @@ impl History {
             };
             over.iter().for_each(|reading| self.end(&reading.backfill));
             // Errors of connections would pile up in it while Kafka is away.
-            if heard.elapsed() >= self.timing.refresh
+            if drained.elapsed() >= self.timing.refresh
                 && let Some(consumer) = idle
             {
-                consumer.poll(HEAR, POLL_BYTES, &mut Vec::new());
-                heard = Instant::now();
+                consumer.poll(DRAIN_POLL, POLL_BYTES, &mut Vec::new());
+                drained = Instant::now();
             }
         }
     }
 
     /// Does for backfills without a reader what does not take one. Returns those that are over.
-    fn look_after(&self, queue: &mut Queue) -> Vec<Reading> {
+    fn maintain(&self, queue: &mut Queue) -> Vec<Reading> {
         let over = queue.remove_ended();
         let window = queue.window();
         for reading in queue.suspended() {
@@ -153,11 +158,11 @@ impl History {
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
         reading: &mut Reading,
-        looks: &Arc<Looks>,
+        inspections: &Arc<Inspections>,
     ) -> Ended {
         debug!(topic = %reading.topic, streams = reading.backfill.hub.cursors(), "reading history");
         reading.assign(consumer);
-        let ended = self.read_on(backend, consumer, reading, looks);
+        let ended = self.read_on(backend, consumer, reading, inspections);
         reading.unassign(consumer);
         ended
     }
@@ -167,7 +172,7 @@ impl History {
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
         reading: &mut Reading,
-        looks: &Arc<Looks>,
+        inspections: &Arc<Inspections>,
     ) -> Ended {
         let backfill = Arc::clone(&reading.backfill);
         let patience = reading.patience(&self.timing);
@@ -204,16 +209,16 @@ impl History {
             if read == Read::Refused {
                 // All of it comes once more.
                 fetched.clear();
-                reading.hold_refused(consumer, looks);
+                reading.hold_refused(consumer, inspections);
             }
-            reading.resume_found(consumer);
+            reading.resume_inspected(consumer);
             reading.retry(consumer);
             // What comes from partitions that need nothing any more does not count.
             if reading.missing().is_none_or(|now| now < missing) {
                 fruitful_since.get_or_insert_with(Instant::now);
                 reading.set_fruitful();
             } else {
-                reading.note_standing();
+                reading.note_stall();
             }
             let is_over = match (read, fruitful_since) {
                 (Read::OutOfRange, fruitful) => {
@@ -248,14 +253,14 @@ impl History {
             return true;
         }
         reading.watch_lag();
-        reading.forget_standing();
-        let mut looked = None;
+        reading.forget_stall();
+        let mut checked = None;
         loop {
-            if looked.is_none_or(|at: Instant| at.elapsed() >= POLL) {
+            if checked.is_none_or(|at: Instant| at.elapsed() >= POLL) {
                 if self.is_waited_for() {
                     return false;
                 }
-                looked = Some(Instant::now());
+                checked = Some(Instant::now());
             }
             if reading.leave_behind(self.timing.stall, window) {
                 backfill.hub.set_capacity_bytes(self.backfill_bytes);

@@ -21,7 +21,7 @@ use crate::topic::registry::{Shared, Topics};
 use crate::topic::requests::Request;
 use crate::topic::retired::RetiredLogs;
 use crate::topic::snapshot::Tables;
-use crate::topic::unreadable::Looks;
+use crate::topic::unreadable::Inspections;
 
 pub(crate) mod backfill;
 pub(crate) mod compaction;
@@ -44,30 +44,30 @@ pub(crate) fn start(
     let topics = Topics::new(&options);
     let (tables, mut requests) = Tables::new(options.memory_bytes);
     let panics = Arc::default();
-    let looks = Arc::new(Looks::new(Arc::clone(&backend), options.timing));
+    let inspections = Arc::new(Inspections::new(Arc::clone(&backend), options.timing));
     let shared = Shared {
         options,
         index,
         history: Arc::clone(&history),
         tables,
         topics,
-        looks,
+        inspections,
         reachability,
         restarts: AtomicU64::new(0),
         panics: Arc::clone(&panics),
         control: control.clone(),
     };
     let shared = Arc::new(shared);
-    shared.ask(Request::Look);
+    shared.ask(Request::FindTopic);
 
     let timing = shared.options.timing;
     for _ in 0..shared.options.history_readers {
         let backend = Arc::clone(&backend);
         let index = shared.index.clone();
         let history = Arc::clone(&history);
-        let looks = Arc::clone(&shared.looks);
+        let inspections = Arc::clone(&shared.inspections);
         supervise("kafka-history", timing.retry, &panics, move || {
-            history.read(&*backend, &index, &looks);
+            history.read(&*backend, &index, &inspections);
         })?;
     }
     let mut consumer = Some(consumer);
@@ -75,7 +75,7 @@ pub(crate) fn start(
     supervise("kafka-tail", timing.retry, &panics, move || {
         // What one followed that panicked, or was given up, is lost.
         while let Some(consumer) =
-            consumer.take().or_else(|| tail::again(&*of_tail, &commands, &control))
+            consumer.take().or_else(|| tail::reconnect(&*of_tail, &commands, &control))
         {
             if tail::run(consumer, &commands, &control) == Exit::Disconnected {
                 return;

@@ -156,7 +156,7 @@ fn refusal() -> u64 {
 
 /// A consumer in place of one that was lost with all that it read: the control thread opens all topics
 /// anew. `None` if nobody can send a command any more.
-pub(crate) fn again(
+pub(crate) fn reconnect(
     backend: &dyn Backend,
     commands: &Receiver<Command>,
     control: &Sender<Request>,

@@ -119,7 +119,7 @@ impl Stream {
     /// The last write. Without an empty line, of which many clients make an empty message.
     fn refusal(&self) -> Encoded {
         let why = match self.topic.refused() {
-            Some(Refused::Crowded) => "has no room here for now",
+            Some(Refused::NoRoom) => "has no room here for now",
             Some(Refused::Forbidden) | None => "does not exist or is not permitted",
         };
         let mut bytes = format!("retry:{}\n", fastrand::u32(RETRY_MS)).into_bytes();

@@ -62,7 +62,7 @@ pub(crate) enum State {
     /// Kafka refuses to describe it or to have it read.
     Forbidden,
     /// There is no room for it. The topic is not held any more.
-    Crowded,
+    NoRoom,
     /// Kafka has it, and its log is not open.
     Found,
     Open(Arc<TopicLog>),
@@ -72,14 +72,14 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Forbidden,
-    Crowded,
+    NoRoom,
 }
 
 impl State {
     pub(crate) fn refused(&self) -> Option<Refused> {
         match self {
             Self::Forbidden => Some(Refused::Forbidden),
-            Self::Crowded => Some(Refused::Crowded),
+            Self::NoRoom => Some(Refused::NoRoom),
             Self::Unknown | Self::Missing | Self::Found | Self::Open(_) => None,
         }
     }
@@ -188,7 +188,7 @@ impl Topic {
     }
 
     /// Whether Kafka is known to have it, and does not refuse it.
-    pub(crate) fn is_there(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         matches!(*self.state.borrow(), State::Found | State::Open(_))
     }
 
@@ -203,7 +203,7 @@ impl Topic {
     pub(crate) fn log(&self) -> Option<Arc<TopicLog>> {
         match &*self.state.borrow() {
             State::Open(log) => Some(Arc::clone(log)),
-            State::Unknown | State::Missing | State::Forbidden | State::Crowded | State::Found => {
+            State::Unknown | State::Missing | State::Forbidden | State::NoRoom | State::Found => {
                 None
             }
         }
@@ -235,7 +235,7 @@ impl Topic {
                 State::Missing => missing = true,
                 State::Unknown
                 | State::Forbidden
-                | State::Crowded
+                | State::NoRoom
                 | State::Found
                 | State::Open(_) => {}
             }

@@ -19,7 +19,7 @@ use crate::topic::conversion::Converter;
 use crate::topic::history::History;
 use crate::topic::requests::Request;
 use crate::topic::snapshot::Tables;
-use crate::topic::unreadable::Looks;
+use crate::topic::unreadable::Inspections;
 use crate::topic::{Refused, Topic, TopicLog};
 
 /// What cluster, streams and threads share.
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) history: Arc<History>,
     pub(crate) tables: Tables,
     pub(crate) topics: Topics,
-    pub(crate) looks: Arc<Looks>,
+    pub(crate) inspections: Arc<Inspections>,
     pub(crate) reachability: Arc<Reachability>,
     /// How often a log was opened anew because it stood still.
     pub(crate) restarts: AtomicU64,
@@ -111,7 +111,7 @@ impl Shared {
             return Err(error);
         }
         if first && held.topic.log().is_none() {
-            self.ask(Request::Look);
+            self.ask(Request::FindTopic);
         }
         Ok(held)
     }
@@ -137,7 +137,7 @@ impl TopicHandle {
         let name = self.topic.name.to_string();
         Some(match self.topic.refused()? {
             Refused::Forbidden => Error::Forbidden(name),
-            Refused::Crowded => Error::TooManyTopics(name),
+            Refused::NoRoom => Error::TooManyTopics(name),
         })
     }
 }
@@ -209,11 +209,11 @@ impl Topics {
             None => {
                 // Any that Kafka was not asked for yet may be there.
                 let most = self.max_missing.saturating_add(self.max_there);
-                if count(&held, |topic| !topic.is_there()) >= most {
+                if count(&held, |topic| !topic.exists()) >= most {
                     // A look at the topics lets go of them, and none succeeds while Kafka is away.
-                    held.retain(|_, topic| topic.named || topic.is_used() || topic.is_there());
+                    held.retain(|_, topic| topic.named || topic.is_used() || topic.exists());
                 }
-                if count(&held, |topic| !topic.is_there()) >= most {
+                if count(&held, |topic| !topic.exists()) >= most {
                     return Err(Error::TooManyTopics(name.to_owned()));
                 }
                 let converter = Converter::of(name, &self.converters, self.max_record_bytes);
@@ -244,7 +244,7 @@ impl Topics {
 
     /// Whether there is room for one more topic that Kafka has.
     pub(crate) fn has_room(&self) -> bool {
-        count(&self.lock(), Topic::is_there) < self.max_there
+        count(&self.lock(), Topic::exists) < self.max_there
     }
 
     /// Whether there is room for one more name that Kafka does not have.

@@ -18,7 +18,7 @@ use crate::topic::{Topic, TopicLog};
 #[derive(Debug)]
 pub(crate) enum Request {
     /// A topic was asked for.
-    Look,
+    FindTopic,
     /// What Kafka has of a topic, of which a stream names so many partitions and, if it resumes, has
     /// read some. With what is no older than `since`.
     Watermarks {
@@ -38,7 +38,7 @@ pub(crate) enum Request {
     /// The tail was refused something that a partition has, and librdkafka does not say which.
     Refused { refusal: u64 },
     /// What was found of a partition that stands still.
-    Looked(Looked),
+    Inspected(Inspected),
     /// The tail may not read some topic, and rust-rdkafka does not say which.
     Denied,
     /// It was seen whether topics may be read.
@@ -47,7 +47,7 @@ pub(crate) enum Request {
 
 /// What was found where a partition is held.
 #[derive(Debug)]
-pub(crate) struct Looked {
+pub(crate) struct Inspected {
     pub(crate) topic: Arc<Topic>,
     pub(crate) log: Arc<TopicLog>,
     pub(crate) partition: i32,

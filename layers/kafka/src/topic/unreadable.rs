@@ -45,22 +45,22 @@ pub(crate) enum Finding {
 }
 
 /// A partition that is to be looked at from an offset on, whose end is `until`.
-pub(crate) struct Look {
+pub(crate) struct Inspection {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
     pub(crate) from: i64,
     pub(crate) until: i64,
     /// What is known of the topic.
     pub(crate) losses: Arc<Losses>,
-    pub(crate) found: Found,
+    pub(crate) on_finding: OnFinding,
     /// Whether somebody still wants to know.
     pub(crate) is_wanted: Box<dyn Fn() -> bool + Send>,
 }
 
 /// Takes what was found. A look that is given up, or panics, has found that somebody is to read on.
-pub(crate) struct Found(Option<Box<dyn FnOnce(Finding) + Send>>);
+pub(crate) struct OnFinding(Option<Box<dyn FnOnce(Finding) + Send>>);
 
-impl Found {
+impl OnFinding {
     pub(crate) fn new(found: impl FnOnce(Finding) + Send + 'static) -> Self {
         Self(Some(Box::new(found)))
     }
@@ -72,13 +72,13 @@ impl Found {
     }
 }
 
-impl Drop for Found {
+impl Drop for OnFinding {
     fn drop(&mut self) {
         self.give(Finding::Readable);
     }
 }
 
-impl fmt::Debug for Look {
+impl fmt::Debug for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { topic, partition, from, until, .. } = self;
         f.debug_tuple("Look").field(topic).field(partition).field(from).field(until).finish()
@@ -88,7 +88,7 @@ impl fmt::Debug for Look {
 /// The looks that are to be taken, on threads that are there while there are some. There is one for each
 /// partition that somebody reads at most.
 #[derive(Debug)]
-pub(crate) struct Looks {
+pub(crate) struct Inspections {
     backend: Arc<dyn Backend>,
     timing: Timing,
     state: Mutex<State>,
@@ -98,12 +98,12 @@ pub(crate) struct Looks {
 #[derive(Debug, Default)]
 struct State {
     /// With how often it was in vain, and when it is due.
-    waiting: VecDeque<(Look, u32, Instant)>,
+    waiting: VecDeque<(Inspection, u32, Instant)>,
     threads: usize,
 }
 
 /// A thread that takes looks, counted whatever becomes of it.
-struct Thread<'a>(&'a Looks);
+struct Thread<'a>(&'a Inspections);
 
 impl Drop for Thread<'_> {
     fn drop(&mut self) {
@@ -111,7 +111,7 @@ impl Drop for Thread<'_> {
     }
 }
 
-impl Looks {
+impl Inspections {
     pub(crate) fn new(backend: Arc<dyn Backend>, timing: Timing) -> Self {
         Self { backend, timing, state: Mutex::default(), changed: Condvar::new() }
     }
@@ -121,21 +121,21 @@ impl Looks {
     }
 
     /// Takes a look as soon as there is a thread.
-    pub(crate) fn take(self: &Arc<Self>, look: Look) {
-        debug!(?look, "looking for what was refused");
+    pub(crate) fn add(self: &Arc<Self>, inspection: Inspection) {
+        debug!(?inspection, "looking for what was refused");
         let mut state = self.lock();
-        state.waiting.push_back((look, 0, Instant::now()));
+        state.waiting.push_back((inspection, 0, Instant::now()));
         if state.threads == THREADS {
             self.changed.notify_one();
             return;
         }
         state.threads += 1;
         drop(state);
-        let looks = Arc::clone(self);
+        let inspections = Arc::clone(self);
         let work = move || {
-            let _thread = Thread(&looks);
-            while let Some((look, in_vain)) = looks.next() {
-                looks.perform(look, in_vain);
+            let _thread = Thread(&inspections);
+            while let Some((inspection, in_vain)) = inspections.next() {
+                inspections.perform(inspection, in_vain);
             }
         };
         if let Err(error) = thread::Builder::new().name("kafka-refusal".to_owned()).spawn(work) {
@@ -145,14 +145,17 @@ impl Looks {
     }
 
     /// The next look, when it is due; `None` if there is none.
-    fn next(&self) -> Option<(Look, u32)> {
+    fn next(&self) -> Option<(Inspection, u32)> {
         let mut state = self.lock();
         loop {
-            state.waiting.retain(|(look, ..)| (look.is_wanted)());
+            state.waiting.retain(|(inspection, ..)| (inspection.is_wanted)());
             let earliest = state.waiting.iter().map(|(_, _, due)| *due).min()?;
             let now = Instant::now();
             if let Some(at) = state.waiting.iter().position(|(_, _, due)| *due <= now) {
-                return state.waiting.remove(at).map(|(look, in_vain, _)| (look, in_vain));
+                return state
+                    .waiting
+                    .remove(at)
+                    .map(|(inspection, in_vain, _)| (inspection, in_vain));
             }
             let pause = (earliest - now).min(self.timing.refresh);
             let waited = self.changed.wait_timeout(state, pause);
@@ -160,8 +163,8 @@ impl Looks {
         }
     }
 
-    fn perform(&self, mut look: Look, in_vain: u32) {
-        let Look { topic, partition, from, until, losses, .. } = &look;
+    fn perform(&self, mut inspection: Inspection, in_vain: u32) {
+        let Inspection { topic, partition, from, until, losses, .. } = &inspection;
         let mut probe = Probe {
             backend: &*self.backend,
             topic,
@@ -173,13 +176,13 @@ impl Looks {
         let known = losses.until(*partition, *from).filter(|_| probe.is_refused(*from));
         let finding = match known {
             Some(to) => Some(Finding::Unreadable { to, why: String::new() }),
-            None => probe.look(*from, *until, self.timing.refusal / 2),
+            None => probe.inspect(*from, *until, self.timing.refusal / 2),
         };
         match finding {
-            Some(finding) => look.found.give(finding),
+            Some(finding) => inspection.on_finding.give(finding),
             None => {
                 let due = Instant::now() + self.timing.back_off(in_vain);
-                self.lock().waiting.push_back((look, in_vain + 1, due));
+                self.lock().waiting.push_back((inspection, in_vain + 1, due));
             }
         }
     }
@@ -205,7 +208,7 @@ struct Probe<'a> {
 impl Probe<'_> {
     /// Whether nobody can read what is there from an offset on, and up to where; `None` if that is not known.
     /// Takes seconds.
-    fn look(&mut self, from: i64, until: i64, pause: Duration) -> Option<Finding> {
+    fn inspect(&mut self, from: i64, until: i64, pause: Duration) -> Option<Finding> {
         let mut found = None;
         let mut next = from;
         // What follows it may be as bad: then it is one gap.

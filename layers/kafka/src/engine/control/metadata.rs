@@ -20,7 +20,7 @@ use crate::topic::{State, Topic, TopicLog};
 
 /// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
 /// starts may not know it yet.
-const LOOKS_UNTIL_GONE: u32 = 3;
+const REFRESHES_UNTIL_GONE: u32 = 3;
 
 /// It is warned of ids that are longer: the head of a request may be 32 KiB.
 const LONG_ID_BYTES: usize = 24 * 1024;
@@ -55,7 +55,7 @@ impl Control<'_> {
         };
         if shared.reachability.answered(asked) {
             // What failed while it was away may work now.
-            self.topic_states.values_mut().for_each(|standing| standing.backoff = None);
+            self.topic_states.values_mut().for_each(|state| state.backoff = None);
         }
         // Those as well that were asked for meanwhile: the first answer of all takes some round trips.
         let mut held = shared.held();
@@ -64,7 +64,7 @@ impl Control<'_> {
         let mut all_open = true;
         for topic in &held {
             if self.is_idle(topic) && shared.topics.release(topic) {
-                self.let_go(topic);
+                self.release(topic);
                 continue;
             }
             let log = topic.log();
@@ -79,16 +79,16 @@ impl Control<'_> {
             self.topic_state(topic).partitions = partitions.unwrap_or(0);
             match (log, partitions) {
                 (Some(log), Some(partitions)) => {
-                    self.topic_state(topic).without = None;
+                    self.topic_state(topic).unseen = None;
                     log.latest.drop_stale(&log);
-                    self.look_at_ids(topic, &log.hub.head());
+                    self.warn_of_long_ids(topic, &log.hub.head());
                     if !self.extend(topic, &log, partitions) {
                         all_open = false;
                         self.serve_requests();
                     }
                 }
                 (Some(_), None) => {
-                    match self.vanished(topic, had) {
+                    match self.confirm_gone(topic, had) {
                         Some(Presence::Forbidden) => self.forbid(shared, topic),
                         Some(_) => {
                             topic.truncate(Truncation::gone());
@@ -118,16 +118,16 @@ impl Control<'_> {
     }
 
     /// What a broker that starts may need to know of a topic.
-    pub(super) fn until_sure(&self) -> Duration {
-        (LOOKS_UNTIL_GONE - 1) * self.timing.retry
+    pub(super) fn confirm_time(&self) -> Duration {
+        (REFRESHES_UNTIL_GONE - 1) * self.timing.retry
     }
 
     /// Closes the log of a topic that was let go.
-    pub(super) fn let_go(&mut self, topic: &Topic) {
+    pub(super) fn release(&mut self, topic: &Topic) {
         self.close(topic, State::Found);
         if topic.named {
             // A stream may have come since.
-            self.look_at_once |= topic.is_used();
+            self.refresh_at_once |= topic.is_used();
         } else {
             self.topic_states.remove(&topic.name);
         }
@@ -136,12 +136,12 @@ impl Control<'_> {
     /// What Kafka says of a topic that some looks did not see, or not with the partitions that it `had`;
     /// `None` if it may still be there. Clients can have looks follow each other closely, so they must be
     /// some time apart as well.
-    fn vanished(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
-        let least = self.until_sure();
+    fn confirm_gone(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
+        let least = self.confirm_time();
         let (looks, since) =
-            self.topic_state(topic).without.get_or_insert_with(|| (0, Instant::now()));
+            self.topic_state(topic).unseen.get_or_insert_with(|| (0, Instant::now()));
         *looks += 1;
-        if *looks < LOOKS_UNTIL_GONE || since.elapsed() < least {
+        if *looks < REFRESHES_UNTIL_GONE || since.elapsed() < least {
             return None;
         }
         match self.backend.presence(&topic.name) {
@@ -172,10 +172,10 @@ impl Control<'_> {
         let Some(TopicDescription { watermarks, tombstone_retention }) = opening else {
             return false;
         };
-        let standing = self.topic_state(topic);
-        standing.without = None;
-        standing.refused.values_mut().for_each(|times| times.held = false);
-        standing.watch.reopened();
+        let state = self.topic_state(topic);
+        state.unseen = None;
+        state.refused.values_mut().for_each(|times| times.held = false);
+        state.watch.reopened();
         let epoch = topic.epoch();
         let origin = Positions::new(&watermarks.low[..]);
         // What is written into a topic that was just created was written under the eyes of whoever waits.
@@ -225,7 +225,7 @@ impl Control<'_> {
     }
 
     /// Warns once of a topic whose ids leave little room in a request.
-    fn look_at_ids(&mut self, topic: &Topic, at: &Positions) {
+    fn warn_of_long_ids(&mut self, topic: &Topic, at: &Positions) {
         if at.len() < LEAST_PARTITIONS || self.topic_state(topic).warned_of_ids {
             return;
         }

@@ -32,23 +32,23 @@ use refusals::{Refusals, Refused};
 use watch::Watch;
 
 /// How often it is looked whether connections ended: Kafka is then asked whether it is there.
-const HEAR: Duration = Duration::from_millis(300);
+const EVENTS_INTERVAL: Duration = Duration::from_millis(300);
 
 pub(crate) struct Control<'a> {
     backend: Arc<dyn Backend>,
     tail: Sender<Command>,
-    jobs: &'a Receiver<Request>,
+    requests: &'a Receiver<Request>,
     timing: Timing,
     retired: Arc<RetiredLogs>,
     /// What is remembered of each held topic between looks.
     topic_states: HashMap<Arc<str>, TopicState>,
-    asked: Vec<WatermarksRequest>,
+    watermarks_requests: Vec<WatermarksRequest>,
     /// Some of those who asked have to wait for their turn, and for nothing else.
-    more: bool,
+    has_more: bool,
     ends: Ends,
-    look_at_once: bool,
+    refresh_at_once: bool,
     /// A topic was asked for.
-    asked_for: bool,
+    has_newcomers: bool,
     reopen: bool,
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
@@ -67,7 +67,7 @@ pub(crate) struct Control<'a> {
 #[derive(Default)]
 struct TopicState {
     /// Looks that did not see the topic, and since when.
-    without: Option<(u32, Instant)>,
+    unseen: Option<(u32, Instant)>,
     /// How many there were at the last look.
     partitions: usize,
     /// When Kafka last said of this topic that there are no more.
@@ -91,7 +91,7 @@ impl<'a> Control<'a> {
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
         tail: Sender<Command>,
-        jobs: &'a Receiver<Request>,
+        requests: &'a Receiver<Request>,
         timing: Timing,
         retired: Arc<RetiredLogs>,
         cluster: String,
@@ -103,15 +103,15 @@ impl<'a> Control<'a> {
             check: None,
             backend,
             tail,
-            jobs,
+            requests,
             timing,
             retired,
             topic_states: HashMap::new(),
-            asked: Vec::new(),
-            more: false,
+            watermarks_requests: Vec::new(),
+            has_more: false,
             ends: Ends::default(),
-            look_at_once: false,
-            asked_for: false,
+            refresh_at_once: false,
+            has_newcomers: false,
             // Another one may have panicked in the middle of anything.
             reopen: true,
             verify_all: false,
@@ -123,62 +123,63 @@ impl<'a> Control<'a> {
 
     /// Works until the cluster is dropped.
     pub(crate) fn run(mut self, shared: &Weak<Shared>) {
-        let mut looked = Instant::now();
-        let mut next = looked + self.timing.retry;
-        let mut watch = looked + self.timing.watch;
+        let mut refreshed = Instant::now();
+        let mut next = refreshed + self.timing.retry;
+        let mut watch = refreshed + self.timing.watch;
         loop {
-            if std::mem::take(&mut self.look_at_once) {
-                next = next.min(looked + self.timing.min_refresh);
+            if std::mem::take(&mut self.refresh_at_once) {
+                next = next.min(refreshed + self.timing.min_refresh);
             }
-            let until = if std::mem::take(&mut self.more) | self.asked_for {
-                looked
+            let until = if std::mem::take(&mut self.has_more) | self.has_newcomers {
+                refreshed
             } else {
                 next.min(watch)
             };
             let until = self.ends.due(self.timing.min_refresh).map_or(until, |due| until.min(due));
             let until = self.refusals.due().map_or(until, |due| until.min(due));
-            let until = until.min(Instant::now() + HEAR);
-            match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let until = until.min(Instant::now() + EVENTS_INTERVAL);
+            match self.requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(request) => self.enqueue(request),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let Some(shared) = shared.upgrade() else { return };
             let disconnected = self.backend.drain_events();
-            self.look_at_once |= disconnected && shared.reachability.is_reached();
+            self.refresh_at_once |= disconnected && shared.reachability.is_reached();
             if std::mem::take(&mut self.reopen) {
                 let open = shared.held().into_iter().filter(|topic| topic.log().is_some());
                 open.for_each(|topic| self.close(&topic, State::Found));
                 // One before this may have been told and not have looked.
                 self.denied |= shared.has_panicked();
-                self.look_at_once = true;
+                self.refresh_at_once = true;
             }
             self.serve_requests();
             self.take_checked(&shared);
-            if std::mem::take(&mut self.asked_for) {
+            if std::mem::take(&mut self.has_newcomers) {
                 self.find_newcomers(&shared);
                 next = next.min(Instant::now() + self.timing.retry);
             }
-            if std::mem::take(&mut self.look_at_once) {
-                next = next.min(looked + self.timing.min_refresh);
+            if std::mem::take(&mut self.refresh_at_once) {
+                next = next.min(refreshed + self.timing.min_refresh);
             }
             if Instant::now() >= next {
                 let open = self.refresh_metadata(&shared);
-                looked = Instant::now();
-                next = looked + if open { self.timing.refresh } else { self.timing.retry };
+                refreshed = Instant::now();
+                next = refreshed + if open { self.timing.refresh } else { self.timing.retry };
                 let checks = self.topic_states.values().filter_map(|state| state.seen.check_due());
-                next =
-                    checks.min().map_or(next, |due| next.min(due.max(looked + self.timing.retry)));
+                next = checks
+                    .min()
+                    .map_or(next, |due| next.min(due.max(refreshed + self.timing.retry)));
             }
             self.verify(&shared);
             self.serve_requests();
-            self.look_into_refusals(&shared);
+            self.inspect_refusals(&shared);
             if Instant::now() >= watch {
                 self.watch(&shared);
                 watch = Instant::now() + self.timing.watch;
             }
             self.answer_ends();
-            let waits = !self.asked.is_empty() || !self.ends.end_requests.is_empty();
+            let waits = !self.watermarks_requests.is_empty() || !self.ends.end_requests.is_empty();
             if waits || !self.unverified.is_empty() {
                 next = next.min(Instant::now() + self.timing.retry);
             }
@@ -187,14 +188,14 @@ impl<'a> Control<'a> {
 
     fn enqueue(&mut self, request: Request) {
         match request {
-            Request::Look => self.asked_for = true,
+            Request::FindTopic => self.has_newcomers = true,
             Request::Reopen => self.reopen = true,
             Request::Verify => self.verify_all = true,
             Request::Refused { refusal } => self.refusals.note(Some(refusal)),
-            Request::Looked(looked) => self.note_found(looked),
+            Request::Inspected(inspected) => self.note_finding(inspected),
             Request::Denied => {
                 self.denied = true;
-                self.look_at_once = true;
+                self.refresh_at_once = true;
             }
             Request::Checked => {}
             Request::End { topic, log, reply } => {
@@ -202,9 +203,9 @@ impl<'a> Control<'a> {
             }
             Request::Watermarks { topic, log, partitions, resumes, since, reply } => {
                 // A look at the topics has to find the others.
-                self.look_at_once |= partitions > log.hub.head().len();
+                self.refresh_at_once |= partitions > log.hub.head().len();
                 let at = Instant::now();
-                self.asked.push(WatermarksRequest {
+                self.watermarks_requests.push(WatermarksRequest {
                     at,
                     topic,
                     log,
@@ -241,6 +242,6 @@ impl<'a> Control<'a> {
     fn close_removed(&mut self, topic: &Topic) {
         warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
         self.close(topic, State::Found);
-        self.look_at_once = true;
+        self.refresh_at_once = true;
     }
 }

@@ -42,7 +42,7 @@ impl Control<'_> {
     /// by those that came in the meantime, and not by the next that fails.
     pub(super) fn serve_requests(&mut self) {
         loop {
-            while let Ok(request) = self.jobs.try_recv() {
+            while let Ok(request) = self.requests.try_recv() {
                 self.enqueue(request);
             }
             if self.answer() {
@@ -56,15 +56,18 @@ impl Control<'_> {
     /// later. False if a question failed, and the others are left.
     fn answer(&mut self) -> bool {
         let mut groups: HashMap<(Arc<str>, bool), Vec<WatermarksRequest>> = HashMap::new();
-        for asked in std::mem::take(&mut self.asked) {
-            if asked.reply.is_closed() || asked.log.hub.is_closed() {
+        for request in std::mem::take(&mut self.watermarks_requests) {
+            if request.reply.is_closed() || request.log.hub.is_closed() {
                 continue;
             }
-            if !self.has_counted(&asked) || !self.has_all(&asked) || !self.is_due(&asked.topic) {
-                self.asked.push(asked);
+            if !self.has_counted(&request)
+                || !self.has_all(&request)
+                || !self.is_due(&request.topic)
+            {
+                self.watermarks_requests.push(request);
             } else {
-                let key = (Arc::clone(&asked.topic.name), asked.resumes);
-                groups.entry(key).or_default().push(asked);
+                let key = (Arc::clone(&request.topic.name), request.resumes);
+                groups.entry(key).or_default().push(request);
             }
         }
         let mut groups: Vec<_> = groups.into_iter().collect();
@@ -83,12 +86,12 @@ impl Control<'_> {
                 // The streams of a log that is closed ask again.
                 None if log.hub.is_closed() => true,
                 None => {
-                    self.asked.extend(group);
+                    self.watermarks_requests.extend(group);
                     false
                 }
             };
             if !answered {
-                self.asked.extend(groups.flat_map(|(_, group)| group));
+                self.watermarks_requests.extend(groups.flat_map(|(_, group)| group));
                 return false;
             }
         }
@@ -105,24 +108,25 @@ impl Control<'_> {
     ) -> bool {
         let mut known: HashMap<i64, Vec<i64>> = HashMap::new();
         let mut failed = false;
-        for asked in group {
-            let since = match asked.since {
+        for request in group {
+            let since = match request.since {
                 None => None,
                 Some(time) => {
                     let first = known.remove(&time);
-                    match first.or_else(|| self.first_since(&asked.topic, watermarks, time, times))
+                    match first
+                        .or_else(|| self.first_since(&request.topic, watermarks, time, times))
                     {
                         Some(first) => Some(known.entry(time).or_insert(first).clone()),
                         None => {
-                            failed |= self.is_in_trouble(&asked.topic.name);
-                            self.asked.push(asked);
+                            failed |= self.is_in_trouble(&request.topic.name);
+                            self.watermarks_requests.push(request);
                             continue;
                         }
                     }
                 }
             };
             // The stream may have left meanwhile.
-            drop(asked.reply.send(Watermarks { since, ..watermarks.clone() }));
+            drop(request.reply.send(Watermarks { since, ..watermarks.clone() }));
         }
         !failed
     }
@@ -137,7 +141,7 @@ impl Control<'_> {
         times: &mut usize,
     ) -> Option<Vec<i64>> {
         let Some(left) = times.checked_sub(1) else {
-            self.more = true;
+            self.has_more = true;
             return None;
         };
         *times = left;
@@ -156,46 +160,46 @@ impl Control<'_> {
     /// Whether the partitions are known that a stream names, or Kafka said some time after the stream came
     /// that there are no more. Brokers hear of new ones one after the other, and a stream may hear of
     /// them before this instance does.
-    fn has_counted(&mut self, asked: &WatermarksRequest) -> bool {
-        let known = self.known(&asked.topic, &asked.log);
-        let sure = asked.at + self.until_sure();
-        if asked.partitions <= known || self.topic_state(&asked.topic).counted >= Some(sure) {
+    fn has_counted(&mut self, request: &WatermarksRequest) -> bool {
+        let known = self.known(&request.topic, &request.log);
+        let sure = request.at + self.confirm_time();
+        if request.partitions <= known || self.topic_state(&request.topic).counted >= Some(sure) {
             return true;
         }
         let now = Instant::now();
         if now < sure {
             return false;
         }
-        let count = match self.query(&asked.topic, |backend, name| backend.presence(name)) {
+        let count = match self.query(&request.topic, |backend, name| backend.presence(name)) {
             Some(Presence::Partitions(count)) => Some(count),
             Some(Presence::Missing | Presence::Forbidden) | None => None,
         };
-        let standing = self.topic_state(&asked.topic);
-        standing.partitions = standing.partitions.max(count.unwrap_or(0));
-        standing.counted = standing.counted.max(Some(now).filter(|_| count == Some(known)));
-        count.is_some_and(|count| count == known || count >= asked.partitions)
+        let state = self.topic_state(&request.topic);
+        state.partitions = state.partitions.max(count.unwrap_or(0));
+        state.counted = state.counted.max(Some(now).filter(|_| count == Some(known)));
+        count.is_some_and(|count| count == known || count >= request.partitions)
     }
 
     /// Whether the log has the partitions that are known. A place in one that it begins to read later may
     /// lie before its beginning by then: retention goes on meanwhile.
-    fn has_all(&self, asked: &WatermarksRequest) -> bool {
-        self.known(&asked.topic, &asked.log) <= asked.log.hub.head().len()
+    fn has_all(&self, request: &WatermarksRequest) -> bool {
+        self.known(&request.topic, &request.log) <= request.log.hub.head().len()
     }
 
     /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
     pub(super) fn known(&self, topic: &Topic, log: &TopicLog) -> usize {
-        let standing = self.topic_states.get(&topic.name);
-        let seen = standing.map_or(0, |standing| standing.partitions);
+        let state = self.topic_states.get(&topic.name);
+        let seen = state.map_or(0, |state| state.partitions);
         seen.max(log.hub.head().len())
     }
 
     pub(super) fn is_in_trouble(&self, name: &str) -> bool {
-        self.topic_states.get(name).is_some_and(|standing| standing.backoff.is_some())
+        self.topic_states.get(name).is_some_and(|state| state.backoff.is_some())
     }
 
     /// Whether Kafka may be asked for the offsets of the topic.
     fn is_due(&self, topic: &Topic) -> bool {
-        let backoff = self.topic_states.get(&topic.name).and_then(|standing| standing.backoff);
+        let backoff = self.topic_states.get(&topic.name).and_then(|state| state.backoff);
         backoff.is_none_or(|backoff| backoff.until <= Instant::now())
     }
 
@@ -312,12 +316,12 @@ impl Control<'_> {
     }
 
     /// WatermarksRequest once for each opening of a topic, unless there is no answer.
-    fn tombstone_retention(&self, asked: &WatermarksRequest) -> Option<Duration> {
-        let known = &asked.log.tombstone_retention;
+    fn tombstone_retention(&self, request: &WatermarksRequest) -> Option<Duration> {
+        let known = &request.log.tombstone_retention;
         if let Some(retention) = known.get() {
             return *retention;
         }
-        let name = &asked.topic.name;
+        let name = &request.topic.name;
         match self.backend.tombstone_retention(name) {
             Ok(retention) => *known.get_or_init(|| retention),
             Err(error) => {
@@ -349,8 +353,8 @@ mod tests {
         let model = Model::default();
         model.create("orders", 2);
         let (tail, _commands) = mpsc::channel();
-        let (ask, jobs) = mpsc::channel();
-        let mut control = control(&model, tail, &jobs);
+        let (ask, requests) = mpsc::channel();
+        let mut control = control(&model, tail, &requests);
         let (topic, log) = open("orders", Positions::new([0]));
         control.topic_state(&topic).partitions = 2;
         let (reply, mut answer) = oneshot::channel();
@@ -381,8 +385,8 @@ mod tests {
         model.skip("orders", 0, 3);
         for asks_ends in [true, false] {
             let (tail, commands) = mpsc::channel();
-            let (_ask, jobs) = mpsc::channel();
-            let mut control = control(&model, tail, &jobs);
+            let (_ask, requests) = mpsc::channel();
+            let mut control = control(&model, tail, &requests);
             let (topic, log) = open("orders", Positions::new([3]));
             let mut is_answered = || match asks_ends {
                 true => control.query_ends(&topic, &log, 1).is_some(),
@@ -402,10 +406,10 @@ mod tests {
     fn control<'a>(
         model: &Model,
         tail: mpsc::Sender<Command>,
-        jobs: &'a mpsc::Receiver<Request>,
+        requests: &'a mpsc::Receiver<Request>,
     ) -> Control<'a> {
         let backend = model.backend(1, 5);
-        Control::new(backend, tail, jobs, Timing::default(), Arc::default(), String::new())
+        Control::new(backend, tail, requests, Timing::default(), Arc::default(), String::new())
     }
 
     /// A topic whose log stands at this place.

@@ -26,7 +26,7 @@ pub(super) type Checked = Vec<(Arc<Topic>, Access)>;
 pub(super) enum Absence {
     Missing,
     Forbidden,
-    Crowded,
+    NoRoom,
 }
 
 /// What is remembered of a topic between looks.
@@ -88,7 +88,7 @@ impl Absence {
                 %topic, cluster, names, code = 29, error = "TOPIC_AUTHORIZATION_FAILED",
                 "topic is not permitted"
             ),
-            Self::Crowded => warn!(%topic, cluster, names, "no room for another topic"),
+            Self::NoRoom => warn!(%topic, cluster, names, "no room for another topic"),
         }
     }
 }
@@ -98,19 +98,19 @@ impl Control<'_> {
     /// for each name that somebody makes would be too much.
     pub(super) fn find_newcomers(&mut self, shared: &Shared) {
         if !shared.reachability.is_reached() {
-            self.look_at_once = true;
+            self.refresh_at_once = true;
             return;
         }
         let until = Instant::now() + self.asking();
         let mut has_opened = false;
         for topic in shared.held() {
-            let is_new = topic.is_unknown() || topic.is_there();
+            let is_new = topic.is_unknown() || topic.exists();
             if !is_new || !topic.is_used() || topic.log().is_some() {
                 continue;
             }
             if Instant::now() >= until {
                 // The list has the others.
-                self.look_at_once = true;
+                self.refresh_at_once = true;
                 break;
             }
             self.topic_state(&topic).seen.asked = Some(Instant::now());
@@ -125,7 +125,7 @@ impl Control<'_> {
                 }
                 Err(error) => {
                     debug!(%error, topic = %topic.name, "topic can't be asked for");
-                    self.look_at_once = true;
+                    self.refresh_at_once = true;
                     break;
                 }
             }
@@ -160,8 +160,8 @@ impl Control<'_> {
             topic.state.send_replace(State::Found);
             return true;
         }
-        if !topic.named && !topic.is_there() && !self.make_room(shared) {
-            self.crowd(shared, topic);
+        if !topic.named && !topic.exists() && !self.make_room(shared) {
+            self.refuse_room(shared, topic);
             return true;
         }
         if topic.is_unknown() {
@@ -178,7 +178,7 @@ impl Control<'_> {
         }
         let mut idle: Vec<(Instant, Arc<Topic>)> = Vec::new();
         for topic in shared.held() {
-            if !topic.named && topic.is_there() && !topic.is_used() {
+            if !topic.named && topic.exists() && !topic.is_used() {
                 let since = self.topic_state(&topic).idle_since.unwrap_or_else(Instant::now);
                 idle.push((since, topic));
             }
@@ -186,7 +186,7 @@ impl Control<'_> {
         idle.sort_by_key(|(since, _)| *since);
         let made = idle.into_iter().find(|(_, topic)| shared.topics.release(topic));
         if let Some((_, topic)) = &made {
-            self.let_go(topic);
+            self.release(topic);
         }
         made.is_some()
     }
@@ -222,7 +222,7 @@ impl Control<'_> {
             if topic.is_unknown() && !topic.named {
                 shared.topics.make_room_for_missing();
                 if !shared.topics.has_room_for_missing() {
-                    return self.crowd(shared, topic);
+                    return self.refuse_room(shared, topic);
                 }
             }
             self.close(topic, State::Missing);
@@ -240,19 +240,19 @@ impl Control<'_> {
             }
             self.close(topic, State::Forbidden);
             topic.health().forget();
-            let standing = self.topic_state(topic);
-            standing.without = None;
-            standing.seen.check = None;
+            let state = self.topic_state(topic);
+            state.unseen = None;
+            state.seen.check = None;
         }
         self.report_absence(topic, Absence::Forbidden);
     }
 
     /// There is no room for the topic. Its streams end.
-    fn crowd(&mut self, shared: &Shared, topic: &Arc<Topic>) {
+    fn refuse_room(&mut self, shared: &Shared, topic: &Arc<Topic>) {
         shared.topics.remove(topic);
         self.topic_states.remove(&topic.name);
-        self.close(topic, State::Crowded);
-        self.absence_log.note(&topic.name, Absence::Crowded);
+        self.close(topic, State::NoRoom);
+        self.absence_log.note(&topic.name, Absence::NoRoom);
     }
 
     /// Once, and again while it lasts.
@@ -284,11 +284,11 @@ impl Control<'_> {
         }
         let mut topics = shared.held();
         topics.retain(|topic| {
-            let seen = self.topic_states.get(&topic.name).map(|standing| &standing.seen);
+            let seen = self.topic_states.get(&topic.name).map(|state| &state.seen);
             let due = seen.and_then(AccessState::check_due).is_none_or(|due| due <= now);
             let wanted = match topic.log() {
                 Some(_) => self.denied,
-                None => due && (topic.is_forbidden() || (topic.named && topic.is_there())),
+                None => due && (topic.is_forbidden() || (topic.named && topic.exists())),
             };
             wanted && known.get(&*topic.name).is_some_and(|partitions| *partitions > 0)
         });
@@ -298,7 +298,7 @@ impl Control<'_> {
             return;
         }
         let backend = Arc::clone(&self.backend);
-        let jobs = shared.sender();
+        let requests = shared.sender();
         // On a thread of its own: a consumer has to connect first, and all else would wait for it.
         let check = move || {
             let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
@@ -306,7 +306,7 @@ impl Control<'_> {
                 debug!(%error, "whether topics may be read can't be seen");
                 vec![Access::Unknown; names.len()]
             });
-            let _ = jobs.send(Request::Checked);
+            let _ = requests.send(Request::Checked);
             topics.into_iter().zip(access).collect()
         };
         match thread::Builder::new().name("kafka-access".to_owned()).spawn(check) {
@@ -334,7 +334,7 @@ impl Control<'_> {
                     info!(topic = %topic.name.escape_debug(), cluster = self.cluster, "topic is permitted");
                     self.topic_state(&topic).seen = AccessState::default();
                     topic.state.send_replace(State::Found);
-                    self.look_at_once = true;
+                    self.refresh_at_once = true;
                 }
                 Access::Permitted => {}
             }

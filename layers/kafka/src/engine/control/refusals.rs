@@ -11,12 +11,12 @@ use tracing::debug;
 use super::Control;
 use crate::data::positions::Positions;
 use crate::topic::registry::Shared;
-use crate::topic::requests::{Command, Looked, Request};
-use crate::topic::unreadable::{Finding, Found, Look};
+use crate::topic::requests::{Command, Inspected, Request};
+use crate::topic::unreadable::{Finding, Inspection, OnFinding};
 use crate::topic::{Topic, TopicLog};
 
 /// Of so many partitions, and the others of their topics, it is found out at once.
-const LOOKED_AT: usize = 64;
+const INSPECTED: usize = 64;
 
 /// Partitions of which something is refused again within this time are read on together, and not before
 /// others were read in peace for some times as long as they were held up.
@@ -41,7 +41,7 @@ pub(super) struct Refusals {
     /// Until then only what is refused for the first time holds up others.
     peace: Option<Instant>,
     /// What was found of partitions that are held, and is taken then.
-    found: Vec<(Instant, Looked)>,
+    findings: Vec<(Instant, Inspected)>,
 }
 
 /// A log, and where it stood.
@@ -71,14 +71,14 @@ impl Refusals {
         let waits = self.noted || self.before.is_some();
         let next = self.next.filter(|next| *next > Instant::now());
         let step = waits.then(|| next.unwrap_or_else(Instant::now));
-        self.found.iter().map(|(due, _)| *due).chain(step).min()
+        self.findings.iter().map(|(due, _)| *due).chain(step).min()
     }
 }
 
 impl Control<'_> {
     /// Takes the next step, without waiting for anything but Kafka's offsets.
-    pub(super) fn look_into_refusals(&mut self, shared: &Shared) {
-        self.take_found();
+    pub(super) fn inspect_refusals(&mut self, shared: &Shared) {
+        self.take_findings();
         let now = Instant::now();
         let refusals = &mut self.refusals;
         let waits = refusals.noted || refusals.before.is_some();
@@ -113,7 +113,7 @@ impl Control<'_> {
             if log.hub.is_closed() {
                 continue;
             }
-            let Some(ends) = ends.filter(|_| suspects < LOOKED_AT) else {
+            let Some(ends) = ends.filter(|_| suspects < INSPECTED) else {
                 // What it was refused comes once more, and is looked into then.
                 self.send(Command::Reassign { topic: Arc::clone(&topic.name) });
                 continue;
@@ -162,27 +162,34 @@ impl Control<'_> {
         let topic = Arc::clone(topic);
         let log = Arc::clone(log);
         let losses = Arc::clone(&log.losses);
-        let found = Found::new(move |finding| {
-            let _ = control.send(Request::Looked(Looked { topic, log, partition, from, finding }));
+        let on_finding = OnFinding::new(move |finding| {
+            let _ = control.send(Request::Inspected(Inspected {
+                topic,
+                log,
+                partition,
+                from,
+                finding,
+            }));
         });
         let is_wanted = Box::new(move || !wanted.is_closed());
-        let look = Look { topic: name, partition, from, until, losses, found, is_wanted };
-        shared.looks.take(look);
+        let inspection =
+            Inspection { topic: name, partition, from, until, losses, on_finding, is_wanted };
+        shared.inspections.add(inspection);
     }
 
     /// What was found of a partition, which is read on now or after a pause.
-    pub(super) fn note_found(&mut self, looked: Looked) {
-        let times = self.topic_state(&looked.topic).refused.get(&looked.partition);
+    pub(super) fn note_finding(&mut self, inspected: Inspected) {
+        let times = self.topic_state(&inspected.topic).refused.get(&inspected.partition);
         let is_again = times.is_some_and(|times| times.again);
         let due = self.refusals.peace.filter(|_| is_again).unwrap_or_else(Instant::now);
-        self.refusals.found.push((due, looked));
+        self.refusals.findings.push((due, inspected));
     }
 
     /// Has the tail read on where it is held, behind a gap if nobody can read what is there.
-    fn take_found(&mut self) {
+    fn take_findings(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> = self.refusals.found.extract_if(.., |(due, _)| *due <= now).collect();
-        for (_, Looked { topic, log, partition, from, finding }) in due {
+        let due: Vec<_> = self.refusals.findings.extract_if(.., |(due, _)| *due <= now).collect();
+        for (_, Inspected { topic, log, partition, from, finding }) in due {
             if topic.log().is_none_or(|now| !Arc::ptr_eq(&now, &log)) {
                 continue;
             }

@@ -9,7 +9,7 @@ use crate::broker::End;
 use crate::data::positions::Positions;
 
 /// A head that stands still while so many further looks pass is late, if Kafka told an end past it.
-const LOOKS: u32 = 2;
+const CHECKS: u32 = 2;
 
 /// What looks at a topic have shown.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ struct PartitionState {
     /// The end that Kafka told first since the head is here.
     due: i64,
     /// How many looks found nothing new since.
-    looks: u32,
+    checks: u32,
     stable: i64,
     /// Since when a transaction has kept the stable offset where it is.
     held: Option<Instant>,
@@ -48,12 +48,12 @@ pub(super) struct Late {
 
 impl Watch {
     /// The partitions that are late.
-    pub(super) fn look(&mut self, head: &Positions, ends: &[End], now: Instant) -> Vec<Late> {
+    pub(super) fn check(&mut self, head: &Positions, ends: &[End], now: Instant) -> Vec<Late> {
         self.partitions.truncate(ends.len());
         let mut late = Vec::new();
         for ((partition, head), end) in head.iter().zip(ends) {
             let stable = end.stable;
-            let new = PartitionState { head, due: stable, looks: 0, stable, held: None };
+            let new = PartitionState { head, due: stable, checks: 0, stable, held: None };
             let index = usize::try_from(partition).unwrap_or_default();
             let Some(seen) = self.partitions.get_mut(index) else {
                 self.partitions
@@ -65,10 +65,10 @@ impl Watch {
             if seen.head != head {
                 *seen = new;
             } else if seen.due <= head {
-                (seen.due, seen.looks) = (stable, 0);
+                (seen.due, seen.checks) = (stable, 0);
             } else {
-                seen.looks = seen.looks.saturating_add(1);
-                if seen.looks >= LOOKS {
+                seen.checks = seen.checks.saturating_add(1);
+                if seen.checks >= CHECKS {
                     late.push(Late { partition, head, due: seen.due });
                 }
             }
@@ -82,7 +82,7 @@ impl Watch {
         for partition in partitions {
             let index = usize::try_from(*partition).ok();
             if let Some(seen) = index.and_then(|index| self.partitions.get_mut(index)) {
-                seen.looks = 0;
+                seen.checks = 0;
             }
         }
     }
@@ -115,7 +115,7 @@ impl Watch {
     /// that there is none. A log that was just opened anew is at the end whether anybody reads on or not.
     pub(super) fn is_proven(&mut self, in_time: bool) -> bool {
         self.in_time = if in_time { self.in_time.saturating_add(1) } else { 0 };
-        self.restarted.is_none() || self.in_time > LOOKS
+        self.restarted.is_none() || self.in_time > CHECKS
     }
 
     /// Counts a restart, if it is time for one; how many there were in vain before. Each is followed by a
@@ -151,11 +151,11 @@ mod tests {
     fn late(rows: &[(i64, i64)]) -> Vec<Option<(i64, i64)>> {
         let mut watch = Watch::default();
         let now = Instant::now();
-        let mut look = |(head, end): &(i64, i64)| {
-            let late = watch.look(&at([*head]), &ends([(*end, *end)]), now);
+        let mut check = |(head, end): &(i64, i64)| {
+            let late = watch.check(&at([*head]), &ends([(*end, *end)]), now);
             late.first().map(|late| (late.head, late.due))
         };
-        rows.iter().map(&mut look).collect()
+        rows.iter().map(&mut check).collect()
     }
 
     #[test]
@@ -169,8 +169,8 @@ mod tests {
             ("the end went back", &[(9, 9), (9, 5), (9, 5), (9, 5)], &[]),
             ("ahead of what is told", &[(9, 7), (9, 7), (9, 8), (9, 9)], &[]),
         ];
-        for (what, looks, expected) in rows {
-            let found = late(looks);
+        for (what, checks, expected) in rows {
+            let found = late(checks);
             for (index, found) in found.iter().enumerate() {
                 let expected =
                     expected.iter().find(|(at, _)| *at == index).map(|(_, stood)| *stood);
@@ -183,11 +183,11 @@ mod tests {
     fn partitions_are_late_by_themselves_and_may_come_later() {
         let mut watch = Watch::default();
         let now = Instant::now();
-        watch.look(&at([5, 5]), &ends([(5, 5), (6, 6)]), now);
+        watch.check(&at([5, 5]), &ends([(5, 5), (6, 6)]), now);
         for _ in 0..2 {
-            watch.look(&at([5, 5, 0]), &ends([(5, 5), (6, 6), (3, 3)]), now);
+            watch.check(&at([5, 5, 0]), &ends([(5, 5), (6, 6), (3, 3)]), now);
         }
-        let found = watch.look(&at([6, 5, 0]), &ends([(7, 7), (7, 7), (3, 3)]), now);
+        let found = watch.check(&at([6, 5, 0]), &ends([(7, 7), (7, 7), (3, 3)]), now);
         let late = |partition, head, due| Late { partition, head, due };
         assert_eq!(found, [late(1, 5, 6), late(2, 0, 3)]);
     }
@@ -199,7 +199,7 @@ mod tests {
         let most = Duration::from_secs(60);
         let mut hangs = |seconds, partitions: [(i64, i64); 2]| {
             let now = start + Duration::from_secs(seconds);
-            watch.look(&at([5, 5]), &ends(partitions), now);
+            watch.check(&at([5, 5]), &ends(partitions), now);
             watch.hanging(most, now)
         };
         for (seconds, partitions, expected) in [
@@ -229,9 +229,9 @@ mod tests {
         assert!(watch.is_proven(true));
         watch.restart(0, PACE, now);
         watch.reopened();
-        let looks = [true, true, false, true, true, true];
+        let checks = [true, true, false, true, true, true];
         assert_eq!(
-            looks.map(|in_time| watch.is_proven(in_time)),
+            checks.map(|in_time| watch.is_proven(in_time)),
             [false, false, false, false, false, true]
         );
     }

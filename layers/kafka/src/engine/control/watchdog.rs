@@ -71,7 +71,7 @@ impl Control<'_> {
         let held_up = topic.converter.as_ref().map(|converter| converter.held_up_partitions());
         let held_up = held_up.unwrap_or_default();
         watch.excuse(&held_up);
-        let mut late = watch.look(&head, &ends, now);
+        let mut late = watch.check(&head, &ends, now);
         let proven = watch.is_proven(late.is_empty());
         let came = watch.restarted.is_none();
         let hanging = watch.hanging(most, now);
@@ -135,7 +135,7 @@ impl Control<'_> {
         }
         self.close(topic, State::Found);
         // Where that fails, the next look tries again.
-        self.look_at_once |= !self.open(shared, topic, partitions);
+        self.refresh_at_once |= !self.open(shared, topic, partitions);
         shared.share_memory();
         false
     }

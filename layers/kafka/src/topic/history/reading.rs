@@ -15,7 +15,7 @@ use crate::data::record::Record;
 use crate::timing::Timing;
 use crate::topic::conversion::{HeldUp, Scratch};
 use crate::topic::losses::TOO_LARGE;
-use crate::topic::unreadable::{Finding, Found, Look, Looks};
+use crate::topic::unreadable::{Finding, Inspection, Inspections, OnFinding};
 
 /// A backfill as whoever reads it knows it, from its first turn to its last.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Reading {
     rests_until: Option<Instant>,
     /// How many turns brought nothing, one after the other.
     fruitless: u32,
-    stands: Standing,
+    stall: Stall,
     /// Something was refused, and nobody knows of which partition: since when, and where they stood.
     refused: Option<(Instant, Vec<i64>)>,
     /// Partitions that are not read until it is known what is there.
@@ -43,7 +43,7 @@ pub(crate) struct Reading {
     /// Meanwhile an offset was not there: it may be a number in what was refused, or of another partition.
     out_of_range: bool,
     /// What was found of these.
-    found: Arc<Mutex<Vec<(i32, Finding)>>>,
+    findings: Arc<Mutex<Vec<(i32, Finding)>>>,
     scratch: Scratch,
     /// Partitions that are not read until their next record can be converted.
     held_up: HeldUp,
@@ -51,20 +51,20 @@ pub(crate) struct Reading {
 
 /// Since when nothing has come, and whether that was logged.
 #[derive(Debug, Default)]
-struct Standing(Option<(Instant, bool)>);
+struct Stall(Option<(Instant, bool)>);
 
-impl Standing {
+impl Stall {
     /// Nothing has come until `now`. Whether that has lasted so long that it is to be logged, once.
     fn is_to_be_logged(&mut self, now: Instant) -> bool {
         let (since, logged) = self.0.get_or_insert((now, false));
-        let due = !*logged && now - *since >= STANDS;
+        let due = !*logged && now - *since >= STALL_LOGGED;
         *logged |= due;
         due
     }
 }
 
 /// When it is logged that nothing comes.
-const STANDS: Duration = Duration::from_secs(10);
+const STALL_LOGGED: Duration = Duration::from_secs(10);
 
 /// Whether a backfill can be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,23 +90,23 @@ impl Reading {
             lag: (0, Instant::now()),
             rests_until: None,
             fruitless: 0,
-            stands: Standing::default(),
+            stall: Stall::default(),
             refused: None,
             held: BTreeSet::new(),
             out_of_range: false,
-            found: Arc::default(),
+            findings: Arc::default(),
             scratch: Scratch::default(),
             held_up: HeldUp::default(),
         }
     }
 
-    fn take_found(&self) -> Vec<(i32, Finding)> {
-        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take_findings(&self) -> Vec<(i32, Finding)> {
+        std::mem::take(&mut *self.findings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether a reader can read on: its streams took what there is, or half of it.
     pub(crate) fn is_ready(&self, window: usize, now: Instant) -> bool {
-        let has_found = || !self.found.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let has_found = || !self.findings.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let may_go_on = || has_found() || self.held_up.is_woken();
         let rests = self.rests_until.is_some_and(|until| now < until) && !may_go_on();
         !rests && self.backfill.hub.lag_bytes() <= window / 2
@@ -129,25 +129,25 @@ impl Reading {
     }
 
     /// Nothing came of what Kafka has: that is told once, unless something comes.
-    pub(crate) fn note_standing(&mut self) {
-        if !self.held_up.is_empty() || !self.stands.is_to_be_logged(Instant::now()) {
+    pub(crate) fn note_stall(&mut self) {
+        if !self.held_up.is_empty() || !self.stall.is_to_be_logged(Instant::now()) {
             return;
         }
         let first = self.backfill.log.hub.first();
         let mut positions = (0..).zip(&self.next);
         if let Some((partition, offset)) = positions.find(|(at, next)| **next < first.next(*at)) {
-            let seconds = STANDS.as_secs();
+            let seconds = STALL_LOGGED.as_secs();
             warn!(topic = %self.topic, partition, offset, seconds, "history does not advance: Kafka has something there, and nothing comes");
         }
     }
 
     /// It was not read for a while.
-    pub(crate) fn forget_standing(&mut self) {
-        self.stands = Standing::default();
+    pub(crate) fn forget_stall(&mut self) {
+        self.stall = Stall::default();
     }
 
     pub(crate) fn set_fruitful(&mut self) {
-        self.forget_standing();
+        self.forget_stall();
         self.fruitless = 0;
         self.rests_until = None;
         self.backfill.set_fruitful(true);
@@ -173,7 +173,7 @@ impl Reading {
     /// A consumer reads on where it stands.
     pub(crate) fn assign(&mut self, consumer: &mut dyn Consumer) {
         if self.fruitless == 0 {
-            self.forget_standing();
+            self.forget_stall();
         }
         self.held_up.take_ready();
         for (partition, next) in self.read() {
@@ -314,7 +314,11 @@ impl Reading {
     }
 
     /// Holds the partitions that stand still since something was refused, and has looks taken at them.
-    pub(crate) fn hold_refused(&mut self, consumer: &mut dyn Consumer, looks: &Arc<Looks>) {
+    pub(crate) fn hold_refused(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        inspections: &Arc<Inspections>,
+    ) {
         let Some((_, before)) = self.refused.take() else { return };
         self.out_of_range = false;
         let head = self.backfill.log.hub.head();
@@ -325,7 +329,7 @@ impl Reading {
             let stood = usize::try_from(partition).ok().and_then(|slot| before.get(slot));
             if from < until && stood == Some(&from) {
                 self.held.insert(partition);
-                self.look(looks, partition, (from, until));
+                self.inspect(inspections, partition, (from, until));
             } else {
                 // What came in the meantime was not believed: of whichever partition, it has to come once more.
                 broker::assign(consumer, &self.topic, partition, from);
@@ -333,22 +337,30 @@ impl Reading {
         }
     }
 
-    fn look(&self, looks: &Arc<Looks>, partition: i32, (from, until): (i64, i64)) {
-        let all = Arc::clone(&self.found);
+    fn inspect(&self, inspections: &Arc<Inspections>, partition: i32, (from, until): (i64, i64)) {
+        let all = Arc::clone(&self.findings);
         let backfill = Arc::downgrade(&self.backfill);
-        let found = Found::new(move |finding| {
+        let on_finding = OnFinding::new(move |finding| {
             all.lock().unwrap_or_else(PoisonError::into_inner).push((partition, finding));
         });
         let losses = Arc::clone(&self.backfill.log.losses);
         let is_wanted =
             Box::new(move || backfill.upgrade().is_some_and(|backfill| !backfill.is_over()));
         let topic = Arc::clone(&self.topic);
-        looks.take(Look { topic, partition, from, until, losses, found, is_wanted });
+        inspections.add(Inspection {
+            topic,
+            partition,
+            from,
+            until,
+            losses,
+            on_finding,
+            is_wanted,
+        });
     }
 
     /// Reads partitions on that were held, behind a gap where nobody can read what is there.
-    pub(crate) fn resume_found(&mut self, consumer: &mut dyn Consumer) {
-        for (partition, finding) in self.take_found() {
+    pub(crate) fn resume_inspected(&mut self, consumer: &mut dyn Consumer) {
+        for (partition, finding) in self.take_findings() {
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
             if let Finding::Unreadable { to, why } = finding {
@@ -431,9 +443,9 @@ mod tests {
 
     #[test]
     fn that_nothing_comes_is_logged_once_after_a_while() {
-        let mut stands = Standing::default();
+        let mut stall = Stall::default();
         let start = Instant::now();
-        let mut logged = |seconds| stands.is_to_be_logged(start + Duration::from_secs(seconds));
+        let mut logged = |seconds| stall.is_to_be_logged(start + Duration::from_secs(seconds));
         assert_eq!(
             [0, 5, 9, 10, 11, 60].map(&mut logged),
             [false, false, false, true, false, false]
