@@ -84,7 +84,7 @@ async fn a_broker_that_is_away_and_back_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_position_past_the_end_is_told() {
+async fn a_position_past_the_end_is_a_gap() {
     let kafka = EmbeddedKafka::start().unwrap();
     kafka.create_topic("orders", 1).unwrap();
     kafka.produce(&Message::new("orders").value(b"1")).unwrap();

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_slowly_is_waited_for() {
+    fn a_slow_answer_is_waited_for() {
         let reach = Reachability::new("kafka", "a:1");
         assert_eq!(reach.patience(), PATIENCE);
         reach.answered(Instant::now() - Duration::from_secs(4));

@@ -143,7 +143,7 @@ mod tests {
 
     /// Lines of librdkafka 2.12 and 2.16, each from the case that the cause names.
     #[test]
-    fn causes_are_told_in_plain_words() {
+    fn causes_are_plain_words() {
         const CLOSED: &str = "Disconnected: connection closed by peer: receive 0 after POLLIN";
         let rows = [
             (
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_told_as_host_and_port_and_a_coordinator_is_none() {
+    fn the_server_is_a_host_and_a_port_and_a_coordinator_is_none() {
         let server = |line| Line::parse(line).map(|line| line.server);
         assert_eq!(server("sasl_ssl://a:1/bootstrap: Disconnected"), Some("a:1"));
         assert_eq!(server("[thrd:[::1]:9092/2]: [::1]:9092/2: Disconnected"), Some("[::1]:9092"));

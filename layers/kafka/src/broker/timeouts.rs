@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_chose_a_time_has_it_and_a_longer_fetch_has_more() {
+    fn a_timeout_that_was_set_stays_and_a_longer_fetch_has_more() {
         let times = |properties: &[(&str, &str)]| {
             let mut config = ClientConfig::new();
             set(&mut config);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_in_vain_waits_twice_as_long_up_to_a_minute() {
+    fn a_timeout_doubles_up_to_a_minute() {
         let steps = std::iter::successors(Some(READING), |timeout| Some(longer(*timeout)));
         let seconds: Vec<u64> = steps.take(5).map(|timeout| timeout.as_secs()).collect();
         assert_eq!(seconds, [8, 16, 32, 60, 60]);

@@ -94,7 +94,7 @@ async fn a_topic_of_which_nothing_but_holes_is_left_goes_live() {
 
 /// A stream whose snapshot made room for a newer one went on in the log, which has every tombstone.
 #[tokio::test]
-async fn who_reads_a_snapshot_that_ends_hears_of_no_key_that_it_never_saw() {
+async fn a_stream_whose_snapshot_ends_gets_no_tombstone_of_a_key_that_it_never_saw() {
     let model = compacted(1);
     let start = || {
         let mut instance = instance().options(|options| options.preload_topic(TOPIC));
@@ -148,7 +148,7 @@ async fn resuming_gives_what_changed_since() {
 }
 
 #[tokio::test]
-async fn a_replay_that_is_cut_goes_on_where_it_was() {
+async fn a_replay_that_is_interrupted_resumes() {
     let model = compacted(2);
     for partition in 0..2 {
         for key in 0..50 {
@@ -198,7 +198,7 @@ async fn filters_are_looked_up_in_the_snapshot_too() {
 }
 
 #[tokio::test]
-async fn tombstones_that_may_be_gone_are_told_once_though_the_table_is_given_up() {
+async fn tombstones_that_may_be_gone_are_one_gap_though_the_table_is_given_up() {
     let model = kafka(1);
     for number in 0..200 {
         model.produce(TOPIC, 0, keyed(&number.to_string(), &number.to_string()));
@@ -321,7 +321,7 @@ async fn a_slow_replay_of_old_records_misses_no_tombstone() {
 }
 
 #[tokio::test]
-async fn a_topic_created_anew_is_read_anew() {
+async fn a_recreated_topic_is_read_anew() {
     let model = compacted(1);
     write(&model, 0, &["a", "b"], 0..10);
     let cluster = instance().of(&model);

@@ -104,7 +104,7 @@ async fn two_keys_with_the_same_hash_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_filtered_stream_that_matched_nothing_resumes_where_it_was_told() {
+async fn a_filtered_stream_that_matched_nothing_resumes_at_its_last_id() {
     for live in [false, true] {
         let model = kafka(2);
         for partition in 0..2 {

@@ -28,7 +28,7 @@ async fn assert_begins(mut client: Client, wire: &str, events: &[&str]) -> Clien
 }
 
 #[tokio::test]
-async fn an_id_that_does_not_decode_is_told_and_the_stream_begins_where_it_would_without() {
+async fn an_id_that_does_not_decode_is_a_gap_and_the_stream_begins_as_without_one() {
     let model = kafka(1);
     fill(&model, 0, 2);
     let data = r#"{"from":null,"partition":null,"reason":"id","to":null}"#;
@@ -47,7 +47,7 @@ async fn an_id_that_does_not_decode_is_told_and_the_stream_begins_where_it_would
 }
 
 #[tokio::test]
-async fn a_position_before_the_low_watermark_is_told() {
+async fn a_position_before_the_low_watermark_is_a_gap() {
     let model = kafka(2);
     fill(&model, 0, 10);
     fill(&model, 1, 2);
@@ -62,7 +62,7 @@ async fn a_position_before_the_low_watermark_is_told() {
 
 /// Who asked for the place between two gaps was told that behind the second, and did not hear of it.
 #[tokio::test]
-async fn between_two_gaps_no_place_is_told() {
+async fn no_position_is_sent_between_two_gaps() {
     let model = kafka(2);
     for partition in 0..2 {
         fill(&model, partition, 5);
@@ -96,7 +96,7 @@ async fn a_first_start_on_a_topic_that_lost_its_beginning_is_no_gap() {
 }
 
 #[tokio::test]
-async fn retention_that_overtakes_a_reading_is_told() {
+async fn retention_that_overtakes_a_backfill_is_a_gap() {
     // Live: Kafka is away, and comes back without what the log had not read.
     let model = kafka(1);
     fill(&model, 0, 3);
@@ -134,7 +134,7 @@ async fn no_truncated_record_comes_after_its_gap() {
 }
 
 #[tokio::test]
-async fn a_position_past_the_end_is_told() {
+async fn a_position_past_the_end_is_a_gap() {
     let model = kafka(2);
     fill(&model, 0, 3);
     fill(&model, 1, 3);
@@ -200,7 +200,7 @@ async fn gaps_in_thousands_of_partitions_are_one() {
 }
 
 #[tokio::test]
-async fn a_log_that_was_cut_under_a_stream_is_told() {
+async fn a_truncation_under_a_stream_is_a_gap() {
     let model = kafka(1);
     fill(&model, 0, 5);
     let mut client = open(&instance().of(&model), query()).await;
@@ -214,7 +214,7 @@ async fn a_log_that_was_cut_under_a_stream_is_told() {
 }
 
 #[tokio::test]
-async fn a_cut_that_was_seen_is_told_however_long_the_log_is_when_a_stream_goes_on() {
+async fn a_truncation_that_was_seen_is_a_gap_however_long_the_log_is_when_a_stream_resumes() {
     // A stalled stream asked Kafka when the log was as long as before, and went on in the middle of it.
     for truncations in [1, 20] {
         let model = kafka(2);
@@ -240,7 +240,7 @@ async fn a_cut_that_was_seen_is_told_however_long_the_log_is_when_a_stream_goes_
 }
 
 #[tokio::test]
-async fn a_topic_created_anew_is_told_whatever_its_length() {
+async fn a_recreated_topic_is_a_gap_whatever_its_length() {
     for new in [0, 2, 5, 8] {
         let model = kafka(1);
         fill(&model, 0, 5);
@@ -264,7 +264,7 @@ async fn a_topic_created_anew_is_told_whatever_its_length() {
 }
 
 #[tokio::test]
-async fn a_topic_created_anew_with_fewer_partitions_is_told() {
+async fn a_recreated_topic_with_fewer_partitions_is_a_gap() {
     // Nobody can ask for the offsets of a partition that is not there any more.
     let model = kafka(3);
     for partition in 0..3 {
@@ -284,7 +284,7 @@ async fn a_topic_created_anew_with_fewer_partitions_is_told() {
 }
 
 #[tokio::test]
-async fn tombstones_that_may_be_gone_are_told() {
+async fn tombstones_that_may_be_gone_are_a_gap() {
     let model = kafka(2);
     fill(&model, 0, 6);
     fill(&model, 1, 6);
@@ -303,7 +303,7 @@ async fn tombstones_that_may_be_gone_are_told() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_cut_between_gaps_hears_of_the_others_again() {
+async fn a_client_disconnected_between_gaps_gets_the_others_again() {
     // Each gap had the id of the place after all of them: whoever had read the first skipped the rest.
     let model = kafka(2);
     fill(&model, 0, 6);

@@ -38,7 +38,7 @@ async fn a_slow_stream_falls_off_the_log_and_joins_it_again() {
 }
 
 #[tokio::test]
-async fn a_thousand_slow_streams_at_different_places_lose_nothing() {
+async fn a_thousand_slow_streams_at_different_positions_lose_nothing() {
     let model = kafka(2);
     fill(&model, 0, 300);
     fill(&model, 1, 300);
@@ -98,7 +98,7 @@ async fn a_hundred_streams_from_the_beginning_cost_two_readings_at_the_most() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_does_not_stop_the_others_in_its_pass() {
+async fn a_stalled_stream_does_not_stop_the_others_of_its_backfill() {
     let model = kafka(1);
     for _ in 0..60 {
         fill_one(&model, 0, None, 500_000);
@@ -115,7 +115,7 @@ async fn a_stalled_stream_does_not_stop_the_others_in_its_pass() {
 }
 
 #[tokio::test]
-async fn a_slow_stream_does_not_pace_the_others_in_its_pass() {
+async fn a_slow_stream_does_not_pace_the_others_of_its_backfill() {
     // Whoever took anything at all within a second kept its backfill at its own pace.
     const RECORDS: i64 = 3000;
     let model = kafka(1);
@@ -250,7 +250,7 @@ async fn a_partition_without_a_leader_keeps_no_reader_from_others() {
 }
 
 #[tokio::test]
-async fn a_pass_ends_although_the_last_records_of_a_partition_were_compacted() {
+async fn a_backfill_ends_although_the_last_records_of_a_partition_were_compacted() {
     // The log has come by offsets that are holes by now: a backfill that waited for them would keep its
     // reader until something is written there.
     let model = kafka(2);
@@ -290,7 +290,7 @@ async fn records_of_several_partitions_are_merged_by_time() {
 
 /// Each of them could keep a backfill of its own.
 #[tokio::test]
-async fn streams_that_stand_still_after_one_another_keep_no_more_than_is_stated() {
+async fn streams_that_stall_one_after_the_other_keep_no_more_than_the_limit() {
     const RECORDS: usize = 40;
     let model = kafka(1);
     for _ in 0..RECORDS {
@@ -401,7 +401,7 @@ async fn streams_that_take_nothing_keep_no_reader_from_anybody() {
 }
 
 #[tokio::test]
-async fn passes_that_wait_for_their_streams_keep_no_more_than_is_stated() {
+async fn backfills_that_wait_for_their_streams_keep_no_more_than_the_limit() {
     const STREAMS: usize = 150;
     let model = Model::default();
     let cluster = readers(2).of(&model);
@@ -423,7 +423,7 @@ async fn passes_that_wait_for_their_streams_keep_no_more_than_is_stated() {
 }
 
 #[tokio::test]
-async fn a_stream_that_waits_is_taken_in_by_a_pass_that_comes_by() {
+async fn a_stream_that_waits_joins_a_backfill_that_reaches_it() {
     let model = kafka(1);
     fill(&model, 0, 3000);
     let mut start = instance().batch(5).options(|options| options.history_readers(1));

@@ -25,7 +25,7 @@ async fn large(client: &mut Client) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_large_record_comes_in_pieces_from_the_past_the_log_and_a_place_ahead_of_it() {
+async fn a_large_record_comes_in_parts_from_a_backfill_the_log_and_a_position_ahead_of_it() {
     let model = kafka(2);
     let first = lines(b'a');
     let second = lines(b'b');

@@ -26,7 +26,7 @@ async fn assert_once(client: &mut Client, model: &Model, partition: i32) {
 }
 
 #[tokio::test]
-async fn who_did_not_ask_is_not_told() {
+async fn a_stream_that_did_not_ask_gets_no_live_event() {
     let model = kafka(1);
     fill(&model, 0, 2);
     let mut client = open(&instance().of(&model), query()).await;
@@ -35,7 +35,7 @@ async fn who_did_not_ask_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_live_start_is_told_at_once_with_its_place() {
+async fn a_live_start_sends_its_id_at_once() {
     let model = kafka(2);
     fill(&model, 0, 3);
     let mut client = open(&instance().live().of(&model), telling()).await;
@@ -150,7 +150,7 @@ async fn the_marker_of_a_transaction_at_the_end_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn what_a_new_leader_does_not_show_yet_is_not_passed() {
+async fn a_stream_is_not_live_before_what_a_new_leader_does_not_show_yet() {
     let model = kafka(1);
     let cluster = instance().watched().of(&model);
     let mut other = open(&cluster, telling()).await;
@@ -197,7 +197,7 @@ async fn what_kafka_does_not_say_is_waited_for_while_events_go_on() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_cut_before_is_live_at_its_new_end() {
+async fn a_topic_that_was_truncated_is_live_at_its_new_end() {
     let model = kafka(1);
     fill(&model, 0, 10);
     let cluster = instance().of(&model);

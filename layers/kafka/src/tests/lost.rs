@@ -27,7 +27,7 @@ async fn until(client: &mut Client, last: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn all_streams_are_told_of_what_can_not_be_read_and_go_on() {
+async fn all_streams_get_a_gap_for_what_can_not_be_read_and_go_on() {
     for how in EACH {
         let model = kafka(1);
         fill(&model, 0, 2);
@@ -91,7 +91,7 @@ async fn what_follows_in_other_partitions_and_topics_is_not_held_up() {
 }
 
 #[tokio::test]
-async fn who_writes_what_can_not_be_read_holds_up_no_transactions_of_others() {
+async fn unreadable_records_hold_up_no_transactions_of_others() {
     let model = kafka(12);
     model.create("others", 1);
     let cluster = instance().live().of(&model);

@@ -141,7 +141,7 @@ async fn an_id_that_names_a_partition_is_good_although_the_first_broker_asked_do
 
 /// Kafka is asked once more than it is looked at, and for all who wait at once.
 #[tokio::test]
-async fn who_names_partitions_that_are_not_there_waits_until_kafka_has_said_so() {
+async fn an_id_with_unknown_partitions_waits_until_kafka_has_confirmed_the_count() {
     let model = kafka(1);
     fill(&model, 0, 2);
     let cluster = instance().of(&model);

@@ -138,7 +138,7 @@ async fn a_topic_that_the_configuration_names_is_looked_at_without_a_stream() {
 }
 
 #[tokio::test]
-async fn names_that_kafka_does_not_tell_of_are_refused_and_take_no_room() {
+async fn names_that_kafka_does_not_list_are_refused_and_take_no_room() {
     let model = kafka(1);
     model.hide_missing();
     fill(&model, 0, 1);

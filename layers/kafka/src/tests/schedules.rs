@@ -488,7 +488,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_client_gets_each_record_once_or_is_told(
+    fn every_client_gets_each_record_once_or_a_gap(
         steps in proptest::collection::vec(step(), 1..120),
         seed in 0..1000u64,
         memory in prop_oneof![Just(500usize), Just(3000), Just(1 << 20)],

@@ -110,7 +110,7 @@ async fn since_within_an_open_transaction_begins_with_it() {
 }
 
 #[tokio::test]
-async fn what_is_cut_after_the_first_block_resumes_from_there() {
+async fn a_stream_that_ends_after_the_first_block_resumes_from_there() {
     let model = kafka(1);
     for time in [100, 200, 300] {
         at(&model, 0, time);

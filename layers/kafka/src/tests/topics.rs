@@ -26,7 +26,7 @@ async fn a_missing_topic_says_so_and_shows_its_first_record_when_it_is_created()
 }
 
 #[tokio::test]
-async fn missing_topics_share_one_look() {
+async fn missing_topics_share_one_refresh() {
     let model = Model::default();
     let mut slow = instance();
     slow.options.timing.retry = Duration::from_millis(100);
@@ -156,7 +156,7 @@ async fn names_that_are_invented_have_kafka_asked_no_more_often() {
 }
 
 #[tokio::test]
-async fn a_topic_of_the_configuration_is_let_go_after_nobody_reads_it_and_keeps_its_place() {
+async fn a_configured_topic_is_released_when_no_stream_reads_it_and_keeps_its_room() {
     let model = kafka(1);
     fill(&model, 0, 1);
     let cluster =
@@ -171,7 +171,7 @@ async fn a_topic_of_the_configuration_is_let_go_after_nobody_reads_it_and_keeps_
 }
 
 #[tokio::test]
-async fn a_topic_is_let_go_after_nobody_reads_it_and_opened_again() {
+async fn a_topic_is_released_when_no_stream_reads_it_and_opened_again() {
     let model = kafka(1);
     fill(&model, 0, 3);
     let cluster = instance().linger(Duration::ZERO).of(&model);
@@ -186,7 +186,7 @@ async fn a_topic_is_let_go_after_nobody_reads_it_and_opened_again() {
 }
 
 #[tokio::test]
-async fn a_topic_of_the_configuration_is_read_before_anybody_asks_and_never_let_go() {
+async fn a_preloaded_topic_is_read_before_the_first_stream_and_never_released() {
     let model = kafka(1);
     let cluster = instance()
         .linger(Duration::ZERO)
@@ -224,7 +224,7 @@ async fn names_that_nobody_waits_for_make_room_while_kafka_is_away() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_opened_anew_keeps_to_its_share_of_the_memory() {
+async fn a_reopened_topic_keeps_to_its_share_of_the_memory() {
     const MEMORY: usize = 200_000;
     let model = kafka(1);
     model.create("other", 1);

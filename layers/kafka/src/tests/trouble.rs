@@ -71,7 +71,7 @@ async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
 }
 
 #[tokio::test]
-async fn handles_are_there_before_anybody_needs_them_and_are_heard_meanwhile() {
+async fn handles_are_made_before_they_are_needed_and_drained_meanwhile() {
     // The first stream waited until its reader's handle was made and connected.
     let model = kafka(1);
     let cluster = instance().options(|options| options.history_readers(1)).of(&model);
@@ -137,7 +137,7 @@ async fn a_topic_that_may_not_be_described_for_a_moment_goes_on() {
 }
 
 #[tokio::test]
-async fn looks_that_follow_each_other_closely_take_no_topic_for_gone() {
+async fn refreshes_in_quick_succession_take_no_topic_for_gone() {
     // Each id that names a partition more has Kafka's topics looked at.
     let model = kafka(1);
     let mut start = instance();
@@ -227,7 +227,7 @@ async fn what_failed_while_kafka_was_away_is_tried_at_once() {
 }
 
 #[tokio::test]
-async fn a_thread_that_panics_is_begun_anew() {
+async fn a_thread_that_panics_is_restarted() {
     // Streams waited in vain for a thread that was gone, or asked it again and again without a pause.
     for call in CALLS {
         let model = kafka(2);

@@ -10,7 +10,7 @@ fn health(cluster: &Cluster) -> TopicHealth {
 }
 
 #[tokio::test]
-async fn a_log_that_gets_nothing_any_more_is_opened_anew_and_nothing_is_lost() {
+async fn a_log_that_gets_no_records_is_restarted_and_no_record_is_lost() {
     // One assignment of librdkafka's stands still, then the consumer as a whole.
     for deaf in [Deaf::Assignment, Deaf::Consumer] {
         let model = kafka(3);
@@ -37,7 +37,7 @@ async fn a_log_that_gets_nothing_any_more_is_opened_anew_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn a_log_whose_head_retention_took_is_opened_anew_although_its_consumer_stands_elsewhere() {
+async fn a_log_whose_head_expired_is_restarted_although_its_consumer_is_elsewhere() {
     // The consumer had passed a hole, so that nothing was out of its range; nobody looked any more.
     let model = kafka(1);
     fill(&model, 0, 2);
@@ -58,7 +58,7 @@ async fn a_log_whose_head_retention_took_is_opened_anew_although_its_consumer_st
 }
 
 #[tokio::test]
-async fn a_cut_is_told_although_the_consumer_says_nothing_of_it() {
+async fn a_truncation_is_a_gap_although_the_consumer_reports_nothing() {
     let model = kafka(1);
     let cluster = instance().watched().of(&model);
     let mut client = open(&cluster, query()).await;
@@ -74,7 +74,7 @@ async fn a_cut_is_told_although_the_consumer_says_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_log_that_can_not_be_helped_is_told_and_seldom_opened_anew() {
+async fn a_log_that_restarts_do_not_help_is_reported_and_seldom_restarted() {
     let model = kafka(2);
     let cluster = instance().watched().of(&model);
     let mut client = open(&cluster, query()).await;
@@ -144,7 +144,7 @@ async fn what_ends_with_a_marker_or_an_aborted_record_does_advance() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_hangs_is_told_and_nothing_is_opened_anew() {
+async fn a_hanging_transaction_is_reported_and_no_log_is_restarted() {
     let model = kafka(2);
     let mut start = instance().watched();
     start.options.timing.hanging = Duration::from_millis(50);
@@ -165,7 +165,7 @@ async fn a_transaction_that_hangs_is_told_and_nothing_is_opened_anew() {
 }
 
 #[tokio::test]
-async fn kafka_that_is_away_is_told_and_no_log_is_opened_anew() {
+async fn an_unreachable_kafka_is_reported_and_no_log_is_restarted() {
     let model = kafka(1);
     model.set_reachable(false);
     let cluster = instance().watched().of(&model);
@@ -216,7 +216,7 @@ async fn each_of_many_topics_has_its_turn() {
 }
 
 #[tokio::test]
-async fn of_five_hundred_partitions_that_is_found_which_stands_still() {
+async fn the_one_stalled_partition_of_five_hundred_is_found() {
     const MANY: usize = 500;
     let model = kafka(MANY);
     let cluster = instance().watched().batch(1000).of(&model);

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_an_ended_log_and_reads_nothing_keeps_none_of_its_records() {
+    fn a_cursor_that_has_read_a_retired_log_keeps_none_of_its_records() {
         let hub = hub(1000);
         RetiredLogs::default().end(&hub);
         assert_eq!(hub.bytes(), 0);

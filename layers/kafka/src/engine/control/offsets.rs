@@ -349,7 +349,7 @@ mod tests {
     /// A stream was given a place in a partition that its log began to read later, and retention took what
     /// lay between without a word.
     #[test]
-    fn an_extent_waits_until_the_log_has_all_partitions_that_are_known() {
+    fn watermarks_wait_until_the_log_has_all_partitions_that_are_known() {
         let model = Model::default();
         model.create("orders", 2);
         let (tail, _commands) = mpsc::channel();

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_late_that_has_not_moved_for_two_looks_after_kafka_told_a_further_end() {
+    fn a_head_is_late_that_has_not_moved_for_two_checks_after_kafka_reported_a_further_end() {
         let rows = [
             ("at the end", &[(5, 5), (5, 5), (5, 5), (5, 5)][..], &[][..]),
             ("stands still", &[(5, 9), (5, 9), (5, 9), (5, 12)], &[(2, (5, 9)), (3, (5, 9))]),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_opened_anew_advances_once_a_record_came_or_none_was_written() {
+    fn a_restarted_log_advances_once_a_record_came_or_none_was_written() {
         let mut watch = Watch::default();
         let now = Instant::now();
         assert!(watch.is_proven(true));

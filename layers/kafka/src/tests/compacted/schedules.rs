@@ -335,7 +335,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn who_applies_the_events_has_the_state_of_the_topic(
+    fn a_client_that_applies_the_events_has_the_state_of_the_topic(
         steps in proptest::collection::vec(step(), 1..120),
         seed in 0..1000u64,
         memory in prop_oneof![Just(500usize), Just(12_000), Just(1 << 20), Just(1 << 20)],

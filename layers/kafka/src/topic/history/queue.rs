@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_waits_for_a_pass_that_comes_by_sooner_than_it_would_be_read() {
+    fn a_stream_waits_for_a_backfill_that_reaches_it_sooner_than_a_new_one_would_end() {
         let mut fixture = fixture();
         let topic = log_from(10_000);
         for at in [4000, 3000, 9000, 0, 5] {
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_taken_in_when_a_pass_comes_near() {
+    fn a_stream_that_waits_joins_a_backfill_that_comes_near() {
         let mut fixture = fixture();
         let topic = log_from(1000);
         fixture.join(&topic, 0);
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_whose_streams_take_nothing_has_no_turn() {
+    fn a_backfill_whose_streams_take_nothing_has_no_turn() {
         let mut fixture = fixture();
         let topic = log_from(1000);
         fixture.join(&topic, 0);
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn many_passes_go_ahead_less() {
+    fn many_backfills_have_a_small_window() {
         let mut fixture = fixture();
         let topic = log_from(1 << 40);
         assert_eq!(fixture.queue.window(), WINDOW_BYTES);
