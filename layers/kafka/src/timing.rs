@@ -1,50 +1,51 @@
 use std::time::Duration;
 
-/// How often Kafka is asked, and how long is waited for it.
+/// Intervals and timeouts of a cluster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// Between two looks at the topics while some are missing.
+    /// The interval between two metadata refreshes while topics are missing.
     pub(crate) retry: Duration,
-    /// The most between two questions for the offsets of a topic that Kafka does not tell. The first
-    /// is `retry`, and each is twice as long as the one before.
+    /// The longest interval between two queries for the offsets of a topic while Kafka does not answer them.
+    /// The first interval is `retry`, and each is twice as long as the one before.
     pub(crate) max_retry: Duration,
-    /// The least time between any two looks.
+    /// The shortest interval between two metadata refreshes.
     pub(crate) min_refresh: Duration,
-    /// Between two looks while all topics are open: new partitions are found by it.
+    /// The interval between two metadata refreshes while all topics are open. A refresh finds new partitions.
     pub(crate) refresh: Duration,
-    /// How long a query waits for what Kafka says of a topic that was not asked for before: a refusal is
-    /// answered in place of a stream then.
+    /// How long a new stream waits until Kafka has answered for a topic that no stream used before. If Kafka
+    /// refuses the topic in this time, the caller gets an error instead of a stream.
     pub(crate) known: Duration,
-    /// How long the log of a topic that nobody reads is kept up.
+    /// How long the log of a topic without streams stays open.
     pub(crate) idle_timeout: Duration,
-    /// Streams whose places differ by no more offsets than this share a reading of history.
+    /// Streams whose positions are at most this many offsets apart share a backfill.
     pub(crate) coalesce_offsets: u64,
-    /// How long a reading of history goes on while others wait for its reader.
+    /// How long a backfill is read while others wait for a reader.
     pub(crate) turn: Duration,
-    /// How long one that gets nothing does at the most. The first time it is `retry`, and each time twice
-    /// as long as the one before; for as long it lets others go first.
+    /// The longest turn of a backfill that gets no records. The first such turn takes `retry`, and each takes
+    /// twice as long as the one before. The backfill then waits for the same time while others are read.
     pub(crate) stalled_read: Duration,
-    /// The time in which a stream that holds up others takes a piece of history.
+    /// The time in which a stream that holds up the others of its backfill must take some bytes.
     pub(crate) stall: Duration,
-    /// Between two looks at whether a log advances.
+    /// The interval between two checks of the watchdog.
     pub(crate) watch: Duration,
-    /// How long a transaction may be open before it is told: brokers end one after their
-    /// `transaction.max.timeout.ms` at the latest, which is 15 minutes unless it is set.
+    /// A transaction that is open for longer is reported as hanging. Brokers abort a transaction after
+    /// `transaction.max.timeout.ms` at the latest, which is 15 minutes by default.
     pub(crate) hanging: Duration,
-    /// A partition that does not go on for so long after something was refused may be the one.
+    /// After a fetch error, a partition that has not moved for this long is inspected.
     pub(crate) refusal: Duration,
-    /// For how long the snapshot of a compacted topic does for those who come.
+    /// How long new streams are given the same snapshot of a compacted topic.
     pub(crate) snapshot: Duration,
-    /// And for so many times as long as it took to make it: making them takes a part of the time only.
+    /// New streams are given a snapshot for at least this many times as long as it took to make it. This
+    /// bounds the share of the time that is spent on making snapshots.
     pub(crate) snapshot_times: u32,
-    /// Between two lines of the log about a topic that is missing or forbidden, while it lasts.
+    /// The interval between two warnings about a topic of the configuration that is missing or forbidden.
     pub(crate) reminder: Duration,
-    /// Between two lines of the log about such topics that requests name.
+    /// The interval between two warnings about missing and forbidden topics that requests name.
     pub(crate) absence_interval: Duration,
 }
 
 impl Timing {
-    /// How long is waited after so many attempts in vain, one after the other.
+    /// The pause after this many failed attempts in a row.
     pub(crate) fn back_off(&self, in_vain: u32) -> Duration {
         self.max_retry.min(self.retry * (1 << in_vain.min(8)))
     }

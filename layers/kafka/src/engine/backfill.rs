@@ -1,4 +1,4 @@
-//! The threads that read history: each takes turns with the backfills.
+//! The history readers: threads that read the backfills in turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::topic::history::reading::{Read, Reading};
 use crate::topic::history::{History, WINDOW_BYTES};
 use crate::topic::unreadable::Inspections;
 
-/// How far a backfill goes at first, while streams come that could join it at its start.
+/// How far a backfill reads at first, so that more streams can join it at its start.
 const COALESCE_BYTES: usize = WINDOW_BYTES / 2;
 
 const POLL: Duration = Duration::from_millis(50);
-/// What one poll takes at most, but for its last record.
+/// The most bytes of one poll, without its last record.
 const POLL_BYTES: usize = Budget::POLL_BYTES;
-/// As `POLL`, while nothing is read: long enough to take all that is there.
+/// The timeout of a poll while nothing is read: long enough to take all events.
 const DRAIN_POLL: Duration = Duration::from_millis(1);
 
-/// A backfill in the hands of a reader. If that panics the backfill is over.
+/// The backfill that a reader reads now. If the reader panics, the backfill ends.
 struct Turn<'a> {
     history: &'a History,
     reading: Option<Reading>,
@@ -42,9 +42,9 @@ impl Drop for Turn<'_> {
 /// How a turn ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
-    /// Its streams go on elsewhere, the most of them in the live log.
+    /// The backfill has ended. Most of its streams continue in the live log.
     Over,
-    /// Others come first.
+    /// Other backfills come first.
     Suspended,
 }
 
@@ -56,7 +56,7 @@ impl History {
         index: &Index,
         inspections: &Arc<Inspections>,
     ) {
-        // It connects before anybody waits for it. Why there is none is told when one is needed.
+        // It connects before a stream waits for it. An error is logged when a consumer is needed.
         let mut consumer = backend.consumer(true).ok();
         while self.wait_for_turn(&mut consumer) {
             let consumer = match &mut consumer {
@@ -85,7 +85,7 @@ impl History {
         }
     }
 
-    /// False if the history was closed meanwhile.
+    /// Waits until there is work. Returns false if the history was closed.
     fn wait_for_turn(&self, idle: &mut Option<Box<dyn Consumer>>) -> bool {
         let mut drained = Instant::now();
         loop {
@@ -99,14 +99,14 @@ impl History {
                     if !queue.is_idle(Instant::now()) {
                         return true;
                     }
-                    // Nobody tells when the streams of a backfill take something.
+                    // No event says when the streams of a backfill take something.
                     let pause = if queue.has_suspended() { POLL } else { self.timing.refresh };
                     drop(self.changed.wait_timeout(queue, pause));
                 }
                 over
             };
             over.iter().for_each(|reading| self.end(&reading.backfill));
-            // Errors of connections would pile up in it while Kafka is away.
+            // Connection errors would pile up in the idle consumer while Kafka is unreachable.
             if drained.elapsed() >= self.timing.refresh
                 && let Some(consumer) = idle
             {
@@ -116,7 +116,7 @@ impl History {
         }
     }
 
-    /// Does for backfills without a reader what does not take one. Returns those that are over.
+    /// Maintains the backfills that no reader reads now. Returns those that have ended.
     fn maintain(&self, queue: &mut Queue) -> Vec<Reading> {
         let over = queue.remove_ended();
         let window = queue.window();
@@ -133,13 +133,13 @@ impl History {
         drop(self.changed.wait_timeout_while(self.lock(), self.timing.retry, open));
     }
 
-    /// Nothing more comes of a backfill.
+    /// Ends a backfill.
     fn end(&self, backfill: &Arc<Backfill>) {
         self.lock().remove(backfill);
         self.retired.end(&backfill.hub);
     }
 
-    /// A backfill goes on when its turn comes.
+    /// Suspends a backfill until its next turn.
     fn suspend(&self, mut reading: Reading) {
         reading.watch_lag();
         self.retired.suspend(&reading.backfill.hub);
@@ -147,12 +147,12 @@ impl History {
         self.changed.notify_all();
     }
 
-    /// Whether somebody waits for a reader.
+    /// Whether a stream or a backfill waits for a reader.
     fn is_waited_for(&self) -> bool {
         self.lock().is_waited_for(Instant::now())
     }
 
-    /// Reads on to where the live log takes over, or until others are to be read first.
+    /// Reads a backfill until the live log takes over or other backfills come first.
     fn take_turn(
         &self,
         backend: &dyn Backend,
@@ -179,7 +179,7 @@ impl History {
         let mut fetched = VecDeque::new();
         let mut panics = Panics::default();
         let began = Instant::now();
-        // A turn is counted from its first record: Kafka may be far away.
+        // The time of a turn begins with its first record: the link to Kafka may be slow.
         let mut fruitful_since = None;
         loop {
             let window = {
@@ -213,7 +213,7 @@ impl History {
             }
             reading.resume_inspected(consumer);
             reading.retry(consumer);
-            // What comes from partitions that need nothing any more does not count.
+            // Records of partitions that the backfill has finished do not count.
             if reading.missing().is_none_or(|now| now < missing) {
                 fruitful_since.get_or_insert_with(Instant::now);
                 reading.set_fruitful();
@@ -222,7 +222,7 @@ impl History {
             }
             let is_over = match (read, fruitful_since) {
                 (Read::OutOfRange, fruitful) => {
-                    // Its streams come again at once, and Kafka may say the same again.
+                    // Its streams come again at once, and Kafka may answer the same again.
                     if fruitful.is_none() {
                         self.pause();
                     }
@@ -244,8 +244,7 @@ impl History {
         }
     }
 
-    /// Waits until the slowest stream is no more than a window behind. False if others are to be read
-    /// first.
+    /// Waits until the slowest stream is at most a window behind. Returns false if other backfills come first.
     fn wait_for_room(&self, reading: &mut Reading, window: usize) -> bool {
         let backfill = Arc::clone(&reading.backfill);
         let has_room = || backfill.hub.lag_bytes() <= window || backfill.log.hub.is_closed();

@@ -1,5 +1,5 @@
-//! The thread that keeps the latest record of each key of compacted topics: it fills a [`Table`] as any
-//! stream is filled, by a backfill, once, and from then on by a cursor in the live log.
+//! The thread that keeps the latest record of each key of compacted topics. It fills a [`Table`] as a stream
+//! is filled: once by a backfill, and from then on by a cursor in the live log.
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ use crate::topic::snapshot::{Budget, BuildRequest, Snapshot};
 use crate::topic::table::Table;
 use crate::topic::{Topic, TopicLog};
 
-/// Segments of a log that are taken before other tables have their turn.
+/// How many segments of a log are taken before other tables have their turn.
 const SEGMENTS: usize = 16;
 
 /// Builds the tables that are requested, until the cluster is dropped.
@@ -71,15 +71,15 @@ struct SnapshotBuilder<'a> {
     topic: Arc<Topic>,
     log: Arc<TopicLog>,
     table: Table,
-    /// Nothing before is in the table: retention took it.
+    /// The table has nothing before these positions, because retention removed it.
     low: Positions,
-    /// Everything before was taken.
+    /// The table has taken everything before these positions.
     at: Positions,
-    /// What the table was charged to the budget.
+    /// How much of the budget the table takes.
     charged: usize,
 }
 
-/// Why a builder stops to follow a log.
+/// Why a builder stops reading a log.
 enum Exit {
     Lost,
     TooLarge,
@@ -94,10 +94,10 @@ impl Drop for SnapshotBuilder<'_> {
 
 impl SnapshotBuilder<'_> {
     async fn run(mut self) {
-        // The stream that needs the table asked just now where the topic begins.
+        // The stream that needs the table has just queried where the topic begins.
         let mut known = self.log.latest.low();
         while !self.log.hub.is_closed() {
-            // At the end of a backfill the live log goes on, wherever the topic begins by then.
+            // After a backfill, the live log continues, wherever the topic begins by then.
             let knows_all = self.log.hub.head().len() <= self.low.len();
             let mut live = if knows_all { self.live() } else { None };
             if live.is_none() {
@@ -133,14 +133,14 @@ impl SnapshotBuilder<'_> {
         self.log.seek(&self.at, &Selector::All)
     }
 
-    /// Where the topic begins; `None` if its log ended.
+    /// Queries where the topic begins. `None` if its log ended.
     async fn ask_low(&self) -> Option<Positions> {
-        // The cluster is not held while it is waited.
+        // The cluster must not be kept alive by this wait.
         let asked = self.shared.upgrade()?.request_watermarks(&self.topic, &self.log, &[], None);
         Some(Positions::new(asked.await.ok()?.low))
     }
 
-    /// Forgets what is of no more use in a topic that begins at `low`, if that is known.
+    /// Removes from the table what retention removed from the topic, which begins at `low` if that is known.
     fn trim(&mut self, low: Option<&Positions>) {
         if let Some(low) = low {
             self.low = self.low.max(low);
@@ -158,7 +158,7 @@ impl SnapshotBuilder<'_> {
                     Poll::Ready(Err(_)) => return Poll::Ready(Exit::Lost),
                     Poll::Pending if is_live => {
                         let end = cursor.position().max(&self.table.next());
-                        // Where a partition begins that was added is not known yet.
+                        // It is not known yet where a partition begins that was added.
                         if end.len() > self.low.len() {
                             return Poll::Ready(Exit::Lost);
                         }
@@ -181,11 +181,11 @@ impl SnapshotBuilder<'_> {
         }
         let low = self.log.latest.low();
         self.trim(low.as_ref());
-        // One that is trimmed for each record is no help.
+        // A table that is trimmed again for each record would be too slow.
         self.charge() <= self.budget.most / 8 * 7
     }
 
-    /// What all tables weigh with this one as it is now.
+    /// Charges the current weight of the table. Returns the weight of all tables.
     fn charge(&mut self) -> usize {
         let weight = self.table.weight();
         let before = std::mem::replace(&mut self.charged, weight);
@@ -194,7 +194,7 @@ impl SnapshotBuilder<'_> {
         charged.fetch_sub(before, Ordering::Relaxed) - before
     }
 
-    /// The table has all that the live log has, up to `end`: makes a snapshot, if streams wait for one.
+    /// Makes a snapshot if streams wait for one. The table has all records of the live log up to `end`.
     fn serve(&mut self, cx: &Context<'_>, end: Positions) {
         let (waiting, low) = self.log.latest.take_waiting(cx.waker());
         if waiting.is_empty() {
@@ -203,10 +203,10 @@ impl SnapshotBuilder<'_> {
         self.trim(low.as_ref());
         self.charge();
         let records = Records { index: self.log.hub.format().index.clone() };
-        // Streams look records up in the topic: here it holds up none of them.
+        // Streams look up records by key. The index is built here, where no stream waits for it.
         let is_indexed = self.log.hub.is_indexed();
         let start = self.low.clone();
-        // Retention may have taken what the live log has not come by.
+        // Retention may have removed records that the live log has not reached.
         let end = end.max(&start);
         let snapshot =
             Arc::new(Snapshot::new(&self.table, records, start, end, self.timing, is_indexed));

@@ -73,7 +73,7 @@ pub(crate) fn start(
     let mut consumer = Some(consumer);
     let of_tail = Arc::clone(&backend);
     supervise("kafka-tail", timing.retry, &panics, move || {
-        // What one followed that panicked, or was given up, is lost.
+        // A consumer that panicked or was given up has lost its assignment.
         while let Some(consumer) =
             consumer.take().or_else(|| tail::reconnect(&*of_tail, &commands, &control))
         {
@@ -97,8 +97,8 @@ pub(crate) fn start(
     Ok(shared)
 }
 
-/// Works on a thread of its own until `work` returns. If it panics, it is begun anew: what it did not
-/// finish is asked for again by the streams that wait for it.
+/// Runs `work` on a thread of its own until it returns. If it panics, it is run again. Streams that waited
+/// for it repeat their requests.
 fn supervise(
     name: &'static str,
     pause: Duration,
@@ -107,10 +107,10 @@ fn supervise(
 ) -> Result<(), Error> {
     let panics = Arc::clone(panics);
     let run = move || {
-        // What a panic leaves half done goes with it; what is shared is valid whenever a lock is free.
+        // A panic drops the state of `work`. Shared state is valid whenever its lock is free.
         while panic::catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
             panics.fetch_add(1, Ordering::Relaxed);
-            error!(thread = name, "a thread panicked and is begun anew");
+            error!(thread = name, "a thread panicked and is restarted");
             thread::sleep(pause);
         }
     };

@@ -1,4 +1,4 @@
-//! The live tail: one consumer for the ends of all topics, on a thread of its own.
+//! The live tail: one consumer that reads the ends of all topics, on a thread of its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -20,21 +20,21 @@ use crate::topic::conversion::{Converter, HeldUp, Retry, Scratch};
 use crate::topic::losses::{Losses, TOO_LARGE};
 use crate::topic::requests::{Command, Request};
 
-/// How long a poll waits. A new topic waits for it, too.
+/// The timeout of a poll. A new topic waits for it, too.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Between two attempts to get a consumer.
+/// The pause between two attempts to create a consumer.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What one poll takes at most, but for its last record.
+/// The most bytes of one poll, without its last record.
 const POLL_BYTES: usize = Budget::POLL_BYTES;
 
 /// Why the tail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Nobody can send a command any more.
+    /// All senders of commands are dropped.
     Disconnected,
-    /// Another consumer is wanted.
+    /// The consumer is to be replaced.
     Recreate,
 }
 
@@ -44,7 +44,7 @@ struct Followed {
     batch: Vec<Record>,
     /// What the records of the batch weigh.
     batch_bytes: usize,
-    /// Partitions of which something came behind what may have been lost.
+    /// Partitions of which a record came that may have lost records before it.
     ahead: BTreeSet<i32>,
     /// Partitions that are not read until it is known what is there.
     held: BTreeSet<i32>,
@@ -88,7 +88,7 @@ impl Followed {
         }
     }
 
-    /// Reads a partition on that is held.
+    /// Reads a held partition again from its position.
     fn resume(&mut self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
         if self.held.remove(&partition) {
             self.read_on(consumer, topic, partition);
@@ -137,25 +137,26 @@ impl Drop for Followed {
     }
 }
 
-/// What is followed.
+/// The topics that the tail reads.
 #[derive(Default)]
 struct Topics {
     by_name: HashMap<Arc<str>, Followed>,
-    /// Something was refused, and nobody knows of which partition. Until that is known an offset that comes
-    /// behind a hole is not believed: librdkafka may have passed over what was there.
+    /// The number of a fetch error whose partition is not known yet. Until it is known, no offset is accepted that
+    /// comes behind a hole: librdkafka may have skipped what was there.
     refused: Option<u64>,
-    /// Since then an offset was not there. It may be a number in what was refused, so that is looked into first.
+    /// An offset was out of range after the fetch error. It may be an offset within the broken batch, so the
+    /// fetch error is inspected first.
     out_of_range: bool,
 }
 
-/// No two refusals have the same number, whichever consumer met them.
+/// A new number for a fetch error. No two have the same, whichever consumer had them.
 fn refusal() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A consumer in place of one that was lost with all that it read: the control thread opens all topics
-/// anew. `None` if nobody can send a command any more.
+/// Creates a consumer in place of one that was lost with its assignment, and has the control thread open all
+/// topics again. `None` if all senders of commands are dropped.
 pub(crate) fn reconnect(
     backend: &dyn Backend,
     commands: &Receiver<Command>,
@@ -169,14 +170,14 @@ pub(crate) fn reconnect(
             }
             Err(error) => warn!(%error, "no consumer for the tail, trying again"),
         }
-        // Commands of logs that end are of no use.
+        // Commands for logs that end have no effect.
         if let Err(RecvTimeoutError::Disconnected) = commands.recv_timeout(PAUSE) {
             return None;
         }
     }
 }
 
-/// Reads until nobody can send a command any more, or another consumer is wanted.
+/// Reads until all senders of commands are dropped or the consumer is to be replaced.
 pub(crate) fn run(
     mut consumer: Box<dyn Consumer>,
     commands: &Receiver<Command>,
@@ -301,7 +302,7 @@ fn apply(
                 }
             }
         }
-        // There was another one since.
+        // Another fetch error came since.
         Command::Trust { .. } => {}
         Command::Unassign { topic } => leave(&topic, consumer, topics),
         Command::Recreate => return ControlFlow::Break(Exit::Recreate),
@@ -331,7 +332,7 @@ fn append(
             Fetched::Record(topic, record) => {
                 let Some(followed) = topics.get_mut(&topic) else { continue };
                 let is_read = followed.is_read(record.partition);
-                // An offset below what was read is a repetition; one above stands behind a hole.
+                // An offset below the position is a repetition; one above it comes behind a hole.
                 let next = followed.next(record.partition);
                 let next = next.filter(|next| record.offset >= *next && is_read);
                 let Some(next) = next else { continue };
@@ -339,7 +340,7 @@ fn append(
                 let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
                 if refused.is_some() && first > next {
                     followed.ahead.insert(record.partition);
-                    // Said once more: the control thread may have forgotten it in a panic.
+                    // Sent again: the control thread may have lost the request in a panic.
                     is_due = true;
                     continue;
                 }
@@ -368,7 +369,7 @@ fn append(
                 }
             }
             Fetched::Refused(reason) => {
-                debug!(?reason, "something can't be read, looking for it");
+                debug!(?reason, "fetch error, looking for its partition");
                 *refused = Some(refusal());
                 is_due = true;
             }
@@ -387,7 +388,7 @@ fn append(
         }
     }
     topics.values_mut().for_each(Followed::append);
-    // After what was read before it: it is told by what stands still since.
+    // Sent after the records before it are appended: the partition is found by its head that does not move.
     if let Some(refusal) = refused.filter(|_| is_due) {
         let _ = control.send(Request::Refused { refusal });
     }

@@ -4,41 +4,41 @@ use std::time::SystemTime;
 
 use crate::broker::contact::Contact;
 
-/// How a [`Cluster`](crate::Cluster) is doing.
+/// The health of a [`Cluster`](crate::Cluster).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// The servers that are asked first, as `host:port`.
+    /// The bootstrap servers, as `host:port`.
     pub servers: Vec<String>,
     /// Whether Kafka answers.
     pub contact: Contact,
-    /// When `contact` changed last.
+    /// When `contact` last changed.
     pub since: SystemTime,
-    /// Why Kafka did not answer last, in plain words, if it ever did not.
+    /// Why Kafka did not answer the last time that it did not, in plain words. `None` if it has always answered.
     pub last_error: Option<String>,
-    /// How often a topic's log was opened anew because it did not advance although Kafka did, since
-    /// the start and over all topics.
+    /// How often the log of a topic was restarted because it did not advance although Kafka did, since the
+    /// start and over all topics.
     pub restarts: u64,
-    /// How often a thread of the cluster panicked and was begun anew, since the start.
+    /// How often a thread of the cluster panicked and was restarted, since the start.
     pub panics: u64,
-    /// The topics that are held, in the order of their names: those that the configuration names, and
-    /// those that requests ask for.
+    /// The topics that are held, sorted by name: those that the configuration names, and those that requests
+    /// name.
     pub topics: Vec<TopicHealth>,
 }
 
 impl Health {
-    /// Whether no other instance would do better: Kafka was reached once, and no log
+    /// Whether this instance is as good as any other: Kafka was reached once, and no log
     /// [is stuck](TopicHealth::stuck).
     ///
-    /// This stays true while a Kafka that was reached is away: streams wait and lose nothing. It stays
-    /// true where a topic is missing or not permitted, and where nobody can read what is in it.
+    /// It stays true if Kafka becomes unreachable later, because streams wait and lose nothing. It also stays
+    /// true if a topic is missing or not permitted, or has records that no consumer can read.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.contact != Contact::Never && self.topics.iter().all(|topic| !topic.stuck)
     }
 }
 
-/// How a topic is doing.
+/// The health of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicHealth {
@@ -47,26 +47,26 @@ pub struct TopicHealth {
     /// The configuration names it ([`ClusterOptions::named_topic`](crate::ClusterOptions::named_topic),
     /// [`preload_topic`](crate::ClusterOptions::preload_topic)).
     pub named: bool,
-    /// Kafka does not have it.
+    /// The topic does not exist.
     pub missing: bool,
-    /// Kafka refuses to describe it or to have it read.
+    /// Kafka does not permit to describe or to read the topic.
     pub forbidden: bool,
-    /// False from when a record was found in Kafka, or could not be looked for, that the log lacks
-    /// although Kafka told of it some ten seconds before, until the log has all of that.
+    /// Whether the log advances. It is false while the log lacks a record that Kafka has had for some ten
+    /// seconds, or while it could not be found out whether there is such a record.
     pub advances: bool,
-    /// True while the log lacks a record that another consumer of this process was given.
+    /// True while the log lacks a record that another consumer of this process has read.
     pub stuck: bool,
-    /// How often the log was opened anew for it, since the topic is held.
+    /// How often the log was restarted because it did not advance, since the topic is held.
     pub restarts: u64,
-    /// Partitions where a transaction has been open for more than 16 minutes. What is behind it is
-    /// not read before it ends; Kafka's `kafka-transactions.sh find-hanging` names it.
+    /// Partitions in which a transaction has been open for more than 16 minutes. Records behind it are not read
+    /// before it ends. Kafka's `kafka-transactions.sh find-hanging` names the transaction.
     pub hanging: Vec<i32>,
-    /// How many times something was found in the topic that nobody can read: a broken batch, an unknown
-    /// compression. Streams are told of a gap, and go on behind it. Each is counted once, however often
-    /// it is met; of a topic with more than 1024 of both, those that lie behind all that were met before.
+    /// How many ranges of offsets no consumer can read: a broken batch, an unknown compression. Streams get a
+    /// gap and continue behind it. Each range is counted once, however often it is read. If a topic has more
+    /// than 1024 ranges and large records together, only those at higher offsets than all before are counted.
     pub unreadable: u64,
     /// How many records were larger than [`ClusterOptions::max_record_bytes`](crate::ClusterOptions::max_record_bytes).
-    /// Counted as `unreadable` is.
+    /// They are counted like `unreadable`.
     pub too_large: u64,
     /// How many records the topic's converter rejected, by the reason that it gave; `panic` where it
     /// panicked. A record is counted once however often it is read; of a topic with more than 4096 of
@@ -75,11 +75,11 @@ pub struct TopicHealth {
     /// Partitions whose next record the topic's converter can't convert yet. What follows it waits in
     /// Kafka, and `advances` is false.
     pub held_up: Vec<i32>,
-    /// The places of the last 16 that are unreadable or too large, the newest last.
+    /// The offsets of the last 16 unreadable ranges and large records, the newest last.
     pub lost: Vec<Lost>,
 }
 
-/// Records of a topic that no stream can be given.
+/// Records of a topic that can't be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
@@ -87,9 +87,9 @@ pub struct Lost {
     pub partition: i32,
     /// The first offset that is missing.
     pub from: i64,
-    /// The offset at which streams go on.
+    /// The offset at which streams continue.
     pub to: i64,
-    /// Why, as the gap that is told: `unreadable` or `too_large`.
+    /// The reason, as in the gap event: `unreadable` or `too_large`.
     pub reason: &'static str,
 }
 
@@ -112,7 +112,7 @@ impl TopicHealth {
         }
     }
 
-    /// Nobody looks at the topic's log any more.
+    /// Resets the findings of the watchdog, which does not check the topic any more.
     pub(crate) fn forget(&mut self) {
         (self.advances, self.stuck) = (true, false);
         self.hanging.clear();

@@ -16,22 +16,22 @@ use crate::topic::conversion::Converter;
 use crate::topic::losses::Losses;
 use crate::topic::snapshot::Latest;
 
-/// A log of fewer bytes is gone through in some milliseconds.
+/// A log of fewer bytes is indexed in some milliseconds.
 const LARGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The live log of a topic. It ends when something happens that a log can't show: offsets that went
-/// back, a position that is gone. Streams then look for their place anew.
+/// The live log of a topic. It ends when something happens that a log can't represent: a truncation, or
+/// offsets that were removed before they were read. Its streams then resume in the next log.
 #[derive(Debug)]
 pub(crate) struct TopicLog {
     pub(crate) hub: Hub<Records>,
-    /// How often its offsets had gone back before.
+    /// How many truncations the topic had before.
     pub(crate) epoch: u64,
-    /// Where the topic began when its log was opened.
+    /// The low watermarks when the log was opened.
     pub(crate) origin: Positions,
     pub(crate) tombstone_retention: OnceLock<Option<Duration>>,
-    /// What Kafka had of the topic when it was opened, and when it was asked.
+    /// The watermarks when the log was opened, and when Kafka was asked for them.
     watermarks: Option<(Instant, Watermarks)>,
-    /// Of a compacted topic: the latest record of each key, if streams needed it.
+    /// Of a compacted topic: the latest record of each key, if streams have needed it.
     pub(crate) latest: Latest,
     /// The topic's.
     pub(crate) losses: Arc<Losses>,
@@ -65,7 +65,7 @@ impl TopicLog {
         Self { converter, ..self }
     }
 
-    /// With what Kafka told when it was asked then.
+    /// Adds what Kafka answered when the log was opened. `asked`: when Kafka was asked.
     pub(crate) fn found(
         self,
         asked: Instant,
@@ -76,7 +76,7 @@ impl TopicLog {
         Self { tombstone_retention: known, watermarks: Some((asked, watermarks)), ..self }
     }
 
-    /// A cursor for a stream that goes on at `at`, if the log still has that position.
+    /// A cursor for a stream that resumes at `at`, if the log still has that position.
     pub(crate) fn seek(
         &self,
         at: &Positions,
@@ -85,23 +85,23 @@ impl TopicLog {
         self.hub.seek(|mark| mark.at_or_before(at), selector.clone())
     }
 
-    /// What Kafka had of the topic, if it was asked after a stream `came` that names these offsets: what
-    /// that stream knows is no younger.
+    /// The watermarks, if Kafka was asked for them after a stream `came` that names these offsets. They are then
+    /// as new as what the stream knows.
     pub(crate) fn watermarks_since(
         &self,
         came: Instant,
         offsets: &[(i32, i64)],
     ) -> Option<&Watermarks> {
         let (asked, watermarks) = self.watermarks.as_ref()?;
-        // Tombstones that are gone were not asked for.
+        // The query did not ask for the tombstones that are kept.
         let compacted = self.is_compacted()?;
         let knows_all = !gap::resumes(offsets) || !compacted;
         let fits = gap::named_partitions(offsets) <= watermarks.low.len() && knows_all;
         (fits && came <= *asked).then_some(watermarks)
     }
 
-    /// Waits until records can be looked up by key and header: a log that is large is gone through on a
-    /// thread of its own, once, when the first stream needs it. Done by a stream, it would hold up all.
+    /// Waits until records can be looked up by key and header. A large log is indexed once, on a thread of its own,
+    /// when the first stream needs it. On the thread of a stream it would hold up all others.
     pub(crate) async fn index(&self) {
         if self.hub.is_indexed() || self.hub.bytes() < LARGE_BYTES {
             return;
@@ -113,7 +113,7 @@ impl TopicLog {
                 hub.build_index();
                 let _ = done.send(());
             };
-            // Without a thread, or if it panicked, the stream has to.
+            // Without a thread, or if it panicked, the stream builds the index itself.
             if thread::Builder::new().name("kafka-index".to_owned()).spawn(work).is_ok() {
                 let _ = built.await;
             }

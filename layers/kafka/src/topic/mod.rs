@@ -1,4 +1,4 @@
-//! What is known of a topic, and what streams and threads share.
+//! The state of a topic that streams and threads share.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ pub(crate) mod unreadable;
 
 pub(crate) use log::TopicLog;
 
-/// A topic that somebody asked for, whether Kafka has it or not.
+/// A topic that a request or the configuration names, whether it exists or not.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
@@ -34,41 +34,41 @@ pub(crate) struct Topic {
     /// How many partitions the topic is known to have.
     pub(crate) partitions: AtomicUsize,
     truncations: Mutex<Truncations>,
-    /// The configuration names it: it has a place whatever requests ask for.
+    /// The configuration names it: topics of requests take no room from it.
     pub(crate) named: bool,
-    /// Read whether it has streams or not.
+    /// It is read whether it has streams or not.
     pub(crate) pinned: bool,
     health: Mutex<TopicHealth>,
     pub(crate) losses: Arc<Losses>,
     pub(crate) converter: Option<Arc<Converter>>,
 }
 
-/// More than so many are kept as one: who slept through that many is told of the furthest.
+/// The most truncations that are kept. Older ones are merged, so a stream that missed more gets the lowest end.
 const MAX_TRUNCATIONS: usize = 16;
 
 #[derive(Debug, Default)]
 struct Truncations {
     epoch: u64,
-    /// The last of them ended the epoch before this one.
+    /// The last truncation ended the epoch before this one.
     last: VecDeque<Truncation>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum State {
-    /// Kafka has not been asked yet, or does not answer.
+    /// Kafka has not been asked for the topic yet, or does not answer.
     Unknown,
-    /// Kafka does not have it.
+    /// The topic does not exist.
     Missing,
-    /// Kafka refuses to describe it or to have it read.
+    /// Kafka does not permit to describe or to read the topic.
     Forbidden,
-    /// There is no room for it. The topic is not held any more.
+    /// There is no room for the topic. It is not held any more.
     NoRoom,
-    /// Kafka has it, and its log is not open.
+    /// The topic exists, and its log is not open.
     Found,
     Open(Arc<TopicLog>),
 }
 
-/// Why no stream of a topic is served.
+/// Why the streams of a topic are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Forbidden,
@@ -123,12 +123,12 @@ impl Topic {
         topic
     }
 
-    /// What the watchdog found.
+    /// The findings of the watchdog.
     pub(crate) fn health(&self) -> MutexGuard<'_, TopicHealth> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the topic is doing.
+    /// The health of the topic.
     pub(crate) fn report_health(&self) -> TopicHealth {
         let missing = self.is_missing();
         let forbidden = self.is_forbidden();
@@ -148,7 +148,7 @@ impl Topic {
         self.truncations().epoch
     }
 
-    /// The offsets went back: what is opened next is of another epoch.
+    /// Notes a truncation. The next log is of another epoch.
     pub(crate) fn truncate(&self, truncation: Truncation) {
         self.losses.forget();
         if let Some(converter) = &self.converter {
@@ -182,12 +182,12 @@ impl Topic {
         matches!(*self.state.borrow(), State::Forbidden)
     }
 
-    /// Whether Kafka has not been asked for it yet.
+    /// Whether Kafka has not been asked for the topic yet.
     pub(crate) fn is_unknown(&self) -> bool {
         matches!(*self.state.borrow(), State::Unknown)
     }
 
-    /// Whether Kafka is known to have it, and does not refuse it.
+    /// Whether the topic is known to exist and Kafka permits it.
     pub(crate) fn exists(&self) -> bool {
         matches!(*self.state.borrow(), State::Found | State::Open(_))
     }
@@ -209,12 +209,12 @@ impl Topic {
         }
     }
 
-    /// Waits until Kafka has been asked for it.
+    /// Waits until Kafka has been asked for the topic.
     pub(crate) async fn wait_known(&self) {
         self.wait_for(|state| !matches!(state, State::Unknown)).await;
     }
 
-    /// Waits until its streams are refused.
+    /// Waits until the streams of the topic are refused.
     pub(crate) async fn wait_refused(&self) {
         self.wait_for(|state| state.refused().is_some()).await;
     }
@@ -223,7 +223,7 @@ impl Topic {
         self.state.subscribe().wait_for(holds).await.expect("the sender is in `self`");
     }
 
-    /// Waits for the topic's log; the flag says whether the topic was missing meanwhile.
+    /// Waits for the topic's log. The flag says whether the topic was missing meanwhile.
     pub(crate) async fn wait_open(&self) -> (Arc<TopicLog>, bool) {
         let mut state = self.state.subscribe();
         let mut missing = false;

@@ -1,4 +1,4 @@
-//! What the streams and the threads of a cluster share.
+//! What the streams and the threads of a cluster share, and the topics that are held.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) topics: Topics,
     pub(crate) inspections: Arc<Inspections>,
     pub(crate) reachability: Arc<Reachability>,
-    /// How often a log was opened anew because it stood still.
+    /// How often the watchdog restarted a log.
     pub(crate) restarts: AtomicU64,
     /// How often a thread panicked.
     pub(crate) panics: Arc<AtomicU64>,
@@ -51,13 +51,13 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    /// A question to the control thread, which is there as long as this is.
+    /// Sends a request to the control thread, which runs as long as this exists.
     pub(crate) fn ask(&self, job: Request) {
         let _ = self.control.send(job);
     }
 
-    /// Asks what Kafka has of a topic, of which a stream names these offsets; with what is no older than
-    /// `since`, in milliseconds since 1970. There is no answer if the topic's log ends meanwhile.
+    /// Requests the watermarks of a topic for a stream that names these offsets. `since`: a timestamp in
+    /// milliseconds since 1970 whose offsets are wanted, too. There is no answer if the topic's log ends meanwhile.
     pub(crate) fn request_watermarks(
         &self,
         topic: &Arc<Topic>,
@@ -77,12 +77,12 @@ impl Shared {
         answer
     }
 
-    /// Whether a thread did.
+    /// Whether a thread has panicked.
     pub(crate) fn has_panicked(&self) -> bool {
         self.panics.load(Ordering::Relaxed) > 0
     }
 
-    /// Reaches the control thread, too.
+    /// A sender of requests to the control thread.
     pub(crate) fn sender(&self) -> Sender<Request> {
         self.control.clone()
     }
@@ -103,7 +103,7 @@ impl Shared {
         }
     }
 
-    /// The topic of this name, for a stream more.
+    /// The topic of this name, for one more stream.
     pub(crate) fn hold(self: &Arc<Self>, name: &str) -> Result<TopicHandle, Error> {
         let (topic, first) = self.topics.hold(name)?;
         let held = TopicHandle { topic, shared: Arc::clone(self) };
@@ -132,7 +132,7 @@ impl TopicHandle {
         Arc::clone(&self.shared)
     }
 
-    /// Why the topic is refused, if it is.
+    /// The error for a topic whose streams are refused.
     pub(crate) fn error(&self) -> Option<Error> {
         let name = self.topic.name.to_string();
         Some(match self.topic.refused()? {
@@ -156,14 +156,14 @@ impl Drop for TopicHandle {
     }
 }
 
-/// The topics that are held, and how many may be: what requests name takes no room from what the
-/// configuration names, and what Kafka does not have takes none from what it has.
+/// The topics that are held, and how many there may be. Topics that requests name take no room from those of
+/// the configuration, and topics that do not exist take no room from those that do.
 #[derive(Debug)]
 pub(crate) struct Topics {
     held: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
-    /// How many topics of requests there may be that Kafka has.
+    /// The most topics of requests that exist.
     max_there: usize,
-    /// How many there may be that Kafka does not have, or does not permit.
+    /// The most topics of requests that do not exist or are not permitted.
     max_missing: usize,
     converters: Converters,
     max_record_bytes: usize,
@@ -201,16 +201,16 @@ impl Topics {
         self.lock().values().cloned().collect()
     }
 
-    /// The topic of this name with a stream more, and whether that is its first one.
+    /// The topic of this name with one more stream, and whether that stream is its first.
     pub(crate) fn hold(&self, name: &str) -> Result<(Arc<Topic>, bool), Error> {
         let mut held = self.lock();
         let topic = match held.get(name) {
             Some(topic) => Arc::clone(topic),
             None => {
-                // Any that Kafka was not asked for yet may be there.
+                // A topic that Kafka was not asked for yet may exist.
                 let most = self.max_missing.saturating_add(self.max_there);
                 if count(&held, |topic| !topic.exists()) >= most {
-                    // A look at the topics lets go of them, and none succeeds while Kafka is away.
+                    // A metadata refresh would remove them, but none succeeds while Kafka is unreachable.
                     held.retain(|_, topic| topic.named || topic.is_used() || topic.exists());
                 }
                 if count(&held, |topic| !topic.exists()) >= most {
@@ -222,13 +222,13 @@ impl Topics {
                 topic
             }
         };
-        // Under the lock, so that nobody lets go of it between.
+        // Counted under the lock, so that the topic is not released in between.
         let first = topic.streams.fetch_add(1, Ordering::AcqRel) == 0;
         Ok((topic, first))
     }
 
-    /// Lets go of a topic, or of the log of one that the configuration names, unless somebody began to use
-    /// it. Whether it was let go.
+    /// Releases a topic, or the log of a topic of the configuration, unless a stream uses it. Returns whether it
+    /// was released.
     pub(crate) fn release(&self, topic: &Topic) -> bool {
         let mut held = self.lock();
         if topic.is_used() {
@@ -237,22 +237,22 @@ impl Topics {
         if topic.named { topic.log().is_some() } else { held.remove(&topic.name).is_some() }
     }
 
-    /// Lets go of a topic that there is no room for. Who asks for its name again asks for another one.
+    /// Removes a topic for which there is no room. The next request for its name gets a new topic.
     pub(crate) fn remove(&self, topic: &Topic) {
         self.lock().remove(&topic.name);
     }
 
-    /// Whether there is room for one more topic that Kafka has.
+    /// Whether there is room for one more topic that exists.
     pub(crate) fn has_room(&self) -> bool {
         count(&self.lock(), Topic::exists) < self.max_there
     }
 
-    /// Whether there is room for one more name that Kafka does not have.
+    /// Whether there is room for one more topic that does not exist.
     pub(crate) fn has_room_for_missing(&self) -> bool {
         count(&self.lock(), is_missing) < self.max_missing
     }
 
-    /// Lets go of names that Kafka does not have and nobody waits for, if there is no room for another one.
+    /// If there is no room for another topic that does not exist, removes those without streams.
     pub(crate) fn make_room_for_missing(&self) {
         let mut held = self.lock();
         if count(&held, is_missing) >= self.max_missing {
@@ -265,7 +265,7 @@ fn is_missing(topic: &Topic) -> bool {
     topic.is_missing() || topic.is_forbidden()
 }
 
-/// How many topics of requests are such.
+/// How many topics of requests fulfil this condition.
 fn count(held: &HashMap<Arc<str>, Arc<Topic>>, is: impl Fn(&Topic) -> bool) -> usize {
     held.values().filter(|topic| !topic.named && is(topic)).count()
 }

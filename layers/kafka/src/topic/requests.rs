@@ -1,4 +1,4 @@
-//! What the threads of a cluster ask of each other.
+//! The messages between the threads of a cluster.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::topic::{Topic, TopicLog};
 /// A request to the control thread.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// A topic was asked for.
+    /// A stream has named a topic that has no log.
     FindTopic,
-    /// What Kafka has of a topic, of which a stream names so many partitions and, if it resumes, has
-    /// read some. With what is no older than `since`.
+    /// The watermarks of a topic, for a stream that names so many partitions and may resume. `since`: a timestamp
+    /// whose offsets are wanted, too.
     Watermarks {
         topic: Arc<Topic>,
         log: Arc<TopicLog>,
@@ -29,23 +29,23 @@ pub(crate) enum Request {
         since: Option<i64>,
         reply: oneshot::Sender<Watermarks>,
     },
-    /// Where the topic ends now, once its log has come by there.
+    /// The current end of the topic. The answer comes once the log has reached it.
     End { topic: Arc<Topic>, log: Arc<TopicLog>, reply: oneshot::Sender<Positions> },
-    /// The tail has lost what it followed.
+    /// The tail has lost its assignment.
     Reopen,
-    /// The tail can't read on somewhere, and librdkafka does not say where.
+    /// A position of the tail is out of range. librdkafka does not say of which partition.
     Verify,
-    /// The tail was refused something that a partition has, and librdkafka does not say which.
+    /// The tail had a fetch error. librdkafka does not say of which partition.
     Refused { refusal: u64 },
-    /// What was found of a partition that stands still.
+    /// A stalled partition was inspected.
     Inspected(Inspected),
-    /// The tail may not read some topic, and rust-rdkafka does not say which.
+    /// Kafka refused the tail a topic. rust-rdkafka does not say which.
     Denied,
-    /// It was seen whether topics may be read.
+    /// The check of access to topics has finished.
     Checked,
 }
 
-/// What was found where a partition is held.
+/// The finding about a partition that is held.
 #[derive(Debug)]
 pub(crate) struct Inspected {
     pub(crate) topic: Arc<Topic>,
@@ -70,39 +70,39 @@ pub(crate) enum Command {
         partition: i32,
         offset: i64,
     },
-    /// Assigns all partitions once more: after an offset that was not there, librdkafka stands still.
+    /// Assigns all partitions again: librdkafka stops reading a partition whose position is out of range.
     Reassign {
         topic: Arc<str>,
     },
-    /// There is no record before this offset that was not read.
+    /// Moves the position to this offset: there is no record before it.
     SkipTo {
         topic: Arc<str>,
         partition: i32,
         offset: i64,
     },
-    /// A partition that stands still at this offset is read no longer, until it is known what is there.
+    /// Stops reading a partition that has not moved from this offset, until it has been inspected.
     Hold {
         topic: Arc<str>,
         partition: i32,
         from: i64,
     },
-    /// A partition that is held is read on where it stands.
+    /// Reads a held partition again from its position.
     Resume {
         topic: Arc<str>,
         partition: i32,
     },
-    /// Nothing can be read where a partition is held: the log has a gap, and goes on behind it.
+    /// Appends a gap to the log and reads a held partition again behind it: nothing can be read there.
     Gap {
         topic: Arc<str>,
         gap: Record,
     },
-    /// The partitions that were refused until then are held.
+    /// The stalled partitions of this fetch error are held: the others are trusted again.
     Trust {
         refusal: u64,
     },
     Unassign {
         topic: Arc<str>,
     },
-    /// Begins with another consumer.
+    /// Replaces the consumer.
     Recreate,
 }

@@ -1,4 +1,4 @@
-//! Streams that wait until the log of a topic has come by the end that it had when they asked.
+//! Streams that wait until the log of a topic has reached the end that the topic had when they asked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use super::watchdog::PROBED;
 use crate::data::positions::Positions;
 use crate::topic::{Topic, TopicLog};
 
-/// A stream that asked.
+/// The request of a stream.
 pub(super) struct EndRequest {
     pub(super) topic: Arc<Topic>,
     pub(super) log: Arc<TopicLog>,
     pub(super) reply: oneshot::Sender<Positions>,
 }
 
-/// An end, and the streams that asked for it.
+/// An end of a topic, and the streams that wait for the log to reach it.
 pub(super) struct End {
     topic: Arc<Topic>,
     log: Arc<TopicLog>,
@@ -28,24 +28,24 @@ pub(super) struct End {
     replies: Vec<oneshot::Sender<Positions>>,
 }
 
-/// All ends that are waited for.
+/// The ends that streams wait for.
 #[derive(Default)]
 pub(super) struct Ends {
     pub(super) end_requests: Vec<EndRequest>,
     waiting: Vec<End>,
-    /// When it is looked into what keeps a log, and how long that took to be due.
+    /// When the first log that has not reached its end is probed, and the pause before that.
     probe: Option<(Instant, Duration)>,
 }
 
 impl Ends {
-    /// When to look at them again, if nothing else happens before.
+    /// When to check the heads of the logs again.
     pub(super) fn due(&self, pause: Duration) -> Option<Instant> {
         (!self.waiting.is_empty()).then(|| Instant::now() + pause)
     }
 }
 
 impl Control<'_> {
-    /// Answers those whose log has come by the end.
+    /// Answers the streams whose logs have reached their ends.
     pub(super) fn answer_ends(&mut self) {
         self.find_ends();
         self.ends.waiting.retain_mut(|end| {
@@ -68,14 +68,14 @@ impl Control<'_> {
             let topic = Arc::clone(&end.topic);
             let log = Arc::clone(&end.log);
             self.pass_holes(&topic, &log);
-            // The next one may have a better chance.
+            // The next time, another log is probed.
             self.ends.waiting.rotate_left(1);
             let pause = self.timing.max_retry.min(2 * pause);
             self.ends.probe = Some((Instant::now() + pause, pause));
         }
     }
 
-    /// One question for all end_requests of a topic.
+    /// Asks Kafka for the ends, once for all requests of a topic.
     fn find_ends(&mut self) {
         let mut groups: HashMap<Arc<str>, Vec<EndRequest>> = HashMap::new();
         for newcomer in std::mem::take(&mut self.ends.end_requests) {
@@ -103,21 +103,21 @@ impl Control<'_> {
         }
     }
 
-    /// What lies between the head of a log and the end may be no record but the marker of a transaction:
-    /// the log then stands still until the next record. Whether it does is found by reading on from
-    /// there, and the log told to go on behind.
+    /// Moves a log past holes. Between the head of a log and the end there may be no record, only the marker
+    /// of a transaction, and then the log does not move before the next record. A consumer reads from the head
+    /// on to find out, and the tail skips what is a hole.
     fn pass_holes(&mut self, topic: &Topic, log: &TopicLog) {
         let head = log.hub.head();
         let of_log = self.ends.waiting.iter().filter(|end| std::ptr::eq(&*end.log, log));
         let end = of_log.fold(head.clone(), |end, next| end.max(&next.at));
-        // Partitions that the log has not heard of yet are read from their beginning.
+        // Partitions that the log does not have yet are read from their beginning.
         let late = head.iter().map(|(partition, head)| {
             let due = end.next(partition);
             Late { partition, head, due }
         });
         let mut late: Vec<Late> = late.filter(|late| late.head < late.due).collect();
         late.truncate(PROBED);
-        // A leader that has taken over since they were told may end earlier, and does not tell them then.
+        // A leader elected since may end earlier, and does not answer this query while it does (KIP-207).
         if self.query_ends(topic, log, end.len()).is_some() {
             self.probe(topic, &late);
         }

@@ -1,4 +1,4 @@
-//! The topics that Kafka has: which came, went or grew, and when their logs are opened and closed.
+//! Metadata of topics: which exist, how many partitions they have, when logs are opened and closed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,33 +18,33 @@ use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
 use crate::topic::{State, Topic, TopicLog};
 
-/// A topic that this many looks do not see, over as many pauses between them, may be gone; a broker that
-/// starts may not know it yet.
+/// A topic that is missing from this many refreshes in a row may be gone. One refresh is not enough: a
+/// broker that has just started may not know the topic yet.
 const REFRESHES_UNTIL_GONE: u32 = 3;
 
-/// It is warned of ids that are longer: the head of a request may be 32 KiB.
+/// A warning is logged for longer event ids. The head of a request may have 32 KiB.
 const LONG_ID_BYTES: usize = 24 * 1024;
 
-/// With fewer partitions no id is that long: a pair takes 13 bytes at the most, and four characters stand for
-/// three bytes.
+/// An id of fewer partitions is never that long: a pair takes at most 13 bytes, and base64 makes four
+/// characters of three bytes.
 const LEAST_PARTITIONS: usize = LONG_ID_BYTES / 4 * 3 / 13;
 
 impl Control<'_> {
-    /// Finds topics that came, went or grew. Whether all that are held are open.
+    /// Finds topics that were created, deleted or extended. Returns whether the logs of all held topics are open.
     pub(super) fn refresh_metadata(&mut self, shared: &Shared) -> bool {
-        // Those that made room for others are forgotten here.
+        // Forget topics that are no longer held.
         let held = shared.held();
         let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
         self.topic_states.retain(|name, _| {
             let is_held = names.contains(&**name);
             if !is_held {
-                // One may have been opened in the meantime.
+                // Its log may have been opened in the meantime.
                 let _ = self.tail.send(Command::Unassign { topic: Arc::clone(name) });
             }
             is_held
         });
         let asked = Instant::now();
-        // Also while nobody needs it: whether Kafka is there is told before.
+        // The list is fetched even if no stream needs it: it shows whether Kafka is reachable.
         let known = match self.backend.topics() {
             Ok(known) => known,
             Err(error) => {
@@ -54,10 +54,10 @@ impl Control<'_> {
             }
         };
         if shared.reachability.answered(asked) {
-            // What failed while it was away may work now.
+            // What failed while Kafka was away may work now.
             self.topic_states.values_mut().for_each(|state| state.backoff = None);
         }
-        // Those as well that were asked for meanwhile: the first answer of all takes some round trips.
+        // Read again: the first answer takes some round trips, and streams may have named topics meanwhile.
         let mut held = shared.held();
         held.sort_by_key(|topic| (self.is_in_trouble(&topic.name), !topic.named));
         let asking = Instant::now() + self.asking();
@@ -74,7 +74,7 @@ impl Control<'_> {
                 all_open &= !topic.is_used();
                 continue;
             }
-            // No topic loses partitions: one that has fewer is another one.
+            // No topic loses partitions. One with fewer partitions has been created anew.
             let partitions = partitions.filter(|count| *count >= had);
             self.topic_state(topic).partitions = partitions.unwrap_or(0);
             match (log, partitions) {
@@ -117,25 +117,25 @@ impl Control<'_> {
         all_open
     }
 
-    /// What a broker that starts may need to know of a topic.
+    /// How long a broker that has just started may take to know a topic.
     pub(super) fn confirm_time(&self) -> Duration {
         (REFRESHES_UNTIL_GONE - 1) * self.timing.retry
     }
 
-    /// Closes the log of a topic that was let go.
+    /// Closes the log of a topic that was released.
     pub(super) fn release(&mut self, topic: &Topic) {
         self.close(topic, State::Found);
         if topic.named {
-            // A stream may have come since.
+            // A stream may have begun to use it since.
             self.refresh_at_once |= topic.is_used();
         } else {
             self.topic_states.remove(&topic.name);
         }
     }
 
-    /// What Kafka says of a topic that some looks did not see, or not with the partitions that it `had`;
-    /// `None` if it may still be there. Clients can have looks follow each other closely, so they must be
-    /// some time apart as well.
+    /// Asks Kafka for a topic that is missing from the list or has fewer partitions than it `had`. `None` while
+    /// the topic may still exist. Clients can make refreshes follow each other quickly, so some time must
+    /// have passed as well.
     fn confirm_gone(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
         let least = self.confirm_time();
         let (looks, since) =
@@ -154,7 +154,7 @@ impl Control<'_> {
         }
     }
 
-    /// Whether nobody has read the topic for a while.
+    /// Whether the topic has had no streams for a while.
     fn is_idle(&mut self, topic: &Topic) -> bool {
         let used = topic.is_used();
         let linger = if topic.is_missing() { Duration::ZERO } else { self.timing.idle_timeout };
@@ -178,7 +178,7 @@ impl Control<'_> {
         state.watch.reopened();
         let epoch = topic.epoch();
         let origin = Positions::new(&watermarks.low[..]);
-        // What is written into a topic that was just created was written under the eyes of whoever waits.
+        // All records of a topic that did not exist before are new to the streams that wait for it.
         let start = if topic.is_missing() {
             origin.clone()
         } else {
@@ -224,7 +224,7 @@ impl Control<'_> {
         true
     }
 
-    /// Warns once of a topic whose ids leave little room in a request.
+    /// Warns once if the event ids of a topic leave little room in a request.
     fn warn_of_long_ids(&mut self, topic: &Topic, at: &Positions) {
         if at.len() < LEAST_PARTITIONS || self.topic_state(topic).warned_of_ids {
             return;

@@ -1,5 +1,6 @@
-//! What asks Kafka about topics and offsets: such calls block, so they have a thread of their own. Only
-//! the readers of history ask for ends on theirs: their passes wait for the answer in any case.
+//! The control thread: it asks Kafka for metadata and offsets, opens and closes the logs of topics, and
+//! watches them. Such calls block, so they have a thread of their own. Only the readers of history query
+//! ends themselves: a backfill waits for the answer in any case.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -31,7 +32,7 @@ use presence::{AbsenceLog, AccessState, Checked};
 use refusals::{Refusals, Refused};
 use watch::Watch;
 
-/// How often it is looked whether connections ended: Kafka is then asked whether it is there.
+/// How often the events of connections are taken. If a connection ended, the metadata are refreshed.
 const EVENTS_INTERVAL: Duration = Duration::from_millis(300);
 
 pub(crate) struct Control<'a> {
@@ -40,37 +41,37 @@ pub(crate) struct Control<'a> {
     requests: &'a Receiver<Request>,
     timing: Timing,
     retired: Arc<RetiredLogs>,
-    /// What is remembered of each held topic between looks.
+    /// The state of each held topic.
     topic_states: HashMap<Arc<str>, TopicState>,
     watermarks_requests: Vec<WatermarksRequest>,
-    /// Some of those who asked have to wait for their turn, and for nothing else.
+    /// Requests are left that can be served at once.
     has_more: bool,
     ends: Ends,
     refresh_at_once: bool,
-    /// A topic was asked for.
+    /// A stream has named a topic for the first time.
     has_newcomers: bool,
     reopen: bool,
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
     refusals: Refusals,
-    /// The topic that was watched last.
+    /// The topic that the watchdog checked last.
     watched_last: Option<Arc<str>>,
-    /// What the cluster is called in the log.
+    /// The name of the cluster in the log.
     cluster: String,
     absence_log: AbsenceLog,
-    /// The tail may not read some topic.
+    /// Kafka refused the tail some topic.
     denied: bool,
-    /// Sees whether topics may be read.
+    /// The thread that checks whether topics may be read.
     check: Option<JoinHandle<Checked>>,
 }
 
 #[derive(Default)]
 struct TopicState {
-    /// Looks that did not see the topic, and since when.
+    /// How many refreshes in a row did not list the topic, and since when.
     unseen: Option<(u32, Instant)>,
-    /// How many there were at the last look.
+    /// How many partitions the last refresh found.
     partitions: usize,
-    /// When Kafka last said of this topic that there are no more.
+    /// When Kafka last confirmed that the topic has no more partitions.
     counted: Option<Instant>,
     warned_of_ids: bool,
     idle_since: Option<Instant>,
@@ -112,7 +113,7 @@ impl<'a> Control<'a> {
             ends: Ends::default(),
             refresh_at_once: false,
             has_newcomers: false,
-            // Another one may have panicked in the middle of anything.
+            // The control thread before this one may have panicked at any point.
             reopen: true,
             verify_all: false,
             unverified: Vec::new(),
@@ -149,7 +150,7 @@ impl<'a> Control<'a> {
             if std::mem::take(&mut self.reopen) {
                 let open = shared.held().into_iter().filter(|topic| topic.log().is_some());
                 open.for_each(|topic| self.close(&topic, State::Found));
-                // One before this may have been told and not have looked.
+                // The thread before this one may have received the request and not have served it.
                 self.denied |= shared.has_panicked();
                 self.refresh_at_once = true;
             }
@@ -202,7 +203,7 @@ impl<'a> Control<'a> {
                 self.ends.end_requests.push(EndRequest { topic, log, reply });
             }
             Request::Watermarks { topic, log, partitions, resumes, since, reply } => {
-                // A look at the topics has to find the others.
+                // A refresh has to find the other partitions.
                 self.refresh_at_once |= partitions > log.hub.head().len();
                 let at = Instant::now();
                 self.watermarks_requests.push(WatermarksRequest {
@@ -218,7 +219,7 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// The tail ends after this thread.
+    /// Sends a command to the tail, which ends after this thread.
     fn send(&self, command: Command) {
         let _ = self.tail.send(command);
     }
@@ -227,7 +228,7 @@ impl<'a> Control<'a> {
         self.topic_states.entry(Arc::clone(&topic.name)).or_default()
     }
 
-    /// Ends the topic's log, if it has one: its streams look for their place in the next one.
+    /// Ends the topic's log, if it is open. Its streams resume in the next log.
     fn close(&self, topic: &Topic, state: State) {
         if let Some(log) = topic.log() {
             self.send(Command::Unassign { topic: Arc::clone(&topic.name) });
@@ -238,7 +239,7 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// Ends a log that stands at offsets which Kafka does not have.
+    /// Closes a log whose head is an offset that Kafka does not have.
     fn close_removed(&mut self, topic: &Topic) {
         warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
         self.close(topic, State::Found);

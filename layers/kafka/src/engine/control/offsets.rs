@@ -1,4 +1,5 @@
-//! What Kafka has of topics: asked for streams that wait, and not too often where it is asked in vain.
+//! Queries for the offsets of open topics, for the streams that wait for them. A topic whose query fails is
+//! queried again after a pause.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
 use crate::topic::{Topic, TopicLog};
 
-/// How many times that streams begin at are looked up before others have their turn.
+/// How many timestamps are looked up before other requests are served.
 const TIMES_A_TURN: usize = 16;
 
-/// A stream that waits for an watermarks.
+/// The request of a stream for the watermarks of its topic.
 pub(super) struct WatermarksRequest {
     pub(super) at: Instant,
     pub(super) topic: Arc<Topic>,
@@ -30,7 +31,7 @@ pub(super) struct WatermarksRequest {
     pub(super) reply: oneshot::Sender<Watermarks>,
 }
 
-/// Kafka does not tell the offsets of a topic.
+/// The pause after a query for the offsets of a topic has failed.
 #[derive(Clone, Copy)]
 pub(super) struct Backoff {
     pause: Duration,
@@ -38,8 +39,8 @@ pub(super) struct Backoff {
 }
 
 impl Control<'_> {
-    /// Answers the streams that wait. A question that fails may have taken seconds, so it is followed
-    /// by those that came in the meantime, and not by the next that fails.
+    /// Answers the streams that wait. A query that fails may have taken seconds, so requests that came in
+    /// the meantime are served before the next query that may fail.
     pub(super) fn serve_requests(&mut self) {
         loop {
             while let Ok(request) = self.requests.try_recv() {
@@ -51,9 +52,9 @@ impl Control<'_> {
         }
     }
 
-    /// One question for all streams that wait for the watermarks of a topic, and one for each time that they
-    /// begin at; those first whose topic is in no backoff. What Kafka does not answer is asked again
-    /// later. False if a question failed, and the others are left.
+    /// Asks Kafka once for all streams that wait for the watermarks of a topic, and once for each timestamp at
+    /// which they begin. Topics in backoff come last. Requests that Kafka does not answer stay queued. Returns
+    /// false if a query failed; the other requests are left then.
     fn answer(&mut self) -> bool {
         let mut groups: HashMap<(Arc<str>, bool), Vec<WatermarksRequest>> = HashMap::new();
         for request in std::mem::take(&mut self.watermarks_requests) {
@@ -76,14 +77,14 @@ impl Control<'_> {
         let mut times = TIMES_A_TURN;
         for ((_, resumes), group) in groups.by_ref() {
             let Some(first) = group.first() else { continue };
-            // Who has read nothing yet misses no tombstone.
+            // A stream that has read nothing yet misses no tombstone.
             let retention = self.tombstone_retention(first).filter(|_| resumes);
             let partitions = self.known(&first.topic, &first.log);
             let topic = Arc::clone(&first.topic);
             let log = Arc::clone(&first.log);
             let answered = match self.query_watermarks(&topic, &log, partitions, retention) {
                 Some(watermarks) => self.reply(group, &watermarks, &mut times),
-                // The streams of a log that is closed ask again.
+                // The streams of a closed log ask again.
                 None if log.hub.is_closed() => true,
                 None => {
                     self.watermarks_requests.extend(group);
@@ -98,8 +99,8 @@ impl Control<'_> {
         true
     }
 
-    /// Answers those who asked for a topic; false if a question for a time failed. Who asked for one that
-    /// is not answered is left.
+    /// Answers the requests for one topic. Returns false if the query for a timestamp failed. Requests for a
+    /// timestamp without an answer stay queued.
     fn reply(
         &mut self,
         group: Vec<WatermarksRequest>,
@@ -131,8 +132,8 @@ impl Control<'_> {
         !failed
     }
 
-    /// The first offsets since a time; the ends that were asked for before where there are none, so that
-    /// what comes between both questions is not lost.
+    /// The first offsets at or after a timestamp. Where Kafka finds no record that new, the end is taken that
+    /// was queried before, so that no record written between both queries is lost.
     fn first_since(
         &mut self,
         topic: &Topic,
@@ -157,9 +158,9 @@ impl Control<'_> {
         )
     }
 
-    /// Whether the partitions are known that a stream names, or Kafka said some time after the stream came
-    /// that there are no more. Brokers hear of new ones one after the other, and a stream may hear of
-    /// them before this instance does.
+    /// Whether the partitions that a stream names are known, or Kafka has confirmed some time after the request
+    /// that the topic has no more. Brokers learn of new partitions one after the other, and a client may
+    /// know them before this instance does.
     fn has_counted(&mut self, request: &WatermarksRequest) -> bool {
         let known = self.known(&request.topic, &request.log);
         let sure = request.at + self.confirm_time();
@@ -180,13 +181,13 @@ impl Control<'_> {
         count.is_some_and(|count| count == known || count >= request.partitions)
     }
 
-    /// Whether the log has the partitions that are known. A place in one that it begins to read later may
-    /// lie before its beginning by then: retention goes on meanwhile.
+    /// Whether the log has all known partitions. Until the log reads a partition, retention may remove the
+    /// position that a stream would be given there.
     fn has_all(&self, request: &WatermarksRequest) -> bool {
         self.known(&request.topic, &request.log) <= request.log.hub.head().len()
     }
 
-    /// How many partitions the topic is known to have: its log hears of new ones later than this thread.
+    /// How many partitions the topic is known to have. Its log learns of new ones later than this thread.
     pub(super) fn known(&self, topic: &Topic, log: &TopicLog) -> usize {
         let state = self.topic_states.get(&topic.name);
         let seen = state.map_or(0, |state| state.partitions);
@@ -197,13 +198,13 @@ impl Control<'_> {
         self.topic_states.get(name).is_some_and(|state| state.backoff.is_some())
     }
 
-    /// Whether Kafka may be asked for the offsets of the topic.
+    /// Whether the backoff of the topic is over.
     fn is_due(&self, topic: &Topic) -> bool {
         let backoff = self.topic_states.get(&topic.name).and_then(|state| state.backoff);
         backoff.is_none_or(|backoff| backoff.until <= Instant::now())
     }
 
-    /// The watermarks of an open topic. `None` as of [`query_open`](Self::query_open).
+    /// The watermarks of an open topic. [`query_open`](Self::query_open) says when there are none.
     pub(super) fn query_watermarks(
         &mut self,
         topic: &Topic,
@@ -219,7 +220,7 @@ impl Control<'_> {
         )
     }
 
-    /// The ends of an open topic. `None` as of [`query_open`](Self::query_open).
+    /// The ends of an open topic. [`query_open`](Self::query_open) says when there are none.
     pub(super) fn query_ends(
         &mut self,
         topic: &Topic,
@@ -234,10 +235,10 @@ impl Control<'_> {
         )
     }
 
-    /// Kafka's answer about an open topic. `None` if Kafka does not answer or the log is closed.
+    /// Asks Kafka about an open topic. `None` if Kafka does not answer or the log is closed.
     ///
-    /// If a high watermark of the answer lies before the log's head, Kafka has truncated the partition.
-    /// The log is closed then: no stream may go on in a log that has records which Kafka has not.
+    /// If a high watermark of the answer is less than the head of the log, Kafka has truncated the partition.
+    /// The log is closed then, because no stream may continue in a log with records that Kafka does not have.
     fn query_open<T>(
         &mut self,
         topic: &Topic,
@@ -248,7 +249,7 @@ impl Control<'_> {
         if log.hub.is_closed() {
             return None;
         }
-        // Read before the question: a record that comes after the answer is no sign of a truncation.
+        // The head is read before the query: a record that was written after the answer is no sign of a truncation.
         let head = log.hub.head();
         let answer = self.query(topic, question)?;
         let ends = head.iter().zip(high(&answer));
@@ -262,8 +263,8 @@ impl Control<'_> {
         None
     }
 
-    /// Kafka's answer, unless it did not tell a moment ago: a question in vain may take seconds, in which
-    /// nobody else is answered.
+    /// Asks Kafka, unless the topic is in backoff: a query that fails may take seconds, in which no other
+    /// request is served.
     pub(super) fn query<T>(
         &mut self,
         topic: &Topic,
@@ -289,14 +290,14 @@ impl Control<'_> {
         }
     }
 
-    /// Ends the logs that stand at offsets which Kafka does not have. Those that can't be looked at are
-    /// left for later.
+    /// Closes the logs whose heads are offsets that Kafka does not have. Topics that Kafka does not answer for
+    /// are checked later.
     pub(super) fn verify(&mut self, shared: &Shared) {
         if std::mem::take(&mut self.verify_all) {
             self.unverified = shared.held();
         }
         for topic in std::mem::take(&mut self.unverified) {
-            // One that is not open will be opened where it can be read.
+            // A topic that is not open will be opened at offsets that exist.
             let Some(log) = topic.log() else { continue };
             let head = log.hub.head();
             let Some(watermarks) = self.query_watermarks(&topic, &log, head.len(), None) else {
@@ -315,7 +316,7 @@ impl Control<'_> {
         }
     }
 
-    /// WatermarksRequest once for each opening of a topic, unless there is no answer.
+    /// How long the topic keeps tombstones. The log keeps the answer.
     fn tombstone_retention(&self, request: &WatermarksRequest) -> Option<Duration> {
         let known = &request.log.tombstone_retention;
         if let Some(retention) = known.get() {
@@ -346,8 +347,8 @@ mod tests {
     use crate::topic::State;
     use crate::topic::requests::Request;
 
-    /// A stream was given a place in a partition that its log began to read later, and retention took what
-    /// lay between without a word.
+    /// A stream got a position in a partition that its log began to read later. Retention removed the records
+    /// between, and the stream got no gap.
     #[test]
     fn watermarks_wait_until_the_log_has_all_partitions_that_are_known() {
         let model = Model::default();
@@ -377,7 +378,7 @@ mod tests {
         assert_eq!(answer.try_recv().unwrap().low, [0, 3]);
     }
 
-    /// Each caller had to look for a truncation in what Kafka answered, and some did not.
+    /// Each caller had to look for a truncation in Kafka's answer, and some did not.
     #[test]
     fn whatever_is_asked_an_answer_that_ends_before_the_log_closes_it() {
         let model = Model::default();
@@ -412,7 +413,7 @@ mod tests {
         Control::new(backend, tail, requests, Timing::default(), Arc::default(), String::new())
     }
 
-    /// A topic whose log stands at this place.
+    /// A topic whose log has this head.
     fn open(name: &str, at: Positions) -> (Arc<Topic>, Arc<TopicLog>) {
         let hub = Hub::new(Records { index: Index::new([]) }, at.clone(), 0);
         let topic = Arc::new(Topic::new(name.into()));

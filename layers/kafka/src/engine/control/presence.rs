@@ -1,5 +1,5 @@
-//! Topics that Kafka does not have or does not permit, and those that there is no room for: how that is
-//! found, what the log tells of it, and how its end is found.
+//! Topics that do not exist, that Kafka does not permit, or that there is no room for: how this thread finds
+//! out, what it logs, and how it notices that a topic can be served again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::topic::registry::Shared;
 use crate::topic::requests::Request;
 use crate::topic::{State, Topic};
 
-/// Topics that are read at once to see whether they may be read.
+/// How many topics one check of access reads.
 const CHECKED: usize = 1000;
 
 /// Whether topics may be read.
@@ -29,25 +29,26 @@ pub(super) enum Absence {
     NoRoom,
 }
 
-/// What is remembered of a topic between looks.
+/// What is known of the access to a topic.
 #[derive(Default)]
 pub(super) struct AccessState {
     /// When Kafka was last asked for this topic alone.
     asked: Option<Instant>,
-    /// How long is waited between two attempts to read it, and when the next one is due.
+    /// The pause between two attempts to read the topic, and when the next attempt is due.
     check: Option<(Duration, Instant)>,
-    /// What the log told last, and when.
+    /// What was logged last, and when.
     last_logged: Option<(Absence, Instant)>,
 }
 
 impl AccessState {
-    /// When the topic is to be read next.
+    /// When the next attempt to read the topic is due.
     pub(super) fn check_due(&self) -> Option<Instant> {
         self.check.map(|(_, due)| due)
     }
 }
 
-/// What there is to tell of topics that requests name: anybody makes such names.
+/// What is to be logged of topics that requests name. Clients can make up any number of names, so all of them
+/// share a warning.
 #[derive(Default)]
 pub(super) struct AbsenceLog(HashMap<Absence, Names>);
 
@@ -65,7 +66,7 @@ impl AbsenceLog {
         names.count += 1;
     }
 
-    /// One line for all names of a kind, and none before `pause` is over since the last.
+    /// Logs one warning for all names of a kind, at most one within `pause`.
     fn write(&mut self, cluster: &str, pause: Duration) {
         for (absence, names) in &mut self.0 {
             if names.count > 0 && names.logged.is_none_or(|at| at.elapsed() >= pause) {
@@ -78,7 +79,7 @@ impl AbsenceLog {
 }
 
 impl Absence {
-    /// `names`: how many topics that requests name this is told of.
+    /// `names`: how many topics that requests name the warning stands for.
     fn warn(self, topic: &str, cluster: &str, names: Option<usize>) {
         let topic = topic.escape_debug();
         match self {
@@ -94,8 +95,8 @@ impl Absence {
 }
 
 impl Control<'_> {
-    /// Asks for topics that streams have asked for since the last look, each alone: a list of all topics
-    /// for each name that somebody makes would be too much.
+    /// Asks Kafka for each topic that streams have named since the last refresh. To list all topics for each name
+    /// that a client makes up would be too much.
     pub(super) fn find_newcomers(&mut self, shared: &Shared) {
         if !shared.reachability.is_reached() {
             self.refresh_at_once = true;
@@ -109,7 +110,7 @@ impl Control<'_> {
                 continue;
             }
             if Instant::now() >= until {
-                // The list has the others.
+                // A refresh finds the other topics.
                 self.refresh_at_once = true;
                 break;
             }
@@ -136,15 +137,15 @@ impl Control<'_> {
         }
     }
 
-    /// How long names are asked for, one by one, before others have their turn.
+    /// How long this thread asks for single topics before other requests are served.
     pub(super) fn asking(&self) -> Duration {
         self.timing.watch / 20
     }
 
-    /// The list of topics has it, and its log is not open. False if it should be.
+    /// Handles a topic that Kafka lists and whose log is not open. Returns false if the log should be open.
     pub(super) fn found(&mut self, shared: &Shared, topic: &Arc<Topic>, partitions: usize) -> bool {
         if topic.is_forbidden() {
-            // It may be described, and perhaps not be read.
+            // Kafka permits to describe the topic, but perhaps not to read it.
             self.topic_state(topic).seen.check.get_or_insert((Duration::ZERO, Instant::now()));
             return true;
         }
@@ -170,8 +171,8 @@ impl Control<'_> {
         self.open(shared, topic, partitions)
     }
 
-    /// Whether there is room for one more topic that Kafka has: one that nobody reads makes some, if need
-    /// be that which has been idle for longest.
+    /// Whether there is room for one more topic that exists. If not, the topic that has been idle for longest is
+    /// released.
     fn make_room(&mut self, shared: &Shared) -> bool {
         if shared.topics.has_room() {
             return true;
@@ -191,8 +192,8 @@ impl Control<'_> {
         made.is_some()
     }
 
-    /// The list of topics lacks it, and it has no log. Kafka is asked for it alone until `until`: the list
-    /// also lacks what may not be described.
+    /// Handles a topic that Kafka does not list and that has no log. Until `until`, Kafka is asked for the topic
+    /// by name: the list also lacks topics that may not be described.
     pub(super) fn settle(&mut self, shared: &Shared, topic: &Arc<Topic>, until: Instant) {
         let again = if topic.is_forbidden() { self.timing.refresh } else { self.timing.max_retry };
         let now = Instant::now();
@@ -204,7 +205,7 @@ impl Control<'_> {
             match self.backend.presence(&topic.name) {
                 Ok(Presence::Missing) => return self.mark_missing(shared, topic),
                 Ok(Presence::Forbidden) => return self.forbid(shared, topic),
-                // The next look has it.
+                // The next refresh finds it.
                 Ok(Presence::Partitions(_)) => return,
                 Err(error) => debug!(%error, topic = %topic.name, "topic can't be asked for"),
             }
@@ -235,7 +236,7 @@ impl Control<'_> {
     pub(super) fn forbid(&mut self, shared: &Shared, topic: &Arc<Topic>) {
         if !topic.is_forbidden() {
             if !topic.named {
-                // Nobody waits for it: those before it go.
+                // No stream waits for a forbidden topic, so forbidden and missing ones without streams are removed.
                 shared.topics.make_room_for_missing();
             }
             self.close(topic, State::Forbidden);
@@ -247,7 +248,7 @@ impl Control<'_> {
         self.report_absence(topic, Absence::Forbidden);
     }
 
-    /// There is no room for the topic. Its streams end.
+    /// Removes a topic for which there is no room. Its streams end.
     fn refuse_room(&mut self, shared: &Shared, topic: &Arc<Topic>) {
         shared.topics.remove(topic);
         self.topic_states.remove(&topic.name);
@@ -255,7 +256,7 @@ impl Control<'_> {
         self.absence_log.note(&topic.name, Absence::NoRoom);
     }
 
-    /// Once, and again while it lasts.
+    /// Logs an absence once, and again at intervals while it lasts.
     fn report_absence(&mut self, topic: &Topic, absence: Absence) {
         let reminder = self.timing.reminder;
         let last_logged = &mut self.topic_state(topic).seen.last_logged;
@@ -274,9 +275,8 @@ impl Control<'_> {
         self.absence_log.write(&self.cluster, self.timing.absence_interval);
     }
 
-    /// Begins to read topics of which it is to be seen whether they may be read: those that were refused,
-    /// those of the configuration that nobody reads, and all that are read if the tail was refused one.
-    /// `known`: the list of topics.
+    /// Begins to check whether topics may be read: those that were refused, those of the configuration without
+    /// streams, and, if the tail was refused a topic, all that it reads. `known`: the list of topics.
     pub(super) fn check_access(&mut self, shared: &Shared, known: &HashMap<String, usize>) {
         let now = Instant::now();
         if self.check.is_some() {
@@ -299,11 +299,11 @@ impl Control<'_> {
         }
         let backend = Arc::clone(&self.backend);
         let requests = shared.sender();
-        // On a thread of its own: a consumer has to connect first, and all else would wait for it.
+        // On a thread of its own: a consumer has to connect first, and all other requests would wait for it.
         let check = move || {
             let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
             let access = backend.access(&names).unwrap_or_else(|error| {
-                debug!(%error, "whether topics may be read can't be seen");
+                debug!(%error, "the access to topics can't be checked");
                 vec![Access::Unknown; names.len()]
             });
             let _ = requests.send(Request::Checked);
@@ -311,15 +311,15 @@ impl Control<'_> {
         };
         match thread::Builder::new().name("kafka-access".to_owned()).spawn(check) {
             Ok(check) => self.check = Some(check),
-            Err(error) => warn!(%error, "no thread to see whether topics may be read"),
+            Err(error) => warn!(%error, "can't start a thread to check the access to topics"),
         }
     }
 
-    /// What was seen by then.
+    /// Takes the result of a check that has finished.
     pub(super) fn take_checked(&mut self, shared: &Shared) {
         let Some(check) = self.check.take_if(|check| check.is_finished()) else { return };
         let Ok(checked) = check.join() else {
-            warn!("the thread that sees whether topics may be read panicked");
+            warn!("the thread that checks the access to topics panicked");
             self.denied = true;
             return;
         };

@@ -1,5 +1,5 @@
-//! What the tail was refused: which partitions stand still since, what is there, and the gaps that the logs
-//! get for it.
+//! Fetch errors of the tail: which partitions have not moved since, what they have at their positions, and
+//! the gaps that the logs get for what can't be read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,58 +15,58 @@ use crate::topic::requests::{Command, Inspected, Request};
 use crate::topic::unreadable::{Finding, Inspection, OnFinding};
 use crate::topic::{Topic, TopicLog};
 
-/// Of so many partitions, and the others of their topics, it is found out at once.
+/// How many stalled partitions are inspected at once, and the others of the last topic.
 const INSPECTED: usize = 64;
 
-/// Partitions of which something is refused again within this time are read on together, and not before
-/// others were read in peace for some times as long as they were held up.
+/// A partition with another fetch error within this time is read again together with others like it, after
+/// a pause in which the tail reads the healthy partitions.
 const AGAIN: Duration = Duration::from_secs(60);
 const PEACE: u32 = 4;
 
-/// The state of it.
+/// The fetch errors of the tail, and what is being done about them.
 #[derive(Default)]
 pub(super) struct Refusals {
-    /// Something was refused since the last look.
+    /// The tail had a fetch error since the heads were noted.
     noted: bool,
-    /// The last thing that the tail was refused.
+    /// The number of the tail's last fetch error.
     last: Option<u64>,
-    /// Where the logs stood a moment ago.
+    /// The heads of the logs a moment ago.
     before: Option<Vec<Stood>>,
-    /// The last thing that the tail had been refused then.
+    /// The number of the tail's last fetch error at that time.
     covered: Option<u64>,
-    /// The next step is not before.
+    /// The next step is not due before this.
     next: Option<Instant>,
-    /// Looks in a row that found nothing.
+    /// How many inspections in a row found no stalled partition.
     in_vain: u32,
-    /// Until then only what is refused for the first time holds up others.
+    /// Until then, partitions with repeated fetch errors stay held.
     peace: Option<Instant>,
-    /// What was found of partitions that are held, and is taken then.
+    /// Findings about partitions that are held, and when they are to be applied.
     findings: Vec<(Instant, Inspected)>,
 }
 
-/// A log, and where it stood.
+/// A log, and its head at that time.
 type Stood = (Arc<Topic>, Arc<TopicLog>, Positions);
 
-/// Of each partition of a log that was refused.
+/// The partitions of a topic with fetch errors.
 pub(super) type Refused = BTreeMap<i32, Times>;
 
 #[derive(Debug)]
 pub(super) struct Times {
     /// The tail does not read it.
     pub(super) held: bool,
-    /// Something was refused again.
+    /// The partition had another fetch error within [`AGAIN`].
     again: bool,
     last: Instant,
 }
 
 impl Refusals {
-    /// Something was refused; by the tail, if it has a number.
+    /// Notes a fetch error. It has a number if the tail had it.
     pub(super) fn note(&mut self, refusal: Option<u64>) {
         self.noted = true;
         self.last = refusal.or(self.last);
     }
 
-    /// When there is something to do, if nothing else happens before.
+    /// When the next step is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let waits = self.noted || self.before.is_some();
         let next = self.next.filter(|next| *next > Instant::now());
@@ -76,7 +76,7 @@ impl Refusals {
 }
 
 impl Control<'_> {
-    /// Takes the next step, without waiting for anything but Kafka's offsets.
+    /// Takes the next step. It waits for nothing but Kafka's offsets.
     pub(super) fn inspect_refusals(&mut self, shared: &Shared) {
         self.take_findings();
         let now = Instant::now();
@@ -114,7 +114,7 @@ impl Control<'_> {
                 continue;
             }
             let Some(ends) = ends.filter(|_| suspects < INSPECTED) else {
-                // What it was refused comes once more, and is looked into then.
+                // The fetch error comes once more, and the partition is inspected then.
                 self.send(Command::Reassign { topic: Arc::clone(&topic.name) });
                 continue;
             };
@@ -126,8 +126,8 @@ impl Control<'_> {
                 }
             }
         }
-        debug!(partitions = suspects, "these stand still since something was refused");
-        // No more is refused of those that are held: what is refused from now on is of others.
+        debug!(partitions = suspects, "partitions have not moved since a fetch error");
+        // Held partitions are not fetched, so any later fetch error is of another partition.
         if let Some(refusal) = self.refusals.covered.take() {
             self.send(Command::Trust { refusal });
         }
@@ -142,7 +142,7 @@ impl Control<'_> {
         refusals.next = Some(Instant::now() + pause);
     }
 
-    /// Has the tail leave a partition, and finds out what is there.
+    /// Has the tail hold a partition, and has it inspected.
     fn hold(
         &mut self,
         shared: &Shared,
@@ -177,7 +177,7 @@ impl Control<'_> {
         shared.inspections.add(inspection);
     }
 
-    /// What was found of a partition, which is read on now or after a pause.
+    /// Notes a finding. It is applied now or, after repeated fetch errors, after a pause.
     pub(super) fn note_finding(&mut self, inspected: Inspected) {
         let times = self.topic_state(&inspected.topic).refused.get(&inspected.partition);
         let is_again = times.is_some_and(|times| times.again);
@@ -185,7 +185,7 @@ impl Control<'_> {
         self.refusals.findings.push((due, inspected));
     }
 
-    /// Has the tail read on where it is held, behind a gap if nobody can read what is there.
+    /// Applies the findings that are due: the tail resumes the partition, behind a gap if its data can't be read.
     fn take_findings(&mut self) {
         let now = Instant::now();
         let due: Vec<_> = self.refusals.findings.extract_if(.., |(due, _)| *due <= now).collect();

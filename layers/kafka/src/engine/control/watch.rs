@@ -1,5 +1,5 @@
-//! What the watchdog remembers of a topic between its looks: which partitions are late, and what restarts
-//! of the log were good for.
+//! What the watchdog remembers of a topic between two checks: which partitions are late, and whether restarts
+//! of the log helped.
 
 use std::time::Duration;
 
@@ -8,37 +8,36 @@ use tokio::time::Instant;
 use crate::broker::End;
 use crate::data::positions::Positions;
 
-/// A head that stands still while so many further looks pass is late, if Kafka told an end past it.
+/// A head is late if it has not moved in this many further checks and Kafka has reported an end past it.
 const CHECKS: u32 = 2;
 
-/// What looks at a topic have shown.
+/// The state of a topic between two checks.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     partitions: Vec<PartitionState>,
-    /// Restarts after which the log has not advanced.
+    /// Restarts in a row after which the log has not advanced.
     in_vain: u32,
-    /// The next one is not before.
+    /// The next restart is not before this.
     not_before: Option<Instant>,
-    /// Which partition was the reason of the last one, and where its head stood at the
-    /// first look at the log that was opened then.
+    /// The partition that was the reason for the last restart, and its head at the first check after it.
     pub(super) restarted: Option<(i32, Option<i64>)>,
-    /// How many looks found nothing late since the last restart.
+    /// How many checks in a row found no late partition since the last restart.
     in_time: u32,
 }
 
 #[derive(Clone, Debug)]
 struct PartitionState {
     head: i64,
-    /// The end that Kafka told first since the head is here.
+    /// The first end that Kafka reported after the head arrived here.
     due: i64,
-    /// How many looks found nothing new since.
+    /// In how many checks since then the head has not moved.
     checks: u32,
     stable: i64,
-    /// Since when a transaction has kept the stable offset where it is.
+    /// Since when an open transaction has kept the last stable offset where it is.
     held: Option<Instant>,
 }
 
-/// A partition whose log has not reached an end that Kafka told a while ago.
+/// A partition whose head has not reached an end that Kafka reported a while ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Late {
     pub(super) partition: i32,
@@ -94,14 +93,14 @@ impl Watch {
         partitions.filter(|(_, seen)| hangs(seen)).map(|(partition, _)| partition).collect()
     }
 
-    /// The log was opened, elsewhere than where the one before stood.
+    /// The log was opened again. Its heads differ from those of the log before.
     pub(super) fn reopened(&mut self) {
         if let Some((_, start)) = &mut self.restarted {
             *start = None;
         }
     }
 
-    /// Forgets about restarts once the partition went on after the last one.
+    /// Forgets the restarts once the partition has advanced after the last one.
     pub(super) fn note_progress(&mut self, head: &Positions) {
         if let Some((partition, start)) = &mut self.restarted {
             let next = head.next(*partition);
@@ -111,15 +110,15 @@ impl Watch {
         }
     }
 
-    /// Whether the log gets records again: one came since the restart, or so many looks found nothing late
-    /// that there is none. A log that was just opened anew is at the end whether anybody reads on or not.
+    /// Whether the log is proven to advance: a record came since the restart, or enough checks found no late
+    /// partition. A log that was just opened is at the end, whether its consumer works or not.
     pub(super) fn is_proven(&mut self, in_time: bool) -> bool {
         self.in_time = if in_time { self.in_time.saturating_add(1) } else { 0 };
         self.restarted.is_none() || self.in_time > CHECKS
     }
 
-    /// Counts a restart, if it is time for one; how many there were in vain before. Each is followed by a
-    /// pause twice as long as the last.
+    /// Counts a restart if one is due. Returns how many before it did not help. The pause after each restart
+    /// is twice as long as the one before.
     pub(super) fn restart(&mut self, partition: i32, pause: Duration, now: Instant) -> Option<u32> {
         if self.not_before.is_some_and(|not_before| now < not_before) {
             return None;

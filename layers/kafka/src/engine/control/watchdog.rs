@@ -1,4 +1,5 @@
-//! Whether the logs advance: each head is compared with where Kafka says that reading ends.
+//! The watchdog: it compares the heads of the logs with the ends that Kafka reports, and restarts a log that
+//! does not advance.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,24 +16,24 @@ use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
 use crate::topic::{State, Topic};
 
-/// Partitions of a topic that are read at once to see whether there is something that the log lacks.
+/// How many partitions of a topic one probe reads.
 pub(super) const PROBED: usize = 100;
-/// How long that takes at most.
+/// The time limit of a probe.
 const PROBE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 const POLL_BYTES: usize = 1024 * 1024;
 
-/// What lies between a late head and the end.
+/// What a probe found between a late head and the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// A record at this offset.
     Record(i64),
-    /// Nothing: markers of transactions, what was aborted, what compaction took.
+    /// No record: control records, aborted records, records that compaction removed.
     Hole,
 }
 
 impl Control<'_> {
-    /// Looks at as many open topics as there is time for, and goes on with the others the next time.
+    /// Checks as many open topics as there is time for. The next call continues with the others.
     pub(super) fn watch(&mut self, shared: &Shared) {
         let since = Instant::now();
         let mut held = shared.held();
@@ -52,17 +53,17 @@ impl Control<'_> {
             }
         }
         if renew {
-            warn!("logs stand still though they were opened anew, beginning with another consumer");
+            warn!("logs do not advance although they were opened anew, replacing the consumer");
             self.send(Command::Recreate);
         }
     }
 
-    /// True if the tail needs another consumer.
+    /// Checks one topic. Returns whether the tail needs another consumer.
     fn watch_topic(&mut self, shared: &Shared, topic: &Topic) -> bool {
         let Some(log) = topic.log() else { return false };
         let head = log.hub.head();
         let partitions = head.len();
-        // The tail's consumer may stand before a truncation, and then reports nothing of it.
+        // The position of the tail's consumer may be less than the truncation, and then it reports nothing.
         let Some(ends) = self.query_ends(topic, &log, partitions) else { return false };
         let Timing { watch: pause, hanging: most, .. } = self.timing;
         let now = Instant::now();
@@ -76,15 +77,15 @@ impl Control<'_> {
         let came = watch.restarted.is_none();
         let hanging = watch.hanging(most, now);
         self.report_hanging(topic, hanging);
-        // What was refused there is being looked for.
+        // Held partitions are being inspected after a fetch error.
         let known = self.topic_state(topic);
         let is_held = late.extract_if(.., |late| known.is_held(late.partition)).count() > 0;
         let is_held = is_held || !held_up.is_empty();
-        // The others have their turn once nothing is found of these.
+        // The others are probed once these are not late any more.
         late.truncate(PROBED);
 
         let found = if late.is_empty() { Vec::new() } else { self.probe(topic, &late) };
-        // A record may have come while it was looked for.
+        // A record may have come during the probe.
         let now_at = log.hub.head();
         let mut record = None;
         let mut unread = None;
@@ -96,7 +97,7 @@ impl Control<'_> {
                     advances = false;
                     record.get_or_insert((late, *offset));
                 }
-                // Kafka does not give it to others either.
+                // Another consumer did not get it either.
                 None => {
                     advances = false;
                     unread.get_or_insert(*late);
@@ -134,7 +135,7 @@ impl Control<'_> {
             return true;
         }
         self.close(topic, State::Found);
-        // Where that fails, the next look tries again.
+        // If that fails, the next refresh tries again.
         self.refresh_at_once |= !self.open(shared, topic, partitions);
         shared.share_memory();
         false
@@ -146,20 +147,19 @@ impl Control<'_> {
             hanging.iter().find(|partition| !health.hanging.contains(partition))
         {
             let partitions = hanging.len();
-            warn!(topic = %topic.name, partition, partitions, "a transaction hangs: what is behind it can't be read");
+            warn!(topic = %topic.name, partition, partitions, "a transaction hangs: records behind it can't be read");
         }
         health.hanging = hanging;
     }
 
-    /// Reads from late heads on, by a consumer of its own, and lets the tail pass what is a hole: to be
-    /// called when Kafka has just told its ends. Partitions of which neither a record nor the end comes in
-    /// time are not among the answers.
+    /// Reads from late heads on with a consumer of its own, and has the tail skip holes. Kafka must have reported
+    /// its ends just before. Partitions that bring neither a record nor their end in time are not in the result.
     pub(super) fn probe(&mut self, topic: &Topic, late: &[Late]) -> Vec<(i32, Found)> {
-        // A new one for each topic: the end of a partition comes without the topic's name.
+        // A new consumer for each topic: the end of a partition comes without the name of the topic.
         let mut consumer = match self.backend.consumer(true) {
             Ok(consumer) => consumer,
             Err(error) => {
-                warn!(%error, "no consumer to look for what is late, trying again");
+                warn!(%error, "can't create a consumer to probe late partitions, trying again");
                 return Vec::new();
             }
         };
@@ -183,13 +183,13 @@ impl Control<'_> {
                 let (partition, offset) = match fetched {
                     Fetched::Record(_, record) => (record.partition, Some(record.offset)),
                     Fetched::End(partition) => (partition, None),
-                    // The tail's consumer may stand elsewhere by now, and then never says so.
+                    // The tail's consumer may have another position by now, and then never reports this.
                     Fetched::OutOfRange => {
                         self.verify_all = true;
                         continue;
                     }
                     Fetched::Denied => continue,
-                    // What comes behind it may be behind something else as well.
+                    // A record that comes after it may have others before it that did not come.
                     Fetched::Refused(_) => {
                         refused = true;
                         break;

@@ -1,4 +1,4 @@
-//! The streams that one reading of history carries.
+//! A backfill: the log for the streams that read the same part of the history.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,28 +14,28 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::TopicLog;
 
-/// What a stream that holds up most others of its backfill must take in each [`Timing::stall`], or it is left
-/// behind. A thousand streams share what the server can write: it is little for each.
+/// How many bytes a stream that holds up most others of its backfill must take in each [`Timing::stall`], or
+/// it is left behind. It is little, because a thousand streams share what the server can write.
 ///
 /// [`Timing::stall`]: crate::timing::Timing::stall
 const LEAST_BYTES: usize = WINDOW_BYTES / 16;
 
-/// The same while most streams of its backfill have something to read themselves: then it is this server
-/// that is slow, and a stream has its share of it.
+/// The same while most streams of the backfill have records to read: then this server is slow, and each
+/// stream has its share of it.
 const LEAST_SHARE_BYTES: usize = LEAST_BYTES / 16;
 
-/// A backfill goes on when no stream came for so long.
+/// A new backfill begins to read when no stream has joined for this long, and after a second at the latest.
 const COALESCE: Duration = Duration::from_millis(50);
 const COALESCE_AT_MOST: Duration = Duration::from_secs(1);
 
-/// A log for the streams that one reading carries.
+/// The log of a backfill, shared by its streams.
 #[derive(Debug)]
 pub(crate) struct Backfill {
     pub(crate) log: Arc<TopicLog>,
     pub(crate) hub: Hub<Records>,
-    /// How many streams came after the first.
+    /// How many streams joined after the first.
     joined: AtomicUsize,
-    /// Its last turn brought something.
+    /// Its last turn brought records.
     fruitful: AtomicBool,
 }
 
@@ -54,7 +54,7 @@ impl Backfill {
         }
     }
 
-    /// A cursor for a stream that stands near a place that the backfill still has, or is about to come by.
+    /// A cursor for a stream whose position is near one that the backfill still has or is about to reach.
     pub(crate) fn join(
         &self,
         at: &Positions,
@@ -74,18 +74,18 @@ impl Backfill {
         Some(cursor)
     }
 
-    /// Whether nobody needs it any more.
+    /// Whether no stream needs the backfill any more.
     pub(crate) fn is_over(&self) -> bool {
         self.hub.is_closed() || self.log.hub.is_closed() || self.hub.active_cursors() == 0
     }
 
-    /// Whether it goes on by itself, if it has a reader.
+    /// Whether it advances when a reader reads it.
     pub(crate) fn advances(&self, window: usize) -> bool {
         self.fruitful.load(Ordering::Relaxed) && self.hub.lag_bytes() <= window
     }
 
-    /// Leaves behind who takes too little and holds up others: it goes on in a backfill with those that are as
-    /// slow. `before`: how far behind the slowest was a while ago. Whether somebody was.
+    /// Leaves behind the streams that take too little and hold up others. They continue in a backfill with others
+    /// as slow. `before`: how many bytes the slowest was behind a while ago. Returns whether there were any.
     pub(crate) fn leave_behind(&self, before: usize, window: usize) -> bool {
         let streams = self.hub.active_cursors();
         let caught_up = self.hub.caught_up();
@@ -102,9 +102,9 @@ impl Backfill {
         self.fruitful.store(fruitful, Ordering::Relaxed);
     }
 
-    /// Lets streams that come at the same time, after a restart say, join at the start: each of them would
-    /// cost another reading of Kafka. A stream that is alone waits for a moment at the most, as do others
-    /// that wait for the reader.
+    /// Waits for streams that come at the same time, as after a restart, so that they join at the start. Each
+    /// would otherwise need another backfill. A single stream waits only for a moment, as do others that wait for
+    /// the reader.
     pub(crate) fn coalesce(&self, is_waited_for: impl Fn() -> bool) {
         let begin = Instant::now();
         let mut joined = 0;

@@ -1,5 +1,5 @@
-//! The past of topics, from before their live logs. A backfill carries all streams that wait near one
-//! place; `engine/backfill.rs` has the threads that read.
+//! The history of topics: the records before their live logs. A backfill carries all streams that wait near
+//! one position. The threads that read backfills are in `engine/backfill.rs`.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -19,18 +19,18 @@ pub(crate) mod reading;
 
 use queue::Queue;
 
-/// How far a backfill goes ahead of its slowest stream, if there are few.
+/// How far a backfill may be ahead of its slowest stream, if there are few backfills.
 pub(crate) const WINDOW_BYTES: usize = BACKFILL_BYTES / 4;
 
-/// What a backfill keeps while it is read, encoded forms and all: what its streams still have to read must
-/// fit even where ids make events longer than their records. The largest record may come behind it.
+/// How many bytes a backfill keeps while it is read, with the encoded events. What its streams still have to
+/// read must fit, even if ids make events longer than their records. The largest record may be added to it.
 const BACKFILL_BYTES: usize = Budget::READING_BYTES;
 
-/// Who waits for a backfill, and which are under way.
+/// The streams that wait for a backfill, and the backfills.
 #[derive(Debug)]
 pub(crate) struct History {
     pub(crate) timing: Timing,
-    /// What a backfill keeps while it is read.
+    /// How many bytes a backfill keeps while it is read.
     pub(crate) backfill_bytes: usize,
     queue: Mutex<Queue>,
     pub(crate) changed: Condvar,
@@ -48,7 +48,7 @@ impl History {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cursor that comes by `at`, in a backfill under way or the next one. `None` if the topic's log
+    /// A cursor that reaches `at`, in a backfill that is being read or in a new one. `None` if the topic's log
     /// ended before.
     pub(crate) async fn join(
         &self,
@@ -62,12 +62,12 @@ impl History {
             Ok(cursor) => return Some(cursor),
             Err(answer) => answer,
         };
-        // Not only one: it may be a reader that pauses.
+        // All readers are woken: a single one may be in a pause.
         self.changed.notify_all();
         answer.await.ok()
     }
 
-    /// How many streams backfills carry.
+    /// How many streams the backfills carry.
     #[cfg(test)]
     pub(crate) fn carried(&self) -> usize {
         self.lock().backfills().map(|backfill| backfill.hub.cursors()).sum()
@@ -83,7 +83,7 @@ impl History {
         self.retired.bytes()
     }
 
-    /// Whether something is read or waits to be.
+    /// Whether there are backfills or streams that wait for one.
     #[cfg(test)]
     pub(crate) fn is_busy(&self) -> bool {
         let queue = self.lock();

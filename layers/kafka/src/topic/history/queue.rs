@@ -1,4 +1,4 @@
-//! Who waits for a reader of history, and whose turn it is.
+//! The queue of streams and backfills that wait for a history reader.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,30 +17,30 @@ use crate::data::record::Record;
 use crate::topic::TopicLog;
 use crate::topic::retired::RETIRED_BYTES;
 
-/// With however many backfills, each goes so far ahead.
+/// The smallest window of a backfill, however many there are.
 const LEAST_WINDOW_BYTES: usize = 64 * 1024;
 
 /// The streams that wait for a backfill, and the backfills.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    /// Streams whose places differ by no more offsets share a backfill.
+    /// Streams whose positions are at most this many offsets apart share a backfill.
     coalesce_offsets: u64,
-    /// In the order of their turns. Each has streams or backfills.
+    /// The topics in the order of their turns. Each has requests or backfills.
     topics: VecDeque<TopicQueue>,
-    /// Counts whoever begins to wait.
+    /// The number of the last ticket. Each request and each suspended backfill has one.
     tickets: u64,
-    /// The next turn is for the least work.
+    /// The next turn is for the least work, not for the next topic.
     least_first: bool,
     pub(crate) closed: bool,
 }
 
-/// A topic's log that streams are to join.
+/// The requests and backfills of one log.
 #[derive(Debug)]
 struct TopicQueue {
     name: Arc<str>,
     log: Arc<TopicLog>,
     requests: Vec<JoinRequest>,
-    /// All of them, whether a reader has them or not.
+    /// All backfills, suspended or with a reader.
     backfills: Vec<Arc<Backfill>>,
     suspended: Vec<Suspended>,
 }
@@ -61,15 +61,15 @@ struct Suspended {
     reading: Reading,
 }
 
-/// What a reader may do next.
+/// A turn that a reader may take next.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     topic: usize,
     work: Work,
     ticket: u64,
-    /// How many records it is to the live log.
+    /// How many offsets are left before the live log.
     missing: u64,
-    /// A backfill comes by there sooner than a reader has read all from there.
+    /// A backfill reaches the position sooner than a new one would reach the live log.
     is_covered: bool,
 }
 
@@ -121,8 +121,8 @@ impl TopicQueue {
         suspended.chain(requests)
     }
 
-    /// Where a backfill begins that comes by a stream: at one that waits further back, if it is no further
-    /// from there than from the stream's place to the end.
+    /// The stream at which a backfill for `stream` begins: one that waits further back, if that adds at most as
+    /// many offsets as are `missing` anyway.
     fn furthest_back(&self, stream: usize, missing: u64) -> usize {
         let Some(of) = self.requests.get(stream) else { return stream };
         let others = self.requests.iter().enumerate();
@@ -133,7 +133,7 @@ impl TopicQueue {
         furthest.map_or(stream, |(at, _)| at)
     }
 
-    /// A backfill for a stream that waits, and those near it.
+    /// Begins a backfill for a stream that waits, and for those near it.
     fn begin(&mut self, stream: usize, coalesce_offsets: u64, index: &Index) -> Option<Reading> {
         let at = self.requests.get(stream)?.at.clone();
         let is_near = |request: &mut JoinRequest| request.at.distance(&at) <= coalesce_offsets;
@@ -151,8 +151,8 @@ impl TopicQueue {
     }
 }
 
-/// Whether a backfill that stands at `head` comes by a place sooner than a reader has read what is `missing`
-/// from there.
+/// Whether a backfill with this head reaches the position `at` sooner than a new one would read the offsets
+/// `missing` from there.
 fn reaches(head: &Positions, at: &Positions, missing: u64) -> bool {
     head.at_or_before(at) && head.distance(at) <= missing
 }
@@ -167,14 +167,14 @@ impl Queue {
         self.topics.iter_mut().find(|topic| topic.is(log))
     }
 
-    /// How far a backfill goes ahead of its slowest stream: all that are under way are to have room where they
-    /// wait, with what is rendered.
+    /// How far a backfill may be ahead of its slowest stream. All backfills must fit among the retired logs with
+    /// their encoded events.
     pub(crate) fn window(&self) -> usize {
         let backfills: usize = self.topics.iter().map(|topic| topic.backfills.len()).sum();
         (RETIRED_BYTES / 4 / backfills.max(1)).clamp(LEAST_WINDOW_BYTES, WINDOW_BYTES)
     }
 
-    /// A cursor for a stream in a backfill under way, or the promise of one.
+    /// A cursor in a backfill that is being read, or a receiver for one in a later backfill.
     pub(crate) fn join(
         &mut self,
         name: &Arc<str>,
@@ -197,7 +197,7 @@ impl Queue {
         let request = JoinRequest { ticket, at: at.clone(), selector: selector.clone(), reply };
         match self.of(log) {
             Some(topic) => {
-                // Readers may be busy for long: without this, streams that come and leave would pile up.
+                // Readers may be busy for long. Without this, requests of streams that have left would pile up.
                 if topic.requests.len() == topic.requests.capacity() {
                     topic.requests.retain(|request| !request.reply.is_closed());
                 }
@@ -214,7 +214,7 @@ impl Queue {
         Err(answer)
     }
 
-    /// Takes those into a backfill under way by whom it comes.
+    /// Joins the streams that wait to a backfill that reaches them.
     pub(crate) fn join_waiting(&mut self, backfill: &Backfill) {
         let coalesce_offsets = self.coalesce_offsets;
         let Some(topic) = self.of(&backfill.log) else { return };
@@ -228,30 +228,30 @@ impl Queue {
         }
     }
 
-    /// What a reader may do, topics in the order of their turns.
+    /// The turns that a reader may take, with topics in order.
     fn candidates(&self, now: Instant) -> impl Iterator<Item = Candidate> {
         let window = self.window();
         let topics = self.topics.iter().enumerate();
         topics.flat_map(move |(at, topic)| topic.candidates(at, window, now))
     }
 
-    /// Whether somebody waits for whom no backfill comes by.
+    /// Whether a stream or a backfill waits that no running backfill reaches.
     pub(crate) fn is_waited_for(&self, now: Instant) -> bool {
         self.candidates(now).any(|candidate| !candidate.is_covered)
     }
 
-    /// Whether there is something to do for a reader that does nothing.
+    /// Whether an idle reader has nothing to do.
     pub(crate) fn is_idle(&self, now: Instant) -> bool {
         self.candidates(now).next().is_none()
     }
 
-    /// Whether backfills wait for a reader, be it until their streams take something.
+    /// Whether backfills wait for a reader or for their streams.
     pub(crate) fn has_suspended(&self) -> bool {
         self.topics.iter().any(|topic| !topic.suspended.is_empty())
     }
 
-    /// The next turn. Topics have theirs one after the other, and in each whoever waits longest; every
-    /// other turn is for the least work there is, so that little work need not wait for much.
+    /// The next turn. Topics take turns, and within a topic the oldest ticket comes first. Every other turn is for
+    /// the least work, so that little work does not wait for much.
     pub(crate) fn next(&mut self, index: &Index, now: Instant) -> Option<Reading> {
         let all: Vec<_> = self.candidates(now).collect();
         let is_covered = all.iter().all(|candidate| candidate.is_covered);
@@ -277,7 +277,7 @@ impl Queue {
         reading
     }
 
-    /// A backfill waits for its next turn.
+    /// Queues a backfill for its next turn.
     pub(crate) fn suspend(&mut self, reading: Reading) {
         self.tickets += 1;
         let ticket = self.tickets;
@@ -286,14 +286,14 @@ impl Queue {
         }
     }
 
-    /// A backfill is over.
+    /// Removes a backfill that has ended.
     pub(crate) fn remove(&mut self, backfill: &Arc<Backfill>) {
         if let Some(topic) = self.of(&backfill.log) {
             topic.backfills.retain(|other| !Arc::ptr_eq(other, backfill));
         }
     }
 
-    /// Takes out who need not wait any more. The backfills are over.
+    /// Removes requests and backfills without streams. Returns the backfills: they have ended.
     pub(crate) fn remove_ended(&mut self) -> Vec<Reading> {
         let mut over = Vec::new();
         for topic in &mut self.topics {
@@ -307,7 +307,7 @@ impl Queue {
         over
     }
 
-    /// Backfills that wait for their turn, to be looked after.
+    /// The backfills that wait for their turn.
     pub(crate) fn suspended(&mut self) -> impl Iterator<Item = &mut Reading> {
         self.topics
             .iter_mut()
@@ -345,7 +345,7 @@ mod tests {
         Index::new([])
     }
 
-    /// A topic whose live log begins at this offset.
+    /// A log that begins at this offset.
     fn log_from(first: i64) -> Arc<TopicLog> {
         let first = Positions::new([first]);
         let hub = Hub::new(Records { index: index() }, first, usize::MAX);
@@ -365,7 +365,7 @@ mod tests {
             }
         }
 
-        /// A turn: the topic, and where its backfill stands.
+        /// Takes a turn. Returns the topic and the head of its backfill.
         fn turn(&mut self, topics: &[&Arc<TopicLog>]) -> Option<(usize, i64, Reading)> {
             let reading = self.queue.next(&index(), Instant::now())?;
             self.answers.retain_mut(|answer| match answer.try_recv() {
@@ -405,7 +405,7 @@ mod tests {
         let many = log_from(10_000);
         let one = log_from(20_000);
         let little = log_from(100);
-        // None is nearer to another than to the end.
+        // No position is nearer to another than to the end.
         for at in [0, 6000, 9000] {
             fixture.join(&many, at);
         }
@@ -425,7 +425,7 @@ mod tests {
         for at in [4000, 3000, 9000, 0, 5] {
             fixture.join(&topic, at);
         }
-        // The furthest back, from where it is not too far, with those near it.
+        // The furthest back that is not too far, with those near it.
         let (_, at, first) = fixture.turn(&[&topic]).expect("they wait");
         assert_eq!((at, first.backfill.hub.cursors()), (0, 2));
         let now = Instant::now();
@@ -433,14 +433,14 @@ mod tests {
         let (_, at, last) = fixture.turn(&[&topic]).expect("they wait");
         assert_eq!(at, 9000);
         assert!(!fixture.queue.is_waited_for(now), "the others wait for the first backfill");
-        // One whose streams take nothing comes by nowhere, and one that got nothing.
+        // A backfill whose streams take nothing reaches no position, nor does one that got no records.
         append(&first.backfill, WINDOW_BYTES + 1);
         assert!(fixture.queue.is_waited_for(now));
         fixture.streams.retain_mut(|cursor| cursor.position().next(0) == 9000);
         assert!(!fixture.queue.is_waited_for(now));
         first.backfill.set_fruitful(false);
         assert!(fixture.queue.is_waited_for(now));
-        // A reader that has nothing else to do does not wait for it.
+        // A reader with nothing else to do does not wait for it.
         first.backfill.set_fruitful(true);
         let (_, at, _) = fixture.turn(&[&topic]).expect("they wait");
         assert_eq!(at, 3000);

@@ -1,4 +1,4 @@
-//! How far a backfill has read.
+//! The progress of a backfill.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,44 +17,44 @@ use crate::topic::conversion::{HeldUp, Scratch};
 use crate::topic::losses::TOO_LARGE;
 use crate::topic::unreadable::{Finding, Inspection, Inspections, OnFinding};
 
-/// A backfill as whoever reads it knows it, from its first turn to its last.
+/// A backfill with the state of its reader, from its first turn to its last.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) topic: Arc<str>,
     pub(crate) backfill: Arc<Backfill>,
-    /// Where the live log stood: all before was in Kafka when the reading began.
+    /// The head of the live log at the start: Kafka had all records before it.
     head: Positions,
     next: Vec<i64>,
-    /// Where partitions ended before that, and Kafka has told its ends since.
+    /// Where partitions ended before that head, if Kafka has reported its ends since.
     unconfirmed_end: HashMap<i32, i64>,
-    /// It has waited for streams that join it at its start.
+    /// It has waited for streams to join at its start.
     pub(crate) coalesced: bool,
-    /// How far behind its slowest stream was at some time.
+    /// How many bytes its slowest stream was behind, and when.
     lag: (usize, Instant),
-    /// Others go first until then.
+    /// Other backfills come first until then.
     rests_until: Option<Instant>,
-    /// How many turns brought nothing, one after the other.
+    /// How many turns in a row brought no records.
     fruitless: u32,
     stall: Stall,
-    /// Something was refused, and nobody knows of which partition: since when, and where they stood.
+    /// When a fetch error came whose partition is not known, and the positions at that time.
     refused: Option<(Instant, Vec<i64>)>,
-    /// Partitions that are not read until it is known what is there.
+    /// Partitions that are held: they are not read until they have been inspected.
     held: BTreeSet<i32>,
-    /// Meanwhile an offset was not there: it may be a number in what was refused, or of another partition.
+    /// An offset was out of range meanwhile: it may be an offset within a broken batch, or of another partition.
     out_of_range: bool,
-    /// What was found of these.
+    /// The findings about held partitions.
     findings: Arc<Mutex<Vec<(i32, Finding)>>>,
     scratch: Scratch,
     /// Partitions that are not read until their next record can be converted.
     held_up: HeldUp,
 }
 
-/// Since when nothing has come, and whether that was logged.
+/// Since when no records have come, and whether that was logged.
 #[derive(Debug, Default)]
 struct Stall(Option<(Instant, bool)>);
 
 impl Stall {
-    /// Nothing has come until `now`. Whether that has lasted so long that it is to be logged, once.
+    /// No record has come until `now`. Returns true once, when that has lasted long enough to be logged.
     fn is_to_be_logged(&mut self, now: Instant) -> bool {
         let (since, logged) = self.0.get_or_insert((now, false));
         let due = !*logged && now - *since >= STALL_LOGGED;
@@ -63,18 +63,18 @@ impl Stall {
     }
 }
 
-/// When it is logged that nothing comes.
+/// How long a backfill stalls before that is logged.
 const STALL_LOGGED: Duration = Duration::from_secs(10);
 
-/// Whether a backfill can be read on.
+/// The result of a poll for a backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     On,
-    /// Kafka does not say where a partition ends.
+    /// Kafka does not report where a partition ends.
     Unconfirmed,
-    /// An offset is not there any more.
+    /// An offset is out of range.
     OutOfRange,
-    /// Something was refused a while ago.
+    /// A fetch error came a while ago, and its partition is to be found.
     Refused,
 }
 
@@ -104,7 +104,7 @@ impl Reading {
         std::mem::take(&mut *self.findings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether a reader can read on: its streams took what there is, or half of it.
+    /// Whether a reader can continue: the slowest stream is at most half a window behind.
     pub(crate) fn is_ready(&self, window: usize, now: Instant) -> bool {
         let has_found = || !self.findings.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let may_go_on = || has_found() || self.held_up.is_woken();
@@ -112,13 +112,13 @@ impl Reading {
         !rests && self.backfill.hub.lag_bytes() <= window / 2
     }
 
-    /// How long a turn goes on that brings nothing, if others wait.
+    /// How long a turn without records lasts while other backfills wait.
     pub(crate) fn patience(&self, timing: &Timing) -> Duration {
         let doubled = 2u32.saturating_pow(self.fruitless);
         timing.retry.saturating_mul(doubled).min(timing.stalled_read)
     }
 
-    /// Others go first for as long as was waited in vain.
+    /// Lets other backfills come first, for as long as this turn waited in vain.
     pub(crate) fn rest(&mut self, timing: &Timing) {
         if self.fruitless == 0 {
             warn!(topic = %self.topic, "history can't be read on for now, others come first");
@@ -128,7 +128,7 @@ impl Reading {
         self.backfill.set_fruitful(false);
     }
 
-    /// Nothing came of what Kafka has: that is told once, unless something comes.
+    /// Notes that no record came although Kafka has some. A stall is logged once.
     pub(crate) fn note_stall(&mut self) {
         if !self.held_up.is_empty() || !self.stall.is_to_be_logged(Instant::now()) {
             return;
@@ -141,7 +141,7 @@ impl Reading {
         }
     }
 
-    /// It was not read for a while.
+    /// Forgets the stall: the backfill was not read for a while.
     pub(crate) fn forget_stall(&mut self) {
         self.stall = Stall::default();
     }
@@ -153,12 +153,13 @@ impl Reading {
         self.backfill.set_fruitful(true);
     }
 
-    /// Who holds up the others of the backfill has from now on to take something.
+    /// Begins to measure how many bytes the slowest stream takes.
     pub(crate) fn watch_lag(&mut self) {
         self.lag = (self.backfill.hub.lag_bytes(), Instant::now());
     }
 
-    /// Leaves behind who held up others for so long and takes too little. Whether somebody was.
+    /// Leaves behind streams that have held up the others for `stall` and take too little. Returns whether there
+    /// were any.
     pub(crate) fn leave_behind(&mut self, stall: Duration, window: usize) -> bool {
         let (before, since) = self.lag;
         if since.elapsed() < stall {
@@ -170,7 +171,7 @@ impl Reading {
         left
     }
 
-    /// A consumer reads on where it stands.
+    /// Assigns the partitions to a consumer at their positions.
     pub(crate) fn assign(&mut self, consumer: &mut dyn Consumer) {
         if self.fruitless == 0 {
             self.forget_stall();
@@ -214,7 +215,7 @@ impl Reading {
         }
     }
 
-    /// How many records of those that the live log has no more are not read yet. `None` if it has more
+    /// How many offsets are left before the first one that the live log still has. `None` if the log has more
     /// partitions: streams need another backfill for them.
     pub(crate) fn missing(&self) -> Option<u64> {
         let first = self.backfill.log.hub.first();
@@ -244,7 +245,7 @@ impl Reading {
             match fetched {
                 Fetched::Record(of, record) => {
                     let slot = usize::try_from(record.partition).ok();
-                    // A backfill may end with records of its topic on their way: those are not this one's.
+                    // Records that were fetched for a backfill before this one are skipped.
                     let slot = slot.filter(|slot| {
                         of == self.topic
                             && self.next.get(*slot).is_some_and(|next| record.offset >= *next)
@@ -253,7 +254,7 @@ impl Reading {
                     let Some(slot) = slot else { continue };
                     let gap = record.as_gap();
                     let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
-                    // What lies between may be what was refused.
+                    // The broken batch may lie between.
                     if self.refused.is_some() && first > self.next[slot] {
                         continue;
                     }
@@ -277,11 +278,11 @@ impl Reading {
                     };
                     batch_bytes += record.weight();
                     self.next[slot] = record.offset + 1;
-                    // Within a partition the order is Kafka's, whatever the clocks of producers say.
+                    // Records of a partition stay in the order of their offsets, whatever their timestamps are.
                     times[slot] = times[slot].max(record.timestamp.unwrap_or(i64::MIN));
                     batch.push((times[slot], record));
                 }
-                // Behind what was refused these may be of a place that nobody stands at.
+                // After a fetch error the end may be that of another position.
                 Fetched::End(partition) if self.refused.is_some() || !self.is_read(partition) => {}
                 Fetched::OutOfRange if self.refused.is_some() || !self.held.is_empty() => {
                     self.out_of_range = true;
@@ -289,10 +290,10 @@ impl Reading {
                 Fetched::End(partition) => ended.push(partition),
                 Fetched::OutOfRange => read = Read::OutOfRange,
                 Fetched::Refused(refusal) => {
-                    debug!(?refusal, topic = %self.topic, "something can't be read, looking for it");
+                    debug!(?refusal, topic = %self.topic, "fetch error, looking for its partition");
                     self.refused.get_or_insert_with(|| (Instant::now(), self.next.clone()));
                 }
-                // The tail is denied it, too: the log ends, and the backfill with it.
+                // The tail is denied the topic, too: the log ends, and the backfill with it.
                 Fetched::Denied => {}
             }
         }
@@ -313,7 +314,7 @@ impl Reading {
         }
     }
 
-    /// Holds the partitions that stand still since something was refused, and has looks taken at them.
+    /// Holds the partitions that have not moved since the fetch error, and has them inspected.
     pub(crate) fn hold_refused(
         &mut self,
         consumer: &mut dyn Consumer,
@@ -331,7 +332,7 @@ impl Reading {
                 self.held.insert(partition);
                 self.inspect(inspections, partition, (from, until));
             } else {
-                // What came in the meantime was not believed: of whichever partition, it has to come once more.
+                // Records behind a hole were not accepted meanwhile, so they have to come again.
                 broker::assign(consumer, &self.topic, partition, from);
             }
         }
@@ -358,7 +359,7 @@ impl Reading {
         });
     }
 
-    /// Reads partitions on that were held, behind a gap where nobody can read what is there.
+    /// Applies the findings about held partitions: they are read again, behind a gap if their data can't be read.
     pub(crate) fn resume_inspected(&mut self, consumer: &mut dyn Consumer) {
         for (partition, finding) in self.take_findings() {
             let slot = usize::try_from(partition).ok();
@@ -374,14 +375,14 @@ impl Reading {
             }
         }
         if self.held.is_empty() && std::mem::take(&mut self.out_of_range) {
-            // Of whichever partition, it is said once more.
+            // The new assignment reports again which offset is out of range.
             self.unassign(consumer);
             self.assign(consumer);
         }
     }
 
-    /// From the end of a partition up to where the live log stood are holes. Those of which that is not
-    /// sure, and where they end.
+    /// Skips the holes between the end of a partition and the head that the live log had. Returns the partitions
+    /// whose end is not confirmed, and their ends.
     fn pass_holes(&mut self, ended: Vec<i32>) -> Vec<(i32, i64)> {
         let mut unconfirmed = Vec::new();
         let mut passed = false;
@@ -405,9 +406,9 @@ impl Reading {
         unconfirmed
     }
 
-    /// A leader that has just taken over may not know yet what was committed, and end before it. For so
-    /// long it does not tell its offsets (KIP-207): so an end counts that comes once more after Kafka has
-    /// told them. False if it does not.
+    /// Confirms the ends of partitions. A leader that was just elected may end before the last committed record.
+    /// Until it knows better it does not report its offsets (KIP-207), so an end is confirmed if it comes again
+    /// after Kafka has reported its ends. Returns false if Kafka does not.
     fn confirm_end(
         &mut self,
         backend: &dyn Backend,
@@ -419,7 +420,7 @@ impl Reading {
         }
         let ends = backend.ends(&self.topic, self.next.len());
         if let Err(error) = &ends {
-            warn!(%error, topic = %self.topic, "where history ends is not told, asking again");
+            warn!(%error, topic = %self.topic, "the end of history can't be read, trying again");
         }
         for (partition, next) in ended {
             // Its next record may have come since, and can't be converted yet.
