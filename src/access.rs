@@ -271,7 +271,7 @@ where
             return ResponseFuture::Inner { future: self.cors.get_mut().call(request) };
         }
         if preflight {
-            one_line(request.headers_mut());
+            join_requested_headers(request.headers_mut());
         }
         if asks && !preflight {
             *request.method_mut() = Method::GET;
@@ -288,7 +288,7 @@ where
 }
 
 /// Joins the requested headers of a preflight into one line: a list may be split anywhere (RFC 9110, 5.3).
-fn one_line(headers: &mut HeaderMap) {
+fn join_requested_headers(headers: &mut HeaderMap) {
     let lines: Vec<&[u8]> = headers
         .get_all(ACCESS_CONTROL_REQUEST_HEADERS)
         .iter()

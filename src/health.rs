@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_two_paths_are_answered_and_only_to_those_who_read() {
+    fn only_two_paths_are_answered_and_only_to_get_and_head() {
         let status = |method: Method, path: &str| health().answer(&method, path).status().as_u16();
         for (method, path, expected) in [
             (Method::GET, "/ready", 200),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn who_drains_is_alive_and_not_ready() {
+    fn a_draining_process_is_alive_and_not_ready() {
         let health = health();
         health.shutdown.begin(Duration::from_secs(1));
         let ready = health.answer(&Method::GET, "/ready");

@@ -22,7 +22,7 @@ const CONNECTIONS_A_THREAD: usize = 4096;
 /// The name of the threads that serve connections.
 const THREAD: &str = "tailwater";
 
-/// Why a server does not start.
+/// The error of a server that does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -34,7 +34,7 @@ pub enum Error {
     Health {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The configuration can't be served.

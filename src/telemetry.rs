@@ -195,8 +195,8 @@ mod tests {
         assert_eq!(error.to_string(), "`tailwater=loud` is no log level");
     }
 
-    /// What a layer of this form writes of an event with foreign text in its message, as the text of an
-    /// error, and as a text.
+    /// The line that a layer of this format writes for an event with foreign text: in its message, as the text of
+    /// an error, and as a text.
     fn written(format: LogFormat, is_terminal: bool) -> String {
         let foreign = "a\nb\x1b[2J\u{202e}\u{9b}\r\u{7f}";
         let error = io::Error::other(foreign);

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_in_utc() {
+    fn times_are_in_utc() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900);
         assert_eq!(rfc3339(time).as_deref(), Some("2023-11-14T22:13:20Z"));
     }

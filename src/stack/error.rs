@@ -14,7 +14,7 @@ pub enum Error {
     Namespace {
         /// Its name.
         name: String,
-        /// Why.
+        /// The reason.
         source: Box<Error>,
     },
     /// The host name of a listener can't be resolved.
@@ -24,7 +24,7 @@ pub enum Error {
         binding: String,
         /// The name.
         host: String,
-        /// What the resolver said.
+        /// The error of the resolver.
         source: io::Error,
     },
     /// An address can't be bound.
@@ -34,7 +34,7 @@ pub enum Error {
         binding: String,
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// librdkafka rejects the options of a cluster.
@@ -43,7 +43,7 @@ pub enum Error {
     Kafka {
         /// The binding.
         binding: String,
-        /// What it said.
+        /// The error of librdkafka.
         source: tailwater_kafka::Error,
     },
     /// A listener leads to topics, and this program cannot connect to Kafka.
@@ -61,7 +61,7 @@ pub enum Error {
         binding: String,
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The reason.
         source: BoxError,
     },
     /// The vault of a binding has no store of this kind.
@@ -95,7 +95,7 @@ pub enum Error {
     Tls {
         /// The binding.
         binding: String,
-        /// What is wrong.
+        /// The reason.
         source: tailwater_tls::Error,
     },
     /// A guard can't be built.
@@ -103,7 +103,7 @@ pub enum Error {
     Guard {
         /// The guard.
         guard: String,
-        /// What is wrong.
+        /// The reason.
         source: tailwater_jwt::Error,
     },
     /// Event streams of another server can't be proxied.
@@ -111,7 +111,7 @@ pub enum Error {
     Upstream {
         /// The binding.
         binding: String,
-        /// What is wrong.
+        /// The reason.
         source: tailwater_client::Error,
     },
 }
