@@ -1,10 +1,10 @@
-//! How does an axum server stream what it learns itself, to clients that resume?
+//! How does an axum server stream its own events, to clients that resume?
 //!
 //! `cargo run --example axum`, then `curl -N http://127.0.0.1:8080/messages`, and in another terminal
 //! `curl -d hello http://127.0.0.1:8080/messages`; Ctrl-C ends the streams within three seconds.
 //!
 //! The messages are kept in an [`EventLog`] of 1 MiB. A client that reconnects with its last event id receives
-//! what it has missed. If that is not kept any more, it receives an event of type `gap` first.
+//! the messages that it has missed. If they are not kept any more, it receives an event of type `gap` first.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let events = SseLayer::new().drain(&tailwater::drain(&shutdown)).layer(log.source());
     let router = Router::new().route("/messages", get_service(events).post(post)).with_state(log);
 
-    // In place of `axum::serve`, which lets a client that says nothing stay as long as it likes.
+    // This replaces `axum::serve`, which never closes the connection of a silent client.
     let service = HttpLayer::new().shutdown(shutdown.clone()).layer(router);
     let listener = ListenOptions::new().bind(address)?;
     eprintln!("curl -N http://{}/messages", listener.local_address()?);

@@ -23,7 +23,7 @@ use tower::ServiceBuilder;
 
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// What the route's templates stand for: the parameters that its path captured.
+/// The values of the variables in the route's templates: the parameters that its path captured.
 fn parameter(variable: &Variable, extensions: &Extensions) -> Option<Bytes> {
     match variable {
         Variable::Parameter(name) => {
@@ -83,7 +83,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     tokio::signal::ctrl_c().await?;
     drop(ticking);
-    // The streams end one by one, and what is open after the time is dropped.
+    // The streams end one by one. Connections that are open after this time are dropped.
     shutdown.begin(DRAIN);
     server.await?;
     Ok(())

@@ -56,8 +56,8 @@ impl Negotiated {
     }
 }
 
-/// A byte stream with typed extensions, in which layers below HTTP put what they know of it: the remote
-/// address, the result of a TLS handshake. Each request of the connection gets a copy of them.
+/// A byte stream with typed extensions. Layers below HTTP insert the remote address or the result of a TLS
+/// handshake. Each request of the connection gets a copy of the extensions.
 ///
 /// ```
 /// use tailwater_http::{Connection, Peer};

@@ -45,7 +45,7 @@ pub struct Shutdown {
 struct Shared {
     window_end: OnceLock<Instant>,
     started: Arc<Notify>,
-    /// What [`Shutdown::begin`] calls; empty from then on.
+    /// The callbacks of [`Shutdown::begin`], which empties the list.
     callbacks: Mutex<Vec<Callback>>,
 }
 

@@ -1,4 +1,4 @@
-/// Defines the records of a hub: what they weigh, how the index finds them, and how they are encoded.
+/// Defines the records of a hub: their weight, their hashes for the index, and their encoding.
 ///
 /// Encoding and the predicates of a [`Selector`](crate::Selector) run without a lock, with one exception: when
 /// a record is about to be evicted, the predicate of a cursor that has not read it runs under the hub's lock.

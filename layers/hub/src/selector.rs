@@ -12,7 +12,7 @@ pub enum Selector<R> {
     /// Every record that the predicate accepts. The predicate runs for each record of the log.
     Scan(Predicate<R>),
     /// Records with one of these hashes that the predicate accepts. The hashes are looked up in the hub's
-    /// index, and the predicate runs for what they find, since two values may share a hash. Records with
+    /// index, and the predicate tests the records found, since two values may share a hash. Records with
     /// other hashes cost nothing.
     Hashes(Box<[u64]>, Predicate<R>),
 }

@@ -43,7 +43,7 @@ mod tests {
             ("it's \"Zürich\"", "it's \"Zürich\""),
             ("a\r\nb\tc\0", r"a\r\nb\tc\0"),
             ("\u{1b}[31m\u{9b}2J", r"\u{1b}[31m\u{9b}2J"),
-            // Turns the direction of what follows.
+            // The character changes the direction of the text after it.
             ("a\u{202e}b\u{2028}c", r"a\u{202e}b\u{2028}c"),
             ("", ""),
         ] {

@@ -4,8 +4,8 @@
 //! A [`JwtLayer`] takes the token from the places that its [`Credentials`] name and has it verified by
 //! its [`Guard`]. A request with a valid token gets a [`Session`]; any other request is answered
 //! `401 Unauthorized`. A stream that outlives its request holds a [`Lease`] of the session. The lease
-//! says when to ask the client for a fresh token. A fresh token extends it; without one it ends when the
-//! token expires.
+//! reports when the client has to be asked for a fresh token. A fresh token extends the lease. Without one it
+//! ends when the token expires.
 //!
 //! ```
 //! use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};

@@ -149,7 +149,7 @@ impl Glob {
         Some(captures)
     }
 
-    /// Row `t`, column `i` tells whether the tokens from `t` on match the text from `i` on.
+    /// Row `t`, column `i` is `true` if the tokens from `t` on match the text from `i` on.
     fn rows(&self, text: &[u8]) -> Vec<Vec<bool>> {
         let last: Vec<bool> = std::iter::repeat_n(false, text.len()).chain([true]).collect();
         let mut rows = vec![last];

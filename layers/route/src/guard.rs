@@ -3,7 +3,7 @@ use http::Extensions;
 /// The function that decides whether a request may take a guarded route.
 pub(crate) type Guard = dyn Fn(&Extensions, &[Requirement]) -> Access + Send + Sync;
 
-/// What a route demands of one guard: an authenticated client, with all of these roles.
+/// The requirement of a route on one guard: an authenticated client with all of these roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
     guard: String,

@@ -7,9 +7,9 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, header, uri};
 
 /// The scheme of a request, for `:scheme` and for the default port of `:authority`.
 ///
-/// The server that accepts connections puts it into the extensions of each request. Without it the
-/// scheme of the request's URI counts, which in HTTP/2 is whatever the client sent. If the URI has
-/// none, the scheme is `http`.
+/// The server that accepts connections puts it into the extensions of each request. Without it, the
+/// scheme of the request's URI is used, which in HTTP/2 the client can choose freely. If the URI has no scheme,
+/// it is `http`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheme {

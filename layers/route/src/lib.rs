@@ -44,7 +44,7 @@
 //!   without parameters allocates its extensions only, if no condition tests `:scheme` or
 //!   `:authority`.
 //!
-//! Behind a proxy `:scheme` and `:authority` are what the proxy sends; see [`Scheme`].
+//! Behind a proxy, `:scheme` and `:authority` have the values that the proxy sends; see [`Scheme`].
 
 mod condition;
 mod error;

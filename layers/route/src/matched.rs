@@ -6,7 +6,7 @@ use crate::Requirement;
 
 pub(crate) type Parameter = (Arc<str>, Box<[u8]>);
 
-/// What the route of a request captured and demanded, in the extensions of the request.
+/// The captured parameters and the requirements of a request's route, in the extensions of the request.
 ///
 /// If routes are nested, as a [`Router`](crate::Router) within another, the inner one adds its
 /// parameters and requirements before those of the outer one.

@@ -4,7 +4,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    // In ascending order of what a client can do: of several reasons the last one is answered.
+    // The order matters: if there are several reasons, the response has the last of them in this order.
     /// No route matches: `404 Not Found`.
     #[error("no route matches")]
     NotFound,

@@ -24,7 +24,7 @@ pin_project! {
         events: Option<E>,
         lease: Option<Box<dyn Lease>>,
         options: Arc<Options>,
-        // A write does not move the timer. When it fires, it is set to what is due next.
+        // A write does not move the timer. When it fires, it is set to the next due time.
         #[pin]
         timer: Option<Sleep>,
         // `None` if there is no drain, or after its start was observed.

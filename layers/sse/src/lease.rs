@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 
 use crate::Encoded;
 
-/// What a stream must do when its lease is due.
+/// The action of a stream when its lease is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Due {

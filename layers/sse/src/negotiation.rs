@@ -34,7 +34,7 @@ fn from_query(query: &[u8]) -> Option<Bytes> {
 }
 
 /// Whether one of the accepted media ranges is `text/event-stream;ext=timestamp`. The rest of `accept` is
-/// ignored: the response is an event stream, whatever the header says.
+/// ignored: the response is always an event stream.
 pub(crate) fn timestamps(headers: &HeaderMap) -> bool {
     headers
         .get_all(ACCEPT)

@@ -56,8 +56,8 @@
 //! - **Server certificate**: the first certificate for the name that the client asks for, literally or by a
 //!   wildcard, whose key the client can verify. For any other name it is the first certificate of all.
 //! - **Trust**: [`Roots`] of a store, of the system, or both. A certificate in the roots is itself accepted
-//!   for its names during its validity, whoever issued it, as in Java. It vouches for other certificates only
-//!   if it belongs to an authority.
+//!   for its names during its validity, whatever its issuer is, as in Java. Certificates that it has signed are
+//!   accepted only if it belongs to an authority.
 //! - **Rotation**: [`ServerConfig::rotate`] and [`ClientConfig::rotate`] replace certificates for new
 //!   connections. [`Watch`] detects changes of their files.
 //! - **Cryptography** is AWS-LC. The crate does not install it for the process: that is up to the program.

@@ -21,7 +21,7 @@ pub(crate) trait Graceful {
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-/// What a connection waits for, which is the meaning of its timer.
+/// The event that a connection waits for. It determines the meaning of the timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The first request. The timeout is an error.

@@ -8,7 +8,7 @@ use crate::error::Error;
 /// memory that the detection of the version, or the other version, would need.
 pub(crate) type Stage = Pin<Box<dyn Future<Output = Result<Next, Error>> + Send>>;
 
-/// What follows a stage.
+/// The successor of a stage.
 pub(crate) enum Next {
     Stage(Stage),
     End,

@@ -59,7 +59,7 @@ impl Credentials {
     /// # Errors
     /// [`Error::Pattern`]; [`Error::Name`] if it is not a valid name of a cookie.
     pub fn cookie(mut self, name: &str, pattern: &str) -> Result<Self, Error> {
-        // RFC 6265, 4.1.1: a token, which is what a name of a header is, too.
+        // The name of a cookie is a token (RFC 6265, 4.1.1), as is the name of a header.
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
             return Err(Error::Name(name.to_owned()));
         }

@@ -102,7 +102,7 @@ impl Guard {
         }
     }
 
-    /// Does what [`verify`](Self::verify) does up to the point where it waits.
+    /// Performs the steps of [`verify`](Self::verify) that come before it waits.
     pub(crate) fn check(&self, token: &str) -> Checked<impl Future<Output = ()> + Send + use<>> {
         let result = self.verify_with_known_keys(token);
         let (Err(Rejection::UnknownKey | Rejection::KeysUnavailable), Some(remote)) =

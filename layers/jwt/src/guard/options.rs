@@ -6,7 +6,7 @@ use crate::Keys;
 use crate::guard::verify::Rules;
 use crate::token::ClaimPaths;
 
-/// The options of a [`Guard`](crate::Guard): its keys, and what it demands of claims.
+/// The options of a [`Guard`](crate::Guard): its keys, and its requirements on claims.
 ///
 /// An empty name, an empty list and zero are values like any other, unless the option says otherwise.
 ///

@@ -11,7 +11,7 @@ use crate::token::json::{self, JsonError};
 use crate::token::{ClaimPaths, NEVER, claims};
 use crate::{Rejection, Token};
 
-/// What a guard demands of a token. `leeway` is in milliseconds.
+/// The requirements of a guard on a token. `leeway` is in milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub(crate) issuer: Option<String>,

@@ -127,7 +127,7 @@ mod tests {
         let fetch = HttpFetch::new();
         let clone = fetch.clone();
         assert!(fetch.shared.client.get().is_none());
-        // Nobody answers at port 0.
+        // No server listens on port 0.
         assert!(clone.fetch(&Uri::from_static("http://127.0.0.1:0/")).await.is_err());
         let client: *const _ = fetch.shared.client.get().expect("read");
         assert!(fetch.fetch(&Uri::from_static("http://127.0.0.1:0/")).await.is_err());

@@ -155,7 +155,7 @@ async fn run(shared: Arc<Shared>, guard: Weak<Inner>) {
     }
 }
 
-/// What was logged last. The same is not logged again.
+/// The last logged messages. The same message is not logged twice in a row.
 #[derive(Default)]
 struct FetchLog {
     error: Option<String>,

@@ -35,7 +35,7 @@ const MIN_CHALLENGE_INTERVAL: i64 = 1000;
 /// Milliseconds after which a lease reads the guard's clock again.
 const MAX_SLEEP: i64 = 60_000;
 
-/// What a lease demands of its stream.
+/// The action that a lease requires of its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Due {

@@ -43,8 +43,8 @@ impl Session {
     }
 
     /// A lease for a stream of this request. It expires with the token of this request. A later token of the
-    /// session extends it, if `still_allowed` returns `true` for that token. Check in there whatever opened
-    /// the stream, such as roles and the values of claims.
+    /// session extends it, if `still_allowed` returns `true` for that token. `still_allowed` has to check
+    /// everything that allowed the stream to open, such as roles and the values of claims.
     ///
     /// `still_allowed` is called while the session is locked. It must neither block nor create or drop a
     /// lease.

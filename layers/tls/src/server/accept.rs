@@ -95,7 +95,7 @@ where
 }
 
 /// Lets a rejected client read the reason. The kernel resets a connection that is closed with unread bytes,
-/// and the client may then lose what was sent to it.
+/// and the client may then lose the bytes that were sent to it.
 async fn linger<Io: AsyncRead + AsyncWrite + Unpin>(io: &mut Io) {
     let closing = async {
         io.shutdown().await?;
