@@ -24,7 +24,7 @@ use crate::stream::resume::ResumeFrom;
 use crate::topic::health::Health;
 use crate::topic::registry::Shared;
 
-/// What a stream asks of a [`Cluster`].
+/// A request for a stream of a [`Cluster`]: the topic, the filters, and where to begin.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Query {
@@ -60,41 +60,43 @@ impl Query {
         self
     }
 
-    /// Goes on after this id. One that does not decode is told by an `event:gap`.
+    /// Resumes after this id. If the id does not decode, the stream begins with an `event:gap`.
     pub fn last_event_id(mut self, id: Option<Bytes>) -> Self {
         self.last_event_id = id;
         self
     }
 
-    /// Where the stream begins if the client brings no id, or none that decodes. By default at the
+    /// Where the stream begins if the client sends no id, or none that decodes. By default at the
     /// topic's [default offset](ClusterOptions::default_offset).
     pub fn start(mut self, start: Start) -> Self {
         self.start = Some(start);
         self
     }
 
-    /// The form of the events. [`StreamOptions::new`] by default.
+    /// The format of the events. [`StreamOptions::new`] by default.
     pub fn options(mut self, options: StreamOptions) -> Self {
         self.options = options;
         self
     }
 }
 
-/// One Kafka cluster: one consumer and one log per topic, however many clients listen.
+/// One Kafka cluster: one consumer and one log for each topic, no matter how many clients are connected.
 ///
-/// The innermost service of the stack: a [`Query`] in, a [`Stream`] out, at once for a topic that is known.
-/// For another one it is waited up to a second for what Kafka says of it, so that a refusal can be
-/// answered; whatever else takes time is waited for by the stream. Cloning shares the cluster; its threads end when the last clone and
-/// the last stream are dropped.
+/// The innermost service of the stack: it answers a [`Query`] with a [`Stream`]. For a topic that is known
+/// it answers at once. For another topic it waits up to a second until Kafka has said whether it permits the
+/// topic, so that a refusal can be the answer. The stream itself waits for everything else.
+///
+/// A clone is a handle to the same cluster. Its threads end when the last clone and the last stream are
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct Cluster(Arc<Shared>);
 
 impl Cluster {
-    /// Starts the threads that consume. Kafka need not be there.
+    /// Starts the threads that consume. Kafka need not be available.
     ///
     /// # Errors
-    /// [`Error::Property`] and [`Error::Kafka`] if librdkafka does not take what the options say,
-    /// [`Error::NoAuthority`] if they want TLS and trust nobody.
+    /// [`Error::Property`] and [`Error::Kafka`] if librdkafka rejects the options,
+    /// [`Error::NoAuthority`] if they have TLS and no authority to trust.
     pub fn new(options: ClusterOptions) -> Result<Self, Error> {
         let properties = options.properties()?;
         let reachability = Arc::new(options.reachability());
@@ -104,7 +106,7 @@ impl Cluster {
         Self::start(backend, reachability, index, options)
     }
 
-    /// How the cluster is doing now. Costs a look at each topic that is held, and asks nobody.
+    /// The state of the cluster now. It reads the state of each topic that is held, and does not query Kafka.
     #[must_use]
     pub fn health(&self) -> Health {
         let mut topics: Vec<_> = self.0.held().iter().map(|topic| topic.report_health()).collect();
@@ -128,7 +130,7 @@ impl Cluster {
 
 #[cfg(test)]
 impl Cluster {
-    /// How many streams are carried through the history.
+    /// How many streams read from backfills.
     pub(crate) fn carried(&self) -> usize {
         self.0.history.carried()
     }
@@ -138,17 +140,17 @@ impl Cluster {
         self.0.history.waiting()
     }
 
-    /// What logs and backfills keep that ended.
+    /// How many bytes ended logs and backfills keep.
     pub(crate) fn remaining_bytes(&self) -> usize {
         self.0.history.remaining_bytes()
     }
 
-    /// Whether history is being read, or waited for.
+    /// Whether history is read, or a stream waits for it.
     pub(crate) fn is_read(&self) -> bool {
         self.0.history.is_busy()
     }
 
-    /// What the log of a topic keeps in memory.
+    /// How many bytes the log of a topic keeps in memory.
     pub(crate) fn bytes(&self, topic: &str) -> usize {
         let opened = self.topic(topic).and_then(|topic| topic.log());
         opened.map_or(0, |opened| opened.hub.bytes())
@@ -205,7 +207,7 @@ impl Service<Query> for Cluster {
         }
         let known = self.0.options.timing.known;
         let known = async move {
-            // If nobody answers, the stream waits for it.
+            // If Kafka does not answer, the stream waits for it.
             let _ = tokio::time::timeout(known, topic.wait_known()).await;
             stream.permitted()
         };
@@ -213,9 +215,9 @@ impl Service<Query> for Cluster {
     }
 }
 
-/// Future of [`Cluster`]: ready at once for a topic that is known; for another one when Kafka has said
-/// whether it permits it, and after a second at the latest. It must be polled within a tokio runtime with
-/// time enabled.
+/// Future of [`Cluster`]. It is ready at once for a topic that is known. For another topic it is ready when
+/// Kafka has said whether it permits the topic, and after a second at the latest. It must be polled within
+/// a tokio runtime with time enabled.
 pub struct Opening(Either<Ready<Answer>, BoxFuture<'static, Answer>>);
 
 type Answer = Result<Stream, Error>;

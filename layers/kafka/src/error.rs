@@ -1,49 +1,49 @@
 use http::StatusCode;
 use tailwater_sse::Rejection;
 
-/// Why a query is not served, or Kafka not reached.
+/// The reason why a query is not served, or why a cluster can not be started.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The path of the request names something that is no topic, or one that is Kafka's own.
-    #[error("`{0}` is no name of a topic that a path may ask for")]
+    /// The path of the request names no valid topic, or one of Kafka's internal topics.
+    #[error("a request may not name the topic `{0}`")]
     TopicName(String),
-    /// A template asks for something that the request does not have, such as a claim of its token.
+    /// The request does not have the value of a variable in a template, such as a claim of its token.
     #[error("the request has no {0}")]
     Unfilled(String),
-    /// The query of the request asks to begin somewhere that is no place. The client is told so.
+    /// The query of the request has an invalid start. The response to the client says so.
     #[error("the query does not say where to begin: expected {0}")]
     Start(&'static str),
-    /// There is no room for another topic: [`ClusterOptions::max_topics`](crate::ClusterOptions::max_topics)
-    /// that Kafka has are held, or [`max_missing_topics`](crate::ClusterOptions::max_missing_topics) that
-    /// it does not have.
+    /// There is no room for another topic. The cluster holds
+    /// [`ClusterOptions::max_topics`](crate::ClusterOptions::max_topics) that Kafka has, or
+    /// [`max_missing_topics`](crate::ClusterOptions::max_missing_topics) that it does not have.
     #[error("there is no room for the topic `{0}`")]
     TooManyTopics(String),
-    /// Kafka does not permit that the topic is described or read. It may not even exist.
+    /// Kafka does not permit to describe or read the topic. It may not even exist.
     #[error("kafka does not permit the topic `{0}`")]
     Forbidden(String),
-    /// TLS to Kafka, with no authority to trust: neither certificates nor the system's.
+    /// TLS to Kafka has no authority to trust: no certificates are given, and the system has none.
     #[error("tls to kafka needs an authority to trust")]
     NoAuthority,
-    /// librdkafka does not take a property.
-    #[error("property `{name}` of librdkafka can't be set: {reason}")]
+    /// librdkafka rejects a property.
+    #[error("librdkafka rejects the property `{name}`: {reason}")]
     Property {
         /// The property's name.
         name: String,
-        /// What librdkafka says of it.
+        /// The reason of librdkafka.
         reason: String,
     },
-    /// Kafka can't be asked, or librdkafka can't begin to work.
+    /// A query to Kafka failed, or librdkafka can not start.
     #[error(transparent)]
     Kafka(std::sync::Arc<dyn std::error::Error + Send + Sync>),
     /// A partition has no leader that knows its offsets.
-    #[error("no offsets of topic `{topic}` can be had")]
+    #[error("no leader knows the offsets of topic `{topic}`")]
     NoOffset {
         /// The topic's name.
         topic: String,
     },
-    /// Kafka does not say how its topics are configured.
-    #[error("no configuration of topics can be had")]
+    /// Kafka does not answer the query for the configuration of topics.
+    #[error("kafka does not answer the query for the configuration of topics")]
     NoConfiguration,
 }
 

@@ -1,9 +1,10 @@
-//! Kafka topics as a source of Server-Sent Events: one reading for everybody, ids that resume.
+//! Kafka topics as a source of Server-Sent Events: each topic is consumed once, and event ids resume.
 //!
-//! A [`Cluster`] consumes each topic once, however many clients listen, and keeps its newest part in
-//! memory. A [`Query`] names a topic, filters and the last event id of a client; what it is answered with
-//! is a [`Stream`], a place in that log, which the sse crate serves ([`tailwater_sse::Events`]).
-//! [`KafkaSourceLayer`] makes queries of requests: it fills templates for topic, key and headers.
+//! A [`Cluster`] consumes each topic once, no matter how many clients are connected, and keeps its newest
+//! records in memory. A [`Query`] names a topic, filters and the last event id of a client. The cluster
+//! answers it with a [`Stream`], a cursor in the log of the topic, which the sse crate serves
+//! ([`tailwater_sse::Events`]). [`KafkaSourceLayer`] turns requests into queries: it fills templates for
+//! topic, key and headers.
 #![cfg_attr(not(feature = "embedded"), doc = "```ignore")]
 #![cfg_attr(feature = "embedded", doc = "```")]
 //! use std::future::poll_fn;
@@ -22,7 +23,7 @@
 //! kafka.produce(&Message::new("quotes").key(b"EURUSD").value(b"1.0875"))?;
 //!
 //! let cluster = Cluster::new(ClusterOptions::new([kafka.servers()]))?;
-//! // What a browser sends that has seen the first record.
+//! // A browser that has seen the first record sends this id.
 //! let query = Query::new("quotes")
 //!     .filter(Filter::any().key("EURUSD"))
 //!     .last_event_id(Some("AQIAAg==".into()));
@@ -33,39 +34,42 @@
 //! # }
 //! ```
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! A client gets each record that passes its filters once and in the order of its partition, across
-//! reconnects and on whichever instance it comes back to: an id says the place in every partition, and
-//! Kafka is all that instances share. What it can't have any more (its offsets are past retention, the
-//! topic was created anew, the id does not decode) is told by an `event:gap` before the stream goes on.
-//! A partition that is added is read from its beginning. A client that is slow or begins far back is
-//! read to from Kafka at its own pace, in company of those who are near, and nobody is dropped for it.
+//! A client gets each record that passes its filters once and in the order of its partition. This holds
+//! across reconnects, and on each instance: an event id is a position in every partition, and instances share
+//! nothing but Kafka. An `event:gap` tells the client which records it can't get any more, before the
+//! stream continues: their offsets are past retention, the topic was created anew, or the id does not decode.
+//! A partition that is added is read from its beginning. Records that are not in memory any more are read
+//! from Kafka for the clients that need them, once for clients with near positions. No client is dropped
+//! because it is slow.
 //!
-//! Of a compacted topic a client from the beginning gets the latest record of each key once, and one that
-//! comes back what changed since.
+//! From a compacted topic, a client that begins at the beginning gets the latest record of each key once. A
+//! client that resumes gets the records that changed since.
 //!
-//! # What it is not
+//! # Limits
 //!
-//! There is no consumer group and nothing is committed: a client's id is its offset. It writes nothing,
-//! decodes no schema, and guards nothing: an id is a position and never a permission, filters are applied
-//! anew to each query. While Kafka is away, or as long as the topic is missing, a stream stays open and waits.
+//! There is no consumer group and no commit: the event id of a client has its offsets. The crate writes
+//! nothing to Kafka. It knows no schemas; a [`ConvertRecord`] can convert or reject records. It authorizes
+//! nobody: an event id is a position and no permission, and filters are applied anew to each query. While
+//! Kafka is not available, or the topic does not exist, a stream stays open and waits.
 //!
-//! # What it costs
+//! # Costs
 //!
-//! Threads: one for the tail, one that asks, one that keeps the latest records of compacted topics, and
-//! [`ClusterOptions::history_readers`] for the past. Beside them librdkafka's: a handle for the tail, for each
-//! reader, and three that ask, which connect at the start (with two readers 29 threads and 51
-//! descriptors in all, and a MiB or two). Memory: [`ClusterOptions::memory_bytes`] for the logs, and
-//! what librdkafka fetches ahead; [`ClusterOptions::budget`] has the sum. A filter by key, or by
-//! an indexed header ([`ClusterOptions::index_header`]), costs nothing for records that do not match.
+//! Threads: one for the live ends of all topics, one for queries to Kafka, one for the latest records of
+//! compacted topics, and [`ClusterOptions::history_readers`] for history. librdkafka has a client for the
+//! live ends, one for each reader of history, and three for queries. They connect at the start. With two
+//! readers there are 29 threads and 51 descriptors in all, and a MiB or two of memory.
+//!
+//! Memory: [`ClusterOptions::memory_bytes`] for the logs, and the records that librdkafka fetches ahead.
+//! [`ClusterOptions::budget`] has the sum. A filter by key, or by an indexed header
+//! ([`ClusterOptions::index_header`]), costs nothing for records that do not match.
 //!
 //! # Panics
 //!
-//! rust-rdkafka panics at a header whose name is not UTF-8. That panic is caught, and the record delivered
-//! without the header: with `panic = "abort"` it would end the process. The first record with headers
-//! puts a panic hook before the one that is there, which says nothing of these panics and passes on all
-//! others.
+//! rust-rdkafka panics at a header whose name is not UTF-8. This crate catches the panic, and delivers the
+//! record without the header. With `panic = "abort"` such a record would end the process. The first record
+//! with headers installs a panic hook that ignores these panics and passes all others to the hook before it.
 
 mod broker;
 mod cluster;

@@ -14,8 +14,8 @@ use crate::timing::Timing;
 
 const LARGEST_RECORD_BYTES: usize = 1024 * 1024 * 1024;
 
-/// The form of a stream's events, of a [`Query`](crate::Query) and of all that a
-/// [`Mapping`](crate::Mapping) makes.
+/// The format of the events of a stream: for a [`Query`](crate::Query), and for all queries of a
+/// [`Mapping`](crate::Mapping).
 ///
 /// ```
 /// use tailwater_kafka::{EventIdFormat, Mapping, Query, StreamOptions, Template};
@@ -59,27 +59,27 @@ impl StreamOptions {
         self
     }
 
-    /// Whether events begin with a `timestamp` field, the record's time. False by default. Streams of a
-    /// [`Mapping`](crate::Mapping) have it also where the request asks for it
+    /// Whether events begin with a `timestamp` field, the time of the record. False by default. Streams of a
+    /// [`Mapping`](crate::Mapping) have it also if the request asks for it
     /// ([`Subscription::timestamps`](tailwater_sse::Subscription::timestamps)).
     pub fn timestamps(mut self, timestamps: bool) -> Self {
         self.timestamps = timestamps;
         self
     }
 
-    /// Whether a block with an `id` line alone is sent where no event tells the client its position.
-    /// `EventSource` remembers the id and dispatches nothing. True by default.
+    /// Whether a block that has only an `id` line is sent if no event tells the client its position.
+    /// `EventSource` remembers the id and dispatches no event. True by default.
     pub fn id_only_blocks(mut self, id_only_blocks: bool) -> Self {
         self.id_only_blocks = id_only_blocks;
         self
     }
 
-    /// Whether one `event:live`, with the data `{}`, is sent when every record has been delivered that
-    /// was in the topic as the stream began and passes the filters. A stream that begins at the end is
-    /// sent it at once. While Kafka does not say where the topic ends, the event waits.
+    /// Whether the stream sends one `event:live`, with the data `{}`, when it has delivered every record that
+    /// was in the topic when the stream began and that passes the filters. A stream that begins at the end
+    /// sends it at once. The event waits until Kafka has answered where the topic ends.
     ///
-    /// False by default. Streams of a [`Mapping`](crate::Mapping) are sent it also where the request says
-    /// `liveEvent=true` in its query.
+    /// False by default. Streams of a [`Mapping`](crate::Mapping) send it also if the query of the request
+    /// has `liveEvent=true`.
     pub fn live_event(mut self, live_event: bool) -> Self {
         self.live_event = live_event;
         self
@@ -87,15 +87,15 @@ impl StreamOptions {
 
     /// Whether an `event:gap` with the reason `invalid` is sent in place of records that the topic's
     /// converter rejects ([`ClusterOptions::converter`]). Records of a partition that were rejected one after
-    /// the other are one gap, if they were read together. The gap is sent whatever the filters are, as
-    /// any other. False by default: the stream goes on without a word.
+    /// the other are one gap, if they were read together. As any gap it is sent no matter what the filters
+    /// are. False by default: nothing is sent.
     pub fn invalid_gaps(mut self, invalid_gaps: bool) -> Self {
         self.invalid_gaps = invalid_gaps;
         self
     }
 }
 
-/// What a [`Cluster`](crate::Cluster) is made of.
+/// The options of a [`Cluster`](crate::Cluster).
 #[derive(Clone)]
 #[must_use]
 pub struct ClusterOptions {
@@ -157,14 +157,14 @@ impl ClusterOptions {
         }
     }
 
-    /// What the log calls the cluster. Its servers by default.
+    /// The name of the cluster in the log. By default its servers.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Authenticates to Kafka. Not by default. Without [`tls`](Self::tls) everybody on the way can read
-    /// a password that is sent by [`SaslMechanism::Plain`].
+    /// Authenticates to Kafka. Default: no authentication. Without [`tls`](Self::tls),
+    /// [`SaslMechanism::Plain`] sends the password in the clear.
     pub fn sasl(mut self, mechanism: SaslMechanism, username: &str, password: &str) -> Self {
         self.sasl = true;
         self.property("sasl.mechanism", mechanism.to_string())
@@ -172,88 +172,88 @@ impl ClusterOptions {
             .property("sasl.password", password)
     }
 
-    /// Connects by TLS. Not by default.
+    /// Connects by TLS. Default: in the clear.
     pub fn tls(mut self, tls: TlsOptions) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Sets a property of librdkafka. Those that correctness rests on (offsets, isolation, groups)
-    /// stay as they are whatever is set here.
+    /// Sets a property of librdkafka. It has no effect on properties that correctness depends on: offsets,
+    /// isolation and groups.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((name.into(), value.into()));
         self
     }
 
-    /// What the logs of all topics together keep in memory, in bytes. 256 MiB by default. What is not
-    /// kept is read from Kafka again by those who need it.
+    /// The bytes that the logs of all topics together keep in memory. 256 MiB by default. Records that are not
+    /// kept are read from Kafka again for the streams that need them.
     ///
-    /// A quarter of it at the most is for the latest records of compacted topics that are replayed, and
-    /// up to twice as much as those take for what is shown of them: the logs get the rest. A topic
-    /// that has too many keys for that is replayed as Kafka has it.
+    /// At most a quarter of it is for the latest records of compacted topics that are replayed, and
+    /// up to twice the size of those records for their snapshots. The logs get the rest. A topic with too
+    /// many keys for that is replayed as Kafka has it.
     pub fn memory_bytes(mut self, memory_bytes: usize) -> Self {
         self.memory_bytes = memory_bytes;
         self
     }
 
     /// How many topics that Kafka has are held at once, beside those that the configuration names
-    /// ([`named_topic`](Self::named_topic), [`preload_topic`](Self::preload_topic)). 1000 by default. One without
-    /// streams makes room for another. If all have streams, queries for more fail with
-    /// [`Error::TooManyTopics`].
+    /// ([`named_topic`](Self::named_topic), [`preload_topic`](Self::preload_topic)). 1000 by default. A topic
+    /// without streams makes room for another one. If all topics have streams, queries for more of them fail
+    /// with [`Error::TooManyTopics`].
     pub fn max_topics(mut self, max_topics: usize) -> Self {
         self.max_topics = max_topics;
         self
     }
 
     /// The largest record that is delivered: key, value and headers after decompression, in bytes. 16 MiB
-    /// by default, and 1 GiB at most: a larger one does not come through librdkafka. In place of a larger
-    /// one all streams of its topic are told of a gap `too_large`.
+    /// by default, and at most 1 GiB, the limit of librdkafka. In place of a larger record, all streams of
+    /// the topic get an `event:gap` with the reason `too_large`.
     ///
-    /// An answer of a broker may have 100 MB, or three times as much as a record where that is more
+    /// A response of a broker may have 100 MB, or three times this size if that is more
     /// (`receive.message.max.bytes`). A batch that is larger on the disk can't be received.
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.max_record_bytes = max_record_bytes.min(LARGEST_RECORD_BYTES);
         self
     }
 
-    /// How many names are held at once that Kafka does not have or does not permit, beside those that the
-    /// configuration names. 1000 by default. Queries for more fail with [`Error::TooManyTopics`], once
-    /// Kafka has said so; as many more may be asked about at once.
+    /// How many topics that Kafka does not have or does not permit are held at once, beside those that the
+    /// configuration names. 1000 by default. Queries for more of them fail with [`Error::TooManyTopics`] once
+    /// Kafka has answered. As many more may wait for an answer at once.
     pub fn max_missing_topics(mut self, max_missing_topics: usize) -> Self {
         self.max_missing_topics = max_missing_topics;
         self
     }
 
-    /// A topic that the configuration names: it has a place however many others are held. It is looked for
-    /// from the start, and the log and [`Health`](crate::Health) tell if Kafka does not have it or does
-    /// not permit it. It is consumed only while it has streams.
+    /// Holds a topic no matter how many others are held. Kafka is queried for it from the start. The log and
+    /// [`Health`](crate::Health) say if Kafka does not have it or does not permit it. It is consumed only
+    /// while it has streams.
     pub fn named_topic(mut self, topic: impl Into<String>) -> Self {
         self.named.push(topic.into());
         self
     }
 
-    /// How many consumers read history at once, one at least. 2 by default; each keeps up to 49 MiB
+    /// How many consumers read history at once, at least one. 2 by default. Each keeps up to 49 MiB
     /// of its own and 20 MiB in librdkafka.
     pub fn history_readers(mut self, history_readers: usize) -> Self {
         self.history_readers = history_readers.max(1);
         self
     }
 
-    /// As [`named_topic`](Self::named_topic), and consumes the topic from the start, before any client asks
-    /// for it.
+    /// As [`named_topic`](Self::named_topic), and consumes the topic from the start, whether it has streams or
+    /// not.
     pub fn preload_topic(mut self, topic: impl Into<String>) -> Self {
         self.preloaded.push(topic.into());
         self
     }
 
-    /// Where streams of this topic begin that bring no id. [`DefaultOffset::Historical`] by default.
+    /// Where streams of this topic without an id begin. [`DefaultOffset::Historical`] by default.
     pub fn default_offset(mut self, topic: impl Into<String>, offset: DefaultOffset) -> Self {
         self.defaults.insert(topic.into(), offset);
         self
     }
 
-    /// Converts the records of this topic before they enter its log. By default records are as Kafka has
-    /// them.
+    /// Converts the records of this topic before they enter its log. Default: records are delivered as they
+    /// are in Kafka.
     pub fn converter(mut self, topic: impl Into<String>, converter: impl ConvertRecord) -> Self {
         self.converters.named.insert(topic.into(), Arc::new(converter));
         self
@@ -270,8 +270,8 @@ impl ClusterOptions {
         self
     }
 
-    /// Indexes records by this header. A filter without a key finds its records by one of these, and
-    /// looks at every record of the topic if none is among its headers.
+    /// Indexes records by this header. A filter without a key finds its records by an indexed header. If it
+    /// has none, it tests every record of the topic.
     pub fn index_header(mut self, name: impl Into<Bytes>) -> Self {
         let name = name.into();
         if !self.indexed_headers.contains(&name) {
@@ -280,7 +280,7 @@ impl ClusterOptions {
         self
     }
 
-    /// What a cluster of these options keeps in memory at most.
+    /// The most that a cluster with these options keeps in memory.
     #[must_use]
     pub fn budget(&self) -> Budget {
         let mut limits = Limits::default();
@@ -296,7 +296,7 @@ impl ClusterOptions {
         Reachability::new(&self.name, servers.map_or("", |(_, servers)| servers))
     }
 
-    /// The properties of librdkafka that say so; those that were set by name count.
+    /// The properties of librdkafka. A property that was set by name overrides those of other options.
     pub(crate) fn properties(&self) -> Result<Vec<(String, String)>, Error> {
         let protocol = match (self.sasl, &self.tls) {
             (false, None) => "plaintext",

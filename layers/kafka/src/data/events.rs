@@ -8,21 +8,22 @@ use crate::data::filter::Index;
 use crate::data::positions::{Encoder, Positions};
 use crate::data::record::Record;
 
-/// A progress longer than this is not written with each event but with the last of a write, since
-/// an `EventSource` keeps the last one only.
+/// A longer progress is only written with the last event of a write, since an `EventSource` keeps only the
+/// last id.
 const LONG_PROGRESS: usize = 1024;
 
-/// What is encoded at once: a chunk in one encoding, by the thread of the first stream that comes to it. The
-/// records of a chunk weigh no more, either.
+/// The most bytes of a chunk, both of its records and of their events in one encoding. The first stream that
+/// reads a chunk encodes all of it at once.
 pub(crate) const CHUNK_BYTES: usize = Budget::PIECE_BYTES;
 
-/// Data that may be longer as an event is not encoded with its chunk, but by each stream, piece by piece.
+/// A record whose event may have longer data is not encoded with its chunk. Each stream encodes it piece by
+/// piece.
 const LARGE_BYTES: usize = CHUNK_BYTES / 2;
 
-/// With no more partitions a progress is never long: a pair takes 13 bytes at the most.
+/// With no more partitions a progress is never long: a pair takes at most 13 bytes.
 pub(crate) const FEW_PARTITIONS: usize = 56;
 
-/// The form of a stream's events.
+/// The format of the events of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoding {
     pub(crate) form: EventIdFormat,
@@ -32,7 +33,7 @@ pub(crate) struct Encoding {
 }
 
 impl Encoding {
-    /// Encodes `record` with the id of `progress`.
+    /// Encodes the event of `record`. Its id has this `progress`.
     pub(crate) fn encode(self, record: &Record, progress: &str, out: &mut Vec<u8>) {
         self.encode_with(record, progress, &mut Vec::new(), out);
     }
@@ -73,7 +74,7 @@ impl Encoding {
         encode_event(event, out);
     }
 
-    /// The `id` line and the end of an event that was encoded without, because its id is long.
+    /// The `id` line and the end of an event that was encoded without them, because its id is long.
     pub(crate) fn long_id(self, record: &Record, progress: &str) -> Option<Vec<u8>> {
         (progress.len() > LONG_PROGRESS).then(|| self.id_line(record, progress))
     }
@@ -99,12 +100,12 @@ impl Encoding {
     }
 }
 
-/// Whether the event of a record is encoded by each stream, and the hub has nothing to show of it.
+/// Whether each stream encodes the event of the record by itself. The hub then encodes nothing of it.
 pub(crate) fn is_large(record: &Record) -> bool {
     record.event_data_bytes() > LARGE_BYTES
 }
 
-/// Appends records in chunks of no more than [`CHUNK_BYTES`], encoded or not; a large one is a chunk by
+/// Appends records in chunks that have at most [`CHUNK_BYTES`], encoded or not. A large record is a chunk by
 /// itself.
 pub(crate) fn append(hub: &Hub<Records>, records: Vec<Record>) {
     chunks(records, hub.head().len()).into_iter().rev().for_each(|chunk| hub.append(chunk));
@@ -127,21 +128,21 @@ fn chunks(mut records: Vec<Record>, partitions: usize) -> Vec<Vec<Record>> {
     chunks
 }
 
-/// What a record takes of a chunk at most, as it is or as an event.
+/// The most bytes that a record takes of a chunk, as it is or as an event.
 fn chunk_bytes(record: &Record, partitions: usize) -> usize {
-    /// Names and ends of the fields, and a timestamp.
+    /// The names and ends of the fields, and a timestamp.
     const FRAME: usize = 64;
     if is_large(record) {
         return CHUNK_BYTES.max(record.weight());
     }
-    // A pair of an id takes 13 bytes at most, and four characters stand for three bytes; no byte of key and
-    // etag is written as more than six.
+    // A pair of an id takes at most 13 bytes, and four characters stand for three bytes. A byte of key or
+    // etag is written as at most six.
     let progress = (8 + 18 * partitions).min(LONG_PROGRESS);
     let id = (progress + 6 * record.bytes_beside_value()).min(EventIdFormat::MAX_BYTES);
     record.weight().max(record.event_data_bytes() + id + FRAME)
 }
 
-/// Records of one topic, as the hub holds, indexes and shows them.
+/// The records of one topic, as the hub keeps, indexes and encodes them.
 #[derive(Debug)]
 pub(crate) struct Records {
     pub(crate) index: Index,
@@ -212,7 +213,7 @@ mod tests {
         Record::new((0, offset, Some(offset)), Some(key), Some(value), headers, buffer)
     }
 
-    /// A chunk of line ends was rendered as six times as much, on a serving thread.
+    /// A chunk of line ends became six times as long as events, encoded by a thread that serves clients.
     #[test]
     fn no_chunk_is_encoded_as_more_than_a_mebibyte() {
         let large = b"\n".repeat(LARGE_BYTES);

@@ -6,7 +6,7 @@ use tailwater_hub::Selector;
 
 use crate::data::record::Record;
 
-/// What a record must have to be delivered: this key, if one is given, and all of these headers.
+/// Selects the records that have a key, if one is given, and all of some headers.
 ///
 /// ```
 /// use tailwater_kafka::Filter;
@@ -33,14 +33,14 @@ impl Filter {
         self
     }
 
-    /// Only records that have this header with this value, at any place among headers of that name.
+    /// Only records that have this header with this value. Other headers of the same name do not matter.
     pub fn header(mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     fn passes(&self, record: &Record) -> bool {
-        // Nobody knows what is missing.
+        // The records that are missing might pass.
         if record.is_gap() {
             return true;
         }
@@ -50,7 +50,7 @@ impl Filter {
             })
     }
 
-    /// The value by which the index finds candidates: the key, else a header that is indexed.
+    /// The hash by which the index finds candidates: that of the key, else of an indexed header.
     fn value(&self, index: &Index) -> Option<u64> {
         if let Some(key) = &self.key {
             return Some(index.key(key));
@@ -63,8 +63,8 @@ impl Filter {
     }
 }
 
-/// The filters of one stream: a record that passes any of them is delivered; without filters, each is.
-/// `invalid_gaps`: whether the stream is told of rejected records, too.
+/// Selects the records that pass any of the filters of a stream; without filters, all. `invalid_gaps`: and the
+/// gaps in place of rejected records.
 pub(crate) fn selector(filters: &[Filter], index: &Index, invalid_gaps: bool) -> Selector<Record> {
     if filters.is_empty() || filters.contains(&Filter::any()) {
         return Selector::All;
@@ -86,11 +86,11 @@ pub(crate) fn selector(filters: &[Filter], index: &Index, invalid_gaps: bool) ->
     }
 }
 
-/// Which values of a record are indexed, and their keyed hashes: nobody outside can make two collide.
+/// The values of a record that are indexed, and their keyed hashes: no client can make two values collide.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     hasher: RandomState,
-    /// The bits of a hash that count. All of them, but in a test of collisions.
+    /// The bits of a hash that are used: all of them, except in tests of collisions.
     mask: u64,
     headers: Arc<[Bytes]>,
 }
@@ -129,12 +129,12 @@ impl Index {
         }
     }
 
-    /// Whoever looks for a value looks for gaps, too.
+    /// The hash of gaps, which each stream with a filter looks up, too.
     fn gap(&self) -> u64 {
         self.hash("gap")
     }
 
-    /// As `gap`, if it is told of rejected records.
+    /// The hash of gaps in place of rejected records, which only streams look up that ask for them.
     fn invalid(&self) -> u64 {
         self.hash("invalid")
     }

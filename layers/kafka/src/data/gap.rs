@@ -5,10 +5,10 @@ use tailwater_sse::{Encoded, EventRef};
 
 use crate::data::positions::Positions;
 
-/// More gaps than these are sent as one for each reason: each has an id, which names all partitions.
+/// More gaps are sent as one for each reason, since each gap has an id, which names all partitions.
 const MAX_GAPS: usize = 16;
 
-/// Records that a stream asks for and cannot have any more. Told as `event:gap` before it goes on.
+/// Records that a stream asked for and that it cannot get. It sends an `event:gap` before it continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) partition: Option<i32>,
@@ -19,18 +19,18 @@ pub(crate) struct Gap {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// The id does not decode; the stream begins where one without an id does.
+    /// The id does not decode. The stream begins where a stream without an id does.
     Id,
     /// The position lies before the low watermark.
     Retention,
     /// The position lies past the end, or the topic lacks the partition: the topic was created anew, or
-    /// its log was cut.
+    /// its log was truncated.
     Truncation,
-    /// A compacted topic: tombstones after the position may be gone already.
+    /// The topic is compacted, and tombstones after the position may be removed already.
     Tombstones,
-    /// Kafka has something there that nobody can read.
+    /// Kafka has records there that can't be read.
     Unreadable,
-    /// The record is larger than is served.
+    /// The record is larger than the largest that is delivered.
     TooLarge,
     /// The topic's converter rejected the record.
     Invalid,
@@ -63,7 +63,7 @@ impl Gap {
         Self { partition: Some(partition), from: Some(from), to: Some(to), reason }
     }
 
-    /// The event, with the id of the place after the gap.
+    /// The event, whose id is the position after the gap.
     fn encode(&self, progress: Option<&str>) -> Encoded {
         Encoded::event(EventRef {
             event: Some(b"gap"),
@@ -109,10 +109,10 @@ fn few(gaps: Vec<Gap>) -> Vec<Gap> {
 #[derive(Debug)]
 pub(crate) struct PendingGaps {
     gaps: VecDeque<Gap>,
-    /// Where the stream goes on.
+    /// The position at which the stream continues.
     at: Positions,
-    /// The same where the gaps are sent, and before them elsewhere: a client that is cut between two of
-    /// them hears of the others again.
+    /// The same in partitions whose gaps were sent, and before the gap in the others: a client that is
+    /// disconnected between two gaps is sent the others again.
     place: Positions,
 }
 
@@ -127,44 +127,44 @@ impl PendingGaps {
         Self { gaps: gaps.into(), at: at.clone(), place }
     }
 
-    /// One by one: each has the id of a place, and that may be long.
+    /// The next gap. Each is a write of its own, since it has an id, which may be long.
     pub(crate) fn next(&mut self) -> Option<Encoded> {
         let gap = self.gaps.pop_front()?;
         if let Some(partition) = gap.partition {
-            // More than one may have come about in a partition since the stream began to look.
+            // While the stream resolved, a partition may have got more than one gap.
             let next = self.gaps.iter().find(|next| next.partition == gap.partition);
             let after = next.and_then(|next| next.from).unwrap_or(self.at.next(partition));
             self.place = self.place.with(partition, after);
         }
-        // Where the client stood before a gap of many partitions is not known. Without an id before the last
-        // of those, one that is cut keeps the id that it came with.
+        // The position of the client before a gap of many partitions is not known. Only the last of those gaps
+        // has an id, so that a client that is disconnected before keeps the id with which it came.
         let ahead = self.gaps.iter().any(|next| next.partition.is_none());
         let progress = (!ahead).then(|| self.place.progress());
         Some(gap.encode(progress.as_deref()))
     }
 }
 
-/// What Kafka has of a topic, for each partition.
+/// The first and last offsets that Kafka has of each partition of a topic.
 #[derive(Clone, Debug)]
 pub(crate) struct Watermarks {
-    /// The first offset that is there.
+    /// The first offset that Kafka has.
     pub(crate) low: Vec<i64>,
-    /// The last stable offset: where reading ends for now.
+    /// The last stable offset: consumers read up to here.
     pub(crate) last_stable: Vec<i64>,
-    /// The high watermark: what lies beyond was never written.
+    /// The high watermark: the offset of the next record.
     pub(crate) high: Vec<i64>,
     /// For a compacted topic: the first offset whose record is younger than `delete.retention.ms`.
     pub(crate) tombstones_kept: Option<Vec<i64>>,
-    /// For a stream that asked for a time: the first offset whose record is no older, else the end.
+    /// For a stream that begins at a time: the first offset whose record is no older, else the end.
     pub(crate) since: Option<Vec<i64>>,
 }
 
-/// What became of a topic's log under the eyes of this instance: places past it are of another log, be
-/// the new one as long as it may.
+/// A truncation of the log of a topic that this instance observed. Positions past it belong to the former log,
+/// no matter how long the new log is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Truncation {
     gone: bool,
-    /// Where the partitions ended that went back.
+    /// The ends of the partitions that were truncated.
     ends: BTreeMap<i32, i64>,
 }
 
@@ -174,12 +174,12 @@ impl Truncation {
         Self { gone: true, ends: BTreeMap::new() }
     }
 
-    /// These partitions ended at these offsets, before places that had been read.
+    /// These partitions were truncated at these offsets.
     pub(crate) fn at(ends: impl IntoIterator<Item = (i32, i64)>) -> Self {
         Self { gone: false, ends: ends.into_iter().collect() }
     }
 
-    /// Both, one after the other.
+    /// Both truncations, one after the other.
     pub(crate) fn and(mut self, other: &Self) -> Self {
         self.gone |= other.gone;
         for (&partition, &end) in &other.ends {
@@ -188,30 +188,31 @@ impl Truncation {
         self
     }
 
-    /// Whether a place from before is no place any more.
+    /// Whether a position from before belongs to the former log.
     pub(crate) fn invalidates(&self, partition: i32, next: i64) -> bool {
         let end = self.ends.get(&partition).copied().unwrap_or(i64::MAX);
         next > if self.gone { 0 } else { end }
     }
 }
 
-/// How many partitions the topic has at the least, if these are offsets of it.
+/// The least number of partitions of a topic that has these offsets.
 pub(crate) fn named_partitions(offsets: &[(i32, i64)]) -> usize {
     let last = offsets.iter().map(|(partition, _)| *partition).max();
     last.and_then(|last| usize::try_from(last).ok()).map_or(0, |last| last + 1)
 }
 
-/// Whether they say that something was read.
+/// Whether these offsets say that the client has read records.
 pub(crate) fn resumes(offsets: &[(i32, i64)]) -> bool {
     offsets.iter().any(|(_, next)| *next > 0)
 }
 
-/// Where a stream that asks for `starting` can go on, and what it misses. Partitions that `starting`
-/// does not name start at their beginning, as do those at -2. So do those at -1, the end of an empty
-/// partition when Zilla issued the id: what came since would be lost at today's end.
+/// The position at which a stream that asks for `starting` can continue, and the records that it misses.
+/// Partitions that `starting` does not name begin at their beginning, as do partitions at -2. Partitions at
+/// -1, which Zilla writes for the end of an empty partition, begin there, too: at the end of today, the
+/// records that came since would be lost.
 ///
-/// No topic loses partitions. If `starting` names one that the topic does not have, all of it is of a
-/// topic that was there before.
+/// No topic loses partitions. If `starting` names a partition that the topic does not have, it belongs to a
+/// former topic of this name.
 pub(crate) fn reconcile(
     starting: &[(i32, i64)],
     watermarks: &Watermarks,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tailwater_kafka_types::encode_progress;
 
-/// The next offset to deliver, for each partition of a topic: a place in its log.
+/// A position in the log of a topic: the next offset to deliver of each partition.
 ///
 /// The partitions of a topic are numbered from 0 without holes. Cloning is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Positions {
         self.0.len()
     }
 
-    /// The next offset of `partition`; the beginning where the partition is not known.
+    /// The next offset of `partition`; 0 if the partition is not known.
     pub(crate) fn next(&self, partition: i32) -> i64 {
         usize::try_from(partition).ok().and_then(|index| self.0.get(index)).copied().unwrap_or(0)
     }
@@ -28,12 +28,12 @@ impl Positions {
         (0..).zip(self.0.iter().copied())
     }
 
-    /// Whether this place comes at or before `other` in every partition.
+    /// Whether this position is at or before `other` in every partition.
     pub(crate) fn at_or_before(&self, other: &Self) -> bool {
         self.iter().all(|(partition, next)| next <= other.next(partition))
     }
 
-    /// Whether a log that stands at `position` has come by this place, and names each partition that it names.
+    /// Whether a log whose head is `position` has passed this position, and has each of its partitions.
     pub(crate) fn is_behind(&self, position: &Self) -> bool {
         self.len() <= position.len() && self.at_or_before(position)
     }
@@ -48,19 +48,19 @@ impl Positions {
         self.merge(other, i64::min)
     }
 
-    /// How many offsets lie between both places.
+    /// The number of offsets between both positions.
     pub(crate) fn distance(&self, other: &Self) -> u64 {
         let of = |(partition, next): (i32, i64)| next.abs_diff(other.next(partition));
         self.iter().map(of).fold(0, u64::saturating_add)
     }
 
-    /// How many offsets lie between this place and a later one, where that is later.
+    /// The number of offsets from this position to another one, in partitions where the other one is later.
     pub(crate) fn offsets_until(&self, later: &Self) -> u64 {
         let of = |(partition, end): (i32, i64)| u64::try_from(end - self.next(partition));
         later.iter().map(|end| of(end).unwrap_or(0)).fold(0, u64::saturating_add)
     }
 
-    /// The place after records at these partitions and offsets.
+    /// The position after records at these partitions and offsets.
     pub(crate) fn after(&self, records: impl IntoIterator<Item = (i32, i64)>) -> Self {
         let mut offsets = self.0.to_vec();
         for (partition, offset) in records {
@@ -69,7 +69,7 @@ impl Positions {
         Self(offsets.into())
     }
 
-    /// This place, but at `next` in `partition`, if it is known.
+    /// This position, but at `next` in `partition`, if the partition is known.
     pub(crate) fn with(&self, partition: i32, next: i64) -> Self {
         let mut offsets = self.0.to_vec();
         let known = usize::try_from(partition).ok().and_then(|index| offsets.get_mut(index));

@@ -5,37 +5,37 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use crate::data::convert::{Changes, PackedHeaders, RecordRef};
 use crate::data::gap::{Gap, Reason};
 
-/// One record as it was read, in one piece of memory. Any bytes are key, value and header. Or a gap in
-/// the place of records that no stream can be given: every stream is told of it.
+/// A record in one piece of memory, or a gap in place of records that no stream can deliver. Key, value and
+/// headers may have any bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    /// Milliseconds since the epoch, where the record has a time.
+    /// The time of the record in milliseconds since 1970, if it has one.
     pub(crate) timestamp: Option<i64>,
     key: Option<u32>,
     value: Option<u32>,
     /// Why this is a gap. Its offset is the last one that is missing. Its data is the first one (i64), and
     /// for each missing record whose key is known its offset (i64), the length of the key (u32) and the key.
     gap: Option<Reason>,
-    /// How many bytes of the value end a line.
+    /// The number of bytes in the value that end a line.
     line_ends: u32,
     /// Key, value and headers ([`PackedHeaders`]) one after the other.
     data: Bytes,
 }
 
-/// A longer record shares no memory.
+/// A longer record has memory of its own.
 const SHARED_BYTES: usize = 64 * 1024;
 
-/// Room for the headers of such a one, as most have.
+/// Room for the headers of such a record.
 const HEADERS_BYTES: usize = 1024;
 
 /// Records that were rejected are one gap while their keys take no more.
 const GAP_BYTES: usize = 16 * 1024;
 
 impl Record {
-    /// Copies a record into `buffer`, which many records share; one of more than 64 KiB into memory of
-    /// its own, since a later one that is kept would keep all of it.
+    /// Copies a record into `buffer`, which many records share. A record of more than 64 KiB gets memory of
+    /// its own: otherwise a record beside it that is kept would keep all of it.
     pub(crate) fn new<'a>(
         (partition, offset, timestamp): (i32, i64, Option<i64>),
         key: Option<&[u8]>,
@@ -78,7 +78,7 @@ impl Record {
         }
     }
 
-    /// A gap from an offset to before another one. `key`: of a record whose key is known.
+    /// A gap from one offset to before another one. `key`: that of the last missing record, if it is known.
     pub(crate) fn gap(
         partition: i32,
         (from, to): (i64, i64),
@@ -107,7 +107,7 @@ impl Record {
         Some(Gap::new(self.partition, from, self.offset + 1, reason))
     }
 
-    /// What is left of a gap for who stands within it.
+    /// The rest of the gap for a stream whose position is within it.
     pub(crate) fn gap_from(&self, next: i64) -> Option<Self> {
         let Gap { from: Some(from), reason, .. } = self.as_gap()? else { return None };
         let within = from < next && next <= self.offset;
@@ -118,12 +118,12 @@ impl Record {
         self.gap.is_some()
     }
 
-    /// Whether it is in the place of records that were rejected.
+    /// Whether this is a gap in place of rejected records.
     pub(crate) fn is_rejected(&self) -> bool {
         self.gap == Some(Reason::Invalid)
     }
 
-    /// Whether it deletes its key.
+    /// Whether the record deletes its key.
     pub(crate) fn is_tombstone(&self) -> bool {
         self.value.is_none() && self.gap.is_none()
     }
@@ -149,8 +149,7 @@ impl Record {
         })
     }
 
-    /// The same as records that have one key at most, in memory of their own: each keeps nothing of what it
-    /// was read with.
+    /// The same as records and gaps that have at most one key each, in memory of their own.
     pub(crate) fn by_key(&self) -> Vec<Self> {
         let mut keys = self.gap_keys().peekable();
         let gap = self.gap.filter(|_| keys.peek().is_some()).zip(self.as_gap());
@@ -268,12 +267,12 @@ impl Record {
         self.headers().find(|(name, _)| *name == b"etag").and_then(|(_, value)| value)
     }
 
-    /// The same record in memory of its own: it keeps nothing of what it was read with.
+    /// The same record in memory of its own: it does not keep the records that it was read with.
     pub(crate) fn detached(&self) -> Self {
         Self { data: Bytes::copy_from_slice(&self.data), ..*self }
     }
 
-    /// The most bytes that its data takes as an event: each line has a name, an end, and a space more if it
+    /// The most bytes that the data takes as an event: each line has a name, an end, and another space if it
     /// begins with one. The data of a tombstone is its key in base64.
     pub(crate) fn event_data_bytes(&self) -> usize {
         const LINE: usize = "data: \n".len();

@@ -1,4 +1,4 @@
-//! Where a stream begins whose client brings no id, and how a request's query says so.
+//! Where a stream without an id begins, and how the query of a request says so.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,23 +16,23 @@ pub enum DefaultOffset {
     /// At the beginning of each partition. The default.
     #[default]
     Historical,
-    /// At the end: with what comes from now on.
+    /// At the end: only new records are delivered.
     Live,
 }
 
-/// Where a stream begins whose client brings no last event id.
+/// Where a stream begins if its client sends no last event id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
     /// At the beginning of each partition.
     Earliest,
-    /// At the end: with what comes from now on.
+    /// At the end: only new records are delivered.
     Live,
-    /// Where the id says, as if the client had brought it.
+    /// After this id, as if the client had sent it.
     Id(EventId),
-    /// In each partition at the first record whose time is this or a later one, as Kafka finds it; at
-    /// the end where there is none yet. Times within a partition may go back, so records that are
-    /// older may follow.
+    /// In each partition at the first record that has this time or a later one, as Kafka finds it. If a
+    /// partition has no such record, at its end. The times of a partition need not ascend, so older records
+    /// may follow.
     Since(SystemTime),
 }
 
@@ -45,7 +45,7 @@ impl From<DefaultOffset> for Start {
     }
 }
 
-/// Which parameters of a request's query may say where a stream begins.
+/// The parameters that may say where a stream begins, in the query of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parameters {
     pub(crate) from: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// What the query says. Those that are not allowed are as any parameter that means nothing.
+    /// The start that the query names. Parameters that are not allowed are ignored.
     pub(crate) fn start(self, query: &str) -> Result<Option<Start>, Error> {
         let mut start = None;
         for (name, value) in pairs(query) {
@@ -70,8 +70,8 @@ impl Parameters {
     }
 }
 
-/// Names and values of a query. A `+` stays a plus, as in a last event id: the offset of a time zone is
-/// often written without escaping it.
+/// The names and values of a query. A `+` stays a plus, as in a last event id, since the offset of a time
+/// zone is often not escaped.
 fn pairs(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     query.split('&').map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -80,7 +80,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     })
 }
 
-/// Whether the query asks for `event:live`. The name is long enough to be nobody else's.
+/// Whether the query asks for `event:live`. The name is long, so that no parameter of a page has it.
 pub(crate) fn asks_for_live(query: &str) -> bool {
     pairs(query).any(|(name, value)| name == b"liveEvent" && value == b"true")
 }
@@ -109,7 +109,7 @@ fn since(value: &[u8]) -> Result<Start, Error> {
     ))
 }
 
-/// The first of Kafka's times, which are whole milliseconds since 1970, that is not before this one.
+/// The time in whole milliseconds since 1970, as Kafka has it, rounded up.
 pub(crate) fn epoch_ms(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)

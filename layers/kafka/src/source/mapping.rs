@@ -1,4 +1,4 @@
-//! What a subscription becomes: the query that a [`Mapping`] makes of it.
+//! Turns a subscription into a query, as a [`Mapping`] says.
 
 use tailwater_kafka_types::{Part, Template, Variable, Variables, check_topic_name};
 use tailwater_sse::Subscription;
@@ -9,7 +9,7 @@ use crate::data::filter::Filter;
 use crate::data::start::{Parameters, asks_for_live};
 use crate::options::StreamOptions;
 
-/// What a route's subscriptions become: a topic and filters, as templates.
+/// Turns the subscriptions of a route into queries: topic and filters are templates that each request fills.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Mapping {
@@ -20,8 +20,8 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// All records of a topic. A name that a request supplies is served only if it matches
-    /// `[a-zA-Z0-9._-]{1,249}`, and one that begins with `__` only if the template itself does.
+    /// All records of a topic. If a request supplies a part of the name, the name is served only if it matches
+    /// `[a-zA-Z0-9._-]{1,249}`, and a name that begins with `__` only if the template does, too.
     pub fn new(topic: Template) -> Self {
         Self {
             topic,
@@ -37,22 +37,22 @@ impl Mapping {
         self
     }
 
-    /// The form of the events. [`StreamOptions::new`] by default.
+    /// The format of the events. [`StreamOptions::new`] by default.
     pub fn options(mut self, options: StreamOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Whether a request without a last event id may say where its stream begins, by the query:
-    /// `from=earliest`, `from=live`, or `from=` and an event id. Anything else of that name is answered
-    /// `400 Bad Request`, with a text. Not by default: the parameter then means nothing.
+    /// Whether the query of a request without a last event id may say where its stream begins:
+    /// `from=earliest`, `from=live`, or `from=` and an event id. The response to any other value is
+    /// `400 Bad Request` with a text. False by default: the parameter is ignored.
     pub fn allow_from(mut self, allow: bool) -> Self {
         self.start.from = allow;
         self
     }
 
-    /// As [`allow_from`](Self::allow_from), for `since=` and a time: by RFC 3339, or in milliseconds
-    /// since 1970. See [`Start::Since`](crate::Start::Since). A request has one of both parameters, once.
+    /// As [`allow_from`](Self::allow_from), for `since=` and a time: as in RFC 3339, or in milliseconds
+    /// since 1970. See [`Start::Since`](crate::Start::Since). A request may have one of both parameters, once.
     pub fn allow_since(mut self, allow: bool) -> Self {
         self.start.since = allow;
         self
@@ -124,8 +124,8 @@ impl FilterTemplate {
     }
 }
 
-/// Whether a request may ask for the topic that it has made of the template. Kafka itself allows no
-/// other names, and those that begin with `__` are its own: only a configuration spells that out.
+/// Whether a request may name this topic, which it has filled into the template. Kafka allows no other
+/// names. Names that begin with `__` are internal topics of Kafka, which only a configuration may name.
 fn may_ask_for(name: &str, template: &Template) -> bool {
     let begins = template.parts().first();
     let spelled_out = matches!(begins, Some(Part::Literal(text)) if text.starts_with("__"));

@@ -1,4 +1,4 @@
-//! Queries of requests: the tower layer in front of a cluster.
+//! The tower layer in front of a cluster, which turns requests into queries.
 
 pub(crate) mod layer;
 pub(crate) mod mapping;

@@ -72,7 +72,7 @@ where
 }
 
 pin_project! {
-    /// Future of [`KafkaSource`]: the inner service's, or a rejection.
+    /// Future of [`KafkaSource`]: that of the inner service, or a rejection.
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]
@@ -109,7 +109,7 @@ mod tests {
     use crate::source::layer::KafkaSourceLayer;
     use crate::source::mapping::FilterTemplate;
 
-    /// A request without a claim must not get what is meant for all who have none.
+    /// A request without a claim must not get the records that have an empty one.
     #[tokio::test]
     async fn a_variable_that_is_not_filled_is_forbidden() {
         let text = "${guarded['g'].identity}";

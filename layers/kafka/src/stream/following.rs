@@ -1,4 +1,4 @@
-//! A stream that follows a log: what its client is sent next, and up to where.
+//! A stream that is attached to a log: what it sends next, and its position.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,31 +12,32 @@ use crate::data::events::{self, Encoding, FEW_PARTITIONS, Records};
 use crate::data::positions::Positions;
 use crate::stream::large::LargeEvent;
 
-/// Records that one poll looks at before others get their turn.
+/// One poll passes over this many records before other tasks get their turn.
 pub(crate) const RECORDS_A_POLL: usize = 1024;
 
-/// A stream that reads a log.
+/// A stream that is attached to a log.
 pub(crate) struct Following {
     pub(crate) cursor: Cursor<Records>,
     pub(crate) epoch: u64,
-    /// The client's place, until the log has come by it. Records before it are not for the client.
+    /// The position of the client, while it is ahead of the log. The client has the records before it.
     pub(crate) ahead: Option<Positions>,
-    /// The last position that the client was sent. None where the last event said it: with no filter.
+    /// The last position that was sent to the client. `None` without a filter, if an event was sent last: its
+    /// id is the position.
     pub(crate) last_reported: Option<Positions>,
-    /// Whether records are left out that events do not say the position of.
+    /// Whether there is a filter, so that the position moves without an event.
     pub(crate) is_filtered: bool,
-    /// An event of which the client was given a part.
+    /// An event of which a part was sent.
     pub(crate) large: Option<Box<LargeEvent>>,
 }
 
 impl Following {
-    /// Where the stream goes on: everything before was delivered or is not for the client.
+    /// The position of the stream: all records before it were delivered or do not pass the filters.
     pub(crate) fn place(&mut self) -> Positions {
         let position = self.cursor.position();
         self.ahead.as_ref().map_or_else(|| position.clone(), |ahead| ahead.max(&position))
     }
 
-    /// What comes next of an event of which the client was given a part.
+    /// The next part of an event of which a part was sent.
     pub(crate) fn next_part(&mut self, limit: usize) -> Option<Encoded> {
         let part = self.large.as_mut()?.next(limit);
         if !part.is_part() {
@@ -45,7 +46,7 @@ impl Following {
         Some(part)
     }
 
-    /// The next write; none where the next records were rejected.
+    /// The next write. `None` if the next records were rejected.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -61,7 +62,7 @@ impl Following {
         if batch.bytes().is_empty() {
             let last = self.cursor.last(&batch);
             if !encoding.shows(last.record()) {
-                // No event says this position: the stream says it while it is idle.
+                // No event has this position as its id. It is sent when the stream is idle.
                 self.last_reported.get_or_insert_with(|| last.before());
                 return Poll::Ready(Ok(None));
             }
@@ -73,7 +74,7 @@ impl Following {
             self.large = part.is_part().then(|| Box::new(event));
             return Poll::Ready(Ok(Some(part)));
         }
-        // After the batch: it may hold records of a partition that was added just before.
+        // Read after the batch, which may have records of a partition that was added just before.
         let wide = partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
         let mut long = None;
         if !self.is_filtered {
@@ -92,8 +93,8 @@ impl Following {
         Poll::Ready(Ok(Some(Encoded::trusted(bytes))))
     }
 
-    /// Delivers what lies past the client's place while the log has not come by it. Ready with
-    /// nothing once it has.
+    /// Delivers records after the position of the client while that is ahead of the log. Ready with `None`
+    /// when the log has passed the position.
     fn poll_ahead(
         &mut self,
         cx: &mut Context<'_>,
@@ -106,14 +107,14 @@ impl Following {
             let Some(ahead) = &self.ahead else { break };
             let item = match self.cursor.poll_next(cx) {
                 Poll::Ready(Ok(item)) => item,
-                // The head of a log that moves without records (a new partition) counts as well.
+                // The head of the log may move without a record, if a partition is added.
                 Poll::Pending if write.is_empty() && ahead.is_behind(&self.cursor.position()) => {
                     self.ahead = None;
                     break;
                 }
                 Poll::Ready(Err(lost)) if write.is_empty() => return Poll::Ready(Err(lost)),
                 Poll::Pending if write.is_empty() => return Poll::Pending,
-                // A loss is met again by the next poll, and nothing is registered for before it.
+                // The next poll finds the loss again. The task is not registered to be woken before.
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             };
             let record = item.record();
@@ -160,11 +161,11 @@ impl Following {
     }
 }
 
-/// Events that go out together. A long id stands on the last of them only.
+/// Events that are sent together. If ids are long, only the last event has one.
 #[derive(Default)]
 struct Write {
     events: Vec<u8>,
-    /// The id line that the last event was encoded without.
+    /// The id line of the last event, if it was encoded without.
     id: Option<Vec<u8>>,
 }
 
@@ -193,7 +194,7 @@ impl Write {
     }
 }
 
-/// Events whose last one has no id yet: the line goes before the empty line that ends them.
+/// Adds the id line to the last event, before the empty line that ends it.
 fn with_id(events: &Bytes, id: &[u8]) -> Bytes {
     let open = events.len().saturating_sub(1);
     let mut bytes = BytesMut::with_capacity(open + id.len());

@@ -1,5 +1,5 @@
-//! Events that are too long to be encoded with their chunk: each stream encodes them by itself, piece by
-//! piece as its client takes them.
+//! Events that are too long to be encoded with their chunk. Each stream encodes them by itself, in pieces that
+//! its client takes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -9,14 +9,14 @@ use tailwater_sse::{DataFields, Encoded, EventRef, encode_event};
 use crate::data::events::Encoding;
 use crate::data::record::Record;
 
-/// What is left of the event of a record.
+/// The rest of the event of a record.
 #[derive(Debug)]
 pub(crate) struct LargeEvent {
     record: Record,
-    /// What stands before the data, until it was written.
+    /// The fields before the data, until they are written.
     head: Vec<u8>,
     fields: DataFields,
-    /// Of the key, which is the data of a tombstone: what was encoded.
+    /// How many bytes of the key were encoded, which is the data of a tombstone.
     key_at: usize,
     /// The id, and the empty line.
     tail: Vec<u8>,

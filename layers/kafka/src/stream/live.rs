@@ -1,4 +1,4 @@
-//! `event:live`: a stream has delivered all that was in the topic when it began.
+//! `event:live`: the stream has delivered all records that were in the topic when it began.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::topic::registry::Shared;
 use crate::topic::requests::Request;
 use crate::topic::{Topic, TopicLog};
 
-/// What a stream knows of the place at which it is live.
+/// The state of the event `live` of a stream.
 pub(crate) enum LiveEvent {
-    /// It was sent, or is not wanted.
+    /// It was sent, or the stream has none.
     Sent,
-    /// Nobody was asked, or in vain: the log ended.
+    /// The end was not requested, or the log ended before the answer.
     Idle,
-    /// The answer comes once the log has come by that place: no stream is there before.
+    /// The end was requested. The answer comes when the log has passed the end.
     Requested(Arc<TopicLog>, oneshot::Receiver<Positions>),
     Due(Arc<TopicLog>, Positions),
 }
@@ -28,7 +28,7 @@ impl LiveEvent {
         if wanted { Self::Idle } else { Self::Sent }
     }
 
-    /// The stream is attached to a log. Where it was to be live in a log that has ended since may not exist.
+    /// Requests the end, when the stream is attached to a log. The end of a former log may not exist in this one.
     pub(crate) fn attached(&mut self, shared: &Shared, topic: &Arc<Topic>) {
         if let Self::Requested(log, _) | Self::Due(log, _) = self
             && log.hub.is_closed()
@@ -54,7 +54,7 @@ impl LiveEvent {
         {
             *self = match answer {
                 Ok(end) => Self::Due(Arc::clone(log), end),
-                // The stream is detached, too.
+                // The log ended, so the stream is detached, too.
                 Err(_) => Self::Idle,
             };
         }
@@ -66,7 +66,7 @@ impl LiveEvent {
         self.send(&place)
     }
 
-    /// The event with the id of this place, if it was not sent before.
+    /// The event with the id of this position, if it was not sent before.
     pub(crate) fn send(&mut self, place: &Positions) -> Option<Encoded> {
         if matches!(std::mem::replace(self, Self::Sent), Self::Sent) {
             return None;

@@ -29,15 +29,15 @@ pub(crate) mod large;
 pub(crate) mod live;
 pub(crate) mod resume;
 
-/// The reconnection time of a client whose stream ended since its topic is refused, in milliseconds: many
-/// may end at once.
+/// The reconnection time of a client whose stream ends because its topic is refused, in milliseconds. It is
+/// random, since many such streams may end at once.
 const RETRY_MS: RangeInclusive<u32> = 8_000..=12_000;
 
 /// The events of one client: a cursor in the log of a topic.
 ///
-/// While Kafka is away or the topic does not exist it waits. It ends by itself where Kafka does not permit
-/// the topic, and where there is no room for it: after a comment, and a `retry` field that says to come
-/// again later.
+/// While Kafka is not available or the topic does not exist, the stream waits. It ends if Kafka does not
+/// permit the topic, and if there is no room for the topic: after a comment, and a `retry` field with which
+/// the client reconnects later.
 pub struct Stream {
     topic: TopicHandle,
     encoding: Encoding,
@@ -45,20 +45,20 @@ pub struct Stream {
     /// Whether id-only blocks are sent.
     id_only_blocks: bool,
     missing_reported: bool,
-    /// The last position that the client was sent, while the stream resolves where it resumes.
+    /// The last position that was sent to the client, while the stream resolves where it resumes.
     last_reported: Option<Positions>,
-    /// Of a compacted topic: what snapshot it reads or has read.
+    /// For a compacted topic: the snapshot that the stream reads or has read.
     replay: Option<Replay>,
     live: LiveEvent,
-    /// Due before anything else.
+    /// Gaps, which are sent before anything else.
     pending_gaps: Option<PendingGaps>,
-    /// Encoded already, and due before what follows.
+    /// Events that are encoded already, and are sent next.
     due: VecDeque<Encoded>,
     state: State,
 }
 
 enum State {
-    /// There is none where the topic is refused.
+    /// The future has no attachment if the topic is refused.
     Resolving(Pin<Box<dyn Future<Output = Option<Attachment>> + Send>>),
     Following(Following),
     Ended,
@@ -83,7 +83,7 @@ impl Stream {
         let encoding = Encoding {
             form: options.event_id_format,
             timestamps: options.timestamps,
-            // Streams whose events are the same share them.
+            // Streams with an equal encoding share the encoded events.
             invalid_gaps: options.invalid_gaps && topic.converter.is_some(),
         };
         let state = State::resolving(&topic, from, selector.clone());
@@ -102,13 +102,13 @@ impl Stream {
         }
     }
 
-    /// Whether it has found a place in a log.
+    /// Whether the stream is attached to a log.
     #[cfg(test)]
     pub(crate) fn is_following(&self) -> bool {
         matches!(self.state, State::Following(_))
     }
 
-    /// Itself, unless its topic is refused.
+    /// The stream, unless its topic is refused.
     pub(crate) fn permitted(self) -> Result<Self, Error> {
         match self.topic.error() {
             Some(error) => Err(error),
@@ -116,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// The last write. Without an empty line, of which many clients make an empty message.
+    /// The last write. It has no empty line, of which many clients would make an empty message.
     fn refusal(&self) -> Encoded {
         let why = match self.topic.refused() {
             Some(Refused::NoRoom) => "has no room here for now",
@@ -144,9 +144,9 @@ impl Stream {
             self.live.attached(&self.topic.shared(), &self.topic.topic());
         }
         let ahead = (!at.is_behind(&cursor.position())).then(|| at.clone());
-        // A client is sent nothing when its stream goes on in another log, unless there is a gap.
+        // Nothing is sent when a stream continues in another log, unless there is a gap.
         let last_reported = self.last_reported.take().filter(|_| gapless).unwrap_or(at);
-        // Without a filter each event says the position that it moves the client to.
+        // Without a filter, the id of each event is the position of the stream.
         let is_filtered = !matches!(self.selector, Selector::All);
         let last_reported = (ahead.is_some() || is_filtered).then_some(last_reported);
         let large = None;
@@ -239,7 +239,7 @@ impl Events for Stream {
     }
 
     fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
-        // What is due has not been handed out, and the place lies behind it.
+        // Events that are due were not handed out yet, and the position of the stream is after them.
         let may_report = self.id_only_blocks && self.pending_gaps.is_none() && self.due.is_empty();
         let State::Following(following) = &mut self.state else { return None };
         let place = following.place();

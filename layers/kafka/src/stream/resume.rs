@@ -16,40 +16,40 @@ use crate::topic::registry::Shared;
 use crate::topic::snapshot::Replay;
 use crate::topic::{Topic, TopicLog};
 
-/// Where a stream asks to go on.
+/// Where a stream asks to resume.
 #[derive(Debug)]
 pub(crate) enum ResumeFrom {
-    /// After the id; without one that decodes, where streams begin.
+    /// After the id. Without an id that decodes, at the start.
     Request(Option<Bytes>, Start),
-    /// Where it stood when its log was of no more use, and what snapshot it had read.
+    /// At the position that it had when it lost its log, of this epoch, with the snapshot that it had read.
     Detached(Positions, u64, Option<Replay>),
 }
 
-/// A stream that is attached to a log: its cursor, and what its client is sent before.
+/// The attachment of a stream to a log: its cursor, and what is sent before.
 pub(crate) struct Attachment {
     pub(crate) cursor: Cursor<Records>,
-    /// Where the stream goes on: at the cursor or further ahead.
+    /// The position of the stream: that of the cursor or a later one.
     pub(crate) at: Positions,
     pub(crate) epoch: u64,
     pub(crate) gaps: Vec<Gap>,
-    /// The stream begins somewhere that no id of the client's says.
+    /// The stream begins at a position that no id of the client has.
     pub(crate) resolved: bool,
-    /// Of a compacted topic: what snapshot it reads or has read.
+    /// For a compacted topic: the snapshot that the stream reads or has read.
     pub(crate) replay: Option<Replay>,
     /// The stream begins at the end.
     pub(crate) live: bool,
 }
 
-/// The offsets from which a stream wants to go on. What is not named begins at its beginning.
+/// The offsets at which a stream asks to resume. Partitions without an offset begin at their beginning.
 enum StartingOffsets {
     Live,
-    /// The first ones at or after this time of Kafka's.
+    /// The first offsets whose records have this time or a later one, in milliseconds since 1970.
     Since(i64),
     Offsets(Vec<(i32, i64)>),
 }
 
 impl StartingOffsets {
-    /// What the client names: nothing where it begins at the end or at a time.
+    /// The offsets that the client names: none if it begins at the end or at a time.
     fn offsets(&self) -> &[(i32, i64)] {
         match self {
             Self::Live | Self::Since(_) => &[],
@@ -58,7 +58,7 @@ impl StartingOffsets {
     }
 }
 
-/// Waits as long as it takes: for Kafka, for the topic, for a reader of its history.
+/// Waits without a limit: for Kafka, for the topic, and for a reader of its history.
 pub(crate) async fn resolve(
     shared: Arc<Shared>,
     topic: Arc<Topic>,
@@ -79,11 +79,11 @@ struct Resume {
     topic: Arc<Topic>,
     selector: Selector<Record>,
     starting: StartingOffsets,
-    /// The epoch of the log that the offsets are of, if it was one of this instance.
+    /// The epoch of the log to which the offsets belong, if it is a log of this instance.
     epoch: Option<u64>,
-    /// What the client has read of each partition, as its id says.
+    /// The offsets up to which the client has read, as its id says.
     read: Vec<(i32, i64)>,
-    /// Whether the client has read nothing.
+    /// Whether the client begins at the beginning and has read nothing.
     begins: bool,
     /// As [`Attachment::resolved`].
     resolved: bool,
@@ -91,11 +91,11 @@ struct Resume {
     replay: Option<Replay>,
 }
 
-/// Where a stream can go on in a topic, and what it misses before.
+/// Where a stream can continue in a topic, and the records that it misses.
 struct Target {
     at: Positions,
     gaps: Vec<Gap>,
-    /// Where the topic begins.
+    /// The first offsets of the topic.
     low: Positions,
 }
 
@@ -137,15 +137,15 @@ impl Resume {
         Self { shared, topic, selector, starting, epoch, read, begins, resolved, gaps, replay }
     }
 
-    /// Attaches the stream to the log that is open, or to what is behind it. `None` if that log ended or
-    /// lost the position meanwhile.
+    /// Attaches the stream to the open log, or to a snapshot or backfill before it. `None` if that log ended or
+    /// evicted the position meanwhile.
     async fn attempt(&mut self) -> Option<Attachment> {
         let came = Instant::now();
         let (opened, was_missing) = self.topic.wait_open().await;
         if matches!(self.selector, Selector::Hashes(..)) {
             opened.index().await;
         }
-        // All that comes into a topic that was not there is new.
+        // In a topic that did not exist, all records are new.
         if matches!(self.starting, StartingOffsets::Live) && !was_missing {
             let mut cursor = opened.hub.tail(self.selector.clone());
             let at = cursor.position();
@@ -164,14 +164,14 @@ impl Resume {
         attachment
     }
 
-    /// If the log is known to have come by the position, Kafka need not be asked.
+    /// Attaches the stream without a query to Kafka, if the log is known to have passed the position.
     fn attach_without_question(
         &mut self,
         opened: &TopicLog,
         truncation: &Truncation,
     ) -> Option<Attachment> {
         let is_since = matches!(self.starting, StartingOffsets::Since(_));
-        // What the log of a compacted topic has is more than a stream from the beginning needs.
+        // A stream from the beginning of a compacted topic needs a snapshot, not all records of the log.
         let may_replay = self.begins && opened.is_compacted() != Some(false);
         if is_since || self.is_truncated(truncation) || may_replay {
             return None;
@@ -184,7 +184,7 @@ impl Resume {
         Some(self.attached(opened, cursor, at, Vec::new()))
     }
 
-    /// Whether a stream that stands there has not finished the replay that it began.
+    /// Whether a stream at this position has not finished the replay that it began.
     fn is_replaying(&self, at: &Positions) -> bool {
         self.replay.as_ref().is_some_and(|replay| !replay.is_over(at))
     }
@@ -196,7 +196,7 @@ impl Resume {
             .any(|(partition, next)| truncation.invalidates(*partition, *next))
     }
 
-    /// Compares the offsets with what Kafka has. `None` if the log ended before Kafka answered.
+    /// Compares the offsets with the watermarks of the topic. `None` if the log ended before Kafka answered.
     async fn target(
         &mut self,
         came: Instant,
@@ -223,13 +223,13 @@ impl Resume {
             self.replay = None;
         }
         if since.is_some() {
-            // It knows what there was before that time.
+            // The client counts as having read the records before that time.
             self.read = at.iter().collect();
         }
         Some(Target { at, gaps, low: Positions::new(watermarks.low) })
     }
 
-    /// To the live log if that still has the position, else to a snapshot or to a backfill.
+    /// Attaches the stream to the live log if that has the position, else to a snapshot or to a backfill.
     async fn attach(&mut self, opened: &Arc<TopicLog>, target: &mut Target) -> Option<Attachment> {
         let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
         let replays = is_kept
@@ -248,7 +248,7 @@ impl Resume {
         Some(self.attached(opened, cursor, target.at.clone(), gaps))
     }
 
-    /// The latest record of each key of a compacted topic.
+    /// Attaches the stream to a snapshot, which has the latest record of each key of a compacted topic.
     async fn replay_snapshot(
         &mut self,
         opened: &Arc<TopicLog>,
@@ -264,9 +264,9 @@ impl Resume {
         Some(cursor)
     }
 
-    /// The next attempt goes on from the target of the last one.
+    /// The next attempt continues from the target of the last one.
     fn go_on_from(&mut self, target: Target, epoch: u64) {
-        // Who begins at the beginning begins at that of whatever log comes next, and misses what that lacks.
+        // A stream that begins at the beginning begins at that of the next log.
         if self.begins {
             self.gaps.retain(|gap| *gap == Gap::ID);
             return;
@@ -297,11 +297,11 @@ impl Resume {
     }
 }
 
-/// The place that `offsets` name, if it is one that the log is known to have come by. Whatever lies
-/// ahead of the log may lie past Kafka's end, so Kafka has to be asked.
+/// The position that `offsets` name, if the log is known to have passed it. A position ahead of the log may be
+/// past the end of the topic, so Kafka has to be asked.
 fn within(offsets: &[(i32, i64)], opened: &TopicLog) -> Option<Positions> {
     let head = opened.hub.head();
-    // Where a partition begins that was added since, only Kafka knows.
+    // Only Kafka knows where a partition begins that was added since.
     if head.len() > opened.origin.len() {
         return None;
     }
