@@ -500,7 +500,7 @@ async fn what_is_not_asked_for_is_not_read() {
         }
         peer.send("data:last\n\n").await;
     });
-    // The clock goes on when nothing else can be done.
+    // The paused clock advances only when no task can run: the writer is blocked then.
     tokio::time::sleep(SECOND).await;
     let unread = *sent.borrow_and_update();
     assert!(unread < 100, "{unread} KiB were read that nobody asked for");

@@ -415,6 +415,7 @@ async fn the_server_is_read_as_the_client_reads() {
     let mut read = 0;
     for _ in 0..50 {
         read += write(&mut answer).await.unwrap().len();
+        // The paused clock advances only when no task can run: the writer is blocked then.
         tokio::time::sleep(SECOND).await;
         let ahead = *sent.borrow() * 1024 - read;
         assert!(ahead < 128 << 10, "{ahead} bytes were read that nobody asked for");

@@ -220,6 +220,7 @@ async fn a_request_waits_for_the_keys_with_the_service_that_was_ready_for_it() {
 
     let mut future = task::spawn(service.call(bearer(&signer.token(&claims("ada", 60)))));
     assert_pending!(future.poll());
+    // The fetch takes 2 s. The paused clock advances only when no task can run.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(future.is_woken(), "the keys are there");
     assert_pending!(future.poll());
