@@ -138,10 +138,7 @@ impl Parsed {
         let none = none.then_some("no listener: there is no binding of type tcp and kind server");
         let nowhere = listeners.filter(|(_, server)| server.routes.is_empty());
         let nowhere = nowhere.map(|(binding, _)| {
-            format!(
-                "{} leads nowhere: it has no routes, so that connections are closed",
-                binding.name
-            )
+            format!("{} has no routes: its connections are closed", binding.name)
         });
         none.map(str::to_owned).into_iter().chain(nowhere).collect()
     }
@@ -282,7 +279,7 @@ fn check_name(value: &Value<'_>, name: &str) {
 fn check_name_at(value: &Value<'_>, name: &str, span: Span) {
     if !pattern::is_name(name) {
         let message = format!("{}: `{}` is no name", value.path, name.escape_debug());
-        let help = "a name begins with a letter and goes on with letters, digits, `.`, `_` and `-`";
+        let help = "a name is a letter, followed by letters, digits, `.`, `_` and `-`";
         value.cx.error(span, message, Some(help.to_owned()));
     }
 }

@@ -60,7 +60,7 @@ fn page_and_filtered_streams_are_described() {
               event ids: ${etag}
               without an id: historical, from the first record
               Kafka: kafka:9092 (cache -> store -> cluster)
-              read from the start on: events
+              read from the start of the program: events
         :scheme http -> pages: static files
           /{path} -> file ${params.path} in files: folder www/, symbolic links are ignored
 
@@ -134,7 +134,7 @@ fn json_with_event_ids_and_live_offsets_is_described() {
               event ids: ["${base64(key)}","${etag}"]
               without an id: live, from the next record
               Kafka: a:9092, b:9092, as u by SCRAM-SHA-256 (cache -> store -> cluster)
-              read from the start on: events
+              read from the start of the program: events
     "#);
 }
 
@@ -150,12 +150,12 @@ fn guards_and_tls_and_streams_of_another_server_are_told() {
           credentials for who: cookie token, then header authorization, then query parameter access_token
           always -> streams: event streams, retry 2000 ms
             /mine -> topics: topics as event streams
-              always for whom who knows -> topic events
+              always with a token for who -> topic events
                 records with key ${guarded['who'].identity} and header region: ${guarded['who'].attributes.region}
                 event ids: ${etag}
                 without an id: historical, from the first record
                 Kafka: kafka:9093, by TLS (cluster)
-            always for whom who knows as proxy:stream -> upstream: event streams of another server
+            always with a token for who and role proxy:stream -> upstream: event streams of another server
               always -> out: requests in http/1.1
                 always -> to_upstream: connects to localhost:8001
 
@@ -164,10 +164,10 @@ fn guards_and_tls_and_streams_of_another_server_are_told() {
       roles in realm.roles, identity in email
       attribute region in https://example.com/region
       tokens without an expiry are refused
-      streams are challenged 10 s before their expiry
+      streams get a challenge 10 s before their token expires
 
     ignored:
-      guarded.yaml:63:3: bindings.encrypt.options.sni: ignored: brokers are asked for their own names, and no protocol is agreed on
+      guarded.yaml:63:3: bindings.encrypt.options.sni: ignored: librdkafka sends the name of each broker and offers no protocol
     "#);
 }
 
@@ -184,16 +184,16 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
             /{a}/* or /x/{a} -> topic t-${params.a}
               records with key a
               or with header h: v and header i: w
-              event ids: ${etag}, never without an event
+              event ids: ${etag}, no blocks with an id alone
               without an id: historical, from the first record; live: one
               Kafka: kafka:9092, [::1]:9092 (cache -> direct -> cluster)
               without an id: historical, from the first record; live: one, t-1
               Kafka: kafka:9092, [::1]:9092 (cache -> store -> cluster)
-              read from the start on: t-1, t-2
+              read from the start of the program: t-1, t-2
             /one -> topic one
               event ids: ${etag}
-              each is told by event:live when it has all that was there
-              a request may begin elsewhere, by the query: since or from
+              each stream gets event:live when it has delivered all that was there
+              a request may choose its start by the query parameter since or from
               without an id: live, from the next record
               Kafka: kafka:9092, [::1]:9092 (cache -> direct -> cluster)
         always -> pages: static files
@@ -206,10 +206,10 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       issuer any, audience any
       roles in scope, identity in sub
       tokens without an expiry are refused
-      streams are not challenged before their expiry
+      streams get no challenge before their token expires
 
     dangerous:
-      grammar.yaml:23:3: bindings.listen: no route takes connections to port 7116: each is closed without a word
+      grammar.yaml:23:3: bindings.listen: no route takes connections to port 7116: they are closed
         expected a route with `when: [{ port: [7116] }]`, or an `exit`
 
     ignored:
@@ -217,31 +217,31 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:14:3: catalogs.there: ignored: schemas are not read
       grammar.yaml:15:3: catalogs.registry: ignored: schemas are not read
       grammar.yaml:19:3: catalogs.apicurio: ignored: schemas are not read
-      grammar.yaml:27:5: bindings.listen.telemetry: ignored: nothing is measured for it
+      grammar.yaml:27:5: bindings.listen.telemetry: ignored: no metrics are collected for it
       grammar.yaml:28:5: bindings.listen.catalog: ignored: schemas are not read
-      grammar.yaml:41:7: bindings.web.options.overrides: ignored: headers of requests stay as they are
+      grammar.yaml:41:7: bindings.web.options.overrides: ignored: headers of requests are not changed
       grammar.yaml:42:7: bindings.web.options.requests: ignored: requests and responses are not validated
       grammar.yaml:65:31: bindings.streams.options.requests: ignored: events are not validated
       grammar.yaml:82:74: bindings.cache.options.topics[0].key: ignored: records are passed on as they are, not validated or converted
       grammar.yaml:82:86: bindings.cache.options.topics[0].value: ignored: records are passed on as they are, not validated or converted
       grammar.yaml:96:45: bindings.store.options.topics[0].deltaType: ignored: whole values are sent
-      grammar.yaml:98:11: bindings.store.options.topics[1].transforms: ignored: keys and headers of records stay as they are
+      grammar.yaml:98:11: bindings.store.options.topics[1].transforms: ignored: keys and headers of records are not changed
       grammar.yaml:99:11: bindings.store.options.topics[1].key: ignored: records are passed on as they are, not validated or converted
       grammar.yaml:100:11: bindings.store.options.topics[1].value: ignored: records are passed on as they are, not validated or converted
       grammar.yaml:108:43: bindings.connections.vault: ignored: only bindings of type tls take keys and certificates from a vault
-      grammar.yaml:108:56: bindings.connections.options: ignored: brokers are reached at the addresses that Kafka names
+      grammar.yaml:108:56: bindings.connections.options: ignored: Kafka reports the addresses of its brokers
       grammar.yaml:114:5: bindings.requests.vault: ignored: only bindings of type tls take keys and certificates from a vault
-      grammar.yaml:115:40: bindings.requests.options.access-control: ignored: it is servers that browsers ask for it
+      grammar.yaml:115:40: bindings.requests.options.access-control: ignored: browsers send such requests to servers only
       grammar.yaml:124:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
       grammar.yaml:124:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
       grammar.yaml:124:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
       grammar.yaml:130:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
       grammar.yaml:132:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
-      grammar.yaml:134:3: telemetry.attributes: ignored: there is nothing yet to attach them to
-      grammar.yaml:135:3: telemetry.metrics: ignored: nothing is measured
+      grammar.yaml:134:3: telemetry.attributes: ignored: no metrics are collected that could have them
+      grammar.yaml:135:3: telemetry.metrics: ignored: no metrics are collected
       grammar.yaml:137:5: telemetry.exporters.scraped: ignored: no endpoint is opened
       grammar.yaml:138:5: telemetry.exporters.pushed: ignored: nothing is exported
-      grammar.yaml:140:7: telemetry.exporters.pushed.vault: ignored: no connection is made for its keys
+      grammar.yaml:140:7: telemetry.exporters.pushed.vault: ignored: exporters open no connection that needs its keys
     "#);
 }
 
@@ -318,14 +318,14 @@ bindings: {{}}
     insta::assert_snapshot!(said(&file), @r"
     9:93: warning: guards.who.options.keys[1]: unknown key `issuer`: it is ignored
     9:130: warning: guards.who.options.keys[1]: unknown key `cloud_instance_name`: it is ignored
-    10:11: warning: guards.who.options.keys[2]: key `c` is not usable and left out: its `use` is `enc`, not `sig`
-    11:11: warning: guards.who.options.keys[3]: key `d` is not usable and left out: it has 17 bits: from 2048 to 8192 are accepted
-    12:34: warning: guards.who.options.keys[4].n: expected a text, found a list: the key is left out
-    13:11: warning: guards.who.options.keys[5]: key `f\ng` is not usable and left out: it has no `kty`
-    14:11: warning: guards.who.options.keys[6]: key `h` is not usable and left out: its `kty` is `AKP`, not `RSA`, `EC` or `OKP`
-    15:11: warning: guards.who.options.keys[7]: expected a key, found `key`: it is left out
-    16:11: warning: guards.who.options.keys[8]: expected a key, found nothing: it is left out
-    18:11: warning: guards.who.options.keys[10]: a key without a name is not usable and left out: its `key_ops` do not contain `verify`
+    10:11: warning: guards.who.options.keys[2]: key `c` is not usable and is ignored: its `use` is `enc`, not `sig`
+    11:11: warning: guards.who.options.keys[3]: key `d` is not usable and is ignored: it has 17 bits: from 2048 to 8192 are accepted
+    12:34: warning: guards.who.options.keys[4].n: expected a text, found a list: the key is ignored
+    13:11: warning: guards.who.options.keys[5]: key `f\ng` is not usable and is ignored: it has no `kty`
+    14:11: warning: guards.who.options.keys[6]: key `h` is not usable and is ignored: its `kty` is `AKP`, not `RSA`, `EC` or `OKP`
+    15:11: warning: guards.who.options.keys[7]: expected a key, found `key`: it is ignored
+    16:11: warning: guards.who.options.keys[8]: expected a key, found nothing: it is ignored
+    18:11: warning: guards.who.options.keys[10]: a key without a name is not usable and is ignored: its `key_ops` do not contain `verify`
     ");
     let parsed = read("F", &file).unwrap();
     let Some(GuardKeys::List(keys)) = &parsed.namespaces[0].guards[0].keys else {
@@ -513,7 +513,7 @@ fn what_is_not_text_is_refused() {
     assert_eq!(said("[a]: b"), "1:1: error: a key must be a text\n");
     assert_eq!(
         said("a: &x [*x]"),
-        "1:8: error: an alias of nothing that this document has before it\n"
+        "1:8: error: the alias refers to no anchor before it in this document\n"
     );
 }
 

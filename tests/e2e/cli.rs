@@ -65,7 +65,7 @@ async fn what_serves_nothing_is_told_by_start_as_by_check() {
         ),
         (
             format!("name: a\nbindings:\n  in: {listener}\n"),
-            "in leads nowhere: it has no routes, so that connections are closed",
+            "in has no routes: its connections are closed",
         ),
     ] {
         let (_folder, path) = file("zilla.yaml", &text);

@@ -106,9 +106,9 @@ async fn a_list_of_keys_may_be_a_copy_of_a_published_set() {
     let encryption = alice.sign_under(json!({ "alg": "RS256", "kid": "enc" }), rsa_key());
     assert_eq!(status(&server, &encryption).await, 401);
     for said in [
-        "guards.who.options.keys[0]: key `enc` is not usable and left out: its `use` is `enc`",
-        "guards.who.options.keys[1]: key `small` is not usable and left out: it has 17 bits",
-        "guards.who.options.keys[2]: key `other` is not usable and left out",
+        "guards.who.options.keys[0]: key `enc` is not usable and is ignored: its `use` is `enc`",
+        "guards.who.options.keys[1]: key `small` is not usable and is ignored: it has 17 bits",
+        "guards.who.options.keys[2]: key `other` is not usable and is ignored",
         "guards.who.options.keys[3]: unknown key `issuer`: it is ignored",
     ] {
         server.stderr().says(said).await;

@@ -230,8 +230,8 @@ fn access_control(map: &Map<'_>) -> Option<AccessControl> {
     let cross = map.require("policy")?.one_of(&[("same-origin", false), ("cross-origin", true)])?;
     if !cross {
         for value in ["allow", "max-age", "expose"].into_iter().filter_map(|key| map.get(key)) {
-            let message = format!("{}: pages of the same origin need no leave", value.path);
-            let help = "it goes with `policy: cross-origin`".to_owned();
+            let message = format!("{}: pages of the same origin need no permission", value.path);
+            let help = "expected `policy: cross-origin` with this key".to_owned();
             value.cx.error(value.key, message, Some(help));
         }
         map.deny_unknown();
@@ -351,11 +351,7 @@ fn condition(value: &Value<'_>) -> Option<HttpCondition> {
     for (name, value) in entries?.map()?.entries() {
         let name = name.to_ascii_lowercase();
         if headers.iter().any(|(header, _)| *header == name) {
-            value.cx.error(
-                value.key,
-                format!("{}: the header stands there twice", value.path),
-                None,
-            );
+            value.cx.error(value.key, format!("{}: the header is listed twice", value.path), None);
         }
         let Some(text) = value.text_as("a pattern, as `localhost:*`") else {
             condition = None;

@@ -285,7 +285,7 @@ fn topics(options: &Map<'_>) -> Vec<Topic> {
     value.each(|item| {
         let topic = topic(&item)?;
         if names.contains(&topic.name) {
-            item.error(format!("the topic `{}` stands there twice", topic.name));
+            item.error(format!("the topic `{}` is listed twice", topic.name));
         }
         names.push(topic.name.clone());
         Some(topic)
@@ -354,7 +354,7 @@ fn exit(map: &Map<'_>, outline: &mut BindingOutline) -> Option<String> {
     let when = |value: &Value<'_>, _: &mut BindingOutline| {
         let condition = condition(value)?;
         if !condition.is_always() {
-            value.error("a client has one way out: expected routes with an `exit` alone");
+            value.error("a client has one exit: expected routes without conditions");
             return None;
         }
         Some(condition)

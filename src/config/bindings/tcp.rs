@@ -255,7 +255,7 @@ fn listening_ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
             *range.start().max(ports.start()).max(&1) <= *range.end().min(ports.end())
         };
         if before.iter().any(|range| twice(&range)) {
-            item.error("a port stands there twice");
+            item.error("a port is listed twice");
         }
         before.push(ports);
     }

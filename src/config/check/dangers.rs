@@ -100,7 +100,7 @@ fn guards_behind(requirements: &Requirements<'_>, binding: &Binding, asked: Opti
                 continue;
             };
             let message = format!(
-                "bindings.{}: a route is closed to everyone who comes by `{}`, which looks for no \
+                "bindings.{}: no request that comes through `{}` can take a route: that binding reads no \
                  credentials for the guard `{}`",
                 at.name, binding.name, other.guard
             );
@@ -146,13 +146,13 @@ fn guard(requirements: &Requirements<'_>, guard: &Guard) {
     };
     if guard.audience.is_empty() {
         danger(
-            "no `audience`: tokens that the issuer made for any other service let in here",
+            "no `audience`: the guard accepts tokens that the issuer made for other services",
             "expected `audience` in its options, what tokens for this service have as `aud`",
         );
     }
     if guard.issuer.is_none() {
         danger(
-            "no `issuer`: tokens of everybody whom one of the keys belongs to let in here",
+            "no `issuer`: the guard accepts the tokens of everybody who owns one of the keys",
             "expected `issuer` in its options, what your tokens have as `iss`",
         );
     }
@@ -163,7 +163,7 @@ fn guard(requirements: &Requirements<'_>, guard: &Guard) {
     };
     if url.is_some_and(|url| url.scheme_str() == Some("http") && !is_loopback(&url)) {
         danger(
-            "the keys come without TLS: whoever is on the way there can make tokens",
+            "the keys are fetched without TLS: an attacker in the network can replace them and sign tokens",
             "expected a URL with `https`",
         );
     }
@@ -296,10 +296,10 @@ fn open_beside<W: Sample, T>(
         if let Some(at) = same {
             let order = if at > index { "a later" } else { "an earlier" };
             let message = format!(
-                "bindings.{}: the route is guarded, and {order} one that is open leads to the same: everybody takes that",
+                "bindings.{}: the route is guarded, but {order} route without `guarded` leads to the same: requests without credentials take that route",
                 binding.name
             );
-            let help = "expected `guarded` on both, or a path of its own for what is open";
+            let help = "expected `guarded` on both routes, or another path for the open one";
             requirements.cx.danger(guarded.route.span, message, help);
         }
     }

@@ -70,7 +70,7 @@ fn circles(cx: &Cx, outlines: &[BindingOutline], edges: &[Vec<usize>]) {
             names.extend(names.first().copied());
             if let Some(outline) = outlines.get(target) {
                 let message = format!(
-                    "bindings.{}: its exits lead in a circle: {}",
+                    "bindings.{}: its exits form a cycle: {}",
                     outline.name,
                     names.join(" -> ")
                 );

@@ -141,7 +141,7 @@ impl<'w> Requirements<'w> {
                 ),
                 None => (
                     format!("bindings.{}: `vault` is missing", binding.name),
-                    "its options name aliases of a vault".to_owned(),
+                    "its options name aliases, which a vault defines".to_owned(),
                 ),
             };
             self.cx.error(binding.span, message, Some(help));
@@ -178,7 +178,7 @@ impl<'w> Requirements<'w> {
         let issuer = guard.issuer.as_deref().unwrap_or_default();
         if guard.keys.is_none() && Keys::well_known(issuer).is_err() {
             let message = format!("guards.{}: there are no keys", guard.name);
-            let help = "without `keys` those of the issuer are taken, whose `issuer` is a URL then";
+            let help = "expected `keys`, or a URL as `issuer`, from which the keys are fetched";
             self.cx.error(guard.span, message, Some(help.to_owned()));
         }
     }

@@ -33,28 +33,28 @@ impl Ignored {
     /// What does not happen.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::HttpOverrides => "headers of requests stay as they are",
+            Self::HttpOverrides => "headers of requests are not changed",
             Self::TlsKafkaNames => {
-                "brokers are asked for their own names, and no protocol is agreed on"
+                "librdkafka sends the name of each broker and offers no protocol"
             }
-            Self::HttpClientAccess => "it is servers that browsers ask for it",
+            Self::HttpClientAccess => "browsers send such requests to servers only",
             Self::HttpRequests => "requests and responses are not validated",
             Self::SseRequests => "events are not validated",
-            Self::TcpClientAddress => "brokers are reached at the addresses that Kafka names",
+            Self::TcpClientAddress => "Kafka reports the addresses of its brokers",
             Self::Catalog => "schemas are not read",
             Self::BindingCatalog => "schemas are not read",
-            Self::BindingTelemetry => "nothing is measured for it",
+            Self::BindingTelemetry => "no metrics are collected for it",
             Self::BindingVault => {
                 "only bindings of type tls take keys and certificates from a vault"
             }
             Self::KafkaModel => "records are passed on as they are, not validated or converted",
-            Self::KafkaTransforms => "keys and headers of records stay as they are",
+            Self::KafkaTransforms => "keys and headers of records are not changed",
             Self::KafkaDeltaType => "whole values are sent",
-            Self::TelemetryAttributes => "there is nothing yet to attach them to",
-            Self::TelemetryMetrics => "nothing is measured",
+            Self::TelemetryAttributes => "no metrics are collected that could have them",
+            Self::TelemetryMetrics => "no metrics are collected",
             Self::ExporterPrometheus => "no endpoint is opened",
             Self::ExporterOtlp => "nothing is exported",
-            Self::ExporterVault => "no connection is made for its keys",
+            Self::ExporterVault => "exporters open no connection that needs its keys",
         }
     }
 }
@@ -82,24 +82,24 @@ impl Unsupported {
     fn reason(self) -> &'static str {
         match self {
             Self::GuardedRoute => {
-                "guards are asked about requests, on routes of http, sse, sse-kafka and http-filesystem bindings"
+                "guards check requests, so only routes of http, sse, sse-kafka and http-filesystem bindings can have them"
             }
-            Self::GuardTemplate => "files are the same for everyone",
-            Self::HttpClientCredentials => "credentials are handed on in headers only",
-            Self::Revocation => "certificates that were revoked would be accepted",
+            Self::GuardTemplate => "files do not depend on the token of a client",
+            Self::HttpClientCredentials => "credentials are forwarded in headers only",
+            Self::Revocation => "revoked certificates would be accepted",
             Self::TlsConditionCertificate => {
-                "the binding's own `trust` and `mutual` hold for all of its routes"
+                "`trust` and `mutual` of the binding apply to all of its routes"
             }
             Self::TlsClientRoutes => "addresses would not be checked",
-            Self::TlsKafkaVersion => "librdkafka speaks TLS 1.2 and 1.3 alike",
+            Self::TlsKafkaVersion => "librdkafka always offers both TLS 1.2 and 1.3",
             Self::HttpProxy => {
-                "only event streams are passed on, by a binding of type sse and kind client"
+                "only event streams are forwarded, by a binding of type sse and kind client"
             }
             Self::TcpAuthority => "the name would not be checked",
             Self::TcpClientRoutes => {
                 "addresses would not be checked: name one in `options.host`, without conditions"
             }
-            Self::TcpClientFromListener => "connections cannot be passed on as they are",
+            Self::TcpClientFromListener => "connections cannot be forwarded unchanged",
             Self::KafkaOauthBearer => "the connection to Kafka would have no credentials",
         }
     }

@@ -220,7 +220,10 @@ impl<'c> Describer<'c> {
         if let Some(authorization) = &client.options.authorization {
             let names = authorization.headers.iter().map(|(name, _)| name.as_str());
             let names = names.collect::<Vec<_>>().join(", ");
-            let text = format!("credentials for {} go on in {names}", authorization.guard);
+            let text = format!(
+                "credentials for {} are forwarded in the header {names}",
+                authorization.guard
+            );
             self.line(depth + 1, &text);
         }
         for route in &client.routes {
@@ -289,15 +292,18 @@ impl<'c> Describer<'c> {
         if !guard.leeway.is_zero() {
             self.line(1, &format!("clocks may be {} s apart", guard.leeway.as_secs()));
         }
-        let without = if guard.without_expiry { "good for ever" } else { "refused" };
+        let without = if guard.without_expiry { "valid for ever" } else { "refused" };
         self.line(1, &format!("tokens without an expiry are {without}"));
         self.line(
             1,
             &match guard.challenge {
                 Some(time) => {
-                    format!("streams are challenged {} s before their expiry", time.as_secs())
+                    format!(
+                        "streams get a challenge {} s before their token expires",
+                        time.as_secs()
+                    )
                 }
-                None => "streams are not challenged before their expiry".to_owned(),
+                None => "streams get no challenge before their token expires".to_owned(),
             },
         );
     }
@@ -315,14 +321,17 @@ impl<'c> Describer<'c> {
             EventId::Etag => "${etag}",
             EventId::KeyAndEtag => r#"["${base64(key)}","${etag}"]"#,
         };
-        let positions = if with.positions { "" } else { ", never without an event" };
+        let positions = if with.positions { "" } else { ", no blocks with an id alone" };
         self.line(depth, &format!("event ids: {id}{positions}"));
         let sources = topics.sources(with.topic.as_literal());
         if sources.is_empty() {
             self.line(depth, "no route of the Kafka bindings takes this topic");
         }
         if with.live {
-            self.line(depth, "each is told by event:live when it has all that was there");
+            self.line(
+                depth,
+                "each stream gets event:live when it has delivered all that was there",
+            );
         }
         if !with.start.is_empty() {
             let names = with.start.iter().map(|parameter| match parameter {
@@ -330,7 +339,10 @@ impl<'c> Describer<'c> {
                 StartParameter::Since => "since",
             });
             let names = names.collect::<Vec<_>>().join(" or ");
-            self.line(depth, &format!("a request may begin elsewhere, by the query: {names}"));
+            self.line(
+                depth,
+                &format!("a request may choose its start by the query parameter {names}"),
+            );
         }
         for source in sources {
             self.source(depth, with.topic.as_literal(), &source);
@@ -375,7 +387,10 @@ impl<'c> Describer<'c> {
         self.line(depth, &text);
         let bootstrap = source.bootstrap();
         if !bootstrap.is_empty() {
-            self.line(depth, &format!("read from the start on: {}", bootstrap.join(", ")));
+            self.line(
+                depth,
+                &format!("read from the start of the program: {}", bootstrap.join(", ")),
+            );
         }
     }
 }
@@ -401,8 +416,10 @@ fn when<W>(conditions: &[W], tell: impl Fn(&W) -> String) -> String {
 /// Who may take a route.
 fn guarded(guarded: &[Guarded]) -> String {
     let each = guarded.iter().map(|guarded| match guarded.roles.as_slice() {
-        [] => format!(" for whom {} knows", guarded.guard),
-        roles => format!(" for whom {} knows as {}", guarded.guard, roles.join(" and ")),
+        [] => format!(" with a token for {}", guarded.guard),
+        roles => {
+            format!(" with a token for {} and role {}", guarded.guard, roles.join(" and role "))
+        }
     });
     each.collect::<Vec<_>>().join(" and")
 }

@@ -216,7 +216,7 @@ fn guard(name: &str, value: &Value<'_>) -> Option<Guard> {
 fn keys(value: &Value<'_>) -> GuardKeys {
     let expected = "the URL of a key set or a list of keys";
     if value.is_map() {
-        let help = "of a key set, the list that is its `keys` stands here".to_owned();
+        let help = "expected the list that a key set has as `keys`".to_owned();
         value.error_help(value.unexpected(expected).unwrap_or_default(), Some(help));
         return GuardKeys::List(Vec::new());
     }
@@ -227,7 +227,7 @@ fn keys(value: &Value<'_>) -> GuardKeys {
     }
     let keys = value.each(|item| jwk(&item));
     if keys.is_empty() && value.is_resolved() {
-        value.error("there is no key that is of use for signatures");
+        value.error("no key is usable for signatures");
     }
     GuardKeys::List(keys)
 }
@@ -236,7 +236,7 @@ fn keys(value: &Value<'_>) -> GuardKeys {
 fn jwk(value: &Value<'_>) -> Option<Jwk> {
     if !value.is_map() {
         if let Some(message) = value.unexpected("a key") {
-            value.warning(format!("{message}: it is left out"));
+            value.warning(format!("{message}: it is ignored"));
         }
         return None;
     }
@@ -265,7 +265,7 @@ fn jwk(value: &Value<'_>) -> Option<Jwk> {
         None => "a key without a name".to_owned(),
     };
     let left_out = |why: &str| {
-        value.warning(format!("{name} is not usable and left out: {why}"));
+        value.warning(format!("{name} is not usable and is ignored: {why}"));
         None
     };
     let Some(kty) = kty? else { return left_out("it has no `kty`") };
@@ -292,7 +292,7 @@ fn member<'a, T>(
     if read.is_none()
         && let Some(message) = value.unexpected("a text")
     {
-        value.warning(format!("{message}: the key is left out"));
+        value.warning(format!("{message}: the key is ignored"));
     }
     read.map(Some)
 }

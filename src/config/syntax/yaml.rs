@@ -183,7 +183,7 @@ impl Reader<'_> {
                 let Some(node) = self.anchors.get(&anchor).cloned() else {
                     return Err(fatal(
                         span,
-                        "an alias of nothing that this document has before it".to_owned(),
+                        "the alias refers to no anchor before it in this document".to_owned(),
                     ));
                 };
                 if self.expects_key() {

@@ -37,8 +37,11 @@ fn a_guard_that_takes_tokens_of_others_is_told() {
         ("issuer: https://a.example, keys: https://a.example/keys", "no `audience`"),
         ("issuer: https://a.example, audience: []", "no `audience`"),
         ("audience: b, keys: https://a.example/keys", "no `issuer`"),
-        ("issuer: http://a.example, audience: b", "the keys come without TLS"),
-        ("issuer: a, audience: b, keys: http://127.evil.example/keys", "the keys come without TLS"),
+        ("issuer: http://a.example, audience: b", "the keys are fetched without TLS"),
+        (
+            "issuer: a, audience: b, keys: http://127.evil.example/keys",
+            "the keys are fetched without TLS",
+        ),
     ] {
         let said = said(&guarded(options, ASKS, "exit: map", OPEN));
         match expected {
@@ -97,8 +100,8 @@ fn an_open_route_beside_a_guarded_one_to_the_same_place_is_told() {
             "" => assert_eq!(said, "", "{routes}"),
             order => {
                 let expected = format!(
-                    "warning: bindings.map: the route is guarded, and {order} one that is open leads to the same: everybody takes that
-  help: expected `guarded` on both, or a path of its own for what is open
+                    "warning: bindings.map: the route is guarded, but {order} route without `guarded` leads to the same: requests without credentials take that route
+  help: expected `guarded` on both routes, or another path for the open one
 "
                 );
                 assert!(said.ends_with(&expected), "{routes}: {said}");
@@ -113,12 +116,12 @@ fn an_open_route_beside_a_guarded_one_to_the_same_place_is_told() {
         "[{{ {who} when: [{{ path: /a }}, {{ path: \"/b/{{t}}\" }}], with: {{ topic: x }}, exit: kc }}, {}]",
         route("", "/b/*", "topic: x")
     );
-    assert!(said(&guarded(GOOD, ASKS, "exit: map", &routes)).contains("a later one"), "{routes}");
+    assert!(said(&guarded(GOOD, ASKS, "exit: map", &routes)).contains("a later route"), "{routes}");
     let routes = routes.replace("/b/*", "/c/*");
     assert_eq!(said(&guarded(GOOD, ASKS, "exit: map", &routes)), "");
     // The exit of the binding is its last route, and open.
     let sse = "routes: [{ guarded: { who: [] }, when: [{ path: /x }], exit: map }], exit: map";
-    assert!(said(&guarded(GOOD, ASKS, sse, OPEN)).contains("a later one that is open"));
+    assert!(said(&guarded(GOOD, ASKS, sse, OPEN)).contains("a later route without `guarded`"));
 }
 
 #[test]
@@ -141,7 +144,7 @@ bindings:
     for open in ["streams", "others"] {
         assert!(
             said(&file(open, ""))
-                .starts_with("5:155: warning: bindings.web: the route is guarded, and a later"),
+                .starts_with("5:155: warning: bindings.web: the route is guarded, but a later"),
             "{}",
             said(&file(open, ""))
         );
@@ -171,7 +174,7 @@ bindings:
     };
     let same = said(&file("private/${params.p}", "${params.path}"));
     assert!(
-        same.starts_with("10:9: warning: bindings.pages: the route is guarded, and a later"),
+        same.starts_with("10:9: warning: bindings.pages: the route is guarded, but a later"),
         "{same}"
     );
     assert_eq!(said(&file("private/${params.p}", "public/${params.path}")), "");
@@ -270,7 +273,7 @@ bindings:
         let expected = match lost {
             "" => String::new(),
             lost => format!(
-                "{place}: warning: bindings.{name}: no route takes connections to port {lost}: each is closed without a word
+                "{place}: warning: bindings.{name}: no route takes connections to port {lost}: they are closed
   help: expected a route with `when: [{{ port: [{}] }}]`, or an `exit`
 ",
                 lost.replace(',', ", ")
@@ -285,10 +288,10 @@ fn routes_that_no_encrypted_connection_takes_are_told() {
     for (options, when, why) in [
         ("", "alpn: h2", ""),
         ("", "authority: \"*.example\"", ""),
-        ("alpn: [http/1.1],", "alpn: h2", "the protocol `h2` is not agreed on"),
-        ("", "alpn: h3", "the protocol `h3` is not agreed on"),
-        ("", "authority: a.example:7143", "`a.example:7143` is no name that a client asks for"),
-        ("", "authority: 127.0.0.1", "`127.0.0.1` is no name that a client asks for"),
+        ("alpn: [http/1.1],", "alpn: h2", "the protocol `h2` is never negotiated"),
+        ("", "alpn: h3", "the protocol `h3` is never negotiated"),
+        ("", "authority: a.example:7143", "`a.example:7143` never matches"),
+        ("", "authority: 127.0.0.1", "`127.0.0.1` never matches"),
     ] {
         let file = format!(
             "name: a
@@ -342,9 +345,9 @@ fn check_says_what_to_write_instead() {
     let text = described("F", &guarded("keys: https://a.example/k", ASKS, "exit: map", OPEN));
     let (_, text) = text.split_once("\ndangerous:\n").expect("a list");
     insta::assert_snapshot!(text, @r"
-      F:2:11: guards.who: no `audience`: tokens that the issuer made for any other service let in here
+      F:2:11: guards.who: no `audience`: the guard accepts tokens that the issuer made for other services
         expected `audience` in its options, what tokens for this service have as `aud`
-      F:2:11: guards.who: no `issuer`: tokens of everybody whom one of the keys belongs to let in here
+      F:2:11: guards.who: no `issuer`: the guard accepts the tokens of everybody who owns one of the keys
         expected `issuer` in its options, what your tokens have as `iss`
     ");
 }

@@ -49,7 +49,7 @@ bindings:
 ---
 name: *a
 ",
-        "3:7: error: an alias of nothing that this document has before it
+        "3:7: error: the alias refers to no anchor before it in this document
 ",
     ),
     (
@@ -99,9 +99,9 @@ bindings:
   _x: { type: filesystem, kind: server, options: { location: a } }
 ",
         "1:7: error: name: `1st` is no name
-  help: a name begins with a letter and goes on with letters, digits, `.`, `_` and `-`
+  help: a name is a letter, followed by letters, digits, `.`, `_` and `-`
 3:3: error: bindings._x: `_x` is no name
-  help: a name begins with a letter and goes on with letters, digits, `.`, `_` and `-`
+  help: a name is a letter, followed by letters, digits, `.`, `_` and `-`
 ",
     ),
     (
@@ -276,12 +276,12 @@ bindings:
   kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
   out: { type: tcp, kind: client }
 ",
-        "2:11: error: vaults.v.options.revocation: not supported yet: certificates that were revoked would be accepted
+        "2:11: error: vaults.v.options.revocation: not supported yet: revoked certificates would be accepted
 3:11: error: guards.who: there are no keys
-  help: without `keys` those of the issuer are taken, whose `issuer` is a URL then
-3:11: warning: guards.who: no `audience`: tokens that the issuer made for any other service let in here
+  help: expected `keys`, or a URL as `issuer`, from which the keys are fetched
+3:11: warning: guards.who: no `audience`: the guard accepts tokens that the issuer made for other services
   help: expected `audience` in its options, what tokens for this service have as `aud`
-3:11: warning: guards.who: no `issuer`: tokens of everybody whom one of the keys belongs to let in here
+3:11: warning: guards.who: no `issuer`: the guard accepts the tokens of everybody who owns one of the keys
   help: expected `issuer` in its options, what your tokens have as `iss`
 6:3: error: bindings.tls: the vault `v` has no `keys`
   help: expected `options.keys` with a `store` there
@@ -301,7 +301,7 @@ bindings:
   pages: { type: http-filesystem, kind: proxy, exit: files }
   files: { type: filesystem, kind: server, options: { location: www/ } }
 ",
-        "5:45: warning: bindings.web: a route is closed to everyone who comes by `web`, which looks for no credentials for the guard `who`
+        "5:45: warning: bindings.web: no request that comes through `web` can take a route: that binding reads no credentials for the guard `who`
   help: expected an `authorization` in its options
 ",
     ),
@@ -330,14 +330,14 @@ bindings:
     exit: there
   there: { type: tcp, kind: client, options: { host: h, port: 1 } }
 ",
-        "3:11: warning: guards.who: no `audience`: tokens that the issuer made for any other service let in here
+        "3:11: warning: guards.who: no `audience`: the guard accepts tokens that the issuer made for other services
   help: expected `audience` in its options, what tokens for this service have as `aud`
-3:11: warning: guards.who: no `issuer`: tokens of everybody whom one of the keys belongs to let in here
+3:11: warning: guards.who: no `issuer`: the guard accepts the tokens of everybody who owns one of the keys
   help: expected `issuer` in its options, what your tokens have as `iss`
-3:11: warning: guards.who: the keys come without TLS: whoever is on the way there can make tokens
+3:11: warning: guards.who: the keys are fetched without TLS: an attacker in the network can replace them and sign tokens
   help: expected a URL with `https`
-14:3: error: bindings.tls.options.version: not supported yet: librdkafka speaks TLS 1.2 and 1.3 alike
-14:3: warning: bindings.tls.options.sni: ignored: brokers are asked for their own names, and no protocol is agreed on
+14:3: error: bindings.tls.options.version: not supported yet: librdkafka always offers both TLS 1.2 and 1.3
+14:3: warning: bindings.tls.options.sni: ignored: librdkafka sends the name of each broker and offers no protocol
 20:43: error: bindings.http.options.overrides.:authority: expected a host, with a port where it has one, found the text `a b`
 20:59: error: bindings.http.options.overrides.:path: expected the name of a header, or `:authority`
 20:68: error: bindings.http.options.overrides.x-a: expected the value of a header, found the text `\\n`
@@ -355,10 +355,10 @@ guards:
         - { kty: RSA, kid: b, n: AQAB, e: AQAB }
         - { kty: EC, crv: P-256, kid: c, x: AQAB, y: AQAB, alg: HS256 }
 ",
-        "7:9: error: guards.who.options.keys: there is no key that is of use for signatures
-7:11: warning: guards.who.options.keys[0]: key `a` is not usable and left out: its `kty` is `oct`, not `RSA`, `EC` or `OKP`
-8:11: warning: guards.who.options.keys[1]: key `b` is not usable and left out: it has 17 bits: from 2048 to 8192 are accepted
-9:11: warning: guards.who.options.keys[2]: key `c` is not usable and left out: its `alg` `HS256` does not fit its `kty` and `crv`
+        "7:9: error: guards.who.options.keys: no key is usable for signatures
+7:11: warning: guards.who.options.keys[0]: key `a` is not usable and is ignored: its `kty` is `oct`, not `RSA`, `EC` or `OKP`
+8:11: warning: guards.who.options.keys[1]: key `b` is not usable and is ignored: it has 17 bits: from 2048 to 8192 are accepted
+9:11: warning: guards.who.options.keys[2]: key `c` is not usable and is ignored: its `alg` `HS256` does not fit its `kty` and `crv`
 ",
     ),
     (
@@ -371,7 +371,7 @@ guards:
       keys: { keys: [{ kty: RSA, kid: b, n: AQAB, e: AQAB }] }
 ",
         "6:13: error: guards.who.options.keys: expected the URL of a key set or a list of keys, found a mapping
-  help: of a key set, the list that is its `keys` stands here
+  help: expected the list that a key set has as `keys`
 ",
     ),
     (
@@ -394,7 +394,7 @@ bindings:
   b: { type: sse, kind: server, exit: c }
   c: { type: sse, kind: client, exit: a }
 ",
-        "3:3: error: bindings.a: its exits lead in a circle: a -> b -> c -> a
+        "3:3: error: bindings.a: its exits form a cycle: a -> b -> c -> a
 5:39: error: bindings.c.exit: `a` (http server) cannot follow `c` (sse client)
   help: what can follow: `http client`
 ",
@@ -547,7 +547,7 @@ bindings:
         "3:65: error: bindings.cs.options.bootstrap[0]: the topic name `a/b` has characters other than a-z, A-Z, 0-9, `.`, `_` and `-`
 3:70: error: bindings.cs.options.bootstrap[1]: the topic name `` is empty
 3:110: error: bindings.cs.options.topics[0].defaultOffset: expected live or historical, found `latest`
-3:120: error: bindings.cs.options.topics[1]: the topic `a` stands there twice
+3:120: error: bindings.cs.options.topics[1]: the topic `a` is listed twice
 ",
     ),
     (
@@ -644,9 +644,9 @@ bindings:
   kd: { type: kafka, kind: client, options: { servers: [k:9092] } }
   out: { type: tcp, kind: client }
 "#,
-        "3:73: warning: bindings.cs.options.topics[0].transforms: ignored: keys and headers of records stay as they are
+        "3:73: warning: bindings.cs.options.topics[0].transforms: ignored: keys and headers of records are not changed
 3:101: error: bindings.cs.options.topics[0].transforms[0].extract-key: expected a field of the value or the key, as `${message.value.id}` or `${message.key.id}`, found the text `${message.header.id}`
-4:86: error: bindings.kc.routes[0].when[0]: a client has one way out: expected routes with an `exit` alone
+4:86: error: bindings.kc.routes[0].when[0]: a client has one exit: expected routes without conditions
 4:127: error: bindings.kc.routes[1]: unknown key `with`
   help: known here: exit, guarded, when
 5:3: error: bindings.kd: neither `exit` nor `routes`
@@ -700,7 +700,7 @@ bindings:
   kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
   out: { type: tcp, kind: client }
 ",
-        "2:14: warning: telemetry.metrics: ignored: nothing is measured
+        "2:14: warning: telemetry.metrics: ignored: no metrics are collected
 2:40: error: telemetry.metrics[1]: unknown metric `http.request.sise`
   help: did you mean `http.request.size`? there are: stream.active.received, stream.active.sent, stream.opens.received, stream.opens.sent, stream.data.received, stream.data.sent, stream.errors.received, stream.errors.sent, stream.closes.received, stream.closes.sent, http.request.size, http.response.size, http.duration, http.active.requests, grpc.active.requests, grpc.requests.per.rpc, grpc.responses.per.rpc
 4:73: warning: bindings.cs.options.topics[0].value: ignored: records are passed on as they are, not validated or converted
@@ -789,8 +789,8 @@ bindings:
   pages: { type: http-filesystem, kind: proxy, exit: files }
   files: { type: filesystem, kind: server, options: { location: www/ } }
 "#,
-        "3:58: error: bindings.in.options.port[1]: a port stands there twice
-3:64: error: bindings.in.options.port[2]: a port stands there twice
+        "3:58: error: bindings.in.options.port[1]: a port is listed twice
+3:64: error: bindings.in.options.port[2]: a port is listed twice
 ",
     ),
     (
@@ -882,13 +882,13 @@ bindings:
   kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
   out: { type: tcp, kind: client }
 "#,
-        "4:67: error: bindings.in.routes[0].guarded: not supported yet: guards are asked about requests, on routes of http, sse, sse-kafka and http-filesystem bindings
+        "4:67: error: bindings.in.routes[0].guarded: not supported yet: guards check requests, so only routes of http, sse, sse-kafka and http-filesystem bindings can have them
 5:3: error: bindings.tls: `vault` is missing
-9:55: error: bindings.web.options.access-control.allow: pages of the same origin need no leave
-  help: it goes with `policy: cross-origin`
-9:96: error: bindings.web.options.access-control.expose: pages of the same origin need no leave
-  help: it goes with `policy: cross-origin`
-13:56: error: bindings.cache.routes[0].guarded: not supported yet: guards are asked about requests, on routes of http, sse, sse-kafka and http-filesystem bindings
+9:55: error: bindings.web.options.access-control.allow: pages of the same origin need no permission
+  help: expected `policy: cross-origin` with this key
+9:96: error: bindings.web.options.access-control.expose: pages of the same origin need no permission
+  help: expected `policy: cross-origin` with this key
+13:56: error: bindings.cache.routes[0].guarded: not supported yet: guards check requests, so only routes of http, sse, sse-kafka and http-filesystem bindings can have them
 ",
     ),
     (

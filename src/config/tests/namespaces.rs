@@ -41,7 +41,7 @@ fn each_document_is_described_and_the_memory_of_all_is_told_once() {
               event ids: ${etag}
               without an id: historical, from the first record
               Kafka: kafka:9092 (cache -> store -> cluster)
-              read from the start on: events
+              read from the start of the program: events
         :scheme http -> pages: static files
           /{path} -> file ${params.path} in files: folder www/, symbolic links are ignored
 

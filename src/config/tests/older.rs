@@ -97,7 +97,7 @@ fn servers_win_over_the_address_of_the_tcp_client() {
     assert!(described("F", &file).contains("Kafka: k:9092 ("));
     assert_eq!(
         said(&file),
-        "12:35: warning: bindings.out.options: ignored: brokers are reached at the addresses that Kafka names
+        "12:35: warning: bindings.out.options: ignored: Kafka reports the addresses of its brokers
 "
     );
 }

@@ -43,7 +43,7 @@ pub(super) fn of_listener(requirements: &Requirements<'_>, binding: &Binding, se
 fn report(requirements: &Requirements<'_>, binding: &Binding, lost: &Ports) {
     let lost = tell(lost);
     let message = format!(
-        "bindings.{}: no route takes connections to port {lost}: each is closed without a word",
+        "bindings.{}: no route takes connections to port {lost}: they are closed",
         binding.name
     );
     let help = format!(
@@ -100,14 +100,14 @@ fn never(
             _ => true,
         };
         if !spoken || !(tls.options.alpn.is_empty() || tls.options.alpn.contains(alpn)) {
-            return Some(format!("the protocol `{}` is not agreed on", alpn.escape_debug()));
+            return Some(format!("the protocol `{}` is never negotiated", alpn.escape_debug()));
         }
     }
     let name = condition.authority.as_ref().map(ToString::to_string)?;
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
     (address || name.contains(':')).then(|| {
         format!(
-            "`{}` is no name that a client asks for: it has no port, and is no address",
+            "`{}` never matches: a server name has no port and is not an address",
             name.escape_debug()
         )
     })
