@@ -93,7 +93,7 @@ struct Log {
     /// The format of the log, which is written to standard error
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     log_format: Format,
-    /// What is logged: error, warn, info, debug or trace, also for parts of the program
+    /// The lowest level to log: error, warn, info, debug or trace, also for parts of the program
     #[arg(long, env = "TAILWATER_LOG", value_name = "LEVELS", default_value = "info")]
     log_level: String,
 }
@@ -110,16 +110,16 @@ enum Format {
 struct Start {
     #[command(flatten)]
     file: ConfigFile,
-    /// How long streams have to end when the process is told to stop
+    /// How long streams have to end after SIGINT or SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(..=3600))]
     drain: u64,
     /// How many threads serve connections
     ///
-    /// By default there is one thread for each core but one, and one for the last core, which takes
-    /// connections when each other thread has 4096. With this option there are exactly so many threads.
+    /// By default, each core except one has a thread. The last core has a further thread, which takes
+    /// connections when each of the others has 4096. This option sets the number of all threads.
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
-    /// The address where /ready and /live are answered to everybody who can reach it, as 127.0.0.1:9901
+    /// The address of /ready and /live, as 127.0.0.1:9901; everybody who can reach it gets answers
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     #[command(flatten)]
