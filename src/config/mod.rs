@@ -1,10 +1,10 @@
 //! The configuration file: Zilla's `zilla.yaml`, in YAML or JSON.
 //!
-//! [`parse`] reads a text into a [`Config`] that cannot be invalid: every exit leads to a binding
-//! that can follow, every name is defined, every template names what its path captures. Otherwise
-//! a [`Report`] has all mistakes of the file, each with its place and what would be accepted. What
-//! the grammar has and tailwater does not do yet is a warning, and an error where ignoring it would
-//! be unsafe. Each document of a file is a namespace, with a [`Config`] of its own.
+//! [`parse`] reads a text into a [`Config`] that is always valid: every exit leads to a binding that can
+//! follow, every name is defined, and the parameters of every template are captured by its path. Otherwise it
+//! returns a [`Report`] with all mistakes of the file, each with its place and with what would be accepted. A
+//! feature of the grammar that tailwater does not have yet is a warning, or an error if it would be unsafe to
+//! ignore it. Each document of a file is a namespace, with a [`Config`] of its own.
 //!
 //! ```
 //! let file = "
@@ -92,19 +92,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// The binding of a name. Every `exit` of a parsed configuration has one.
+    /// The binding with this name. In a parsed configuration, every `exit` is the name of a binding.
     #[must_use]
     pub fn binding(&self, name: &str) -> Option<&Binding> {
         self.bindings.iter().find(|binding| binding.name == name)
     }
 
-    /// Whether an exporter writes what happens to the standard output.
+    /// Whether an exporter writes the access log to the standard output.
     #[must_use]
     pub fn logs_access(&self) -> bool {
         self.telemetry.exporters.iter().any(|exporter| exporter.kind == ExporterKind::Stdout)
     }
 
-    /// The listeners, with which everything begins.
+    /// The listeners: bindings of type `tcp` and kind `server`.
     pub fn listeners(&self) -> impl Iterator<Item = (&Binding, &TcpServer)> {
         self.bindings.iter().filter_map(|binding| match &binding.kind {
             Kind::TcpServer(server) => Some((binding, server)),
@@ -113,24 +113,25 @@ impl Config {
     }
 }
 
-/// A configuration, and what is to be said about it.
+/// A configuration and its warnings.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Parsed {
     /// The namespaces, in the order of their documents, at least one. They run side by side.
     pub namespaces: Vec<Config>,
-    /// Warnings: what has no effect, and what is dangerous. No errors.
+    /// Warnings of keys without effect and of dangers. It has no errors.
     pub report: Report,
 }
 
 impl Parsed {
-    /// Whether an exporter writes what happens to the standard output. One is for all namespaces.
+    /// Whether an exporter of any namespace writes the access log to the standard output. The log has the
+    /// requests of all namespaces.
     #[must_use]
     pub fn logs_access(&self) -> bool {
         self.namespaces.iter().any(Config::logs_access)
     }
 
-    /// Why nothing is served, by all of it or by a listener, although nothing is wrong with it.
+    /// Why a valid configuration, or one of its listeners, serves nothing.
     #[must_use]
     pub fn idle(&self) -> Vec<String> {
         let mut listeners = self.namespaces.iter().flat_map(Config::listeners).peekable();
@@ -156,7 +157,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// There are mistakes in it.
+    /// The file has mistakes.
     #[error("{0}")]
     Invalid(Report),
 }
@@ -164,7 +165,7 @@ pub enum Error {
 /// Reads a file, with the environment of the process.
 ///
 /// # Errors
-/// [`Error::Read`] where it cannot be read, [`Error::Invalid`] where there are mistakes in it.
+/// [`Error::Read`] if it cannot be read, [`Error::Invalid`] if it has mistakes.
 pub fn load(path: &Path) -> Result<Parsed, Error> {
     let read = || {
         let mut bytes = Vec::new();
@@ -176,7 +177,7 @@ pub fn load(path: &Path) -> Result<Parsed, Error> {
     parse(&path.display().to_string(), &bytes, &env).map_err(Error::Invalid)
 }
 
-/// Reads a text. `file` is its name in messages, `env` the environment that `${{env.NAME}}` asks.
+/// Reads a text. `file` is its name in messages. `env` returns the value of `${{env.NAME}}`.
 ///
 /// # Errors
 /// All mistakes of the file, and its warnings.
@@ -200,7 +201,7 @@ pub fn parse(
             return Err(fail(&text, yaml::fatal(at, "the file is not UTF-8".to_owned())));
         }
     };
-    // A document may begin with a byte order mark, as the first one: files are put together so.
+    // Each document may begin with a byte order mark: files are concatenated.
     let without_marks;
     let text = if text.contains("\n\u{feff}") {
         without_marks = text.replace("\n\u{feff}", "\n");

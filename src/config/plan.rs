@@ -1,7 +1,7 @@
 //! A configuration whose exits are resolved: the tree that the stack builds and `check` describes.
 //!
 //! A binding that several exits lead to is one node. Only what a listener leads to is in the tree. A
-//! parsed configuration has no exit that leads nowhere, so nothing of it is missing here.
+//! parsed configuration has no exit that leads nowhere, so the tree is complete.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Plan<'c> {
 pub(crate) struct TopicRoute<'c> {
     pub(crate) binding: &'c Binding,
     pub(crate) with: &'c SseKafkaWith,
-    /// Where its topic is looked for.
+    /// The source of its topic.
     pub(crate) topics: Topics<'c>,
 }
 
@@ -62,7 +62,7 @@ pub struct Node<'c, O, R = ()> {
 pub struct Branch<'c, W, N, T = ()> {
     /// Its conditions, guards and `with`.
     pub rule: &'c bindings::Route<W, T>,
-    /// What takes the request or connection.
+    /// The target of the request or connection.
     pub next: N,
 }
 
@@ -98,17 +98,17 @@ pub type HttpFilesystem<'c> =
 /// A `filesystem` server.
 pub type Filesystem<'c> = Node<'c, files::Filesystem>;
 
-/// What takes a connection.
+/// The target of a connection.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Next<'c> {
-    /// It is encrypted.
+    /// TLS.
     Tls(Arc<TlsServer<'c>>),
-    /// It has requests.
+    /// HTTP without TLS.
     Http(Arc<HttpServer<'c>>),
 }
 
-/// What takes a request.
+/// The target of a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Resource<'c> {
@@ -118,7 +118,7 @@ pub enum Resource<'c> {
     Files(Arc<HttpFilesystem<'c>>),
 }
 
-/// What event streams are made of.
+/// The source of event streams.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Streams<'c> {
@@ -128,13 +128,13 @@ pub enum Streams<'c> {
     Upstream(Arc<SseClient<'c>>),
 }
 
-/// Where a topic is looked for.
+/// The source of topics.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Topics<'c> {
-    /// In the cluster that a cache takes it from.
+    /// A cache in front of clusters.
     Cache(Arc<KafkaCacheClient<'c>>),
-    /// In a cluster.
+    /// A cluster.
     Cluster(Arc<Cluster<'c>>),
 }
 
@@ -166,7 +166,7 @@ pub struct Upstream<'c> {
 pub enum Connection<'c> {
     /// By TLS.
     Tls(Arc<TlsClient<'c>>),
-    /// As it is.
+    /// Without TLS.
     Tcp(TcpClient<'c>),
 }
 
@@ -180,7 +180,7 @@ impl<'c> Connection<'c> {
         }
     }
 
-    /// The `tcp` client. Of several below a `tls` client the first one counts.
+    /// The `tcp` client. If a `tls` client has several, the first one is used.
     fn tcp(&self) -> Option<&TcpClient<'c>> {
         match self {
             Connection::Tls(tls) => tls.routes.first().map(|route| &route.next),
@@ -198,8 +198,8 @@ impl<'c> Topics<'c> {
         }
     }
 
-    /// The ways that a topic may take; without a topic, all ways. The first route that matches decides,
-    /// here as everywhere: no way back.
+    /// The paths that a topic can take. Without a topic, all paths. The first route that matches decides: if
+    /// the routes behind it do not take the topic, no other route is tried.
     pub(super) fn sources(&self, topic: Option<&str>) -> Vec<TopicSource<'c>> {
         match self {
             Topics::Cluster(cluster) => vec![cluster.source()],
@@ -228,7 +228,7 @@ fn matching<'r, 'c, N>(
 }
 
 impl<'c> Cluster<'c> {
-    /// A topic that comes from here alone.
+    /// The path of a topic that comes from this cluster without a cache.
     #[must_use]
     pub fn source(&self) -> TopicSource<'c> {
         TopicSource {

@@ -26,11 +26,11 @@ pub struct TopicSource<'c> {
     pub connection: Connection<'c>,
 }
 
-/// A Kafka, by one path through the `kafka` bindings.
+/// A Kafka cluster, reached by one path through the `kafka` bindings.
 #[derive(Debug)]
 pub(crate) struct Used<'c> {
     pub(crate) source: TopicSource<'c>,
-    /// What the `sse-kafka` routes that lead there take for a topic.
+    /// The topics of the `sse-kafka` routes that lead there.
     pub(crate) topics: Vec<&'c Template>,
 }
 
@@ -53,8 +53,8 @@ impl<'c> TopicSource<'c> {
         self.path.iter().map(|binding| binding.name.as_str()).collect()
     }
 
-    /// Where a stream of this topic without an id begins: what `cache_server` says of the topic,
-    /// else what `cache_client` says, else [`DefaultOffset::Historical`].
+    /// Where a stream of this topic begins without an event id: the `defaultOffset` of the
+    /// `cache_server`, otherwise that of the `cache_client`, otherwise [`DefaultOffset::Historical`].
     #[must_use]
     pub fn default_offset(&self, topic: &str) -> DefaultOffset {
         self.topics()
@@ -63,7 +63,7 @@ impl<'c> TopicSource<'c> {
             .unwrap_or_default()
     }
 
-    /// The topics that are spelled out with this default offset.
+    /// The topics for which a binding on the path has this default offset.
     #[must_use]
     pub fn topics_with(&self, offset: DefaultOffset) -> Vec<&'c str> {
         let mut names: Vec<&str> = self.topics().map(|topic| topic.name.as_str()).collect();
@@ -73,25 +73,25 @@ impl<'c> TopicSource<'c> {
         names
     }
 
-    /// The topics that the bindings on the path name, whatever they say of them.
+    /// The topics that the bindings on the path name in `topics` or `bootstrap`.
     pub(crate) fn named(&self) -> impl Iterator<Item = &'c str> + use<'c> {
         let names = self.all_topics().map(|topic| topic.name.as_str());
         names.chain(self.bootstrap().iter().map(String::as_str))
     }
 
-    /// The topics that are read from the start on.
+    /// The topics that are read from the start of the program.
     #[must_use]
     pub fn bootstrap(&self) -> &'c [String] {
         self.cache_server.map(|server| server.bootstrap.as_slice()).unwrap_or_default()
     }
 
-    /// What is kept of all topics together, if the file says so.
+    /// `options.memory` of the `cache_server`.
     #[must_use]
     pub fn memory_bytes(&self) -> Option<usize> {
         self.cache_server.and_then(|server| server.memory_bytes)
     }
 
-    /// The largest record that is delivered, if the file says so.
+    /// `options.max-record` of the `cache_server`.
     #[must_use]
     pub fn max_record_bytes(&self) -> Option<usize> {
         self.cache_server.and_then(|server| server.max_record_bytes)
@@ -109,15 +109,15 @@ impl<'c> TopicSource<'c> {
 }
 
 impl<'c> Plan<'c> {
-    /// Where the records of a topic come from, for an exit of an `sse-kafka` route; none where no route of the
+    /// Where the records of a topic come from, for an exit of an `sse-kafka` route. `None` if no route of the
     /// `kafka` bindings takes the topic.
     #[must_use]
     pub fn topic_source(&self, exit: &str, topic: &str) -> Option<TopicSource<'c>> {
         self.topics_of(exit)?.sources(Some(topic)).into_iter().next()
     }
 
-    /// The topics that the file names of those that come by this path: fixed ones of `sse-kafka` routes, and
-    /// those that the `kafka` bindings name.
+    /// The topics of this path that the file names: the literal topics of `sse-kafka` routes, and the topics
+    /// of `kafka` bindings.
     #[must_use]
     pub fn named_topics(&self, source: &TopicSource<'c>) -> BTreeSet<&'c str> {
         let first = source.path.first().and_then(|binding| self.topics_of(&binding.name));
@@ -134,7 +134,7 @@ impl<'c> Plan<'c> {
         of_bindings.chain(of_routes).filter(comes_by).map(|(_, topic)| topic).collect()
     }
 
-    /// Each Kafka that `sse-kafka` bindings lead to, of those that `counts` names.
+    /// The Kafka clusters to which those `sse-kafka` bindings lead for which `counts` is true.
     pub(crate) fn clusters(&self, counts: impl Fn(&Binding) -> bool) -> Vec<Used<'c>> {
         let mut clusters: Vec<Used<'c>> = Vec::new();
         for route in self.topic_routes.iter().filter(|route| counts(route.binding)) {

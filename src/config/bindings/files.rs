@@ -26,7 +26,7 @@ pub struct FileCondition {
     pub path: Option<Pattern>,
     /// `method`: the method. Default: any.
     pub method: Option<Method>,
-    /// The same for the route layer.
+    /// The same condition for the route layer.
     pub condition: Condition,
 }
 
@@ -94,7 +94,7 @@ fn condition(value: &Value<'_>) -> Option<FileCondition> {
     }
 }
 
-/// A method; to the route layer `*` in one would be any text.
+/// A method without `*`, which would match any text in the route layer.
 fn method(text: &str) -> Option<Method> {
     text.parse().ok().filter(|_| !text.contains('*'))
 }

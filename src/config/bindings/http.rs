@@ -114,7 +114,7 @@ pub struct HttpCondition {
     /// match. The pseudo headers `:scheme`, `:authority`, `:path` and `:method` are headers,
     /// too.
     pub headers: Vec<(String, ValuePattern)>,
-    /// The same for the route layer.
+    /// The same condition for the route layer.
     pub condition: Condition,
 }
 
@@ -143,7 +143,7 @@ impl HttpClient {
     }
 }
 
-/// What both kinds have. `access-control` of a client has no meaning, and Zilla accepts it.
+/// The options of both kinds. Zilla accepts `access-control` of a client, too, where it has no effect.
 struct Common {
     versions: Vec<HttpVersion>,
     access_control: AccessControl,
@@ -201,7 +201,7 @@ impl Common {
     }
 }
 
-/// Headers of requests to another server, with `:authority` for the server that they ask.
+/// `overrides` of a client.
 #[derive(Default)]
 struct Overrides {
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -280,7 +280,7 @@ fn origin(value: &Value<'_>) -> Option<String> {
     Some(text)
 }
 
-/// Whether a browser may send it, but for a `/` at its end.
+/// Whether a browser can send this as `Origin`. A `/` at its end is accepted.
 fn is_origin(text: &str) -> bool {
     let text = text.strip_suffix('/').unwrap_or(text).replacen("://*.", "://x.", 1);
     let plain = |uri: Uri| uri.path() == "/" && uri.query().is_none() && !text.contains(['@', '#']);
@@ -288,7 +288,7 @@ fn is_origin(text: &str) -> bool {
     authority && text.parse::<Uri>().is_ok_and(plain)
 }
 
-/// A number of seconds; a year and more is taken for a mistake of the unit.
+/// A number of seconds, at most a year: a larger one is probably in another unit.
 pub(crate) fn seconds(value: &Value<'_>) -> Option<Duration> {
     value.number("a number of seconds (0 to 31536000)", 0..=31_536_000).map(Duration::from_secs)
 }
@@ -323,7 +323,7 @@ fn authorization(value: &Value<'_>) -> Option<Authorization> {
     Some(Authorization { guard: guard.to_owned(), headers, query, cookies })
 }
 
-/// A place of credentials: its name, and what stands there.
+/// A place of credentials: its name and its pattern.
 fn place(
     name: &str,
     value: &Value<'_>,
@@ -372,7 +372,7 @@ fn condition(value: &Value<'_>) -> Option<HttpCondition> {
             }
             Err(error) => {
                 value.error(match error {
-                    // It has the pattern in its own text.
+                    // Its text contains the pattern.
                     Error::Start(_) => error.to_string(),
                     _ => format!("bad pattern `{}`: {error}", text.escape_debug()),
                 });

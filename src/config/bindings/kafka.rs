@@ -52,7 +52,7 @@ pub struct KafkaClient {
     /// required if a listener leads here. Default, as in older files: `host` and `port` of
     /// the `tcp` client that `exit` leads to.
     pub servers: Vec<Server>,
-    /// Whether `servers` stand at the `tcp` client.
+    /// Whether the `tcp` client has the address instead of `servers`.
     pub(crate) servers_below: bool,
     /// `options.authorization`: a name with `credentials`, as below; in older files
     /// `options.sasl`. Default: none.
@@ -103,12 +103,12 @@ pub struct TopicCondition {
 }
 
 impl TopicCondition {
-    /// Whether each topic satisfies it.
+    /// Whether every topic satisfies the condition.
     fn is_always(&self) -> bool {
         self.topic.as_ref().is_none_or(|pattern| pattern.to_string() == "*")
     }
 
-    /// Whether a topic satisfies it.
+    /// Whether a topic satisfies the condition.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         self.topic.as_ref().is_none_or(|pattern| pattern.matches(topic.as_bytes()))
@@ -169,7 +169,7 @@ pub enum SaslMechanism {
 }
 
 impl fmt::Display for SaslMechanism {
-    /// The name as SASL has it, `SCRAM-SHA-256`.
+    /// The name of the mechanism in SASL, as `SCRAM-SHA-256`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SaslMechanism::Plain => "PLAIN",
@@ -180,7 +180,7 @@ impl fmt::Display for SaslMechanism {
     }
 }
 
-/// A text that is not shown by `Debug`.
+/// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -245,7 +245,7 @@ impl KafkaCacheServer {
     }
 }
 
-/// Checks `merged` of older files: topics whose partitions are one stream, as all are here.
+/// Checks `merged` of older files: the topics whose partitions are one stream. Here all topics are.
 fn merged(options: &Map<'_>) {
     if let Some(value) = options.get("merged") {
         value.each(|topic| pattern::topic(&topic));
@@ -349,7 +349,7 @@ impl KafkaClient {
     }
 }
 
-/// The way out of a client. In `routes` only the first exit counts, since each takes everything.
+/// The exit of a client. If it has `routes`, the first one takes every connection.
 fn exit(map: &Map<'_>, outline: &mut BindingOutline) -> Option<String> {
     let when = |value: &Value<'_>, _: &mut BindingOutline| {
         let condition = condition(value)?;
@@ -364,8 +364,7 @@ fn exit(map: &Map<'_>, outline: &mut BindingOutline) -> Option<String> {
     routes.into_iter().next().map(|route| route.exit)
 }
 
-/// One entry of `servers`; it may be several with commas, which is how an environment variable
-/// holds them.
+/// An entry of `servers`: an address, or a list separated by commas, as in an environment variable.
 fn servers(value: &Value<'_>) -> Option<Vec<Server>> {
     let parse = |text: &str| text.split(',').map(|part| server(part.trim())).collect();
     value.parsed("the address of a server, as `kafka.example.com:9092`", parse)

@@ -1,4 +1,4 @@
-//! Bindings: what is common to all of them.
+//! The common parts of all bindings.
 
 pub(crate) mod files;
 pub(crate) mod http;
@@ -85,7 +85,7 @@ kinds! {
     Filesystem(Filesystem) = "filesystem" "server", "A folder.";
 }
 
-/// Types that Zilla has and tailwater does not.
+/// Types of Zilla that tailwater does not have.
 const NOT_OURS: &[&str] = &[
     "amqp",
     "asyncapi",
@@ -108,7 +108,7 @@ const NOT_OURS: &[&str] = &[
 ];
 
 impl Type {
-    /// What an `exit` of this may lead to.
+    /// The types to which an `exit` of this type may lead.
     pub(crate) fn may_lead_to(self) -> &'static [Type] {
         match self {
             Type::TcpServer => {
@@ -186,7 +186,7 @@ impl Type {
     }
 }
 
-/// What is known of a binding even where there are mistakes in it.
+/// The parts of a binding that are known even if it has errors.
 pub(crate) struct BindingOutline {
     pub(crate) name: String,
     pub(crate) span: Span,
@@ -195,9 +195,9 @@ pub(crate) struct BindingOutline {
     pub(crate) own: Option<Exit>,
     /// All exits, those of the routes among them.
     pub(crate) exits: Vec<Exit>,
-    /// Whether an exit leads to who knows where, because of a mistake.
+    /// Whether the target of an exit is unknown because of an error.
     pub(crate) unknown_exit: bool,
-    /// Where it uses a feature that matters only if a listener leads to it.
+    /// Its uses of unsupported features, which matter only if a listener leads to it.
     pub(crate) unsupported: Vec<UnsupportedUse>,
 }
 
@@ -278,9 +278,9 @@ fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<Binding> {
     Some(Binding { name: outline.name.clone(), span: outline.span, vault, kind: kind? })
 }
 
-/// A route of a binding. The first route in the order of the file is taken whose guards let the
-/// request pass, and one of whose conditions is satisfied. The binding's own `exit`, if it has
-/// one, is the last route, without conditions.
+/// A route of a binding. A request takes the first route in the file of which a condition is satisfied
+/// and whose guards let it pass. The binding's own `exit`, if it has one, is the last route, without
+/// conditions.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Route<W, T = ()> {
@@ -311,7 +311,7 @@ pub struct Guarded {
 
 /// Reads one condition.
 pub(crate) type ReadWhen<'r, W> = dyn Fn(&Value<'_>, &mut BindingOutline) -> Option<W> + 'r;
-/// Reads what a route has beside; it is given the conditions unless there was a mistake in one.
+/// Reads `with` of a route. It gets the conditions unless one has an error.
 pub(crate) type ReadWith<'r, W, T> =
     dyn Fn(&Map<'_>, Option<&[W]>, &mut BindingOutline) -> Option<T> + 'r;
 
@@ -319,7 +319,7 @@ pub(crate) type ReadWith<'r, W, T> =
 pub(crate) struct Routes<'r, W, T> {
     pub(crate) when: &'r ReadWhen<'r, W>,
     pub(crate) with: &'r ReadWith<'r, W, T>,
-    /// `with` of the route that the binding's own exit is.
+    /// `with` of the last route, which is the binding's own exit.
     pub(crate) own: Option<T>,
 }
 
@@ -372,7 +372,7 @@ impl<W, T> Routes<'_, W, T> {
     }
 }
 
-/// Reads `guarded` of a route, whose guards can be asked if the route takes requests.
+/// Reads `guarded` of a route. Guards need requests, so the binding must be over HTTP.
 pub(crate) fn guarded(map: &Map<'_>, outline: &mut BindingOutline) -> Vec<Guarded> {
     let mut guards = Vec::new();
     if let Some(value) = map.get("guarded") {

@@ -179,8 +179,8 @@ impl SseKafka {
     }
 }
 
-/// A route whose templates have variables for claims is guarded by who knows them: to a client without
-/// credentials it answers 401.
+/// Adds the guards whose claims the templates of a route contain to `guarded`: a client without credentials gets
+/// 401.
 fn ask_for_claims(route: &mut Route<PathCondition, SseKafkaWith>) {
     for variable in route.with.variables() {
         if let Variable::Identity { guard } | Variable::Attribute { guard, .. } = variable
@@ -192,7 +192,7 @@ fn ask_for_claims(route: &mut Route<PathCondition, SseKafkaWith>) {
 }
 
 impl SseKafkaWith {
-    /// What a request fills in its templates.
+    /// The variables of its templates.
     pub fn variables(&self) -> impl Iterator<Item = &Variable> {
         let of_filters = self.filters.iter().flat_map(|filter| {
             filter.key.iter().chain(filter.headers.iter().map(|(_, header)| header))

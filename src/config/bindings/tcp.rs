@@ -48,8 +48,8 @@ pub struct TcpCondition {
 }
 
 impl TcpCondition {
-    /// Whether a connection to this local port from this address satisfies it. An IPv4 address that is
-    /// mapped to IPv6 counts as the IPv4 address.
+    /// Whether a connection to this local port from this address satisfies the condition. An IPv4-mapped IPv6
+    /// address counts as its IPv4 address.
     #[must_use]
     pub fn matches(&self, port: u16, peer: IpAddr) -> bool {
         self.takes(port) && self.cidr.is_none_or(|cidr| cidr.contains(&peer.to_canonical()))
@@ -67,9 +67,8 @@ impl TcpCondition {
 
 /// A `tcp` binding of kind `client` opens connections.
 ///
-/// Below a `kafka` client it stands for the connections to Kafka, whose brokers say where they
-/// lead. In older files, whose `kafka` client has no `servers`, its address is the first
-/// broker's.
+/// Below a `kafka` client it stands for the connections to Kafka, whose addresses Kafka reports. In
+/// older files, whose `kafka` client has no `servers`, its address is that of the first broker.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpClient {
@@ -115,7 +114,7 @@ impl TcpServer {
 }
 
 impl TcpClient {
-    /// Where it connects to, if both host and port are known here.
+    /// The address of the server, if the binding has both a host and a port.
     #[must_use]
     pub fn address(&self) -> Option<Authority> {
         let host = self.host.as_ref()?;
@@ -154,8 +153,8 @@ impl TcpClient {
         Some(client)
     }
 
-    /// Takes the address from the conditions if it stands there alone, and forgets them if they forbid
-    /// no connection to it.
+    /// Takes the address from the conditions if they have only one, and drops the conditions if they allow
+    /// every connection to it.
     fn settle(&mut self, always: bool) {
         if let (None, [only]) = (&self.host, self.when.as_slice())
             && let TcpCondition { authority: Some(name), cidr: None, ports } = only
@@ -186,7 +185,7 @@ impl TcpClient {
     }
 }
 
-/// A host as it is connected to: a name, or an address without brackets. `*` is any.
+/// A host to connect to: a name, or an address without brackets. `*` is any host.
 fn host(text: &str) -> Option<String> {
     let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if address.parse::<IpAddr>().is_ok() {
@@ -196,13 +195,13 @@ fn host(text: &str) -> Option<String> {
     (text == "*" || (!text.is_empty() && text.bytes().all(named))).then(|| text.to_owned())
 }
 
-/// A network. `IpNet` itself parses more spellings of numbers than the grammar has.
+/// A network. `IpNet` accepts more spellings of numbers than the grammar has.
 fn network(text: &str) -> Option<IpNet> {
     let (address, prefix_length) = text.split_once('/')?;
     IpNet::new(address.parse().ok()?, decimal(prefix_length)?).ok()
 }
 
-/// A condition without what is always true.
+/// A condition. Keys that are always satisfied are dropped.
 fn condition(value: &Value<'_>) -> Option<TcpCondition> {
     let map = value.map()?;
     let authority = map.get("authority").and_then(|value| value.filled("the name of a host"));
@@ -217,7 +216,7 @@ fn condition(value: &Value<'_>) -> Option<TcpCondition> {
     Some(TcpCondition { authority, cidr, ports })
 }
 
-/// A condition of a listener, which does not know the names of its peers.
+/// A condition of a listener, for which the names of peers are unknown.
 fn accepted(value: &Value<'_>, outline: &mut BindingOutline) -> Option<TcpCondition> {
     let condition = condition(value)?;
     if condition.authority.is_some()
@@ -241,7 +240,7 @@ pub(crate) fn ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
     value.parsed(PORT, range).into_iter().collect()
 }
 
-/// Ports to listen on, each once.
+/// Ports to listen on. None may be listed twice.
 fn listening_ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
     let items = match value.is_list() {
         true => value.list().unwrap_or_default(),
@@ -250,7 +249,7 @@ fn listening_ports(value: &Value<'_>) -> Vec<RangeInclusive<u16>> {
     let mut before: Vec<RangeInclusive<u16>> = Vec::new();
     for item in items {
         let Some(ports) = item.scalar().and_then(range) else { continue };
-        // 0 is another port each time.
+        // Port 0 is a different port each time.
         let twice = |range: &&RangeInclusive<u16>| {
             *range.start().max(ports.start()).max(&1) <= *range.end().min(ports.end())
         };

@@ -137,7 +137,7 @@ impl TlsClient {
                 Some(certificate)
             }
         };
-        // One way leads out: what is below knows no addresses to choose it by.
+        // The bindings below have no address by which a route could be chosen.
         let when = |value: &Value<'_>, outline: &mut BindingOutline| {
             outline.unsupported(value, Unsupported::TlsClientRoutes);
             condition(value, outline)
@@ -147,7 +147,7 @@ impl TlsClient {
     }
 }
 
-/// Checks `tls` of a connection that tailwater itself opens; none is opened yet.
+/// Checks the key `tls` of exporters and catalogs, which has no effect yet.
 pub(crate) fn check(value: &Value<'_>) {
     if let Some(tls) = value.map() {
         tls_options(&tls);

@@ -1,6 +1,7 @@
-//! What a file may say and hardly means: it lets in who should not, or nobody. The one list of it.
+//! Dangers: configurations that are valid and probably wrong, since they give access to clients that should have
+//! none, or to no client.
 //!
-//! Each is a warning with its place, what happens, and what to write in its place.
+//! Each is a warning that says where it is, what happens and what to write instead.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -22,13 +23,14 @@ use crate::config::sections::security::{Guard, GuardKeys};
 
 mod ports;
 
-/// Routes of one binding that are compared with each other.
+/// The maximum number of routes of a binding that are compared with each other.
 const MOST_ROUTES: usize = 200;
-/// Conditions of a route that requests are made up for, and those that are joined with another route's.
+/// The maximum number of conditions of a route for which requests are made up, and of those that are combined
+/// with the conditions of another route.
 const MOST_CONDITIONS: usize = 20;
 const MOST_PAIRED: usize = 3;
 
-/// Looks at what a listener leads to, as far as there is no mistake in it.
+/// Checks the bindings to which a listener leads, except for those with errors.
 pub(crate) fn check(requirements: &Requirements<'_>) {
     let mut asked = HashSet::new();
     for binding in
@@ -89,7 +91,7 @@ fn credentials(requirements: &Requirements<'_>, binding: &Binding, cross: &Cross
     }
 }
 
-/// A route is closed to everyone if the `http` binding before it asks another guard, or none.
+/// No request can take a guarded route if the `http` binding before it uses another guard, or none.
 fn guards_behind(requirements: &Requirements<'_>, binding: &Binding, asked: Option<&str>) {
     let mut behind = vec![binding];
     let mut next = 0;
@@ -122,7 +124,7 @@ fn guards_behind(requirements: &Requirements<'_>, binding: &Binding, asked: Opti
     }
 }
 
-/// Where the guarded routes of a binding stand, and what they demand.
+/// The places of the guarded routes of a binding, and their guards.
 fn guarded_routes(kind: &Kind) -> Vec<(Span, &[Guarded])> {
     fn of<W, T>(routes: &[Route<W, T>]) -> Vec<(Span, &[Guarded])> {
         let guarded = routes.iter().filter(|route| !route.guarded.is_empty());
@@ -139,7 +141,7 @@ fn guarded_routes(kind: &Kind) -> Vec<(Span, &[Guarded])> {
     }
 }
 
-/// A guard that is asked.
+/// Checks a guard that a binding uses.
 fn guard(requirements: &Requirements<'_>, guard: &Guard) {
     let danger = |message: &str, help: &str| {
         requirements.cx.danger(guard.span, format!("guards.{}: {message}", guard.name), help);
@@ -175,7 +177,7 @@ fn is_loopback(url: &Uri) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// A folder that is all there is.
+/// Warns of the folder `/`.
 fn root(requirements: &Requirements<'_>, binding: &Binding, files: &Filesystem) {
     let path = Path::new(&files.location);
     let depth = path.components().fold(0_usize, |depth, component| match component {
@@ -183,7 +185,7 @@ fn root(requirements: &Requirements<'_>, binding: &Binding, files: &Filesystem) 
         Component::ParentDir => depth.saturating_sub(1),
         _ => depth,
     });
-    // By symbolic links and the working directory, too.
+    // Symbolic links and the working directory can lead to `/`, too.
     let is_root = || path.canonicalize().is_ok_and(|path| path.parent().is_none());
     if !(path.is_absolute() && depth == 0 || is_root()) {
         return;
@@ -199,10 +201,10 @@ fn root(requirements: &Requirements<'_>, binding: &Binding, files: &Filesystem) 
     requirements.cx.danger(binding.span, message, "expected the folder of the pages as `location`");
 }
 
-/// What a condition is tried with.
+/// A condition for which requests can be made up.
 trait Sample {
     fn condition(&self) -> Condition;
-    /// Names and values, `:path` and others among them.
+    /// The names and patterns of headers and pseudo headers.
     fn fields(&self) -> Fields;
 }
 
@@ -243,20 +245,20 @@ type Fields = Vec<(String, String)>;
 type Parameter = (Arc<str>, Box<[u8]>);
 type Captured = [Parameter];
 
-/// A request, and whether it comes without credentials.
+/// A request, with or without credentials.
 struct Asked<'w> {
     requirements: &'w Requirements<'w>,
     request: &'w Request<()>,
     open: bool,
-    /// Bindings that it may still come through.
+    /// The maximum number of further bindings that are followed.
     depth: usize,
 }
 
-/// Where a route leads a request, given what its condition captured; none where a guard is in the way.
+/// Where a route leads a request with these captured parameters. `None` if a guard rejects the request.
 type Leads<W, T> = fn(&Route<W, T>, &Asked<'_>, &Captured) -> Option<String>;
 
-/// A guarded route beside an open one that leads the same request to the same place: who has no
-/// token takes that.
+/// Warns of a guarded route if an open route leads the same request to the same place: a client without a token
+/// takes the open route.
 fn open_beside<W: Sample, T>(
     requirements: &Requirements<'_>,
     binding: &Binding,
@@ -305,7 +307,8 @@ fn open_beside<W: Sample, T>(
     }
 }
 
-/// What a route captures of a request that it takes, guards aside.
+/// The parameters that a route captures of a request. `None` if its conditions do not match. Guards are not
+/// considered.
 fn captures<W: Sample, T>(route: &Route<W, T>, request: &Request<()>) -> Option<Vec<Parameter>> {
     match route.when.as_slice() {
         [] => Some(Vec::new()),
@@ -313,7 +316,7 @@ fn captures<W: Sample, T>(route: &Route<W, T>, request: &Request<()>) -> Option<
     }
 }
 
-/// Where the bindings below an exit lead a request.
+/// Where the bindings behind an exit lead a request.
 fn exit<W, T>(route: &Route<W, T>, asked: &Asked<'_>, _: &Captured) -> Option<String> {
     let depth = asked.depth.checked_sub(1)?;
     let binding = asked.requirements.bindings.iter().find(|binding| binding.name == route.exit);
@@ -326,7 +329,7 @@ fn exit<W, T>(route: &Route<W, T>, asked: &Asked<'_>, _: &Captured) -> Option<St
     }
 }
 
-/// Where the first route leads that takes a request; to the binding itself where none does.
+/// Where the first route leads that takes a request. If none does, the binding itself.
 fn first<W: Sample, T>(
     binding: &str,
     routes: &[Route<W, T>],
@@ -363,12 +366,12 @@ fn file(
     Some(format!("{} {folder} {}", route.exit, path.trim_start_matches('/')))
 }
 
-/// A route, and what requests for it are made up of.
+/// A route, with the requests that are made up for it.
 struct Sampled<'r, W, T> {
     route: &'r Route<W, T>,
-    /// The fields of its first conditions, which are joined with those of another route.
+    /// The fields of its first conditions, to be combined with those of another route.
     paired: Vec<Fields>,
-    /// Requests by the conditions behind these.
+    /// The requests for its further conditions.
     alone: Vec<Request<()>>,
 }
 
@@ -381,13 +384,13 @@ fn sampled<W: Sample, T>(route: &Route<W, T>) -> Sampled<'_, W, T> {
     Sampled { route, paired, alone: alone.into_iter().filter_map(sample).collect() }
 }
 
-/// Requests that one of two routes takes, or both.
+/// Requests that one of two routes takes, or both, by the combined fields of their conditions.
 fn paired(ones: &[Fields], others: &[Fields]) -> impl Iterator<Item = Request<()>> {
     let pairs = ones.iter().flat_map(|one| others.iter().map(move |other| (one, other)));
     pairs.flat_map(|(one, other)| [joined(one, other), joined(other, one)]).filter_map(sample)
 }
 
-/// The fields of a condition, and those that another one has besides.
+/// The fields of a condition, and the further fields of another one.
 fn joined(fields: &Fields, besides: &Fields) -> Fields {
     let is_new = |(name, _): &&(String, String)| fields.iter().all(|(known, _)| known != name);
     fields.iter().chain(besides.iter().filter(is_new)).cloned().collect()
@@ -430,7 +433,7 @@ fn example(pattern: &str) -> String {
     text + rest
 }
 
-/// A template for a request; what guards know stays as it stands there.
+/// A template with its parameters filled in. Variables of guards are kept.
 fn filled(template: &Template, captured: &Captured) -> String {
     let part = |part: &Part| match part {
         Part::Literal(text) => text.clone(),

@@ -1,9 +1,9 @@
-//! Where exits lead: every one to a binding that can follow, and none in a circle.
+//! Checks exits: each leads to a binding that can follow, and they form no cycle.
 
 use crate::config::bindings::{BindingOutline, Type};
 use crate::config::decode::{Cx, any_of, defined};
 
-/// Checks the exits of all bindings, and says of each whether a listener leads to it.
+/// Checks the exits of all bindings. Returns for each binding whether a listener leads to it.
 pub(crate) fn check(cx: &Cx, outlines: &[BindingOutline]) -> Vec<bool> {
     let names: Vec<&str> = outlines.iter().map(|outline| outline.name.as_str()).collect();
     let mut edges = vec![Vec::new(); outlines.len()];
@@ -41,11 +41,12 @@ pub(crate) fn check(cx: &Cx, outlines: &[BindingOutline]) -> Vec<bool> {
     reached(outlines, &edges)
 }
 
-/// Reports each circle once, where it closes.
+/// Reports each cycle once, at the binding where it closes.
 fn circles(cx: &Cx, outlines: &[BindingOutline], edges: &[Vec<usize>]) {
     let mut done = vec![false; outlines.len()];
     for start in 0..outlines.len() {
-        // Each with the edges that were not followed yet; no recursion, as the file is not ours.
+        // Each binding with the index of the next exit to follow. The search is not recursive: the depth is up to
+        // the file.
         let mut path = vec![(start, 0)];
         while let Some((at, next)) = path.last_mut() {
             let (at, target) = (*at, edges.get(*at).and_then(|edges| edges.get(*next)).copied());

@@ -1,4 +1,4 @@
-//! What is checked when all of a file is decoded.
+//! Checks of a file after all of it is decoded.
 
 pub(crate) mod dangers;
 pub(crate) mod exits;

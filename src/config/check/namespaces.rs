@@ -1,4 +1,4 @@
-//! What the namespaces of a file need of each other: names, and addresses to listen on.
+//! Checks between the namespaces of a file: names, and addresses to listen on.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::config::bindings::Binding;
 use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 
-/// A name for bindings that all of the process has once: `NAMESPACE:` stands before them if the
-/// bindings of another namespace are called the same.
+/// A name for bindings that is unique in the process: it begins with `NAMESPACE:` if another namespace has
+/// bindings with the same names.
 pub(crate) fn label(config: &Config, all: &[Config], bindings: &[&str]) -> String {
     let mut others = all.iter().filter(|other| other.name != config.name);
     let name = bindings.join("/");
@@ -19,7 +19,7 @@ pub(crate) fn label(config: &Config, all: &[Config], bindings: &[&str]) -> Strin
     }
 }
 
-/// The mistakes of namespaces that are none by themselves.
+/// The errors of namespaces that are valid by themselves.
 pub(crate) fn check(namespaces: &[Config], text: &str) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
     let mut mistake = |span, message: String, help: Option<&str>| {
@@ -64,14 +64,14 @@ pub(crate) fn check(namespaces: &[Config], text: &str) -> Vec<Diagnostic> {
     mistakes
 }
 
-/// Whether two hosts are known to have an address in common. Names are not looked up.
+/// Whether two hosts certainly have an address in common. Names are not resolved.
 fn same_host(one: &str, other: &str) -> bool {
     let address = |host: &str| match host {
         "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         host => host.parse().ok(),
     };
     match (address(one), address(other)) {
-        // `::` has the addresses of IPv4, too.
+        // `::` includes the addresses of IPv4.
         (Some(IpAddr::V6(all)), Some(_)) | (Some(_), Some(IpAddr::V6(all)))
             if all.is_unspecified() =>
         {

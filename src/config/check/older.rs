@@ -1,15 +1,15 @@
-//! What older files say elsewhere: where Kafka is stands at the `tcp` client below the `kafka` client.
+//! Older files: the address of Kafka is an option of the `tcp` client below the `kafka` client.
 
 use crate::config::bindings::kafka::Server;
 use crate::config::bindings::tcp::TcpClient;
 use crate::config::bindings::{Binding, BindingOutline, Kind};
 use crate::config::decode::Cx;
 
-/// More ports are hardly those of one cluster's brokers.
+/// The maximum number of ports: more are probably not the ports of the brokers of one cluster.
 const MOST_SERVERS: usize = 16;
 
-/// Gives each `kafka` client without `servers` those that the `tcp` client below it names. Of what no
-/// listener leads to nothing is asked.
+/// Gives each `kafka` client without `servers` the address of the `tcp` client below it. Clients to which no
+/// listener leads need no address.
 pub(crate) fn fill_servers(
     cx: &Cx,
     outlines: &[BindingOutline],

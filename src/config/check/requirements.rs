@@ -1,5 +1,4 @@
-//! What can be said only when all of the file is known: bindings, and what they need of each other
-//! and of vaults and guards.
+//! Checks that need the whole file: what bindings require of each other, of vaults and of guards.
 
 use std::collections::HashSet;
 
@@ -13,7 +12,7 @@ use crate::config::decode::{Cx, defined};
 use crate::config::report::diagnostic::Span;
 use crate::config::sections::security::{Guard, Vault};
 
-/// What was decoded, as far as it could be.
+/// The decoded entries, without those that have errors.
 pub(crate) struct Requirements<'w> {
     pub(crate) cx: &'w Cx,
     pub(crate) outlines: &'w [BindingOutline],
@@ -24,7 +23,7 @@ pub(crate) struct Requirements<'w> {
     pub(crate) bindings: &'w [Binding],
 }
 
-/// Checks what a listener leads to: the rest does not run.
+/// Checks the bindings to which a listener leads. Others do not run.
 pub(crate) fn check(requirements: &Requirements<'_>) {
     for binding in requirements.running() {
         match &binding.kind {
@@ -55,14 +54,14 @@ pub(crate) fn check(requirements: &Requirements<'_>) {
 }
 
 impl<'w> Requirements<'w> {
-    /// The bindings that a listener leads to.
+    /// The bindings to which a listener leads.
     pub(crate) fn running(&self) -> impl Iterator<Item = &'w Binding> {
         let reached = self.outlines.iter().zip(self.reached).filter(|(_, reached)| **reached);
         let names: HashSet<&str> = reached.map(|(outline, _)| outline.name.as_str()).collect();
         self.bindings.iter().filter(move |binding| names.contains(binding.name.as_str()))
     }
 
-    /// Reports what a running binding uses.
+    /// Reports an unsupported feature of a running binding.
     fn unsupported(&self, feature: Unsupported, span: Span, path: String) {
         let used = UnsupportedUse { feature, span, path };
         self.cx.diagnostics.borrow_mut().push(used.diagnostic(true));
@@ -79,8 +78,8 @@ impl<'w> Requirements<'w> {
             .filter(leads)
     }
 
-    /// An address below a `kafka` client that has `servers` has no effect: Kafka names its brokers. One
-    /// below an `http` client has to be there.
+    /// A `tcp` client below a `kafka` client with `servers` needs no address: Kafka reports those of its
+    /// brokers. Below an `http` client the address is required.
     fn tcp_client(&self, binding: &Binding, client: &crate::config::TcpClient) {
         let name = binding.name.as_str();
         let below = |of| {
@@ -111,19 +110,19 @@ impl<'w> Requirements<'w> {
         }
     }
 
-    /// The vault of a `tls` binding must have the stores that its options name aliases of.
+    /// The vault of a `tls` binding must have the stores whose aliases the options name.
     fn vault(&self, binding: &Binding, options: &TlsOptions, signers: &[String]) {
         let name = binding.vault.as_deref();
         let vault = self.vaults.iter().find(|vault| Some(vault.name.as_str()) == name);
         if name.is_some() && vault.is_none() {
-            return; // said where the name stands
+            return; // reported at the name
         }
         let sound = |vault: &Vault| self.cx.is_sound("vaults", &vault.name);
         if !self.cx.is_sound("bindings", &binding.name) || !vault.is_none_or(sound) {
             return;
         }
         if name.is_none() && matches!(binding.kind, Kind::TlsServer(_)) {
-            return; // said already: it always needs one
+            return; // reported already: it always needs a vault
         }
         let keys = options.keys.is_empty() && signers.is_empty();
         for (store, unused, there) in [
@@ -146,14 +145,14 @@ impl<'w> Requirements<'w> {
             };
             self.cx.error(binding.span, message, Some(help));
         }
-        // Lists of revoked certificates are not looked at: no binding can rely on it.
+        // Revocation lists are not read, so no binding can rely on them.
         if let Some(vault) = vault.filter(|vault| vault.revocation) {
             let path = format!("vaults.{}.options.revocation", vault.name);
             self.unsupported(Unsupported::Revocation, vault.span, path);
         }
     }
 
-    /// What librdkafka can't be told.
+    /// Reports the options that librdkafka does not have.
     fn kafka_tls(&self, binding: &Binding, options: &TlsOptions) {
         if self.above(&binding.name, Type::KafkaClient).next().is_none() {
             return;
@@ -169,7 +168,7 @@ impl<'w> Requirements<'w> {
         }
     }
 
-    /// A guard that is asked must have keys.
+    /// A guard that a binding uses must have keys.
     fn keys_of(&self, asked: Option<&str>) {
         let guard = self.guards.iter().find(|guard| Some(guard.name.as_str()) == asked);
         let Some(guard) = guard.filter(|guard| self.cx.is_sound("guards", &guard.name)) else {
@@ -183,7 +182,7 @@ impl<'w> Requirements<'w> {
         }
     }
 
-    /// An attribute of a template must be one of its guard's.
+    /// An attribute in a template must be an attribute of its guard.
     fn attribute(&self, binding: &Binding, span: Span, variable: &Variable) {
         let Variable::Attribute { guard, name } = variable else { return };
         let guard = self.guards.iter().find(|candidate| candidate.name == *guard);

@@ -1,6 +1,6 @@
-//! What the grammar has and tailwater does not do yet: the two tables of it.
+//! The two tables of the features of the grammar that tailwater does not have yet.
 //!
-//! Whoever makes a feature work removes its row, together with the calls that name it.
+//! When a feature works, its row is removed, together with the calls that name it.
 
 use crate::config::bindings::{BindingOutline, Type};
 use crate::config::decode::Cx;
@@ -30,7 +30,7 @@ pub(crate) enum Ignored {
 }
 
 impl Ignored {
-    /// What does not happen.
+    /// The part of the warning that says what does not happen.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::HttpOverrides => "headers of requests are not changed",
@@ -78,7 +78,7 @@ pub(crate) enum Unsupported {
 }
 
 impl Unsupported {
-    /// Why it cannot be ignored.
+    /// The part of the error that says why it cannot be ignored.
     fn reason(self) -> &'static str {
         match self {
             Self::GuardedRoute => {

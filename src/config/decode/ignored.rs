@@ -1,8 +1,7 @@
-//! What the grammar has and nothing reads yet: models, catalogs, transforms, metrics, exporters.
+//! The parts of the grammar without effect: models, catalogs, transforms, metrics, exporters.
 //!
-//! Each is one warning, by its [`Ignored`], and nothing of it is kept. The shapes below are its part of
-//! the grammar, so that a mistake in it is an error as anywhere else: the day that it works, the file
-//! must not fail.
+//! Each is one warning, by its [`Ignored`], and no value of it is kept. The shapes below are its grammar: a mistake
+//! in it is an error, so that the file stays valid when the feature works one day.
 
 use std::ops::RangeInclusive;
 
@@ -20,25 +19,25 @@ pub(crate) fn ignore(value: &Value<'_>, feature: Ignored, shape: &Shape) {
     shape.check(value);
 }
 
-/// What may stand in a place.
+/// The values that are accepted in a place.
 pub(crate) enum Shape {
     Text,
-    /// A text that is not empty; what it is.
+    /// A text that is not empty, and the name of such a text in errors.
     Filled(&'static str),
     /// One of these words.
     Word(&'static [&'static str]),
-    /// A number within a range; what it is.
+    /// A number within a range, and the name of such a number in errors.
     Number(&'static str, RangeInclusive<u32>),
     List(&'static Shape),
-    /// One, or a list of them.
+    /// One value, or a list of values.
     OneOrMore(&'static Shape),
-    /// A mapping of names, which the file chooses.
+    /// A mapping with any names.
     Names(&'static Shape),
-    /// A mapping of names of `catalogs`.
+    /// A mapping with names of `catalogs`.
     Catalogs(&'static Shape),
     /// A mapping with these keys and no others.
     Fields(&'static [Field]),
-    /// What a function accepts.
+    /// A value that a function checks.
     By(fn(&Value<'_>)),
 }
 
@@ -51,7 +50,7 @@ pub(crate) struct Field {
 enum FieldKind {
     Optional(Shape),
     Required(Shape),
-    /// A mapping that is as an empty one where it is absent: what it must have is missing.
+    /// A mapping that counts as empty if it is absent, so that missing keys are reported.
     Options(&'static [Field]),
 }
 
@@ -385,7 +384,7 @@ pub(crate) const OTLP: Shape = Fields(&[
     ]),
 ]);
 
-/// An exporter of type `stdout`, which has an effect, but for this.
+/// The keys of an exporter of type `stdout`. Of these, `vault` has no effect.
 pub(crate) const STDOUT: Shape =
     Fields(&[required("type", Text), optional("vault", EXPORTER_VAULT)]);
 
@@ -413,7 +412,7 @@ const KNOWN_METRICS: &[&str] = &[
 
 fn metric(value: &Value<'_>) {
     let Some(name) = value.text_as("the name of a metric") else { return };
-    // `stream.opens.*` stands for both directions.
+    // `stream.opens.*` is `received` and `sent`.
     let known = match name.strip_suffix('*') {
         Some(start) => KNOWN_METRICS.iter().any(|metric| metric.starts_with(start)),
         None => KNOWN_METRICS.contains(&name.as_str()),

@@ -1,4 +1,4 @@
-//! From nodes to types: values that know their path and report what is wrong with them.
+//! Decodes nodes into types. A value has its path and reports its errors.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ pub(crate) struct Cx {
     names: SectionNames,
     pub(crate) diagnostics: RefCell<Vec<Diagnostic>>,
     errors: Cell<usize>,
-    /// The paths of the entries with a mistake in them: what such a one lacks may be what was mistaken.
+    /// The paths of the entries with an error: a key that such an entry lacks may be the wrong one.
     mistaken: RefCell<HashSet<String>>,
 }
 
@@ -68,12 +68,12 @@ impl Cx {
         self.report(Severity::Error, span, message, help);
     }
 
-    /// Reports what is accepted, and dangerous.
+    /// Reports a value that is accepted but dangerous.
     pub(crate) fn danger(&self, span: Span, message: String, help: impl Into<String>) {
         self.report(Severity::Danger, span, message, Some(help.into()));
     }
 
-    /// Warns of what has no effect.
+    /// Warns of a value without effect.
     pub(crate) fn ignored(&self, feature: Ignored, span: Span, path: &str) {
         let message = format!("{path}: ignored: {}", feature.reason());
         self.report(Severity::Warning, span, message, None);
@@ -84,7 +84,7 @@ impl Cx {
         self.diagnostics.borrow_mut().push(diagnostic);
     }
 
-    /// Decodes an entry of a section, and notes if there is a mistake in it.
+    /// Decodes an entry of a section, and notes whether it has an error.
     pub(crate) fn entry<T>(&self, value: &Value<'_>, decode: impl FnOnce() -> T) -> T {
         let before = self.errors.get();
         let decoded = decode();
@@ -94,7 +94,7 @@ impl Cx {
         decoded
     }
 
-    /// Whether an entry of a section has no mistake in it, so that it lacks what is not there.
+    /// Whether an entry of a section has no error. Only then is a missing key really missing.
     pub(crate) fn is_sound(&self, section: &str, name: &str) -> bool {
         !self.mistaken.borrow().contains(&format!("{section}.{name}"))
     }
@@ -106,7 +106,7 @@ pub(crate) struct Value<'a> {
     pub(crate) cx: &'a Cx,
     node: &'a Node,
     pub(crate) path: String,
-    /// Where its key stands, or itself in a list.
+    /// The place of its key. In a list, the place of the value itself.
     pub(crate) key: Span,
 }
 
@@ -133,15 +133,15 @@ impl<'a> Value<'a> {
         self.cx.report(Severity::Warning, self.node.span, message, None);
     }
 
-    /// Reports that this is not what was expected.
+    /// Reports that another value was expected.
     pub(crate) fn expected(&self, what: &str) {
         if let Some(message) = self.unexpected(what) {
             self.error(message);
         }
     }
 
-    /// That this is not what was expected; nothing where it is a variable that is not set, since that
-    /// is said already.
+    /// The message that another value was expected. `None` for a variable that is not set, which is
+    /// reported already.
     pub(crate) fn unexpected(&self, what: &str) -> Option<String> {
         let found = match &self.node.kind {
             NodeKind::Unresolved => return None,
@@ -156,7 +156,7 @@ impl<'a> Value<'a> {
         Some(format!("expected {what}, found {found}"))
     }
 
-    /// Warns that this has no effect.
+    /// Warns that the value has no effect.
     pub(crate) fn ignored(&self, feature: Ignored) {
         self.cx.ignored(feature, self.key, &self.path);
     }
@@ -202,7 +202,7 @@ impl<'a> Value<'a> {
         matches!(self.node.kind, NodeKind::Mapping(_))
     }
 
-    /// The text of a scalar, without complaint if it is none.
+    /// The text of a scalar. Other values are not reported.
     pub(crate) fn scalar(&self) -> Option<&'a str> {
         match &self.node.kind {
             NodeKind::Scalar { text, .. } => Some(text),
@@ -210,7 +210,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A text; a number or truth value counts as it is written.
+    /// A text. A number or truth value counts as it is written.
     pub(crate) fn text(&self) -> Option<String> {
         self.text_as("a text")
     }
@@ -298,7 +298,7 @@ impl<'a> Value<'a> {
         Value { cx: self.cx, node, path: format!("{}[{index}]", self.path), key: node.span }
     }
 
-    /// Each item of a list through `decode`; what fails there is left out.
+    /// Decodes each item of a list. Items that fail are left out.
     pub(crate) fn each<T>(&self, decode: impl FnMut(Value<'a>) -> Option<T>) -> Vec<T> {
         self.list().unwrap_or_default().into_iter().filter_map(decode).collect()
     }
@@ -316,7 +316,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A mapping; the keys that it was asked for are the keys that are known in it.
+/// A mapping. The keys that were read are its known keys.
 pub(crate) struct Map<'a> {
     pub(crate) value: Value<'a>,
     entries: &'a [(Key, Arc<Node>)],
@@ -330,7 +330,7 @@ impl<'a> Map<'a> {
         Some(self.entry(key, node))
     }
 
-    /// The value of a key that must be there.
+    /// The value of a required key.
     pub(crate) fn require(&self, key: &'static str) -> Option<Value<'a>> {
         let value = self.get(key);
         if value.is_none() {
@@ -351,13 +351,13 @@ impl<'a> Map<'a> {
         self.get(key).map(|value| value.texts()).unwrap_or_default()
     }
 
-    /// The mapping under a key, if it is there.
+    /// The mapping under a key, if the key exists.
     pub(crate) fn map(&self, key: &'static str) -> Option<Map<'a>> {
         self.get(key)?.map()
     }
 
-    /// The mapping under a key; where it is not there, an empty one in its place, so that what must
-    /// be in it is asked for.
+    /// The mapping under a key. If the key is absent, the mapping is empty, so that its required keys are
+    /// reported.
     pub(crate) fn map_or_empty(&self, key: &'static str) -> Option<Map<'a>> {
         if let Some(value) = self.get(key) {
             return value.map();
@@ -370,7 +370,7 @@ impl<'a> Map<'a> {
         })
     }
 
-    /// All entries: for mappings whose keys are names.
+    /// All entries, for mappings whose keys are names.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> {
         self.entries.iter().map(|(key, node)| (key.text.as_str(), self.entry(key, node)))
     }
@@ -380,7 +380,7 @@ impl<'a> Map<'a> {
         Value { cx: self.value.cx, node, path, key: key.span }
     }
 
-    /// Warns of each key that was not asked for.
+    /// Warns of each key that was not read.
     pub(crate) fn ignore_unknown(&self) {
         let known = self.known.borrow();
         for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
@@ -390,7 +390,7 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// Reports each key that was not asked for.
+    /// Reports each key that was not read.
     pub(crate) fn deny_unknown(&self) {
         let mut known = self.known.borrow().clone();
         known.sort_unstable();
@@ -418,7 +418,7 @@ fn join_message(path: &str, message: &str) -> String {
     if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
 }
 
-/// A number of digits alone: no sign, no exponent, no octal or hexadecimal surprises.
+/// A decimal number: digits only, and no leading zero.
 pub(crate) fn decimal<N: FromStr>(text: &str) -> Option<N> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let leading_zero = text.len() > 1 && text.starts_with('0');
@@ -437,7 +437,7 @@ pub(crate) fn suggestion<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
         .map(|(_, word)| word)
 }
 
-/// What is defined in a section, and what may have been meant.
+/// The help for an undefined name: the defined names, and the one that may have been meant.
 pub(crate) fn defined(name: &str, names: &[&str]) -> String {
     let meant =
         suggestion(name, names).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Patterns of paths, names of topics, and what a name is.
+//! Patterns of paths, names of topics, and names of entries.
 
 use tailwater_kafka_types::check_topic_name;
 use tailwater_route::{Error, Pattern};
@@ -10,7 +10,7 @@ pub(crate) fn path(value: &Value<'_>) -> Option<Pattern> {
     read(value, Pattern::new)
 }
 
-/// A pattern of paths of files, in which `{name}` goes across `/`.
+/// A pattern of paths of files, in which `{name}` may contain `/`.
 pub(crate) fn file_path(value: &Value<'_>) -> Option<Pattern> {
     read(value, Pattern::multi_segment)
 }
@@ -21,7 +21,7 @@ fn read(value: &Value<'_>, new: impl Fn(&str) -> Result<Pattern, Error>) -> Opti
         Ok(pattern) => Some(pattern),
         Err(error) => {
             value.error(match error {
-                // It has the pattern in its own text.
+                // Its text contains the pattern.
                 Error::Start(_) => error.to_string(),
                 _ => format!("bad path pattern `{}`: {error}", text.escape_debug()),
             });
@@ -37,7 +37,7 @@ pub(crate) fn is_name(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// A topic name that is spelled out.
+/// The literal name of a topic.
 pub(crate) fn topic(value: &Value<'_>) -> Option<String> {
     let name = value.text_as("the name of a topic")?;
     match check_topic_name(&name) {

@@ -4,8 +4,8 @@ use tailwater_kafka_types::{Template, Variable};
 
 use crate::config::decode::{Section, Value};
 
-/// Decodes a template whose parameters must be among those that every condition captures, where
-/// these are known.
+/// Decodes a template. Its parameters must be among `params`, those that every condition of the route captures.
+/// `None` if they are unknown because of an error.
 pub(crate) fn decode(value: &Value<'_>, params: Option<&[String]>) -> Option<Template> {
     let template: Template = match value.text()?.parse() {
         Ok(template) => template,

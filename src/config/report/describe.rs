@@ -1,4 +1,4 @@
-//! What a configuration means, in words: the text of `tailwater check`.
+//! The text of `tailwater check`: what a configuration means.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -22,10 +22,10 @@ use crate::escape::one_line;
 
 mod memory;
 
-/// Says what a configuration means: of each namespace the listeners, route by route, down to topic and
-/// filter; and then what all may take of the memory, what is dangerous, and the keys that are ignored.
+/// Describes a configuration: the listeners of each namespace, route by route, down to topic and filter. The
+/// maximum memory, the dangers and the ignored keys follow.
 ///
-/// A binding that several routes lead to is described once, where it comes first.
+/// A binding to which several routes lead is described once, at the first of them.
 #[must_use]
 pub fn describe(parsed: &Parsed) -> String {
     let Parsed { namespaces, report } = parsed;
@@ -58,7 +58,7 @@ pub fn describe(parsed: &Parsed) -> String {
             }
             describer
                 .line(1, &format!("{}: {}", report.place(diagnostic.span), diagnostic.message));
-            // What has no effect needs nothing in its place.
+            // A key without effect needs no replacement.
             if let (Severity::Danger, Some(help)) = (severity, &diagnostic.help) {
                 describer.line(2, help);
             }
@@ -79,7 +79,7 @@ struct Describer<'c> {
 }
 
 impl<'c> Describer<'c> {
-    /// A line, and an empty one before diagnostic where the text begins with a line break.
+    /// Adds a line. If the text begins with a line break, an empty line comes before it.
     fn line(&mut self, depth: usize, text: &str) {
         let text = text.strip_prefix('\n').inspect(|_| self.out.push('\n')).unwrap_or(text);
         for _ in 0..depth {
@@ -117,7 +117,8 @@ impl<'c> Describer<'c> {
         }
     }
 
-    /// A binding on the line of the route that leads to it; false if it was described before.
+    /// Adds the line of a route and the binding to which it leads. Returns false if the binding was described
+    /// before.
     fn binding(&mut self, depth: usize, before: &str, binding: &'c Binding) -> bool {
         let name = &binding.name;
         let is_new = self.described.insert(name);
@@ -266,7 +267,7 @@ impl<'c> Describer<'c> {
     fn guard(&mut self, guard: &Guard) {
         let keys = match &guard.keys {
             Some(GuardKeys::Url(url)) => {
-                // Not all of it: there may be a password in it.
+                // The whole URL may contain a password.
                 format!("keys of {}{}", url.host().unwrap_or_default(), url.path())
             }
             Some(GuardKeys::List(keys)) => {
@@ -395,7 +396,7 @@ impl<'c> Describer<'c> {
     }
 }
 
-/// What stands before that which a route leads to.
+/// The start of a line: the conditions and guards of a route.
 fn before<W, T>(route: &Route<W, T>, tell: impl Fn(&W) -> String) -> String {
     format!("{}{} -> ", when(&route.when, tell), guarded(&route.guarded))
 }
@@ -413,7 +414,7 @@ fn when<W>(conditions: &[W], tell: impl Fn(&W) -> String) -> String {
     }
 }
 
-/// Who may take a route.
+/// The tokens that a route requires.
 fn guarded(guarded: &[Guarded]) -> String {
     let each = guarded.iter().map(|guarded| match guarded.roles.as_slice() {
         [] => format!(" with a token for {}", guarded.guard),
@@ -429,7 +430,7 @@ fn headers(condition: &HttpCondition) -> String {
     headers.collect::<Vec<_>>().join(", ")
 }
 
-/// Where credentials are looked for, in the order in which that is done.
+/// The places of credentials, in the order in which they are tried.
 fn credentials(authorization: &Authorization) -> String {
     let places = [
         ("cookie", &authorization.cookies),
@@ -443,7 +444,7 @@ fn credentials(authorization: &Authorization) -> String {
     format!("credentials for {}: {places}", authorization.guard)
 }
 
-/// Whose certificates are accepted.
+/// The authorities whose certificates are accepted.
 fn trusted(options: &TlsOptions) -> String {
     let system = options.trustcacerts.unwrap_or(options.trust.is_empty());
     let system = system.then(|| "the system's authorities".to_owned());

@@ -1,4 +1,4 @@
-//! What is said about a file: mistakes and warnings, each with its place.
+//! Errors and warnings about a file, each with its place.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::escape::{is_hidden, one_line};
 
-/// Diagnostics shown of one file; the rest is counted. One alias may repeat a mistake many times.
+/// The maximum number of diagnostics that are shown of one file. Further ones are counted: an alias can repeat
+/// one mistake many times.
 const MOST_SHOWN: usize = 100;
 
 /// A place in the source text, in bytes.
@@ -34,8 +35,8 @@ pub enum Severity {
     Error,
     /// The file is accepted, but something in it has no effect.
     Warning,
-    /// The file is accepted, but what it says is hardly what is wanted: it lets in who should not, or
-    /// nobody.
+    /// The file is accepted, but it is probably wrong: it gives access to clients that should have none, or
+    /// to no client.
     Danger,
 }
 
@@ -58,7 +59,7 @@ pub struct Diagnostic {
     pub span: Span,
     /// The path of the key and what is wrong with it.
     pub message: String,
-    /// What would be accepted, where that is not in the message.
+    /// What would be accepted, unless the message says it.
     pub help: Option<String>,
 }
 
@@ -81,7 +82,7 @@ impl Report {
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.severity));
         diagnostics.dedup();
         for diagnostic in &mut diagnostics {
-            // Messages quote the file, and what a terminal would obey is shown by its escape.
+            // Messages quote the file, so control characters are escaped.
             diagnostic.message = one_line(&diagnostic.message).into_owned();
             diagnostic.help = diagnostic.help.as_deref().map(|help| one_line(help).into_owned());
         }
@@ -129,7 +130,7 @@ impl Report {
         format!("{}:{line}:{column}", one_line(&self.file))
     }
 
-    /// The form for a terminal: each with an excerpt of the source, in colour where asked for.
+    /// The form for a terminal: each diagnostic has an excerpt of the source, in colour if `color` is true.
     #[must_use]
     pub fn graphical(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
@@ -142,7 +143,7 @@ impl Report {
         text
     }
 
-    /// A diagnostic with the line of its span, and no lines around it: a neighbour may be a password.
+    /// A diagnostic with the line of its span. The lines around it are not shown: they may contain a password.
     fn annotated<'r>(&self, diagnostic: &'r Diagnostic) -> Group<'r> {
         let span = diagnostic.span;
         let (line, _) = self.position(span);
@@ -184,7 +185,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// A piece of the source as a terminal may show it: as many bytes, so that labels stay where they are.
+/// A part of the source without control characters. It has as many bytes as before, so that labels keep their
+/// places.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.trim_end_matches('\r').chars() {

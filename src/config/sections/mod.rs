@@ -1,4 +1,4 @@
-//! The sections of a file beside `bindings`.
+//! The other sections of a file: `vaults`, `guards`, `telemetry`.
 
 pub(crate) mod security;
 pub(crate) mod telemetry;

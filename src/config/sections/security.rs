@@ -111,7 +111,7 @@ pub enum GuardKeys {
 pub struct Jwk {
     /// Where it stands.
     pub span: Span,
-    /// The key, of use for signatures.
+    /// The key, which is usable for signatures.
     pub jwk: tailwater_jwt::Jwk,
 }
 
@@ -232,7 +232,7 @@ fn keys(value: &Value<'_>) -> GuardKeys {
     GuardKeys::List(keys)
 }
 
-/// A key; one that is of no use is none, as in a key set that is fetched (RFC 7517, 5).
+/// A key. An unusable key is ignored, as in a key set that is fetched (RFC 7517, 5).
 fn jwk(value: &Value<'_>) -> Option<Jwk> {
     if !value.is_map() {
         if let Some(message) = value.unexpected("a key") {
@@ -256,7 +256,7 @@ fn jwk(value: &Value<'_>) -> Option<Jwk> {
         *text = member(&map, name, Value::scalar)?.map(str::to_owned);
     }
     jwk.key_ops = member(&map, "key_ops", operations)?;
-    // What a key set has beside: of no use here.
+    // Members that are known and have no effect.
     for key in ["x5c", "x5t", "x5t#S256", "x5u", "ext", "nbf", "exp", "iat"] {
         map.get(key);
     }
@@ -280,8 +280,7 @@ fn jwk(value: &Value<'_>) -> Option<Jwk> {
     }
 }
 
-/// A member of a key, which may be missing; nothing if it is of a wrong type, since the key is of no
-/// use then.
+/// A member of a key. `Some(None)` if it is missing, `None` if it has a wrong type, so that the key is unusable.
 fn member<'a, T>(
     map: &Map<'a>,
     name: &'static str,
@@ -297,7 +296,7 @@ fn member<'a, T>(
     read.map(Some)
 }
 
-/// A list of texts, or one text.
+/// A list of texts, or a single text.
 fn operations(value: &Value<'_>) -> Option<Vec<String>> {
     if !value.is_list() {
         return value.scalar().map(|one| vec![one.to_owned()]);

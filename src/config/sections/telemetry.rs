@@ -1,4 +1,4 @@
-//! `telemetry`: logs, metrics and where they go.
+//! `telemetry`: logs, metrics and their exporters.
 
 use crate::config::check::support::Ignored;
 use crate::config::decode::ignored::{self, ignore};

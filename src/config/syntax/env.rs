@@ -8,11 +8,11 @@ pub(crate) struct Replaced {
     pub(crate) changed: bool,
 }
 
-/// Replaces each `${{env.NAME}}`; white space inside the braces does not count.
+/// Replaces each `${{env.NAME}}`. White space inside the braces is ignored.
 ///
 /// # Errors
-/// A text for each expression that could not be replaced: the variable is not set, or it is no
-/// expression of the environment.
+/// A message for each expression that could not be replaced: the variable is not set, or the expression has
+/// another form.
 pub(crate) fn replace(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,

@@ -1,19 +1,19 @@
-//! What YAML's parser would not take as it is, put into characters that it takes anywhere.
+//! Replaces text that the YAML parser does not accept by characters that it accepts everywhere.
 //!
-//! `${{env.NAME}}` is no plain scalar in a flow list or mapping, and JSON writes a character beyond
-//! U+FFFF as two escapes that are none of YAML's. In their place goes a text of as many characters,
-//! all for private use, so that places stay right; the texts of the tree get back what was there.
-//! The value of a variable comes after that: it cannot change what the tree looks like.
+//! `${{env.NAME}}` is not a plain scalar in a flow list or mapping. JSON writes a character beyond U+FFFF as two
+//! escapes, which YAML does not have. Both are replaced by as many private-use characters, so that places stay
+//! the same. After parsing, the texts of the tree get back the original text. Variables are replaced after that,
+//! so their values cannot change the tree.
 
-/// ASCII characters stand this much higher, in a plane that is for private use.
+/// The distance from an ASCII character to its replacement, in a private-use plane.
 const BASE: u32 = 0x10_0000;
-/// Stands for nothing.
+/// A replacement that stands for no character. It keeps the length of a pair of escapes.
 const FILLER: char = '\u{10007f}';
-/// Characters of a pair of escapes, as `\ud83d\ude00`.
+/// The number of characters of a pair of escapes, as `\ud83d\ude00`.
 const PAIR: usize = 12;
 
-/// The text to parse; none where it is to be parsed as it is, also because such characters stand in
-/// it already.
+/// The text to parse instead of `text`. `None` if nothing has to be replaced, or if the text already contains
+/// private-use characters.
 pub(crate) fn mask(text: &str, json: bool) -> Option<String> {
     if text.chars().any(|character| (BASE..=u32::from(FILLER)).contains(&u32::from(character))) {
         return None;
@@ -39,7 +39,7 @@ pub(crate) fn mask(text: &str, json: bool) -> Option<String> {
                 (rest, changed) = (after, true);
                 continue;
             }
-            // What is escaped neither ends the string nor escapes what follows it.
+            // An escaped character neither ends the string nor escapes the next one.
             let mut two = rest.chars();
             out.extend(two.by_ref().take(2));
             rest = two.as_str();
@@ -52,7 +52,7 @@ pub(crate) fn mask(text: &str, json: bool) -> Option<String> {
     changed.then_some(out)
 }
 
-/// What was there before [`mask`].
+/// The original text of what [`mask`] replaced.
 pub(crate) fn unmask(text: &str) -> String {
     let was = |character: char| match u32::from(character).checked_sub(BASE).map(u8::try_from) {
         Some(Ok(ascii)) if ascii.is_ascii() => char::from(ascii),
@@ -61,7 +61,7 @@ pub(crate) fn unmask(text: &str) -> String {
     text.chars().filter(|character| *character != FILLER).map(was).collect()
 }
 
-/// An expression that a text begins with, and what comes after it.
+/// The expression at the start of a text, and the rest.
 fn expression(text: &str) -> Option<(&str, &str)> {
     let inside = text.strip_prefix("${{")?;
     let plain = |character: char| {
@@ -71,7 +71,7 @@ fn expression(text: &str) -> Option<(&str, &str)> {
     text.split_at_checked(text.len() - after.len())
 }
 
-/// The character of a pair of surrogates that a text begins with, and what comes after it.
+/// The character of the surrogate pair at the start of a text, and the rest.
 fn pair(text: &str) -> Option<(char, &str)> {
     let (pair, after) = text.split_at_checked(PAIR)?;
     let (high, low) = pair.split_at_checked(PAIR / 2)?;

@@ -1,4 +1,4 @@
-//! From text to a tree of nodes: YAML and JSON, and the environment variables in values.
+//! Parses YAML and JSON into a tree of nodes, and replaces environment variables in values.
 
 pub(crate) mod env;
 pub(crate) mod mask;

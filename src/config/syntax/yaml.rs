@@ -1,4 +1,4 @@
-//! YAML, and with it JSON, into a small tree of nodes that know their place.
+//! Parses YAML, of which JSON is a part, into a tree of nodes with their places.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 use crate::config::syntax::env;
 use crate::config::syntax::mask::{mask, unmask};
 
-/// The largest file that is read.
+/// The maximum size of a file.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024;
-/// How deep lists and mappings may be nested; the grammar needs about twelve.
+/// The maximum depth of lists and mappings. The grammar needs about twelve.
 const MAX_DEPTH: usize = 64;
-/// Nodes of a file, where an alias counts as all that it stands for.
+/// The maximum number of nodes of a file. An alias counts as all nodes that it stands for.
 const MAX_NODES: usize = 50_000;
 
 /// A value and its place.
@@ -21,7 +21,7 @@ const MAX_NODES: usize = 50_000;
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) kind: NodeKind,
-    /// How many nodes this one is, itself and all below.
+    /// The number of nodes of the tree below this node, with itself.
     weight: usize,
 }
 
@@ -41,15 +41,15 @@ impl Node {
 #[derive(Debug)]
 pub(crate) enum NodeKind {
     Null,
-    /// `text` stands for a number or a truth value too, unless it is `quoted`. What came from the
-    /// environment is not: whether there are quotes around `${{env.PORT}}` makes no difference.
+    /// `text` may also be a number or a truth value, unless it is `quoted`. The value of an environment
+    /// variable does not count as quoted, with or without quotes around `${{env.PORT}}`.
     Scalar {
         text: String,
         quoted: bool,
     },
     Sequence(Vec<Arc<Node>>),
     Mapping(Vec<(Key, Arc<Node>)>),
-    /// A scalar whose variables could not be replaced; that is said already.
+    /// A scalar whose variables could not be replaced, which is reported already.
     Unresolved,
 }
 
@@ -60,11 +60,10 @@ pub(crate) struct Key {
     pub(crate) span: Span,
 }
 
-/// Reads the documents of a file, but for empty ones; mistakes that leave a tree are added to
-/// `diagnostics`.
+/// Reads the documents of a file except for empty ones. Errors that leave a tree are added to `diagnostics`.
 ///
 /// # Errors
-/// What makes it unreadable as a whole.
+/// An error because of which the file cannot be parsed.
 pub(crate) fn read(
     file: &str,
     text: &str,
@@ -72,7 +71,7 @@ pub(crate) fn read(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Result<Vec<Arc<Node>>, Diagnostic> {
     let like_json = text.trim_start().starts_with('{');
-    // YAML takes no tab where JSON indents with them; the places stay the same.
+    // JSON may be indented with tabs, YAML may not. The places stay the same.
     let spaces;
     let text = if like_json && text.contains('\t') {
         spaces = text.replace('\t', " ");
@@ -114,7 +113,7 @@ pub(crate) fn fatal(span: Span, message: String) -> Diagnostic {
     Diagnostic { severity: Severity::Error, span, message, help: None }
 }
 
-/// From the parser's places, counted in characters, to bytes.
+/// Converts the places of the parser, which counts characters, to bytes.
 struct Places {
     bytes: Option<Vec<usize>>,
     len: usize,
@@ -136,7 +135,7 @@ impl Places {
 
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
-    /// Whether texts are as [`mask`] made them.
+    /// Whether the text was changed by [`mask`].
     masked: bool,
     diagnostics: &'a mut Vec<Diagnostic>,
     stack: Vec<Open>,
@@ -145,7 +144,7 @@ struct Reader<'a> {
     nodes: usize,
 }
 
-/// A list or mapping whose end was not read yet.
+/// A list or mapping whose end is not read yet.
 struct Open {
     span: Span,
     anchor: usize,
@@ -162,7 +161,7 @@ impl Reader<'_> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) => {
-                // The parser lets an alias stand for what an earlier document has (YAML 1.2.2, 9.2).
+                // The parser keeps the anchors of earlier documents, which YAML 1.2.2 (9.2) does not allow.
                 self.anchors.clear();
                 Ok(())
             }
@@ -240,7 +239,7 @@ impl Reader<'_> {
     fn key(&mut self, new: Key) -> Result<(), Diagnostic> {
         if let Some(Open { content: Content::Mapping { entries, key }, .. }) = self.stack.last_mut()
         {
-            // A linear search would let one mapping of many keys take seconds.
+            // The search for duplicates is linear: a mapping of many keys would take seconds.
             if entries.len() >= 2_000 {
                 return Err(fatal(new.span, "more than 2000 keys in one mapping".to_owned()));
             }
@@ -288,7 +287,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Puts the entries of `<<` mappings behind the others, which win.
+    /// Adds the entries of `<<` mappings whose keys the mapping does not have itself.
     fn merge(
         &mut self,
         entries: Vec<(Key, Arc<Node>)>,

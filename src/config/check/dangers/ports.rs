@@ -1,4 +1,4 @@
-//! Connections that no route takes: they are closed without a word.
+//! Connections that no route takes, and which are therefore closed.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -12,9 +12,9 @@ use crate::config::report::describe::ports as tell;
 
 type Ports = Vec<RangeInclusive<u16>>;
 
-/// The ports of a listener, and those that come through it to `tls` bindings.
+/// Checks the ports of a listener, and those of the `tls` bindings to which it leads.
 pub(super) fn of_listener(requirements: &Requirements<'_>, binding: &Binding, server: &TcpServer) {
-    // 0 is a port that nobody knows before.
+    // Port 0 is unknown until the program listens.
     let known = server.ports.iter().filter(|port| *port.start() > 0).cloned();
     let mut left: Ports = known.collect();
     let named = |name: &str| requirements.bindings.iter().find(|binding| binding.name == name);
@@ -25,7 +25,7 @@ pub(super) fn of_listener(requirements: &Requirements<'_>, binding: &Binding, se
         {
             of_tls(requirements, below, tls, &common(&left, &of_route(route, |_| true)));
         }
-        // From other networks the next route may take it.
+        // The next route may take connections from other networks.
         left = without(&left, &of_route(route, |condition| condition.cidr.is_none()));
     }
     let mut taken = server.routes.iter().map(|route| of_route(route, |_| true));
@@ -34,7 +34,7 @@ pub(super) fn of_listener(requirements: &Requirements<'_>, binding: &Binding, se
         let left = without(&left, &taken);
         (!left.is_empty()).then_some(left)
     });
-    // Without routes it is told elsewhere.
+    // A listener without routes is reported elsewhere.
     if let Some(lost) = lost.filter(|lost| !lost.is_empty() && !server.routes.is_empty()) {
         report(requirements, binding, &lost);
     }
@@ -53,7 +53,7 @@ fn report(requirements: &Requirements<'_>, binding: &Binding, lost: &Ports) {
     requirements.cx.danger(binding.span, message, help);
 }
 
-/// The routes of a `tls` binding for connections to these ports.
+/// Checks the routes of a `tls` binding for connections to these ports.
 fn of_tls(requirements: &Requirements<'_>, binding: &Binding, tls: &TlsServer, ports: &Ports) {
     for route in &tls.routes {
         let never = route.when.iter().map(|when| never(requirements, tls, route, when));
@@ -79,7 +79,7 @@ fn of_tls(requirements: &Requirements<'_>, binding: &Binding, tls: &TlsServer, p
     }
 }
 
-/// Why a condition of a `tls` binding never holds.
+/// Why a condition of a `tls` binding is never satisfied.
 fn never(
     requirements: &Requirements<'_>,
     tls: &TlsServer,

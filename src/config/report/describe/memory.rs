@@ -1,4 +1,4 @@
-//! What the process keeps in memory at most: budgets, and what grows with connections.
+//! The maximum memory of the process: the budgets of clusters, and what each connection adds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,16 +14,16 @@ use crate::limits::{
 
 const KIB: usize = 1024;
 
-/// The topics that are read of a Kafka.
+/// The topics that are read from a cluster.
 #[derive(Default)]
 struct Topics {
     named: BTreeSet<String>,
-    /// Paths name further ones.
+    /// Whether paths of requests name further topics.
     any: bool,
 }
 
 impl Describer<'_> {
-    /// Told of what listeners lead to, so it comes after them.
+    /// Covers the bindings that listeners lead to, so these are described before.
     pub(super) fn memory(&mut self) {
         let mut budgets: BTreeMap<String, (Budget, Topics)> = BTreeMap::new();
         for (config, described) in &self.before {
@@ -107,7 +107,7 @@ impl Describer<'_> {
     }
 }
 
-/// An amount of memory, to three digits.
+/// An amount of memory with three digits.
 fn amount(bytes: usize) -> String {
     let units = [("TiB", KIB.pow(4)), ("GiB", KIB.pow(3)), ("MiB", KIB.pow(2)), ("KiB", KIB)];
     let unit = units.into_iter().find(|(_, unit)| bytes >= *unit);
