@@ -57,7 +57,7 @@ fn sockets(arguments: &[&str]) -> Result<Option<String>> {
     match Command::new("ss").args(arguments).output() {
         Ok(output) => Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            eprintln!("ss (of iproute2) is not installed: received bytes are not measured");
+            eprintln!("there is no ss (of iproute2): received bytes are not measured");
             Ok(None)
         }
         Err(error) => Err(format!("ss (of iproute2) cannot be run: {error}").into()),
