@@ -7,8 +7,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tailwater_kafka::embedded::{EmbeddedKafka, Message};
-use tailwater_kafka::{Cluster, ClusterOptions, Filter, Query, Stream};
+use tailwater_kafka::{
+    Changes, Cluster, ClusterOptions, Conversion, Filter, Query, RecordRef, Stream,
+};
 use tailwater_sse::Events as _;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 fn cluster(kafka: &EmbeddedKafka) -> Cluster {
@@ -29,6 +32,44 @@ async fn next(stream: &mut Pin<Box<Stream>>, bytes: usize) -> String {
         text += std::str::from_utf8(&events.into_bytes()).unwrap();
     }
     text
+}
+
+/// In history and in the live log librdkafka leaves the partition, and reads it again from the same record.
+#[tokio::test]
+async fn records_that_can_not_be_converted_yet_wait_and_lose_nothing() {
+    let kafka = EmbeddedKafka::start().unwrap();
+    kafka.create_topic("orders", 1).unwrap();
+    let produce = |value: &str| {
+        kafka.produce(&Message::new("orders").value(value.as_bytes())).unwrap();
+    };
+    produce("1");
+    produce("2");
+    let registry = watch::Sender::new(false);
+    let of_converter = registry.clone();
+    let convert = move |record: &RecordRef<'_>, changes: &mut Changes| {
+        if !*of_converter.borrow() {
+            let mut registry = of_converter.subscribe();
+            return Conversion::NotYet(Box::pin(async move {
+                let _ = registry.wait_for(|is_back| *is_back).await;
+            }));
+        }
+        changes.value_mut().extend_from_slice(record.value().unwrap_or_default());
+        changes.value_mut().push(b'!');
+        Conversion::Accepted
+    };
+    let options = ClusterOptions::new([kafka.servers()]).property("fetch.wait.max.ms", "10");
+    let cluster = Cluster::new(options.converter("orders", convert)).unwrap();
+    let mut stream = open(&cluster, Query::new("orders")).await;
+    for expected in ["data:1!\nid:AQIAAg==\n\ndata:2!\nid:AQIABA==\n\n", "data:3!\nid:AQIABg==\n\n"]
+    {
+        let events = poll_fn(|cx| stream.as_mut().poll_events(cx, 64 * 1024));
+        let events = tokio::time::timeout(Duration::from_millis(500), events).await;
+        assert!(events.is_err(), "{events:?}");
+        registry.send_replace(true);
+        assert_eq!(next(&mut stream, expected.len()).await, expected);
+        registry.send_replace(false);
+        produce("3");
+    }
 }
 
 #[tokio::test]
