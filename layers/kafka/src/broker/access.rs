@@ -1,4 +1,4 @@
-//! Whether topics may be read: found by reading, since no other question tells.
+//! Whether topics may be read. Only a fetch shows that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::Error;
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// Reads the first partition of each topic at its end, within this time. Errors come without a topic's
-/// name, so each partition has a queue of its own.
+/// Fetches the end of the first partition of each topic, within this time. Errors do not name a topic, so each
+/// partition has a queue of its own.
 pub(super) fn of<C: ConsumerContext + 'static>(
     consumer: &Arc<BaseConsumer<C>>,
     topics: &[Arc<str>],
@@ -33,7 +33,7 @@ pub(super) fn of<C: ConsumerContext + 'static>(
     let mut found = vec![Access::Unknown; topics.len()];
     let until = Instant::now() + timeout;
     while !open.is_empty() && Instant::now() < until {
-        // What it says of connections.
+        // Events of connections.
         drop(consumer.poll(POLL));
         open.retain(|(index, queue)| {
             let access = match queue.poll(Duration::ZERO) {
@@ -41,7 +41,7 @@ pub(super) fn of<C: ConsumerContext + 'static>(
                 Some(Err(KafkaError::MessageConsumption(
                     RDKafkaErrorCode::TopicAuthorizationFailed,
                 ))) => Access::Refused,
-                // It goes on by itself.
+                // librdkafka tries again by itself.
                 Some(Err(_)) | None => return true,
             };
             found.get_mut(*index).into_iter().for_each(|slot| *slot = access);

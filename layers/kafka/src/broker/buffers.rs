@@ -6,19 +6,19 @@ use bytes::BytesMut;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Memory that records are copied into, many into one buffer. A buffer is freed with the last of its
-/// records, so each topic has its own: the log of a quiet topic would otherwise keep, with each of its
-/// few records, a buffer full of what a busy one brought in the meantime.
+/// Buffers that records are copied into, many records into one buffer. A buffer is freed with the last of its
+/// records, so each topic has its own. Otherwise each of the few records of a quiet topic would keep a buffer
+/// full of records of a busy one.
 #[derive(Default)]
 pub(super) struct RecordBuffers {
-    /// The topic of the last record, and its buffer: neighbours mostly are of the same topic.
+    /// The topic of the last record, and its buffer: the next record is mostly of the same topic.
     topic: Arc<str>,
     buffer: BytesMut,
     others: HashMap<Arc<str>, BytesMut>,
 }
 
 impl RecordBuffers {
-    /// The topic's name to share, and where its next record goes.
+    /// The shared name of the topic, and the buffer for its next record.
     pub(super) fn of(&mut self, topic: &str) -> (&Arc<str>, &mut BytesMut) {
         if *self.topic != *topic {
             let known = self.others.remove_entry(topic);
@@ -32,7 +32,7 @@ impl RecordBuffers {
         (&self.topic, &mut self.buffer)
     }
 
-    /// Nothing more comes of this topic for now.
+    /// Drops the buffer of a topic that is not read for now.
     pub(super) fn forget(&mut self, topic: &str) {
         if *self.topic == *topic {
             self.buffer = BytesMut::new();

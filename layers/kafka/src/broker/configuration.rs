@@ -15,28 +15,28 @@ use super::context::Context;
 use super::librdkafka::refused;
 use crate::Error;
 
-/// How long a topic's configuration is waited for, and not asked for again where none came.
+/// The timeout of a query for a topic's configuration, and the pause after one that failed.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 const UNANSWERED: Duration = Duration::from_secs(60);
 
-/// How long one handle asks for configurations. It keeps all errors of its connections: rust-rdkafka
-/// empties its queue of answers only.
+/// The age at which the admin client is replaced. It keeps all errors of its connections, because rust-rdkafka
+/// takes only answers from its queue.
 const ADMIN_AGE: Duration = Duration::from_secs(600);
 
 type Admin = AdminClient<Context>;
 
-/// Asks for the configuration of topics.
+/// Queries the configuration of topics.
 pub(super) struct Configurations {
     config: ClientConfig,
     context: Context,
-    /// The handle that asks, and since when.
+    /// The admin client, and when it was created.
     admin: Mutex<Option<(Instant, Arc<Admin>)>>,
-    /// When the configuration of a topic was refused, or (`None`) of any was waited for in vain.
+    /// When the query for a topic was refused, or, for `None`, when a query got no answer.
     unanswered: Mutex<HashMap<Option<String>, Instant>>,
 }
 
 impl Configurations {
-    /// `query_config`: the configuration of handles that only ask.
+    /// `query_config`: the configuration of query clients.
     pub(super) fn new(query_config: &ClientConfig, context: Context) -> Self {
         let mut config = query_config.clone();
         for consumer_only in CONSUMER_ONLY {
@@ -45,18 +45,18 @@ impl Configurations {
         Self { config, context, admin: Mutex::default(), unanswered: Mutex::default() }
     }
 
-    /// Has the handle connect before it is needed. Why there is none is told when one is needed.
+    /// Connects the client before it is needed. An error is reported when it is needed.
     pub(super) fn connect(&self) {
         let _ = self.admin();
     }
 
-    /// Drops the handle if it is old.
+    /// Drops the client if it is old.
     pub(super) fn expire(&self) {
         self.drop_admin(ADMIN_AGE);
     }
 
-    /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted. The broker that is
-    /// `known` is asked, and `another` one where that does not answer.
+    /// `delete.retention.ms` of a compacted topic. `None` if the topic is not compacted. The broker that is `known`
+    /// is asked first, and `another` one if that does not answer.
     pub(super) fn tombstone_retention(
         &self,
         topic: &str,
@@ -66,12 +66,12 @@ impl Configurations {
         if self.was_unanswered(topic) {
             return Err(Error::NoConfiguration);
         }
-        // Any broker knows. The controller, which librdkafka asks unless it is told whom, is waited for
-        // in vain, for the timeout's whole length, where there is none: the mock cluster says so.
+        // Any broker can answer. By default, librdkafka asks the controller. Where there is none, as in the mock
+        // cluster, it would wait for the whole timeout.
         let answer =
             known.map_or(Err(Error::NoConfiguration), |broker| self.describe(topic, broker));
         let answer = answer.or_else(|_| {
-            // It may know brokers that are gone.
+            // The client may know only brokers that are gone.
             self.drop_admin(Duration::ZERO);
             self.describe(topic, another()?)
         });
@@ -101,7 +101,7 @@ impl Configurations {
         answer.map(|_| retention).map_err(Error::kafka)
     }
 
-    /// The topic's configuration, or why it is refused; an error if nobody answered.
+    /// The topic's configuration, or why it is refused. An error if no broker answered.
     fn describe(
         &self,
         topic: &str,
@@ -127,12 +127,12 @@ impl Configurations {
         Ok(admin)
     }
 
-    /// Another one is made when it is asked for next, if this one is so old.
+    /// Drops the client if it has this age. The next query creates another one.
     fn drop_admin(&self, age: Duration) {
         let mut kept = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
         let old = kept.take_if(|(since, _)| since.elapsed() >= age);
         drop(kept);
-        // It waits for its threads.
+        // The drop waits for the threads of the client, so the lock is free by then.
         drop(old);
     }
 
@@ -140,7 +140,7 @@ impl Configurations {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the topic's configuration, or any, was asked for in vain a moment ago.
+    /// Whether a query for this topic, or any query, failed a moment ago.
     fn was_unanswered(&self, topic: &str) -> bool {
         let mut unanswered = self.unanswered();
         unanswered.retain(|_, since| since.elapsed() < UNANSWERED);
@@ -148,7 +148,7 @@ impl Configurations {
     }
 }
 
-/// Properties that librdkafka warns about on a handle that does not consume.
+/// Properties that librdkafka warns about on a client that does not consume.
 const CONSUMER_ONLY: [&str; 10] = [
     "check.crcs",
     "group.id",

@@ -1,4 +1,4 @@
-//! Whether Kafka answers: what `/ready` and the log tell of it.
+//! Whether Kafka answers, for `/ready` and the log.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,41 +7,40 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// Kafka is away when a question has no answer for so long: less than the two seconds within which
-/// the log has to say so, and more than the round trips of a connection take on most links.
+/// Kafka counts as unreachable if a query has no answer for this long. It is less than the two seconds
+/// within which that must be logged, and more than the round trips of a new connection take on most links.
 const PATIENCE: Duration = Duration::from_millis(1700);
 
-/// On a slow link, or in a large cluster, an answer usually takes longer: so much longer than that
-/// one is waited for.
+/// On a slow link or in a large cluster answers take longer. A query waits for this many times the usual time.
 const USUAL_TIMES: u32 = 3;
 
-/// Between two lines while it stays away; and how often the log names a broker that fails.
+/// The interval between two warnings while Kafka stays unreachable, and between two about the same broker.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// How many servers' failures are remembered.
+/// The most servers whose failures are remembered.
 const SERVERS: usize = 8;
 
-/// How long a vague failure does not take the place of one that names the cause: librdkafka tells
-/// an identical one each 30 seconds.
+/// How long a vague failure does not replace one that names the cause. librdkafka repeats an identical error
+/// every 30 seconds.
 const CAUSE_AGE: Duration = Duration::from_secs(40);
 
-/// Whether Kafka answers, as it was when it was last asked.
+/// Whether Kafka answered the last query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Contact {
-    /// It never did.
+    /// Kafka has never answered.
     #[default]
     Never,
-    /// It did.
+    /// Kafka answered the last query.
     Made,
-    /// It did before.
+    /// Kafka answered before, and does not answer now.
     Lost,
 }
 
-/// Why a server is not reached.
+/// Why a server can't be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// In plain words, without control characters.
+    /// The cause in plain words, without control characters.
     pub(crate) cause: String,
     /// The cause is not known: the connection ended, or nothing came.
     pub(crate) is_vague: bool,
@@ -57,7 +56,7 @@ impl Failure {
     }
 }
 
-/// Whether a cluster answers, and why not.
+/// Whether a cluster answers, and why it does not.
 #[derive(Debug)]
 pub(crate) struct Reachability {
     name: String,
@@ -71,12 +70,12 @@ struct State {
     changed: SystemTime,
     /// Since when Kafka has not answered.
     unanswered: Instant,
-    /// When the log said last that it is away.
+    /// When it was last logged that Kafka is unreachable.
     logged: Option<Instant>,
     last_error: Option<String>,
-    /// What failed since Kafka answered last.
+    /// The failures since Kafka last answered.
     failures: BTreeMap<String, (Failure, Instant)>,
-    /// When the log named which broker last.
+    /// When a warning last named each broker.
     warned: BTreeMap<String, Instant>,
     disconnected: bool,
     answer_time: Duration,
@@ -98,7 +97,7 @@ impl State {
 }
 
 impl Reachability {
-    /// `servers` as in `bootstrap.servers`; they stand for the name where that is empty.
+    /// `servers` are as in `bootstrap.servers`. An empty name is replaced by them.
     pub(crate) fn new(name: &str, servers: &str) -> Self {
         let state = State {
             contact: Contact::Never,
@@ -124,7 +123,7 @@ impl Reachability {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the log calls the cluster.
+    /// The name of the cluster in the log.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -133,23 +132,23 @@ impl Reachability {
         &self.servers
     }
 
-    /// Whether Kafka answered last.
+    /// Whether Kafka answered the last query.
     pub(crate) fn is_reached(&self) -> bool {
         self.lock().contact == Contact::Made
     }
 
-    /// How it is, since when, and why Kafka was away last.
+    /// The state, since when, and why Kafka was last unreachable.
     pub(crate) fn now(&self) -> (Contact, SystemTime, Option<String>) {
         let state = self.lock();
         (state.contact, state.changed, state.last_error.clone())
     }
 
-    /// How long an answer may take before Kafka counts as away.
+    /// How long an answer may take before Kafka counts as unreachable.
     pub(crate) fn patience(&self) -> Duration {
         PATIENCE.max(USUAL_TIMES * self.lock().answer_time)
     }
 
-    /// A connection to this server failed, or none could be made.
+    /// Notes that a connection to this server failed or could not be made.
     pub(crate) fn failed(&self, server: &str, failure: Failure) {
         let mut state = self.lock();
         state.disconnected = true;
@@ -166,17 +165,17 @@ impl Reachability {
         }
     }
 
-    /// A connection ended, as idle ones do.
+    /// Notes that a connection ended, as idle ones do.
     pub(crate) fn disconnected(&self) {
         self.lock().disconnected = true;
     }
 
-    /// Whether a connection ended since this was asked last.
+    /// Whether a connection has ended since the last call.
     pub(crate) fn take_disconnected(&self) -> bool {
         std::mem::take(&mut self.lock().disconnected)
     }
 
-    /// Kafka answered a question that was asked then. True if it was away.
+    /// Notes that Kafka answered the query that was sent at `asked`. Returns true if it was unreachable before.
     pub(crate) fn answered(&self, asked: Instant) -> bool {
         let mut state = self.lock();
         state.answer_time = asked.elapsed();
@@ -198,7 +197,7 @@ impl Reachability {
         true
     }
 
-    /// Kafka does not answer a question that was asked then.
+    /// Notes that Kafka does not answer the query that was sent at `asked`.
     pub(crate) fn unanswered(&self, asked: Instant) {
         let mut state = self.lock();
         if state.contact == Contact::Made {
@@ -222,7 +221,7 @@ impl Reachability {
         state.logged = Some(Instant::now());
     }
 
-    /// Kafka answers, so what failed are single brokers, or a connection that died.
+    /// Logs failures while Kafka answers: they are of single brokers or of a connection that has died.
     fn warn_of_brokers(&self, state: &mut State) {
         state.warned.retain(|_, at| at.elapsed() < REMINDER);
         for (broker, (failure, _)) in std::mem::take(&mut state.failures) {
@@ -234,7 +233,7 @@ impl Reachability {
     }
 }
 
-/// Since then, to a tenth.
+/// The seconds since then, to a tenth.
 fn seconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 10.0).round() / 10.0
 }

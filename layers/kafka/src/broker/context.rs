@@ -1,4 +1,4 @@
-//! What librdkafka says of its connections and of what it reads.
+//! The logs and errors of librdkafka about its connections and what it reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,20 +15,20 @@ use super::failure::Line;
 use super::handle::LateFetches;
 use crate::broker::contact::Reachability;
 
-/// How often it is warned of librdkafka's errors, each of which any handle may meet again and again.
+/// The interval between two warnings about the same error of librdkafka, which any client may meet repeatedly.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// How many different ones within that time.
+/// The most warnings about different errors within that time.
 const WARNINGS: usize = 16;
 
-/// Takes what librdkafka has to say into our log. Its errors of connections come again and again
-/// while a broker is away, and it goes on by itself: they are told as the reason why Kafka is away.
+/// Forwards librdkafka's log to ours. Errors of connections come repeatedly while a broker is unreachable, and
+/// librdkafka reconnects by itself. So they are reported only as the reason why Kafka is unreachable.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) reachability: Arc<Reachability>,
     pub(super) warned: Arc<Mutex<Vec<(String, Instant)>>>,
-    /// When fetches of this handle timed out.
+    /// When fetches of this client timed out.
     pub(super) late: Arc<Mutex<LateFetches>>,
-    /// The reason of the last error of this handle.
+    /// The reason of the last error of this client.
     pub(super) last: Arc<Mutex<String>>,
 }
 
@@ -37,13 +37,13 @@ impl Context {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the handle's fetches time out one after the other.
+    /// Whether the client's fetches time out one after the other.
     pub(super) fn has_late_fetches(&self, patience: Duration) -> bool {
         self.late().take_repeated(patience)
     }
 
-    /// What the error is about that was polled just now: rust-rdkafka tells the reason here, and hands out
-    /// the code alone.
+    /// The reason of the error that was polled just now: rust-rdkafka passes the reason to the context, and only the
+    /// code to the caller of poll.
     pub(super) fn refusal(&self) -> Refusal {
         let reason = std::mem::take(&mut *self.last());
         Refusal { batch: batch_of(&reason), reason }
@@ -53,8 +53,8 @@ impl Context {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it is time to warn of this. What differs in numbers only (times, attempts) is the same
-    /// trouble; another one is told at once: the first may not be the cause.
+    /// Whether to log a warning. Messages that differ only in numbers (times, attempts) are the same error. A
+    /// different error is logged at once, because the first may not be the cause.
     fn warns(&self, message: &str) -> bool {
         let kind: String =
             message.chars().filter(|character| !character.is_ascii_digit()).collect();
@@ -103,8 +103,8 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
-/// The first offset of the batch that an error of librdkafka is about. Its texts say `at offset 5` or
-/// `of message at 5`, and nothing else says it.
+/// The first offset of the batch that an error of librdkafka is about. Only its text contains it, as
+/// `at offset 5` or `of message at 5`.
 fn batch_of(reason: &str) -> Option<i64> {
     let rest = ["offset ", "message at "].iter().find_map(|before| {
         let (_, rest) = reason.split_once(before)?;

@@ -1,7 +1,7 @@
 //! An in-process Kafka for demonstrations and tests: the mock broker of librdkafka.
 //!
-//! It speaks Kafka's protocol on a loopback port and keeps records in memory until it is dropped. It
-//! is no Kafka: nothing is compacted or expires, there is no look-up by time and no topic
+//! It speaks Kafka's protocol on a loopback port and keeps records in memory until it is dropped. It is not a
+//! full Kafka: no records are compacted or expire, and there are no queries by timestamp and no topic
 //! configuration.
 
 use std::fmt;
@@ -19,7 +19,7 @@ use rdkafka::producer::{
 
 use crate::Error;
 
-/// A Kafka of one broker in this process.
+/// A Kafka cluster of one broker in this process.
 ///
 /// ```
 /// use tailwater_kafka::embedded::{EmbeddedKafka, Message};
@@ -41,7 +41,7 @@ impl fmt::Debug for EmbeddedKafka {
     }
 }
 
-/// A record to produce. Without a partition Kafka's partitioner chooses by the key.
+/// A record to produce. Without a partition, Kafka's partitioner chooses one by the key.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Message<'a> {
@@ -54,36 +54,36 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// A tombstone with a null key, until it is given more.
+    /// A record for this topic. It has a null key and a null value until they are set.
     pub fn new(topic: &'a str) -> Self {
         Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
     }
 
-    /// The partition that takes the record.
+    /// Sets the partition.
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
         self
     }
 
-    /// The record's key.
+    /// Sets the key.
     pub fn key(mut self, key: &'a [u8]) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// The record's value.
+    /// Sets the value.
     pub fn value(mut self, value: &'a [u8]) -> Self {
         self.value = Some(value);
         self
     }
 
-    /// The record's headers, in order.
+    /// Sets the headers, in order.
     pub fn headers(mut self, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> Self {
         self.headers = headers;
         self
     }
 
-    /// Milliseconds since the epoch, in place of now.
+    /// Sets the timestamp, in milliseconds since 1970. By default it is the current time.
     pub fn timestamp(mut self, timestamp: i64) -> Self {
         self.timestamp = Some(timestamp);
         self
@@ -108,7 +108,7 @@ impl EmbeddedKafka {
         Ok(Self { producer: Producer(producer), cluster })
     }
 
-    /// What to give a client as its servers.
+    /// The value for a client's `bootstrap.servers`.
     #[must_use]
     pub fn servers(&self) -> String {
         self.cluster.bootstrap_servers()
@@ -117,7 +117,7 @@ impl EmbeddedKafka {
     /// Creates a topic.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if there is one of this name.
+    /// [`Error::Kafka`] if a topic of this name exists.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Error> {
         self.cluster.create_topic(name, partitions, 1).map_err(Error::kafka)
     }
@@ -130,13 +130,13 @@ impl EmbeddedKafka {
         self.producer.produce(message)
     }
 
-    /// What writes records from other threads, as long as the broker is there.
+    /// A producer for other threads. It works until the broker is dropped.
     #[must_use]
     pub fn producer(&self) -> Producer {
         self.producer.clone()
     }
 
-    /// Takes the broker away, or brings it back with all that it holds.
+    /// Makes the broker unreachable, or reachable again with all its records.
     ///
     /// # Errors
     /// [`Error::Kafka`] if librdkafka can't do so.
@@ -180,7 +180,7 @@ impl Producer {
     }
 }
 
-/// Hands each delivery to whoever waits for it.
+/// Passes the result of each delivery to the thread that waits for it.
 struct Deliveries;
 
 impl ClientContext for Deliveries {}
@@ -193,7 +193,7 @@ impl ProducerContext for Deliveries {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => Err(Error::kafka(error.clone())),
         };
-        // Whoever produced may have given up.
+        // The producing thread may have given up.
         let _ = waiting.send(result);
     }
 }

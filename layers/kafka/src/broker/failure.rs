@@ -1,11 +1,11 @@
-//! Why a server of Kafka is not reached, in plain words, from what librdkafka says of its connection.
+//! Why a server of Kafka can't be reached, in plain words, derived from librdkafka's log about its connection.
 
 use crate::broker::contact::Failure;
 
-/// The most of a text that is not ours.
+/// The most characters of a text of librdkafka, OpenSSL or a server.
 const FOREIGN: usize = 200;
 
-/// What librdkafka says of a broker: `[thrd:ssl://host:port/1]: ssl://host:port/1: TEXT (after 5ms in state UP)`.
+/// A line of librdkafka about a broker: `[thrd:ssl://host:port/1]: ssl://host:port/1: TEXT (after 5ms in state UP)`.
 pub(super) struct Line<'a> {
     /// `host:port`.
     pub(super) server: &'a str,
@@ -13,12 +13,12 @@ pub(super) struct Line<'a> {
     sasl: bool,
     text: &'a str,
     state: &'a str,
-    /// How long it was in that state.
+    /// How long the connection was in that state.
     milliseconds: u64,
 }
 
 impl<'a> Line<'a> {
-    /// `None` if it is of no broker. What coordinates groups is none that is asked.
+    /// Parses a line. `None` if it is not about a broker. A group coordinator is not used, so it does not count.
     pub(super) fn parse(message: &'a str) -> Option<Self> {
         let line = match message.strip_prefix("[thrd:") {
             Some(rest) => rest.split_once("]: ")?.1,
@@ -40,7 +40,7 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// Why the connection failed; `None` if it only ended.
+    /// Why the connection failed. `None` if it only ended.
     pub(super) fn failure(&self) -> Option<Failure> {
         let has = |part: &str| self.text.contains(part);
         let ended = has("Disconnected") || has("Broken pipe") || has("connection reset");
@@ -89,7 +89,7 @@ impl<'a> Line<'a> {
             "AUTH_LEGACY" | "AUTH_HANDSHAKE" | "AUTH_REQ" if ended => Failure::new(
                 "closed the connection when it got the password: is that wrong, or none wanted?",
             ),
-            // A broker that wants SASL says so by ending the connection at the first question.
+            // A broker that requires SASL closes the connection at the first request.
             "UP" if ended && !self.sasl && self.milliseconds < 2000 => Failure::vague(
                 "closed the connection at the first question: no SASL where it is wanted?",
             ),
@@ -99,7 +99,7 @@ impl<'a> Line<'a> {
         Some(failure)
     }
 
-    /// Whether it has answered as a Kafka does: that is asked first, before any password.
+    /// Whether the server has answered as Kafka does: the first request is for API versions, before any password.
     fn is_kafka(&self) -> bool {
         self.state == "UP" || self.state.starts_with("AUTH")
     }
@@ -109,7 +109,7 @@ impl<'a> Line<'a> {
         size.split(' ').next()?.parse().ok()
     }
 
-    /// The first bytes that came were taken for the length of an answer.
+    /// The cause if the server is not Kafka: librdkafka took the first bytes for the length of a response.
     fn no_kafka(&self) -> &'static str {
         match self.response_size().map(i32::to_be_bytes).as_ref().map(|bytes| &bytes[..]) {
             Some(b"HTTP") => "what answers is not a Kafka: it speaks HTTP",
@@ -119,13 +119,13 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// What librdkafka, OpenSSL or the server says itself.
+    /// The text of librdkafka, OpenSSL or the server.
     fn foreign(&self) -> String {
         bounded(self.text)
     }
 }
 
-/// Some of a text, without control characters.
+/// The start of a text, without control characters.
 fn bounded(text: &str) -> String {
     let mut bounded = String::new();
     for character in text.chars().take(FOREIGN) {

@@ -1,4 +1,4 @@
-//! A handle of librdkafka that reads.
+//! A client of librdkafka that consumes, and its late fetches.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,14 +7,14 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use tokio::time::Instant;
 
-/// How long the leaders of a topic are taken as known.
+/// How long the leaders of a topic count as known.
 const KNOWN: Duration = Duration::from_secs(60);
-/// Of how many topics that is remembered.
+/// The most topics whose leaders count as known.
 const TOPICS: usize = 1000;
 
 pub(super) struct Handle<C: ConsumerContext> {
     pub(super) consumer: BaseConsumer<C>,
-    /// When it asked for the leaders of a topic.
+    /// When it queried the leaders of a topic.
     known: Mutex<HashMap<String, Instant>>,
 }
 
@@ -23,7 +23,7 @@ impl<C: ConsumerContext> Handle<C> {
         Self { consumer, known: Mutex::default() }
     }
 
-    /// Asks for the leaders of the topic, unless it did a moment ago.
+    /// Queries the leaders of the topic, unless it did a moment ago.
     pub(super) fn learn(&self, topic: &str, timeout: Duration) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = |at: &Instant| at.elapsed() < KNOWN;
@@ -39,11 +39,11 @@ impl<C: ConsumerContext> Handle<C> {
     }
 }
 
-/// When fetches timed out, by server. It may be unknown.
+/// When the last two fetches of each server timed out. The server's name may be unknown.
 #[derive(Debug, Default)]
 pub(super) struct LateFetches(HashMap<String, (Option<Instant>, Instant)>);
 
-/// Of how many servers that is remembered.
+/// The most servers whose late fetches are remembered.
 const SERVERS: usize = 1000;
 
 impl LateFetches {
@@ -55,8 +55,8 @@ impl LateFetches {
         }
     }
 
-    /// Whether one of the same server followed the other as fast as it can. Connections that die one after
-    /// the other, to several brokers, are another matter: each is made anew.
+    /// Whether two fetches of the same server timed out one right after the other. Connections to several brokers
+    /// that die one after the other do not count: each is made anew.
     pub(super) fn take_repeated(&mut self, patience: Duration) -> bool {
         let repeated = self.0.values().any(|(before, last)| {
             before.is_some_and(|before| {
@@ -70,7 +70,7 @@ impl LateFetches {
         repeated
     }
 
-    /// Whether none was late within this time.
+    /// Whether no fetch was late within this time.
     pub(super) fn is_over(&self, calm: Duration) -> bool {
         self.0.values().all(|(_, last)| last.elapsed() >= calm)
     }

@@ -10,14 +10,14 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The headers in the record's order, without those whose name is not UTF-8: rust-rdkafka panics at
-/// such a name, and has no other way to it. No filter of a configuration can name one.
+/// The headers in the record's order, without those whose name is not UTF-8: rust-rdkafka panics at such a name
+/// and has no other access to it. No filter of a configuration can name such a header.
 pub(super) fn readable<H: Headers>(headers: &H) -> impl Iterator<Item = Header<'_, &[u8]>> {
     (0..headers.count()).filter_map(|index| quietly(|| headers.try_get(index)).flatten())
 }
 
-/// The result of `work`, or `None` if it panics, of which nothing is printed: a topic of such records
-/// would print a message for each.
+/// The result of `work`, or `None` if it panics. The panic is not printed: a topic of such records would print
+/// a message for each.
 pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

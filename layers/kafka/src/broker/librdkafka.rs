@@ -26,32 +26,32 @@ use crate::Error;
 use crate::broker::contact::Reachability;
 use crate::data::gap::Watermarks;
 
-/// How long one question to Kafka may take. A connection that has died is found in this time, and
-/// the question asked once more on another.
+/// The timeout of a query. Within it, librdkafka finds a connection that has died and repeats the request on
+/// another one.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often what connections have to say is listened to while an answer is waited for.
+/// How often the events of connections are taken while a query waits for its answer.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How many threads may connect handles to the leaders of topics.
+/// The most threads that connect clients to the leaders of topics.
 const CONNECTING: usize = 8;
 
-/// A cluster that is reached through librdkafka.
+/// A Kafka cluster that is reached through librdkafka.
 pub(crate) struct Librdkafka {
     config: ClientConfig,
-    /// Of handles that only ask.
+    /// The configuration of query clients, which do not consume.
     query_config: ClientConfig,
-    /// Asks for metadata and stable offsets.
+    /// The query client for metadata and last stable offsets.
     stable: OnceLock<Arc<BaseConsumer<Context>>>,
-    /// Asks for high watermarks, whatever transactions are open.
+    /// The query client for high watermarks, with records of open transactions.
     uncommitted: OnceLock<Arc<BaseConsumer<Context>>>,
-    /// The handles of all readers.
+    /// The clients of all consumers.
     readers: Readers,
     connecting: Arc<AtomicUsize>,
-    /// The broker that answered last.
+    /// The id of the broker that answered last.
     broker: AtomicI32,
     configurations: Configurations,
-    /// A larger record is a gap.
+    /// The limit of a record's size. A larger record becomes a gap.
     max_record_bytes: usize,
     context: Context,
 }
@@ -64,31 +64,31 @@ impl std::fmt::Debug for Librdkafka {
 }
 
 impl Librdkafka {
-    /// A cluster with these properties of librdkafka beside those that tailwater's reading rests on.
+    /// A cluster with these properties of librdkafka, and those that tailwater depends on.
     pub(crate) fn new(
         properties: &[(String, String)],
         max_record_bytes: usize,
         reachability: Arc<Reachability>,
     ) -> Self {
         let mut config = ClientConfig::new();
-        // Why a server ends connections is told at this level.
+        // librdkafka logs at this level why a server ends connections.
         config.set_log_level(RDKafkaLogLevel::Info);
         config
             .set("fetch.wait.max.ms", "50")
             .set("fetch.max.bytes", Budget::FETCH_BYTES.to_string())
-            // What a disk or a network has changed is not delivered.
+            // Records that a disk or a network has corrupted are not delivered.
             .set("check.crcs", "true");
         timeouts::set(&mut config);
         for (name, value) in properties {
             config.set(name, value);
         }
         config
-            // assign() is refused without a group. Nothing is ever committed to it.
+            // assign() fails without a group. No offset is ever committed to it.
             .set("group.id", "tailwater")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_committed")
-            // `latest` and `earliest` would go on elsewhere without a word.
+            // `latest` and `earliest` would continue elsewhere without an error.
             .set("auto.offset.reset", "error")
             .set("fetch.queue.backoff.ms", "10")
             .set("reconnect.backoff.max.ms", "1000")
@@ -97,7 +97,7 @@ impl Librdkafka {
         timeouts::fit_fetch_wait(&mut config, chosen);
         receive::fit_record(&mut config, max_record_bytes);
         let mut query_config = config.clone();
-        // Without a group: nothing to coordinate, and nothing to poll but errors.
+        // Without a group there is nothing to coordinate, and nothing to poll but errors.
         query_config.remove("group.id");
         timeouts::set_asking(&mut query_config, chosen);
         let context = Context {
@@ -134,7 +134,7 @@ impl Librdkafka {
         Ok(at.get_or_init(|| Arc::new(consumer)))
     }
 
-    /// The answer to a question. What librdkafka says of its connections meanwhile is taken at once.
+    /// Runs a query. The events of connections are taken while it waits.
     fn query<T: Send>(
         &self,
         question: impl FnOnce() -> T + Send,
@@ -143,7 +143,7 @@ impl Librdkafka {
         thread::scope(|scope| {
             let (ends, ended) = mpsc::channel::<()>();
             let answer = scope.spawn(move || {
-                // Dropped with the answer, or by a panic.
+                // Dropped when the query ends, also by a panic.
                 let _ends = ends;
                 question()
             });
@@ -155,7 +155,7 @@ impl Librdkafka {
         })
     }
 
-    /// Takes what handles that only ask have to say of their connections: the context tells it.
+    /// Takes the events of the query clients' connections. The context handles them.
     fn drain(&self) {
         for query_client in [&self.stable, &self.uncommitted].into_iter().filter_map(OnceLock::get)
         {
@@ -171,7 +171,7 @@ pub(super) fn create(
     BaseConsumer::from_config_and_context(config, context).map_err(|error| refused(config, error))
 }
 
-/// Two questions at once: each may have to wait for a connection that died.
+/// Runs two queries at once: each may have to wait for a connection that has died.
 fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
         let first = scope.spawn(first);
@@ -180,8 +180,8 @@ fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B
     })
 }
 
-/// Why there is no client of this configuration. Errors of properties come with their values, and
-/// those are secret.
+/// The error of a client that can't be created. librdkafka's errors about properties contain their values, which
+/// may be secret.
 pub(super) fn refused(config: &ClientConfig, error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, reason, name, _) => Error::Property { name, reason },
@@ -219,8 +219,8 @@ fn offsets(
     Ok(offsets)
 }
 
-/// As [`offsets`], for the two times that every partition has an answer for: ListOffsets knows -2
-/// (the earliest) and -1 (the latest that may be read) as times.
+/// As [`offsets`], for the two timestamps for which each partition has an answer: in ListOffsets, -2 is the
+/// earliest offset and -1 is the latest that may be read.
 fn bounds(
     query_client: &BaseConsumer<Context>,
     topic: &str,
@@ -244,7 +244,7 @@ impl Backend for Librdkafka {
         let context = self.context.clone();
         let readers = Arc::clone(&self.readers);
         let reader = Reader::new(config, context, readers, history, self.max_record_bytes)?;
-        // librdkafka would wait for its timer, which ticks each second.
+        // Otherwise librdkafka would wait for its timer, which ticks each second.
         let handle = Arc::clone(&reader.handle);
         self.connect(move || drop(handle.consumer.fetch_metadata(None, TIMEOUT)));
         Ok(Box::new(reader))
@@ -252,7 +252,7 @@ impl Backend for Librdkafka {
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
         let query_client = self.query_client("read_committed", &self.stable)?;
-        // The others connect meanwhile. Why there is none is told when one is needed.
+        // The other clients connect meanwhile. An error is reported when a client is needed.
         let _ = self.query_client("read_uncommitted", &self.uncommitted);
         self.configurations.connect();
         if !self.context.reachability.is_reached()
@@ -315,7 +315,7 @@ impl Backend for Librdkafka {
                 let time =
                     i64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(i64::MAX);
                 let kept = offsets(query_client, topic, partitions, Offset::Offset(time))?;
-                // No record is that young: everything before the end may have lost its tombstones.
+                // There is no record that new: tombstones may be missing everywhere before the end.
                 Some(
                     kept.iter()
                         .zip(&high)
@@ -343,7 +343,7 @@ impl Backend for Librdkafka {
         let uncommitted = self.query_client("read_uncommitted", &self.uncommitted)?;
         let high = || {
             bounds(uncommitted, topic, partitions, Offset::End).or_else(|_| {
-                // Its own idea of the topic lacks partitions that came later: `topics` asks the other.
+                // This client's metadata lack partitions that were added later, because `topics` uses the other client.
                 uncommitted.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
                 bounds(uncommitted, topic, partitions, Offset::End)
             })
@@ -380,7 +380,7 @@ impl Backend for Librdkafka {
     }
 }
 
-/// What metadata says of a topic. Between creation and the election of leaders it has no partitions yet.
+/// What the metadata say of a topic. Between its creation and the election of leaders it has no partitions.
 fn presence(topic: &MetadataTopic) -> Presence {
     match topic.error().map(RDKafkaErrorCode::from) {
         None => Presence::Partitions(topic.partitions().len()),
@@ -396,7 +396,7 @@ fn presence(topic: &MetadataTopic) -> Presence {
 }
 
 impl Librdkafka {
-    /// Does this on a thread of its own, if there are not too many.
+    /// Runs `work` on a thread of its own, if there are not too many.
     fn connect(&self, work: impl FnOnce() + Send + 'static) {
         let connecting = Arc::clone(&self.connecting);
         if connecting.fetch_add(1, Ordering::AcqRel) >= CONNECTING {
@@ -412,7 +412,8 @@ impl Librdkafka {
         }
     }
 
-    /// Whether it is Kafka that does not answer what was asked then, or leaders of the topic.
+    /// Checks whether all of Kafka does not answer a query, or only leaders of the topic. `asked`: when the query
+    /// was sent.
     fn check(&self, topic: &str, asked: Instant) {
         let reachability = Arc::clone(&self.context.reachability);
         let Some(query_client) = self.stable.get().cloned() else { return };
@@ -424,7 +425,7 @@ impl Librdkafka {
         });
     }
 
-    /// Has all readers know and be connected to the topic's leaders before they are to read.
+    /// Connects all consumers to the leaders of the topic before they read it.
     fn connect_readers(&self, topic: &str, partitions: usize) {
         let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         for handle in readers.iter().filter_map(Weak::upgrade) {
@@ -438,7 +439,7 @@ impl Librdkafka {
     }
 }
 
-/// The broker that gave this answer, or some other one; -1 if none is known.
+/// The id of the broker that gave this answer, or of some other one; -1 if none is known.
 fn broker(metadata: &Metadata) -> i32 {
     let some = metadata.brokers().first().map_or(-1, MetadataBroker::id);
     Some(metadata.orig_broker_id()).filter(|broker| *broker >= 0).unwrap_or(some)

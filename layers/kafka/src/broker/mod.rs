@@ -1,4 +1,4 @@
-//! What tailwater asks of Kafka. Calls block: each of these has a thread of its own.
+//! The interface to Kafka. Its calls block, so callers have threads of their own.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -31,16 +31,16 @@ mod receive;
 pub(crate) mod security;
 mod timeouts;
 
-/// A Kafka cluster. The one of librdkafka is real; tests drive a model.
+/// A Kafka cluster: a real one through librdkafka, or the model that tests drive.
 pub(crate) trait Backend: Debug + Send + Sync + 'static {
-    /// A new consumer without partitions. `history`: reads a topic's past rather than its end.
+    /// Creates a consumer without partitions. `history`: it reads the past of topics, not their ends.
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error>;
 
-    /// Every topic that there is, and the number of its partitions; 0 if it can't be read for now.
+    /// All topics and their numbers of partitions; 0 if a topic can't be read for now.
     fn topics(&self) -> Result<HashMap<String, usize>, Error>;
 
-    /// What there is of the first `partitions` partitions of `topic`. `retention`: how long its
-    /// tombstones are kept, if it is compacted.
+    /// The watermarks of the first `partitions` partitions of `topic`. `retention`: how long its tombstones are
+    /// kept, if it is compacted.
     fn watermarks(
         &self,
         topic: &str,
@@ -48,8 +48,8 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         retention: Option<Duration>,
     ) -> Result<Watermarks, Error>;
 
-    /// For each of the first `partitions` partitions of `topic` the first offset whose record's time is
-    /// `time` or later, in milliseconds since 1970; `None` where there is none yet.
+    /// For each of the first `partitions` partitions of `topic`, the first offset whose record has the timestamp
+    /// `time` or a later one, in milliseconds since 1970. `None` where there is none yet.
     fn first_since(
         &self,
         topic: &str,
@@ -57,23 +57,22 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
         time: i64,
     ) -> Result<Vec<Option<i64>>, Error>;
 
-    /// What Kafka says when it is asked for this topic alone: the list of all topics leaves out those that
-    /// may not be described.
+    /// Asks Kafka for this topic by name: the list of all topics leaves out those that may not be described.
     fn presence(&self, topic: &str) -> Result<Presence, Error>;
 
-    /// Whether these topics may be read. Only reading tells: offsets may be asked for by whoever may
-    /// describe a topic. Takes some seconds at most.
+    /// Checks whether these topics may be read. They have to be read for it, because a client that may only
+    /// describe a topic may query its offsets, too. It takes some seconds at most.
     fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error>;
 
-    /// Takes what handles that only ask have to say of their connections, or exchanges them: it would
-    /// pile up while nothing is asked. Whether connections ended since it was called last.
+    /// Takes the events of connections of query clients, which would pile up while there are no queries, and
+    /// replaces old clients. Returns whether connections have ended since the last call.
     fn drain_events(&self) -> bool;
 
-    /// Where the first `partitions` partitions of `topic` end. A leader that may not know yet what was
-    /// committed does not tell (KIP-207).
+    /// The ends of the first `partitions` partitions of `topic`. A leader that may not know yet what was committed
+    /// returns an error (KIP-207).
     fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error>;
 
-    /// What is asked of a topic that is opened, all at once; who reads is connected meanwhile.
+    /// Queries what is needed to open a topic, all at once. Consumers connect to its leaders meanwhile.
     fn opening(&self, topic: &str, partitions: usize) -> Result<TopicDescription, Error> {
         let watermarks = self.watermarks(topic, partitions, None)?;
         Ok(TopicDescription {
@@ -86,20 +85,20 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
     fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error>;
 }
 
-/// What is known of a topic when it is opened.
+/// What is needed to open a topic.
 #[derive(Debug)]
 pub(crate) struct TopicDescription {
     pub(crate) watermarks: Watermarks,
-    /// As [`Backend::tombstone_retention`] has it; `None` if that was not told.
+    /// As of [`Backend::tombstone_retention`]. `None` if that failed.
     pub(crate) tombstone_retention: Option<Option<Duration>>,
 }
 
-/// What Kafka says of one topic.
+/// What Kafka answers for one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     Missing,
     Forbidden,
-    /// So many partitions; 0 if it can't be read for now.
+    /// The number of partitions; 0 if the topic can't be read for now.
     Partitions(usize),
 }
 
@@ -112,81 +111,81 @@ pub(crate) enum Access {
     Unknown,
 }
 
-/// Where a partition ends.
+/// The end of a partition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
-    /// The last stable offset: where reading ends for now.
+    /// The last stable offset: where consumers stop for now.
     pub(crate) stable: i64,
-    /// The high watermark, past the records of transactions that are open.
+    /// The high watermark, after the records of open transactions.
     pub(crate) high: i64,
 }
 
-/// Reads partitions from explicit offsets on.
+/// A consumer that reads partitions from explicit offsets on.
 pub(crate) trait Consumer: Send {
     /// Begins to read a partition at `offset`.
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error>;
 
-    /// Ends the reading of a partition.
+    /// Stops reading a partition.
     fn unassign(&mut self, topic: &str, partition: i32) -> Result<(), Error>;
 
-    /// Waits for something to come, no longer than `timeout`, and appends what is there, up to about
+    /// Waits up to `timeout` until something has been fetched, and appends what has been fetched, up to about
     /// `limit_bytes`.
     fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>);
 }
 
-/// As [`Consumer::assign`]; who can't read a partition waits for it, and hears of the reason in the log.
+/// As [`Consumer::assign`], but an error is logged: the callers wait for the partition in any case.
 pub(crate) fn assign(consumer: &mut dyn Consumer, topic: &str, partition: i32, offset: i64) {
     if let Err(error) = consumer.assign(topic, partition, offset) {
         warn!(%error, topic, partition, offset, "partition can't be read");
     }
 }
 
-/// As [`Consumer::unassign`].
+/// As [`Consumer::unassign`], but an error is logged.
 pub(crate) fn unassign(consumer: &mut dyn Consumer, topic: &str, partition: i32) {
     if let Err(error) = consumer.unassign(topic, partition) {
-        warn!(%error, topic, partition, "partition can't be left");
+        warn!(%error, topic, partition, "partition can't be unassigned");
     }
 }
 
-/// What a poll of a consumer brings.
+/// What a poll of a consumer has fetched.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     Record(Arc<str>, Record),
-    /// The end of this partition was reached, for now: a new leader may end before what was committed.
-    /// Once for each assignment and end, and only of consumers for history.
+    /// The end of this partition was reached, for now: a new leader may end before the last committed record. It
+    /// comes once for each assignment and end, and only from consumers for history.
     End(i32),
-    /// Some partition can't be read on from where it stands: its offset is not there.
+    /// The position in some partition is out of range.
     OutOfRange,
-    /// What some partition has where it stands can't be read. Records of it that come after this may have
-    /// been preceded by others that did not come.
+    /// A fetch error: some partition has data at its position that can't be read. Later records of that partition
+    /// may have others before them that did not come.
     Refused(Refusal),
-    /// Some topic may not be read. Told once, until it may be read for a while.
+    /// Kafka does not permit to read some topic. It comes once, and again after the topic could be read.
     Denied,
 }
 
-/// Why something can't be read.
+/// Why data can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// The first offset of the batch, where that is told.
+    /// The first offset of the batch, if the error names it.
     pub(crate) batch: Option<i64>,
     pub(crate) reason: String,
 }
 
-/// Polls in a row that panic and bring nothing, after which a consumer is not polled again. With
-/// the pauses between them it is seen before what stands still.
+/// After this many polls in a row that panic and bring nothing, a consumer is not polled again. With the pauses
+/// between them there is time to find the partition that does not move.
 const PANICS: u32 = 100;
 const PANIC_PAUSE: Duration = Duration::from_millis(10);
 
 /// The panics of a consumer.
 #[derive(Debug, Default)]
 pub(crate) struct Panics {
-    /// Polls in a row that panicked and brought nothing.
+    /// How many polls in a row panicked and brought nothing.
     in_a_row: u32,
     /// The last poll panicked.
     is_fresh: bool,
 }
 
-/// As [`Consumer::poll`]. If it panics, what it was at could not be read.
+/// As [`Consumer::poll`]. A panic is a fetch error.
 pub(crate) fn poll(
     consumer: &mut dyn Consumer,
     timeout: Duration,
@@ -194,7 +193,7 @@ pub(crate) fn poll(
     into: &mut Vec<Fetched>,
     panics: &mut Panics,
 ) {
-    // What the last poll brought was taken before.
+    // What the last poll fetched was taken before.
     if std::mem::take(&mut panics.is_fresh) {
         thread::sleep(PANIC_PAUSE);
     }
@@ -211,7 +210,7 @@ pub(crate) fn poll(
         if panics.in_a_row > PANICS {
             panic::resume_unwind(panic);
         }
-        error!("reading a record panicked, looking for it");
+        error!("reading a record panicked, looking for its partition");
         let reason = "reading it panicked".to_owned();
         into.push(Fetched::Refused(Refusal { batch: None, reason }));
     }

@@ -20,17 +20,17 @@ use crate::Error;
 use crate::data::gap::Reason;
 use crate::data::record::Record;
 
-/// How long a reader of history waits to be told who leads what it reads.
+/// How long a history consumer waits for the leaders of a topic.
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Fetches that were late longer ago say nothing any more.
+/// Late fetches are forgotten after this time.
 const CALM: Duration = Duration::from_secs(600);
 
-/// Of a record that is too large, the key is kept if it is no longer: a compacted topic may have an older
-/// record of it.
+/// The gap of a record that is too large has its key if that is at most this long: a compacted topic may have
+/// an older record of the key.
 const KEPT_KEY_BYTES: usize = 64 * 1024;
 
-/// The handles of readers that are there.
+/// The clients of the consumers that exist.
 pub(super) type Readers = Arc<Mutex<Vec<Weak<Handle<Context>>>>>;
 
 pub(super) struct Reader {
@@ -38,9 +38,9 @@ pub(super) struct Reader {
     readers: Readers,
     config: ClientConfig,
     context: Context,
-    /// The offsets from which it was to read.
+    /// The assigned partitions, and the offsets at which they were assigned.
     assigned: HashMap<(String, i32), i64>,
-    /// How long an answer may take, at first and now.
+    /// The request timeout, at first and now.
     first_patience: Duration,
     patience: Duration,
     buffers: RecordBuffers,
@@ -56,7 +56,7 @@ impl Reader {
         history: bool,
         max_record_bytes: usize,
     ) -> Result<Self, Error> {
-        // Its own fetches and errors, not those of others.
+        // Each consumer has its own fetches and errors.
         let context = Context { late: Arc::default(), last: Arc::default(), ..context };
         let handle = new_handle(&config, context.clone(), &readers)?;
         let first_patience = timeouts::patience(&config);
@@ -74,9 +74,9 @@ impl Reader {
         })
     }
 
-    /// Waits twice as long for an answer where fetches are late: on a slow line, one that does not come within
-    /// the time would be asked for again and again. Where none was late for a while it is as at first: a
-    /// connection that dies is to be found soon.
+    /// Doubles the request timeout if fetches are late: on a slow link, an answer that takes longer than the
+    /// timeout would be requested again and again. If no fetch was late for a while, the timeout is as at first,
+    /// so that a connection that has died is found soon.
     fn fit_patience(&mut self) {
         if self.context.has_late_fetches(self.patience) {
             self.renew(timeouts::longer(self.patience));
@@ -89,14 +89,14 @@ impl Reader {
         }
     }
 
-    /// Goes on with another handle, which waits so long for an answer.
+    /// Continues with another client that has this request timeout.
     fn renew(&mut self, patience: Duration) {
         self.patience = patience;
         timeouts::set_patience(&mut self.config, self.patience);
         let handle = match new_handle(&self.config, self.context.clone(), &self.readers) {
             Ok(handle) => handle,
             Err(error) => {
-                warn!(%error, "no consumer that waits for another time");
+                warn!(%error, "can't create a consumer with another timeout");
                 return;
             }
         };
@@ -111,14 +111,14 @@ impl Reader {
         }
         let mut list = TopicPartitionList::new();
         for ((topic, partition), next) in &self.assigned {
-            // The offset is one that librdkafka took before.
+            // librdkafka has accepted this offset before.
             let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*next));
         }
         if let Err(error) = handle.consumer.incremental_assign(&list) {
             warn!(%error, "partitions can't be read on");
         }
         let former = std::mem::replace(&mut self.handle, handle);
-        // It waits until its partitions are given back. Without a thread it does so here.
+        // The drop waits until the partitions are unassigned. Without a thread it does so here.
         let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(former));
     }
 }
@@ -169,8 +169,8 @@ fn record(message: &BorrowedMessage<'_>, buffers: &mut RecordBuffers, max_bytes:
 impl Consumer for Reader {
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
         if self.history {
-            // A handle that is connected looks for the leaders of a topic that it does not know at the
-            // next tick of its timer, within a second. If nobody answers now, it does so still.
+            // Otherwise a connected client looks for the leaders of an unknown topic at the next tick of its
+            // timer, within a second. It still does so if this query gets no answer.
             self.handle.learn(topic, LEADERS_TIMEOUT);
         }
         let mut list = TopicPartitionList::new();
@@ -208,7 +208,7 @@ impl Consumer for Reader {
                     Fetched::Denied
                 }
                 Err(error) => {
-                    // Broker loss and the like: librdkafka goes on by itself.
+                    // The loss of a broker and the like: librdkafka recovers by itself.
                     debug!(%error, "fetch failed, trying again");
                     continue;
                 }
@@ -230,9 +230,9 @@ fn out_of_range(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether it is what a partition has that can't be read, and not the way to it: a checksum that is wrong, a
-/// compression that is not known or does not unpack, a format that is not known; the last two are told
-/// by the broker, and of batches that never come whole.
+/// Whether the error is about the data of a partition, not about the connection: a wrong checksum, a compression
+/// that is unknown or does not decompress, an unknown format. The last two codes come from the broker and for
+/// batches that never arrive whole.
 fn refuses(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,

@@ -1,30 +1,30 @@
-//! How large an answer of Kafka may be, of which a batch on disk is a part.
+//! The size limit of Kafka's responses, which contain batches as they are on disk.
 
 use rdkafka::ClientConfig;
 
-/// How large an answer may be, and a batch of zstd once it is unpacked.
+/// The largest response, and the largest decompressed batch of zstd.
 const RECEIVE: &str = "receive.message.max.bytes";
 
 const FETCH: &str = "fetch.max.bytes";
 
-/// librdkafka's own.
+/// librdkafka's default.
 const LEAST: usize = 100_000_000;
 
-/// Of an answer beside its batches, which hold a name for each topic and some numbers for each partition.
+/// The bytes of a response beside its batches: a name for each topic, and some numbers for each partition.
 const FRAMES: usize = 1024 * 1024;
 
-/// Where a batch of zstd does not say how large it is, librdkafka tries sizes of which each is three times
-/// the one before.
+/// If a batch of zstd does not contain its size, librdkafka tries sizes of which each is three times the one
+/// before.
 const STEP: usize = 3;
 
-/// Answers may hold a record of this size, unless what they may hold was chosen.
+/// Makes room for a record of this size in a response, unless the limit was set.
 pub(super) fn fit_record(config: &mut ClientConfig, max_record_bytes: usize) {
     if config.get(RECEIVE).is_some() {
         return;
     }
     let fetch: usize = config.get(FETCH).and_then(|value| value.parse().ok()).unwrap_or_default();
     let record = max_record_bytes.saturating_mul(STEP);
-    // A broker sends the first batch whole, however large it is.
+    // A broker sends the first batch whole, whatever its size.
     let bytes = fetch.saturating_add(record).saturating_add(FRAMES).max(LEAST);
     config.set(RECEIVE, i32::try_from(bytes).unwrap_or(i32::MAX).to_string());
 }

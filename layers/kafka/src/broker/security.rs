@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::Error;
 
-/// How the connections to Kafka are secured. Without it they are not.
+/// TLS for the connections to Kafka. Without it, connections are not encrypted.
 ///
 /// ```
 /// use tailwater_kafka::{ClusterOptions, TlsOptions};
@@ -39,7 +39,7 @@ impl Default for TlsOptions {
 }
 
 impl TlsOptions {
-    /// Trusts the authorities of the system, checks the names of the servers, and shows no certificate.
+    /// Trusts the authorities of the system, checks the host names of the servers, and has no client certificate.
     pub fn new() -> Self {
         Self {
             authorities: String::new(),
@@ -49,35 +49,34 @@ impl TlsOptions {
         }
     }
 
-    /// Trusts these certificates too, in PEM. None by default; each call adds to those before.
+    /// Trusts these certificates, too, in PEM. There are none by default; each call adds to those before.
     pub fn authorities(mut self, certificates_pem: &str) -> Self {
         self.authorities.push_str(certificates_pem.trim());
         self.authorities.push('\n');
         self
     }
 
-    /// Whether the authorities are trusted that the system trusts: those at `SSL_CERT_FILE` or
-    /// `SSL_CERT_DIR`, or at one of the usual places. True by default.
+    /// Whether to trust the authorities of the system: those at `SSL_CERT_FILE` or `SSL_CERT_DIR`, or in one of
+    /// the usual paths. True by default.
     pub fn system_authorities(mut self, trusted: bool) -> Self {
         self.system_authorities = trusted;
         self
     }
 
-    /// Shows Kafka this certificate, with its chain, if asked for one; certificates and private key
-    /// in PEM. None by default.
+    /// Sets the client certificate with its chain, and its private key, in PEM. There is none by default.
     pub fn identity(mut self, certificates_pem: &str, key_pem: &str) -> Self {
         self.identity = Some((certificates_pem.to_owned(), key_pem.to_owned()));
         self
     }
 
-    /// Whether a server must show a certificate for the name by which it is reached. True by default.
-    /// If not, whoever has any certificate of a trusted authority can pose as Kafka.
+    /// Whether the certificate of a server must be for its host name. True by default. If false, a server with
+    /// any certificate of a trusted authority can pose as Kafka.
     pub fn check_host_names(mut self, checked: bool) -> Self {
         self.check_host_names = checked;
         self
     }
 
-    /// The properties of librdkafka that say so.
+    /// The properties of librdkafka for these options.
     pub(crate) fn properties(&self) -> Result<Vec<(&'static str, String)>, Error> {
         let algorithm = if self.check_host_names { "https" } else { "none" };
         let mut properties = vec![
@@ -101,8 +100,8 @@ impl TlsOptions {
     }
 }
 
-/// Where the system has its authorities. librdkafka looks for them by itself (`probe`), but not if
-/// there is an `ssl.ca.pem` besides.
+/// The path of the system's authorities. librdkafka looks for them by itself (`probe`), but not if there is an
+/// `ssl.ca.pem`, too.
 fn system_authorities() -> String {
     let found = openssl_probe::probe();
     let path = found.cert_file.or_else(|| found.cert_dir.into_iter().next());

@@ -1,34 +1,34 @@
-//! How long librdkafka waits for a peer. A connection that died without a word (a firewall, a NAT) is
-//! found by a question that is not answered, and by nothing else.
+//! The timeouts of librdkafka. A connection that a firewall or a NAT has dropped silently is only found by a
+//! request without a response.
 //!
-//! librdkafka counts the time of a whole answer, whatever came of it already: so fetches are bounded in
-//! bytes, and who reads waits longer where answers come late again and again.
+//! librdkafka's timeout is for the whole response, even while parts of it arrive. So fetches are bounded in
+//! bytes, and a consumer waits longer if responses are late repeatedly.
 
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-/// How long an answer may take.
+/// The request timeout.
 pub(super) const SOCKET: &str = "socket.timeout.ms";
 
 const FETCH_WAIT: &str = "fetch.wait.max.ms";
 
-/// To a reader, beside the wait of its fetch: 4 MiB come by 5 Mbit/s in that time.
+/// The request timeout of a consumer, beside the wait of its fetch: 4 MiB arrive in that time at 5 Mbit/s.
 const READING: Duration = Duration::from_secs(8);
 
-/// To a handle that only asks, whose answers are small.
+/// The request timeout of a query client, whose responses are small.
 const ASKING: Duration = Duration::from_secs(4);
 
-/// To a reader at most: librdkafka's own default.
+/// The longest request timeout of a consumer: librdkafka's default.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Connecting, the handshake of TLS, and SASL: eight round trips of a second.
+/// The timeout for connecting, the TLS handshake, and SASL: eight round trips of a second.
 const SETUP: Duration = Duration::from_secs(8);
 
-/// A connection that nobody uses is ended before a NAT forgets it, which takes four minutes and more.
+/// An idle connection is closed before a NAT drops it, which takes four minutes and more.
 const IDLE: Duration = Duration::from_secs(180);
 
-/// What holds unless it is set by name.
+/// Sets the defaults, which properties of the user override.
 pub(super) fn set(config: &mut ClientConfig) {
     config
         .set("socket.keepalive.enable", "true")
@@ -36,7 +36,7 @@ pub(super) fn set(config: &mut ClientConfig) {
         .set("connections.max.idle.ms", IDLE.as_millis().to_string());
 }
 
-/// The time for an answer is longer than that of a fetch, unless it is `chosen`.
+/// Makes the request timeout longer than the wait of a fetch, unless it is `chosen` by the user.
 pub(super) fn fit_fetch_wait(config: &mut ClientConfig, chosen: bool) {
     if !chosen {
         let wait = milliseconds(config, FETCH_WAIT);
@@ -44,16 +44,16 @@ pub(super) fn fit_fetch_wait(config: &mut ClientConfig, chosen: bool) {
     }
 }
 
-/// The same of a handle that only asks.
+/// Sets the request timeout of a query client.
 pub(super) fn set_asking(config: &mut ClientConfig, chosen: bool) {
-    // It has to fit the time for an answer.
+    // librdkafka requires that it is less than the request timeout.
     config.remove(FETCH_WAIT);
     if !chosen {
         set_patience(config, ASKING);
     }
 }
 
-/// How long an answer may take, as the configuration says.
+/// The request timeout in the configuration.
 pub(super) fn patience(config: &ClientConfig) -> Duration {
     milliseconds(config, SOCKET).unwrap_or(LONGEST)
 }
@@ -62,7 +62,7 @@ pub(super) fn set_patience(config: &mut ClientConfig, patience: Duration) {
     config.set(SOCKET, patience.as_millis().to_string());
 }
 
-/// The next step of who waits in vain.
+/// The next request timeout after one that was too short.
 pub(super) fn longer(patience: Duration) -> Duration {
     patience.max(LONGEST.min(2 * patience))
 }

@@ -46,7 +46,7 @@ struct Followed {
     batch_bytes: usize,
     /// Partitions of which a record came that may have lost records before it.
     ahead: BTreeSet<i32>,
-    /// Partitions that are not read until it is known what is there.
+    /// Partitions that are held: they are not read until they have been inspected.
     held: BTreeSet<i32>,
     /// Partitions that are not read until their next record can be converted.
     held_up: HeldUp,
@@ -78,7 +78,7 @@ impl Followed {
         !self.held.contains(&partition) && !self.held_up.contains(partition)
     }
 
-    /// Reads a partition anew from where it stands, if it is read.
+    /// Assigns a partition again at its position, if it is read.
     fn assign_again(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
         if let Some(next) = self.next(partition)
             && self.is_read(partition)
@@ -95,7 +95,7 @@ impl Followed {
         }
     }
 
-    /// Reads a partition on that was not read, unless there is another reason not to.
+    /// Reads a partition again from its position, unless there is another reason not to.
     fn read_on(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
         if let Some(next) = self.next(partition)
             && self.is_read(partition)
@@ -104,8 +104,8 @@ impl Followed {
         }
     }
 
-    /// Reads a partition no longer, until its next record can be converted. What was fetched of it is dropped
-    /// and fetched again: nothing piles up here, however long that takes.
+    /// Stops reading a partition until its next record can be converted. Records that were fetched of it are
+    /// dropped and fetched again, so nothing piles up here, however long that takes.
     fn hold_up(&mut self, consumer: &mut dyn Consumer, topic: &str, partition: i32, retry: Retry) {
         debug!(topic, partition, "a record can't be converted yet");
         self.ahead.remove(&partition);
@@ -114,7 +114,7 @@ impl Followed {
         self.tell_held_up();
     }
 
-    /// Reads the partitions on whose next record can be converted now.
+    /// Reads the partitions again whose next record can be converted now.
     fn retry(&mut self, consumer: &mut dyn Consumer, topic: &str) {
         let ready = self.held_up.take_ready();
         if !ready.is_empty() {

@@ -1,4 +1,4 @@
-//! What a topic has that no stream can be given: each is told of it, and it is counted and remembered.
+//! Records of a topic that can't be delivered. Streams get a gap, and losses are counted, logged and remembered.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,38 +11,38 @@ use crate::data::gap::{Gap, Reason};
 use crate::data::record::Record;
 use crate::topic::health::{Lost, TopicHealth};
 
-/// So many are remembered of a topic.
+/// How many losses of a topic are remembered.
 const KNOWN: usize = 1024;
 
-/// So long one is taken for lost without another look: another replica may have what this one lacks.
+/// How long a loss is certain without another inspection: another replica may have what this one lacks.
 const CERTAIN: Duration = Duration::from_secs(600);
 
-/// So many of the last ones are told by the topic's health.
+/// How many of the last losses the topic's health reports.
 const MAX_REPORTED: usize = 16;
 
-/// How often it is warned of them within that time.
+/// How many warnings are logged within [`WARNING_INTERVAL`].
 const WARNINGS: u32 = 10;
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a record is lost that could be read.
+/// The reason in the log for a record that is larger than the limit.
 pub(crate) const TOO_LARGE: &str = "a record is larger than is served";
 
-/// Those of a topic.
+/// The losses of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct Losses(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// By partition and last offset: the first one, and when it was met.
+    /// By partition and last offset: the first offset, and when the loss was last found.
     known: BTreeMap<(i32, i64), (i64, Instant)>,
-    /// There were more than can be known.
+    /// Some losses were forgotten, because there were more than [`KNOWN`].
     has_forgotten: bool,
     /// The last offset of each partition that was counted.
     counted: BTreeMap<i32, i64>,
     unreadable: u64,
     too_large: u64,
     last: VecDeque<Lost>,
-    /// Since when warnings are counted, how many there were, and what was not told.
+    /// Since when warnings are counted, and how many there were.
     warned: Option<(Instant, u32)>,
     suppressed: u64,
 }
@@ -52,7 +52,7 @@ impl Losses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The gap in place of what nobody can read of a partition, taken note of.
+    /// Notes a range of a partition that can't be read, and returns its gap.
     pub(crate) fn unreadable(
         &self,
         topic: &str,
@@ -64,7 +64,7 @@ impl Losses {
         Record::gap(partition, (from, to), Reason::Unreadable, None)
     }
 
-    /// Takes note of a gap in place of records; it may have been met before.
+    /// Notes a gap in place of records. It may have been noted before.
     pub(crate) fn note(&self, topic: &str, gap: &Gap, why: &str) {
         let Gap { partition: Some(partition), from: Some(from), to: Some(to), reason } = *gap
         else {
@@ -81,7 +81,7 @@ impl Losses {
             oldest.map(|key| state.known.remove(&key));
             state.has_forgotten = true;
         }
-        // A replay meets all of them again, and may meet more than can be known.
+        // A replay finds all of them again, and there may be more than are remembered.
         let is_further = state.counted.get(&partition).is_none_or(|counted| *counted < last);
         if is_known || (state.has_forgotten && !is_further) {
             return;
@@ -117,11 +117,11 @@ impl Losses {
             reason = reason.name(),
             why,
             suppressed,
-            "records can't be delivered, streams are told of a gap"
+            "records can't be delivered, streams get a gap"
         );
     }
 
-    /// Up to where nothing can be read of a partition from this offset on, if that is known.
+    /// The end of the unreadable range that contains this offset, if one is known and certain.
     pub(crate) fn until(&self, partition: i32, offset: i64) -> Option<i64> {
         let state = self.lock();
         let (&(of, last), &(first, since)) = state.known.range((partition, offset)..).next()?;
@@ -129,7 +129,7 @@ impl Losses {
         certain.then_some(last + 1)
     }
 
-    /// The offsets mean other records from now on.
+    /// Forgets the offsets of losses: they mean other records from now on.
     pub(crate) fn forget(&self) {
         let mut state = self.lock();
         state.known.clear();

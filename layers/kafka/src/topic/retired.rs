@@ -1,5 +1,5 @@
-//! Logs to which nothing is appended while streams still have to read them: those that ended, and those
-//! of backfills that wait for a reader.
+//! Retired logs: logs that streams still have to read and to which nothing is appended. They are logs that
+//! ended, and logs of backfills that wait for a reader.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,16 +8,16 @@ use tailwater_kafka_types::Budget;
 
 use crate::data::events::Records;
 
-/// What all of them keep at most.
+/// The most bytes that all retired logs keep.
 pub(crate) const RETIRED_BYTES: usize = Budget::RETIRED_BYTES;
 
-/// What each backfill that waits counts at least, so that their number is bounded, too. The newest records of
-/// a log that did not end are kept in any case.
+/// How many bytes each backfill that waits counts at least, so that their number is bounded, too. A log that
+/// has not ended keeps its newest records in any case.
 const LEAST_BYTES: usize = 256 * 1024;
 
-/// A stream that stands still keeps what it has not read. Each could keep a log or a backfill of its own,
-/// so those that came last keep something, and streams that are further back are lost there: they look
-/// for their place when they go on.
+/// The retired logs of a cluster, the newest last. A stalled stream keeps what it has not read, and each
+/// could keep a log of its own. So the newest logs keep their records within a limit, and streams of older
+/// ones lose their position there and resume elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct RetiredLogs(Mutex<Vec<Kept>>);
 
@@ -32,11 +32,11 @@ impl Kept {
         self.hub.upgrade().is_some_and(|own| own.ptr_eq(hub))
     }
 
-    /// Takes its share of what is `left`. False if it keeps nothing.
+    /// Takes its share of the bytes that are `left`. Returns false if the log keeps nothing.
     fn share(&mut self, left: &mut usize) -> bool {
         let Some(hub) = self.hub.upgrade() else { return false };
-        // What is still to be read, with room for what is rendered of it: events may be longer than
-        // their records. Who holds it and reads nothing of it needs nothing.
+        // The bytes still to be read, with room for encoded events, which may be longer than their records. A
+        // log whose cursors have read everything needs nothing.
         let wanted = 3 * hub.lag_bytes();
         if !self.ended {
             let wanted = wanted.max(LEAST_BYTES);
@@ -60,18 +60,18 @@ impl RetiredLogs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a log: nothing more comes.
+    /// Ends a log: nothing will be appended.
     pub(crate) fn end(&self, hub: &Hub<Records>) {
         hub.close();
         self.keep(hub, true);
     }
 
-    /// Nothing comes until the log is resumed. Where there is no room for it, it ends.
+    /// Suspends a log: nothing is appended until it is resumed. If there is no room for it, it ends.
     pub(crate) fn suspend(&self, hub: &Hub<Records>) {
         self.keep(hub, false);
     }
 
-    /// More comes, and it may keep so many bytes; unless it has ended.
+    /// Resumes a log with this capacity, unless it has ended.
     pub(crate) fn resume(&self, hub: &Hub<Records>, capacity_bytes: usize) {
         let mut kept = self.lock();
         if !hub.is_closed() {
@@ -91,7 +91,7 @@ impl RetiredLogs {
         all.reverse();
     }
 
-    /// What they keep.
+    /// How many bytes the retired logs keep.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.lock().iter().filter_map(|kept| kept.hub.upgrade()).map(|hub| hub.bytes()).sum()

@@ -1,9 +1,8 @@
-//! Compacted topics: a stream that begins further back than the live log is given the latest record of
-//! each key, and then joins the live log.
+//! Snapshots of compacted topics. A stream that begins before the live log gets the latest record of each key
+//! and then joins the live log.
 //!
-//! What it reads is a [`Snapshot`]: a log of its own that never grows, shared by all streams that come
-//! to it, with the places in the topic that its records have. It is made of a [`Table`], which
-//! `engine/compaction.rs` fills.
+//! It reads them from a [`Snapshot`]: a log that never grows, shared by its streams, whose records keep their
+//! positions in the topic. A snapshot is made of a [`Table`], which `engine/compaction.rs` fills.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +20,7 @@ use crate::timing::Timing;
 use crate::topic::table::Table;
 use crate::topic::{Topic, TopicLog};
 
-/// The chunks of a snapshot: what is rendered at once.
+/// The size of the chunks of a snapshot. A chunk is encoded at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The tables of all topics.
@@ -31,14 +30,14 @@ pub(crate) struct Tables {
     budget: Arc<Budget>,
 }
 
-/// What the tables keep in memory, and may.
+/// How much memory the tables take, and the most that they may take.
 #[derive(Debug)]
 pub(crate) struct Budget {
     pub(crate) weight: AtomicUsize,
     pub(crate) most: usize,
 }
 
-/// A log that needs a table.
+/// A request to build the table of a log.
 #[derive(Debug)]
 pub(crate) struct BuildRequest {
     pub(crate) topic: Arc<Topic>,
@@ -46,7 +45,7 @@ pub(crate) struct BuildRequest {
 }
 
 impl Tables {
-    /// All tables together weigh a quarter of `memory_bytes` at the most.
+    /// All tables together take at most a quarter of `memory_bytes`.
     pub(crate) fn new(memory_bytes: usize) -> (Self, mpsc::UnboundedReceiver<BuildRequest>) {
         let (requests, receiver) = mpsc::unbounded_channel();
         let budget = Arc::new(Budget { weight: AtomicUsize::new(0), most: memory_bytes / 4 });
@@ -57,14 +56,14 @@ impl Tables {
         Arc::clone(&self.budget)
     }
 
-    /// What tables and snapshots take of the memory of the logs. Records that were superseded since
-    /// are kept by a snapshot only, and what is rendered of it may take as much as its records.
+    /// How much of the memory of the logs the tables and snapshots take. A snapshot also keeps records that were
+    /// superseded since, and its encoded events may take as much as its records.
     pub(crate) fn bytes(&self) -> usize {
         3 * self.budget.weight.load(Ordering::Relaxed)
     }
 
-    /// A snapshot for a stream of a topic that begins at `low`: that of the last one who asked, or a new
-    /// one. `None` if the topic's log ended meanwhile, or the table takes too much memory.
+    /// A snapshot for a stream of a topic that begins at `low`: the newest one, or a new one. `None` if the
+    /// topic's log ended meanwhile or the table takes too much memory.
     pub(crate) async fn snapshot(
         &self,
         topic: &Arc<Topic>,
@@ -79,7 +78,7 @@ impl Tables {
                 Stage::Unread => {
                     state.stage = Stage::Kept;
                     let request = BuildRequest { topic: Arc::clone(topic), log: Arc::clone(log) };
-                    // Its thread is there as long as this cluster.
+                    // The thread runs as long as the cluster exists.
                     let _ = self.requests.send(request);
                 }
             }
@@ -88,7 +87,7 @@ impl Tables {
             }
             state.low =
                 Some(state.low.as_ref().map_or_else(|| low.clone(), |known| known.max(low)));
-            // A table may be read for long: streams that come and leave would pile up.
+            // A table may take long to fill. Without this, requests of streams that have left would pile up.
             if state.waiting.len() == state.waiting.capacity() {
                 state.waiting.retain(|waiting| !waiting.is_closed());
             }
@@ -101,32 +100,32 @@ impl Tables {
     }
 }
 
-/// What is there of the table of a log.
+/// The state of the table and the snapshot of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Latest(Mutex<SnapshotState>);
 
 #[derive(Debug, Default)]
 struct SnapshotState {
     stage: Stage,
-    /// The newest. Who reads an older one goes on in this one.
+    /// The newest snapshot. Streams that read an older one continue in this one.
     snapshot: Option<Arc<Snapshot>>,
     waiting: Vec<SnapshotReply>,
-    /// Where the topic begins, as far as streams know that wait for a snapshot.
+    /// Where the topic begins, as far as the streams know that wait for a snapshot.
     low: Option<Positions>,
     /// Wakes the task that builds the table.
     builder: Option<Waker>,
 }
 
-/// A stream that waits for a snapshot.
+/// The sender to a stream that waits for a snapshot.
 type SnapshotReply = oneshot::Sender<Arc<Snapshot>>;
 
 #[derive(Debug, Default, PartialEq)]
 enum Stage {
     #[default]
     Unread,
-    /// It is read or kept up.
+    /// The table is being filled or kept up to date.
     Kept,
-    /// It would take too much memory.
+    /// The table would take too much memory.
     GivenUp,
 }
 
@@ -135,12 +134,12 @@ impl Latest {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the topic is replayed as Kafka has it.
+    /// Whether streams read the topic as it is in Kafka, without a snapshot.
     pub(crate) fn is_given_up(&self) -> bool {
         self.lock().stage == Stage::GivenUp
     }
 
-    /// Forgets a snapshot that nobody reads and that is too old for those who come.
+    /// Drops a snapshot that no stream reads and that is too old for new streams.
     pub(crate) fn drop_stale(&self, log: &TopicLog) {
         let mut state = self.lock();
         drop(
@@ -148,13 +147,13 @@ impl Latest {
         );
     }
 
-    /// Where the topic begins, as far as streams know that wait for a snapshot.
+    /// Where the topic begins, as far as the streams know that wait for a snapshot.
     pub(crate) fn low(&self) -> Option<Positions> {
         self.lock().low.clone()
     }
 
-    /// Takes the streams that wait for a snapshot, and where the topic begins as far as they know. `waker`
-    /// is woken when the next one waits.
+    /// Takes the streams that wait for a snapshot, and where the topic begins as far as they know. `waker` is
+    /// woken when the next stream waits.
     pub(crate) fn take_waiting(&self, waker: &Waker) -> (Vec<SnapshotReply>, Option<Positions>) {
         let mut state = self.lock();
         state.builder = Some(waker.clone());
@@ -162,7 +161,7 @@ impl Latest {
         (std::mem::take(&mut state.waiting), state.low.clone())
     }
 
-    /// From now on this is the newest snapshot. Streams of the one before resolve anew.
+    /// Makes this the newest snapshot. Streams of the one before resume elsewhere.
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
         let before = self.lock().snapshot.replace(snapshot);
         if let Some(before) = before {
@@ -170,9 +169,9 @@ impl Latest {
         }
     }
 
-    /// Nobody builds the table any more.
+    /// Resets the state: the table is not built any more.
     pub(crate) fn reset(&self) {
-        // Dropped outside of the lock: it wakes those who wait.
+        // Dropped outside of the lock, because that wakes the streams that wait.
         let _before;
         let mut state = self.lock();
         let given_up = state.stage == Stage::GivenUp;
@@ -180,7 +179,7 @@ impl Latest {
         state.stage = if given_up { Stage::GivenUp } else { Stage::Unread };
     }
 
-    /// The topic is replayed as Kafka has it from now on.
+    /// Gives up the table: streams read the topic as it is in Kafka from now on.
     pub(crate) fn give_up(&self) {
         let mut state = self.lock();
         state.stage = Stage::GivenUp;
@@ -190,39 +189,39 @@ impl Latest {
     }
 }
 
-/// What a stream that read a snapshot takes with it to the next one.
+/// What a stream remembers of the snapshot that it reads or has read.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
-    /// Tombstones before these places delete keys that the client never saw.
+    /// Tombstones before these positions delete keys that the client never saw.
     unseen: Positions,
     generation: u64,
 }
 
 impl Replay {
-    /// Whether a stream that stands there has come by all tombstones of keys that it never saw.
+    /// Whether a stream at this position is past all tombstones of keys that it never saw.
     pub(crate) fn is_over(&self, at: &Positions) -> bool {
         self.unseen.at_or_before(at)
     }
 
-    /// Whether a stream goes on in this snapshot without having missed a tombstone, however old its
-    /// place is.
+    /// Whether a stream continues in this snapshot without having missed a tombstone, however old its position
+    /// is.
     pub(crate) fn goes_on_in(&self, snapshot: &Snapshot) -> bool {
         self.generation == snapshot.generation
     }
 }
 
-/// The latest records of a topic at some time, as a log that is closed.
+/// The latest records of a topic at one time, as a log that is closed.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     hub: Hub<Records>,
     start: Positions,
-    /// The place in the live log after all of its records.
+    /// The position in the live log after all of its records.
     end: Positions,
     has_tombstones: bool,
     is_empty: bool,
     generation: u64,
     made: Instant,
-    /// How long it does for those who come although more was written.
+    /// How long new streams are given it although more records were written.
     lasts: Duration,
 }
 
@@ -256,14 +255,14 @@ impl Snapshot {
         if is_indexed {
             hub.build_index();
         }
-        // Nothing is appended, so that no record goes: this bounds what is rendered and indexed.
+        // Nothing is appended, so no record is removed. The capacity bounds the encoded events and the index.
         hub.set_capacity_bytes(2 * hub.bytes());
         hub.close();
         let lasts = timing.snapshot.max(timing.snapshot_times * made.elapsed());
         Self { hub, start, end, has_tombstones, is_empty, generation, made, lasts }
     }
 
-    /// A cursor for a stream that stands at `at`. `None` if the topic has lost what lies there.
+    /// A cursor for a stream at this position. `None` if the topic has lost the records there.
     pub(crate) fn cursor(
         &self,
         at: &Positions,
@@ -275,15 +274,15 @@ impl Snapshot {
         } else {
             selector
         };
-        // One without records has no place but its end, and nothing before that is missed.
+        // A snapshot without records has no position but its end, and no record before it is missed.
         if self.is_empty && self.start.at_or_before(at) {
             return Some(self.hub.tail(selector));
         }
         self.hub.seek(|mark| mark.at_or_before(at), selector)
     }
 
-    /// What a stream knows that reads this: no keys of the tombstones in partitions of which it has
-    /// read nothing, and elsewhere as before.
+    /// What a stream that reads this snapshot remembers. In partitions of which it has `read` nothing, it knows
+    /// none of the keys; in the others it knows what it knew before.
     pub(crate) fn replay(&self, known: Option<&Replay>, read: &[(i32, i64)]) -> Replay {
         let is_read = |partition: i32| {
             let index = read.binary_search_by_key(&partition, |(partition, _)| *partition);
@@ -297,9 +296,9 @@ impl Snapshot {
         Replay { unseen, generation: self.generation }
     }
 
-    /// Whether it does for a stream of a topic that begins at `low`.
+    /// Whether the snapshot may be given to a stream of a topic that begins at `low`.
     fn serves(&self, log: &TopicLog, low: &Positions) -> bool {
-        // What retention took since is not shown, and the live log goes on from its end.
+        // It has no records that retention removed since, and the live log continues from its end.
         low.at_or_before(&self.start) && log.hub.first().at_or_before(&self.end) && self.is_new(log)
     }
 
@@ -307,13 +306,13 @@ impl Snapshot {
         self.made.elapsed() < self.lasts || log.hub.head().at_or_before(&self.end)
     }
 
-    /// Its streams go on elsewhere.
+    /// Ends the reading: its streams resume elsewhere.
     fn end_reading(&self) {
         self.hub.set_capacity_bytes(0);
     }
 }
 
-/// Without tombstones of keys that the stream has not seen.
+/// The selector without tombstones of keys that the stream has not seen.
 fn without_unseen_tombstones(selector: Selector<Record>, unseen: Positions) -> Selector<Record> {
     selector
         .and(move |record| !record.is_tombstone() || record.offset >= unseen.next(record.partition))

@@ -1,4 +1,4 @@
-//! The latest record of each key.
+//! The table of a compacted topic: the latest record of each key.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 
-/// What an entry takes beside its record and a second copy of its key: its places in the map, in a
-/// snapshot and in that one's list of records, and what the allocator adds.
+/// How many bytes an entry takes beside its record and a second copy of its key: in the map, in a snapshot and
+/// its list of records, and what the allocator adds.
 const ENTRY_BYTES: usize = 192;
 
-/// The records of a topic that no later one of the same partition and key supersedes.
+/// The records of a topic that no later record of the same partition and key supersedes.
 #[derive(Debug)]
 pub(crate) struct Table {
     partitions: Vec<Partition>,
-    /// How many records were taken: the place of the last one.
+    /// How many records were taken: the sequence number of the last one.
     taken: u64,
     weight: usize,
     began: Instant,
@@ -41,7 +41,7 @@ struct Partition {
 #[derive(Debug)]
 struct Entry {
     sequence: u64,
-    /// When it was taken, counted from the table's beginning.
+    /// When the record was taken, in seconds since the table began.
     seen_seconds: u32,
     record: Record,
 }
@@ -59,7 +59,7 @@ impl Table {
         Self { partitions: Vec::new(), taken: 0, weight: 0, began, generation }
     }
 
-    /// Takes a record, unless it or a later one of its partition was taken before.
+    /// Takes a record, unless it or a later record of its partition was taken before.
     pub(crate) fn take(&mut self, record: &Record) {
         match record.is_gap() {
             true => record.by_key().into_iter().for_each(|record| self.take_detached(record)),
@@ -93,8 +93,8 @@ impl Table {
         }
     }
 
-    /// Forgets the records before `low`, which retention took, and the tombstones that were taken more
-    /// than `retention` ago: Kafka, too, keeps them no longer. Of a gap that begins before stays the rest.
+    /// Removes the records before `low`, which retention removed, and the tombstones that were taken more than
+    /// `retention` ago: Kafka keeps them no longer, either. Of a gap that begins before `low` the rest stays.
     pub(crate) fn trim(&mut self, low: &Positions, retention: Duration) {
         let age = self.began.elapsed();
         let mut forgets = false;
@@ -122,7 +122,7 @@ impl Table {
         }
     }
 
-    /// Changes when a tombstone is forgotten.
+    /// A number that changes when a tombstone is removed.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -138,12 +138,12 @@ impl Table {
         entries.into_iter().map(|entry| entry.record.clone()).collect()
     }
 
-    /// The place after the last record that was taken of each partition.
+    /// The position after the last record that was taken of each partition.
     pub(crate) fn next(&self) -> Positions {
         Positions::new(self.partitions.iter().map(|partition| partition.next).collect::<Vec<_>>())
     }
 
-    /// Bytes that the table keeps in memory, nearly.
+    /// About how many bytes the table keeps in memory.
     pub(crate) fn weight(&self) -> usize {
         self.weight
     }

@@ -1,10 +1,10 @@
-//! Whether what a partition has at an offset can be read by nobody, and where it ends.
+//! Inspections: whether the data of a partition at an offset can be read at all, and where unreadable data ends.
 //!
-//! An error of a consumer names neither topic nor partition. So whoever meets one waits until it is seen
-//! which partitions stand still, reads these no longer, and asks here, where each is read by itself. Nothing
-//! is passed over that might be read: only an error that says so, at the first thing that is read, several
-//! times and on as many connections, is proof. Where nothing comes, or the broker is away, nothing is known,
-//! and it is tried again.
+//! A fetch error of a consumer names neither topic nor partition. So the tail or a backfill waits until it is
+//! clear which partitions do not move, stops reading them, and has each inspected here by a consumer of its
+//! own. Nothing is skipped that might be readable. The only proof is the same error at the first thing that is
+//! read, several times, each time on another connection. If nothing comes or the broker is unreachable, nothing
+//! is known, and the inspection is repeated.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,45 +19,46 @@ use crate::broker::{self, Backend, Consumer, Fetched, Panics, Refusal};
 use crate::timing::Timing;
 use crate::topic::losses::Losses;
 
-/// Partitions that are looked at at once, each by a thread and a consumer of its own.
+/// How many partitions are inspected at once, each by a thread and a consumer of its own.
 const THREADS: usize = 4;
 
-/// Consumers that must meet the same.
+/// How many consumers must get the same error.
 const TRIES: u32 = 3;
 
-/// How long one reads from an offset on before it is given up. Doubled for each time that it was in vain.
+/// How long a consumer reads from an offset on before it gives up. It is doubled after each failed inspection.
 const PATIENCE: Duration = Duration::from_secs(2);
 const MOST_PATIENCE: Duration = Duration::from_secs(16);
 
-/// How long the end is looked for. Then what is certain is taken, and the rest found later.
+/// How long the end of unreadable data is searched for. Then the certain part is reported, and the rest later.
 const SEARCH: Duration = Duration::from_secs(15);
 
 const POLL: Duration = Duration::from_millis(50);
 const POLL_BYTES: usize = 64 * 1024;
 
-/// What was found at an offset.
+/// The result of an inspection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// A record, there or behind a hole, or the end, or the offset is gone: who reads on sees it.
+    /// A record, at the offset or behind a hole, or the end, or the offset is gone: a consumer can read on.
     Readable,
-    /// Nobody can read what lies there, up to before `to`.
+    /// No consumer can read the offsets before `to`.
     Unreadable { to: i64, why: String },
 }
 
-/// A partition that is to be looked at from an offset on, whose end is `until`.
+/// A request to inspect a partition from an offset on. Its end is `until`.
 pub(crate) struct Inspection {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
     pub(crate) from: i64,
     pub(crate) until: i64,
-    /// What is known of the topic.
+    /// The known losses of the topic.
     pub(crate) losses: Arc<Losses>,
     pub(crate) on_finding: OnFinding,
-    /// Whether somebody still wants to know.
+    /// Whether the finding is still wanted.
     pub(crate) is_wanted: Box<dyn Fn() -> bool + Send>,
 }
 
-/// Takes what was found. A look that is given up, or panics, has found that somebody is to read on.
+/// The callback that takes the finding. If an inspection is dropped or panics, the finding is `Readable`: the
+/// partition is read again.
 pub(crate) struct OnFinding(Option<Box<dyn FnOnce(Finding) + Send>>);
 
 impl OnFinding {
@@ -85,8 +86,8 @@ impl fmt::Debug for Inspection {
     }
 }
 
-/// The looks that are to be taken, on threads that are there while there are some. There is one for each
-/// partition that somebody reads at most.
+/// The queue of inspections, and its threads, which run while there are inspections. There is at most one for
+/// each partition that the tail or a backfill reads.
 #[derive(Debug)]
 pub(crate) struct Inspections {
     backend: Arc<dyn Backend>,
@@ -97,12 +98,12 @@ pub(crate) struct Inspections {
 
 #[derive(Debug, Default)]
 struct State {
-    /// With how often it was in vain, and when it is due.
+    /// Each with the number of failed attempts and when it is due.
     waiting: VecDeque<(Inspection, u32, Instant)>,
     threads: usize,
 }
 
-/// A thread that takes looks, counted whatever becomes of it.
+/// A thread that inspects partitions. It is counted until it ends, even if it panics.
 struct Thread<'a>(&'a Inspections);
 
 impl Drop for Thread<'_> {
@@ -120,9 +121,9 @@ impl Inspections {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a look as soon as there is a thread.
+    /// Adds an inspection, and starts a thread if there are fewer than [`THREADS`].
     pub(crate) fn add(self: &Arc<Self>, inspection: Inspection) {
-        debug!(?inspection, "looking for what was refused");
+        debug!(?inspection, "inspecting a partition after a fetch error");
         let mut state = self.lock();
         state.waiting.push_back((inspection, 0, Instant::now()));
         if state.threads == THREADS {
@@ -139,12 +140,12 @@ impl Inspections {
             }
         };
         if let Err(error) = thread::Builder::new().name("kafka-refusal".to_owned()).spawn(work) {
-            error!(%error, "no thread to look for what can't be read");
+            error!(%error, "can't start a thread to inspect what can't be read");
             self.lock().threads -= 1;
         }
     }
 
-    /// The next look, when it is due; `None` if there is none.
+    /// Waits for the next inspection that is due. `None` if there are none.
     fn next(&self) -> Option<(Inspection, u32)> {
         let mut state = self.lock();
         loop {
@@ -188,7 +189,7 @@ impl Inspections {
     }
 }
 
-/// The first thing that reading brings.
+/// The first thing that a consumer brings.
 enum First {
     Readable,
     Refused(Refusal),
@@ -200,18 +201,17 @@ struct Probe<'a> {
     topic: &'a str,
     partition: i32,
     consumer: Option<Box<dyn Consumer>>,
-    /// Of the search for the end.
+    /// When the search for the end stops.
     deadline: Instant,
     patience: Duration,
 }
 
 impl Probe<'_> {
-    /// Whether nobody can read what is there from an offset on, and up to where; `None` if that is not known.
-    /// Takes seconds.
+    /// Inspects a partition from an offset on. `None` if nothing is known. This takes seconds.
     fn inspect(&mut self, from: i64, until: i64, pause: Duration) -> Option<Finding> {
         let mut found = None;
         let mut next = from;
-        // What follows it may be as bad: then it is one gap.
+        // The next batch may be unreadable, too: both are one gap then.
         while next < until {
             let pause = if found.is_none() { pause } else { Duration::ZERO };
             let refusal = match self.refusal(next, pause) {
@@ -240,12 +240,12 @@ impl Probe<'_> {
         found.map(|why| Finding::Unreadable { to: next, why })
     }
 
-    /// Whether what was found once at an offset is still there.
+    /// Whether the data at an offset still can't be read.
     fn is_refused(&mut self, offset: i64) -> bool {
         matches!(self.first(offset), First::Refused(_))
     }
 
-    /// What several consumers meet first, one after the other.
+    /// The first thing that several consumers bring, one after the other.
     fn refusal(&mut self, offset: i64, pause: Duration) -> First {
         let mut first = First::Nothing;
         for attempt in 0..TRIES {
@@ -268,7 +268,7 @@ impl Probe<'_> {
             none => match self.backend.consumer(true) {
                 Ok(consumer) => none.insert(consumer),
                 Err(error) => {
-                    warn!(%error, "no consumer to look for what can't be read");
+                    warn!(%error, "can't create a consumer to inspect what can't be read");
                     return First::Nothing;
                 }
             },
@@ -282,7 +282,7 @@ impl Probe<'_> {
             let mut stands = false;
             fetched.retain(|fetched| match fetched {
                 Fetched::Record(_, record) => record.offset >= offset,
-                // It may be of the assignment before, which went on at a number in the batch.
+                // It may be of the assignment before, which continued at an offset within the batch.
                 Fetched::OutOfRange => {
                     stands = !is_new;
                     is_new
@@ -302,18 +302,18 @@ impl Probe<'_> {
         }
     }
 
-    /// Whether what is read first from this offset on is of the same batch. `None` if nothing comes.
+    /// Whether the first thing from this offset on is of the same batch. `None` if nothing comes.
     fn is_in(&mut self, batch: &Refusal, offset: i64) -> Option<bool> {
         match self.first(offset) {
             First::Refused(refusal) => Some(refusal.batch == batch.batch),
             First::Readable => Some(false),
-            // An unknown format is told where it begins; within, librdkafka passes over it without a word.
+            // librdkafka reports an unknown format only where the batch begins. Within it, it brings nothing.
             First::Nothing => batch.reason.contains("MagicByte").then_some(true),
         }
     }
 
-    /// The first offset that is not of the batch. From each of its own on the broker gives all of it, so
-    /// they are those before an offset that is found by trying.
+    /// The first offset after the batch. From each offset within the batch the broker sends the whole batch, so the
+    /// end is found by bisection.
     fn end(&mut self, batch: &Refusal, from: i64, until: i64) -> Option<i64> {
         let mut within = from;
         let mut step = 1;
