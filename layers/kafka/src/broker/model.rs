@@ -1,4 +1,4 @@
-//! A Kafka in memory that does on demand what a real one does some day.
+//! A model of Kafka in memory. It does on demand what a real cluster does only now and then.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -19,7 +19,7 @@ use reader::Reader;
 use troubles::Troubles;
 pub(crate) use troubles::{Call, Deaf};
 
-/// The model. A clone is another handle to the same cluster.
+/// The model of a cluster. A clone is another handle to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model(Arc<Inner>);
 
@@ -27,7 +27,7 @@ pub(crate) struct Model(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     changed: Condvar,
-    /// Somebody asked. Not for consumers: they would wake each other for ever.
+    /// Notified at each call. Consumers do not wait for it: they would wake each other for ever.
     called: Condvar,
 }
 
@@ -45,16 +45,16 @@ struct State {
 struct Topic {
     partitions: Vec<Partition>,
     tombstones_kept: Option<Vec<i64>>,
-    /// Looks find it with an error.
+    /// Metadata have an error for the topic.
     unreadable: bool,
-    /// May not be described: not in the list.
+    /// The topic may not be described: it is not in the list.
     hidden: bool,
-    /// May not be read.
+    /// The topic may not be read.
     forbidden: bool,
 }
 
 impl Topic {
-    /// The partitions that a look finds.
+    /// The number of partitions in the metadata.
     fn count(&self) -> usize {
         if self.unreadable { 0 } else { self.partitions.len() }
     }
@@ -66,11 +66,11 @@ struct Partition {
     high: i64,
     records: Vec<Record>,
     leaderless: bool,
-    /// Where it ends for the readers of a new leader.
+    /// The end of the partition for the consumers of a new leader.
     lagging: Option<i64>,
-    /// Offsets that nobody can read, and how that shows.
+    /// Offsets that can't be read, and how that shows.
     spoilt: Vec<(Range<i64>, Spoilt)>,
-    /// Where the open transaction began, and what belongs to it.
+    /// The first offset of the open transaction, and its records.
     transaction: Option<(i64, BTreeSet<i64>)>,
 }
 
@@ -86,18 +86,18 @@ pub(crate) struct Message<'a> {
 /// How a record shows that it can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spoilt {
-    /// The consumer is refused the batch, and may go on anywhere behind it.
+    /// The consumer gets a fetch error, and may continue anywhere behind the batch.
     Batch,
-    /// As `Batch`, but it goes on at an offset that is not there.
+    /// As `Batch`, but the consumer continues at an offset that is out of range.
     Checksum,
-    /// The consumer panics, and goes on behind it.
+    /// The consumer panics, and continues behind the record.
     Panics,
-    /// It is larger than is served.
+    /// The record is larger than the limit.
     TooLarge,
 }
 
 impl Partition {
-    /// The first range that is spoilt for who reads on from here.
+    /// The first unreadable range for a consumer at this offset.
     fn spoilt(&self, next: i64) -> Option<(Range<i64>, Spoilt)> {
         let ahead = self.spoilt.iter().filter(|(range, _)| range.end > next);
         ahead.min_by_key(|(range, _)| range.start).cloned()
@@ -107,7 +107,7 @@ impl Partition {
         self.transaction.as_ref().map_or(self.high, |(start, _)| *start)
     }
 
-    /// Where reading ends.
+    /// The offset at which consumers stop.
     fn end(&self) -> i64 {
         self.stable().min(self.lagging.unwrap_or(i64::MAX))
     }
@@ -146,7 +146,7 @@ impl Model {
         })
     }
 
-    /// This cluster as one instance sees it: the seed chooses sizes and order of what it fetches.
+    /// The cluster as one instance sees it. The seed determines the sizes and the order of its fetches.
     pub(crate) fn backend(&self, seed: u64, batch: usize) -> Arc<dyn Backend> {
         Arc::new(Seen { model: self.clone(), seed, batch })
     }
@@ -161,7 +161,7 @@ impl Model {
         self.change(|state| state.topics.remove(topic));
     }
 
-    /// More partitions.
+    /// Adds partitions.
     pub(crate) fn grow(&self, topic: &str, partitions: usize) {
         self.change(|state| {
             let topic = state.topics.get_mut(topic).expect("the topic exists");
@@ -173,7 +173,7 @@ impl Model {
         self.partition(topic, partition, |log| log.push(partition, &message))
     }
 
-    /// Records that nobody can read: one batch of them, or each by itself.
+    /// Produces records that can't be read: one batch of them, or each by itself.
     pub(crate) fn spoil(&self, topic: &str, partition: i32, keys: &[&str], how: Spoilt) {
         self.partition(topic, partition, |log| {
             let from = log.high;
@@ -199,17 +199,17 @@ impl Model {
         });
     }
 
-    /// So many offsets hold nothing: transaction markers, what compaction took.
+    /// Leaves so many offsets without records: control records, or records that compaction removed.
     pub(crate) fn skip(&self, topic: &str, partition: i32, offsets: i64) {
         self.partition(topic, partition, |log| log.high += offsets);
     }
 
-    /// The offset that is written next.
+    /// The offset of the next record.
     pub(crate) fn high(&self, topic: &str, partition: i32) -> i64 {
         self.partition(topic, partition, |log| log.high)
     }
 
-    /// Takes these offsets out of the log.
+    /// Removes the records at these offsets.
     pub(crate) fn remove(&self, topic: &str, partition: i32, gone: impl Fn(i64) -> bool) {
         self.partition(topic, partition, |log| log.records.retain(|record| !gone(record.offset)));
     }
@@ -236,7 +236,7 @@ impl Model {
         });
     }
 
-    /// Opens a transaction. What is produced by `produce_in` belongs to it.
+    /// Begins a transaction. `produce_in` adds records to it.
     pub(crate) fn begin(&self, topic: &str, partition: i32) {
         self.partition(topic, partition, |log| {
             log.transaction = Some((log.high, BTreeSet::new()));
@@ -262,7 +262,7 @@ impl Model {
         });
     }
 
-    /// The topic is compacted, and from these offsets on its tombstones are all there.
+    /// Makes the topic compacted. From these offsets on it has all its tombstones.
     pub(crate) fn compacted(&self, topic: &str, tombstones_kept: Vec<i64>) {
         self.change(|state| {
             let topic = state.topics.get_mut(topic).expect("the topic exists");
@@ -270,7 +270,7 @@ impl Model {
         });
     }
 
-    /// Waits until no consumer is left.
+    /// Waits until all consumers are dropped.
     pub(crate) fn wait_no_consumers(&self) {
         let timeout = Duration::from_secs(20);
         let left = |state: &mut State| state.consumers > 0;
@@ -292,17 +292,17 @@ impl Model {
         assert!(!waited.unwrap().1.timed_out(), "{call:?} was waited for in vain");
     }
 
-    /// How many records were given to readers of history.
+    /// How many records history consumers have fetched.
     pub(crate) fn served_history(&self) -> usize {
         self.lock().served_history
     }
 
-    /// How many partitions readers of history are reading.
+    /// How many partitions are assigned to history consumers.
     pub(crate) fn assigned_history(&self) -> usize {
         self.lock().assigned_history
     }
 
-    /// Counts a call and says whether it works.
+    /// Counts a call, and returns whether it succeeds.
     fn call(&self, call: Call) -> Result<MutexGuard<'_, State>, Error> {
         let delay = self.lock().troubles.delay();
         if !delay.is_zero() {
@@ -353,7 +353,7 @@ impl Seen {
 
 impl Backend for Seen {
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
-        // librdkafka makes a consumer whether Kafka is there or not.
+        // librdkafka creates a consumer whether Kafka is reachable or not.
         let (fails, reconnects) = {
             let state = self.model.lock();
             let fails = state.troubles.touches(Call::Consumer);
@@ -445,7 +445,7 @@ impl Backend for Seen {
     }
 }
 
-/// Splitmix64.
+/// The random number generator splitmix64.
 struct Random(u64);
 
 impl Random {

@@ -20,7 +20,7 @@ fn tombstone(key: &str) -> Message<'_> {
     Message { key: Some(key.as_bytes()), ..Message::default() }
 }
 
-/// What is shown of a tombstone.
+/// The event of a tombstone.
 fn deleted(key: &str) -> String {
     format!("delete {}", URL_SAFE.encode(key))
 }
@@ -61,7 +61,7 @@ async fn each_key_comes_once_and_then_what_is_new() {
     for client in [&mut first, &mut second] {
         assert_eq!(client.events(2).await, ["0a=100".to_owned(), deleted("0c")]);
     }
-    // The snapshot may do for a while yet, longer where making it took longer.
+    // The snapshot may be given to new streams for a while, and longer if making it took longer.
     let since = tokio::time::Instant::now();
     let mut third = loop {
         let mut third = open(&cluster, query()).await;
@@ -78,7 +78,7 @@ async fn each_key_comes_once_and_then_what_is_new() {
 
 #[tokio::test]
 async fn a_topic_of_which_nothing_but_holes_is_left_goes_live() {
-    // Its snapshot has no record, and so had no place for a stream, which asked for it again for ever.
+    // Its snapshot has no record, so it had no position for a stream, which requested it again for ever.
     let model = compacted(2);
     model.skip(TOPIC, 1, 3);
     let cluster = instance().of(&model);
@@ -92,7 +92,7 @@ async fn a_topic_of_which_nothing_but_holes_is_left_goes_live() {
     }
 }
 
-/// A stream whose snapshot made room for a newer one went on in the log, which has every tombstone.
+/// A stream whose snapshot was replaced by a newer one continued in the log, which has every tombstone.
 #[tokio::test]
 async fn a_stream_whose_snapshot_ends_gets_no_tombstone_of_a_key_that_it_never_saw() {
     let model = compacted(1);
@@ -182,7 +182,7 @@ async fn filters_are_looked_up_in_the_snapshot_too() {
         model.produce(TOPIC, 0, Message { headers: &headers, ..keyed(&key, &value) });
     }
     model.produce(TOPIC, 0, tombstone("7"));
-    // All values have the same hash: what is found by it is compared.
+    // All values have the same hash, so records found by it are compared.
     let index = Index::colliding([Bytes::from("owner")]);
     let cluster = instance().batch(100).index(index).of(&model);
     let mut client = open(&cluster, key("42")).await;
@@ -227,7 +227,7 @@ async fn too_many_keys_are_replayed_as_kafka_has_them() {
     let scarce = some(40 * 1024);
     assert_eq!(open(&enough, query()).await.events(100).await, all[100..]);
     assert_eq!(open(&scarce, query()).await.events(200).await, all);
-    // It may grow too large later: those who read a snapshot then go on as well.
+    // The table may grow too large later: streams that read a snapshot then continue as well.
     let mut slow = open(&enough, query()).await;
     slow.limit = 1;
     assert_eq!(slow.data().await, "100");
@@ -314,7 +314,7 @@ async fn a_slow_replay_of_old_records_misses_no_tombstone() {
     other.until(&["c=2"]).await;
     slow.limit = 64 * 1024;
     assert_eq!(slow.events(3).await, ["b=1".to_owned(), "c=2".to_owned(), deleted("a")]);
-    // On another instance nobody knows what became of them.
+    // Another instance does not know what became of them.
     let mut resumed = open(&instance().seed(3).of(&model), after(&[1])).await;
     let event = resumed.data().await;
     assert!(event.starts_with("gap ") && event.contains("tombstones"), "{event}");

@@ -1,4 +1,4 @@
-//! What a filter lets through, whether by the index or by looking at each record.
+//! The records that a filter selects, by the index and by a check of each record.
 
 use super::*;
 
@@ -124,7 +124,7 @@ async fn a_filtered_stream_that_matched_nothing_resumes_at_its_last_id() {
             fill_one(&model, 0, Some("other"), 0);
         }
         all.until(&["0:19"]).await;
-        // The stream need not be in the live log yet: it is told each place that it comes by.
+        // The stream may not be in the live log yet: it gets the id of each position that it passes.
         let at_end = format!("id:{}\n\n", id_of(&[20, 10]));
         let mut told = None;
         eventually(|| {
@@ -150,7 +150,7 @@ async fn a_large_log_is_looked_through_once_for_all_filters() {
     let mut all = open(&cluster, query()).await;
     all.limit = usize::MAX;
     assert!(all.is_idle());
-    // What comes before it is open is history, and not in it.
+    // Records from before the log was opened are not in it.
     eventually(|| cluster.head(TOPIC).is_some()).await;
     for number in 0..500 {
         fill_one(&model, 0, Some(if number % 100 == 7 { "seven" } else { "other" }), 10_000);

@@ -1,4 +1,5 @@
-//! What a client can't have any more is told before its stream goes on, and nothing else is.
+//! Gaps: a client gets a gap event for records that it can't have any more, before its stream resumes, and no
+//! other gap.
 
 use super::*;
 use crate::broker::model::{Call, Deaf};
@@ -10,7 +11,7 @@ fn gap(partition: i32, from: i64, to: i64, reason: &str, id: &[i64]) -> String {
     )
 }
 
-/// The stream begins with these bytes, and goes on with these events.
+/// Asserts that the stream begins with these bytes and continues with these events.
 async fn assert_begins(mut client: Client, wire: &str, events: &[&str]) -> Client {
     while client.wire.len() < wire.len() {
         client.write().await;
@@ -60,7 +61,7 @@ async fn a_position_before_the_low_watermark_is_a_gap() {
     assert_each_once(&events, &[values(0, 7..10), values(1, 1..2)]);
 }
 
-/// Who asked for the place between two gaps was told that behind the second, and did not hear of it.
+/// A client that asked for the position between two gaps got the one behind the second, and no gap.
 #[tokio::test]
 async fn no_position_is_sent_between_two_gaps() {
     let model = kafka(2);
@@ -71,7 +72,7 @@ async fn no_position_is_sent_between_two_gaps() {
     let query = after(&[1, 1]).filter(Filter::any().key("none"));
     let mut client = open(&instance().of(&model), query).await;
     assert_eq!(client.write().await, gap(0, 1, 3, "retention", &[3, 1]));
-    // The place moves on: nothing of what is read is for this client.
+    // The position moves on: no record that is read is for this client.
     eventually(|| model.served_history() == 4 && model.assigned_history() == 0).await;
     assert_eq!(client.idle(), None);
     assert_eq!(client.write().await, gap(1, 1, 3, "retention", &[3, 3]));
@@ -97,7 +98,7 @@ async fn a_first_start_on_a_topic_that_lost_its_beginning_is_no_gap() {
 
 #[tokio::test]
 async fn retention_that_overtakes_a_backfill_is_a_gap() {
-    // Live: Kafka is away, and comes back without what the log had not read.
+    // Live: Kafka is unreachable, and comes back without records that the log had not read.
     let model = kafka(1);
     fill(&model, 0, 3);
     let cluster = instance().of(&model);
@@ -121,7 +122,7 @@ async fn no_truncated_record_comes_after_its_gap() {
     assert!(reader.is_idle());
     fill(&model, 0, 9);
     reader.events(9).await;
-    // The tail hears of nothing any more.
+    // The tail gets nothing any more.
     model.deafen(TOPIC, 0, Deaf::Always);
     model.wait_calls(Call::Fetch, 2);
     model.truncate(TOPIC, 0, 5);
@@ -150,8 +151,7 @@ fn gap_of_many(reason: &str, id: &[i64]) -> String {
     )
 }
 
-/// Its other partitions went on at the old offsets, and the records before them were lost without a
-/// word.
+/// The other partitions continued at the old offsets, and the records before them were lost without a gap.
 #[tokio::test]
 async fn an_id_that_names_a_partition_which_is_not_there_begins_a_new_topic_at_the_beginning() {
     for read in [&[3, 3, 4][..], &[2, 3, 0], &[9, 9, 9], &[0, 0, 0]] {
@@ -172,7 +172,7 @@ async fn an_id_that_names_a_partition_which_is_not_there_begins_a_new_topic_at_t
 #[tokio::test]
 async fn gaps_in_thousands_of_partitions_are_one() {
     const MANY: usize = 4000;
-    // It was answered with 75 MB: each gap has the id of all positions.
+    // The stream began with 75 MB: each gap has the id of all positions.
     let model = kafka(MANY);
     for partition in 0..20 {
         fill(&model, partition, 3);
@@ -190,7 +190,7 @@ async fn gaps_in_thousands_of_partitions_are_one() {
         (0..20).map(|partition| values(partition, i64::from(partition == 0)..3)).collect();
     assert_each_once(&events, &all);
 
-    // A few are told one by one.
+    // A few gaps come one by one.
     let past: Vec<i64> = (0..MANY).map(|partition| if partition < 16 { 99 } else { 0 }).collect();
     let mut client = open(&cluster, after(&past)).await;
     client.until(&["0:2"]).await;
@@ -215,7 +215,7 @@ async fn a_truncation_under_a_stream_is_a_gap() {
 
 #[tokio::test]
 async fn a_truncation_that_was_seen_is_a_gap_however_long_the_log_is_when_a_stream_resumes() {
-    // A stalled stream asked Kafka when the log was as long as before, and went on in the middle of it.
+    // A stalled stream asked Kafka when the log was as long as before, and resumed in the middle of it.
     for truncations in [1, 20] {
         let model = kafka(2);
         fill(&model, 0, 5);
@@ -233,7 +233,7 @@ async fn a_truncation_that_was_seen_is_a_gap_however_long_the_log_is_when_a_stre
         assert_eq!(past.write().await, gap(0, 5, 0, "truncation", &[0, 5]));
         past.data().await;
         assert_eq!(past.events(7).await, values(0, 0..7));
-        // Nobody knows how long an id has been away.
+        // It is not known how old an id is.
         let mut resumed = open(&cluster, query().last_event_id(id)).await;
         assert_eq!(resumed.events(2).await, values(0, 5..7));
     }
@@ -247,7 +247,7 @@ async fn a_recreated_topic_is_a_gap_whatever_its_length() {
         let mut client = open(&instance().of(&model), query()).await;
         client.events(5).await;
         model.delete(TOPIC);
-        // After so many looks it is gone.
+        // After so many refreshes the topic is gone.
         model.wait_calls(crate::broker::model::Call::Topics, 4);
         model.create(TOPIC, 1);
         fill(&model, 0, new);
@@ -265,7 +265,7 @@ async fn a_recreated_topic_is_a_gap_whatever_its_length() {
 
 #[tokio::test]
 async fn a_recreated_topic_with_fewer_partitions_is_a_gap() {
-    // Nobody can ask for the offsets of a partition that is not there any more.
+    // The offsets of a partition that does not exist any more can't be queried.
     let model = kafka(3);
     for partition in 0..3 {
         fill(&model, partition, 2);
@@ -295,7 +295,7 @@ async fn tombstones_that_may_be_gone_are_a_gap() {
     client.data().await;
     let events = client.events(7).await;
     assert_each_once(&events, &[values(0, 3..6), values(1, 2..6)]);
-    // Whoever has read nothing misses no tombstone, nor does who is young enough.
+    // A client that has read nothing misses no tombstone, nor does one whose id is new enough.
     let mut client = open(&cluster, query()).await;
     assert_each_once(&client.events(12).await, &[values(0, 0..6), values(1, 0..6)]);
     let mut client = open(&cluster, after(&[4, 5])).await;
@@ -304,7 +304,7 @@ async fn tombstones_that_may_be_gone_are_a_gap() {
 
 #[tokio::test]
 async fn a_client_disconnected_between_gaps_gets_the_others_again() {
-    // Each gap had the id of the place after all of them: whoever had read the first skipped the rest.
+    // Each gap had the id of the position after all gaps: a client that had read the first one skipped the rest.
     let model = kafka(2);
     fill(&model, 0, 6);
     fill(&model, 1, 6);

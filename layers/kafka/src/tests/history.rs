@@ -1,10 +1,10 @@
-//! Streams that are further back than the log.
+//! Streams that begin before the live log.
 
 use super::*;
 use crate::broker::model::Call;
 use crate::topic::retired::RETIRED_BYTES;
 
-/// Reads all records of one partition, with what was read before.
+/// Reads all records of one partition, and adds them to those that were read before.
 async fn read_all(client: &mut Client, mut events: Vec<String>, count: i64) {
     while events.len() < count as usize {
         events.push(client.data().await);
@@ -29,7 +29,7 @@ async fn a_slow_stream_falls_off_the_log_and_joins_it_again() {
     }
     assert!(model.served_history() > 0, "the log is too small for that");
     read_all(&mut slow, events, 2501).await;
-    // Both are in the live log: nothing more is read from the past.
+    // Both are in the live log: no more history is read.
     eventually(|| slow.is_idle() && model.assigned_history() == 0).await;
     let served = model.served_history();
     fill(&model, 0, 3);
@@ -48,7 +48,7 @@ async fn a_thousand_slow_streams_at_different_positions_lose_nothing() {
         let from = [number % 300, (7 * number) % 300];
         let mut client = open(&cluster, after(&from)).await;
         client.limit = 256;
-        // Each takes something or nothing, and waits.
+        // Each takes some records or none, and waits.
         let events = client.events(number as usize % 3).await;
         clients.push((from, client, events));
     }
@@ -116,7 +116,7 @@ async fn a_stalled_stream_does_not_stop_the_others_of_its_backfill() {
 
 #[tokio::test]
 async fn a_slow_stream_does_not_pace_the_others_of_its_backfill() {
-    // Whoever took anything at all within a second kept its backfill at its own pace.
+    // A stream that took any record within a second kept its backfill at its own pace.
     const RECORDS: i64 = 3000;
     let model = kafka(1);
     for _ in 0..RECORDS {
@@ -222,7 +222,7 @@ async fn a_reader_is_free_again_after_its_streams_left() {
 
 #[tokio::test]
 async fn a_partition_without_a_leader_keeps_no_reader_from_others() {
-    // A backfill that waited for it held its reader, whatever came of other partitions.
+    // A backfill that waited for it kept its reader, whatever came from other partitions.
     let model = kafka(2);
     fill(&model, 0, 5);
     fill(&model, 1, 5);
@@ -282,13 +282,13 @@ async fn records_of_several_partitions_are_merged_by_time() {
             model.produce(TOPIC, partition, Message { timestamp, ..text(&value) });
         }
     }
-    // All comes in one poll.
+    // All records come with one poll.
     let mut client = open(&instance().batch(100_000).of(&model), query()).await;
     let by_time: Vec<_> = (0..20).map(|at| format!("{}:{}", at % 2, at / 2)).collect();
     assert_eq!(client.events(20).await, by_time);
 }
 
-/// Each of them could keep a backfill of its own.
+/// Each stream could keep a backfill of its own.
 #[tokio::test]
 async fn streams_that_stall_one_after_the_other_keep_no_more_than_the_limit() {
     const RECORDS: usize = 40;
@@ -306,7 +306,7 @@ async fn streams_that_stall_one_after_the_other_keep_no_more_than_the_limit() {
         stalled.push(client);
         assert!(cluster.remaining_bytes() <= RETIRED_BYTES, "{} bytes", cluster.remaining_bytes());
     }
-    // With room for what is rendered of it.
+    // With room for the encoded events.
     assert!(cluster.remaining_bytes() > RETIRED_BYTES / 4, "{} bytes", cluster.remaining_bytes());
     for client in &mut stalled {
         assert_eq!(client.events(RECORDS).await, values(0, 0..RECORDS as i64));
@@ -352,7 +352,7 @@ async fn stalled(model: &Model, cluster: &Cluster, topic: &str, records: usize) 
     client
 }
 
-/// More than a backfill reads ahead.
+/// More bytes than a backfill reads ahead.
 const MANY: usize = 200;
 
 fn readers(readers: usize) -> Instance {
@@ -436,7 +436,7 @@ async fn a_stream_that_waits_joins_a_backfill_that_reaches_it() {
     let mut clients = Vec::new();
     for start in (0..3000).step_by(100) {
         let mut client = open(&cluster, after(&[start])).await;
-        // A stream that has not come to the history yet would come too late for the backfill.
+        // A stream that has not requested history yet would come too late for the backfill.
         let others = clients.len();
         eventually(|| client.is_idle() && cluster.carried() == 1 && cluster.waiting() == others)
             .await;
@@ -446,6 +446,6 @@ async fn a_stream_that_waits_joins_a_backfill_that_reaches_it() {
     for (start, client) in &mut clients {
         assert_eq!(client.events(3000 - *start as usize).await, values(0, *start..3000));
     }
-    // Each by itself would be 15 readings of the whole.
+    // One backfill for each would read the whole topic 15 times.
     assert_eq!(model.served_history(), 3000, "nothing is read twice");
 }

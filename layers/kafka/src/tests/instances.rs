@@ -1,4 +1,4 @@
-//! Ids that another instance gave, or Zilla.
+//! Ids from another instance or from Zilla.
 
 use super::*;
 use crate::Start;
@@ -86,7 +86,7 @@ async fn ids_of_zilla_name_no_offset_and_any_order() {
     }
 }
 
-/// It began at today's end: what came while its client was away was lost without a word.
+/// The stream began at today's end: records that came while its client was away were lost without a gap.
 #[tokio::test]
 async fn an_id_at_the_end_of_an_empty_partition_resumes_what_came_while_its_client_was_away() {
     let model = kafka(2);
@@ -109,7 +109,7 @@ async fn an_id_at_the_end_of_an_empty_partition_resumes_what_came_while_its_clie
         }
     }
 
-    // What is gone already is told.
+    // The client gets a gap for what is gone already.
     fill(&model, 1, 3);
     model.expire(TOPIC, 1, 4);
     for query in queries() {

@@ -1,4 +1,4 @@
-//! `event:live`: once, and not before all that was there.
+//! `event:live`: it comes once, and after all records that the topic had.
 
 use std::time::UNIX_EPOCH;
 
@@ -14,12 +14,12 @@ fn live(offsets: &[i64]) -> String {
     format!("event:live\ndata:{{}}\nid:{}\n\n", id_of(offsets))
 }
 
-/// The events until the live one, and the place of that.
+/// The events before the live event, and the position of that.
 async fn until_live(client: &mut Client) -> Vec<String> {
     client.until(&["live {}"]).await.split_last().unwrap().1.to_vec()
 }
 
-/// That it does not come again: what is written next is what comes next.
+/// Asserts that the live event does not come again: the next record is the next event.
 async fn assert_once(client: &mut Client, model: &Model, partition: i32) {
     let offset = fill_one(model, partition, None, 0);
     assert_eq!(client.data().await, format!("{partition}:{offset}"));
@@ -57,7 +57,7 @@ async fn it_comes_after_the_last_of_what_was_there_wherever_the_stream_begins() 
     let model = kafka(2);
     fill(&model, 0, 30);
     fill(&model, 1, 20);
-    // By a backfill, from the log, and partly each; and a place of another instance's order.
+    // From a backfill, from the log, and from both; and from a position of another instance's order.
     for id in [None, Some([0, 0]), Some([28, 3]), Some([30, 0]), Some([30, 20])] {
         let warm = instance().of(&model);
         let mut other = open(&warm, query()).await;
@@ -121,8 +121,8 @@ async fn a_start_since_a_time_is_live_after_what_followed() {
     }
 }
 
-/// The marker of a transaction is an offset that no record has: the log stood before it until the next
-/// record, and the stream was never live.
+/// The marker of a transaction has an offset without a record. The head of the log stayed before it until the
+/// next record, and the stream was not live.
 #[tokio::test]
 async fn the_marker_of_a_transaction_at_the_end_holds_up_nobody() {
     let model = kafka(2);
@@ -155,7 +155,7 @@ async fn a_stream_is_not_live_before_what_a_new_leader_does_not_show_yet() {
     let cluster = instance().watched().of(&model);
     let mut other = open(&cluster, telling()).await;
     until_live(&mut other).await;
-    // The log does not get what is behind the end that Kafka tells.
+    // The log does not get what is behind the end that Kafka reports.
     model.deafen(TOPIC, 0, Deaf::Assignment);
     fill(&model, 0, 3);
     let asked = model.calls(Call::Ends);
@@ -208,11 +208,11 @@ async fn a_topic_that_was_truncated_is_live_at_its_new_end() {
     model.hold_history(true);
     let before = model.calls(Call::Ends);
     let mut client = open(&cluster, telling()).await;
-    // The end is 10; nothing was read when it goes back.
+    // The end is 10, and nothing was read when the topic is truncated.
     eventually(|| client.is_idle() && model.calls(Call::Ends) > before).await;
     model.truncate(TOPIC, 0, 3);
     assert!(other.data().await.starts_with("gap "), "the log ended");
-    // The reading that would have joined the log that ended is over.
+    // The backfill that would have joined the log that ended is over.
     eventually(|| client.is_idle()).await;
     model.wait_calls(Call::FetchHistory, 2);
     model.hold_history(false);
@@ -238,7 +238,7 @@ async fn thousands_that_ask_are_one_question() {
     fill(&model, 0, 1);
     let cluster = instance().of(&model);
     open(&cluster, query()).await.events(1).await;
-    // Nobody is answered before all have asked.
+    // No stream is answered before all have asked.
     model.set_leaderless(TOPIC, 0, true);
     let mut clients = Vec::new();
     for _ in 0..1000 {

@@ -1,4 +1,4 @@
-//! What Kafka has and nobody can read, and records that are too large: told in their place.
+//! Records that can't be read, and records that are too large: streams get gaps in their place.
 
 use super::*;
 use crate::broker::model::Spoilt;
@@ -21,7 +21,7 @@ fn gaps(how: Spoilt, from: i64) -> Vec<String> {
     }
 }
 
-/// What a client gets up to this event, of partition 0.
+/// The events of partition 0 up to this one.
 async fn until(client: &mut Client, last: &str) -> Vec<String> {
     client.until(&[last]).await
 }
@@ -53,7 +53,7 @@ async fn all_streams_get_a_gap_for_what_can_not_be_read_and_go_on() {
             assert_eq!(until(client, "0:10").await, expected, "{how:?}");
         }
         assert_eq!(keyed.events(gaps(how, 7).len()).await, gaps(how, 7), "{how:?}");
-        // Who was told of it is not told again.
+        // A client that got the gap does not get it again.
         let mut keyed = keyed.resume(&cluster, key("x")).await;
         assert!(keyed.is_idle(), "{how:?}");
         let health = cluster.health();
@@ -120,7 +120,7 @@ async fn unreadable_records_hold_up_no_transactions_of_others() {
             committed += 1;
             continue;
         }
-        // What was written one after the other may be one gap.
+        // Ranges that follow each other may be one gap.
         let of = |partition: usize| told[partition];
         let ends = (0..11).flat_map(|partition| (1..=10).map(move |round| (partition, 3 * round)));
         let found =
@@ -187,7 +187,7 @@ async fn a_compacted_topic_shows_no_older_record_for_one_that_is_too_large() {
             Spoilt::TooLarge => {
                 &["0:2", r#"gap {"from":3,"partition":0,"reason":"too_large","to":4}"#, "0:5"]
             }
-            // Nobody knows their keys.
+            // Their keys are not known.
             _ => &[
                 "0:0",
                 "0:2",

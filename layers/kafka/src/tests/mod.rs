@@ -1,5 +1,5 @@
-//! The crate over a model of Kafka. Who waits here waits for the thing; the timeouts only say that it
-//! did not come.
+//! Tests of the crate over a model of Kafka. They wait for what they expect; a timeout only says that it did not
+//! come.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -121,7 +121,7 @@ impl Instance {
         self
     }
 
-    /// Looks at its logs often, and not so often that a busy machine seems to stand still.
+    /// Lets the watchdog check often, but not so often that a busy machine seems to stall.
     fn watched(mut self) -> Self {
         self.options.timing.watch = Duration::from_millis(30);
         self
@@ -169,7 +169,7 @@ async fn try_open(cluster: &Cluster, query: Query) -> Result<Client, Error> {
     Ok(Client { stream, parser: Parser::new(), wire: Vec::new(), limit: 64 * 1024 })
 }
 
-/// Lets others work until this holds.
+/// Yields until this holds.
 async fn eventually(mut holds: impl FnMut() -> bool) {
     let since = tokio::time::Instant::now();
     while !holds() {
@@ -179,12 +179,12 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A browser at the end of a stream.
+/// A client that reads a stream as a browser does.
 #[derive(Debug)]
 struct Client {
     stream: Pin<Box<Stream>>,
     parser: Parser,
-    /// All bytes that came.
+    /// All bytes of the stream so far.
     wire: Vec<u8>,
     limit: usize,
 }
@@ -224,7 +224,7 @@ impl Client {
         }
     }
 
-    /// The data of the next event, behind the event's type and a space if it has one.
+    /// The data of the next event, after the event's type and a space if it has one.
     async fn data(&mut self) -> String {
         loop {
             if let Item::Message(message) = self.item().await {
@@ -245,7 +245,7 @@ impl Client {
         events
     }
 
-    /// Reads until the last event of each of these was read: all events.
+    /// Reads until each of these events has come. Returns all events.
     async fn until(&mut self, last: &[&str]) -> Vec<String> {
         let mut missing: Vec<_> = last.to_vec();
         let mut events = Vec::new();
@@ -257,7 +257,7 @@ impl Client {
         events
     }
 
-    /// What an idle write is in place of a comment.
+    /// The id-only block that an idle stream writes in place of a comment.
     fn idle(&mut self) -> Option<String> {
         let block = self.stream.as_mut().position()?.into_bytes();
         self.take(&block);
@@ -265,14 +265,14 @@ impl Client {
         Some(String::from_utf8(block.to_vec()).unwrap())
     }
 
-    /// Whether nothing is there to write.
+    /// Whether the stream has nothing to write.
     fn is_idle(&mut self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
         let polled = self.stream.as_mut().poll_events(cx, self.limit);
         polled.is_pending()
     }
 
-    /// The id to reconnect with, as the browser has it after what was looked at.
+    /// The last event id that a browser has after what was read.
     fn last_event_id(&self) -> Option<Bytes> {
         let id = Bytes::copy_from_slice(self.parser.last_event_id());
         (!id.is_empty()).then_some(id)
@@ -290,7 +290,7 @@ fn values(partition: i32, offsets: impl IntoIterator<Item = i64>) -> Vec<String>
     offsets.into_iter().map(|offset| format!("{partition}:{offset}")).collect()
 }
 
-/// Every record of these partitions once and in order, however the partitions were mixed.
+/// Asserts each record of these partitions once and in order, however the partitions were mixed.
 #[track_caller]
 fn assert_each_once(events: &[String], partitions: &[Vec<String>]) {
     let total: usize = partitions.iter().map(Vec::len).sum();

@@ -56,13 +56,13 @@ async fn what_retention_took_of_a_partition_before_it_was_noticed_is_a_gap() {
     let cluster = slow.of(&model);
     let mut client = open(&cluster, query()).await;
     client.events(2).await;
-    // In the log, so that it has a place before the new partition.
+    // In the log, so that its position is before the new partition.
     fill(&model, 0, 1);
     client.events(1).await;
     model.grow(TOPIC, 2);
     fill(&model, 1, 10);
     model.expire(TOPIC, 1, 8);
-    // A topic that is asked for is looked for, and so are the partitions of all others.
+    // A request for a topic refreshes the metadata of all topics.
     model.create("other", 1);
     let _other = open(&cluster, Query::new("other")).await;
     assert_eq!(client.events(2).await, ["1:8", "1:9"]);
@@ -73,8 +73,8 @@ async fn what_retention_took_of_a_partition_before_it_was_noticed_is_a_gap() {
 
 #[tokio::test]
 async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_gap() {
-    // An instance may hear of a partition later than the one that gave the id, and Kafka may not
-    // answer when it asks.
+    // An instance may learn of a partition later than the one that gave the id, and Kafka may not answer its
+    // query.
     for failures in [0, 1, 3] {
         for call in [Call::Topics, Call::Watermarks] {
             let model = kafka(1);
@@ -96,7 +96,7 @@ async fn an_id_that_names_a_partition_which_an_instance_does_not_know_yet_is_no_
 
 #[tokio::test]
 async fn each_id_of_a_stream_names_the_partitions_of_the_one_before() {
-    // Before a partition was added the log knew nothing of it, and neither did the ids from there.
+    // The log did not know the partition before it was added, nor did its ids.
     let model = kafka(1);
     let cluster = instance().of(&model);
     let mut client = open(&cluster, query()).await;
@@ -118,7 +118,7 @@ async fn each_id_of_a_stream_names_the_partitions_of_the_one_before() {
     assert_eq!(client.last_event_id(), Some(id_of(&[3, 1]).into()));
 }
 
-/// A broker that had not heard of the partition yet made an id of it one of another topic.
+/// Because of a broker that did not know the partition yet, an id with it counted as one of another topic.
 #[tokio::test]
 async fn an_id_that_names_a_partition_is_good_although_the_first_broker_asked_does_not_know_it_yet()
 {
@@ -126,7 +126,7 @@ async fn an_id_that_names_a_partition_is_good_although_the_first_broker_asked_do
     fill(&model, 0, 2);
     let mut slow = instance();
     slow.options.timing.refresh = Duration::from_secs(3600);
-    // The next one is asked long before it is decided.
+    // The next broker is asked long before the decision.
     slow.options.timing.retry = Duration::from_secs(1);
     let cluster = slow.of(&model);
     open(&cluster, query()).await.events(2).await;
@@ -139,7 +139,7 @@ async fn an_id_that_names_a_partition_is_good_although_the_first_broker_asked_do
     assert_eq!(unread.events(4).await, values(1, 0..4));
 }
 
-/// Kafka is asked once more than it is looked at, and for all who wait at once.
+/// Kafka is asked once for all streams that wait, beside the refreshes.
 #[tokio::test]
 async fn an_id_with_unknown_partitions_waits_until_kafka_has_confirmed_the_count() {
     let model = kafka(1);
@@ -164,8 +164,8 @@ async fn an_id_with_unknown_partitions_waits_until_kafka_has_confirmed_the_count
 
 #[tokio::test]
 async fn a_partition_added_while_a_stream_is_in_the_past_is_read_from_its_beginning() {
-    // A backfill reads the partitions that it began with. It did not end when the log went on without
-    // the records of a new one, so that its streams never saw them.
+    // A backfill reads the partitions with which it began. It did not end when the log removed records of a new
+    // partition, so its streams never saw them.
     let model = kafka(1);
     fill(&model, 0, 50);
     let cluster = instance().options(|options| options.memory_bytes(2000)).of(&model);

@@ -21,7 +21,7 @@ async fn ask(cluster: &Cluster, topic: &str) -> Result<(), Error> {
     try_open(cluster, Query::new(topic)).await.map(drop)
 }
 
-/// What a stream ends with.
+/// The last write of a stream that is refused.
 async fn assert_ends(client: &mut Client) {
     let text = String::from_utf8(client.write().await.to_vec()).unwrap();
     let retry = text
@@ -40,7 +40,7 @@ async fn a_topic_that_may_not_be_read_ends_its_first_streams_and_refuses_others(
         model.set_forbidden(TOPIC, true);
         let start = instance().options(|options| options.default_offset("x", DefaultOffset::Live));
         let cluster = if live { start.live() } else { start }.of(&model);
-        // Its offsets may be asked for: only reading is refused.
+        // Its offsets may be queried: only reading is refused.
         let mut client = open(&cluster, query()).await;
         let mut filtered = open(&cluster, key("k")).await;
         if live {
@@ -53,7 +53,7 @@ async fn a_topic_that_may_not_be_read_ends_its_first_streams_and_refuses_others(
         assert!(is_forbidden(&cluster, TOPIC));
         assert!(cluster.health().is_good(), "no other instance would do better");
 
-        // It goes on by itself, and nothing is lost.
+        // It continues by itself, and no record is lost.
         model.set_forbidden(TOPIC, false);
         eventually(|| !is_forbidden(&cluster, TOPIC)).await;
         let mut client = open(&cluster, after(&[1, 0])).await;

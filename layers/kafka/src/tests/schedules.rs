@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order, each client gets every record that it asks for once and in the
-//! order of its partition, or is told what it misses.
+//! Schedules: whatever happens in whatever order, each client gets each record that it asks for once and in the
+//! order of its partition, or a gap in its place.
 //!
 //! `PROPTEST_CASES` sets how many schedules are run, `PROPTEST_RNG_SEED` which. A failure prints the
 //! schedule; the threads of the engine are real, so it may take several runs to meet it again.
@@ -47,11 +47,11 @@ enum Step {
         instance: usize,
         wanted: usize,
     },
-    /// It comes back with an id that nobody can read.
+    /// The client comes back with an id that does not decode.
     Garble {
         client: usize,
     },
-    /// What an idle stream writes.
+    /// The client takes what an idle stream writes.
     Idle {
         client: usize,
     },
@@ -59,7 +59,7 @@ enum Step {
     Restart {
         instance: usize,
     },
-    /// Records that nobody can read.
+    /// Produces records that can't be read.
     Spoil {
         partition: usize,
         records: usize,
@@ -251,7 +251,7 @@ impl Schedule {
         Reader::open(&self.instances[instance], instance, wanted(number), live, limit).await
     }
 
-    /// Who has no id that can be read begins where the instance says.
+    /// A client without an id that decodes begins at the default offset of the instance.
     fn home(&self, client: usize, instance: usize) -> usize {
         let reader = &self.readers[client];
         match (reader.has_position(), reader.live) {
@@ -445,7 +445,7 @@ impl Schedule {
     }
 }
 
-/// Waits for what an instance has to find out by itself, unless it lets go of the topic.
+/// Waits for what an instance has to find out by itself, unless it releases the topic.
 async fn until(what: &str, instance: &Cluster, holds: impl Fn(Option<&Positions>) -> bool) {
     let since = tokio::time::Instant::now();
     while !held(instance).is_empty() && !holds(instance.head(TOPIC).as_ref()) {

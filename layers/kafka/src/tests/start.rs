@@ -1,4 +1,4 @@
-//! Where a stream begins that was asked to begin somewhere.
+//! Where a stream begins: at an offset, an id, a timestamp or the end.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,7 +39,7 @@ async fn earliest_and_live_win_over_the_default_and_an_id_over_both() {
         let mut client = open(&historical, after(&[2, 1]).start(start)).await;
         assert_each_once(&client.events(2).await, &[values(0, 2..4)]);
     }
-    // One that does not decode is none.
+    // An id that does not decode counts as none.
     let broken = query().last_event_id(Some("yesterday".into())).start(Start::Live);
     let mut client = open(&historical, broken).await;
     let gaps = client.write().await;
@@ -70,7 +70,7 @@ async fn since_begins_in_each_partition_with_the_first_record_of_that_time() {
     }
     at(&model, 1, 500);
     at(&model, 2, 10);
-    // The order of the times is that of the producers' clocks: 0:2 is older, and comes after 0:1.
+    // Timestamps follow the producers' clocks: 0:2 is older than 0:1 and comes after it.
     for (time, offsets, expected) in [
         (0, [0, 0, 0, 0], vec![values(0, 0..4), values(1, 0..1), values(2, 0..1)]),
         (100, [0, 0, 1, 0], vec![values(0, 0..4), values(1, 0..1)]),
@@ -119,7 +119,7 @@ async fn a_stream_that_ends_after_the_first_block_resumes_from_there() {
     let mut client = open(&cluster, since(200)).await;
     client.write().await;
     assert!(matches!(client.item().await, Item::Id(_)));
-    // EventSource comes again with the same URL.
+    // EventSource reconnects with the same URL.
     let mut resumed = client.resume(&cluster, since(0)).await;
     assert_eq!(resumed.events(2).await, ["0:1", "0:2"]);
 }
@@ -152,7 +152,7 @@ async fn a_topic_that_comes_later_is_looked_up_then() {
     assert_eq!(events, ["0:1"]);
 }
 
-/// Each time is a question of its own, and a turn has few of them.
+/// Each timestamp is a query of its own, and a turn has few of them.
 #[tokio::test]
 async fn more_times_than_a_turn_has_are_all_looked_up() {
     let model = kafka(1);

@@ -1,4 +1,4 @@
-//! Topics that are not there, come, go, or are too many.
+//! Topics that do not exist, are created or deleted, or are too many.
 
 use futures_util::future::join_all;
 
@@ -52,7 +52,7 @@ async fn topics_are_limited_and_one_without_streams_makes_room() {
         model.create(name, 1);
         model.produce(name, 0, text(name));
     }
-    // Their logs are kept up for a minute.
+    // Their logs stay open for a minute.
     let cluster = instance().options(|options| options.max_topics(2)).of(&model);
     let one = open(&cluster, Query::new("one")).await;
     let mut two = open(&cluster, Query::new("two")).await;
@@ -60,7 +60,7 @@ async fn topics_are_limited_and_one_without_streams_makes_room() {
     for _ in 0..2 {
         assert_full(&cluster, "three").await;
     }
-    // A topic that is held already costs nothing more.
+    // A topic that is held already needs no more room.
     assert_eq!(open(&cluster, Query::new("one")).await.data().await, "one");
     assert!(two.is_idle());
     drop(one);
@@ -100,14 +100,14 @@ async fn names_that_kafka_does_not_have_take_no_room_from_topics() {
     assert_eq!(open(&cluster, Query::new("named")).await.data().await, "1");
     let client = &mut open(&cluster, query()).await;
     assert_eq!(client.data().await, "0:0");
-    // Those who wait are no worse off, but for the room that there is for what exists.
+    // Streams that wait take only the room for topics that do not exist.
     assert!(waiting.iter_mut().all(Client::is_idle));
     model.create("name-0", 1);
     let ended = waiting[0].write().await;
     assert!(ended.ends_with(b"\n:topic name-0 has no room here for now\n"), "{ended:?}");
     assert!(waiting[0].ends().await);
     drop(waiting.remove(0));
-    // It left its place.
+    // It freed its room.
     let mut client = open(&cluster, Query::new("name-3")).await;
     client.write().await;
 }
@@ -140,7 +140,7 @@ async fn names_that_nobody_could_ask_kafka_about_take_no_room_from_the_configura
 
 #[tokio::test]
 async fn names_that_are_invented_have_kafka_asked_no_more_often() {
-    // Each had all topics of Kafka listed, twenty times a second.
+    // Each caused a list of all topics, twenty times a second.
     let model = kafka(1);
     let mut start = instance();
     start.options.timing.retry = Duration::from_secs(1);
@@ -232,7 +232,7 @@ async fn a_reopened_topic_keeps_to_its_share_of_the_memory() {
     let mut start =
         instance().options(|options| options.memory_bytes(MEMORY).preload_topic("other"));
     start.options = start.options.preload_topic(TOPIC);
-    // No look shares it out again.
+    // No refresh shares the memory again.
     start.options.timing.refresh = Duration::from_secs(3600);
     let cluster = start.of(&model);
     let mut client = open(&cluster, query()).await;

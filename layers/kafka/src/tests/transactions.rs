@@ -1,4 +1,4 @@
-//! Transactions: what is not committed is not shown, and what is, is not missed.
+//! Transactions: streams get committed records and no others.
 
 use super::*;
 
@@ -8,7 +8,7 @@ async fn nothing_of_an_open_transaction_is_shown_until_it_is_committed() {
     fill(&model, 0, 2);
     model.begin(TOPIC, 0);
     model.produce_in(TOPIC, 0, text("0:2"));
-    // Behind it stands what no transaction holds back but Kafka's order.
+    // Behind it is a record without a transaction, which waits for Kafka's order.
     model.produce(TOPIC, 0, text("0:3"));
     let cluster = instance().of(&model);
     let mut client = open(&cluster, query()).await;

@@ -1,4 +1,4 @@
-//! Kafka away, or failing at any call.
+//! Faults: Kafka is unreachable, or any call fails.
 
 use super::*;
 use crate::broker::model::Call;
@@ -56,7 +56,7 @@ async fn errors_at_any_call_lose_and_repeat_nothing() {
 
 #[tokio::test]
 async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
-    // It began one backfill after the other and ended each at once.
+    // The reader began one backfill after the other and ended each at once.
     let model = kafka(1);
     fill(&model, 0, 2);
     model.fail(Call::Consumer, 1000);
@@ -64,7 +64,7 @@ async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
     let mut client = open(&cluster, query()).await;
     let looks = model.calls(Call::Topics);
     eventually(|| client.is_idle() && model.calls(Call::Topics) > looks + 20).await;
-    // A look comes each 20 ms, an attempt each 10 ms.
+    // A refresh comes every 20 ms, an attempt every 10 ms.
     assert!(model.calls(Call::Consumer) < 100, "{} attempts", model.calls(Call::Consumer));
     model.fail(Call::Consumer, 0);
     assert_eq!(client.events(2).await, ["0:0", "0:1"]);
@@ -72,7 +72,7 @@ async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
 
 #[tokio::test]
 async fn handles_are_made_before_they_are_needed_and_drained_meanwhile() {
-    // The first stream waited until its reader's handle was made and connected.
+    // The first stream waited until the consumer of its reader was created and connected.
     let model = kafka(1);
     let cluster = instance().options(|options| options.history_readers(1)).of(&model);
     // By the reader's consumer, though there is no stream.
@@ -93,7 +93,7 @@ async fn a_topic_that_metadata_forgets_for_a_moment_goes_on() {
     for round in 0..5 {
         fill(&model, 0, 1);
         assert_eq!(client.data().await, format!("0:{round}"));
-        // A broker that starts answers before it knows its topics.
+        // A broker that has just started answers before it knows its topics.
         model.forget_topics(5);
         model.wait_calls(Call::Topics, 7);
     }
@@ -102,7 +102,7 @@ async fn a_topic_that_metadata_forgets_for_a_moment_goes_on() {
 
 #[tokio::test]
 async fn a_topic_that_can_not_be_read_for_a_while_goes_on() {
-    // An election of leaders: the topic was taken for gone, and when it was back for another one.
+    // During an election of leaders the topic was taken for deleted, and afterwards for another one.
     let model = kafka(1);
     let cluster = instance().of(&model);
     let mut client = open(&cluster, query()).await;
@@ -120,7 +120,7 @@ async fn a_topic_that_can_not_be_read_for_a_while_goes_on() {
 
 #[tokio::test]
 async fn a_topic_that_may_not_be_described_for_a_moment_goes_on() {
-    // A broker that has just started does not know who may what.
+    // A broker that has just started does not know the permissions yet.
     let model = kafka(1);
     let mut start = instance();
     start.options.timing.retry = Duration::from_secs(2);
@@ -138,7 +138,7 @@ async fn a_topic_that_may_not_be_described_for_a_moment_goes_on() {
 
 #[tokio::test]
 async fn refreshes_in_quick_succession_take_no_topic_for_gone() {
-    // Each id that names a partition more has Kafka's topics looked at.
+    // Each id that names one more partition causes a refresh.
     let model = kafka(1);
     let mut start = instance();
     start.options.timing.retry = Duration::from_secs(3600);
@@ -159,7 +159,7 @@ async fn refreshes_in_quick_succession_take_no_topic_for_gone() {
 
 #[tokio::test]
 async fn topics_without_leaders_hold_up_no_other_topic() {
-    // Each look asked for all of them, one after the other, before any stream was answered.
+    // Each refresh asked for all of them, one after the other, before any stream was answered.
     const BAD: usize = 30;
     let model = kafka(1);
     fill(&model, 0, 3);
@@ -215,7 +215,7 @@ async fn what_failed_while_kafka_was_away_is_tried_at_once() {
     let cluster = start.of(&model);
     model.set_leaderless(TOPIC, 0, true);
     let mut client = open(&cluster, query()).await;
-    // The next pause would be longer than anybody waits here.
+    // The next pause would be longer than this test waits.
     eventually(|| client.is_idle() && model.calls(Call::Watermarks) >= 9).await;
     model.set_reachable(false);
     model.wait_calls(Call::Topics, 2);
@@ -228,7 +228,7 @@ async fn what_failed_while_kafka_was_away_is_tried_at_once() {
 
 #[tokio::test]
 async fn a_thread_that_panics_is_restarted() {
-    // Streams waited in vain for a thread that was gone, or asked it again and again without a pause.
+    // Streams waited in vain for a thread that had ended, or repeated their requests without a pause.
     for call in CALLS {
         let model = kafka(2);
         fill(&model, 0, 20);
@@ -240,7 +240,7 @@ async fn a_thread_that_panics_is_restarted() {
         }
         let cluster = instance().watched().options(|options| options.memory_bytes(1024)).of(&model);
         let mut early = open(&cluster, after(&[20, 20])).await;
-        // The log begins at its place: no history is read yet.
+        // The log begins at its position: no history is read yet.
         model.wait_calls(Call::Fetch, 1);
         fill(&model, 0, 1);
         assert_eq!(early.data().await, "0:20");

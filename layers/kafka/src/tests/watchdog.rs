@@ -1,4 +1,4 @@
-//! Logs that stand still although Kafka goes on, and those that only seem to.
+//! Logs that do not advance although Kafka does, and logs that only seem so.
 
 use super::*;
 use crate::broker::model::{Call, Deaf};
@@ -11,7 +11,7 @@ fn health(cluster: &Cluster) -> TopicHealth {
 
 #[tokio::test]
 async fn a_log_that_gets_no_records_is_restarted_and_no_record_is_lost() {
-    // One assignment of librdkafka's stands still, then the consumer as a whole.
+    // One assignment of librdkafka stalls, then the whole consumer.
     for deaf in [Deaf::Assignment, Deaf::Consumer] {
         let model = kafka(3);
         let cluster = instance().watched().live().of(&model);
@@ -38,7 +38,7 @@ async fn a_log_that_gets_no_records_is_restarted_and_no_record_is_lost() {
 
 #[tokio::test]
 async fn a_log_whose_head_expired_is_restarted_although_its_consumer_is_elsewhere() {
-    // The consumer had passed a hole, so that nothing was out of its range; nobody looked any more.
+    // The consumer was past a hole, so its position was not out of range, and the log was not checked.
     let model = kafka(1);
     fill(&model, 0, 2);
     let cluster = instance().watched().of(&model);
@@ -82,7 +82,7 @@ async fn a_log_that_restarts_do_not_help_is_reported_and_seldom_restarted() {
     assert!(cluster.health().is_good());
     model.deafen(TOPIC, 0, Deaf::Always);
     let mut written = 0;
-    // The other partition goes on meanwhile, and history delivers what each opening finds.
+    // The other partition advances meanwhile, and backfills deliver what each new log does not have.
     while model.calls(Call::Ends) < 60 {
         fill(&model, 0, 1);
         fill(&model, 1, 1);
@@ -97,19 +97,19 @@ async fn a_log_that_restarts_do_not_help_is_reported_and_seldom_restarted() {
         !told.advances
     })
     .await;
-    // After 4, 8, 16 and 32 looks, and a few until it is late.
+    // After 4, 8, 16 and 32 checks, and a few until the log is late.
     assert!((1..=5).contains(&told.restarts), "{told:?}");
     let events = client.events(written / 2).await;
     assert!(events.iter().any(|event| event.starts_with("0:")), "{events:?}");
     eventually(|| !health(&cluster).advances).await;
-    // Nobody can be late with a topic that is gone.
+    // The log of a topic that is gone is not late.
     model.delete(TOPIC);
     eventually(|| cluster.health().is_good()).await;
 }
 
 #[tokio::test]
 async fn what_ends_with_a_marker_or_an_aborted_record_does_advance() {
-    // The log knows of no offset behind its last record, and Kafka's end lies behind it.
+    // The head of the log is right after its last record, and Kafka's end is behind it.
     let model = kafka(2);
     let cluster = instance().watched().options(|options| options.history_readers(1)).of(&model);
     let mut client = open(&cluster, query()).await;
@@ -126,7 +126,7 @@ async fn what_ends_with_a_marker_or_an_aborted_record_does_advance() {
             assert_eq!(client.data().await, "x");
         }
         next += 3;
-        // It is looked at once, and then no more.
+        // It is probed once, and then no more.
         let probes = model.calls(Call::FetchHistory);
         model.wait_calls(Call::Ends, 6);
         let probed = model.calls(Call::FetchHistory);
@@ -136,7 +136,7 @@ async fn what_ends_with_a_marker_or_an_aborted_record_does_advance() {
     }
     assert!(cluster.health().is_good());
     assert_eq!(health(&cluster).restarts, 0);
-    // What stands still behind a hole is found all the same.
+    // A partition that stalls behind a hole is found all the same.
     model.deafen(TOPIC, 0, Deaf::Assignment);
     fill(&model, 0, 1);
     assert_eq!(client.data().await, format!("0:{next}"));
@@ -173,7 +173,7 @@ async fn an_unreachable_kafka_is_reported_and_no_log_is_restarted() {
     assert_eq!(cluster.health().contact, Contact::Never);
     assert!(!cluster.health().is_good(), "nobody knows whether its address is right");
     model.set_reachable(true);
-    // Nobody has asked for a topic yet.
+    // No stream has named a topic yet.
     eventually(|| cluster.health().contact == Contact::Made).await;
     let mut client = open(&cluster, query()).await;
     fill(&model, 0, 1);
@@ -194,7 +194,7 @@ async fn an_unreachable_kafka_is_reported_and_no_log_is_restarted() {
 
 #[tokio::test]
 async fn each_of_many_topics_has_its_turn() {
-    // No look has time for more than one of them.
+    // No check has time for more than one of them.
     let model = kafka(1);
     let mut start = instance().watched();
     start.options.timing.watch = Duration::from_nanos(1);
@@ -225,7 +225,7 @@ async fn the_one_stalled_partition_of_five_hundred_is_found() {
     model.deafen(TOPIC, 499, Deaf::Assignment);
     for partition in 0..MANY as i32 {
         fill(&model, partition, 1);
-        // Each has a hole at its end, more than are looked at at once.
+        // Each has a hole at its end, and there are more than one probe reads.
         model.skip(TOPIC, partition, 1);
     }
     let expected: Vec<_> = (0..MANY as i32).map(|partition| values(partition, 0..1)).collect();

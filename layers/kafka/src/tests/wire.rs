@@ -1,4 +1,4 @@
-//! What stands on the wire for a record.
+//! The bytes of a record's event on the wire.
 
 use super::*;
 use crate::EventIdFormat;
@@ -85,7 +85,7 @@ async fn views_of_one_log_do_not_mix() {
     );
 }
 
-/// What an `EventSource` has of a value: CR and CRLF end lines as LF does.
+/// The data that an `EventSource` gets for a value: CR and CRLF end lines as LF does.
 fn lines(value: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
     let mut rest = value.iter().peekable();

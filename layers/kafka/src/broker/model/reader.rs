@@ -1,4 +1,4 @@
-//! What reads the model, as librdkafka reads Kafka.
+//! The consumer of the model, which behaves as one of librdkafka.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ pub(super) struct Reader {
     model: Model,
     history: bool,
     random: Random,
-    /// About so many records come at once.
+    /// About so many records come with one poll.
     batch: usize,
     assigned: Vec<Assigned>,
-    /// Of these nothing comes, however often they are assigned.
+    /// Partitions of which nothing comes, however often they are assigned.
     deaf: Vec<(Arc<str>, i32)>,
     reconnects: u64,
-    /// Assignments that ended before it was told that they stood out of range: it is told all the same.
+    /// How many assignments ended before they reported that they were out of range. They report it all the same.
     out_of_range: usize,
 }
 
@@ -30,19 +30,20 @@ struct Assigned {
     partition: i32,
     start: i64,
     next: i64,
-    /// The end that was told last.
+    /// The last end that was reported.
     ended: Option<i64>,
-    /// As librdkafka with `auto.offset.reset=error`: told once, and read no more.
+    /// The position is out of range. As librdkafka with `auto.offset.reset=error`, it is reported once, and the
+    /// partition is not read any more.
     broken: bool,
-    /// Nothing comes of it.
+    /// Nothing comes of the partition.
     deaf: bool,
-    /// When it was refused something last.
+    /// When it last had a fetch error.
     refused: Option<Instant>,
-    /// It was told that the topic may not be read.
+    /// It has reported that the topic may not be read.
     denied: bool,
 }
 
-/// How long it waits after that.
+/// How long a consumer waits after a fetch error.
 const BACKOFF: Duration = Duration::from_millis(5);
 
 impl Reader {
@@ -147,7 +148,7 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    /// What was fetched may come once more after the connection was lost.
+    /// Records may come again after the connection was lost.
     fn repeat(&mut self, state: &State) {
         for assigned in &mut self.assigned {
             let Some(log) = state.log(assigned) else { continue };
@@ -159,12 +160,12 @@ impl Reader {
         }
     }
 
-    /// Whether a record makes it panic.
+    /// Whether a record makes the consumer panic.
     fn fetch(&mut self, state: &mut State, limit_bytes: usize, into: &mut Vec<Fetched>) -> bool {
         let mut bytes = 0;
         let mut left = 1 + self.random.below(2 * self.batch);
         let mut first = self.random.below(self.assigned.len());
-        // Partitions take turns, as the answers of brokers come.
+        // Partitions take turns, as with the responses of several brokers.
         let mut idle = 0;
         while idle < self.assigned.len() && left > 0 && bytes < limit_bytes {
             let count = self.assigned.len();
@@ -216,7 +217,7 @@ impl Reader {
                     let reason = "the model was told to refuse it".to_owned();
                     into.push(Fetched::Refused(Refusal { batch: Some(range.start), reason }));
                     idle = 0;
-                    // As librdkafka after a checksum that is wrong: it may read a number for an offset.
+                    // As librdkafka after a wrong checksum: it may take any number for an offset.
                     if *how == Spoilt::Checksum {
                         assigned.next = log.high + 33_554_433;
                     } else if self.random.below(3) == 0 {
@@ -256,7 +257,7 @@ impl Reader {
 }
 
 impl State {
-    /// What can be read of a partition.
+    /// The records of a partition that can be read.
     fn log(&self, assigned: &Assigned) -> Option<&Partition> {
         let topic = self.topics.get(&*assigned.topic)?;
         let log = topic.partitions.get(usize::try_from(assigned.partition).ok()?)?;

@@ -1,37 +1,37 @@
-//! What goes wrong in the model when it is told to.
+//! The faults that tests inject into the model.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Model, Random};
 
-/// What can fail.
+/// The calls that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
     Consumer,
     Topics,
-    /// For one topic.
+    /// The metadata of one topic.
     Presence,
-    /// Whether topics may be read.
+    /// The check whether topics may be read.
     Access,
     Watermarks,
-    /// For the first offsets since a time.
+    /// The query for the first offsets at or after a timestamp.
     Times,
     Ends,
-    /// By the tail.
+    /// A poll of the tail.
     Fetch,
-    /// By a reader of history.
+    /// A poll of a history consumer.
     FetchHistory,
-    /// While nothing is asked.
+    /// Taking the events of connections.
     Hear,
-    /// By a reader of history that reads nothing.
+    /// A poll of a history consumer without partitions.
     HearHistory,
 }
 
-/// How long the tail gets nothing of a partition.
+/// For how long the tail gets nothing of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deaf {
-    /// Until the partition is assigned anew.
+    /// Until the partition is assigned again.
     Assignment,
     /// Until there is another consumer.
     Consumer,
@@ -41,40 +41,40 @@ pub(crate) enum Deaf {
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     unreachable: bool,
-    /// Readers of history get nothing.
+    /// History consumers get nothing.
     history_held: bool,
-    /// Grows with each loss of the connection: consumers that see it read a little once more.
+    /// Grows with each loss of the connection. Consumers that see it repeat some records.
     pub(super) reconnects: u64,
     failures: HashMap<Call, usize>,
     panics: HashSet<Call>,
-    /// How long it takes to find that a partition has no leader.
+    /// How long a query for a partition without a leader takes to fail.
     pub(super) failure: Duration,
-    /// So many looks find no topics.
+    /// So many lists of topics are empty.
     forgotten: usize,
-    /// So many looks, and questions for one topic, find no more than so many partitions of it.
+    /// So many metadata responses show at most so many partitions of a topic.
     stale: Option<(usize, usize)>,
-    /// Calls take up to so long.
+    /// The longest duration of a call.
     slowness: Duration,
     counted: u64,
-    /// Kafka says of no name whether there is such a topic.
+    /// Kafka does not say whether a topic exists.
     pub(super) hides_missing: bool,
-    /// Partitions of which the tail gets nothing, without a word.
+    /// Partitions of which the tail gets nothing and no error.
     deaf: Vec<(String, i32, Deaf)>,
 }
 
 impl Troubles {
-    /// How long the call that begins now takes.
+    /// How long the current call takes.
     pub(super) fn delay(&mut self) -> Duration {
         self.counted += 1;
         self.slowness.mul_f64(Random(self.counted).below(1000) as f64 / 1000.0)
     }
 
-    /// Whether the call that was made now is to panic.
+    /// Whether the current call panics.
     pub(super) fn panics(&mut self, call: Call) -> bool {
         self.panics.remove(&call)
     }
 
-    /// Whether the call that was made now fails.
+    /// Whether the current call fails.
     pub(super) fn fails(&mut self, call: Call) -> bool {
         let failures = self.failures.entry(call).or_default();
         let fails = *failures > 0;
@@ -82,19 +82,19 @@ impl Troubles {
         fails || self.unreachable
     }
 
-    /// Whether calls of this kind were ever to fail, or the next is to panic.
+    /// Whether calls of this kind have ever failed, or the next one will panic.
     pub(super) fn touches(&self, call: Call) -> bool {
         self.failures.contains_key(&call) || self.panics.contains(&call)
     }
 
-    /// Whether the look that is made now finds no topics.
+    /// Whether the current list of topics is empty.
     pub(super) fn forgets_topics(&mut self) -> bool {
         let forgets = self.forgotten > 0;
         self.forgotten = self.forgotten.saturating_sub(1);
         forgets
     }
 
-    /// The partitions that the question that is asked now finds of as many.
+    /// How many of these partitions the current metadata response shows.
     pub(super) fn found(&mut self, partitions: usize) -> usize {
         let Some((times, most)) = &mut self.stale else { return partitions };
         let found = if *times > 0 { partitions.min(*most) } else { partitions };
@@ -102,12 +102,12 @@ impl Troubles {
         found
     }
 
-    /// Whether readers, of history or the tail, get nothing.
+    /// Whether these consumers, of history or the tail, get nothing.
     pub(super) fn holds(&self, history: bool) -> bool {
         self.unreachable || (history && self.history_held)
     }
 
-    /// How long nothing comes of the partition that the tail asks for now.
+    /// For how long the tail gets nothing of this partition.
     pub(super) fn deafens(&mut self, topic: &str, partition: i32) -> Option<Deaf> {
         let of = |(name, number, _): &(String, i32, Deaf)| *name == topic && *number == partition;
         let at = self.deaf.iter().position(of)?;
@@ -127,28 +127,28 @@ impl Model {
         });
     }
 
-    /// Readers of history wait, or go on.
+    /// Stops history consumers, or lets them continue.
     pub(crate) fn hold_history(&self, held: bool) {
         self.change(|state| state.troubles.history_held = held);
     }
 
-    /// Nobody serves this partition, or somebody does again.
+    /// Takes away the leader of a partition, or gives it one again.
     pub(crate) fn set_leaderless(&self, topic: &str, partition: i32, leaderless: bool) {
         self.partition(topic, partition, |log| log.leaderless = leaderless);
     }
 
-    /// A new leader that does not know yet what was committed shows this partition up to here, and does
-    /// not tell its offsets; `None`: it knows.
+    /// Gives a partition a new leader that does not know yet what was committed: it ends here and does not report
+    /// its offsets. `None`: the leader knows everything.
     pub(crate) fn lag(&self, topic: &str, partition: i32, end: Option<i64>) {
         self.partition(topic, partition, |log| log.lagging = end);
     }
 
-    /// The tail gets nothing of this partition any more, as if nothing were written.
+    /// Lets the tail get nothing of this partition, as if nothing were written.
     pub(crate) fn deafen(&self, topic: &str, partition: i32, deaf: Deaf) {
         self.change(|state| state.troubles.deaf.push((topic.to_owned(), partition, deaf)));
     }
 
-    /// Questions for offsets of partitions without a leader fail after this long.
+    /// Queries for the offsets of partitions without a leader fail after this time.
     pub(crate) fn fail_after(&self, failure: Duration) {
         self.change(|state| state.troubles.failure = failure);
     }
@@ -163,34 +163,34 @@ impl Model {
         self.change(|state| state.troubles.panics.insert(call));
     }
 
-    /// Whether a call that was to panic has not come yet.
+    /// Whether a panic is still to come.
     pub(crate) fn will_panic(&self) -> bool {
         !self.lock().troubles.panics.is_empty()
     }
 
-    /// Whether a call that was to fail has not come yet.
+    /// Whether a failure of this call is still to come.
     pub(crate) fn will_fail(&self, call: Call) -> bool {
         self.lock().troubles.failures.get(&call).is_some_and(|times| *times > 0)
     }
 
-    /// The next looks find no topics.
+    /// Makes the next lists of topics empty.
     pub(crate) fn forget_topics(&self, looks: usize) {
         self.change(|state| state.troubles.forgotten = looks);
     }
 
-    /// The next answers are those of a broker that knows of no more partitions than these.
+    /// Makes the next answers those of a broker that knows only so many partitions.
     pub(crate) fn be_stale(&self, answers: usize, partitions: usize) {
         self.change(|state| state.troubles.stale = Some((answers, partitions)));
     }
 
-    /// Looks find an error in place of the topic's partitions, or its partitions again.
+    /// Lets metadata have an error for the topic, or not any more.
     pub(crate) fn set_unreadable(&self, topic: &str, unreadable: bool) {
         self.change(|state| {
             state.topics.get_mut(topic).expect("the topic exists").unreadable = unreadable;
         });
     }
 
-    /// The list of topics lacks this one, and whoever asks for it or reads it is refused; or not any more.
+    /// Forbids to describe and to read the topic, or permits both. A forbidden topic is not in the list.
     pub(crate) fn set_hidden(&self, topic: &str, hidden: bool) {
         self.change(|state| {
             let topic = state.topics.get_mut(topic).expect("the topic exists");
@@ -198,26 +198,26 @@ impl Model {
         });
     }
 
-    /// The list of topics has this one or lacks it, whoever may read it.
+    /// Adds the topic to the list of topics or removes it from there, whether it may be read or not.
     pub(crate) fn set_described(&self, topic: &str, described: bool) {
         self.change(|state| {
             state.topics.get_mut(topic).expect("the topic exists").hidden = !described;
         });
     }
 
-    /// Whoever reads this topic is refused, or not any more. It may be described.
+    /// Forbids to read the topic, or permits it. It may be described.
     pub(crate) fn set_forbidden(&self, topic: &str, forbidden: bool) {
         self.change(|state| {
             state.topics.get_mut(topic).expect("the topic exists").forbidden = forbidden;
         });
     }
 
-    /// Whoever asks for a topic that does not exist is refused.
+    /// Forbids all topics that do not exist.
     pub(crate) fn hide_missing(&self) {
         self.change(|state| state.troubles.hides_missing = true);
     }
 
-    /// Each call takes up to so long before anything comes of it.
+    /// Delays each call by up to this time.
     pub(crate) fn slow(&self, slowness: Duration) {
         self.change(|state| state.troubles.slowness = slowness);
     }

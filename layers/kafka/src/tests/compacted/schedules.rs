@@ -1,4 +1,5 @@
-//! Whatever happens in whatever order, a client that applies the events has the state of the topic.
+//! Schedules of compacted topics: whatever happens in whatever order, a client that applies the events has the
+//! state of the topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,7 @@ enum Step {
         client: usize,
         writes: usize,
     },
-    /// The client comes back to some instance with the last id that it has.
+    /// The client reconnects to some instance with its last event id.
     Resume {
         client: usize,
     },
@@ -132,7 +133,7 @@ struct Follower {
     filter: Option<String>,
     state: BTreeMap<String, String>,
     seen: BTreeSet<String>,
-    /// The ends of the partitions when it began, if its instance had come by; none once it resumed.
+    /// The ends of the partitions when it began, if the log of its instance had reached them; `None` once it resumed.
     began: Option<Vec<i64>>,
     id: Vec<(i32, i64)>,
     last_event_id: Option<Bytes>,
@@ -152,8 +153,7 @@ impl Follower {
         Self { client, filter, state, seen, began, id, last_event_id, count }
     }
 
-    /// The ends of the partitions that the instance knew from the start: others are new to it. `None` if it
-    /// has not come by them.
+    /// The ends of the partitions that the instance knew from the start. `None` if its log has not reached them.
     fn ends_of(cluster: &Cluster, world: &World) -> Option<Vec<i64>> {
         let last = |partition| {
             let mut of = world.written.range((partition, 0)..(partition + 1, 0));
@@ -247,7 +247,7 @@ impl Follower {
     }
 }
 
-/// `reused`: streams are given a snapshot however old it is, so that what it lacks comes behind it.
+/// `reused`: streams are given a snapshot of any age, and the records that it lacks come behind it.
 fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -315,7 +315,7 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
             follower.finish(&world, is_compact).await;
             assert_eq!(follower.state, world.state(follower.filter.as_ref()));
         }
-        // Where the log has all, a replay is the state and nothing else.
+        // If the log has all records, a replay is exactly the state.
         for cluster in &instances {
             let mut live = Follower::begin(cluster, &world, None).await;
             live.finish(&world, is_compact).await;

@@ -1,4 +1,4 @@
-//! One client, and the judgement of all that it gets.
+//! One client, and the checks of all that it gets.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -43,7 +43,7 @@ pub(super) struct Reader {
     wanted: Wanted,
     /// Without an id it begins at the end.
     pub(super) live: bool,
-    /// Its id did not decode: that is told first.
+    /// Its id did not decode: a gap comes first.
     garbled: bool,
     /// The next offsets by the last id.
     reported: BTreeMap<i32, i64>,
@@ -93,7 +93,7 @@ impl Reader {
         self.truncations.values_mut().for_each(|truncation| truncation.seen = false);
     }
 
-    /// Its id becomes one that nobody can read.
+    /// Replaces its id by one that does not decode.
     pub(super) fn garble(&mut self, world: &World) {
         self.garbled = true;
         self.reported.clear();
@@ -102,7 +102,7 @@ impl Reader {
         self.begin(world);
     }
 
-    /// The log went back. `seen`: the instance noticed it.
+    /// Notes a truncation. `seen`: the instance noticed it.
     pub(super) fn truncate(&mut self, partition: i32, at: i64, high: i64, seen: bool) {
         let seen = seen && self.client.stream.is_following();
         Truncation { at, high, seen }.add_to(&mut self.truncations, partition);
@@ -114,12 +114,12 @@ impl Reader {
         self.truncate(partition, 0, high.max(before), true);
     }
 
-    /// It knows no place yet, but its instance may show it a log that is truncated already.
+    /// The client has no position yet, but its instance may show it a log that is truncated already.
     pub(super) fn begin(&mut self, world: &World) {
         self.truncations = world.unseen.clone();
     }
 
-    /// It may have been told of a truncation, and come to an instance that has not noticed it.
+    /// The client may have got a gap for a truncation, and come to an instance that has not noticed it.
     pub(super) fn come(&mut self, world: &World) {
         for (partition, truncation) in &world.unseen {
             truncation.add_to(&mut self.truncations, *partition);
@@ -130,7 +130,7 @@ impl Reader {
         self.reported.iter().all(|(partition, next)| *next <= head.next(*partition))
     }
 
-    /// Whether it has a record more to come that cannot be missing.
+    /// Whether one more record must come.
     pub(super) fn is_due(&self, world: &World) -> bool {
         self.garbled
             || self.is_to_begin()
@@ -143,12 +143,12 @@ impl Reader {
             })
     }
 
-    /// Whether it has an id that names a place.
+    /// Whether it has an id with positions.
     pub(super) fn has_position(&self) -> bool {
         !self.reported.is_empty()
     }
 
-    /// Whether it is live and does not know its place yet.
+    /// Whether it is live and does not have its position yet.
     pub(super) fn is_to_begin(&self) -> bool {
         self.live && self.reported.is_empty()
     }
@@ -161,7 +161,7 @@ impl Reader {
             && !world.is_superseded(number)
     }
 
-    /// So many writes: those that are due, and those that are there.
+    /// Reads so many writes: those that are due, and those that are ready.
     pub(super) async fn read(&mut self, world: &World, writes: usize) {
         for _ in 0..writes {
             if world.is_well() && self.is_due(world) {
@@ -197,8 +197,8 @@ impl Reader {
         })
     }
 
-    /// Reads until it stands somewhere. Unless its instance is stale it has to be told of each place
-    /// past the end.
+    /// Reads until it has a position. Unless its instance is stale, it must get a gap for each position past the
+    /// end.
     pub(super) async fn settle(&mut self, world: &World, is_stale: bool) {
         for (partition, truncation) in &mut self.truncations {
             let is_past = |next: &i64| *next > world.high(*partition);
@@ -224,7 +224,7 @@ impl Reader {
         while self.last_was_gap && self.poll(world) {}
     }
 
-    /// Takes what is there. False if nothing is.
+    /// Takes a write that is ready. Returns false if there is none.
     fn poll(&mut self, world: &World) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
         let polled = self.client.stream.as_mut().poll_events(cx, self.client.limit);
@@ -242,7 +242,7 @@ impl Reader {
         }
     }
 
-    /// Judges what a write brought.
+    /// Checks a write.
     fn take(&mut self, world: &World) {
         while let Some(item) = self.client.parser.pull().unwrap() {
             if matches!(item, Item::Comment(_)) {
@@ -334,7 +334,7 @@ impl Reader {
         self.reported.insert(partition, to);
     }
 
-    /// Nothing that can be read is passed over by a gap, and each is told once.
+    /// Checks that a gap skips no record that can be read, and comes once.
     fn judge_spoilt(&mut self, world: &World, data: &str, reason: &str) {
         let gap: serde_json::Value = serde_json::from_str(data).unwrap();
         let number = |name: &str| gap[name].as_i64().unwrap();
@@ -368,7 +368,7 @@ impl Reader {
         }
     }
 
-    /// The client is now told to be here.
+    /// Checks the position that the client got.
     fn judge_position(&mut self, world: &World, id: &BTreeMap<i32, i64>) {
         let begins = self.is_to_begin();
         for (partition, next) in id {
@@ -392,7 +392,7 @@ impl Reader {
         assert!(knows_all, "{id:?} forgets some of {:?}", self.reported);
     }
 
-    /// Everything up to `next` was for the client and came, or is not for it.
+    /// Checks that all records up to `next` have come or are not for the client.
     fn skip(&self, world: &World, partition: i32, reported: Option<i64>, next: i64) {
         let truncation = self.truncations.get(&partition);
         for number in world.at(partition, reported.unwrap_or(0)..next) {
@@ -412,12 +412,12 @@ impl Reader {
         }
     }
 
-    /// Whether it is known what it has to get.
+    /// Whether it is known which records it must get.
     pub(super) fn is_sure(&self) -> bool {
         self.truncations.values().all(|truncation| truncation.seen)
     }
 
-    /// It has read all there is.
+    /// Checks that it has read all records.
     pub(super) fn judge_all(&self, world: &World) {
         for partition in world.numbers() {
             let start = self.start.get(&partition).copied().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What was written, and what became of it: kept beside the model, and by nothing of the engine.
+//! The expected state: what was written and what became of it. It uses nothing of the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ pub(super) enum Fate {
     /// Its transaction is open.
     Open,
     There,
-    /// It is told by a gap.
+    /// Streams get a gap in its place.
     Spoilt(Spoilt),
     Aborted,
     Compacted,
@@ -31,15 +31,15 @@ pub(super) struct Written {
     pub(super) fate: Fate,
 }
 
-/// A log went back under a client that had a place in it.
+/// A truncation of a log in which a client had a position.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Truncation {
-    /// The log's end after it. Whoever stood there or before lost nothing.
+    /// The end of the log after it. A client at that position or before lost nothing.
     pub(super) at: i64,
-    /// The log's end before it.
+    /// The end of the log before it.
     pub(super) high: i64,
-    /// The instance saw it while it carried the client. Otherwise nobody can tell once the log is as
-    /// long as it was.
+    /// The instance saw it while it carried the client. Otherwise it can't be noticed once the log is as long as it
+    /// was.
     pub(super) seen: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct World {
     pub(super) partitions: usize,
     /// Where the open transaction of a partition began.
     open: BTreeMap<i32, i64>,
-    /// What the instances need not have noticed.
+    /// Truncations that the instances need not have noticed.
     pub(super) unseen: BTreeMap<i32, Truncation>,
     /// Superseded records need not be shown.
     compacted: bool,
@@ -97,7 +97,7 @@ impl World {
         world
     }
 
-    /// No tombstone is ever gone: what this would tell has tests of its own.
+    /// No tombstone is ever removed: the gap for that has tests of its own.
     fn configure(&self) {
         if self.compacted {
             self.model.compacted(TOPIC, vec![0; 8]);
@@ -112,12 +112,12 @@ impl World {
         self.model.high(TOPIC, partition)
     }
 
-    /// Where reading ends for now.
+    /// The offset at which consumers stop for now.
     fn stable(&self, partition: i32) -> i64 {
         self.open.get(&partition).copied().unwrap_or_else(|| self.high(partition))
     }
 
-    /// Whether Kafka's log reaches as far as this place.
+    /// Whether Kafka's log reaches this position.
     pub(super) fn reaches(&self, position: &Positions) -> bool {
         position.iter().all(|(partition, next)| next <= self.high(partition))
     }
@@ -130,7 +130,7 @@ impl World {
         self.low.get(&partition).copied().unwrap_or(0)
     }
 
-    /// The numbers of the records that stand or stood at these offsets.
+    /// The numbers of the records that are or were at these offsets.
     pub(super) fn at(
         &self,
         partition: i32,
@@ -149,7 +149,7 @@ impl World {
         all.filter(|number| self.written[*number].fate == Fate::There)
     }
 
-    /// Whether a compacted topic may go without this record.
+    /// Whether a compacted topic may omit this record.
     pub(super) fn is_superseded(&self, number: usize) -> bool {
         let record = &self.written[number];
         self.compacted
@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    /// Writes records that nobody can read.
+    /// Writes records that can't be read.
     pub(super) fn spoil(&mut self, partition: i32, records: usize, how: Spoilt) {
         let from = self.high(partition);
         let keys: Vec<_> = (0..records).map(|record| KEYS[record % 3]).collect();
@@ -278,7 +278,7 @@ impl World {
         low + (high - low) * percent / 100
     }
 
-    /// Takes the end of the log away.
+    /// Truncates the log.
     pub(super) fn truncate(&mut self, partition: i32, at: i64, seen: bool) {
         let high = self.high(partition);
         if !seen {
@@ -349,14 +349,14 @@ impl World {
         self.model.lag(TOPIC, partition, end);
     }
 
-    /// Whether what is due may be waited for.
+    /// Whether a test may wait for what is due.
     pub(super) fn is_well(&self) -> bool {
         let troubled = self.unreachable || self.held || self.unreadable;
         let led = self.leaderless.is_empty() && self.lagging.is_empty();
         !troubled && led && !self.model.will_panic()
     }
 
-    /// Takes all trouble away.
+    /// Ends all faults.
     pub(super) fn heal(&mut self) {
         self.set_reachable(true);
         self.hold_history(false);
