@@ -313,10 +313,10 @@ impl Model {
         self.0.called.notify_all();
         if state.troubles.panics(call) {
             drop(state);
-            panic!("the model was told to panic");
+            panic!("a test made the model panic");
         }
         if state.troubles.fails(call) {
-            return Err(Error::kafka(std::io::Error::other("the model was told to fail")));
+            return Err(Error::kafka(std::io::Error::other("a test made the model fail")));
         }
         Ok(state)
     }

@@ -115,7 +115,7 @@ impl Reader {
             let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*next));
         }
         if let Err(error) = handle.consumer.incremental_assign(&list) {
-            warn!(%error, "partitions can't be read on");
+            warn!(%error, "partitions can't be assigned to the new consumer");
         }
         let former = std::mem::replace(&mut self.handle, handle);
         // The drop waits until the partitions are unassigned. Without a thread it does so here.

@@ -64,7 +64,7 @@ impl History {
                 none => match backend.consumer(true) {
                     Ok(made) => none.insert(made),
                     Err(error) => {
-                        warn!(%error, "no consumer for the history, trying again");
+                        warn!(%error, "can't create a consumer for history, trying again");
                         self.pause();
                         continue;
                     }

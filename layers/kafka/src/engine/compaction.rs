@@ -121,7 +121,7 @@ impl SnapshotBuilder<'_> {
                 }
             };
             if let Exit::TooLarge = self.follow(&mut cursor, is_live).await {
-                warn!(topic = %self.topic.name, bytes = self.table.weight(), "too many keys to keep the latest record of each, the topic is replayed as Kafka has it");
+                warn!(topic = %self.topic.name, bytes = self.table.weight(), "too many keys to keep the latest record of each, streams read the topic as it is in Kafka");
                 self.log.latest.give_up();
                 return;
             }

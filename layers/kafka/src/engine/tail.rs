@@ -111,7 +111,7 @@ impl Followed {
         self.ahead.remove(&partition);
         broker::unassign(consumer, topic, partition);
         self.held_up.add(partition, retry);
-        self.tell_held_up();
+        self.report_held_up();
     }
 
     /// Reads the partitions again whose next record can be converted now.
@@ -119,11 +119,11 @@ impl Followed {
         let ready = self.held_up.take_ready();
         if !ready.is_empty() {
             ready.iter().for_each(|partition| self.read_on(consumer, topic, *partition));
-            self.tell_held_up();
+            self.report_held_up();
         }
     }
 
-    fn tell_held_up(&self) {
+    fn report_held_up(&self) {
         if let Some(converter) = &self.converter {
             converter.set_held_up(&self.held_up);
         }
@@ -133,7 +133,7 @@ impl Followed {
 impl Drop for Followed {
     fn drop(&mut self) {
         self.held_up = HeldUp::default();
-        self.tell_held_up();
+        self.report_held_up();
     }
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn reconnect(
                 let _ = control.send(Request::Reopen);
                 return Some(consumer);
             }
-            Err(error) => warn!(%error, "no consumer for the tail, trying again"),
+            Err(error) => warn!(%error, "can't create a consumer for the tail, trying again"),
         }
         // Commands for logs that end have no effect.
         if let Err(RecvTimeoutError::Disconnected) = commands.recv_timeout(PAUSE) {

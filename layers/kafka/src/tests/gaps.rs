@@ -320,5 +320,5 @@ async fn a_client_disconnected_between_gaps_gets_the_others_again() {
     assert!(events.iter().filter(|event| event.starts_with("gap ")).count() == 2);
     let mut resumed = client.resume(&instance().of(&model), query()).await;
     fill(&model, 0, 1);
-    assert_eq!(resumed.data().await, "0:6", "the gaps were told already");
+    assert_eq!(resumed.data().await, "0:6", "the gaps came before");
 }

@@ -83,9 +83,9 @@ async fn what_follows_in_other_partitions_and_topics_is_not_held_up() {
             assert_eq!(other.data().await, format!("{round}"));
             let last = [format!("0:{offset}"), format!("1:{mine}")];
             let events = client.until(&[&last[0], &last[1]]).await;
-            let told: Vec<_> =
+            let found: Vec<_> =
                 events.into_iter().filter(|event| event.starts_with("gap")).collect();
-            assert_eq!(told, gaps(how, 4 * round), "{how:?}");
+            assert_eq!(found, gaps(how, 4 * round), "{how:?}");
         }
     }
 }
@@ -112,21 +112,21 @@ async fn unreadable_records_hold_up_no_transactions_of_others() {
     let gap = |partition, from, to| {
         format!(r#"gap {{"from":{from},"partition":{partition},"reason":"unreadable","to":{to}}}"#)
     };
-    let mut told = [0; 11];
+    let mut reached = [0; 11];
     let mut committed = 0;
-    while committed < 10 || told != [30; 11] {
+    while committed < 10 || reached != [30; 11] {
         let event = client.data().await;
         if event == format!("11:{}", 2 * committed + 1) {
             committed += 1;
             continue;
         }
         // Ranges that follow each other may be one gap.
-        let of = |partition: usize| told[partition];
+        let of = |partition: usize| reached[partition];
         let ends = (0..11).flat_map(|partition| (1..=10).map(move |round| (partition, 3 * round)));
         let found =
             ends.into_iter().find(|(partition, to)| event == gap(*partition, of(*partition), *to));
         let (partition, to) = found.unwrap_or_else(|| panic!("{event}"));
-        told[partition] = to;
+        reached[partition] = to;
     }
     let health = cluster.health();
     assert!(health.is_good() && health.restarts == 0, "{health:?}");

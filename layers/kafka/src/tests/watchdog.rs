@@ -91,14 +91,14 @@ async fn a_log_that_restarts_do_not_help_is_reported_and_seldom_restarted() {
     }
     eventually(|| !cluster.health().is_good()).await;
     // The log may be opened anew at any time.
-    let mut told = health(&cluster);
+    let mut health_now = health(&cluster);
     eventually(|| {
-        told = health(&cluster);
-        !told.advances
+        health_now = health(&cluster);
+        !health_now.advances
     })
     .await;
     // After 4, 8, 16 and 32 checks, and a few until the log is late.
-    assert!((1..=5).contains(&told.restarts), "{told:?}");
+    assert!((1..=5).contains(&health_now.restarts), "{health_now:?}");
     let events = client.events(written / 2).await;
     assert!(events.iter().any(|event| event.starts_with("0:")), "{events:?}");
     eventually(|| !health(&cluster).advances).await;

@@ -116,7 +116,7 @@ impl Losses {
             to,
             reason = reason.name(),
             why,
-            suppressed,
+            untold = suppressed,
             "records can't be delivered, streams get a gap"
         );
     }

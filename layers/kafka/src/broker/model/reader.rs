@@ -214,7 +214,7 @@ impl Reader {
                 }
                 if assigned.refused.is_none_or(|at| at.elapsed() >= BACKOFF) {
                     assigned.refused = Some(Instant::now());
-                    let reason = "the model was told to refuse it".to_owned();
+                    let reason = "a test made the model refuse it".to_owned();
                     into.push(Fetched::Refused(Refusal { batch: Some(range.start), reason }));
                     idle = 0;
                     // As librdkafka after a wrong checksum: it may take any number for an offset.

@@ -67,7 +67,7 @@ impl Control<'_> {
         if at <= Instant::now() {
             let topic = Arc::clone(&end.topic);
             let log = Arc::clone(&end.log);
-            self.pass_holes(&topic, &log);
+            self.skip_holes(&topic, &log);
             // The next time, another log is probed.
             self.ends.waiting.rotate_left(1);
             let pause = self.timing.max_retry.min(2 * pause);
@@ -106,7 +106,7 @@ impl Control<'_> {
     /// Moves a log past holes. Between the head of a log and the end there may be no record, only the marker
     /// of a transaction, and then the log does not move before the next record. A consumer reads from the head
     /// on to find out, and the tail skips what is a hole.
-    fn pass_holes(&mut self, topic: &Topic, log: &TopicLog) {
+    fn skip_holes(&mut self, topic: &Topic, log: &TopicLog) {
         let head = log.hub.head();
         let of_log = self.ends.waiting.iter().filter(|end| std::ptr::eq(&*end.log, log));
         let end = of_log.fold(head.clone(), |end, next| end.max(&next.at));

@@ -166,7 +166,7 @@ mod tests {
             ("behind, but moves", &[(5, 90), (6, 90), (7, 90), (8, 90), (9, 90)], &[]),
             ("moves at the last", &[(5, 9), (5, 9), (9, 9), (9, 9), (9, 9)], &[]),
             ("the end went back", &[(9, 9), (9, 5), (9, 5), (9, 5)], &[]),
-            ("ahead of what is told", &[(9, 7), (9, 7), (9, 8), (9, 9)], &[]),
+            ("ahead of the reported end", &[(9, 7), (9, 7), (9, 8), (9, 9)], &[]),
         ];
         for (what, checks, expected) in rows {
             let found = late(checks);

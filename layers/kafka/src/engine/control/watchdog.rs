@@ -117,7 +117,7 @@ impl Control<'_> {
             && let Some(Late { partition, head, due }) = unread
         {
             let late = late.len();
-            warn!(topic = %topic.name, partition, offset = head, stable = due, late, "topic does not advance, and nobody can read what is there");
+            warn!(topic = %topic.name, partition, offset = head, stable = due, late, "topic does not advance, and its next records can't be read");
         } else if !did && advances && came {
             info!(topic = %topic.name, "topic advances again");
         } else if !did && advances {

@@ -215,7 +215,7 @@ impl Reader {
         self.take_gaps(world);
         for (partition, next) in self.reported.iter().filter(|_| !is_stale) {
             let high = world.high(*partition);
-            assert!(*next <= high, "partition {partition}: {next} is past {high}, and not told");
+            assert!(*next <= high, "partition {partition}: {next} is past {high}, without a gap");
         }
     }
 
@@ -264,7 +264,7 @@ impl Reader {
                 }
                 other => panic!("{other:?}"),
             }
-            assert!(!self.garbled, "an id that does not decode was not told");
+            assert!(!self.garbled, "no gap came for an id that does not decode");
             self.judge_position(world, &id);
         }
     }
@@ -347,7 +347,7 @@ impl Reader {
             let record = &world.written[number];
             match record.fate {
                 Fate::Spoilt(how) if fits(how) => {
-                    assert!(self.got.insert(number), "told twice: {data}");
+                    assert!(self.got.insert(number), "a second gap: {data}");
                 }
                 // It may have been told before.
                 Fate::Expired | Fate::Truncation | Fate::Compacted | Fate::Aborted => {}

@@ -333,7 +333,7 @@ mod tests {
 
     use super::*;
 
-    const NEAR: u64 = 10;
+    const COALESCE_OFFSETS: u64 = 10;
 
     struct Fixture {
         queue: Queue,
@@ -353,7 +353,7 @@ mod tests {
     }
 
     fn fixture() -> Fixture {
-        Fixture { queue: Queue::new(NEAR), streams: Vec::new(), answers: Vec::new() }
+        Fixture { queue: Queue::new(COALESCE_OFFSETS), streams: Vec::new(), answers: Vec::new() }
     }
 
     impl Fixture {

@@ -121,7 +121,7 @@ impl Reading {
     /// Lets other backfills come first, for as long as this turn waited in vain.
     pub(crate) fn rest(&mut self, timing: &Timing) {
         if self.fruitless == 0 {
-            warn!(topic = %self.topic, "history can't be read on for now, others come first");
+            warn!(topic = %self.topic, "a backfill gets no records for now, others come first");
         }
         self.rests_until = Some(Instant::now() + self.patience(timing));
         self.fruitless = self.fruitless.saturating_add(1);
@@ -137,7 +137,7 @@ impl Reading {
         let mut positions = (0..).zip(&self.next);
         if let Some((partition, offset)) = positions.find(|(at, next)| **next < first.next(*at)) {
             let seconds = STALL_LOGGED.as_secs();
-            warn!(topic = %self.topic, partition, offset, seconds, "history does not advance: Kafka has something there, and nothing comes");
+            warn!(topic = %self.topic, partition, offset, seconds, "a backfill does not advance: Kafka has records there, and none come");
         }
     }
 
@@ -302,7 +302,7 @@ impl Reading {
             let batch = batch.into_iter().map(|(_, record)| record).collect();
             events::append(&self.backfill.hub, Record::join_rejected(batch));
         }
-        let unconfirmed = self.pass_holes(ended);
+        let unconfirmed = self.skip_holes(ended);
         if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed) {
             return Read::Unconfirmed;
         }
@@ -383,9 +383,9 @@ impl Reading {
 
     /// Skips the holes between the end of a partition and the head that the live log had. Returns the partitions
     /// whose end is not confirmed, and their ends.
-    fn pass_holes(&mut self, ended: Vec<i32>) -> Vec<(i32, i64)> {
+    fn skip_holes(&mut self, ended: Vec<i32>) -> Vec<(i32, i64)> {
         let mut unconfirmed = Vec::new();
-        let mut passed = false;
+        let mut has_skipped = false;
         for partition in ended {
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
@@ -395,12 +395,12 @@ impl Reading {
             }
             if self.unconfirmed_end.get(&partition) == Some(next) {
                 *next = head;
-                passed = true;
+                has_skipped = true;
             } else {
                 unconfirmed.push((partition, *next));
             }
         }
-        if passed {
+        if has_skipped {
             self.backfill.hub.set_position(Positions::new(&*self.next));
         }
         unconfirmed
