@@ -44,7 +44,7 @@ deny:
 
 # Each package with each of its features alone, none and all (cargo install cargo-hack)
 features:
-    cargo hack check --each-feature --workspace --exclude tailwater-load
+    cargo hack clippy --each-feature --workspace --exclude tailwater-load -- -D warnings
 
 # The public API as text: `check` compares, `write` writes api/*.txt
 api MODE="check":

@@ -6,9 +6,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# A warning of rustdoc is an error here: no other run of it is needed.
 target=${CARGO_TARGET_DIR:-target}
-RUSTDOC=$PWD/api/rustdoc RUSTDOCFLAGS="-Z unstable-options --output-format json" \
-    cargo doc --quiet --workspace --no-deps --lib
+RUSTDOC=$PWD/api/rustdoc RUSTDOCFLAGS="-D warnings -Z unstable-options --output-format json" \
+    cargo doc --quiet --workspace --no-deps
 packages=(tailwater)
 for folder in layers/*/; do packages+=("tailwater-$(basename "$folder")"); done
 cargo run --quiet --manifest-path api/Cargo.toml --target-dir "$target/api" -- \
