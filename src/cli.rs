@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -17,8 +16,10 @@ use tracing::warn;
 #[cfg(feature = "kafka")]
 mod demo;
 
+const EXIT_SUCCESS: i32 = 0;
+const EXIT_FAILURE: i32 = 1;
 /// Exit status where the command line or the configuration is invalid.
-const EXIT_USAGE: u8 = 2;
+const EXIT_USAGE: i32 = 2;
 
 /// Streams Kafka topics to browsers as Server-Sent Events.
 #[derive(Debug, Parser)]
@@ -127,7 +128,7 @@ struct Start {
 }
 
 /// Runs the program, and returns the exit status.
-pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -140,7 +141,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn start(options: &Start) -> ExitCode {
+fn start(options: &Start) -> i32 {
     let parsed = match load(&options.file) {
         Ok(parsed) => parsed,
         Err(status) => return status,
@@ -154,7 +155,7 @@ fn start(options: &Start) -> ExitCode {
         Ok(outputs) => outputs,
         Err(error) => {
             fail(&error);
-            return ExitCode::from(EXIT_USAGE);
+            return EXIT_USAGE;
         }
     };
     for warning in parsed.report.diagnostics() {
@@ -170,15 +171,15 @@ fn start(options: &Start) -> ExitCode {
         ServerOptions::new().drain(Duration::from_secs(options.drain)).health(options.health);
     let server = options.threads.into_iter().fold(server, ServerOptions::threads);
     match server::run(parsed.namespaces, folder, server, |_| ()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => EXIT_SUCCESS,
         Err(error) => {
             outputs.print_error(&message(&error));
-            ExitCode::FAILURE
+            EXIT_FAILURE
         }
     }
 }
 
-fn check(file: &ConfigFile) -> ExitCode {
+fn check(file: &ConfigFile) -> i32 {
     match load(file) {
         Ok(parsed) => {
             print(&(config::describe(&parsed) + &server::describe_open_files(&parsed.namespaces)))
@@ -188,22 +189,23 @@ fn check(file: &ConfigFile) -> ExitCode {
 }
 
 /// Writes a text to the standard output.
-fn print(text: &str) -> ExitCode {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
+fn print(text: &str) -> i32 {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => EXIT_SUCCESS,
         // The reader of the pipe has read enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => EXIT_SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
 /// Reads the configuration. Its mistakes are written to standard error.
-fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
+fn load(file: &ConfigFile) -> Result<config::Parsed, i32> {
     match config::load(&file.config) {
         Ok(parsed) => Ok(parsed),
         Err(config::Error::Invalid(report)) => {
             show(&report);
-            Err(ExitCode::from(EXIT_USAGE))
+            Err(EXIT_USAGE)
         }
         Err(error) => {
             let hint = match cfg!(feature = "kafka") {
@@ -211,7 +213,7 @@ fn load(file: &ConfigFile) -> Result<config::Parsed, ExitCode> {
                 false => hint("`-c FILE` names another file"),
             };
             print_error(&(message(&error) + &hint));
-            Err(ExitCode::from(EXIT_USAGE))
+            Err(EXIT_USAGE)
         }
     }
 }
@@ -230,9 +232,9 @@ fn show(report: &Report) {
 }
 
 /// Prints an error and its causes.
-fn fail(error: &dyn std::error::Error) -> ExitCode {
+fn fail(error: &dyn std::error::Error) -> i32 {
     print_error(&message(error));
-    ExitCode::FAILURE
+    EXIT_FAILURE
 }
 
 fn print_error(text: &str) {

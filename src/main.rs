@@ -1,7 +1,5 @@
 //! The tailwater server.
 
-use std::process::ExitCode;
-
 mod cli;
 
 // librdkafka allocates messages on one thread and frees them on another. Buffers of a MiB hold what is read
@@ -10,6 +8,8 @@ mod cli;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> ExitCode {
-    cli::run(std::env::args_os())
+fn main() {
+    let status = cli::run(std::env::args_os());
+    // `_exit`: the threads of librdkafka use OpenSSL up to here, and a handler of `exit` would free its memory.
+    signal_hook::low_level::exit(status);
 }

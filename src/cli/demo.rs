@@ -1,13 +1,12 @@
 //! `tailwater demo`.
 
 use std::io;
-use std::process::ExitCode;
 
 use clap::Args;
 use tailwater::demo;
 use tailwater::telemetry::{self, LogFormat};
 
-use super::{fail, hint, message, print};
+use super::{EXIT_FAILURE, EXIT_SUCCESS, fail, hint, message, print};
 
 /// The log levels of the demo. The limit of open files does not matter there.
 const DEMO_LEVELS: &str = "warn,tailwater::open_files=error";
@@ -23,7 +22,7 @@ pub(super) struct Demo {
 }
 
 /// Runs the command, and returns the exit status.
-pub(super) fn run(options: &Demo) -> ExitCode {
+pub(super) fn run(options: &Demo) -> i32 {
     if options.print_config {
         return print(&demo::config(options.port));
     }
@@ -32,14 +31,14 @@ pub(super) fn run(options: &Demo) -> ExitCode {
         Err(error) => return fail(&error),
     };
     match demo::run(options.port, |text| outputs.print(text)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => EXIT_SUCCESS,
         Err(error) => {
             let mut text = message(&error);
             if is_in_use(&error) {
                 text.push_str(&hint("`--port 0` takes a free one"));
             }
             outputs.print_error(&text);
-            ExitCode::FAILURE
+            EXIT_FAILURE
         }
     }
 }

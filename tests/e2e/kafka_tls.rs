@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use rcgen::generate_simple_self_signed;
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -88,6 +89,21 @@ async fn records_arrive_over_tls_with_and_without_a_password() {
     kafka.produce(&topic, Record::value("meanwhile"));
     for mut stream in open {
         assert_eq!(stream.next().await, "data:meanwhile\nid:AQIABA==\n");
+    }
+}
+
+/// The handlers of `exit` free memory of OpenSSL, which the threads of librdkafka use while they connect.
+#[tokio::test]
+async fn a_stop_while_connections_begin_ends_with_status_0() {
+    if real_kafka().await.is_none() {
+        return;
+    }
+    let (p12, ssl) = (trust(), of_kafka("SSL"));
+    for round in 0..30 {
+        let mut server = start(&p12, &ssl, "", "{ trust: [ca] }").await;
+        server.process().signal(Signal::TERM);
+        let status = server.process().ended().await;
+        assert_eq!(status.code(), Some(0), "round {round}: {status}");
     }
 }
 
