@@ -1,0 +1,188 @@
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of one schema text within a catalog. What an id names never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum SchemaId {
+    /// Of a Confluent or Karapace registry.
+    Confluent(u32),
+    /// Of a Confluent registry, as serializers write it into a header.
+    Guid([u8; 16]),
+    /// Of an Apicurio registry: one for each version of an artifact.
+    GlobalId(u64),
+    /// Of an Apicurio registry: one for each text.
+    ContentId(u64),
+    /// Of an inline or a filesystem catalog: the CRC-32C of the text, as a signed number.
+    Checksum(i32),
+}
+
+impl fmt::Display for SchemaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Confluent(id) => write!(f, "id {id}"),
+            Self::Guid(guid) => {
+                f.write_str("guid ")?;
+                for (at, byte) in guid.iter().enumerate() {
+                    if matches!(at, 4 | 6 | 8 | 10) {
+                        f.write_str("-")?;
+                    }
+                    write!(f, "{byte:02x}")?;
+                }
+                Ok(())
+            }
+            Self::GlobalId(id) => write!(f, "globalId {id}"),
+            Self::ContentId(id) => write!(f, "contentId {id}"),
+            Self::Checksum(id) => write!(f, "id {id}"),
+        }
+    }
+}
+
+/// What a schema is asked for by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SchemaRef {
+    /// By its id.
+    Id(SchemaId),
+    /// By a subject (Apicurio: an artifact of the catalog's group) and a version of it.
+    Subject {
+        /// The subject.
+        subject: Arc<str>,
+        /// The version: `latest`, or what the catalog calls its versions.
+        version: Arc<str>,
+    },
+}
+
+impl SchemaRef {
+    /// A version of a subject.
+    #[must_use]
+    pub fn subject(subject: impl Into<Arc<str>>, version: impl Into<Arc<str>>) -> Self {
+        Self::Subject { subject: subject.into(), version: version.into() }
+    }
+}
+
+impl fmt::Display for SchemaRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Subject { subject, version } => {
+                write!(f, "subject {} version {}", subject.escape_debug(), version.escape_debug())
+            }
+        }
+    }
+}
+
+/// The language of a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SchemaKind {
+    /// Avro, in JSON.
+    Avro,
+    /// Protocol buffers: a `.proto` file.
+    Protobuf,
+    /// JSON Schema.
+    Json,
+}
+
+impl SchemaKind {
+    /// The name as in a configuration: `avro`, `protobuf`, `json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Avro => "avro",
+            Self::Protobuf => "protobuf",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for SchemaKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text of a schema and of all that it refers to.
+///
+/// The form that values are read with is made at the first use, and lives as long as the text: a catalog that keeps
+/// an `Arc<SchemaText>` keeps both, and one that makes the text anew compiles it anew.
+#[derive(Debug)]
+pub struct SchemaText {
+    id: SchemaId,
+    kind: Option<SchemaKind>,
+    text: Arc<str>,
+    references: Vec<Reference>,
+}
+
+impl SchemaText {
+    /// A schema that refers to no other.
+    #[must_use]
+    pub fn new(id: SchemaId, text: impl Into<Arc<str>>) -> Self {
+        Self { id, kind: None, text: text.into(), references: Vec::new() }
+    }
+
+    /// The language, where the catalog says so. Default: not said, and a model of any language takes it for its own.
+    #[must_use]
+    pub fn with_kind(mut self, kind: SchemaKind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// The schemas that the text refers to. Default: none.
+    #[must_use]
+    pub fn with_references(mut self, references: Vec<Reference>) -> Self {
+        self.references = references;
+        self
+    }
+
+    /// The name within its catalog.
+    #[must_use]
+    pub fn id(&self) -> SchemaId {
+        self.id
+    }
+
+    /// The language, where the catalog says so.
+    #[must_use]
+    pub fn kind(&self) -> Option<SchemaKind> {
+        self.kind
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The schemas that the text refers to, which have their own references.
+    #[must_use]
+    pub fn references(&self) -> &[Reference] {
+        &self.references
+    }
+}
+
+/// A schema that another refers to.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    name: Arc<str>,
+    schema: Arc<SchemaText>,
+}
+
+impl Reference {
+    /// A reference to `schema` by `name`: an Avro full name, the path of a protobuf import, the URI of a `$ref`.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, schema: Arc<SchemaText>) -> Self {
+        Self { name: name.into(), schema }
+    }
+
+    /// What the text calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The schema.
+    #[must_use]
+    pub fn schema(&self) -> &Arc<SchemaText> {
+        &self.schema
+    }
+}
