@@ -1,0 +1,220 @@
+//! What is asked of a registry, and what its answers say: no connection, no clock.
+
+mod apicurio;
+mod confluent;
+
+pub use apicurio::Apicurio;
+pub use confluent::Confluent;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::catalog::registry::FetchError;
+use crate::catalog::{Framing, SchemaId, SchemaKind};
+
+/// The version of a subject that changes.
+pub(crate) const LATEST: &str = "latest";
+
+/// The API of a registry.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Confluent's, which Karapace and others speak, too.
+    Confluent(Confluent),
+    /// Apicurio's own.
+    Apicurio(Apicurio),
+}
+
+/// A version of a subject.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Coordinates {
+    /// The group of an artifact. `None` is the one of the catalog.
+    pub(crate) group: Option<String>,
+    pub(crate) subject: String,
+    pub(crate) version: String,
+}
+
+impl Coordinates {
+    /// Whether another schema may have this version later.
+    pub(crate) fn is_latest(&self) -> bool {
+        matches!(&*self.version, LATEST | "-1")
+    }
+}
+
+/// A schema as the registry has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RawSchema {
+    pub(crate) text: String,
+    pub(crate) kind: Option<SchemaKind>,
+    pub(crate) references: Vec<RawReference>,
+}
+
+/// A reference as the registry has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RawReference {
+    pub(crate) name: String,
+    pub(crate) to: Coordinates,
+}
+
+/// What a version of a subject is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RawVersion {
+    pub(crate) id: SchemaId,
+    /// What the registry calls the version: `3` for `latest`, perhaps.
+    pub(crate) version: Option<String>,
+}
+
+/// An answer with status 200.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Protocol {
+    pub(crate) fn framing(&self) -> Framing {
+        match self {
+            Self::Confluent(_) => Framing::Confluent,
+            Self::Apicurio(apicurio) => apicurio.framing(),
+        }
+    }
+
+    /// The path of the API where the URL has none.
+    pub(crate) fn default_path(&self) -> &'static str {
+        match self {
+            Self::Confluent(_) => "",
+            Self::Apicurio(_) => apicurio::DEFAULT_PATH,
+        }
+    }
+
+    /// The value of the header `accept`.
+    pub(crate) fn accept(&self) -> &'static str {
+        match self {
+            Self::Confluent(_) => confluent::ACCEPT,
+            // A schema has the content type of its language.
+            Self::Apicurio(_) => "*/*",
+        }
+    }
+
+    /// The path of a schema. `None` if the registry has no such ids.
+    pub(crate) fn schema_path(&self, id: SchemaId) -> Option<String> {
+        match self {
+            Self::Confluent(confluent) => confluent.schema_path(id),
+            Self::Apicurio(apicurio) => apicurio.schema_path(id),
+        }
+    }
+
+    /// The path of a schema's references, where they are not in the answer with the schema.
+    pub(crate) fn references_path(&self, id: SchemaId) -> Option<String> {
+        match self {
+            Self::Confluent(_) => None,
+            Self::Apicurio(apicurio) => apicurio.references_path(id),
+        }
+    }
+
+    /// The path of a version of a subject. `None` if a path cannot have these names.
+    pub(crate) fn version_path(&self, version: &Coordinates, base_path: &str) -> Option<String> {
+        match self {
+            Self::Confluent(confluent) => confluent.version_path(version),
+            Self::Apicurio(apicurio) => apicurio.version_path(version, base_path),
+        }
+    }
+
+    /// The same for a version that the registry has as deleted, where it keeps such versions.
+    pub(crate) fn deleted_version_path(&self, version: &Coordinates) -> Option<String> {
+        match self {
+            Self::Confluent(confluent) => {
+                confluent.version_path(version).map(|path| format!("{path}?deleted=true"))
+            }
+            Self::Apicurio(_) => None,
+        }
+    }
+
+    pub(crate) fn parse_schema(&self, answer: &Answer) -> Result<RawSchema, FetchError> {
+        match self {
+            Self::Confluent(_) => confluent::parse_schema(answer),
+            Self::Apicurio(_) => apicurio::parse_schema(answer),
+        }
+    }
+
+    pub(crate) fn parse_references(
+        &self,
+        answer: &Answer,
+    ) -> Result<Vec<RawReference>, FetchError> {
+        match self {
+            Self::Confluent(_) => Ok(Vec::new()),
+            Self::Apicurio(_) => apicurio::parse_references(answer),
+        }
+    }
+
+    pub(crate) fn parse_version(&self, answer: &Answer) -> Result<RawVersion, FetchError> {
+        match self {
+            Self::Confluent(_) => confluent::parse_version(answer),
+            Self::Apicurio(apicurio) => apicurio.parse_version(answer),
+        }
+    }
+}
+
+/// The code by which a registry says that it is the registry, and has not found what it was asked for. A 404 without
+/// one may come from a proxy before a registry that is away.
+pub(crate) fn error_code(status: u16, body: &[u8]) -> Option<i64> {
+    /// Confluent, Karapace, Apicurio v2: `error_code`. Apicurio v3 (RFC 9457): `status` and the name of the exception.
+    #[derive(Deserialize)]
+    struct Error {
+        error_code: Option<i64>,
+        status: Option<i64>,
+        name: Option<String>,
+    }
+    let error: Error = serde_json::from_slice(body).ok()?;
+    let status = i64::from(status);
+    let is_named = error.name.is_some_and(|name| name.ends_with("Exception"));
+    let code = error.error_code.or(error.status.filter(|_| is_named))?;
+    (code == status || code / 100 == status).then_some(code)
+}
+
+fn json<T: DeserializeOwned>(answer: &Answer, form: &'static str) -> Result<T, FetchError> {
+    serde_json::from_slice(&answer.body).map_err(|_| FetchError::Format(form))
+}
+
+/// A version is a number for some and a text for others.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Version {
+    Number(i64),
+    Text(String),
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::Number(number) => number.to_string(),
+            Version::Text(text) => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_told_from_a_proxy_by_its_error_code() {
+        for (status, body, code) in [
+            (404, r#"{"error_code":40403,"message":"Schema 77 not found"}"#, Some(40403)),
+            (404, r#"{"error_code":40401,"message":"Subject not found."}"#, Some(40401)),
+            (404, r#"{"error_code":404,"name":"ArtifactNotFoundException"}"#, Some(404)),
+            (404, r#"{"title":"No","status":404,"name":"ArtifactNotFoundException"}"#, Some(404)),
+            (422, r#"{"error_code":42202,"message":"Invalid version"}"#, Some(42202)),
+            (404, r#"{"timestamp":1,"status":404,"error":"Not Found","path":"/"}"#, None),
+            (404, r#"{"type":"about:blank","title":"Not Found","status":404}"#, None),
+            (404, r#"{"error_code":50001,"message":"Error in the backend"}"#, None),
+            (404, "<html>default backend - 404</html>", None),
+            (404, "", None),
+            (404, "[]", None),
+        ] {
+            assert_eq!(error_code(status, body.as_bytes()), code, "{status} {body}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::{StatusCode, Uri};
+
+use crate::catalog::SchemaId;
+use crate::catalog::registry::cache::Cache;
+use crate::catalog::registry::health::Health;
+use crate::catalog::registry::protocol::{Coordinates, Protocol, RawSchema, RawVersion};
+use crate::catalog::registry::requests::Requests;
+use crate::catalog::registry::{FetchError, RegistryUrl};
+
+/// What the look-ups of a registry and its requests share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) url: RegistryUrl,
+    pub(crate) protocol: Protocol,
+    pub(crate) requests: Requests,
+    pub(crate) health: Health,
+    pub(crate) cache: Mutex<Cache>,
+}
+
+impl Shared {
+    pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
+        // A poisoned lock is harmless: each change of the tables is complete in itself.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A schema with what its references are called.
+    pub(crate) async fn schema(&self, id: SchemaId) -> Result<RawSchema, FetchError> {
+        let answer = self.requests.get(self.uri(self.protocol.schema_path(id))?).await?;
+        let mut schema = self.protocol.parse_schema(&answer)?;
+        drop(answer);
+        if let Some(path) = self.protocol.references_path(id) {
+            match self.requests.get(self.url.below(&path)).await {
+                Ok(answer) => schema.references = self.protocol.parse_references(&answer)?,
+                Err(error) if is_without_references(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(schema)
+    }
+
+    /// The id of a version of a subject.
+    pub(crate) async fn version(&self, version: &Coordinates) -> Result<RawVersion, FetchError> {
+        let path = self.protocol.version_path(version, self.url.path());
+        let answer = self.requests.get(self.uri(path)?).await?;
+        self.protocol.parse_version(&answer)
+    }
+
+    /// The same for a version that a schema refers to: it may have been deleted since.
+    pub(crate) async fn referenced_version(
+        &self,
+        version: &Coordinates,
+    ) -> Result<RawVersion, FetchError> {
+        let found = self.version(version).await;
+        let Err(FetchError::NoSchema { .. }) = found else { return found };
+        let Some(path) = self.protocol.deleted_version_path(version) else { return found };
+        let answer = self.requests.get(self.url.below(&path)).await?;
+        self.protocol.parse_version(&answer)
+    }
+
+    fn uri(&self, path: Option<String>) -> Result<Uri, FetchError> {
+        path.map(|path| self.url.below(&path)).ok_or(FetchError::NoRequest)
+    }
+}
+
+/// Whether the registry, which has just had the schema, does not know of references: early versions have none.
+fn is_without_references(error: &FetchError) -> bool {
+    match error {
+        FetchError::NoSchema { status, .. } | FetchError::Status { status, .. } => {
+            matches!(*status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
+        }
+        _ => false,
+    }
+}
