@@ -1,10 +1,11 @@
 //! Registries that are slow, broken, away, or answer too much.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tailwater_schema::MAX_SCHEMA_BYTES;
 use tailwater_schema::catalog::registry::{Apicurio, Confluent, Registry};
 use tailwater_schema::catalog::{SchemaId, SchemaRef};
+use tokio::time::Instant;
 
 use crate::stub::{Answer, Stub};
 use crate::{confluent, id, options, result, text};

@@ -1,5 +1,6 @@
 //! Registries over sockets.
 
+mod apicurio;
 mod hostile;
 mod requests;
 mod stub;

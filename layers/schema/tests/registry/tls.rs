@@ -18,23 +18,23 @@ type Issuer = CertifiedIssuer<'static, KeyPair>;
 fn issuer() -> Issuer {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("valid")).expect("valid")
 }
 
 /// A certificate for `localhost`, for servers and clients alike, with its key.
 fn certificate(issuer: &Issuer) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let key = KeyPair::generate().expect("valid");
+    let mut params = CertificateParams::new(["localhost".to_owned()]).expect("valid");
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let certificate = params.signed_by(&key, issuer).unwrap();
+    let certificate = params.signed_by(&key, issuer).expect("valid");
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     (vec![certificate.der().clone()], key.into())
 }
 
 fn roots(issuer: &Issuer) -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    roots.add(issuer.der().clone()).unwrap();
+    roots.add(issuer.der().clone()).expect("valid");
     roots
 }
 
@@ -42,32 +42,32 @@ async fn stub(server: &Issuer, clients: Option<&Issuer>) -> Stub {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .unwrap();
+        .expect("valid");
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(issuer) => {
             let roots = Arc::new(roots(issuer));
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
+            builder.with_client_cert_verifier(verifier.build().expect("valid"))
         }
     };
     let (chain, key) = certificate(server);
-    let config = builder.with_single_cert(chain, key).unwrap();
+    let config = builder.with_single_cert(chain, key).expect("valid");
     let tls = TlsAcceptor::from(Arc::new(config));
-    Stub::at("127.0.0.1:0".parse().unwrap(), Some(tls), |_, _| Answer::schema("x")).await
+    Stub::at("127.0.0.1:0".parse().expect("valid"), Some(tls), |_, _| Answer::schema("x")).await
 }
 
 fn trusting(server: &Issuer, client: Option<&Issuer>) -> Arc<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("valid")
         .with_root_certificates(roots(server));
     let mut config = match client {
         None => builder.with_no_client_auth(),
         Some(issuer) => {
             let (chain, key) = certificate(issuer);
-            builder.with_client_auth_cert(chain, key).unwrap()
+            builder.with_client_auth_cert(chain, key).expect("valid")
         }
     };
     // Of a vault that others use with HTTP/2: the registry does not take it.

@@ -51,6 +51,12 @@ pub enum FetchError {
         /// The registry's own code.
         code: i64,
     },
+    /// The registry has nothing at this path: its URL is wrong, or it does not have this part of the API.
+    #[error("registry has nothing at this path (status {status}): is its URL right?")]
+    NoApi {
+        /// The status.
+        status: StatusCode,
+    },
     /// Subject, group or version cannot be part of a URL, or the registry has no ids of this kind.
     #[error("registry cannot be asked for it")]
     NoRequest,
@@ -101,7 +107,11 @@ impl FetchError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Timeout(_) | Self::Transport(_) | Self::Status { .. } | Self::Stopped => true,
+            Self::Timeout(_)
+            | Self::Transport(_)
+            | Self::Status { .. }
+            | Self::NoApi { .. }
+            | Self::Stopped => true,
             Self::Reference { reason, .. } => reason.is_transient(),
             Self::NoSchema { .. }
             | Self::NoRequest

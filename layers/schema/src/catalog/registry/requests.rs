@@ -21,7 +21,7 @@ use crate::MAX_SCHEMA_BYTES;
 use crate::catalog::registry::FetchError;
 use crate::catalog::registry::error::MAX_REDIRECTS;
 use crate::catalog::registry::escape::chain;
-use crate::catalog::registry::protocol::{Answer, error_code};
+use crate::catalog::registry::protocol::{Answer, Verdict, verdict};
 use crate::catalog::registry::redirect::redirected;
 
 /// How many requests to a registry run at once, each with an answer of up to [`MAX_SCHEMA_BYTES`] in memory.
@@ -85,13 +85,13 @@ fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Result<Answer,
         return Err(FetchError::Format("schema"));
     }
     let is_about_the_client = matches!(status.as_u16(), 401 | 403 | 407 | 408 | 425 | 429);
-    if status.is_client_error()
-        && !is_about_the_client
-        && let Some(code) = error_code(status.as_u16(), &body)
-    {
-        return Err(FetchError::NoSchema { status, code });
-    }
-    Err(FetchError::Status { status, retry_after: retry_after(&headers) })
+    let says_something = status.is_client_error() && !is_about_the_client;
+    let verdict = says_something.then(|| verdict(status.as_u16(), &body)).flatten();
+    Err(match verdict {
+        Some(Verdict::NoSchema(code)) => FetchError::NoSchema { status, code },
+        Some(Verdict::NoApi) => FetchError::NoApi { status },
+        None => FetchError::Status { status, retry_after: retry_after(&headers) },
+    })
 }
 
 /// RFC 9110, 10.2.3. A date is ignored.

@@ -27,7 +27,14 @@ impl Shared {
 
     /// A schema with what its references are called.
     pub(crate) async fn schema(&self, id: SchemaId) -> Result<RawSchema, FetchError> {
-        let answer = self.requests.get(self.uri(self.protocol.schema_path(id))?).await?;
+        let answer = self.requests.get(self.uri(self.protocol.schema_path(id))?).await;
+        let answer = answer.map_err(|error| match (id, error) {
+            // Early registries have no GUIDs. They answer what is asked for by an id.
+            (SchemaId::Guid(_), FetchError::NoApi { status }) => {
+                FetchError::NoSchema { status, code: status.as_u16().into() }
+            }
+            (_, error) => error,
+        })?;
         let mut schema = self.protocol.parse_schema(&answer)?;
         drop(answer);
         if let Some(path) = self.protocol.references_path(id) {
@@ -67,7 +74,9 @@ impl Shared {
 /// Whether the registry, which has just had the schema, does not know of references: early versions have none.
 fn is_without_references(error: &FetchError) -> bool {
     match error {
-        FetchError::NoSchema { status, .. } | FetchError::Status { status, .. } => {
+        FetchError::NoSchema { status, .. }
+        | FetchError::NoApi { status }
+        | FetchError::Status { status, .. } => {
             matches!(*status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
         }
         _ => false,

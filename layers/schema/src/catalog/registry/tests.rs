@@ -679,6 +679,20 @@ async fn an_id_of_another_kind_of_registry_is_missing_without_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registry_without_guids_does_not_hold_up_records() {
+    let no_api = || Json(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#.to_owned());
+    let (registry, _) = confluent(move |path, before| match path {
+        "/schemas/ids/9" if before >= 5 => schema("x"),
+        _ => no_api(),
+    });
+    assert!(result(&registry, &SchemaRef::Id(SchemaId::Guid([7; 16]))).await.is_none());
+    // Where the whole API is not there, the URL is wrong.
+    let error = registry.fetch(&id(9)).await.expect_err("no API").to_string();
+    assert!(error.ends_with("is its URL right?"), "{error}");
+    assert_eq!(text(&registry, &id(9)).await, "x");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_no_schema_is_missing() {
     for body in ["", "<html>", "{}", r#"{"schema":"x","schemaType":"XSD"}"#] {
         let (registry, asked) = confluent(move |_, _| Json(200, body.to_owned()));

@@ -157,21 +157,38 @@ impl Protocol {
     }
 }
 
-/// The code by which a registry says that it is the registry, and has not found what it was asked for. A 404 without
-/// one may come from a proxy before a registry that is away.
-pub(crate) fn error_code(status: u16, body: &[u8]) -> Option<i64> {
-    /// Confluent, Karapace, Apicurio v2: `error_code`. Apicurio v3 (RFC 9457): `status` and the name of the exception.
+/// What a registry says with the status of a client's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It does not have what it was asked for. The number is its own code.
+    NoSchema(i64),
+    /// It has nothing at this path: the URL is wrong, or the registry is too old.
+    NoApi,
+}
+
+/// The verdict of the registry itself. `None` if it may not be its own: a 404 can come from a proxy before a registry
+/// that is away.
+pub(crate) fn verdict(status: u16, body: &[u8]) -> Option<Verdict> {
+    /// Confluent, Karapace, Apicurio v2: `error_code`. Apicurio v3 (RFC 9457): `status` and the name of an exception.
     #[derive(Deserialize)]
     struct Error {
         error_code: Option<i64>,
         status: Option<i64>,
         name: Option<String>,
+        message: Option<String>,
     }
     let error: Error = serde_json::from_slice(body).ok()?;
     let status = i64::from(status);
-    let is_named = error.name.is_some_and(|name| name.ends_with("Exception"));
-    let code = error.error_code.or(error.status.filter(|_| is_named))?;
-    (code == status || code / 100 == status).then_some(code)
+    let name = error.name.as_deref();
+    let is_exception = name.is_some_and(|name| name.ends_with("Exception"));
+    let code = error.error_code.or(error.status.filter(|_| is_exception))?;
+    // Jersey's and RESTEasy's words for a path that they do not know.
+    let message = error.message.unwrap_or_default();
+    let is_no_path = name == Some("NotFoundException") || message.starts_with("HTTP 404 ");
+    if status == 404 && (code == 0 || code == 404 && is_no_path) {
+        return Some(Verdict::NoApi);
+    }
+    (code == status || code / 100 == status).then_some(Verdict::NoSchema(code))
 }
 
 fn json<T: DeserializeOwned>(answer: &Answer, form: &'static str) -> Result<T, FetchError> {
@@ -201,12 +218,18 @@ mod tests {
 
     #[test]
     fn a_registry_is_told_from_a_proxy_by_its_error_code() {
-        for (status, body, code) in [
-            (404, r#"{"error_code":40403,"message":"Schema 77 not found"}"#, Some(40403)),
-            (404, r#"{"error_code":40401,"message":"Subject not found."}"#, Some(40401)),
-            (404, r#"{"error_code":404,"name":"ArtifactNotFoundException"}"#, Some(404)),
-            (404, r#"{"title":"No","status":404,"name":"ArtifactNotFoundException"}"#, Some(404)),
-            (422, r#"{"error_code":42202,"message":"Invalid version"}"#, Some(42202)),
+        let none = |code| Some(Verdict::NoSchema(code));
+        for (status, body, expected) in [
+            (404, r#"{"error_code":40403,"message":"Schema 77 not found"}"#, none(40403)),
+            (404, r#"{"error_code":40401,"message":"Subject not found."}"#, none(40401)),
+            (404, r#"{"error_code":404,"name":"ArtifactNotFoundException"}"#, none(404)),
+            (404, r#"{"error_code":404,"message":"no such schema"}"#, none(404)),
+            (404, r#"{"title":"No","status":404,"name":"ArtifactNotFoundException"}"#, none(404)),
+            (422, r#"{"error_code":42202,"message":"Invalid version"}"#, none(42202)),
+            // Confluent, Apicurio v2 and ccompat at a path that they do not have.
+            (404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, Some(Verdict::NoApi)),
+            (404, r#"{"error_code":404,"name":"NotFoundException"}"#, Some(Verdict::NoApi)),
+            (404, r#"{"error_code":0,"message":"RESTEASY003210"}"#, Some(Verdict::NoApi)),
             (404, r#"{"timestamp":1,"status":404,"error":"Not Found","path":"/"}"#, None),
             (404, r#"{"type":"about:blank","title":"Not Found","status":404}"#, None),
             (404, r#"{"error_code":50001,"message":"Error in the backend"}"#, None),
@@ -214,7 +237,7 @@ mod tests {
             (404, "", None),
             (404, "[]", None),
         ] {
-            assert_eq!(error_code(status, body.as_bytes()), code, "{status} {body}");
+            assert_eq!(verdict(status, body.as_bytes()), expected, "{status} {body}");
         }
     }
 }
