@@ -3,7 +3,6 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::catalog::SchemaId;
-use crate::catalog::registry::escape::Escaped;
 use crate::{MAX_DEPTH, MAX_REFERENCES, MAX_SCHEMA_BYTES};
 
 /// The maximum number of redirects in a row.
@@ -72,8 +71,8 @@ pub enum FetchError {
     /// The answer is not of the form that it should have.
     #[error("answer is no {0}")]
     Format(&'static str),
-    /// The registry names a type of schema that is not known here.
-    #[error("schema is of the type `{}`, which is not supported", Escaped(.0))]
+    /// The registry names a type of schema that is not known here. The text is escaped and may be cut.
+    #[error("schema is of the type `{0}`, which is not supported")]
     Kind(String),
     /// A schema refers to itself, through others perhaps.
     #[error("schema with {0} refers to itself")]
@@ -88,9 +87,9 @@ pub enum FetchError {
     #[error("schema and its references have more than {MAX_SCHEMA_BYTES} bytes")]
     TooMuchText,
     /// A schema that this one refers to could not be fetched.
-    #[error("reference `{}`", Escaped(name))]
+    #[error("reference `{name}`")]
     Reference {
-        /// What the schema calls it.
+        /// What the schema calls it, escaped, and perhaps cut.
         name: String,
         /// The reason.
         #[source]

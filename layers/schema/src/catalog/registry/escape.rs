@@ -43,10 +43,14 @@ impl fmt::Display for Redacted<'_> {
     }
 }
 
-/// The same of a text that is no URL.
+/// The same of a text that is no URL. Where a `?` or `#` may be part of a password, nothing is shown.
 pub(crate) fn redacted_text(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    Escaped(text.rsplit('@').next().unwrap_or_default()).to_string()
+    let shown = match text.rsplit_once('@') {
+        Some((user, _)) if user.contains(['?', '#']) => "…",
+        Some((_, host)) => host,
+        None => text,
+    };
+    Escaped(shown.split(['?', '#']).next().unwrap_or_default()).to_string()
 }
 
 /// An error of another crate with its causes.
@@ -79,6 +83,13 @@ mod tests {
         ] {
             assert_eq!(Redacted(&uri.parse().unwrap()).to_string(), shown, "{uri}");
         }
-        assert_eq!(redacted_text("https://name:sec/ret@ho st?token=secret"), "ho st");
+        for (text, shown) in [
+            ("https://name:sec/ret@ho st?token=secret", "ho st"),
+            ("https://name:sec#ret@host/", "…"),
+            ("https://ho st/?token=sec@ret", "…"),
+            ("ho st/?token=secret", "ho st/"),
+        ] {
+            assert_eq!(redacted_text(text), shown);
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::catalog::registry::FetchError;
 use crate::catalog::registry::cache::Graph;
+use crate::catalog::registry::escape::Escaped;
 use crate::catalog::registry::protocol::{Coordinates, RawReference, RawSchema, RawVersion};
 use crate::catalog::registry::shared::Shared;
 use crate::catalog::{Reference, SchemaId, SchemaRef, SchemaText};
@@ -83,7 +84,7 @@ impl Resolver<'_> {
         for RawReference { name, to } in named {
             let schema = self.reference(&to).await;
             let schema = schema.map_err(|reason| FetchError::Reference {
-                name: name.clone(),
+                name: Escaped(&name).to_string(),
                 reason: Box::new(reason),
             })?;
             references.push(Reference::new(name, schema));

@@ -38,7 +38,7 @@ impl Shared {
         let mut schema = self.protocol.parse_schema(&answer)?;
         drop(answer);
         if let Some(path) = self.protocol.references_path(id) {
-            match self.requests.get(self.url.below(&path)).await {
+            match self.requests.get(self.uri(Some(path))?).await {
                 Ok(answer) => schema.references = self.protocol.parse_references(&answer)?,
                 Err(error) if is_without_references(&error) => {}
                 Err(error) => return Err(error),
@@ -62,12 +62,12 @@ impl Shared {
         let found = self.version(version).await;
         let Err(FetchError::NoSchema { .. }) = found else { return found };
         let Some(path) = self.protocol.deleted_version_path(version) else { return found };
-        let answer = self.requests.get(self.url.below(&path)).await?;
+        let answer = self.requests.get(self.uri(Some(path))?).await?;
         self.protocol.parse_version(&answer)
     }
 
     fn uri(&self, path: Option<String>) -> Result<Uri, FetchError> {
-        path.map(|path| self.url.below(&path)).ok_or(FetchError::NoRequest)
+        path.and_then(|path| self.url.below(&path)).ok_or(FetchError::NoRequest)
     }
 }
 

@@ -575,6 +575,22 @@ async fn references_have_a_greatest_number() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_that_no_url_can_hold_is_missing() {
+    for length in [60_000, 70_000, 1 << 20] {
+        let (registry, _) = confluent(move |path, _| match path {
+            "/schemas/ids/0" => referring("x", &["n".repeat(length)]),
+            path if path.starts_with("/subjects") => Json(200, r#"{"id":1}"#.to_owned()),
+            _ => schema("x"),
+        });
+        let found = registry.fetch(&id(0)).await;
+        assert_eq!(found.is_ok(), length == 60_000, "{length}");
+        let Err(error) = found else { continue };
+        assert!(!error.is_transient());
+        assert!(format!("{error:?}").len() < 1000, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_schema_and_its_references_have_a_greatest_size() {
     // Four texts of a quarter fit, with a bit of room for names. A fifth does not.
     let quarter = "x".repeat(MAX_SCHEMA_BYTES / 4 - 100);

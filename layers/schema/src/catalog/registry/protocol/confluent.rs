@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::{Answer, Coordinates, Protocol, RawReference, RawSchema, RawVersion, Version, json};
 use crate::catalog::registry::FetchError;
+use crate::catalog::registry::escape::Escaped;
 use crate::catalog::registry::url::segment;
 use crate::catalog::{SchemaId, SchemaKind};
 
@@ -79,7 +80,7 @@ pub(crate) fn parse_schema(answer: &Answer) -> Result<RawSchema, FetchError> {
         None | Some("AVRO") => SchemaKind::Avro,
         Some("PROTOBUF") => SchemaKind::Protobuf,
         Some("JSON") => SchemaKind::Json,
-        Some(other) => return Err(FetchError::Kind(other.to_owned())),
+        Some(other) => return Err(FetchError::Kind(Escaped(other).to_string())),
     };
     let references = references.unwrap_or_default().into_iter();
     let references = references.map(|reference| {

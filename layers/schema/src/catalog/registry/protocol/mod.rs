@@ -214,7 +214,12 @@ impl From<Version> for String {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::catalog::registry::RegistryUrl;
+    use crate::catalog::registry::redirect::redirected;
 
     #[test]
     fn a_registry_is_told_from_a_proxy_by_its_error_code() {
@@ -238,6 +243,85 @@ mod tests {
             (404, "[]", None),
         ] {
             assert_eq!(verdict(status, body.as_bytes()), expected, "{status} {body}");
+        }
+    }
+    /// JSON that is close to what registries answer.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"schema\"",
+            "\"references\"",
+            "\"id\"",
+            "\"version\"",
+            "\"name\"",
+            "\"subject\"",
+            "\"globalId\"",
+            "\"artifactId\"",
+            "\"error_code\"",
+            "40403",
+            "-1",
+            "1e400",
+            "null",
+            "\"x\"",
+            "\"\\ud800\"",
+            "[[[[[[[[",
+            "\u{feff}",
+            " ",
+        ]);
+        let near = prop::collection::vec(part, 0..40).prop_map(|parts| parts.concat().into_bytes());
+        prop_oneof![near, prop::collection::vec(any::<u8>(), 0..100)]
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(body in body(), status in 100..600_u16) {
+            let _ = verdict(status, &body);
+            let answer = Answer { headers: HeaderMap::new(), body: body.into() };
+            for protocol in [Protocol::from(Confluent::new()), Apicurio::new().into()] {
+                let _ = protocol.parse_schema(&answer);
+                let _ = protocol.parse_references(&answer);
+                let _ = protocol.parse_version(&answer);
+            }
+        }
+
+        #[test]
+        fn no_name_and_no_location_panics_or_leaves_the_server(
+            subject in any::<String>(),
+            version in any::<String>(),
+            location in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let url: RegistryUrl = "http://registry:8081/a".parse().unwrap();
+            let named = Coordinates { group: None, subject, version };
+            for protocol in [Protocol::from(Confluent::new()), Apicurio::new().into()] {
+                let Some(path) = protocol.version_path(&named, "/a/v3") else { continue };
+                let uri = url.below(&path).expect("short");
+                prop_assert!(uri.to_string().starts_with("http://registry:8081/a/"));
+                prop_assert_eq!(uri.query(), None);
+            }
+            let mut headers = HeaderMap::new();
+            if let Ok(location) = http::HeaderValue::from_bytes(&location) {
+                headers.insert(http::header::LOCATION, location);
+            }
+            let base = url.below("/b").expect("short");
+            if let Some(Ok(target)) = redirected(&base, StatusCode::FOUND, &headers) {
+                prop_assert_eq!(target.authority(), base.authority());
+            }
+        }
+
+        #[test]
+        fn no_url_panics_or_shows_its_password(text in any::<String>(), user in "[a-z]{3}:(sEc|[0-9]{3})[?#]?ReT[0-9]") {
+            let _ = text.parse::<RegistryUrl>();
+            let text = format!("http://{user}@{text}");
+            let shown = match text.parse::<RegistryUrl>() {
+                Ok(url) => format!("{url} {url:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            prop_assert!(!shown.contains("sEc") && !shown.contains("ReT"), "{}", shown);
         }
     }
 }
