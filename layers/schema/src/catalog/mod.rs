@@ -1,11 +1,15 @@
 //! Catalogs: where the text of a schema comes from.
 
+mod filesystem;
+mod inline;
 mod schema;
 mod waiter;
 
 #[cfg(feature = "registry")]
 pub mod registry;
 
+pub use filesystem::{FileError, FilesystemCatalog};
+pub use inline::InlineCatalog;
 pub use schema::{Reference, SchemaId, SchemaKind, SchemaRef, SchemaText};
 pub use waiter::Waiter;
 

@@ -1,5 +1,8 @@
 use std::fmt;
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+
+use crate::{avro, json, protobuf};
 
 /// The name of one schema text within a catalog. What an id names never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,13 +115,20 @@ pub struct SchemaText {
     kind: Option<SchemaKind>,
     text: Arc<str>,
     references: Vec<Reference>,
+    compiled: Compiled,
 }
 
 impl SchemaText {
     /// A schema that refers to no other.
     #[must_use]
     pub fn new(id: SchemaId, text: impl Into<Arc<str>>) -> Self {
-        Self { id, kind: None, text: text.into(), references: Vec::new() }
+        Self {
+            id,
+            kind: None,
+            text: text.into(),
+            references: Vec::new(),
+            compiled: Compiled::default(),
+        }
     }
 
     /// The language, where the catalog says so. Default: not said, and a model of any language takes it for its own.
@@ -158,6 +168,64 @@ impl SchemaText {
     pub fn references(&self) -> &[Reference] {
         &self.references
     }
+
+    /// Compiles the text as `kind`, unless this has been done. Models do so with the first value; a catalog that
+    /// fetches schemas in the background does it there, so that values do not wait.
+    ///
+    /// # Errors
+    ///
+    /// The text, or one that it refers to, is no schema of this kind. The error says where.
+    pub fn compile(&self, kind: SchemaKind) -> Result<(), &str> {
+        match kind {
+            SchemaKind::Avro => self.compiled.avro(self).map(drop),
+            SchemaKind::Protobuf => self.compiled.protobuf(self).map(drop),
+            SchemaKind::Json => self.compiled.json(self).map(drop),
+        }
+    }
+
+    pub(crate) fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+}
+
+/// The forms that values are read with, each made at its first use.
+#[derive(Debug, Default)]
+pub(crate) struct Compiled {
+    avro: OnceLock<Result<avro::Schema, String>>,
+    protobuf: OnceLock<Result<protobuf::Schema, String>>,
+    json: OnceLock<Result<json::Schema, String>>,
+}
+
+impl Compiled {
+    pub(crate) fn avro(&self, text: &SchemaText) -> Result<&avro::Schema, &str> {
+        once(&self.avro, SchemaKind::Avro, text, avro::compile)
+    }
+
+    pub(crate) fn protobuf(&self, text: &SchemaText) -> Result<&protobuf::Schema, &str> {
+        once(&self.protobuf, SchemaKind::Protobuf, text, protobuf::compile)
+    }
+
+    pub(crate) fn json(&self, text: &SchemaText) -> Result<&json::Schema, &str> {
+        once(&self.json, SchemaKind::Json, text, json::compile)
+    }
+}
+
+fn once<'c, T>(
+    cell: &'c OnceLock<Result<T, String>>,
+    kind: SchemaKind,
+    text: &SchemaText,
+    compile: fn(&SchemaText) -> Result<T, String>,
+) -> Result<&'c T, &'c str> {
+    let compiled = cell.get_or_init(|| {
+        // The parsers of schemas are other crates': a panic of theirs is a schema that cannot be used.
+        let compiled = std::panic::catch_unwind(AssertUnwindSafe(|| compile(text)))
+            .unwrap_or_else(|_| Err("the parser of the schema failed".to_owned()));
+        if let Err(error) = &compiled {
+            tracing::warn!(schema = %text.id, kind = %kind, error, "schema cannot be used");
+        }
+        compiled
+    });
+    compiled.as_ref().map_err(String::as_str)
 }
 
 /// A schema that another refers to.

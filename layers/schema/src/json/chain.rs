@@ -1,0 +1,4 @@
+use serde_json::Value;
+pub(super) fn longest<'v>(_documents: impl Iterator<Item = &'v Value>) -> usize {
+    1
+}

@@ -1,0 +1,181 @@
+//! JSON by JSON Schema.
+
+mod chain;
+mod node;
+mod tape;
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use jsonschema::{Draft, PatternOptions, Retrieve, Uri, Validator};
+use serde_json::Value;
+
+use crate::catalog::SchemaText;
+use crate::extract::Fields;
+use crate::limits::{MAX_REFERENCES, MAX_SCHEMA_BYTES};
+use crate::reject::Rejection;
+use node::{JsonNode, Parsed};
+use tape::{Document, Item, Tape};
+
+/// How many subschemas may be entered within each other: the levels of a value times the subschemas that apply to
+/// one level through each other. The validator recurs; this bounds its stack.
+const MAX_NESTED_SUBSCHEMAS: usize = 2048;
+
+/// A schema, as values are validated with it.
+pub(crate) struct Schema {
+    validator: Validator<Parsed>,
+    /// How many subschemas may apply to one value through each other.
+    chain: usize,
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schema")
+            .field("draft", &self.validator.draft())
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Compiles a schema. What it refers to is what its references name, and nothing is fetched.
+pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
+    let value = parse(schema.text())?;
+    let mut references = References::default();
+    references.add(schema)?;
+    let chain =
+        chain::longest(std::iter::once(&value).chain(references.0.iter().map(|(_, value)| value)));
+    if chain > MAX_NESTED_SUBSCHEMAS {
+        return Err("its subschemas are nested too deeply".to_owned());
+    }
+    let mut options = jsonschema::options_for::<Parsed>()
+        .with_retriever(references)
+        .should_validate_formats(false)
+        // In linear time: the default engine backtracks.
+        .with_pattern_options(PatternOptions::regex());
+    if value.get("$schema").is_none() {
+        // What stands beside a `$ref` is ignored until draft 7. `prefixItems` came later, and who uses it knows.
+        let later = schema.text().contains("\"prefixItems\"");
+        options = options.with_draft(if later { Draft::Draft202012 } else { Draft::Draft7 });
+    }
+    let validator = options.build(&value).map_err(|error| {
+        let place = error.instance_path().to_string();
+        format!("{} at `{place}`", error.masked())
+    })?;
+    Ok(Schema { validator, chain })
+}
+
+fn parse(text: &str) -> Result<Value, String> {
+    if text.len() > MAX_SCHEMA_BYTES {
+        return Err(format!("it has more than {MAX_SCHEMA_BYTES} bytes"));
+    }
+    serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
+}
+
+impl Schema {
+    /// Says whether a text fits the schema.
+    pub(crate) fn validate(&self, bytes: &[u8]) -> Result<(), Rejection> {
+        with_document(bytes, |document| {
+            let depth = document.tape.depth + 1;
+            if depth.saturating_mul(self.chain) > MAX_NESTED_SUBSCHEMAS {
+                return Err(Rejection::malformed(tape::TOO_DEEP));
+            }
+            let root = JsonNode::At(*document, 0);
+            if self.validator.is_valid(root) {
+                return Ok(());
+            }
+            // Again, for the reason. It names the place in the schema: names in the value are the user's data.
+            let reason = match self.validator.validate(root) {
+                Ok(()) => "it violates the schema".to_owned(),
+                Err(error) => format!("it violates the schema at `{}`", error.schema_path()),
+            };
+            Err(Rejection::invalid(reason))
+        })
+    }
+}
+
+/// Reads the text of an object's members.
+pub(crate) fn extract(bytes: &[u8], fields: &mut Fields<'_>) -> Result<(), Rejection> {
+    with_document(bytes, |document| {
+        for (name, at) in document.members(0) {
+            if fields.wants(name) {
+                let item = document.item(at);
+                fields.set(
+                    name,
+                    match item {
+                        Item::Boolean(true) => Some(b"true"),
+                        Item::Boolean(false) => Some(b"false"),
+                        Item::Number(_) | Item::String(_) | Item::Unescaped(_) => {
+                            Some(document.text(item).as_bytes())
+                        }
+                        Item::Null | Item::Replaced | Item::Array { .. } | Item::Object { .. } => {
+                            None
+                        }
+                    },
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+fn with_document<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&Document<'_>) -> Result<T, Rejection>,
+) -> Result<T, Rejection> {
+    thread_local! {
+        // Its memory serves one value after the other.
+        static TAPE: Cell<Option<Box<Tape>>> = const { Cell::new(None) };
+    }
+    let mut tape = TAPE.take().unwrap_or_default();
+    let result = match tape.parse(bytes) {
+        Ok(document) => read(&document),
+        Err(reason) => Err(Rejection::malformed(reason)),
+    };
+    tape.shrink();
+    TAPE.set(Some(tape));
+    result
+}
+
+/// The schemas that another refers to, directly and through others.
+#[derive(Debug, Default)]
+struct References(Vec<(Arc<str>, Value)>);
+
+impl References {
+    fn add(&mut self, schema: &SchemaText) -> Result<(), String> {
+        for reference in schema.references() {
+            if self.0.iter().any(|(name, _)| &**name == reference.name()) {
+                continue;
+            }
+            if self.0.len() == MAX_REFERENCES {
+                return Err(format!("it refers to more than {MAX_REFERENCES} schemas"));
+            }
+            let value = parse(reference.schema().text()).map_err(|error| {
+                format!("reference `{}`: {error}", reference.name().escape_debug())
+            })?;
+            self.0.push((reference.name().into(), value));
+            self.add(reference.schema())?;
+        }
+        Ok(())
+    }
+}
+
+impl Retrieve for References {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn Error + Send + Sync>> {
+        // A name that is relative has been resolved against the schema's `$id`.
+        let named = |name: &str| {
+            uri.as_str()
+                .strip_suffix(name)
+                .is_some_and(|base| base.is_empty() || base.ends_with('/'))
+        };
+        let identified = |value: &Value| {
+            let id = value.get("$id").or_else(|| value.get("id")).and_then(Value::as_str);
+            id.is_some_and(|id| id.trim_end_matches('#') == uri.as_str())
+        };
+        let found = self.0.iter().find(|(name, value)| named(name) || identified(value));
+        found
+            .map(|(_, value)| value.clone())
+            .ok_or_else(|| "no reference of the schema has this name".into())
+    }
+}

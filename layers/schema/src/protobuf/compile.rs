@@ -1,0 +1,294 @@
+//! Schemas from `.proto` files.
+
+use std::collections::HashMap;
+
+use prost_reflect::{
+    DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Reflected, MessageDescriptor, Value,
+};
+use protox::file::{File, FileResolver, GoogleFileResolver};
+
+use super::{Enum, Field, Kind, Message, MessageId, Schema, WellKnown};
+use crate::catalog::SchemaText;
+use crate::limits::{MAX_REFERENCES, MAX_SCHEMA_BYTES};
+use crate::write;
+
+/// How deep braces and brackets may be nested in a file: the parser recurs.
+const MAX_NESTING: usize = 128;
+
+/// Compiles a file and all that it imports. What google calls well-known is built in.
+pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
+    let mut files = Files::default();
+    files.add(schema)?;
+    let mut main = "schema.proto".to_owned();
+    while files.texts.contains_key(&main) {
+        main.insert(0, '_');
+    }
+    check_text(schema.text())?;
+    files.texts.insert(main.clone(), schema.text().to_owned());
+    let mut compiler = protox::Compiler::with_file_resolver(files);
+    compiler.include_imports(true).open_file(&main).map_err(|error| describe(&error))?;
+    let pool = compiler.descriptor_pool();
+    let file = pool.get_file_by_name(&main).ok_or("it has no file")?;
+    Builder::default().build(&pool, file.messages())
+}
+
+/// The error with its causes, on one line.
+fn describe(error: &protox::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn check_text(text: &str) -> Result<(), String> {
+    if text.len() > MAX_SCHEMA_BYTES {
+        return Err(format!("it has more than {MAX_SCHEMA_BYTES} bytes"));
+    }
+    // Brackets in comments and strings count, too: no file comes near the limit.
+    let mut depth = 0usize;
+    for byte in text.bytes() {
+        match byte {
+            b'{' | b'[' | b'(' | b'<' => depth += 1,
+            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
+            _ => continue,
+        }
+        if depth > MAX_NESTING {
+            return Err("its blocks are nested too deeply".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The files that a schema can import.
+#[derive(Debug, Default)]
+struct Files {
+    texts: HashMap<String, String>,
+}
+
+impl Files {
+    fn add(&mut self, schema: &SchemaText) -> Result<(), String> {
+        for reference in schema.references() {
+            if self.texts.contains_key(reference.name()) {
+                continue;
+            }
+            if self.texts.len() == MAX_REFERENCES {
+                return Err(format!("it refers to more than {MAX_REFERENCES} schemas"));
+            }
+            let text = reference.schema().text();
+            check_text(text).map_err(|error| {
+                format!("reference `{}`: {error}", reference.name().escape_debug())
+            })?;
+            self.texts.insert(reference.name().to_owned(), text.to_owned());
+            self.add(reference.schema())?;
+        }
+        Ok(())
+    }
+}
+
+impl FileResolver for Files {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        match self.texts.get(name) {
+            _ if name.starts_with("google/protobuf/") => GoogleFileResolver::new().open_file(name),
+            Some(text) => File::from_source(name, text),
+            None => Err(protox::Error::file_not_found(name)),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    messages: HashMap<String, MessageId>,
+    enums: HashMap<String, usize>,
+    built: Vec<Enum>,
+}
+
+impl Builder {
+    fn build(
+        mut self,
+        pool: &DescriptorPool,
+        roots: impl Iterator<Item = MessageDescriptor>,
+    ) -> Result<Schema, String> {
+        let all: Vec<MessageDescriptor> = pool.all_messages().collect();
+        for (id, message) in all.iter().enumerate() {
+            self.messages.insert(message.full_name().to_owned(), id);
+        }
+        let messages =
+            all.iter().map(|message| self.message(message)).collect::<Result<Vec<_>, String>>()?;
+        let roots =
+            roots.filter_map(|message| self.messages.get(message.full_name()).copied()).collect();
+        Ok(Schema::new(messages, self.built, roots))
+    }
+
+    fn message(&mut self, message: &MessageDescriptor) -> Result<Message, String> {
+        let mut descriptors: Vec<FieldDescriptor> = message.fields().collect();
+        descriptors.sort_by_key(FieldDescriptor::number);
+        let oneofs: Vec<_> = message.oneofs().filter(|oneof| !oneof.is_synthetic()).collect();
+        let mut fields = Vec::with_capacity(descriptors.len());
+        for field in &descriptors {
+            let kind = self.kind(field)?;
+            let mut key = Vec::new();
+            write::string(&mut key, field.name());
+            key.push(b':');
+            let oneof = field
+                .containing_oneof()
+                .and_then(|oneof| oneofs.iter().position(|other| *other == oneof));
+            let mut default = Vec::new();
+            let implicit = !field.supports_presence()
+                || message.is_map_entry() && !matches!(kind, Kind::Message(_));
+            if !field.is_list() && !field.is_map() && implicit {
+                self.default_json(&mut default, field, kind);
+            }
+            fields.push(Field {
+                number: field.number(),
+                name: field.name().into(),
+                key: key.into(),
+                kind,
+                repeated: field.is_list(),
+                map: field.is_map(),
+                required: field.is_required(),
+                oneof,
+                default: default.into(),
+            });
+        }
+        let children = message.child_messages().filter(|child| !child.is_map_entry());
+        let children =
+            children.filter_map(|child| self.messages.get(child.full_name()).copied()).collect();
+        Ok(Message::new(
+            message.full_name().into(),
+            fields,
+            oneofs.len(),
+            children,
+            well_known(message),
+        ))
+    }
+
+    fn kind(&mut self, field: &FieldDescriptor) -> Result<Kind, String> {
+        let place = || format!("the type of field `{}` is not known", field.full_name());
+        Ok(match field.kind() {
+            Reflected::Double => Kind::Double,
+            Reflected::Float => Kind::Float,
+            Reflected::Int32 => Kind::Int32,
+            Reflected::Int64 => Kind::Int64,
+            Reflected::Uint32 => Kind::Uint32,
+            Reflected::Uint64 => Kind::Uint64,
+            Reflected::Sint32 => Kind::Sint32,
+            Reflected::Sint64 => Kind::Sint64,
+            Reflected::Fixed32 => Kind::Fixed32,
+            Reflected::Fixed64 => Kind::Fixed64,
+            Reflected::Sfixed32 => Kind::Sfixed32,
+            Reflected::Sfixed64 => Kind::Sfixed64,
+            Reflected::Bool => Kind::Bool,
+            Reflected::String => Kind::String,
+            Reflected::Bytes => Kind::Bytes,
+            Reflected::Enum(descriptor) => Kind::Enum(self.enumeration(&descriptor)),
+            Reflected::Message(message) => {
+                let id = self.messages.get(message.full_name()).copied().ok_or_else(place)?;
+                if field.is_group() { Kind::Group(id) } else { Kind::Message(id) }
+            }
+        })
+    }
+
+    fn enumeration(&mut self, descriptor: &EnumDescriptor) -> usize {
+        if let Some(id) = self.enums.get(descriptor.full_name()) {
+            return *id;
+        }
+        let mut symbols = HashMap::new();
+        for value in descriptor.values() {
+            // Of aliases, the first one.
+            symbols.entry(value.number()).or_insert_with(|| {
+                let mut json = Vec::new();
+                if descriptor.full_name() == "google.protobuf.NullValue" {
+                    json.extend_from_slice(b"null");
+                } else {
+                    write::string(&mut json, value.name());
+                }
+                (value.name().into(), json.into_boxed_slice())
+            });
+        }
+        let id = self.built.len();
+        self.built.push(Enum { symbols });
+        self.enums.insert(descriptor.full_name().to_owned(), id);
+        id
+    }
+
+    /// The JSON of a field that is not there.
+    fn default_json(&self, out: &mut Vec<u8>, field: &FieldDescriptor, kind: Kind) {
+        match field.default_value() {
+            Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+            Value::I32(number) => write::integer(out, number),
+            Value::U32(number) => write::integer(out, number),
+            Value::I64(number) => write::quoted_integer(out, number),
+            Value::U64(number) => write::quoted_integer(out, number),
+            Value::F32(number) => write::float(out, number),
+            Value::F64(number) => write::float(out, number),
+            Value::String(text) => write::string(out, &text),
+            Value::Bytes(bytes) => write::base64(out, &bytes),
+            Value::EnumNumber(number) => {
+                let symbols = match kind {
+                    Kind::Enum(id) => self.built.get(id).map(|built| &built.symbols),
+                    _ => None,
+                };
+                match symbols.and_then(|symbols| symbols.get(&number)) {
+                    Some((_, json)) => out.extend_from_slice(json),
+                    None => write::integer(out, number),
+                }
+            }
+            Value::Message(_) | Value::List(_) | Value::Map(_) => out.extend_from_slice(b"null"),
+        }
+    }
+}
+
+/// The form in JSON that the specification gives some messages of google. A schema may declare them itself: their
+/// fields are looked at, too.
+fn well_known(message: &MessageDescriptor) -> Option<WellKnown> {
+    let name = message.full_name().strip_prefix("google.protobuf.")?;
+    let has = |number: u32, kind: Reflected, list: bool| {
+        message
+            .get_field(number)
+            .is_some_and(|field| field.kind() == kind && field.is_list() == list)
+    };
+    let message_of = |number: u32, name: &str| {
+        message.get_field(number).is_some_and(|field| {
+            field.kind().as_message().is_some_and(|message| {
+                message.full_name().strip_prefix("google.protobuf.") == Some(name)
+            })
+        })
+    };
+    let found = match name {
+        "Timestamp" => (
+            has(1, Reflected::Int64, false) && has(2, Reflected::Int32, false),
+            WellKnown::Timestamp,
+        ),
+        "Duration" => (
+            has(1, Reflected::Int64, false) && has(2, Reflected::Int32, false),
+            WellKnown::Duration,
+        ),
+        "FieldMask" => (has(1, Reflected::String, true), WellKnown::FieldMask),
+        "Any" => {
+            (has(1, Reflected::String, false) && has(2, Reflected::Bytes, false), WellKnown::Any)
+        }
+        "Struct" => (message.get_field(1).is_some_and(|field| field.is_map()), WellKnown::Bare),
+        "ListValue" => (message_of(1, "Value"), WellKnown::Bare),
+        "Value" => {
+            let members = message_of(5, "Struct")
+                && message_of(6, "ListValue")
+                && has(2, Reflected::Double, false);
+            (members, WellKnown::Value)
+        }
+        "DoubleValue" => (has(1, Reflected::Double, false), WellKnown::Bare),
+        "FloatValue" => (has(1, Reflected::Float, false), WellKnown::Bare),
+        "Int64Value" => (has(1, Reflected::Int64, false), WellKnown::Bare),
+        "UInt64Value" => (has(1, Reflected::Uint64, false), WellKnown::Bare),
+        "Int32Value" => (has(1, Reflected::Int32, false), WellKnown::Bare),
+        "UInt32Value" => (has(1, Reflected::Uint32, false), WellKnown::Bare),
+        "BoolValue" => (has(1, Reflected::Bool, false), WellKnown::Bare),
+        "StringValue" => (has(1, Reflected::String, false), WellKnown::Bare),
+        "BytesValue" => (has(1, Reflected::Bytes, false), WellKnown::Bare),
+        _ => return None,
+    };
+    let (fits, form) = found;
+    (fits && (form != WellKnown::Bare || message.fields().len() == 1)).then_some(form)
+}
