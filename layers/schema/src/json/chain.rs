@@ -1,4 +1,226 @@
+//! How many subschemas of JSON Schemas can apply to one value through each other.
+
+use std::collections::HashMap;
+
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
-pub(super) fn longest<'v>(_documents: impl Iterator<Item = &'v Value>) -> usize {
-    1
+
+/// Keywords whose value is a schema, or a list or an object of schemas, for the same value.
+const IN_PLACE: [&str; 9] =
+    ["allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"];
+
+const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+
+/// What a reference to nowhere in the documents counts: the target is a meta-schema.
+const BUILT_IN: usize = 64;
+
+/// A document, and the name that others refer to it by.
+pub(super) struct Document<'v> {
+    pub(super) name: &'v str,
+    pub(super) root: &'v Value,
+}
+
+/// The length of the longest chain of subschemas that apply to the same value: through `allOf` and its like, and
+/// through references. It is never less than the true length, and more where subschemas go around in circles.
+pub(super) fn longest(documents: &[Document<'_>]) -> usize {
+    let graph = Graph::new(documents);
+    // Longest paths in topological order.
+    let mut incoming = vec![0usize; graph.nodes.len()];
+    for target in graph.edges.iter().flatten() {
+        if let Some(count) = incoming.get_mut(*target) {
+            *count += 1;
+        }
+    }
+    let mut ready: Vec<usize> =
+        (0..incoming.len()).filter(|node| incoming.get(*node) == Some(&0)).collect();
+    let mut length = vec![1usize; graph.nodes.len()];
+    let mut longest = 1;
+    let mut left = graph.nodes.len();
+    while let Some(node) = ready.pop() {
+        left -= 1;
+        let here = length.get(node).copied().unwrap_or(1);
+        longest = longest.max(here);
+        for target in graph.edges.get(node).into_iter().flatten() {
+            if let Some(there) = length.get_mut(*target) {
+                *there = (*there).max(here + 1);
+            }
+            if let Some(count) = incoming.get_mut(*target) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(*target);
+                }
+            }
+        }
+    }
+    // What is left goes around in circles, where the validator enters each subschema once.
+    longest + left + if graph.leaves { BUILT_IN } else { 0 }
+}
+
+struct Graph<'v> {
+    nodes: Vec<(usize, &'v Value)>,
+    edges: Vec<Vec<usize>>,
+    /// Whether a reference leads out of the documents.
+    leaves: bool,
+}
+
+impl<'v> Graph<'v> {
+    fn new(documents: &[Document<'v>]) -> Self {
+        // Each object of a document might be a schema.
+        let mut nodes = Vec::new();
+        let mut places: HashMap<*const Value, usize> = HashMap::new();
+        let mut anchors: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (document, Document { root, .. }) in documents.iter().enumerate() {
+            let mut open = vec![*root];
+            while let Some(value) = open.pop() {
+                match value {
+                    Value::Object(members) => {
+                        places.insert(value, nodes.len());
+                        for keyword in ["$anchor", "$dynamicAnchor", "$id", "id"] {
+                            if let Some(anchor) = members.get(keyword).and_then(Value::as_str) {
+                                anchors
+                                    .entry(anchor.trim_start_matches('#'))
+                                    .or_default()
+                                    .push(nodes.len());
+                            }
+                        }
+                        nodes.push((document, value));
+                        open.extend(members.values());
+                    }
+                    Value::Array(items) => open.extend(items),
+                    _ => {}
+                }
+            }
+        }
+        let mut graph = Self { nodes, edges: Vec::new(), leaves: false };
+        for at in 0..graph.nodes.len() {
+            let Some((document, value)) = graph.nodes.get(at).copied() else { break };
+            let mut targets = Vec::new();
+            for keyword in IN_PLACE {
+                match value.get(keyword) {
+                    Some(Value::Array(schemas)) => {
+                        targets.extend(
+                            schemas
+                                .iter()
+                                .filter_map(|schema| places.get(&std::ptr::from_ref(schema))),
+                        );
+                    }
+                    Some(schema @ Value::Object(members)) => {
+                        targets.extend(places.get(&std::ptr::from_ref(schema)));
+                        targets.extend(
+                            members
+                                .values()
+                                .filter_map(|schema| places.get(&std::ptr::from_ref(schema))),
+                        );
+                    }
+                    _ => {}
+                }
+            }
+            for keyword in REFERENCES {
+                if let Some(reference) = value.get(keyword).and_then(Value::as_str) {
+                    let found = resolve(documents, document, reference, &anchors, &places);
+                    graph.leaves |= found.is_none();
+                    targets.extend(found.into_iter().flatten());
+                }
+            }
+            graph.edges.push(targets);
+        }
+        graph
+    }
+}
+
+/// The places that a reference may lead to. A boolean is a schema, too, and no place. None: it leads nowhere.
+fn resolve(
+    documents: &[Document<'_>],
+    document: usize,
+    reference: &str,
+    anchors: &HashMap<&str, Vec<usize>>,
+    places: &HashMap<*const Value, usize>,
+) -> Option<Vec<usize>> {
+    let (base, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+    let is_named = |document: &Document<'_>| {
+        let id = document
+            .root
+            .get("$id")
+            .or_else(|| document.root.get("id"))
+            .and_then(Value::as_str)
+            .unwrap_or("");
+        let id = id.trim_end_matches('#');
+        same_end(document.name, base) || same_end(id, base)
+    };
+    let mut found = Vec::new();
+    let mut leads_somewhere = false;
+    for (at, other) in documents.iter().enumerate() {
+        if base.is_empty() && at != document || !base.is_empty() && !is_named(other) {
+            continue;
+        }
+        let pointer = percent_decode_str(fragment).decode_utf8_lossy();
+        if let Some(target) = other.root.pointer(&pointer) {
+            leads_somewhere = true;
+            found.extend(places.get(&std::ptr::from_ref(target)));
+        }
+    }
+    let anchor = if fragment.is_empty() { base } else { fragment };
+    for (id, at) in anchors {
+        if !anchor.is_empty() && !anchor.starts_with('/') && same_end(id, anchor) {
+            leads_somewhere = true;
+            found.extend(at);
+        }
+    }
+    leads_somewhere.then_some(found)
+}
+
+/// Whether two URIs may be the same after one has been resolved against some base.
+fn same_end(left: &str, right: &str) -> bool {
+    let last = |uri: &str| -> String { uri.rsplit('/').next().unwrap_or_default().to_owned() };
+    !left.is_empty() && !right.is_empty() && last(left) == last(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(texts: &[(&str, &str)]) -> usize {
+        let values: Vec<Value> =
+            texts.iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect();
+        let documents: Vec<Document<'_>> =
+            texts.iter().zip(&values).map(|((name, _), root)| Document { name, root }).collect();
+        longest(&documents)
+    }
+
+    #[test]
+    fn chains_lead_through_keywords_and_references() {
+        let rows = [
+            ("true", 1),
+            (r#"{"properties":{"a":{"properties":{"b":{}}}}}"#, 1),
+            (r#"{"allOf":[{"not":{}}]}"#, 3),
+            (
+                r##"{"$ref":"#/definitions/a","definitions":{"a":{"$ref":"#/definitions/b"},"b":{}}}"##,
+                3,
+            ),
+            (r##"{"$ref":"#/definitions/a%20~1b","definitions":{"a /b":{"if":{}}}}"##, 3),
+            (r##"{"$ref":"#x","$defs":{"x":{"$anchor":"x","not":{}}}}"##, 3),
+            // Properties are other values: recursion through them is no chain.
+            (r##"{"properties":{"a":{"$ref":"#"}}}"##, 2),
+            (r##"{"allOf":[{"$ref":"#/definitions/any"}],"definitions":{"any":true}}"##, 2),
+            // A circle.
+            (r##"{"allOf":[{"$ref":"#"}]}"##, 3),
+            (r##"{"$schema":"x","$ref":"http://json-schema.org/draft-07/schema#"}"##, 1 + BUILT_IN),
+        ];
+        for (text, length) in rows {
+            assert_eq!(chain(&[("", text)]), length, "{text}");
+        }
+        let others =
+            [("", r#"{"$ref":"sub/other.json"}"#), ("http://h/other.json", r#"{"not":{}}"#)];
+        assert_eq!(chain(&others), 3);
+    }
+
+    #[test]
+    fn long_chains_take_no_stack() {
+        let count = 100_000;
+        let links: String = (0..count)
+            .map(|at| format!(r##""a{at}":{{"$ref":"#/$defs/a{}"}},"##, at + 1))
+            .collect();
+        let text = format!(r##"{{"$ref":"#/$defs/a0","$defs":{{{links}"a{count}":{{}}}}}}"##);
+        assert_eq!(chain(&[("", &text)]), count + 2);
+    }
 }

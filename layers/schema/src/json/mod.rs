@@ -44,8 +44,9 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
     let value = parse(schema.text())?;
     let mut references = References::default();
     references.add(schema)?;
-    let chain =
-        chain::longest(std::iter::once(&value).chain(references.0.iter().map(|(_, value)| value)));
+    let mut documents = vec![chain::Document { name: "", root: &value }];
+    documents.extend(references.0.iter().map(|(name, root)| chain::Document { name, root }));
+    let chain = chain::longest(&documents);
     if chain > MAX_NESTED_SUBSCHEMAS {
         return Err("its subschemas are nested too deeply".to_owned());
     }
