@@ -1,0 +1,396 @@
+//! Values and schemas that try to stop the process: each bound is reached.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tailwater_schema::catalog::{
+    Catalog, Framing, IdEncoding, InlineCatalog, Lookup, Reference, SchemaId, SchemaKind,
+    SchemaRef, SchemaText, UseId,
+};
+use tailwater_schema::model::{AvroModel, JsonModel, ProtobufModel, SchemaSource, View};
+use tailwater_schema::{
+    Class, Input, MAX_DEPTH, MAX_JSON_BYTES, MAX_REFERENCES, MAX_SCHEMA_BYTES, Model, Outcome,
+};
+
+fn inline(text: &str) -> SchemaSource {
+    let catalog = InlineCatalog::new().schema("subject", "latest", text);
+    SchemaSource::new(Arc::new(catalog), SchemaRef::subject("subject", "latest"))
+}
+
+fn avro(text: &str, view: View) -> Model {
+    AvroModel::new(inline(text)).view(view).into()
+}
+
+fn protobuf(text: &str, view: View) -> Model {
+    ProtobufModel::new(inline(text), "M").view(view).into()
+}
+
+fn json(text: &str) -> Model {
+    JsonModel::new(inline(text)).into()
+}
+
+fn class(model: &Model, value: &[u8]) -> Option<Class> {
+    match model.convert(&Input::value(value), &mut Vec::new()) {
+        Outcome::Unchanged(_) | Outcome::Converted => None,
+        Outcome::Rejected(rejection) => Some(rejection.class()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn schema(text: impl Into<Arc<str>>) -> SchemaText {
+    SchemaText::new(SchemaId::Confluent(1), text)
+}
+
+const TREE: &str = r#"{"type":"record","name":"Tree","fields":[{"name":"kids","type":{"type":"array","items":"Tree"}}]}"#;
+
+#[test]
+fn avro_values_are_as_deep_as_the_limit() {
+    // Each level is a record and an array.
+    let tree = |levels: usize| [[2].repeat(levels), [0].repeat(levels + 1)].concat();
+    for view in [View::Json, View::None] {
+        let model = avro(TREE, view);
+        assert_eq!(class(&model, &tree(MAX_DEPTH / 2 - 1)), None);
+        assert_eq!(class(&model, &tree(MAX_DEPTH / 2 + 1)), Some(Class::Malformed));
+        assert_eq!(class(&model, &tree(1_000_000)), Some(Class::Malformed));
+        // A record within itself, which no value ends.
+        let endless = r#"{"type":"record","name":"R","fields":[{"name":"r","type":"R"}]}"#;
+        assert_eq!(class(&avro(endless, view), b""), Some(Class::Malformed));
+    }
+}
+
+#[test]
+fn few_bytes_of_avro_do_not_become_much() {
+    let long = |number: u64| {
+        let mut bytes = Vec::new();
+        let mut rest = number << 1;
+        while rest >= 0x80 {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes
+    };
+    let claims = [long(1 << 40), vec![0; 8]].concat();
+    let mut wide = r#"{"type":"record","name":"R0","fields":[]}"#.to_owned();
+    for level in 1..40 {
+        let below = level - 1;
+        wide = format!(
+            r#"{{"type":"record","name":"R{level}","fields":[{{"name":"a","type":{wide}}},{{"name":"b","type":"R{below}"}}]}}"#
+        );
+    }
+    for view in [View::Json, View::None] {
+        for items in [
+            r#""null""#,
+            r#"{"type":"record","name":"E","fields":[]}"#,
+            r#"{"type":"fixed","name":"F","size":0}"#,
+        ] {
+            let model = avro(&format!(r#"{{"type":"array","items":{items}}}"#), view);
+            assert_eq!(class(&model, &claims), Some(Class::Malformed), "{items}");
+        }
+        assert_eq!(class(&avro(&wide, view), b""), Some(Class::Malformed));
+        assert_eq!(class(&avro(r#""bytes""#, view), &claims), Some(Class::Malformed));
+        assert_eq!(
+            class(&avro(r#"{"type":"map","values":"null"}"#, view), &claims),
+            Some(Class::Malformed)
+        );
+    }
+    // The text of one value ends at the limit.
+    let nulls = |count: u64| [long(count), vec![0]].concat();
+    let model = avro(r#"{"type":"array","items":"null"}"#, View::Json);
+    let fit = (MAX_JSON_BYTES as u64 - 1) / 5;
+    let mut out = Vec::new();
+    assert!(matches!(model.convert(&Input::value(&nulls(fit)), &mut out), Outcome::Converted));
+    assert!(out.len() <= MAX_JSON_BYTES && out.len() > MAX_JSON_BYTES - 10);
+    assert_eq!(class(&model, &nulls(fit + 2)), Some(Class::Malformed));
+    let text = [long(MAX_JSON_BYTES as u64 / 6 + 1), vec![1; MAX_JSON_BYTES / 6 + 1]].concat();
+    assert_eq!(class(&avro(r#""string""#, View::Json), &text), Some(Class::Malformed));
+    assert_eq!(class(&avro(r#""string""#, View::None), &text), None);
+}
+
+#[test]
+fn protobuf_values_are_as_deep_as_the_limit() {
+    let text = r#"syntax = "proto2"; message M { optional M m = 1; repeated group G = 2 { optional M n = 3; } map<string, M> f = 4; }"#;
+    let nested = |levels: usize| {
+        let mut value = Vec::new();
+        for _ in 0..levels {
+            let mut outer = vec![0x0a];
+            let mut length = value.len();
+            while length >= 0x80 {
+                outer.push(length as u8 | 0x80);
+                length >>= 7;
+            }
+            outer.push(length as u8);
+            outer.extend(value);
+            value = outer;
+        }
+        value
+    };
+    for view in [View::Json, View::None] {
+        let model = protobuf(text, view);
+        assert_eq!(class(&model, &nested(MAX_DEPTH)), None);
+        assert_eq!(class(&model, &nested(MAX_DEPTH + 1)), Some(Class::Malformed));
+        assert_eq!(class(&model, &nested(2000)), Some(Class::Malformed));
+        // Groups, known and unknown.
+        for (start, end) in [(0x13, 0x14), (0x2b, 0x2c)] {
+            let groups = |count: usize| [[start].repeat(count), [end].repeat(count)].concat();
+            assert_eq!(class(&model, &groups(1)), None);
+            assert_eq!(class(&model, &groups(1_000_000)), Some(Class::Malformed));
+        }
+    }
+}
+
+#[test]
+fn few_bytes_of_protobuf_do_not_become_much() {
+    let mut fields = String::new();
+    for number in 2..3000 {
+        write!(fields, "int32 field_with_a_long_name_{number} = {number};").expect("a string");
+    }
+    let text = format!(r#"syntax = "proto3"; message M {{ repeated M m = 1; {fields} }}"#);
+    let model = protobuf(&text, View::Json);
+    // Two bytes each, some 100 kB of defaults each.
+    assert_eq!(class(&model, &[0x0a, 0].repeat(1000)), Some(Class::Malformed));
+    // The number of fields is bounded.
+    let text =
+        r#"syntax = "proto3"; message M { repeated bool b = 1 [packed = false]; bool c = 2; }"#;
+    for view in [View::Json, View::None] {
+        let model = protobuf(text, view);
+        assert_eq!(
+            class(&model, &[0x08, 1].repeat(1 << 20)),
+            if view == View::None { None } else { Some(Class::Malformed) }
+        );
+        assert_eq!(class(&model, &[0x08, 1].repeat((1 << 20) - 1)), None);
+    }
+    // Members of a oneof that replace each other take no time that grows with their square.
+    let text = r#"syntax = "proto3"; message M { oneof o { bool a = 1; bool b = 2; } map<int32, int32> m = 3; }"#;
+    let start = std::time::SystemTime::now();
+    assert_eq!(class(&protobuf(text, View::Json), &[0x08, 1, 0x10, 1].repeat(500_000)), None);
+    assert_eq!(class(&protobuf(text, View::Json), &[0x1a, 2, 8, 1].repeat(500_000)), None);
+    assert!(start.elapsed().expect("a clock") < Duration::from_secs(60));
+}
+
+#[test]
+fn json_is_as_deep_and_large_as_the_limit() {
+    let model = json("true");
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert_eq!(class(&model, nested(MAX_DEPTH).as_bytes()), None);
+    assert_eq!(class(&model, nested(MAX_DEPTH + 1).as_bytes()), Some(Class::Malformed));
+    assert_eq!(class(&model, nested(1_000_000).as_bytes()), Some(Class::Malformed));
+    let large = format!("\"{}\"", "a".repeat(MAX_JSON_BYTES - 2));
+    assert_eq!(class(&model, large.as_bytes()), None);
+    assert_eq!(class(&model, format!("{large} ").as_bytes()), Some(Class::Malformed));
+}
+
+#[test]
+fn chains_of_json_schemas_do_not_exhaust_the_stack() {
+    let value = format!("{}1{}", "{\"x\":".repeat(MAX_DEPTH), "}".repeat(MAX_DEPTH));
+    let chain = |count: usize, end: &str| {
+        let links: String = (0..count)
+            .map(|at| format!(r##""a{at}":{{"allOf":[{{"$ref":"#/definitions/a{}"}}]}},"##, at + 1))
+            .collect();
+        format!(r##"{{"$ref":"#/definitions/a0","definitions":{{{links}"a{count}":{end}}}}}"##)
+    };
+    // Short ones, at each level of the value.
+    let again = r##"{"properties":{"x":{"$ref":"#"}}}"##;
+    assert_eq!(class(&json(&chain(10, again)), value.as_bytes()), None);
+    assert_eq!(class(&json(&chain(500, again)), value.as_bytes()), Some(Class::Malformed));
+    assert_eq!(class(&json(&chain(500, again)), b"{}"), None);
+    assert_eq!(class(&json(&chain(100_000, again)), b"1"), Some(Class::SchemaUnusable));
+    // Circles, and what would take time that doubles with each level.
+    for circle in [
+        r##"{"allOf":[{"$ref":"#"}]}"##,
+        r##"{"allOf":[{"properties":{"x":{"$ref":"#"}}},{"properties":{"x":{"$ref":"#"}}}]}"##,
+        r##"{"anyOf":[{"properties":{"x":{"$ref":"#"}}},{"properties":{"x":{"$ref":"#"}}}]}"##,
+    ] {
+        let small = format!("{}1{}", "{\"x\":".repeat(40), "}".repeat(40));
+        assert_eq!(class(&json(circle), small.as_bytes()), None, "{circle}");
+    }
+}
+
+#[test]
+fn large_arrays_are_unique_in_time() {
+    let items: String = (0..200_000).map(|number| format!("{{\"a\":{number}}},")).collect();
+    let start = std::time::SystemTime::now();
+    assert_eq!(class(&json(r#"{"uniqueItems":true}"#), format!("[{items}0]").as_bytes()), None);
+    assert!(start.elapsed().expect("a clock") < Duration::from_secs(30));
+}
+
+#[test]
+fn schema_texts_are_bounded() {
+    let deep = |open: &str, close: &str, count: usize| {
+        format!("{}{}", open.repeat(count), close.repeat(count))
+    };
+    let rows = [
+        (SchemaKind::Avro, deep(r#"{"type":"array","items":"#, "}", 100_000)),
+        (SchemaKind::Avro, deep(r#"{"type":"#, "}", 100_000)),
+        (SchemaKind::Avro, "[".repeat(100_000)),
+        (SchemaKind::Json, deep(r#"{"not":"#, "}", 100_000)),
+        (SchemaKind::Json, "[".repeat(100_000)),
+        (SchemaKind::Json, r#"{"pattern":"(?:a{1000}){1000}"}"#.to_owned()),
+        (
+            SchemaKind::Protobuf,
+            format!("syntax = \"proto3\"; {}", deep("message M { ", "}", 100_000)),
+        ),
+        (
+            SchemaKind::Protobuf,
+            format!("syntax = \"proto3\"; option (o) = {};", deep("{ a ", "}", 100_000)),
+        ),
+        (
+            SchemaKind::Protobuf,
+            format!(
+                "syntax = \"proto3\"; message M {{ int32 a = 1 [(o) = {}]; }}",
+                "[".repeat(100_000)
+            ),
+        ),
+        (
+            SchemaKind::Protobuf,
+            "syntax = \"proto3\"; message M { M.".to_owned() + &"a.".repeat(100_000),
+        ),
+    ];
+    for (kind, text) in rows {
+        assert!(
+            schema(text.clone()).compile(kind).is_err(),
+            "{kind} {}",
+            &text.get(..60).unwrap_or(&text)
+        );
+    }
+    for kind in [SchemaKind::Avro, SchemaKind::Json, SchemaKind::Protobuf] {
+        let comment = if kind == SchemaKind::Protobuf { "syntax = \"proto3\";" } else { "\"int\"" };
+        let comment = if kind == SchemaKind::Json { "true" } else { comment };
+        let padded = |length: usize| format!("{comment}{}", " ".repeat(length - comment.len()));
+        assert_eq!(schema(padded(MAX_SCHEMA_BYTES)).compile(kind), Ok(()), "{kind}");
+        assert!(schema(padded(MAX_SCHEMA_BYTES + 1)).compile(kind).is_err(), "{kind}");
+    }
+}
+
+#[test]
+fn references_are_bounded() {
+    let text = |kind, number: usize| match kind {
+        SchemaKind::Avro => format!(r#"{{"type":"fixed","name":"F{number}","size":1}}"#),
+        SchemaKind::Protobuf => format!("syntax = \"proto3\"; message F{number} {{}}"),
+        _ => "{}".to_owned(),
+    };
+    for kind in [SchemaKind::Avro, SchemaKind::Protobuf, SchemaKind::Json] {
+        for (count, fits) in [(MAX_REFERENCES, true), (MAX_REFERENCES + 1, false)] {
+            let references = (0..count)
+                .map(|number| {
+                    Reference::new(format!("F{number}"), Arc::new(schema(text(kind, number))))
+                })
+                .collect();
+            let whole = schema(text(kind, count)).with_references(references);
+            assert_eq!(whole.compile(kind).is_ok(), fits, "{kind} {count}");
+        }
+    }
+}
+
+/// A registry that answers every question with one schema.
+#[derive(Debug)]
+struct Any(Framing, Arc<SchemaText>);
+
+impl Catalog for Any {
+    fn look_up(&self, _: &SchemaRef) -> Lookup {
+        Lookup::Known(Arc::clone(&self.1))
+    }
+
+    fn framing(&self) -> Framing {
+        self.0
+    }
+}
+
+const AVRO: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":{"type":"array","items":["null","R","string","double"]}},{"name":"m","type":{"type":"map","values":"bytes"}},{"name":"e","type":{"type":"enum","name":"E","symbols":["A","B"]}},{"name":"d","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}},{"name":"t","type":{"type":"long","logicalType":"timestamp-micros"}},{"name":"x","type":{"type":"int","logicalType":"date"}}]}"#;
+const PROTO: &str = r#"syntax = "proto2";
+import "google/protobuf/timestamp.proto"; import "google/protobuf/duration.proto"; import "google/protobuf/struct.proto";
+import "google/protobuf/any.proto"; import "google/protobuf/field_mask.proto"; import "google/protobuf/wrappers.proto";
+enum E { A = 0; B = 1; }
+message M { optional int32 a = 1; optional string b = 2; repeated M c = 3; map<string, M> d = 4; repeated sint64 e = 5 [packed = true];
+  optional group G = 6 { optional E f = 7; } oneof o { double h = 8; M i = 9; } optional google.protobuf.Timestamp j = 10;
+  optional google.protobuf.Duration k = 11; optional google.protobuf.Struct l = 12; optional google.protobuf.Any m = 13;
+  optional google.protobuf.FieldMask n = 14; optional google.protobuf.StringValue p = 15; map<int64, E> q = 16; }"#;
+const JSON: &str = r##"{"type":"object","properties":{"a":{"type":"array","uniqueItems":true,"items":{"$ref":"#"}},"b":{"pattern":"^a+$","maxLength":3},"c":{"multipleOf":0.1},"d":{"enum":[1,"a",null]}},"additionalProperties":{"type":["integer","null"]},"propertyNames":{"minLength":1}}"##;
+
+fn models() -> Vec<Model> {
+    let framings = [
+        Framing::None,
+        Framing::Confluent,
+        Framing::Apicurio { use_id: UseId::GlobalId, encoding: IdEncoding::Default },
+        Framing::Apicurio { use_id: UseId::ContentId, encoding: IdEncoding::Legacy },
+    ];
+    let source = |framing, text: &str| {
+        SchemaSource::new(
+            Arc::new(Any(framing, Arc::new(schema(text)))),
+            SchemaRef::subject("s", "latest"),
+        )
+    };
+    let mut models = Vec::new();
+    for framing in framings {
+        for view in [View::None, View::Json] {
+            models.push(AvroModel::new(source(framing, AVRO)).view(view).into());
+            models.push(AvroModel::new(source(framing, AVRO)).view(view).logical_text(true).into());
+            models.push(ProtobufModel::new(source(framing, PROTO), "M").view(view).into());
+        }
+        models.push(JsonModel::new(source(framing, JSON)).into());
+    }
+    models
+}
+
+/// What becomes JSON is JSON, and nothing panics.
+fn survives(models: &[Model], value: &[u8]) {
+    for model in models {
+        let mut out = Vec::new();
+        let outcome = model.convert(&Input::value(value), &mut out);
+        if let Outcome::Converted = outcome
+            && model.yields_text()
+        {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&out).expect("JSON");
+        }
+        if let Outcome::Unchanged(bytes) = outcome
+            && model.yields_text()
+        {
+            std::str::from_utf8(bytes).expect("text");
+        }
+        let _ = model.extract(&Input::key(value), &["a", "b", "d", "e", "h", "x"]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn random_bytes_do_not_panic(value in proptest::collection::vec(any::<u8>(), 0..60), prefix in 0..4usize) {
+        thread_local! { static MODELS: Vec<Model> = models(); }
+        let prefix: &[u8] = [&b""[..], &[0, 0, 0, 0, 1], &[0, 0, 0, 0, 1, 0], &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0]][prefix];
+        MODELS.with(|models| survives(models, &[prefix, &value].concat()));
+    }
+
+    #[test]
+    fn small_bytes_do_not_panic(value in proptest::collection::vec(prop_oneof![0..24u8, any::<u8>()], 0..200)) {
+        thread_local! { static MODELS: Vec<Model> = models(); }
+        MODELS.with(|models| survives(models, &value));
+    }
+
+    #[test]
+    fn json_with_errors_does_not_panic(mut value in r#"\{("[abcd]":(1|-2\.5e3|"a\\u00e9"|\[1,\{\}\]|null|\{"a":\[\]\}),?){0,6}\}"#, at in any::<prop::sample::Index>(), byte in any::<char>()) {
+        thread_local! { static MODELS: Vec<Model> = models(); }
+        MODELS.with(|models| survives(models, value.as_bytes()));
+        let place = at.index(value.len() + 1);
+        if value.is_char_boundary(place) {
+            value.insert(place, byte);
+        }
+        MODELS.with(|models| survives(models, value.as_bytes()));
+    }
+
+    #[test]
+    fn schema_texts_do_not_panic(seed in 0..3usize, cut in any::<prop::sample::Index>(), insert in ".{0,6}", at in any::<prop::sample::Index>()) {
+        let (kind, text) = [(SchemaKind::Avro, AVRO), (SchemaKind::Protobuf, PROTO), (SchemaKind::Json, JSON)][seed];
+        let mut bytes = text.as_bytes().to_vec();
+        let cut = cut.index(bytes.len());
+        bytes.drain(cut..(cut + 3).min(bytes.len()));
+        let place = at.index(bytes.len() + 1);
+        bytes.splice(place..place, insert.bytes());
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Err(error) = schema(text).compile(kind) {
+            prop_assert_ne!(error, "the parser of the schema failed");
+        }
+    }
+}
