@@ -1,6 +1,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::task::spawn_blocking;
+
 use crate::catalog::registry::FetchError;
 use crate::catalog::registry::cache::Graph;
 use crate::catalog::registry::escape::Escaped;
@@ -96,6 +98,9 @@ impl Resolver<'_> {
             schema = schema.with_kind(kind);
         }
         let schema = Arc::new(schema);
+        if self.path.is_empty() {
+            compile(&schema).await;
+        }
         self.shared.cache().put_schema(Arc::clone(&schema));
         Ok(schema)
     }
@@ -127,4 +132,13 @@ impl Resolver<'_> {
         }
         Ok(())
     }
+}
+
+/// Compiles a schema whose language the registry says, so that no value waits for it. An error is the business of the
+/// values.
+async fn compile(schema: &Arc<SchemaText>) {
+    let Some(kind) = schema.kind() else { return };
+    let schema = Arc::clone(schema);
+    // It fails only when the runtime ends.
+    let _ = spawn_blocking(move || schema.compile(kind).is_ok()).await;
 }
