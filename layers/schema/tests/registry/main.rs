@@ -2,6 +2,7 @@
 
 mod apicurio;
 mod hostile;
+mod models;
 mod requests;
 mod stub;
 mod tls;
