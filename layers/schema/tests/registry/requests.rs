@@ -100,6 +100,45 @@ async fn the_path_of_the_url_stays_and_segments_are_encoded() {
 }
 
 #[tokio::test]
+async fn version_3_of_apicurio_is_spoken_where_the_path_says_so() {
+    let stub = Stub::start(|target, _| match target.strip_prefix("/apis/registry/v3").unwrap() {
+        "/groups/default/artifacts/t-value/versions/branch=latest" => Answer::json(
+            r#"{"version":"1.0.1","artifactType":"AVRO","globalId":7,"contentId":5,"groupId":"default"}"#,
+        ),
+        "/ids/contentIds/5" => Answer::Reply(
+            200,
+            "content-type: application/json\r\nX-Registry-ArtifactType: AVRO\r\n",
+            b"\"x.Inner\"".to_vec(),
+        ),
+        "/ids/contentIds/5/references" => Answer::json(
+            r#"[{"groupId":"g","artifactId":"inner","version":"2","name":"x.Inner"}]"#,
+        ),
+        "/groups/g/artifacts/inner/versions/2" => Answer::json(r#"{"globalId":3,"contentId":2}"#),
+        "/ids/contentIds/2" => Answer::json(r#"{"type":"fixed","name":"x.Inner","size":1}"#),
+        "/ids/contentIds/2/references" => Answer::json("[]"),
+        _ => Answer::Reply(
+            404,
+            "content-type: application/problem+json\r\n",
+            br#"{"title":"No content","status":404,"name":"ContentNotFoundException"}"#.to_vec(),
+        ),
+    })
+    .await;
+    let url = format!("{}/apis/registry/v3", stub.url());
+    let options = options(&url, Apicurio::new().use_id(UseId::ContentId));
+    let registry = Registry::new(options).unwrap();
+    let found = registry.fetch(&SchemaRef::subject("t-value", "latest")).await.unwrap();
+    assert_eq!(found.version.as_deref(), Some("1.0.1"));
+    assert_eq!(
+        (found.schema.id(), found.schema.kind()),
+        (SchemaId::ContentId(5), Some(SchemaKind::Avro))
+    );
+    let [inner] = found.schema.references() else { panic!("one reference") };
+    assert_eq!((inner.name(), inner.schema().id()), ("x.Inner", SchemaId::ContentId(2)));
+    let error = registry.fetch(&SchemaRef::Id(SchemaId::ContentId(77))).await.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+}
+
+#[tokio::test]
 async fn a_schema_is_asked_for_by_the_guid_of_a_header() {
     let stub = Stub::start(|_, _| Answer::schema("x")).await;
     let guid = SchemaId::Guid(*b"\x5e\x2f\x2f\x0a\x4a\x5c\x4c\x59\x9b\x0d\x1c\x1f\x5a\x0f\x3f\x21");

@@ -20,6 +20,8 @@ pub(crate) const MAX_RUNNING: usize = 1024;
 const MISSING_FOR: Duration = Duration::from_secs(60);
 /// A subject's `latest` is not asked for more often.
 const MIN_AGE: Duration = Duration::from_secs(1);
+/// What is longer is as good as for ever, and might be longer than clocks can count.
+const MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What is known of a registry's schemas.
 #[derive(Debug)]
@@ -119,7 +121,7 @@ impl Cache {
             missing: LruCache::sparse(most),
             running: HashMap::new(),
             ended: watch::Sender::new(0),
-            max_age: max_age.max(MIN_AGE),
+            max_age: max_age.clamp(MIN_AGE, MAX_AGE),
         }
     }
 

@@ -77,11 +77,19 @@ fn registry_of(
     protocol: impl Into<Protocol>,
     script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
 ) -> (Registry, Arc<Scripted>) {
+    registry_with(protocol, |options| options, script)
+}
+
+fn registry_with(
+    protocol: impl Into<Protocol>,
+    change: impl FnOnce(RegistryOptions) -> RegistryOptions,
+    script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+) -> (Registry, Arc<Scripted>) {
     let script = Box::new(script);
     let scripted = Scripted { script, asked: Mutex::default(), start: Instant::now() };
     let scripted = Arc::new(scripted);
     let url = "http://registry".parse().unwrap();
-    let options = RegistryOptions::new(url, protocol).runtime(Handle::current());
+    let options = change(RegistryOptions::new(url, protocol).runtime(Handle::current()));
     let http = Arc::new(HttpTransport::new(false, None));
     let registry = Registry::with_transport(options, http, Arc::clone(&scripted) as _);
     (registry.unwrap(), scripted)
@@ -194,6 +202,23 @@ async fn the_latest_version_is_asked_for_again_after_max_age() {
     // A version that has a number is asked for once.
     assert_eq!(asked.times("/subjects/t/versions/1").len(), 1);
     assert_eq!(asked.times("/subjects/t/versions/latest").len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_max_age_makes_look_ups_wait_for_ever() {
+    for (age, requests) in [(Duration::ZERO, 10), (Duration::MAX, 1)] {
+        let script = |path: &str, _| match path {
+            "/subjects/t/versions/latest" => Json(200, r#"{"id":9}"#.to_owned()),
+            _ => schema("x"),
+        };
+        let (registry, asked) =
+            registry_with(Confluent::new(), |options| options.max_age(age), script);
+        for _ in 0..10 {
+            assert_eq!(text(&registry, &latest("t")).await, "x");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        assert_eq!(asked.times("/subjects/t/versions/latest").len(), requests, "{age:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -235,6 +235,8 @@ mod tests {
             (404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, Some(Verdict::NoApi)),
             (404, r#"{"error_code":404,"name":"NotFoundException"}"#, Some(Verdict::NoApi)),
             (404, r#"{"error_code":0,"message":"RESTEASY003210"}"#, Some(Verdict::NoApi)),
+            // Karapace at a path that it does not have.
+            (404, r#"{"detail":"Not Found"}"#, None),
             (404, r#"{"timestamp":1,"status":404,"error":"Not Found","path":"/"}"#, None),
             (404, r#"{"type":"about:blank","title":"Not Found","status":404}"#, None),
             (404, r#"{"error_code":50001,"message":"Error in the backend"}"#, None),
