@@ -19,7 +19,7 @@
 //! | an answer, a schema with all its references | [`MAX_SCHEMA_BYTES`](crate::MAX_SCHEMA_BYTES) |
 //! | references of a schema, direct and indirect | [`MAX_REFERENCES`](crate::MAX_REFERENCES), nested at most [`MAX_DEPTH`](crate::MAX_DEPTH) deep |
 //! | a request with its redirects and the whole answer | [`RegistryOptions::timeout`], 5 s |
-//! | requests at once | 8 |
+//! | requests at once | 8, each with an answer in memory up to three times |
 //! | schemas that are asked for | 1024; further ones wait for room |
 //! | redirects | five, to the same scheme, host and port |
 //!
@@ -51,7 +51,7 @@ use http::{HeaderValue, header};
 use rustls::ClientConfig;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 pub use error::{FetchError, RegistryError};
 pub use options::RegistryOptions;
@@ -148,6 +148,7 @@ impl Registry {
             health: Health::new(url.to_string()),
             requests: Requests::new(transport, headers, timeout),
             cache: Mutex::new(Cache::new(max_age)),
+            compiling: Semaphore::new(1),
             url,
             protocol,
         });

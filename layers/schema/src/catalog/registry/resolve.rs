@@ -99,7 +99,7 @@ impl Resolver<'_> {
         }
         let schema = Arc::new(schema);
         if self.path.is_empty() {
-            compile(&schema).await;
+            compile(self.shared, &schema).await;
         }
         self.shared.cache().put_schema(Arc::clone(&schema));
         Ok(schema)
@@ -136,8 +136,9 @@ impl Resolver<'_> {
 
 /// Compiles a schema whose language the registry says, so that no value waits for it. An error is the business of the
 /// values.
-async fn compile(schema: &Arc<SchemaText>) {
+async fn compile(shared: &Shared, schema: &Arc<SchemaText>) {
     let Some(kind) = schema.kind() else { return };
+    let _permit = shared.compiling.acquire().await.expect("the semaphore is never closed");
     let schema = Arc::clone(schema);
     // It fails only when the runtime ends.
     let _ = spawn_blocking(move || schema.compile(kind).is_ok()).await;

@@ -1,6 +1,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::{StatusCode, Uri};
+use tokio::sync::Semaphore;
 
 use crate::catalog::SchemaId;
 use crate::catalog::registry::cache::Cache;
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     pub(crate) health: Health,
     pub(crate) cache: Mutex<Cache>,
+    /// One schema at a time: many that come at once must not take all processors.
+    pub(crate) compiling: Semaphore,
 }
 
 impl Shared {
