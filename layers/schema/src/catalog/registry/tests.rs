@@ -848,4 +848,55 @@ proptest! {
             assert_eq!((status.pending, status.error), (0, None));
         });
     }
+    /// Whatever refers to whatever: a schema is known with exactly what it refers to, each of which is asked for once,
+    /// or refers to itself.
+    #[test]
+    fn any_graph_of_references_is_resolved_or_refused(
+        edges in prop::collection::vec(prop::collection::vec(0..10_u32, 0..4), 10),
+    ) {
+        fn has_cycle(edges: &[Vec<u32>], node: u32, path: &mut Vec<u32>) -> bool {
+            if path.contains(&node) {
+                return true;
+            }
+            path.push(node);
+            let found = edges[node as usize].iter().any(|next| has_cycle(edges, *next, path));
+            path.pop();
+            found
+        }
+        fn matches(schema: &SchemaText, edges: &[Vec<u32>], node: u32) -> bool {
+            let next = &edges[node as usize];
+            schema.id() == SchemaId::Confluent(node)
+                && schema.references().len() == next.len()
+                && schema.references().iter().zip(next).all(|(reference, next)| {
+                    reference.name() == next.to_string() && matches(reference.schema(), edges, *next)
+                })
+        }
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let served = edges.clone();
+            let (registry, asked) = confluent(move |path, _| {
+                let parts: Vec<&str> = path.split('/').collect();
+                match parts[..] {
+                    ["", "schemas", "ids", number] => {
+                        let next = &served[number.parse::<usize>().unwrap()];
+                        referring("x", &next.iter().map(u32::to_string).collect::<Vec<_>>())
+                    }
+                    _ => Json(200, format!(r#"{{"id":{}}}"#, parts[2])),
+                }
+            });
+            match registry.fetch(&id(0)).await {
+                Ok(found) => assert!(matches(&found.schema, &edges, 0)),
+                Err(error) => {
+                    let cause = successors_of(&error).last().unwrap().to_string();
+                    assert!(cause.ends_with("refers to itself"), "{cause}");
+                    assert!(has_cycle(&edges, 0, &mut Vec::new()));
+                }
+            }
+            let mut paths = asked.paths();
+            let count = paths.len();
+            paths.sort();
+            paths.dedup();
+            assert_eq!(paths.len(), count);
+        });
+    }
 }
