@@ -32,18 +32,30 @@ async fn an_answer_is_cut_off_at_the_limit() {
 #[tokio::test]
 async fn a_broken_connection_is_an_outage() {
     let stub = Stub::start(|target, before| match (target, before) {
-        ("/schemas/ids/1", 0) => Answer::Close,
+        ("/schemas/ids/1", 0 | 1) => Answer::Close,
         ("/schemas/ids/2", 0) => Answer::Short,
-        ("/schemas/ids/3", 0) => Answer::Garbage,
+        ("/schemas/ids/3", 0 | 1) => Answer::Garbage,
         _ => Answer::schema("x"),
     })
     .await;
     for number in 1..=3 {
-        // Each by its own: a connection that was in use before is tried once more at once.
         let registry = confluent(&stub.url());
         let error = registry.fetch(&id(number)).await.unwrap_err();
         assert!(error.is_transient(), "{error}");
         assert_eq!(text(&registry, &id(number)).await, "x");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_registry_closes_is_replaced_at_once() {
+    let stub = Stub::start(|_, before| match before {
+        0 => Answer::Close,
+        _ => Answer::schema("x"),
+    })
+    .await;
+    let registry = confluent(&stub.url());
+    for number in 0..5 {
+        assert!(registry.fetch(&id(number)).await.is_ok(), "{number}");
     }
 }
 

@@ -142,7 +142,12 @@ impl Transport for HttpTransport {
             let mut request = Request::new(Empty::new());
             *request.uri_mut() = uri;
             *request.headers_mut() = headers;
-            let response = self.client().await?.request(request).await;
+            let client = self.client().await?;
+            let mut response = client.request(request.clone()).await;
+            // A registry may close an idle connection at the moment when it is used again.
+            if response.as_ref().is_err_and(|error| !error.is_connect()) {
+                response = client.request(request).await;
+            }
             let (head, mut body) = response.map_err(|error| transport_error(&error))?.into_parts();
             let declared = head.headers.get(header::CONTENT_LENGTH);
             let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
