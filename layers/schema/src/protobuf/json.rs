@@ -228,24 +228,23 @@ impl<'s> Writer<'s, '_, '_> {
         match field.kind {
             Kind::Message(id) | Kind::Group(id) => self.message(id, group, depth + 1),
             kind => {
-                // The last one wins. A string has to be text in each.
-                if kind == Kind::String {
-                    for at in group.start..group.end.saturating_sub(1) {
-                        let text = self
-                            .entries
-                            .get(at)
-                            .map(|entry| entry.bytes(self.bytes))
-                            .unwrap_or_default();
-                        std::str::from_utf8(text).map_err(|_| NOT_UTF8)?;
-                    }
-                }
-                let Some(entry) = group.end.checked_sub(1).and_then(|last| self.entries.get(last))
-                else {
-                    return Ok(());
-                };
+                let Some(entry) = self.last_of(kind, group)? else { return Ok(()) };
                 self.scalar(kind, entry, &mut entry.reader(self.bytes))
             }
         }
+    }
+
+    /// The last occurrence wins. A string has to be text in each.
+    fn last_of(&self, kind: Kind, group: Range<usize>) -> Result<Option<Entry>, Reason> {
+        let mut last = None;
+        for entry in group.filter_map(|at| self.entries.get(at)) {
+            if let Some(replaced) = last.replace(entry)
+                && kind == Kind::String
+            {
+                std::str::from_utf8(Entry::bytes(&replaced, self.bytes)).map_err(|_| NOT_UTF8)?;
+            }
+        }
+        Ok(last)
     }
 
     fn list(&mut self, field: &'s Field, group: Range<usize>, depth: usize) -> Result<(), Reason> {
@@ -287,24 +286,15 @@ impl<'s> Writer<'s, '_, '_> {
         }
         let Kind::Message(id) = field.kind else { return Err(NO_MESSAGE) };
         let entry_message = self.schema.messages.get(id).ok_or(NO_MESSAGE)?;
-        let (Some((key_place, key)), Some((value_place, value))) =
-            (entry_message.find(1), entry_message.find(2))
-        else {
-            return Err(NO_MESSAGE);
-        };
+        let (key_place, key) = entry_message.find(1).ok_or(NO_MESSAGE)?;
         let mut members: Vec<(Box<[u8]>, usize)> = Vec::new();
         let mut by_key: HashMap<Box<[u8]>, usize> = HashMap::new();
-        for at in group.clone() {
+        for at in group {
             let base = self.entries.len();
             let found = self.entries.scan(entry_message, self.bytes, at..at + 1)?;
             let keys = self.group(key_place, found);
             let start = self.out.len();
-            match keys
-                .end
-                .checked_sub(1)
-                .filter(|_| !keys.is_empty())
-                .and_then(|last| self.entries.get(last))
-            {
+            match self.last_of(key.kind, keys)? {
                 Some(entry) => self.map_key(key, entry)?,
                 None => match key.kind {
                     Kind::String => self.out.extend_from_slice(b"\"\""),
@@ -316,7 +306,12 @@ impl<'s> Writer<'s, '_, '_> {
             self.out.truncate(start);
             self.entries.truncate(base);
             match by_key.get(&name).and_then(|index| members.get_mut(*index)) {
-                Some((_, place)) => *place = at,
+                Some((_, place)) => {
+                    let replaced = std::mem::replace(place, at);
+                    // It has to be well-formed all the same.
+                    self.map_value(entry_message, replaced, depth)?;
+                    self.out.truncate(start);
+                }
                 None => {
                     by_key.insert(name.clone(), members.len());
                     members.push((name, at));
@@ -333,18 +328,30 @@ impl<'s> Writer<'s, '_, '_> {
             }
             self.out.extend_from_slice(name);
             self.out.push(b':');
-            let base = self.entries.len();
-            let found = self.entries.scan(entry_message, self.bytes, *at..*at + 1)?;
-            let keys = self.group(key_place, found.clone());
-            let values = self.group(value_place, keys.end..found.end);
-            if values.is_empty() {
-                self.map_default(value, depth)?;
-            } else {
-                self.field(value, values, depth + 1)?;
-            }
-            self.entries.truncate(base);
+            self.map_value(entry_message, *at, depth)?;
         }
         self.out.push(b'}');
+        Ok(())
+    }
+
+    fn map_value(
+        &mut self,
+        entry_message: &'s Message,
+        at: usize,
+        depth: usize,
+    ) -> Result<(), Reason> {
+        let (key_place, _) = entry_message.find(1).ok_or(NO_MESSAGE)?;
+        let (value_place, value) = entry_message.find(2).ok_or(NO_MESSAGE)?;
+        let base = self.entries.len();
+        let found = self.entries.scan(entry_message, self.bytes, at..at + 1)?;
+        let keys = self.group(key_place, found.clone());
+        let values = self.group(value_place, keys.end..found.end);
+        if values.is_empty() {
+            self.map_default(value, depth)?;
+        } else {
+            self.field(value, values, depth + 1)?;
+        }
+        self.entries.truncate(base);
         Ok(())
     }
 

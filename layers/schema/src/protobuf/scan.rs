@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::wire::{Reader, Reason, WireType};
-use super::{Field, Message};
+use super::{Field, Kind, Message, NOT_UTF8};
 
 /// How many fields a value may have. They take two bytes and more each, and sixteen in memory.
 const MAX_ENTRIES: usize = 1 << 20;
@@ -100,6 +100,11 @@ impl Entries {
                 let (start, end) = reader.payload(number, wire_type, 0)?;
                 let Some((place, field)) = found else { continue };
                 let packed = is_packed(field, wire_type)?;
+                // Members of a oneof that are replaced are read nowhere else.
+                if field.oneof.is_some() && field.kind == Kind::String {
+                    let text = bytes.get(start..end).unwrap_or_default();
+                    std::str::from_utf8(text).map_err(|_| NOT_UTF8)?;
+                }
                 let place = place as u32;
                 if let Some(oneof) = field.oneof.and_then(|oneof| self.oneofs.get_mut(oneof))
                     && oneof.field != place
