@@ -10,11 +10,11 @@ use tracing::{debug, warn};
 
 use crate::broker::{self, Backend, Consumer, Panics};
 use crate::data::filter::Index;
+use crate::engine::inspection::Inspections;
 use crate::topic::history::backfill::Backfill;
 use crate::topic::history::queue::Queue;
 use crate::topic::history::reading::{Read, Reading};
 use crate::topic::history::{History, WINDOW_BYTES};
-use crate::topic::unreadable::Inspections;
 
 /// How far a backfill reads at first, so that more streams can join it at its start.
 const COALESCE_BYTES: usize = WINDOW_BYTES / 2;
@@ -209,7 +209,8 @@ impl History {
             if read == Read::Refused {
                 // All of it comes once more.
                 fetched.clear();
-                reading.hold_refused(consumer, inspections);
+                let inspected = reading.hold_refused(consumer);
+                inspected.into_iter().for_each(|inspection| inspections.add(inspection));
             }
             reading.resume_inspected(consumer);
             reading.retry(consumer);

@@ -14,6 +14,7 @@ use crate::broker::Backend;
 use crate::broker::contact::Reachability;
 use crate::data::filter::Index;
 use crate::engine::control::Control;
+use crate::engine::inspection::Inspections;
 use crate::engine::tail::Exit;
 use crate::options::ClusterOptions;
 use crate::topic::history::History;
@@ -21,11 +22,12 @@ use crate::topic::registry::{Shared, Topics};
 use crate::topic::requests::Request;
 use crate::topic::retired::RetiredLogs;
 use crate::topic::snapshot::Tables;
-use crate::topic::unreadable::Inspections;
 
 pub(crate) mod backfill;
 pub(crate) mod compaction;
 pub(crate) mod control;
+mod index;
+mod inspection;
 pub(crate) mod tail;
 
 /// Starts the threads of a cluster. They end when the last cluster and the last stream are dropped.
@@ -51,7 +53,7 @@ pub(crate) fn start(
         history: Arc::clone(&history),
         tables,
         topics,
-        inspections,
+        build_index: Box::new(index::build),
         reachability,
         restarts: AtomicU64::new(0),
         panics: Arc::clone(&panics),
@@ -65,7 +67,7 @@ pub(crate) fn start(
         let backend = Arc::clone(&backend);
         let index = shared.index.clone();
         let history = Arc::clone(&history);
-        let inspections = Arc::clone(&shared.inspections);
+        let inspections = Arc::clone(&inspections);
         supervise("kafka-history", timing.retry, &panics, move || {
             history.read(&*backend, &index, &inspections);
         })?;
@@ -91,8 +93,10 @@ pub(crate) fn start(
     let name = shared.reachability.name().to_owned();
     supervise("kafka-control", timing.retry, &panics, move || {
         let backend = Arc::clone(&backend);
+        let inspections = Arc::clone(&inspections);
         let retired = Arc::clone(&retired);
-        Control::new(backend, tail.clone(), &jobs, timing, retired, name.clone()).run(&weak);
+        let name = name.clone();
+        Control::new(backend, tail.clone(), &jobs, inspections, timing, retired, name).run(&weak);
     })?;
     Ok(shared)
 }

@@ -143,7 +143,7 @@ impl Resume {
         let came = Instant::now();
         let (opened, was_missing) = self.topic.wait_open().await;
         if matches!(self.selector, Selector::Hashes(..)) {
-            opened.index().await;
+            opened.index(&self.shared.build_index).await;
         }
         // In a topic that did not exist, all records are new.
         if matches!(self.starting, StartingOffsets::Live) && !was_missing {

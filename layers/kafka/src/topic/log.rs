@@ -1,11 +1,10 @@
 //! The live log of a topic.
 
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::Duration;
 
 use tailwater_hub::{Cursor, Hub, Selector};
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::data::events::Records;
@@ -14,6 +13,7 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::conversion::Converter;
 use crate::topic::losses::Losses;
+use crate::topic::registry::BuildIndex;
 use crate::topic::snapshot::Latest;
 
 /// A log of fewer bytes is indexed in some milliseconds.
@@ -100,23 +100,15 @@ impl TopicLog {
         (fits && came <= *asked).then_some(watermarks)
     }
 
-    /// Waits until records can be looked up by key and header. A large log is indexed once, on a thread of its own,
-    /// when the first stream needs it. On the thread of a stream it would hold up all others.
-    pub(crate) async fn index(&self) {
+    /// Waits until records can be looked up by key and header. A large log is indexed once, when the first stream
+    /// needs it, by `build`: on the thread of a stream that would hold up all others.
+    pub(crate) async fn index(&self, build: &BuildIndex) {
         if self.hub.is_indexed() || self.hub.bytes() < LARGE_BYTES {
             return;
         }
         let build = async || {
-            let (done, built) = oneshot::channel();
-            let hub = self.hub.clone();
-            let work = move || {
-                hub.build_index();
-                let _ = done.send(());
-            };
             // Without a thread, or if it panicked, the stream builds the index itself.
-            if thread::Builder::new().name("kafka-index".to_owned()).spawn(work).is_ok() {
-                let _ = built.await;
-            }
+            let _ = build(self.hub.clone()).await;
         };
         self.indexed.get_or_init(build).await;
     }

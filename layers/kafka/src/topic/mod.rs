@@ -1,4 +1,4 @@
-//! The state of a topic that streams and threads share.
+//! The state of a topic that streams and threads share. It starts no thread.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use crate::topic::losses::Losses;
 pub(crate) mod conversion;
 pub(crate) mod health;
 pub(crate) mod history;
+pub(crate) mod inspection;
 mod log;
 pub(crate) mod losses;
 pub(crate) mod registry;
@@ -21,7 +22,6 @@ pub(crate) mod requests;
 pub(crate) mod retired;
 pub(crate) mod snapshot;
 pub(crate) mod table;
-pub(crate) mod unreadable;
 
 pub(crate) use log::TopicLog;
 

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tailwater_hub::Hub;
 use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::broker::contact::Reachability;
 use crate::data::convert::Converters;
+use crate::data::events::Records;
 use crate::data::filter::Index;
 use crate::data::gap::{self, Watermarks};
 use crate::options::ClusterOptions;
@@ -19,8 +21,10 @@ use crate::topic::conversion::Converter;
 use crate::topic::history::History;
 use crate::topic::requests::Request;
 use crate::topic::snapshot::Tables;
-use crate::topic::unreadable::Inspections;
 use crate::topic::{Refused, Topic, TopicLog};
+
+/// Indexes a log on a thread of the engine. The receiver is ready when that has ended.
+pub(crate) type BuildIndex = Box<dyn Fn(Hub<Records>) -> oneshot::Receiver<()> + Send + Sync>;
 
 /// What cluster, streams and threads share.
 pub(crate) struct Shared {
@@ -29,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) history: Arc<History>,
     pub(crate) tables: Tables,
     pub(crate) topics: Topics,
-    pub(crate) inspections: Arc<Inspections>,
+    pub(crate) build_index: BuildIndex,
     pub(crate) reachability: Arc<Reachability>,
     /// How often the watchdog restarted a log.
     pub(crate) restarts: AtomicU64,

@@ -10,8 +10,8 @@ use crate::data::gap::Watermarks;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::conversion::Converter;
+use crate::topic::inspection::Finding;
 use crate::topic::losses::Losses;
-use crate::topic::unreadable::Finding;
 use crate::topic::{Topic, TopicLog};
 
 /// A request to the control thread.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::broker::Backend;
+use crate::engine::inspection::Inspections;
 use crate::timing::Timing;
 use crate::topic::registry::Shared;
 use crate::topic::requests::{Command, Request};
@@ -39,6 +40,7 @@ pub(crate) struct Control<'a> {
     backend: Arc<dyn Backend>,
     tail: Sender<Command>,
     requests: &'a Receiver<Request>,
+    inspections: Arc<Inspections>,
     timing: Timing,
     retired: Arc<RetiredLogs>,
     /// The state of each held topic.
@@ -93,6 +95,7 @@ impl<'a> Control<'a> {
         backend: Arc<dyn Backend>,
         tail: Sender<Command>,
         requests: &'a Receiver<Request>,
+        inspections: Arc<Inspections>,
         timing: Timing,
         retired: Arc<RetiredLogs>,
         cluster: String,
@@ -105,6 +108,7 @@ impl<'a> Control<'a> {
             backend,
             tail,
             requests,
+            inspections,
             timing,
             retired,
             topic_states: HashMap::new(),

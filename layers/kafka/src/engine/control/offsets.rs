@@ -344,6 +344,7 @@ mod tests {
     use crate::data::events::Records;
     use crate::data::filter::Index;
     use crate::data::positions::Positions;
+    use crate::engine::inspection::Inspections;
     use crate::topic::State;
     use crate::topic::requests::Request;
 
@@ -410,7 +411,9 @@ mod tests {
         requests: &'a mpsc::Receiver<Request>,
     ) -> Control<'a> {
         let backend = model.backend(1, 5);
-        Control::new(backend, tail, requests, Timing::default(), Arc::default(), String::new())
+        let timing = Timing::default();
+        let inspections = Arc::new(Inspections::new(Arc::clone(&backend), timing));
+        Control::new(backend, tail, requests, inspections, timing, Arc::default(), String::new())
     }
 
     /// A topic whose log has this head.

@@ -10,9 +10,9 @@ use tracing::debug;
 
 use super::Control;
 use crate::data::positions::Positions;
+use crate::topic::inspection::{Finding, Inspection, OnFinding};
 use crate::topic::registry::Shared;
 use crate::topic::requests::{Command, Inspected, Request};
-use crate::topic::unreadable::{Finding, Inspection, OnFinding};
 use crate::topic::{Topic, TopicLog};
 
 /// How many stalled partitions are inspected at once, and the others of the last topic.
@@ -174,7 +174,7 @@ impl Control<'_> {
         let is_wanted = Box::new(move || !wanted.is_closed());
         let inspection =
             Inspection { topic: name, partition, from, until, losses, on_finding, is_wanted };
-        shared.inspections.add(inspection);
+        self.inspections.add(inspection);
     }
 
     /// Notes a finding. It is applied now or, after repeated fetch errors, after a pause.

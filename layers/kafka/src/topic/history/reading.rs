@@ -14,8 +14,8 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::timing::Timing;
 use crate::topic::conversion::{HeldUp, Scratch};
+use crate::topic::inspection::{Finding, Inspection, OnFinding};
 use crate::topic::losses::TOO_LARGE;
-use crate::topic::unreadable::{Finding, Inspection, Inspections, OnFinding};
 
 /// A backfill with the state of its reader, from its first turn to its last.
 #[derive(Debug)]
@@ -314,31 +314,29 @@ impl Reading {
         }
     }
 
-    /// Holds the partitions that have not moved since the fetch error, and has them inspected.
-    pub(crate) fn hold_refused(
-        &mut self,
-        consumer: &mut dyn Consumer,
-        inspections: &Arc<Inspections>,
-    ) {
-        let Some((_, before)) = self.refused.take() else { return };
+    /// Holds the partitions that have not moved since the fetch error. Returns the inspections of them.
+    pub(crate) fn hold_refused(&mut self, consumer: &mut dyn Consumer) -> Vec<Inspection> {
+        let Some((_, before)) = self.refused.take() else { return Vec::new() };
         self.out_of_range = false;
         let head = self.backfill.log.hub.head();
         let read: Vec<(i32, i64)> = self.read().collect();
+        let mut inspections = Vec::new();
         for (partition, from) in read {
             broker::unassign(consumer, &self.topic, partition);
             let until = head.next(partition);
             let stood = usize::try_from(partition).ok().and_then(|slot| before.get(slot));
             if from < until && stood == Some(&from) {
                 self.held.insert(partition);
-                self.inspect(inspections, partition, (from, until));
+                inspections.push(self.inspection(partition, (from, until)));
             } else {
                 // Records behind a hole were not accepted meanwhile, so they have to come again.
                 broker::assign(consumer, &self.topic, partition, from);
             }
         }
+        inspections
     }
 
-    fn inspect(&self, inspections: &Arc<Inspections>, partition: i32, (from, until): (i64, i64)) {
+    fn inspection(&self, partition: i32, (from, until): (i64, i64)) -> Inspection {
         let all = Arc::clone(&self.findings);
         let backfill = Arc::downgrade(&self.backfill);
         let on_finding = OnFinding::new(move |finding| {
@@ -348,15 +346,7 @@ impl Reading {
         let is_wanted =
             Box::new(move || backfill.upgrade().is_some_and(|backfill| !backfill.is_over()));
         let topic = Arc::clone(&self.topic);
-        inspections.add(Inspection {
-            topic,
-            partition,
-            from,
-            until,
-            losses,
-            on_finding,
-            is_wanted,
-        });
+        Inspection { topic, partition, from, until, losses, on_finding, is_wanted }
     }
 
     /// Applies the findings about held partitions: they are read again, behind a gap if their data can't be read.
