@@ -21,6 +21,7 @@ use crate::engine;
 use crate::options::{ClusterOptions, StreamOptions};
 use crate::stream::Stream;
 use crate::stream::resume::ResumeFrom;
+use crate::threads::Threads;
 use crate::topic::health::Health;
 use crate::topic::registry::Shared;
 
@@ -87,7 +88,7 @@ impl Query {
 /// topic, so that a refusal can be the answer. The stream itself waits for everything else.
 ///
 /// A clone is a handle to the same cluster. Its threads end when the last clone and the last stream are
-/// dropped.
+/// dropped. [`Cluster::close`] waits for that, as a process should before it exits.
 #[derive(Clone, Debug)]
 pub struct Cluster(Arc<Shared>);
 
@@ -101,9 +102,34 @@ impl Cluster {
         let properties = options.properties()?;
         let reachability = Arc::new(options.reachability());
         let reached = Arc::clone(&reachability);
-        let backend = Arc::new(Librdkafka::new(&properties, options.max_record_bytes, reached));
+        let threads = Threads::default();
+        let max_record_bytes = options.max_record_bytes;
+        let backend = Librdkafka::new(&properties, max_record_bytes, reached, threads.clone());
         let index = Index::new(options.indexed_headers.clone());
-        Self::start(backend, reachability, index, options)
+        Self::start(Arc::new(backend), reachability, index, options, threads)
+    }
+
+    /// Drops this handle. The future is ready when all threads of the cluster have ended and all its connections
+    /// to Kafka are closed.
+    ///
+    /// A process should wait for that before it exits. Otherwise `exit` frees the state of OpenSSL while threads of
+    /// librdkafka may still use it, and the process may crash.
+    ///
+    /// The future ends no streams: it waits until all other clones and all streams are dropped. From then on it
+    /// takes less than a second, or some seconds while Kafka does not answer, because queries are not
+    /// interrupted. It needs no runtime, and it may be dropped at any time.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # async fn end(cluster: tailwater_kafka::Cluster) {
+    /// // The process exits even if Kafka does not answer for a long time, or a stream is left.
+    /// let _ = tokio::time::timeout(Duration::from_secs(10), cluster.close()).await;
+    /// # }
+    /// ```
+    pub fn close(self) -> Closing {
+        let threads = self.0.threads.clone();
+        drop(self);
+        Closing(async move { threads.ended().await }.boxed())
     }
 
     /// The state of the cluster now. It reads the state of each topic that is held, and does not query Kafka.
@@ -123,8 +149,9 @@ impl Cluster {
         reachability: Arc<Reachability>,
         index: Index,
         options: ClusterOptions,
+        threads: Threads,
     ) -> Result<Self, Error> {
-        engine::start(backend, reachability, index, options).map(Self)
+        engine::start(backend, reachability, index, options, threads).map(Self)
     }
 }
 
@@ -227,6 +254,24 @@ impl Future for Opening {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         self.0.poll_unpin(cx)
+    }
+}
+
+/// Future of [`Cluster::close`]. It is ready when the cluster has closed its connections and ended its threads.
+#[must_use]
+pub struct Closing(BoxFuture<'static, ()>);
+
+impl Future for Closing {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_unpin(cx)
+    }
+}
+
+impl fmt::Debug for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closing").finish_non_exhaustive()
     }
 }
 

@@ -81,6 +81,7 @@ mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod timing;
 mod topic;
 
@@ -88,7 +89,7 @@ pub use broker::contact::Contact;
 #[cfg(feature = "embedded")]
 pub use broker::embedded;
 pub use broker::security::TlsOptions;
-pub use cluster::{Cluster, Opening, Query};
+pub use cluster::{Closing, Cluster, Opening, Query};
 pub use data::convert::{Changes, Conversion, ConvertRecord, RecordRef};
 pub use data::filter::Filter;
 pub use data::start::{DefaultOffset, Start};

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use futures_executor::block_on;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
-use tailwater_kafka::{Cluster, ClusterOptions, Error, SaslMechanism, TlsOptions};
+use tailwater_kafka::{Closing, Cluster, ClusterOptions, Error, SaslMechanism, TlsOptions};
 
 /// An authority, and what it vouches for.
 struct Authority {
@@ -71,23 +72,24 @@ impl Authority {
                         Err(_) => break false,
                     }
                 };
-                if done.send(outcome).is_err() {
-                    return;
-                }
+                // The port stays taken after the test has its outcome: at the same port, clients of this cluster
+                // would reach the broker of another.
+                let _ = done.send(outcome);
             }
         });
         (port, outcomes)
     }
 }
 
-/// Whether a cluster with these options came through the handshake with the broker.
-fn connects((port, outcomes): (u16, Receiver<bool>), tls: TlsOptions) -> bool {
+/// Whether a cluster with these options came through the handshake with the broker, and the end of the cluster.
+fn connects((port, outcomes): (u16, Receiver<bool>), tls: TlsOptions) -> (bool, Closing) {
     let options = ClusterOptions::new([format!("localhost:{port}")])
         .property("broker.address.family", "v4")
         .preload_topic("orders")
         .tls(tls);
-    let _cluster = Cluster::new(options).unwrap();
-    outcomes.recv_timeout(Duration::from_secs(20)).unwrap()
+    let cluster = Cluster::new(options).unwrap();
+    let connected = outcomes.recv_timeout(Duration::from_secs(20)).unwrap();
+    (connected, cluster.close())
 }
 
 #[test]
@@ -106,10 +108,15 @@ fn a_broker_is_trusted_by_its_authority_and_its_name() {
         ("elsewhere", alone(&ours).check_host_names(false), true),
         ("localhost", alone(&other).check_host_names(false), false),
     ];
+    let mut closing = Vec::new();
     for (name, tls, expected) in rows {
         let said = format!("{name} {tls:?}");
-        assert_eq!(connects(ours.broker(name, false), tls), expected, "{said}");
+        let (connected, end) = connects(ours.broker(name, false), tls);
+        assert_eq!(connected, expected, "{said}");
+        closing.push(end);
     }
+    // The process may exit after the test: no thread may use OpenSSL then.
+    closing.into_iter().for_each(block_on);
 }
 
 #[test]
@@ -118,8 +125,11 @@ fn a_broker_that_asks_for_it_is_shown_the_identity() {
     let tls = || TlsOptions::new().authorities(&authority.pem()).system_authorities(false);
     let (certificate, key) = authority.identity("tailwater");
     let with = tls().identity(&certificate.pem(), &key.serialize_pem());
-    assert!(connects(authority.broker("localhost", true), with));
-    assert!(!connects(authority.broker("localhost", true), tls()));
+    let (accepted, first) = connects(authority.broker("localhost", true), with);
+    assert!(accepted);
+    let (accepted, second) = connects(authority.broker("localhost", true), tls());
+    assert!(!accepted);
+    [first, second].into_iter().for_each(block_on);
 }
 
 #[test]

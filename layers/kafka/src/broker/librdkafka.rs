@@ -25,6 +25,7 @@ use super::{
 use crate::Error;
 use crate::broker::contact::Reachability;
 use crate::data::gap::Watermarks;
+use crate::threads::Threads;
 
 /// The timeout of a query. Within it, librdkafka finds a connection that has died and repeats the request on
 /// another one.
@@ -54,6 +55,7 @@ pub(crate) struct Librdkafka {
     /// The limit of a record's size. A larger record becomes a gap.
     max_record_bytes: usize,
     context: Context,
+    threads: Threads,
 }
 
 impl std::fmt::Debug for Librdkafka {
@@ -69,6 +71,7 @@ impl Librdkafka {
         properties: &[(String, String)],
         max_record_bytes: usize,
         reachability: Arc<Reachability>,
+        threads: Threads,
     ) -> Self {
         let mut config = ClientConfig::new();
         // librdkafka logs at this level why a server ends connections.
@@ -117,6 +120,7 @@ impl Librdkafka {
             query_config,
             max_record_bytes,
             context,
+            threads,
         }
     }
 
@@ -243,7 +247,9 @@ impl Backend for Librdkafka {
             .set("queued.max.messages.kbytes", (queue / 1024).to_string());
         let context = self.context.clone();
         let readers = Arc::clone(&self.readers);
-        let reader = Reader::new(config, context, readers, history, self.max_record_bytes)?;
+        let threads = self.threads.clone();
+        let reader =
+            Reader::new(config, context, readers, threads, history, self.max_record_bytes)?;
         // Otherwise librdkafka would wait for its timer, which ticks each second.
         let handle = Arc::clone(&reader.handle);
         self.connect(move || drop(handle.consumer.fetch_metadata(None, TIMEOUT)));
@@ -407,7 +413,7 @@ impl Librdkafka {
             work();
             connecting.fetch_sub(1, Ordering::AcqRel);
         };
-        if thread::Builder::new().name("kafka-connect".to_owned()).spawn(run).is_err() {
+        if self.threads.spawn("kafka-connect", run).is_err() {
             self.connecting.fetch_sub(1, Ordering::AcqRel);
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
@@ -19,6 +18,7 @@ use super::{Consumer, Fetched, headers, timeouts};
 use crate::Error;
 use crate::data::gap::Reason;
 use crate::data::record::Record;
+use crate::threads::Threads;
 
 /// How long a history consumer waits for the leaders of a topic.
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub(super) type Readers = Arc<Mutex<Vec<Weak<Handle<Context>>>>>;
 pub(super) struct Reader {
     pub(super) handle: Arc<Handle<Context>>,
     readers: Readers,
+    threads: Threads,
     config: ClientConfig,
     context: Context,
     /// The assigned partitions, and the offsets at which they were assigned.
@@ -53,6 +54,7 @@ impl Reader {
         config: ClientConfig,
         context: Context,
         readers: Readers,
+        threads: Threads,
         history: bool,
         max_record_bytes: usize,
     ) -> Result<Self, Error> {
@@ -63,6 +65,7 @@ impl Reader {
         Ok(Self {
             handle,
             readers,
+            threads,
             config,
             context,
             assigned: HashMap::new(),
@@ -119,7 +122,7 @@ impl Reader {
         }
         let former = std::mem::replace(&mut self.handle, handle);
         // The drop waits until the partitions are unassigned. Without a thread it does so here.
-        let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(former));
+        let _ = self.threads.spawn("kafka-close", move || drop(former));
     }
 }
 

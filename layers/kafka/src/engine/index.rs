@@ -1,19 +1,18 @@
 //! Indexes the logs that are too large to be indexed on the thread of a stream.
 
-use std::thread;
-
 use tailwater_hub::Hub;
 use tokio::sync::oneshot;
 
 use crate::data::events::Records;
+use crate::threads::Threads;
 
 /// Indexes a log on a thread of its own. The receiver is ready when the thread has ended, or if there is none.
-pub(super) fn build(hub: Hub<Records>) -> oneshot::Receiver<()> {
+pub(super) fn build(threads: &Threads, hub: Hub<Records>) -> oneshot::Receiver<()> {
     let (done, built) = oneshot::channel();
     let work = move || {
         hub.build_index();
         let _ = done.send(());
     };
-    let _ = thread::Builder::new().name("kafka-index".to_owned()).spawn(work);
+    let _ = threads.spawn("kafka-index", work);
     built
 }

@@ -7,6 +7,7 @@
 //! is known, and the inspection is repeated.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use crate::broker::{self, Backend, Consumer, Fetched, Panics, Refusal};
+use crate::threads::Threads;
 use crate::timing::Timing;
 use crate::topic::inspection::{Finding, Inspection};
 
@@ -39,9 +41,11 @@ const POLL_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Inspections {
     backend: Arc<dyn Backend>,
+    threads: Threads,
     timing: Timing,
     state: Mutex<State>,
     changed: Condvar,
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -61,8 +65,25 @@ impl Drop for Thread<'_> {
 }
 
 impl Inspections {
-    pub(crate) fn new(backend: Arc<dyn Backend>, timing: Timing) -> Self {
-        Self { backend, timing, state: Mutex::default(), changed: Condvar::new() }
+    pub(crate) fn new(backend: Arc<dyn Backend>, threads: Threads, timing: Timing) -> Self {
+        let state = Mutex::default();
+        let changed = Condvar::new();
+        let closed = AtomicBool::new(false);
+        Self { backend, threads, timing, state, changed, closed }
+    }
+
+    /// Ends the threads. Inspections that are added later are dropped.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        self.closed.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.changed.notify_all();
+        drop(waiting);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,6 +94,9 @@ impl Inspections {
     pub(crate) fn add(self: &Arc<Self>, inspection: Inspection) {
         debug!(?inspection, "inspecting a partition after a fetch error");
         let mut state = self.lock();
+        if self.is_closed() {
+            return;
+        }
         state.waiting.push_back((inspection, 0, Instant::now()));
         if state.threads == THREADS {
             self.changed.notify_one();
@@ -87,16 +111,16 @@ impl Inspections {
                 inspections.perform(inspection, in_vain);
             }
         };
-        if let Err(error) = thread::Builder::new().name("kafka-refusal".to_owned()).spawn(work) {
+        if let Err(error) = self.threads.spawn("kafka-refusal", work) {
             error!(%error, "can't start a thread to inspect what can't be read");
             self.lock().threads -= 1;
         }
     }
 
-    /// Waits for the next inspection that is due. `None` if there are none.
+    /// Waits for the next inspection that is due. `None` if there are none, or the cluster was dropped.
     fn next(&self) -> Option<(Inspection, u32)> {
         let mut state = self.lock();
-        loop {
+        while !self.is_closed() {
             state.waiting.retain(|(inspection, ..)| (inspection.is_wanted)());
             let earliest = state.waiting.iter().map(|(_, _, due)| *due).min()?;
             let now = Instant::now();
@@ -110,12 +134,13 @@ impl Inspections {
             let waited = self.changed.wait_timeout(state, pause);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        None
     }
 
     fn perform(&self, mut inspection: Inspection, in_vain: u32) {
         let Inspection { topic, partition, from, until, losses, .. } = &inspection;
         let mut probe = Probe {
-            backend: &*self.backend,
+            inspections: self,
             topic,
             partition: *partition,
             consumer: None,
@@ -145,7 +170,7 @@ enum First {
 }
 
 struct Probe<'a> {
-    backend: &'a dyn Backend,
+    inspections: &'a Inspections,
     topic: &'a str,
     partition: i32,
     consumer: Option<Box<dyn Consumer>>,
@@ -210,10 +235,13 @@ impl Probe<'_> {
     }
 
     fn first(&mut self, offset: i64) -> First {
+        if self.inspections.is_closed() {
+            return First::Nothing;
+        }
         let is_new = self.consumer.is_none();
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
-            none => match self.backend.consumer(true) {
+            none => match self.inspections.backend.consumer(true) {
                 Ok(consumer) => none.insert(consumer),
                 Err(error) => {
                     warn!(%error, "can't create a consumer to inspect what can't be read");
@@ -225,7 +253,7 @@ impl Probe<'_> {
         let mut fetched = Vec::new();
         let mut panics = Panics::default();
         broker::assign(&mut **consumer, self.topic, self.partition, offset);
-        while fetched.is_empty() && Instant::now() < until {
+        while fetched.is_empty() && Instant::now() < until && !self.inspections.is_closed() {
             broker::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
             let mut stands = false;
             fetched.retain(|fetched| match fetched {

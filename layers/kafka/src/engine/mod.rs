@@ -17,6 +17,7 @@ use crate::engine::control::Control;
 use crate::engine::inspection::Inspections;
 use crate::engine::tail::Exit;
 use crate::options::ClusterOptions;
+use crate::threads::Threads;
 use crate::topic::history::History;
 use crate::topic::registry::{Shared, Topics};
 use crate::topic::requests::Request;
@@ -36,6 +37,7 @@ pub(crate) fn start(
     reachability: Arc<Reachability>,
     index: Index,
     options: ClusterOptions,
+    threads: Threads,
 ) -> Result<Arc<Shared>, Error> {
     let consumer = backend.consumer(false)?;
     let (control, jobs) = mpsc::channel();
@@ -46,18 +48,21 @@ pub(crate) fn start(
     let topics = Topics::new(&options);
     let (tables, mut requests) = Tables::new(options.memory_bytes);
     let panics = Arc::default();
-    let inspections = Arc::new(Inspections::new(Arc::clone(&backend), options.timing));
+    let inspections =
+        Arc::new(Inspections::new(Arc::clone(&backend), threads.clone(), options.timing));
+    let of_index = threads.clone();
     let shared = Shared {
         options,
         index,
         history: Arc::clone(&history),
         tables,
         topics,
-        build_index: Box::new(index::build),
+        build_index: Box::new(move |hub| index::build(&of_index, hub)),
         reachability,
         restarts: AtomicU64::new(0),
         panics: Arc::clone(&panics),
         control: control.clone(),
+        threads: threads.clone(),
     };
     let shared = Arc::new(shared);
     shared.ask(Request::FindTopic);
@@ -68,13 +73,13 @@ pub(crate) fn start(
         let index = shared.index.clone();
         let history = Arc::clone(&history);
         let inspections = Arc::clone(&inspections);
-        supervise("kafka-history", timing.retry, &panics, move || {
+        supervise(&threads, "kafka-history", timing.retry, &panics, move || {
             history.read(&*backend, &index, &inspections);
         })?;
     }
     let mut consumer = Some(consumer);
     let of_tail = Arc::clone(&backend);
-    supervise("kafka-tail", timing.retry, &panics, move || {
+    supervise(&threads, "kafka-tail", timing.retry, &panics, move || {
         // A consumer that panicked or was given up has lost its assignment.
         while let Some(consumer) =
             consumer.take().or_else(|| tail::reconnect(&*of_tail, &commands, &control))
@@ -86,17 +91,18 @@ pub(crate) fn start(
     })?;
     let weak = Arc::downgrade(&shared);
     let budget = shared.tables.budget();
-    supervise("kafka-compacted", timing.retry, &panics, move || {
+    supervise(&threads, "kafka-compacted", timing.retry, &panics, move || {
         compaction::run(&mut requests, &weak, &history, &budget, timing);
     })?;
     let weak = Arc::downgrade(&shared);
     let name = shared.reachability.name().to_owned();
-    supervise("kafka-control", timing.retry, &panics, move || {
+    supervise(&threads, "kafka-control", timing.retry, &panics, move || {
         let backend = Arc::clone(&backend);
-        let inspections = Arc::clone(&inspections);
+        let inspector = Arc::clone(&inspections);
         let retired = Arc::clone(&retired);
         let name = name.clone();
-        Control::new(backend, tail.clone(), &jobs, inspections, timing, retired, name).run(&weak);
+        Control::new(backend, tail.clone(), &jobs, inspector, timing, retired, name).run(&weak);
+        inspections.close();
     })?;
     Ok(shared)
 }
@@ -104,6 +110,7 @@ pub(crate) fn start(
 /// Runs `work` on a thread of its own until it returns. If it panics, it is run again. Streams that waited
 /// for it repeat their requests.
 fn supervise(
+    threads: &Threads,
     name: &'static str,
     pause: Duration,
     panics: &Arc<AtomicU64>,
@@ -118,5 +125,5 @@ fn supervise(
             thread::sleep(pause);
         }
     };
-    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(Error::kafka)
+    threads.spawn(name, run).map_err(Error::kafka)
 }

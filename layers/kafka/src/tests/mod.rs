@@ -11,12 +11,15 @@ use bytes::Bytes;
 use tailwater_sse::{Events as _, Item, Parser};
 use tower::ServiceExt as _;
 
+use crate::broker::Backend;
 use crate::broker::model::{Message, Model};
 use crate::data::filter::Index;
 use crate::data::positions::Positions;
+use crate::threads::Threads;
 use crate::timing::Timing;
 use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream, StreamOptions};
 
+mod closing;
 mod compacted;
 mod conversion;
 mod filters;
@@ -132,10 +135,14 @@ impl Instance {
     }
 
     fn of(self, model: &Model) -> Cluster {
-        let index = self.index.unwrap_or_else(|| Index::new(self.options.indexed_headers.clone()));
         let backend = model.backend(self.seed, self.batch);
+        self.over(backend)
+    }
+
+    fn over(self, backend: Arc<dyn Backend>) -> Cluster {
+        let index = self.index.unwrap_or_else(|| Index::new(self.options.indexed_headers.clone()));
         let reachability = Arc::new(self.options.reachability());
-        Cluster::start(backend, reachability, index, self.options).unwrap()
+        Cluster::start(backend, reachability, index, self.options, Threads::default()).unwrap()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::data::events::Records;
 use crate::data::filter::Index;
 use crate::data::gap::{self, Watermarks};
 use crate::options::ClusterOptions;
+use crate::threads::Threads;
 use crate::topic::conversion::Converter;
 use crate::topic::history::History;
 use crate::topic::requests::Request;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     /// How often a thread panicked.
     pub(crate) panics: Arc<AtomicU64>,
     pub(crate) control: Sender<Request>,
+    pub(crate) threads: Threads,
 }
 
 impl fmt::Debug for Shared {
@@ -51,6 +53,7 @@ impl fmt::Debug for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.history.close();
+        self.ask(Request::Close);
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) enum Request {
     Denied,
     /// The check of access to topics has finished.
     Checked,
+    /// The cluster was dropped.
+    Close,
 }
 
 /// The finding about a partition that is held.

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -63,8 +62,8 @@ pub(crate) struct Control<'a> {
     absence_log: AbsenceLog,
     /// Kafka refused the tail some topic.
     denied: bool,
-    /// The thread that checks whether topics may be read.
-    check: Option<JoinHandle<Checked>>,
+    /// The result of the thread that checks whether topics may be read.
+    check: Option<Receiver<Checked>>,
 }
 
 #[derive(Default)]
@@ -202,7 +201,7 @@ impl<'a> Control<'a> {
                 self.denied = true;
                 self.refresh_at_once = true;
             }
-            Request::Checked => {}
+            Request::Checked | Request::Close => {}
             Request::End { topic, log, reply } => {
                 self.ends.end_requests.push(EndRequest { topic, log, reply });
             }

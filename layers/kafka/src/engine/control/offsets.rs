@@ -345,6 +345,7 @@ mod tests {
     use crate::data::filter::Index;
     use crate::data::positions::Positions;
     use crate::engine::inspection::Inspections;
+    use crate::threads::Threads;
     use crate::topic::State;
     use crate::topic::requests::Request;
 
@@ -412,7 +413,8 @@ mod tests {
     ) -> Control<'a> {
         let backend = model.backend(1, 5);
         let timing = Timing::default();
-        let inspections = Arc::new(Inspections::new(Arc::clone(&backend), timing));
+        let inspections =
+            Arc::new(Inspections::new(Arc::clone(&backend), Threads::default(), timing));
         Control::new(backend, tail, requests, inspections, timing, Arc::default(), String::new())
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread;
+use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -299,26 +299,33 @@ impl Control<'_> {
         }
         let backend = Arc::clone(&self.backend);
         let requests = shared.sender();
+        let (result, check) = channel();
         // On a thread of its own: a consumer has to connect first, and all other requests would wait for it.
-        let check = move || {
+        let read = move || {
             let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
             let access = backend.access(&names).unwrap_or_else(|error| {
                 debug!(%error, "the access to topics can't be checked");
                 vec![Access::Unknown; names.len()]
             });
+            // The control thread may have ended meanwhile.
+            let _ = result.send(topics.into_iter().zip(access).collect());
             let _ = requests.send(Request::Checked);
-            topics.into_iter().zip(access).collect()
         };
-        match thread::Builder::new().name("kafka-access".to_owned()).spawn(check) {
-            Ok(check) => self.check = Some(check),
+        match shared.threads.spawn("kafka-access", read) {
+            Ok(()) => self.check = Some(check),
             Err(error) => warn!(%error, "can't start a thread to check the access to topics"),
         }
     }
 
     /// Takes the result of a check that has finished.
     pub(super) fn take_checked(&mut self, shared: &Shared) {
-        let Some(check) = self.check.take_if(|check| check.is_finished()) else { return };
-        let Ok(checked) = check.join() else {
+        let Some(check) = &self.check else { return };
+        let checked = match check.try_recv() {
+            Err(TryRecvError::Empty) => return,
+            result => result,
+        };
+        self.check = None;
+        let Ok(checked) = checked else {
             warn!("the thread that checks the access to topics panicked");
             self.denied = true;
             return;

@@ -1,0 +1,51 @@
+//! The threads of a cluster.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::watch;
+
+/// Starts the threads of a cluster, and waits for their end. All clients of librdkafka belong to these threads,
+/// so none is left when the threads have ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Threads(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Each thread has a receiver until everything that its work owns is dropped.
+    running: watch::Sender<()>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    fn handles(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.0.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a thread.
+    pub(crate) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let mut handles = self.handles();
+        handles.extract_if(.., |handle| handle.is_finished()).for_each(join);
+        let running = self.0.running.subscribe();
+        let run = move || {
+            // Dropped after `work`, also if that panics.
+            let _running = running;
+            work();
+        };
+        handles.push(thread::Builder::new().name(name.to_owned()).spawn(run)?);
+        Ok(())
+    }
+
+    /// Waits until all threads have ended. Threads that end may start others.
+    pub(crate) async fn ended(&self) {
+        self.0.running.closed().await;
+        // What is left to them takes no time: the destructors of their thread-local values, OpenSSL's among them.
+        self.handles().drain(..).for_each(join);
+    }
+}
+
+fn join(handle: JoinHandle<()>) {
+    // If it panicked, that was logged.
+    let _ = handle.join();
+}
