@@ -32,7 +32,7 @@ pub(crate) struct Timing {
     /// `transaction.max.timeout.ms` at the latest, which is 15 minutes by default.
     pub(crate) hanging: Duration,
     /// After a fetch error, a partition that has not moved for this long is inspected.
-    pub(crate) refusal: Duration,
+    pub(crate) inspect_after: Duration,
     /// How long new streams are given the same snapshot of a compacted topic.
     pub(crate) snapshot: Duration,
     /// New streams are given a snapshot for at least this many times as long as it took to make it. This
@@ -66,7 +66,7 @@ impl Default for Timing {
             stall: Duration::from_secs(1),
             watch: Duration::from_secs(5),
             hanging: Duration::from_secs(16 * 60),
-            refusal: Duration::from_millis(400),
+            inspect_after: Duration::from_millis(400),
             snapshot: Duration::from_secs(1),
             snapshot_times: 10,
             reminder: Duration::from_secs(600),

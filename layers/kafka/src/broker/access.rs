@@ -40,7 +40,7 @@ pub(super) fn of<C: ConsumerContext + 'static>(
                 Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => Access::Permitted,
                 Some(Err(KafkaError::MessageConsumption(
                     RDKafkaErrorCode::TopicAuthorizationFailed,
-                ))) => Access::Refused,
+                ))) => Access::Forbidden,
                 // librdkafka tries again by itself.
                 Some(Err(_)) | None => return true,
             };

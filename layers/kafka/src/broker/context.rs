@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::Refusal;
+use super::FetchError;
 use super::failure::Line;
 use super::handle::LateFetches;
 use crate::broker::contact::Reachability;
@@ -44,9 +44,9 @@ impl Context {
 
     /// The reason of the error that was polled just now: rust-rdkafka passes the reason to the context, and only the
     /// code to the caller of poll.
-    pub(super) fn refusal(&self) -> Refusal {
+    pub(super) fn fetch_error(&self) -> FetchError {
         let reason = std::mem::take(&mut *self.last());
-        Refusal { batch: batch_of(&reason), reason }
+        FetchError { batch: batch_of(&reason), reason }
     }
 
     fn last(&self) -> MutexGuard<'_, String> {

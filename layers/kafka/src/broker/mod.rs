@@ -106,7 +106,7 @@ pub(crate) enum Presence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Permitted,
-    Refused,
+    Forbidden,
     /// Kafka did not answer in time.
     Unknown,
 }
@@ -158,14 +158,14 @@ pub(crate) enum Fetched {
     OutOfRange,
     /// A fetch error: some partition has data at its position that can't be read. Later records of that partition
     /// may have others before them that did not come.
-    Refused(Refusal),
+    Error(FetchError),
     /// Kafka does not permit to read some topic. It comes once, and again after the topic could be read.
     Denied,
 }
 
-/// Why data can't be read.
+/// Why a consumer can't read the data of some partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct FetchError {
     /// The first offset of the batch, if the error names it.
     pub(crate) batch: Option<i64>,
     pub(crate) reason: String,
@@ -212,6 +212,6 @@ pub(crate) fn poll(
         }
         error!("reading a record panicked, looking for its partition");
         let reason = "reading it panicked".to_owned();
-        into.push(Fetched::Refused(Refusal { batch: None, reason }));
+        into.push(Fetched::Error(FetchError { batch: None, reason }));
     }
 }

@@ -392,7 +392,7 @@ impl Backend for Seen {
         let state = self.model.call(Call::Access)?;
         let access = |name: &Arc<str>| match state.topics.get(&**name) {
             None => Access::Unknown,
-            Some(topic) if topic.forbidden => Access::Refused,
+            Some(topic) if topic.forbidden => Access::Forbidden,
             Some(_) => Access::Permitted,
         };
         Ok(topics.iter().map(access).collect())

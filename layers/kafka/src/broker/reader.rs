@@ -204,8 +204,8 @@ impl Consumer for Reader {
                 Err(KafkaError::MessageConsumption(code)) if out_of_range(code) => {
                     Fetched::OutOfRange
                 }
-                Err(KafkaError::MessageConsumption(code)) if refuses(code) => {
-                    Fetched::Refused(self.context.refusal())
+                Err(KafkaError::MessageConsumption(code)) if is_of_data(code) => {
+                    Fetched::Error(self.context.fetch_error())
                 }
                 Err(KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed)) => {
                     Fetched::Denied
@@ -236,7 +236,7 @@ fn out_of_range(code: RDKafkaErrorCode) -> bool {
 /// Whether the error is about the data of a partition, not about the connection: a wrong checksum, a compression
 /// that is unknown or does not decompress, an unknown format. The last two codes come from the broker and for
 /// batches that never arrive whole.
-fn refuses(code: RDKafkaErrorCode) -> bool {
+fn is_of_data(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::BadMessage

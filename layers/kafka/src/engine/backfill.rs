@@ -206,10 +206,10 @@ impl History {
                 fetched = VecDeque::from(polled);
             }
             let read = reading.append(backend, consumer, &mut fetched, most, &self.timing);
-            if read == Read::Refused {
+            if read == Read::FetchError {
                 // All of it comes once more.
                 fetched.clear();
-                let inspected = reading.hold_refused(consumer);
+                let inspected = reading.hold_stalled(consumer);
                 inspected.into_iter().for_each(|inspection| inspections.add(inspection));
             }
             reading.resume_inspected(consumer);
@@ -230,8 +230,8 @@ impl History {
                     return Ended::Over;
                 }
                 (Read::Unconfirmed, _) => true,
-                (Read::On | Read::Refused, Some(since)) => since.elapsed() >= self.timing.turn,
-                (Read::On | Read::Refused, None) => began.elapsed() >= patience,
+                (Read::On | Read::FetchError, Some(since)) => since.elapsed() >= self.timing.turn,
+                (Read::On | Read::FetchError, None) => began.elapsed() >= patience,
             };
             if is_over && self.is_waited_for() {
                 if read == Read::Unconfirmed || fruitful_since.is_none() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use crate::broker::{self, Backend, Consumer, Fetched, Panics, Refusal};
+use crate::broker::{self, Backend, Consumer, FetchError, Fetched, Panics};
 use crate::threads::Threads;
 use crate::timing::Timing;
 use crate::topic::inspection::{Finding, Inspection};
@@ -111,7 +111,7 @@ impl Inspections {
                 inspections.perform(inspection, in_vain);
             }
         };
-        if let Err(error) = self.threads.spawn("kafka-refusal", work) {
+        if let Err(error) = self.threads.spawn("kafka-inspect", work) {
             error!(%error, "can't start a thread to inspect what can't be read");
             self.lock().threads -= 1;
         }
@@ -147,10 +147,10 @@ impl Inspections {
             deadline: Instant::now() + SEARCH,
             patience: MOST_PATIENCE.min(PATIENCE * (1 << in_vain.min(4))),
         };
-        let known = losses.until(*partition, *from).filter(|_| probe.is_refused(*from));
+        let known = losses.until(*partition, *from).filter(|_| probe.is_unreadable(*from));
         let finding = match known {
             Some(to) => Some(Finding::Unreadable { to, why: String::new() }),
-            None => probe.inspect(*from, *until, self.timing.refusal / 2),
+            None => probe.inspect(*from, *until, self.timing.inspect_after / 2),
         };
         match finding {
             Some(finding) => inspection.on_finding.give(finding),
@@ -165,7 +165,7 @@ impl Inspections {
 /// The first thing that a consumer brings.
 enum First {
     Readable,
-    Refused(Refusal),
+    FetchError(FetchError),
     Nothing,
 }
 
@@ -187,8 +187,8 @@ impl Probe<'_> {
         // The next batch may be unreadable, too: both are one gap then.
         while next < until {
             let pause = if found.is_none() { pause } else { Duration::ZERO };
-            let refusal = match self.refusal(next, pause) {
-                First::Refused(refusal) => refusal,
+            let fetch_error = match self.fetch_error(next, pause) {
+                First::FetchError(fetch_error) => fetch_error,
                 First::Readable if found.is_none() => return Some(Finding::Readable),
                 First::Readable | First::Nothing => break,
             };
@@ -196,16 +196,16 @@ impl Probe<'_> {
                 self.topic,
                 self.partition,
                 offset = next,
-                ?refusal,
+                ?fetch_error,
                 "what is there can't be read"
             );
-            let end = match refusal.batch {
-                Some(_) => self.end(&refusal, next, until),
+            let end = match fetch_error.batch {
+                Some(_) => self.end(&fetch_error, next, until),
                 None => Some(next + 1),
             };
             let Some(end) = end else { break };
             next = end;
-            found.get_or_insert(refusal.reason);
+            found.get_or_insert(fetch_error.reason);
             if Instant::now() >= self.deadline {
                 break;
             }
@@ -214,12 +214,12 @@ impl Probe<'_> {
     }
 
     /// Whether the data at an offset still can't be read.
-    fn is_refused(&mut self, offset: i64) -> bool {
-        matches!(self.first(offset), First::Refused(_))
+    fn is_unreadable(&mut self, offset: i64) -> bool {
+        matches!(self.first(offset), First::FetchError(_))
     }
 
     /// The first thing that several consumers bring, one after the other.
-    fn refusal(&mut self, offset: i64, pause: Duration) -> First {
+    fn fetch_error(&mut self, offset: i64, pause: Duration) -> First {
         let mut first = First::Nothing;
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -227,7 +227,7 @@ impl Probe<'_> {
             }
             self.consumer = None;
             first = self.first(offset);
-            if !matches!(first, First::Refused(_)) {
+            if !matches!(first, First::FetchError(_)) {
                 break;
             }
         }
@@ -263,7 +263,7 @@ impl Probe<'_> {
                     stands = !is_new;
                     is_new
                 }
-                Fetched::End(_) | Fetched::Refused(_) | Fetched::Denied => true,
+                Fetched::End(_) | Fetched::Error(_) | Fetched::Denied => true,
             });
             if stands && fetched.is_empty() {
                 broker::unassign(&mut **consumer, self.topic, self.partition);
@@ -273,15 +273,15 @@ impl Probe<'_> {
         broker::unassign(&mut **consumer, self.topic, self.partition);
         match fetched.into_iter().next() {
             Some(Fetched::Record(..) | Fetched::End(_) | Fetched::OutOfRange) => First::Readable,
-            Some(Fetched::Refused(refusal)) => First::Refused(refusal),
+            Some(Fetched::Error(fetch_error)) => First::FetchError(fetch_error),
             Some(Fetched::Denied) | None => First::Nothing,
         }
     }
 
     /// Whether the first thing from this offset on is of the same batch. `None` if nothing comes.
-    fn is_in(&mut self, batch: &Refusal, offset: i64) -> Option<bool> {
+    fn is_in(&mut self, batch: &FetchError, offset: i64) -> Option<bool> {
         match self.first(offset) {
-            First::Refused(refusal) => Some(refusal.batch == batch.batch),
+            First::FetchError(fetch_error) => Some(fetch_error.batch == batch.batch),
             First::Readable => Some(false),
             // librdkafka reports an unknown format only where the batch begins. Within it, it brings nothing.
             First::Nothing => batch.reason.contains("MagicByte").then_some(true),
@@ -290,7 +290,7 @@ impl Probe<'_> {
 
     /// The first offset after the batch. From each offset within the batch the broker sends the whole batch, so the
     /// end is found by bisection.
-    fn end(&mut self, batch: &Refusal, from: i64, until: i64) -> Option<i64> {
+    fn end(&mut self, batch: &FetchError, from: i64, until: i64) -> Option<i64> {
         let mut within = from;
         let mut step = 1;
         let mut behind = loop {

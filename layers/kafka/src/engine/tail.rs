@@ -143,14 +143,14 @@ struct Topics {
     by_name: HashMap<Arc<str>, Followed>,
     /// The number of a fetch error whose partition is not known yet. Until it is known, no offset is accepted that
     /// comes behind a hole: librdkafka may have skipped what was there.
-    refused: Option<u64>,
+    fetch_error: Option<u64>,
     /// An offset was out of range after the fetch error. It may be an offset within the broken batch, so the
     /// fetch error is inspected first.
     out_of_range: bool,
 }
 
 /// A new number for a fetch error. No two have the same, whichever consumer had them.
-fn refusal() -> u64 {
+fn number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -214,7 +214,7 @@ pub(crate) fn run(
 fn apply(
     command: Command,
     consumer: &mut dyn Consumer,
-    Topics { by_name: topics, refused, out_of_range }: &mut Topics,
+    Topics { by_name: topics, fetch_error, out_of_range }: &mut Topics,
     control: &Sender<Request>,
 ) -> ControlFlow<Exit> {
     match command {
@@ -291,8 +291,8 @@ fn apply(
                 followed.resume(consumer, &topic, partition);
             }
         }
-        Command::Trust { refusal } if *refused == Some(refusal) => {
-            *refused = None;
+        Command::Trust { fetch_error: known } if *fetch_error == Some(known) => {
+            *fetch_error = None;
             if std::mem::take(out_of_range) {
                 let _ = control.send(Request::Verify);
             }
@@ -322,7 +322,7 @@ fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>
 /// Appends what a poll brought as one chunk for each topic. What conversion makes longer is appended in parts.
 fn append(
     consumer: &mut dyn Consumer,
-    Topics { by_name: topics, refused, out_of_range }: &mut Topics,
+    Topics { by_name: topics, fetch_error, out_of_range }: &mut Topics,
     fetched: &mut Vec<Fetched>,
     control: &Sender<Request>,
 ) {
@@ -338,7 +338,7 @@ fn append(
                 let Some(next) = next else { continue };
                 let gap = record.as_gap();
                 let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
-                if refused.is_some() && first > next {
+                if fetch_error.is_some() && first > next {
                     followed.ahead.insert(record.partition);
                     // Sent again: the control thread may have lost the request in a panic.
                     is_due = true;
@@ -368,12 +368,12 @@ fn append(
                     followed.append();
                 }
             }
-            Fetched::Refused(reason) => {
-                debug!(?reason, "fetch error, looking for its partition");
-                *refused = Some(refusal());
+            Fetched::Error(error) => {
+                debug!(?error, "fetch error, looking for its partition");
+                *fetch_error = Some(number());
                 is_due = true;
             }
-            Fetched::OutOfRange if refused.is_some() => {
+            Fetched::OutOfRange if fetch_error.is_some() => {
                 *out_of_range = true;
                 is_due = true;
             }
@@ -389,7 +389,7 @@ fn append(
     }
     topics.values_mut().for_each(Followed::append);
     // Sent after the records before it are appended: the partition is found by its head that does not move.
-    if let Some(refusal) = refused.filter(|_| is_due) {
-        let _ = control.send(Request::Refused { refusal });
+    if let Some(number) = fetch_error.filter(|_| is_due) {
+        let _ = control.send(Request::FetchError { number });
     }
 }

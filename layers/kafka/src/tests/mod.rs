@@ -94,7 +94,7 @@ fn instance() -> Instance {
         stalled_read: Duration::from_millis(100),
         stall: Duration::from_millis(200),
         snapshot: Duration::ZERO,
-        refusal: Duration::from_millis(10),
+        inspect_after: Duration::from_millis(10),
         ..Timing::default()
     };
     Instance { options, index: None, seed: 1, batch: 5 }

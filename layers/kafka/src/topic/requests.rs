@@ -36,10 +36,10 @@ pub(crate) enum Request {
     /// A position of the tail is out of range. librdkafka does not say of which partition.
     Verify,
     /// The tail had a fetch error. librdkafka does not say of which partition.
-    Refused { refusal: u64 },
+    FetchError { number: u64 },
     /// A stalled partition was inspected.
     Inspected(Inspected),
-    /// Kafka refused the tail a topic. rust-rdkafka does not say which.
+    /// Kafka does not permit the tail to read a topic. rust-rdkafka does not say which.
     Denied,
     /// The check of access to topics has finished.
     Checked,
@@ -100,7 +100,7 @@ pub(crate) enum Command {
     },
     /// The stalled partitions of this fetch error are held: the others are trusted again.
     Trust {
-        refusal: u64,
+        fetch_error: u64,
     },
     Unassign {
         topic: Arc<str>,

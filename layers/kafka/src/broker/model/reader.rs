@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Call, Deaf, Model, Partition, Random, Spoilt, State};
 use crate::Error;
-use crate::broker::{Consumer, Fetched, Refusal};
+use crate::broker::{Consumer, FetchError, Fetched};
 
 /// A consumer of the model.
 pub(super) struct Reader {
@@ -38,7 +38,7 @@ struct Assigned {
     /// Nothing comes of the partition.
     deaf: bool,
     /// When it last had a fetch error.
-    refused: Option<Instant>,
+    failed: Option<Instant>,
     /// It has reported that the topic may not be read.
     denied: bool,
 }
@@ -69,11 +69,11 @@ impl Consumer for Reader {
         let deaf = self.deaf.iter().any(|(of, at)| *of == topic && *at == partition);
         let ended = None;
         let broken = false;
-        let refused = None;
+        let failed = None;
         let denied = false;
         let next = offset;
         let assigned =
-            Assigned { topic, partition, start, next, ended, broken, deaf, refused, denied };
+            Assigned { topic, partition, start, next, ended, broken, deaf, failed, denied };
         self.assigned.push(assigned);
         if self.history {
             self.model.change(|state| state.assigned_history += 1);
@@ -212,10 +212,10 @@ impl Reader {
                     assigned.next = range.end;
                     return true;
                 }
-                if assigned.refused.is_none_or(|at| at.elapsed() >= BACKOFF) {
-                    assigned.refused = Some(Instant::now());
+                if assigned.failed.is_none_or(|at| at.elapsed() >= BACKOFF) {
+                    assigned.failed = Some(Instant::now());
                     let reason = "a test made the model refuse it".to_owned();
-                    into.push(Fetched::Refused(Refusal { batch: Some(range.start), reason }));
+                    into.push(Fetched::Error(FetchError { batch: Some(range.start), reason }));
                     idle = 0;
                     // As librdkafka after a wrong checksum: it may take any number for an offset.
                     if *how == Spoilt::Checksum {

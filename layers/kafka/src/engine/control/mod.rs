@@ -19,17 +19,17 @@ use crate::topic::retired::RetiredLogs;
 use crate::topic::{State, Topic};
 
 mod ends;
+mod fetch_errors;
 mod metadata;
 mod offsets;
 mod presence;
-mod refusals;
 mod watch;
 mod watchdog;
 
 use ends::{EndRequest, Ends};
+use fetch_errors::{FailedPartitions, FetchErrors};
 use offsets::{Backoff, WatermarksRequest};
 use presence::{AbsenceLog, AccessState, Checked};
-use refusals::{Refusals, Refused};
 use watch::Watch;
 
 /// How often the events of connections are taken. If a connection ended, the metadata are refreshed.
@@ -54,13 +54,13 @@ pub(crate) struct Control<'a> {
     reopen: bool,
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
-    refusals: Refusals,
+    fetch_errors: FetchErrors,
     /// The topic that the watchdog checked last.
     watched_last: Option<Arc<str>>,
     /// The name of the cluster in the log.
     cluster: String,
     absence_log: AbsenceLog,
-    /// Kafka refused the tail some topic.
+    /// Kafka did not permit the tail to read some topic.
     denied: bool,
     /// The result of the thread that checks whether topics may be read.
     check: Option<Receiver<Checked>>,
@@ -78,14 +78,14 @@ struct TopicState {
     idle_since: Option<Instant>,
     backoff: Option<Backoff>,
     watch: Watch,
-    refused: Refused,
+    failed_partitions: FailedPartitions,
     seen: AccessState,
 }
 
 impl TopicState {
     /// Whether the tail does not read a partition for now.
     fn is_held(&self, partition: i32) -> bool {
-        self.refused.get(&partition).is_some_and(|times| times.held)
+        self.failed_partitions.get(&partition).is_some_and(|times| times.held)
     }
 }
 
@@ -120,7 +120,7 @@ impl<'a> Control<'a> {
             reopen: true,
             verify_all: false,
             unverified: Vec::new(),
-            refusals: Refusals::default(),
+            fetch_errors: FetchErrors::default(),
             watched_last: None,
         }
     }
@@ -140,7 +140,7 @@ impl<'a> Control<'a> {
                 next.min(watch)
             };
             let until = self.ends.due(self.timing.min_refresh).map_or(until, |due| until.min(due));
-            let until = self.refusals.due().map_or(until, |due| until.min(due));
+            let until = self.fetch_errors.due().map_or(until, |due| until.min(due));
             let until = until.min(Instant::now() + EVENTS_INTERVAL);
             match self.requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(request) => self.enqueue(request),
@@ -177,7 +177,7 @@ impl<'a> Control<'a> {
             }
             self.verify(&shared);
             self.serve_requests();
-            self.inspect_refusals(&shared);
+            self.inspect_fetch_errors(&shared);
             if Instant::now() >= watch {
                 self.watch(&shared);
                 watch = Instant::now() + self.timing.watch;
@@ -195,7 +195,7 @@ impl<'a> Control<'a> {
             Request::FindTopic => self.has_newcomers = true,
             Request::Reopen => self.reopen = true,
             Request::Verify => self.verify_all = true,
-            Request::Refused { refusal } => self.refusals.note(Some(refusal)),
+            Request::FetchError { number } => self.fetch_errors.note(Some(number)),
             Request::Inspected(inspected) => self.note_finding(inspected),
             Request::Denied => {
                 self.denied = true;

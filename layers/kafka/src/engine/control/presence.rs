@@ -275,8 +275,8 @@ impl Control<'_> {
         self.absence_log.write(&self.cluster, self.timing.absence_interval);
     }
 
-    /// Begins to check whether topics may be read: those that were refused, those of the configuration without
-    /// streams, and, if the tail was refused a topic, all that it reads. `known`: the list of topics.
+    /// Begins to check whether topics may be read: those that are forbidden, those of the configuration without
+    /// streams, and, if the tail was not permitted some topic, all that it reads. `known`: the list of topics.
     pub(super) fn check_access(&mut self, shared: &Shared, known: &HashMap<String, usize>) {
         let now = Instant::now();
         if self.check.is_some() {
@@ -333,11 +333,11 @@ impl Control<'_> {
         let now = Instant::now();
         let reminder = self.timing.reminder;
         for (topic, access) in checked {
-            let was_refused = topic.is_forbidden();
+            let was_forbidden = topic.is_forbidden();
             match access {
-                Access::Refused => self.forbid(shared, &topic),
+                Access::Forbidden => self.forbid(shared, &topic),
                 Access::Unknown => self.denied |= topic.log().is_some(),
-                Access::Permitted if was_refused => {
+                Access::Permitted if was_forbidden => {
                     info!(topic = %topic.name.escape_debug(), cluster = self.cluster, "topic is permitted");
                     self.topic_state(&topic).seen = AccessState::default();
                     topic.state.send_replace(State::Found);
@@ -353,7 +353,7 @@ impl Control<'_> {
             let seen = &mut self.topic_state(&topic).seen;
             let pause = match access {
                 Access::Permitted => reminder,
-                Access::Refused | Access::Unknown => {
+                Access::Forbidden | Access::Unknown => {
                     let before = seen.check.map_or(Duration::ZERO, |(pause, _)| pause);
                     (2 * before).clamp(soon, later)
                 }

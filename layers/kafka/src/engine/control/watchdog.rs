@@ -176,8 +176,8 @@ impl Control<'_> {
         let mut fetched = Vec::new();
         let mut found = Vec::new();
         let mut panics = Panics::default();
-        let mut refused = false;
-        while !open.is_empty() && !refused && Instant::now() < until {
+        let mut has_failed = false;
+        while !open.is_empty() && !has_failed && Instant::now() < until {
             broker::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
             for fetched in fetched.drain(..) {
                 let (partition, offset) = match fetched {
@@ -190,8 +190,8 @@ impl Control<'_> {
                     }
                     Fetched::Denied => continue,
                     // A record that comes after it may have others before it that did not come.
-                    Fetched::Refused(_) => {
-                        refused = true;
+                    Fetched::Error(_) => {
+                        has_failed = true;
                         break;
                     }
                 };
@@ -207,8 +207,8 @@ impl Control<'_> {
                 }
             }
         }
-        if refused {
-            self.refusals.note(None);
+        if has_failed {
+            self.fetch_errors.note(None);
         }
         found
     }

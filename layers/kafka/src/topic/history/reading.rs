@@ -37,7 +37,7 @@ pub(crate) struct Reading {
     fruitless: u32,
     stall: Stall,
     /// When a fetch error came whose partition is not known, and the positions at that time.
-    refused: Option<(Instant, Vec<i64>)>,
+    fetch_error: Option<(Instant, Vec<i64>)>,
     /// Partitions that are held: they are not read until they have been inspected.
     held: BTreeSet<i32>,
     /// An offset was out of range meanwhile: it may be an offset within a broken batch, or of another partition.
@@ -75,7 +75,7 @@ pub(crate) enum Read {
     /// An offset is out of range.
     OutOfRange,
     /// A fetch error came a while ago, and its partition is to be found.
-    Refused,
+    FetchError,
 }
 
 impl Reading {
@@ -91,7 +91,7 @@ impl Reading {
             rests_until: None,
             fruitless: 0,
             stall: Stall::default(),
-            refused: None,
+            fetch_error: None,
             held: BTreeSet::new(),
             out_of_range: false,
             findings: Arc::default(),
@@ -255,7 +255,7 @@ impl Reading {
                     let gap = record.as_gap();
                     let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
                     // The broken batch may lie between.
-                    if self.refused.is_some() && first > self.next[slot] {
+                    if self.fetch_error.is_some() && first > self.next[slot] {
                         continue;
                     }
                     if let Some(gap) = gap {
@@ -283,15 +283,16 @@ impl Reading {
                     batch.push((times[slot], record));
                 }
                 // After a fetch error the end may be that of another position.
-                Fetched::End(partition) if self.refused.is_some() || !self.is_read(partition) => {}
-                Fetched::OutOfRange if self.refused.is_some() || !self.held.is_empty() => {
+                Fetched::End(partition)
+                    if self.fetch_error.is_some() || !self.is_read(partition) => {}
+                Fetched::OutOfRange if self.fetch_error.is_some() || !self.held.is_empty() => {
                     self.out_of_range = true;
                 }
                 Fetched::End(partition) => ended.push(partition),
                 Fetched::OutOfRange => read = Read::OutOfRange,
-                Fetched::Refused(refusal) => {
-                    debug!(?refusal, topic = %self.topic, "fetch error, looking for its partition");
-                    self.refused.get_or_insert_with(|| (Instant::now(), self.next.clone()));
+                Fetched::Error(error) => {
+                    debug!(?error, topic = %self.topic, "fetch error, looking for its partition");
+                    self.fetch_error.get_or_insert_with(|| (Instant::now(), self.next.clone()));
                 }
                 // The tail is denied the topic, too: the log ends, and the backfill with it.
                 Fetched::Denied => {}
@@ -306,17 +307,17 @@ impl Reading {
         if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed) {
             return Read::Unconfirmed;
         }
-        match &self.refused {
-            Some((since, _)) if read == Read::On && since.elapsed() >= timing.refusal => {
-                Read::Refused
+        match &self.fetch_error {
+            Some((since, _)) if read == Read::On && since.elapsed() >= timing.inspect_after => {
+                Read::FetchError
             }
             _ => read,
         }
     }
 
     /// Holds the partitions that have not moved since the fetch error. Returns the inspections of them.
-    pub(crate) fn hold_refused(&mut self, consumer: &mut dyn Consumer) -> Vec<Inspection> {
-        let Some((_, before)) = self.refused.take() else { return Vec::new() };
+    pub(crate) fn hold_stalled(&mut self, consumer: &mut dyn Consumer) -> Vec<Inspection> {
+        let Some((_, before)) = self.fetch_error.take() else { return Vec::new() };
         self.out_of_range = false;
         let head = self.backfill.log.hub.head();
         let read: Vec<(i32, i64)> = self.read().collect();

@@ -25,7 +25,7 @@ const PEACE: u32 = 4;
 
 /// The fetch errors of the tail, and what is being done about them.
 #[derive(Default)]
-pub(super) struct Refusals {
+pub(super) struct FetchErrors {
     /// The tail had a fetch error since the heads were noted.
     noted: bool,
     /// The number of the tail's last fetch error.
@@ -48,7 +48,7 @@ pub(super) struct Refusals {
 type Stood = (Arc<Topic>, Arc<TopicLog>, Positions);
 
 /// The partitions of a topic with fetch errors.
-pub(super) type Refused = BTreeMap<i32, Times>;
+pub(super) type FailedPartitions = BTreeMap<i32, Times>;
 
 #[derive(Debug)]
 pub(super) struct Times {
@@ -59,11 +59,11 @@ pub(super) struct Times {
     last: Instant,
 }
 
-impl Refusals {
+impl FetchErrors {
     /// Notes a fetch error. It has a number if the tail had it.
-    pub(super) fn note(&mut self, refusal: Option<u64>) {
+    pub(super) fn note(&mut self, number: Option<u64>) {
         self.noted = true;
-        self.last = refusal.or(self.last);
+        self.last = number.or(self.last);
     }
 
     /// When the next step is due.
@@ -77,23 +77,23 @@ impl Refusals {
 
 impl Control<'_> {
     /// Takes the next step. It waits for nothing but Kafka's offsets.
-    pub(super) fn inspect_refusals(&mut self, shared: &Shared) {
+    pub(super) fn inspect_fetch_errors(&mut self, shared: &Shared) {
         self.take_findings();
         let now = Instant::now();
-        let refusals = &mut self.refusals;
-        let waits = refusals.noted || refusals.before.is_some();
-        if !waits || refusals.next.is_some_and(|next| now < next) {
+        let errors = &mut self.fetch_errors;
+        let waits = errors.noted || errors.before.is_some();
+        if !waits || errors.next.is_some_and(|next| now < next) {
             return;
         }
-        let Some(before) = refusals.before.take() else {
+        let Some(before) = errors.before.take() else {
             let log = shared.held().into_iter().filter_map(|topic| {
                 let log = topic.log()?;
                 let head = log.hub.head();
                 Some((topic, log, head))
             });
-            refusals.before = Some(log.collect());
-            (refusals.covered, refusals.noted) = (refusals.last, false);
-            refusals.next = Some(now + self.timing.refusal);
+            errors.before = Some(log.collect());
+            (errors.covered, errors.noted) = (errors.last, false);
+            errors.next = Some(now + self.timing.inspect_after);
             return;
         };
         let mut suspects = 0;
@@ -128,18 +128,18 @@ impl Control<'_> {
         }
         debug!(partitions = suspects, "partitions have not moved since a fetch error");
         // Held partitions are not fetched, so any later fetch error is of another partition.
-        if let Some(refusal) = self.refusals.covered.take() {
-            self.send(Command::Trust { refusal });
+        if let Some(fetch_error) = self.fetch_errors.covered.take() {
+            self.send(Command::Trust { fetch_error });
         }
         let timing = &self.timing;
-        let refusals = &mut self.refusals;
-        refusals.peace = Some(Instant::now() + PEACE * timing.refusal);
-        refusals.in_vain = if suspects > 0 { 0 } else { refusals.in_vain + 1 };
-        let pause = match refusals.in_vain {
+        let errors = &mut self.fetch_errors;
+        errors.peace = Some(Instant::now() + PEACE * timing.inspect_after);
+        errors.in_vain = if suspects > 0 { 0 } else { errors.in_vain + 1 };
+        let pause = match errors.in_vain {
             0 | 1 => Duration::ZERO,
             in_vain => timing.back_off(in_vain),
         };
-        refusals.next = Some(Instant::now() + pause);
+        errors.next = Some(Instant::now() + pause);
     }
 
     /// Has the tail hold a partition, and has it inspected.
@@ -152,9 +152,9 @@ impl Control<'_> {
         (from, until): (i64, i64),
     ) {
         let now = Instant::now();
-        let refused = &mut self.topic_state(topic).refused;
-        let again = refused.get(&partition).is_some_and(|times| now - times.last < AGAIN);
-        refused.insert(partition, Times { held: true, again, last: now });
+        let failed = &mut self.topic_state(topic).failed_partitions;
+        let again = failed.get(&partition).is_some_and(|times| now - times.last < AGAIN);
+        failed.insert(partition, Times { held: true, again, last: now });
         let name = Arc::clone(&topic.name);
         self.send(Command::Hold { topic: Arc::clone(&name), partition, from });
         let control = shared.sender();
@@ -179,21 +179,22 @@ impl Control<'_> {
 
     /// Notes a finding. It is applied now or, after repeated fetch errors, after a pause.
     pub(super) fn note_finding(&mut self, inspected: Inspected) {
-        let times = self.topic_state(&inspected.topic).refused.get(&inspected.partition);
+        let times = self.topic_state(&inspected.topic).failed_partitions.get(&inspected.partition);
         let is_again = times.is_some_and(|times| times.again);
-        let due = self.refusals.peace.filter(|_| is_again).unwrap_or_else(Instant::now);
-        self.refusals.findings.push((due, inspected));
+        let due = self.fetch_errors.peace.filter(|_| is_again).unwrap_or_else(Instant::now);
+        self.fetch_errors.findings.push((due, inspected));
     }
 
     /// Applies the findings that are due: the tail resumes the partition, behind a gap if its data can't be read.
     fn take_findings(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> = self.refusals.findings.extract_if(.., |(due, _)| *due <= now).collect();
+        let due: Vec<_> =
+            self.fetch_errors.findings.extract_if(.., |(due, _)| *due <= now).collect();
         for (_, Inspected { topic, log, partition, from, finding }) in due {
             if topic.log().is_none_or(|now| !Arc::ptr_eq(&now, &log)) {
                 continue;
             }
-            if let Some(times) = self.topic_state(&topic).refused.get_mut(&partition) {
+            if let Some(times) = self.topic_state(&topic).failed_partitions.get_mut(&partition) {
                 (times.held, times.last) = (false, now);
             }
             let name = Arc::clone(&topic.name);
