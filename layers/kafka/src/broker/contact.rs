@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 /// Kafka counts as unreachable if a query has no answer for this long. It is less than the two seconds
 /// within which that must be logged, and more than the round trips of a new connection take on most links.
-const PATIENCE: Duration = Duration::from_millis(1700);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1700);
 
 /// On a slow link or in a large cluster answers take longer. A query waits for this many times the usual time.
 const USUAL_TIMES: u32 = 3;
@@ -144,8 +144,8 @@ impl Reachability {
     }
 
     /// How long an answer may take before Kafka counts as unreachable.
-    pub(crate) fn patience(&self) -> Duration {
-        PATIENCE.max(USUAL_TIMES * self.lock().answer_time)
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        ANSWER_TIMEOUT.max(USUAL_TIMES * self.lock().answer_time)
     }
 
     /// Notes that a connection to this server failed or could not be made.
@@ -291,11 +291,11 @@ mod tests {
     #[test]
     fn a_slow_answer_is_waited_for() {
         let reach = Reachability::new("kafka", "a:1");
-        assert_eq!(reach.patience(), PATIENCE);
+        assert_eq!(reach.answer_timeout(), ANSWER_TIMEOUT);
         reach.answered(Instant::now() - Duration::from_secs(4));
-        assert!(reach.patience() >= Duration::from_secs(12));
+        assert!(reach.answer_timeout() >= Duration::from_secs(12));
         reach.answered(Instant::now());
-        assert_eq!(reach.patience(), PATIENCE);
+        assert_eq!(reach.answer_timeout(), ANSWER_TIMEOUT);
     }
 
     #[test]

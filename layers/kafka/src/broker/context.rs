@@ -38,8 +38,8 @@ impl Context {
     }
 
     /// Whether the client's fetches time out one after the other.
-    pub(super) fn has_late_fetches(&self, patience: Duration) -> bool {
-        self.late().take_repeated(patience)
+    pub(super) fn has_late_fetches(&self, request_timeout: Duration) -> bool {
+        self.late().take_repeated(request_timeout)
     }
 
     /// The reason of the error that was polled just now: rust-rdkafka passes the reason to the context, and only the

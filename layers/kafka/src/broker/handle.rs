@@ -57,11 +57,11 @@ impl LateFetches {
 
     /// Whether two fetches of the same server timed out one right after the other. Connections to several brokers
     /// that die one after the other do not count: each is made anew.
-    pub(super) fn take_repeated(&mut self, patience: Duration) -> bool {
+    pub(super) fn take_repeated(&mut self, request_timeout: Duration) -> bool {
         let repeated = self.0.values().any(|(before, last)| {
             before.is_some_and(|before| {
                 let between = *last - before;
-                patience / 2 <= between && between <= 2 * patience
+                request_timeout / 2 <= between && between <= 2 * request_timeout
             })
         });
         if repeated {
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn fetches_that_time_out_one_after_the_other_are_repeated_and_those_at_once_are_not() {
-        let patience = Duration::from_secs(8);
+        let request_timeout = Duration::from_secs(8);
         for (late, repeated) in [
             (&[("a", 0)][..], false),
             (&[("a", 0), ("a", 0), ("a", 0)], false),
@@ -99,8 +99,8 @@ mod tests {
             for (server, after) in late {
                 noted.note(server, start + Duration::from_secs(*after));
             }
-            assert_eq!(noted.take_repeated(patience), repeated, "{late:?}");
-            assert!(!noted.take_repeated(patience), "{late:?}");
+            assert_eq!(noted.take_repeated(request_timeout), repeated, "{late:?}");
+            assert!(!noted.take_repeated(request_timeout), "{late:?}");
         }
     }
 

@@ -269,7 +269,7 @@ impl Backend for Librdkafka {
         let asked = Instant::now();
         let reachability = &self.context.reachability;
         let late = || {
-            if asked.elapsed() >= reachability.patience() {
+            if asked.elapsed() >= reachability.answer_timeout() {
                 reachability.unanswered(asked);
             }
         };
@@ -358,7 +358,7 @@ impl Backend for Librdkafka {
         let mut unchecked = true;
         let question = || both(high, || bounds(query_client, topic, partitions, Offset::End));
         let (high, stable) = self.query(question, || {
-            if asked.elapsed() >= self.context.reachability.patience()
+            if asked.elapsed() >= self.context.reachability.answer_timeout()
                 && std::mem::take(&mut unchecked)
             {
                 self.check(topic, asked);
@@ -425,7 +425,7 @@ impl Librdkafka {
         let Some(query_client) = self.stable.get().cloned() else { return };
         let topic = topic.to_owned();
         self.connect(move || {
-            if query_client.fetch_metadata(Some(&topic), reachability.patience()).is_err() {
+            if query_client.fetch_metadata(Some(&topic), reachability.answer_timeout()).is_err() {
                 reachability.unanswered(asked);
             }
         });

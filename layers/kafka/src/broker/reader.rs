@@ -42,8 +42,8 @@ pub(super) struct Reader {
     /// The assigned partitions, and the offsets at which they were assigned.
     assigned: HashMap<(String, i32), i64>,
     /// The request timeout, at first and now.
-    first_patience: Duration,
-    patience: Duration,
+    first_request_timeout: Duration,
+    request_timeout: Duration,
     buffers: RecordBuffers,
     history: bool,
     max_record_bytes: usize,
@@ -61,7 +61,7 @@ impl Reader {
         // Each consumer has its own fetches and errors.
         let context = Context { late: Arc::default(), last: Arc::default(), ..context };
         let handle = new_handle(&config, context.clone(), &readers)?;
-        let first_patience = timeouts::patience(&config);
+        let first_request_timeout = timeouts::request_timeout(&config);
         Ok(Self {
             handle,
             readers,
@@ -69,8 +69,8 @@ impl Reader {
             config,
             context,
             assigned: HashMap::new(),
-            first_patience,
-            patience: first_patience,
+            first_request_timeout,
+            request_timeout: first_request_timeout,
             buffers: RecordBuffers::default(),
             history,
             max_record_bytes,
@@ -80,22 +80,24 @@ impl Reader {
     /// Doubles the request timeout if fetches are late: on a slow link, an answer that takes longer than the
     /// timeout would be requested again and again. If no fetch was late for a while, the timeout is as at first,
     /// so that a connection that has died is found soon.
-    fn fit_patience(&mut self) {
-        if self.context.has_late_fetches(self.patience) {
-            self.renew(timeouts::longer(self.patience));
+    fn fit_request_timeout(&mut self) {
+        if self.context.has_late_fetches(self.request_timeout) {
+            self.renew(timeouts::longer(self.request_timeout));
             warn!(
-                seconds = self.patience.as_secs_f64(),
+                seconds = self.request_timeout.as_secs_f64(),
                 "answers of Kafka come late, waiting longer"
             );
-        } else if self.patience > self.first_patience && self.context.late().is_over(CALM) {
-            self.renew(self.first_patience);
+        } else if self.request_timeout > self.first_request_timeout
+            && self.context.late().is_over(CALM)
+        {
+            self.renew(self.first_request_timeout);
         }
     }
 
     /// Continues with another client that has this request timeout.
-    fn renew(&mut self, patience: Duration) {
-        self.patience = patience;
-        timeouts::set_patience(&mut self.config, self.patience);
+    fn renew(&mut self, request_timeout: Duration) {
+        self.request_timeout = request_timeout;
+        timeouts::set_request_timeout(&mut self.config, self.request_timeout);
         let handle = match new_handle(&self.config, self.context.clone(), &self.readers) {
             Ok(handle) => handle,
             Err(error) => {
@@ -192,7 +194,7 @@ impl Consumer for Reader {
     }
 
     fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
-        self.fit_patience();
+        self.fit_request_timeout();
         let mut timeout = timeout;
         let mut bytes = 0;
         while bytes < limit_bytes {

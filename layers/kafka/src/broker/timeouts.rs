@@ -40,7 +40,7 @@ pub(super) fn set(config: &mut ClientConfig) {
 pub(super) fn fit_fetch_wait(config: &mut ClientConfig, chosen: bool) {
     if !chosen {
         let wait = milliseconds(config, FETCH_WAIT);
-        set_patience(config, wait.map_or(READING, |wait| READING + wait));
+        set_request_timeout(config, wait.map_or(READING, |wait| READING + wait));
     }
 }
 
@@ -49,22 +49,22 @@ pub(super) fn set_asking(config: &mut ClientConfig, chosen: bool) {
     // librdkafka requires that it is less than the request timeout.
     config.remove(FETCH_WAIT);
     if !chosen {
-        set_patience(config, ASKING);
+        set_request_timeout(config, ASKING);
     }
 }
 
 /// The request timeout in the configuration.
-pub(super) fn patience(config: &ClientConfig) -> Duration {
+pub(super) fn request_timeout(config: &ClientConfig) -> Duration {
     milliseconds(config, SOCKET).unwrap_or(LONGEST)
 }
 
-pub(super) fn set_patience(config: &mut ClientConfig, patience: Duration) {
-    config.set(SOCKET, patience.as_millis().to_string());
+pub(super) fn set_request_timeout(config: &mut ClientConfig, timeout: Duration) {
+    config.set(SOCKET, timeout.as_millis().to_string());
 }
 
 /// The next request timeout after one that was too short.
-pub(super) fn longer(patience: Duration) -> Duration {
-    patience.max(LONGEST.min(2 * patience))
+pub(super) fn longer(timeout: Duration) -> Duration {
+    timeout.max(LONGEST.min(2 * timeout))
 }
 
 fn milliseconds(config: &ClientConfig, name: &str) -> Option<Duration> {
@@ -85,10 +85,10 @@ mod tests {
             }
             let chosen = properties.iter().any(|(name, _)| *name == SOCKET);
             fit_fetch_wait(&mut config, chosen);
-            let reading = patience(&config);
+            let reading = request_timeout(&config);
             set_asking(&mut config, chosen);
             config.create_native_config().expect("librdkafka takes it");
-            (reading.as_millis(), patience(&config).as_millis())
+            (reading.as_millis(), request_timeout(&config).as_millis())
         };
         assert_eq!(times(&[]), (8000, 4000));
         assert_eq!(times(&[(FETCH_WAIT, "50")]), (8050, 4000));

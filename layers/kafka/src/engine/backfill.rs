@@ -175,7 +175,7 @@ impl History {
         inspections: &Arc<Inspections>,
     ) -> Ended {
         let backfill = Arc::clone(&reading.backfill);
-        let patience = reading.patience(&self.timing);
+        let turn_timeout = reading.turn_timeout(&self.timing);
         let mut fetched = VecDeque::new();
         let mut panics = Panics::default();
         let began = Instant::now();
@@ -231,7 +231,7 @@ impl History {
                 }
                 (Read::Unconfirmed, _) => true,
                 (Read::On | Read::FetchError, Some(since)) => since.elapsed() >= self.timing.turn,
-                (Read::On | Read::FetchError, None) => began.elapsed() >= patience,
+                (Read::On | Read::FetchError, None) => began.elapsed() >= turn_timeout,
             };
             if is_over && self.is_waited_for() {
                 if read == Read::Unconfirmed || fruitful_since.is_none() {

@@ -27,8 +27,8 @@ const THREADS: usize = 4;
 const TRIES: u32 = 3;
 
 /// How long a consumer reads from an offset on before it gives up. It is doubled after each failed inspection.
-const PATIENCE: Duration = Duration::from_secs(2);
-const MOST_PATIENCE: Duration = Duration::from_secs(16);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_READ_TIMEOUT: Duration = Duration::from_secs(16);
 
 /// How long the end of unreadable data is searched for. Then the certain part is reported, and the rest later.
 const SEARCH: Duration = Duration::from_secs(15);
@@ -145,7 +145,7 @@ impl Inspections {
             partition: *partition,
             consumer: None,
             deadline: Instant::now() + SEARCH,
-            patience: MOST_PATIENCE.min(PATIENCE * (1 << in_vain.min(4))),
+            read_timeout: MAX_READ_TIMEOUT.min(READ_TIMEOUT * (1 << in_vain.min(4))),
         };
         let known = losses.until(*partition, *from).filter(|_| probe.is_unreadable(*from));
         let finding = match known {
@@ -176,7 +176,7 @@ struct Probe<'a> {
     consumer: Option<Box<dyn Consumer>>,
     /// When the search for the end stops.
     deadline: Instant,
-    patience: Duration,
+    read_timeout: Duration,
 }
 
 impl Probe<'_> {
@@ -249,7 +249,7 @@ impl Probe<'_> {
                 }
             },
         };
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.read_timeout;
         let mut fetched = Vec::new();
         let mut panics = Panics::default();
         broker::assign(&mut **consumer, self.topic, self.partition, offset);

@@ -113,7 +113,7 @@ impl Reading {
     }
 
     /// How long a turn without records lasts while other backfills wait.
-    pub(crate) fn patience(&self, timing: &Timing) -> Duration {
+    pub(crate) fn turn_timeout(&self, timing: &Timing) -> Duration {
         let doubled = 2u32.saturating_pow(self.fruitless);
         timing.retry.saturating_mul(doubled).min(timing.stalled_read)
     }
@@ -123,7 +123,7 @@ impl Reading {
         if self.fruitless == 0 {
             warn!(topic = %self.topic, "a backfill gets no records for now, others come first");
         }
-        self.rests_until = Some(Instant::now() + self.patience(timing));
+        self.rests_until = Some(Instant::now() + self.turn_timeout(timing));
         self.fruitless = self.fruitless.saturating_add(1);
         self.backfill.set_fruitful(false);
     }
