@@ -179,8 +179,8 @@ impl Cluster {
 
     /// How many bytes the log of a topic keeps in memory.
     pub(crate) fn bytes(&self, topic: &str) -> usize {
-        let opened = self.topic(topic).and_then(|topic| topic.log());
-        opened.map_or(0, |opened| opened.hub.bytes())
+        let log = self.topic(topic).and_then(|topic| topic.log());
+        log.map_or(0, |log| log.hub.bytes())
     }
 
     fn topic(&self, topic: &str) -> Option<Arc<crate::topic::Topic>> {
@@ -198,8 +198,8 @@ impl Cluster {
 
     /// Whether a compacted topic is replayed as Kafka has it.
     pub(crate) fn is_given_up(&self, topic: &str) -> bool {
-        let opened = self.topic(topic).and_then(|topic| topic.log());
-        opened.is_some_and(|opened| opened.latest.is_given_up())
+        let log = self.topic(topic).and_then(|topic| topic.log());
+        log.is_some_and(|log| log.latest.is_given_up())
     }
 
     /// The names of the topics that are held.

@@ -113,18 +113,18 @@ pub(crate) struct PendingGaps {
     at: Positions,
     /// The same in partitions whose gaps were sent, and before the gap in the others: a client that is
     /// disconnected between two gaps is sent the others again.
-    place: Positions,
+    position: Positions,
 }
 
 impl PendingGaps {
     pub(crate) fn new(gaps: Vec<Gap>, at: &Positions) -> Self {
-        let mut place = at.clone();
+        let mut position = at.clone();
         for gap in gaps.iter().rev() {
             if let (Some(partition), Some(from)) = (gap.partition, gap.from) {
-                place = place.with(partition, from);
+                position = position.with(partition, from);
             }
         }
-        Self { gaps: gaps.into(), at: at.clone(), place }
+        Self { gaps: gaps.into(), at: at.clone(), position }
     }
 
     /// The next gap. Each is a write of its own, since it has an id, which may be long.
@@ -134,12 +134,12 @@ impl PendingGaps {
             // While the stream resolved, a partition may have got more than one gap.
             let next = self.gaps.iter().find(|next| next.partition == gap.partition);
             let after = next.and_then(|next| next.from).unwrap_or(self.at.next(partition));
-            self.place = self.place.with(partition, after);
+            self.position = self.position.with(partition, after);
         }
         // The position of the client before a gap of many partitions is not known. Only the last of those gaps
         // has an id, so that a client that is disconnected before keeps the id with which it came.
         let ahead = self.gaps.iter().any(|next| next.partition.is_none());
-        let progress = (!ahead).then(|| self.place.progress());
+        let progress = (!ahead).then(|| self.position.progress());
         Some(gap.encode(progress.as_deref()))
     }
 }
@@ -383,8 +383,8 @@ mod tests {
         let gap = |partition, from, to| Gap::new(partition, from, to, Reason::Retention);
         let gaps = vec![gap(0, 1, 4), gap(1, 2, 3), gap(0, 4, 9)];
         let mut pending = PendingGaps::new(gaps.clone(), &Positions::new([9, 3]));
-        for (gap, place) in gaps.iter().zip([[4, 2], [4, 3], [9, 3]]) {
-            let expected = gap.encode(Some(&Positions::new(place).progress()));
+        for (gap, position) in gaps.iter().zip([[4, 2], [4, 3], [9, 3]]) {
+            let expected = gap.encode(Some(&Positions::new(position).progress()));
             assert_eq!(pending.next().unwrap().into_bytes(), expected.into_bytes());
         }
         assert!(pending.next().is_none());

@@ -124,8 +124,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_behind_a_mark_that_names_its_partitions() {
-        let place = Positions::new([3, 0]);
+    fn a_position_is_behind_one_that_names_its_partitions() {
+        let at = Positions::new([3, 0]);
         for (position, at_or_before, is_behind) in [
             (&[3][..], true, false),
             (&[2, 0], false, false),
@@ -133,8 +133,8 @@ mod tests {
             (&[4, 1, 0], true, true),
         ] {
             let position = Positions::new(position);
-            assert_eq!(place.at_or_before(&position), at_or_before, "{position:?}");
-            assert_eq!(place.is_behind(&position), is_behind, "{position:?}");
+            assert_eq!(at.at_or_before(&position), at_or_before, "{position:?}");
+            assert_eq!(at.is_behind(&position), is_behind, "{position:?}");
         }
     }
 }

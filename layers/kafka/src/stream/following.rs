@@ -32,7 +32,7 @@ pub(crate) struct Following {
 
 impl Following {
     /// The position of the stream: all records before it were delivered or do not pass the filters.
-    pub(crate) fn place(&mut self) -> Positions {
+    pub(crate) fn position(&mut self) -> Positions {
         let position = self.cursor.position();
         self.ahead.as_ref().map_or_else(|| position.clone(), |ahead| ahead.max(&position))
     }
@@ -123,15 +123,15 @@ impl Following {
             if record.offset >= ahead.next(record.partition) && encoding.shows(record) {
                 let left = record.gap_from(ahead.next(record.partition));
                 let record = left.as_ref().unwrap_or(record);
-                let place = ahead.max(&after);
-                let progress = place.progress();
+                let position = ahead.max(&after);
+                let progress = position.progress();
                 if events::is_large(record) {
                     self.large = Some(Box::new(LargeEvent::new(encoding, record, &progress)));
                 } else {
                     encoding.encode(record, &progress, &mut next.events);
                     next.id = encoding.long_id(record, &progress);
                 }
-                self.last_reported = Some(place);
+                self.last_reported = Some(position);
             }
             if ahead.is_behind(&after) {
                 self.ahead = None;

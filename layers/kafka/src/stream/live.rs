@@ -35,19 +35,19 @@ impl LiveEvent {
         {
             *self = Self::Idle;
         }
-        if let (Self::Idle, Some(opened)) = (&*self, topic.log()) {
+        if let (Self::Idle, Some(log)) = (&*self, topic.log()) {
             let (reply, answer) = oneshot::channel();
             let topic = Arc::clone(topic);
-            shared.ask(Request::End { topic, log: Arc::clone(&opened), reply });
-            *self = Self::Requested(opened, answer);
+            shared.ask(Request::End { topic, log: Arc::clone(&log), reply });
+            *self = Self::Requested(log, answer);
         }
     }
 
-    /// The event, if it is due at the position that `stands` returns.
+    /// The event, if it is due at the position that `position` returns.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        stands: impl FnOnce() -> Positions,
+        position: impl FnOnce() -> Positions,
     ) -> Option<Encoded> {
         if let Self::Requested(log, answer) = self
             && let Poll::Ready(answer) = Pin::new(answer).poll(cx)
@@ -59,15 +59,15 @@ impl LiveEvent {
             };
         }
         let Self::Due(_, end) = self else { return None };
-        let place = stands();
-        if !end.at_or_before(&place) {
+        let position = position();
+        if !end.at_or_before(&position) {
             return None;
         }
-        self.send(&place)
+        self.send(&position)
     }
 
     /// The event with the id of this position, if it was not sent before.
-    pub(crate) fn send(&mut self, place: &Positions) -> Option<Encoded> {
+    pub(crate) fn send(&mut self, position: &Positions) -> Option<Encoded> {
         if matches!(std::mem::replace(self, Self::Sent), Self::Sent) {
             return None;
         }
@@ -75,7 +75,7 @@ impl LiveEvent {
             event: Some(b"live"),
             // Browsers dispatch nothing without data.
             data: Some(b"{}"),
-            id: Some(place.progress().as_bytes()),
+            id: Some(position.progress().as_bytes()),
             ..EventRef::default()
         }))
     }

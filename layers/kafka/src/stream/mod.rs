@@ -206,9 +206,9 @@ impl Events for Stream {
                     if let Some(part) = following.next_part(limit) {
                         return Poll::Ready(Some(Ok(part)));
                     }
-                    if let Some(live) = this.live.poll(cx, || following.place()) {
+                    if let Some(live) = this.live.poll(cx, || following.position()) {
                         following.last_reported =
-                            following.last_reported.take().map(|_| following.place());
+                            following.last_reported.take().map(|_| following.position());
                         return Poll::Ready(Some(Ok(live)));
                     }
                     let partitions = &this.topic.partitions;
@@ -228,7 +228,7 @@ impl Events for Stream {
                         Err(_lost) => {
                             let replay = this.replay.take();
                             let from =
-                                ResumeFrom::Detached(following.place(), following.epoch, replay);
+                                ResumeFrom::Detached(following.position(), following.epoch, replay);
                             this.last_reported = following.last_reported.take();
                             this.state = State::resolving(&this.topic, from, this.selector.clone());
                         }
@@ -242,12 +242,12 @@ impl Events for Stream {
         // Events that are due were not handed out yet, and the position of the stream is after them.
         let may_report = self.id_only_blocks && self.pending_gaps.is_none() && self.due.is_empty();
         let State::Following(following) = &mut self.state else { return None };
-        let place = following.place();
+        let position = following.position();
         let reported = following
             .last_reported
             .as_mut()
-            .filter(|reported| may_report && **reported != place)?;
-        *reported = place;
+            .filter(|reported| may_report && **reported != position)?;
+        *reported = position;
         Some(Encoded::id(reported.progress().as_bytes()))
     }
 }

@@ -141,25 +141,25 @@ impl Resume {
     /// evicted the position meanwhile.
     async fn attempt(&mut self) -> Option<Attachment> {
         let came = Instant::now();
-        let (opened, was_missing) = self.topic.wait_open().await;
+        let (log, was_missing) = self.topic.wait_open().await;
         if matches!(self.selector, Selector::Hashes(..)) {
-            opened.index(&self.shared.build_index).await;
+            log.index(&self.shared.build_index).await;
         }
         // In a topic that did not exist, all records are new.
         if matches!(self.starting, StartingOffsets::Live) && !was_missing {
-            let mut cursor = opened.hub.tail(self.selector.clone());
+            let mut cursor = log.hub.tail(self.selector.clone());
             let at = cursor.position();
-            return Some(self.attached(&opened, cursor, at, Vec::new()));
+            return Some(self.attached(&log, cursor, at, Vec::new()));
         }
-        let truncation = self.epoch.map(|epoch| self.topic.truncation_between(epoch, opened.epoch));
+        let truncation = self.epoch.map(|epoch| self.topic.truncation_between(epoch, log.epoch));
         let truncation = truncation.unwrap_or_default();
-        if let Some(attachment) = self.attach_without_question(&opened, &truncation) {
+        if let Some(attachment) = self.attach_without_question(&log, &truncation) {
             return Some(attachment);
         }
-        let mut target = self.target(came, &opened, &truncation).await?;
-        let attachment = self.attach(&opened, &mut target).await;
+        let mut target = self.target(came, &log, &truncation).await?;
+        let attachment = self.attach(&log, &mut target).await;
         if attachment.is_none() {
-            self.go_on_from(target, opened.epoch);
+            self.go_on_from(target, log.epoch);
         }
         attachment
     }
@@ -167,21 +167,21 @@ impl Resume {
     /// Attaches the stream without a query to Kafka, if the log is known to have passed the position.
     fn attach_without_question(
         &mut self,
-        opened: &TopicLog,
+        log: &TopicLog,
         truncation: &Truncation,
     ) -> Option<Attachment> {
         let is_since = matches!(self.starting, StartingOffsets::Since(_));
         // A stream from the beginning of a compacted topic needs a snapshot, not all records of the log.
-        let may_replay = self.begins && opened.is_compacted() != Some(false);
+        let may_replay = self.begins && log.is_compacted() != Some(false);
         if is_since || self.is_truncated(truncation) || may_replay {
             return None;
         }
-        let at = within(self.starting.offsets(), opened)?;
+        let at = within(self.starting.offsets(), log)?;
         if self.is_replaying(&at) {
             return None;
         }
-        let cursor = opened.seek(&at, &self.selector)?;
-        Some(self.attached(opened, cursor, at, Vec::new()))
+        let cursor = log.seek(&at, &self.selector)?;
+        Some(self.attached(log, cursor, at, Vec::new()))
     }
 
     /// Whether a stream at this position has not finished the replay that it began.
@@ -200,7 +200,7 @@ impl Resume {
     async fn target(
         &mut self,
         came: Instant,
-        opened: &Arc<TopicLog>,
+        log: &Arc<TopicLog>,
         truncation: &Truncation,
     ) -> Option<Target> {
         let since = match self.starting {
@@ -208,12 +208,10 @@ impl Resume {
             StartingOffsets::Live | StartingOffsets::Offsets(_) => None,
         };
         let offsets = self.starting.offsets();
-        let known = opened.watermarks_since(came, offsets).filter(|_| since.is_none());
+        let known = log.watermarks_since(came, offsets).filter(|_| since.is_none());
         let watermarks = match known {
             Some(watermarks) => watermarks.clone(),
-            None => {
-                self.shared.request_watermarks(&self.topic, opened, offsets, since).await.ok()?
-            }
+            None => self.shared.request_watermarks(&self.topic, log, offsets, since).await.ok()?,
         };
         let (at, gaps) = match &watermarks.since {
             Some(first) => (Positions::new(&first[..]), Vec::new()),
@@ -230,31 +228,31 @@ impl Resume {
     }
 
     /// Attaches the stream to the live log if that has the position, else to a snapshot or to a backfill.
-    async fn attach(&mut self, opened: &Arc<TopicLog>, target: &mut Target) -> Option<Attachment> {
-        let is_kept = opened.is_compacted() == Some(true) && !opened.latest.is_given_up();
+    async fn attach(&mut self, log: &Arc<TopicLog>, target: &mut Target) -> Option<Attachment> {
+        let is_kept = log.is_compacted() == Some(true) && !log.latest.is_given_up();
         let replays = is_kept
             && (self.begins || self.is_replaying(&target.at))
-            && !opened.hub.head().at_or_before(&target.at);
-        let live = if replays { None } else { opened.seek(&target.at, &self.selector) };
+            && !log.hub.head().at_or_before(&target.at);
+        let live = if replays { None } else { log.seek(&target.at, &self.selector) };
         let cursor = match live {
             Some(cursor) => cursor,
-            None if is_kept => self.replay_snapshot(opened, target).await?,
+            None if is_kept => self.replay_snapshot(log, target).await?,
             None => {
                 let history = &self.shared.history;
-                history.join(&self.topic.name, opened, &target.at, &self.selector).await?
+                history.join(&self.topic.name, log, &target.at, &self.selector).await?
             }
         };
         let gaps = std::mem::take(&mut target.gaps);
-        Some(self.attached(opened, cursor, target.at.clone(), gaps))
+        Some(self.attached(log, cursor, target.at.clone(), gaps))
     }
 
     /// Attaches the stream to a snapshot, which has the latest record of each key of a compacted topic.
     async fn replay_snapshot(
         &mut self,
-        opened: &Arc<TopicLog>,
+        log: &Arc<TopicLog>,
         target: &mut Target,
     ) -> Option<Cursor<Records>> {
-        let snapshot = self.shared.tables.snapshot(&self.topic, opened, &target.low).await?;
+        let snapshot = self.shared.tables.snapshot(&self.topic, log, &target.low).await?;
         if self.replay.as_ref().is_some_and(|replay| replay.goes_on_in(&snapshot)) {
             target.gaps.retain(|gap| gap.reason != Reason::Tombstones);
         }
@@ -278,7 +276,7 @@ impl Resume {
 
     fn attached(
         &mut self,
-        opened: &TopicLog,
+        log: &TopicLog,
         cursor: Cursor<Records>,
         at: Positions,
         new_gaps: Vec<Gap>,
@@ -288,7 +286,7 @@ impl Resume {
         Attachment {
             cursor,
             at,
-            epoch: opened.epoch,
+            epoch: log.epoch,
             gaps,
             resolved: self.resolved,
             replay: self.replay.take(),
@@ -299,14 +297,13 @@ impl Resume {
 
 /// The position that `offsets` name, if the log is known to have passed it. A position ahead of the log may be
 /// past the end of the topic, so Kafka has to be asked.
-fn within(offsets: &[(i32, i64)], opened: &TopicLog) -> Option<Positions> {
-    let head = opened.hub.head();
+fn within(offsets: &[(i32, i64)], log: &TopicLog) -> Option<Positions> {
+    let head = log.hub.head();
     // Only Kafka knows where a partition begins that was added since.
-    if head.len() > opened.origin.len() {
+    if head.len() > log.origin.len() {
         return None;
     }
-    let mut at: Vec<i64> =
-        head.iter().map(|(partition, _)| opened.origin.next(partition)).collect();
+    let mut at: Vec<i64> = head.iter().map(|(partition, _)| log.origin.next(partition)).collect();
     for &(partition, next) in offsets {
         match usize::try_from(partition).ok().and_then(|index| at.get_mut(index)) {
             Some(_) if next == -1 || next > head.next(partition) => return None,

@@ -82,7 +82,7 @@ impl TopicLog {
         at: &Positions,
         selector: &Selector<Record>,
     ) -> Option<Cursor<Records>> {
-        self.hub.seek(|mark| mark.at_or_before(at), selector.clone())
+        self.hub.seek(|position| position.at_or_before(at), selector.clone())
     }
 
     /// The watermarks, if Kafka was asked for them after a stream `came` that names these offsets. They are then

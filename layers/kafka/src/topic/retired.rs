@@ -19,15 +19,15 @@ const LEAST_BYTES: usize = 256 * 1024;
 /// could keep a log of its own. So the newest logs keep their records within a limit, and streams of older
 /// ones lose their position there and resume elsewhere.
 #[derive(Debug, Default)]
-pub(crate) struct RetiredLogs(Mutex<Vec<Kept>>);
+pub(crate) struct RetiredLogs(Mutex<Vec<RetiredLog>>);
 
 #[derive(Debug)]
-struct Kept {
+struct RetiredLog {
     hub: WeakHub<Records>,
     ended: bool,
 }
 
-impl Kept {
+impl RetiredLog {
     fn is(&self, hub: &Hub<Records>) -> bool {
         self.hub.upgrade().is_some_and(|own| own.ptr_eq(hub))
     }
@@ -56,7 +56,7 @@ impl Kept {
 }
 
 impl RetiredLogs {
-    fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<RetiredLog>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -73,28 +73,28 @@ impl RetiredLogs {
 
     /// Resumes a log with this capacity, unless it has ended.
     pub(crate) fn resume(&self, hub: &Hub<Records>, capacity_bytes: usize) {
-        let mut kept = self.lock();
+        let mut all = self.lock();
         if !hub.is_closed() {
-            kept.retain(|kept| !kept.is(hub));
+            all.retain(|log| !log.is(hub));
             hub.set_capacity_bytes(capacity_bytes);
         }
     }
 
     fn keep(&self, hub: &Hub<Records>, ended: bool) {
         let mut all = self.lock();
-        all.retain(|kept| !kept.is(hub));
-        all.push(Kept { hub: hub.downgrade(), ended });
+        all.retain(|log| !log.is(hub));
+        all.push(RetiredLog { hub: hub.downgrade(), ended });
         let mut left = RETIRED_BYTES;
         // The newest first.
         all.reverse();
-        all.retain_mut(|kept| kept.share(&mut left));
+        all.retain_mut(|log| log.share(&mut left));
         all.reverse();
     }
 
     /// How many bytes the retired logs keep.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        self.lock().iter().filter_map(|kept| kept.hub.upgrade()).map(|hub| hub.bytes()).sum()
+        self.lock().iter().filter_map(|log| log.hub.upgrade()).map(|hub| hub.bytes()).sum()
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         assert!(hubs.iter().rev().skip(waiting).all(|hub| hub.is_closed() && hub.bytes() == 0));
 
         let large = hub(RETIRED_BYTES / 3 - 1024 * 1024);
-        let _behind = large.seek(|mark| mark.next(0) == 0, Selector::All);
+        let _behind = large.seek(|position| position.next(0) == 0, Selector::All);
         retired.suspend(&large);
         assert!(!large.is_closed());
         let waiting = hubs.iter().filter(|hub| !hub.is_closed()).count();

@@ -278,7 +278,7 @@ impl Snapshot {
         if self.is_empty && self.start.at_or_before(at) {
             return Some(self.hub.tail(selector));
         }
-        self.hub.seek(|mark| mark.at_or_before(at), selector)
+        self.hub.seek(|position| position.at_or_before(at), selector)
     }
 
     /// What a stream that reads this snapshot remembers. In partitions of which it has `read` nothing, it knows

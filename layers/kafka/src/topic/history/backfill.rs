@@ -66,7 +66,7 @@ impl Backfill {
         if is_far || self.hub.is_closed() {
             return None;
         }
-        let mut cursor = self.hub.seek(|mark| mark.at_or_before(at), selector.clone())?;
+        let mut cursor = self.hub.seek(|position| position.at_or_before(at), selector.clone())?;
         if cursor.position().distance(at) > coalesce_offsets {
             return None;
         }
