@@ -12,12 +12,12 @@ use crate::Error;
 use crate::data::gap::{Reason, Watermarks};
 use crate::data::record::Record;
 
+mod faults;
 mod reader;
-mod troubles;
 
+use faults::Faults;
+pub(crate) use faults::{Call, Stall};
 use reader::Reader;
-use troubles::Troubles;
-pub(crate) use troubles::{Call, Deaf};
 
 /// The model of a cluster. A clone is another handle to it.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     topics: HashMap<String, Topic>,
-    troubles: Troubles,
+    faults: Faults,
     calls: HashMap<Call, usize>,
     served_history: usize,
     assigned_history: usize,
@@ -304,18 +304,18 @@ impl Model {
 
     /// Counts a call, and returns whether it succeeds.
     fn call(&self, call: Call) -> Result<MutexGuard<'_, State>, Error> {
-        let delay = self.lock().troubles.delay();
+        let delay = self.lock().faults.delay();
         if !delay.is_zero() {
             std::thread::sleep(delay);
         }
         let mut state = self.lock();
         *state.calls.entry(call).or_default() += 1;
         self.0.called.notify_all();
-        if state.troubles.panics(call) {
+        if state.faults.panics(call) {
             drop(state);
             panic!("a test made the model panic");
         }
-        if state.troubles.fails(call) {
+        if state.faults.fails(call) {
             return Err(Error::kafka(std::io::Error::other("a test made the model fail")));
         }
         Ok(state)
@@ -336,7 +336,7 @@ impl Seen {
         let topic = state.topics.get(topic).ok_or_else(no_offset)?;
         let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
         if logs.iter().any(|log| log.leaderless || log.lagging.is_some()) {
-            let failure = state.troubles.failure;
+            let failure = state.faults.failure;
             drop(state);
             std::thread::sleep(failure);
             return Err(no_offset());
@@ -356,8 +356,8 @@ impl Backend for Seen {
         // librdkafka creates a consumer whether Kafka is reachable or not.
         let (fails, reconnects) = {
             let state = self.model.lock();
-            let fails = state.troubles.touches(Call::Consumer);
-            (history && fails, state.troubles.reconnects)
+            let fails = state.faults.touches(Call::Consumer);
+            (history && fails, state.faults.reconnects)
         };
         if fails {
             drop(self.model.call(Call::Consumer)?);
@@ -369,22 +369,22 @@ impl Backend for Seen {
 
     fn topics(&self) -> Result<HashMap<String, usize>, Error> {
         let mut state = self.model.call(Call::Topics)?;
-        if state.troubles.forgets_topics() {
+        if state.faults.forgets_topics() {
             return Ok(HashMap::new());
         }
-        let State { topics, troubles, .. } = &mut *state;
+        let State { topics, faults, .. } = &mut *state;
         let listed = topics.iter().filter(|(_, topic)| !topic.hidden);
-        Ok(listed.map(|(name, topic)| (name.clone(), troubles.found(topic.count()))).collect())
+        Ok(listed.map(|(name, topic)| (name.clone(), faults.found(topic.count()))).collect())
     }
 
     fn presence(&self, topic: &str) -> Result<Presence, Error> {
         let mut state = self.model.call(Call::Presence)?;
-        let State { topics, troubles, .. } = &mut *state;
+        let State { topics, faults, .. } = &mut *state;
         Ok(match topics.get(topic) {
-            None if troubles.hides_missing => Presence::Forbidden,
+            None if faults.hides_missing => Presence::Forbidden,
             None => Presence::Missing,
             Some(topic) if topic.hidden => Presence::Forbidden,
-            Some(topic) => Presence::Partitions(troubles.found(topic.count())),
+            Some(topic) => Presence::Partitions(faults.found(topic.count())),
         })
     }
 
@@ -399,7 +399,7 @@ impl Backend for Seen {
     }
 
     fn drain_events(&self) -> bool {
-        drop(self.model.call(Call::Hear));
+        drop(self.model.call(Call::DrainEvents));
         false
     }
 

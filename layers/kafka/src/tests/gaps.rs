@@ -2,7 +2,7 @@
 //! other gap.
 
 use super::*;
-use crate::broker::model::{Call, Deaf};
+use crate::broker::model::{Call, Stall};
 
 fn gap(partition: i32, from: i64, to: i64, reason: &str, id: &[i64]) -> String {
     format!(
@@ -123,7 +123,7 @@ async fn no_truncated_record_comes_after_its_gap() {
     fill(&model, 0, 9);
     reader.events(9).await;
     // The tail gets nothing any more.
-    model.deafen(TOPIC, 0, Deaf::Always);
+    model.stall(TOPIC, 0, Stall::Always);
     model.wait_calls(Call::Fetch, 2);
     model.truncate(TOPIC, 0, 5);
     let client = open(&cluster, after(&[12])).await;

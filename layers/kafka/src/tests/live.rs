@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::Start;
-use crate::broker::model::{Call, Deaf};
+use crate::broker::model::{Call, Stall};
 
 fn telling() -> Query {
     query().options(StreamOptions::new().live_event(true))
@@ -156,7 +156,7 @@ async fn a_stream_is_not_live_before_what_a_new_leader_does_not_show_yet() {
     let mut other = open(&cluster, telling()).await;
     until_live(&mut other).await;
     // The log does not get what is behind the end that Kafka reports.
-    model.deafen(TOPIC, 0, Deaf::Assignment);
+    model.stall(TOPIC, 0, Stall::Assignment);
     fill(&model, 0, 3);
     let asked = model.calls(Call::Ends);
     let mut client =

@@ -130,7 +130,7 @@ fn step() -> impl Strategy<Value = Step> {
             Just(Call::Watermarks),
             Just(Call::Fetch),
             Just(Call::FetchHistory),
-            Just(Call::HearHistory)
+            Just(Call::DrainEventsHistory)
         ]
     };
     // A reader asks for a consumer at its start, and after it panicked.

@@ -76,11 +76,11 @@ async fn handles_are_made_before_they_are_needed_and_drained_meanwhile() {
     let model = kafka(1);
     let cluster = instance().options(|options| options.history_readers(1)).of(&model);
     // By the reader's consumer, though there is no stream.
-    model.wait_calls(Call::HearHistory, 3);
-    model.wait_calls(Call::Hear, 3);
-    model.panic_at(Call::HearHistory);
+    model.wait_calls(Call::DrainEventsHistory, 3);
+    model.wait_calls(Call::DrainEvents, 3);
+    model.panic_at(Call::DrainEventsHistory);
     eventually(|| !model.will_panic()).await;
-    model.wait_calls(Call::HearHistory, 3);
+    model.wait_calls(Call::DrainEventsHistory, 3);
     drop(cluster);
     model.wait_no_consumers();
 }

@@ -1,7 +1,7 @@
 //! Logs that do not advance although Kafka does, and logs that only seem so.
 
 use super::*;
-use crate::broker::model::{Call, Deaf};
+use crate::broker::model::{Call, Stall};
 use crate::{Contact, TopicHealth};
 
 fn health(cluster: &Cluster) -> TopicHealth {
@@ -12,7 +12,7 @@ fn health(cluster: &Cluster) -> TopicHealth {
 #[tokio::test]
 async fn a_log_that_gets_no_records_is_restarted_and_no_record_is_lost() {
     // One assignment of librdkafka stalls, then the whole consumer.
-    for deaf in [Deaf::Assignment, Deaf::Consumer] {
+    for stall in [Stall::Assignment, Stall::Consumer] {
         let model = kafka(3);
         let cluster = instance().watched().live().of(&model);
         let mut client = open(&cluster, query()).await;
@@ -20,18 +20,18 @@ async fn a_log_that_gets_no_records_is_restarted_and_no_record_is_lost() {
         for stream in [&mut client, &mut filtered] {
             assert!(matches!(stream.item().await, Item::Id(_)));
         }
-        model.deafen(TOPIC, 1, deaf);
+        model.stall(TOPIC, 1, stall);
         fill_one(&model, 1, Some("k"), 0);
         fill(&model, 0, 2);
         assert_eq!(client.events(2).await, ["0:0", "0:1"]);
-        assert_eq!(client.data().await, "1:0", "{deaf:?}");
-        assert_eq!(filtered.data().await, "1:0", "{deaf:?}");
+        assert_eq!(client.data().await, "1:0", "{stall:?}");
+        assert_eq!(filtered.data().await, "1:0", "{stall:?}");
         fill(&model, 1, 2);
         fill(&model, 2, 1);
         assert_each_once(&client.events(3).await, &[values(1, 1..3), values(2, 0..1)]);
         eventually(|| cluster.health().is_good()).await;
-        let restarts = if deaf == Deaf::Consumer { 2 } else { 1 };
-        assert_eq!(health(&cluster).restarts, restarts, "{deaf:?}");
+        let restarts = if stall == Stall::Consumer { 2 } else { 1 };
+        assert_eq!(health(&cluster).restarts, restarts, "{stall:?}");
         assert_eq!(cluster.health().restarts, restarts);
     }
 }
@@ -65,7 +65,7 @@ async fn a_truncation_is_a_gap_although_the_consumer_reports_nothing() {
     assert!(client.is_idle());
     fill(&model, 0, 2);
     client.events(2).await;
-    model.deafen(TOPIC, 0, Deaf::Assignment);
+    model.stall(TOPIC, 0, Stall::Assignment);
     model.truncate(TOPIC, 0, 1);
     let gap = r#"gap {"from":2,"partition":0,"reason":"truncation","to":0}"#;
     assert_eq!(client.events(2).await, [gap, "0:0"]);
@@ -80,7 +80,7 @@ async fn a_log_that_restarts_do_not_help_is_reported_and_seldom_restarted() {
     let mut client = open(&cluster, query()).await;
     eventually(|| client.is_idle() && model.calls(Call::Ends) > 0).await;
     assert!(cluster.health().is_good());
-    model.deafen(TOPIC, 0, Deaf::Always);
+    model.stall(TOPIC, 0, Stall::Always);
     let mut written = 0;
     // The other partition advances meanwhile, and backfills deliver what each new log does not have.
     while model.calls(Call::Ends) < 60 {
@@ -137,7 +137,7 @@ async fn what_ends_with_a_marker_or_an_aborted_record_does_advance() {
     assert!(cluster.health().is_good());
     assert_eq!(health(&cluster).restarts, 0);
     // A partition that stalls behind a hole is found all the same.
-    model.deafen(TOPIC, 0, Deaf::Assignment);
+    model.stall(TOPIC, 0, Stall::Assignment);
     fill(&model, 0, 1);
     assert_eq!(client.data().await, format!("0:{next}"));
     assert_eq!(health(&cluster).restarts, 1);
@@ -209,7 +209,7 @@ async fn each_of_many_topics_has_its_turn() {
         clients.push((name, client));
     }
     for (name, client) in &mut clients {
-        model.deafen(name, 0, Deaf::Assignment);
+        model.stall(name, 0, Stall::Assignment);
         model.produce(name, 0, text("2"));
         assert_eq!(client.data().await, "2", "{name}");
     }
@@ -222,7 +222,7 @@ async fn the_one_stalled_partition_of_five_hundred_is_found() {
     let cluster = instance().watched().batch(1000).of(&model);
     let mut client = open(&cluster, query()).await;
     eventually(|| client.is_idle() && model.calls(Call::Ends) > 0).await;
-    model.deafen(TOPIC, 499, Deaf::Assignment);
+    model.stall(TOPIC, 499, Stall::Assignment);
     for partition in 0..MANY as i32 {
         fill(&model, partition, 1);
         // Each has a hole at its end, and there are more than one probe reads.

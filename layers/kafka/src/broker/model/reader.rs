@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Call, Deaf, Model, Partition, Random, Spoilt, State};
+use super::{Call, Model, Partition, Random, Spoilt, Stall, State};
 use crate::Error;
 use crate::broker::{Consumer, FetchError, Fetched};
 
@@ -18,7 +18,7 @@ pub(super) struct Reader {
     batch: usize,
     assigned: Vec<Assigned>,
     /// Partitions of which nothing comes, however often they are assigned.
-    deaf: Vec<(Arc<str>, i32)>,
+    stall: Vec<(Arc<str>, i32)>,
     reconnects: u64,
     /// How many assignments ended before they reported that they were out of range. They report it all the same.
     out_of_range: usize,
@@ -36,7 +36,7 @@ struct Assigned {
     /// partition is not read any more.
     broken: bool,
     /// Nothing comes of the partition.
-    deaf: bool,
+    stall: bool,
     /// When it last had a fetch error.
     failed: Option<Instant>,
     /// It has reported that the topic may not be read.
@@ -55,8 +55,8 @@ impl Reader {
         reconnects: u64,
     ) -> Self {
         let assigned = Vec::new();
-        let deaf = Vec::new();
-        Self { model, history, random, batch, assigned, deaf, reconnects, out_of_range: 0 }
+        let stall = Vec::new();
+        Self { model, history, random, batch, assigned, stall, reconnects, out_of_range: 0 }
     }
 }
 
@@ -66,14 +66,14 @@ impl Consumer for Reader {
         let start = offset;
         let same = |old: &Assigned| old.topic == topic && old.partition == partition;
         assert!(!self.assigned.iter().any(same), "librdkafka refuses to assign twice");
-        let deaf = self.deaf.iter().any(|(of, at)| *of == topic && *at == partition);
+        let stall = self.stall.iter().any(|(of, at)| *of == topic && *at == partition);
         let ended = None;
         let broken = false;
         let failed = None;
         let denied = false;
         let next = offset;
         let assigned =
-            Assigned { topic, partition, start, next, ended, broken, deaf, failed, denied };
+            Assigned { topic, partition, start, next, ended, broken, stall, failed, denied };
         self.assigned.push(assigned);
         if self.history {
             self.model.change(|state| state.assigned_history += 1);
@@ -103,13 +103,13 @@ impl Consumer for Reader {
         let model = self.model.clone();
         let before = into.len();
         let call = match self.history {
-            true if self.assigned.is_empty() => Call::HearHistory,
+            true if self.assigned.is_empty() => Call::DrainEventsHistory,
             true => Call::FetchHistory,
             false => Call::Fetch,
         };
         let failed = model.call(call).is_err();
         let mut state = model.lock();
-        let reconnects = state.troubles.reconnects;
+        let reconnects = state.faults.reconnects;
         if failed || reconnects != self.reconnects {
             self.reconnects = reconnects;
             self.repeat(&state);
@@ -118,7 +118,7 @@ impl Consumer for Reader {
             into.push(Fetched::OutOfRange);
         }
         loop {
-            if !failed && !state.troubles.holds(self.history) {
+            if !failed && !state.faults.holds(self.history) {
                 if self.fetch(&mut state, limit_bytes, into) {
                     drop(state);
                     panic!("a record makes the model panic");
@@ -175,14 +175,14 @@ impl Reader {
             let topic = &assigned.topic;
             let partition = assigned.partition;
             if !self.history
-                && let Some(deaf) = state.troubles.deafens(topic, partition)
+                && let Some(stall) = state.faults.stalls(topic, partition)
             {
-                assigned.deaf = true;
-                if deaf == Deaf::Consumer {
-                    self.deaf.push((Arc::clone(topic), partition));
+                assigned.stall = true;
+                if stall == Stall::Consumer {
+                    self.stall.push((Arc::clone(topic), partition));
                 }
             }
-            if assigned.deaf {
+            if assigned.stall {
                 continue;
             }
             let forbidden = state.topics.get(&**topic).is_some_and(|topic| topic.forbidden);

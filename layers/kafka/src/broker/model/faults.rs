@@ -23,14 +23,14 @@ pub(crate) enum Call {
     /// A poll of a history consumer.
     FetchHistory,
     /// Taking the events of connections.
-    Hear,
+    DrainEvents,
     /// A poll of a history consumer without partitions.
-    HearHistory,
+    DrainEventsHistory,
 }
 
 /// For how long the tail gets nothing of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deaf {
+pub(crate) enum Stall {
     /// Until the partition is assigned again.
     Assignment,
     /// Until there is another consumer.
@@ -39,7 +39,7 @@ pub(crate) enum Deaf {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Troubles {
+pub(super) struct Faults {
     unreachable: bool,
     /// History consumers get nothing.
     history_held: bool,
@@ -59,10 +59,10 @@ pub(super) struct Troubles {
     /// Kafka does not say whether a topic exists.
     pub(super) hides_missing: bool,
     /// Partitions of which the tail gets nothing and no error.
-    deaf: Vec<(String, i32, Deaf)>,
+    stalls: Vec<(String, i32, Stall)>,
 }
 
-impl Troubles {
+impl Faults {
     /// How long the current call takes.
     pub(super) fn delay(&mut self) -> Duration {
         self.counted += 1;
@@ -108,28 +108,28 @@ impl Troubles {
     }
 
     /// For how long the tail gets nothing of this partition.
-    pub(super) fn deafens(&mut self, topic: &str, partition: i32) -> Option<Deaf> {
-        let of = |(name, number, _): &(String, i32, Deaf)| *name == topic && *number == partition;
-        let at = self.deaf.iter().position(of)?;
-        let (_, _, deaf) = self.deaf[at];
-        if deaf != Deaf::Always {
-            self.deaf.remove(at);
+    pub(super) fn stalls(&mut self, topic: &str, partition: i32) -> Option<Stall> {
+        let of = |(name, number, _): &(String, i32, Stall)| *name == topic && *number == partition;
+        let at = self.stalls.iter().position(of)?;
+        let (_, _, stall) = self.stalls[at];
+        if stall != Stall::Always {
+            self.stalls.remove(at);
         }
-        Some(deaf)
+        Some(stall)
     }
 }
 
 impl Model {
     pub(crate) fn set_reachable(&self, reachable: bool) {
         self.change(|state| {
-            state.troubles.unreachable = !reachable;
-            state.troubles.reconnects += 1;
+            state.faults.unreachable = !reachable;
+            state.faults.reconnects += 1;
         });
     }
 
     /// Stops history consumers, or lets them continue.
     pub(crate) fn hold_history(&self, held: bool) {
-        self.change(|state| state.troubles.history_held = held);
+        self.change(|state| state.faults.history_held = held);
     }
 
     /// Takes away the leader of a partition, or gives it one again.
@@ -144,43 +144,43 @@ impl Model {
     }
 
     /// Lets the tail get nothing of this partition, as if nothing were written.
-    pub(crate) fn deafen(&self, topic: &str, partition: i32, deaf: Deaf) {
-        self.change(|state| state.troubles.deaf.push((topic.to_owned(), partition, deaf)));
+    pub(crate) fn stall(&self, topic: &str, partition: i32, stall: Stall) {
+        self.change(|state| state.faults.stalls.push((topic.to_owned(), partition, stall)));
     }
 
     /// Queries for the offsets of partitions without a leader fail after this time.
     pub(crate) fn fail_after(&self, failure: Duration) {
-        self.change(|state| state.troubles.failure = failure);
+        self.change(|state| state.faults.failure = failure);
     }
 
     /// The next `times` calls of this kind fail.
     pub(crate) fn fail(&self, call: Call, times: usize) {
-        self.change(|state| state.troubles.failures.insert(call, times));
+        self.change(|state| state.faults.failures.insert(call, times));
     }
 
     /// The next call of this kind panics.
     pub(crate) fn panic_at(&self, call: Call) {
-        self.change(|state| state.troubles.panics.insert(call));
+        self.change(|state| state.faults.panics.insert(call));
     }
 
     /// Whether a panic is still to come.
     pub(crate) fn will_panic(&self) -> bool {
-        !self.lock().troubles.panics.is_empty()
+        !self.lock().faults.panics.is_empty()
     }
 
     /// Whether a failure of this call is still to come.
     pub(crate) fn will_fail(&self, call: Call) -> bool {
-        self.lock().troubles.failures.get(&call).is_some_and(|times| *times > 0)
+        self.lock().faults.failures.get(&call).is_some_and(|times| *times > 0)
     }
 
     /// Makes the next lists of topics empty.
-    pub(crate) fn forget_topics(&self, looks: usize) {
-        self.change(|state| state.troubles.forgotten = looks);
+    pub(crate) fn forget_topics(&self, lists: usize) {
+        self.change(|state| state.faults.forgotten = lists);
     }
 
     /// Makes the next answers those of a broker that knows only so many partitions.
     pub(crate) fn be_stale(&self, answers: usize, partitions: usize) {
-        self.change(|state| state.troubles.stale = Some((answers, partitions)));
+        self.change(|state| state.faults.stale = Some((answers, partitions)));
     }
 
     /// Lets metadata have an error for the topic, or not any more.
@@ -214,11 +214,11 @@ impl Model {
 
     /// Forbids all topics that do not exist.
     pub(crate) fn hide_missing(&self) {
-        self.change(|state| state.troubles.hides_missing = true);
+        self.change(|state| state.faults.hides_missing = true);
     }
 
     /// Delays each call by up to this time.
     pub(crate) fn slow(&self, slowness: Duration) {
-        self.change(|state| state.troubles.slowness = slowness);
+        self.change(|state| state.faults.slowness = slowness);
     }
 }
