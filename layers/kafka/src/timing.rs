@@ -46,8 +46,8 @@ pub(crate) struct Timing {
 
 impl Timing {
     /// The pause after this many failed attempts in a row.
-    pub(crate) fn back_off(&self, in_vain: u32) -> Duration {
-        self.max_retry.min(self.retry * (1 << in_vain.min(8)))
+    pub(crate) fn back_off(&self, failed_attempts: u32) -> Duration {
+        self.max_retry.min(self.retry * (1 << failed_attempts.min(8)))
     }
 }
 

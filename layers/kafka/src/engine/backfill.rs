@@ -41,7 +41,7 @@ impl Drop for Turn<'_> {
 
 /// How a turn ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+enum TurnEnd {
     /// The backfill has ended. Most of its streams continue in the live log.
     Over,
     /// Other backfills come first.
@@ -76,7 +76,7 @@ impl History {
             if let Some(reading) = &mut turn.reading {
                 self.retired.resume(&reading.backfill.hub, self.backfill_bytes);
                 let ended = self.take_turn(backend, &mut **consumer, reading, inspections);
-                if ended == Ended::Suspended
+                if ended == TurnEnd::Suspended
                     && let Some(reading) = turn.reading.take()
                 {
                     self.suspend(reading);
@@ -159,7 +159,7 @@ impl History {
         consumer: &mut dyn Consumer,
         reading: &mut Reading,
         inspections: &Arc<Inspections>,
-    ) -> Ended {
+    ) -> TurnEnd {
         debug!(topic = %reading.topic, streams = reading.backfill.hub.cursors(), "reading history");
         reading.assign(consumer);
         let ended = self.read_on(backend, consumer, reading, inspections);
@@ -173,7 +173,7 @@ impl History {
         consumer: &mut dyn Consumer,
         reading: &mut Reading,
         inspections: &Arc<Inspections>,
-    ) -> Ended {
+    ) -> TurnEnd {
         let backfill = Arc::clone(&reading.backfill);
         let turn_timeout = reading.turn_timeout(&self.timing);
         let mut fetched = VecDeque::new();
@@ -188,16 +188,18 @@ impl History {
                 queue.window()
             };
             let missing = reading.missing().filter(|missing| *missing > 0);
-            let Some(missing) = missing.filter(|_| !backfill.is_over()) else { return Ended::Over };
+            let Some(missing) = missing.filter(|_| !backfill.is_over()) else {
+                return TurnEnd::Over;
+            };
             if !reading.coalesced && backfill.hub.bytes() >= COALESCE_BYTES {
                 reading.coalesced = true;
                 if self.is_waited_for() {
-                    return Ended::Suspended;
+                    return TurnEnd::Suspended;
                 }
                 backfill.coalesce(|| self.is_waited_for());
             }
             if !self.wait_for_room(reading, window) {
-                return Ended::Suspended;
+                return TurnEnd::Suspended;
             }
             let most = POLL_BYTES.min(window / 4);
             if fetched.is_empty() {
@@ -227,7 +229,7 @@ impl History {
                     if fruitful.is_none() {
                         self.pause();
                     }
-                    return Ended::Over;
+                    return TurnEnd::Over;
                 }
                 (Read::Unconfirmed, _) => true,
                 (Read::On | Read::FetchError, Some(since)) => since.elapsed() >= self.timing.turn,
@@ -237,7 +239,7 @@ impl History {
                 if read == Read::Unconfirmed || fruitful_since.is_none() {
                     reading.rest(&self.timing);
                 }
-                return Ended::Suspended;
+                return TurnEnd::Suspended;
             }
             if read == Read::Unconfirmed {
                 self.pause();

@@ -107,8 +107,8 @@ impl Inspections {
         let inspections = Arc::clone(self);
         let work = move || {
             let _thread = Thread(&inspections);
-            while let Some((inspection, in_vain)) = inspections.next() {
-                inspections.perform(inspection, in_vain);
+            while let Some((inspection, failed_attempts)) = inspections.next() {
+                inspections.perform(inspection, failed_attempts);
             }
         };
         if let Err(error) = self.threads.spawn("kafka-inspect", work) {
@@ -128,7 +128,7 @@ impl Inspections {
                 return state
                     .waiting
                     .remove(at)
-                    .map(|(inspection, in_vain, _)| (inspection, in_vain));
+                    .map(|(inspection, failed_attempts, _)| (inspection, failed_attempts));
             }
             let pause = (earliest - now).min(self.timing.refresh);
             let waited = self.changed.wait_timeout(state, pause);
@@ -137,7 +137,7 @@ impl Inspections {
         None
     }
 
-    fn perform(&self, mut inspection: Inspection, in_vain: u32) {
+    fn perform(&self, mut inspection: Inspection, failed_attempts: u32) {
         let Inspection { topic, partition, from, until, losses, .. } = &inspection;
         let mut probe = Probe {
             inspections: self,
@@ -145,7 +145,7 @@ impl Inspections {
             partition: *partition,
             consumer: None,
             deadline: Instant::now() + SEARCH,
-            read_timeout: MAX_READ_TIMEOUT.min(READ_TIMEOUT * (1 << in_vain.min(4))),
+            read_timeout: MAX_READ_TIMEOUT.min(READ_TIMEOUT * (1 << failed_attempts.min(4))),
         };
         let known = losses.until(*partition, *from).filter(|_| probe.is_unreadable(*from));
         let finding = match known {
@@ -155,8 +155,8 @@ impl Inspections {
         match finding {
             Some(finding) => inspection.on_finding.give(finding),
             None => {
-                let due = Instant::now() + self.timing.back_off(in_vain);
-                self.lock().waiting.push_back((inspection, in_vain + 1, due));
+                let due = Instant::now() + self.timing.back_off(failed_attempts);
+                self.lock().waiting.push_back((inspection, failed_attempts + 1, due));
             }
         }
     }
@@ -255,17 +255,17 @@ impl Probe<'_> {
         broker::assign(&mut **consumer, self.topic, self.partition, offset);
         while fetched.is_empty() && Instant::now() < until && !self.inspections.is_closed() {
             broker::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
-            let mut stands = false;
+            let mut is_stale = false;
             fetched.retain(|fetched| match fetched {
                 Fetched::Record(_, record) => record.offset >= offset,
                 // It may be of the assignment before, which continued at an offset within the batch.
                 Fetched::OutOfRange => {
-                    stands = !is_new;
+                    is_stale = !is_new;
                     is_new
                 }
                 Fetched::End(_) | Fetched::Error(_) | Fetched::Denied => true,
             });
-            if stands && fetched.is_empty() {
+            if is_stale && fetched.is_empty() {
                 broker::unassign(&mut **consumer, self.topic, self.partition);
                 broker::assign(&mut **consumer, self.topic, self.partition, offset);
             }

@@ -119,8 +119,8 @@ impl Instance {
         self
     }
 
-    fn linger(mut self, linger: Duration) -> Self {
-        self.options.timing.idle_timeout = linger;
+    fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
+        self.options.timing.idle_timeout = idle_timeout;
         self
     }
 

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use proptest::prelude::*;
 
-use self::reader::{Reader, Wanted};
+use self::reader::{Reader, TestFilter};
 use self::world::World;
 use super::*;
 use crate::broker::model::{Call, Spoilt};
@@ -213,12 +213,12 @@ struct Schedule {
     memory: usize,
 }
 
-fn wanted(number: usize) -> Wanted {
+fn wanted(number: usize) -> TestFilter {
     match number {
-        0 => Wanted::All,
-        1 => Wanted::Key("b"),
-        2 => Wanted::Tagged,
-        _ => Wanted::KeyOrTagged("c"),
+        0 => TestFilter::All,
+        1 => TestFilter::Key("b"),
+        2 => TestFilter::Tagged,
+        _ => TestFilter::KeyOrTagged("c"),
     }
 }
 

@@ -159,8 +159,10 @@ async fn names_that_are_invented_have_kafka_asked_no_more_often() {
 async fn a_configured_topic_is_released_when_no_stream_reads_it_and_keeps_its_room() {
     let model = kafka(1);
     fill(&model, 0, 1);
-    let cluster =
-        instance().linger(Duration::ZERO).options(|options| options.named_topic(TOPIC)).of(&model);
+    let cluster = instance()
+        .idle_timeout(Duration::ZERO)
+        .options(|options| options.named_topic(TOPIC))
+        .of(&model);
     for round in 0..3 {
         let mut client = open(&cluster, query()).await;
         assert_eq!(client.data().await, "0:0");
@@ -174,7 +176,7 @@ async fn a_configured_topic_is_released_when_no_stream_reads_it_and_keeps_its_ro
 async fn a_topic_is_released_when_no_stream_reads_it_and_opened_again() {
     let model = kafka(1);
     fill(&model, 0, 3);
-    let cluster = instance().linger(Duration::ZERO).of(&model);
+    let cluster = instance().idle_timeout(Duration::ZERO).of(&model);
     let mut client = open(&cluster, query()).await;
     client.events(3).await;
     let id = client.last_event_id();
@@ -189,7 +191,7 @@ async fn a_topic_is_released_when_no_stream_reads_it_and_opened_again() {
 async fn a_preloaded_topic_is_read_before_the_first_stream_and_never_released() {
     let model = kafka(1);
     let cluster = instance()
-        .linger(Duration::ZERO)
+        .idle_timeout(Duration::ZERO)
         .options(|options| options.preload_topic(TOPIC))
         .of(&model);
     model.wait_calls(Call::Watermarks, 1);
@@ -255,7 +257,7 @@ async fn topics_share_the_memory_and_one_that_is_let_go_leaves_its_share() {
     let names = ["one", "two", "three"];
     let model = Model::default();
     let cluster = instance()
-        .linger(Duration::ZERO)
+        .idle_timeout(Duration::ZERO)
         .options(|options| options.memory_bytes(MEMORY))
         .of(&model);
     let value = " ".repeat(1000);

@@ -53,6 +53,6 @@ impl Drop for OnFinding {
 impl fmt::Debug for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { topic, partition, from, until, .. } = self;
-        f.debug_tuple("Look").field(topic).field(partition).field(from).field(until).finish()
+        f.debug_tuple("Inspection").field(topic).field(partition).field(from).field(until).finish()
     }
 }

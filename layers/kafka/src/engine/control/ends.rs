@@ -78,10 +78,10 @@ impl Control<'_> {
     /// Asks Kafka for the ends, once for all requests of a topic.
     fn find_ends(&mut self) {
         let mut groups: HashMap<Arc<str>, Vec<EndRequest>> = HashMap::new();
-        for newcomer in std::mem::take(&mut self.ends.end_requests) {
-            if !newcomer.reply.is_closed() && !newcomer.log.hub.is_closed() {
-                let name = Arc::clone(&newcomer.topic.name);
-                groups.entry(name).or_default().push(newcomer);
+        for request in std::mem::take(&mut self.ends.end_requests) {
+            if !request.reply.is_closed() && !request.log.hub.is_closed() {
+                let name = Arc::clone(&request.topic.name);
+                groups.entry(name).or_default().push(request);
             }
         }
         for group in groups.into_values() {
@@ -93,7 +93,7 @@ impl Control<'_> {
                 Some(ends) => {
                     let at: Vec<i64> = ends.iter().map(|end| end.stable).collect();
                     let at = Positions::new(at);
-                    let replies = group.into_iter().map(|newcomer| newcomer.reply).collect();
+                    let replies = group.into_iter().map(|request| request.reply).collect();
                     self.ends.waiting.push(End { topic, log, at, replies });
                 }
                 // The streams of a log that is closed ask again.

@@ -37,7 +37,7 @@ pub(super) struct FetchErrors {
     /// The next step is not due before this.
     next: Option<Instant>,
     /// How many inspections in a row found no stalled partition.
-    in_vain: u32,
+    failed_attempts: u32,
     /// Until then, partitions with repeated fetch errors stay held.
     peace: Option<Instant>,
     /// Findings about partitions that are held, and when they are to be applied.
@@ -100,10 +100,12 @@ impl Control<'_> {
         for (topic, log, head) in before {
             let now = log.hub.head();
             let known = self.topic_state(&topic);
-            let stands = |partition: i32, head| now.next(partition) == head;
+            let has_not_moved = |partition: i32, head| now.next(partition) == head;
             let standing: Vec<(i32, i64)> = head
                 .iter()
-                .filter(|(partition, head)| stands(*partition, *head) && !known.is_held(*partition))
+                .filter(|(partition, head)| {
+                    has_not_moved(*partition, *head) && !known.is_held(*partition)
+                })
                 .collect();
             if log.hub.is_closed() || standing.is_empty() {
                 continue;
@@ -134,10 +136,10 @@ impl Control<'_> {
         let timing = &self.timing;
         let errors = &mut self.fetch_errors;
         errors.peace = Some(Instant::now() + PEACE * timing.inspect_after);
-        errors.in_vain = if suspects > 0 { 0 } else { errors.in_vain + 1 };
-        let pause = match errors.in_vain {
+        errors.failed_attempts = if suspects > 0 { 0 } else { errors.failed_attempts + 1 };
+        let pause = match errors.failed_attempts {
             0 | 1 => Duration::ZERO,
-            in_vain => timing.back_off(in_vain),
+            failed_attempts => timing.back_off(failed_attempts),
         };
         errors.next = Some(Instant::now() + pause);
     }

@@ -138,10 +138,10 @@ impl Control<'_> {
     /// have passed as well.
     fn confirm_gone(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
         let least = self.confirm_time();
-        let (looks, since) =
+        let (refreshes, since) =
             self.topic_state(topic).unseen.get_or_insert_with(|| (0, Instant::now()));
-        *looks += 1;
-        if *looks < REFRESHES_UNTIL_GONE || since.elapsed() < least {
+        *refreshes += 1;
+        if *refreshes < REFRESHES_UNTIL_GONE || since.elapsed() < least {
             return None;
         }
         match self.backend.presence(&topic.name) {
@@ -157,13 +157,14 @@ impl Control<'_> {
     /// Whether the topic has had no streams for a while.
     fn is_idle(&mut self, topic: &Topic) -> bool {
         let used = topic.is_used();
-        let linger = if topic.is_missing() { Duration::ZERO } else { self.timing.idle_timeout };
+        let idle_timeout =
+            if topic.is_missing() { Duration::ZERO } else { self.timing.idle_timeout };
         let since = &mut self.topic_state(topic).idle_since;
         if used {
             *since = None;
             return false;
         }
-        since.get_or_insert_with(Instant::now).elapsed() >= linger
+        since.get_or_insert_with(Instant::now).elapsed() >= idle_timeout
     }
 
     pub(super) fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {

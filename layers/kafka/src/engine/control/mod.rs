@@ -50,7 +50,7 @@ pub(crate) struct Control<'a> {
     ends: Ends,
     refresh_at_once: bool,
     /// A stream has named a topic for the first time.
-    has_newcomers: bool,
+    has_new_topics: bool,
     reopen: bool,
     verify_all: bool,
     unverified: Vec<Arc<Topic>>,
@@ -115,7 +115,7 @@ impl<'a> Control<'a> {
             has_more: false,
             ends: Ends::default(),
             refresh_at_once: false,
-            has_newcomers: false,
+            has_new_topics: false,
             // The control thread before this one may have panicked at any point.
             reopen: true,
             verify_all: false,
@@ -134,7 +134,7 @@ impl<'a> Control<'a> {
             if std::mem::take(&mut self.refresh_at_once) {
                 next = next.min(refreshed + self.timing.min_refresh);
             }
-            let until = if std::mem::take(&mut self.has_more) | self.has_newcomers {
+            let until = if std::mem::take(&mut self.has_more) | self.has_new_topics {
                 refreshed
             } else {
                 next.min(watch)
@@ -159,8 +159,8 @@ impl<'a> Control<'a> {
             }
             self.serve_requests();
             self.take_checked(&shared);
-            if std::mem::take(&mut self.has_newcomers) {
-                self.find_newcomers(&shared);
+            if std::mem::take(&mut self.has_new_topics) {
+                self.find_new_topics(&shared);
                 next = next.min(Instant::now() + self.timing.retry);
             }
             if std::mem::take(&mut self.refresh_at_once) {
@@ -192,7 +192,7 @@ impl<'a> Control<'a> {
 
     fn enqueue(&mut self, request: Request) {
         match request {
-            Request::FindTopic => self.has_newcomers = true,
+            Request::FindTopic => self.has_new_topics = true,
             Request::Reopen => self.reopen = true,
             Request::Verify => self.verify_all = true,
             Request::FetchError { number } => self.fetch_errors.note(Some(number)),

@@ -97,7 +97,7 @@ impl Absence {
 impl Control<'_> {
     /// Asks Kafka for each topic that streams have named since the last refresh. To list all topics for each name
     /// that a client makes up would be too much.
-    pub(super) fn find_newcomers(&mut self, shared: &Shared) {
+    pub(super) fn find_new_topics(&mut self, shared: &Shared) {
         if !shared.reachability.is_reached() {
             self.refresh_at_once = true;
             return;

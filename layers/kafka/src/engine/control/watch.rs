@@ -16,7 +16,7 @@ const CHECKS: u32 = 2;
 pub(super) struct Watch {
     partitions: Vec<PartitionState>,
     /// Restarts in a row after which the log has not advanced.
-    in_vain: u32,
+    failed_attempts: u32,
     /// The next restart is not before this.
     not_before: Option<Instant>,
     /// The partition that was the reason for the last restart, and its head at the first check after it.
@@ -76,7 +76,7 @@ impl Watch {
         late
     }
 
-    /// The log waits for something at these partitions: they are not late before further looks.
+    /// The log waits for something at these partitions: they are not late before further checks.
     pub(super) fn excuse(&mut self, partitions: &[i32]) {
         for partition in partitions {
             let index = usize::try_from(*partition).ok();
@@ -105,7 +105,7 @@ impl Watch {
         if let Some((partition, start)) = &mut self.restarted {
             let next = head.next(*partition);
             if *start.get_or_insert(next) != next {
-                (self.in_vain, self.not_before, self.restarted) = (0, None, None);
+                (self.failed_attempts, self.not_before, self.restarted) = (0, None, None);
             }
         }
     }
@@ -123,12 +123,12 @@ impl Watch {
         if self.not_before.is_some_and(|not_before| now < not_before) {
             return None;
         }
-        let in_vain = self.in_vain;
-        self.not_before = Some(now + pause * (4 << in_vain.min(6)));
+        let failed_attempts = self.failed_attempts;
+        self.not_before = Some(now + pause * (4 << failed_attempts.min(6)));
         self.restarted = Some((partition, None));
         self.in_time = 0;
-        self.in_vain += 1;
-        Some(in_vain)
+        self.failed_attempts += 1;
+        Some(failed_attempts)
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
             for (index, found) in found.iter().enumerate() {
                 let expected =
                     expected.iter().find(|(at, _)| *at == index).map(|(_, stood)| *stood);
-                assert_eq!(*found, expected, "{what}, look {index}");
+                assert_eq!(*found, expected, "{what}, check {index}");
             }
         }
     }

@@ -125,13 +125,14 @@ impl Control<'_> {
         }
         let Some((late, offset)) = record else { return false };
         let Late { partition, head, due } = *late;
-        let Some(in_vain) = self.topic_state(topic).watch.restart(partition, pause, now) else {
+        let Some(failed_attempts) = self.topic_state(topic).watch.restart(partition, pause, now)
+        else {
             return false;
         };
         topic.health().restarts += 1;
         shared.restarts.fetch_add(1, Ordering::Relaxed);
         warn!(topic = %topic.name, partition, head, record = offset, stable = due, "topic does not advance, opening it anew");
-        if in_vain > 0 {
+        if failed_attempts > 0 {
             return true;
         }
         self.close(topic, State::Found);

@@ -9,14 +9,14 @@ use crate::broker::model::Spoilt;
 
 /// Which records a client asks for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wanted {
+pub(super) enum TestFilter {
     All,
     Key(&'static str),
     Tagged,
     KeyOrTagged(&'static str),
 }
 
-impl Wanted {
+impl TestFilter {
     fn query(self) -> Query {
         let tagged = || Filter::any().header("tag", "x");
         match self {
@@ -40,7 +40,7 @@ impl Wanted {
 pub(super) struct Reader {
     client: Client,
     pub(super) instance: usize,
-    wanted: Wanted,
+    wanted: TestFilter,
     /// Without an id it begins at the end.
     pub(super) live: bool,
     /// Its id did not decode: a gap comes first.
@@ -59,7 +59,7 @@ impl Reader {
     pub(super) async fn open(
         cluster: &Cluster,
         instance: usize,
-        wanted: Wanted,
+        wanted: TestFilter,
         live: bool,
         limit: usize,
     ) -> Self {
