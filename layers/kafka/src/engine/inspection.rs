@@ -112,7 +112,7 @@ impl Inspections {
             }
         };
         if let Err(error) = self.threads.spawn("kafka-inspect", work) {
-            error!(%error, "can't start a thread to inspect what can't be read");
+            error!(%error, "can't start a thread for an inspection");
             self.lock().threads -= 1;
         }
     }
@@ -197,7 +197,7 @@ impl Probe<'_> {
                 self.partition,
                 offset = next,
                 ?fetch_error,
-                "what is there can't be read"
+                "the batch can't be read"
             );
             let end = match fetch_error.batch {
                 Some(_) => self.end(&fetch_error, next, until),
@@ -244,7 +244,7 @@ impl Probe<'_> {
             none => match self.inspections.backend.consumer(true) {
                 Ok(consumer) => none.insert(consumer),
                 Err(error) => {
-                    warn!(%error, "can't create a consumer to inspect what can't be read");
+                    warn!(%error, "can't create a consumer for an inspection");
                     return First::Nothing;
                 }
             },

@@ -148,7 +148,7 @@ impl Control<'_> {
             Ok(Presence::Partitions(count)) if !(1..had).contains(&count) => None,
             Ok(presence) => Some(presence),
             Err(error) => {
-                debug!(%error, topic = %topic.name, "whether it is gone can't be asked");
+                debug!(%error, topic = %topic.name, "can't query whether the topic still exists");
                 None
             }
         }
