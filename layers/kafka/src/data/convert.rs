@@ -21,6 +21,9 @@ use futures_util::future::BoxFuture;
 ///
 /// let upper_case = |record: &RecordRef<'_>, changes: &mut Changes| {
 ///     let Some(value) = record.value() else { return Conversion::Accepted };
+///     if record.headers().any(|(name, _)| name == b"as-is") {
+///         return Conversion::Accepted;
+///     }
 ///     if !value.is_ascii() {
 ///         return Conversion::Rejected { reason: "not_ascii", detail: "the value has other bytes".into() };
 ///     }
@@ -32,6 +35,11 @@ use futures_util::future::BoxFuture;
 /// let record = RecordRef::new("quotes").with_value(b"eurusd");
 /// assert!(matches!(upper_case(&record, &mut changes), Conversion::Accepted));
 /// assert_eq!(changes.value(), Some(&b"EURUSD"[..]));
+///
+/// let mut changes = Changes::default();
+/// let record = record.with_headers(&[(b"as-is", None)]);
+/// assert!(matches!(upper_case(&record, &mut changes), Conversion::Accepted));
+/// assert_eq!(changes.value(), None);
 ///
 /// let options = ClusterOptions::new(["localhost:9092"]).converter("quotes", upper_case);
 /// # let _ = options;
