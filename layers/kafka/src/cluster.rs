@@ -85,7 +85,7 @@ impl Query {
 ///
 /// The innermost service of the stack: it answers a [`Query`] with a [`Stream`]. For a topic that is known
 /// it answers at once. For another topic it waits up to a second until Kafka has said whether it permits the
-/// topic, so that a refusal can be the answer. The stream itself waits for everything else.
+/// topic, so that an error can be the answer. The stream itself waits for everything else.
 ///
 /// A clone is a handle to the same cluster. Its threads end when the last clone and the last stream are
 /// dropped. [`Cluster::close`] waits for that, as a process should before it exits.

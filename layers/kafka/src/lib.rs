@@ -50,9 +50,9 @@
 //! # Limits
 //!
 //! There is no consumer group and no commit: the event id of a client has its offsets. The crate writes
-//! nothing to Kafka. It knows no schemas; a [`ConvertRecord`] can convert or reject records. It authorizes
-//! nobody: an event id is a position and no permission, and filters are applied anew to each query. While
-//! Kafka is not available, or the topic does not exist, a stream stays open and waits.
+//! nothing to Kafka. It knows no schemas; a [`ConvertRecord`] can convert or reject records. It does no
+//! authorization: an event id is a position, not a permission, and filters are applied anew to each query.
+//! While Kafka is not available, or the topic does not exist, a stream stays open and waits.
 //!
 //! # Costs
 //!

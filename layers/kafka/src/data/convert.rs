@@ -75,11 +75,11 @@ pub enum Conversion {
         /// The reason in words, for the log. It should not quote the value.
         detail: Cow<'static, str>,
     },
-    /// The record can't be converted for now, since a registry of schemas does not answer, say. The converter
-    /// is asked again when the future is ready.
+    /// The record can't be converted yet, for example because a schema registry does not answer. The converter
+    /// is called again when the future is ready.
     ///
-    /// Until then the partition of the record is not read on: what follows stays in Kafka, and arrives in
-    /// order. Other partitions and topics are not held up. The future is polled by threads that have no
+    /// Until then the consumer does not read the partition of the record: later records stay in Kafka, and
+    /// arrive in order. Other partitions and topics continue. The future is polled by threads that have no
     /// runtime: the channels of tokio work there, and timers that were made within a runtime. One that
     /// panics counts as ready.
     NotYet(BoxFuture<'static, ()>),

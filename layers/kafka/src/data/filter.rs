@@ -63,8 +63,8 @@ impl Filter {
     }
 }
 
-/// Selects the records that pass any of the filters of a stream; without filters, all. `invalid_gaps`: and the
-/// gaps in place of rejected records.
+/// Selects the records that pass any of the filters of a stream. Without filters it selects all records.
+/// `invalid_gaps` adds the gaps of rejected records.
 pub(crate) fn selector(filters: &[Filter], index: &Index, invalid_gaps: bool) -> Selector<Record> {
     if filters.is_empty() || filters.contains(&Filter::any()) {
         return Selector::All;

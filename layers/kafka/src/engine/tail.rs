@@ -95,7 +95,7 @@ impl Followed {
         }
     }
 
-    /// Reads a partition again from its position, unless there is another reason not to.
+    /// Resumes a partition at its position, unless there is another reason not to read it.
     fn read_on(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
         if let Some(next) = self.next(partition)
             && self.is_read(partition)
@@ -114,7 +114,7 @@ impl Followed {
         self.report_held_up();
     }
 
-    /// Reads the partitions again whose next record can be converted now.
+    /// Resumes the partitions whose next record can be converted now.
     fn retry(&mut self, consumer: &mut dyn Consumer, topic: &str) {
         let ready = self.held_up.take_ready();
         if !ready.is_empty() {

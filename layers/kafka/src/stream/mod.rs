@@ -116,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// The last write. It has no empty line, of which many clients would make an empty message.
+    /// The last write. It has no empty line: many clients would deliver an empty message for it.
     fn refusal(&self) -> Encoded {
         let why = match self.topic.refused() {
             Some(Refused::NoRoom) => "has no room here for now",

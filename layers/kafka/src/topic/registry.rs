@@ -94,7 +94,7 @@ impl Shared {
         self.control.clone()
     }
 
-    /// The topics that are held, used or not.
+    /// All topics of the registry, with or without streams.
     pub(crate) fn held(&self) -> Vec<Arc<Topic>> {
         self.topics.held()
     }
@@ -203,7 +203,7 @@ impl Topics {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The topics that are held, used or not.
+    /// All topics of the registry, with or without streams.
     pub(crate) fn held(&self) -> Vec<Arc<Topic>> {
         self.lock().values().cloned().collect()
     }

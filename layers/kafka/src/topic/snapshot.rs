@@ -110,7 +110,7 @@ struct SnapshotState {
     /// The newest snapshot. Streams that read an older one continue in this one.
     snapshot: Option<Arc<Snapshot>>,
     waiting: Vec<SnapshotReply>,
-    /// Where the topic begins, as far as the streams know that wait for a snapshot.
+    /// The highest low watermark that a waiting stream has seen.
     low: Option<Positions>,
     /// Wakes the task that builds the table.
     builder: Option<Waker>,
@@ -147,7 +147,7 @@ impl Latest {
         );
     }
 
-    /// Where the topic begins, as far as the streams know that wait for a snapshot.
+    /// The highest low watermark that a waiting stream has seen.
     pub(crate) fn low(&self) -> Option<Positions> {
         self.lock().low.clone()
     }

@@ -18,8 +18,8 @@ use crate::topic::{Topic, TopicLog};
 /// How many stalled partitions are inspected at once, and the others of the last topic.
 const INSPECTED: usize = 64;
 
-/// A partition with another fetch error within this time is read again together with others like it, after
-/// a pause in which the tail reads the healthy partitions.
+/// A partition with another fetch error within this time is resumed only after a pause, together with other such
+/// partitions. In the pause the tail reads the healthy partitions.
 const AGAIN: Duration = Duration::from_secs(60);
 const PEACE: u32 = 4;
 

@@ -1,6 +1,6 @@
 //! The control thread: it asks Kafka for metadata and offsets, opens and closes the logs of topics, and
-//! watches them. Such calls block, so they have a thread of their own. Only the readers of history query
-//! ends themselves: a backfill waits for the answer in any case.
+//! watches them. Such calls block, so they have a thread of their own. The history readers query ends
+//! themselves, since a backfill has to wait for that answer.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};

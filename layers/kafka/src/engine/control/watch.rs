@@ -146,7 +146,7 @@ mod tests {
         ends.into_iter().map(|(stable, high)| End { stable, high }).collect()
     }
 
-    /// Looks as often as there are rows of heads and ends of one partition; what is late at each.
+    /// Runs one check for each row of heads and ends of one partition, and returns what is late at each.
     fn late(rows: &[(i64, i64)]) -> Vec<Option<(i64, i64)>> {
         let mut watch = Watch::default();
         let now = Instant::now();

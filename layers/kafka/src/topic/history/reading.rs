@@ -118,7 +118,7 @@ impl Reading {
         timing.retry.saturating_mul(doubled).min(timing.stalled_read)
     }
 
-    /// Lets other backfills come first, for as long as this turn waited in vain.
+    /// Lets other backfills come first, for as long as this turn got no records.
     pub(crate) fn rest(&mut self, timing: &Timing) {
         if self.fruitless == 0 {
             warn!(topic = %self.topic, "a backfill gets no records for now, others come first");
@@ -188,7 +188,7 @@ impl Reading {
         }
     }
 
-    /// The partitions that are read, and where they stand.
+    /// The partitions that are read, and their positions.
     fn read(&self) -> impl Iterator<Item = (i32, i64)> {
         let all = (0..).zip(self.next.iter().copied());
         all.filter(|(partition, _)| self.is_read(*partition))
@@ -198,14 +198,14 @@ impl Reading {
         !self.held.contains(&partition) && !self.held_up.contains(partition)
     }
 
-    /// Reads the partitions on whose next record can be converted now.
+    /// Resumes the partitions whose next record can be converted now.
     pub(crate) fn retry(&mut self, consumer: &mut dyn Consumer) {
         for partition in self.held_up.take_ready() {
             self.read_on(consumer, partition);
         }
     }
 
-    /// Reads a partition on that was not read, unless there is another reason not to.
+    /// Resumes a partition, unless there is another reason not to read it.
     fn read_on(&self, consumer: &mut dyn Consumer, partition: i32) {
         let slot = usize::try_from(partition).ok();
         if let Some(next) = slot.and_then(|slot| self.next.get(slot))
