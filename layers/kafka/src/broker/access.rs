@@ -9,8 +9,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::Access;
 use crate::Error;
+use crate::broker::Access;
 
 const POLL: Duration = Duration::from_millis(20);
 

@@ -11,9 +11,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::context::Context;
-use super::librdkafka::refused;
 use crate::Error;
+use crate::broker::context::Context;
+use crate::broker::librdkafka::refused;
 
 /// The timeout of a query for a topic's configuration, and the pause after one that failed.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);

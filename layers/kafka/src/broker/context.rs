@@ -10,10 +10,10 @@ use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::FetchError;
-use super::failure::Line;
-use super::handle::LateFetches;
+use crate::broker::FetchError;
 use crate::broker::contact::Reachability;
+use crate::broker::failure::Line;
+use crate::broker::handle::LateFetches;
 
 /// The interval between two warnings about the same error of librdkafka, which any client may meet repeatedly.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);

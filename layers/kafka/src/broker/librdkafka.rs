@@ -15,15 +15,15 @@ use tailwater_kafka_types::Budget;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::configuration::Configurations;
-use super::context::Context;
-use super::reader::{Reader, Readers};
-use super::{
+use crate::Error;
+use crate::broker::configuration::Configurations;
+use crate::broker::contact::Reachability;
+use crate::broker::context::Context;
+use crate::broker::reader::{Reader, Readers};
+use crate::broker::{
     Access, Backend, Consumer, End, Presence, TopicDescription, access, configuration, receive,
     timeouts,
 };
-use crate::Error;
-use crate::broker::contact::Reachability;
 use crate::data::gap::Watermarks;
 use crate::threads::Threads;
 

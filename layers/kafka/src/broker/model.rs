@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Access, Backend, Consumer, End, Presence};
 use crate::Error;
+use crate::broker::{Access, Backend, Consumer, End, Presence};
 use crate::data::gap::{Reason, Watermarks};
 use crate::data::record::Record;
 

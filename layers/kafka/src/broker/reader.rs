@@ -10,12 +10,12 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
-use super::buffers::RecordBuffers;
-use super::context::Context;
-use super::handle::Handle;
-use super::librdkafka::create;
-use super::{Consumer, Fetched, headers, timeouts};
 use crate::Error;
+use crate::broker::buffers::RecordBuffers;
+use crate::broker::context::Context;
+use crate::broker::handle::Handle;
+use crate::broker::librdkafka::create;
+use crate::broker::{Consumer, Fetched, headers, timeouts};
 use crate::data::gap::Reason;
 use crate::data::record::Record;
 use crate::threads::Threads;

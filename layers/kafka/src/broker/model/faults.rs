@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Model, Random};
+use crate::broker::model::{Model, Random};
 
 /// The calls that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Call, Model, Partition, Random, Spoilt, Stall, State};
 use crate::Error;
+use crate::broker::model::{Call, Model, Partition, Random, Spoilt, Stall, State};
 use crate::broker::{Consumer, FetchError, Fetched};
 
 /// A consumer of the model.

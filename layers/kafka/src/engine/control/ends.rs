@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Control;
-use super::watch::Late;
-use super::watchdog::PROBED;
 use crate::data::positions::Positions;
+use crate::engine::control::Control;
+use crate::engine::control::watch::Late;
+use crate::engine::control::watchdog::PROBED;
 use crate::topic::{Topic, TopicLog};
 
 /// The request of a stream.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::Control;
 use crate::data::positions::Positions;
+use crate::engine::control::Control;
 use crate::topic::inspection::{Finding, Inspection, OnFinding};
 use crate::topic::registry::Shared;
 use crate::topic::requests::{Command, Inspected, Request};

@@ -9,11 +9,11 @@ use tailwater_hub::Hub;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::Control;
 use crate::broker::{Presence, TopicDescription};
 use crate::data::events::{CHUNK_BYTES, Records};
 use crate::data::gap::Truncation;
 use crate::data::positions::Positions;
+use crate::engine::control::Control;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
 use crate::topic::{State, Topic, TopicLog};

@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Control, Timing};
 use crate::Error;
 use crate::broker::{Backend, End, Presence};
 use crate::data::gap::{Truncation, Watermarks};
+use crate::engine::control::Control;
+use crate::timing::Timing;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
 use crate::topic::{Topic, TopicLog};

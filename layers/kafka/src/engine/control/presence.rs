@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::Control;
 use crate::broker::{Access, Presence};
+use crate::engine::control::Control;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Request;
 use crate::topic::{State, Topic};

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::watch::Late;
-use super::{Control, Timing};
 use crate::broker::{self, Fetched, Panics};
+use crate::engine::control::Control;
+use crate::engine::control::watch::Late;
+use crate::timing::Timing;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
 use crate::topic::{State, Topic};

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tailwater_hub::{Cursor, Hub, Selector};
 use tokio::time::Instant;
 
-use super::{BACKFILL_BYTES, WINDOW_BYTES};
 use crate::data::events::Records;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::TopicLog;
+use crate::topic::history::{BACKFILL_BYTES, WINDOW_BYTES};
 
 /// How many bytes a stream that holds up most others of its backfill must take in each [`Timing::stall`], or
 /// it is left behind. It is little, because a thousand streams share what the server can write.

@@ -7,14 +7,14 @@ use tailwater_hub::{Cursor, Selector};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::WINDOW_BYTES;
-use super::backfill::Backfill;
-use super::reading::Reading;
 use crate::data::events::Records;
 use crate::data::filter::Index;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::TopicLog;
+use crate::topic::history::WINDOW_BYTES;
+use crate::topic::history::backfill::Backfill;
+use crate::topic::history::reading::Reading;
 use crate::topic::retired::RETIRED_BYTES;
 
 /// The smallest window of a backfill, however many there are.

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::backfill::Backfill;
 use crate::broker::{self, Backend, Consumer, Fetched};
 use crate::data::events;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::timing::Timing;
 use crate::topic::conversion::{HeldUp, Scratch};
+use crate::topic::history::backfill::Backfill;
 use crate::topic::inspection::{Finding, Inspection, OnFinding};
 use crate::topic::losses::TOO_LARGE;
 
