@@ -50,8 +50,11 @@ async fn show() -> Result<(), BoxError> {
 
     println!("Those after the first one, whose id is AQIAAg==:\n");
     let resumed = query().last_event_id(Some(Bytes::from_static(b"AQIAAg==")));
-    let mut stream = Box::pin(cluster.oneshot(resumed).await?);
+    let mut stream = Box::pin(cluster.clone().oneshot(resumed).await?);
     print!("{}", String::from_utf8_lossy(&next(&mut stream).await?));
+    drop(stream);
+    // The process exits next, and threads of the cluster must not run by then.
+    cluster.close().await;
     Ok(())
 }
 
