@@ -142,7 +142,7 @@ impl fmt::Debug for Shared {
 }
 
 pin_project! {
-    /// Future of [`Shutdown::begun`].
+    /// Future of [`Shutdown::started`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Started {
