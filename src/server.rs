@@ -84,7 +84,7 @@ impl ServerOptions {
     /// `/live` is always 200. `/ready` is 503 in these cases, and its JSON body names the case:
     /// - A Kafka cluster was never reached.
     /// - The log of a topic lacks a record that another consumer of this process has received.
-    /// - The process was told to stop.
+    /// - The process is stopping.
     ///
     /// `/ready` stays 200 if a Kafka cluster was reached before and is away, or if no consumer can read the
     /// next records of a topic. Then streams wait and lose nothing, and another instance would do no better.
@@ -126,12 +126,12 @@ pub fn run(
             let failed = |source| Error::Health { address, source };
             let listener = health::port::listen(address).map_err(failed)?;
             let address = listener.local_address().map_err(failed)?;
-            info!(%address, "telling /ready and /live");
+            info!(%address, "serving /ready and /live");
             // It ends with the runtime.
             tokio::spawn(health::port::serve(stack.health(), listener));
         }
         listening(&stack);
-        let (told, stop) = tokio::sync::oneshot::channel();
+        let (stop_sender, stop) = tokio::sync::oneshot::channel();
         let mut serving = std::pin::pin!(stack.serve(async move {
             // The sender is dropped without a message only after serving has ended.
             stop.await.unwrap_or_default()
@@ -140,12 +140,14 @@ pub fn run(
             () = &mut serving => return Ok(()),
             () = signals.stop() => {}
         }
-        info!(?drain, "told to stop");
+        info!(?drain, "received a signal to stop");
         // The receiver lives in `serving`, which is awaited below.
-        let _ = told.send(drain);
+        let _ = stop_sender.send(drain);
         tokio::select! {
             () = serving => {}
-            () = signals.stop_again() => warn!("told to stop twice, dropping what is open"),
+            () = signals.stop_again() => {
+                warn!("received a second signal, dropping open connections");
+            }
         }
         Ok(())
     });

@@ -54,7 +54,7 @@ impl Signals {
             if first.elapsed() > AT_ONCE {
                 return;
             }
-            debug!("told to stop twice at once");
+            debug!("received two signals within a second, counted as one");
         }
     }
 }

@@ -49,8 +49,9 @@ async fn each_document_of_a_file_serves_its_ports() {
 
     let health = |line: &str| {
         let line: Value = serde_json::from_str(line).ok()?;
-        let tells = line.get("message")?.as_str()? == "telling /ready and /live";
-        tells.then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
+        let is_serving = line.get("message")?.as_str()? == "serving /ready and /live";
+        is_serving
+            .then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
     };
     let health: SocketAddr = server.stderr().find(health).await;
     let answer = Get::new(health, "/ready").over(Version::Http1).send().await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Get, LOOK, Record, Server, Version, kafka, kafka_alone, raw, server, soon, told_at,
+    Get, LOOK, Record, Server, Version, health_address, kafka, kafka_alone, raw, server, soon,
 };
 
 async fn ask(at: SocketAddr, path: &str, version: Version) -> (u16, Value) {
@@ -39,7 +39,7 @@ async fn who_never_reached_kafka_or_drains_is_not_ready() {
     kafka.take_away();
     let arguments = ["--health", "127.0.0.1:0", "--drain", "5"];
     let mut server = server(&kafka).arguments(&arguments).run().await;
-    let at = told_at(&server).await;
+    let at = health_address(&server).await;
     until(at, 503, "never reached").await;
     for version in Version::BOTH {
         assert_eq!(ask(at, "/live", version).await, (200, json!({ "live": true })));
@@ -99,7 +99,7 @@ async fn nothing_is_told_unless_it_is_asked_for_and_nonsense_is_bounded() {
     assert!(!plain.stderr().text().contains("/ready"));
 
     let server = server(&kafka).arguments(&["--health", "127.0.0.1:0"]).run().await;
-    let at = told_at(&server).await;
+    let at = health_address(&server).await;
     assert_eq!(ask(at, "/", Version::Http1).await.0, 404);
     assert_eq!(Get::new(at, "/ready").method("POST").send().await.status, 405);
     let head = format!("GET /live HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(20_000));
@@ -131,7 +131,7 @@ async fn limits_of_the_file_hold_and_are_counted() {
     assert_ne!(limited, config);
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::of_text(folder, &limited, &["--health", "127.0.0.1:0"]).await;
-    let at = told_at(&server).await;
+    let at = health_address(&server).await;
     let counted = async |name: &str, count: u64| {
         let counted = async {
             while ask(at, "/ready", Version::Http1).await.1["listeners"][0][name] != count {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Get, Http2, LOOK, Record, field, kafka, server, soon, told_at};
+use crate::support::{Get, Http2, LOOK, Record, field, health_address, kafka, server, soon};
 
 /// How many of these there may be.
 const PLACES: usize = 1000;
@@ -53,7 +53,7 @@ async fn a_topic_of_the_file_that_is_missing_is_told_without_a_client() {
     });
     let line = line.await;
     assert_eq!((&line["level"], &line["topic"]), (&json!("WARN"), &json!(topic)));
-    let at = told_at(&server).await;
+    let at = health_address(&server).await;
     let topics = async || {
         let answer = Get::new(at, "/ready").send().await;
         assert_eq!(answer.status, 200);

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Get, Kafka, RawRecord, Record, batch, field, id, kafka, produce, real_kafka, records, server,
-    told_at, zeros, zstd,
+    Get, Kafka, RawRecord, Record, batch, field, health_address, id, kafka, produce, real_kafka,
+    records, server, zeros, zstd,
 };
 
 const ZSTD: i16 = 4;
@@ -125,7 +125,7 @@ async fn a_batch_that_nobody_can_read_is_told_and_passed() {
             assert_eq!(late.gap().await, gap(1, 4, "unreadable"));
             assert_eq!(field(&late.next().await, "data"), Some("after"));
         }
-        let ready = Get::new(told_at(&server).await, "/ready").send().await;
+        let ready = Get::new(health_address(&server).await, "/ready").send().await;
         assert_eq!(ready.status, 200);
         let ready: Value = serde_json::from_str(&ready.text().await).expect("JSON");
         let told = &ready["clusters"][0]["topics"][0];

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Get, Kafka, LOOK, Server, kafka, raw, server, soon, told_at};
+use crate::support::{Get, Kafka, LOOK, Server, health_address, kafka, raw, server, soon};
 
 /// Streams of topics, and files below `/files`: the configuration itself is one.
 fn config(kafka: &Kafka) -> String {
@@ -58,7 +58,7 @@ async fn clients_that_take_all_connections_leave_files_to_kafka_to_health_and_to
         warns.then(|| line["connections"].as_u64())?
     };
     let left = server.stderr().find(is_warning).await;
-    let at = told_at(&server).await;
+    let at = health_address(&server).await;
     answers(at).await;
 
     let http2 = server.http2().await;
@@ -107,7 +107,7 @@ bindings:
   files: { type: filesystem, kind: server, options: { location: . } }
 ";
     let mut server = Server::of_text(folder, config, &["--health", "127.0.0.1:0"]).await;
-    let at = told_at(&server).await;
+    let at = health_address(&server).await;
     answers(at).await;
     server.process().open_files(true);
     // Refused by nobody, and answered by nobody.
@@ -129,7 +129,7 @@ bindings:
 async fn who_is_idle_at_the_port_for_health_makes_room() {
     let kafka = kafka().await;
     let server = server(&kafka).arguments(&["--health", "127.0.0.1:0"]).run().await;
-    let at = told_at(&server).await;
+    let at = health_address(&server).await;
     let mut prober = TcpStream::connect(at).await.expect("a connection");
     let mut idle = Vec::new();
     for _ in 0..70 {

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Get, Kafka, Record, Server, Version, kafka, raw, server, told_at};
+use crate::support::{Get, Kafka, Record, Server, Version, health_address, kafka, raw, server};
 
 const REQUESTS: usize = 4000;
 
@@ -50,7 +50,7 @@ async fn readers_that_pause_hold_up_nobody_and_are_told_what_they_missed() {
     let kafka = kafka().await;
     let topic = kafka.topic(1).await;
     let mut server = talkative(&kafka).await;
-    let live = told_at(&server).await;
+    let live = health_address(&server).await;
     let mut streams = Vec::new();
     for version in Version::BOTH {
         streams.push(server.get(&format!("/all/{topic}")).over(version).open().await);
@@ -106,7 +106,7 @@ async fn the_last_lines_are_written_before_the_end() {
     assert_eq!(server.process().ended().await.code(), Some(0));
     let access = messages(&server.stdout().all().await);
     assert_eq!(access.iter().filter(|access| access["message"] == "answered").count(), 200);
-    assert!(server.stderr().all().await.contains("told to stop"));
+    assert!(server.stderr().all().await.contains("received a signal to stop"));
 }
 
 #[tokio::test]

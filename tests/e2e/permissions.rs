@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    GUEST, Get, LOOK, Operation, Record, Server, Stream, field, real_kafka, sasl_servers,
-    server_of, soon, told_at,
+    GUEST, Get, LOOK, Operation, Record, Server, Stream, field, health_address, real_kafka,
+    sasl_servers, server_of, soon,
 };
 
 /// Until `/ready` tells this of a topic, and is 200.
 async fn until_told(server: &Server, topic: &str, expected: &[&str]) -> Value {
-    let at = told_at(server).await;
+    let at = health_address(server).await;
     let told = async {
         loop {
             let answer = Get::new(at, "/ready").send().await;

@@ -21,7 +21,7 @@ async fn ends_cleanly_on(signal: Signal) {
         streams.push(stream);
     }
     kafka.produce_values(&topic, (0..100).map(|number| format!("{number}\n{number}")));
-    let told = Instant::now();
+    let received = Instant::now();
     server.process().signal(signal);
     refused(&server).await;
     assert!(server.process().is_running(), "refused while streams go on");
@@ -37,7 +37,7 @@ async fn ends_cleanly_on(signal: Signal) {
     let status = server.process().ended().await;
     assert_eq!(status.code(), Some(0));
     // What the window is, and some time for a loaded machine.
-    assert!(told.elapsed() < Duration::from_secs(3 + 10), "{:?}", told.elapsed());
+    assert!(received.elapsed() < Duration::from_secs(3 + 10), "{:?}", received.elapsed());
 }
 
 /// Waits until connections are refused.
@@ -80,11 +80,11 @@ async fn a_second_signal_ends_at_once() {
     }
     server.process().signal(Signal::TERM);
     // Within a second it is the same command, twice.
-    server.stderr().says("told to stop").await;
-    let told = Instant::now();
-    tokio::time::sleep_until(told + Duration::from_millis(1100)).await;
+    server.stderr().says("received a signal to stop").await;
+    let received = Instant::now();
+    tokio::time::sleep_until(received + Duration::from_millis(1100)).await;
     server.process().signal(Signal::INT);
-    server.stderr().says("told to stop twice").await;
+    server.stderr().says("received a second signal").await;
     assert_eq!(server.process().ended().await.code(), Some(0));
 }
 
@@ -100,14 +100,14 @@ async fn two_signals_at_once_are_one() {
         streams.push(server.get(&format!("/all/{topic}")).over(version).open().await);
     }
     server.process().signal(Signal::TERM);
-    server.stderr().says("told to stop").await;
+    server.stderr().says("received a signal to stop").await;
     server.process().signal(Signal::TERM);
     for stream in &mut streams {
         let (_, clean, _) = stream.end().await;
         assert!(clean, "not dropped");
     }
     assert_eq!(server.process().ended().await.code(), Some(0));
-    assert!(!server.stderr().all().await.contains("dropping what is open"));
+    assert!(!server.stderr().all().await.contains("dropping open connections"));
 }
 
 /// SIGHUP ended the process without a drain: whoever rotates logs sends it, and a terminal that is closed.
@@ -130,7 +130,7 @@ async fn signals_that_ask_for_nothing_end_nothing() {
         assert!(stream.next().await.starts_with("data:on\n"), "{signal:?}");
     }
     server.process().signal(Signal::TERM);
-    server.stderr().says("told to stop").await;
+    server.stderr().says("received a signal to stop").await;
     server.process().signal(Signal::HUP);
     server.process().signal(Signal::USR1);
     let (_, clean, _) = stream.end().await;

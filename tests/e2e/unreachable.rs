@@ -87,12 +87,13 @@ fn lines(server: &Server, level: &str) -> Vec<Value> {
 
 /// The answer of `/ready` for its cluster.
 async fn told(server: &Server) -> Value {
-    let tells = |line: &str| {
+    let address = |line: &str| {
         let line: Value = serde_json::from_str(line).ok()?;
-        let tells = line.get("message")?.as_str()? == "telling /ready and /live";
-        tells.then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
+        let is_serving = line.get("message")?.as_str()? == "serving /ready and /live";
+        is_serving
+            .then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
     };
-    let at = server.stderr().find(tells).await;
+    let at = server.stderr().find(address).await;
     let text = Get::new(at, "/ready").send().await.text().await;
     serde_json::from_str::<Value>(&text).expect("JSON")["clusters"][0].take()
 }

@@ -24,7 +24,7 @@ pub(crate) use guarded::{CHALLENGE, ends_at, guarded};
 pub(crate) use id::id;
 pub(crate) use kafka::{Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, sasl_servers};
 pub(crate) use proxy::Proxy;
-pub(crate) use server::{Server, run, server, server_of, spawn, told_at};
+pub(crate) use server::{Server, health_address, run, server, server_of, spawn};
 pub(crate) use site::{Site, site};
 pub(crate) use tls::Tls;
 pub(crate) use tokens::{Token, ec_key, in_seconds, rsa_key};

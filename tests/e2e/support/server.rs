@@ -232,14 +232,15 @@ impl Server {
     }
 }
 
-/// Where a server tells how it is.
-pub(crate) async fn told_at(server: &Server) -> SocketAddr {
-    let tells = |line: &str| {
+/// The address where a server answers `/ready` and `/live`.
+pub(crate) async fn health_address(server: &Server) -> SocketAddr {
+    let address = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        let tells = line.get("message")?.as_str()? == "telling /ready and /live";
-        tells.then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
+        let is_serving = line.get("message")?.as_str()? == "serving /ready and /live";
+        is_serving
+            .then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
     };
-    server.stderr().find(tells).await
+    server.stderr().find(address).await
 }
 
 /// A child process of ours, killed when it is dropped.

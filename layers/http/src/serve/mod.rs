@@ -192,7 +192,7 @@ pub async fn serve<A, S>(
             () = &mut over => break,
         }
     }
-    info!(connections = tasks.len(), "the drain window is over, dropping what is open");
+    info!(connections = tasks.len(), "the drain window is over, dropping open connections");
     tasks.shutdown().await;
 }
 
