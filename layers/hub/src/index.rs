@@ -19,7 +19,7 @@ pub(crate) struct Index {
 #[derive(Default)]
 struct Postings {
     sequences: VecDeque<u64>,
-    listeners: SmallVec<[usize; 2]>,
+    cursors: SmallVec<[usize; 2]>,
 }
 
 impl Index {
@@ -58,19 +58,20 @@ impl Index {
         }
         entry.sequences.push_back(sequence);
         self.sequences += 1;
-        &entry.listeners
+        &entry.cursors
     }
 
-    pub(crate) fn listen(&mut self, hashes: &[u64], key: usize) {
+    /// Adds a cursor that selects records with one of these hashes.
+    pub(crate) fn add_cursor(&mut self, hashes: &[u64], key: usize) {
         for hash in hashes {
-            self.entries.entry(*hash).or_default().listeners.push(key);
+            self.entries.entry(*hash).or_default().cursors.push(key);
         }
     }
 
-    pub(crate) fn unlisten(&mut self, hashes: &[u64], key: usize) {
+    pub(crate) fn remove_cursor(&mut self, hashes: &[u64], key: usize) {
         for hash in hashes {
             if let Slot::Occupied(mut slot) = self.entries.entry(*hash) {
-                slot.get_mut().listeners.retain(|listener| *listener != key);
+                slot.get_mut().cursors.retain(|cursor| *cursor != key);
                 if slot.get().is_unused() {
                     slot.remove();
                 }
@@ -157,7 +158,7 @@ fn each_hash<'a, F: Format>(
 
 impl Postings {
     fn is_unused(&self) -> bool {
-        self.sequences.is_empty() && self.listeners.is_empty()
+        self.sequences.is_empty() && self.cursors.is_empty()
     }
 }
 
@@ -204,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_and_not_listened_for_keeps_no_memory() {
+    fn what_is_forgotten_and_not_selected_keeps_no_memory() {
         let mut index = index();
-        index.listen(&[1, 9], 4);
+        index.add_cursor(&[1, 9], 4);
         assert_eq!(index.add(1, 6), [4]);
         index.forget(&[1, 2, 1, 2, 3, 1], 7);
         assert_eq!(index.first(&[1, 2, 3], 0), None);
-        assert_eq!(index.entries.len(), 2, "the values that are listened for");
-        index.unlisten(&[1, 9], 4);
+        assert_eq!(index.entries.len(), 2, "the values that are selected");
+        index.remove_cursor(&[1, 9], 4);
         assert_eq!((index.entries.len(), index.bytes()), (0, 0));
     }
 }

@@ -202,7 +202,7 @@ impl<F: Format> Shared<F> {
         if let (Some(slot), Some(index)) = (&_slot, &mut state.index)
             && let Reader::Selected { hashes, .. } = &slot.reader
         {
-            index.unlisten(hashes, key);
+            index.remove_cursor(hashes, key);
         }
         self.moved(&mut state);
     }
@@ -224,7 +224,7 @@ impl<F: Format> State<F> {
         if let (Some(slot), Some(index)) = (self.slots.get_mut(key), &mut self.index)
             && let Reader::Selected { hashes, matched, .. } = &mut slot.reader
         {
-            index.listen(hashes, key);
+            index.add_cursor(hashes, key);
             *matched = index.first(hashes, next);
         }
         key
