@@ -33,14 +33,14 @@ pub(super) struct Throttle(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    places: Mutex<HashMap<Identifier, Place>>,
+    callsites: Mutex<HashMap<Identifier, Callsite>>,
     left_out: Condvar,
     hasher: RandomState,
 }
 
 /// The state of a callsite.
 #[derive(Debug)]
-struct Place {
+struct Callsite {
     since: Instant,
     written: usize,
     /// The hashes of the written lines, for targets in [`OFTEN`].
@@ -67,8 +67,8 @@ impl Throttle {
         text: impl FnOnce() -> String,
     ) -> bool {
         let is_often = OFTEN.iter().any(|value| metadata.target().starts_with(value));
-        let mut places = self.lock();
-        let place = places.entry(metadata.callsite()).or_insert_with(|| Place {
+        let mut callsites = self.lock();
+        let callsite = callsites.entry(metadata.callsite()).or_insert_with(|| Callsite {
             since: now,
             written: 0,
             seen: HashSet::new(),
@@ -76,29 +76,30 @@ impl Throttle {
             level: *metadata.level(),
             like: String::new(),
         });
-        if place.left_out == 0 && now.duration_since(place.since) >= WINDOW {
-            (place.since, place.written) = (now, 0);
-            place.seen.clear();
+        if callsite.left_out == 0 && now.duration_since(callsite.since) >= WINDOW {
+            (callsite.since, callsite.written) = (now, 0);
+            callsite.seen.clear();
         }
         let line = if is_often {
             let line = text();
-            if place.written < MOST_OFTEN && place.seen.insert(self.0.hasher.hash_one(&line)) {
-                place.written += 1;
+            if callsite.written < MOST_OFTEN && callsite.seen.insert(self.0.hasher.hash_one(&line))
+            {
+                callsite.written += 1;
                 return true;
             }
             line
         } else {
-            if place.written < MOST {
-                place.written += 1;
+            if callsite.written < MOST {
+                callsite.written += 1;
                 return true;
             }
-            if place.left_out == 0 { text() } else { String::new() }
+            if callsite.left_out == 0 { text() } else { String::new() }
         };
-        if place.left_out == 0 {
-            place.like = line;
+        if callsite.left_out == 0 {
+            callsite.like = line;
             self.0.left_out.notify_one();
         }
-        place.left_out = place.left_out.saturating_add(1);
+        callsite.left_out = callsite.left_out.saturating_add(1);
         false
     }
 
@@ -106,18 +107,22 @@ impl Throttle {
     fn due(&self, now: Instant) -> (Vec<LeftOut>, Option<Instant>) {
         let mut due = Vec::new();
         let mut next = None;
-        for place in self.lock().values_mut().filter(|value| value.left_out > 0) {
-            let end = place.since + WINDOW;
+        for callsite in self.lock().values_mut().filter(|value| value.left_out > 0) {
+            let end = callsite.since + WINDOW;
             if end > now {
                 next = Some(next.map_or(end, |next: Instant| next.min(end)));
                 continue;
             }
-            let lines = std::mem::take(&mut place.left_out);
-            due.push(LeftOut { level: place.level, lines, like: std::mem::take(&mut place.like) });
+            let lines = std::mem::take(&mut callsite.left_out);
+            due.push(LeftOut {
+                level: callsite.level,
+                lines,
+                like: std::mem::take(&mut callsite.like),
+            });
             // While the lines continue, only their number is logged.
-            (place.since, place.written) = (now, 0);
-            if place.seen.len() >= MOST_OFTEN {
-                place.seen.clear();
+            (callsite.since, callsite.written) = (now, 0);
+            if callsite.seen.len() >= MOST_OFTEN {
+                callsite.seen.clear();
             }
         }
         (due, next)
@@ -136,20 +141,20 @@ impl Throttle {
                     _ => info!(target: TARGET, lines, "{lines} more lines like: {like}"),
                 }
             }
-            let places = self.lock();
+            let callsites = self.lock();
             match next {
                 Some(next) => {
                     let time = next.saturating_duration_since(Instant::now());
-                    drop(self.0.left_out.wait_timeout(places, time));
+                    drop(self.0.left_out.wait_timeout(callsites, time));
                 }
-                None if places.values().any(|place| place.left_out > 0) => {}
-                None => drop(self.0.left_out.wait(places)),
+                None if callsites.values().any(|callsite| callsite.left_out > 0) => {}
+                None => drop(self.0.left_out.wait(callsites)),
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Place>> {
-        self.0.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Callsite>> {
+        self.0.callsites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
