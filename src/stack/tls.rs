@@ -297,14 +297,14 @@ impl CertificateSource {
         &self,
         name: &'static str,
         of: impl Fn(&Vault) -> Option<&config::Store>,
-    ) -> Result<Opened<'_>, Error> {
+    ) -> Result<OpenStore<'_>, Error> {
         let missing = || Error::NoStore { binding: self.binding.clone(), store: name };
         let store = self.vault.as_ref().and_then(of).ok_or_else(missing)?;
         let files = files(&self.folder.join(&store.store));
         let mut stores = files.iter().map(|file| self.read(store, file));
         let first = stores.next().ok_or_else(missing)??;
         let all = stores.try_fold(first, |all, one| Ok(all.merge(one?)))?;
-        Ok(Opened { source: self, store: all, entries: store.entries.as_deref() })
+        Ok(OpenStore { source: self, store: all, entries: store.entries.as_deref() })
     }
 
     fn read(&self, store: &config::Store, file: &Path) -> Result<Store, Error> {
@@ -353,13 +353,13 @@ impl CertificateSource {
 }
 
 /// A store, and the aliases of it that may be used.
-struct Opened<'s> {
+struct OpenStore<'s> {
     source: &'s CertificateSource,
     store: Store,
     entries: Option<&'s [String]>,
 }
 
-impl Opened<'_> {
+impl OpenStore<'_> {
     /// Whether an alias may be used. Its case is ignored, as in stores.
     fn counts(&self, alias: &str) -> bool {
         let alias = alias.to_lowercase();
