@@ -102,8 +102,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// A whole file of a block, which may be a `with`, a section or some bindings.
-fn whole(block: &str) -> String {
+/// A complete file of a block, which may be a `with`, a section or some bindings.
+fn complete(block: &str) -> String {
     let keys: BTreeSet<&str> = block
         .lines()
         .filter(|line| line.starts_with(|first: char| first.is_alphabetic()))
@@ -150,7 +150,7 @@ fn every_yaml_block_is_a_configuration() {
                 continue;
             }
             number += 1;
-            let file = whole(&block);
+            let file = complete(&block);
             if let Err(report) = parse(&file) {
                 panic!("{}:{line}\n{report}\n{file}", page.display());
             }

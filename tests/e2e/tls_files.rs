@@ -17,36 +17,36 @@ async fn shown(server: &Server) -> CertificateDer<'static> {
     certificates.first().expect("one").clone()
 }
 
-/// In the place of a file, at once.
-fn exchange(folder: &Path, name: &str, bytes: &[u8]) {
+/// Replaces a file atomically.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) {
     let new = folder.join("new");
     fs::write(&new, bytes).expect("it is written");
     fs::rename(new, folder.join(name)).expect("it is renamed");
 }
 
 #[tokio::test]
-async fn a_store_that_is_exchanged_is_shown_without_a_restart() {
+async fn a_store_that_is_replaced_is_shown_without_a_restart() {
     let site = site();
     let server = site.run().await;
     let first = shown(&server).await;
     let connection = server.http2().await;
     assert_eq!(connection.get("/page.txt").send().await.text().await, "first");
     // What is no store changes nothing, and is told.
-    exchange(server.folder(), "keys.p12", b"nonsense");
+    replace(server.folder(), "keys.p12", b"nonsense");
     server.stderr().says("certificates stay as they were").await;
     assert_eq!(shown(&server).await, first);
 
     let second = site.authority.issue(&["localhost"]);
     assert_ne!(second.certificate, first);
-    exchange(server.folder(), "keys.p12", &keys_store(&[&second]));
-    let exchanged = async {
+    replace(server.folder(), "keys.p12", &keys_store(&[&second]));
+    let replaced = async {
         while shown(&server).await != second.certificate {
             // Who was there goes on.
             assert_eq!(connection.get("/page.txt").send().await.text().await, "first");
             tokio::time::sleep(LOOK).await;
         }
     };
-    soon("the new certificate is shown", exchanged).await;
+    soon("the new certificate is shown", replaced).await;
     assert_eq!(connection.get("/page.txt").send().await.text().await, "first");
     let answer = server.get("/page.txt").over(Version::Http1).send().await;
     assert_eq!(answer.text().await, "first");
@@ -89,7 +89,7 @@ async fn what_is_wrong_with_a_store_is_told_at_the_start() {
         (
             "a file of nonsense",
             |_, folder, config| {
-                exchange(folder, "keys.p12", b"nonsense");
+                replace(folder, "keys.p12", b"nonsense");
                 config
             },
             &["keys.p12", "tls_in"],
@@ -97,7 +97,7 @@ async fn what_is_wrong_with_a_store_is_told_at_the_start() {
         (
             "a huge file",
             |_, folder, config| {
-                exchange(folder, "keys.p12", &vec![0x30; 8 << 20]);
+                replace(folder, "keys.p12", &vec![0x30; 8 << 20]);
                 config
             },
             &["keys.p12", "tls_in"],
@@ -111,7 +111,7 @@ async fn what_is_wrong_with_a_store_is_told_at_the_start() {
             "an alias that has no key",
             |site, folder, config| {
                 let trust = crate::support::trust_store(&[("localhost", &site.authority)]);
-                exchange(folder, "keys.p12", &trust);
+                replace(folder, "keys.p12", &trust);
                 config
             },
             &["tls_in", "localhost"],
