@@ -182,7 +182,7 @@ fn runtimes(
     let Some(threads) = NonZero::new(cores - 1) else {
         return Ok((runtime(THREAD, NonZero::<usize>::MIN)?, None));
     };
-    let secondary = runtime("overflow", NonZero::<usize>::MIN)?;
+    let secondary = runtime("spillover", NonZero::<usize>::MIN)?;
     let spillover = Spillover::new(secondary.handle(), threads, CONNECTIONS_A_THREAD);
     Ok((runtime(THREAD, threads)?, Some((secondary, spillover))))
 }
