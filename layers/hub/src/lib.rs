@@ -1,4 +1,4 @@
-//! A shared, bounded log with cursors: fan-out without a queue for each listener.
+//! A shared, bounded log with cursors: fan-out without a queue for each client.
 //!
 //! A server that pushes the same events to many clients usually has a queue for each client, and
 //! encodes each event once for each of them. A [`Hub`] keeps the events once. A client is a [`Cursor`], a
