@@ -245,14 +245,20 @@ fn architecture_names_the_folders_that_are_there() {
         }
         above.push(above.last().map_or_else(|| PathBuf::from(names), |above| above.join(names)));
     }
-    for folder in ["src", "layers"] {
+    for folder in ["", "src", "layers"] {
         for entry in fs::read_dir(root().join(folder)).expect("a folder of the repository") {
             let path = entry.expect("an entry of it").path();
             let path = path.strip_prefix(root()).expect("it is below the root").to_owned();
+            // What git ignores is no part of the repository, nor are settings, whose names begin with a dot.
+            if path.starts_with("target") || path.to_string_lossy().starts_with('.') {
+                continue;
+            }
             // A folder beside a file of its name belongs to it.
-            let is_named = named.contains(&path) || named.contains(&path.with_extension("rs"));
-            let folder = root().join(&path).is_dir();
-            assert!(!folder || is_named, "ARCHITECTURE.md lacks {}", path.display());
+            let is_named = named.contains(&path)
+                || named.contains(&path.with_extension("rs"))
+                || folder.is_empty() && named.iter().any(|name| name.starts_with(&path));
+            let is_folder = root().join(&path).is_dir();
+            assert!(!is_folder || is_named, "ARCHITECTURE.md lacks {}", path.display());
         }
     }
 }
