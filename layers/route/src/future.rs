@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// Future of [`Route`](crate::Route): that of the inner service, or the refusal of the layer.
+    /// Future of [`Route`](crate::Route): that of the inner service, or the rejection of the layer.
     #[derive(Debug)]
     pub struct ResponseFuture<F: Future> {
         #[pin]

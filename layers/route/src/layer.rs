@@ -5,7 +5,7 @@ use tower_layer::Layer;
 
 use crate::{Route, Routes};
 
-/// Finds the route of each request, or refuses the request. All routes lead to the same inner
+/// Finds the route of each request, or rejects the request. All routes lead to the same inner
 /// service. With a [`Router`](crate::Router) each route has a service of its own.
 ///
 /// The inner service finds [`Matched`](crate::Matched) and the target of the route in the extensions

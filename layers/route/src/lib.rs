@@ -25,16 +25,16 @@
 //! let found = service.clone().oneshot(Request::get("/orders/n%C2%B07?all").body(())?).await?;
 //! assert_eq!(found.body(), "n°7".as_bytes());
 //!
-//! let refused = service.oneshot(Request::get("/orders/7/items").body(())?).await?;
-//! assert_eq!(refused.status(), StatusCode::NOT_FOUND);
-//! assert_eq!(refused.extensions().get(), Some(&Rejection::NotFound));
+//! let rejected = service.oneshot(Request::get("/orders/7/items").body(())?).await?;
+//! assert_eq!(rejected.status(), StatusCode::NOT_FOUND);
+//! assert_eq!(rejected.extensions().get(), Some(&Rejection::NotFound));
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! - **Which route**: the first route whose [`Condition`] holds and whose requirements are met. If
 //!   the guard denies access, the route does not match, and a later one may. The fallback comes last.
-//!   If several reasons to refuse a request apply, the status is the first of 503, 401, 403 and 404.
+//!   If several reasons to reject a request apply, the status is the first of 503, 401, 403 and 404.
 //! - **Guards**: this crate knows no tokens. [`Routes::guard`] takes a function that does.
 //! - **Paths** are split at `/` and then percent-decoded, once. A segment that would hold `/` or NUL
 //!   matches no parameter. If a pattern tests segments, such a path is answered 404, so that it cannot

@@ -1,6 +1,6 @@
 use http::{HeaderValue, Response, StatusCode, header};
 
-/// Why a request was refused. It is in the extensions of the response, for a log or a metric.
+/// Why a request was rejected. It is in the extensions of the response, for a log or a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {

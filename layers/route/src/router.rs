@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::Routes;
 use crate::head::Head;
 
-/// Sends each request to the service that is the target of its route, or refuses it.
+/// Sends each request to the service that is the target of its route, or rejects it.
 ///
 /// The service finds [`Matched`](crate::Matched) in the extensions of the request. Its answer is
 /// final: a 404 from there leads to no other route.
@@ -85,14 +85,14 @@ where
                 matched.insert_into(request.extensions_mut());
                 State::Waiting { service: service.clone(), request: Some(request) }
             }
-            Err(rejection) => State::Refused { response: Some(rejection.response()) },
+            Err(rejection) => State::Rejected { response: Some(rejection.response()) },
         };
         RouterFuture { state }
     }
 }
 
 pin_project! {
-    /// Future of [`Router`]. It waits until the service is ready, and then for the response. A refusal
+    /// Future of [`Router`]. It waits until the service is ready, and then for the response. A rejection
     /// is ready at once.
     pub struct RouterFuture<S: Service<Request<B>>, B> {
         #[pin]
@@ -105,7 +105,7 @@ pin_project! {
     enum State<S, B, F, R> {
         Waiting { service: S, request: Option<Request<B>> },
         Called { #[pin] future: F },
-        Refused { response: Option<R> },
+        Rejected { response: Option<R> },
     }
 }
 
@@ -121,7 +121,7 @@ impl<S: Service<Request<B>>, B> Future for RouterFuture<S, B> {
                     ready!(service.poll_ready(cx))?;
                     service.call(request.take().expect("polled after completion"))
                 }
-                Project::Refused { response } => {
+                Project::Rejected { response } => {
                     return Poll::Ready(Ok(response.take().expect("polled after completion")));
                 }
             };

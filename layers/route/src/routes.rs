@@ -57,7 +57,7 @@ impl<T> Default for Routes<T> {
 }
 
 impl<T> Routes<T> {
-    /// A table without routes, which refuses each request.
+    /// A table without routes, which rejects each request.
     pub fn new() -> Self {
         Self {
             routes: Vec::new(),
@@ -99,7 +99,7 @@ impl<T> Routes<T> {
     }
 
     /// The target of a request that takes none of the routes. Default: none, and the request is
-    /// refused.
+    /// rejected.
     pub fn fallback(mut self, target: T) -> Self {
         self.fallback = Some(target);
         self
@@ -159,7 +159,7 @@ impl<T> Routes<T> {
         head: &Head<'_>,
         candidates: impl Iterator<Item = usize>,
     ) -> Result<(Matched, &T), Rejection> {
-        // Refused, not skipped: such a path would pass by a guarded route and match a wider one.
+        // Rejected, not skipped: such a path would pass by a guarded route and match a wider one.
         if self.needs_plain_path && head.has_separator() {
             return Err(Rejection::NotFound);
         }

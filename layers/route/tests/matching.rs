@@ -6,7 +6,7 @@ use tailwater_route::{
 };
 use tower::{ServiceExt, service_fn};
 
-/// The target of a request's route and what the route captured, or why the request is refused.
+/// The target of a request's route and what the route captured, or why the request is rejected.
 type Answer = Result<(u8, Matched), Rejection>;
 
 /// Sends a request through the layer: the extensions that the inner service gets, or the rejection.
@@ -24,9 +24,9 @@ fn ask(routes: Routes<u8>, request: Request<()>) -> Answer {
             Ok((*target, matched.clone()))
         }
         None => {
-            let refused = *response.extensions().get::<Rejection>().expect("a reason");
-            assert_eq!(response.status(), refused.status());
-            Err(refused)
+            let rejected = *response.extensions().get::<Rejection>().expect("a reason");
+            assert_eq!(response.status(), rejected.status());
+            Err(rejected)
         }
     }
 }
@@ -221,7 +221,7 @@ fn path_that_no_pattern_can_judge_takes_no_wider_route_either() {
 }
 
 #[test]
-fn refusal_has_a_status() {
+fn rejection_has_a_status() {
     assert_eq!(Rejection::NotFound.status(), StatusCode::NOT_FOUND);
     assert_eq!(Rejection::Forbidden.status(), StatusCode::FORBIDDEN);
     assert_eq!(Rejection::Unauthenticated.status(), StatusCode::UNAUTHORIZED);

@@ -60,7 +60,7 @@ async fn error_of_the_inner_service_stays() {
 }
 
 #[tokio::test]
-async fn refused_request_never_reaches_the_inner_service() {
+async fn rejected_request_never_reaches_the_inner_service() {
     let (mut service, mut handle) =
         mock::spawn_layer::<Request<()>, Response<&'static str>, _>(only("/a"));
     assert_ready_ok!(service.poll_ready());
@@ -143,8 +143,8 @@ async fn guarded_route_that_is_closed_does_not_match() {
         assert_eq!((response.status().as_u16(), response.body().as_str()), (status, body));
         let challenge = response.headers().get(header::WWW_AUTHENTICATE);
         assert_eq!(challenge.is_some_and(|value| value == "Bearer"), status == 401);
-        let refused = response.extensions().get::<Rejection>().map(|refused| refused.status());
-        assert_eq!(refused, (status != 200).then_some(response.status()));
+        let rejected = response.extensions().get::<Rejection>().map(|rejected| rejected.status());
+        assert_eq!(rejected, (status != 200).then_some(response.status()));
     }
     assert_eq!(guarded(&[(1, &["admin"]), (2, &[])], None, None).await.body(), "2");
 }
