@@ -43,9 +43,9 @@
 //! let request = Request::get("/").header("authorization", format!("Bearer {message}.{signature}"));
 //! assert_eq!(service.clone().oneshot(request.body(())?).await?.body(), "ada");
 //!
-//! let refused = service.oneshot(Request::get("/").body(())?).await?;
-//! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-//! assert_eq!(refused.extensions().get(), Some(&Rejection::NoCredentials));
+//! let rejected = service.oneshot(Request::get("/").body(())?).await?;
+//! assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(rejected.extensions().get(), Some(&Rejection::NoCredentials));
 //! # Ok(())
 //! # }
 //! ```

@@ -5,7 +5,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The reason why a source does not serve a subscription, and the status of the response.
 #[derive(Debug, thiserror::Error)]
-#[error("subscription refused with {status}")]
+#[error("subscription rejected with {status}")]
 pub struct Rejection {
     status: StatusCode,
     #[source]

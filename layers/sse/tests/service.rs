@@ -139,7 +139,7 @@ async fn a_rejection_that_is_exposed_has_its_reason_as_text() {
 async fn an_error_that_is_no_rejection_is_unavailable() {
     let rejection = Rejection::from(BoxError::from("timed out"));
     assert_eq!(rejection.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(rejection.to_string(), "subscription refused with 503 Service Unavailable");
+    assert_eq!(rejection.to_string(), "subscription rejected with 503 Service Unavailable");
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ mod tests {
 
     /// The example tokens of the RFCs with a shared secret, without a signature, and with `crit`.
     #[test]
-    fn the_tokens_of_the_standards_that_are_not_by_a_public_key_are_refused() {
+    fn the_tokens_of_the_standards_that_are_not_by_a_public_key_are_rejected() {
         let claims = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
         let rows = [
             (

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_elsewhere_is_refused_and_shown_without_secrets() {
+    fn a_redirect_elsewhere_is_rejected_and_shown_without_secrets() {
         let base = "https://auth.example.com/keys";
         for (location, shown) in [
             (&b"http://auth.example.com/keys"[..], "http://auth.example.com/keys"),

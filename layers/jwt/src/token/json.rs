@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn what_is_no_object_is_rejected() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
         let texts = ["", "[]", "1", "null", "\"a\"", "{}{}", "{} x", "{\"a\":1", "{'a':1}", &deep];
         for text in texts {

@@ -33,7 +33,7 @@ fn parts(token: &str) -> [String; 3] {
 }
 
 #[tokio::test]
-async fn a_forged_token_is_refused_and_the_reason_is_known() {
+async fn a_forged_token_is_rejected_and_the_reason_is_known() {
     let other = ed("other");
     let rsa = rsa("RS256");
     let ec = ec("ES256");
@@ -205,7 +205,7 @@ async fn a_forged_token_is_refused_and_the_reason_is_known() {
 }
 
 #[tokio::test]
-async fn an_ecdsa_signature_in_der_is_refused() {
+async fn an_ecdsa_signature_in_der_is_rejected() {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let point = &pair.public_key_raw()[1..];
     let jwk = serde_json::from_value(json!({

@@ -34,7 +34,7 @@ async fn a_good_token_gives_the_request_a_session() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_good_token_is_refused_and_learns_nothing() {
+async fn a_request_without_a_good_token_is_rejected_and_learns_nothing() {
     let signer = ed("ed");
     let layer = JwtLayer::new(guard(&signer), credentials());
     let other = crate::support::ed("ed").token(&claims("ada", 60));
@@ -59,7 +59,7 @@ async fn a_request_without_a_good_token_is_refused_and_learns_nothing() {
 }
 
 #[tokio::test]
-async fn an_optional_layer_refuses_nothing_and_says_why_there_is_no_session() {
+async fn an_optional_layer_rejects_nothing_and_says_why_there_is_no_session() {
     let signer = ed("ed");
     let layer = JwtLayer::new(guard(&signer), credentials()).optional();
     for (request, rejection) in [
@@ -194,7 +194,7 @@ async fn it_is_ready_when_the_inner_service_is() {
 }
 
 #[tokio::test]
-async fn a_refused_request_does_not_reach_the_inner_service() {
+async fn a_rejected_request_does_not_reach_the_inner_service() {
     let signer = ed("ed");
     let layer = JwtLayer::new(guard(&signer), credentials());
     let (mut service, mut handle) = spawn_layer::<Request<()>, Response<()>, _>(layer);
