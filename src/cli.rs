@@ -116,11 +116,12 @@ struct Start {
     drain: u64,
     /// How many threads serve connections
     ///
-    /// By default, each core except one has a thread. The last core has a further thread, which takes
-    /// connections when each of the others has 4096. This option sets the number of all threads.
+    /// By default, each core except one has a thread. One more thread runs on the last core. It accepts
+    /// connections only while every other thread has at least 4096. This option sets the number of all
+    /// threads.
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
-    /// The address of /ready and /live, as 127.0.0.1:9901; everybody who can reach it gets answers
+    /// The address where /ready and /live are served, such as 127.0.0.1:9901. There is no authentication
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     #[command(flatten)]

@@ -1,5 +1,4 @@
-//! The port for health checks. It answers whatever other connections it has, and however few open files there
-//! are.
+//! The port for health checks. It answers even if all of its connections are idle, or no open file is left.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

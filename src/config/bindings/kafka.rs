@@ -245,7 +245,8 @@ impl KafkaCacheServer {
     }
 }
 
-/// Checks `merged` of older files: the topics whose partitions are one stream. Here all topics are.
+/// Checks `merged` of older files: the topics whose partitions are one stream. Here every topic's partitions are one
+/// stream.
 fn merged(options: &Map<'_>) {
     if let Some(value) = options.get("merged") {
         value.each(|topic| pattern::topic(&topic));

@@ -14,7 +14,7 @@ use crate::config::check::support::Ignored;
 use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 use crate::config::syntax::yaml::{Key, Node, NodeKind};
 
-/// What decoding is given beside the values, and the mistakes that it finds.
+/// The context of decoding: the defined names, and the diagnostics.
 pub(crate) struct Cx {
     names: SectionNames,
     pub(crate) diagnostics: RefCell<Vec<Diagnostic>>,
