@@ -1,4 +1,7 @@
 //! The common parts of all bindings.
+//!
+//! Some enums have a twin in a layer: `SaslMechanism`, `DefaultOffset`, `EventId` and `HttpVersion`. They stay,
+//! since the configuration reference is generated from their documentation, which names the words of the file.
 
 pub(crate) mod files;
 pub(crate) mod http;
