@@ -6,7 +6,7 @@ use clap::Args;
 use tailwater::demo;
 use tailwater::telemetry::{self, LogFormat};
 
-use super::{EXIT_FAILURE, EXIT_SUCCESS, fail, hint, message, print};
+use crate::cli::{EXIT_FAILURE, EXIT_SUCCESS, fail, hint, message, print};
 
 /// The log levels of the demo. The limit of open files does not matter there.
 const DEMO_LEVELS: &str = "warn,tailwater::open_files=error";

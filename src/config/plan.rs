@@ -6,19 +6,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::uri::Authority;
+use ::http::uri::Authority;
 
-use super::Config;
-use super::bindings::files::{FileCondition, FileWith};
-use super::bindings::http::{Authorization, HttpCondition};
-use super::bindings::kafka::TopicCondition;
-use super::bindings::sse::{PathCondition, SseKafkaWith};
-use super::bindings::tcp::TcpCondition;
-use super::bindings::tls::{ClientCertificate, TlsCondition};
-use super::bindings::{self, Binding, Kind};
-use super::bindings::{files, http as web, kafka, sse, tcp, tls};
-use super::sections::security::{Guard, Vault};
-use super::source::TopicSource;
+use crate::config::Config;
+use crate::config::bindings::files::{FileCondition, FileWith};
+use crate::config::bindings::http::{Authorization, HttpCondition};
+use crate::config::bindings::kafka::TopicCondition;
+use crate::config::bindings::sse::{PathCondition, SseKafkaWith};
+use crate::config::bindings::tcp::TcpCondition;
+use crate::config::bindings::tls::{ClientCertificate, TlsCondition};
+use crate::config::bindings::{self, Binding, Kind};
+use crate::config::bindings::{files, http, kafka, sse, tcp, tls};
+use crate::config::sections::security::{Guard, Vault};
+use crate::config::source::TopicSource;
 
 /// A namespace as a tree.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ pub type TcpServer<'c> = Node<'c, tcp::TcpServer, Branch<'c, TcpCondition, Next<
 /// A `tls` server.
 pub type TlsServer<'c> = Node<'c, tls::TlsServer, Branch<'c, TlsCondition, Arc<HttpServer<'c>>>>;
 /// An `http` server.
-pub type HttpServer<'c> = Node<'c, web::HttpServer, Branch<'c, HttpCondition, Resource<'c>>>;
+pub type HttpServer<'c> = Node<'c, http::HttpServer, Branch<'c, HttpCondition, Resource<'c>>>;
 /// An `sse` server.
 pub type SseServer<'c> = Node<'c, sse::SseServer, Branch<'c, PathCondition, Streams<'c>>>;
 /// An `sse-kafka` proxy.
@@ -80,7 +80,7 @@ pub type SseKafka<'c> =
 /// An `sse` client.
 pub type SseClient<'c> = Node<'c, sse::SseClient, Branch<'c, PathCondition, Arc<HttpClient<'c>>>>;
 /// An `http` client.
-pub type HttpClient<'c> = Node<'c, web::HttpClient, Branch<'c, HttpCondition, Upstream<'c>>>;
+pub type HttpClient<'c> = Node<'c, http::HttpClient, Branch<'c, HttpCondition, Upstream<'c>>>;
 /// A `tls` client.
 pub type TlsClient<'c> =
     Node<'c, tls::TlsClient, Branch<'c, TlsCondition, TcpClient<'c>, Option<ClientCertificate>>>;
@@ -367,7 +367,7 @@ impl<'c> Resolver<'c> {
     fn http_server(
         &mut self,
         binding: &'c Binding,
-        server: &'c web::HttpServer,
+        server: &'c http::HttpServer,
     ) -> Arc<HttpServer<'c>> {
         self.once(
             |this| &mut this.http_servers,
@@ -457,7 +457,7 @@ impl<'c> Resolver<'c> {
     fn http_client(
         &mut self,
         binding: &'c Binding,
-        client: &'c web::HttpClient,
+        client: &'c http::HttpClient,
     ) -> Arc<HttpClient<'c>> {
         self.once(
             |this| &mut this.http_clients,

@@ -20,7 +20,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep};
 use tower::{Layer as _, Service as _, service_fn};
 
-use super::Health;
+use crate::health::Health;
 
 /// The maximum number of connections. Health checks are rare and come one at a time. If there are few open
 /// files, the maximum is lower.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::LogFormat;
 use crate::escape::{is_hidden, one_line};
+use crate::telemetry::LogFormat;
 
 /// Escapes the characters of a line that control a terminal or make it look like other text: control bytes, line
 /// breaks, changes of direction, invisible characters. The end of the line stays.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::LogFormat;
-use super::escape::{coloured, escaped};
+use crate::telemetry::LogFormat;
+use crate::telemetry::escape::{coloured, escaped};
 
 /// The maximum size of the queue. The batch that is being written can be as large again.
 const MOST_BYTES: usize = 1024 * 1024;

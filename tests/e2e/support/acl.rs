@@ -1,7 +1,7 @@
 //! What the user `guest` of the real Kafka may do. Everybody else there may do everything.
 
-use super::Kafka;
-use super::request::{length, request, text};
+use crate::support::Kafka;
+use crate::support::request::{length, request, text};
 
 /// What may be done with a topic. Who may read it may describe it.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Record batches as bytes, for what librdkafka's producer does not write.
 
-use super::request::{length, request, text};
+use crate::support::request::{length, request, text};
 
 /// A record of a batch: any bytes are key, value, and names and values of headers.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,8 +3,10 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use super::tokens::{AUDIENCE, ISSUER};
-use super::{Authority, Kafka, PASSWORD, Server, Stream, Tls, ec_key, keys_store, rsa_key};
+use crate::support::tokens::{AUDIENCE, ISSUER};
+use crate::support::{
+    Authority, Kafka, PASSWORD, Server, Stream, Tls, ec_key, keys_store, rsa_key,
+};
 
 const CONFIG: &str = r#"
 name: guarded

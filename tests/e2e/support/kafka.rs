@@ -22,7 +22,7 @@ use rdkafka::producer::{
 use tailwater_kafka::embedded::EmbeddedKafka;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::SOON;
+use crate::support::SOON;
 
 /// Held by all tests on the real Kafka, and alone by one that takes it away.
 static REAL: RwLock<()> = RwLock::const_new(());

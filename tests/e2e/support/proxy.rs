@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, MutexGuard, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{LOOK, soon};
+use crate::support::{LOOK, soon};
 
 /// Kafka advertises one address for it.
 static ADDRESS: Mutex<()> = Mutex::const_new(());

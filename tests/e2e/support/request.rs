@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use super::SOON;
+use crate::support::SOON;
 
 /// Sends a request with its header: the answer behind its number.
 pub(super) fn request(server: &str, request: &[u8]) -> Vec<u8> {

@@ -4,8 +4,8 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::certificates::Identity;
-use super::{Authority, PASSWORD, Server, Tls, keys_store, trust_store};
+use crate::support::certificates::Identity;
+use crate::support::{Authority, PASSWORD, Server, Tls, keys_store, trust_store};
 
 const CONFIG: &str = r#"
 name: site

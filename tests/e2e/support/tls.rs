@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Authority;
-use super::certificates::Identity;
+use crate::support::Authority;
+use crate::support::certificates::Identity;
 
 #[derive(Clone)]
 pub(crate) struct Tls {

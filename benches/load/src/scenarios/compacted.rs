@@ -1,9 +1,9 @@
 use std::time::Instant;
 
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::clients::{Fleet, Ready, Request};
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 
 pub(super) const SCENARIO: Scenario = Scenario {

@@ -1,5 +1,5 @@
-use super::{Bench, Column, Scenario, paced};
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::{Bench, Column, Scenario, paced};
 use crate::servers::Kind;
 
 const PER_SECOND: u32 = 10;

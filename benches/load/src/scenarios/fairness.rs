@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::clients::{Fleet, Ready, Request};
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 
 const SLOW: usize = 2;

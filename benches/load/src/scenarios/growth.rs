@@ -1,7 +1,7 @@
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::kafka::Pace;
 use crate::report::Unit;
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
 

@@ -1,11 +1,11 @@
 use std::time::Instant;
 
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::clients::{Fleet, Ready, Request};
 use crate::consumer::Consumer;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 
 const SERVERS: &[Kind] = &[Kind::Tailwater, Kind::Consumer];

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::clients::{Fleet, Request};
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::ready;
 

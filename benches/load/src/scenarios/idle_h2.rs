@@ -1,8 +1,8 @@
-use super::idle::SETTLE;
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::clients::h2::Fleet;
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::idle::SETTLE;
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 
 /// Streams per connection. tailwater allows 128, and browsers open 100.

@@ -1,6 +1,6 @@
-use super::Scenario;
-use super::idle::{COLUMNS, SETTLE, measure, size};
 use crate::report::{Bound, Goal};
+use crate::scenarios::Scenario;
+use crate::scenarios::idle::{COLUMNS, SETTLE, measure, size};
 use crate::servers::{Kind, Transport};
 
 pub(super) const SCENARIO: Scenario = Scenario {

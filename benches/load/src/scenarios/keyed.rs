@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::consumer::Consumer;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::{Keys, Stage};
 

@@ -1,8 +1,8 @@
-use super::keyed::keys_and_records;
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::keyed::keys_and_records;
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::{Keys, Stage};
 

@@ -1,10 +1,10 @@
 use std::time::Instant;
 
-use super::{Bench, Column, Scenario};
 use crate::Result;
 use crate::kafka::Pace;
 use crate::process;
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
 

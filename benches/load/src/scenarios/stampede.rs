@@ -1,10 +1,10 @@
 use std::time::Instant;
 
-use super::{Bench, Column, Scenario, history};
 use crate::Result;
 use crate::clients::{Fleet, Ready, Request};
 use crate::consumer::Consumer;
 use crate::report::{Bound, Goal, Unit};
+use crate::scenarios::{Bench, Column, Scenario, history};
 use crate::servers::{Kind, Server, Transport};
 
 pub(super) const SCENARIO: Scenario = Scenario {

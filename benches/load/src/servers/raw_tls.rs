@@ -17,10 +17,10 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::raw::{HEAD, Order, chunk, orders};
 use crate::Result;
 use crate::cli::RawTlsOptions;
 use crate::kafka::Pace;
+use crate::servers::raw::{HEAD, Order, chunk, orders};
 
 /// The maximum number of events of a piece. They fit into one TLS record, whose payload is 16 KiB at most.
 const EVENTS_PER_PIECE: u64 = 59;

@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 use http::StatusCode;
 use tailwater_sse::Rejection;
 
-use super::UpstreamEvents;
 use crate::Error;
 use crate::reader::Reader;
+use crate::upstream::UpstreamEvents;
 
 /// Future of [`Upstream`](crate::Upstream): ready when the server has answered. The timeouts of
 /// [`UpstreamLayer`](crate::UpstreamLayer) bound it. Dropping it closes the connection.

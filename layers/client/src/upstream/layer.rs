@@ -3,10 +3,10 @@ use std::sync::Arc;
 use http::{HeaderName, Uri};
 use tower_layer::Layer;
 
-use super::Upstream;
 use crate::Error;
 use crate::event_source::check_server;
 use crate::options::{Options, define_option_methods};
+use crate::upstream::Upstream;
 
 /// Makes a source for `SseLayer` of a connector: it forwards the event streams of an upstream server.
 ///

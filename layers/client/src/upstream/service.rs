@@ -6,11 +6,11 @@ use tailwater_sse::{BoxError, Rejection, Subscription};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-use super::layer::Settings;
-use super::{UpstreamEvents, UpstreamFuture, forward};
 use crate::Error;
 use crate::exchange::{EVENT_STREAM, Target};
 use crate::reader::Reader;
+use crate::upstream::layer::Settings;
+use crate::upstream::{UpstreamEvents, UpstreamFuture, forward};
 
 /// Service of [`UpstreamLayer`](crate::UpstreamLayer): opens a stream of the server for each subscription.
 ///

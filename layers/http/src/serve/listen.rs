@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Socket;
+use crate::serve::Socket;
 
 /// A listener of [`serve`](crate::serve()).
 pub trait Accept {

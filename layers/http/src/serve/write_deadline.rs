@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{ConnectionLimit, Socket};
+use crate::serve::{ConnectionLimit, Socket};
 
 /// A byte stream that fails with [`io::ErrorKind::TimedOut`] if the peer takes **no byte at all** within
 /// the deadline although there are bytes to write. A slow reader, however slow, is never ended. It belongs
