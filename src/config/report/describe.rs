@@ -356,15 +356,15 @@ impl<'c> Describer<'c> {
         let tls = source.connection.tls();
         let below = tls.iter().flat_map(|tls| &tls.routes).map(|route| &*route.rule.exit);
         self.described.extend(below);
-        let tell = |value| match value {
+        let describe = |value| match value {
             DefaultOffset::Historical => "historical, from the first record",
             DefaultOffset::Live => "live, from the next record",
         };
         let offset = match topic {
-            Some(topic) => tell(source.default_offset(topic)).to_owned(),
+            Some(topic) => describe(source.default_offset(topic)).to_owned(),
             None => {
                 let live: Vec<&str> = source.topics_with(DefaultOffset::Live);
-                let others = tell(DefaultOffset::Historical);
+                let others = describe(DefaultOffset::Historical);
                 if live.is_empty() {
                     others.to_owned()
                 } else {
@@ -397,16 +397,16 @@ impl<'c> Describer<'c> {
 }
 
 /// The start of a line: the conditions and guards of a route.
-fn before<W, T>(route: &Route<W, T>, tell: impl Fn(&W) -> String) -> String {
-    format!("{}{} -> ", when(&route.when, tell), guarded(&route.guarded))
+fn before<W, T>(route: &Route<W, T>, describe: impl Fn(&W) -> String) -> String {
+    format!("{}{} -> ", when(&route.when, describe), guarded(&route.guarded))
 }
 
 fn path(condition: &PathCondition) -> String {
     condition.path.as_ref().map(|path| path.to_string()).unwrap_or_default()
 }
 
-fn when<W>(conditions: &[W], tell: impl Fn(&W) -> String) -> String {
-    let conditions: Vec<String> = conditions.iter().map(tell).collect();
+fn when<W>(conditions: &[W], describe: impl Fn(&W) -> String) -> String {
+    let conditions: Vec<String> = conditions.iter().map(describe).collect();
     if conditions.is_empty() || conditions.iter().any(String::is_empty) {
         "always".to_owned()
     } else {

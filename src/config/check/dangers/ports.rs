@@ -8,7 +8,7 @@ use crate::config::bindings::tcp::{TcpCondition, TcpServer};
 use crate::config::bindings::tls::{TlsCondition, TlsServer};
 use crate::config::bindings::{Binding, Kind, Route};
 use crate::config::check::requirements::Requirements;
-use crate::config::report::describe::ports as tell;
+use crate::config::report::describe::ports as describe_ports;
 
 type Ports = Vec<RangeInclusive<u16>>;
 
@@ -41,7 +41,7 @@ pub(super) fn of_listener(requirements: &Requirements<'_>, binding: &Binding, se
 }
 
 fn report(requirements: &Requirements<'_>, binding: &Binding, lost: &Ports) {
-    let lost = tell(lost);
+    let lost = describe_ports(lost);
     let message = format!(
         "bindings.{}: no route takes connections to port {lost}: they are closed",
         binding.name
