@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use tailwater_kafka_types::Template;
 
-use super::bindings::Binding;
-use super::bindings::kafka::{
+use crate::config::bindings::Binding;
+use crate::config::bindings::kafka::{
     DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic,
 };
-use super::plan::{self, Connection, Plan, Topics};
+use crate::config::plan::{self, Connection, Plan, Topics};
 
 /// The path of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use tailwater_route::{Access, Matched, Requirement};
 use tailwater_sse::Lease;
 use tracing::info;
 
-use super::{Error, StackBuilder};
 use crate::access_log;
 use crate::config::{self, Authorization, GuardKeys};
+use crate::stack::{Error, StackBuilder};
 
 impl<'c> StackBuilder<'c> {
     /// The layer of an `http` binding with a guard. All bindings of a guard share it.

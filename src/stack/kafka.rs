@@ -15,11 +15,11 @@ use tailwater_route::Matched;
 use tailwater_sse::Rejection;
 use tower::{Layer as _, Service};
 
-use super::{Error, HttpService, SseOptions, StackBuilder, boxed, guard};
 use crate::config::{
     self, Binding, DefaultOffset, EventId, KafkaAuthorization, PathCondition, SseKafkaWith,
     StartParameter, TopicCondition, TopicSource, plan,
 };
+use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed, guard};
 
 impl<'c> StackBuilder<'c> {
     /// The event streams of a route of an `sse-kafka` binding.

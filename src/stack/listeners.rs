@@ -20,11 +20,11 @@ use tokio::sync::Semaphore;
 use tower::service_fn;
 use tracing::info;
 
-use super::{Cluster, Error, HttpServer, StackBuilder, TlsServer};
 use crate::config::{Config, TcpCondition, plan};
 use crate::health::Health;
 use crate::limits;
 use crate::open_files::OpenFiles;
+use crate::stack::{Cluster, Error, HttpServer, StackBuilder, TlsServer};
 
 /// A configuration that is ready to serve: all ports are bound, and all clusters are started.
 pub struct Stack {

@@ -16,11 +16,11 @@ use tailwater_tls::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use super::{Error, HttpServer, StackBuilder};
 use crate::config::{
     self, Binding, ClientCertificate, HttpVersion, StoreKind, TlsClient, TlsCondition, TlsOptions,
     Vault, plan,
 };
+use crate::stack::{Error, HttpServer, StackBuilder};
 
 /// A `tls` binding of kind `server`, and the routes of its connections.
 #[derive(Clone)]

@@ -13,10 +13,10 @@ use tailwater_sse::SseLayer;
 use tailwater_tls::ConnectLayer;
 use tower::{Layer as _, ServiceBuilder};
 
-use super::guard::credentials;
-use super::{Error, HttpService, SseOptions, StackBuilder, boxed};
 use crate::config::{Authorization, HttpVersion, Kind, plan};
 use crate::open_files::Bounded;
+use crate::stack::guard::credentials;
+use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed};
 
 impl<'c> StackBuilder<'c> {
     /// Streams of the server of an `http` client. `streams` comes from the `sse` binding above. `reconnect` is

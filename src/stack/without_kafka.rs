@@ -1,8 +1,8 @@
 //! `sse-kafka` and `kafka` bindings in a build without the feature `kafka`: they are checked, but cannot be
 //! started.
 
-use super::{Error, HttpService, SseOptions, StackBuilder};
 use crate::config::{Binding, PathCondition, SseKafkaWith, plan};
+use crate::stack::{Error, HttpService, SseOptions, StackBuilder};
 
 /// The type of clusters, of which there are none.
 #[derive(Clone, Debug)]

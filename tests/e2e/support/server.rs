@@ -13,8 +13,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::client::{Get, Http2};
-use super::{Kafka, Tls, soon};
+use crate::support::client::{Get, Http2};
+use crate::support::{Kafka, Tls, soon};
 
 const CONFIG: &str = r#"
 name: e2e

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tailwater_jwt::Guard;
 use tailwater_kafka_types::{Budget, Limits};
 
-use super::Describer;
 use crate::config::label;
 use crate::config::plan::{self, Next};
+use crate::config::report::describe::Describer;
 use crate::limits::{
     CONNECTIONS, IDLE_BYTES, IDLE_TLS_BYTES, KERNEL_BYTES, TOKEN_FACTOR, UNREAD_BYTES,
 };
