@@ -5,6 +5,7 @@ mod forward;
 mod future;
 mod layer;
 mod service;
+mod settings;
 
 pub use events::UpstreamEvents;
 pub use future::UpstreamFuture;

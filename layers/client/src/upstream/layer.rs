@@ -7,6 +7,7 @@ use crate::Error;
 use crate::event_source::check_server;
 use crate::options::{Options, define_option_methods};
 use crate::upstream::Upstream;
+use crate::upstream::settings::Settings;
 
 /// Makes a source for `SseLayer` of a connector: it forwards the event streams of an upstream server.
 ///
@@ -33,14 +34,6 @@ use crate::upstream::Upstream;
 #[must_use]
 pub struct UpstreamLayer {
     settings: Arc<Settings>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) base: Uri,
-    pub(crate) options: Arc<Options>,
-    pub(crate) stripped: Vec<String>,
-    pub(crate) forwarded: Vec<HeaderName>,
 }
 
 impl UpstreamLayer {

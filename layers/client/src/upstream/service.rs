@@ -9,7 +9,7 @@ use tower_service::Service;
 use crate::Error;
 use crate::exchange::{EVENT_STREAM, Target};
 use crate::reader::Reader;
-use crate::upstream::layer::Settings;
+use crate::upstream::settings::Settings;
 use crate::upstream::{UpstreamEvents, UpstreamFuture, forward};
 
 /// Service of [`UpstreamLayer`](crate::UpstreamLayer): opens a stream of the server for each subscription.
