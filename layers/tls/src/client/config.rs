@@ -66,7 +66,10 @@ impl ClientConfig {
         Ok(())
     }
 
-    pub(crate) fn current(&self) -> Arc<rustls::ClientConfig> {
+    /// Returns the configuration of rustls for a new connection, for clients that take one. It does not change
+    /// when the credentials do.
+    #[must_use]
+    pub fn current(&self) -> Arc<rustls::ClientConfig> {
         Arc::clone(&self.shared.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
