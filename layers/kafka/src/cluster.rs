@@ -219,7 +219,7 @@ impl Service<Query> for Cluster {
 
     fn call(&mut self, query: Query) -> Self::Future {
         let Query { topic, filters, last_event_id, start, options } = query;
-        let default = || self.0.options.defaults.get(&topic).copied().unwrap_or_default().into();
+        let default = || self.0.options.default_offset_of(&topic).into();
         let start = start.unwrap_or_else(default);
         let selector = filter::selector(&filters, &self.0.index, options.invalid_gaps);
         let from = ResumeFrom::Request(last_event_id, start);

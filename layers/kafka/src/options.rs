@@ -95,6 +95,9 @@ impl StreamOptions {
     }
 }
 
+/// Finds the default offset of a topic.
+type DefaultLookup = dyn Fn(&str) -> DefaultOffset + Send + Sync;
+
 /// The options of a [`Cluster`](crate::Cluster).
 #[derive(Clone)]
 #[must_use]
@@ -110,7 +113,8 @@ pub struct ClusterOptions {
     pub(crate) history_readers: usize,
     pub(crate) named: Vec<String>,
     pub(crate) preloaded: Vec<String>,
-    pub(crate) defaults: HashMap<String, DefaultOffset>,
+    defaults: HashMap<String, DefaultOffset>,
+    default_lookup: Option<Arc<DefaultLookup>>,
     pub(crate) indexed_headers: Vec<Bytes>,
     pub(crate) converters: Converters,
     pub(crate) timing: Timing,
@@ -151,6 +155,7 @@ impl ClusterOptions {
             named: Vec::new(),
             preloaded: Vec::new(),
             defaults: HashMap::new(),
+            default_lookup: None,
             indexed_headers: Vec::new(),
             converters: Converters::default(),
             timing: Timing::default(),
@@ -250,6 +255,25 @@ impl ClusterOptions {
     pub fn default_offset(mut self, topic: impl Into<String>, offset: DefaultOffset) -> Self {
         self.defaults.insert(topic.into(), offset);
         self
+    }
+
+    /// As [`default_offset`](Self::default_offset), for topics that are not known beforehand. `lookup` is
+    /// called with the name of each topic that has no default offset of its own, for each stream without an
+    /// id. It must not block.
+    pub fn default_offsets(
+        mut self,
+        lookup: impl Fn(&str) -> DefaultOffset + Send + Sync + 'static,
+    ) -> Self {
+        self.default_lookup = Some(Arc::new(lookup));
+        self
+    }
+
+    pub(crate) fn default_offset_of(&self, topic: &str) -> DefaultOffset {
+        match (self.defaults.get(topic), &self.default_lookup) {
+            (Some(offset), _) => *offset,
+            (None, Some(lookup)) => lookup(topic),
+            (None, None) => DefaultOffset::default(),
+        }
     }
 
     /// Converts the records of this topic before they enter its log. Default: records are delivered as they
