@@ -95,6 +95,10 @@ const BINDINGS: &[(&str, &str)] = &[
 ];
 const SECTIONS: &[(&str, &str)] = &[
     ("name", "example"),
+    (
+        "catalogs",
+        "{ registry: { type: schema-registry, options: { url: https://registry.example.com } } }",
+    ),
     ("vaults", "{ servers: { type: filesystem, options: { keys: { store: a.pem, type: pem } } } }"),
     (
         "guards",
@@ -118,7 +122,8 @@ fn complete(block: &str) -> String {
             writeln!(out, "{name}: {section}").expect("a String can be written to");
         }
     }
-    let is_section = keys.iter().any(|key| ["vaults", "guards", "telemetry"].contains(key));
+    let is_section =
+        keys.iter().any(|key| ["vaults", "guards", "catalogs", "telemetry"].contains(key));
     if is_section {
         out.push_str(block);
     }
@@ -382,6 +387,8 @@ const REFERENCE: &[(&str, &str)] = &[
     ("`filesystem` server", "Filesystem"),
     ("Vaults", "Vault"),
     ("Guards", "Guard"),
+    ("Catalogs", "Catalog"),
+    ("Models", "Model"),
     ("Telemetry", "Telemetry"),
 ];
 
@@ -402,6 +409,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("`filters`", "Filter"),
     ("`event.id`", "EventId"),
     ("`topics`", "Topic"),
+    ("`transforms`", "Transforms"),
     ("`when` of a `kafka` route", "TopicCondition"),
     ("`defaultOffset`", "DefaultOffset"),
     ("`credentials` of Kafka", "KafkaAuthorization"),
@@ -413,13 +421,27 @@ const HEADINGS: &[(&str, &str)] = &[
     ("`type` of a store", "StoreKind"),
     ("`keys` of a guard", "GuardKeys"),
     ("A public key", "Jwk"),
+    ("`requests` of an `sse` server", "EventModel"),
+    ("`type` of a catalog", "CatalogKind"),
+    ("`subjects` of an `inline` catalog", "InlineSubject"),
+    ("`subjects` of a `filesystem` catalog", "FileSubject"),
+    ("`options` of a schema registry", "SchemaRegistry"),
+    ("`options` of an Apicurio Registry", "ApicurioRegistry"),
+    ("`options` of all registries", "RegistryOptions"),
+    ("`model`", "ModelKind"),
+    ("Options of `string`", "StringOptions"),
+    ("Options of `int32`, `int64`, `float` and `double`", "NumberOptions"),
+    ("Options of `avro`", "AvroOptions"),
+    ("Options of `protobuf`", "ProtobufOptions"),
+    ("`catalog` of a model", "SchemaChoice"),
+    ("An entry of `catalog`", "SchemaName"),
     ("`exporters`", "Exporter"),
     ("`type` of an exporter", "ExporterKind"),
     ("`guarded`", "Guarded"),
 ];
 
 /// Types that are described where they are used.
-const INLINE: &[&str] = &["Server", "Span"];
+const INLINE: &[&str] = &["MessageField", "PathExpression", "Server", "Span", "TopicName"];
 
 /// The key that a field stands for, and what is said about it.
 fn entry(doc: &str) -> Option<(String, String)> {

@@ -32,6 +32,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::{env as process, fs};
 
+pub(crate) mod bind;
 mod bindings;
 mod check;
 mod decode;
@@ -49,27 +50,35 @@ pub use self::bindings::http::{
 };
 pub use self::bindings::kafka::{
     DefaultOffset, KafkaAuthorization, KafkaCacheClient, KafkaCacheServer, KafkaClient,
-    SaslMechanism, Secret, Server, Topic, TopicCondition,
+    SaslMechanism, Secret, Server, TopicCondition,
 };
 pub use self::bindings::sse::{
-    EventId, Filter, PathCondition, SseClient, SseKafka, SseKafkaWith, SseServer, StartParameter,
+    EventId, EventModel, Filter, PathCondition, PathExpression, SseClient, SseKafka, SseKafkaWith,
+    SseServer, StartParameter,
 };
 pub use self::bindings::tcp::{TcpClient, TcpCondition, TcpServer};
 pub use self::bindings::tls::{ClientCertificate, TlsClient, TlsCondition, TlsOptions, TlsServer};
+pub use self::bindings::topics::{MessageField, Topic, TopicName, Transforms};
 pub use self::bindings::{Binding, Guarded, Kind, Route, Type};
 pub use self::report::describe::describe;
 pub use self::report::diagnostic::{Diagnostic, Report, Severity, Span};
+pub use self::sections::catalogs::{
+    ApicurioRegistry, Catalog, CatalogKind, FileSubject, InlineSubject, RegistryOptions,
+    SchemaRegistry,
+};
+pub use self::sections::models::{
+    AvroOptions, Model, ModelKind, NumberOptions, ProtobufOptions, SchemaChoice, SchemaName,
+    StringOptions,
+};
 pub use self::sections::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
 pub use self::sections::telemetry::{Exporter, ExporterKind, Telemetry};
 pub use self::source::TopicSource;
 
 pub(crate) use self::check::namespaces::label;
 use self::check::requirements::Requirements;
-use self::check::support::Ignored;
-use self::check::{dangers, exits, namespaces, older, requirements, support};
-use self::decode::ignored::ignore;
-use self::decode::{Cx, Map, Value, ignored, pattern};
-use self::sections::security;
+use self::check::{dangers, exits, models, namespaces, older, requirements, support};
+use self::decode::{Cx, Value, pattern};
+use self::sections::{catalogs, security};
 use self::syntax::yaml;
 
 /// A namespace: one document of the file. A configuration file may have several.
@@ -84,6 +93,8 @@ pub struct Config {
     pub vaults: Vec<Vault>,
     /// `guards`: which tokens are valid. Default: none.
     pub guards: Vec<Guard>,
+    /// `catalogs`: where schemas come from. Default: none.
+    pub catalogs: Vec<Catalog>,
     /// `bindings`: the pipeline, in any order. Default: none.
     pub bindings: Vec<Binding>,
     /// `telemetry`: where the access log goes. Default: nowhere. tailwater's own log does not
@@ -174,14 +185,27 @@ pub fn load(path: &Path) -> Result<Parsed, Error> {
     };
     let bytes = read().map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let env = |name: &str| process::var(name).ok();
-    parse(&path.display().to_string(), &bytes, &env).map_err(Error::Invalid)
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse_in(Some(folder), &path.display().to_string(), &bytes, &env).map_err(Error::Invalid)
 }
 
 /// Reads a text. `file` is its name in messages. `env` returns the value of `${{env.NAME}}`.
 ///
+/// The schemas of `filesystem` catalogs are not read. [`load`] does so.
+///
 /// # Errors
 /// All mistakes of the file, and its warnings.
 pub fn parse(
+    file: &str,
+    bytes: &[u8],
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Parsed, Report> {
+    parse_in(None, file, bytes, env)
+}
+
+/// Reads a text whose relative paths are relative to a folder, if it is known.
+fn parse_in(
+    folder: Option<&Path>,
     file: &str,
     bytes: &[u8],
     env: &dyn Fn(&str) -> Option<String>,
@@ -219,7 +243,7 @@ pub fn parse(
     };
     let decode = |document| {
         let cx = Cx::new(document);
-        let config = decode(&cx, &Value::root(&cx, document));
+        let config = decode(&cx, &Value::root(&cx, document), folder);
         diagnostics.extend(cx.diagnostics.into_inner());
         config
     };
@@ -235,7 +259,7 @@ pub fn parse(
     Ok(Parsed { namespaces, report })
 }
 
-fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
+fn decode(cx: &Cx, root: &Value<'_>, folder: Option<&Path>) -> Option<Config> {
     let map = root.map()?;
     let name = map.require("name").and_then(|value| {
         let name = value.text_as("a name")?;
@@ -244,10 +268,7 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     });
     let vaults = map.map("vaults").map(|value| security::vaults(cx, &value));
     let guards = map.map("guards").map(|value| security::guards(cx, &value));
-    for (name, value) in map.map("catalogs").iter().flat_map(Map::entries) {
-        check_name(&value, name);
-        ignore(&value, Ignored::Catalog, &ignored::CATALOG);
-    }
+    let catalogs = map.map("catalogs").map(|value| catalogs::catalogs(cx, &value));
     let bindings = map.map("bindings");
     let (outlines, mut bindings) =
         bindings.map(|section| bindings::decode_all(cx, &section)).unwrap_or_default();
@@ -257,19 +278,23 @@ fn decode(cx: &Cx, root: &Value<'_>) -> Option<Config> {
     older::fill_servers(cx, &outlines, &reached, &mut bindings);
     let vaults = vaults.unwrap_or_default();
     let guards = guards.unwrap_or_default();
+    let catalogs = catalogs.unwrap_or_default();
     let requirements = Requirements {
         cx,
         outlines: &outlines,
         reached: &reached,
         vaults: &vaults,
         guards: &guards,
+        catalogs: &catalogs,
         bindings: &bindings,
     };
     requirements::check(&requirements);
+    models::check(&requirements, folder);
     dangers::check(&requirements);
     support::check(cx, &outlines, &reached);
     let (name, span) = name?;
-    Some(Config { name, span, vaults, guards, bindings, telemetry: telemetry.unwrap_or_default() })
+    let telemetry = telemetry.unwrap_or_default();
+    Some(Config { name, span, vaults, guards, catalogs, bindings, telemetry })
 }
 
 /// Checks the name of an entry.

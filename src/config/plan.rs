@@ -200,7 +200,7 @@ impl<'c> Topics<'c> {
 
     /// The paths that a topic can take. Without a topic, all paths. The first route that matches decides: if
     /// the routes behind it do not take the topic, no other route is tried.
-    pub(super) fn sources(&self, topic: Option<&str>) -> Vec<TopicSource<'c>> {
+    pub(crate) fn sources(&self, topic: Option<&str>) -> Vec<TopicSource<'c>> {
         match self {
             Topics::Cluster(cluster) => vec![cluster.source()],
             Topics::Cache(client) => {

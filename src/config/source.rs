@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use tailwater_kafka_types::Template;
 
 use crate::config::bindings::Binding;
-use crate::config::bindings::kafka::{
-    DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient, Topic,
-};
+use crate::config::bindings::kafka::{DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient};
+use crate::config::bindings::topics::Topic;
 use crate::config::plan::{self, Connection, Plan, Topics};
 
 /// The path of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.
@@ -57,25 +56,36 @@ impl<'c> TopicSource<'c> {
     /// `cache_server`, otherwise that of the `cache_client`, otherwise [`DefaultOffset::Historical`].
     #[must_use]
     pub fn default_offset(&self, topic: &str) -> DefaultOffset {
-        self.topics()
-            .find(|candidate| candidate.name == topic)
-            .and_then(|topic| topic.default_offset)
-            .unwrap_or_default()
+        let of = |topics: &'c [Topic]| first_match(topics, topic)?.default_offset;
+        of(self.server_topics()).or_else(|| of(self.client_topics())).unwrap_or_default()
     }
 
-    /// The topics for which a binding on the path has this default offset.
+    /// The topics, and the expressions for names of topics, for which a binding on the path has this default
+    /// offset.
     #[must_use]
     pub fn topics_with(&self, offset: DefaultOffset) -> Vec<&'c str> {
-        let mut names: Vec<&str> = self.topics().map(|topic| topic.name.as_str()).collect();
-        names.retain(|name| self.default_offset(name) == offset);
+        let has_offset = |topic: &&Topic| match topic.name.as_literal() {
+            Some(name) => topic.default_offset.is_some() && self.default_offset(name) == offset,
+            None => topic.default_offset == Some(offset),
+        };
+        let topics = self.server_topics().iter().chain(self.client_topics());
+        let mut names: Vec<&str> =
+            topics.filter(has_offset).map(|topic| topic.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         names
     }
 
+    /// The entry of the `cache_server` for a topic, with its models and transforms.
+    #[must_use]
+    pub fn topic(&self, topic: &str) -> Option<&'c Topic> {
+        first_match(self.server_topics(), topic)
+    }
+
     /// The topics that the bindings on the path name in `topics` or `bootstrap`.
     pub(crate) fn named(&self) -> impl Iterator<Item = &'c str> + use<'c> {
-        let names = self.all_topics().map(|topic| topic.name.as_str());
+        let topics = self.server_topics().iter().chain(self.client_topics());
+        let names = topics.filter_map(|topic| topic.name.as_literal());
         names.chain(self.bootstrap().iter().map(String::as_str))
     }
 
@@ -97,15 +107,19 @@ impl<'c> TopicSource<'c> {
         self.cache_server.and_then(|server| server.max_record_bytes)
     }
 
-    fn topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
-        self.all_topics().filter(|topic| topic.default_offset.is_some())
+    /// `topics` of the `cache_server`, in their order.
+    pub(crate) fn server_topics(&self) -> &'c [Topic] {
+        self.cache_server.map(|server| server.topics.as_slice()).unwrap_or_default()
     }
 
-    fn all_topics(&self) -> impl Iterator<Item = &'c Topic> + use<'c> {
-        let server = self.cache_server.map(|server| server.topics.as_slice()).unwrap_or_default();
-        let client = self.cache_client.map(|client| client.topics.as_slice()).unwrap_or_default();
-        server.iter().chain(client)
+    fn client_topics(&self) -> &'c [Topic] {
+        self.cache_client.map(|client| client.topics.as_slice()).unwrap_or_default()
     }
+}
+
+/// The first entry that matches a topic.
+pub(crate) fn first_match<'t>(topics: &'t [Topic], topic: &str) -> Option<&'t Topic> {
+    topics.iter().find(|candidate| candidate.name.matches(topic))
 }
 
 impl<'c> Plan<'c> {

@@ -2,6 +2,7 @@ use super::{GuardKeys, Kind, Parsed, Report, describe, parse};
 
 mod dangers;
 mod mistakes;
+mod models;
 mod namespaces;
 mod older;
 
@@ -180,14 +181,22 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
     listen: listens on localhost:7114-7116
       port 7114 or port 7115 from 10.0.0.0/8 -> web: http/1.1 or h2, pages of https://a.example, methods GET, headers x-a, with credentials
         :method GET, x-tenant {tenant} or :path /a?* -> streams: event streams, retry 2000 ms, each for at most 3600 s
+          events of paths with /x: string
           always -> topics: topics as event streams
             /{a}/* or /x/{a} -> topic t-${params.a}
               records with key a
               or with header h: v and header i: w
               event ids: ${etag}, no blocks with an id alone
+              records that a model rejects become event:gap
               without an id: historical, from the first record; live: one
               Kafka: kafka:9092, [::1]:9092 (cache -> direct -> cluster)
               without an id: historical, from the first record; live: one, t-1
+              topic t-2
+                keys: avro, as JSON, schema of registry: subject t-2-key, version latest, lenient
+                values: protobuf, as JSON, message R, schema of apicurio: subject s, version 2
+                the key becomes ${message.key.id}
+                the header h is added with ${message.value.a}
+                the header i is added with ${message.key.b}
               Kafka: kafka:9092, [::1]:9092 (cache -> store -> cluster)
               read from the start of the program: t-1, t-2
             /one -> topic one
@@ -208,40 +217,45 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       tokens without an expiry are refused
       streams get no challenge before their token expires
 
+    catalog here: schemas of this file: s (1)
+
+    catalog there: schemas of files: s in s.avsc
+
+    catalog registry: the schema registry http://r, context c
+      the latest version of a subject is used for 10 s
+      requests have credentials
+
+    catalog apicurio: the Apicurio registry http://r, group g
+      the latest version of a subject is used for 10 s
+
     dangerous:
       grammar.yaml:23:3: bindings.listen: no route takes connections to port 7116: they are closed
         expected a route with `when: [{ port: [7116] }]`, or an `exit`
 
     ignored:
-      grammar.yaml:13:3: catalogs.here: ignored: schemas are not read
-      grammar.yaml:14:3: catalogs.there: ignored: schemas are not read
-      grammar.yaml:15:3: catalogs.registry: ignored: schemas are not read
-      grammar.yaml:19:3: catalogs.apicurio: ignored: schemas are not read
+      grammar.yaml:15:3: catalogs.registry.options.tls: ignored: the URL of the catalog is not https
       grammar.yaml:27:5: bindings.listen.telemetry: ignored: no metrics are collected for it
-      grammar.yaml:28:5: bindings.listen.catalog: ignored: schemas are not read
+      grammar.yaml:28:5: bindings.listen.catalog: ignored: a schema is read where a model names it
       grammar.yaml:41:7: bindings.web.options.overrides: ignored: headers of requests are not changed
       grammar.yaml:42:7: bindings.web.options.requests: ignored: requests and responses are not validated
-      grammar.yaml:65:31: bindings.streams.options.requests: ignored: events are not validated
-      grammar.yaml:82:74: bindings.cache.options.topics[0].key: ignored: records are passed on as they are, not validated or converted
-      grammar.yaml:82:86: bindings.cache.options.topics[0].value: ignored: records are passed on as they are, not validated or converted
-      grammar.yaml:96:45: bindings.store.options.topics[0].deltaType: ignored: whole values are sent
-      grammar.yaml:98:11: bindings.store.options.topics[1].transforms: ignored: keys and headers of records are not changed
-      grammar.yaml:99:11: bindings.store.options.topics[1].key: ignored: records are passed on as they are, not validated or converted
-      grammar.yaml:100:11: bindings.store.options.topics[1].value: ignored: records are passed on as they are, not validated or converted
-      grammar.yaml:108:43: bindings.connections.vault: ignored: only bindings of type tls take keys and certificates from a vault
-      grammar.yaml:108:56: bindings.connections.options: ignored: Kafka reports the addresses of its brokers
-      grammar.yaml:114:5: bindings.requests.vault: ignored: only bindings of type tls take keys and certificates from a vault
-      grammar.yaml:115:40: bindings.requests.options.access-control: ignored: browsers send such requests to servers only
-      grammar.yaml:124:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
-      grammar.yaml:124:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
-      grammar.yaml:124:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
-      grammar.yaml:130:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
-      grammar.yaml:132:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
-      grammar.yaml:134:3: telemetry.attributes: ignored: no metrics are collected that could have them
-      grammar.yaml:135:3: telemetry.metrics: ignored: no metrics are collected
-      grammar.yaml:137:5: telemetry.exporters.scraped: ignored: no endpoint is opened
-      grammar.yaml:138:5: telemetry.exporters.pushed: ignored: nothing is exported
-      grammar.yaml:140:7: telemetry.exporters.pushed.vault: ignored: exporters open no connection that needs its keys
+      grammar.yaml:83:74: bindings.cache.options.topics[0].key: ignored: records are validated and converted by the models of the cache_server, which has none for this topic
+      grammar.yaml:83:86: bindings.cache.options.topics[0].value: ignored: records are validated and converted by the models of the cache_server, which has none for this topic
+      grammar.yaml:97:45: bindings.store.options.topics[0].deltaType: ignored: whole values are sent
+      grammar.yaml:101:110: bindings.store.options.topics[1].value.catalog.apicurio[1]: ignored: of the list only the first entry counts
+      grammar.yaml:109:43: bindings.connections.vault: ignored: only bindings of type tls take keys and certificates from a vault
+      grammar.yaml:109:56: bindings.connections.options: ignored: Kafka reports the addresses of its brokers
+      grammar.yaml:115:5: bindings.requests.vault: ignored: only bindings of type tls take keys and certificates from a vault
+      grammar.yaml:116:40: bindings.requests.options.access-control: ignored: browsers send such requests to servers only
+      grammar.yaml:125:16: bindings.encrypt.routes[0].when[0]: not supported yet; accepted, as no listener leads there
+      grammar.yaml:125:76: bindings.encrypt.routes[0].when[0].trust: not supported yet; accepted, as no listener leads there
+      grammar.yaml:125:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
+      grammar.yaml:131:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
+      grammar.yaml:133:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
+      grammar.yaml:135:3: telemetry.attributes: ignored: no metrics are collected that could have them
+      grammar.yaml:136:3: telemetry.metrics: ignored: no metrics are collected
+      grammar.yaml:138:5: telemetry.exporters.scraped: ignored: no endpoint is opened
+      grammar.yaml:139:5: telemetry.exporters.pushed: ignored: nothing is exported
+      grammar.yaml:141:7: telemetry.exporters.pushed.vault: ignored: exporters open no connection that needs its keys
     "#);
 }
 
@@ -514,24 +528,6 @@ fn what_is_not_text_is_refused() {
     assert_eq!(
         said("a: &x [*x]"),
         "1:8: error: the alias refers to no anchor before it in this document\n"
-    );
-}
-
-#[test]
-fn ranges_of_numbers_and_registries_of_confluent_have_no_effect_and_are_no_mistakes() {
-    let file = "
-name: a
-catalogs: { r: { type: confluent-schema-registry, options: { url: http://r } } }
-bindings:
-  cs: { type: kafka, kind: cache_server, options: { topics: [{ name: a, value: { model: int32, format: text, range: \"[0,10)\", multiple: 2 } }] }, exit: kc }
-  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
-  out: { type: tcp, kind: client }
-";
-    assert_eq!(
-        said(file),
-        "3:13: warning: catalogs.r: ignored: schemas are not read
-5:73: warning: bindings.cs.options.topics[0].value: ignored: records are passed on as they are, not validated or converted
-"
     );
 }
 

@@ -5,12 +5,11 @@ use std::ops::RangeInclusive;
 
 use tailwater_route::ValuePattern;
 
+use crate::config::bindings::topics::{self, Topic};
 use crate::config::bindings::{BindingOutline, Route, Routes};
-use crate::config::check::support::{Ignored, Unsupported};
-use crate::config::decode::ignored::{self, ignore};
+use crate::config::check::support::Unsupported;
 use crate::config::decode::pattern;
 use crate::config::decode::{Map, Value, decimal};
-use crate::config::report::diagnostic::Span;
 
 /// A `kafka` binding of kind `cache_client`.
 #[derive(Clone, Debug)]
@@ -59,19 +58,6 @@ pub struct KafkaClient {
     pub authorization: Option<KafkaAuthorization>,
     /// `exit`: the `tcp` or `tls` client that opens the connections.
     pub exit: String,
-}
-
-/// An entry of `topics`: options of one topic.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Topic {
-    /// Where it stands.
-    pub span: Span,
-    /// `name`: the name of the topic. Required.
-    pub name: String,
-    /// `defaultOffset`: where a stream without an event id begins. Default: `historical`, as
-    /// in Zilla.
-    pub default_offset: Option<DefaultOffset>,
 }
 
 /// Where a stream without an event id begins.
@@ -206,7 +192,7 @@ impl KafkaCacheClient {
     pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<KafkaCacheClient> {
         let mut topics = Vec::new();
         if let Some(options) = map.map("options") {
-            topics = self::topics(&options);
+            topics = topics::decode_all(&options);
             merged(&options);
             options.deny_unknown();
         }
@@ -236,7 +222,7 @@ impl KafkaCacheServer {
             if let Some(value) = options.get("bootstrap") {
                 bootstrap = value.each(|item| pattern::topic(&item));
             }
-            topics = self::topics(&options);
+            topics = topics::decode_all(&options);
             merged(&options);
             options.deny_unknown();
         }
@@ -278,39 +264,6 @@ fn condition(value: &Value<'_>) -> Option<TopicCondition> {
         Some(topic) => Some(TopicCondition { topic: Some(topic?) }),
         None => Some(TopicCondition { topic: None }),
     }
-}
-
-fn topics(options: &Map<'_>) -> Vec<Topic> {
-    let Some(value) = options.get("topics") else { return Vec::new() };
-    let mut names: Vec<String> = Vec::new();
-    value.each(|item| {
-        let topic = topic(&item)?;
-        if names.contains(&topic.name) {
-            item.error(format!("the topic `{}` is listed twice", topic.name));
-        }
-        names.push(topic.name.clone());
-        Some(topic)
-    })
-}
-
-fn topic(value: &Value<'_>) -> Option<Topic> {
-    let map = value.map()?;
-    let name = map.require("name").and_then(|value| pattern::topic(&value));
-    let offsets = [("live", DefaultOffset::Live), ("historical", DefaultOffset::Historical)];
-    let default_offset = map.get("defaultOffset").and_then(|value| value.one_of(&offsets));
-    if let Some(value) = map.get("deltaType")
-        && value.one_of(&[("none", false), ("json_patch", true)]) == Some(true)
-    {
-        value.ignored(Ignored::KafkaDeltaType);
-    }
-    if let Some(value) = map.get("transforms") {
-        ignore(&value, Ignored::KafkaTransforms, &ignored::TRANSFORMS);
-    }
-    for value in ["key", "value"].into_iter().filter_map(|key| map.get(key)) {
-        ignore(&value, Ignored::KafkaModel, &ignored::MODEL);
-    }
-    map.deny_unknown();
-    Some(Topic { span: value.span(), name: name?, default_offset })
 }
 
 impl KafkaClient {

@@ -9,6 +9,7 @@ pub(crate) mod kafka;
 pub(crate) mod sse;
 pub(crate) mod tcp;
 pub(crate) mod tls;
+pub(crate) mod topics;
 
 use crate::config::bindings::files::{Filesystem, HttpFilesystem};
 use crate::config::bindings::http::{HttpClient, HttpServer};

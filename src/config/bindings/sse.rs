@@ -1,18 +1,20 @@
 //! `sse` and `sse-kafka` bindings.
 
+use std::fmt;
 use std::time::Duration;
 
+use regex::Regex;
 use tailwater_kafka_types::{Template, Variable, check_topic_name};
 use tailwater_route::Pattern;
 
 use crate::config::bindings::files::captured;
 use crate::config::bindings::{BindingOutline, Guarded, Route, Routes};
 use crate::config::check::support::Ignored;
-use crate::config::decode::ignored::{self, ignore};
 use crate::config::decode::pattern;
 use crate::config::decode::template;
 use crate::config::decode::{Map, Value};
 use crate::config::report::diagnostic::Span;
+use crate::config::sections::models::Model;
 
 /// An `sse` binding of kind `server` answers requests with event streams.
 #[derive(Clone, Debug)]
@@ -25,8 +27,75 @@ pub struct SseServer {
     /// an event within the last tenth of this time, and its client resumes. Default: any age.
     /// (Not in Zilla.)
     pub max_age: Option<Duration>,
+    /// `options.requests`: a list of models for the data of events, by the path of the request. The first entry
+    /// that matches counts. Default: none; data stays as it is.
+    pub requests: Vec<EventModel>,
     /// `routes`: where requests go, by their path.
     pub routes: Vec<Route<PathCondition>>,
+}
+
+/// The model of events, for requests with this path.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EventModel {
+    /// `path`: a regular expression that matches the path or a part of it, without the query. `{NAME}` in it
+    /// stands for one segment. Required.
+    pub path: PathExpression,
+    /// `content`: the model of the data of each event. An event whose data does not fit is left out. Required.
+    pub content: Model,
+}
+
+/// A regular expression for paths.
+#[derive(Clone, Debug)]
+pub struct PathExpression {
+    text: String,
+    regex: Regex,
+}
+
+impl PathExpression {
+    /// Whether it matches a path or a part of it.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        self.regex.is_match(path)
+    }
+
+    fn decode(value: &Value<'_>) -> Option<Self> {
+        let text = value.filled("a path, or a regular expression for paths")?;
+        let Ok(regex) = Regex::new(&with_segments(&text)) else {
+            value.error(format!(
+                "`{}` is no regular expression that can be matched in linear time",
+                text.escape_debug()
+            ));
+            return None;
+        };
+        Some(Self { text, regex })
+    }
+}
+
+impl fmt::Display for PathExpression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// An expression with one segment in place of each `{NAME}`. Numbers in braces are repetitions.
+fn with_segments(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        match after.split_once('}') {
+            Some((name, after)) if pattern::is_name(name) => {
+                out.push_str("[^/]+");
+                rest = after;
+            }
+            _ => {
+                out.push('{');
+                rest = after;
+            }
+        }
+    }
+    out + rest
 }
 
 /// An `sse` binding of kind `client` reads event streams of another server.
@@ -78,6 +147,9 @@ pub struct SseKafkaWith {
     /// that was in the topic when it began. A request asks for it by `liveEvent=true` in its
     /// query, too. Default: false. (Not in Zilla.)
     pub live: bool,
+    /// `invalid`: what a stream sends in place of records that a model rejects: `gap` an `event:gap` with the
+    /// reason `invalid`, one for neighbouring records, `skip` nothing. Default: `skip`. (Not in Zilla.)
+    pub invalid_gaps: bool,
 }
 
 /// A query parameter that says where a stream begins.
@@ -115,13 +187,14 @@ pub enum EventId {
 struct Common {
     retry: Option<Duration>,
     max_age: Option<Duration>,
+    requests: Vec<EventModel>,
     routes: Vec<Route<PathCondition>>,
 }
 
 impl SseServer {
     pub(crate) fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<SseServer> {
-        let Common { retry, max_age, routes } = Common::decode(map, outline, true);
-        Some(SseServer { retry: retry?, max_age, routes })
+        let Common { retry, max_age, requests, routes } = Common::decode(map, outline, true);
+        Some(SseServer { retry: retry?, max_age, requests, routes })
     }
 }
 
@@ -136,6 +209,7 @@ impl Common {
     fn decode(map: &Map<'_>, outline: &mut BindingOutline, of_server: bool) -> Common {
         let mut retry = Some(2000);
         let mut max_age = None;
+        let mut requests = Vec::new();
         if let Some(options) = map.map("options") {
             if let Some(value) = options.get("retry") {
                 retry = value.number("a number of milliseconds (0 to 86400000)", 0..=86_400_000);
@@ -144,7 +218,10 @@ impl Common {
                 max_age = value.number("a number of seconds (1 to 31536000)", 1..=31_536_000);
             }
             if let Some(value) = options.get("requests") {
-                ignore(&value, Ignored::SseRequests, &ignored::SSE_REQUESTS);
+                if !of_server {
+                    value.ignored(Ignored::SseClientRequests);
+                }
+                requests = value.each(|item| event_model(&item));
             }
             options.deny_unknown();
         }
@@ -153,8 +230,16 @@ impl Common {
                 .decode(map, outline);
         let retry = retry.map(Duration::from_millis);
         let max_age = max_age.map(Duration::from_secs);
-        Common { retry, max_age, routes }
+        Common { retry, max_age, requests, routes }
     }
+}
+
+fn event_model(value: &Value<'_>) -> Option<EventModel> {
+    let map = value.map()?;
+    let path = map.require("path").and_then(|value| PathExpression::decode(&value));
+    let content = map.require("content").and_then(|value| Model::decode(&value));
+    map.deny_unknown();
+    Some(EventModel { path: path?, content: content? })
 }
 
 fn condition(value: &Value<'_>) -> Option<PathCondition> {
@@ -228,6 +313,8 @@ fn with(
     let start = [("from", StartParameter::From), ("since", StartParameter::Since)];
     let start = with.get("start").map(|value| value.each(|item| item.one_of(&start)));
     let live = with.get("live").map(|value| value.boolean());
+    let invalid = [("skip", false), ("gap", true)];
+    let invalid_gaps = with.get("invalid").map(|value| value.one_of(&invalid));
     with.deny_unknown();
     Some(SseKafkaWith {
         topic: topic?,
@@ -236,6 +323,7 @@ fn with(
         positions: positions.unwrap_or(Some(true))?,
         start: start.unwrap_or_default(),
         live: live.unwrap_or(Some(false))?,
+        invalid_gaps: invalid_gaps.unwrap_or(Some(false))?,
     })
 }
 

@@ -147,12 +147,12 @@ impl TlsClient {
     }
 }
 
-/// Checks the key `tls` of exporters and catalogs, which has no effect yet.
-pub(crate) fn check(value: &Value<'_>) {
-    if let Some(tls) = value.map() {
-        tls_options(&tls);
-        tls.deny_unknown();
-    }
+/// Decodes `tls` of a connection that tailwater itself opens.
+pub(crate) fn of_connection(value: &Value<'_>) -> Option<TlsOptions> {
+    let map = value.map()?;
+    let options = tls_options(&map);
+    map.deny_unknown();
+    Some(options)
 }
 
 fn tls_options(map: &Map<'_>) -> TlsOptions {

@@ -2,6 +2,7 @@
 
 pub(crate) mod dangers;
 pub(crate) mod exits;
+pub(crate) mod models;
 pub(crate) mod namespaces;
 pub(crate) mod older;
 pub(crate) mod requirements;

@@ -10,6 +10,7 @@ use crate::config::bindings::{Binding, BindingOutline, Kind, Type};
 use crate::config::check::support::{Ignored, Unsupported, UnsupportedUse};
 use crate::config::decode::{Cx, defined};
 use crate::config::report::diagnostic::Span;
+use crate::config::sections::catalogs::Catalog;
 use crate::config::sections::security::{Guard, Vault};
 
 /// The decoded entries, without those that have errors.
@@ -20,6 +21,7 @@ pub(crate) struct Requirements<'w> {
     pub(crate) reached: &'w [bool],
     pub(crate) vaults: &'w [Vault],
     pub(crate) guards: &'w [Guard],
+    pub(crate) catalogs: &'w [Catalog],
     pub(crate) bindings: &'w [Binding],
 }
 
@@ -125,26 +127,53 @@ impl<'w> Requirements<'w> {
             return; // reported already: it always needs a vault
         }
         let keys = options.keys.is_empty() && signers.is_empty();
-        for (store, unused, there) in [
+        let stores = [
             ("keys", keys, vault.is_some_and(|vault| vault.keys.is_some())),
             ("signers", signers.is_empty(), vault.is_some_and(|vault| vault.signers.is_some())),
             ("trust", options.trust.is_empty(), vault.is_some_and(|vault| vault.trust.is_some())),
-        ] {
-            if unused || there {
+        ];
+        self.stores(&format!("bindings.{}", binding.name), binding.span, name, &stores);
+        self.revocation(vault);
+    }
+
+    /// The vault of a catalog must have the stores that its `tls` names aliases of.
+    pub(crate) fn catalog_vault(&self, catalog: &Catalog, options: &TlsOptions) {
+        let name = catalog.vault.as_deref();
+        let vault = self.vaults.iter().find(|vault| Some(vault.name.as_str()) == name);
+        let sound = |vault: &Vault| self.cx.is_sound("vaults", &vault.name);
+        if name.is_some() && vault.is_none() || !vault.is_none_or(sound) {
+            return; // said where the name or the vault stands
+        }
+        let stores = [
+            ("keys", options.keys.is_empty(), vault.is_some_and(|vault| vault.keys.is_some())),
+            ("trust", options.trust.is_empty(), vault.is_some_and(|vault| vault.trust.is_some())),
+        ];
+        self.stores(&format!("catalogs.{}", catalog.name), catalog.span, name, &stores);
+        self.revocation(vault);
+    }
+
+    /// Reports stores that the vault of an entry lacks: of each its name, whether the entry uses it, and whether
+    /// it is there.
+    fn stores(&self, entry: &str, span: Span, vault: Option<&str>, stores: &[(&str, bool, bool)]) {
+        for (store, unused, there) in stores {
+            if *unused || *there {
                 continue;
             }
-            let (message, help) = match name {
+            let (message, help) = match vault {
                 Some(name) => (
-                    format!("bindings.{}: the vault `{name}` has no `{store}`", binding.name),
+                    format!("{entry}: the vault `{name}` has no `{store}`"),
                     format!("expected `options.{store}` with a `store` there"),
                 ),
                 None => (
-                    format!("bindings.{}: `vault` is missing", binding.name),
+                    format!("{entry}: `vault` is missing"),
                     "its options name aliases, which a vault defines".to_owned(),
                 ),
             };
-            self.cx.error(binding.span, message, Some(help));
+            self.cx.error(span, message, Some(help));
         }
+    }
+
+    fn revocation(&self, vault: Option<&Vault>) {
         // Revocation lists are not read, so no binding can rely on them.
         if let Some(vault) = vault.filter(|vault| vault.revocation) {
             let path = format!("vaults.{}.options.revocation", vault.name);

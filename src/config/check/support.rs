@@ -13,14 +13,15 @@ pub(crate) enum Ignored {
     TlsKafkaNames,
     HttpClientAccess,
     HttpRequests,
-    SseRequests,
+    SseClientRequests,
     TcpClientAddress,
-    Catalog,
     BindingCatalog,
     BindingTelemetry,
     BindingVault,
-    KafkaModel,
-    KafkaTransforms,
+    CatalogTls,
+    CacheClientModel,
+    FurtherSchemas,
+    TransformWithoutModel,
     KafkaDeltaType,
     TelemetryAttributes,
     TelemetryMetrics,
@@ -39,16 +40,21 @@ impl Ignored {
             }
             Self::HttpClientAccess => "browsers send such requests to servers only",
             Self::HttpRequests => "requests and responses are not validated",
-            Self::SseRequests => "events are not validated",
+            Self::SseClientRequests => "only the binding of kind server validates events",
             Self::TcpClientAddress => "Kafka reports the addresses of its brokers",
-            Self::Catalog => "schemas are not read",
-            Self::BindingCatalog => "schemas are not read",
+            Self::BindingCatalog => "a schema is read where a model names it",
             Self::BindingTelemetry => "no metrics are collected for it",
             Self::BindingVault => {
                 "only bindings of type tls take keys and certificates from a vault"
             }
-            Self::KafkaModel => "records are passed on as they are, not validated or converted",
-            Self::KafkaTransforms => "keys and headers of records are not changed",
+            Self::CatalogTls => "the URL of the catalog is not https",
+            Self::CacheClientModel => {
+                "records are validated and converted by the models of the cache_server, which has none for this topic"
+            }
+            Self::FurtherSchemas => "of the list only the first entry counts",
+            Self::TransformWithoutModel => {
+                "the topic has no model of json, avro or protobuf for the part that the field is in"
+            }
             Self::KafkaDeltaType => "whole values are sent",
             Self::TelemetryAttributes => "no metrics are collected that could have them",
             Self::TelemetryMetrics => "no metrics are collected",

@@ -1,4 +1,4 @@
-//! The parts of the grammar without effect: models, catalogs, transforms, metrics, exporters.
+//! The parts of the grammar without effect: models of `http` requests, metrics, exporters.
 //!
 //! Each is one warning, by its [`Ignored`], and no value of it is kept. The shapes below are its grammar: a mistake
 //! in it is an error, so that the file stays valid when the feature works one day.
@@ -11,7 +11,8 @@ use crate::config::bindings::http::seconds;
 use crate::config::bindings::tls;
 use crate::config::check::support::Ignored;
 use crate::config::decode::pattern;
-use crate::config::decode::{Map, Section, Value, any_of, suggestion};
+use crate::config::decode::{Map, Section, Value, suggestion};
+use crate::config::sections::models::Model;
 
 /// Warns that a value has no effect, and reports the mistakes in it.
 pub(crate) fn ignore(value: &Value<'_>, feature: Ignored, shape: &Shape) {
@@ -128,98 +129,6 @@ fn check_fields(map: &Map<'_>, fields: &[Field]) {
     }
 }
 
-// MODEL
-
-pub(crate) const MODEL: Shape = By(model);
-
-const MODELS: &[(&str, &[Field])] = &[
-    (
-        "string",
-        &[
-            optional("encoding", Word(&["utf_8", "utf_16"])),
-            optional("minLength", Number("a number of characters", 0..=u32::MAX)),
-            optional("maxLength", Number("a number of characters", 0..=u32::MAX)),
-            optional("pattern", Text),
-        ],
-    ),
-    ("int32", NUMERIC),
-    ("int64", NUMERIC),
-    ("float", NUMERIC),
-    ("double", NUMERIC),
-    ("boolean", &[]),
-    ("bytes", &[]),
-    ("json", &[required("catalog", SCHEMAS)]),
-    ("avro", &[required("catalog", SCHEMAS), optional("view", Word(&["json"]))]),
-    ("protobuf", &[required("catalog", MESSAGES), optional("view", Word(&["json"]))]),
-];
-
-const NUMERIC: &[Field] = &[
-    optional("format", Text),
-    optional("range", Text),
-    optional("max", Text),
-    optional("min", Text),
-    optional("exclusiveMax", Text),
-    optional("exclusiveMin", Text),
-    optional("multiple", Text),
-];
-
-const SCHEMAS: Shape = Catalogs(&List(&By(|value| schema(value, &[]))));
-const MESSAGES: Shape = Catalogs(&List(&By(|value| schema(value, &[optional("record", Text)]))));
-
-fn model(value: &Value<'_>) {
-    if let Some(name) = value.scalar() {
-        let needs_catalog = |fields: &[Field]| fields.iter().any(|field| field.key == "catalog");
-        if model_fields(value, name).is_some_and(needs_catalog) {
-            value.error(format!("the model `{name}` needs a `catalog`"));
-        }
-        return;
-    }
-    if !value.is_map() {
-        return value.expected("a model");
-    }
-    let Some(map) = value.map() else { return };
-    let name = map.require("model").and_then(|value| Some((value.text()?, value)));
-    let Some(fields) = name.and_then(|(name, value)| model_fields(&value, &name)) else { return };
-    check_fields(&map, fields);
-    check_all(&map, &[optional("validate", By(validate))]);
-}
-
-fn model_fields(value: &Value<'_>, name: &str) -> Option<&'static [Field]> {
-    let found = MODELS.iter().find(|(known, _)| *known == name);
-    if found.is_none() {
-        let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
-        let meant = suggestion(name, &names).map(|word| format!("did you mean `{word}`?"));
-        let known = any_of(&names);
-        let message = format!("unknown model `{}`: expected {known}", name.escape_debug());
-        value.error_help(message, meant);
-    }
-    found.map(|(_, fields)| *fields)
-}
-
-fn validate(value: &Value<'_>) {
-    const STRICTNESS: Shape = Word(&["strict", "lenient"]);
-    const BOTH: Shape = Fields(&[optional("decode", STRICTNESS), optional("encode", STRICTNESS)]);
-    if value.is_map() { BOTH.check(value) } else { STRICTNESS.check(value) }
-}
-
-/// A schema of a catalog, by one of three keys.
-fn schema(value: &Value<'_>, further: &[Field]) {
-    let Some(map) = value.map() else { return };
-    let id = map.get("id").inspect(|id| {
-        id.number("the number of a schema", 0..=u32::MAX);
-    });
-    let strategy = map.get("strategy").inspect(|strategy| {
-        strategy.one_of(&[("topic", ()), ("encoded", ())]);
-    });
-    let subject = map.text("subject");
-    map.text("version");
-    check_fields(&map, further);
-    map.deny_unknown();
-    if [id.is_some(), strategy.is_some(), subject.is_some()].iter().filter(|is| **is).count() != 1 {
-        map.missing("expected one of `id`, `strategy` and `subject`");
-    }
-}
-
 // Options of bindings
 
 /// `requests` of `http` bindings.
@@ -244,24 +153,17 @@ pub(crate) const HTTP_REQUESTS: Shape = List(&Fields(&[
     ),
 ]));
 
-/// `requests` of `sse` bindings.
-pub(crate) const SSE_REQUESTS: Shape =
-    List(&Fields(&[required("path", PATH), required("content", MODEL)]));
-
 /// `overrides` of `http` servers.
 pub(crate) const OVERRIDES: Shape = Names(&Text);
 
 /// `catalog` of bindings.
 pub(crate) const BINDING_CATALOG: Shape = Catalogs(&By(|_| ()));
 
-/// `transforms` of topics.
-pub(crate) const TRANSFORMS: Shape = List(&Fields(&[
-    optional("extract-key", By(message_field)),
-    optional("extract-headers", Names(&By(message_field))),
-]));
-
 const PATH: Shape = By(|value| {
     pattern::path(value);
+});
+const MODEL: Shape = By(|value| {
+    Model::decode(value);
 });
 const MODELS_BY_NAME: Shape = Names(&MODEL);
 
@@ -269,48 +171,12 @@ fn method(value: &Value<'_>) {
     value.parsed("a method, as `GET`", |text| text.parse::<Method>().ok());
 }
 
-fn message_field(value: &Value<'_>) {
-    let field = |text: &str| {
-        let field = text.strip_prefix("${message.")?.strip_suffix('}')?;
-        let name = field.strip_prefix("value.").or_else(|| field.strip_prefix("key."))?;
-        (!name.is_empty() && !name.contains(['{', '}'])).then_some(())
-    };
-    value.parsed(
-        "a field of the value or the key, as `${message.value.id}` or `${message.key.id}`",
-        field,
-    );
-}
-
-// `catalogs`
-
-/// An entry of `catalogs`.
-pub(crate) const CATALOG: Shape = By(catalog);
-
-const INLINE: &[Field] =
-    &[required("subjects", Names(&Fields(&[required("schema", Text), optional("version", Text)])))];
-const FILESYSTEM: &[Field] =
-    &[required("subjects", Names(&Fields(&[required("path", Filled("the path of a file"))])))];
-const REGISTRY: &[Field] = &[
-    required("url", Filled("a URL")),
-    optional("context", Text),
-    optional("max-age", SECONDS),
-    optional("tls", TLS),
-    optional("credentials", CREDENTIALS),
-];
-const APICURIO: &[Field] = &[
-    required("url", Filled("a URL")),
-    optional("group-id", Text),
-    optional("use-id", Word(&["globalId", "contentId"])),
-    optional("id-encoding", Word(&["default", "legacy"])),
-    optional("max-age", SECONDS),
-    optional("tls", TLS),
-    optional("credentials", CREDENTIALS),
-];
-
 const SECONDS: Shape = By(|value| {
     seconds(value);
 });
-const TLS: Shape = By(tls::check);
+const TLS: Shape = By(|value| {
+    tls::of_connection(value);
+});
 const CREDENTIALS: Shape =
     Fields(&[required("headers", Fields(&[optional("authorization", Text)]))]);
 const VAULT: Shape = By(|value| {
@@ -318,25 +184,6 @@ const VAULT: Shape = By(|value| {
         value.reference(Section::Vaults, &name);
     }
 });
-
-fn catalog(value: &Value<'_>) {
-    let Some(map) = value.map() else { return };
-    let fields = map.require("type").and_then(|value| {
-        value.one_of(&[
-            ("inline", const { &[options(INLINE)] }),
-            ("filesystem", const { &[options(FILESYSTEM)] }),
-            ("schema-registry", const { &[options(REGISTRY)] }),
-            ("confluent-schema-registry", const { &[options(REGISTRY)] }),
-            ("karapace", const { &[options(REGISTRY)] }),
-            ("karapace-schema-registry", const { &[options(REGISTRY)] }),
-            ("apicurio", const { &[options(APICURIO)] }),
-            ("apicurio-registry", const { &[options(APICURIO)] }),
-        ])
-    });
-    let Some(fields) = fields else { return };
-    check_fields(&map, &[optional("vault", VAULT)]);
-    check_all(&map, fields);
-}
 
 // `telemetry`
 

@@ -21,6 +21,7 @@ use crate::config::{Config, DefaultOffset, Parsed, TopicSource};
 use crate::escape::one_line;
 
 mod memory;
+mod models;
 
 /// Describes a configuration: the listeners of each namespace, route by route, down to topic and filter. The
 /// maximum memory, the dangers and the ignored keys follow.
@@ -108,6 +109,9 @@ impl<'c> Describer<'c> {
         for guard in &config.guards {
             self.guard(guard);
         }
+        for catalog in &config.catalogs {
+            self.catalog(catalog);
+        }
         for exporter in &config.telemetry.exporters {
             if exporter.kind == ExporterKind::Stdout {
                 let text =
@@ -183,6 +187,9 @@ impl<'c> Describer<'c> {
     fn sse_server(&mut self, depth: usize, to: &str, server: &plan::SseServer<'c>) {
         if !self.binding(depth, to, server.binding) {
             return;
+        }
+        for events in &server.options.requests {
+            self.event_model(depth + 1, events);
         }
         for route in &server.routes {
             let before = before(route.rule, path);
@@ -328,6 +335,9 @@ impl<'c> Describer<'c> {
         if sources.is_empty() {
             self.line(depth, "no route of the Kafka bindings takes this topic");
         }
+        if with.invalid_gaps {
+            self.line(depth, "records that a model rejects become event:gap");
+        }
         if with.live {
             self.line(
                 depth,
@@ -373,6 +383,7 @@ impl<'c> Describer<'c> {
             }
         };
         self.line(depth, &format!("without an id: {offset}"));
+        self.models(depth, topic, source);
         let servers: Vec<String> =
             source.cluster.servers.iter().map(|server| server.to_string()).collect();
         let mut text = format!("Kafka: {}", servers.join(", "));

@@ -244,7 +244,7 @@ bindings:
         "4:40: warning: bindings.x.vault: ignored: only bindings of type tls take keys and certificates from a vault
 4:47: error: bindings.x.vault: there is no vault `v`
   help: none is defined
-4:50: warning: bindings.x.catalog: ignored: schemas are not read
+4:50: warning: bindings.x.catalog: ignored: a schema is read where a model names it
 4:64: error: bindings.x.catalog.c: there is no catalog `c`
   help: none is defined
 4:96: error: bindings.x: unknown key `routes`
@@ -644,8 +644,7 @@ bindings:
   kd: { type: kafka, kind: client, options: { servers: [k:9092] } }
   out: { type: tcp, kind: client }
 "#,
-        "3:73: warning: bindings.cs.options.topics[0].transforms: ignored: keys and headers of records are not changed
-3:101: error: bindings.cs.options.topics[0].transforms[0].extract-key: expected a field of the value or the key, as `${message.value.id}` or `${message.key.id}`, found the text `${message.header.id}`
+        "3:101: error: bindings.cs.options.topics[0].transforms[0].extract-key: expected a field of the value or the key, as `${message.value.id}` or `${message.key.id}`, found the text `${message.header.id}`
 4:86: error: bindings.kc.routes[0].when[0]: a client has one exit: expected routes without conditions
 4:127: error: bindings.kc.routes[1]: unknown key `with`
   help: known here: exit, guarded, when
@@ -703,7 +702,6 @@ bindings:
         "2:14: warning: telemetry.metrics: ignored: no metrics are collected
 2:40: error: telemetry.metrics[1]: unknown metric `http.request.sise`
   help: did you mean `http.request.size`? there are: stream.active.received, stream.active.sent, stream.opens.received, stream.opens.sent, stream.data.received, stream.data.sent, stream.errors.received, stream.errors.sent, stream.closes.received, stream.closes.sent, http.request.size, http.response.size, http.duration, http.active.requests, grpc.active.requests, grpc.requests.per.rpc, grpc.responses.per.rpc
-4:73: warning: bindings.cs.options.topics[0].value: ignored: records are passed on as they are, not validated or converted
 4:80: error: bindings.cs.options.topics[0].value: unknown model `avr`: expected string, int32, int64, float, double, boolean, bytes, json, avro or protobuf
   help: did you mean `avro`?
 ",
@@ -808,7 +806,7 @@ bindings:
 ",
     ),
     (
-        "unknown keys and catalogs where nothing has an effect yet",
+        "unknown keys and catalogs",
         r#"name: a
 catalogs:
   r: { type: schema-registry, options: { url: u, tls: { turst: [a] }, credentials: { headers: { authorisation: x }, query: {} } } }
@@ -829,7 +827,7 @@ telemetry:
   exporters:
     o: { type: otlp, options: { endpoint: { location: u }, tls: { key: a }, credentials: { headers: {}, cookies: {} } } }
 "#,
-        "3:3: warning: catalogs.r: ignored: schemas are not read
+        "3:47: error: catalogs.r.options.url: `u` is not an absolute http or https URL of a registry
 3:57: error: catalogs.r.options.tls: unknown key `turst`
   help: did you mean `trust`? known here: alpn, keys, sni, trust, trustcacerts, version
 3:97: error: catalogs.r.options.credentials.headers: unknown key `authorisation`
