@@ -1,7 +1,7 @@
 //! Streams Kafka topics to browsers as Server-Sent Events.
 //!
 //! This package is the `tailwater` program. It also re-exports the layers of the program, for servers
-//! that you write: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`], [`hub`], and [`client`] for
+//! that you write: [`tls`], [`http`], [`jwt`], [`route`], [`sse`], [`kafka`], [`hub`], [`schema`], and [`client`] for
 //! event streams of other servers. Each layer is also a package of its own, without the program's
 //! dependencies.
 //!
@@ -48,6 +48,7 @@ mod files;
 mod health;
 mod lease;
 mod limits;
+mod models;
 mod open_files;
 pub mod server;
 mod signals;
@@ -63,6 +64,7 @@ pub use tailwater_jwt as jwt;
 #[cfg(feature = "kafka")]
 pub use tailwater_kafka as kafka;
 pub use tailwater_route as route;
+pub use tailwater_schema as schema;
 pub use tailwater_sse as sse;
 pub use tailwater_tls as tls;
 

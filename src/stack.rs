@@ -12,7 +12,8 @@
 //! sse-kafka proxy   routes                                  tailwater-route
 //!                   event streams                           tailwater-sse
 //!                   topic, filters, ids                     tailwater-kafka
-//! kafka …           one cluster for each path of exits      tailwater-kafka
+//! kafka …           models and transforms of records        tailwater-schema
+//!                   one cluster for each path of exits      tailwater-kafka
 //! http-filesystem   routes                                  tailwater-route
 //! filesystem        files                                   tower-http
 //! ```
@@ -33,6 +34,7 @@ use tailwater_http::{Connection, Http, HttpLayer, Shutdown, Versions};
 use tailwater_jwt::{ConnectionSessions, Guard};
 use tailwater_kafka_types::Variable;
 use tailwater_route::{Condition, Requirement, Router, Routes, Scheme};
+use tailwater_schema::catalog::Catalog;
 use tailwater_sse::{BoxError, Drain, SseLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -41,9 +43,11 @@ use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
 use crate::config::plan::{self, Resource, Streams};
 use crate::config::{self, Config, HttpVersion};
+use crate::models::{ContentLayer, ContentOptions, Contents};
 use crate::open_files::Bounded;
 use crate::{access, access_log, files, limits};
 
+mod catalogs;
 mod error;
 mod guard;
 #[cfg(feature = "kafka")]
@@ -106,6 +110,8 @@ impl HttpServer {
 struct SseOptions {
     retry: Duration,
     max_age: Option<Duration>,
+    /// The models of its events, by their place in [`StackBuilder::contents`].
+    contents: Option<usize>,
 }
 
 /// Builds the services of a namespace, each once.
@@ -126,6 +132,9 @@ struct StackBuilder<'c> {
     http_servers: HashMap<&'c str, HttpServer>,
     tls_servers: HashMap<&'c str, TlsServer>,
     guards: HashMap<&'c str, Guard>,
+    catalogs: HashMap<&'c str, Arc<dyn Catalog>>,
+    /// The models of events, of each `sse` binding that has any.
+    contents: Vec<Contents>,
     /// The permits of responses from files.
     responses: Arc<Semaphore>,
     /// The permits of streams of other servers.
@@ -193,8 +202,10 @@ impl<'c> StackBuilder<'c> {
     }
 
     fn sse_server(&mut self, server: &plan::SseServer<'c>) -> Result<HttpService, Error> {
-        let streams = SseOptions { retry: server.options.retry, max_age: server.options.max_age };
         self.once(server.binding, None, |this| {
+            let contents = this.contents(&server.options.requests)?;
+            let config::SseServer { retry, max_age, .. } = *server.options;
+            let streams = SseOptions { retry, max_age, contents };
             this.routes(&server.routes, path, |this, route| match &route.next {
                 Streams::Topics(proxy) => this.topic_streams(proxy, streams),
                 Streams::Upstream(client) => this.upstream_streams(client, streams),
@@ -280,10 +291,16 @@ impl<'c> StackBuilder<'c> {
         Ok(BoxCloneSyncService::new(Router::new(table)))
     }
 
+    /// The layer that applies the models of an `sse` binding to the events of a source, if there are any.
+    fn content(&self, streams: SseOptions, options: ContentOptions) -> Option<ContentLayer> {
+        let contents = self.contents.get(streams.contents?)?.clone();
+        Some(ContentLayer::new(contents, options))
+    }
+
     /// The layer that writes the events of a source. `variables` are those that the templates of the route
     /// use.
     fn frames(&self, streams: SseOptions, variables: Box<[Variable]>) -> SseLayer {
-        let SseOptions { retry, max_age } = streams;
+        let SseOptions { retry, max_age, contents: _ } = streams;
         let frames = SseLayer::new().drain(&self.drain).retry(retry);
         let frames = max_age.into_iter().fold(frames, SseLayer::max_age);
         frames.lease(move |parts| guard::lease(parts, &variables))

@@ -7,6 +7,8 @@ use tailwater_kafka_types::Template;
 use crate::config::bindings::Binding;
 use crate::config::bindings::kafka::{DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient};
 use crate::config::bindings::topics::Topic;
+#[cfg(feature = "kafka")]
+use crate::config::bindings::topics::TopicName;
 use crate::config::plan::{self, Connection, Plan, Topics};
 
 /// The path of a topic through the `kafka` bindings, from an exit of an `sse-kafka` route.
@@ -31,6 +33,21 @@ pub(crate) struct Used<'c> {
     pub(crate) source: TopicSource<'c>,
     /// The topics of the `sse-kafka` routes that lead there.
     pub(crate) topics: Vec<&'c Template>,
+}
+
+/// The default offsets of the topics of a `cache_server`, and those of a `cache_client`.
+#[cfg(feature = "kafka")]
+pub(crate) struct DefaultOffsets([Vec<(TopicName, Option<DefaultOffset>)>; 2]);
+
+#[cfg(feature = "kafka")]
+impl DefaultOffsets {
+    /// The same as [`TopicSource::default_offset`].
+    pub(crate) fn of(&self, topic: &str) -> DefaultOffset {
+        let first_match = |topics: &Vec<(TopicName, Option<DefaultOffset>)>| {
+            topics.iter().find(|(name, _)| name.matches(topic)).and_then(|(_, offset)| *offset)
+        };
+        self.0.iter().find_map(first_match).unwrap_or_default()
+    }
 }
 
 impl<'c> TopicSource<'c> {
@@ -58,6 +75,15 @@ impl<'c> TopicSource<'c> {
     pub fn default_offset(&self, topic: &str) -> DefaultOffset {
         let of = |topics: &'c [Topic]| first_match(topics, topic)?.default_offset;
         of(self.server_topics()).or_else(|| of(self.client_topics())).unwrap_or_default()
+    }
+
+    /// The default offsets of all topics, without the configuration.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn default_offsets(&self) -> DefaultOffsets {
+        let of = |topics: &[Topic]| {
+            topics.iter().map(|topic| (topic.name.clone(), topic.default_offset)).collect()
+        };
+        DefaultOffsets([of(self.server_topics()), of(self.client_topics())])
     }
 
     /// The topics, and the expressions for names of topics, for which a binding on the path has this default

@@ -98,6 +98,14 @@ pub enum Error {
         /// The reason.
         source: tailwater_tls::Error,
     },
+    /// A catalog can't be built: a file of it can't be read, or it is a registry whose thread can't start.
+    #[error("the catalog {catalog}")]
+    Catalog {
+        /// The catalog.
+        catalog: String,
+        /// What is wrong.
+        source: BoxError,
+    },
     /// A guard can't be built.
     #[error("the guard {guard}")]
     Guard {

@@ -8,20 +8,38 @@ use ::http::{Extensions, StatusCode};
 use bytes::Bytes;
 pub(crate) use tailwater_kafka::Cluster;
 use tailwater_kafka::{
-    ClusterOptions, EventIdFormat, FilterTemplate, KafkaSourceLayer, Mapping, Query, Stream,
-    StreamOptions, Variable,
+    ClusterOptions, ConvertRecord, EventIdFormat, FilterTemplate, KafkaSourceLayer, Mapping, Query,
+    Stream, StreamOptions, Variable,
 };
+use tailwater_kafka_types::Limits;
 use tailwater_route::Matched;
+use tailwater_schema::Part;
 use tailwater_sse::Rejection;
 use tower::{Layer as _, Service};
 
+use crate::config::bind::Subject;
 use crate::config::{
     self, Binding, DefaultOffset, EventId, KafkaAuthorization, PathCondition, SseKafkaWith,
-    StartParameter, TopicCondition, TopicSource, plan,
+    StartParameter, TopicCondition, TopicName, TopicSource, Transforms, plan,
 };
+use crate::models::{ContentOptions, RecordModels};
+use crate::stack::catalogs::UnboundModel;
 use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed, guard};
 
 impl<'c> StackBuilder<'c> {
+    /// The models of the topics on a path, if there are any.
+    fn topic_models(&mut self, source: &TopicSource<'c>) -> Result<Option<TopicModels>, Error> {
+        let mut models = Vec::new();
+        for topic in source.server_topics() {
+            let key = topic.key.as_ref().map(|model| self.model(model)).transpose()?;
+            let value = topic.value.as_ref().map(|model| self.model(model)).transpose()?;
+            let transforms = topic.transforms.clone().unwrap_or_default();
+            models.push((topic.name.clone(), TopicModel { key, value, transforms }));
+        }
+        let has_model = |(_, of): &(_, TopicModel)| of.key.is_some() || of.value.is_some();
+        Ok(models.iter().any(has_model).then_some(TopicModels(models)))
+    }
+
     /// The event streams of a route of an `sse-kafka` binding.
     pub(super) fn topic_stream(
         &mut self,
@@ -33,7 +51,15 @@ impl<'c> StackBuilder<'c> {
         // The streams are framed below the routes, so that a rejection is a plain response.
         let frames = self.frames(streams, with.variables().cloned().collect());
         let source = KafkaSourceLayer::new(mapping_of(with)).variables(value);
-        Ok(boxed(frames.layer(source.layer(self.topics(&route.next)?))))
+        let sources = route.next.sources(None);
+        let max_bytes = sources.iter().filter_map(|source| source.max_record_bytes()).max();
+        let max_bytes = max_bytes.unwrap_or_default().max(Limits::default().max_record_bytes);
+        let options = ContentOptions { of_topic: true, positions: with.positions, max_bytes };
+        let source = source.layer(self.topics(&route.next)?);
+        Ok(match self.content(streams, options) {
+            Some(content) => boxed(frames.layer(content.layer(source))),
+            None => boxed(frames.layer(source)),
+        })
     }
 
     /// Starts the clusters of an exit.
@@ -69,7 +95,7 @@ impl<'c> StackBuilder<'c> {
         Ok(cluster)
     }
 
-    fn cluster_options(&self, source: &TopicSource<'c>) -> Result<ClusterOptions, Error> {
+    fn cluster_options(&mut self, source: &TopicSource<'c>) -> Result<ClusterOptions, Error> {
         let servers = source.cluster.servers.iter().map(ToString::to_string);
         let mut options = ClusterOptions::new(servers);
         for topic in self.plan.named_topics(source) {
@@ -92,8 +118,13 @@ impl<'c> StackBuilder<'c> {
         for topic in source.bootstrap() {
             options = options.preload_topic(topic);
         }
-        for topic in source.topics_with(DefaultOffset::Live) {
-            options = options.default_offset(topic, tailwater_kafka::DefaultOffset::Live);
+        let offsets = source.default_offsets();
+        options = options.default_offsets(move |topic| match offsets.of(topic) {
+            DefaultOffset::Historical => tailwater_kafka::DefaultOffset::Historical,
+            DefaultOffset::Live => tailwater_kafka::DefaultOffset::Live,
+        });
+        if let Some(models) = self.topic_models(source)? {
+            options = options.converters(move |topic| models.of(topic));
         }
         // A filter without a key looks up its records by its first header, which needs an index.
         let filters = self.plan.topic_routes.iter().flat_map(|route| &route.with.filters);
@@ -101,6 +132,32 @@ impl<'c> StackBuilder<'c> {
             .filter(|filter| filter.key.is_none())
             .filter_map(|filter| filter.headers.first());
         Ok(keyless.fold(options, |options, (name, _)| options.index_header(name.clone())))
+    }
+}
+
+/// The models and transforms of the topics of a cluster.
+struct TopicModels(Vec<(TopicName, TopicModel)>);
+
+/// What an entry of `topics` makes of records.
+struct TopicModel {
+    key: Option<UnboundModel>,
+    value: Option<UnboundModel>,
+    transforms: Transforms,
+}
+
+impl TopicModels {
+    /// What converts the records of a topic. The first entry that matches counts.
+    fn of(&self, topic: &str) -> Option<Arc<dyn ConvertRecord>> {
+        let (_, of_topic) = self.0.iter().find(|(name, _)| name.matches(topic))?;
+        let bind = |model: &Option<UnboundModel>, part| {
+            model.as_ref().and_then(|model| model.bind(Subject::Record { topic, part }))
+        };
+        let key = bind(&of_topic.key, Part::Key);
+        let value = bind(&of_topic.value, Part::Value);
+        if key.is_none() && value.is_none() {
+            return None;
+        }
+        Some(Arc::new(RecordModels::new(key, value, of_topic.transforms.clone())))
     }
 }
 
@@ -112,7 +169,8 @@ fn mapping_of(with: &config::SseKafkaWith) -> Mapping {
     let options = StreamOptions::new()
         .event_id_format(format)
         .id_only_blocks(with.positions)
-        .live_event(with.live);
+        .live_event(with.live)
+        .invalid_gaps(with.invalid_gaps);
     let mut mapping = Mapping::new(with.topic.clone())
         .options(options)
         .allow_from(with.start.contains(&StartParameter::From))

@@ -126,6 +126,8 @@ impl Stack {
             http_servers: HashMap::new(),
             tls_servers: HashMap::new(),
             guards: HashMap::new(),
+            catalogs: HashMap::new(),
+            contents: Vec::new(),
             responses: Arc::clone(&places.responses),
             upstream: Arc::clone(&places.upstream),
         };

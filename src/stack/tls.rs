@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::future::{Either, poll_immediate};
 use tailwater_http::{Connection, Negotiated};
 use tailwater_route::Scheme;
+use tailwater_schema::catalog::registry::{Registry, RegistryOptions};
 use tailwater_sse::BoxError;
 use tailwater_tls::{
     ClientCertificates, ClientConfig, ClientOptions, Credentials, Handshake, Identity, Roots,
@@ -171,6 +172,28 @@ impl<'c> StackBuilder<'c> {
         })
     }
 
+    /// The `tls` of a catalog, for HTTP/1.1.
+    pub(super) fn catalog_tls(
+        &self,
+        catalog: &config::Catalog,
+        tls: &TlsOptions,
+    ) -> Result<CatalogTls, Error> {
+        let named = |vault: &&Vault| Some(&vault.name) == catalog.vault.as_ref();
+        let source = CertificateSource {
+            binding: format!("catalog {}", catalog.name),
+            vault: self.config.vaults.iter().find(named).cloned(),
+            folder: self.folder.to_owned(),
+            side: Side::Catalog(tls.clone()),
+        };
+        let options = ClientOptions::new().alpn(["http/1.1"]);
+        let options = tls.sni.first().into_iter().fold(options, ClientOptions::server_name);
+        let options = tls.version.into_iter().fold(options, ClientOptions::only);
+        let watch = source.watch();
+        let config = ClientConfig::new(source.credentials()?, options)
+            .map_err(|error| source.failed(error))?;
+        Ok(CatalogTls { source, watch, config })
+    }
+
     fn source(&self, binding: &Binding, vault: Option<&Vault>, side: Side) -> CertificateSource {
         CertificateSource {
             binding: binding.name.clone(),
@@ -204,6 +227,31 @@ struct CertificateSource {
 enum Side {
     Server(config::TlsServer),
     Client(TlsClient),
+    Catalog(TlsOptions),
+}
+
+/// The TLS of a registry of schemas.
+pub(super) struct CatalogTls {
+    source: CertificateSource,
+    watch: Watch,
+    config: ClientConfig,
+}
+
+impl CatalogTls {
+    /// The options of a registry, with its certificates as they are now.
+    pub(super) fn options(&self, options: RegistryOptions) -> RegistryOptions {
+        options.tls(self.config.current())
+    }
+
+    /// Rotates the certificates of a registry whenever a file changes.
+    pub(super) fn rotate(self, registry: Registry) {
+        let Self { source, watch, config } = self;
+        source.rotate(watch, move |credentials| {
+            config.rotate(credentials)?;
+            registry.set_tls(&config.current());
+            Ok(())
+        });
+    }
 }
 
 impl CertificateSource {
@@ -211,6 +259,7 @@ impl CertificateSource {
         match &self.side {
             Side::Server(server) => &server.options,
             Side::Client(client) => &client.options,
+            Side::Catalog(options) => options,
         }
     }
 
@@ -219,7 +268,7 @@ impl CertificateSource {
             self.identities()?.into_iter().fold(Credentials::new(), Credentials::identity);
         let verifies = match &self.side {
             Side::Server(server) => server.mutual != ClientCertificates::None,
-            Side::Client(_) => true,
+            Side::Client(_) | Side::Catalog(_) => true,
         };
         if !verifies {
             return Ok(credentials);
@@ -259,6 +308,7 @@ impl CertificateSource {
             Side::Client(client) => {
                 (&[][..], client.routes.iter().filter_map(|route| route.with.as_ref()).collect())
             }
+            Side::Catalog(_) => (&[][..], Vec::new()),
         };
         if aliases.is_empty() && signers.is_empty() && subjects.is_empty() {
             return Ok(Vec::new());

@@ -9,11 +9,13 @@ use ::http::{HeaderName, HeaderValue, Request, Uri};
 use hyper::body::Incoming;
 use tailwater_client::{TcpConnector, UpstreamLayer, Version};
 use tailwater_jwt::Session;
+use tailwater_kafka_types::Limits;
 use tailwater_sse::SseLayer;
 use tailwater_tls::ConnectLayer;
 use tower::{Layer as _, ServiceBuilder};
 
 use crate::config::{Authorization, HttpVersion, Kind, plan};
+use crate::models::{ContentLayer, ContentOptions};
 use crate::open_files::Bounded;
 use crate::stack::guard::credentials;
 use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed};
@@ -32,7 +34,11 @@ impl<'c> StackBuilder<'c> {
             |when| when.condition.clone(),
             |this, route| {
                 let frames = this.frames(streams, Box::default());
-                this.connected(client, &route.next, frames, reconnect)
+                let max_bytes = Limits::default().max_record_bytes;
+                let options = ContentOptions { of_topic: false, positions: true, max_bytes };
+                let content = this.content(streams, options);
+                let content = content.unwrap_or_else(|| ContentLayer::none(options));
+                this.connected(client, &route.next, frames, content, reconnect)
             },
         )
     }
@@ -42,6 +48,7 @@ impl<'c> StackBuilder<'c> {
         planned: &plan::HttpClient<'c>,
         upstream: &plan::Upstream<'c>,
         frames: SseLayer,
+        content: ContentLayer,
         reconnect: Duration,
     ) -> Result<HttpService, Error> {
         let binding = &planned.binding.name;
@@ -82,6 +89,7 @@ impl<'c> StackBuilder<'c> {
         let service = ServiceBuilder::new()
             .map_request(move |request| hand_on.hand_on(request))
             .layer(frames)
+            .layer(content)
             .layer(layer);
         let tcp = TcpConnector::new().address(address);
         // Each stream also has a connection to the upstream server.

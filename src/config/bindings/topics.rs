@@ -213,14 +213,14 @@ fn transforms(
                 value.error("expected `extract-key` before `extract-headers`");
             }
             if transforms.key.is_some() {
-                value.error("`extract-key` stands there twice");
+                value.error("`extract-key` is listed twice");
             }
             transforms.key = field(value);
         }
         let headers = map.get("extract-headers");
         if let Some(value) = &headers {
             if has_headers {
-                value.error("`extract-headers` stands there twice");
+                value.error("`extract-headers` is listed twice");
             }
             has_headers = true;
             for (name, value) in value.map().iter().flat_map(Map::entries) {
