@@ -18,6 +18,8 @@ fn notable(topic: &&TopicHealth) -> bool {
         || !topic.advances
         || !topic.hanging.is_empty()
         || !topic.lost.is_empty()
+        || !topic.rejected.is_empty()
+        || !topic.held_up.is_empty()
 }
 
 /// A topic as JSON.
@@ -36,6 +38,12 @@ fn topic_json(topic: &TopicHealth) -> Value {
             json[key] = json!(true);
         }
     }
+    if !topic.rejected.is_empty() {
+        json["rejected"] = json!(topic.rejected);
+    }
+    if !topic.held_up.is_empty() {
+        json["held_up"] = json!(topic.held_up);
+    }
     json
 }
 
@@ -44,12 +52,14 @@ fn sentences(topic: &TopicHealth) -> impl Iterator<Item = String> {
     let name = topic.name.escape_debug();
     let hangs = !topic.hanging.is_empty();
     let stuck = !topic.advances && topic.stuck;
-    let unreadable = !topic.advances && !topic.stuck;
+    let held_up = !topic.held_up.is_empty();
+    let unreadable = !topic.advances && !topic.stuck && !held_up;
     [
         (topic.missing, "does not exist"),
         (topic.forbidden, "is not permitted"),
         (stuck, "does not advance here, though its records can be read"),
         (unreadable, "does not advance: its next records can't be read"),
+        (held_up, "waits for the schemas of its next records"),
         (hangs, "has a transaction that hangs"),
         (!topic.lost.is_empty(), "has records that could not be delivered"),
     ]
