@@ -21,6 +21,7 @@ mod kafka_tls;
 mod live;
 mod logs;
 mod many;
+mod models;
 mod names;
 mod odd_records;
 mod open_files;

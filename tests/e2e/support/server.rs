@@ -56,9 +56,16 @@ bindings:
 telemetry: { exporters: { logs: { type: stdout } } }
 "#;
 
+/// A route of a server whose topics have models.
+const INVALID: &str = r#"      - when: [{ path: "/invalid/{topic}" }]
+        exit: cache_client
+        with: { topic: "${params.topic}", invalid: gap }
+"#;
+
 /// A server with streams of any topic: `/all/TOPIC`, `/keys/TOPIC/KEY`, `/tags/TOPIC/TAG` by the header
 /// `tag`, `/keyed/TOPIC` with keys in the ids, `/quiet/TOPIC` without blocks that tell a place,
-/// `/start/TOPIC` that begins where it is asked to, and `/live/TOPIC` that tells when it is live.
+/// `/start/TOPIC` that begins where it is asked to, `/live/TOPIC` that tells when it is live, and
+/// `/invalid/TOPIC` with gaps in place of records that do not fit.
 pub(crate) fn server(kafka: &Kafka) -> Builder {
     server_of(kafka.servers())
 }
@@ -68,7 +75,9 @@ pub(crate) fn server_of(kafka: &str) -> Builder {
     Builder {
         servers: kafka.to_owned(),
         sasl: String::new(),
-        live: Vec::new(),
+        topics: Vec::new(),
+        catalogs: Vec::new(),
+        events: Vec::new(),
         bootstrap: Vec::new(),
         access: "{ policy: same-origin }".to_owned(),
         retry: 2000,
@@ -79,7 +88,9 @@ pub(crate) fn server_of(kafka: &str) -> Builder {
 pub(crate) struct Builder {
     servers: String,
     sasl: String,
-    live: Vec<String>,
+    topics: Vec<String>,
+    catalogs: Vec<String>,
+    events: Vec<String>,
     bootstrap: Vec<String>,
     access: String,
     retry: u32,
@@ -88,8 +99,33 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// Streams of this topic begin with what comes.
-    pub(crate) fn live(mut self, topic: &str) -> Self {
-        self.live.push(format!("{{ name: \"{topic}\", defaultOffset: live }}"));
+    pub(crate) fn live(self, topic: &str) -> Self {
+        self.topic(topic, "defaultOffset: live")
+    }
+
+    /// Further keys of this topic: its models.
+    pub(crate) fn topic(mut self, topic: &str, options: &str) -> Self {
+        self.topics.push(format!("{{ name: \"{topic}\", {options} }}"));
+        self
+    }
+
+    /// A catalog: its name, type and options.
+    pub(crate) fn catalog(mut self, catalog: &str) -> Self {
+        self.catalogs.push(catalog.to_owned());
+        self
+    }
+
+    /// An `inline` catalog with one subject.
+    pub(crate) fn inline(self, name: &str, subject: &str, schema: &str) -> Self {
+        let schema = schema.replace('\'', "''").replace('\n', "\n\n");
+        self.catalog(&format!(
+            "{name}: {{ type: inline, options: {{ subjects: {{ {subject}: {{ schema: '{schema}' }} }} }} }}"
+        ))
+    }
+
+    /// A model of the events of a path.
+    pub(crate) fn events(mut self, path: &str, content: &str) -> Self {
+        self.events.push(format!("{{ path: \"{path}\", content: {content} }}"));
         self
     }
 
@@ -120,11 +156,22 @@ impl Builder {
     }
 
     pub(crate) fn config(&self) -> String {
-        CONFIG
+        let mut config = CONFIG.to_owned();
+        if !self.catalogs.is_empty() {
+            config += &format!("catalogs: {{ {} }}\n", self.catalogs.join(", "));
+        }
+        if !self.events.is_empty() {
+            let events = format!("RETRY, requests: [{}]", self.events.join(", "));
+            config = config.replace("RETRY", &events);
+        }
+        if !self.topics.is_empty() {
+            config = config.replace("  cache_client: {", &format!("{INVALID}  cache_client: {{"));
+        }
+        config
             .replace("ACCESS", &self.access)
             .replace("RETRY", &self.retry.to_string())
             .replace("BOOTSTRAP", &format!("[{}]", self.bootstrap.join(", ")))
-            .replace("LIVE", &format!("[{}]", self.live.join(", ")))
+            .replace("LIVE", &format!("[{}]", self.topics.join(", ")))
             .replace("KAFKA", &format!("{{ servers: [\"{}\"]{} }}", self.servers, self.sasl))
     }
 

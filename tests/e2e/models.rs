@@ -1,0 +1,518 @@
+//! Models of topics: records are validated and converted before a stream gets them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Get, Kafka, LOOK, Record, Registry, Stream, field, free_port, id, kafka, real_kafka, server,
+    soon,
+};
+
+const S1: &str = r#"{"type":"record","name":"Reading","fields":[{"name":"id","type":"string"},{"name":"n","type":"int"},{"name":"l","type":"long"},{"name":"ok","type":"boolean"}]}"#;
+const R9: &str = r#"{"type":"record","name":"R9","fields":[{"name":"id","type":"string"},{"name":"n","type":"int"}]}"#;
+const R10: &str = r#"{"type":"record","name":"R10","fields":[{"name":"id","type":"string"},{"name":"n","type":"int"},{"name":"extra","type":"string"}]}"#;
+const OBJECT: &str = r#"{"type":"object","properties":{"id":{"type":"string"},"n":{"type":"integer"}},"required":["id"],"additionalProperties":false}"#;
+const OUTAGE: &str = "schemas cannot be fetched, trying again";
+const RECOVERED: &str = "schemas are fetched again";
+
+const PROTO: &str = r#"
+syntax = "proto3";
+package tw;
+message First { string device_id = 1; int32 count = 2; int64 big = 3; repeated int32 nums = 9; }
+message Second { string b = 1; message Deep { int32 c = 1; } }
+"#;
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits = |pair: &[u8]| {
+        pair.iter().try_fold(0, |sum, digit| Some(sum * 16 + char::from(*digit).to_digit(16)?))
+    };
+    let byte = |pair| digits(pair).and_then(|byte| u8::try_from(byte).ok()).expect("hex");
+    text.as_bytes().chunks(2).map(byte).collect()
+}
+
+/// Writes a value, given as hex.
+fn write(kafka: &Kafka, topic: &str, value: &str) -> i64 {
+    kafka.produce(topic, Record::value(&hex(value))).1
+}
+
+fn data(block: &str) -> &str {
+    field(block, "data").expect("data")
+}
+
+fn json_of(block: &str) -> Value {
+    serde_json::from_str(data(block)).expect("JSON")
+}
+
+/// The lines of the log about left-out records of a topic.
+fn rejections(log: &str, topic: &str) -> Vec<Value> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .filter(|line| line["message"] == "a record was rejected" && line["topic"] == topic)
+        .collect()
+}
+
+async fn open(get: Get) -> Stream {
+    get.open().await
+}
+
+#[tokio::test]
+async fn avro_is_json_for_a_stream() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let model = "value: { model: avro, view: json, catalog: { here: [{ subject: s1 }] } }";
+    let server = server(&kafka).inline("here", "s1", S1).topic(&topic, model).run().await;
+    let mut live = open(server.get(&format!("/all/{topic}"))).await;
+    let rows = [
+        ("026105828080808080802001", Some(r#"{"id":"a","n":-3,"l":9007199254740993,"ok":true}"#)),
+        // Cut off, a boolean 2, an int of more than 32 bits, a negative length, a length past the end, nothing.
+        ("027402", None),
+        ("046232020202", None),
+        ("066f76668080808080400201", None),
+        ("076162020201", None),
+        ("146162", None),
+        ("", None),
+        (
+            "026dfeffffff0fffffffffffffffffff0101",
+            Some(r#"{"id":"m","n":2147483647,"l":-9223372036854775808,"ok":true}"#),
+        ),
+        (
+            "1a71225c0a09012fc3a9f09f9880000001",
+            Some("{\"id\":\"q\\\"\\\\\\n\\t\\u0001/é😀\",\"n\":0,\"l\":0,\"ok\":true}"),
+        ),
+        ("0a747261696c0202015858", Some(r#"{"id":"trail","n":1,"l":1,"ok":true}"#)),
+    ];
+    for (value, _) in rows {
+        write(&kafka, &topic, value);
+    }
+    kafka.produce(&topic, Record::tombstone().key("a"));
+    // Of the past, by a stream that begins now, too.
+    let mut late = open(server.get(&format!("/all/{topic}"))).await;
+    for stream in [&mut live, &mut late] {
+        for (offset, (value, expected)) in (0..).zip(rows) {
+            let Some(expected) = expected else { continue };
+            let event = stream.next().await;
+            assert_eq!(
+                json_of(&event),
+                serde_json::from_str::<Value>(expected).expect("JSON"),
+                "{value}"
+            );
+            assert_eq!(field(&event, "id"), Some(&*id(&[(0, offset + 1)])), "{value}");
+        }
+        let delete = stream.next().await;
+        assert_eq!(field(&delete, "event"), Some("delete"), "{delete}");
+    }
+    let log = server.stderr().text();
+    let rejected = rejections(&log, &topic);
+    let first = rejected.first().unwrap_or_else(|| panic!("{log}"));
+    assert_eq!(first["partition"], 0, "{first}");
+    assert_eq!(first["offset"], 1, "{first}");
+    assert_eq!(first["reason"], "malformed", "{first}");
+    assert!(
+        first["detail"].as_str().is_some_and(|detail| detail.starts_with("value, avro: ")),
+        "{first}"
+    );
+}
+
+#[tokio::test]
+async fn protobuf_is_json_for_a_stream() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let model = "value: { model: protobuf, view: json, catalog: { here: [{ subject: p, record: First }] } }";
+    let server = server(&kafka).inline("here", "p", PROTO).topic(&topic, model).run().await;
+    let empty = json!({"device_id": "", "count": 0, "big": "0", "nums": []});
+    let with = |name: &str, value: Value| {
+        let mut all = empty.clone();
+        all[name] = value;
+        all
+    };
+    let rows = [
+        ("00", Some(empty.clone())),
+        ("0a0164", Some(with("device_id", json!("d")))),
+        ("000a0164", Some(with("device_id", json!("d")))),
+        ("00188180808080808010", Some(with("big", json!("9007199254740993")))),
+        // A field that comes twice: the last one counts, and repeated ones are joined.
+        ("0010011002", Some(with("count", json!(2)))),
+        ("0048014802", Some(with("nums", json!([1, 2])))),
+        ("02020a067365636f6e64", Some(json!({"b": "second"}))),
+        ("0402000803", Some(json!({"c": 3}))),
+        // Cut off, of a wrong type, without such a message, an index that never ends.
+        ("000a056162", None),
+        ("000a01ff", None),
+        ("02100a0178", None),
+        ("80010a0178", None),
+        ("0a0165", Some(with("device_id", json!("e")))),
+    ];
+    for (value, _) in &rows {
+        write(&kafka, &topic, value);
+    }
+    let mut stream = open(server.get(&format!("/all/{topic}"))).await;
+    for (value, expected) in rows {
+        if let Some(expected) = expected {
+            assert_eq!(json_of(&stream.next().await), expected, "{value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn json_that_does_not_fit_is_left_out_or_told() {
+    let kafka = kafka().await;
+    let strict = kafka.topic(1).await;
+    let lenient = kafka.topic(1).await;
+    let model = "model: json, catalog: { here: [{ subject: o }] }";
+    let server = server(&kafka)
+        .inline("here", "o", OBJECT)
+        .topic(&strict, &format!("value: {{ {model} }}"))
+        .topic(&lenient, &format!("value: {{ {model}, validate: lenient }}"))
+        .run()
+        .await;
+    let values = [
+        r#"{ "id": "a", "n": 1 }"#,
+        r#"{"n":1}"#,
+        r#"{"id":1}"#,
+        r#"{"id":"c","x":1}"#,
+        "[]",
+        "not json",
+        r#"{"id":"b","n":9007199254740993}"#,
+    ];
+    for topic in [&strict, &lenient] {
+        kafka.produce_values(topic, values.map(str::to_owned));
+    }
+    let mut skipping = open(server.get(&format!("/all/{strict}"))).await;
+    assert_eq!(data(&skipping.next().await), values[0]);
+    let last = skipping.next().await;
+    assert_eq!((data(&last), field(&last, "id")), (values[6], Some(&*id(&[(0, 7)]))));
+
+    let mut told = open(server.get(&format!("/invalid/{strict}"))).await;
+    assert_eq!(data(&told.next().await), values[0]);
+    // Neighbours that were read together are one gap.
+    let mut next = 1;
+    while next < 6 {
+        let (gap, at) = told.gap().await;
+        let to = gap["to"].as_i64().expect("an offset");
+        assert_eq!(gap, json!({"partition": 0, "from": next, "to": to, "reason": "invalid"}));
+        assert_eq!(at, id(&[(0, to)]));
+        next = to;
+    }
+    assert_eq!(next, 6);
+    assert_eq!(data(&told.next().await), values[6]);
+
+    let mut all = open(server.get(&format!("/all/{lenient}"))).await;
+    for value in [values[0], values[1], values[2], values[3], values[4], values[6]] {
+        assert_eq!(data(&all.next().await), value);
+    }
+    server.stderr().says("a record violates its model, which is lenient").await;
+    // A client that comes back from before them does not get them either.
+    let again = server.get(&format!("/all/{strict}")).last_event_id(id(&[(0, 2)]));
+    assert_eq!(data(&again.open().await.next().await), values[6]);
+}
+
+#[tokio::test]
+async fn a_large_value_is_delivered_whole() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let model = "value: { model: json, catalog: { here: [{ subject: o }] } }";
+    let server = server(&kafka).inline("here", "o", "true").topic(&topic, model).run().await;
+    let value = format!(r#"{{"a":"{}"}}"#, "x".repeat(200_000));
+    kafka.produce(&topic, Record::value(&value));
+    let mut stream = open(server.get(&format!("/all/{topic}"))).await;
+    assert_eq!(data(&stream.next().await), value);
+}
+
+#[tokio::test]
+async fn a_converted_key_is_the_key() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let model = "key: { model: avro, view: json, catalog: { here: [{ subject: k }] } }";
+    let server = server(&kafka).inline("here", "k", R9).topic(&topic, model).run().await;
+    let key = r#"{"id":"a","n":2}"#;
+    let base64 = STANDARD.encode(key);
+    kafka.produce(&topic, Record::value("one").key(&hex("026104")));
+    kafka.produce(&topic, Record::tombstone().key(&hex("026104")));
+    // Keys that do not fit decide over tombstones, too; no key fits.
+    kafka.produce(&topic, Record::tombstone().key(&hex("0261")));
+    kafka.produce(&topic, Record::value("no key"));
+    kafka.produce(&topic, Record::value("other").key(&hex("026204")));
+    let mut stream = open(server.get(&format!("/keyed/{topic}"))).await;
+    let one = stream.next().await;
+    assert_eq!(data(&one), "one");
+    assert_eq!(field(&one, "id"), Some(&*format!(r#"["{base64}","AQIAAg=="]"#)));
+    let delete = stream.next().await;
+    assert_eq!(field(&delete, "event"), Some("delete"));
+    assert_eq!(data(&delete), base64);
+    assert_eq!(field(&delete, "id"), Some(&*format!(r#"["{base64}","AQIABA=="]"#)));
+    assert_eq!(data(&stream.next().await), "no key");
+    assert_eq!(data(&stream.next().await), "other");
+    let mut filtered =
+        open(server.get(&format!("/keys/{topic}/%7B%22id%22:%22b%22,%22n%22:2%7D"))).await;
+    assert_eq!(data(&filtered.next().await), "other");
+}
+
+#[tokio::test]
+async fn a_pattern_selects_keys() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let model = r#"key: { model: string, pattern: "[a-z]+" }"#;
+    let server = server(&kafka).topic(&topic, model).run().await;
+    for (key, value) in [("abc", "1"), ("ABC", "2"), ("", "3"), ("abc\n", "4"), ("b", "5")] {
+        kafka.produce(&topic, Record::value(value).key(key));
+    }
+    let mut stream = open(server.get(&format!("/all/{topic}"))).await;
+    for expected in ["1", "5"] {
+        assert_eq!(data(&stream.next().await), expected);
+    }
+}
+
+#[tokio::test]
+async fn fields_become_keys_and_headers() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let options = r#"
+      key: { model: avro, catalog: { here: [{ subject: k }] } },
+      value: { model: json, catalog: { any: [{ subject: v }] } },
+      transforms: [{ extract-key: "${message.key.n}" }, { extract-headers: { tag: "${message.value.tag}" } }]
+    "#;
+    let server = server(&kafka)
+        .inline("here", "k", R9)
+        .inline("any", "v", "true")
+        .topic(&topic, &options.replace('\n', " "))
+        .run()
+        .await;
+    let a = hex("026102");
+    kafka.produce(&topic, Record::value(r#"{"tag":"x","no":1}"#).key(&a));
+    kafka.produce(&topic, Record::value(r#"{"tag":null,"no":2}"#).key(&hex("026204")));
+    kafka.produce(&topic, Record::value(r#"{"tag":1.50,"no":3}"#).key(&a));
+    let headers: [(&str, Option<&[u8]>); 1] = [("tag", Some(b"own"))];
+    kafka.produce(&topic, Record::value(r#"{"tag":"x","no":4}"#).key(&a).headers(&headers));
+    kafka.produce(&topic, Record::tombstone().key(&a));
+    let numbers = async |path: String, count: usize| {
+        let mut stream = open(server.get(&path)).await;
+        let mut numbers = Vec::new();
+        for _ in 0..count {
+            numbers.push(json_of(&stream.next().await)["no"].as_i64().expect("a number"));
+        }
+        numbers
+    };
+    assert_eq!(numbers(format!("/keys/{topic}/1"), 3).await, [1, 3, 4]);
+    assert_eq!(numbers(format!("/keys/{topic}/2"), 1).await, [2]);
+    assert_eq!(numbers(format!("/tags/{topic}/x"), 2).await, [1, 4]);
+    assert_eq!(numbers(format!("/tags/{topic}/own"), 1).await, [4]);
+    assert_eq!(numbers(format!("/tags/{topic}/1.50"), 1).await, [3]);
+    let mut keyed = open(server.get(&format!("/keyed/{topic}"))).await;
+    let first = keyed.next().await;
+    assert_eq!(field(&first, "id"), Some(r#"["MQ==","AQIAAg=="]"#));
+    let delete = keyed.take(4).await.pop().expect("four");
+    assert_eq!((field(&delete, "event"), data(&delete)), (Some("delete"), "MQ=="));
+}
+
+#[tokio::test]
+async fn an_expression_names_topics() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let other = kafka.topic(1).await;
+    let (start, _) = topic.split_at(topic.len() - 1);
+    let server = server(&kafka)
+        .topic(&topic, "value: int32")
+        .topic(&format!("{start}.*|x"), "value: { model: string, maxLength: 2 }")
+        .run()
+        .await;
+    for value in ["a", "123", "12"] {
+        kafka.produce(&topic, Record::value(value));
+        kafka.produce(&other, Record::value(value));
+    }
+    let mut numbers = open(server.get(&format!("/all/{topic}"))).await;
+    assert_eq!(data(&numbers.next().await), "123");
+    assert_eq!(data(&numbers.next().await), "12");
+    if other.starts_with(start) {
+        let mut texts = open(server.get(&format!("/all/{other}"))).await;
+        assert_eq!(data(&texts.next().await), "a");
+        assert_eq!(data(&texts.next().await), "12");
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_read_with_the_schema_that_it_names() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let registry = Registry::new().await;
+    registry.subject(&format!("{topic}-value"), 9, R9);
+    registry.schema(10, R10);
+    let catalog = format!(
+        "reg: {{ type: schema-registry, options: {{ url: \"{}\", credentials: {{ headers: {{ authorization: \"Basic c2VjcmV0\" }} }} }} }}",
+        registry.url()
+    );
+    let model = "value: { model: avro, view: json, catalog: { reg: [{ strategy: topic }] } }";
+    let server = server(&kafka).catalog(&catalog).topic(&topic, model).run().await;
+    for value in [
+        "0000000009026102",
+        "0a6e6f70667804",
+        "000000000a04763206086d6f7265",
+        "000000004d06756e6b02",
+        "0000000009",
+        "00",
+        "",
+        "0000000009026204",
+    ] {
+        write(&kafka, &topic, value);
+    }
+    let mut stream = open(server.get(&format!("/all/{topic}"))).await;
+    for (expected, offset) in [
+        (r#"{"id":"a","n":1}"#, 0),
+        (r#"{"id":"nopfx","n":2}"#, 1),
+        (r#"{"id":"v2","n":3,"extra":"more"}"#, 2),
+        (r#"{"id":"b","n":2}"#, 7),
+    ] {
+        let event = stream.next().await;
+        assert_eq!(data(&event), expected);
+        assert_eq!(field(&event, "id"), Some(&*id(&[(0, offset + 1)])));
+    }
+    let requests = registry.requests();
+    assert!(
+        requests.iter().all(|head| head.to_lowercase().contains("authorization: basic c2vjcmv0")),
+        "{requests:?}"
+    );
+    let asked = |path: &str| {
+        let begins = format!("GET {path} ");
+        requests.iter().filter(|head| head.starts_with(&begins)).count()
+    };
+    assert_eq!(asked("/schemas/ids/10"), 1, "{requests:?}");
+    assert!(asked("/schemas/ids/77") <= 3, "{requests:?}");
+    assert!(!server.stderr().text().contains("c2VjcmV0"));
+}
+
+#[tokio::test]
+async fn a_registry_that_is_away_holds_up_what_needs_it_and_loses_nothing() {
+    let kafka = kafka().await;
+    let waiting = kafka.topic(1).await;
+    let other = kafka.topic(1).await;
+    let port = free_port().await;
+    let catalog =
+        format!("reg: {{ type: karapace, options: {{ url: \"http://127.0.0.1:{port}\" }} }}");
+    let model = "value: { model: avro, view: json, catalog: { reg: [{ strategy: encoded }] } }";
+    let server = server(&kafka)
+        .catalog(&catalog)
+        .topic(&waiting, model)
+        .topic(&other, "value: string")
+        .bootstrap(&waiting)
+        .run()
+        .await;
+    let mut live = open(server.get(&format!("/all/{waiting}"))).await;
+    for index in 0..20_u8 {
+        // Of two schemas by turns: none is known yet.
+        let (schema, end) =
+            if index % 2 == 0 { ("0000000009", "") } else { ("000000000a", "0278") };
+        write(&kafka, &waiting, &format!("{schema}0261{:02x}{end}", index * 2));
+    }
+    let mut others = open(server.get(&format!("/all/{other}"))).await;
+    kafka.produce(&other, Record::value("goes on"));
+    assert_eq!(data(&others.next().await), "goes on");
+    let mut late = open(server.get(&format!("/all/{waiting}"))).await;
+    // The outage is logged once at its beginning, however often the registry is asked.
+    server.stderr().says(OUTAGE).await;
+    let registry = Registry::at(port).await;
+    registry.answer("/schemas/ids/9", 503, "");
+    let asked = async {
+        while !registry.requests().iter().any(|head| head.starts_with("GET /schemas/ids/9 ")) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    soon("a request", asked).await;
+    assert_eq!((live.seen(), late.seen()), (0, 0));
+    registry.schema(9, R9);
+    registry.schema(10, R10);
+    for stream in [&mut live, &mut late] {
+        for index in 0..20_i64 {
+            let event = stream.next().await;
+            assert_eq!(json_of(&event)["n"], index);
+            assert_eq!(field(&event, "id"), Some(&*id(&[(0, index + 1)])));
+        }
+    }
+    write(&kafka, &waiting, "0000000009026102");
+    assert_eq!(json_of(&live.next().await)["n"], 1);
+    server.stderr().says(RECOVERED).await;
+    let log = server.stderr().text();
+    assert!(rejections(&log, &waiting).is_empty(), "{log}");
+    assert_eq!(log.matches(OUTAGE).count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_fit_supersedes_its_key_in_a_compacted_topic() {
+    let Some(kafka) = real_kafka().await else { return };
+    let topic = kafka.name();
+    kafka.create(&topic, 1, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]).await;
+    kafka.produce(&topic, Record::value("1").key("a"));
+    kafka.produce(&topic, Record::value("2").key("b"));
+    kafka.produce(&topic, Record::value("no number").key("a"));
+    let server = server(&kafka).topic(&topic, "value: int32").bootstrap(&topic).run().await;
+    let mut stream = open(server.get(&format!("/all/{topic}"))).await;
+    assert_eq!(data(&stream.next().await), "2");
+    kafka.produce(&topic, Record::value("3").key("a"));
+    assert_eq!(data(&stream.next().await), "3");
+}
+
+#[tokio::test]
+async fn keys_that_are_the_same_after_conversion_are_one_key() {
+    let Some(kafka) = real_kafka().await else { return };
+    let topic = kafka.name();
+    kafka.create(&topic, 1, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]).await;
+    let registry = Registry::new().await;
+    registry.schema(9, R9);
+    registry.schema(19, R9);
+    let catalog =
+        format!("reg: {{ type: schema-registry, options: {{ url: \"{}\" }} }}", registry.url());
+    let model = "key: { model: avro, view: json, catalog: { reg: [{ strategy: topic }] } }";
+    kafka.produce(&topic, Record::value("old").key(&hex("0000000009026102")));
+    kafka.produce(&topic, Record::value("new").key(&hex("0000000013026102")));
+    let server =
+        server(&kafka).catalog(&catalog).topic(&topic, model).bootstrap(&topic).run().await;
+    let mut stream = open(server.get(&format!("/all/{topic}"))).await;
+    assert_eq!(data(&stream.next().await), "new");
+}
+
+#[tokio::test]
+async fn the_data_of_events_is_judged_for_each_path() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let json = "{ model: json, catalog: { here: [{ subject: o }] } }";
+    let avro = "{ model: avro, view: json, catalog: { there: [{ subject: a }] } }";
+    let list = r#"{"type":"array","items":"int"}"#;
+    let server = server(&kafka)
+        .inline("here", "o", OBJECT)
+        .inline("there", "a", list)
+        .events("^/all/{topic}$", json)
+        .events("/start/", avro)
+        .run()
+        .await;
+    kafka.produce(&topic, Record::value(r#"{"id":"a"}"#).key("k"));
+    kafka.produce(&topic, Record::value("[1]").key("k"));
+    kafka.produce(&topic, Record::tombstone().key("k"));
+    let many: Vec<u8> = [0xf0, 0x2e].into_iter().chain([2; 3000]).chain([0]).collect();
+    kafka.produce(&topic, Record::value(&many).key("k"));
+    kafka.produce(&topic, Record::value(r#"{"id":"b"}"#).key("k"));
+
+    let mut judged = open(server.get(&format!("/all/{topic}?x=/start/"))).await;
+    let first = judged.next().await;
+    assert_eq!((data(&first), field(&first, "id")), (r#"{"id":"a"}"#, Some("AQIAAg==")));
+    // Of an event that is left out, the position is told.
+    assert_eq!(judged.next().await, "id:AQIABA==\n");
+    let delete = judged.next().await;
+    assert_eq!((field(&delete, "event"), data(&delete)), (Some("delete"), "aw=="));
+    assert_eq!(judged.next().await, "id:AQIACA==\n");
+    assert_eq!(data(&judged.next().await), r#"{"id":"b"}"#);
+
+    let mut converted = open(server.get(&format!("/start/{topic}"))).await;
+    let mut events = Vec::new();
+    while events.len() < 2 {
+        let event = converted.next().await;
+        if field(&event, "data").is_some() {
+            events.push(event);
+        }
+    }
+    assert_eq!(field(&events[0], "event"), Some("delete"));
+    let ones = format!("[{}]", vec!["1"; 3000].join(","));
+    assert_eq!(data(&events[1]), ones);
+
+    let mut plain = open(server.get(&format!("/keys/{topic}/k"))).await;
+    assert_eq!(data(&plain.next().await), r#"{"id":"a"}"#);
+    assert_eq!(data(&plain.next().await), "[1]");
+}
