@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tailwater_jwt::Guard;
 use tailwater_kafka_types::{Budget, Limits};
+use tailwater_schema::catalog::registry::Registry;
 
 use crate::config::label;
 use crate::config::plan::{self, Next};
@@ -65,6 +66,11 @@ impl Describer<'_> {
             let bytes = TOKEN_FACTOR * Guard::CACHE_BYTES;
             self.row(1, &format!("{}: verified tokens, about", guard.name), bytes);
             sum += bytes;
+        }
+        let catalogs = self.namespaces.iter().flat_map(|namespace| &namespace.catalogs);
+        for catalog in catalogs.filter(|catalog| catalog.registry().is_some()) {
+            self.row(1, &format!("{}: schemas", catalog.name), Registry::MAX_CACHED_BYTES);
+            sum += Registry::MAX_CACHED_BYTES;
         }
         self.row(1, "sum", sum);
         if further_broker > 0 {
