@@ -51,6 +51,8 @@ pub struct TopicHealth {
     pub missing: bool,
     /// Kafka does not permit to describe or to read the topic.
     pub forbidden: bool,
+    /// The number of partitions that Kafka reported last. 0 if it reported none.
+    pub partitions: usize,
     /// Whether the log advances. It is false while the log lacks a record that Kafka has had for some ten
     /// seconds, or while it could not be found out whether there is such a record.
     pub advances: bool,
@@ -100,6 +102,7 @@ impl TopicHealth {
             named: false,
             missing: false,
             forbidden: false,
+            partitions: 0,
             advances: true,
             stuck: false,
             restarts: 0,

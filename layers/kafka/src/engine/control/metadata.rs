@@ -77,6 +77,7 @@ impl Control<'_> {
             // No topic loses partitions. One with fewer partitions has been created anew.
             let partitions = partitions.filter(|count| *count >= had);
             self.topic_state(topic).partitions = partitions.unwrap_or(0);
+            topic.health().partitions = partitions.unwrap_or(0);
             match (log, partitions) {
                 (Some(log), Some(partitions)) => {
                     self.topic_state(topic).unseen = None;

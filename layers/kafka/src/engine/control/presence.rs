@@ -121,6 +121,7 @@ impl Control<'_> {
                 Ok(Presence::Partitions(0)) => {}
                 Ok(Presence::Partitions(partitions)) => {
                     self.topic_state(&topic).partitions = partitions;
+                    topic.health().partitions = partitions;
                     self.found(shared, &topic, partitions);
                     has_opened |= topic.log().is_some();
                 }
