@@ -67,8 +67,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   tailwater check                         explain the file zilla.yaml of this folder
-  tailwater check -c /etc/tailwater.json")]
-    Check(ConfigFile),
+  tailwater check -c /etc/tailwater.json
+  tailwater check --connect               ask registries and brokers, too")]
+    Check(Check),
     /// Show a topic in the browser, with nothing else installed
     ///
     /// Starts a Kafka in this process, writes quotes into a topic and serves a page that shows them.
@@ -87,6 +88,25 @@ struct ConfigFile {
     /// The configuration, in Zilla's grammar, as YAML or JSON
     #[arg(short, long = "config", value_name = "FILE", default_value = "zilla.yaml")]
     config: PathBuf,
+}
+
+impl ConfigFile {
+    /// The base of the relative paths in the file.
+    fn folder(&self) -> &Path {
+        self.config.parent().unwrap_or(Path::new(""))
+    }
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Ask the registries and the Kafka clusters of the file, too
+    ///
+    /// Prints the schemas and the topics that they have of those that the file names. If something is
+    /// missing, or does not answer within some seconds, the exit status is 1.
+    #[arg(long)]
+    connect: bool,
 }
 
 #[derive(Debug, Args)]
@@ -136,7 +156,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     };
     match cli.command {
         Command::Start(options) => start(&options),
-        Command::Check(file) => check(&file),
+        Command::Check(options) => check(&options),
         #[cfg(feature = "kafka")]
         Command::Demo(options) => demo::run(&options),
     }
@@ -167,7 +187,7 @@ fn start(options: &Start) -> i32 {
         warn!("{why}");
     }
     // Relative paths of the file are relative to where it is.
-    let folder = options.file.config.parent().unwrap_or(Path::new(""));
+    let folder = options.file.folder();
     let server =
         ServerOptions::new().drain(Duration::from_secs(options.drain)).health(options.health);
     let server = options.threads.into_iter().fold(server, ServerOptions::threads);
@@ -180,12 +200,24 @@ fn start(options: &Start) -> i32 {
     }
 }
 
-fn check(file: &ConfigFile) -> i32 {
-    match load(file) {
-        Ok(parsed) => {
-            print(&(config::describe(&parsed) + &server::describe_open_files(&parsed.namespaces)))
+fn check(options: &Check) -> i32 {
+    let parsed = match load(&options.file) {
+        Ok(parsed) => parsed,
+        Err(status) => return status,
+    };
+    let text = config::describe(&parsed) + &server::describe_open_files(&parsed.namespaces);
+    if !options.connect {
+        return print(&text);
+    }
+    match server::connect(&parsed.namespaces, options.file.folder()) {
+        Ok(answers) => {
+            let status = print(&(text + &answers.text));
+            if answers.complete { status } else { EXIT_FAILURE }
         }
-        Err(status) => status,
+        Err(error) => {
+            print(&text);
+            fail(&error)
+        }
     }
 }
 
@@ -295,10 +327,10 @@ mod tests {
             (&["tailwater", "check", "-c", "a.json"], "a.json"),
             (&["tailwater", "check", "--config=b.yaml"], "b.yaml"),
         ] {
-            let Command::Check(file) = Cli::try_parse_from(args).unwrap().command else {
+            let Command::Check(check) = Cli::try_parse_from(args).unwrap().command else {
                 panic!("{args:?} is a check");
             };
-            assert_eq!(file.config, PathBuf::from(expected), "{args:?}");
+            assert_eq!(check.file.config, PathBuf::from(expected), "{args:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::health;
 use crate::open_files::OpenFiles;
 use crate::signals::Signals;
-use crate::stack::{self, Stack};
+use crate::stack::{self, Answers, Stack};
 
 /// Connections that a thread serves before the thread of the last core takes further ones. A thread writes
 /// an event to this many connections in 40 ms on the machine of benches/README.md.
@@ -91,6 +91,21 @@ impl ServerOptions {
     pub fn health(self, health: Option<SocketAddr>) -> Self {
         Self { health, ..self }
     }
+}
+
+/// Asks the registries and the Kafka clusters of the namespaces for what the configuration names. It takes at most
+/// some 10 s for each cluster, and 5 s for each schema. `folder` is the base of the relative paths in the
+/// configuration.
+///
+/// # Errors
+/// - [`Error::Runtime`]: the system allows no further thread.
+/// - [`Error::Stack`]: a certificate can't be read, or librdkafka rejects an option.
+pub fn connect(namespaces: &[Config], folder: &Path) -> Result<Answers, Error> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let answers = runtime.block_on(stack::connect(namespaces, folder))?;
+    // Threads of librdkafka may still wait for a broker.
+    runtime.shutdown_background();
+    Ok(answers)
 }
 
 /// Binds the ports of the namespaces, calls `listening` with the stack, and serves until SIGTERM or SIGINT.

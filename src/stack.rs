@@ -34,7 +34,6 @@ use tailwater_http::{Connection, Http, HttpLayer, Shutdown, Versions};
 use tailwater_jwt::{ConnectionSessions, Guard};
 use tailwater_kafka_types::Variable;
 use tailwater_route::{Condition, Requirement, Router, Routes, Scheme};
-use tailwater_schema::catalog::Catalog;
 use tailwater_sse::{BoxError, Drain, SseLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -48,6 +47,7 @@ use crate::open_files::Bounded;
 use crate::{access, access_log, files, limits};
 
 mod catalogs;
+mod connect;
 mod error;
 mod guard;
 #[cfg(feature = "kafka")]
@@ -58,6 +58,8 @@ mod upstream;
 #[cfg(not(feature = "kafka"))]
 mod without_kafka;
 
+use self::catalogs::Catalogs;
+pub use self::connect::{Answers, connect};
 pub use self::error::Error;
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::Cluster;
@@ -132,7 +134,7 @@ struct StackBuilder<'c> {
     http_servers: HashMap<&'c str, HttpServer>,
     tls_servers: HashMap<&'c str, TlsServer>,
     guards: HashMap<&'c str, Guard>,
-    catalogs: HashMap<&'c str, Arc<dyn Catalog>>,
+    catalogs: Catalogs<'c>,
     /// The models of events, of each `sse` binding that has any.
     contents: Vec<Contents>,
     /// The permits of responses from files.

@@ -12,8 +12,8 @@ use tailwater_schema::model::{
 };
 use tailwater_schema::{Model, Part};
 
-use super::sections::catalogs::{self, CatalogKind, FileSubject};
-use super::sections::models::{self, ModelKind, NumberOptions, SchemaName, StringOptions};
+use crate::config::sections::catalogs::{self, CatalogKind, FileSubject};
+use crate::config::sections::models::{self, ModelKind, NumberOptions, SchemaName, StringOptions};
 
 /// What a model is for: the key or the value of a topic's records, or the data of events.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use tailwater_kafka_types::Template;
 
 use crate::config::bindings::Binding;
-use crate::config::bindings::kafka::{DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient};
+use crate::config::bindings::kafka::{
+    DefaultOffset, KafkaCacheClient, KafkaCacheServer, KafkaClient,
+};
 use crate::config::bindings::topics::Topic;
 #[cfg(feature = "kafka")]
 use crate::config::bindings::topics::TopicName;

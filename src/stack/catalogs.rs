@@ -1,5 +1,7 @@
 //! `catalogs`, each built once for its namespace, and models with their catalogs.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use ::http::HeaderValue;
@@ -8,12 +10,14 @@ use tailwater_schema::catalog::Catalog;
 use tailwater_schema::catalog::registry::{
     Apicurio, Confluent, Protocol, Registry, RegistryOptions,
 };
+use tailwater_sse::BoxError;
 use tokio::runtime::Handle;
 
-use super::{Error, StackBuilder};
 use crate::config::bind::{self, Subject};
-use crate::config::{self, CatalogKind};
+use crate::config::{self, CatalogKind, Config};
 use crate::models::Contents;
+use crate::stack::tls::CatalogTls;
+use crate::stack::{Error, StackBuilder};
 
 /// A model whose catalog is found, but not yet the name of its topic.
 #[derive(Clone, Debug)]
@@ -34,7 +38,18 @@ impl UnboundModel {
     }
 }
 
-impl<'c> StackBuilder<'c> {
+/// The catalogs of a namespace, each built at its first use.
+pub(super) struct Catalogs<'c> {
+    config: &'c Config,
+    folder: &'c Path,
+    built: HashMap<&'c str, Arc<dyn Catalog>>,
+}
+
+impl<'c> Catalogs<'c> {
+    pub(super) fn new(config: &'c Config, folder: &'c Path) -> Self {
+        Self { config, folder, built: HashMap::new() }
+    }
+
     /// A model with its catalog.
     pub(super) fn model(&mut self, model: &config::Model) -> Result<UnboundModel, Error> {
         let config = self.config;
@@ -48,32 +63,11 @@ impl<'c> StackBuilder<'c> {
         Ok(UnboundModel { model: model.clone(), catalog })
     }
 
-    /// The models of events of an `sse` binding, by their place.
-    pub(super) fn contents(
-        &mut self,
-        requests: &[config::EventModel],
-    ) -> Result<Option<usize>, Error> {
-        let mut contents = Vec::with_capacity(requests.len());
-        for request in requests {
-            let model = self.model(&request.content)?.bind(Subject::Event);
-            // A model without its schema is an error of the configuration.
-            contents.extend(model.map(|model| (request.path.clone(), model)));
-        }
-        if contents.is_empty() {
-            return Ok(None);
-        }
-        self.contents.push(Contents(contents.into()));
-        Ok(Some(self.contents.len() - 1))
-    }
-
     fn catalog(&mut self, catalog: &'c config::Catalog) -> Result<Arc<dyn Catalog>, Error> {
-        if let Some(built) = self.catalogs.get(catalog.name.as_str()) {
+        if let Some(built) = self.built.get(catalog.name.as_str()) {
             return Ok(Arc::clone(built));
         }
-        let failed = |source: tailwater_sse::BoxError| Error::Catalog {
-            catalog: catalog.name.clone(),
-            source,
-        };
+        let failed = |source| Error::Catalog { catalog: catalog.name.clone(), source };
         let mut unusable = None;
         let local = bind::local(catalog, self.folder, |_, error| {
             unusable.get_or_insert(error);
@@ -83,17 +77,15 @@ impl<'c> StackBuilder<'c> {
         }
         let built = match local {
             Some(local) => local,
-            None => Arc::new(self.registry(catalog, failed)?),
+            None => Arc::new(self.registry(catalog)?),
         };
-        self.catalogs.insert(&catalog.name, Arc::clone(&built));
+        self.built.insert(&catalog.name, Arc::clone(&built));
         Ok(built)
     }
 
-    fn registry(
-        &self,
-        catalog: &config::Catalog,
-        failed: impl Fn(tailwater_sse::BoxError) -> Error,
-    ) -> Result<Registry, Error> {
+    /// A client of a registry. It asks nothing yet.
+    pub(super) fn registry(&self, catalog: &config::Catalog) -> Result<Registry, Error> {
+        let failed = |source: BoxError| Error::Catalog { catalog: catalog.name.clone(), source };
         let (connection, protocol) = match &catalog.kind {
             CatalogKind::SchemaRegistry(registry) => {
                 let confluent = Confluent::new();
@@ -119,12 +111,34 @@ impl<'c> StackBuilder<'c> {
             let value = HeaderValue::from_str(authorization.reveal());
             options = options.header(AUTHORIZATION, value.map_err(|error| failed(error.into()))?);
         }
-        let tls = connection.tls.as_ref().map(|tls| self.catalog_tls(catalog, tls)).transpose()?;
+        let tls = connection.tls.as_ref();
+        let tls = tls.map(|tls| CatalogTls::new(self.config, self.folder, catalog, tls));
+        let tls = tls.transpose()?;
         let options = tls.iter().fold(options, |options, tls| tls.options(options));
         let registry = Registry::new(options).map_err(|error| failed(error.into()))?;
         if let Some(tls) = tls {
             tls.rotate(registry.clone());
         }
         Ok(registry)
+    }
+}
+
+impl StackBuilder<'_> {
+    /// The models of events of an `sse` binding, by their place.
+    pub(super) fn contents(
+        &mut self,
+        requests: &[config::EventModel],
+    ) -> Result<Option<usize>, Error> {
+        let mut contents = Vec::with_capacity(requests.len());
+        for request in requests {
+            let model = self.catalogs.model(&request.content)?.bind(Subject::Event);
+            // A model without its schema is an error of the configuration.
+            contents.extend(model.map(|model| (request.path.clone(), model)));
+        }
+        if contents.is_empty() {
+            return Ok(None);
+        }
+        self.contents.push(Contents(contents.into()));
+        Ok(Some(self.contents.len() - 1))
     }
 }

@@ -31,8 +31,8 @@ impl<'c> StackBuilder<'c> {
     fn topic_models(&mut self, source: &TopicSource<'c>) -> Result<Option<TopicModels>, Error> {
         let mut models = Vec::new();
         for topic in source.server_topics() {
-            let key = topic.key.as_ref().map(|model| self.model(model)).transpose()?;
-            let value = topic.value.as_ref().map(|model| self.model(model)).transpose()?;
+            let key = topic.key.as_ref().map(|model| self.catalogs.model(model)).transpose()?;
+            let value = topic.value.as_ref().map(|model| self.catalogs.model(model)).transpose()?;
             let transforms = topic.transforms.clone().unwrap_or_default();
             models.push((topic.name.clone(), TopicModel { key, value, transforms }));
         }
@@ -95,7 +95,11 @@ impl<'c> StackBuilder<'c> {
         Ok(cluster)
     }
 
-    fn cluster_options(&mut self, source: &TopicSource<'c>) -> Result<ClusterOptions, Error> {
+    /// The options of a connection to a Kafka, and the topics that the configuration names.
+    pub(super) fn connection_options(
+        &self,
+        source: &TopicSource<'c>,
+    ) -> Result<ClusterOptions, Error> {
         let servers = source.cluster.servers.iter().map(ToString::to_string);
         let mut options = ClusterOptions::new(servers);
         for topic in self.plan.named_topics(source) {
@@ -109,6 +113,11 @@ impl<'c> StackBuilder<'c> {
         if let Some(tls) = source.connection.tls() {
             options = options.tls(self.kafka_tls(tls)?);
         }
+        Ok(options)
+    }
+
+    fn cluster_options(&mut self, source: &TopicSource<'c>) -> Result<ClusterOptions, Error> {
+        let mut options = self.connection_options(source)?;
         if let Some(memory_bytes) = source.memory_bytes() {
             options = options.memory_bytes(memory_bytes);
         }

@@ -24,6 +24,7 @@ use crate::config::{Config, TcpCondition, plan};
 use crate::health::Health;
 use crate::limits;
 use crate::open_files::OpenFiles;
+use crate::stack::catalogs::Catalogs;
 use crate::stack::{Cluster, Error, HttpServer, StackBuilder, TlsServer};
 
 /// A configuration that is ready to serve: all ports are bound, and all clusters are started.
@@ -37,7 +38,7 @@ pub struct Stack {
 }
 
 /// The limits that all namespaces share.
-struct Places {
+pub(super) struct Places {
     connections: ConnectionLimit,
     /// The permits of responses from files.
     responses: Arc<Semaphore>,
@@ -76,46 +77,51 @@ impl Stack {
     /// # Panics
     /// If it is called outside of a Tokio runtime.
     pub fn new(namespaces: Vec<Config>, folder: &Path) -> Result<Self, Error> {
+        let (mut stack, places) = Self::empty(&namespaces);
+        for config in &namespaces {
+            stack
+                .add(config, &namespaces, &places, folder)
+                .map_err(|source| of_namespace(config, &namespaces, source))?;
+        }
+        Ok(stack)
+    }
+
+    /// A stack without listeners.
+    pub(super) fn empty(namespaces: &[Config]) -> (Self, Places) {
         let shutdown = Shutdown::new();
         let drain = crate::drain(&shutdown);
         let open_files =
-            OpenFiles::of(&namespaces, tailwater_http::raise_open_files().ok().flatten());
+            OpenFiles::of(namespaces, tailwater_http::raise_open_files().ok().flatten());
         open_files.warn();
         let places = Places {
             connections: ConnectionLimit::new(open_files.connections),
             responses: Arc::new(Semaphore::new(open_files.responses)),
             upstream: Arc::new(Semaphore::new(open_files.upstream)),
         };
-        let mut stack = Self {
+        let stack = Self {
             listening: Vec::new(),
             clusters: HashMap::new(),
             shutdown,
             drain,
             max_health_connections: open_files.health,
         };
-        for config in &namespaces {
-            stack.add(config, &namespaces, &places, folder).map_err(|source| {
-                match namespaces.len() {
-                    1 => source,
-                    _ => Error::Namespace { name: config.name.clone(), source: Box::new(source) },
-                }
-            })?;
-        }
-        Ok(stack)
+        (stack, places)
     }
 
-    fn add(
-        &mut self,
-        config: &Config,
-        all: &[Config],
+    /// What builds the layers of a namespace.
+    #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "clusters need the plan"))]
+    pub(super) fn builder<'c>(
+        &self,
+        config: &'c Config,
+        plan: &'c plan::Plan<'c>,
+        all: &'c [Config],
         places: &Places,
-        folder: &Path,
-    ) -> Result<(), Error> {
-        let plan = config.plan();
-        let mut builder = StackBuilder {
+        folder: &'c Path,
+    ) -> StackBuilder<'c> {
+        StackBuilder {
             config,
             #[cfg(feature = "kafka")]
-            plan: &plan,
+            plan,
             all,
             folder,
             shutdown: self.shutdown.clone(),
@@ -126,11 +132,22 @@ impl Stack {
             http_servers: HashMap::new(),
             tls_servers: HashMap::new(),
             guards: HashMap::new(),
-            catalogs: HashMap::new(),
+            catalogs: Catalogs::new(config, folder),
             contents: Vec::new(),
             responses: Arc::clone(&places.responses),
             upstream: Arc::clone(&places.upstream),
-        };
+        }
+    }
+
+    fn add(
+        &mut self,
+        config: &Config,
+        all: &[Config],
+        places: &Places,
+        folder: &Path,
+    ) -> Result<(), Error> {
+        let plan = config.plan();
+        let mut builder = self.builder(config, &plan, all, places, folder);
         for plan::TcpServer { binding, options: server, routes: planned, .. } in &plan.listeners {
             let mut routes = Vec::new();
             for route in planned {
@@ -251,5 +268,13 @@ impl<'c> StackBuilder<'c> {
             plan::Next::Tls(tls) => Next::Tls(self.tls_server(tls)?),
             plan::Next::Http(http) => Next::Http(self.http_server(http)?),
         })
+    }
+}
+
+/// Names the namespace of an error, if there are several.
+pub(super) fn of_namespace(config: &Config, all: &[Config], source: Error) -> Error {
+    match all.len() {
+        1 => source,
+        _ => Error::Namespace { name: config.name.clone(), source: Box::new(source) },
     }
 }

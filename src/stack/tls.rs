@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::config::{
-    self, Binding, ClientCertificate, HttpVersion, StoreKind, TlsClient, TlsCondition, TlsOptions,
-    Vault, plan,
+    self, Binding, ClientCertificate, Config, HttpVersion, StoreKind, TlsClient, TlsCondition,
+    TlsOptions, Vault, plan,
 };
 use crate::stack::{Error, HttpServer, StackBuilder};
 
@@ -172,28 +172,6 @@ impl<'c> StackBuilder<'c> {
         })
     }
 
-    /// The `tls` of a catalog, for HTTP/1.1.
-    pub(super) fn catalog_tls(
-        &self,
-        catalog: &config::Catalog,
-        tls: &TlsOptions,
-    ) -> Result<CatalogTls, Error> {
-        let named = |vault: &&Vault| Some(&vault.name) == catalog.vault.as_ref();
-        let source = CertificateSource {
-            binding: format!("catalog {}", catalog.name),
-            vault: self.config.vaults.iter().find(named).cloned(),
-            folder: self.folder.to_owned(),
-            side: Side::Catalog(tls.clone()),
-        };
-        let options = ClientOptions::new().alpn(["http/1.1"]);
-        let options = tls.sni.first().into_iter().fold(options, ClientOptions::server_name);
-        let options = tls.version.into_iter().fold(options, ClientOptions::only);
-        let watch = source.watch();
-        let config = ClientConfig::new(source.credentials()?, options)
-            .map_err(|error| source.failed(error))?;
-        Ok(CatalogTls { source, watch, config })
-    }
-
     fn source(&self, binding: &Binding, vault: Option<&Vault>, side: Side) -> CertificateSource {
         CertificateSource {
             binding: binding.name.clone(),
@@ -238,6 +216,29 @@ pub(super) struct CatalogTls {
 }
 
 impl CatalogTls {
+    /// The `tls` of a catalog, for HTTP/1.1.
+    pub(super) fn new(
+        config: &Config,
+        folder: &Path,
+        catalog: &config::Catalog,
+        tls: &TlsOptions,
+    ) -> Result<Self, Error> {
+        let named = |vault: &&Vault| Some(&vault.name) == catalog.vault.as_ref();
+        let source = CertificateSource {
+            binding: format!("catalog {}", catalog.name),
+            vault: config.vaults.iter().find(named).cloned(),
+            folder: folder.to_owned(),
+            side: Side::Catalog(tls.clone()),
+        };
+        let options = ClientOptions::new().alpn(["http/1.1"]);
+        let options = tls.sni.first().into_iter().fold(options, ClientOptions::server_name);
+        let options = tls.version.into_iter().fold(options, ClientOptions::only);
+        let watch = source.watch();
+        let config = ClientConfig::new(source.credentials()?, options)
+            .map_err(|error| source.failed(error))?;
+        Ok(Self { source, watch, config })
+    }
+
     /// The options of a registry, with its certificates as they are now.
     pub(super) fn options(&self, options: RegistryOptions) -> RegistryOptions {
         options.tls(self.config.current())

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Get, Kafka, LOOK, Record, Registry, Stream, field, free_port, id, kafka, real_kafka, server,
-    soon,
+    Get, Kafka, LOOK, Record, Registry, Stream, field, free_port, id, kafka, real_kafka, run,
+    server, soon,
 };
 
 const S1: &str = r#"{"type":"record","name":"Reading","fields":[{"name":"id","type":"string"},{"name":"n","type":"int"},{"name":"l","type":"long"},{"name":"ok","type":"boolean"}]}"#;
@@ -515,4 +515,40 @@ async fn the_data_of_events_is_judged_for_each_path() {
     let mut plain = open(server.get(&format!("/keys/{topic}/k"))).await;
     assert_eq!(data(&plain.next().await), r#"{"id":"a"}"#);
     assert_eq!(data(&plain.next().await), "[1]");
+}
+
+#[tokio::test]
+async fn check_asks_registries_and_brokers() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(3).await;
+    let registry = Registry::new().await;
+    registry.subject(&format!("{topic}-value"), 9, R9);
+    let url = registry.url();
+    let catalog = format!(
+        "reg: {{ type: schema-registry, options: {{ url: \"{url}\", credentials: {{ headers: {{ authorization: c2VjcmV0 }} }} }} }}"
+    );
+    let avro = "{ model: avro, view: json, catalog: { reg: [{ strategy: topic }] } }";
+    let check = async |options: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("zilla.yaml");
+        let config = server(&kafka).catalog(&catalog).topic(&topic, options).config();
+        std::fs::write(&file, config).expect("the configuration is written");
+        let mut process = run(&["check", "--connect", "-c", file.to_str().expect("a path")], &[]);
+        let said = process.stdout.all().await;
+        (said, process.ended().await.code())
+    };
+    let (said, code) = check(&format!("value: {avro}")).await;
+    assert_eq!(code, Some(0), "{said}");
+    for expected in [
+        format!("topic {topic}: 3 partitions"),
+        format!("  catalog reg: {url}\n"),
+        format!("subject {topic}-value version latest: version 1, id 9, avro\n"),
+        format!("values: avro, as JSON, schema of reg: subject {topic}-value, version latest\n"),
+    ] {
+        assert!(said.contains(&expected), "{expected}\n{said}");
+    }
+    assert!(!said.contains("c2VjcmV0"), "{said}");
+    let (said, code) = check(&format!("key: {avro}, value: {avro}")).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("subject {topic}-key version latest: ")), "{said}");
 }

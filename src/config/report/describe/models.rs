@@ -3,9 +3,9 @@
 use tailwater_schema::model::{Encoding, NumberFormat, Validate, View};
 use tailwater_schema::{Part, Range};
 
-use super::Describer;
 use crate::config::bind::Subject;
 use crate::config::bindings::topics::{Topic, Transforms};
+use crate::config::report::describe::Describer;
 use crate::config::sections::catalogs::{Catalog, CatalogKind};
 use crate::config::sections::models::{
     Model, ModelKind, NumberOptions, SchemaChoice, SchemaName, StringOptions,
