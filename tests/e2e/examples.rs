@@ -68,6 +68,27 @@ async fn intro_streams_a_topic_from_now_on_with_keys_in_the_ids() {
 }
 
 #[tokio::test]
+async fn models_leave_out_what_does_not_fit() {
+    let _port = PORT.lock().await;
+    let kafka = kafka_alone().await;
+    let server = start("models.yaml", &kafka).await;
+    for (key, value) in [
+        ("a", r#"{"id":"1","amount":2.50}"#),
+        ("a", r#"{"amount":1}"#),
+        ("", r#"{"id":"2"}"#),
+        ("b", "text"),
+        ("b", r#"{"id":"3"}"#),
+    ] {
+        kafka.produce("events", Record::value(value).key(key));
+    }
+    let mut stream = server.get("/events").authority("localhost:7114").open().await;
+    let first = "data:{\"id\":\"1\",\"amount\":2.50}\nid:[\"YQ==\",\"AQQAAgIA\"]\n";
+    assert_eq!(stream.next().await, first);
+    let last = "data:{\"id\":\"3\"}\nid:[\"Yg==\",\"AQQACgIA\"]\n";
+    assert_eq!(stream.next().await, last);
+}
+
+#[tokio::test]
 async fn fanout_filters_by_key_and_tag_beside_a_page() {
     let _port = PORT.lock().await;
     let kafka = kafka_alone().await;

@@ -331,6 +331,17 @@ async fn an_expression_names_topics() {
 }
 
 #[tokio::test]
+async fn an_expression_names_topics_that_begin_live() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    kafka.produce(&topic, Record::value("old"));
+    let (start, _) = topic.split_at(topic.len() - 1);
+    let server = server(&kafka).topic(&format!("{start}.+"), "defaultOffset: live").run().await;
+    let mut stream = open(server.get(&format!("/live/{topic}"))).await;
+    assert_eq!(stream.next().await, "id:AQIAAg==\n");
+}
+
+#[tokio::test]
 async fn a_record_is_read_with_the_schema_that_it_names() {
     let kafka = kafka().await;
     let topic = kafka.topic(1).await;
