@@ -721,6 +721,20 @@ async fn an_id_of_another_kind_of_registry_is_missing_without_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_that_no_registry_can_have_is_missing() {
+    let no_api = || Json(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#.to_owned());
+    let (registry, _) = confluent(move |_, _| no_api());
+    let limit = Duration::from_secs(60);
+    let greatest = id(u32::MAX);
+    assert!(timeout(limit, result(&registry, &greatest)).await.expect("a result").is_none());
+    let (registry, _) = registry_of(Apicurio::new(), move |_, _| no_api());
+    for id in [SchemaId::GlobalId(u64::MAX), SchemaId::ContentId(u64::MAX)] {
+        let greatest = SchemaRef::Id(id);
+        assert!(timeout(limit, result(&registry, &greatest)).await.expect("a result").is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_registry_without_guids_does_not_hold_up_records() {
     let no_api = || Json(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#.to_owned());
     let (registry, _) = confluent(move |path, before| match path {

@@ -59,9 +59,11 @@ impl Apicurio {
     }
 
     pub(crate) fn schema_path(&self, id: SchemaId) -> Option<String> {
+        // The registry reads a signed number, and has no such path for a greater one.
+        let signed = |id: u64| i64::try_from(id).ok();
         match id {
-            SchemaId::GlobalId(id) => Some(format!("/ids/globalIds/{id}")),
-            SchemaId::ContentId(id) => Some(format!("/ids/contentIds/{id}")),
+            SchemaId::GlobalId(id) => signed(id).map(|id| format!("/ids/globalIds/{id}")),
+            SchemaId::ContentId(id) => signed(id).map(|id| format!("/ids/contentIds/{id}")),
             SchemaId::Confluent(_) | SchemaId::Guid(_) | SchemaId::Checksum(_) => None,
         }
     }
@@ -190,6 +192,11 @@ mod tests {
         let path = api.references_path(SchemaId::ContentId(9)).unwrap();
         assert_eq!(path, "/ids/contentIds/9/references");
         assert_eq!(api.schema_path(SchemaId::Confluent(9)), None);
+        for id in [SchemaId::GlobalId, SchemaId::ContentId] {
+            assert!(api.schema_path(id(i64::MAX as u64)).is_some());
+            assert_eq!(api.schema_path(id(1 << 63)), None);
+            assert_eq!(api.references_path(id(1 << 63)), None);
+        }
         let other = api.clone().group("a b");
         let named = api.clone().group("");
         for (api, version, base, path) in [

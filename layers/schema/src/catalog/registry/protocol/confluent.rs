@@ -34,7 +34,10 @@ impl Confluent {
     pub(crate) fn schema_path(&self, id: SchemaId) -> Option<String> {
         let prefix = self.prefix()?;
         match id {
-            SchemaId::Confluent(id) => Some(format!("{prefix}/schemas/ids/{id}")),
+            // The registry reads a signed number, and has no such path for a greater one.
+            SchemaId::Confluent(id) => {
+                i32::try_from(id).ok().map(|id| format!("{prefix}/schemas/ids/{id}"))
+            }
             SchemaId::Guid(guid) => Some(format!("{prefix}/schemas/guids/{}", uuid(&guid))),
             SchemaId::GlobalId(_) | SchemaId::ContentId(_) | SchemaId::Checksum(_) => None,
         }
@@ -137,6 +140,8 @@ mod tests {
             "/schemas/guids/5e2f2f0a-4a5c-4c59-9b0d-1c1f5a0f3f21"
         );
         assert_eq!(plain.schema_path(SchemaId::GlobalId(9)), None);
+        assert!(plain.schema_path(SchemaId::Confluent(i32::MAX as u32)).is_some());
+        assert_eq!(plain.schema_path(SchemaId::Confluent(1 << 31)), None);
         for (subject, number, path) in [
             ("t-value", "latest", Some("/subjects/t-value/versions/latest")),
             ("t-value", "-1", Some("/subjects/t-value/versions/latest")),
