@@ -30,14 +30,10 @@ impl Shared {
 
     /// A schema with what its references are called.
     pub(crate) async fn schema(&self, id: SchemaId) -> Result<RawSchema, FetchError> {
-        let answer = self.requests.get(self.uri(self.protocol.schema_path(id))?).await;
-        let answer = answer.map_err(|error| match (id, error) {
-            // Early registries have no GUIDs. They answer what is asked for by an id.
-            (SchemaId::Guid(_), FetchError::NoApi { status }) => {
-                FetchError::NoSchema { status, code: status.as_u16().into() }
-            }
-            (_, error) => error,
-        })?;
+        let answer = match self.requests.get(self.uri(self.protocol.schema_path(id))?).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.without_guids(id, error).await),
+        };
         let mut schema = self.protocol.parse_schema(&answer)?;
         drop(answer);
         if let Some(path) = self.protocol.references_path(id) {
@@ -48,6 +44,28 @@ impl Shared {
             }
         }
         Ok(schema)
+    }
+
+    /// The error of a request for a schema, which is that there is no schema if the registry has no GUIDs: early
+    /// versions and Karapace have none. They answer what is asked for by an id.
+    async fn without_guids(&self, id: SchemaId, error: FetchError) -> FetchError {
+        let status = match (id, &error) {
+            (SchemaId::Guid(_), FetchError::NoApi { status }) => *status,
+            // Karapace's answer may be that of a proxy. Then the registry does not answer this either.
+            (
+                SchemaId::Guid(_),
+                FetchError::Status { status: status @ StatusCode::NOT_FOUND, .. },
+            ) if self.is_there().await => *status,
+            _ => return error,
+        };
+        FetchError::NoSchema { status, code: status.as_u16().into() }
+    }
+
+    /// Whether the registry answers a question that each has an answer to.
+    async fn is_there(&self) -> bool {
+        let Ok(uri) = self.uri(self.protocol.kinds_path()) else { return false };
+        let answer = self.requests.get(uri).await;
+        answer.is_ok_and(|answer| serde_json::from_slice::<Vec<String>>(&answer.body).is_ok())
     }
 
     /// The id of a version of a subject.

@@ -749,6 +749,26 @@ async fn a_registry_without_guids_does_not_hold_up_records() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_karapace_without_guids_does_not_hold_up_records() {
+    let guid = SchemaRef::Id(SchemaId::Guid([7; 16]));
+    let limit = Duration::from_secs(600);
+    for (body, is_karapace) in [
+        (r#"{"detail":"Not Found"}"#, true),
+        ("404: Not Found", true),
+        (r#"{"detail":"Not Found"}"#, false),
+        ("<html>", false),
+    ] {
+        let (registry, _) = confluent(move |path, _| match path {
+            "/schemas/types" if is_karapace => Json(200, r#"["JSON","AVRO"]"#.to_owned()),
+            _ => Json(404, body.to_owned()),
+        });
+        // A proxy before a registry that is away is asked again.
+        let found = timeout(limit, result(&registry, &guid)).await;
+        assert_eq!(found.ok().map(|found| found.is_none()), is_karapace.then_some(true), "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_no_schema_is_missing() {
     for body in ["", "<html>", "{}", r#"{"schema":"x","schemaType":"XSD"}"#] {
         let (registry, asked) = confluent(move |_, _| Json(200, body.to_owned()));

@@ -114,6 +114,14 @@ impl Protocol {
         }
     }
 
+    /// The path of the names of the kinds of schemas, where ids may be of a kind that not each registry has.
+    pub(crate) fn kinds_path(&self) -> Option<String> {
+        match self {
+            Self::Confluent(_) => Some("/schemas/types".to_owned()),
+            Self::Apicurio(_) => None,
+        }
+    }
+
     /// The path of a version of a subject. `None` if a path cannot have these names.
     pub(crate) fn version_path(&self, version: &Coordinates, base_path: &str) -> Option<String> {
         match self {
