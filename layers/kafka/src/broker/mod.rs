@@ -163,6 +163,17 @@ pub(crate) enum Fetched {
     Denied,
 }
 
+impl Fetched {
+    /// The partition that it is about, if it is about one.
+    pub(crate) fn partition(&self) -> Option<i32> {
+        match self {
+            Self::Record(_, record) => Some(record.partition),
+            Self::End(partition) => Some(*partition),
+            Self::OutOfRange | Self::Error(_) | Self::Denied => None,
+        }
+    }
+}
+
 /// Why a consumer can't read the data of some partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FetchError {

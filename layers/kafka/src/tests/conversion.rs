@@ -1,5 +1,6 @@
 //! Records that are converted or rejected before they enter the log.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 
 use tokio::sync::watch;
@@ -306,7 +307,6 @@ async fn a_converter_is_looked_up_by_the_name_of_a_topic() {
         let mut client = open(&cluster, Query::new(topic)).await;
         assert_eq!(client.data().await, expected);
     }
-    assert!(model.calls(Call::Fetch) > 0);
 }
 
 /// A registry that is away or back. While it is away no value that begins with `0` can be converted.
@@ -407,6 +407,39 @@ async fn a_reader_of_history_goes_on_with_what_can_be_converted() {
     assert!(model.calls(Call::FetchHistory) > calls);
     fill(&model, 0, 1);
     assert_eq!(client.data().await, "0:50");
+}
+
+/// Later records of the same poll were taken for the next ones when conversion made the batch too long for them.
+#[tokio::test]
+async fn no_later_record_is_taken_before_one_that_can_not_be_converted_yet() {
+    const RECORDS: i64 = 40;
+    const LONG: usize = 400_000;
+    let model = kafka(2);
+    fill(&model, 0, RECORDS as usize);
+    fill(&model, 1, RECORDS as usize);
+    let refused = Mutex::new(HashSet::new());
+    let convert = move |record: &RecordRef<'_>, changes: &mut Changes| {
+        let first = refused.lock().unwrap().insert((record.partition(), record.offset()));
+        if first && record.offset() % 3 == 0 {
+            return Conversion::NotYet(Box::pin(std::future::ready(())));
+        }
+        changes.value_mut().extend_from_slice(record.value().unwrap_or_default());
+        changes.value_mut().resize(LONG, b' ');
+        Conversion::Accepted
+    };
+    let options =
+        |options: ClusterOptions| options.converter(TOPIC, convert).memory_bytes(8 * LONG);
+    let mut start = instance().batch(20).options(options);
+    start.options.timing.stall = IN_VAIN;
+    let mut client = open(&start.of(&model), query()).await;
+    let mut next = [0, 0];
+    for _ in 0..2 * RECORDS {
+        let data = client.data().await;
+        let (partition, offset) = data.trim_end().split_once(':').unwrap();
+        let next = &mut next[partition.parse::<usize>().unwrap()];
+        assert_eq!(offset.parse::<i64>().unwrap(), *next, "partition {partition}");
+        *next += 1;
+    }
 }
 
 #[tokio::test]

@@ -241,8 +241,8 @@ impl Reading {
         let mut read = Read::On;
         let converter = self.backfill.log.converter.clone();
         while converter.is_none() || batch_bytes <= most {
-            let Some(fetched) = fetched.pop_front() else { break };
-            match fetched {
+            let Some(next) = fetched.pop_front() else { break };
+            match next {
                 Fetched::Record(of, record) => {
                     let slot = usize::try_from(record.partition).ok();
                     // Records that were fetched for a backfill before this one are skipped.
@@ -273,6 +273,8 @@ impl Reading {
                         Err(retry) => {
                             broker::unassign(consumer, &self.topic, partition);
                             self.held_up.add(partition, retry);
+                            // The partition is read again from this record on.
+                            fetched.retain(|later| later.partition() != Some(partition));
                             continue;
                         }
                     };
