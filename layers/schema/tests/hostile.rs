@@ -265,6 +265,23 @@ fn schema_texts_are_bounded() {
 }
 
 #[test]
+fn errors_of_schemas_are_bounded() {
+    let name = "é".repeat(100_000);
+    let ascii = "a".repeat(100_000);
+    for (kind, text) in [
+        (SchemaKind::Avro, format!("\"{name}\"")),
+        (SchemaKind::Protobuf, format!("syntax = \"proto3\"; message M {{ {ascii} a = 1; }}")),
+        (SchemaKind::Protobuf, format!("import \"{ascii}\";")),
+        (SchemaKind::Json, format!(r#"{{"{name}":1,"definitions":{{"{name}":{{"type":7}}}}}}"#)),
+        (SchemaKind::Json, format!(r#"{{"$ref":"{name}"}}"#)),
+    ] {
+        let schema = schema(text);
+        let error = schema.compile(kind).expect_err("no schema");
+        assert!((1..=303).contains(&error.len()), "{kind} {}", error.len());
+    }
+}
+
+#[test]
 fn references_are_bounded() {
     let text = |kind, number: usize| match kind {
         SchemaKind::Avro => format!(r#"{{"type":"fixed","name":"F{number}","size":1}}"#),

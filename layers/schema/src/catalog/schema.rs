@@ -220,12 +220,24 @@ fn once<'c, T>(
         // The parsers of schemas are other crates': a panic of theirs is a schema that cannot be used.
         let compiled = std::panic::catch_unwind(AssertUnwindSafe(|| compile(text)))
             .unwrap_or_else(|_| Err("the parser of the schema failed".to_owned()));
+        let compiled = compiled.map_err(shortened);
         if let Err(error) = &compiled {
             tracing::warn!(schema = %text.id, kind = %kind, error, "schema cannot be used");
         }
         compiled
     });
     compiled.as_ref().map_err(String::as_str)
+}
+
+/// An error that is cut after so many bytes: it may quote names and paths of the schema, each as long as the schema.
+/// Each value that needs the schema is rejected with it.
+fn shortened(error: String) -> String {
+    const MAX_ERROR_BYTES: usize = 300;
+    if error.len() <= MAX_ERROR_BYTES {
+        return error;
+    }
+    let end = error.floor_char_boundary(MAX_ERROR_BYTES);
+    format!("{}...", error.get(..end).unwrap_or_default())
 }
 
 /// A schema that another refers to.
