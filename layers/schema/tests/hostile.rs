@@ -209,6 +209,37 @@ fn chains_of_json_schemas_do_not_exhaust_the_stack() {
 }
 
 #[test]
+fn json_schemas_do_not_take_time_without_end() {
+    let start = std::time::SystemTime::now();
+    let doubling = |keyword: &str, end: &str| {
+        let links: String = (0..60)
+            .map(|at| {
+                let next = format!(r##"{{"$ref":"#/definitions/a{}"}}"##, at + 1);
+                format!(r#""a{at}":{{"{keyword}":[{next},{next}]}},"#)
+            })
+            .collect();
+        format!(r##"{{"$ref":"#/definitions/a0","definitions":{{{links}"a60":{end}}}}}"##)
+    };
+    assert_eq!(
+        class(&json(&doubling("anyOf", r#"{"minimum":2}"#)), b"1"),
+        Some(Class::SchemaUnusable)
+    );
+    assert_eq!(class(&json(&doubling("anyOf", "{\"not\":{}}")), b"1"), Some(Class::SchemaUnusable));
+    // What ends in a circle is not counted when the schema is compiled.
+    let circle = r##"{"allOf":[{"$ref":"#/definitions/a60"},{"minimum":2}]}"##;
+    assert_eq!(class(&json(&doubling("anyOf", circle)), b"1"), Some(Class::Malformed));
+    // The first pass is quick, and the one for the reason is not.
+    let text = r##"{"allOf":[{"properties":{"x":{"$ref":"#"}}},{"properties":{"x":{"$ref":"#"}}},{"not":{"required":["y"]}}]}"##;
+    let value = format!("{}1{}", "{\"x\":".repeat(MAX_DEPTH - 1), "}".repeat(MAX_DEPTH - 1));
+    let value = format!("{},\"y\":1}}", value.get(..value.len() - 1).expect("a brace"));
+    assert_eq!(class(&json(text), value.as_bytes()), Some(Class::Invalid));
+    assert!(start.elapsed().expect("a clock") < Duration::from_secs(120));
+    // The thread can go on.
+    assert_eq!(class(&json(r#"{"minimum":2}"#), b"2"), None);
+    assert_eq!(class(&json(r#"{"minimum":2}"#), b"1"), Some(Class::Invalid));
+}
+
+#[test]
 fn large_arrays_are_unique_in_time() {
     let items: String = (0..200_000).map(|number| format!("{{\"a\":{number}}},")).collect();
     let start = std::time::SystemTime::now();

@@ -20,9 +20,18 @@ pub(super) struct Document<'v> {
     pub(super) root: &'v Value,
 }
 
+/// How far the subschemas reach that apply to one value.
+pub(super) struct Extent {
+    /// See [`extent`].
+    pub(super) longest: usize,
+    /// The greatest number of subschemas that apply to one value from one on, each as often as ways lead to it. Those
+    /// that go around in circles are left out: the validator asks for the value each time that it is back at one.
+    pub(super) ways: usize,
+}
+
 /// The length of the longest chain of subschemas that apply to the same value: through `allOf` and its like, and
 /// through references. It is never less than the true length, and more where subschemas go around in circles.
-pub(super) fn longest(documents: &[Document<'_>]) -> usize {
+pub(super) fn extent(documents: &[Document<'_>]) -> Extent {
     let graph = Graph::new(documents);
     // Longest paths in topological order.
     let mut incoming = vec![0usize; graph.nodes.len()];
@@ -53,7 +62,44 @@ pub(super) fn longest(documents: &[Document<'_>]) -> usize {
         }
     }
     // What is left goes around in circles, where the validator enters each subschema once.
-    longest + left + if graph.leaves { BUILT_IN } else { 0 }
+    let longest = longest + left + if graph.leaves { BUILT_IN } else { 0 };
+    Extent { longest, ways: ways(&graph) }
+}
+
+/// Counts from the ends, which leaves out what leads to a circle.
+fn ways(graph: &Graph<'_>) -> usize {
+    let count = graph.edges.len();
+    let mut sources: Vec<Vec<usize>> = vec![Vec::new(); count];
+    let mut outgoing = vec![0usize; count];
+    for (node, targets) in graph.edges.iter().enumerate() {
+        if let Some(slot) = outgoing.get_mut(node) {
+            *slot = targets.len();
+        }
+        for target in targets {
+            if let Some(slot) = sources.get_mut(*target) {
+                slot.push(node);
+            }
+        }
+    }
+    let mut ready: Vec<usize> = (0..count).filter(|node| outgoing.get(*node) == Some(&0)).collect();
+    let mut ways = vec![1usize; count];
+    let mut most = 1;
+    while let Some(node) = ready.pop() {
+        let here = ways.get(node).copied().unwrap_or(1);
+        most = most.max(here);
+        for source in sources.get(node).into_iter().flatten() {
+            if let Some(there) = ways.get_mut(*source) {
+                *there = there.saturating_add(here);
+            }
+            if let Some(left) = outgoing.get_mut(*source) {
+                *left -= 1;
+                if *left == 0 {
+                    ready.push(*source);
+                }
+            }
+        }
+    }
+    most
 }
 
 struct Graph<'v> {
@@ -180,11 +226,15 @@ mod tests {
     use super::*;
 
     fn chain(texts: &[(&str, &str)]) -> usize {
+        of(texts).longest
+    }
+
+    fn of(texts: &[(&str, &str)]) -> Extent {
         let values: Vec<Value> =
             texts.iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect();
         let documents: Vec<Document<'_>> =
             texts.iter().zip(&values).map(|((name, _), root)| Document { name, root }).collect();
-        longest(&documents)
+        extent(&documents)
     }
 
     #[test]
@@ -212,6 +262,19 @@ mod tests {
         let others =
             [("", r#"{"$ref":"sub/other.json"}"#), ("http://h/other.json", r#"{"not":{}}"#)];
         assert_eq!(chain(&others), 3);
+    }
+
+    #[test]
+    fn ways_multiply() {
+        for (text, ways) in [
+            ("{}", 1),
+            (r#"{"allOf":[{"not":{}},{}]}"#, 4),
+            (r##"{"anyOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/a"}],"$defs":{"a":{}}}"##, 5),
+            (r##"{"properties":{"a":{"anyOf":[{},{"$ref":"#"}]}}}"##, 4),
+            (r##"{"allOf":[{"$ref":"#"}]}"##, 1),
+        ] {
+            assert_eq!(of(&[("", text)]).ways, ways, "{text}");
+        }
     }
 
     #[test]

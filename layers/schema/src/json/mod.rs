@@ -4,9 +4,11 @@ mod chain;
 mod node;
 mod tape;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use jsonschema::{Draft, PatternOptions, Retrieve, Uri, Validator};
@@ -22,6 +24,18 @@ use tape::{Document, Item, Tape};
 /// How many subschemas may be entered within each other: the levels of a value times the subschemas that apply to
 /// one level through each other. The validator recurs; this bounds its stack.
 const MAX_NESTED_SUBSCHEMAS: usize = 2048;
+
+/// How many ways may lead through the subschemas that apply to one value. The validator goes each of them.
+const MAX_WAYS: usize = 100_000;
+
+/// How often the validator may look at parts of a value: so often for the value, and so often for each part of it.
+const BASE_STEPS: usize = 1 << 24;
+const ITEM_STEPS: usize = 64;
+
+const TOO_LONG: &str = "it takes too long to validate the JSON";
+
+/// A longer place in the schema is no help.
+const MAX_PLACE_BYTES: usize = 300;
 
 /// A schema, as values are validated with it.
 pub(crate) struct Schema {
@@ -46,9 +60,12 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
     references.add(schema)?;
     let mut documents = vec![chain::Document { name: "", root: &value }];
     documents.extend(references.0.iter().map(|(name, root)| chain::Document { name, root }));
-    let chain = chain::longest(&documents);
+    let chain::Extent { longest: chain, ways } = chain::extent(&documents);
     if chain > MAX_NESTED_SUBSCHEMAS {
         return Err("its subschemas are nested too deeply".to_owned());
+    }
+    if ways > MAX_WAYS {
+        return Err("too many of its subschemas apply to one value".to_owned());
     }
     let mut options = jsonschema::options_for::<Parsed>()
         .with_retriever(references)
@@ -83,17 +100,35 @@ impl Schema {
                 return Err(Rejection::malformed(tape::TOO_DEEP));
             }
             let root = JsonNode::At(*document, 0);
-            if self.validator.is_valid(root) {
-                return Ok(());
+            let steps = BASE_STEPS.saturating_add(document.tape.len().saturating_mul(ITEM_STEPS));
+            // The steps for the reason are what is left: to find the place takes longer than to find that there is one.
+            document.tape.steps.set(steps);
+            match within_steps(|| self.validator.is_valid(root)) {
+                Some(true) => return Ok(()),
+                Some(false) => {}
+                None => return Err(Rejection::malformed(TOO_LONG)),
             }
-            // Again, for the reason. It names the place in the schema: names in the value are the user's data.
-            let reason = match self.validator.validate(root) {
-                Ok(()) => "it violates the schema".to_owned(),
-                Err(error) => format!("it violates the schema at `{}`", error.schema_path()),
+            // It names the place in the schema: names in the value are the user's data.
+            let place = within_steps(|| {
+                let error = self.validator.validate(root).err()?;
+                Some(error.schema_path().to_string())
+            });
+            let reason = match place.flatten() {
+                Some(place) if place.len() <= MAX_PLACE_BYTES => {
+                    format!("it violates the schema at `{place}`").into()
+                }
+                _ => Cow::Borrowed("it violates the schema"),
             };
             Err(Rejection::invalid(reason))
         })
     }
+}
+
+/// Calls the validator, which has no other way out. `None`: it used up the steps of the tape.
+fn within_steps<T>(validate: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(validate)).map(Some).unwrap_or_else(|cause| {
+        if cause.is::<tape::OutOfSteps>() { None } else { resume_unwind(cause) }
+    })
 }
 
 /// Reads the text of an object's members.

@@ -40,14 +40,17 @@ pub(super) enum JsonNode<'a> {
 impl<'a> JsonNode<'a> {
     fn item(&self) -> Option<Item> {
         match self {
-            Self::At(document, at) => Some(document.item(*at)),
+            Self::At(document, at) => {
+                document.tape.step();
+                Some(document.item(*at))
+            }
             Self::Name(_) => None,
         }
     }
 
     fn text(&self) -> Option<&'a str> {
         match self {
-            Self::At(document, at) => match document.item(*at) {
+            Self::At(document, _) => match self.item()? {
                 item @ (Item::String(_) | Item::Unescaped(_)) => Some(document.text(item)),
                 _ => None,
             },
@@ -63,7 +66,7 @@ impl<'a> Node<'a, Parsed> for JsonNode<'a> {
 
     fn as_object(&self) -> Option<JsonObject<'a>> {
         match self {
-            Self::At(document, at) => match document.item(*at) {
+            Self::At(document, at) => match self.item()? {
                 Item::Object { count, .. } => {
                     Some(JsonObject { document: *document, at: *at, count })
                 }
@@ -75,7 +78,7 @@ impl<'a> Node<'a, Parsed> for JsonNode<'a> {
 
     fn as_array(&self) -> Option<JsonArray<'a>> {
         match self {
-            Self::At(document, at) => match document.item(*at) {
+            Self::At(document, at) => match self.item()? {
                 Item::Array { count, end } => {
                     Some(JsonArray { document: *document, at: at + 1, end, count })
                 }
@@ -91,7 +94,7 @@ impl<'a> Node<'a, Parsed> for JsonNode<'a> {
 
     fn as_number(&self) -> Option<JsonText<'a>> {
         match self {
-            Self::At(document, at) => match document.item(*at) {
+            Self::At(document, _) => match self.item()? {
                 item @ Item::Number(_) => Some(JsonText(document.text(item))),
                 _ => None,
             },
@@ -136,7 +139,7 @@ impl<'a> Node<'a, Parsed> for JsonNode<'a> {
     fn to_value(&self) -> Cow<'a, Value> {
         Cow::Owned(match self {
             Self::Name(name) => Value::String((*name).to_owned()),
-            Self::At(document, at) => match document.item(*at) {
+            Self::At(document, at) => match self.item().unwrap_or(Item::Null) {
                 Item::Null | Item::Replaced => Value::Null,
                 Item::Boolean(value) => Value::Bool(value),
                 item @ Item::Number(_) => {
@@ -171,6 +174,8 @@ impl<'a> Node<'a, Parsed> for JsonNode<'a> {
     fn identity(&self) -> Option<NodeIdentity> {
         Some(match self {
             Self::At(document, at) => {
+                // References that go around in circles ask for nothing else.
+                document.tape.step();
                 NodeIdentity::tagged(std::ptr::from_ref(document.tape) as usize, *at)
             }
             Self::Name(name) => NodeIdentity::new(name.as_ptr() as usize),
@@ -195,6 +200,7 @@ impl<'a> Object<'a, Parsed> for JsonObject<'a> {
     }
 
     fn get(&self, key: &Box<str>) -> Option<JsonNode<'a>> {
+        self.document.tape.step();
         self.document.member(self.at, key).map(|at| JsonNode::At(self.document, at))
     }
 
@@ -213,6 +219,7 @@ impl<'a> Iterator for JsonMembers<'a> {
     type Item = (&'a str, JsonNode<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.document.tape.step();
         self.members.next().map(|(name, at)| (name, JsonNode::At(self.document, at)))
     }
 }
@@ -245,6 +252,7 @@ impl<'a> Iterator for JsonArray<'a> {
         if self.at >= self.end {
             return None;
         }
+        self.document.tape.step();
         let at = self.at;
         self.at = self.document.after(at);
         Some(JsonNode::At(self.document, at))
