@@ -14,6 +14,10 @@ const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 /// What a reference to nowhere in the documents counts: the target is a meta-schema.
 const BUILT_IN: usize = 64;
 
+/// How many objects a schema may have with what it refers to, and how many ways may lead from each to others in all.
+const MAX_NODES: usize = 1_000_000;
+const MAX_EDGES: usize = 1_000_000;
+
 /// A document, and the name that others refer to it by.
 pub(super) struct Document<'v> {
     pub(super) name: &'v str,
@@ -31,8 +35,10 @@ pub(super) struct Extent {
 
 /// The length of the longest chain of subschemas that apply to the same value: through `allOf` and its like, and
 /// through references. It is never less than the true length, and more where subschemas go around in circles.
-pub(super) fn extent(documents: &[Document<'_>]) -> Extent {
-    let graph = Graph::new(documents);
+///
+/// `None` if there are too many subschemas and references to find out.
+pub(super) fn extent(documents: &[Document<'_>]) -> Option<Extent> {
+    let graph = Graph::new(documents)?;
     // Longest paths in topological order.
     let mut incoming = vec![0usize; graph.nodes.len()];
     for target in graph.edges.iter().flatten() {
@@ -63,7 +69,7 @@ pub(super) fn extent(documents: &[Document<'_>]) -> Extent {
     }
     // What is left goes around in circles, where the validator enters each subschema once.
     let longest = longest + left + if graph.leaves { BUILT_IN } else { 0 };
-    Extent { longest, ways: ways(&graph) }
+    Some(Extent { longest, ways: ways(&graph) })
 }
 
 /// Counts from the ends, which leaves out what leads to a circle.
@@ -110,7 +116,7 @@ struct Graph<'v> {
 }
 
 impl<'v> Graph<'v> {
-    fn new(documents: &[Document<'v>]) -> Self {
+    fn new(documents: &[Document<'v>]) -> Option<Self> {
         // Each object of a document might be a schema.
         let mut nodes = Vec::new();
         let mut places: HashMap<*const Value, usize> = HashMap::new();
@@ -122,12 +128,14 @@ impl<'v> Graph<'v> {
                     Value::Object(members) => {
                         places.insert(value, nodes.len());
                         for keyword in ["$anchor", "$dynamicAnchor", "$id", "id"] {
-                            if let Some(anchor) = members.get(keyword).and_then(Value::as_str) {
-                                anchors
-                                    .entry(anchor.trim_start_matches('#'))
-                                    .or_default()
-                                    .push(nodes.len());
+                            let anchor = members.get(keyword).and_then(Value::as_str);
+                            let anchor = anchor.unwrap_or_default().trim_start_matches('#');
+                            if !anchor.is_empty() {
+                                anchors.entry(last(anchor)).or_default().push(nodes.len());
                             }
+                        }
+                        if nodes.len() == MAX_NODES {
+                            return None;
                         }
                         nodes.push((document, value));
                         open.extend(members.values());
@@ -137,6 +145,8 @@ impl<'v> Graph<'v> {
                 }
             }
         }
+        let names: Vec<[Option<&str>; 2]> = documents.iter().map(names).collect();
+        let mut edges = 0;
         let mut graph = Self { nodes, edges: Vec::new(), leaves: false };
         for at in 0..graph.nodes.len() {
             let Some((document, value)) = graph.nodes.get(at).copied() else { break };
@@ -163,40 +173,38 @@ impl<'v> Graph<'v> {
             }
             for keyword in REFERENCES {
                 if let Some(reference) = value.get(keyword).and_then(Value::as_str) {
-                    let found = resolve(documents, document, reference, &anchors, &places);
+                    let found = resolve(documents, &names, document, reference, &anchors, &places);
                     graph.leaves |= found.is_none();
                     targets.extend(found.into_iter().flatten());
                 }
             }
+            edges += targets.len();
+            if edges > MAX_EDGES {
+                return None;
+            }
             graph.edges.push(targets);
         }
-        graph
+        Some(graph)
     }
 }
 
 /// The places that a reference may lead to. A boolean is a schema, too, and no place. None: it leads nowhere.
 fn resolve(
     documents: &[Document<'_>],
+    names: &[[Option<&str>; 2]],
     document: usize,
     reference: &str,
     anchors: &HashMap<&str, Vec<usize>>,
     places: &HashMap<*const Value, usize>,
 ) -> Option<Vec<usize>> {
     let (base, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-    let is_named = |document: &Document<'_>| {
-        let id = document
-            .root
-            .get("$id")
-            .or_else(|| document.root.get("id"))
-            .and_then(Value::as_str)
-            .unwrap_or("");
-        let id = id.trim_end_matches('#');
-        same_end(document.name, base) || same_end(id, base)
-    };
+    let end = (!base.is_empty()).then(|| last(base));
+    let is_named =
+        |at: usize| end.is_some() && names.get(at).is_some_and(|names| names.contains(&end));
     let mut found = Vec::new();
     let mut leads_somewhere = false;
     for (at, other) in documents.iter().enumerate() {
-        if base.is_empty() && at != document || !base.is_empty() && !is_named(other) {
+        if base.is_empty() && at != document || !base.is_empty() && !is_named(at) {
             continue;
         }
         let pointer = percent_decode_str(fragment).decode_utf8_lossy();
@@ -206,19 +214,29 @@ fn resolve(
         }
     }
     let anchor = if fragment.is_empty() { base } else { fragment };
-    for (id, at) in anchors {
-        if !anchor.is_empty() && !anchor.starts_with('/') && same_end(id, anchor) {
-            leads_somewhere = true;
-            found.extend(at);
-        }
+    if !anchor.is_empty()
+        && !anchor.starts_with('/')
+        && let Some(at) = anchors.get(last(anchor))
+    {
+        leads_somewhere = true;
+        found.extend(at);
     }
+    // A place may have been found by several names.
+    found.sort_unstable();
+    found.dedup();
     leads_somewhere.then_some(found)
 }
 
-/// Whether two URIs may be the same after one has been resolved against some base.
-fn same_end(left: &str, right: &str) -> bool {
-    let last = |uri: &str| -> String { uri.rsplit('/').next().unwrap_or_default().to_owned() };
-    !left.is_empty() && !right.is_empty() && last(left) == last(right)
+/// The ends of what a document is called: by others, and by itself.
+fn names<'v>(document: &Document<'v>) -> [Option<&'v str>; 2] {
+    let id = document.root.get("$id").or_else(|| document.root.get("id")).and_then(Value::as_str);
+    let id = id.unwrap_or_default().trim_end_matches('#');
+    [document.name, id].map(|name| (!name.is_empty()).then(|| last(name)))
+}
+
+/// The part of a URI that is the same after it has been resolved against some base.
+fn last(uri: &str) -> &str {
+    uri.rsplit('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -234,7 +252,7 @@ mod tests {
             texts.iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect();
         let documents: Vec<Document<'_>> =
             texts.iter().zip(&values).map(|((name, _), root)| Document { name, root }).collect();
-        extent(&documents)
+        extent(&documents).expect("few subschemas")
     }
 
     #[test]
@@ -272,9 +290,24 @@ mod tests {
             (r##"{"anyOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/a"}],"$defs":{"a":{}}}"##, 5),
             (r##"{"properties":{"a":{"anyOf":[{},{"$ref":"#"}]}}}"##, 4),
             (r##"{"allOf":[{"$ref":"#"}]}"##, 1),
+            (r##"{"$ref":"#a","$defs":{"a":{"$id":"a","$anchor":"a"}}}"##, 2),
         ] {
             assert_eq!(of(&[("", text)]).ways, ways, "{text}");
         }
+    }
+
+    #[test]
+    fn references_to_many_places_take_neither_memory_nor_time() {
+        let start = std::time::SystemTime::now();
+        let same = [r##"{"$anchor":"x","$ref":"#x"}"##].repeat(37_000).join(",");
+        let root = serde_json::from_str(&format!("[{same}]")).expect("JSON");
+        assert!(extent(&[Document { name: "", root: &root }]).is_none());
+        let others: Vec<String> =
+            (0..37_000).map(|at| format!(r##"{{"$anchor":"x{at}","$ref":"#x"}}"##)).collect();
+        assert_eq!(chain(&[("", &format!("[{}]", others.join(",")))]), 1 + BUILT_IN);
+        let objects = Value::Array(vec![Value::Object(serde_json::Map::new()); MAX_NODES + 1]);
+        assert!(extent(&[Document { name: "", root: &objects }]).is_none());
+        assert!(start.elapsed().expect("a clock") < std::time::Duration::from_secs(30));
     }
 
     #[test]

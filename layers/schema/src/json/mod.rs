@@ -60,7 +60,8 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
     references.add(schema)?;
     let mut documents = vec![chain::Document { name: "", root: &value }];
     documents.extend(references.0.iter().map(|(name, root)| chain::Document { name, root }));
-    let chain::Extent { longest: chain, ways } = chain::extent(&documents);
+    let chain::Extent { longest: chain, ways } =
+        chain::extent(&documents).ok_or("it has too many subschemas and references")?;
     if chain > MAX_NESTED_SUBSCHEMAS {
         return Err("its subschemas are nested too deeply".to_owned());
     }
