@@ -171,6 +171,31 @@ fn few_bytes_of_protobuf_do_not_become_much() {
 }
 
 #[test]
+fn fields_that_are_not_there_take_no_time_without_end() {
+    let start = std::time::SystemTime::now();
+    let fields = |label: &str, count: u32| -> String {
+        (1..=count).map(|number| format!("{label} int32 f{number} = {number};")).collect()
+    };
+    let schema = |fields: &str| {
+        format!(
+            r#"syntax = "proto2"; message M {{ repeated Inner a = 1; }} message Inner {{ {fields} }}"#
+        )
+    };
+    let model = protobuf(&schema(&fields("optional", 2000)), View::Json);
+    assert_eq!(class(&model, &[0x0a, 0].repeat(1000)), None);
+    assert_eq!(class(&model, &[0x0a, 0].repeat(500_000)), Some(Class::Malformed));
+    // One required field among many others.
+    let text = schema(&format!("{} required int32 r = 3000;", fields("optional", 2000)));
+    let element = [0x0a, 4, 0xc0, 0xbb, 1, 1];
+    for view in [View::None, View::Json] {
+        let model = protobuf(&text, view);
+        assert_eq!(class(&model, &element.repeat(1000)), None);
+        assert_eq!(class(&model, &element.repeat(200_000)), Some(Class::Malformed));
+    }
+    assert!(start.elapsed().expect("a clock") < Duration::from_secs(60));
+}
+
+#[test]
 fn json_is_as_deep_and_large_as_the_limit() {
     let model = json("true");
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));

@@ -23,6 +23,12 @@ const NO_MESSAGE: Reason = "the schema is incomplete";
 const NOT_UTF8: Reason = "a protobuf string is not UTF-8";
 const REQUIRED: Reason = "the protobuf value lacks a required field";
 
+const TOO_LONG: Reason = "it takes too long to read the protobuf value";
+
+/// How many fields of its messages the schema may have for one value in all, those that are not there included: each
+/// message is compared with all of its fields.
+const MAX_STEPS: usize = 1 << 26;
+
 /// A file with all that it imports, as values are read with it.
 #[derive(Debug)]
 pub(crate) struct Schema {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::wire::{Reader, Reason, WireType};
-use super::{Field, Kind, Message, NOT_UTF8};
+use super::{Field, Kind, MAX_STEPS, Message, NOT_UTF8, TOO_LONG};
 
 /// How many fields a value may have. They take two bytes and more each, and sixteen in memory.
 const MAX_ENTRIES: usize = 1 << 20;
@@ -35,6 +35,8 @@ impl Entry {
 pub(super) struct Entries {
     stack: Vec<Entry>,
     oneofs: Vec<Oneof>,
+    /// How many fields the schema has had for the messages of the value.
+    steps: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,7 @@ impl Entries {
         let mut entries = ENTRIES.take().unwrap_or_default();
         entries.stack.clear();
         entries.oneofs.clear();
+        entries.steps = 0;
         entries.stack.push(Entry { field: 0, packed: false, start: 0, end });
         let result = read(&mut entries, 0..1);
         entries.stack.shrink_to(4096);
@@ -86,6 +89,10 @@ impl Entries {
         bytes: &[u8],
         whole: Range<usize>,
     ) -> Result<Range<usize>, Reason> {
+        self.steps = self.steps.saturating_add(message.fields.len() + message.oneofs);
+        if self.steps > MAX_STEPS {
+            return Err(TOO_LONG);
+        }
         let base = self.stack.len();
         self.oneofs.clear();
         self.oneofs.resize(message.oneofs, Oneof { field: u32::MAX, from: 0 });
