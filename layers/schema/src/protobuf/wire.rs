@@ -44,14 +44,17 @@ impl<'a> Reader<'a> {
         }
         let mut number = 0;
         for (index, byte) in rest.iter().take(10).enumerate() {
-            // The tenth byte has room for one bit; what is above it is cut off, as other readers do.
+            // The tenth byte has room for one bit.
+            if index == 9 && *byte > 1 {
+                break;
+            }
             number |= u64::from(byte & 0x7f) << (7 * index);
             if *byte < 0x80 {
                 self.at += index + 1;
                 return Ok(number);
             }
         }
-        Err(if rest.len() < 10 { TRUNCATED } else { "a protobuf integer has more than 10 bytes" })
+        Err(if rest.len() < 10 { TRUNCATED } else { "a protobuf integer has more than 64 bits" })
     }
 
     pub(super) fn tag(&mut self) -> Result<(u32, WireType), Reason> {
