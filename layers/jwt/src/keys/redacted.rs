@@ -20,10 +20,14 @@ impl fmt::Display for Redacted<'_> {
     }
 }
 
-/// The same of a text that is no URL.
+/// The same of a text that is no URL. Where a `?` or `#` may be part of a password, nothing is shown.
 pub(crate) fn redacted_text(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    Escaped(text.rsplit('@').next().unwrap_or_default()).to_string()
+    let shown = match text.rsplit_once('@') {
+        Some((user, _)) if user.contains(['?', '#']) => "…",
+        Some((_, host)) => host,
+        None => text,
+    };
+    Escaped(shown.split(['?', '#']).next().unwrap_or_default()).to_string()
 }
 
 #[cfg(test)]
@@ -54,6 +58,8 @@ mod tests {
             ("https://name:secret@host/a\u{1b}", r"host/a\u{1b}"),
             ("https://name:sec/ret@ho st?token=secret", "ho st"),
             ("name:sec@ret@host", "host"),
+            ("https://na me:sec#ret@host/", "…"),
+            ("https://ho st/?token=sec@ret", "…"),
             ("a\nb", r"a\nb"),
         ] {
             assert!(text.parse::<Uri>().is_err() || !text.contains("://"), "{text}");
