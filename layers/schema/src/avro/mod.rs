@@ -298,40 +298,16 @@ impl Writer<'_, '_, '_> {
             }
             Node::Array(items) => {
                 out.push(b'[');
-                let mut first = true;
-                loop {
-                    let count = self.reader.block()?;
-                    if count == 0 {
-                        break;
-                    }
-                    for _ in 0..count {
-                        if !first {
-                            self.out.push(b',');
-                        }
-                        first = false;
-                        self.write(*items, depth + 1)?;
-                    }
-                }
+                self.blocks(|this| this.write(*items, depth + 1))?;
                 self.out.push(b']');
             }
             Node::Map(values) => {
                 out.push(b'{');
-                let mut first = true;
-                loop {
-                    let count = self.reader.block()?;
-                    if count == 0 {
-                        break;
-                    }
-                    for _ in 0..count {
-                        if !first {
-                            self.out.push(b',');
-                        }
-                        first = false;
-                        write::string(self.out, self.reader.string()?);
-                        self.out.push(b':');
-                        self.write(*values, depth + 1)?;
-                    }
-                }
+                self.blocks(|this| {
+                    write::string(this.out, this.reader.string()?);
+                    this.out.push(b':');
+                    this.write(*values, depth + 1)
+                })?;
                 self.out.push(b'}');
             }
             Node::Union(branches) => {
@@ -358,6 +334,27 @@ impl Writer<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes the items of the blocks of an array or a map, with commas between them.
+    fn blocks(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), Reason>,
+    ) -> Result<(), Reason> {
+        let mut first = true;
+        loop {
+            let count = self.reader.block()?;
+            if count == 0 {
+                return Ok(());
+            }
+            for _ in 0..count {
+                if !first {
+                    self.out.push(b',');
+                }
+                first = false;
+                item(self)?;
+            }
+        }
     }
 
     fn binary(&mut self, bytes: &[u8], scale: Option<u32>) -> Result<(), Reason> {
