@@ -20,9 +20,9 @@ lint:
 test:
     cargo test
 
-# End to end against a real Apache Kafka (Java 17, Maven)
+# End to end against a real Apache Kafka and a real Apicurio Registry (Java 17, Maven, curl)
 e2e *ARGS:
-    tests/kafka/kafka.sh run cargo test --test e2e {{ARGS}}
+    tests/registry/registry.sh run tests/kafka/kafka.sh run cargo test --test e2e {{ARGS}}
 
 # The demo page in Chromium (Node.js, Chromium)
 browser:
