@@ -52,7 +52,8 @@ fetch() {
     say "fetching Apicurio Registry from Maven Central"
     rm -rf "$app"
     mkdir -p "$app"
-    mvn -q -B -f "$here/pom.xml" dependency:unpack-dependencies "-DoutputDirectory=$app" >&2
+    mvn -q -B -f "$here/pom.xml" dependency:unpack-dependencies "-DoutputDirectory=$app" \
+        "-DmarkersDirectory=$app/markers" >&2
     cp "$here/pom.xml" "$app/pom.xml"
 }
 
