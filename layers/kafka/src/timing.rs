@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-/// Intervals and timeouts of a cluster.
+use tailwater_kafka_types::Budget;
+
+/// Intervals, timeouts and a few other quantities of a cluster that tests make smaller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
     /// The interval between two metadata refreshes while topics are missing.
@@ -19,6 +21,9 @@ pub(crate) struct Timing {
     pub(crate) idle_timeout: Duration,
     /// Streams whose positions are at most this many offsets apart share a backfill.
     pub(crate) coalesce_offsets: u64,
+    /// The most bytes of one poll, without its last record, and of the converted records that are appended at
+    /// once.
+    pub(crate) poll_bytes: usize,
     /// How long a backfill is read while others wait for a reader.
     pub(crate) turn: Duration,
     /// The longest turn of a backfill that gets no records. The first such turn takes `retry`, and each takes
@@ -61,6 +66,7 @@ impl Default for Timing {
             known: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(60),
             coalesce_offsets: 100_000,
+            poll_bytes: Budget::POLL_BYTES,
             turn: Duration::from_millis(400),
             stalled_read: Duration::from_secs(10),
             stall: Duration::from_secs(1),

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tailwater_kafka_types::Budget;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -20,8 +19,6 @@ use crate::topic::history::{History, WINDOW_BYTES};
 const COALESCE_BYTES: usize = WINDOW_BYTES / 2;
 
 const POLL: Duration = Duration::from_millis(50);
-/// The most bytes of one poll, without its last record.
-const POLL_BYTES: usize = Budget::POLL_BYTES;
 /// The timeout of a poll while nothing is read: long enough to take all events.
 const DRAIN_POLL: Duration = Duration::from_millis(1);
 
@@ -110,7 +107,7 @@ impl History {
             if drained.elapsed() >= self.timing.refresh
                 && let Some(consumer) = idle
             {
-                consumer.poll(DRAIN_POLL, POLL_BYTES, &mut Vec::new());
+                consumer.poll(DRAIN_POLL, self.timing.poll_bytes, &mut Vec::new());
                 drained = Instant::now();
             }
         }
@@ -201,7 +198,7 @@ impl History {
             if !self.wait_for_room(reading, window) {
                 return TurnEnd::Suspended;
             }
-            let most = POLL_BYTES.min(window / 4);
+            let most = self.timing.poll_bytes.min(window / 4);
             if fetched.is_empty() {
                 let mut polled = Vec::from(fetched);
                 broker::poll(consumer, POLL, most, &mut polled, &mut panics);

@@ -8,7 +8,6 @@ use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvErro
 use std::time::Duration;
 
 use tailwater_hub::Hub;
-use tailwater_kafka_types::Budget;
 use tracing::{debug, warn};
 
 use crate::broker::{self, Backend, Consumer, Fetched, Panics};
@@ -25,9 +24,6 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// The pause between two attempts to create a consumer.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The most bytes of one poll, without its last record.
-const POLL_BYTES: usize = Budget::POLL_BYTES;
 
 /// Why the tail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,11 +173,13 @@ pub(crate) fn reconnect(
     }
 }
 
-/// Reads until all senders of commands are dropped or the consumer is to be replaced.
+/// Reads until all senders of commands are dropped or the consumer is to be replaced. `poll_bytes`: as
+/// [`Timing::poll_bytes`](crate::timing::Timing::poll_bytes).
 pub(crate) fn run(
     mut consumer: Box<dyn Consumer>,
     commands: &Receiver<Command>,
     control: &Sender<Request>,
+    poll_bytes: usize,
 ) -> Exit {
     let mut topics = Topics::default();
     let mut fetched = Vec::new();
@@ -206,8 +204,8 @@ pub(crate) fn run(
         for (topic, followed) in &mut topics.by_name {
             followed.retry(&mut *consumer, topic);
         }
-        broker::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
-        append(&mut *consumer, &mut topics, &mut fetched, control);
+        broker::poll(&mut *consumer, POLL, poll_bytes, &mut fetched, &mut panics);
+        append(&mut *consumer, &mut topics, &mut fetched, control, poll_bytes);
     }
 }
 
@@ -325,6 +323,7 @@ fn append(
     Topics { by_name: topics, fetch_error, out_of_range }: &mut Topics,
     fetched: &mut Vec<Fetched>,
     control: &Sender<Request>,
+    poll_bytes: usize,
 ) {
     let mut is_due = false;
     for fetched in fetched.drain(..) {
@@ -364,7 +363,7 @@ fn append(
                 }
                 followed.batch_bytes += record.weight();
                 followed.batch.push(record);
-                if followed.converter.is_some() && followed.batch_bytes > POLL_BYTES {
+                if followed.converter.is_some() && followed.batch_bytes > poll_bytes {
                     followed.append();
                 }
             }

@@ -1,11 +1,8 @@
 //! Schedules: whatever happens in whatever order, each client gets each record that it asks for once and in the
-//! order of its partition, or a gap in its place.
+//! order of its partition, as it was converted, or a gap in its place.
 //!
 //! `PROPTEST_CASES` sets how many schedules are run, `PROPTEST_RNG_SEED` which. A failure prints the
 //! schedule; the threads of the engine are real, so it may take several runs to meet it again.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 
 use proptest::prelude::*;
 
@@ -13,8 +10,8 @@ use self::reader::{Reader, TestFilter};
 use self::world::World;
 use super::*;
 use crate::broker::model::{Call, Spoilt};
-use crate::{Changes, Conversion, RecordRef};
 
+mod converter;
 mod reader;
 mod world;
 
@@ -108,6 +105,8 @@ enum Step {
     Unreachable,
     HoldHistory,
     Unreadable,
+    /// Some records can't be converted for now.
+    Unconvertible,
     Leaderless {
         partition: usize,
     },
@@ -179,30 +178,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Unreachable),
         1 => Just(Step::HoldHistory),
         1 => Just(Step::Unreadable),
+        2 => Just(Step::Unconvertible),
         1 => partition().prop_map(|partition| Step::Leaderless { partition }),
         2 => (partition(), 50..100i64)
             .prop_map(|(partition, percent)| Step::Lag { partition, percent }),
         9 => Just(Step::Heal),
     ];
     prop_oneof![23 => clients, 29 => log, 7 => trouble]
-}
-
-/// A converter that changes nothing, and every fourth time can't say so yet.
-fn sometimes_not_yet() -> impl crate::ConvertRecord {
-    let asked = AtomicUsize::new(0);
-    move |_: &RecordRef<'_>, _: &mut Changes| {
-        if asked.fetch_add(1, Ordering::Relaxed) % 4 < 3 {
-            return Conversion::Accepted;
-        }
-        let mut polled = false;
-        Conversion::NotYet(Box::pin(poll_fn(move |cx| {
-            if std::mem::replace(&mut polled, true) {
-                return Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })))
-    }
 }
 
 struct Schedule {
@@ -236,19 +218,25 @@ impl Schedule {
         start = start.options(|options| options.memory_bytes(self.memory).history_readers(readers));
         // The header is looked up, or hashes are as good as none, or each record is looked at.
         start = match at {
-            0 => start.options(|options| {
-                options.index_header("tag").converter(TOPIC, sometimes_not_yet())
-            }),
+            0 => start.options(|options| options.index_header("tag")),
             1 => start.index(Index::colliding([Bytes::from("tag")])),
             _ => start.live(),
         };
+        if let Some(registry) = &self.world.registry {
+            // A poll brings records of a partition before and after those of another one, and only the first
+            // of them are appended at once when they were converted.
+            start.batch = 10;
+            start.options.timing.poll_bytes = 1500;
+            start = start.options(|options| options.converter(TOPIC, registry.converter()));
+        }
         start.of(&self.world.model)
     }
 
     async fn subscribe(&self, client: usize, instance: usize, number: usize) -> Reader {
         let limit = 100 + 200 * client;
         let live = instance == LIVE;
-        Reader::open(&self.instances[instance], instance, wanted(number), live, limit).await
+        let told = client.is_multiple_of(2);
+        Reader::open(&self.instances[instance], instance, wanted(number), (live, told), limit).await
     }
 
     /// A client without an id that decodes begins at the default offset of the instance.
@@ -336,6 +324,7 @@ impl Schedule {
             Step::Unreachable => self.world.set_reachable(false),
             Step::HoldHistory => self.world.hold_history(true),
             Step::Unreadable => self.world.set_unreadable(true),
+            Step::Unconvertible => self.world.set_convertible(false),
             Step::Leaderless { partition } => {
                 self.world.set_leaderless(exists(partition), true);
             }
@@ -455,10 +444,10 @@ async fn until(what: &str, instance: &Cluster, holds: impl Fn(Option<&Positions>
     }
 }
 
-fn run(steps: &[Step], seed: u64, memory: usize, compacted: bool) {
+fn run(steps: &[Step], seed: u64, memory: usize, compacted: bool, converted: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let world = World::new(2, compacted);
+        let world = World::new(2, compacted, converted);
         let instances = Vec::new();
         let readers = Vec::new();
         let mut schedule = Schedule { world, instances, readers, seed, memory };
@@ -493,7 +482,8 @@ proptest! {
         seed in 0..1000u64,
         memory in prop_oneof![Just(500usize), Just(3000), Just(1 << 20)],
         compacted in proptest::bool::weighted(0.2),
+        converted in proptest::bool::weighted(0.6),
     ) {
-        run(&steps, seed, memory, compacted);
+        run(&steps, seed, memory, compacted, converted);
     }
 }

@@ -1,7 +1,9 @@
 //! Schedules of compacted topics: whatever happens in whatever order, a client that applies the events has the
-//! state of the topic.
+//! state of the topic, as its records were converted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -9,8 +11,8 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::{compacted, tombstone};
-use crate::EventId;
 use crate::broker::model::Call;
+use crate::{Changes, Conversion, EventId, RecordRef};
 
 const KEYS: usize = 4;
 const CLIENTS: usize = 4;
@@ -21,6 +23,7 @@ enum Step {
         partition: usize,
         key: usize,
         tombstone: bool,
+        verdict: Verdict,
     },
     /// As Kafka's cleaner does.
     Compact {
@@ -55,6 +58,68 @@ enum Step {
     Reconnect,
 }
 
+/// What the converter makes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Unchanged,
+    /// It has another key.
+    Renamed,
+    /// It has another key, and is rejected.
+    Rejected,
+    /// It has another key, and then the converter panics.
+    Panics,
+}
+
+impl Verdict {
+    /// What its key begins with in Kafka.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Unchanged => "",
+            Self::Renamed => "x-",
+            Self::Rejected => "r-",
+            Self::Panics => "p-",
+        }
+    }
+
+    fn is_rejected(self) -> bool {
+        matches!(self, Self::Rejected | Self::Panics)
+    }
+}
+
+/// What the converter makes of a value.
+fn converted(value: &str) -> String {
+    format!("{value}{}", "+".repeat(2 * value.len()))
+}
+
+/// A converter that every fourth time can't say yet what becomes of a record.
+fn converter() -> impl crate::ConvertRecord {
+    let asked = AtomicUsize::new(0);
+    move |record: &RecordRef<'_>, changes: &mut Changes| {
+        if asked.fetch_add(1, Ordering::Relaxed) % 4 == 3 {
+            changes.key_mut().extend_from_slice(b"of no record");
+            return Conversion::NotYet(Box::pin(std::future::ready(())));
+        }
+        let prefix = record.key().and_then(|key| key.split_first_chunk::<2>());
+        let prefix = prefix.filter(|(prefix, _)| prefix[1] == b'-');
+        if let Some((_, key)) = prefix {
+            changes.key_mut().extend_from_slice(key);
+        }
+        match prefix {
+            Some((b"r-", _)) => {
+                return Conversion::Rejected { reason: "bad", detail: "its key says so".into() };
+            }
+            // Without a message for each of them.
+            Some((b"p-", _)) => panic::resume_unwind(Box::new("its key says so")),
+            _ => {}
+        }
+        if let Some(value) = record.value() {
+            let value = String::from_utf8_lossy(value);
+            changes.value_mut().extend_from_slice(converted(&value).as_bytes());
+        }
+        Conversion::Accepted
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let partition = 0..3usize;
     let client = 0..CLIENTS;
@@ -65,9 +130,16 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Call::Fetch),
         Just(Call::FetchHistory)
     ];
+    let verdict = prop_oneof![
+        4 => Just(Verdict::Unchanged),
+        4 => Just(Verdict::Renamed),
+        2 => Just(Verdict::Rejected),
+        1 => Just(Verdict::Panics),
+    ];
     prop_oneof![
-        12 => (partition.clone(), 0..KEYS, proptest::bool::weighted(0.3))
-            .prop_map(|(partition, key, tombstone)| Step::Write { partition, key, tombstone }),
+        12 => (partition.clone(), 0..KEYS, proptest::bool::weighted(0.3), verdict).prop_map(
+            |(partition, key, tombstone, verdict)| Step::Write { partition, key, tombstone, verdict }
+        ),
         1 => partition.clone().prop_map(|partition| Step::Compact { partition }),
         1 => partition.prop_map(|partition| Step::Skip { partition }),
         6 => (client.clone(), 1..4usize).prop_map(|(client, writes)| Step::Read { client, writes }),
@@ -92,28 +164,45 @@ fn last(partition: i32) -> String {
 
 #[derive(Default)]
 struct World {
-    /// The last record of each key: its partition and offset, and its value.
-    latest: BTreeMap<String, (i32, i64, Option<String>)>,
-    /// All records, as partition and offset, with their keys.
+    /// The last record of each key: its partition and offset, its value and what becomes of it.
+    latest: BTreeMap<String, (i32, i64, Option<String>, Verdict)>,
+    /// All records, as partition and offset, with their keys in Kafka.
     written: BTreeMap<(i32, i64), String>,
+    /// The last offset of each key in Kafka.
+    last: BTreeMap<String, i64>,
     count: usize,
     partitions: usize,
+    is_converted: bool,
 }
 
 impl World {
-    fn write(&mut self, model: &Model, partition: i32, key: &str, dead: bool) {
+    fn write(
+        &mut self,
+        model: &Model,
+        partition: i32,
+        key: &str,
+        (dead, verdict): (bool, Verdict),
+    ) {
+        let verdict = if self.is_converted { verdict } else { Verdict::Unchanged };
         self.count += 1;
-        let value = (!dead).then(|| format!("{key}={}{}", self.count, " ".repeat(self.count % 30)));
-        let message = Message { value: value.as_ref().map(String::as_bytes), ..tombstone(key) };
+        let padding = self.count % 30 * if self.is_converted { 10 } else { 1 };
+        let mut value = (!dead).then(|| format!("{key}={}{}", self.count, " ".repeat(padding)));
+        let of_kafka = format!("{}{key}", verdict.prefix());
+        let message =
+            Message { value: value.as_ref().map(String::as_bytes), ..tombstone(&of_kafka) };
         let offset = model.produce(TOPIC, partition, message);
-        self.latest.insert(key.to_owned(), (partition, offset, value));
-        self.written.insert((partition, offset), key.to_owned());
+        if self.is_converted {
+            value = value.map(|value| converted(&value));
+        }
+        self.latest.insert(key.to_owned(), (partition, offset, value, verdict));
+        self.written.insert((partition, offset), of_kafka.clone());
+        self.last.insert(of_kafka, offset);
     }
 
     fn compact(&mut self, model: &Model, partition: i32) {
         let stays = |offset: i64| {
             let key = self.written.get(&(partition, offset));
-            key.is_none_or(|key| self.latest[key].1 == offset)
+            key.is_none_or(|key| self.last[key] == offset)
         };
         model.remove(TOPIC, partition, |offset| !stays(offset));
     }
@@ -123,7 +212,8 @@ impl World {
             .latest
             .iter()
             .filter(|(key, _)| filter.is_none_or(|filter| filter == *key || key.ends_with("last")));
-        latest.filter_map(|(key, (.., value))| Some((key.clone(), value.clone()?))).collect()
+        let latest = latest.filter(|(_, (.., verdict))| !verdict.is_rejected());
+        latest.filter_map(|(key, (_, _, value, _))| Some((key.clone(), value.clone()?))).collect()
     }
 }
 
@@ -192,6 +282,7 @@ impl Follower {
             match message.event.as_deref() {
                 None => {
                     let key = data.split('=').next().unwrap().to_owned();
+                    assert_eq!(data.ends_with('+'), world.is_converted, "{data}");
                     self.seen.insert(key.clone());
                     self.state.insert(key, data);
                 }
@@ -199,7 +290,7 @@ impl Follower {
                     let key = String::from_utf8(URL_SAFE.decode(&data).unwrap()).unwrap();
                     self.state.remove(&key);
                     // Written before it began, and nothing since: it can't know the key.
-                    let (partition, offset, _) = world.latest[&key];
+                    let (partition, offset, ..) = world.latest[&key];
                     let unseen = self.began.as_ref().is_some_and(|began| {
                         began.get(partition as usize).is_some_and(|end| offset < *end)
                     });
@@ -217,6 +308,11 @@ impl Follower {
             }
             self.id = id.offsets().to_vec();
         }
+    }
+
+    /// Of a key whose last record was rejected, it has what it has seen before, if anything.
+    fn forget_rejected(&mut self, world: &World) {
+        self.state.retain(|key, _| !world.latest[key].3.is_rejected());
     }
 
     async fn read(&mut self, world: &World, writes: usize, is_compact: bool) {
@@ -248,11 +344,11 @@ impl Follower {
 }
 
 /// `reused`: streams are given a snapshot of any age, and the records that it lacks come behind it.
-fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
+fn run(steps: &[Step], seed: u64, memory: usize, reused: bool, is_converted: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let model = compacted(2);
-        let mut world = World { partitions: 2, ..World::default() };
+        let mut world = World { partitions: 2, is_converted, ..World::default() };
         let start = |at: u64| {
             let small = move |options: ClusterOptions| options.memory_bytes(memory);
             let mut instance = instance().seed(seed + at).batch(2 + 3 * at as usize);
@@ -260,6 +356,12 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
             // Otherwise it would depend on how long the machine takes to make one.
             timing.snapshot_times = 0;
             timing.snapshot = if reused { Duration::MAX } else { Duration::ZERO };
+            if is_converted {
+                // Of what is fetched at once only the first is appended at once when it was converted.
+                instance.batch = 10;
+                timing.poll_bytes = 1500;
+                instance = instance.options(|options| options.converter(TOPIC, converter()));
+            }
             instance.options(small).of(&model)
         };
         let is_compact = memory >= 1 << 20 && !reused;
@@ -274,9 +376,9 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
         for (at, step) in steps.iter().enumerate() {
             let exists = |partition: &usize| (*partition % world.partitions) as i32;
             match step {
-                Step::Write { partition, key, tombstone } => {
+                Step::Write { partition, key, tombstone, verdict } => {
                     let partition = exists(partition);
-                    world.write(&model, partition, &name(partition, *key), *tombstone);
+                    world.write(&model, partition, &name(partition, *key), (*tombstone, *verdict));
                 }
                 Step::Compact { partition } => {
                     let partition = exists(partition);
@@ -309,10 +411,11 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
             }
         }
         for partition in 0..world.partitions as i32 {
-            world.write(&model, partition, &last(partition), false);
+            world.write(&model, partition, &last(partition), (false, Verdict::Unchanged));
         }
         for follower in &mut followers {
             follower.finish(&world, is_compact).await;
+            follower.forget_rejected(&world);
             assert_eq!(follower.state, world.state(follower.filter.as_ref()));
         }
         // If the log has all records, a replay is exactly the state.
@@ -324,6 +427,9 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
                 let mut late = Follower::begin(cluster, &world, filter).await;
                 late.finish(&world, is_compact).await;
                 late.read(&world, 1, is_compact).await;
+                if !is_compact {
+                    late.forget_rejected(&world);
+                }
                 assert_eq!(late.state, state);
                 assert!(late.count == state.len() || !is_compact, "{} events", late.count);
             }
@@ -331,8 +437,14 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool) {
     });
 }
 
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = cases.unwrap_or(60);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn a_client_that_applies_the_events_has_the_state_of_the_topic(
@@ -340,7 +452,8 @@ proptest! {
         seed in 0..1000u64,
         memory in prop_oneof![Just(500usize), Just(12_000), Just(1 << 20), Just(1 << 20)],
         reused in proptest::bool::weighted(0.3),
+        is_converted in proptest::bool::weighted(0.6),
     ) {
-        run(&steps, seed, memory, reused);
+        run(&steps, seed, memory, reused, is_converted);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::*;
+use super::converter::Verdict;
 use super::world::{Fate, Truncation, World};
 use crate::EventId;
 use crate::broker::model::Spoilt;
@@ -43,6 +44,8 @@ pub(super) struct Reader {
     wanted: TestFilter,
     /// Without an id it begins at the end.
     pub(super) live: bool,
+    /// It asks for gaps in place of rejected records.
+    told: bool,
     /// Its id did not decode: a gap comes first.
     garbled: bool,
     /// The next offsets by the last id.
@@ -60,16 +63,17 @@ impl Reader {
         cluster: &Cluster,
         instance: usize,
         wanted: TestFilter,
-        live: bool,
+        (live, told): (bool, bool),
         limit: usize,
     ) -> Self {
-        let mut client = super::super::open(cluster, wanted.query()).await;
+        let mut client = super::super::open(cluster, Self::query(wanted, told)).await;
         client.limit = limit;
         Self {
             client,
             instance,
             wanted,
             live,
+            told,
             garbled: false,
             reported: BTreeMap::new(),
             start: BTreeMap::new(),
@@ -80,6 +84,10 @@ impl Reader {
         }
     }
 
+    fn query(wanted: TestFilter, told: bool) -> Query {
+        wanted.query().options(StreamOptions::new().invalid_gaps(told))
+    }
+
     /// It leaves and comes back with the last id that it has.
     pub(super) async fn resume(&mut self, cluster: &Cluster, instance: usize) {
         let id = match self.garbled {
@@ -87,7 +95,8 @@ impl Reader {
             false => self.last_event_id.clone(),
         };
         let limit = self.client.limit;
-        self.client = super::super::open(cluster, self.wanted.query().last_event_id(id)).await;
+        let query = Self::query(self.wanted, self.told).last_event_id(id);
+        self.client = super::super::open(cluster, query).await;
         self.client.limit = limit;
         self.instance = instance;
         self.truncations.values_mut().for_each(|truncation| truncation.seen = false);
@@ -155,7 +164,10 @@ impl Reader {
 
     fn is_missing(&self, world: &World, number: usize) -> bool {
         let record = &world.written[number];
-        let wanted = self.wanted.takes(record.key, record.tagged);
+        let wanted = match record.verdict.is_rejected() {
+            true => self.told,
+            false => self.wanted.takes(record.key, record.tagged),
+        };
         (wanted || matches!(record.fate, Fate::Spoilt(_)))
             && !self.got.contains(&number)
             && !world.is_superseded(number)
@@ -186,7 +198,7 @@ impl Reader {
     fn misses_last(&self, world: &World) -> bool {
         let is_wanted = |number: &usize| {
             let record = &world.written[*number];
-            self.wanted.takes(record.key, record.tagged)
+            !record.verdict.is_rejected() && self.wanted.takes(record.key, record.tagged)
         };
         world.numbers().any(|partition| {
             world
@@ -280,6 +292,9 @@ impl Reader {
         assert!(self.wanted.takes(record.key, record.tagged), "not asked for: {record:?}");
         assert!(!matches!(record.fate, Fate::Open | Fate::Aborted), "not committed: {record:?}");
         assert!(!matches!(record.fate, Fate::Spoilt(_)), "it can't be read: {record:?}");
+        assert!(!record.verdict.is_rejected(), "it was rejected: {record:?}");
+        let grown = data.ends_with('+');
+        assert_eq!(grown, record.verdict == Verdict::Grown, "not as converted: {data}");
         assert!(!self.is_to_begin(), "a live stream begins with its place");
         let next = self.reported.get(&partition).copied().unwrap_or(0);
         assert!(offset >= next, "{data} after {next}");
@@ -302,9 +317,10 @@ impl Reader {
         assert!(from >= next.unwrap_or(0), "{data} after {next:?}");
         assert_eq!(id.get(&partition), Some(&to), "the id of {data}");
         let reason = gap["reason"].as_str().unwrap();
-        if matches!(reason, "unreadable" | "too_large") {
+        if matches!(reason, "unreadable" | "too_large" | "invalid") {
+            assert!(self.told || reason != "invalid", "not asked for: {data}");
             self.skip(world, partition, next, from);
-            self.judge_spoilt(world, data, reason);
+            self.judge_missing(world, data, reason);
             self.reported.insert(partition, to);
             return;
         }
@@ -335,18 +351,24 @@ impl Reader {
     }
 
     /// Checks that a gap skips no record that can be read, and comes once.
-    fn judge_spoilt(&mut self, world: &World, data: &str, reason: &str) {
+    fn judge_missing(&mut self, world: &World, data: &str, reason: &str) {
         let gap: serde_json::Value = serde_json::from_str(data).unwrap();
         let number = |name: &str| gap[name].as_i64().unwrap();
         let partition = number("partition") as i32;
         let from = number("from");
         let to = number("to");
         assert!(from < to, "{data}");
-        let fits = |how: Spoilt| (reason == "too_large") == (how == Spoilt::TooLarge);
+        let reason_for = |how: Spoilt| match how {
+            Spoilt::TooLarge => "too_large",
+            Spoilt::Batch | Spoilt::Checksum | Spoilt::Panics => "unreadable",
+        };
         for number in world.at(partition, from..to) {
             let record = &world.written[number];
             match record.fate {
-                Fate::Spoilt(how) if fits(how) => {
+                Fate::Spoilt(how) if reason == reason_for(how) => {
+                    assert!(self.got.insert(number), "a second gap: {data}");
+                }
+                Fate::There if reason == "invalid" && record.verdict.is_rejected() => {
                     assert!(self.got.insert(number), "a second gap: {data}");
                 }
                 // It may have been told before.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
+use super::converter::{Registry, Verdict, unconverted};
 use crate::broker::model::Spoilt;
 
 pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -26,8 +27,12 @@ pub(super) enum Fate {
 pub(super) struct Written {
     pub(super) partition: i32,
     pub(super) offset: i64,
+    /// Its key and whether it has the tag, once it is converted.
     pub(super) key: &'static str,
     pub(super) tagged: bool,
+    /// The key that it has in Kafka is another one.
+    is_key_converted: bool,
+    pub(super) verdict: Verdict,
     pub(super) fate: Fate,
 }
 
@@ -70,12 +75,15 @@ pub(super) struct World {
     unreachable: bool,
     held: bool,
     unreadable: bool,
+    /// If records are converted: what is needed for it.
+    pub(super) registry: Option<Registry>,
+    unconvertible: bool,
     leaderless: BTreeSet<i32>,
     lagging: BTreeSet<i32>,
 }
 
 impl World {
-    pub(super) fn new(partitions: usize, compacted: bool) -> Self {
+    pub(super) fn new(partitions: usize, compacted: bool, converted: bool) -> Self {
         let model = kafka(partitions);
         let world = Self {
             model,
@@ -90,6 +98,8 @@ impl World {
             unreachable: false,
             held: false,
             unreadable: false,
+            registry: converted.then(Registry::default),
+            unconvertible: false,
             leaderless: BTreeSet::new(),
             lagging: BTreeSet::new(),
         };
@@ -162,7 +172,9 @@ impl World {
     pub(super) fn append(&mut self, partition: i32, records: usize) {
         for _ in 0..records {
             let number = self.written.len();
-            self.write(partition, KEYS[number % 3], number.is_multiple_of(4), false);
+            let tagged = number.is_multiple_of(4);
+            let verdict = Verdict::of(number, tagged);
+            self.write(partition, KEYS[number % 3], (tagged, verdict), false);
         }
     }
 
@@ -170,11 +182,18 @@ impl World {
     pub(super) fn spoil(&mut self, partition: i32, records: usize, how: Spoilt) {
         let from = self.high(partition);
         let keys: Vec<_> = (0..records).map(|record| KEYS[record % 3]).collect();
-        self.model.spoil(TOPIC, partition, &keys, how);
+        let of_kafka: Vec<_> =
+            (0..).zip(&keys).map(|(at, key)| self.key_in_kafka(at, key)).collect();
+        let of_kafka: Vec<_> = of_kafka.iter().map(|key| &**key).collect();
+        self.model.spoil(TOPIC, partition, &of_kafka, how);
         for (offset, key) in (from..).zip(keys) {
             let number = self.written.len();
             let fate = Fate::Spoilt(how);
-            self.written.push(Written { partition, offset, key, tagged: false, fate });
+            let verdict = Verdict::Unchanged;
+            let is_key_converted = false;
+            let written =
+                Written { partition, offset, key, tagged: false, is_key_converted, verdict, fate };
+            self.written.push(written);
             self.by_position.entry((partition, offset)).or_default().push(number);
         }
     }
@@ -184,28 +203,47 @@ impl World {
         self.open.contains_key(&partition)
     }
 
-    fn write(&mut self, partition: i32, key: &'static str, tagged: bool, in_transaction: bool) {
+    fn key_in_kafka(&self, number: usize, key: &str) -> String {
+        match self.registry.is_some() && number % 2 == 1 {
+            true => unconverted(key),
+            false => key.to_owned(),
+        }
+    }
+
+    fn write(
+        &mut self,
+        partition: i32,
+        key: &'static str,
+        (tagged, verdict): (bool, Verdict),
+        in_transaction: bool,
+    ) {
+        let verdict = if self.registry.is_some() { verdict } else { Verdict::Unchanged };
         let number = self.written.len();
         let offset = self.high(partition);
-        let value = format!("{partition}:{offset}:{number}:{}", " ".repeat(number % 60));
+        let mark = verdict.mark();
+        let padding = number % 60 * if verdict == Verdict::Grown { 5 } else { 1 };
+        let value = format!("{partition}:{offset}:{number}:{mark}{}", " ".repeat(padding));
         let tag = [("tag", Some(&b"x"[..]))];
-        let headers = if tagged { &tag[..] } else { &[] };
-        let message = Message { headers, ..keyed(key, &value) };
+        let headers = if tagged && verdict != Verdict::Tagged { &tag[..] } else { &[] };
+        let of_kafka = self.key_in_kafka(number, key);
+        let message = Message { headers, ..keyed(&of_kafka, &value) };
         let fate = match in_transaction {
             true => self.model.produce_in(TOPIC, partition, message),
             false => self.model.produce(TOPIC, partition, message),
         };
         assert_eq!(fate, offset);
         let fate = if in_transaction { Fate::Open } else { Fate::There };
-        self.written.push(Written { partition, offset, key, tagged, fate });
+        let is_key_converted = of_kafka != key;
+        let written = Written { partition, offset, key, tagged, is_key_converted, verdict, fate };
+        self.written.push(written);
         self.by_position.entry((partition, offset)).or_default().push(number);
     }
 
-    /// Each kind of record in each partition.
+    /// Each kind of record in each partition, none of which is rejected.
     pub(super) fn append_last(&mut self) {
         for partition in self.numbers() {
             for key in KEYS {
-                self.write(partition, key, true, false);
+                self.write(partition, key, (true, Verdict::Grown), false);
             }
         }
     }
@@ -217,7 +255,8 @@ impl World {
             self.model.begin(TOPIC, partition);
         }
         let number = self.written.len();
-        self.write(partition, KEYS[number % 3], number.is_multiple_of(4), true);
+        let tagged = number.is_multiple_of(4);
+        self.write(partition, KEYS[number % 3], (tagged, Verdict::of(number, tagged)), true);
     }
 
     pub(super) fn end(&mut self, partition: i32, commit: bool) {
@@ -241,12 +280,12 @@ impl World {
         let mut last = BTreeMap::new();
         for number in self.readable(partition) {
             let record = &self.written[number];
-            last.insert(record.key, record.offset);
+            last.insert((record.key, record.is_key_converted), record.offset);
         }
         let superseded: BTreeSet<i64> = self
             .readable(partition)
             .map(|number| &self.written[number])
-            .filter(|record| last[record.key] > record.offset)
+            .filter(|record| last[&(record.key, record.is_key_converted)] > record.offset)
             .map(|record| record.offset)
             .collect();
         self.model.remove(TOPIC, partition, |offset| superseded.contains(&offset));
@@ -331,6 +370,13 @@ impl World {
         self.model.set_unreadable(TOPIC, unreadable);
     }
 
+    pub(super) fn set_convertible(&mut self, convertible: bool) {
+        if let Some(registry) = &self.registry {
+            self.unconvertible = !convertible;
+            registry.set_there(convertible);
+        }
+    }
+
     pub(super) fn set_leaderless(&mut self, partition: i32, leaderless: bool) {
         match leaderless {
             true => self.leaderless.insert(partition),
@@ -351,7 +397,7 @@ impl World {
 
     /// Whether a test may wait for what is due.
     pub(super) fn is_well(&self) -> bool {
-        let troubled = self.unreachable || self.held || self.unreadable;
+        let troubled = self.unreachable || self.held || self.unreadable || self.unconvertible;
         let led = self.leaderless.is_empty() && self.lagging.is_empty();
         !troubled && led && !self.model.will_panic()
     }
@@ -361,6 +407,7 @@ impl World {
         self.set_reachable(true);
         self.hold_history(false);
         self.set_unreadable(false);
+        self.set_convertible(true);
         self.model.slow(Duration::ZERO);
         for partition in self.numbers() {
             self.set_leaderless(partition, false);

@@ -1,0 +1,126 @@
+//! The converter of the schedules. What becomes of a record is written in it, so that the expected state can know
+//! it without the engine.
+
+use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use tokio::sync::watch;
+
+use super::super::*;
+use crate::{Changes, Conversion, RecordRef};
+
+/// What the converter makes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Verdict {
+    Unchanged,
+    /// It becomes ten times as long.
+    Grown,
+    /// It gets the header `tag`.
+    Tagged,
+    Rejected,
+    /// The converter panics.
+    Panics,
+}
+
+impl Verdict {
+    /// The verdict about the record of this number. Some that are rejected are neighbours.
+    pub(super) fn of(number: usize, tagged: bool) -> Self {
+        match number % 8 {
+            _ if tagged && number.is_multiple_of(3) => Self::Tagged,
+            3 => Self::Panics,
+            4 | 5 => Self::Rejected,
+            _ if number.is_multiple_of(2) => Self::Grown,
+            _ => Self::Unchanged,
+        }
+    }
+
+    pub(in super::super) fn is_rejected(self) -> bool {
+        matches!(self, Self::Rejected | Self::Panics)
+    }
+
+    /// The first byte of the value's last part.
+    pub(super) fn mark(self) -> char {
+        match self {
+            Self::Unchanged => ' ',
+            Self::Grown => 'g',
+            Self::Tagged => 't',
+            Self::Rejected => 'r',
+            Self::Panics => 'p',
+        }
+    }
+}
+
+/// The key of a record in Kafka that has the key `x-` before it was converted.
+pub(in super::super) fn unconverted(key: &str) -> String {
+    format!("x-{key}")
+}
+
+/// Whether what is needed to convert records is there.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Registry(watch::Sender<bool>);
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self(watch::Sender::new(true))
+    }
+}
+
+impl Registry {
+    pub(in super::super) fn set_there(&self, there: bool) {
+        self.0.send_replace(there);
+    }
+
+    /// A converter of one instance. Every fourth time it can't say yet what becomes of a record, and while the
+    /// registry is away, for none of a third of the records.
+    pub(in super::super) fn converter(&self) -> impl crate::ConvertRecord {
+        let asked = AtomicUsize::new(0);
+        let there = self.0.clone();
+        move |record: &RecordRef<'_>, changes: &mut Changes| {
+            if !*there.borrow() && record.offset() % 3 == 0 {
+                let mut there = there.subscribe();
+                return Conversion::NotYet(Box::pin(async move {
+                    let _ = there.wait_for(|there| *there).await;
+                }));
+            }
+            if asked.fetch_add(1, Ordering::Relaxed) % 4 == 3 {
+                changes.key_mut().extend_from_slice(b"of no record");
+                return Conversion::NotYet(soon());
+            }
+            convert(record, changes)
+        }
+    }
+}
+
+fn convert(record: &RecordRef<'_>, changes: &mut Changes) -> Conversion {
+    if let Some(key) = record.key().and_then(|key| key.strip_prefix(b"x-")) {
+        changes.key_mut().extend_from_slice(key);
+    }
+    let Some(value) = record.value() else { return Conversion::Accepted };
+    match value.split(|byte| *byte == b':').nth(3).and_then(<[u8]>::first) {
+        Some(b'g') => {
+            let value = [value, &b"+".repeat(9 * value.len())].concat();
+            changes.value_mut().extend_from_slice(&value);
+        }
+        Some(b't') => changes.add_header("tag", Some(b"x".to_vec())),
+        Some(b'r') => {
+            return Conversion::Rejected { reason: "bad", detail: "the value says so".into() };
+        }
+        // Without a message for each of them.
+        Some(b'p') => panic::resume_unwind(Box::new("the value says so")),
+        _ => {}
+    }
+    Conversion::Accepted
+}
+
+/// Ready at the second poll.
+fn soon() -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let mut polled = false;
+    Box::pin(poll_fn(move |cx| {
+        if std::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }))
+}
