@@ -320,6 +320,104 @@ fn schema_texts_are_bounded() {
     }
 }
 
+/// What a `.proto` file is made of, each as long as a file may be long: the parser takes no stack for it.
+#[test]
+fn long_parts_of_proto_files_take_no_stack() {
+    const COUNT: usize = 200_000;
+    let proto3 = |rest: &str| format!("syntax = \"proto3\"; {rest}");
+    let aggregate = |text: &str| {
+        format!(
+            r#"syntax = "proto2"; import "google/protobuf/descriptor.proto";
+            message R {{ optional R r = 1; repeated string s = 2; repeated double d = 3; }}
+            extend google.protobuf.FileOptions {{ optional R o = 50000; }}
+            option (o) = {{ {text} }}; message M {{}}"#
+        )
+    };
+    let strings = ["é", "a", "\\n", "\\u00e9", "\\101", "\\x41", "\u{1f600}", "'"];
+    for part in strings {
+        let text = part.repeat(COUNT);
+        let option = proto3(&format!("option java_package = \"{text}\"; message M {{}}"));
+        assert!(schema(option).compile(SchemaKind::Protobuf).is_ok(), "{part}");
+        let option = aggregate(&format!("s: \"{text}\""));
+        assert!(schema(option).compile(SchemaKind::Protobuf).is_ok(), "{part}");
+    }
+    for (part, fits) in [
+        ("é", true),
+        ("*", true),
+        ("/ ", true),
+        ("\n", true),
+        ("\n * a", true),
+        ("\n/", true),
+        ("/*", false),
+    ] {
+        let comment = format!("/*{} */ message M {{}}", part.repeat(COUNT));
+        let compiled = schema(proto3(&comment)).compile(SchemaKind::Protobuf).is_ok();
+        assert_eq!(compiled, fits, "{part:?}");
+    }
+    for text in [
+        format!("//{}\n message M {{}}", "é".repeat(COUNT)),
+        format!("{} message M {{}}", "// é\n".repeat(COUNT)),
+        format!("{} message M {{}}", "/**/".repeat(COUNT)),
+        format!("{} message M {{}}", " \t\r\n".repeat(COUNT)),
+        format!("{} message M {{}}", ";".repeat(COUNT)),
+        format!("message {} {{}}", "a".repeat(COUNT)),
+        format!("package {}a; message M {{}}", "a . ".repeat(1000)),
+    ] {
+        assert!(schema(proto3(&text)).compile(SchemaKind::Protobuf).is_ok(), "{text:.40}");
+    }
+    for text in [
+        "s: 'a' ".repeat(COUNT),
+        "s: [ 'a', 'b' ] ".repeat(COUNT / 4),
+        format!("s: {}", "'a' ".repeat(COUNT)),
+        format!("d: {}", "1".repeat(COUNT)),
+        format!("d: 1.{}", "0".repeat(COUNT)),
+        format!("d: .{}e{}", "1".repeat(COUNT), "1".repeat(COUNT)),
+        format!("s: 'a' {}", "# é\n".repeat(COUNT)),
+    ] {
+        // Whether it is in the range of the numbers is another matter.
+        let schema = schema(aggregate(&text));
+        let compiled = schema.compile(SchemaKind::Protobuf);
+        assert!(compiled.is_ok() || text.starts_with("d: "), "{text:.40} {compiled:?}");
+    }
+    for text in [
+        format!("option java_package = \"{}", "é".repeat(COUNT)),
+        format!("option java_package = \"{}\";", "\\q".repeat(COUNT)),
+        format!("/*{}", "é".repeat(COUNT)),
+        "é".repeat(COUNT),
+        "@".repeat(COUNT),
+        "message ".repeat(COUNT),
+        format!("message M {{ int32 a = {}; }}", "1".repeat(COUNT)),
+        format!("message M {{ int32 a = 0x{}; }}", "f".repeat(COUNT)),
+        format!("message M {{ int32 a = 0{}; }}", "7".repeat(COUNT)),
+        format!("message M {{ {} a = 1; }}", "a.".repeat(COUNT)),
+    ] {
+        assert!(schema(proto3(&text)).compile(SchemaKind::Protobuf).is_err(), "{text:.40}");
+    }
+}
+
+#[test]
+fn brackets_in_comments_and_strings_hide_no_depth() {
+    let text = |closer: &str, count: usize| {
+        format!(
+            r#"syntax = "proto2"; import "google/protobuf/descriptor.proto";
+            message M {{ optional M m = 1; optional string s = 2; }}
+            extend google.protobuf.FileOptions {{ optional M o = 50000; }}
+            option (o) = {{ {}{} }};"#,
+            format!("m {{ {closer}").repeat(count),
+            "}".repeat(count),
+        )
+    };
+    for closer in ["", "# }\n", "// }\n", "/* } */", "s: \"}\"", "s: '\\'}'", "s: \"'}\""] {
+        assert_eq!(schema(text(closer, 40)).compile(SchemaKind::Protobuf), Ok(()), "{closer}");
+        let deep = schema(text(closer, 100_000));
+        assert!(deep.compile(SchemaKind::Protobuf).is_err(), "{closer}");
+    }
+    // Openers there are no depth, either.
+    let smileys = format!("/* {0} */ message M {{}} // {0}", ":( <[{ ".repeat(1000));
+    let smileys = format!("syntax = \"proto3\"; {smileys}");
+    assert_eq!(schema(smileys).compile(SchemaKind::Protobuf), Ok(()));
+}
+
 #[test]
 fn errors_of_schemas_are_bounded() {
     let name = "é".repeat(100_000);

@@ -7,13 +7,13 @@ use prost_reflect::{
 };
 use protox::file::{File, FileResolver, GoogleFileResolver};
 
-use super::{Enum, Field, Kind, Message, MessageId, Schema, WellKnown};
+use super::{Enum, Field, Kind, Message, MessageId, Schema, WellKnown, nesting};
 use crate::catalog::SchemaText;
 use crate::limits::{MAX_REFERENCES, MAX_SCHEMA_BYTES};
 use crate::write;
 
-/// How deep braces and brackets may be nested in a file: the parser recurs.
-const MAX_NESTING: usize = 128;
+/// How deep braces and brackets may be nested in a file: the parser of options recurs. Messages may be nested 31 deep.
+const MAX_NESTING: usize = 48;
 
 /// Compiles a file and all that it imports. What google calls well-known is built in.
 pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
@@ -47,17 +47,8 @@ fn check_text(text: &str) -> Result<(), String> {
     if text.len() > MAX_SCHEMA_BYTES {
         return Err(format!("it has more than {MAX_SCHEMA_BYTES} bytes"));
     }
-    // Brackets in comments and strings count, too: no file comes near the limit.
-    let mut depth = 0usize;
-    for byte in text.bytes() {
-        match byte {
-            b'{' | b'[' | b'(' | b'<' => depth += 1,
-            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
-            _ => continue,
-        }
-        if depth > MAX_NESTING {
-            return Err("its blocks are nested too deeply".to_owned());
-        }
+    if nesting::depth(text) > MAX_NESTING {
+        return Err("its blocks are nested too deeply".to_owned());
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod compile;
 mod json;
 mod known;
+mod nesting;
 mod scan;
 mod select;
 mod wire;
