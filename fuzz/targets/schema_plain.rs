@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use tailwater_schema::catalog::{
-    Catalog, Framing, IdEncoding, Lookup, SchemaId, SchemaRef, SchemaText, UseId,
+    Catalog, Framing, IdEncoding, Lookup, SchemaId, SchemaKind, SchemaRef, SchemaText, UseId,
 };
 use tailwater_schema::model::{
     AvroModel, DoubleModel, Encoding, FloatModel, Int32Model, Int64Model, NumberFormat,
@@ -144,7 +144,7 @@ static SCHEMA: LazyLock<Arc<SchemaText>> = LazyLock::new(|| {
 struct Any(Framing);
 
 impl Catalog for Any {
-    fn look_up(&self, _: &SchemaRef) -> Lookup {
+    fn look_up(&self, _: &SchemaRef, _: SchemaKind) -> Lookup {
         Lookup::Known(Arc::clone(&SCHEMA))
     }
 

@@ -460,7 +460,7 @@ fn references_are_bounded() {
 struct Any(Framing, Arc<SchemaText>);
 
 impl Catalog for Any {
-    fn look_up(&self, _: &SchemaRef) -> Lookup {
+    fn look_up(&self, _: &SchemaRef, _: SchemaKind) -> Lookup {
         Lookup::Known(Arc::clone(&self.1))
     }
 

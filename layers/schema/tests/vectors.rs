@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use tailwater_schema::catalog::{
-    Catalog, Framing, IdEncoding, InlineCatalog, Lookup, SchemaId, SchemaRef, SchemaText, UseId,
+    Catalog, Framing, IdEncoding, InlineCatalog, Lookup, SchemaId, SchemaKind, SchemaRef,
+    SchemaText, UseId,
 };
 use tailwater_schema::model::{AvroModel, JsonModel, ProtobufModel, SchemaSource, Validate, View};
 use tailwater_schema::{Class, Extracted, Input, Model, Outcome};
@@ -78,7 +79,7 @@ impl Answered {
 }
 
 impl Catalog for Answered {
-    fn look_up(&self, schema: &SchemaRef) -> Lookup {
+    fn look_up(&self, schema: &SchemaRef, _: SchemaKind) -> Lookup {
         self.schemas.get(schema).map_or(Lookup::Missing, |schema| Lookup::Known(Arc::clone(schema)))
     }
 

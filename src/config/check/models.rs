@@ -107,7 +107,8 @@ fn model(
         return error("the catalog has no schemas with such an id".to_owned(), None);
     };
     let Some(read) = local.get(catalog.name.as_str()) else { return };
-    let found = match read.look_up(&schema) {
+    let Some(kind) = bind::schema_kind(model) else { return };
+    let found = match read.look_up(&schema, kind) {
         Lookup::Known(found) => found,
         Lookup::Missing if is_file_missing(catalog, &schema) => return,
         _ => {
@@ -117,7 +118,6 @@ fn model(
             );
         }
     };
-    let Some(kind) = bind::schema_kind(model) else { return };
     if let Err(reason) = found.compile(kind) {
         let (span, path) = place(catalog, found.text(), choice);
         let message = format!("{path}: the text is no schema of {kind}: {reason}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::catalog::inline::numbered;
-use crate::catalog::{Catalog, Framing, Lookup, SchemaId, SchemaRef, SchemaText};
+use crate::catalog::{Catalog, Framing, Lookup, SchemaId, SchemaKind, SchemaRef, SchemaText};
 use crate::limits::MAX_SCHEMA_BYTES;
 
 /// A catalog of files, which are read once. Each subject has one text, whatever the version.
@@ -75,7 +75,7 @@ impl FilesystemCatalog {
 }
 
 impl Catalog for FilesystemCatalog {
-    fn look_up(&self, schema: &SchemaRef) -> Lookup {
+    fn look_up(&self, schema: &SchemaRef, _: SchemaKind) -> Lookup {
         let found = match schema {
             SchemaRef::Id(id) => self.ids.get(id),
             SchemaRef::Subject { subject, .. } => self.subjects.get(subject),
@@ -101,17 +101,14 @@ mod tests {
         let path = folder.path().join("ids.avsc");
         std::fs::write(&path, "\"string\"").expect("a file");
         let catalog = FilesystemCatalog::new().file("ids", &path).expect("a schema");
+        let look_up = |schema| catalog.look_up(&schema, SchemaKind::Avro);
         for version in ["latest", "1"] {
-            assert!(
-                matches!(catalog.look_up(&SchemaRef::subject("ids", version)), Lookup::Known(_)),
-                "{version}"
-            );
+            let found = look_up(SchemaRef::subject("ids", version));
+            assert!(matches!(found, Lookup::Known(_)), "{version}");
         }
         let id = SchemaId::Checksum(crc32c::crc32c(b"\"string\"") as i32);
-        assert!(
-            matches!(catalog.look_up(&SchemaRef::Id(id)), Lookup::Known(schema) if schema.id() == id)
-        );
-        assert!(matches!(catalog.look_up(&SchemaRef::subject("other", "latest")), Lookup::Missing));
+        assert!(matches!(look_up(SchemaRef::Id(id)), Lookup::Known(schema) if schema.id() == id));
+        assert!(matches!(look_up(SchemaRef::subject("other", "latest")), Lookup::Missing));
     }
 
     #[test]

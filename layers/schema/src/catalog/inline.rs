@@ -1,18 +1,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Framing, Lookup, SchemaId, SchemaRef, SchemaText};
+use crate::catalog::{Catalog, Framing, Lookup, SchemaId, SchemaKind, SchemaRef, SchemaText};
 
 /// A catalog of texts that are at hand.
 ///
 /// The id of a schema is the CRC-32C of its text, as a signed number.
 ///
 /// ```
-/// use tailwater_schema::catalog::{Catalog, InlineCatalog, Lookup, SchemaRef};
+/// use tailwater_schema::catalog::{Catalog, InlineCatalog, Lookup, SchemaKind, SchemaRef};
 ///
 /// let catalog = InlineCatalog::new().schema("ids", "latest", r#""string""#);
-/// assert!(matches!(catalog.look_up(&SchemaRef::subject("ids", "latest")), Lookup::Known(_)));
-/// assert!(matches!(catalog.look_up(&SchemaRef::subject("ids", "1")), Lookup::Missing));
+/// let look_up = |version| catalog.look_up(&SchemaRef::subject("ids", version), SchemaKind::Avro);
+/// assert!(matches!(look_up("latest"), Lookup::Known(_)));
+/// assert!(matches!(look_up("1"), Lookup::Missing));
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -48,7 +49,7 @@ pub(super) fn numbered(text: Arc<str>) -> Arc<SchemaText> {
 }
 
 impl Catalog for InlineCatalog {
-    fn look_up(&self, schema: &SchemaRef) -> Lookup {
+    fn look_up(&self, schema: &SchemaRef, _: SchemaKind) -> Lookup {
         match self.subjects.get(schema) {
             Some(schema) => Lookup::Known(Arc::clone(schema)),
             None => Lookup::Missing,

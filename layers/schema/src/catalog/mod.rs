@@ -18,8 +18,10 @@ use std::sync::Arc;
 
 /// A source of schemas. A look-up never blocks: a catalog that has to ask a peer does so in the background.
 pub trait Catalog: fmt::Debug + Send + Sync {
-    /// Looks a schema up. This is called for each record, so a schema that is known costs a look-up in a table.
-    fn look_up(&self, schema: &SchemaRef) -> Lookup;
+    /// Looks up a schema that values are read with as `kind`. This is called for each record, so a schema that is known
+    /// costs a look-up in a table. A catalog whose schemas come while records do compiles each, by
+    /// [`SchemaText::compile`], before it says that it is known: the thread of the records must not do so.
+    fn look_up(&self, schema: &SchemaRef, kind: SchemaKind) -> Lookup;
 
     /// How the values of this catalog's schemas carry the id of their schema.
     fn framing(&self) -> Framing;

@@ -169,8 +169,8 @@ impl SchemaText {
         &self.references
     }
 
-    /// Compiles the text as `kind`, unless this has been done. Models do so with the first value; a catalog that
-    /// fetches schemas in the background does it there, so that values do not wait.
+    /// Compiles the text as `kind`, unless this has been done. A model does so with the first value, unless the catalog
+    /// has done it before.
     ///
     /// # Errors
     ///
@@ -181,6 +181,18 @@ impl SchemaText {
             SchemaKind::Protobuf => self.compiled.protobuf(self).map(drop),
             SchemaKind::Json => self.compiled.json(self).map(drop),
         }
+    }
+
+    /// Whether a value that is read as `kind` has nothing to compile.
+    #[cfg(feature = "registry")]
+    pub(crate) fn is_ready(&self, kind: SchemaKind) -> bool {
+        // A value of a model of another kind is rejected.
+        self.kind.is_some_and(|own| own != kind)
+            || match kind {
+                SchemaKind::Avro => self.compiled.avro.get().is_some(),
+                SchemaKind::Protobuf => self.compiled.protobuf.get().is_some(),
+                SchemaKind::Json => self.compiled.json.get().is_some(),
+            }
     }
 
     pub(crate) fn compiled(&self) -> &Compiled {

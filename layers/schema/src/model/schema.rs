@@ -56,7 +56,7 @@ impl SchemaSource {
             }
             None => &self.schema,
         };
-        match self.catalog.look_up(wanted) {
+        match self.catalog.look_up(wanted, kind) {
             Lookup::Known(schema) => match schema.kind() {
                 Some(other) if other != kind => Err(Rejection::unusable(format!(
                     "the schema of {wanted} is {other}, not {kind}"

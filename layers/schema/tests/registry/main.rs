@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tailwater_schema::catalog::registry::{Confluent, Protocol, Registry, RegistryOptions};
-use tailwater_schema::catalog::{Catalog, Lookup, SchemaId, SchemaRef, SchemaText};
+use tailwater_schema::catalog::{Catalog, Lookup, SchemaId, SchemaKind, SchemaRef, SchemaText};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::subscriber::{DefaultGuard, set_default};
@@ -34,7 +34,7 @@ fn id(id: u32) -> SchemaRef {
 async fn result(registry: &Registry, schema: &SchemaRef) -> Option<Arc<SchemaText>> {
     let looking = async {
         loop {
-            match registry.look_up(schema) {
+            match registry.look_up(schema, SchemaKind::Avro) {
                 Lookup::Known(found) => return Some(found),
                 Lookup::Missing => return None,
                 Lookup::Pending(waiter) => waiter.await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tailwater_schema::catalog::registry::{Apicurio, Registry};
-use tailwater_schema::catalog::{Catalog, IdEncoding, SchemaId, SchemaRef, UseId};
+use tailwater_schema::catalog::{Catalog, IdEncoding, SchemaId, SchemaKind, SchemaRef, UseId};
 use tailwater_schema::model::{AvroModel, JsonModel, ProtobufModel, SchemaSource, View};
 use tailwater_schema::{Class, Input, Model, Outcome};
 use tokio::time::timeout;
@@ -186,6 +186,6 @@ async fn a_value_waits_for_a_registry_that_is_away_and_is_converted_then() {
     let (found, _stub) = tokio::join!(convert(&model, &value), restarted);
     assert_eq!(found, Ok(r#"{"id":"a","n":1}"#.to_owned()));
     // What is known is converted without a wait.
-    let known = registry.look_up(&SchemaRef::Id(SchemaId::Confluent(9)));
+    let known = registry.look_up(&SchemaRef::Id(SchemaId::Confluent(9)), SchemaKind::Avro);
     assert!(matches!(known, tailwater_schema::catalog::Lookup::Known(_)));
 }

@@ -233,7 +233,7 @@ fn a_registry_without_a_runtime_has_its_own() {
     let registry =
         Registry::new(RegistryOptions::new(stub.url().parse().unwrap(), Confluent::new())).unwrap();
     // Whatever polls the waiter needs no runtime: this look-up is outside of one.
-    let _ = tailwater_schema::catalog::Catalog::look_up(&registry, &id(9));
+    let _ = tailwater_schema::catalog::Catalog::look_up(&registry, &id(9), SchemaKind::Avro);
     assert_eq!(runtime.block_on(text(&registry, &id(9))), "x");
     assert_eq!(runtime.block_on(registry.fetch(&id(8))).unwrap().schema.text(), "x");
 }

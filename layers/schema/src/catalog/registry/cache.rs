@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::catalog::registry::health::backoff;
 use crate::catalog::registry::protocol::Coordinates;
-use crate::catalog::{SchemaId, SchemaRef, SchemaText};
+use crate::catalog::{SchemaId, SchemaKind, SchemaRef, SchemaText};
 use crate::{MAX_SCHEMA_BYTES, MAX_SCHEMAS};
 
 /// The maximum size of all schemas in a cache. One with references counts with all of them.
@@ -33,7 +33,7 @@ pub(crate) struct Cache {
     /// The versions of subjects that schemas refer to. They never change.
     references: LruCache<Coordinates, SchemaId>,
     missing: LruCache<SchemaRef, Missing>,
-    /// What is being asked for. The receiver of each is ready when the answer is there.
+    /// What is being asked for, or compiled. The receiver of each is ready when that has ended.
     running: HashMap<SchemaRef, watch::Receiver<()>>,
     /// The number of requests that have ended.
     ended: watch::Sender<u64>,
@@ -77,6 +77,8 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) struct NewRequest {
     pub(crate) schema: SchemaRef,
+    /// What values are to be read as with it.
+    pub(crate) kind: SchemaKind,
     pub(crate) purpose: Purpose,
     /// What waits for the request is ready when this is dropped.
     pub(crate) done: watch::Sender<()>,
@@ -126,7 +128,7 @@ impl Cache {
     }
 
     /// `is_down` says whether the registry has not answered the last request as it should.
-    pub(crate) fn look_up(&mut self, schema: &SchemaRef, is_down: bool) -> Found {
+    pub(crate) fn look_up(&mut self, schema: &SchemaRef, kind: SchemaKind, is_down: bool) -> Found {
         match schema {
             SchemaRef::Id(id) => {
                 if let Some(known) = self.schemas.get(id) {
@@ -142,13 +144,13 @@ impl Cache {
                         // The record that finds it old waits for one request, unless the registry is known to
                         // be away. If that fails, the old one is in use until another has succeeded.
                         Some(known) if is_down || failures > 0 => {
-                            return match self.begin(schema, Purpose::Refresh) {
+                            return match self.begin(schema, kind, Purpose::Refresh) {
                                 Ok(start) => Found::Stale(known, start),
                                 Err(_) => Found::Known(known),
                             };
                         }
-                        Some(_) => return self.begin_or_wait(schema, Purpose::Refresh),
-                        None if !is_old => return self.look_up(&SchemaRef::Id(id), is_down),
+                        Some(_) => return self.begin_or_wait(schema, kind, Purpose::Refresh),
+                        None if !is_old => return self.look_up(&SchemaRef::Id(id), kind, is_down),
                         None => {}
                     }
                 }
@@ -159,17 +161,23 @@ impl Cache {
             Some(_) => Purpose::Recheck,
             None => Purpose::First,
         };
-        self.begin_or_wait(schema, purpose)
+        self.begin_or_wait(schema, kind, purpose)
     }
 
-    fn begin_or_wait(&mut self, schema: &SchemaRef, purpose: Purpose) -> Found {
-        match self.begin(schema, purpose) {
+    fn begin_or_wait(&mut self, schema: &SchemaRef, kind: SchemaKind, purpose: Purpose) -> Found {
+        match self.begin(schema, kind, purpose) {
             Ok(start) => Found::Unknown(start),
             Err(pending) => Found::Running(pending),
         }
     }
 
-    fn begin(&mut self, schema: &SchemaRef, purpose: Purpose) -> Result<Start, Pending> {
+    /// Begins something about a schema, unless it has begun already.
+    pub(crate) fn begin(
+        &mut self,
+        schema: &SchemaRef,
+        kind: SchemaKind,
+        purpose: Purpose,
+    ) -> Result<Start, Pending> {
         if let Some(done) = self.running.get(schema) {
             return Err(Pending::Request(done.clone()));
         }
@@ -178,7 +186,7 @@ impl Cache {
         }
         let (done, pending) = watch::channel(());
         self.running.insert(schema.clone(), pending.clone());
-        let request = NewRequest { schema: schema.clone(), purpose, done };
+        let request = NewRequest { schema: schema.clone(), kind, purpose, done };
         Ok(Start { request, pending: Pending::Request(pending) })
     }
 
@@ -192,17 +200,29 @@ impl Cache {
         self.schemas.get(&id).cloned()
     }
 
-    pub(crate) fn put_schema(&mut self, schema: Arc<SchemaText>) {
+    /// Returns the schema of this id, which may have been there, and those that had to leave. To drop them takes time,
+    /// which look-ups must not wait for.
+    pub(crate) fn put_schema(
+        &mut self,
+        schema: Arc<SchemaText>,
+    ) -> (Arc<SchemaText>, Vec<Arc<SchemaText>>) {
         self.missing.pop(&SchemaRef::Id(schema.id()));
-        self.bytes += size(&schema);
-        if let Some((_, replaced)) = self.schemas.push(schema.id(), schema) {
-            self.bytes -= size(&replaced);
+        if let Some(known) = self.schemas.get(&schema.id()) {
+            return (Arc::clone(known), vec![schema]);
         }
+        self.bytes += size(&schema);
+        let evicted = self.schemas.push(schema.id(), Arc::clone(&schema));
+        let mut evicted = Vec::from_iter(evicted.map(|(_, schema)| schema));
+        self.bytes -= evicted.iter().map(size).sum::<usize>();
+        // The newest stays, whatever its size: values wait for it.
         while self.bytes > MAX_CACHED_BYTES
+            && self.schemas.len() > 1
             && let Some((_, oldest)) = self.schemas.pop_lru()
         {
             self.bytes -= size(&oldest);
+            evicted.push(oldest);
         }
+        (schema, evicted)
     }
 
     pub(crate) fn put_subject(&mut self, schema: &SchemaRef, id: SchemaId, is_latest: bool) {

@@ -8,12 +8,12 @@ use tokio::time::sleep;
 use tracing::debug;
 use tracing::field::display;
 
-use crate::catalog::SchemaRef;
 use crate::catalog::registry::FetchError;
 use crate::catalog::registry::cache::{NewRequest, Purpose};
 use crate::catalog::registry::health::Chain;
-use crate::catalog::registry::resolve::{Resolved, resolve};
+use crate::catalog::registry::resolve::{Resolved, compile, resolve};
 use crate::catalog::registry::shared::Shared;
+use crate::catalog::{SchemaKind, SchemaRef, SchemaText};
 
 /// The pauses between attempts that find no schema. The replicas of a registry may lag.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
@@ -21,6 +21,7 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// What the task of a registry is told to do.
 pub(crate) enum Job {
     Request(Request),
+    Compile(Compile),
     /// One attempt, for a caller that waits for its result.
     Fetch(Arc<Shared>, SchemaRef, oneshot::Sender<Result<Resolved, FetchError>>),
 }
@@ -28,7 +29,15 @@ pub(crate) enum Job {
 /// A schema that is asked for until there is a result.
 pub(crate) struct Request {
     running: Running,
+    kind: SchemaKind,
     purpose: Purpose,
+}
+
+/// A schema that is there, and is to be compiled.
+pub(crate) struct Compile {
+    running: Running,
+    kind: SchemaKind,
+    text: Arc<SchemaText>,
 }
 
 /// Ends the request in the cache when it is dropped, with or without a result, and wakes what waits for it.
@@ -52,8 +61,9 @@ pub(crate) async fn run(mut jobs: UnboundedReceiver<Job>) {
         while tasks.try_join_next().is_some() {}
         match job {
             Job::Request(request) => tasks.spawn(request.run()),
+            Job::Compile(compile) => tasks.spawn(compile.run()),
             Job::Fetch(shared, schema, result) => tasks.spawn(async move {
-                let _ = result.send(resolve(&shared, &schema).await);
+                let _ = result.send(resolve(&shared, &schema, None).await);
             }),
         };
     }
@@ -61,12 +71,12 @@ pub(crate) async fn run(mut jobs: UnboundedReceiver<Job>) {
 
 impl Request {
     pub(crate) fn new(shared: Arc<Shared>, request: NewRequest) -> Self {
-        let NewRequest { schema, purpose, done } = request;
-        Self { running: Running { shared, schema, done }, purpose }
+        let NewRequest { schema, kind, purpose, done } = request;
+        Self { running: Running { shared, schema, done }, kind, purpose }
     }
 
     async fn run(self) {
-        let Self { running, purpose } = self;
+        let Self { running, kind, purpose } = self;
         let Running { shared, schema, done } = &running;
         let mut pauses = match purpose {
             Purpose::First => PAUSES.iter(),
@@ -74,7 +84,7 @@ impl Request {
         };
         let mut failures = 0;
         loop {
-            let Err(error) = resolve(shared, schema).await else {
+            let Err(error) = resolve(shared, schema, Some(kind)).await else {
                 shared.health.answered(schema);
                 return;
             };
@@ -107,5 +117,16 @@ impl Request {
                 return;
             }
         }
+    }
+}
+
+impl Compile {
+    pub(crate) fn new(shared: Arc<Shared>, request: NewRequest, text: Arc<SchemaText>) -> Self {
+        let NewRequest { schema, kind, purpose: _, done } = request;
+        Self { running: Running { shared, schema, done }, kind, text }
+    }
+
+    async fn run(self) {
+        compile(&self.running.shared, &self.text, self.kind).await;
     }
 }

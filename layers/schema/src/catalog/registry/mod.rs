@@ -1,7 +1,7 @@
 //! Schema registries over HTTP: Confluent's, Karapace, Apicurio.
 //!
-//! A [`Registry`] is a [`Catalog`]. A look-up never waits: the request runs in the background, and the look-up answers
-//! [`Lookup::Pending`] until there is a result.
+//! A [`Registry`] is a [`Catalog`]. A look-up never waits: a schema is fetched and compiled in the background, and the
+//! look-up answers [`Lookup::Pending`] until there is a result.
 //!
 //! | what a registry does | what a look-up says |
 //! |---|---|
@@ -58,13 +58,13 @@ pub use options::RegistryOptions;
 pub use protocol::{Apicurio, Confluent, Protocol};
 pub use url::RegistryUrl;
 
-use self::cache::{Cache, Found, Start};
+use self::cache::{Cache, Found, Pending, Purpose, Start};
 use self::health::Health;
-use self::job::{Job, Request};
+use self::job::{Compile, Job, Request};
 use self::requests::{HttpTransport, Requests, Transport};
 use self::resolve::Resolved;
 use self::shared::Shared;
-use crate::catalog::{Catalog, Framing, Lookup, SchemaRef, SchemaText, Waiter};
+use crate::catalog::{Catalog, Framing, Lookup, SchemaKind, SchemaRef, SchemaText, Waiter};
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
@@ -74,12 +74,12 @@ const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VE
 ///
 /// ```
 /// use tailwater_schema::catalog::registry::{Confluent, Registry, RegistryOptions};
-/// use tailwater_schema::catalog::{Catalog, Lookup, SchemaRef};
+/// use tailwater_schema::catalog::{Catalog, Lookup, SchemaKind, SchemaRef};
 ///
 /// // Nothing listens at port 9.
 /// let options = RegistryOptions::new("http://127.0.0.1:9".parse()?, Confluent::new());
 /// let registry = Registry::new(options)?;
-/// let found = registry.look_up(&SchemaRef::subject("orders-value", "latest"));
+/// let found = registry.look_up(&SchemaRef::subject("orders-value", "latest"), SchemaKind::Avro);
 /// assert!(matches!(found, Lookup::Pending(_)));
 /// # Ok::<(), tailwater_schema::catalog::registry::RegistryError>(())
 /// ```
@@ -193,11 +193,30 @@ impl Registry {
         }
     }
 
-    /// Starts a request. Returns what is ready when it has ended.
+    /// A schema that the cache has, once it is compiled: look-ups are made by the threads of the records.
+    fn compiled(&self, schema: Arc<SchemaText>, kind: SchemaKind) -> Lookup {
+        if schema.is_ready(kind) {
+            return Lookup::Known(schema);
+        }
+        let begun = self.shared.cache().begin(&SchemaRef::Id(schema.id()), kind, Purpose::First);
+        Lookup::Pending(match begun {
+            Ok(Start { request, pending }) => {
+                let compile = Compile::new(Arc::clone(&self.shared), request, schema);
+                self.start(Job::Compile(compile), pending)
+            }
+            Err(pending) => Waiter::new(pending.ready()),
+        })
+    }
+
     fn request(&self, start: Start) -> Waiter {
         let Start { request, pending } = start;
-        let request = Job::Request(Request::new(Arc::clone(&self.shared), request));
-        match self.jobs.send(request) {
+        let request = Request::new(Arc::clone(&self.shared), request);
+        self.start(Job::Request(request), pending)
+    }
+
+    /// Starts a job. Returns what is ready when it has ended.
+    fn start(&self, job: Job, pending: Pending) -> Waiter {
+        match self.jobs.send(job) {
             Ok(()) => Waiter::new(pending.ready()),
             // The runtime has ended, and nothing will come.
             Err(_) => Waiter::new(future::pending()),
@@ -206,18 +225,18 @@ impl Registry {
 }
 
 impl Catalog for Registry {
-    fn look_up(&self, schema: &SchemaRef) -> Lookup {
+    fn look_up(&self, schema: &SchemaRef, kind: SchemaKind) -> Lookup {
         // Not in the `match`: the lock must be free when a request is started.
         let is_down = self.shared.health.is_down();
-        let found = self.shared.cache().look_up(schema, is_down);
+        let found = self.shared.cache().look_up(schema, kind, is_down);
         match found {
-            Found::Known(schema) => Lookup::Known(schema),
+            Found::Known(schema) => self.compiled(schema, kind),
             Found::Missing => Lookup::Missing,
             Found::Running(pending) => Lookup::Pending(Waiter::new(pending.ready())),
             Found::Unknown(start) => Lookup::Pending(self.request(start)),
             Found::Stale(schema, start) => {
                 drop(self.request(start));
-                Lookup::Known(schema)
+                self.compiled(schema, kind)
             }
         }
     }

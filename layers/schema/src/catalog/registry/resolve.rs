@@ -8,7 +8,7 @@ use crate::catalog::registry::cache::Graph;
 use crate::catalog::registry::escape::Escaped;
 use crate::catalog::registry::protocol::{Coordinates, RawReference, RawSchema, RawVersion};
 use crate::catalog::registry::shared::Shared;
-use crate::catalog::{Reference, SchemaId, SchemaRef, SchemaText};
+use crate::catalog::{Reference, SchemaId, SchemaKind, SchemaRef, SchemaText};
 use crate::{MAX_DEPTH, MAX_REFERENCES, MAX_SCHEMA_BYTES};
 
 /// A schema from the registry, and what the registry calls its version.
@@ -18,11 +18,15 @@ pub(crate) struct Resolved {
     pub(crate) version: Option<String>,
 }
 
-/// Fetches a schema with all that it refers to. Schemas that the cache has are not fetched, and those that are fetched
-/// get into it, so that another attempt begins where this one has ended.
-pub(crate) async fn resolve(shared: &Shared, schema: &SchemaRef) -> Result<Resolved, FetchError> {
+/// Fetches a schema with all that it refers to, and compiles it as `kind`. Schemas that the cache has are not fetched,
+/// and those that are fetched get into it, so that another attempt begins where this one has ended.
+pub(crate) async fn resolve(
+    shared: &Shared,
+    schema: &SchemaRef,
+    kind: Option<SchemaKind>,
+) -> Result<Resolved, FetchError> {
     let mut resolver =
-        Resolver { shared, path: Vec::new(), graph: Graph::default(), open_bytes: 0 };
+        Resolver { shared, kind, path: Vec::new(), graph: Graph::default(), open_bytes: 0 };
     match schema {
         SchemaRef::Id(id) => {
             let schema = resolver.schema(*id).await?;
@@ -44,6 +48,8 @@ pub(crate) async fn resolve(shared: &Shared, schema: &SchemaRef) -> Result<Resol
 
 struct Resolver<'a> {
     shared: &'a Shared,
+    /// What the schema that was asked for is compiled as.
+    kind: Option<SchemaKind>,
     /// The schemas that lead to the one that is being resolved.
     path: Vec<SchemaId>,
     /// The schemas that are resolved.
@@ -98,11 +104,12 @@ impl Resolver<'_> {
             schema = schema.with_kind(kind);
         }
         let schema = Arc::new(schema);
-        if self.path.is_empty() {
-            compile(self.shared, &schema).await;
+        if self.path.is_empty()
+            && let Some(kind) = self.kind
+        {
+            compile(self.shared, &schema, kind).await;
         }
-        self.shared.cache().put_schema(Arc::clone(&schema));
-        Ok(schema)
+        Ok(self.shared.put_schema(schema))
     }
 
     async fn reference(&mut self, to: &Coordinates) -> Result<Arc<SchemaText>, FetchError> {
@@ -134,10 +141,11 @@ impl Resolver<'_> {
     }
 }
 
-/// Compiles a schema whose language the registry says, so that no value waits for it. An error is the business of the
-/// values.
-async fn compile(shared: &Shared, schema: &Arc<SchemaText>) {
-    let Some(kind) = schema.kind() else { return };
+/// Compiles a schema, so that no value waits for it. An error is the business of the values.
+pub(crate) async fn compile(shared: &Shared, schema: &Arc<SchemaText>, kind: SchemaKind) {
+    if schema.is_ready(kind) {
+        return;
+    }
     let _permit = shared.compiling.acquire().await.expect("the semaphore is never closed");
     let schema = Arc::clone(schema);
     // It fails only when the runtime ends.

@@ -1,14 +1,14 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{StatusCode, Uri};
 use tokio::sync::Semaphore;
 
-use crate::catalog::SchemaId;
 use crate::catalog::registry::cache::Cache;
 use crate::catalog::registry::health::Health;
 use crate::catalog::registry::protocol::{Coordinates, Protocol, RawSchema, RawVersion};
 use crate::catalog::registry::requests::Requests;
 use crate::catalog::registry::{FetchError, RegistryUrl};
+use crate::catalog::{SchemaId, SchemaText};
 
 /// What the look-ups of a registry and its requests share.
 #[derive(Debug)]
@@ -26,6 +26,13 @@ impl Shared {
     pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
         // A poisoned lock is harmless: each change of the tables is complete in itself.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a schema into the cache. Returns the schema of this id, which may have been there.
+    pub(crate) fn put_schema(&self, schema: Arc<SchemaText>) -> Arc<SchemaText> {
+        // Those that have to leave are dropped when the lock is free.
+        let (schema, _evicted) = self.cache().put_schema(schema);
+        schema
     }
 
     /// A schema with what its references are called.

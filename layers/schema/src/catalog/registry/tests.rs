@@ -13,7 +13,7 @@ use tracing::subscriber::{DefaultGuard, set_default};
 use super::cache::MAX_RUNNING;
 use super::requests::TransportFuture;
 use super::*;
-use crate::catalog::SchemaId;
+use crate::catalog::{SchemaId, SchemaKind};
 use crate::{MAX_DEPTH, MAX_REFERENCES, MAX_SCHEMA_BYTES, MAX_SCHEMAS};
 
 type Script = dyn Fn(&str, usize) -> Reply + Send + Sync;
@@ -125,10 +125,14 @@ fn no_schema() -> Reply {
     Json(404, r#"{"error_code":40403,"message":"Schema not found"}"#.to_owned())
 }
 
+fn look_up(registry: &Registry, schema: &SchemaRef) -> Lookup {
+    registry.look_up(schema, SchemaKind::Avro)
+}
+
 /// Looks up until there is a result. `None` if the schema is missing.
 async fn result(registry: &Registry, schema: &SchemaRef) -> Option<Arc<SchemaText>> {
     loop {
-        match registry.look_up(schema) {
+        match look_up(registry, schema) {
             Lookup::Known(found) => return Some(found),
             Lookup::Missing => return None,
             Lookup::Pending(waiter) => waiter.await,
@@ -176,12 +180,12 @@ impl Write for Log {
 #[tokio::test(start_paused = true)]
 async fn a_schema_by_its_id_is_asked_for_once() {
     let (registry, asked) = confluent(|_, _| schema("\"string\""));
-    assert!(matches!(registry.look_up(&id(9)), Lookup::Pending(_)));
+    assert!(matches!(look_up(&registry, &id(9)), Lookup::Pending(_)));
     let nine = id(9);
     let (a, b) = tokio::join!(result(&registry, &nine), result(&registry, &nine));
     assert!(Arc::ptr_eq(&a.unwrap(), &b.unwrap()));
     tokio::time::sleep(Duration::from_secs(100_000)).await;
-    assert!(matches!(registry.look_up(&id(9)), Lookup::Known(_)));
+    assert!(matches!(look_up(&registry, &id(9)), Lookup::Known(_)));
     assert_eq!(asked.paths(), ["/schemas/ids/9"]);
 }
 
@@ -233,10 +237,10 @@ async fn an_old_version_stays_in_use_while_the_registry_is_away() {
     text(&registry, &latest("t")).await;
     tokio::time::sleep(Duration::from_secs(300)).await;
     // The first that finds it old waits for one request. After that nothing waits.
-    assert!(matches!(registry.look_up(&latest("t")), Lookup::Pending(_)));
+    assert!(matches!(look_up(&registry, &latest("t")), Lookup::Pending(_)));
     assert_eq!(text(&registry, &latest("t")).await, "/schemas/ids/9");
     while asked.times("/subjects/t/versions/latest").len() < 7 {
-        assert!(matches!(registry.look_up(&latest("t")), Lookup::Known(_)));
+        assert!(matches!(look_up(&registry, &latest("t")), Lookup::Known(_)));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -271,9 +275,9 @@ async fn what_is_old_is_used_at_once_while_the_registry_is_known_to_be_away() {
     });
     text(&registry, &latest("t")).await;
     tokio::time::sleep(Duration::from_secs(294)).await;
-    let Lookup::Pending(_waiter) = registry.look_up(&id(1)) else { panic!("unknown") };
+    let Lookup::Pending(_waiter) = look_up(&registry, &id(1)) else { panic!("unknown") };
     tokio::time::sleep(Duration::from_secs(8)).await;
-    assert!(matches!(registry.look_up(&latest("t")), Lookup::Known(_)));
+    assert!(matches!(look_up(&registry, &latest("t")), Lookup::Known(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,7 +346,7 @@ async fn a_missing_schema_is_asked_for_three_times_and_remembered() {
     assert!((3.9..5.0).contains(&seconds), "{seconds}");
     // It is remembered, and asked for once a minute.
     tokio::time::sleep(Duration::from_secs(59)).await;
-    assert!(matches!(registry.look_up(&id(77)), Lookup::Missing));
+    assert!(matches!(look_up(&registry, &id(77)), Lookup::Missing));
     for attempts in 4..=5 {
         tokio::time::sleep(Duration::from_secs(61)).await;
         assert!(result(&registry, &id(77)).await.is_none());
@@ -418,12 +422,12 @@ async fn a_request_ends_after_the_timeout_and_holds_up_no_other() {
 #[tokio::test(start_paused = true)]
 async fn what_nothing_waits_for_is_not_asked_for_again() {
     let (registry, asked) = confluent(|_, _| Reply::Broken);
-    drop(registry.look_up(&id(9)));
+    drop(look_up(&registry, &id(9)));
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(asked.paths().len(), 1);
     assert_eq!(registry.status().pending, 0);
     // The next look-up asks again.
-    drop(registry.look_up(&id(9)));
+    drop(look_up(&registry, &id(9)));
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(asked.paths().len(), 2);
 }
@@ -435,7 +439,7 @@ async fn an_outage_that_nothing_waited_for_ends_with_the_next_answer() {
         "/schemas/ids/9" => Reply::Broken,
         _ => schema("x"),
     });
-    drop(registry.look_up(&id(9)));
+    drop(look_up(&registry, &id(9)));
     tokio::time::sleep(Duration::from_secs(100)).await;
     let status = registry.status();
     assert!(status.error.is_some() && status.outage >= Some(Duration::from_secs(99)));
@@ -447,10 +451,10 @@ async fn an_outage_that_nothing_waited_for_ends_with_the_next_answer() {
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_woken_when_the_registry_is_dropped() {
     let (registry, _) = confluent(|_, _| Reply::Broken);
-    let Lookup::Pending(waiter) = registry.look_up(&id(9)) else { panic!("unknown") };
+    let Lookup::Pending(waiter) = look_up(&registry, &id(9)) else { panic!("unknown") };
     let clone = registry.clone();
     drop(registry);
-    let Lookup::Pending(other) = clone.look_up(&id(8)) else { panic!("unknown") };
+    let Lookup::Pending(other) = look_up(&clone, &id(8)) else { panic!("unknown") };
     drop(clone);
     timeout(Duration::from_secs(1), async { (waiter.await, other.await) }).await.expect("woken");
 }
@@ -462,7 +466,7 @@ fn without_its_runtime_a_registry_stays_pending() {
     drop(runtime);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let Lookup::Pending(waiter) = registry.look_up(&id(9)) else { panic!("unknown") };
+        let Lookup::Pending(waiter) = look_up(&registry, &id(9)) else { panic!("unknown") };
         timeout(Duration::from_millis(50), waiter).await.expect_err("nothing comes");
         let error = registry.fetch(&id(9)).await.expect_err("no runtime");
         assert_eq!(error, FetchError::Stopped);
@@ -651,8 +655,8 @@ async fn a_cache_has_a_greatest_number_of_schemas() {
     }
     assert_eq!(registry.status().schemas, MAX_SCHEMAS);
     // The one that was used least recently went.
-    assert!(matches!(registry.look_up(&id(0)), Lookup::Pending(_)));
-    assert!(matches!(registry.look_up(&id(most)), Lookup::Known(_)));
+    assert!(matches!(look_up(&registry, &id(0)), Lookup::Pending(_)));
+    assert!(matches!(look_up(&registry, &id(most)), Lookup::Known(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -674,13 +678,105 @@ async fn what_is_asked_for_has_a_greatest_number_and_the_rest_waits_for_room() {
     let (registry, _) =
         confluent(|_, before| if before == 0 { Reply::Broken } else { schema("x") });
     let most = u32::try_from(MAX_RUNNING).unwrap();
-    let waiters: Vec<_> = (0..most).map(|number| registry.look_up(&id(number))).collect();
+    let waiters: Vec<_> = (0..most).map(|number| look_up(&registry, &id(number))).collect();
     assert_eq!(registry.status().pending, MAX_RUNNING);
-    let Lookup::Pending(waiter) = registry.look_up(&id(most)) else { panic!("unknown") };
+    let Lookup::Pending(waiter) = look_up(&registry, &id(most)) else { panic!("unknown") };
     assert_eq!(registry.status().pending, MAX_RUNNING);
     waiter.await;
     assert_eq!(text(&registry, &id(most)).await, "x");
     drop(waiters);
+}
+
+/// A schema that takes its time to compile.
+fn large_record() -> String {
+    let fields = (0..5000).map(|at| format!(r#"{{"name":"f{at}","type":"int"}}"#));
+    let fields = fields.collect::<Vec<_>>().join(",");
+    format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#)
+}
+
+/// The thread of the records looks schemas up, and must not compile one: whatever the registry says of its kind, and
+/// however it came into the cache.
+#[tokio::test(start_paused = true)]
+async fn a_schema_is_known_when_it_is_compiled() {
+    let (registry, asked) = registry_of(Apicurio::new(), |path, _| {
+        let body = match path.strip_prefix("/apis/registry/v2").expect("the base of the API") {
+            "/ids/globalIds/1" | "/ids/globalIds/2" => large_record(),
+            "/ids/globalIds/1/references" => {
+                r#"[{"artifactId":"a","version":"1","name":"R"}]"#.to_owned()
+            }
+            "/groups/default/artifacts/a/versions/1/meta" => r#"{"globalId":2}"#.to_owned(),
+            "/groups/default/artifacts/t/meta" => r#"{"globalId":2}"#.to_owned(),
+            _ => "[]".to_owned(),
+        };
+        Json(200, body)
+    });
+    let global = |id| SchemaRef::Id(SchemaId::GlobalId(id));
+    let schemas = [
+        (global(1), SchemaKind::Avro),
+        // It has come as a reference.
+        (global(2), SchemaKind::Avro),
+        (global(2), SchemaKind::Json),
+        (latest("t"), SchemaKind::Protobuf),
+        (global(1), SchemaKind::Json),
+    ];
+    for (schema, kind) in schemas {
+        let Lookup::Pending(mut waiter) = registry.look_up(&schema, kind) else {
+            panic!("{schema} {kind}")
+        };
+        let found = loop {
+            waiter.await;
+            match registry.look_up(&schema, kind) {
+                Lookup::Known(found) => break found,
+                Lookup::Pending(next) => waiter = next,
+                Lookup::Missing => panic!("{schema} {kind}"),
+            }
+        };
+        assert!(found.is_ready(kind), "{schema} {kind}");
+        assert!(matches!(registry.look_up(&schema, kind), Lookup::Known(_)));
+    }
+    assert_eq!(asked.times("/apis/registry/v2/ids/globalIds/2").len(), 1);
+    assert_eq!(registry.status().pending, 0);
+    // A model of another kind than the registry says rejects the values: there is nothing to compile.
+    let (registry, _) = confluent(|_, _| schema("\"string\""));
+    text(&registry, &id(9)).await;
+    assert!(matches!(registry.look_up(&id(9), SchemaKind::Json), Lookup::Known(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_compile_a_schema_says_nothing_of_the_registry() {
+    let (registry, _) = registry_of(Apicurio::new(), |path, _| match path.rsplit('/').next() {
+        Some("1") => Json(200, "\"string\"".to_owned()),
+        Some("references") => Json(200, "[]".to_owned()),
+        _ => Reply::Broken,
+    });
+    let global = |id| SchemaRef::Id(SchemaId::GlobalId(id));
+    text(&registry, &global(1)).await;
+    drop(look_up(&registry, &global(2)));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(registry.status().error.is_some());
+    let Lookup::Pending(waiter) = registry.look_up(&global(1), SchemaKind::Json) else {
+        panic!("not compiled")
+    };
+    waiter.await;
+    assert!(matches!(registry.look_up(&global(1), SchemaKind::Json), Lookup::Known(_)));
+    assert!(registry.status().error.is_some());
+}
+
+/// The schema that leaves the cache last must not be dropped by the thread that holds the lock.
+#[test]
+fn what_leaves_the_cache_is_given_back() {
+    let mut cache = Cache::new(Duration::from_secs(1));
+    let large: Arc<str> = "x".repeat(MAX_SCHEMA_BYTES).into();
+    let text = |number| Arc::new(SchemaText::new(SchemaId::Confluent(number), Arc::clone(&large)));
+    let mut evicted = Vec::new();
+    for number in 0..20 {
+        evicted.extend(cache.put_schema(text(number)).1);
+    }
+    assert_eq!(cache.len() + evicted.len(), 20);
+    assert!(!evicted.is_empty() && evicted.iter().all(|schema| Arc::strong_count(schema) == 1));
+    // One that is there stays, compiled as it is.
+    let (kept, left) = cache.put_schema(text(19));
+    assert_eq!((Arc::strong_count(&kept), left.len()), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -862,7 +958,7 @@ proptest! {
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                     let schema = id(u32::try_from(number).unwrap());
                     if !stays {
-                        drop(registry.look_up(&schema));
+                        drop(look_up(&registry, &schema));
                         return None;
                     }
                     let found = result(&registry, &schema).await;
