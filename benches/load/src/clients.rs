@@ -23,7 +23,7 @@ use crate::clients::stream::EventStream;
 use crate::kafka::{self, now_nanos};
 use crate::process;
 use crate::tls::NAME;
-use crate::value::{Stamp, Tally};
+use crate::value::{Stamp, Tally, push_zigzag};
 
 /// Connections that are opened at once. The backlog of a listener has room for them.
 const WAVE: usize = 100;
@@ -79,12 +79,7 @@ impl Request {
 /// as zigzag varints.
 fn id(offset: u64) -> String {
     let mut binary = vec![1, 2, 0];
-    let mut rest = 2 * offset;
-    while rest >= 0x80 {
-        binary.push((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
-    }
-    binary.push(rest as u8);
+    push_zigzag(&mut binary, offset);
     BASE64_URL_SAFE.encode(binary)
 }
 

@@ -18,7 +18,14 @@ use rdkafka::producer::{
 };
 
 use crate::Result;
-use crate::value::Stamp;
+use crate::value::{Stamp, Values};
+
+/// A topic of this run.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) values: Values,
+}
 
 pub(crate) struct Kafka {
     servers: String,
@@ -73,14 +80,14 @@ impl Kafka {
     }
 
     /// A producer. `keys` is the number of keys that the records have in turn. With `None` they have no key.
-    pub(crate) fn producer(&self, topic: &str, keys: Option<u64>) -> Result<Producer> {
+    pub(crate) fn producer(&self, topic: &Topic, keys: Option<u64>) -> Result<Producer> {
         let deliveries = Deliveries::default();
         let producer = self
             .config()
             .set("acks", "1")
             .set("linger.ms", "1")
             .create_with_context::<_, ThreadedProducer<Deliveries>>(deliveries.clone())?;
-        Ok(Producer { topic: topic.to_owned(), keys, producer, deliveries })
+        Ok(Producer { topic: topic.clone(), keys, producer, deliveries })
     }
 
     pub(crate) fn config(&self) -> ClientConfig {
@@ -92,7 +99,7 @@ impl Kafka {
 
 /// Writes the numbered records of one run.
 pub(crate) struct Producer {
-    topic: String,
+    topic: Topic,
     keys: Option<u64>,
     producer: ThreadedProducer<Deliveries>,
     deliveries: Deliveries,
@@ -100,7 +107,7 @@ pub(crate) struct Producer {
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Producer").field("topic", &self.topic.name).finish_non_exhaustive()
     }
 }
 
@@ -111,9 +118,9 @@ impl Producer {
         for index in 0..count {
             pace.wait(begin, index);
             let number = first + index;
-            let value = Stamp { nanos: now_nanos(), number }.write();
+            let value = Stamp { nanos: now_nanos(), number }.write_as(self.topic.values);
             let key = self.keys.map(|keys| key(number % keys));
-            let mut record = BaseRecord::to(&self.topic).partition(0).payload(&value);
+            let mut record = BaseRecord::to(&self.topic.name).partition(0).payload(&value);
             record.key = key.as_ref();
             while let Err((error, refused)) = self.producer.send(record) {
                 match error {

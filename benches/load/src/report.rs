@@ -54,6 +54,7 @@ pub(crate) enum Bound {
     MaxAboveColumn(f64, usize),
     /// A multiple of tailwater's own value in another column.
     MaxTimesColumn(f64, usize),
+    MinTimesColumn(f64, usize),
 }
 
 /// The values of each server.
@@ -133,9 +134,11 @@ fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> 
         Bound::MaxAboveColumn(_, other) => compared(rounds, goal.column, |round, own| {
             Some(own - value(round, Kind::Tailwater, other)?)
         }),
-        Bound::MaxTimesColumn(_, other) => compared(rounds, goal.column, |round, own| {
-            Some(own / value(round, Kind::Tailwater, other)?)
-        }),
+        Bound::MaxTimesColumn(_, other) | Bound::MinTimesColumn(_, other) => {
+            compared(rounds, goal.column, |round, own| {
+                Some(own / value(round, Kind::Tailwater, other)?)
+            })
+        }
     };
     if values.is_empty() {
         return None;
@@ -168,6 +171,10 @@ fn verdict(scenario: &Scenario, goal: &Goal, rounds: &Rounds) -> Option<String> 
         Bound::MaxTimesColumn(most, other) => {
             let other = name(other);
             (value <= most, format!("at most {most} × {other}"), format!("{value:.2} ×"))
+        }
+        Bound::MinTimesColumn(least, other) => {
+            let other = name(other);
+            (value >= least, format!("at least {least} × {other}"), format!("{value:.2} ×"))
         }
     };
     Some(format!("- {} {aim}: {is}, **{}**\n", column.name, if held { "held" } else { "missed" }))

@@ -1,6 +1,7 @@
 //! The scenarios. Each is a file in this folder and a line in [`ALL`].
 
 mod burst;
+mod burst_avro;
 mod compacted;
 mod crowd;
 mod fairness;
@@ -27,18 +28,21 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::cli::Cli;
-use crate::kafka::{Kafka, Pace};
+use crate::kafka::{Kafka, Pace, Topic};
 use crate::report::{Goal, Round, Unit};
 use crate::servers::Kind;
 use crate::tls::Tls;
+use crate::value::Values;
 
 pub(crate) const ALL: &[&Scenario] = &[
     &burst::SCENARIO,
+    &burst_avro::SCENARIO,
     &paced::SCENARIO,
     &crowd::SCENARIO,
     &keyed::SCENARIO,
     &history::FROM_KAFKA,
     &history::FROM_LOG,
+    &history::OF_AVRO,
     &stampede::SCENARIO,
     &fairness::SCENARIO,
     &compacted::SCENARIO,
@@ -107,9 +111,11 @@ pub(crate) struct Bench {
     clients: Option<usize>,
     events: Option<u64>,
     topics: AtomicU32,
-    /// The filled topics, by their number of records, and by their number of keys if they are compacted.
-    filled: Mutex<HashMap<(u64, Option<u64>), String>>,
+    filled: Mutex<HashMap<Content, Topic>>,
 }
+
+/// What a filled topic has: its values, its number of records, and its number of keys if it is compacted.
+type Content = (Values, u64, Option<u64>);
 
 impl Bench {
     pub(crate) fn new(cli: &Cli) -> Result<Self> {
@@ -154,27 +160,32 @@ impl Bench {
     }
 
     /// Creates an empty topic with one partition and a unique name.
-    pub(crate) fn new_topic(&self) -> Result<String> {
-        self.create_topic(false)
+    pub(crate) fn new_topic(&self, values: Values) -> Result<Topic> {
+        self.create_topic(values, false)
     }
 
-    fn create_topic(&self, compacted: bool) -> Result<String> {
+    fn create_topic(&self, values: Values, compacted: bool) -> Result<Topic> {
         let number = self.topics.fetch_add(1, Ordering::Relaxed);
-        let topic = format!("load-{}-{}-{number}", crate::kafka::now_nanos(), std::process::id());
-        self.kafka.create_topic(&topic, compacted)?;
-        Ok(topic)
+        let name = format!("load-{}-{}-{number}", crate::kafka::now_nanos(), std::process::id());
+        self.kafka.create_topic(&name, compacted)?;
+        Ok(Topic { name, values })
     }
 
     /// A topic with this number of records, filled at the first call. With keys it is compacted.
-    pub(crate) fn filled_topic(&self, records: u64, keys: Option<u64>) -> Result<String> {
+    pub(crate) fn filled_topic(
+        &self,
+        values: Values,
+        records: u64,
+        keys: Option<u64>,
+    ) -> Result<Topic> {
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(topic) = filled.get(&(records, keys)) {
+        if let Some(topic) = filled.get(&(values, records, keys)) {
             return Ok(topic.clone());
         }
         eprintln!("filling a topic with {records} records");
-        let topic = self.create_topic(keys.is_some())?;
+        let topic = self.create_topic(values, keys.is_some())?;
         self.kafka.producer(&topic, keys)?.send(0, records, Pace::AsFastAsPossible)?;
-        filled.insert((records, keys), topic.clone());
+        filled.insert((values, records, keys), topic.clone());
         Ok(topic)
     }
 }

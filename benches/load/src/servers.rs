@@ -16,10 +16,11 @@ use clap::ValueEnum;
 use socket2::{Domain, Socket, Type};
 
 use crate::Result;
-use crate::kafka::Pace;
+use crate::kafka::{Pace, Topic};
 use crate::process;
 use crate::scenarios::Bench;
 use crate::tls;
+use crate::value::Values;
 
 /// The file of the running program, even if a build has replaced it since.
 pub(crate) const MYSELF: &str = "/proc/self/exe";
@@ -27,6 +28,7 @@ pub(crate) const MYSELF: &str = "/proc/self/exe";
 /// each.
 const LOG_MIB: u64 = 256;
 const CONFIGURATION: &str = include_str!("servers/zilla.yaml");
+const AVRO_CONFIGURATION: &str = include_str!("servers/zilla-avro.yaml");
 const TLS_CONFIGURATION: &str = include_str!("servers/zilla-tls.yaml");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,7 +92,7 @@ impl Server {
         bench: &Bench,
         kind: Kind,
         transport: Transport,
-        topic: &str,
+        topic: &Topic,
         capacity: u64,
     ) -> Result<Self> {
         let address = free_address()?;
@@ -99,15 +101,16 @@ impl Server {
         let mut command = match kind {
             Kind::Tailwater => {
                 let file = bench.directory.path().join(format!("{port}.yaml"));
-                let configuration = match transport {
-                    Transport::Plain => CONFIGURATION,
-                    Transport::Tls => TLS_CONFIGURATION,
+                let configuration = match (transport, topic.values) {
+                    (Transport::Plain, Values::Padded | Values::Json) => CONFIGURATION,
+                    (Transport::Plain, Values::Avro) => AVRO_CONFIGURATION,
+                    (Transport::Tls, _) => TLS_CONFIGURATION,
                 };
                 fs::write(
                     &file,
                     configuration
                         .replace("PORT", &port)
-                        .replace("TOPIC", topic)
+                        .replace("TOPIC", &topic.name)
                         .replace("SERVERS", kafka)
                         .replace("MEMORY", &format!("{}MiB", (capacity / 1024).max(LOG_MIB))),
                 )?;
@@ -125,7 +128,7 @@ impl Server {
                     "--kafka",
                     kafka,
                     "--topic",
-                    topic,
+                    &topic.name,
                     "--capacity",
                     &capacity,
                 ]);

@@ -7,10 +7,10 @@ use hdrhistogram::Histogram;
 
 use crate::Result;
 use crate::clients::{Fleet, Ready, Request};
-use crate::kafka::{Pace, Producer};
+use crate::kafka::{Pace, Producer, Topic};
 use crate::scenarios::Bench;
 use crate::servers::{Kind, Server, Transport};
-use crate::value::Tally;
+use crate::value::{Tally, Values};
 
 /// The events that are delivered before the measurement, to warm connections, buffers and the consumer.
 const WARM_UP: u64 = 50;
@@ -72,10 +72,11 @@ impl Stage {
         bench: &Bench,
         kind: Kind,
         transport: Transport,
+        values: Values,
         clients: usize,
         events: u64,
     ) -> Result<Self> {
-        let topic = bench.new_topic()?;
+        let topic = bench.new_topic(values)?;
         let server = Server::start(bench, kind, transport, &topic, events + WARM_UP)?;
         let requests = vec![Request::all(); clients];
         let fleet =
@@ -92,7 +93,7 @@ impl Stage {
         bench: &Bench,
         kind: Kind,
         server: Server,
-        topic: &str,
+        topic: &Topic,
         keys: Keys,
         rate: u32,
     ) -> Result<Self> {

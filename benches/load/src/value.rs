@@ -1,10 +1,21 @@
-//! The values of records: a timestamp, a number, and padding.
+//! The values of records: a timestamp and a number, with padding or in a record of five fields.
 
 /// The length of each value.
 pub(crate) const SIZE: usize = 256;
 
 const NANOS: usize = 19;
 const NUMBER: usize = 10;
+
+/// What the values of a topic are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Values {
+    /// The stamp and padding.
+    Padded,
+    /// A record of five fields as JSON, as tailwater writes it.
+    Json,
+    /// The same record as Avro, in some 45 bytes. Its schema is in the configuration of tailwater.
+    Avro,
+}
 
 /// The timestamp and the number of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +37,30 @@ impl Stamp {
         )
     }
 
+    pub(crate) fn write_as(self, values: Values) -> Vec<u8> {
+        if values == Values::Padded {
+            return self.write().into_bytes();
+        }
+        let Self { nanos, number } = self;
+        let device = format!("hall-east/device-{:06}", number % 1000);
+        let celsius = (1500 + number % 1000) as f64 / 100.0;
+        let ok = !number.is_multiple_of(10);
+        if values == Values::Json {
+            return format!(
+                r#"{{"nanos":{nanos},"number":{number},"device":"{device}","celsius":{celsius:?},"ok":{ok}}}"#
+            )
+            .into_bytes();
+        }
+        let mut avro = Vec::with_capacity(48);
+        for long in [nanos, number, device.len() as u64] {
+            push_zigzag(&mut avro, long);
+        }
+        avro.extend(device.as_bytes());
+        avro.extend(celsius.to_le_bytes());
+        avro.push(u8::from(ok));
+        avro
+    }
+
     /// Reads the stamp of an event, without its empty line. `None` if the data is not ours.
     pub(crate) fn of_event(event: &[u8]) -> Option<Self> {
         let data = match event.strip_prefix(b"data:") {
@@ -36,10 +71,26 @@ impl Stamp {
     }
 
     pub(crate) fn of_value(data: &[u8]) -> Option<Self> {
-        let nanos = decimal(data.get(..NANOS)?)?;
-        let number = decimal(data.get(NANOS + 1..NANOS + 1 + NUMBER)?)?;
-        Some(Self { nanos, number })
+        let (nanos, number) = match data.strip_prefix(br#"{"nanos":"#) {
+            Some(members) => {
+                let (nanos, rest) = members.split_at_checked(NANOS)?;
+                let number = rest.strip_prefix(br#","number":"#)?;
+                (nanos, number.get(..memchr::memchr(b',', number)?)?)
+            }
+            None => (data.get(..NANOS)?, data.get(NANOS + 1..NANOS + 1 + NUMBER)?),
+        };
+        Some(Self { nanos: decimal(nanos)?, number: decimal(number)? })
     }
+}
+
+/// Appends a number that is not negative as a zigzag varint.
+pub(crate) fn push_zigzag(out: &mut Vec<u8>, number: u64) {
+    let mut rest = 2 * number;
+    while rest >= 0x80 {
+        out.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -86,6 +137,7 @@ mod tests {
             format!("data:{value}\nid:AQ"),
             format!("id: 7\ndata: {value}"),
             format!("retry:1\n:\ndata:{value}"),
+            r#"data:{"nanos":1700000000123456789,"number":42,"device":"hall-east/device-000042","celsius":15.42,"ok":true}"#.to_owned(),
         ] {
             assert_eq!(Stamp::of_event(event.as_bytes()), Some(stamp), "{event}");
         }
@@ -93,6 +145,20 @@ mod tests {
         {
             assert_eq!(Stamp::of_event(event.as_bytes()), None, "{event}");
         }
+    }
+
+    #[test]
+    fn a_record_has_the_same_fields_in_both_formats() {
+        let stamp = Stamp { nanos: 1_700_000_000_123_456_789, number: 500_000 };
+        assert_eq!(
+            String::from_utf8_lossy(&stamp.write_as(Values::Json)),
+            r#"{"nanos":1700000000123456789,"number":500000,"device":"hall-east/device-000000","celsius":15.0,"ok":false}"#
+        );
+        let mut avro = vec![0xaa, 0xb4, 0xae, 0xd8, 0xc7, 0xbf, 0xce, 0x97, 0x2f, 0xc0, 0x84, 0x3d];
+        avro.extend(b"\x2ehall-east/device-000000");
+        avro.extend([0, 0, 0, 0, 0, 0, 0x2e, 0x40, 0]);
+        assert_eq!(stamp.write_as(Values::Avro), avro);
+        assert_eq!(avro.len(), 45);
     }
 
     #[test]

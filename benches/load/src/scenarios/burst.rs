@@ -4,6 +4,7 @@ use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
+use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "burst",
@@ -24,16 +25,17 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Goal { column: 0, bound: Bound::MinTimes(8.0, Kind::Axum) },
     ],
     rounds: u16::MAX,
-    run,
+    run: |bench, kind| deliver(bench, kind, Values::Padded),
 };
 
 pub(super) fn size(bench: &Bench) -> (usize, u64) {
     (bench.clients(1000, 100), bench.events(20_000, 1000))
 }
 
-fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+/// Deliveries per CPU-second, and per second.
+pub(super) fn deliver(bench: &Bench, kind: Kind, values: Values) -> Result<Vec<f64>> {
     let (clients, events) = size(bench);
-    let delivered = Stage::live(bench, kind, Transport::Plain, clients, events)?
+    let delivered = Stage::live(bench, kind, Transport::Plain, values, clients, events)?
         .deliver(events, Pace::AsFastAsPossible)?;
     Ok(vec![delivered.per_cpu_second(), delivered.deliveries as f64 / delivered.wall.as_secs_f64()])
 }

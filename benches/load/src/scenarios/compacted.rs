@@ -5,6 +5,7 @@ use crate::clients::{Fleet, Ready, Request};
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
+use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "compacted",
@@ -42,7 +43,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
         return Ok(vec![f64::NAN; 3]);
     }
     let (keys, records) = size(bench);
-    let topic = bench.filled_topic(records, Some(keys))?;
+    let topic = bench.filled_topic(Values::Padded, records, Some(keys))?;
     let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
     let (_, before) = read(&server, keys, records)?;
     let (events, wall) = read(&server, keys, records)?;

@@ -10,6 +10,7 @@ use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
+use crate::value::Values;
 
 const SLOW: usize = 2;
 const SLOW_BYTES_PER_SECOND: u64 = 2_000_000;
@@ -56,17 +57,17 @@ fn run(bench: &Bench, _: Kind) -> Result<Vec<f64>> {
 /// Each case has a server of its own, so that no case depends on another one.
 fn start(bench: &Bench) -> Result<(Server, u64)> {
     let records = records(bench);
-    let topic = bench.filled_topic(records, None)?;
+    let topic = bench.filled_topic(Values::Padded, records, None)?;
     let server = Server::start(bench, Kind::Tailwater, Transport::Plain, &topic, 1024)?;
     Ok((server, records))
 }
 
 /// The seconds from the bystander's connection to its event.
 fn bystander(bench: &Bench, address: SocketAddr) -> Result<f64> {
-    let topic = bench.new_topic()?;
+    let topic = bench.new_topic(Values::Padded)?;
     bench.kafka.producer(&topic, None)?.send(0, 1, Pace::AsFastAsPossible)?;
     let begin = Instant::now();
-    let mut fleet = Fleet::open(address, None, vec![Request::topic(&topic)], Ready::Head)?;
+    let mut fleet = Fleet::open(address, None, vec![Request::topic(&topic.name)], Ready::Head)?;
     fleet.read_events(1)?;
     Ok(begin.elapsed().as_secs_f64())
 }

@@ -4,6 +4,7 @@ use crate::report::Unit;
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
+use crate::value::Values;
 
 /// The numbers of clients, in the order of the columns.
 pub(crate) const CLIENTS: [usize; 4] = [10, 100, 1000, 10_000];
@@ -36,7 +37,7 @@ fn deliveries(bench: &Bench) -> u64 {
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let measure = |clients: usize| {
         let events = deliveries(bench) / clients as u64;
-        Stage::live(bench, kind, Transport::Plain, clients, events)?
+        Stage::live(bench, kind, Transport::Plain, Values::Padded, clients, events)?
             .deliver(events, Pace::AsFastAsPossible)
             .map(|delivered| delivered.per_cpu_second())
     };

@@ -7,6 +7,7 @@ use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
+use crate::value::Values;
 
 const SERVERS: &[Kind] = &[Kind::Tailwater, Kind::Consumer];
 const COLUMNS: &[Column] = &[Column { name: "records per second", unit: Unit::Rate }];
@@ -29,12 +30,12 @@ pub(super) const FROM_KAFKA: Scenario = Scenario {
     rounds: u16::MAX,
     run: |bench, kind| {
         let records = records(bench);
-        let topic = bench.filled_topic(records, None)?;
+        let topic = bench.filled_topic(Values::Padded, records, None)?;
         match kind {
-            Kind::Consumer => consume(bench, &topic, records),
+            Kind::Consumer => consume(bench, &topic.name, records),
             _ => {
                 let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
-                read(&server, records)
+                Ok(vec![read(&server, records)?.per_second])
             }
         }
     },
@@ -56,15 +57,48 @@ pub(super) const FROM_LOG: Scenario = Scenario {
     run: |bench, kind| {
         let records = records(bench);
         if kind == Kind::Consumer {
-            let topic = bench.filled_topic(records, None)?;
-            return consume(bench, &topic, records);
+            let topic = bench.filled_topic(Values::Padded, records, None)?;
+            return consume(bench, &topic.name, records);
         }
-        let topic = bench.new_topic()?;
+        let topic = bench.new_topic(Values::Padded)?;
         let server = Server::start(bench, kind, Transport::Plain, &topic, records)?;
         let mut live = Fleet::open(server.address, None, vec![Request::all()], Ready::Id)?;
         bench.kafka.producer(&topic, None)?.send(0, records, Pace::AsFastAsPossible)?;
         live.read_to_number(records - 1)?;
-        read(&server, records)
+        Ok(vec![read(&server, records)?.per_second])
+    },
+};
+
+pub(super) const OF_AVRO: Scenario = Scenario {
+    name: "history-avro",
+    about: "the history of a topic of Avro, which the server makes JSON of: records per second",
+    describe: |bench| {
+        format!(
+            "As `history`, with {} records of five fields. They are some 45 bytes of Avro and some 100 bytes of JSON. tailwater has the schema inline. The second column is a topic of the same records as JSON, which has no model, and is read from another process of the server.",
+            records(bench)
+        )
+    },
+    servers: &[Kind::Tailwater],
+    columns: &[
+        Column { name: "records per second", unit: Unit::Rate },
+        Column { name: "records per second of JSON", unit: Unit::Rate },
+    ],
+    goals: &[Goal { column: 0, bound: Bound::MinTimesColumn(0.6, 1) }],
+    rounds: u16::MAX,
+    run: |bench, kind| {
+        let records = records(bench);
+        // Both topics are filled before either is read.
+        let avro = bench.filled_topic(Values::Avro, records, None)?;
+        let json = bench.filled_topic(Values::Json, records, None)?;
+        let from = |topic| {
+            let server = Server::start(bench, kind, Transport::Plain, topic, 1024)?;
+            read(&server, records)
+        };
+        let (avro, json) = (from(&avro)?, from(&json)?);
+        if avro.event_bytes != json.event_bytes {
+            return Err("the events differ in size".into());
+        }
+        Ok(vec![avro.per_second, json.per_second])
     },
 };
 
@@ -72,14 +106,19 @@ pub(super) fn records(bench: &Bench) -> u64 {
     bench.events(1_000_000, QUICK)
 }
 
-fn read(server: &Server, records: u64) -> Result<Vec<f64>> {
+struct Read {
+    per_second: f64,
+    event_bytes: u64,
+}
+
+fn read(server: &Server, records: u64) -> Result<Read> {
     let begin = Instant::now();
     let request = Request::all().since_the_beginning();
     let mut fleet = Fleet::open(server.address, None, vec![request], Ready::Head)?;
     fleet.read_events(records)?;
     let wall = begin.elapsed();
     fleet.verify_each(0..records)?;
-    Ok(vec![records as f64 / wall.as_secs_f64()])
+    Ok(Read { per_second: records as f64 / wall.as_secs_f64(), event_bytes: fleet.event_bytes() })
 }
 
 fn consume(bench: &Bench, topic: &str, records: u64) -> Result<Vec<f64>> {

@@ -6,6 +6,7 @@ use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::ready;
+use crate::value::Values;
 
 /// The time after which the work of opening streams is done, such as timers and freed allocations.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
@@ -38,7 +39,7 @@ pub(super) fn size(bench: &Bench) -> usize {
 /// One value for each of [`COLUMNS`].
 pub(super) fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> {
     let streams = size(bench);
-    let topic = bench.new_topic()?;
+    let topic = bench.new_topic(Values::Padded)?;
     let server = Server::start(bench, kind, transport, &topic, 1024)?;
     let before = server.resident_bytes()? as f64 / 1024.0;
     let requests = vec![Request::all(); streams];

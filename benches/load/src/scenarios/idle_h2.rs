@@ -4,6 +4,7 @@ use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::idle::SETTLE;
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
+use crate::value::Values;
 
 /// Streams per connection. tailwater allows 128, and browsers open 100.
 const STREAMS: usize = 100;
@@ -45,7 +46,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
 /// The KiB of each further stream, and of each connection.
 fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> {
     let connections = connections(bench);
-    let topic = bench.new_topic()?;
+    let topic = bench.new_topic(Values::Padded)?;
     let server = Server::start(bench, kind, transport, &topic, 1024)?;
     let kib = || server.resident_bytes().map(|bytes| bytes as f64 / 1024.0);
 

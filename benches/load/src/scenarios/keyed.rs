@@ -7,6 +7,7 @@ use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::{Keys, Stage};
+use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "keyed",
@@ -47,9 +48,9 @@ pub(super) fn keys_and_records(bench: &Bench, for_each: u64, seconds: u64) -> (K
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let (keys, events) = size(bench);
     let rate = u32::try_from(keys.count)?;
-    let topic = bench.new_topic()?;
+    let topic = bench.new_topic(Values::Padded)?;
     if kind == Kind::Consumer {
-        let mut consumer = Consumer::live(bench, &topic, keys.count, events)?;
+        let mut consumer = Consumer::live(bench, &topic.name, keys.count, events)?;
         let producer = bench.kafka.producer(&topic, Some(keys.count))?;
         producer.send(0, keys.count, Pace::PerSecond(rate))?;
         consumer.wait_until_warm()?;
@@ -62,7 +63,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     }
     let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
     let beside = match kind {
-        Kind::Tailwater => Some(Consumer::live(bench, &topic, keys.count, events)?),
+        Kind::Tailwater => Some(Consumer::live(bench, &topic.name, keys.count, events)?),
         _ => None,
     };
     let delivered = Stage::keyed(bench, kind, server, &topic, keys, rate)?

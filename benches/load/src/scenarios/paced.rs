@@ -4,6 +4,7 @@ use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
+use crate::value::Values;
 
 const PER_SECOND: u32 = 100;
 
@@ -48,7 +49,7 @@ pub(super) fn measure(
     events: u64,
     per_second: u32,
 ) -> Result<Vec<f64>> {
-    let delivered = Stage::live(bench, kind, Transport::Plain, clients, events)?
+    let delivered = Stage::live(bench, kind, Transport::Plain, Values::Padded, clients, events)?
         .deliver(events, Pace::PerSecond(per_second))?;
     let [p50, p99] = [0.5, 0.99].map(|quantile| delivered.milliseconds(quantile));
     Ok(vec![delivered.per_cpu_second(), p50, p99])

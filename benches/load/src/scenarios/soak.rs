@@ -5,6 +5,7 @@ use crate::scenarios::keyed::keys_and_records;
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::{Keys, Stage};
+use crate::value::Values;
 
 const LIMIT_MIB: u64 = 2048;
 
@@ -40,7 +41,7 @@ fn size(bench: &Bench) -> (Keys, u64) {
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let (keys, events) = size(bench);
     let rate = u32::try_from(keys.count)?;
-    let topic = bench.new_topic()?;
+    let topic = bench.new_topic(Values::Padded)?;
     let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
     server.limit_address_space(LIMIT_MIB * 1024 * 1024)?;
     let mut stage = Stage::keyed(bench, kind, server, &topic, keys, rate)?;

@@ -7,6 +7,7 @@ use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
+use crate::value::Values;
 
 const PER_SECOND: u32 = 10;
 /// Events that are more than the buffers of a socket hold, on both sides.
@@ -44,7 +45,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let (clients, events) = size(bench);
     let stalled = clients / 100;
     let pace = Pace::PerSecond(PER_SECOND);
-    let mut stage = Stage::live(bench, kind, Transport::Plain, clients, events)?;
+    let mut stage = Stage::live(bench, kind, Transport::Plain, Values::Padded, clients, events)?;
     stage.fleet.may_be_cut(0..stalled);
     let before = stage.deliver(events, pace)?.milliseconds(0.99);
 

@@ -6,6 +6,7 @@ use crate::consumer::Consumer;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario, history};
 use crate::servers::{Kind, Server, Transport};
+use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "stampede",
@@ -42,10 +43,10 @@ fn clients(bench: &Bench) -> usize {
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let records = history::records(bench);
-    let topic = bench.filled_topic(records, None)?;
+    let topic = bench.filled_topic(Values::Padded, records, None)?;
     let mib = |bytes: f64| bytes / 1024.0 / 1024.0;
     if kind == Kind::Consumer {
-        let mut consumer = Consumer::of_history(bench, &topic, records)?;
+        let mut consumer = Consumer::of_history(bench, &topic.name, records)?;
         let wall = consumer.wait()?.wall.as_secs_f64();
         return Ok(vec![mib(consumer.received_bytes()?), f64::NAN, records as f64 / wall, wall]);
     }

@@ -3,6 +3,7 @@ use crate::clients::{Fleet, Ready, Request};
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
+use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "start",
@@ -21,7 +22,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
-    let topic = bench.new_topic()?;
+    let topic = bench.new_topic(Values::Padded)?;
     let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
     let _fleet = Fleet::open(server.address, None, vec![Request::all()], Ready::Head)?;
     let answered_after = server.executed.elapsed();

@@ -4,6 +4,7 @@ use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario, burst};
 use crate::servers::{Kind, Transport};
 use crate::stage::Stage;
+use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "tls-burst",
@@ -26,7 +27,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let (clients, events) = burst::size(bench);
-    let delivered = Stage::live(bench, kind, Transport::Tls, clients, events)?
+    let delivered = Stage::live(bench, kind, Transport::Tls, Values::Padded, clients, events)?
         .deliver(events, Pace::AsFastAsPossible)?;
     let bytes = delivered.bytes as f64;
     Ok(vec![bytes / delivered.cpu.as_secs_f64(), bytes / delivered.wall.as_secs_f64()])
