@@ -15,18 +15,20 @@ use crate::broker::Backend;
 use crate::broker::contact::Contact;
 use crate::broker::contact::Reachability;
 use crate::broker::librdkafka::Librdkafka;
+use crate::data::convert::ConvertRecord;
 use crate::data::filter::{self, Filter, Index};
 use crate::data::start::Start;
 use crate::engine;
 use crate::options::{ClusterOptions, StreamOptions};
 use crate::stream::Stream;
+use crate::stream::conversion::EventConverter;
 use crate::stream::resume::ResumeFrom;
 use crate::threads::Threads;
 use crate::topic::health::Health;
 use crate::topic::registry::Shared;
 
 /// A request for a stream of a [`Cluster`]: the topic, the filters, and where to begin.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct Query {
     topic: String,
@@ -34,6 +36,7 @@ pub struct Query {
     last_event_id: Option<Bytes>,
     start: Option<Start>,
     options: StreamOptions,
+    converter: Option<Arc<dyn ConvertRecord>>,
 }
 
 impl Query {
@@ -46,6 +49,7 @@ impl Query {
             last_event_id: None,
             start: None,
             options: StreamOptions::new(),
+            converter: None,
         }
     }
 
@@ -78,6 +82,30 @@ impl Query {
     pub fn options(mut self, options: StreamOptions) -> Self {
         self.options = options;
         self
+    }
+
+    /// Converts the values of records for this stream alone. Default: they are as they are in the log of the topic.
+    ///
+    /// It comes after the topic's own [converter](ClusterOptions::converter), the filters and the compaction of
+    /// the topic, and runs in the task that polls the stream. Of its [`Changes`](crate::Changes) only that of the
+    /// value has an effect. It is not called for tombstones. A record that it rejects is left out as if the
+    /// topic's converter had rejected it, but it is neither counted nor logged above the level `debug`.
+    pub fn converter(mut self, converter: Arc<dyn ConvertRecord>) -> Self {
+        self.converter = Some(converter);
+        self
+    }
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query")
+            .field("topic", &self.topic)
+            .field("filters", &self.filters)
+            .field("last_event_id", &self.last_event_id)
+            .field("start", &self.start)
+            .field("options", &self.options)
+            .field("is_converted", &self.converter.is_some())
+            .finish()
     }
 }
 
@@ -218,7 +246,7 @@ impl Service<Query> for Cluster {
     }
 
     fn call(&mut self, query: Query) -> Self::Future {
-        let Query { topic, filters, last_event_id, start, options } = query;
+        let Query { topic, filters, last_event_id, start, options, converter } = query;
         let default = || self.0.options.default_offset_of(&topic).into();
         let start = start.unwrap_or_else(default);
         let selector = filter::selector(&filters, &self.0.index, options.invalid_gaps);
@@ -228,7 +256,12 @@ impl Service<Query> for Cluster {
             Err(error) => return Opening(Either::Left(ready(Err(error)))),
         };
         let topic = held.topic();
-        let stream = Stream::new(held, options, selector, from);
+        let converter = converter.map(|by| {
+            let topic = Arc::clone(&topic.name);
+            let max_record_bytes = self.0.options.max_record_bytes;
+            Arc::new(EventConverter { by, topic, max_record_bytes })
+        });
+        let stream = Stream::new(held, options, selector, converter, from);
         if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
             return Opening(Either::Left(ready(stream.permitted())));
         }

@@ -86,8 +86,9 @@ impl StreamOptions {
     }
 
     /// Whether an `event:gap` with the reason `invalid` is sent in place of records that the topic's
-    /// converter rejects ([`ClusterOptions::converter`]). Records of a partition that were rejected one after
-    /// the other are one gap, if they were read together. As any gap it is sent no matter what the filters
+    /// converter rejects ([`ClusterOptions::converter`]), or that of the stream
+    /// ([`Query::converter`](crate::Query::converter)). Records of a partition that the topic's converter
+    /// rejected one after the other are one gap, if they were read together. As any gap it is sent no matter what the filters
     /// are. False by default: nothing is sent.
     pub fn invalid_gaps(mut self, invalid_gaps: bool) -> Self {
         self.invalid_gaps = invalid_gaps;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-/// Converts the records of a topic before they enter its log, or rejects them. Closures do so, too.
+/// Converts the records of a topic before they enter its log, or rejects them. Closures do so, too. For the values of
+/// one stream alone see [`Query::converter`](crate::Query::converter).
 ///
 /// Filters, event ids, the compaction of a topic and the events of its streams use the record as it was
 /// converted. A record is converted once for all streams that read the topic's live log, and once for each
@@ -246,6 +247,12 @@ impl Changes {
     /// The headers that were added, in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.headers.iter().map(|(name, value)| (&name[..], value.as_deref()))
+    }
+
+    /// Forgets all but the value.
+    pub(crate) fn keep_value(&mut self) {
+        self.has_key = false;
+        self.headers.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -3,8 +3,10 @@ use std::sync::Arc;
 
 use http::Extensions;
 use tailwater_kafka_types::{Template, Variable, Variables};
+use tailwater_sse::Subscription;
 use tower_layer::Layer;
 
+use crate::data::convert::ConvertRecord;
 use crate::source::mapping::Mapping;
 use crate::source::service::KafkaSource;
 
@@ -37,9 +39,13 @@ use crate::source::service::KafkaSource;
 #[derive(Clone)]
 #[must_use]
 pub struct KafkaSourceLayer {
-    mapping: Arc<Mapping>,
-    variables: Arc<dyn Variables>,
+    pub(crate) mapping: Arc<Mapping>,
+    pub(crate) variables: Arc<dyn Variables>,
+    pub(crate) converters: Option<Arc<Converters>>,
 }
+
+/// Finds the converter of a subscription.
+pub(crate) type Converters = dyn Fn(&Subscription) -> Option<Arc<dyn ConvertRecord>> + Send + Sync;
 
 impl fmt::Debug for KafkaSourceLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +64,7 @@ impl KafkaSourceLayer {
     /// [`variables`](Self::variables).
     pub fn new(mapping: Mapping) -> Self {
         let none = |_: &Variable, _: &Extensions| None;
-        Self { mapping: Arc::new(mapping), variables: Arc::new(none) }
+        Self { mapping: Arc::new(mapping), variables: Arc::new(none), converters: None }
     }
 
     /// What the variables of the templates stand for. By default no variable has a value, so a request
@@ -67,12 +73,22 @@ impl KafkaSourceLayer {
         self.variables = Arc::new(variables);
         self
     }
+
+    /// What converts the values of records for the stream of a subscription alone. See
+    /// [`Query::converter`](crate::Query::converter). By default no stream converts them.
+    pub fn converters(
+        mut self,
+        lookup: impl Fn(&Subscription) -> Option<Arc<dyn ConvertRecord>> + Send + Sync + 'static,
+    ) -> Self {
+        self.converters = Some(Arc::new(lookup));
+        self
+    }
 }
 
 impl<S> Layer<S> for KafkaSourceLayer {
     type Service = KafkaSource<S>;
 
     fn layer(&self, inner: S) -> KafkaSource<S> {
-        KafkaSource::new(inner, Arc::clone(&self.mapping), Arc::clone(&self.variables))
+        KafkaSource::new(inner, self.clone())
     }
 }

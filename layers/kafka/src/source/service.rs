@@ -1,37 +1,34 @@
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use tailwater_kafka_types::Variables;
 use tailwater_sse::{Rejection, Subscription};
 use tower_service::Service;
 
 use crate::Error;
 use crate::cluster::Query;
-use crate::source::mapping::Mapping;
+use crate::source::layer::KafkaSourceLayer;
 
 /// Service of [`KafkaSourceLayer`](crate::KafkaSourceLayer).
 #[derive(Clone)]
 pub struct KafkaSource<S> {
     inner: S,
-    mapping: Arc<Mapping>,
-    variables: Arc<dyn Variables>,
+    layer: KafkaSourceLayer,
 }
 
 impl<S: fmt::Debug> fmt::Debug for KafkaSource<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaSource")
             .field("inner", &self.inner)
-            .field("mapping", &self.mapping)
+            .field("layer", &self.layer)
             .finish_non_exhaustive()
     }
 }
 
 impl<S> KafkaSource<S> {
-    pub(crate) fn new(inner: S, mapping: Arc<Mapping>, variables: Arc<dyn Variables>) -> Self {
-        Self { inner, mapping, variables }
+    pub(crate) fn new(inner: S, layer: KafkaSourceLayer) -> Self {
+        Self { inner, layer }
     }
 
     /// The inner service.
@@ -64,8 +61,13 @@ where
     }
 
     fn call(&mut self, subscription: Subscription) -> Self::Future {
-        match self.mapping.query(&subscription, &*self.variables) {
-            Ok(query) => ResponseFuture { inner: Some(self.inner.call(query)), refused: None },
+        let KafkaSourceLayer { mapping, variables, converters } = &self.layer;
+        match mapping.query(&subscription, &**variables) {
+            Ok(query) => {
+                let converter = converters.as_ref().and_then(|lookup| lookup(&subscription));
+                let query = converter.into_iter().fold(query, Query::converter);
+                ResponseFuture { inner: Some(self.inner.call(query)), refused: None }
+            }
             Err(error) => ResponseFuture { inner: None, refused: Some(error) },
         }
     }
@@ -106,8 +108,7 @@ mod tests {
     use tower_layer::Layer as _;
 
     use super::*;
-    use crate::source::layer::KafkaSourceLayer;
-    use crate::source::mapping::FilterTemplate;
+    use crate::source::mapping::{FilterTemplate, Mapping};
 
     /// A request without a claim must not get the records that have an empty one.
     #[tokio::test]

@@ -10,6 +10,8 @@ use tailwater_sse::Encoded;
 
 use crate::data::events::{self, Encoding, FEW_PARTITIONS, Records};
 use crate::data::positions::Positions;
+use crate::data::record::Record;
+use crate::stream::conversion::Conversions;
 use crate::stream::large::LargeEvent;
 
 /// One poll passes over this many records before other tasks get their turn.
@@ -21,10 +23,12 @@ pub(crate) struct Following {
     pub(crate) epoch: u64,
     /// The position of the client, while it is ahead of the log. The client has the records before it.
     pub(crate) ahead: Option<Positions>,
-    /// The last position that was sent to the client. `None` without a filter, if an event was sent last: its
-    /// id is the position.
+    /// What converts the records for this stream alone.
+    pub(crate) conversions: Option<Box<Conversions>>,
+    /// The last position that was sent to the client. `None` without a filter and conversions, if an event was
+    /// sent last: its id is the position.
     pub(crate) last_reported: Option<Positions>,
-    /// Whether there is a filter, so that the position moves without an event.
+    /// Whether there is a filter or a conversion, so that the position moves without an event.
     pub(crate) is_filtered: bool,
     /// An event of which a part was sent.
     pub(crate) large: Option<Box<LargeEvent>>,
@@ -33,7 +37,8 @@ pub(crate) struct Following {
 impl Following {
     /// The position of the stream: all records before it were delivered or do not pass the filters.
     pub(crate) fn position(&mut self) -> Positions {
-        let position = self.cursor.position();
+        let waiting = self.conversions.as_ref().and_then(|conversions| conversions.position());
+        let position = waiting.unwrap_or_else(|| self.cursor.position());
         self.ahead.as_ref().map_or_else(|| position.clone(), |ahead| ahead.max(&position))
     }
 
@@ -55,7 +60,7 @@ impl Following {
         partitions: &AtomicUsize,
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Option<Encoded>, CursorError>> {
-        if let Some(encoded) = ready!(self.poll_ahead(cx, encoding, limit, due)?) {
+        if let Some(encoded) = ready!(self.poll_singly(cx, encoding, limit, due)?) {
             return Poll::Ready(Ok(Some(encoded)));
         }
         let batch = ready!(self.cursor.poll_batch(cx, &encoding, limit)?);
@@ -93,9 +98,53 @@ impl Following {
         Poll::Ready(Ok(Some(Encoded::trusted(bytes))))
     }
 
-    /// Delivers records after the position of the client while that is ahead of the log. Ready with `None`
-    /// when the log has passed the position.
-    fn poll_ahead(
+    /// Whether each record is looked at by itself.
+    fn is_single(&self) -> bool {
+        self.ahead.is_some() || self.conversions.is_some()
+    }
+
+    /// Whether the log has passed the position of the client.
+    fn has_caught_up(&mut self) -> bool {
+        let is_waiting =
+            self.conversions.as_ref().is_some_and(|conversions| conversions.position().is_some());
+        let position = self.cursor.position();
+        !is_waiting && self.ahead.as_ref().is_some_and(|ahead| ahead.is_behind(&position))
+    }
+
+    /// The next record, and the position after it. No record, if the client has it.
+    fn poll_record(
+        &mut self,
+        cx: &mut Context<'_>,
+        read_bytes: &mut usize,
+    ) -> Poll<Result<(Option<Record>, Positions), CursorError>> {
+        loop {
+            if let Some(conversions) = &mut self.conversions
+                && let Some((record, after)) = ready!(conversions.poll(cx))
+            {
+                return Poll::Ready(Ok((Some(record), after)));
+            }
+            let item = ready!(self.cursor.poll_next(cx))?;
+            let record = item.record();
+            let next = self.ahead.as_ref().map(|ahead| ahead.next(record.partition));
+            if next.is_some_and(|next| record.offset < next) {
+                return Poll::Ready(Ok((None, item.after())));
+            }
+            *read_bytes += record.weight();
+            let rest = next.and_then(|next| record.gap_from(next));
+            let record = rest.unwrap_or_else(|| record.clone());
+            match &mut self.conversions {
+                // Only the value is converted.
+                Some(conversions) if record.value().is_some() => {
+                    conversions.push(record, item.before(), item.after());
+                }
+                _ => return Poll::Ready(Ok((Some(record), item.after()))),
+            }
+        }
+    }
+
+    /// Delivers records one by one, while the position of the client is ahead of the log, or if they are converted
+    /// for this stream. Ready with `None` when neither holds any more.
+    fn poll_singly(
         &mut self,
         cx: &mut Context<'_>,
         encoding: Encoding,
@@ -103,12 +152,16 @@ impl Following {
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Option<Encoded>, CursorError>> {
         let mut write = Write::default();
+        let mut read_bytes = 0;
         for _ in 0..RECORDS_A_POLL {
-            let Some(ahead) = &self.ahead else { break };
-            let item = match self.cursor.poll_next(cx) {
-                Poll::Ready(Ok(item)) => item,
+            // Records that are left out take time, too.
+            if !self.is_single() || read_bytes > limit {
+                break;
+            }
+            let (record, after) = match self.poll_record(cx, &mut read_bytes) {
+                Poll::Ready(Ok(next)) => next,
                 // The head of the log may move without a record, if a partition is added.
-                Poll::Pending if write.is_empty() && ahead.is_behind(&self.cursor.position()) => {
+                Poll::Pending if write.is_empty() && self.has_caught_up() => {
                     self.ahead = None;
                     break;
                 }
@@ -117,23 +170,20 @@ impl Following {
                 // The next poll finds the loss again. The task is not registered to be woken before.
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             };
-            let record = item.record();
-            let after = item.after();
+            let position =
+                self.ahead.as_ref().map_or_else(|| after.clone(), |ahead| ahead.max(&after));
             let mut next = Write::default();
-            if record.offset >= ahead.next(record.partition) && encoding.shows(record) {
-                let left = record.gap_from(ahead.next(record.partition));
-                let record = left.as_ref().unwrap_or(record);
-                let position = ahead.max(&after);
+            if let Some(record) = record.filter(|record| encoding.shows(record)) {
                 let progress = position.progress();
-                if events::is_large(record) {
-                    self.large = Some(Box::new(LargeEvent::new(encoding, record, &progress)));
+                if events::is_large(&record) {
+                    self.large = Some(Box::new(LargeEvent::new(encoding, &record, &progress)));
                 } else {
-                    encoding.encode(record, &progress, &mut next.events);
-                    next.id = encoding.long_id(record, &progress);
+                    encoding.encode(&record, &progress, &mut next.events);
+                    next.id = encoding.long_id(&record, &progress);
                 }
                 self.last_reported = Some(position);
             }
-            if ahead.is_behind(&after) {
+            if self.ahead.as_ref().is_some_and(|ahead| ahead.is_behind(&after)) {
                 self.ahead = None;
             }
             if !write.is_empty() && write.events.len() + next.len() > limit {
@@ -150,10 +200,10 @@ impl Following {
         {
             return Poll::Ready(Ok(Some(part)));
         }
-        match (&self.ahead, write.is_empty()) {
+        match (self.is_single(), write.is_empty()) {
             (_, false) => Poll::Ready(Ok(Some(Encoded::trusted(write.finish())))),
-            (None, true) => Poll::Ready(Ok(None)),
-            (Some(_), true) => {
+            (false, true) => Poll::Ready(Ok(None)),
+            (true, true) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

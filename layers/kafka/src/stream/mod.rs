@@ -17,6 +17,7 @@ use crate::data::gap::PendingGaps;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::options::StreamOptions;
+use crate::stream::conversion::{Conversions, EventConverter};
 use crate::stream::following::{Following, RECORDS_A_POLL};
 use crate::stream::live::LiveEvent;
 use crate::stream::resume::{Attachment, ResumeFrom};
@@ -24,6 +25,7 @@ use crate::topic::Refused;
 use crate::topic::registry::TopicHandle;
 use crate::topic::snapshot::Replay;
 
+pub(crate) mod conversion;
 pub(crate) mod following;
 pub(crate) mod large;
 pub(crate) mod live;
@@ -42,6 +44,8 @@ pub struct Stream {
     topic: TopicHandle,
     encoding: Encoding,
     selector: Selector<Record>,
+    /// What converts the records for this stream alone.
+    converter: Option<Arc<EventConverter>>,
     /// Whether id-only blocks are sent.
     id_only_blocks: bool,
     missing_reported: bool,
@@ -78,19 +82,22 @@ impl Stream {
         topic: TopicHandle,
         options: StreamOptions,
         selector: Selector<Record>,
+        converter: Option<Arc<EventConverter>>,
         from: ResumeFrom,
     ) -> Self {
+        let is_converted = topic.converter.is_some() || converter.is_some();
         let encoding = Encoding {
             form: options.event_id_format,
             timestamps: options.timestamps,
             // Streams with an equal encoding share the encoded events.
-            invalid_gaps: options.invalid_gaps && topic.converter.is_some(),
+            invalid_gaps: options.invalid_gaps && is_converted,
         };
         let state = State::resolving(&topic, from, selector.clone());
         Self {
             topic,
             encoding,
             selector,
+            converter,
             id_only_blocks: options.id_only_blocks,
             missing_reported: false,
             last_reported: None,
@@ -146,12 +153,19 @@ impl Stream {
         let ahead = (!at.is_behind(&cursor.position())).then(|| at.clone());
         // Nothing is sent when a stream continues in another log, unless there is a gap.
         let last_reported = self.last_reported.take().filter(|_| gapless).unwrap_or(at);
-        // Without a filter, the id of each event is the position of the stream.
-        let is_filtered = !matches!(self.selector, Selector::All);
+        let conversions = self.converter.as_ref().map(Conversions::new);
+        // Otherwise the id of each event is the position of the stream.
+        let is_filtered = !matches!(self.selector, Selector::All) || conversions.is_some();
         let last_reported = (ahead.is_some() || is_filtered).then_some(last_reported);
-        let large = None;
-        let following = Following { cursor, epoch, ahead, last_reported, is_filtered, large };
-        self.state = State::Following(following);
+        self.state = State::Following(Following {
+            cursor,
+            epoch,
+            ahead,
+            conversions,
+            last_reported,
+            is_filtered,
+            large: None,
+        });
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream
 mod closing;
 mod compacted;
 mod conversion;
+mod converted_streams;
 mod filters;
 mod gaps;
 mod history;

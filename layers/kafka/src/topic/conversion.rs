@@ -16,7 +16,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::data::convert::{Changes, Conversion, ConvertRecord, Converters};
+use crate::data::convert::{Changes, Conversion, ConvertRecord, Converters, RecordRef};
 use crate::data::gap::Reason;
 use crate::data::record::Record;
 use crate::topic::health::TopicHealth;
@@ -53,6 +53,53 @@ impl fmt::Debug for Converter {
 pub(crate) struct Scratch {
     changes: Changes,
     buffer: BytesMut,
+}
+
+impl Scratch {
+    /// The record as `by` converts it, or a gap in its place. Calls `rejected` with the reason, in one word and in
+    /// more, if `by` rejects it.
+    ///
+    /// # Errors
+    /// If the record can't be converted yet.
+    pub(crate) fn convert(
+        &mut self,
+        by: impl FnOnce(&RecordRef<'_>, &mut Changes) -> Conversion,
+        topic: &str,
+        record: Record,
+        max_record_bytes: usize,
+        rejected: impl FnOnce(&Record, &'static str, &str),
+    ) -> Result<Record, Retry> {
+        let Some(original) = record.to_convert(topic) else { return Ok(record) };
+        let Self { changes, buffer } = self;
+        changes.clear();
+        // A converter that panics for a record would do so again in the thread that is begun anew.
+        let convert = || by(&original, changes);
+        let conversion = panic::catch_unwind(AssertUnwindSafe(convert));
+        let conversion = conversion.unwrap_or(Conversion::Rejected {
+            reason: "panic",
+            detail: Cow::Borrowed("the converter panicked"),
+        });
+        Ok(match conversion {
+            Conversion::NotYet(retry) => return Err(retry),
+            Conversion::Accepted if changes.is_empty() => record,
+            Conversion::Accepted => {
+                if buffer.capacity() == 0 {
+                    buffer.reserve(BUFFER_BYTES);
+                }
+                let changed = record.changed(changes, buffer);
+                match changed.data_bytes() <= max_record_bytes {
+                    true => changed,
+                    false => record.missing(Reason::TooLarge, changes),
+                }
+            }
+            // Of a record that is too large, the key was rejected.
+            Conversion::Rejected { .. } if record.is_gap() => record,
+            Conversion::Rejected { reason, detail } => {
+                rejected(&record, reason, &detail);
+                record.missing(Reason::Invalid, changes)
+            }
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -114,36 +161,10 @@ impl Converter {
         record: Record,
         scratch: &mut Scratch,
     ) -> Result<Record, Retry> {
-        let Some(original) = record.to_convert(topic) else { return Ok(record) };
-        let Scratch { changes, buffer } = scratch;
-        changes.clear();
-        // A converter that panics for a record would do so again in the thread that is begun anew.
-        let convert = || self.convert.convert(&original, changes);
-        let conversion = panic::catch_unwind(AssertUnwindSafe(convert));
-        let conversion = conversion.unwrap_or(Conversion::Rejected {
-            reason: "panic",
-            detail: Cow::Borrowed("the converter panicked"),
-        });
-        Ok(match conversion {
-            Conversion::NotYet(retry) => return Err(retry),
-            Conversion::Accepted if changes.is_empty() => record,
-            Conversion::Accepted => {
-                if buffer.capacity() == 0 {
-                    buffer.reserve(BUFFER_BYTES);
-                }
-                let changed = record.changed(changes, buffer);
-                match changed.data_bytes() <= self.max_record_bytes {
-                    true => changed,
-                    false => record.missing(Reason::TooLarge, changes),
-                }
-            }
-            // Of a record that is too large, the key was rejected.
-            Conversion::Rejected { .. } if record.is_gap() => record,
-            Conversion::Rejected { reason, detail } => {
-                self.note(topic, &record, reason, &detail);
-                record.missing(Reason::Invalid, changes)
-            }
-        })
+        let note = |record: &Record, reason, detail: &str| self.note(topic, record, reason, detail);
+        let convert =
+            |record: &RecordRef<'_>, changes: &mut Changes| self.convert.convert(record, changes);
+        scratch.convert(convert, topic, record, self.max_record_bytes, note)
     }
 
     /// Counts and logs a record that was rejected, unless it was met before.
