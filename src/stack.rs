@@ -42,7 +42,7 @@ use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
 use crate::config::plan::{self, Resource, Streams};
 use crate::config::{self, Config, HttpVersion};
-use crate::models::{ContentLayer, ContentOptions, Contents};
+use crate::models::Contents;
 use crate::open_files::Bounded;
 use crate::{access, access_log, files, limits};
 
@@ -293,10 +293,10 @@ impl<'c> StackBuilder<'c> {
         Ok(BoxCloneSyncService::new(Router::new(table)))
     }
 
-    /// The layer that applies the models of an `sse` binding to the events of a source, if there are any.
-    fn content(&self, streams: SseOptions, options: ContentOptions) -> Option<ContentLayer> {
-        let contents = self.contents.get(streams.contents?)?.clone();
-        Some(ContentLayer::new(contents, options))
+    /// The models of the events of an `sse` binding.
+    fn event_models(&self, streams: SseOptions) -> Contents {
+        let contents = streams.contents.and_then(|at| self.contents.get(at));
+        contents.cloned().unwrap_or_default()
     }
 
     /// The layer that writes the events of a source. `variables` are those that the templates of the route

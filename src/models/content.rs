@@ -1,63 +1,54 @@
-//! Models for the data of events, for each stream by itself.
+//! Models for the data of events of other servers, for each stream by itself.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::FutureExt as _;
-use futures_util::future::Map;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Map};
 use pin_project_lite::pin_project;
-use tailwater_schema::catalog::Waiter;
-use tailwater_schema::{Input, Model, Outcome};
+use tailwater_kafka_types::Limits;
+use tailwater_schema::{Input, Model, Outcome, Rejection};
 use tailwater_sse::{
     BoxError, Encoded, EventRef, Events, Item, Message, Parser, Subscription, encode_comment,
     encode_event, encode_id,
 };
 use tower::{Layer, Service};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::config::PathExpression;
+use crate::models::Warnings;
 
 /// Beside its data, an event has an id, a type and the names of its fields.
 const FRAME_BYTES: usize = 64 * 1024;
-/// So often an event is judged again in one poll, if its schema seems to be known and is not.
-const MOST_ATTEMPTS: usize = 8;
-/// What tailwater itself sends in a stream of a topic. No model judges it.
-const OWN: [&[u8]; 4] = [b"delete", b"gap", b"live", b"challenge"];
+/// So often an event is judged again without a pause, if its schema seems to be known and is not.
+const ATTEMPTS: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The models of an `sse` binding, by the path of requests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Contents(pub(crate) Arc<[(PathExpression, Model)]>);
 
-/// How a model is applied to the events of a source.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ContentOptions {
-    /// Whether events with a type of tailwater's own pass.
-    pub(crate) of_topic: bool,
-    /// Whether the id of an event that is left out is sent alone.
-    pub(crate) positions: bool,
-    /// The largest data of an event.
-    pub(crate) max_bytes: usize,
+impl Contents {
+    /// The model of the first path that matches.
+    fn of(&self, path: &str) -> Option<&Model> {
+        let found = self.0.iter().find(|(expression, _)| expression.matches(path));
+        found.map(|(_, model)| model)
+    }
 }
 
 /// Applies the model of the first path that matches a request.
 #[derive(Clone, Debug)]
 pub(crate) struct ContentLayer {
     contents: Contents,
-    options: ContentOptions,
+    warnings: Arc<Warnings>,
 }
 
 impl ContentLayer {
-    pub(crate) fn new(contents: Contents, options: ContentOptions) -> Self {
-        Self { contents, options }
-    }
-}
-
-impl ContentLayer {
-    /// A layer that leaves all events as they are.
-    pub(crate) fn none(options: ContentOptions) -> Self {
-        Self::new(Contents(Arc::default()), options)
+    pub(crate) fn new(contents: Contents) -> Self {
+        Self { contents, warnings: Arc::default() }
     }
 }
 
@@ -65,15 +56,14 @@ impl<S> Layer<S> for ContentLayer {
     type Service = ContentService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ContentService { inner, contents: self.contents.clone(), options: self.options }
+        ContentService { inner, layer: self.clone() }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct ContentService<S> {
     inner: S,
-    contents: Contents,
-    options: ContentOptions,
+    layer: ContentLayer,
 }
 
 /// Wraps the events of a response.
@@ -95,8 +85,9 @@ where
 
     fn call(&mut self, subscription: Subscription) -> Self::Future {
         let path = subscription.parts().uri.path();
-        let found = self.contents.0.iter().find(|(expression, _)| expression.matches(path));
-        let judge = found.map(|(_, model)| Judge::new(model.clone(), path, self.options));
+        let ContentLayer { contents, warnings } = &self.layer;
+        let model = contents.of(path).cloned();
+        let judge = model.map(|model| Judge::new(model, path, warnings));
         let wrap: Wrap<_, _> =
             Box::new(move |answer| answer.map(|events| Content { events, judge }));
         self.inner.call(subscription).map(wrap)
@@ -116,28 +107,34 @@ pin_project! {
 struct Judge {
     model: Model,
     path: String,
-    options: ContentOptions,
+    warnings: Arc<Warnings>,
     parser: Parser,
     /// Events to be sent.
     out: BytesMut,
     /// The next event, whose schema is not known yet.
-    waiting: Option<(Message, Waiter)>,
+    waiting: Option<Waiting>,
     buffer: Vec<u8>,
-    has_warned: bool,
+}
+
+struct Waiting {
+    message: Message,
+    /// How often it was judged.
+    attempts: u32,
+    /// When to judge it again.
+    retry: BoxFuture<'static, ()>,
 }
 
 impl Judge {
-    fn new(model: Model, path: &str, options: ContentOptions) -> Self {
-        let limit = options.max_bytes.saturating_add(FRAME_BYTES);
+    fn new(model: Model, path: &str, warnings: &Arc<Warnings>) -> Self {
+        let limit = Limits::default().max_record_bytes.saturating_add(FRAME_BYTES);
         Self {
             model,
             path: path.to_owned(),
-            options,
+            warnings: Arc::clone(warnings),
             parser: Parser::new().max_line_bytes(limit).max_event_bytes(limit),
             out: BytesMut::new(),
             waiting: None,
             buffer: Vec::new(),
-            has_warned: false,
         }
     }
 
@@ -152,20 +149,15 @@ impl Judge {
 
     /// Judges the events that were pushed, until there is one to be sent.
     fn poll_out(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), BoxError>> {
-        for attempt in 0.. {
-            let Some((_, waiter)) = &mut self.waiting else { break };
-            if attempt == MOST_ATTEMPTS {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            ready!(waiter.poll_unpin(cx));
-            if let Some((message, _)) = self.waiting.take() {
-                self.message(message);
+        while let Some(waiting) = &mut self.waiting {
+            ready!(waiting.retry.poll_unpin(cx));
+            if let Some(Waiting { message, attempts, .. }) = self.waiting.take() {
+                self.message(message, attempts);
             }
         }
         while self.waiting.is_none() && self.out.len() < limit {
             match self.parser.pull()? {
-                Some(Item::Message(message)) => self.message(message),
+                Some(Item::Message(message)) => self.message(message, 0),
                 Some(Item::Id(id)) => self.encode(|out| encode_id(&id, out)),
                 Some(Item::Comment(text)) => self.encode(|out| encode_comment(&text, out)),
                 Some(Item::Retry(time)) => {
@@ -193,11 +185,8 @@ impl Judge {
         self.buffer = buffer;
     }
 
-    fn message(&mut self, message: Message) {
-        let is_own = message.event.as_ref().is_some_and(|event| OWN.contains(&&**event));
-        if self.options.of_topic && is_own {
-            return self.send(&message, &message.data);
-        }
+    /// Judges an event that was judged this often before.
+    fn message(&mut self, message: Message, attempts: u32) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let data: Bytes = message.data.clone();
         match self.model.convert(&Input::value(&data), &mut buffer) {
@@ -209,13 +198,20 @@ impl Judge {
             }
             Outcome::Rejected(reason) => {
                 self.warn(&reason, "an event was left out");
-                if let Some(id) = message.id.as_ref().filter(|_| self.options.positions) {
+                if let Some(id) = &message.id {
                     let mut block = Vec::with_capacity(id.len() + 5);
                     encode_id(id, &mut block);
                     self.out.extend_from_slice(&block);
                 }
             }
-            Outcome::Pending(waiter) => self.waiting = Some((message, waiter)),
+            Outcome::Pending(waiter) => {
+                let attempts = attempts + 1;
+                let retry = match attempts < ATTEMPTS {
+                    true => waiter.boxed(),
+                    false => tokio::time::sleep(PAUSE).boxed(),
+                };
+                self.waiting = Some(Waiting { message, attempts, retry });
+            }
             _ => {}
         }
         self.keep(buffer);
@@ -233,16 +229,12 @@ impl Judge {
         self.out.extend_from_slice(&block);
     }
 
-    /// Logs the first such event of a stream for all, and further ones for those who look for them.
-    fn warn(&mut self, reason: &tailwater_schema::Rejection, message: &str) {
+    fn warn(&self, reason: &Rejection, message: &str) {
+        let Some(unlogged) = self.warnings.due() else { return };
         let path = crate::escape::one_line(&self.path);
         let model = self.model.name();
         let kind = reason.class().as_str();
-        if std::mem::replace(&mut self.has_warned, true) {
-            debug!(%path, model, reason = kind, detail = %reason, "{message}");
-        } else {
-            warn!(%path, model, reason = kind, detail = %reason, "{message}");
-        }
+        warn!(%path, model, reason = kind, detail = %reason, unlogged, "{message}");
     }
 }
 
@@ -275,5 +267,79 @@ impl<E: Events> Events for Content<E> {
         // Events that wait here come before the position.
         let is_waiting = this.judge.as_ref().is_some_and(|judge| judge.waiting.is_some());
         if is_waiting { None } else { this.events.position() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tailwater_schema::catalog::{
+        Catalog, Framing, Lookup, SchemaId, SchemaRef, SchemaText, Waiter,
+    };
+    use tailwater_schema::model::{JsonModel, SchemaSource};
+    use tailwater_sse::Event;
+
+    use super::*;
+
+    /// Says that the schema is known now, and then that it is not, this many times.
+    #[derive(Debug)]
+    struct Fickle {
+        times: usize,
+        asked: AtomicUsize,
+    }
+
+    impl Catalog for Fickle {
+        fn look_up(&self, _: &SchemaRef) -> Lookup {
+            if self.asked.fetch_add(1, Ordering::Relaxed) < self.times {
+                return Lookup::Pending(Waiter::new(async {}));
+            }
+            Lookup::Known(Arc::new(SchemaText::new(SchemaId::Checksum(1), "true")))
+        }
+
+        fn framing(&self) -> Framing {
+            Framing::None
+        }
+    }
+
+    struct One(Option<Encoded>);
+
+    impl Events for One {
+        fn poll_events(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: usize,
+        ) -> Poll<Option<Result<Encoded, BoxError>>> {
+            Poll::Ready(self.0.take().map(Ok))
+        }
+    }
+
+    /// The stream woke itself without end.
+    #[tokio::test(start_paused = true)]
+    async fn a_schema_that_seems_to_be_known_and_is_not_is_asked_for_after_a_pause() {
+        for (times, pauses) in [(0, 0), (7, 0), (8, 1), (20, 13)] {
+            let catalog = Arc::new(Fickle { times, asked: AtomicUsize::new(0) });
+            let source = SchemaSource::new(Arc::clone(&catalog) as _, SchemaRef::subject("a", "1"));
+            let model = JsonModel::new(source).into();
+            let judge = Some(Judge::new(model, "/", &Arc::default()));
+            let events = One(Some(Encoded::event(&Event::data("1").id("7"))));
+            let mut stream = pin!(Content { events, judge });
+            let since = tokio::time::Instant::now();
+            let encoded = poll_fn(|cx| {
+                let before = catalog.asked.load(Ordering::Relaxed);
+                let polled = stream.as_mut().poll_events(cx, 1024);
+                let asked = catalog.asked.load(Ordering::Relaxed) - before;
+                assert!(asked <= ATTEMPTS as usize, "{asked} in one poll");
+                polled
+            })
+            .await;
+            let encoded = encoded.unwrap().unwrap();
+            assert_eq!(encoded.into_bytes(), "data:1\nid:7\n\n", "{times}");
+            // Timers have a resolution of a millisecond.
+            let took = since.elapsed();
+            assert!(PAUSE * pauses <= took && took <= (PAUSE + Duration::from_millis(2)) * pauses);
+        }
     }
 }

@@ -2,18 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use tailwater_kafka::{Changes, Conversion, ConvertRecord, RecordRef};
 use tailwater_schema::{Extracted, Headers, Input, Model, Outcome, Rejection};
-use tokio::time::Instant;
 use tracing::warn;
 
 use crate::config::{MessageField, Transforms};
+use crate::models::Warnings;
 
-/// At most one record of a topic that a lenient model lets through is logged within this time.
-const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 /// What the buffer of a thread keeps of its memory between two records.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -27,15 +22,12 @@ pub(crate) struct RecordModels {
     key: Option<Model>,
     value: Option<Model>,
     transforms: Transforms,
-    tolerated: Mutex<Tolerated>,
-}
-
-/// The records that violate a lenient model.
-#[derive(Debug, Default)]
-struct Tolerated {
-    warned: Option<Instant>,
-    /// How many were not logged since.
-    unlogged: u64,
+    /// Whether a header may name the schema of a record.
+    reads_headers: bool,
+    /// Of records that violate a lenient model.
+    tolerated: Warnings,
+    /// Of records that are rejected, if the cluster does not log them.
+    rejected: Option<Warnings>,
 }
 
 /// The bytes that a model makes of a key or a value.
@@ -58,7 +50,21 @@ impl RecordModels {
     /// A record is left out if one of the models rejects it. The fields of transforms are read by the model of the
     /// part that they are in.
     pub(crate) fn new(key: Option<Model>, value: Option<Model>, transforms: Transforms) -> Self {
-        Self { key, value, transforms, tolerated: Mutex::default() }
+        Self {
+            key,
+            value,
+            transforms,
+            reads_headers: true,
+            tolerated: Warnings::default(),
+            rejected: None,
+        }
+    }
+
+    /// The model of the values of events, for streams by themselves. The headers of a record say nothing of the
+    /// schema of its value if the topic has a model of values, too.
+    pub(crate) fn of_events(model: Model, reads_headers: bool) -> Self {
+        let models = Self::new(None, Some(model), Transforms::default());
+        Self { reads_headers, rejected: Some(Warnings::default()), ..models }
     }
 
     fn convert_with(
@@ -69,7 +75,11 @@ impl RecordModels {
     ) -> Result<(), Conversion> {
         let headers = RecordHeaders(record);
         let key = record.key().map(|key| Input::key(key).headers(&headers));
-        let value = record.value().map(|value| Input::value(value).headers(&headers));
+        let value = record.value().map(Input::value);
+        let value = match self.reads_headers {
+            true => value.map(|value| value.headers(&headers)),
+            false => value,
+        };
         let key_field = self.transforms.key.as_ref();
         if let (Some(model), Some(key)) = (&self.key, &key) {
             match self.apply(record, "key", model, key, buffer)? {
@@ -163,15 +173,7 @@ impl RecordModels {
         model: &Model,
         rejection: &Rejection,
     ) {
-        let mut tolerated = self.tolerated.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if tolerated.warned.is_some_and(|last| now.duration_since(last) < WARNING_INTERVAL) {
-            tolerated.unlogged += 1;
-            return;
-        }
-        tolerated.warned = Some(now);
-        let unlogged = std::mem::take(&mut tolerated.unlogged);
-        drop(tolerated);
+        let Some(unlogged) = self.tolerated.due() else { return };
         warn!(
             topic = record.topic(),
             partition = record.partition(),
@@ -180,6 +182,19 @@ impl RecordModels {
             detail = %format_args!("{part}, {}: {rejection}", model.name()),
             unlogged,
             "a record violates its model, which is lenient"
+        );
+    }
+
+    fn log_rejected(&self, record: &RecordRef<'_>, reason: &str, detail: &str) {
+        let Some(unlogged) = self.rejected.as_ref().and_then(Warnings::due) else { return };
+        warn!(
+            topic = record.topic(),
+            partition = record.partition(),
+            offset = record.offset(),
+            reason,
+            detail,
+            unlogged,
+            "an event was left out"
         );
     }
 }
@@ -197,7 +212,11 @@ impl ConvertRecord for RecordModels {
             let converted = self.convert_with(record, changes, buffer);
             buffer.clear();
             buffer.shrink_to(KEPT_BYTES);
-            converted.err().unwrap_or(Conversion::Accepted)
+            let conversion = converted.err().unwrap_or(Conversion::Accepted);
+            if let Conversion::Rejected { reason, detail } = &conversion {
+                self.log_rejected(record, reason, detail);
+            }
+            conversion
         })
     }
 }

@@ -11,10 +11,9 @@ use tailwater_kafka::{
     ClusterOptions, ConvertRecord, EventIdFormat, FilterTemplate, KafkaSourceLayer, Mapping, Query,
     Stream, StreamOptions, Variable,
 };
-use tailwater_kafka_types::Limits;
 use tailwater_route::Matched;
 use tailwater_schema::Part;
-use tailwater_sse::Rejection;
+use tailwater_sse::{Rejection, Subscription};
 use tower::{Layer as _, Service};
 
 use crate::config::bind::Subject;
@@ -22,7 +21,7 @@ use crate::config::{
     self, Binding, DefaultOffset, EventId, KafkaAuthorization, PathCondition, SseKafkaWith,
     StartParameter, TopicCondition, TopicName, TopicSource, Transforms, plan,
 };
-use crate::models::{ContentOptions, RecordModels};
+use crate::models::{Contents, RecordModels};
 use crate::stack::catalogs::UnboundModel;
 use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed, guard};
 
@@ -50,16 +49,16 @@ impl<'c> StackBuilder<'c> {
         let with = &route.rule.with;
         // The streams are framed below the routes, so that a rejection is a plain response.
         let frames = self.frames(streams, with.variables().cloned().collect());
-        let source = KafkaSourceLayer::new(mapping_of(with)).variables(value);
-        let sources = route.next.sources(None);
-        let max_bytes = sources.iter().filter_map(|source| source.max_record_bytes()).max();
-        let max_bytes = max_bytes.unwrap_or_default().max(Limits::default().max_record_bytes);
-        let options = ContentOptions { of_topic: true, positions: with.positions, max_bytes };
-        let source = source.layer(self.topics(&route.next)?);
-        Ok(match self.content(streams, options) {
-            Some(content) => boxed(frames.layer(content.layer(source))),
-            None => boxed(frames.layer(source)),
-        })
+        let mut source = KafkaSourceLayer::new(mapping_of(with)).variables(value);
+        if streams.contents.is_some() {
+            let sources = route.next.sources(None);
+            let mut topics = sources.iter().flat_map(TopicSource::server_topics);
+            let topic = with.topic.as_literal();
+            let may_be = |name: &TopicName| topic.is_none_or(|topic| name.matches(topic));
+            let is_raw = topics.all(|topic| topic.value.is_none() || !may_be(&topic.name));
+            source = source.converters(by_path(&self.event_models(streams), is_raw));
+        }
+        Ok(boxed(frames.layer(source.layer(self.topics(&route.next)?))))
     }
 
     /// Starts the clusters of an exit.
@@ -141,6 +140,23 @@ impl<'c> StackBuilder<'c> {
             .filter(|filter| filter.key.is_none())
             .filter_map(|filter| filter.headers.first());
         Ok(keyless.fold(options, |options, (name, _)| options.index_header(name.clone())))
+    }
+}
+
+/// The model of the events of a stream, by the path of its request. `is_raw`: the values of records are as they are
+/// in Kafka.
+fn by_path(
+    contents: &Contents,
+    is_raw: bool,
+) -> impl Fn(&Subscription) -> Option<Arc<dyn ConvertRecord>> + use<> {
+    let models = contents.0.iter().map(|(path, model)| {
+        (path.clone(), Arc::new(RecordModels::of_events(model.clone(), is_raw)))
+    });
+    let models: Vec<_> = models.collect();
+    move |subscription| {
+        let path = subscription.parts().uri.path();
+        let (_, model) = models.iter().find(|(expression, _)| expression.matches(path))?;
+        Some(Arc::<RecordModels>::clone(model))
     }
 }
 

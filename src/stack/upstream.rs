@@ -9,13 +9,12 @@ use ::http::{HeaderName, HeaderValue, Request, Uri};
 use hyper::body::Incoming;
 use tailwater_client::{TcpConnector, UpstreamLayer, Version};
 use tailwater_jwt::Session;
-use tailwater_kafka_types::Limits;
 use tailwater_sse::SseLayer;
 use tailwater_tls::ConnectLayer;
 use tower::{Layer as _, ServiceBuilder};
 
 use crate::config::{Authorization, HttpVersion, Kind, plan};
-use crate::models::{ContentLayer, ContentOptions};
+use crate::models::ContentLayer;
 use crate::open_files::Bounded;
 use crate::stack::guard::credentials;
 use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed};
@@ -34,10 +33,7 @@ impl<'c> StackBuilder<'c> {
             |when| when.condition.clone(),
             |this, route| {
                 let frames = this.frames(streams, Box::default());
-                let max_bytes = Limits::default().max_record_bytes;
-                let options = ContentOptions { of_topic: false, positions: true, max_bytes };
-                let content = this.content(streams, options);
-                let content = content.unwrap_or_else(|| ContentLayer::none(options));
+                let content = ContentLayer::new(this.event_models(streams));
                 this.connected(client, &route.next, frames, content, reconnect)
             },
         )

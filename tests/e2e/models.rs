@@ -56,6 +56,16 @@ async fn open(get: Get) -> Stream {
     get.open().await
 }
 
+/// The next event of a record that has a value.
+async fn next_value(stream: &mut Stream) -> String {
+    loop {
+        let event = stream.next().await;
+        if field(&event, "data").is_some() && field(&event, "event").is_none() {
+            return event;
+        }
+    }
+}
+
 #[tokio::test]
 async fn avro_is_json_for_a_stream() {
     let kafka = kafka().await;
@@ -490,7 +500,7 @@ async fn the_data_of_events_is_judged_for_each_path() {
     let server = server(&kafka)
         .inline("here", "o", OBJECT)
         .inline("there", "a", list)
-        .events("^/all/{topic}$", json)
+        .events("^/(all|invalid)/{topic}$", json)
         .events("/start/", avro)
         .run()
         .await;
@@ -504,12 +514,21 @@ async fn the_data_of_events_is_judged_for_each_path() {
     let mut judged = open(server.get(&format!("/all/{topic}?x=/start/"))).await;
     let first = judged.next().await;
     assert_eq!((data(&first), field(&first, "id")), (r#"{"id":"a"}"#, Some("AQIAAg==")));
-    // Of an event that is left out, the position is told.
-    assert_eq!(judged.next().await, "id:AQIABA==\n");
     let delete = judged.next().await;
     assert_eq!((field(&delete, "event"), data(&delete)), (Some("delete"), "aw=="));
-    assert_eq!(judged.next().await, "id:AQIACA==\n");
-    assert_eq!(data(&judged.next().await), r#"{"id":"b"}"#);
+    assert_eq!(field(&delete, "id"), Some("AQIABg=="));
+    let last = judged.next().await;
+    assert_eq!((data(&last), field(&last, "id")), (r#"{"id":"b"}"#, Some("AQIACg==")));
+    let left_out = |line: &str| line.contains("an event was left out").then(|| line.to_owned());
+    let line = server.stderr().find(left_out).await;
+    for expected in [&*format!(r#""topic":"{topic}""#), r#""offset":1"#, r#""reason":"invalid""#] {
+        assert!(line.contains(expected), "{expected}: {line}");
+    }
+
+    let mut told = open(server.get(&format!("/invalid/{topic}"))).await;
+    assert_eq!(data(&told.next().await), r#"{"id":"a"}"#);
+    let gap = json!({"partition": 0, "from": 1, "to": 2, "reason": "invalid"});
+    assert_eq!(told.gap().await, (gap, "AQIABA==".to_owned()));
 
     let mut converted = open(server.get(&format!("/start/{topic}"))).await;
     let mut events = Vec::new();
@@ -526,6 +545,77 @@ async fn the_data_of_events_is_judged_for_each_path() {
     let mut plain = open(server.get(&format!("/keys/{topic}/k"))).await;
     assert_eq!(data(&plain.next().await), r#"{"id":"a"}"#);
     assert_eq!(data(&plain.next().await), "[1]");
+}
+
+/// A line end of the value became LF when the event was written before it was judged.
+#[tokio::test]
+async fn the_data_of_events_is_converted_from_the_bytes_of_the_record() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let text = kafka.topic(1).await;
+    let framed = kafka.topic(1).await;
+    let registry = Registry::new().await;
+    registry.schema(9, R9);
+    registry.answer("/schemas/ids/13", 200, r#"{"schema":"true","schemaType":"JSON"}"#);
+    let catalog =
+        format!("reg: {{ type: schema-registry, options: {{ url: \"{}\" }} }}", registry.url());
+    let server = server(&kafka)
+        .inline("here", "a", r#"{"type":"array","items":"int"}"#)
+        .inline("p", "p", PROTO)
+        .catalog(&catalog)
+        .events(
+            &format!("/all/{topic}"),
+            "{ model: avro, view: json, catalog: { here: [{ subject: a }] } }",
+        )
+        .events(
+            "/invalid/",
+            "{ model: protobuf, view: json, catalog: { p: [{ subject: p, record: First }] } }",
+        )
+        .events("/live/", "{ model: int32, format: binary, range: \"(168430090,)\" }")
+        .events(&format!("/all/{text}"), "{ model: string, encoding: utf_16 }")
+        .events(
+            &format!("/all/{framed}"),
+            "{ model: avro, view: json, catalog: { reg: [{ strategy: encoded }] } }",
+        )
+        .events("/keys/", "{ model: json, catalog: { reg: [{ strategy: encoded }] } }")
+        .run()
+        .await;
+
+    // Arrays of -7 and 5, as blocks of one item and of two with their size.
+    for value in ["020d00", "020a00", "03040d0a00", "040d0a00"] {
+        write(&kafka, &topic, value);
+    }
+    kafka.produce(&topic, Record::tombstone().key("a\r\n\0"));
+    let mut numbers = open(server.get(&format!("/all/{topic}"))).await;
+    for expected in ["[-7]", "[5]", "[-7,5]", "[-7,5]"] {
+        assert_eq!(data(&numbers.next().await), expected);
+    }
+    let delete = numbers.next().await;
+    assert_eq!((field(&delete, "event"), data(&delete)), (Some("delete"), "YQ0KAA=="));
+    // Again with other models: what is no message and no number of 4 bytes is left out.
+    write(&kafka, &topic, "0a050d0a000a0d100d");
+    write(&kafka, &topic, "0d0a0d0a");
+    let mut messages = open(server.get(&format!("/invalid/{topic}"))).await;
+    let message = json_of(&next_value(&mut messages).await);
+    assert_eq!(message["device_id"], "\r\n\0\n\r");
+    assert_eq!(message["count"], 13);
+    let mut binary = open(server.get(&format!("/live/{topic}")).last_event_id(id(&[(0, 5)]))).await;
+    let number = next_value(&mut binary).await;
+    assert_eq!(field(&number, "id"), Some(&*id(&[(0, 7)])), "0d0a0d0a is above 0a0a0a0a: {number}");
+
+    // CR, LF and both in text of 16 bits: U+0D0A is a letter, too.
+    write(&kafka, &text, "0061000d0062000a00630d0a");
+    let mut texts = open(server.get(&format!("/all/{text}"))).await;
+    let lines = "data:a\ndata:b\ndata:c\u{d0a}\n";
+    assert!(texts.next().await.starts_with(lines));
+
+    write(&kafka, &framed, "0000000009040d0a0a");
+    write(&kafka, &framed, &format!("000000000d{}", "7b0d0a7d"));
+    let mut avro = open(server.get(&format!("/all/{framed}"))).await;
+    assert_eq!(json_of(&avro.next().await), json!({"id": "\r\n", "n": 5}));
+    kafka.produce(&framed, Record::value(&hex("000000000d7b0d7d")).key("k"));
+    let mut json = open(server.get(&format!("/keys/{framed}/k"))).await;
+    assert!(json.next().await.starts_with("data:{\ndata:}\n"));
 }
 
 #[tokio::test]

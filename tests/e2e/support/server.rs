@@ -56,7 +56,7 @@ bindings:
 telemetry: { exporters: { logs: { type: stdout } } }
 "#;
 
-/// A route of a server whose topics have models.
+/// A route of a server whose topics or events have models.
 const INVALID: &str = r#"      - when: [{ path: "/invalid/{topic}" }]
         exit: cache_client
         with: { topic: "${params.topic}", invalid: gap }
@@ -164,7 +164,7 @@ impl Builder {
             let events = format!("RETRY, requests: [{}]", self.events.join(", "));
             config = config.replace("RETRY", &events);
         }
-        if !self.topics.is_empty() {
+        if !self.topics.is_empty() || !self.events.is_empty() {
             config = config.replace("  cache_client: {", &format!("{INVALID}  cache_client: {{"));
         }
         config
