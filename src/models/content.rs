@@ -277,7 +277,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tailwater_schema::catalog::{
-        Catalog, Framing, Lookup, SchemaId, SchemaRef, SchemaText, Waiter,
+        Catalog, Framing, Lookup, SchemaId, SchemaKind, SchemaRef, SchemaText, Waiter,
     };
     use tailwater_schema::model::{JsonModel, SchemaSource};
     use tailwater_sse::Event;
@@ -292,7 +292,7 @@ mod tests {
     }
 
     impl Catalog for Fickle {
-        fn look_up(&self, _: &SchemaRef) -> Lookup {
+        fn look_up(&self, _: &SchemaRef, _: SchemaKind) -> Lookup {
             if self.asked.fetch_add(1, Ordering::Relaxed) < self.times {
                 return Lookup::Pending(Waiter::new(async {}));
             }
