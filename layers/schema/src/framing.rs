@@ -26,6 +26,8 @@ pub(crate) enum MessageAt<'a> {
     ApicurioPrefix,
     /// In a header. Empty: nowhere.
     Header(&'a [u8]),
+    /// The message's name in a header, as Apicurio's serializers write it.
+    Name(&'a [u8]),
 }
 
 /// Finds the id in the headers or before the value.
@@ -78,9 +80,13 @@ fn apicurio<'a>(
     encoding: IdEncoding,
     input: &Input<'a>,
 ) -> Result<Framed<'a>, Rejection> {
-    let (global, content) = match input.part() {
-        Part::Key => ("apicurio.key.globalId", "apicurio.key.contentId"),
-        Part::Value => ("apicurio.value.globalId", "apicurio.value.contentId"),
+    let (global, content, message) = match input.part() {
+        Part::Key => {
+            ("apicurio.key.globalId", "apicurio.key.contentId", "apicurio.protobuf.type.key")
+        }
+        Part::Value => {
+            ("apicurio.value.globalId", "apicurio.value.contentId", "apicurio.protobuf.type")
+        }
     };
     // The configured id first: a serializer may write both.
     let ordered = match use_id {
@@ -96,7 +102,7 @@ fn apicurio<'a>(
             return Ok(Framed {
                 id: Some(id),
                 payload: input.bytes(),
-                message: MessageAt::Header(&[]),
+                message: input.header(message).map_or(MessageAt::Header(&[]), MessageAt::Name),
             });
         }
     }

@@ -48,7 +48,8 @@ pub enum Framing {
     /// `00` and 4 bytes big-endian before the value, or the headers `__key_schema_id` and `__value_schema_id`.
     Confluent,
     /// `00` and 8 or 4 bytes big-endian before the value, or the headers `apicurio.key.globalId`,
-    /// `apicurio.value.globalId`, and the same for `contentId`.
+    /// `apicurio.value.globalId`, and the same for `contentId`. The headers `apicurio.protobuf.type.key` and
+    /// `apicurio.protobuf.type` name a protobuf message then.
     Apicurio {
         /// Which of the registry's ids the prefix holds.
         use_id: UseId,

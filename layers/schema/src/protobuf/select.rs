@@ -19,6 +19,12 @@ pub(crate) fn select<'a>(
     match framed.message {
         MessageAt::Header([]) => Ok((named()?, payload)),
         MessageAt::Header(indexes) => Ok((by_indexes(schema, indexes)?.0, payload)),
+        MessageAt::Name(name) => {
+            let found = std::str::from_utf8(name).ok().and_then(|name| schema.find(name));
+            let lacks =
+                || Rejection::malformed("the schema has no message of the name in a header");
+            Ok((found.ok_or_else(lacks)?, payload))
+        }
         MessageAt::Prefix => by_indexes(schema, payload),
         MessageAt::ApicurioPrefix => match apicurio_reference(schema, payload) {
             Some(found) => Ok(found),

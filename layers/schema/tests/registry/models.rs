@@ -23,10 +23,14 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 /// Converts until there is a result: the data, or the class of the rejection.
 async fn convert(model: &Model, value: &[u8]) -> Result<String, Class> {
+    convert_input(model, Input::value(value)).await
+}
+
+async fn convert_input(model: &Model, input: Input<'_>) -> Result<String, Class> {
     let converting = async {
         let mut out = Vec::new();
         loop {
-            let data = match model.convert(&Input::value(value), &mut out) {
+            let data = match model.convert(&input, &mut out) {
                 Outcome::Unchanged(bytes) => bytes,
                 Outcome::Converted => &out,
                 Outcome::Rejected(rejection) => return Err(rejection.class()),
@@ -99,6 +103,60 @@ async fn the_prefix_of_apicurio_is_found_and_cut_off() {
         let registry = Registry::new(options(&stub.url(), api)).unwrap();
         let found = convert(&avro(&registry, none.clone()), &bytes(value)).await;
         assert_eq!(found, Ok(r#"{"id":"a","n":1}"#.to_owned()));
+    }
+}
+
+/// By Apicurio's serializers, whose default is the header. A second message of the file was read as the configured one.
+#[tokio::test]
+async fn a_message_of_apicurio_is_the_one_that_its_record_names() {
+    let text =
+        "syntax = \"proto3\"; message First { string a = 1; } message Second { string b = 1; }";
+    let stub = Stub::start(move |target, _| match target {
+        "/apis/registry/v2/ids/globalIds/9" => Answer::json(text),
+        _ => Answer::error(404, 404),
+    })
+    .await;
+    let registry = Registry::new(options(&stub.url(), Apicurio::new())).unwrap();
+    let schema = SchemaRef::subject("t-value", "latest");
+    let model = ProtobufModel::new(source(&registry, schema), "First").view(View::Json).into();
+    let id = bytes("0000000000000009");
+    type Headers<'a> = &'a [(&'a str, &'a [u8])];
+    let rows: [(Headers<'_>, &str, _); 9] = [
+        (&[], "000000000000000009080a065365636f6e640a0178", Ok(r#"{"b":"x"}"#)),
+        (&[], "00000000000000000902020a0178", Ok(r#"{"b":"x"}"#)),
+        (&[("apicurio.value.globalId", &id)], "0a0178", Ok(r#"{"a":"x"}"#)),
+        (
+            &[("apicurio.value.globalId", &id), ("apicurio.protobuf.type", b"Second")],
+            "0a0178",
+            Ok(r#"{"b":"x"}"#),
+        ),
+        (
+            &[("apicurio.value.globalId", &id), ("apicurio.protobuf.type", b"Second")],
+            "",
+            Ok(r#"{"b":""}"#),
+        ),
+        (
+            &[("apicurio.value.globalId", &id), ("apicurio.protobuf.type.key", b"Second")],
+            "0a0178",
+            Ok(r#"{"a":"x"}"#),
+        ),
+        (
+            &[("apicurio.value.globalId", &id), ("apicurio.protobuf.type", b"Third")],
+            "0a0178",
+            Err(Class::Malformed),
+        ),
+        (
+            &[("apicurio.value.globalId", &id), ("apicurio.protobuf.type", b"\xff")],
+            "0a0178",
+            Err(Class::Malformed),
+        ),
+        // Without an id it says nothing.
+        (&[("apicurio.protobuf.type", b"Second")], "0a0178", Err(Class::SchemaMissing)),
+    ];
+    for (headers, value, data) in rows {
+        let found =
+            convert_input(&model, Input::value(&bytes(value)).headers(&headers.to_vec())).await;
+        assert_eq!(found, data.map(str::to_owned), "{headers:?} {value}");
     }
 }
 
