@@ -579,6 +579,37 @@ message M {
     }
 }
 
+/// As Confluent's serializer in Python registers them. Apicurio Registry answers the same text.
+#[test]
+fn a_file_of_protobuf_may_be_its_descriptor_in_base64() {
+    let inner = "Cgtpbm5lci5wcm90bxICdHciEgoFSW5uZXISCQoBcxgBIAEoCWIGcHJvdG8z";
+    let outer = "CgtvdXRlci5wcm90bxICdHcaC2lubmVyLnByb3RvGh9nb29nbGUvcHJvdG9idWYvdGltZXN0YW1wLnByb3RvIhIKBUZpcnN0EgkKAWEYASABKAkiXAoFT3V0ZXISGAoFaW5uZXIYASABKAsyCS50dy5Jbm5lchImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaEQoERGVlcBIJCgFjGAEgASgFYgZwcm90bzM=";
+    let inner = Arc::new(SchemaText::new(SchemaId::Confluent(1), inner));
+    let reference = tailwater_schema::catalog::Reference::new("inner.proto", inner);
+    let schema = SchemaText::new(SchemaId::Confluent(2), outer).with_references(vec![reference]);
+    let mut registry = Answered::new(Framing::Confluent);
+    registry.schemas.insert(SchemaRef::Id(SchemaId::Confluent(2)), Arc::new(schema));
+    let model = Model::from(ProtobufModel::new(registry.source(), "tw.Outer").view(View::Json));
+    let rows = [
+        ("000000000202020a030a017812020805", r#"{"inner":{"s":"x"},"at":"1970-01-01T00:00:05Z"}"#),
+        ("00000000020402000803", r#"{"c":3}"#),
+        ("0000000002000a017a", r#"{"a":"z"}"#),
+    ];
+    for (value, data) in rows {
+        assert_eq!(convert(&model, &bytes(value)).as_deref(), Ok(data), "{value}");
+    }
+    // Indexes are those of the descriptor, where the entry of a map is a message before `Deep`.
+    let text = "CgF4IlYKAUESFAoBbRgBIAMoCzIJLkEuTUVudHJ5GigKBk1FbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAU6AjgBGhEKBERlZXASCQoBYxgBIAEoBWIGcHJvdG8z";
+    assert_eq!(convert(&protobuf(text, "A"), &bytes("0400020803")).as_deref(), Ok(r#"{"c":3}"#));
+    let text = r#"syntax = "proto3"; message A { map<string, int32> m = 1; message Deep { int32 c = 1; } }"#;
+    assert_eq!(convert(&protobuf(text, "A"), &bytes("0400000803")).as_deref(), Ok(r#"{"c":3}"#));
+    // Base64 that is no descriptor.
+    for text in ["AAAA", "string", "Egj/"] {
+        let model = protobuf(text, "M");
+        assert_eq!(convert(&model, &bytes("00")), Err(Class::SchemaUnusable), "{text}");
+    }
+}
+
 #[test]
 fn fields_are_extracted_as_text() {
     let fields = |model: &Model, value: &[u8], names: &[&str]| match model

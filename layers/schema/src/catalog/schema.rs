@@ -81,7 +81,7 @@ impl fmt::Display for SchemaRef {
 pub enum SchemaKind {
     /// Avro, in JSON.
     Avro,
-    /// Protocol buffers: a `.proto` file.
+    /// Protocol buffers: a `.proto` file, or its `FileDescriptorProto` in base64.
     Protobuf,
     /// JSON Schema.
     Json,

@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::FileDescriptorProto;
 use prost_reflect::{
     DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Reflected, MessageDescriptor, Value,
 };
@@ -29,7 +33,8 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
     compiler.include_imports(true).open_file(&main).map_err(|error| describe(&error))?;
     let pool = compiler.descriptor_pool();
     let file = pool.get_file_by_name(&main).ok_or("it has no file")?;
-    Builder::default().build(&pool, file.messages())
+    let counts_entries = descriptor(schema.text()).is_some();
+    Builder { counts_entries, ..Builder::default() }.build(&pool, file.messages())
 }
 
 /// The error with its causes, on one line.
@@ -83,14 +88,35 @@ impl FileResolver for Files {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         match self.texts.get(name) {
             _ if name.starts_with("google/protobuf/") => GoogleFileResolver::new().open_file(name),
-            Some(text) => File::from_source(name, text),
+            Some(text) => file(name, text),
             None => Err(protox::Error::file_not_found(name)),
         }
     }
 }
 
+/// A file from its text. Serializers that know no text register the `FileDescriptorProto` in base64, and some
+/// registries keep it so.
+fn file(name: &str, text: &str) -> Result<File, protox::Error> {
+    match descriptor(text) {
+        Some(mut descriptor) => {
+            descriptor.name = Some(name.to_owned());
+            Ok(File::from_file_descriptor_proto(descriptor))
+        }
+        None => File::from_source(name, text),
+    }
+}
+
+fn descriptor(text: &str) -> Option<FileDescriptorProto> {
+    // No text of a file is base64, but for an empty one.
+    let bytes = STANDARD.decode(text).ok().filter(|bytes| !bytes.is_empty())?;
+    FileDescriptorProto::decode(bytes.as_slice()).ok()
+}
+
 #[derive(Default)]
 struct Builder {
+    /// Whether indexes count the messages of map entries. A serializer that registers a descriptor finds the index of
+    /// a message in it. Others count what the text of the file declares.
+    counts_entries: bool,
     messages: HashMap<String, MessageId>,
     enums: HashMap<String, usize>,
     built: Vec<Enum>,
@@ -144,7 +170,9 @@ impl Builder {
                 default: default.into(),
             });
         }
-        let children = message.child_messages().filter(|child| !child.is_map_entry());
+        let counts_entries = self.counts_entries;
+        let children =
+            message.child_messages().filter(|child| counts_entries || !child.is_map_entry());
         let children =
             children.filter_map(|child| self.messages.get(child.full_name()).copied()).collect();
         Ok(Message::new(
