@@ -20,7 +20,7 @@ lint:
 test:
     cargo test
 
-# End to end against a real Apache Kafka and a real Apicurio Registry (Java 17, Maven, curl)
+# End to end against a real Apache Kafka and a real Apicurio Registry (JDK 17, Maven, curl, Python)
 e2e *ARGS:
     tests/registry/registry.sh run tests/kafka/kafka.sh run cargo test --test e2e {{ARGS}}
 

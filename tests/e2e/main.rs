@@ -31,6 +31,7 @@ mod permissions;
 mod real;
 mod resume;
 mod round_trips;
+mod serializers;
 mod shutdown;
 mod silent;
 mod start;

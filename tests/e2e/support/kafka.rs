@@ -45,20 +45,31 @@ pub(crate) async fn kafka_alone() -> Kafka {
 
 /// The real Kafka; without one the test has nothing to do, and fails where one is demanded.
 pub(crate) async fn real_kafka() -> Option<Kafka> {
-    if let Ok(servers) = env::var("TAILWATER_TEST_KAFKA") {
-        return Some(Kafka::real(servers, Turn::Shared(REAL.read().await)));
-    }
-    let demanded = env::var("TAILWATER_TEST_REAL_REQUIRED").is_ok_and(|value| value == "1");
-    assert!(!demanded, "there is no TAILWATER_TEST_KAFKA");
     static TOLD: Once = Once::new();
-    TOLD.call_once(|| {
-        // Past the capture of the test harness.
-        let _ = writeln!(
-            io::stderr(),
-            "\nskipped what needs a real Kafka: tests/kafka/kafka.sh run cargo test -p tailwater --test e2e"
-        );
-    });
-    None
+    let servers = real("TAILWATER_TEST_KAFKA", "Kafka: tests/kafka/kafka.sh", &TOLD)?;
+    Some(Kafka::real(servers, Turn::Shared(REAL.read().await)))
+}
+
+/// The URL of a real registry, under the same conditions.
+pub(crate) fn real_registry() -> Option<String> {
+    static TOLD: Once = Once::new();
+    real("TAILWATER_TEST_APICURIO", "registry: tests/registry/registry.sh", &TOLD)
+}
+
+fn real(variable: &str, what: &str, told: &'static Once) -> Option<String> {
+    let value = env::var(variable).ok();
+    let demanded = env::var("TAILWATER_TEST_REAL_REQUIRED").is_ok_and(|value| value == "1");
+    assert!(value.is_some() || !demanded, "there is no {variable}");
+    if value.is_none() {
+        told.call_once(|| {
+            // Past the capture of the test harness.
+            let _ = writeln!(
+                io::stderr(),
+                "\nskipped what needs a real {what} run cargo test -p tailwater --test e2e"
+            );
+        });
+    }
+    value
 }
 
 /// The listener of the real Kafka that asks for a password.

@@ -23,7 +23,9 @@ pub(crate) use certificates::{Authority, PASSWORD, keys_store, trust_store};
 pub(crate) use client::{Get, Http2, Stream, Version, field, raw};
 pub(crate) use guarded::{CHALLENGE, ends_at, guarded};
 pub(crate) use id::id;
-pub(crate) use kafka::{Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, sasl_servers};
+pub(crate) use kafka::{
+    Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, real_registry, sasl_servers,
+};
 pub(crate) use proxy::Proxy;
 pub(crate) use registry::{Registry, free_port};
 pub(crate) use server::{Server, health_address, run, server, server_of, spawn};
