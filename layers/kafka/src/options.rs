@@ -87,9 +87,10 @@ impl StreamOptions {
 
     /// Whether an `event:gap` with the reason `invalid` is sent in place of records that the topic's
     /// converter rejects ([`ClusterOptions::converter`]), or that of the stream
-    /// ([`Query::converter`](crate::Query::converter)). Records of a partition that the topic's converter
-    /// rejected one after the other are one gap, if they were read together. As any gap it is sent no matter what the filters
-    /// are. False by default: nothing is sent.
+    /// ([`Query::converter`](crate::Query::converter)). Neighbouring records that the stream has not been told
+    /// of yet are one gap. The gap does not wait for more of them: if the next record is rejected later,
+    /// another gap begins where this one ended. As any gap it is sent no matter what the filters are. False by
+    /// default: nothing is sent.
     pub fn invalid_gaps(mut self, invalid_gaps: bool) -> Self {
         self.invalid_gaps = invalid_gaps;
         self

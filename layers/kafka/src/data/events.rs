@@ -28,8 +28,6 @@ pub(crate) const FEW_PARTITIONS: usize = 56;
 pub(crate) struct Encoding {
     pub(crate) form: EventIdFormat,
     pub(crate) timestamps: bool,
-    /// Whether there is an event of rejected records.
-    pub(crate) invalid_gaps: bool,
 }
 
 impl Encoding {
@@ -40,9 +38,6 @@ impl Encoding {
 
     fn encode_with(self, record: &Record, progress: &str, id: &mut Vec<u8>, out: &mut Vec<u8>) {
         id.clear();
-        if !self.shows(record) {
-            return;
-        }
         if let Some(gap) = record.as_gap() {
             let progress = (progress.len() <= LONG_PROGRESS).then_some(progress.as_bytes());
             let data = gap.data();
@@ -90,19 +85,20 @@ impl Encoding {
         line
     }
 
-    /// Whether there is an event of the record.
-    pub(crate) fn shows(self, record: &Record) -> bool {
-        self.invalid_gaps || !record.is_rejected()
-    }
-
     pub(crate) fn timestamp(self, record: &Record) -> Option<i64> {
         record.timestamp.filter(|_| self.timestamps)
     }
 }
 
-/// Whether each stream encodes the event of the record by itself. The hub then encodes nothing of it.
+/// Whether each stream encodes the event of the record in pieces.
 pub(crate) fn is_large(record: &Record) -> bool {
     record.event_data_bytes() > LARGE_BYTES
+}
+
+/// Whether the event of the record is encoded once for all streams. Few streams are told of rejected records,
+/// and each joins those that it was not told of yet.
+fn is_shared(record: &Record) -> bool {
+    !is_large(record) && !record.is_rejected()
 }
 
 /// Appends records in chunks that have at most [`CHUNK_BYTES`], encoded or not. A large record is a chunk by
@@ -172,7 +168,7 @@ impl Format for Records {
         record: &Record,
         out: &mut Vec<u8>,
     ) {
-        if !is_large(record) {
+        if is_shared(record) {
             let after = self.advance(position, std::slice::from_ref(record));
             encoding.encode(record, &after.progress(), out);
         }
@@ -193,7 +189,7 @@ impl Format for Records {
             positions.advance(record.partition, record.offset);
             progress.clear();
             positions.encode(&mut progress);
-            if !is_large(record) {
+            if is_shared(record) {
                 encoding.encode_with(record, &progress, &mut id, out);
             }
             ends.push(out.len());
@@ -234,7 +230,7 @@ mod tests {
                 assert_eq!(chunks.iter().map(Vec::len).sum::<usize>(), count);
                 for chunk in chunks {
                     for form in [EventIdFormat::Etag, EventIdFormat::KeyAndEtag] {
-                        let encoding = Encoding { form, timestamps: true, invalid_gaps: false };
+                        let encoding = Encoding { form, timestamps: true };
                         let mut out = Vec::new();
                         let mut ends = Vec::new();
                         let content = Records { index: index.clone() };
@@ -251,8 +247,7 @@ mod tests {
     #[test]
     fn a_record_is_encoded_alone_as_in_its_chunk() {
         let format = Records { index: Index::new([]) };
-        let encoding =
-            Encoding { form: EventIdFormat::KeyAndEtag, timestamps: true, invalid_gaps: false };
+        let encoding = Encoding { form: EventIdFormat::KeyAndEtag, timestamps: true };
         let large = b"x".repeat(LARGE_BYTES + 1);
         let records = [record(3, b"a", b"1"), record(7, b"b", &large), record(9, b"a", b"2")];
         let mut position = Positions::new([0, 5]);

@@ -64,13 +64,20 @@ impl Gap {
     }
 
     /// The event, whose id is the position after the gap.
-    fn encode(&self, progress: Option<&str>) -> Encoded {
+    pub(crate) fn encode(&self, progress: Option<&str>) -> Encoded {
         Encoded::event(EventRef {
             event: Some(b"gap"),
             data: Some(self.data().as_bytes()),
             id: progress.map(str::as_bytes),
             ..EventRef::default()
         })
+    }
+
+    /// Both as one gap, if the other one begins where this one ends and has the same reason.
+    pub(crate) fn joined(&self, next: &Self) -> Option<Self> {
+        let same = |of: &Self| (of.partition, of.reason);
+        let adjoins = self.to.is_some() && self.to == next.from && same(self) == same(next);
+        adjoins.then(|| Self { to: next.to, ..self.clone() })
     }
 
     /// The data of its event.

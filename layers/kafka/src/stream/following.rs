@@ -9,6 +9,7 @@ use tailwater_hub::{Cursor, CursorError};
 use tailwater_sse::Encoded;
 
 use crate::data::events::{self, Encoding, FEW_PARTITIONS, Records};
+use crate::data::gap::{Gap, Reason};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::stream::conversion::Conversions;
@@ -30,8 +31,22 @@ pub(crate) struct Following {
     pub(crate) last_reported: Option<Positions>,
     /// Whether there is a filter or a conversion, so that the position moves without an event.
     pub(crate) is_filtered: bool,
+    /// Whether gaps are sent in place of rejected records.
+    pub(crate) invalid_gaps: bool,
     /// An event of which a part was sent.
     pub(crate) large: Option<Box<LargeEvent>>,
+    /// The gap of rejected records that were passed, and the position after it. It is sent before the stream
+    /// waits, and before anything else.
+    pub(crate) rejected: Option<Box<(Gap, Positions)>>,
+}
+
+/// What comes next in a log.
+enum Next {
+    Write(Encoded),
+    /// Rejected records of which the stream is told by this gap, and the position after it.
+    Rejected(Gap, Positions),
+    /// Rejected records of which the stream is not told.
+    Passed,
 }
 
 impl Following {
@@ -51,6 +66,12 @@ impl Following {
         Some(part)
     }
 
+    /// The event of the rejected records that were passed.
+    pub(crate) fn take_rejected(&mut self) -> Option<Encoded> {
+        let (gap, after) = *self.rejected.take()?;
+        Some(gap.encode(Some(&after.progress())))
+    }
+
     /// The next write. `None` if the next records were rejected.
     pub(crate) fn poll(
         &mut self,
@@ -60,24 +81,56 @@ impl Following {
         partitions: &AtomicUsize,
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Option<Encoded>, CursorError>> {
-        if let Some(encoded) = ready!(self.poll_singly(cx, encoding, limit, due)?) {
-            return Poll::Ready(Ok(Some(encoded)));
+        let polled = match self.poll_next(cx, encoding, limit, partitions, due) {
+            Poll::Ready(Ok(Next::Write(write))) => Poll::Ready(Ok(Some(write))),
+            Poll::Ready(Ok(Next::Passed)) => return Poll::Ready(Ok(None)),
+            Poll::Ready(Ok(Next::Rejected(gap, after))) => {
+                let joined = self.rejected.as_deref().and_then(|(known, _)| known.joined(&gap));
+                let before = if joined.is_none() { self.take_rejected() } else { None };
+                self.rejected = Some(Box::new((joined.unwrap_or(gap), after)));
+                return Poll::Ready(Ok(before));
+            }
+            Poll::Ready(Err(lost)) => Poll::Ready(Err(lost)),
+            Poll::Pending => Poll::Pending,
+        };
+        let Some(gap) = self.take_rejected() else { return polled };
+        // A loss is found again by the next poll.
+        if let Poll::Ready(Ok(Some(write))) = polled {
+            due.push_back(write);
+        }
+        Poll::Ready(Ok(Some(gap)))
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        encoding: Encoding,
+        limit: usize,
+        partitions: &AtomicUsize,
+        due: &mut VecDeque<Encoded>,
+    ) -> Poll<Result<Next, CursorError>> {
+        if let Some(write) = ready!(self.poll_singly(cx, encoding, limit, due)?) {
+            return Poll::Ready(Ok(Next::Write(write)));
         }
         let batch = ready!(self.cursor.poll_batch(cx, &encoding, limit)?);
         if batch.bytes().is_empty() {
             let last = self.cursor.last(&batch);
-            if !encoding.shows(last.record()) {
+            let rejected = rejected(last.record());
+            if rejected.is_some() && !self.invalid_gaps {
                 // No event has this position as its id. It is sent when the stream is idle.
                 self.last_reported.get_or_insert_with(|| last.before());
-                return Poll::Ready(Ok(None));
+                return Poll::Ready(Ok(Next::Passed));
             }
             let after = last.after();
+            let reported = self.last_reported.take().filter(|_| self.is_filtered);
+            self.last_reported = reported.map(|_| after.clone());
+            if let Some(gap) = rejected {
+                return Poll::Ready(Ok(Next::Rejected(gap, after)));
+            }
             let mut event = LargeEvent::new(encoding, last.record(), &after.progress());
-            self.last_reported =
-                self.last_reported.take().filter(|_| self.is_filtered).map(|_| after);
             let part = event.next(limit);
             self.large = part.is_part().then(|| Box::new(event));
-            return Poll::Ready(Ok(Some(part)));
+            return Poll::Ready(Ok(Next::Write(part)));
         }
         // Read after the batch, which may have records of a partition that was added just before.
         let wide = partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
@@ -95,7 +148,7 @@ impl Following {
             Some(id) => with_id(batch.bytes(), &id),
             None => batch.into_bytes(),
         };
-        Poll::Ready(Ok(Some(Encoded::trusted(bytes))))
+        Poll::Ready(Ok(Next::Write(Encoded::trusted(bytes))))
     }
 
     /// Whether each record is looked at by itself.
@@ -173,7 +226,12 @@ impl Following {
             let position =
                 self.ahead.as_ref().map_or_else(|| after.clone(), |ahead| ahead.max(&after));
             let mut next = Write::default();
-            if let Some(record) = record.filter(|record| encoding.shows(record)) {
+            if let Some(gap) = record.as_ref().and_then(rejected) {
+                if self.invalid_gaps {
+                    write.reject(gap, position.clone());
+                    self.last_reported = Some(position);
+                }
+            } else if let Some(record) = record {
                 let progress = position.progress();
                 if events::is_large(&record) {
                     self.large = Some(Box::new(LargeEvent::new(encoding, &record, &progress)));
@@ -211,17 +269,41 @@ impl Following {
     }
 }
 
+/// The gap, if the record is one in place of rejected records.
+fn rejected(record: &Record) -> Option<Gap> {
+    record.as_gap().filter(|gap| gap.reason == Reason::Invalid)
+}
+
 /// Events that are sent together. If ids are long, only the last event has one.
 #[derive(Default)]
 struct Write {
     events: Vec<u8>,
     /// The id line of the last event, if it was encoded without.
     id: Option<Vec<u8>>,
+    /// The gap of the last records, which were rejected, and the position after it.
+    rejected: Option<(Gap, Positions)>,
 }
 
 impl Write {
     fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.events.is_empty() && self.rejected.is_none()
+    }
+
+    fn reject(&mut self, gap: Gap, after: Positions) {
+        let known = self.rejected.as_ref();
+        let joined = known.and_then(|(known, _)| known.joined(&gap));
+        if joined.is_none() {
+            self.encode_rejected();
+        }
+        self.rejected = Some((joined.unwrap_or(gap), after));
+    }
+
+    fn encode_rejected(&mut self) {
+        if let Some((gap, after)) = self.rejected.take() {
+            let event = gap.encode(Some(&after.progress())).into_bytes();
+            self.events.extend_from_slice(&event);
+            self.id = None;
+        }
     }
 
     fn len(&self) -> usize {
@@ -230,12 +312,14 @@ impl Write {
 
     fn append(&mut self, next: Self) {
         if !next.is_empty() {
+            self.encode_rejected();
             self.events.extend_from_slice(&next.events);
             self.id = next.id;
         }
     }
 
-    fn finish(self) -> Bytes {
+    fn finish(mut self) -> Bytes {
+        self.encode_rejected();
         let events = Bytes::from(self.events);
         match self.id {
             Some(id) => with_id(&events, &id),

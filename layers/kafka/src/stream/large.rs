@@ -85,7 +85,7 @@ mod tests {
             for (form, timestamps) in
                 [(EventIdFormat::Etag, false), (EventIdFormat::KeyAndEtag, true)]
             {
-                let encoding = Encoding { form, timestamps, invalid_gaps: false };
+                let encoding = Encoding { form, timestamps };
                 let headers = [(&b"etag"[..], Some(&b"7"[..]))].into_iter();
                 let at = (0, 0, Some(5));
                 let record = Record::new(at, key, value, headers, &mut BytesMut::new());

@@ -43,6 +43,8 @@ const RETRY_MS: RangeInclusive<u32> = 8_000..=12_000;
 pub struct Stream {
     topic: TopicHandle,
     encoding: Encoding,
+    /// Whether gaps are sent in place of rejected records.
+    invalid_gaps: bool,
     selector: Selector<Record>,
     /// What converts the records for this stream alone.
     converter: Option<Arc<EventConverter>>,
@@ -85,17 +87,13 @@ impl Stream {
         converter: Option<Arc<EventConverter>>,
         from: ResumeFrom,
     ) -> Self {
-        let is_converted = topic.converter.is_some() || converter.is_some();
-        let encoding = Encoding {
-            form: options.event_id_format,
-            timestamps: options.timestamps,
-            // Streams with an equal encoding share the encoded events.
-            invalid_gaps: options.invalid_gaps && is_converted,
-        };
+        let encoding = Encoding { form: options.event_id_format, timestamps: options.timestamps };
+        let invalid_gaps = options.invalid_gaps;
         let state = State::resolving(&topic, from, selector.clone());
         Self {
             topic,
             encoding,
+            invalid_gaps,
             selector,
             converter,
             id_only_blocks: options.id_only_blocks,
@@ -164,7 +162,9 @@ impl Stream {
             conversions,
             last_reported,
             is_filtered,
+            invalid_gaps: self.invalid_gaps,
             large: None,
+            rejected: None,
         });
     }
 }
@@ -220,7 +220,9 @@ impl Events for Stream {
                     if let Some(part) = following.next_part(limit) {
                         return Poll::Ready(Some(Ok(part)));
                     }
-                    if let Some(live) = this.live.poll(cx, || following.position()) {
+                    if following.rejected.is_none()
+                        && let Some(live) = this.live.poll(cx, || following.position())
+                    {
                         following.last_reported =
                             following.last_reported.take().map(|_| following.position());
                         return Poll::Ready(Some(Ok(live)));
@@ -236,6 +238,9 @@ impl Events for Stream {
                         Ok(Some(encoded)) => return Poll::Ready(Some(Ok(encoded))),
                         Ok(None) if passed < RECORDS_A_POLL => passed += 1,
                         Ok(None) => {
+                            if let Some(gap) = following.take_rejected() {
+                                return Poll::Ready(Some(Ok(gap)));
+                            }
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
                         }
@@ -256,6 +261,7 @@ impl Events for Stream {
         // Events that are due were not handed out yet, and the position of the stream is after them.
         let may_report = self.id_only_blocks && self.pending_gaps.is_none() && self.due.is_empty();
         let State::Following(following) = &mut self.state else { return None };
+        let may_report = may_report && following.rejected.is_none();
         let position = following.position();
         let reported = following
             .last_reported

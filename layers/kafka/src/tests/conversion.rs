@@ -193,6 +193,74 @@ async fn a_stream_that_asks_is_told_of_rejected_records_by_one_gap_for_neighbour
     assert_eq!(rejected(&cluster), 4);
 }
 
+/// Each was an event of its own when they were not read from Kafka together.
+#[tokio::test]
+async fn rejected_records_that_a_stream_was_not_told_of_are_one_gap_however_they_were_read() {
+    let model = kafka(1);
+    write(&model, &[("a", Some("1"))]);
+    let cluster = converting().of(&model);
+    let told = StreamOptions::new().invalid_gaps(true);
+    let mut all = open(&cluster, query().options(told)).await;
+    let mut of_key = open(&cluster, key("a").options(told)).await;
+    let live = told.live_event(true);
+    all.events(1).await;
+    of_key.events(1).await;
+    eventually(|| all.is_idle() && of_key.is_idle()).await;
+    for offset in 1..5 {
+        write(&model, &[("b", Some("bad"))]);
+        eventually(|| cluster.head(TOPIC).is_some_and(|head| head.next(0) > offset)).await;
+    }
+    let mut of_log = open(&cluster, after(&[1]).options(live)).await;
+    for client in [&mut all, &mut of_key, &mut of_log] {
+        assert_eq!(client.data().await, invalid(1, 5));
+        assert_eq!(client.last_event_id().unwrap(), id_of(&[5]));
+    }
+    assert_eq!(of_log.data().await, "live {}");
+    for client in [&mut all, &mut of_key, &mut of_log] {
+        assert!(client.is_idle());
+        assert_eq!(client.idle(), None, "the gap has the position");
+    }
+    // Those that come later are told at once, and before what comes after them.
+    write(&model, &[("b", Some("bad")), ("a", Some("2")), ("b", Some("bad"))]);
+    for client in [&mut all, &mut of_key, &mut of_log] {
+        assert_eq!(client.events(3).await, [&*invalid(5, 6), "<2>", &*invalid(7, 8)]);
+        assert_eq!(client.last_event_id().unwrap(), id_of(&[8]));
+    }
+}
+
+/// A stream passes a bounded number of records of the log at once, and is told of these then.
+#[tokio::test]
+async fn a_stream_is_told_of_many_rejected_records_by_few_gaps() {
+    const RECORDS: usize = 4000;
+    let model = kafka(1);
+    write(&model, &vec![("b", Some("bad")); RECORDS]);
+    // Each read brings two at most.
+    let cluster = converting().batch(1).of(&model);
+    let told = StreamOptions::new().invalid_gaps(true);
+    let mut client = open(&cluster, query().options(told)).await;
+    let poll = |client: &mut Client| {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let polled = client.stream.as_mut().poll_events(cx, client.limit);
+        let std::task::Poll::Ready(Some(Ok(write))) = polled else { return false };
+        client.take(&write.into_bytes());
+        true
+    };
+    eventually(|| poll(&mut client) || client.stream.is_following()).await;
+    eventually(|| model.served_history() == RECORDS && model.assigned_history() == 0).await;
+    while poll(&mut client) {}
+    let mut next = 0;
+    let mut gaps = 0;
+    while let Some(item) = client.parser.pull().unwrap() {
+        let Item::Message(message) = item else { panic!("{item:?}") };
+        let gap: serde_json::Value = serde_json::from_slice(&message.data).unwrap();
+        assert_eq!(gap["from"], next);
+        next = gap["to"].as_i64().unwrap();
+        gaps += 1;
+    }
+    assert_eq!(next, RECORDS as i64);
+    assert!((2..=6).contains(&gaps), "{gaps}");
+}
+
 #[tokio::test]
 async fn a_late_stream_of_a_compacted_topic_is_told_of_what_was_rejected_last() {
     let model = kafka(1);
