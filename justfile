@@ -24,11 +24,11 @@ test:
 e2e *ARGS:
     tests/registry/registry.sh run tests/kafka/kafka.sh run cargo test --test e2e {{ARGS}}
 
-# The demo page in Chromium (Node.js, Chromium)
+# Pages in Chromium (Node.js, Chromium, and what `e2e` needs)
 browser:
     cargo build --release
     npm --prefix tests/browser ci --ignore-scripts
-    npm --prefix tests/browser test
+    tests/registry/registry.sh run tests/kafka/kafka.sh run npm --prefix tests/browser test
 
 # Run one fuzz target, or each in turn (cargo install cargo-fuzz)
 fuzz TARGET="all" SECONDS="60":

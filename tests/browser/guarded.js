@@ -1,16 +1,9 @@
 // `tailwater start` with a guard before the event stream of a server in this process.
-import { spawn } from 'node:child_process';
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { binary } from './demo.js';
+import { pages, start } from './server.js';
 
-const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
 /** A token that is good until a time, in milliseconds since 1970. */
@@ -88,12 +81,7 @@ const configuration = ({ tls, versions, port }) => ({
       },
       routes: [{ when: [{ headers: { ':path': '/events' } }], exit: 'sse_in' }, { exit: 'pages' }],
     },
-    pages: {
-      type: 'http-filesystem',
-      kind: 'proxy',
-      routes: [{ when: [{ path: '/{path}' }], with: { path: '${params.path}' }, exit: 'files' }],
-    },
-    files: { type: 'filesystem', kind: 'server', options: { location: 'www' } },
+    ...pages,
     sse_in: { type: 'sse', kind: 'server', routes: [{ guarded: { who: [] }, exit: 'upstream' }] },
     upstream: { type: 'sse', kind: 'client', exit: 'http_out' },
     http_out: { type: 'http', kind: 'client', options: { versions: ['http/1.1'] }, exit: 'tcp_out' },
@@ -103,34 +91,7 @@ const configuration = ({ tls, versions, port }) => ({
 
 /** The server, and its origin. */
 export async function guarded(options) {
-  const folder = await mkdtemp(join(tmpdir(), 'tailwater-guarded-'));
-  await mkdir(join(folder, 'www'));
-  await copyFile(file('guarded.html'), join(folder, 'www/index.html'));
-  await copyFile(file('../../layers/tls/tests/fixtures/keytool.p12'), join(folder, 'keytool.p12'));
-  const config = join(folder, 'zilla.json');
-  await writeFile(config, JSON.stringify(configuration(options)));
-  const child = spawn(binary, ['start', '-c', config, '--log-format', 'json', '--drain', '1'], {
-    stdio: ['ignore', 'inherit', 'pipe'],
-  });
-  const exited = once(child, 'exit');
-  exited.catch(() => {});
-  const port = await new Promise((resolve, reject) => {
-    const said = [];
-    createInterface(child.stderr).on('line', (line) => {
-      said.push(line);
-      const found = /"listening".*"127\.0\.0\.1:(\d+)"|"127\.0\.0\.1:(\d+)".*"listening"/.exec(line);
-      if (found) resolve(Number(found[1] ?? found[2]));
-    });
-    child.once('error', reject);
-    child.once('exit', () => reject(new Error(`it did not start:\n${said.join('\n')}`)));
-  });
-  return {
-    origin: `${options.tls ? 'https' : 'http'}://localhost:${port}`,
-    async close() {
-      child.kill('SIGINT');
-      const [status, signal] = await exited;
-      await rm(folder, { recursive: true });
-      return status ?? signal;
-    },
-  };
+  const files = { 'www/index.html': 'guarded.html', 'keytool.p12': '../../layers/tls/tests/fixtures/keytool.p12' };
+  const server = await start(configuration(options), files);
+  return { origin: `${options.tls ? 'https' : 'http'}://localhost:${server.port}`, close: () => server.close() };
 }
