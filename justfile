@@ -24,9 +24,11 @@ test:
 e2e *ARGS:
     tests/registry/registry.sh run tests/kafka/kafka.sh run cargo test --test e2e {{ARGS}}
 
-# Pages in Chromium (Node.js, Chromium, and what `e2e` needs)
+# The npm package, and pages in Chromium (Node.js, Chromium, and what `e2e` needs)
 browser:
     cargo build --release
+    npm --prefix clients/browser ci --ignore-scripts
+    npm --prefix clients/browser test
     npm --prefix tests/browser ci --ignore-scripts
     tests/registry/registry.sh run tests/kafka/kafka.sh run npm --prefix tests/browser test
 

@@ -39,7 +39,13 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 /// The pages that people read.
 fn pages() -> Vec<PathBuf> {
     let mut pages = files("docs", "md");
-    let files = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "benches/README.md"];
+    let files = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "benches/README.md",
+        "clients/browser/README.md",
+    ];
     pages.extend(files.map(PathBuf::from));
     for layer in fs::read_dir(root().join("layers")).expect("the folder of the layers") {
         let readme = layer.expect("a layer").path().join("README.md");
@@ -270,7 +276,17 @@ fn architecture_names_the_folders_that_are_there() {
 
 #[test]
 fn every_path_that_a_page_names_is_there() {
-    let folders = ["src/", "layers/", "tests/", "docs/", "benches/", "fuzz/", "examples/", "api/"];
+    let folders = [
+        "src/",
+        "layers/",
+        "tests/",
+        "docs/",
+        "benches/",
+        "clients/",
+        "fuzz/",
+        "examples/",
+        "api/",
+    ];
     let made_by_tests = ["tests/browser/.out", "fuzz/corpus"];
     let of_kafka = ["source/", "engine/", "stream/", "topic/", "broker/", "data/"];
     for page in pages() {

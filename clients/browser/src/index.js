@@ -1,0 +1,2 @@
+export { EventStream } from './event-stream.js';
+export { keyed } from './keyed.js';
