@@ -35,8 +35,9 @@ export async function demo() {
   };
 }
 
-export function browser() {
+export function browser(options) {
   return chromium.launch({
+    ...options,
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
       '--no-sandbox',

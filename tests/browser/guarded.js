@@ -89,9 +89,9 @@ const configuration = ({ tls, versions, port }) => ({
   },
 });
 
-/** The server, and its origin. */
-export async function guarded(options) {
-  const files = { 'www/index.html': 'guarded.html', 'keytool.p12': '../../layers/tls/tests/fixtures/keytool.p12' };
+/** The server, and its origin. Its pages are files of this folder. */
+export async function guarded({ pages = { 'www/index.html': 'guarded.html' }, ...options }) {
+  const files = { ...pages, 'keytool.p12': '../../layers/tls/tests/fixtures/keytool.p12' };
   const server = await start(configuration(options), files);
   return { origin: `${options.tls ? 'https' : 'http'}://localhost:${server.port}`, close: () => server.close() };
 }
