@@ -3,6 +3,7 @@
 
 mod access;
 mod age;
+mod catalogs;
 mod cli;
 mod examples;
 mod faults;

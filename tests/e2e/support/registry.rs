@@ -4,15 +4,22 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::Authority;
 
 /// Answers by path: status and body.
 type Answers = HashMap<String, (u16, String)>;
 
 /// A registry that listens until it is dropped. It keeps the heads of all requests.
 pub(crate) struct Registry {
+    scheme: &'static str,
     address: SocketAddr,
     answers: Arc<Mutex<Answers>>,
     requests: Arc<Mutex<Vec<String>>>,
@@ -31,6 +38,21 @@ impl Registry {
     }
 
     pub(crate) async fn at(port: u16) -> Self {
+        Self::listen(port, None).await
+    }
+
+    /// One for `localhost` that speaks TLS.
+    pub(crate) async fn with_tls(authority: &Authority) -> Self {
+        Self::listen(0, Some(acceptor(authority, false))).await
+    }
+
+    /// As [`Self::with_tls`], with those only who have a certificate of the same authority.
+    pub(crate) async fn with_mutual_tls(authority: &Authority) -> Self {
+        Self::listen(0, Some(acceptor(authority, true))).await
+    }
+
+    async fn listen(port: u16, tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
         let address = listener.local_addr().expect("an address");
         let answers = Arc::<Mutex<Answers>>::default();
@@ -40,15 +62,30 @@ impl Registry {
             let requests = Arc::clone(&requests);
             async move {
                 while let Ok((io, _)) = listener.accept().await {
-                    tokio::spawn(answer(io, Arc::clone(&answers), Arc::clone(&requests)));
+                    let (answers, requests) = (Arc::clone(&answers), Arc::clone(&requests));
+                    let Some(tls) = tls.clone() else {
+                        tokio::spawn(answer(io, answers, requests));
+                        continue;
+                    };
+                    tokio::spawn(async move {
+                        if let Ok(io) = tls.accept(io).await {
+                            answer(io, answers, requests).await;
+                        }
+                    });
                 }
             }
         });
-        Self { address, answers, requests, task }
+        Self { scheme, address, answers, requests, task }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url_of("")
+    }
+
+    /// Its URL, with what stands before the host.
+    pub(crate) fn url_of(&self, user: &str) -> String {
+        let host = if self.scheme == "https" { "localhost" } else { "127.0.0.1" };
+        format!("{}://{user}{host}:{}", self.scheme, self.address.port())
     }
 
     /// What it answers from now on at a path. Elsewhere it has no schema.
@@ -81,8 +118,27 @@ impl Drop for Registry {
     }
 }
 
+fn acceptor(authority: &Authority, is_mutual: bool) -> TlsAcceptor {
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let builder = if is_mutual {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate().clone()).expect("a root");
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        builder.with_client_cert_verifier(clients.build().expect("a verifier"))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let identity = authority.issue(&["localhost"]);
+    let chain = vec![identity.certificate.clone()];
+    let config = builder.with_single_cert(chain, identity.key()).expect("an identity");
+    TlsAcceptor::from(Arc::new(config))
+}
+
 async fn answer(
-    mut io: TcpStream,
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
     answers: Arc<Mutex<Answers>>,
     requests: Arc<Mutex<Vec<String>>>,
 ) {
