@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::Mutex;
 
-use crate::support::{Kafka, LOOK, Record, Server, kafka_alone, soon};
+use crate::support::{
+    Authority, Kafka, LOOK, PASSWORD, Record, Registry, Server, kafka_alone, soon, trust_store,
+};
 
 /// The port that the examples name: one of them at a time.
 static PORT: Mutex<()> = Mutex::const_new(());
@@ -17,6 +19,10 @@ fn example(name: &str) -> PathBuf {
 
 /// Starts an example beside its page, with the topic `events` of two partitions.
 async fn start(name: &str, kafka: &Kafka) -> Server {
+    start_with(name, kafka, &[]).await
+}
+
+async fn start_with(name: &str, kafka: &Kafka, environment: &[(&str, &str)]) -> Server {
     let free = async {
         while TcpListener::bind("0.0.0.0:7114").is_err() {
             tokio::time::sleep(LOOK).await;
@@ -24,7 +30,8 @@ async fn start(name: &str, kafka: &Kafka) -> Server {
     };
     soon("port 7114 is free", free).await;
     kafka.create_anew("events", 2).await;
-    Server::start(&example(name), &[("KAFKA_BOOTSTRAP_SERVER", kafka.servers())]).await
+    let environment = [environment, &[("KAFKA_BOOTSTRAP_SERVER", kafka.servers())]].concat();
+    Server::start(&example(name), &environment).await
 }
 
 #[tokio::test]
@@ -86,6 +93,34 @@ async fn models_leave_out_what_does_not_fit() {
     assert_eq!(stream.next().await, first);
     let last = "data:{\"id\":\"3\"}\nid:[\"Yg==\",\"AQQACgIA\"]\n";
     assert_eq!(stream.next().await, last);
+}
+
+#[tokio::test]
+async fn registry_converts_keys_and_values() {
+    let _port = PORT.lock().await;
+    let kafka = kafka_alone().await;
+    let authority = Authority::new("of the registry");
+    let registry = Registry::with_tls(&authority).await;
+    let schema = r#"{"type":"record","name":"Event","fields":[{"name":"kind","type":"string"}]}"#;
+    registry.subject("events-value", 9, schema);
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("trust.p12");
+    fs::write(&store, trust_store(&[("ca", &authority)])).expect("it is written");
+    let environment = [
+        ("SCHEMA_REGISTRY_URL", &*registry.url()),
+        ("SCHEMA_REGISTRY_CREDENTIALS", "dHc6c2VjcmV0"),
+        ("TRUST_STORE", store.to_str().expect("a path")),
+        ("TRUST_STORE_PASSWORD", PASSWORD),
+    ];
+    let server = start_with("registry.yaml", &kafka, &environment).await;
+    let (key, value) = (b"\x0a\x01k", b"\0\0\0\0\x09\x06new");
+    kafka.produce("events", Record::value(value).key(key));
+    kafka.produce("events", Record::tombstone().key(key));
+    let mut stream = server.get("/events").open().await;
+    assert_eq!(stream.next().await, "data:{\"kind\":\"new\"}\nid:AQQAAgIA\n");
+    assert_eq!(stream.next().await, "event:delete\ndata:aw==\nid:AQQABAIA\n");
+    let asked = registry.requests().pop().expect("a request").to_lowercase();
+    assert!(asked.contains("authorization: basic dhc6c2vjcmv0\r\n"), "{asked}");
 }
 
 #[tokio::test]
