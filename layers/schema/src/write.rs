@@ -21,13 +21,32 @@ const ESCAPES: [u8; 256] = {
     table
 };
 
+/// How many bytes stand before the first that a JSON string cannot have as it is.
+pub(crate) fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // To subtract n from each byte sets the high bit of the bytes below n, and of others only behind such a byte.
+        let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
+        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let found = (below(word, 0x20) | quote | backslash) & (ONES * 0x80);
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let end = rest.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0);
+    words.len() * 8 + end.unwrap_or(rest.len())
+}
+
 /// A string in quotes.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0) {
-        let (plain, tail) = rest.split_at(at);
+    loop {
+        let (plain, tail) = rest.split_at(plain(rest));
         out.extend_from_slice(plain);
         let Some((byte, tail)) = tail.split_first() else { break };
         match ESCAPES[usize::from(*byte)] {
@@ -40,7 +59,6 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
         }
         rest = tail;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
@@ -110,6 +128,23 @@ mod tests {
         ] {
             assert_eq!(text(|out| string(out, plain)), json);
             assert_eq!(serde_json::from_str::<String>(json).expect("JSON"), plain);
+        }
+    }
+
+    #[test]
+    fn a_byte_that_needs_an_escape_is_found_at_each_place() {
+        for byte in 0..=u8::MAX {
+            let is_plain = !matches!(byte, b'"' | b'\\' | 0..0x20);
+            for at in 0..20 {
+                for filler in [b'a', b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
+                    let mut bytes = [filler; 20];
+                    bytes[at] = byte;
+                    assert_eq!(plain(&bytes), if is_plain { 20 } else { at }, "{bytes:02x?}");
+                    // Another one behind it.
+                    bytes[19] = b'"';
+                    assert_eq!(plain(&bytes), if is_plain { 19 } else { at }, "{bytes:02x?}");
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::panic::resume_unwind;
 
 use crate::limits::{MAX_DEPTH, MAX_JSON_BYTES};
+use crate::write;
 
 /// Why a text is malformed.
 pub(super) type Reason = &'static str;
@@ -272,11 +273,7 @@ impl Parser<'_, '_> {
         loop {
             let run = self.at;
             let rest = self.text.as_bytes().get(run..).unwrap_or_default();
-            let length = rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
-                .ok_or(TRUNCATED)?;
-            self.at += length;
+            self.at += write::plain(rest);
             let byte = self.peek();
             if byte != Some(b'"') || unescaped.is_some() {
                 let plain = self.text.get(run..self.at).unwrap_or_default();
@@ -298,7 +295,8 @@ impl Parser<'_, '_> {
                     let character = self.escape()?;
                     self.tape.unescaped.push(character);
                 }
-                _ => return Err("a JSON string has a control character"),
+                Some(_) => return Err("a JSON string has a control character"),
+                None => return Err(TRUNCATED),
             }
         }
     }
