@@ -419,6 +419,29 @@ fn brackets_in_comments_and_strings_hide_no_depth() {
 }
 
 #[test]
+fn proto_files_do_not_take_time_that_grows_with_their_square() {
+    let start = std::time::SystemTime::now();
+    let all = |count: u32, part: &dyn Fn(u32) -> String| {
+        let parts: String = (1..=count).map(part).collect();
+        schema(format!("syntax = \"proto3\"; {parts}")).compile(SchemaKind::Protobuf).is_ok()
+    };
+    assert!(all(10_000, &|at| format!("message M{at} {{ option deprecated = true; }}")));
+    assert!(!all(10_000, &|at| format!("message M{at} {{ Unknown a = 1; }}")));
+    assert!(!all(10_000, &|at| format!("message M{at} {{ int32 a = 1; int32 b = 1; }}")));
+    assert!(!all(10_000, &|at| format!("message M{at} {{ option unknown = {at}; }}")));
+    for (count, fits) in [(1000, true), (1001, false)] {
+        let reserved: String = (1..=count).map(|at| format!("reserved {at}; ")).collect();
+        let inside = format!("message M {{ {reserved} }}");
+        assert_eq!(all(1, &|_| inside.clone()), fits);
+        assert_eq!(all(1, &|_| format!("message O {{ {inside} }}")), fits);
+        let inside = format!("enum E {{ A = 0; {reserved} }}");
+        assert_eq!(all(1, &|_| inside.clone()), fits);
+        assert_eq!(all(1, &|_| format!("message O {{ {inside} }}")), fits);
+    }
+    assert!(start.elapsed().expect("a clock") < Duration::from_secs(60));
+}
+
+#[test]
 fn errors_of_schemas_are_bounded() {
     let name = "é".repeat(100_000);
     let ascii = "a".repeat(100_000);

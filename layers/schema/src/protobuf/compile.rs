@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost_reflect::prost::Message as _;
-use prost_reflect::prost_types::FileDescriptorProto;
+use prost_reflect::prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
 use prost_reflect::{
     DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Reflected, MessageDescriptor, Value,
 };
@@ -18,6 +18,9 @@ use crate::write;
 
 /// How deep braces and brackets may be nested in a file: the parser of options recurs. Messages may be nested 31 deep.
 const MAX_NESTING: usize = 48;
+
+/// How many ranges of numbers a message or an enum may reserve or leave to extensions.
+const MAX_RANGES: usize = 1000;
 
 /// Compiles a file and all that it imports. What google calls well-known is built in.
 pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
@@ -86,23 +89,30 @@ impl Files {
 
 impl FileResolver for Files {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        match self.texts.get(name) {
-            _ if name.starts_with("google/protobuf/") => GoogleFileResolver::new().open_file(name),
-            Some(text) => file(name, text),
-            None => Err(protox::Error::file_not_found(name)),
+        if name.starts_with("google/protobuf/") {
+            return GoogleFileResolver::new().open_file(name);
         }
+        let text = self.texts.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
+        let mut file = file(name, text)?;
+        // Places in the text, which the text of an error does not have. They are looked for one after the other, for
+        // each option and for each error.
+        file.source_code_info = None;
+        if !has_few_ranges(&file.message_type) || !file.enum_type.iter().all(enum_has_few_ranges) {
+            return Err(protox::Error::new("it reserves too many ranges of numbers"));
+        }
+        Ok(File::from(file))
     }
 }
 
 /// A file from its text. Serializers that know no text register the `FileDescriptorProto` in base64, and some
 /// registries keep it so.
-fn file(name: &str, text: &str) -> Result<File, protox::Error> {
+fn file(name: &str, text: &str) -> Result<FileDescriptorProto, protox::Error> {
     match descriptor(text) {
         Some(mut descriptor) => {
             descriptor.name = Some(name.to_owned());
-            Ok(File::from_file_descriptor_proto(descriptor))
+            Ok(descriptor)
         }
-        None => File::from_source(name, text),
+        None => Ok(File::from_source(name, text)?.into()),
     }
 }
 
@@ -110,6 +120,19 @@ fn descriptor(text: &str) -> Option<FileDescriptorProto> {
     // No text of a file is base64, but for an empty one.
     let bytes = STANDARD.decode(text).ok().filter(|bytes| !bytes.is_empty())?;
     FileDescriptorProto::decode(bytes.as_slice()).ok()
+}
+
+/// Each field is compared with each range of its message.
+fn has_few_ranges(messages: &[DescriptorProto]) -> bool {
+    messages.iter().all(|message| {
+        message.reserved_range.len() + message.extension_range.len() <= MAX_RANGES
+            && message.enum_type.iter().all(enum_has_few_ranges)
+            && has_few_ranges(&message.nested_type)
+    })
+}
+
+fn enum_has_few_ranges(descriptor: &EnumDescriptorProto) -> bool {
+    descriptor.reserved_range.len() <= MAX_RANGES
 }
 
 #[derive(Default)]
