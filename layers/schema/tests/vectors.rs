@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use tailwater_schema::catalog::{
-    Catalog, Framing, IdEncoding, InlineCatalog, Lookup, SchemaId, SchemaKind, SchemaRef,
-    SchemaText, UseId,
+    Catalog, Framing, IdEncoding, InlineCatalog, Lookup, Reference, SchemaId, SchemaKind,
+    SchemaRef, SchemaText, UseId,
 };
 use tailwater_schema::model::{AvroModel, JsonModel, ProtobufModel, SchemaSource, Validate, View};
 use tailwater_schema::{Class, Extracted, Input, Model, Outcome};
@@ -533,16 +533,24 @@ import "google/protobuf/field_mask.proto";
 import "google/protobuf/any.proto";
 import "google/protobuf/empty.proto";
 import "common/other.proto";
+import "google/protobuf/of_the_registry.proto";
 message M {
   google.protobuf.Timestamp at = 1; google.protobuf.Duration took = 2; google.protobuf.StringValue s = 3;
   google.protobuf.Int64Value n = 4; google.protobuf.Struct free = 5; google.protobuf.FieldMask mask = 6;
   google.protobuf.Any any = 7; google.protobuf.Empty none = 8; other.Other o = 9; google.protobuf.Value v = 10;
   google.protobuf.NullValue nil = 11; map<string, google.protobuf.Timestamp> times = 12;
+  mine.Mine mine = 13;
 }"#;
     let other = r#"syntax = "proto3"; package other; message Other { int32 x = 1; }"#;
     let other = Arc::new(SchemaText::new(SchemaId::Confluent(2), other));
-    let reference = tailwater_schema::catalog::Reference::new("common/other.proto", other);
-    let schema = SchemaText::new(SchemaId::Confluent(1), schema).with_references(vec![reference]);
+    let reference = Reference::new("common/other.proto", other);
+    // What the library does not have comes from the references, and nothing else of these names.
+    let mine = r#"syntax = "proto3"; package mine; message Mine { int32 x = 1; }"#;
+    let mine = Arc::new(SchemaText::new(SchemaId::Confluent(3), mine));
+    let timestamp = Reference::new("google/protobuf/timestamp.proto", Arc::clone(&mine));
+    let mine = Reference::new("google/protobuf/of_the_registry.proto", mine);
+    let references = vec![reference, mine, timestamp];
+    let schema = SchemaText::new(SchemaId::Confluent(1), schema).with_references(references);
     let mut registry = Answered::new(Framing::Confluent);
     registry.schemas.insert(SchemaRef::subject("t-value", "latest"), Arc::new(schema));
     let model = Model::from(ProtobufModel::new(registry.source(), "M").view(View::Json));
@@ -560,6 +568,7 @@ message M {
         ("3a080a02782f12020801", r#""any":{"@type":"x/","value":"CAE="}"#),
         ("4200", r#""none":{}"#),
         ("4a020807", r#""o":{"x":7}"#),
+        ("6a020807", r#""mine":{"x":7}"#),
         ("5209110000000000000440", r#""v":2.5"#),
         ("5200", r#""v":null"#),
         ("5202080052022001", r#""v":true"#),

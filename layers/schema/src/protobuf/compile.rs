@@ -89,8 +89,9 @@ impl Files {
 
 impl FileResolver for Files {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        if name.starts_with("google/protobuf/") {
-            return GoogleFileResolver::new().open_file(name);
+        match GoogleFileResolver::new().open_file(name) {
+            Err(error) if error.is_file_not_found() => {}
+            found => return found,
         }
         let text = self.texts.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
         let mut file = file(name, text)?;
