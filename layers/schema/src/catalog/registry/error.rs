@@ -68,6 +68,9 @@ pub enum FetchError {
     /// The answer is larger than [`MAX_SCHEMA_BYTES`].
     #[error("answer has more than {MAX_SCHEMA_BYTES} bytes")]
     TooLarge,
+    /// The answer is a web page, or is no JSON where it should be: it may be a proxy's, or that of a page to log in.
+    #[error("answer is not that of a registry: is it a proxy's?")]
+    Foreign,
     /// The answer is not of the form that it should have.
     #[error("answer is no {0}")]
     Format(&'static str),
@@ -110,6 +113,7 @@ impl FetchError {
             | Self::Transport(_)
             | Self::Status { .. }
             | Self::NoApi { .. }
+            | Self::Foreign
             | Self::Stopped => true,
             Self::Reference { reason, .. } => reason.is_transient(),
             Self::NoSchema { .. }

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | answers with a schema | known, for as long as the cache has room |
 //! | says that it has no such schema, or answers with what is no schema | missing, after three attempts within 5 s; it is asked again after 60 s |
-//! | is away, or answers 401, 403, 408, 429, 5xx, or 404 without an error code of its own | pending, until it answers: attempts come after 1 s to 10 s |
+//! | is away, or answers 401, 403, 408, 429, 5xx | pending, until it answers: attempts come after 1 s to 10 s |
+//! | answers as a proxy may: 4xx without an error code of its own, a web page, or no JSON | pending, too; an id and a reference are missing if it answers something else at this time |
 //! | fails to refresh the `latest` version of a subject | known, as before |
 //!
 //! An outage is logged once at its beginning and once at its end.
@@ -43,7 +44,7 @@ mod tests;
 
 use std::fmt;
 use std::future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -148,6 +149,7 @@ impl Registry {
             health: Health::new(url.to_string()),
             requests: Requests::new(transport, headers, timeout),
             cache: Mutex::new(Cache::new(max_age)),
+            answered: OnceLock::new(),
             compiling: Semaphore::new(1),
             url,
             protocol,

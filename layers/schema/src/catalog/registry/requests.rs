@@ -79,19 +79,34 @@ impl Requests {
 
 fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Result<Answer, FetchError> {
     if status == StatusCode::OK {
-        return Ok(Answer { headers, body });
+        // Apicurio's answer is the schema itself, of any content type but this.
+        return if is_page(&headers) {
+            Err(FetchError::Foreign)
+        } else {
+            Ok(Answer { headers, body })
+        };
     }
     if status.is_success() || status.is_redirection() {
         return Err(FetchError::Format("schema"));
     }
-    let is_about_the_client = matches!(status.as_u16(), 401 | 403 | 407 | 408 | 425 | 429);
-    let says_something = status.is_client_error() && !is_about_the_client;
-    let verdict = says_something.then(|| verdict(status.as_u16(), &body)).flatten();
+    let verdict = is_about_the_schema(status).then(|| verdict(status.as_u16(), &body)).flatten();
     Err(match verdict {
         Some(Verdict::NoSchema(code)) => FetchError::NoSchema { status, code },
         Some(Verdict::NoApi) => FetchError::NoApi { status },
         None => FetchError::Status { status, retry_after: retry_after(&headers) },
     })
+}
+
+/// Whether a status says something about the schema, if the answer is the registry's.
+pub(crate) fn is_about_the_schema(status: StatusCode) -> bool {
+    let is_about_the_client = matches!(status.as_u16(), 401 | 403 | 407 | 408 | 425 | 429);
+    status.is_client_error() && !is_about_the_client
+}
+
+fn is_page(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|page| essence.eq_ignore_ascii_case(page))
 }
 
 /// RFC 9110, 10.2.3. A date is ignored.

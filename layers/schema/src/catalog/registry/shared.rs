@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::{StatusCode, Uri};
 use tokio::sync::Semaphore;
@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use crate::catalog::registry::cache::Cache;
 use crate::catalog::registry::health::Health;
 use crate::catalog::registry::protocol::{Coordinates, Protocol, RawSchema, RawVersion};
-use crate::catalog::registry::requests::Requests;
+use crate::catalog::registry::requests::{Requests, is_about_the_schema};
 use crate::catalog::registry::{FetchError, RegistryUrl};
 use crate::catalog::{SchemaId, SchemaText};
 
@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     pub(crate) health: Health,
     pub(crate) cache: Mutex<Cache>,
+    /// An id that the registry has answered, be it that it has no such schema.
+    pub(crate) answered: OnceLock<SchemaId>,
     /// One schema at a time: many that come at once must not take all processors.
     pub(crate) compiling: Semaphore,
 }
@@ -37,49 +39,61 @@ impl Shared {
 
     /// A schema with what its references are called.
     pub(crate) async fn schema(&self, id: SchemaId) -> Result<RawSchema, FetchError> {
-        let answer = match self.requests.get(self.uri(self.protocol.schema_path(id))?).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.without_guids(id, error).await),
+        let found = self.raw_schema(id).await;
+        if let Ok(_) | Err(FetchError::NoSchema { .. }) = found {
+            self.answered.get_or_init(|| id);
+        }
+        let mut schema = match (id, found) {
+            (_, Ok(schema)) => schema,
+            // Early versions have no GUIDs. They answer what is asked for by an id.
+            (SchemaId::Guid(_), Err(FetchError::NoApi { status })) => {
+                return Err(no_schema(status));
+            }
+            (_, Err(error)) => return Err(self.judged(error).await),
         };
-        let mut schema = self.protocol.parse_schema(&answer)?;
-        drop(answer);
         if let Some(path) = self.protocol.references_path(id) {
             match self.requests.get(self.uri(Some(path))?).await {
                 Ok(answer) => schema.references = self.protocol.parse_references(&answer)?,
                 Err(error) if is_without_references(&error) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.judged(error).await),
             }
         }
         Ok(schema)
     }
 
-    /// The error of a request for a schema, which is that there is no schema if the registry has no GUIDs: early
-    /// versions and Karapace have none. They answer what is asked for by an id.
-    async fn without_guids(&self, id: SchemaId, error: FetchError) -> FetchError {
-        let status = match (id, &error) {
-            (SchemaId::Guid(_), FetchError::NoApi { status }) => *status,
-            // Karapace's answer may be that of a proxy. Then the registry does not answer this either.
-            (
-                SchemaId::Guid(_),
-                FetchError::Status { status: status @ StatusCode::NOT_FOUND, .. },
-            ) if self.is_there().await => *status,
-            _ => return error,
-        };
-        FetchError::NoSchema { status, code: status.as_u16().into() }
+    async fn raw_schema(&self, id: SchemaId) -> Result<RawSchema, FetchError> {
+        let answer = self.requests.get(self.uri(self.protocol.schema_path(id))?).await?;
+        self.protocol.parse_schema(&answer)
     }
 
-    /// Whether the registry answers a question that each has an answer to.
+    /// An error that may be the answer of a proxy before a registry that is away. If the registry answers something
+    /// else now, the answer was its own, and there is no schema: what a record asks for must not be asked for without
+    /// an end.
+    async fn judged(&self, error: FetchError) -> FetchError {
+        let verdict = match &error {
+            FetchError::NoApi { status } => no_schema(*status),
+            FetchError::Status { status, .. } if is_about_the_schema(*status) => no_schema(*status),
+            FetchError::Foreign => FetchError::Format("schema"),
+            _ => return error,
+        };
+        if self.is_there().await { verdict } else { error }
+    }
+
+    /// Whether the registry answers what each has an answer to, or what it has answered before.
     async fn is_there(&self) -> bool {
-        let Ok(uri) = self.uri(self.protocol.kinds_path()) else { return false };
-        let answer = self.requests.get(uri).await;
-        answer.is_ok_and(|answer| serde_json::from_slice::<Vec<String>>(&answer.body).is_ok())
+        if let Ok(uri) = self.uri(Some(self.protocol.probe_path().to_owned()))
+            && let Ok(answer) = self.requests.get(uri).await
+            && self.protocol.is_probe(&answer)
+        {
+            return true;
+        }
+        let Some(id) = self.answered.get() else { return false };
+        matches!(self.raw_schema(*id).await, Ok(_) | Err(FetchError::NoSchema { .. }))
     }
 
     /// The id of a version of a subject.
     pub(crate) async fn version(&self, version: &Coordinates) -> Result<RawVersion, FetchError> {
-        let path = self.protocol.version_path(version, self.url.path());
-        let answer = self.requests.get(self.uri(path)?).await?;
-        self.protocol.parse_version(&answer)
+        self.raw_version(self.protocol.version_path(version, self.url.path())).await
     }
 
     /// The same for a version that a schema refers to: it may have been deleted since.
@@ -88,15 +102,29 @@ impl Shared {
         version: &Coordinates,
     ) -> Result<RawVersion, FetchError> {
         let found = self.version(version).await;
-        let Err(FetchError::NoSchema { .. }) = found else { return found };
-        let Some(path) = self.protocol.deleted_version_path(version) else { return found };
-        let answer = self.requests.get(self.uri(Some(path))?).await?;
+        let Err(error) = found else { return found };
+        let error = self.judged(error).await;
+        let deleted = self.protocol.deleted_version_path(version);
+        if deleted.is_none() || !matches!(error, FetchError::NoSchema { .. }) {
+            return Err(error);
+        }
+        let found = self.raw_version(deleted).await;
+        let Err(error) = found else { return found };
+        Err(self.judged(error).await)
+    }
+
+    async fn raw_version(&self, path: Option<String>) -> Result<RawVersion, FetchError> {
+        let answer = self.requests.get(self.uri(path)?).await?;
         self.protocol.parse_version(&answer)
     }
 
     fn uri(&self, path: Option<String>) -> Result<Uri, FetchError> {
         path.and_then(|path| self.url.below(&path)).ok_or(FetchError::NoRequest)
     }
+}
+
+fn no_schema(status: StatusCode) -> FetchError {
+    FetchError::NoSchema { status, code: status.as_u16().into() }
 }
 
 /// Whether the registry, which has just had the schema, does not know of references: early versions have none.

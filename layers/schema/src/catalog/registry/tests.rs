@@ -28,6 +28,8 @@ struct Scripted {
 enum Reply {
     Json(u16, String),
     RetryAfter(u16, u64),
+    /// A web page with status 200.
+    Page,
     Broken,
     Never,
 }
@@ -48,6 +50,10 @@ impl Transport for Scripted {
                 Reply::RetryAfter(status, seconds) => {
                     let response = response.status(status).header("retry-after", seconds);
                     Ok(response.body(Bytes::new()).unwrap())
+                }
+                Reply::Page => {
+                    let response = response.header("content-type", "text/html; charset=utf-8");
+                    Ok(response.body(Bytes::from_static(b"<html>")).unwrap())
                 }
                 Reply::Broken => Err(FetchError::Transport("connection refused".to_owned())),
                 Reply::Never => future::pending().await,
@@ -866,7 +872,7 @@ async fn a_karapace_without_guids_does_not_hold_up_records() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_no_schema_is_missing() {
-    for body in ["", "<html>", "{}", r#"{"schema":"x","schemaType":"XSD"}"#] {
+    for body in ["{}", "[]", r#"{"schema":"x","schemaType":"XSD"}"#] {
         let (registry, asked) = confluent(move |_, _| Json(200, body.to_owned()));
         assert!(result(&registry, &id(9)).await.is_none(), "{body}");
         assert_eq!(asked.paths().len(), 3);
@@ -874,6 +880,89 @@ async fn an_answer_that_is_no_schema_is_missing() {
     for status in [204, 300, 304] {
         let (registry, _) = confluent(move |_, _| Json(status, String::new()));
         assert!(result(&registry, &id(9)).await.is_none(), "{status}");
+    }
+}
+
+/// What a proxy may answer in place of a registry that is away: it must cost no record, and as the answer of a registry
+/// that is there it must not stop a partition.
+fn answers_of_a_proxy() -> Vec<fn() -> Reply> {
+    vec![
+        || Reply::Page,
+        || Json(200, "<html>".to_owned()),
+        || Json(200, String::new()),
+        || Json(404, "default backend - 404".to_owned()),
+        || Json(400, "<html>".to_owned()),
+        || Json(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#.to_owned()),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_proxy_costs_no_schema() {
+    for reply in answers_of_a_proxy() {
+        let (registry, asked) = confluent(move |path, before| match (path, before) {
+            ("/schemas/ids/9", 10..) => schema("x"),
+            _ => reply(),
+        });
+        assert_eq!(text(&registry, &id(9)).await, "x");
+        assert_eq!(asked.times("/schemas/ids/9").len(), 11);
+    }
+    // The body of Apicurio's answer is the schema: a page must not be taken for one.
+    let (registry, _) = registry_of(Apicurio::new(), |path, before| match path {
+        path if path.ends_with("/ids/globalIds/9") && before >= 10 => Json(200, "x".to_owned()),
+        path if path.ends_with("/references") => Json(200, "[]".to_owned()),
+        _ => Reply::Page,
+    });
+    assert_eq!(text(&registry, &SchemaRef::Id(SchemaId::GlobalId(9))).await, "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_odd_answer_of_a_registry_that_is_there_is_final() {
+    let limit = Duration::from_secs(60);
+    for reply in answers_of_a_proxy() {
+        let (registry, asked) = confluent(move |path, _| match path {
+            "/schemas/types" => Json(200, r#"["AVRO"]"#.to_owned()),
+            _ => reply(),
+        });
+        let seven = id(7);
+        let found = timeout(limit, result(&registry, &seven)).await;
+        assert!(found.expect("a result").is_none());
+        assert_eq!(asked.times("/schemas/ids/7").len(), 3);
+        // What a registry has answered once tells that it is there, too.
+        for answered in [no_schema, || schema("x")] {
+            let (registry, _) = confluent(move |path, _| match path {
+                "/schemas/ids/9" => answered(),
+                _ => reply(),
+            });
+            assert!(timeout(limit, result(&registry, &seven)).await.is_err());
+            let _ = result(&registry, &id(9)).await;
+            let found = timeout(limit, result(&registry, &seven)).await;
+            assert!(found.expect("a result").is_none());
+        }
+        let (registry, _) = registry_of(Apicurio::new(), move |path, _| match path {
+            "/apis/registry/v2/system/info" => Json(200, r#"{"version":"2.6.13"}"#.to_owned()),
+            _ => reply(),
+        });
+        let seven = SchemaRef::Id(SchemaId::GlobalId(7));
+        let Reply::Page = reply() else { continue };
+        let found = timeout(limit, result(&registry, &seven)).await;
+        assert!(found.expect("a result").is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reference_with_an_odd_answer_does_not_hold_up_records() {
+    for reply in answers_of_a_proxy() {
+        let (registry, _) = confluent(move |path, _| match path {
+            "/schemas/types" => Json(200, r#"["AVRO"]"#.to_owned()),
+            "/schemas/ids/1" => referring("x", &["a/b".to_owned()]),
+            _ => reply(),
+        });
+        let one = id(1);
+        let found = timeout(Duration::from_secs(60), result(&registry, &one)).await;
+        assert!(found.expect("a result").is_none());
+        // The subject of a configuration is waited for.
+        let subject = latest("t");
+        assert!(timeout(Duration::from_secs(60), result(&registry, &subject)).await.is_err());
     }
 }
 
@@ -899,6 +988,8 @@ async fn many_missing_schemas_make_few_lines() {
 enum Fault {
     NoSchema,
     NotASchema,
+    /// Final if the registry answers another request at this time.
+    Page,
     Unavailable,
     RetryAfter,
     Broken,
@@ -907,13 +998,14 @@ enum Fault {
 
 impl Fault {
     fn is_final(self) -> bool {
-        matches!(self, Self::NoSchema | Self::NotASchema)
+        matches!(self, Self::NoSchema | Self::NotASchema | Self::Page)
     }
 
     fn reply(self) -> Reply {
         match self {
             Self::NoSchema => no_schema(),
-            Self::NotASchema => Json(200, "<html>".to_owned()),
+            Self::NotASchema => Json(200, "{}".to_owned()),
+            Self::Page => Reply::Page,
             Self::Unavailable => Json(503, String::new()),
             Self::RetryAfter => Reply::RetryAfter(429, 7),
             Self::Broken => Reply::Broken,
@@ -924,8 +1016,8 @@ impl Fault {
 
 fn faults() -> impl Strategy<Value = Vec<Fault>> {
     use Fault::*;
-    let fault =
-        prop::sample::select(vec![NoSchema, NotASchema, Unavailable, RetryAfter, Broken, Never]);
+    let all = vec![NoSchema, NotASchema, Page, Unavailable, RetryAfter, Broken, Never];
+    let fault = prop::sample::select(all);
     prop::collection::vec(fault, 0..8)
 }
 
@@ -947,7 +1039,9 @@ proptest! {
                 .collect();
             let count = scripts.len();
             let (registry, _) = confluent(move |path, before| {
-                let number: usize = path.rsplit('/').next().unwrap().parse().unwrap();
+                let Ok(number) = path.rsplit('/').next().unwrap().parse::<usize>() else {
+                    return Reply::Page;
+                };
                 scripts[number].get(before).map_or_else(|| schema(path), |fault| fault.reply())
             });
             let awaited = (0..count).map(|number| (number, 0, true));

@@ -119,6 +119,15 @@ fn is_v3(base_path: &str) -> bool {
     base_path.ends_with("/v3")
 }
 
+pub(crate) fn is_system_info(answer: &Answer) -> bool {
+    #[derive(Deserialize)]
+    struct Info {
+        #[serde(rename = "version")]
+        _version: String,
+    }
+    serde_json::from_slice::<Info>(&answer.body).is_ok()
+}
+
 /// The body is the schema itself.
 pub(crate) fn parse_schema(answer: &Answer) -> Result<RawSchema, FetchError> {
     let text = str::from_utf8(&answer.body).map_err(|_| FetchError::Format("schema"))?;

@@ -93,6 +93,10 @@ pub(crate) fn parse_schema(answer: &Answer) -> Result<RawSchema, FetchError> {
     Ok(RawSchema { text, kind: Some(kind), references: references.collect() })
 }
 
+pub(crate) fn is_list_of_types(answer: &Answer) -> bool {
+    serde_json::from_slice::<Vec<String>>(&answer.body).is_ok()
+}
+
 pub(crate) fn parse_version(answer: &Answer) -> Result<RawVersion, FetchError> {
     #[derive(Deserialize)]
     struct Subject {
@@ -185,17 +189,17 @@ mod tests {
         assert_eq!(*a, RawReference { name: "a.proto".into(), to: version("a", "2") });
         assert!(b.to.is_latest() && !a.to.is_latest());
         for body in [
-            "",
             "[]",
             "{}",
             r#"{"schema":1}"#,
             r#"{"schema":null}"#,
-            "<html>",
-            "{\"schema\":\"\\ud800\"}",
             r#"{"schema":"x","references":[{"name":"a"}]}"#,
             r#"{"schema":"x","references":7}"#,
         ] {
             assert_eq!(parse_schema(&answer(body)), Err(FetchError::Format("schema")), "{body}");
+        }
+        for body in ["", "<html>", "{\"schema\":", "{\"schema\":\"\\ud800\"}"] {
+            assert_eq!(parse_schema(&answer(body)), Err(FetchError::Foreign), "{body}");
         }
         let other = parse_schema(&answer(r#"{"schema":"x","schemaType":"XSD"}"#));
         assert_eq!(other, Err(FetchError::Kind("XSD".into())));

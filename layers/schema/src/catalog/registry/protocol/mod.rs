@@ -114,11 +114,19 @@ impl Protocol {
         }
     }
 
-    /// The path of the names of the kinds of schemas, where ids may be of a kind that not each registry has.
-    pub(crate) fn kinds_path(&self) -> Option<String> {
+    /// The path of something that each registry has an answer to.
+    pub(crate) fn probe_path(&self) -> &'static str {
         match self {
-            Self::Confluent(_) => Some("/schemas/types".to_owned()),
-            Self::Apicurio(_) => None,
+            Self::Confluent(_) => "/schemas/types",
+            Self::Apicurio(_) => "/system/info",
+        }
+    }
+
+    /// Whether the answer to that is a registry's own.
+    pub(crate) fn is_probe(&self, answer: &Answer) -> bool {
+        match self {
+            Self::Confluent(_) => confluent::is_list_of_types(answer),
+            Self::Apicurio(_) => apicurio::is_system_info(answer),
         }
     }
 
@@ -200,7 +208,9 @@ pub(crate) fn verdict(status: u16, body: &[u8]) -> Option<Verdict> {
 }
 
 fn json<T: DeserializeOwned>(answer: &Answer, form: &'static str) -> Result<T, FetchError> {
-    serde_json::from_slice(&answer.body).map_err(|_| FetchError::Format(form))
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        if error.is_data() { FetchError::Format(form) } else { FetchError::Foreign }
+    })
 }
 
 /// A version is a number for some and a text for others.
