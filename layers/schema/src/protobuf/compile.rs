@@ -5,21 +5,24 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost_reflect::prost::Message as _;
-use prost_reflect::prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
+use prost_reflect::prost_types::{
+    DescriptorProto, EnumDescriptorProto, EnumOptions, FileDescriptorProto, MessageOptions,
+    UninterpretedOption,
+};
 use prost_reflect::{
     DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Reflected, MessageDescriptor, Value,
 };
 use protox::file::{File, FileResolver, GoogleFileResolver};
 
-use super::{Enum, Field, Kind, Message, MessageId, Schema, WellKnown, nesting};
+use super::{Enum, Field, Kind, Message, MessageId, Schema, WellKnown};
 use crate::catalog::SchemaText;
 use crate::limits::{MAX_REFERENCES, MAX_SCHEMA_BYTES};
 use crate::write;
 
-/// How deep braces and brackets may be nested in a file: the parser of options recurs. Messages may be nested 31 deep.
-const MAX_NESTING: usize = 48;
+/// How deep messages may be nested in each other: as deep as the parser of texts allows.
+const MAX_NESTING: usize = 31;
 
-/// How many ranges of numbers a message or an enum may reserve or leave to extensions.
+/// How many ranges of numbers a message or an enum may reserve.
 const MAX_RANGES: usize = 1000;
 
 /// Compiles a file and all that it imports. What google calls well-known is built in.
@@ -54,9 +57,6 @@ fn describe(error: &protox::Error) -> String {
 fn check_text(text: &str) -> Result<(), String> {
     if text.len() > MAX_SCHEMA_BYTES {
         return Err(format!("it has more than {MAX_SCHEMA_BYTES} bytes"));
-    }
-    if nesting::depth(text) > MAX_NESTING {
-        return Err("its blocks are nested too deeply".to_owned());
     }
     Ok(())
 }
@@ -95,12 +95,7 @@ impl FileResolver for Files {
         }
         let text = self.texts.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
         let mut file = file(name, text)?;
-        // Places in the text, which the text of an error does not have. They are looked for one after the other, for
-        // each option and for each error.
-        file.source_code_info = None;
-        if !has_few_ranges(&file.message_type) || !file.enum_type.iter().all(enum_has_few_ranges) {
-            return Err(protox::Error::new("it reserves too many ranges of numbers"));
-        }
+        strip(&mut file)?;
         Ok(File::from(file))
     }
 }
@@ -123,17 +118,58 @@ fn descriptor(text: &str) -> Option<FileDescriptorProto> {
     FileDescriptorProto::decode(bytes.as_slice()).ok()
 }
 
-/// Each field is compared with each range of its message.
-fn has_few_ranges(messages: &[DescriptorProto]) -> bool {
-    messages.iter().all(|message| {
-        message.reserved_range.len() + message.extension_range.len() <= MAX_RANGES
-            && message.enum_type.iter().all(enum_has_few_ranges)
-            && has_few_ranges(&message.nested_type)
-    })
+/// Takes away what values are not read by, and what the library would recur for or compare each with each.
+fn strip(file: &mut FileDescriptorProto) -> Result<(), protox::Error> {
+    // Places in the text, which the text of an error does not have. They are looked for one after the other.
+    file.source_code_info = None;
+    file.options = None;
+    file.service.clear();
+    file.extension.clear();
+    file.enum_type.iter_mut().try_for_each(strip_enum)?;
+    strip_messages(&mut file.message_type, 0)
 }
 
-fn enum_has_few_ranges(descriptor: &EnumDescriptorProto) -> bool {
-    descriptor.reserved_range.len() <= MAX_RANGES
+fn strip_messages(messages: &mut [DescriptorProto], depth: usize) -> Result<(), protox::Error> {
+    for message in messages {
+        if depth > MAX_NESTING {
+            return Err(protox::Error::new("its messages are nested too deeply"));
+        }
+        let is_entry = message.options.as_ref().and_then(|options| options.map_entry);
+        message.options =
+            is_entry.map(|_| MessageOptions { map_entry: is_entry, ..MessageOptions::default() });
+        message.field.iter_mut().for_each(|field| field.options = None);
+        message.oneof_decl.iter_mut().for_each(|oneof| oneof.options = None);
+        message.extension.clear();
+        message.extension_range.clear();
+        check_ranges(message.reserved_range.len())?;
+        message.enum_type.iter_mut().try_for_each(strip_enum)?;
+        strip_messages(&mut message.nested_type, depth + 1)?;
+    }
+    Ok(())
+}
+
+fn strip_enum(descriptor: &mut EnumDescriptorProto) -> Result<(), protox::Error> {
+    let aliases = descriptor.options.as_ref().is_some_and(|options| {
+        options.allow_alias() || options.uninterpreted_option.iter().any(is_allow_alias)
+    });
+    descriptor.options =
+        aliases.then(|| EnumOptions { allow_alias: Some(true), ..EnumOptions::default() });
+    descriptor.value.iter_mut().for_each(|value| value.options = None);
+    check_ranges(descriptor.reserved_range.len())
+}
+
+/// `option allow_alias = true;` as the parser leaves it.
+fn is_allow_alias(option: &UninterpretedOption) -> bool {
+    matches!(&*option.name, [name] if name.name_part == "allow_alias" && !name.is_extension)
+        && option.identifier_value.as_deref() == Some("true")
+}
+
+/// Each field is compared with each range.
+fn check_ranges(count: usize) -> Result<(), protox::Error> {
+    if count > MAX_RANGES {
+        return Err(protox::Error::new("it reserves too many ranges of numbers"));
+    }
+    Ok(())
 }
 
 #[derive(Default)]

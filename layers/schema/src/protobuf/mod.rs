@@ -3,7 +3,6 @@
 mod compile;
 mod json;
 mod known;
-mod nesting;
 mod scan;
 mod select;
 mod wire;
