@@ -257,9 +257,24 @@ fn json_schemas_do_not_take_time_without_end() {
         Some(Class::SchemaUnusable)
     );
     assert_eq!(class(&json(&doubling("anyOf", "{\"not\":{}}")), b"1"), Some(Class::SchemaUnusable));
-    // What ends in a circle is not counted when the schema is compiled.
     let circle = r##"{"allOf":[{"$ref":"#/definitions/a60"},{"minimum":2}]}"##;
-    assert_eq!(class(&json(&doubling("anyOf", circle)), b"1"), Some(Class::Malformed));
+    assert_eq!(class(&json(&doubling("anyOf", circle)), b"1"), Some(Class::SchemaUnusable));
+    // Each looks at the value, and is entered again and again.
+    let looking: String = (0..60)
+        .map(|at| {
+            let next = format!(r##"{{"$ref":"#/definitions/a{}"}}"##, at + 1);
+            format!(r#""a{at}":{{"type":"integer","anyOf":[{next},{next}]}},"#)
+        })
+        .collect();
+    let looking =
+        format!(r##"{{"$ref":"#/definitions/a0","definitions":{{{looking}"a60":false}}}}"##);
+    assert_eq!(class(&json(&looking), b"1"), Some(Class::Malformed));
+    // Few steps, and between each two of them much that does not look at the value.
+    let idle = vec![r#"{"not":{}}"#; 4900].join(",");
+    let idle = json(&format!(r#"{{"items":{{"anyOf":[{idle},{{"type":"integer"}}]}}}}"#));
+    assert_eq!(class(&idle, format!("[{}1]", "1,".repeat(100)).as_bytes()), None);
+    let value = format!("[{}1]", "1,".repeat(1_000_000));
+    assert_eq!(class(&idle, value.as_bytes()), Some(Class::Malformed));
     // The first pass is quick, and the one for the reason is not.
     let text = r##"{"allOf":[{"properties":{"x":{"$ref":"#"}}},{"properties":{"x":{"$ref":"#"}}},{"not":{"required":["y"]}}]}"##;
     let value = format!("{}1{}", "{\"x\":".repeat(MAX_DEPTH - 1), "}".repeat(MAX_DEPTH - 1));

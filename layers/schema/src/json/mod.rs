@@ -25,12 +25,14 @@ use tape::{Document, Item, Tape};
 /// one level through each other. The validator recurs; this bounds its stack.
 const MAX_NESTED_SUBSCHEMAS: usize = 2048;
 
-/// How many ways may lead through the subschemas that apply to one value. The validator goes each of them.
-const MAX_WAYS: usize = 100_000;
+/// How many subschemas the validator may enter one after the other without a look at the value.
+const MAX_IDLE: usize = 10_000;
 
 /// How often the validator may look at parts of a value: so often for the value, and so often for each part of it.
 const BASE_STEPS: usize = 1 << 24;
 const ITEM_STEPS: usize = 64;
+/// How many subschemas it may enter for a value without a look at it, in all.
+const MAX_IDLE_STEPS: usize = 1 << 30;
 
 const TOO_LONG: &str = "it takes too long to validate the JSON";
 
@@ -42,6 +44,8 @@ pub(crate) struct Schema {
     validator: Validator<Parsed>,
     /// How many subschemas may apply to one value through each other.
     chain: usize,
+    /// How many subschemas the validator may enter between two looks at the value.
+    idle: usize,
 }
 
 impl fmt::Debug for Schema {
@@ -60,12 +64,12 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
     references.add(schema)?;
     let mut documents = vec![chain::Document { name: "", root: &value }];
     documents.extend(references.0.iter().map(|(name, root)| chain::Document { name, root }));
-    let chain::Extent { longest: chain, ways } =
+    let chain::Extent { longest: chain, idle } =
         chain::extent(&documents).ok_or("it has too many subschemas and references")?;
     if chain > MAX_NESTED_SUBSCHEMAS {
         return Err("its subschemas are nested too deeply".to_owned());
     }
-    if ways > MAX_WAYS {
+    if idle > MAX_IDLE {
         return Err("too many of its subschemas apply to one value".to_owned());
     }
     let mut options = jsonschema::options_for::<Parsed>()
@@ -82,7 +86,7 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
         let place = error.instance_path().to_string();
         format!("{} at `{place}`", error.masked())
     })?;
-    Ok(Schema { validator, chain })
+    Ok(Schema { validator, chain, idle })
 }
 
 fn parse(text: &str) -> Result<Value, String> {
@@ -102,13 +106,16 @@ impl Schema {
             }
             let root = JsonNode::At(*document, 0);
             let steps = BASE_STEPS.saturating_add(document.tape.len().saturating_mul(ITEM_STEPS));
-            // The steps for the reason are what is left: to find the place takes longer than to find that there is one.
-            document.tape.steps.set(steps);
+            document.tape.steps.set(steps.min(MAX_IDLE_STEPS / (self.idle + 1)));
             match within_steps(|| self.validator.is_valid(root)) {
                 Some(true) => return Ok(()),
                 Some(false) => {}
                 None => return Err(Rejection::malformed(TOO_LONG)),
             }
+            // To find the place takes longer than to find that there is one: on the way to it, what lies below each
+            // subschema is validated again.
+            let most = MAX_IDLE_STEPS / (self.idle + 1) / self.chain.max(1);
+            document.tape.steps.set(document.tape.steps.get().min(most));
             // It names the place in the schema: names in the value are the user's data.
             let place = within_steps(|| {
                 let error = self.validator.validate(root).err()?;
