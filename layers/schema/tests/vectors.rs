@@ -181,6 +181,18 @@ fn json_schemas_are_of_their_draft() {
             false,
         ),
         (r#"{"prefixItems":[{"type":"string"}]}"#, "[1]", false),
+        (
+            r#"{"properties":{"a":{"not":{"prefixItems":[{"type":"string"}]}}}}"#,
+            r#"{"a":[1]}"#,
+            true,
+        ),
+        (r#"{"properties":{"a":{"prefixItems":[{"type":"string"}]}}}"#, r#"{"a":[1]}"#, false),
+        // A property of this name is no keyword: this is draft 7.
+        (
+            r##"{"definitions":{"s":{"type":"string"}},"properties":{"prefixItems":true,"a":{"$ref":"#/definitions/s","maxLength":1}},"default":{"prefixItems":[]}}"##,
+            r#"{"a":"long"}"#,
+            true,
+        ),
         (r#"{"items":[{"type":"string"}],"additionalItems":false}"#, r#"["a",1]"#, false),
         (
             r#"{"$schema":"http://json-schema.org/draft-04/schema#","minimum":1,"exclusiveMinimum":true}"#,

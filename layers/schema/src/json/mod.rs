@@ -79,7 +79,7 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
         .with_pattern_options(PatternOptions::regex());
     if value.get("$schema").is_none() {
         // What stands beside a `$ref` is ignored until draft 7. `prefixItems` came later, and who uses it knows.
-        let later = schema.text().contains("\"prefixItems\"");
+        let later = has_keyword(&value, "prefixItems");
         options = options.with_draft(if later { Draft::Draft202012 } else { Draft::Draft7 });
     }
     let validator = options.build(&value).map_err(|error| {
@@ -87,6 +87,40 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
         format!("{} at `{place}`", error.masked())
     })?;
     Ok(Schema { validator, chain, idle })
+}
+
+/// Whether a schema, or one that stands within it, has a keyword.
+fn has_keyword(schema: &Value, keyword: &str) -> bool {
+    let Value::Object(members) = schema else { return false };
+    let has = |schema: &Value| has_keyword(schema, keyword);
+    members.iter().any(|(name, value)| {
+        name == keyword
+            || match (name.as_str(), value) {
+                (
+                    "properties" | "patternProperties" | "definitions" | "$defs" | "dependencies"
+                    | "dependentSchemas",
+                    Value::Object(schemas),
+                ) => schemas.values().any(has),
+                ("allOf" | "anyOf" | "oneOf" | "items", Value::Array(schemas)) => {
+                    schemas.iter().any(has)
+                }
+                (
+                    "not"
+                    | "if"
+                    | "then"
+                    | "else"
+                    | "items"
+                    | "additionalItems"
+                    | "contains"
+                    | "additionalProperties"
+                    | "propertyNames"
+                    | "unevaluatedItems"
+                    | "unevaluatedProperties",
+                    schema,
+                ) => has(schema),
+                _ => false,
+            }
+    })
 }
 
 fn parse(text: &str) -> Result<Value, String> {
