@@ -49,7 +49,7 @@ mod write;
 
 pub use extract::Extracted;
 pub use input::{Headers, Input, Part};
-pub use limits::{MAX_DEPTH, MAX_JSON_BYTES, MAX_REFERENCES, MAX_SCHEMA_BYTES, MAX_SCHEMAS};
+pub use limits::{MAX_DEPTH, MAX_JSON_BYTES, MAX_REFERENCES, MAX_SCHEMA_BYTES};
 pub use model::{Model, Outcome, Range, RangeError};
 pub use reject::{Class, Rejection};
 

@@ -9,6 +9,3 @@ pub const MAX_DEPTH: usize = 64;
 
 /// How many schemas one schema may refer to, directly and through others.
 pub const MAX_REFERENCES: usize = 100;
-
-/// How many schemas a catalog holds at most.
-pub const MAX_SCHEMAS: usize = 10_000;

@@ -7,11 +7,13 @@ use lru::LruCache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::MAX_SCHEMA_BYTES;
 use crate::catalog::registry::health::backoff;
 use crate::catalog::registry::protocol::Coordinates;
 use crate::catalog::{SchemaId, SchemaKind, SchemaRef, SchemaText};
-use crate::{MAX_SCHEMA_BYTES, MAX_SCHEMAS};
 
+/// The maximum number of schemas in a cache.
+pub(crate) const MAX_CACHED_SCHEMAS: usize = 10_000;
 /// The maximum size of all schemas in a cache. One with references counts with all of them.
 pub(crate) const MAX_CACHED_BYTES: usize = 8 * MAX_SCHEMA_BYTES;
 /// How many schemas may be asked for at once.
@@ -114,7 +116,7 @@ impl Pending {
 
 impl Cache {
     pub(crate) fn new(max_age: Duration) -> Self {
-        let most = NonZeroUsize::new(MAX_SCHEMAS).expect("the constant is not 0");
+        let most = NonZeroUsize::new(MAX_CACHED_SCHEMAS).expect("the constant is not 0");
         Self {
             schemas: LruCache::sparse(most),
             bytes: 0,

@@ -16,7 +16,7 @@
 //! # Limits
 //! | what | limit |
 //! |---|---|
-//! | schemas in the cache | [`MAX_SCHEMAS`](crate::MAX_SCHEMAS), and [`Registry::MAX_CACHED_BYTES`] |
+//! | schemas in the cache | [`Registry::MAX_CACHED_SCHEMAS`] and [`Registry::MAX_CACHED_BYTES`] |
 //! | an answer, a schema with all its references | [`MAX_SCHEMA_BYTES`](crate::MAX_SCHEMA_BYTES) |
 //! | references of a schema, direct and indirect | [`MAX_REFERENCES`](crate::MAX_REFERENCES), nested at most [`MAX_DEPTH`](crate::MAX_DEPTH) deep |
 //! | a request with its redirects and the whole answer | [`RegistryOptions::timeout`], 5 s |
@@ -118,6 +118,9 @@ pub struct RegistryStatus {
 }
 
 impl Registry {
+    /// The maximum number of schemas in the cache. Others leave it in the order of their last use.
+    pub const MAX_CACHED_SCHEMAS: usize = cache::MAX_CACHED_SCHEMAS;
+
     /// The maximum size of all schema texts in the cache: 128 MiB. One that others refer to counts for each of them.
     pub const MAX_CACHED_BYTES: usize = cache::MAX_CACHED_BYTES;
 

@@ -14,7 +14,7 @@ use super::cache::MAX_RUNNING;
 use super::requests::TransportFuture;
 use super::*;
 use crate::catalog::{SchemaId, SchemaKind};
-use crate::{MAX_DEPTH, MAX_REFERENCES, MAX_SCHEMA_BYTES, MAX_SCHEMAS};
+use crate::{MAX_DEPTH, MAX_REFERENCES, MAX_SCHEMA_BYTES};
 
 type Script = dyn Fn(&str, usize) -> Reply + Send + Sync;
 
@@ -655,11 +655,11 @@ async fn a_schema_and_its_references_have_a_greatest_size() {
 #[tokio::test(start_paused = true)]
 async fn a_cache_has_a_greatest_number_of_schemas() {
     let (registry, _) = confluent(|_, _| schema("x"));
-    let most = u32::try_from(MAX_SCHEMAS).unwrap();
+    let most = u32::try_from(Registry::MAX_CACHED_SCHEMAS).unwrap();
     for number in 0..most + 10 {
         text(&registry, &id(number)).await;
     }
-    assert_eq!(registry.status().schemas, MAX_SCHEMAS);
+    assert_eq!(registry.status().schemas, Registry::MAX_CACHED_SCHEMAS);
     // The one that was used least recently went.
     assert!(matches!(look_up(&registry, &id(0)), Lookup::Pending(_)));
     assert!(matches!(look_up(&registry, &id(most)), Lookup::Known(_)));
