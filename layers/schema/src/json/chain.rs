@@ -18,6 +18,9 @@ const BUILT_IN: usize = 64;
 const MAX_NODES: usize = 1_000_000;
 const MAX_EDGES: usize = 1_000_000;
 
+/// How many references a schema may have with what it refers to: compiling takes time that grows with their square.
+const MAX_LINKS: usize = 50_000;
+
 /// A document, and the name that others refer to it by.
 pub(super) struct Document<'v> {
     pub(super) name: &'v str,
@@ -178,6 +181,7 @@ impl<'v> Graph<'v> {
         }
         let names: Vec<[Option<&str>; 2]> = documents.iter().map(names).collect();
         let mut edges = 0;
+        let mut links = 0;
         let mut graph = Self { nodes, edges: Vec::new(), leaves: false };
         for at in 0..graph.nodes.len() {
             let Some((document, value)) = graph.nodes.get(at).copied() else { break };
@@ -204,13 +208,14 @@ impl<'v> Graph<'v> {
             }
             for keyword in REFERENCES {
                 if let Some(reference) = value.get(keyword).and_then(Value::as_str) {
+                    links += 1;
                     let found = resolve(documents, &names, document, reference, &anchors, &places);
                     graph.leaves |= found.is_none();
                     targets.extend(found.into_iter().flatten());
                 }
             }
             edges += targets.len();
-            if edges > MAX_EDGES {
+            if edges > MAX_EDGES || links > MAX_LINKS {
                 return None;
             }
             graph.edges.push(targets);
@@ -354,7 +359,7 @@ mod tests {
 
     #[test]
     fn long_chains_take_no_stack() {
-        let count = 100_000;
+        let count = MAX_LINKS - 1;
         let links: String = (0..count)
             .map(|at| format!(r##""a{at}":{{"$ref":"#/$defs/a{}"}},"##, at + 1))
             .collect();
