@@ -6,7 +6,7 @@
 
 use proptest::prelude::*;
 
-use self::reader::{Reader, TestFilter};
+use self::reader::{How, Reader, TestFilter};
 use self::world::World;
 use super::*;
 use crate::broker::model::{Call, Spoilt};
@@ -235,8 +235,8 @@ impl Schedule {
     async fn subscribe(&self, client: usize, instance: usize, number: usize) -> Reader {
         let limit = 100 + 200 * client;
         let live = instance == LIVE;
-        let told = client.is_multiple_of(2);
-        Reader::open(&self.instances[instance], instance, wanted(number), (live, told), limit).await
+        let how = How { told: client.is_multiple_of(2), own: client >= 2 };
+        Reader::open(&self.instances[instance], instance, wanted(number), (live, how), limit).await
     }
 
     /// A client without an id that decodes begins at the default offset of the instance.

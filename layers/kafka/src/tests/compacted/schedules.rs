@@ -440,7 +440,14 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool, is_converted: boo
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let cases = cases.unwrap_or(60);
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    // What waits in vain does so for long.
+    let max_shrink_time = 60_000;
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_time,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -1,5 +1,5 @@
-//! The converter of the schedules. What becomes of a record is written in it, so that the expected state can know
-//! it without the engine.
+//! The converters of the schedules: that of the topic and those of single streams. What becomes of a record is
+//! written in it, so that the expected state can know it without the engine.
 
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::super::*;
 use crate::{Changes, Conversion, RecordRef};
 
-/// What the converter makes of a record.
+/// What the converter of the topic makes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Verdict {
     Unchanged,
@@ -97,7 +97,7 @@ fn convert(record: &RecordRef<'_>, changes: &mut Changes) -> Conversion {
         changes.key_mut().extend_from_slice(key);
     }
     let Some(value) = record.value() else { return Conversion::Accepted };
-    match value.split(|byte| *byte == b':').nth(3).and_then(<[u8]>::first) {
+    match marks(value).and_then(<[u8]>::first) {
         Some(b'g') => {
             let value = [value, &b"+".repeat(9 * value.len())].concat();
             changes.value_mut().extend_from_slice(&value);
@@ -111,6 +111,36 @@ fn convert(record: &RecordRef<'_>, changes: &mut Changes) -> Conversion {
         _ => {}
     }
     Conversion::Accepted
+}
+
+/// The last part of a value: a mark for the converter of the topic, one for those of streams, and anything.
+fn marks(value: &[u8]) -> Option<&[u8]> {
+    value.split(|byte| *byte == b':').nth(3)
+}
+
+/// What begins the marks of a record that the converters of streams reject, after the mark of its verdict.
+pub(super) const LEFT_OUT: char = 'o';
+
+/// A converter of one stream, which every fourth time can't say yet what becomes of a record.
+pub(super) fn of_stream() -> impl crate::ConvertRecord {
+    let asked = AtomicUsize::new(0);
+    move |record: &RecordRef<'_>, changes: &mut Changes| {
+        if asked.fetch_add(1, Ordering::Relaxed) % 4 == 3 {
+            changes.value_mut().extend_from_slice(b"of no record");
+            return Conversion::NotYet(soon());
+        }
+        let value = record.value().expect("only values are converted");
+        match marks(value).and_then(|marks| marks.get(1)) {
+            Some(b'o') if record.offset() % 2 == 0 => {
+                panic::resume_unwind(Box::new("the value says so"))
+            }
+            Some(b'o') => {
+                return Conversion::Rejected { reason: "bad", detail: "the value says so".into() };
+            }
+            _ => changes.value_mut().extend_from_slice(&[value, b"-"].concat()),
+        }
+        Conversion::Accepted
+    }
 }
 
 /// Ready at the second poll.

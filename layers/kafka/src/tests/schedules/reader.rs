@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::*;
-use super::converter::Verdict;
-use super::world::{Fate, Truncation, World};
+use super::converter::{self, Verdict};
+use super::world::{Fate, Truncation, World, Written};
 use crate::EventId;
 use crate::broker::model::Spoilt;
 
@@ -38,14 +38,22 @@ impl TestFilter {
     }
 }
 
+/// How the records of a stream are converted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// It asks for gaps in place of rejected records.
+    pub(super) told: bool,
+    /// It has a converter of its own.
+    pub(super) own: bool,
+}
+
 pub(super) struct Reader {
     client: Client,
     pub(super) instance: usize,
     wanted: TestFilter,
     /// Without an id it begins at the end.
     pub(super) live: bool,
-    /// It asks for gaps in place of rejected records.
-    told: bool,
+    how: How,
     /// Its id did not decode: a gap comes first.
     garbled: bool,
     /// The next offsets by the last id.
@@ -63,17 +71,17 @@ impl Reader {
         cluster: &Cluster,
         instance: usize,
         wanted: TestFilter,
-        (live, told): (bool, bool),
+        (live, how): (bool, How),
         limit: usize,
     ) -> Self {
-        let mut client = super::super::open(cluster, Self::query(wanted, told)).await;
+        let mut client = super::super::open(cluster, Self::query(wanted, how)).await;
         client.limit = limit;
         Self {
             client,
             instance,
             wanted,
             live,
-            told,
+            how,
             garbled: false,
             reported: BTreeMap::new(),
             start: BTreeMap::new(),
@@ -84,8 +92,19 @@ impl Reader {
         }
     }
 
-    fn query(wanted: TestFilter, told: bool) -> Query {
-        wanted.query().options(StreamOptions::new().invalid_gaps(told))
+    fn query(wanted: TestFilter, how: How) -> Query {
+        let query = wanted.query().options(StreamOptions::new().invalid_gaps(how.told));
+        match how.own {
+            true => query.converter(Arc::new(converter::of_stream())),
+            false => query,
+        }
+    }
+
+    /// Whether the record is rejected for this stream. The converter of the topic comes before the filter, and
+    /// that of the stream after it.
+    fn rejects(&self, record: &Written) -> bool {
+        let takes = self.wanted.takes(record.key, record.tagged);
+        record.verdict.is_rejected() || (self.how.own && record.is_left_out && takes)
     }
 
     /// It leaves and comes back with the last id that it has.
@@ -95,7 +114,7 @@ impl Reader {
             false => self.last_event_id.clone(),
         };
         let limit = self.client.limit;
-        let query = Self::query(self.wanted, self.told).last_event_id(id);
+        let query = Self::query(self.wanted, self.how).last_event_id(id);
         self.client = super::super::open(cluster, query).await;
         self.client.limit = limit;
         self.instance = instance;
@@ -164,8 +183,8 @@ impl Reader {
 
     fn is_missing(&self, world: &World, number: usize) -> bool {
         let record = &world.written[number];
-        let wanted = match record.verdict.is_rejected() {
-            true => self.told,
+        let wanted = match self.rejects(record) {
+            true => self.how.told,
             false => self.wanted.takes(record.key, record.tagged),
         };
         (wanted || matches!(record.fate, Fate::Spoilt(_)))
@@ -198,7 +217,7 @@ impl Reader {
     fn misses_last(&self, world: &World) -> bool {
         let is_wanted = |number: &usize| {
             let record = &world.written[*number];
-            !record.verdict.is_rejected() && self.wanted.takes(record.key, record.tagged)
+            !self.rejects(record) && self.wanted.takes(record.key, record.tagged)
         };
         world.numbers().any(|partition| {
             world
@@ -292,8 +311,9 @@ impl Reader {
         assert!(self.wanted.takes(record.key, record.tagged), "not asked for: {record:?}");
         assert!(!matches!(record.fate, Fate::Open | Fate::Aborted), "not committed: {record:?}");
         assert!(!matches!(record.fate, Fate::Spoilt(_)), "it can't be read: {record:?}");
-        assert!(!record.verdict.is_rejected(), "it was rejected: {record:?}");
-        let grown = data.ends_with('+');
+        assert!(!self.rejects(record), "it was rejected: {record:?}");
+        assert_eq!(data.ends_with('-'), self.how.own, "not as converted: {data}");
+        let grown = data.trim_end_matches('-').ends_with('+');
         assert_eq!(grown, record.verdict == Verdict::Grown, "not as converted: {data}");
         assert!(!self.is_to_begin(), "a live stream begins with its place");
         let next = self.reported.get(&partition).copied().unwrap_or(0);
@@ -318,7 +338,7 @@ impl Reader {
         assert_eq!(id.get(&partition), Some(&to), "the id of {data}");
         let reason = gap["reason"].as_str().unwrap();
         if matches!(reason, "unreadable" | "too_large" | "invalid") {
-            assert!(self.told || reason != "invalid", "not asked for: {data}");
+            assert!(self.how.told || reason != "invalid", "not asked for: {data}");
             self.skip(world, partition, next, from);
             self.judge_missing(world, data, reason);
             self.reported.insert(partition, to);
@@ -368,7 +388,7 @@ impl Reader {
                 Fate::Spoilt(how) if reason == reason_for(how) => {
                     assert!(self.got.insert(number), "a second gap: {data}");
                 }
-                Fate::There if reason == "invalid" && record.verdict.is_rejected() => {
+                Fate::There if reason == "invalid" && self.rejects(record) => {
                     assert!(self.got.insert(number), "a second gap: {data}");
                 }
                 // It may have been told before.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
-use super::converter::{Registry, Verdict, unconverted};
+use super::converter::{LEFT_OUT, Registry, Verdict, unconverted};
 use crate::broker::model::Spoilt;
 
 pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -33,6 +33,8 @@ pub(super) struct Written {
     /// The key that it has in Kafka is another one.
     is_key_converted: bool,
     pub(super) verdict: Verdict,
+    /// The converters of streams reject it.
+    pub(super) is_left_out: bool,
     pub(super) fate: Fate,
 }
 
@@ -174,7 +176,8 @@ impl World {
             let number = self.written.len();
             let tagged = number.is_multiple_of(4);
             let verdict = Verdict::of(number, tagged);
-            self.write(partition, KEYS[number % 3], (tagged, verdict), false);
+            let is_left_out = number % 5 == 1;
+            self.write(partition, KEYS[number % 3], (tagged, verdict, is_left_out), false);
         }
     }
 
@@ -191,8 +194,18 @@ impl World {
             let fate = Fate::Spoilt(how);
             let verdict = Verdict::Unchanged;
             let is_key_converted = false;
-            let written =
-                Written { partition, offset, key, tagged: false, is_key_converted, verdict, fate };
+            let tagged = false;
+            let is_left_out = false;
+            let written = Written {
+                partition,
+                offset,
+                key,
+                tagged,
+                is_key_converted,
+                verdict,
+                is_left_out,
+                fate,
+            };
             self.written.push(written);
             self.by_position.entry((partition, offset)).or_default().push(number);
         }
@@ -214,15 +227,16 @@ impl World {
         &mut self,
         partition: i32,
         key: &'static str,
-        (tagged, verdict): (bool, Verdict),
+        (tagged, verdict, is_left_out): (bool, Verdict, bool),
         in_transaction: bool,
     ) {
         let verdict = if self.registry.is_some() { verdict } else { Verdict::Unchanged };
         let number = self.written.len();
         let offset = self.high(partition);
-        let mark = verdict.mark();
+        let marks = [verdict.mark(), if is_left_out { LEFT_OUT } else { ' ' }];
+        let marks = String::from_iter(marks);
         let padding = number % 60 * if verdict == Verdict::Grown { 5 } else { 1 };
-        let value = format!("{partition}:{offset}:{number}:{mark}{}", " ".repeat(padding));
+        let value = format!("{partition}:{offset}:{number}:{marks}{}", " ".repeat(padding));
         let tag = [("tag", Some(&b"x"[..]))];
         let headers = if tagged && verdict != Verdict::Tagged { &tag[..] } else { &[] };
         let of_kafka = self.key_in_kafka(number, key);
@@ -234,7 +248,16 @@ impl World {
         assert_eq!(fate, offset);
         let fate = if in_transaction { Fate::Open } else { Fate::There };
         let is_key_converted = of_kafka != key;
-        let written = Written { partition, offset, key, tagged, is_key_converted, verdict, fate };
+        let written = Written {
+            partition,
+            offset,
+            key,
+            tagged,
+            is_key_converted,
+            verdict,
+            is_left_out,
+            fate,
+        };
         self.written.push(written);
         self.by_position.entry((partition, offset)).or_default().push(number);
     }
@@ -243,7 +266,7 @@ impl World {
     pub(super) fn append_last(&mut self) {
         for partition in self.numbers() {
             for key in KEYS {
-                self.write(partition, key, (true, Verdict::Grown), false);
+                self.write(partition, key, (true, Verdict::Grown, false), false);
             }
         }
     }
@@ -256,7 +279,8 @@ impl World {
         }
         let number = self.written.len();
         let tagged = number.is_multiple_of(4);
-        self.write(partition, KEYS[number % 3], (tagged, Verdict::of(number, tagged)), true);
+        let kind = (tagged, Verdict::of(number, tagged), number % 5 == 1);
+        self.write(partition, KEYS[number % 3], kind, true);
     }
 
     pub(super) fn end(&mut self, partition: i32, commit: bool) {
