@@ -64,7 +64,10 @@ impl Followed {
     fn append(&mut self) {
         self.batch_bytes = 0;
         if !self.batch.is_empty() {
-            let batch = Record::join_rejected(std::mem::take(&mut self.batch));
+            let mut batch = std::mem::take(&mut self.batch);
+            if self.converter.is_some() {
+                batch = Record::join_rejected(batch);
+            }
             events::append(&self.hub, batch);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
@@ -361,6 +362,30 @@ async fn what_conversion_makes_much_longer_is_read_once() {
     fill(&model, 0, 10);
     assert_eq!(client.events(10).await, values(0, RECORDS..RECORDS + 10));
     assert!(cluster.bytes(TOPIC) <= 8 * LONG, "{}", cluster.bytes(TOPIC));
+}
+
+#[tokio::test]
+async fn a_record_is_converted_once_for_all_live_streams() {
+    let model = kafka(1);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let convert = move |_: &RecordRef<'_>, _: &mut Changes| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Conversion::Accepted
+    };
+    let cluster = instance().live().options(|options| options.converter(TOPIC, convert)).of(&model);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(open(&cluster, query()).await);
+    }
+    for client in &mut clients {
+        eventually(|| client.is_idle() && client.stream.is_following()).await;
+    }
+    fill(&model, 0, 10);
+    for client in &mut clients {
+        assert_eq!(client.events(10).await, values(0, 0..10));
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 10);
 }
 
 #[tokio::test]

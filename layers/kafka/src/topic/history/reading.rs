@@ -302,8 +302,11 @@ impl Reading {
         }
         batch.sort_by_key(|(time, _)| *time);
         if !batch.is_empty() {
-            let batch = batch.into_iter().map(|(_, record)| record).collect();
-            events::append(&self.backfill.hub, Record::join_rejected(batch));
+            let mut batch = batch.into_iter().map(|(_, record)| record).collect();
+            if converter.is_some() {
+                batch = Record::join_rejected(batch);
+            }
+            events::append(&self.backfill.hub, batch);
         }
         let unconfirmed = self.skip_holes(ended);
         if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed) {
