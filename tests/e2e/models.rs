@@ -316,6 +316,42 @@ async fn fields_become_keys_and_headers() {
 }
 
 #[tokio::test]
+async fn a_deletion_has_a_header_from_its_key_and_none_from_a_value() {
+    let kafka = kafka().await;
+    let of_key = kafka.topic(1).await;
+    let of_value = kafka.topic(1).await;
+    let options = |field| {
+        format!(
+            "key: {{ model: avro, view: json, catalog: {{ here: [{{ subject: k }}] }} }}, \
+             value: {{ model: json, catalog: {{ any: [{{ subject: v }}] }} }}, \
+             transforms: [{{ extract-headers: {{ tag: \"${{message.{field}.id}}\" }} }}]"
+        )
+    };
+    let server = server(&kafka)
+        .inline("here", "k", R9)
+        .inline("any", "v", "true")
+        .topic(&of_key, &options("key"))
+        .topic(&of_value, &options("value"))
+        .run()
+        .await;
+    let key = hex("026102");
+    for topic in [&of_key, &of_value] {
+        kafka.produce(topic, Record::value(r#"{"id":"a","no":1}"#).key(&key));
+        kafka.produce(topic, Record::tombstone().key(&key));
+        kafka.produce(topic, Record::value(r#"{"id":"a","no":2}"#).key(&key));
+    }
+    for (topic, expected) in
+        [(of_key, &[None, Some("delete"), None][..]), (of_value, &[None, None])]
+    {
+        let mut stream = open(server.get(&format!("/tags/{topic}/a"))).await;
+        for expected in expected {
+            let event = stream.next().await;
+            assert_eq!(field(&event, "event"), *expected, "{event:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_expression_names_topics() {
     let kafka = kafka().await;
     let topic = kafka.topic(1).await;
