@@ -1,5 +1,6 @@
 //! Records that are converted for one stream alone, after they were selected from the log of their topic.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,6 +20,11 @@ use crate::topic::conversion::{Retry, Scratch};
 const ATTEMPTS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(100);
 
+thread_local! {
+    /// Streams keep no memory for conversions: there are many, and most of them are idle.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 /// What converts the records of a stream.
 pub(crate) struct EventConverter {
     pub(crate) by: Arc<dyn ConvertRecord>,
@@ -29,7 +35,6 @@ pub(crate) struct EventConverter {
 /// The conversions of a stream: one record at a time.
 pub(crate) struct Conversions {
     by: Arc<EventConverter>,
-    scratch: Scratch,
     next: Option<Next>,
 }
 
@@ -51,7 +56,7 @@ impl fmt::Debug for EventConverter {
 
 impl Conversions {
     pub(crate) fn new(by: &Arc<EventConverter>) -> Box<Self> {
-        Box::new(Self { by: Arc::clone(by), scratch: Scratch::default(), next: None })
+        Box::new(Self { by: Arc::clone(by), next: None })
     }
 
     /// The position of the stream, if a record waits to be converted.
@@ -81,7 +86,10 @@ impl Conversions {
                 changes.keep_value();
                 conversion
             };
-            match self.scratch.convert(convert, topic, record, *max_record_bytes, log) {
+            let converted = SCRATCH.with_borrow_mut(|scratch| {
+                scratch.convert(convert, topic, record, *max_record_bytes, log)
+            });
+            match converted {
                 Ok(record) => {
                     let next = self.next.take();
                     return Poll::Ready(next.map(|next| (record, next.after)));
