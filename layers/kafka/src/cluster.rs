@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either};
+use tokio::sync::oneshot;
 use tower_service::Service;
 
 use crate::Error;
@@ -26,6 +27,7 @@ use crate::stream::resume::ResumeFrom;
 use crate::threads::Threads;
 use crate::topic::health::Health;
 use crate::topic::registry::Shared;
+use crate::topic::requests::Request;
 
 /// A request for a stream of a [`Cluster`]: the topic, the filters, and where to begin.
 #[derive(Clone)]
@@ -158,6 +160,14 @@ impl Cluster {
         let threads = self.0.threads.clone();
         drop(self);
         Closing(async move { threads.ended().await }.boxed())
+    }
+
+    /// The names of all topics that Kafka lists for this client, sorted. It waits until Kafka answers, and may be
+    /// dropped at any time. `None` if the request got lost because a thread of the cluster panicked.
+    pub async fn topic_names(&self) -> Option<Vec<String>> {
+        let (reply, names) = oneshot::channel();
+        self.0.ask(Request::List { reply });
+        names.await.ok()
     }
 
     /// The state of the cluster now. It reads the state of each topic that is held, and does not query Kafka.

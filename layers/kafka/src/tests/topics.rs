@@ -292,3 +292,15 @@ async fn topics_share_the_memory_and_one_that_is_let_go_leaves_its_share() {
     clients[0].events(500).await;
     assert!(cluster.bytes("one") > MEMORY / 2, "{} bytes", cluster.bytes("one"));
 }
+
+#[tokio::test]
+async fn the_names_of_all_topics_are_listed_when_kafka_answers() {
+    let model = kafka(1);
+    model.create("a", 1);
+    model.fail(Call::Topics, 3);
+    let cluster = instance().of(&model);
+    assert_eq!(cluster.topic_names().await.unwrap(), ["a", TOPIC]);
+    assert!(!model.will_fail(Call::Topics));
+    model.create("b", 1);
+    assert_eq!(cluster.topic_names().await.unwrap(), ["a", "b", TOPIC]);
+}

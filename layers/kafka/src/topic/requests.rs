@@ -31,6 +31,8 @@ pub(crate) enum Request {
     },
     /// The current end of the topic. The answer comes once the log has reached it.
     End { topic: Arc<Topic>, log: Arc<TopicLog>, reply: oneshot::Sender<Positions> },
+    /// The names of all topics.
+    List { reply: oneshot::Sender<Vec<String>> },
     /// The tail has lost its assignment.
     Reopen,
     /// A position of the tail is out of range. librdkafka does not say of which partition.

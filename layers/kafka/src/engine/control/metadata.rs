@@ -53,6 +53,13 @@ impl Control<'_> {
                 return false;
             }
         };
+        if !self.listings.is_empty() {
+            let mut names: Vec<String> = known.keys().cloned().collect();
+            names.sort_unstable();
+            for reply in self.listings.drain(..) {
+                let _ = reply.send(names.clone());
+            }
+        }
         if shared.reachability.answered(asked) {
             // What failed while Kafka was away may work now.
             self.topic_states.values_mut().for_each(|state| state.backoff = None);

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -49,6 +50,8 @@ pub(crate) struct Control<'a> {
     has_more: bool,
     ends: Ends,
     refresh_at_once: bool,
+    /// Where the names of all topics are wanted.
+    listings: Vec<oneshot::Sender<Vec<String>>>,
     /// A stream has named a topic for the first time.
     has_new_topics: bool,
     reopen: bool,
@@ -115,6 +118,7 @@ impl<'a> Control<'a> {
             has_more: false,
             ends: Ends::default(),
             refresh_at_once: false,
+            listings: Vec::new(),
             has_new_topics: false,
             // The control thread before this one may have panicked at any point.
             reopen: true,
@@ -193,6 +197,10 @@ impl<'a> Control<'a> {
     fn enqueue(&mut self, request: Request) {
         match request {
             Request::FindTopic => self.has_new_topics = true,
+            Request::List { reply } => {
+                self.listings.push(reply);
+                self.refresh_at_once = true;
+            }
             Request::Reopen => self.reopen = true,
             Request::Verify => self.verify_all = true,
             Request::FetchError { number } => self.fetch_errors.note(Some(number)),
