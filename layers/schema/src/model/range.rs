@@ -40,14 +40,15 @@ impl<T: PartialOrd> Range<T> {
     }
 }
 
-impl<T: FromStr> FromStr for Range<T> {
+impl<T: FromStr + PartialOrd> FromStr for Range<T> {
     type Err = RangeError;
 
     /// Parses an interval.
     ///
     /// # Errors
     ///
-    /// The text is not a bracket, a number, a comma, a number and a bracket, or a number is none of the type.
+    /// The text is not a bracket, a number, a comma, a number and a bracket, a number is none of the type, or no
+    /// number lies between the bounds.
     fn from_str(text: &str) -> Result<Self, RangeError> {
         let error = || RangeError(text.to_owned());
         let (low_included, rest) = match text.strip_prefix('[') {
@@ -71,7 +72,15 @@ impl<T: FromStr> FromStr for Range<T> {
             let at = digits.parse().map_err(|_| error())?;
             Ok(Some(Bound { at, included }))
         };
-        Ok(Self { low: bound(low, low_included)?, high: bound(high, high_included)? })
+        let low = bound(low, low_included)?;
+        let high = bound(high, high_included)?;
+        if let (Some(low), Some(high)) = (&low, &high) {
+            let is_one = low.at == high.at && low.included && high.included;
+            if low.at >= high.at && !is_one {
+                return Err(error());
+            }
+        }
+        Ok(Self { low, high })
     }
 }
 
