@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tailwater_schema::catalog::{
-    Catalog, FileError, FilesystemCatalog, InlineCatalog, SchemaId, SchemaKind, SchemaRef, UseId,
+    Catalog, FileError, FilesystemCatalog, Framing, InlineCatalog, Lookup, SchemaId, SchemaKind,
+    SchemaRef, UseId,
 };
 use tailwater_schema::model::{
     AvroModel, DoubleModel, FloatModel, Int32Model, Int64Model, JsonModel, ProtobufModel,
@@ -28,7 +29,7 @@ impl Subject<'_> {
         match self {
             Self::Record { topic, part: Part::Key } => format!("{topic}-key"),
             Self::Record { topic, .. } => format!("{topic}-value"),
-            Self::Event => String::new(),
+            Self::Event => "(none)".to_owned(),
         }
     }
 }
@@ -45,6 +46,23 @@ pub(crate) fn schema_ref(
         SchemaName::Topic { version } => SchemaRef::subject(subject.name(), &**version),
         SchemaName::Subject { subject, version } => SchemaRef::subject(&**subject, &**version),
     })
+}
+
+/// A catalog that finds schemas by their ids alone. Events have no topic by whose name a subject could be found.
+#[derive(Debug)]
+pub(crate) struct ById(pub(crate) Arc<dyn Catalog>);
+
+impl Catalog for ById {
+    fn look_up(&self, schema: &SchemaRef, kind: SchemaKind) -> Lookup {
+        match schema {
+            SchemaRef::Id(_) => self.0.look_up(schema, kind),
+            _ => Lookup::Missing,
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        self.0.framing()
+    }
 }
 
 fn schema_id(catalog: &CatalogKind, id: i64) -> Option<SchemaId> {

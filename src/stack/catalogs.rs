@@ -14,7 +14,7 @@ use tailwater_sse::BoxError;
 use tokio::runtime::Handle;
 
 use crate::config::bind::{self, Subject};
-use crate::config::{self, CatalogKind, Config};
+use crate::config::{self, CatalogKind, Config, SchemaName};
 use crate::models::Contents;
 use crate::stack::tls::CatalogTls;
 use crate::stack::{Error, StackBuilder};
@@ -32,7 +32,13 @@ impl UnboundModel {
         let schema = self.catalog.as_ref().zip(self.model.schema());
         let schema = schema.and_then(|((kind, catalog), choice)| {
             let schema = bind::schema_ref(kind, &choice.schema, subject)?;
-            Some((Arc::clone(catalog), schema))
+            let catalog = Arc::clone(catalog);
+            match (&choice.schema, subject) {
+                (SchemaName::Topic { .. }, Subject::Event) => {
+                    Some((Arc::new(bind::ById(catalog)) as Arc<dyn Catalog>, schema))
+                }
+                _ => Some((catalog, schema)),
+            }
         });
         bind::model(&self.model, schema)
     }

@@ -103,6 +103,14 @@ fn model(
     let error = |message: String, help: Option<String>| {
         requirements.cx.error(choice.span, format!("{}: {message}", choice.path), help);
     };
+    if let (SchemaName::Topic { .. }, Subject::Event) = (&choice.schema, subject) {
+        // Data may carry the id of its schema, if that comes from a registry.
+        if catalog.registry().is_none() {
+            let help = "name the schema by `id` or `subject`".to_owned();
+            error("`strategy` needs a topic, and events have none".to_owned(), Some(help));
+        }
+        return;
+    }
     let Some(schema) = bind::schema_ref(&catalog.kind, &choice.schema, subject) else {
         return error("the catalog has no schemas with such an id".to_owned(), None);
     };

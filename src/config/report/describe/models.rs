@@ -157,7 +157,10 @@ fn schema(choice: &SchemaChoice, subject: Option<Subject<'_>>) -> String {
         SchemaName::Topic { version } => {
             let subject = match subject {
                 Some(subject @ Subject::Record { .. }) => format!("subject {}", subject.name()),
-                _ => "subject of the topic's name".to_owned(),
+                Some(Subject::Event) => {
+                    return format!("schema of {catalog} whose id the data has");
+                }
+                None => "subject of the topic's name".to_owned(),
             };
             format!("schema of {catalog}: {subject}, version {version}")
         }
