@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use tailwater::config::{self, Report};
 use tailwater::server::{self, ServerOptions};
-use tailwater::telemetry::{self, LogFormat, one_line};
+use tailwater::telemetry::{self, LogFormat, error_line};
 use tracing::warn;
 
 #[cfg(feature = "kafka")]
@@ -277,13 +277,7 @@ fn print_error(text: &str) {
 
 /// An error and its causes, in one line.
 fn message(error: &dyn std::error::Error) -> String {
-    let mut text = format!("tailwater: {error}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    one_line(&text).into_owned() + "\n"
+    format!("tailwater: {}\n", error_line(error))
 }
 
 /// What to do about the error before, in one line.

@@ -1,6 +1,8 @@
 //! Escapes foreign text, so that it stays one line and controls no terminal.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::iter::successors;
 
 /// Escapes the characters that end a line, control a terminal, or are invisible.
 #[must_use]
@@ -17,6 +19,17 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// An error and its causes, in one line.
+#[must_use]
+pub fn error_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    for cause in successors(error.source(), |&error| error.source()) {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+    }
+    one_line(&text).into_owned()
 }
 
 /// Whether a character is invisible or a control character (Unicode: Cc, Zl, Zp, and those of Cf without a

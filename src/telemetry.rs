@@ -23,7 +23,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use self::output::{LinesOf, Output, Reports};
 use self::throttle::Throttle;
 use crate::access_log;
-pub use crate::escape::one_line;
+pub use crate::escape::{error_line, one_line};
 
 mod escape;
 mod output;

@@ -645,6 +645,8 @@ async fn the_data_of_events_is_converted_from_the_bytes_of_the_record() {
     let lines = "data:a\ndata:b\ndata:c\u{d0a}\n";
     assert!(texts.next().await.starts_with(lines));
 
+    // Without an id there is no schema: events have no topic to find a subject by.
+    write(&kafka, &framed, "040d0a0a");
     write(&kafka, &framed, "0000000009040d0a0a");
     write(&kafka, &framed, &format!("000000000d{}", "7b0d0a7d"));
     let mut avro = open(server.get(&format!("/all/{framed}"))).await;
@@ -652,6 +654,21 @@ async fn the_data_of_events_is_converted_from_the_bytes_of_the_record() {
     kafka.produce(&framed, Record::value(&hex("000000000d7b0d7d")).key("k"));
     let mut json = open(server.get(&format!("/keys/{framed}/k"))).await;
     assert!(json.next().await.starts_with("data:{\ndata:}\n"));
+    let requests = registry.requests();
+    assert!(requests.iter().all(|head| head.starts_with("GET /schemas/ids/")), "{requests:?}");
+}
+
+/// What `check --connect` says of a configuration, and its exit status.
+async fn connect(config: &str) -> (String, Option<i32>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("zilla.yaml");
+    std::fs::write(&file, config).expect("the configuration is written");
+    let mut process = run(&["check", "--connect", "-c", file.to_str().expect("a path")], &[]);
+    let said = process.stdout.all().await;
+    let log = process.stderr.all().await;
+    assert!(!log.contains("c2VjcmV0") && !log.contains("pa55word"), "{log}");
+    assert!(!said.contains("c2VjcmV0") && !said.contains("pa55word"), "{said}");
+    (said, process.ended().await.code())
 }
 
 #[tokio::test]
@@ -666,13 +683,7 @@ async fn check_asks_registries_and_brokers() {
     );
     let avro = "{ model: avro, view: json, catalog: { reg: [{ strategy: topic }] } }";
     let check = async |options: &str| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("zilla.yaml");
-        let config = server(&kafka).catalog(&catalog).topic(&topic, options).config();
-        std::fs::write(&file, config).expect("the configuration is written");
-        let mut process = run(&["check", "--connect", "-c", file.to_str().expect("a path")], &[]);
-        let said = process.stdout.all().await;
-        (said, process.ended().await.code())
+        connect(&server(&kafka).catalog(&catalog).topic(&topic, options).config()).await
     };
     let (said, code) = check(&format!("value: {avro}")).await;
     assert_eq!(code, Some(0), "{said}");
@@ -684,8 +695,70 @@ async fn check_asks_registries_and_brokers() {
     ] {
         assert!(said.contains(&expected), "{expected}\n{said}");
     }
-    assert!(!said.contains("c2VjcmV0"), "{said}");
     let (said, code) = check(&format!("key: {avro}, value: {avro}")).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("subject {topic}-key version latest: ")), "{said}");
+}
+
+/// A message that the schema lacks was not noticed, and neither were topics that an expression names.
+#[tokio::test]
+async fn check_says_all_that_registries_lack_at_once() {
+    let kafka = kafka().await;
+    let name = kafka.name();
+    for topic in ["a", "b", "c"] {
+        kafka.create(&format!("{name}.{topic}"), 1, &[]).await;
+    }
+    let registry = Registry::new().await;
+    registry.subject(&format!("{name}.a-value"), 9, R9);
+    registry.subject(&format!("{name}.b-value"), 10, "no schema");
+    let proto =
+        json!({"subject": "p", "version": 4, "id": 20, "schema": PROTO, "schemaType": "PROTOBUF"});
+    registry.answer("/subjects/p/versions/latest", 200, proto.to_string());
+    registry.answer("/schemas/ids/20", 200, proto.to_string());
+    let port = free_port().await;
+    let url = registry.url().replace("http://", "http://me:pa55word@");
+    let catalogs = format!(
+        "reg: {{ type: schema-registry, options: {{ url: \"{url}\" }} }}, away: {{ type: karapace, options: {{ url: \"http://me:pa55word@127.0.0.1:{port}\" }} }}"
+    );
+    let message = |name: &str| {
+        format!("{{ model: protobuf, catalog: {{ reg: [{{ subject: p, record: {name} }}] }} }}")
+    };
+    let away = |subject: &str| {
+        format!("{{ model: json, catalog: {{ away: [{{ subject: {subject} }}] }} }}")
+    };
+    let avro = "{ model: avro, catalog: { reg: [{ strategy: topic }] } }";
+    let config = server(&kafka)
+        .catalog(&catalogs)
+        .topic(&format!("{name}[.]c"), "key: string")
+        .topic(&format!("{name}[.].*"), &format!("value: {avro}"))
+        .topic("none-[0-9]+", &format!("key: {avro}"))
+        .topic(
+            "first-[0-9]+",
+            &format!("key: {}, value: {}", message("First"), message("tw.Third")),
+        )
+        .topic(
+            "second-[0-9]+",
+            &format!("key: {}, value: {}", message("Second"), message("Fourth")),
+        )
+        .topic("away-[0-9]+", &format!("key: {}, value: {}", away("one"), away("two")))
+        .config();
+    let (said, code) = connect(&config).await;
+    assert_eq!(code, Some(1), "{said}");
+    let topics = "bindings.cache_server.options.topics";
+    for expected in [
+        format!("    subject {name}.a-value version latest: version 1, id 9, avro\n"),
+        format!("    subject {name}.b-value version latest: version 1, id 10: no schema of avro: "),
+        "    subject p version latest: version 4, id 20, protobuf\n".to_owned(),
+        format!("`tw.Third` ({topics}[3].value.catalog.reg[0])\n"),
+        format!("`Fourth` ({topics}[4].value.catalog.reg[0])\n"),
+        "    no topic matches none-[0-9]+\n".to_owned(),
+        format!(
+            "  catalog away: http://127.0.0.1:{port}\n    subject one version latest: no answer: "
+        ),
+        "    1 more schema: the same\n".to_owned(),
+    ] {
+        assert!(said.contains(&expected), "{expected}\n{said}");
+    }
+    assert!(!said.contains(&format!("{name}.c-value")), "an earlier entry matches: {said}");
+    assert_eq!(said.matches("id 20, protobuf").count(), 1, "{said}");
 }
