@@ -224,6 +224,9 @@ fn transforms(
             }
             has_headers = true;
             for (name, value) in value.map().iter().flat_map(Map::entries) {
+                if name.is_empty() {
+                    value.error("expected the name of a header, found an empty text");
+                }
                 let field = field(&value);
                 transforms.headers.extend(field.map(|field| (name.to_owned(), field)));
             }

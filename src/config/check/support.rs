@@ -21,6 +21,7 @@ pub(crate) enum Ignored {
     CatalogTls,
     CacheClientModel,
     FurtherSchemas,
+    LogicalTypes,
     TransformWithoutModel,
     KafkaDeltaType,
     TelemetryAttributes,
@@ -52,6 +53,7 @@ impl Ignored {
                 "records are validated and converted by the models of the cache_server, which has none for this topic"
             }
             Self::FurtherSchemas => "of the list only the first entry counts",
+            Self::LogicalTypes => "without `view: json` the data stays Avro",
             Self::TransformWithoutModel => {
                 "the topic has no model of json, avro or protobuf for the part that the field is in"
             }

@@ -146,6 +146,7 @@ impl<'a> Value<'a> {
         let found = match &self.node.kind {
             NodeKind::Unresolved => return None,
             NodeKind::Null => "nothing".to_owned(),
+            NodeKind::Scalar { text, .. } if self.may_be_secret(text) => "a text".to_owned(),
             NodeKind::Scalar { text, quoted: false } => format!("`{}`", text.escape_debug()),
             NodeKind::Scalar { text, quoted: true } => {
                 format!("the text `{}`", text.escape_debug())
@@ -154,6 +155,12 @@ impl<'a> Value<'a> {
             NodeKind::Mapping(_) => "a mapping".to_owned(),
         };
         Some(format!("expected {what}, found {found}"))
+    }
+
+    /// Whether a text may hold a password: it stands where credentials are expected, or it is a URL with a user.
+    fn may_be_secret(&self, text: &str) -> bool {
+        let is_url = text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
+        is_url || ["credentials", "credentials.headers"].iter().any(|key| self.path.ends_with(key))
     }
 
     /// Warns that the value has no effect.

@@ -72,7 +72,8 @@ pub struct StringOptions {
 pub struct NumberOptions<T> {
     /// `format`: `text` (digits) or `binary` (big-endian). Default: `text`.
     pub format: NumberFormat,
-    /// `range`: the numbers that are accepted, as `"[0,10)"`. Either bound may be absent. Default: all.
+    /// `range`: the numbers that are accepted, as `"[0,10)"`: from 0 to below 10. Either bound may be absent. Default:
+    /// all.
     pub range: Option<Range<T>>,
     /// `multiple`: a number that divides those that are accepted. Default: any.
     pub multiple: Option<T>,
@@ -126,13 +127,14 @@ pub struct SchemaChoice {
 pub enum SchemaName {
     /// By its id.
     Id {
-        /// `id`: the id of the schema.
+        /// `id`: the id of the schema in a registry; in other catalogs the CRC-32C of its text, as a signed number.
         id: i64,
     },
     /// By the name of the topic.
     Topic {
         /// `strategy`: `topic` or `encoded`: the subject is the name of the topic with `-key` or `-value`
-        /// behind it. Its `version` may stand beside it.
+        /// behind it. Its `version` may stand beside it. Events have no topic: of them only data that carries the id
+        /// of its schema can be read.
         version: String,
     },
     /// By a subject.
@@ -318,13 +320,11 @@ impl Number {
     }
 
     fn decode(self, map: &Map<'_>) -> Option<ModelKind> {
-        let integer = "an integer greater than 0";
-        let decimal = "a number greater than 0";
         match self {
-            Self::Int32 => number(map, integer).map(ModelKind::Int32),
-            Self::Int64 => number(map, integer).map(ModelKind::Int64),
-            Self::Float => number(map, decimal).map(ModelKind::Float),
-            Self::Double => number(map, decimal).map(ModelKind::Double),
+            Self::Int32 => number(map, "int32").map(ModelKind::Int32),
+            Self::Int64 => number(map, "int64").map(ModelKind::Int64),
+            Self::Float => number(map, "float").map(ModelKind::Float),
+            Self::Double => number(map, "double").map(ModelKind::Double),
         }
     }
 }
@@ -337,15 +337,17 @@ impl<T> Default for NumberOptions<T> {
 
 fn number<T: FromStr + PartialOrd + Default>(
     map: &Map<'_>,
-    what: &str,
+    model: &str,
 ) -> Option<NumberOptions<T>> {
     let formats = [("text", NumberFormat::Text), ("binary", NumberFormat::Binary)];
     let format = map.get("format").and_then(|value| value.one_of(&formats));
     let range = map.get("range").map(|value| {
-        value.parsed("a range, as `[0,10)` or `(,5]`", |text| text.parse::<Range<T>>().ok())
+        let what = format!("a range of the model `{model}`, as `[0,10)` or `(,5]`");
+        value.parsed(&what, |text| text.parse::<Range<T>>().ok())
     });
     let multiple = map.get("multiple").map(|value| {
-        value.parsed(what, |text| {
+        let what = format!("a number of the model `{model}` greater than 0");
+        value.parsed(&what, |text| {
             // What the parser of numbers takes beside digits: `inf`, `NaN`, an exponent.
             let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
             text.parse::<T>().ok().filter(|number| plain && *number > T::default())
@@ -373,6 +375,12 @@ fn avro(map: &Map<'_>) -> Option<AvroOptions> {
         .get("logical-types")
         .and_then(|value| value.one_of(&[("none", false), ("text", true)]))
         .unwrap_or(false);
+    if logical_text
+        && view != View::Json
+        && let Some(value) = map.get("logical-types")
+    {
+        value.ignored(Ignored::LogicalTypes);
+    }
     Some(AvroOptions { schema: schema?.0, view, logical_text })
 }
 

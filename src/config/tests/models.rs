@@ -27,6 +27,7 @@ fn what_a_model_may_be() {
         "value: { model: int32, format: binary, range: '[-5,10)', multiple: 2 }",
         "value: { model: int64, range: '(,5]', validate: lenient }",
         "value: { model: double, range: '[0.5,)', multiple: 0.25 }",
+        "value: { model: int32, range: '[5,5]' }",
         "value: { model: boolean }, key: bytes",
         "value: { model: avro, view: json, logical-types: text, catalog: { here: [{ subject: s }] } }",
         "value: { model: avro, catalog: { here: [{ strategy: topic }] }, validate: { decode: lenient } }",
@@ -68,12 +69,22 @@ fn what_a_model_may_not_be() {
         ),
         (
             "value: { model: int32, range: '[0;5]' }",
-            "value.range: expected a range, as `[0,10)` or `(,5]`, found the text `[0;5]`",
+            "value.range: expected a range of the model `int32`, as `[0,10)` or `(,5]`, found the text `[0;5]`",
         ),
         ("value: { model: int32, range: '[0.5,1]' }", "value.range: expected a range"),
         (
             "value: { model: int32, multiple: 0.5 }",
-            "value.multiple: expected an integer greater than 0",
+            "value.multiple: expected a number of the model `int32` greater than 0, found `0.5`",
+        ),
+        ("value: { model: int32, range: '[5,1]' }", "value.range: expected a range"),
+        ("value: { model: double, range: '(5,5]' }", "value.range: expected a range"),
+        (
+            "value: { model: avro, logical-types: text, catalog: { here: [{ subject: s }] } }",
+            "value.logical-types: ignored: without `view: json` the data stays Avro",
+        ),
+        (
+            "value: { model: json, catalog: { r: [{ id: 1 }] } }, transforms: [{ extract-headers: { '': '${message.value.a}' } }]",
+            "transforms[0].extract-headers.: expected the name of a header, found an empty text",
         ),
         (
             "value: { model: string, pattern: '(' }",
@@ -251,4 +262,43 @@ fn files_of_schemas_are_read() {
     std::fs::write(folder.path().join("s.avsc"), "\"string\"").unwrap();
     std::fs::write(folder.path().join("m.avsc"), "\"int\"").unwrap();
     crate::config::load(&path).unwrap();
+}
+
+#[test]
+fn a_strategy_of_events_needs_data_with_ids() {
+    let of = |catalog: &str| {
+        format!(
+            "name: a
+catalogs: {{ {HERE}, r: {{ type: karapace, options: {{ url: http://r }} }} }}
+bindings:
+  s: {{ type: sse, kind: server, options: {{ requests: [{{ path: /a, content: {{ model: json, catalog: {{ {catalog}: [{{ strategy: topic }}] }} }} }}] }} }}
+"
+        )
+    };
+    let path = "bindings.s.options.requests[0].content.catalog.here[0]";
+    let said_of_here = said(&of("here"));
+    let expected = format!("{path}: `strategy` needs a topic, and events have none");
+    assert!(said_of_here.contains(&expected), "{said_of_here}");
+    assert!(!said(&of("r")).contains("catalog"), "{}", said(&of("r")));
+}
+
+#[test]
+fn no_message_shows_a_password() {
+    for catalog in [
+        "c: 'http://u:pa55word@h'",
+        "c: { type: karapace, options: 'http://u:pa55word@h' }",
+        "c: { type: karapace, url: 'http://u:pa55word@h' }",
+        "c: { type: karapace, options: { url: 'ftp://u:pa55word@h' } }",
+        "c: { type: karapace, options: { url: 'http://u:pa55word@' } }",
+        "c: { type: karapace, options: { url: ['http://u:pa55word@h'] } }",
+        "c: { type: karapace, options: { url: http://h, max-age: 'http://u:pa55word@h' } }",
+        "c: { type: karapace, options: { url: http://h, credentials: pa55word } }",
+        "c: { type: karapace, options: { url: http://h, credentials: { headers: pa55word } } }",
+        "c: { type: karapace, options: { url: http://h, credentials: { authorization: pa55word } } }",
+        "c: { type: karapace, options: { url: http://h, credentials: { headers: { authorization: [pa55word] } } } }",
+        "c: { type: karapace, options: { url: http://h, credentials: { headers: { authorization: \"pa55word\\n\" } } } }",
+    ] {
+        let said = said(&file(catalog, "value: string"));
+        assert!(said.contains("error: ") && !said.contains("pa55word"), "{catalog}\n{said}");
+    }
 }
