@@ -8,7 +8,8 @@ const VECTORS: &str = "layers/schema/tests/vectors.rs";
 const HOSTILE: &str = "layers/schema/tests/hostile.rs";
 const MODELS: &str = "layers/schema/tests/registry/models.rs";
 const REQUESTS: &str = "layers/schema/tests/registry/requests.rs";
-const REGISTRY: &str = "layers/schema/src/catalog/registry/tests.rs";
+const OUTAGE: &str = "layers/schema/src/catalog/registry/tests/outage.rs";
+const VERSIONS: &str = "layers/schema/src/catalog/registry/tests/versions.rs";
 const CONFIG: &str = "src/config/tests/models.rs";
 const GRAMMAR: &str = "src/config/tests.rs";
 const E2E: &str = "tests/e2e/models.rs";
@@ -46,7 +47,7 @@ const LINES: [(&str, &[(&str, &str)]); 12] = [
         &[
             (CATALOGS, "each_type_of_catalog_has_the_schema_of_a_topic_that_an_expression_names"),
             (CATALOGS, "a_registry_is_asked_by_tls_with_credentials_that_nothing_shows"),
-            (REGISTRY, "the_latest_version_is_asked_for_again_after_max_age"),
+            (VERSIONS, "the_latest_version_is_asked_for_again_after_max_age"),
             (SERIALIZERS, "a_record_of_confluents_serializers_is_its_json"),
             (SERIALIZERS, "a_record_of_apicurios_serializers_is_its_json"),
         ],
@@ -63,8 +64,8 @@ const LINES: [(&str, &[(&str, &str)]); 12] = [
         "A registry that is away, slow, or answers 401",
         &[
             (E2E, "a_registry_that_is_away_holds_up_what_needs_it_and_loses_nothing"),
-            (REGISTRY, "what_says_nothing_about_a_schema_is_no_answer"),
-            (REGISTRY, "a_request_ends_after_the_timeout_and_holds_up_no_other"),
+            (OUTAGE, "what_says_nothing_about_a_schema_is_no_answer"),
+            (OUTAGE, "a_request_ends_after_the_timeout_and_holds_up_no_other"),
             ("layers/schema/tests/registry/hostile.rs", "a_slow_registry_has_five_seconds"),
             (
                 "tests/browser/models.test.js",
