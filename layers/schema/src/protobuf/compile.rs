@@ -134,9 +134,13 @@ fn strip_messages(messages: &mut [DescriptorProto], depth: usize) -> Result<(), 
         if depth > MAX_NESTING {
             return Err(protox::Error::new("its messages are nested too deeply"));
         }
-        let is_entry = message.options.as_ref().and_then(|options| options.map_entry);
+        // Apicurio's serializer registers the text of a file whose entries of maps are messages with the option.
+        let is_entry = message.options.as_ref().is_some_and(|options| {
+            options.map_entry()
+                || options.uninterpreted_option.iter().any(|option| is_set(option, "map_entry"))
+        });
         message.options =
-            is_entry.map(|_| MessageOptions { map_entry: is_entry, ..MessageOptions::default() });
+            is_entry.then(|| MessageOptions { map_entry: Some(true), ..MessageOptions::default() });
         message.field.iter_mut().for_each(|field| field.options = None);
         message.oneof_decl.iter_mut().for_each(|oneof| oneof.options = None);
         message.extension.clear();
@@ -150,7 +154,8 @@ fn strip_messages(messages: &mut [DescriptorProto], depth: usize) -> Result<(), 
 
 fn strip_enum(descriptor: &mut EnumDescriptorProto) -> Result<(), protox::Error> {
     let aliases = descriptor.options.as_ref().is_some_and(|options| {
-        options.allow_alias() || options.uninterpreted_option.iter().any(is_allow_alias)
+        options.allow_alias()
+            || options.uninterpreted_option.iter().any(|option| is_set(option, "allow_alias"))
     });
     descriptor.options =
         aliases.then(|| EnumOptions { allow_alias: Some(true), ..EnumOptions::default() });
@@ -158,9 +163,9 @@ fn strip_enum(descriptor: &mut EnumDescriptorProto) -> Result<(), protox::Error>
     check_ranges(descriptor.reserved_range.len())
 }
 
-/// `option allow_alias = true;` as the parser leaves it.
-fn is_allow_alias(option: &UninterpretedOption) -> bool {
-    matches!(&*option.name, [name] if name.name_part == "allow_alias" && !name.is_extension)
+/// Whether it is `option NAME = true;`, as the parser leaves it.
+fn is_set(option: &UninterpretedOption, name: &str) -> bool {
+    matches!(&*option.name, [part] if part.name_part == name && !part.is_extension)
         && option.identifier_value.as_deref() == Some("true")
 }
 
