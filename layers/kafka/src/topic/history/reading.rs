@@ -383,6 +383,10 @@ impl Reading {
         let mut unconfirmed = Vec::new();
         let mut has_skipped = false;
         for partition in ended {
+            // Its next record has come since, and can't be converted yet.
+            if self.held_up.contains(partition) {
+                continue;
+            }
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
             let head = self.head.next(partition);
