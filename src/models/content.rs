@@ -185,8 +185,13 @@ impl Judge {
         self.buffer = buffer;
     }
 
-    /// Judges an event that was judged this often before.
+    /// Judges an event that was judged this often before. What another tailwater or Zilla says of its stream is no
+    /// content.
     fn message(&mut self, message: Message, attempts: u32) {
+        if let Some(b"delete" | b"gap" | b"live" | b"challenge") = message.event.as_deref() {
+            self.send(&message, &message.data);
+            return;
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let data: Bytes = message.data.clone();
         match self.model.convert(&Input::value(&data), &mut buffer) {
@@ -313,6 +318,27 @@ mod tests {
             _: usize,
         ) -> Poll<Option<Result<Encoded, BoxError>>> {
             Poll::Ready(self.0.take().map(Ok))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_server_says_of_its_stream_is_not_judged() {
+        let source = SchemaSource::new(
+            Arc::new(Fickle { times: 0, asked: AtomicUsize::new(0) }),
+            SchemaRef::subject("a", "1"),
+        );
+        for (name, is_judged) in
+            [("delete", false), ("gap", false), ("live", false), ("challenge", false), ("x", true)]
+        {
+            let judge = Judge::new(JsonModel::new(source.clone()).into(), "/", &Arc::default());
+            let event = Event::data("bm8ganNvbg==").id("7").event(name);
+            let events = One(Some(Encoded::event(&event)));
+            let mut stream = pin!(Content { events, judge: Some(judge) });
+            let encoded = poll_fn(|cx| stream.as_mut().poll_events(cx, 1024)).await;
+            let encoded = encoded.expect("an event").expect("no error");
+            let text = String::from_utf8(encoded.into_bytes().to_vec()).expect("UTF-8");
+            assert_eq!(text.contains("bm8ganNvbg=="), !is_judged, "{text}");
+            assert!(text.contains("id:7"), "{text}");
         }
     }
 
