@@ -40,7 +40,15 @@ impl UnboundModel {
                 _ => Some((catalog, schema)),
             }
         });
-        bind::model(&self.model, schema)
+        let model = bind::model(&self.model, schema);
+        if let (Some(model), Some((CatalogKind::Inline(_) | CatalogKind::Filesystem(_), _))) =
+            (&model, &self.catalog)
+        {
+            // The schema is compiled here, and not at the first record, on the thread of the live ends. A schema that
+            // is unusable is an error of the configuration.
+            let _ = model.check();
+        }
+        model
     }
 }
 
