@@ -21,13 +21,16 @@ fn read(name: &str, file: &str) -> Result<Parsed, Report> {
     parse(name, file.as_bytes(), &env)
 }
 
-/// All that is said about a file, without its name.
-fn said(file: &str) -> String {
-    let report = match read("F", file) {
+fn report(file: &str) -> Report {
+    match read("F", file) {
         Ok(parsed) => parsed.report,
         Err(report) => report,
-    };
-    report.to_string().replace("F:", "")
+    }
+}
+
+/// All that is said about a file, without its name.
+fn said(file: &str) -> String {
+    report(file).to_string().replace("F:", "")
 }
 
 /// What a file means, but for the memory that it takes.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use crate::escape::{is_hidden, one_line};
 
@@ -143,10 +143,11 @@ impl Report {
         text
     }
 
-    /// A diagnostic with the line of its span. The lines around it are not shown: they may contain a password.
+    /// A diagnostic with the line of its span, if that contains no secret. The lines around it are not shown: they
+    /// may contain one.
     fn annotated<'r>(&self, diagnostic: &'r Diagnostic) -> Group<'r> {
         let span = diagnostic.span;
-        let (line, _) = self.position(span);
+        let (line, column) = self.position(span);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
         let end = self.lines.get(line).map_or(self.source.len(), |next| next - 1);
         let text = visible(self.source.get(start..end).unwrap_or_default());
@@ -158,10 +159,14 @@ impl Report {
             Severity::Warning | Severity::Danger => Level::WARNING,
         };
         let file = one_line(&self.file).into_owned();
-        level
-            .primary_title(&*diagnostic.message)
-            .element(Snippet::source(text).path(file).line_start(line).annotation(marked))
-            .elements(diagnostic.help.as_deref().map(|help| Level::HELP.message(help)))
+        let group = level.primary_title(&*diagnostic.message);
+        let group = match may_contain_secret(&text) {
+            true => group.element(Origin::path(file).line(line).char_column(column)),
+            false => {
+                group.element(Snippet::source(text).path(file).line_start(line).annotation(marked))
+            }
+        };
+        group.elements(diagnostic.help.as_deref().map(|help| Level::HELP.message(help)))
     }
 
     fn not_shown(&self) -> String {
@@ -183,6 +188,13 @@ impl fmt::Display for Report {
         }
         f.write_str(&self.not_shown())
     }
+}
+
+/// Whether a line of the configuration may contain credentials, or a URL with a user.
+fn may_contain_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    ["authorization", "credentials", "password"].iter().any(|key| line.contains(key))
+        || line.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 /// A part of the source without control characters. It has as many bytes as before, so that labels keep their

@@ -1,6 +1,6 @@
 //! Catalogs, models and transforms, and what is said about them.
 
-use super::said;
+use super::{report, said};
 
 /// A file with these catalogs, and these options of a topic `t`.
 fn file(catalogs: &str, topic: &str) -> String {
@@ -298,7 +298,10 @@ fn no_message_shows_a_password() {
         "c: { type: karapace, options: { url: http://h, credentials: { headers: { authorization: [pa55word] } } } }",
         "c: { type: karapace, options: { url: http://h, credentials: { headers: { authorization: \"pa55word\\n\" } } } }",
     ] {
-        let said = said(&file(catalog, "value: string"));
+        let source = file(catalog, "value: string");
+        let said = said(&source);
         assert!(said.contains("error: ") && !said.contains("pa55word"), "{catalog}\n{said}");
+        let shown = report(&source).graphical(false);
+        assert!(shown.contains("error: ") && !shown.contains("pa55word"), "{catalog}\n{shown}");
     }
 }
