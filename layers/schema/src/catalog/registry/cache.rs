@@ -114,6 +114,9 @@ impl Pending {
     }
 }
 
+/// So many missing schemas are many.
+const MANY_MISSING: usize = 8;
+
 impl Cache {
     pub(crate) fn new(max_age: Duration) -> Self {
         let most = NonZeroUsize::new(MAX_CACHED_SCHEMAS).expect("the constant is not 0");
@@ -256,6 +259,14 @@ impl Cache {
     pub(crate) fn put_missing(&mut self, schema: &SchemaRef) -> bool {
         let until = Instant::now() + MISSING_FOR;
         self.missing.put(schema.clone(), Missing { until }).is_none()
+    }
+
+    /// Whether many schemas were missing within the last minute. Records of such a topic begin like framed ones and
+    /// are not, and each would wait for further attempts.
+    pub(crate) fn many_are_missing(&self) -> bool {
+        let now = Instant::now();
+        let last = self.missing.iter().take(MANY_MISSING);
+        last.filter(|(_, missing)| now < missing.until).count() == MANY_MISSING
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -79,8 +79,8 @@ impl Request {
         let Self { running, kind, purpose } = self;
         let Running { shared, schema, done } = &running;
         let mut pauses = match purpose {
-            Purpose::First => PAUSES.iter(),
-            Purpose::Recheck | Purpose::Refresh => [].iter(),
+            Purpose::First if !shared.cache().many_are_missing() => PAUSES.iter(),
+            Purpose::First | Purpose::Recheck | Purpose::Refresh => [].iter(),
         };
         let mut failures = 0;
         loop {

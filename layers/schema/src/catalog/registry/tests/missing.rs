@@ -36,6 +36,19 @@ async fn a_replica_that_lags_costs_no_record() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_missing_schemas_do_not_hold_up_records_one_after_the_other() {
+    let (registry, asked) = confluent(|_, _| no_schema());
+    for number in 0..1000 {
+        assert!(result(&registry, &id(number)).await.is_none());
+    }
+    assert!(asked.start.elapsed() < Duration::from_secs(60), "{:?}", asked.start.elapsed());
+    // Some of them are no sign of it: a schema is asked for three times again.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(result(&registry, &id(5000)).await.is_none());
+    assert_eq!(asked.times("/schemas/ids/5000").len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_id_of_another_kind_of_registry_is_missing_without_a_request() {
     let (registry, asked) = confluent(|_, _| schema("x"));
     for id in [SchemaId::GlobalId(9), SchemaId::ContentId(9), SchemaId::Checksum(9)] {
@@ -200,6 +213,7 @@ async fn many_missing_schemas_make_few_lines() {
     for waiter in waiters.collect::<Vec<_>>() {
         waiter.await.unwrap();
     }
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(result(&registry, &id(100)).await.is_none());
     let lines = log.lines();
     assert_eq!(lines.len(), 2, "{lines:#?}");
