@@ -462,6 +462,14 @@ fn options_of_proto_files_take_no_stack() {
         schema(format!("syntax = \"proto3\"; {text}")).compile(SchemaKind::Protobuf).is_ok()
     };
     assert!(aliases("option allow_alias = true;"));
+    // Apicurio's serializer registers maps so.
+    let map = r#"syntax = "proto3"; message M { repeated E m = 1;
+        message E { option map_entry = true; string key = 1; string value = 2; } }"#;
+    let mut out = Vec::new();
+    let value = [0, 0x0a, 6, 0x0a, 1, b'k', 0x12, 1, b'v'];
+    let outcome = protobuf(map, View::Json).convert(&Input::value(&value), &mut out);
+    assert!(matches!(outcome, Outcome::Converted), "{outcome:?}");
+    assert_eq!(String::from_utf8_lossy(&out), r#"{"m":{"k":"v"}}"#);
     assert!(!aliases("option allow_alias = false;") && !aliases("option (allow_alias) = true;"));
 }
 
@@ -517,6 +525,53 @@ fn chains_of_references_take_no_stack_when_they_are_compiled() {
     }
     let long = chain(50_001, r#"{"properties":{"a":X}}"#);
     assert!(schema(long).compile(SchemaKind::Json).is_err());
+}
+
+#[test]
+fn patterns_of_a_json_schema_are_bounded_together() {
+    let with = |pattern: &dyn Fn(usize) -> String, count: usize| {
+        let patterns: Vec<_> =
+            (0..count).map(|number| format!(r#"{{"pattern":"{}"}}"#, pattern(number))).collect();
+        json(&format!(r#"{{"type":"string","anyOf":[{}]}}"#, patterns.join(",")))
+    };
+    let small = with(&|number| format!("^[a-z]{{1,9}}-{number}$"), 1000);
+    assert_eq!(class(&small, br#""ab-999""#), None);
+    assert_eq!(class(&small, br#""ab-1000""#), Some(Class::Invalid));
+    let equal = with(&|_| "^(ab|.){1,300}c$".to_owned(), 3000);
+    assert_eq!(class(&equal, br#""abc""#), None);
+    // 10 GB, compiled.
+    let large = with(&|number| format!("(?:a{{1000}}){{200}}b{number}"), 1000);
+    assert_eq!(class(&large, br#""b1""#), Some(Class::SchemaUnusable));
+    let names: Vec<_> =
+        (0..1000).map(|number| format!(r#""(?:a{{1000}}){{200}}b{number}":true"#)).collect();
+    let large = json(&format!(r#"{{"patternProperties":{{{}}}}}"#, names.join(",")));
+    assert_eq!(class(&large, b"{}"), Some(Class::SchemaUnusable));
+}
+
+#[test]
+fn long_strings_do_not_take_time_without_end() {
+    let start = tokio::time::Instant::now();
+    let digits: String = (0..1_000_000).map(|_| if fastrand::bool() { '0' } else { '1' }).collect();
+    let digits = format!("\"{digits}\"");
+    let model = json(r#"{"type":"string","pattern":"1[01]{50000}[2-9a-z]"}"#);
+    assert_eq!(class(&model, digits.as_bytes()), Some(Class::Malformed));
+    let counted = vec![r#"{"minLength":600000}"#; 9000].join(",");
+    let model = json(&format!(r#"{{"allOf":[{counted}]}}"#));
+    assert_eq!(class(&model, digits.as_bytes()), Some(Class::Malformed));
+    let names: Vec<_> = (0..20_000).map(|number| format!(r#""{number}""#)).collect();
+    let model = json(&format!(r#"{{"propertyNames":{{"enum":[1,{}]}}}}"#, names.join(",")));
+    let members: Vec<_> = (0..50_000).map(|number| format!(r#""x{number}":1"#)).collect();
+    let object = format!("{{{}}}", members.join(","));
+    assert!(class(&model, object.as_bytes()).is_some());
+    // A long text against a small pattern is nothing unusual.
+    let model = json(r#"{"type":"string","pattern":"^[A-Za-z0-9+/]*=*$","minLength":1}"#);
+    let text = format!("\"{}\"", "ab+/".repeat(1 << 20));
+    assert_eq!(class(&model, text.as_bytes()), None);
+    let model =
+        json(r#"{"items":{"type":"string","pattern":"^[a-z]{1,63}(\\.[a-z]{1,63}){1,8}$"}}"#);
+    let hosts = format!("[{}]", vec![r#""events.example.com""#; 20_000].join(","));
+    assert_eq!(class(&model, hosts.as_bytes()), None);
+    assert!(start.elapsed() < Duration::from_secs(300), "{:?}", start.elapsed());
 }
 
 #[test]

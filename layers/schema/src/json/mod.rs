@@ -2,13 +2,14 @@
 
 mod chain;
 mod node;
+mod patterns;
+mod steps;
 mod tape;
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use jsonschema::{Draft, PatternOptions, Retrieve, Uri, Validator};
@@ -46,6 +47,8 @@ pub(crate) struct Schema {
     chain: usize,
     /// How many subschemas the validator may enter between two looks at the value.
     idle: usize,
+    /// About how many states the automaton of its largest pattern has.
+    states: usize,
 }
 
 impl fmt::Debug for Schema {
@@ -72,6 +75,7 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
     if idle > MAX_IDLE {
         return Err("too many of its subschemas apply to one value".to_owned());
     }
+    let states = patterns::largest(documents.iter().map(|document| document.root))?;
     let mut options = jsonschema::options_for::<Parsed>()
         .with_retriever(references)
         .should_validate_formats(false)
@@ -86,7 +90,7 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
         let place = error.instance_path().to_string();
         format!("{} at `{place}`", error.masked())
     })?;
-    Ok(Schema { validator, chain, idle })
+    Ok(Schema { validator, chain, idle, states })
 }
 
 /// Whether a schema, or one that stands within it, has a keyword.
@@ -140,23 +144,23 @@ impl Schema {
             }
             let root = JsonNode::At(*document, 0);
             let steps = BASE_STEPS.saturating_add(document.tape.len().saturating_mul(ITEM_STEPS));
-            document.tape.steps.set(steps.min(MAX_IDLE_STEPS / (self.idle + 1)));
-            match within_steps(|| self.validator.is_valid(root)) {
-                Some(true) => return Ok(()),
-                Some(false) => {}
+            let steps = steps.min(MAX_IDLE_STEPS / (self.idle + 1));
+            let is_valid = steps::within(steps, self.states, || self.validator.is_valid(root));
+            let left = match is_valid {
+                Some((true, _)) => return Ok(()),
+                Some((false, left)) => left,
                 None => return Err(Rejection::malformed(TOO_LONG)),
-            }
+            };
             // To find the place takes longer than to find that there is one: on the way to it, what lies below each
             // subschema is validated again.
             let most = MAX_IDLE_STEPS / (self.idle + 1) / self.chain.max(1);
-            document.tape.steps.set(document.tape.steps.get().min(most));
             // It names the place in the schema: names in the value are the user's data.
-            let place = within_steps(|| {
+            let place = steps::within(left.min(most), self.states, || {
                 let error = self.validator.validate(root).err()?;
                 Some(error.schema_path().to_string())
             });
-            let reason = match place.flatten() {
-                Some(place) if place.len() <= MAX_PLACE_BYTES => {
+            let reason = match place {
+                Some((Some(place), _)) if place.len() <= MAX_PLACE_BYTES => {
                     format!("it violates the schema at `{place}`").into()
                 }
                 _ => Cow::Borrowed("it violates the schema"),
@@ -164,13 +168,6 @@ impl Schema {
             Err(Rejection::invalid(reason))
         })
     }
-}
-
-/// Calls the validator, which has no other way out. `None`: it used up the steps of the tape.
-fn within_steps<T>(validate: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(validate)).map(Some).unwrap_or_else(|cause| {
-        if cause.is::<tape::OutOfSteps>() { None } else { resume_unwind(cause) }
-    })
 }
 
 /// Reads the text of an object's members.

@@ -6,6 +6,7 @@ use jsonschema::JsonType;
 use jsonschema::json::{Array, Json, JsonNumber, Node, NodeIdentity, Object, cmp};
 use serde_json::{Number, Value};
 
+use super::steps;
 use super::tape::{Document, Item, Members, is_integer};
 
 /// JSON as a [`Tape`](super::tape::Tape).
@@ -41,7 +42,7 @@ impl<'a> JsonNode<'a> {
     fn item(&self) -> Option<Item> {
         match self {
             Self::At(document, at) => {
-                document.tape.step();
+                steps::look();
                 Some(document.item(*at))
             }
             Self::Name(_) => None,
@@ -49,13 +50,15 @@ impl<'a> JsonNode<'a> {
     }
 
     fn text(&self) -> Option<&'a str> {
-        match self {
+        let text = match self {
             Self::At(document, _) => match self.item()? {
-                item @ (Item::String(_) | Item::Unescaped(_)) => Some(document.text(item)),
-                _ => None,
+                item @ (Item::String(_) | Item::Unescaped(_)) => document.text(item),
+                _ => return None,
             },
-            Self::Name(name) => Some(name),
-        }
+            Self::Name(name) => name,
+        };
+        steps::read(text);
+        Some(text)
     }
 }
 
@@ -175,7 +178,7 @@ impl<'a> Node<'a, Parsed> for JsonNode<'a> {
         Some(match self {
             Self::At(document, at) => {
                 // References that go around in circles ask for nothing else.
-                document.tape.step();
+                steps::look();
                 NodeIdentity::tagged(std::ptr::from_ref(document.tape) as usize, *at)
             }
             Self::Name(name) => NodeIdentity::new(name.as_ptr() as usize),
@@ -200,7 +203,7 @@ impl<'a> Object<'a, Parsed> for JsonObject<'a> {
     }
 
     fn get(&self, key: &Box<str>) -> Option<JsonNode<'a>> {
-        self.document.tape.step();
+        steps::look();
         self.document.member(self.at, key).map(|at| JsonNode::At(self.document, at))
     }
 
@@ -219,7 +222,7 @@ impl<'a> Iterator for JsonMembers<'a> {
     type Item = (&'a str, JsonNode<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.document.tape.step();
+        steps::look();
         self.members.next().map(|(name, at)| (name, JsonNode::At(self.document, at)))
     }
 }
@@ -252,7 +255,7 @@ impl<'a> Iterator for JsonArray<'a> {
         if self.at >= self.end {
             return None;
         }
-        self.document.tape.step();
+        steps::look();
         let at = self.at;
         self.at = self.document.after(at);
         Some(JsonNode::At(self.document, at))

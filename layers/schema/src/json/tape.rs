@@ -1,9 +1,6 @@
 //! JSON, parsed into one array of items: nothing is allocated for a value, numbers keep their text, and positions in
 //! the array stand for nodes.
 
-use std::cell::Cell;
-use std::panic::resume_unwind;
-
 use crate::limits::{MAX_DEPTH, MAX_JSON_BYTES};
 use crate::write;
 
@@ -22,12 +19,7 @@ pub(super) struct Tape {
     pub(super) depth: usize,
     /// The positions of the names of the objects that are open.
     names: Vec<u32>,
-    /// How often the validator may still look at the items.
-    pub(super) steps: Cell<usize>,
 }
-
-/// The validator has used up its steps.
-pub(super) struct OutOfSteps;
 
 /// A value, or the name of a member, which stands before its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +90,6 @@ impl Tape {
     /// The number of values and names.
     pub(super) fn len(&self) -> usize {
         self.items.len()
-    }
-
-    /// Counts a step of the validator, and unwinds to its caller if there is none left.
-    pub(super) fn step(&self) {
-        match self.steps.get().checked_sub(1) {
-            Some(left) => self.steps.set(left),
-            None => resume_unwind(Box::new(OutOfSteps)),
-        }
     }
 
     /// Gives memory back that an unusually large text took.
