@@ -214,8 +214,18 @@ impl Server {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("zilla.yaml");
         fs::write(&file, config).expect("the configuration is written");
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]);
+        // The sockets and pipes of librdkafka in this process are inherited, and would count.
+        let mut command = Command::new("bash");
+        command.args([
+            "-c",
+            &format!(
+                "for file in /proc/self/fd/*; do
+                     file=${{file##*/}}
+                     if ((file > 2)); then eval \"exec $file>&-\"; fi
+                 done
+                 ulimit -n {files} && exec \"$0\" \"$@\""
+            ),
+        ]);
         command.arg(env!("CARGO_BIN_EXE_tailwater")).arg("start").arg("-c").arg(&file);
         command.args(["--log-format", "json"]).args(arguments).env_remove("TAILWATER_LOG");
         Self::of(spawn(command), Some(folder)).await
