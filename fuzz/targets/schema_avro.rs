@@ -2,22 +2,17 @@
 //! Input: the text of a schema, a byte 00, and a value.
 #![no_main]
 
-use std::sync::Arc;
+mod schema_input;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use tailwater_schema::catalog::{InlineCatalog, SchemaRef};
-use tailwater_schema::model::{AvroModel, Check, SchemaSource, View};
+use tailwater_schema::model::{AvroModel, Check, View};
 use tailwater_schema::{Class, Extracted, Input, MAX_JSON_BYTES, Model, Outcome};
 
 // The parsers of schemas may panic: the crate catches that. What it does not catch ends the fuzzer without a hook, too.
 fuzz_target!(init: drop(std::panic::take_hook()), |input: &[u8]| {
-    let Some(end) = input.iter().position(|byte| *byte == 0) else { return };
-    let (Ok(text), value) = (std::str::from_utf8(&input[..end]), &input[end + 1..]) else { return };
-    let catalog = InlineCatalog::new().schema("subject", "latest", text);
-    let source =
-        SchemaSource::new(Arc::new(catalog), SchemaRef::subject("subject", "latest"));
-    let avro = AvroModel::new(source).view(View::None);
+    let Some((text, value)) = schema_input::split(input) else { return };
+    let avro = AvroModel::new(schema_input::source(text)).view(View::None);
     let unchanged = Model::from(avro.clone());
     let usable = match unchanged.check() {
         Check::Ready => true,

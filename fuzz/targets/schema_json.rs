@@ -2,20 +2,18 @@
 //! Input: the text of a schema, a byte 00, and a value.
 #![no_main]
 
-use std::sync::Arc;
+mod schema_input;
 
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use tailwater_schema::catalog::{InlineCatalog, SchemaRef};
-use tailwater_schema::model::{Check, JsonModel, SchemaSource, Validate};
+use tailwater_schema::model::{Check, JsonModel, Validate};
 use tailwater_schema::{Class, Extracted, Input, MAX_DEPTH, Model, Outcome};
 
 // The compiler of schemas may panic: the crate catches that. What it does not catch ends the fuzzer without a hook,
 // too.
 fuzz_target!(init: drop(std::panic::take_hook()), |input: &[u8]| {
-    let Some(end) = input.iter().position(|byte| *byte == 0) else { return };
-    let (Ok(text), value) = (std::str::from_utf8(&input[..end]), &input[end + 1..]) else { return };
+    let Some((text, value)) = schema_input::split(input) else { return };
     let any = convert(&Model::from(model("true")), value);
     if any.is_ok() {
         std::str::from_utf8(value).expect("UTF-8");
@@ -49,8 +47,7 @@ fuzz_target!(init: drop(std::panic::take_hook()), |input: &[u8]| {
 });
 
 fn model(text: &str) -> JsonModel {
-    let catalog = InlineCatalog::new().schema("subject", "latest", text);
-    JsonModel::new(SchemaSource::new(Arc::new(catalog), SchemaRef::subject("subject", "latest")))
+    JsonModel::new(schema_input::source(text))
 }
 
 fn convert(model: &Model, value: &[u8]) -> Result<(), Class> {

@@ -3,22 +3,17 @@
 //! Input: the text of a schema with a message `M`, a byte 00, and a value.
 #![no_main]
 
-use std::sync::Arc;
+mod schema_input;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use tailwater_schema::catalog::{InlineCatalog, SchemaRef};
-use tailwater_schema::model::{Check, ProtobufModel, SchemaSource, View};
+use tailwater_schema::model::{Check, ProtobufModel, View};
 use tailwater_schema::{Class, Extracted, Input, MAX_JSON_BYTES, Model, Outcome};
 
 // The parser of schemas may panic: the crate catches that. What it does not catch ends the fuzzer without a hook, too.
 fuzz_target!(init: drop(std::panic::take_hook()), |input: &[u8]| {
-    let Some(end) = input.iter().position(|byte| *byte == 0) else { return };
-    let (Ok(text), value) = (std::str::from_utf8(&input[..end]), &input[end + 1..]) else { return };
-    let catalog = InlineCatalog::new().schema("subject", "latest", text);
-    let source =
-        SchemaSource::new(Arc::new(catalog), SchemaRef::subject("subject", "latest"));
-    let protobuf = ProtobufModel::new(source, "M");
+    let Some((text, value)) = schema_input::split(input) else { return };
+    let protobuf = ProtobufModel::new(schema_input::source(text), "M");
     let known = Model::from(protobuf.clone());
     let as_json = Model::from(protobuf.view(View::Json));
     let usable = matches!(known.check(), Check::Ready);
