@@ -190,24 +190,16 @@ impl World {
         let of_kafka: Vec<_> = of_kafka.iter().map(|key| &**key).collect();
         self.model.spoil(TOPIC, partition, &of_kafka, how);
         for (offset, key) in (from..).zip(keys) {
-            let number = self.written.len();
-            let fate = Fate::Spoilt(how);
-            let verdict = Verdict::Unchanged;
-            let is_key_converted = false;
-            let tagged = false;
-            let is_left_out = false;
-            let written = Written {
+            self.note(Written {
                 partition,
                 offset,
                 key,
-                tagged,
-                is_key_converted,
-                verdict,
-                is_left_out,
-                fate,
-            };
-            self.written.push(written);
-            self.by_position.entry((partition, offset)).or_default().push(number);
+                tagged: false,
+                is_key_converted: false,
+                verdict: Verdict::Unchanged,
+                is_left_out: false,
+                fate: Fate::Spoilt(how),
+            });
         }
     }
 
@@ -248,7 +240,7 @@ impl World {
         assert_eq!(fate, offset);
         let fate = if in_transaction { Fate::Open } else { Fate::There };
         let is_key_converted = of_kafka != key;
-        let written = Written {
+        self.note(Written {
             partition,
             offset,
             key,
@@ -257,9 +249,13 @@ impl World {
             verdict,
             is_left_out,
             fate,
-        };
+        });
+    }
+
+    fn note(&mut self, written: Written) {
+        let at = (written.partition, written.offset);
+        self.by_position.entry(at).or_default().push(self.written.len());
         self.written.push(written);
-        self.by_position.entry((partition, offset)).or_default().push(number);
     }
 
     /// Each kind of record in each partition, none of which is rejected.
