@@ -3,9 +3,8 @@
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tailwater_http::{ConnectionLimit, Shutdown};
 
-use crate::stack::Cluster;
+use crate::stack::Handle;
 
 #[cfg(feature = "kafka")]
 mod clusters;
@@ -13,27 +12,15 @@ pub(crate) mod port;
 /// Without Kafka there are no clusters.
 #[cfg(not(feature = "kafka"))]
 mod clusters {
-    use super::{Cluster, Value};
+    use super::Value;
+    use crate::stack::Cluster;
 
     pub(super) fn report(_: &str, cluster: &Cluster, _: &mut Vec<String>) -> (bool, Value) {
         match *cluster {}
     }
 }
 
-/// The state from which the responses are made.
-#[derive(Clone, Debug)]
-pub(crate) struct Health {
-    /// The clusters, with the names of their bindings.
-    pub(crate) clusters: Vec<(String, Cluster)>,
-    /// The connections of the `tcp` bindings, with their names.
-    pub(crate) connections: Vec<(String, ConnectionLimit)>,
-    /// The shutdown of the process.
-    pub(crate) shutdown: Shutdown,
-    /// The maximum number of connections for health checks.
-    pub(crate) max_connections: usize,
-}
-
-impl Health {
+impl Handle {
     /// Whether this process should receive new clients, and the body of `/ready`.
     fn ready(&self) -> (bool, Value) {
         let draining = self.shutdown.window_end().is_some();
@@ -72,6 +59,7 @@ impl Health {
         (ready, body)
     }
 
+    /// The answer of the port for health checks.
     fn answer(&self, method: &Method, path: &str) -> Response<String> {
         let reads = *method == Method::GET || *method == Method::HEAD;
         let (status, body) = match path {
@@ -96,13 +84,17 @@ impl Health {
 mod tests {
     use std::time::Duration;
 
+    use tailwater_http::Shutdown;
+
     use super::*;
 
-    fn health() -> Health {
-        let clusters = Vec::new();
-        let connections = Vec::new();
-        let max_connections = port::CONNECTIONS;
-        Health { clusters, connections, shutdown: Shutdown::new(), max_connections }
+    fn health() -> Handle {
+        Handle {
+            clusters: Vec::new(),
+            connections: Vec::new(),
+            shutdown: Shutdown::new(),
+            max_health_connections: port::CONNECTIONS,
+        }
     }
 
     #[test]

@@ -143,7 +143,7 @@ pub fn run(
             let address = listener.local_address().map_err(failed)?;
             info!(%address, "serving /ready and /live");
             // It ends with the runtime.
-            tokio::spawn(health::port::serve(stack.health(), listener));
+            tokio::spawn(health::port::serve(stack.handle(), listener));
         }
         listening(&stack);
         let (stop_sender, stop) = tokio::sync::oneshot::channel();

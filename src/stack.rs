@@ -50,6 +50,7 @@ mod catalogs;
 mod connect;
 mod error;
 mod guard;
+mod handle;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod listeners;
@@ -61,6 +62,7 @@ mod without_kafka;
 use self::catalogs::Catalogs;
 pub use self::connect::{Answers, connect};
 pub use self::error::Error;
+pub(crate) use self::handle::Handle;
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::Cluster;
 pub use self::listeners::Stack;

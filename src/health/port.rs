@@ -20,7 +20,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep};
 use tower::{Layer as _, Service as _, service_fn};
 
-use crate::health::Health;
+use crate::stack::Handle;
 
 /// The maximum number of connections. Health checks are rare and come one at a time. If there are few open
 /// files, the maximum is lower.
@@ -40,9 +40,9 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
 ///
 /// Neither idle connections nor a lack of open files prevent an answer: the connection that has been idle for
 /// longest is closed for a new one, and one open file is reserved for this.
-pub(crate) async fn serve(health: Health, mut listener: Listener) {
-    let max_connections = health.max_connections;
-    let health = Arc::new(health);
+pub(crate) async fn serve(handle: Handle, mut listener: Listener) {
+    let max_connections = handle.max_health_connections;
+    let handle = Arc::new(handle);
     let mut clients = Clients::default();
     let mut spare = Spare::default();
     let mut has_room = false;
@@ -66,7 +66,7 @@ pub(crate) async fn serve(health: Health, mut listener: Listener) {
                 if clients.count() >= max_connections && !clients.close_idlest(MIN_AGE).await {
                     clients.close_idlest(Duration::ZERO).await;
                 }
-                clients.add(io, &health);
+                clients.add(io, &handle);
             }
             // Linux returns this error even if no connection waits to be accepted.
             Some(Err(error)) if is_short_of_files(&error) => {
@@ -132,14 +132,14 @@ impl Clients {
         self.open.len()
     }
 
-    fn add(&mut self, io: TcpStream, health: &Arc<Health>) {
-        let health = Arc::clone(health);
+    fn add(&mut self, io: TcpStream, handle: &Arc<Handle>) {
+        let handle = Arc::clone(handle);
         let clock = Arc::clone(&self.clock);
         let last_request = Arc::new(AtomicU64::new(clock.fetch_add(1, Relaxed)));
         let updated = Arc::clone(&last_request);
         let answer = service_fn(move |request: Request<Incoming>| {
             updated.store(clock.fetch_add(1, Relaxed), Relaxed);
-            let answer = health.answer(request.method(), request.uri().path());
+            let answer = handle.answer(request.method(), request.uri().path());
             std::future::ready(Ok::<_, Infallible>(answer))
         });
         // The layer has no shutdown, so that it answers while the process drains.

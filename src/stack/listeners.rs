@@ -21,7 +21,6 @@ use tower::service_fn;
 use tracing::info;
 
 use crate::config::{Config, TcpCondition, plan};
-use crate::health::Health;
 use crate::limits;
 use crate::open_files::OpenFiles;
 use crate::stack::catalogs::Catalogs;
@@ -29,12 +28,12 @@ use crate::stack::{Cluster, Error, HttpServer, StackBuilder, TlsServer};
 
 /// A configuration that is ready to serve: all ports are bound, and all clusters are started.
 pub struct Stack {
-    listening: Vec<Listening>,
-    clusters: HashMap<String, Cluster>,
-    shutdown: Shutdown,
+    pub(super) listening: Vec<Listening>,
+    pub(super) clusters: HashMap<String, Cluster>,
+    pub(super) shutdown: Shutdown,
     drain: Drain,
     /// The maximum number of connections for health checks.
-    max_health_connections: usize,
+    pub(super) max_health_connections: usize,
 }
 
 /// The limits that all namespaces share.
@@ -46,10 +45,10 @@ pub(super) struct Places {
     upstream: Arc<Semaphore>,
 }
 
-struct Listening {
-    binding: String,
+pub(super) struct Listening {
+    pub(super) binding: String,
     options: ServeOptions,
-    connections: ConnectionLimit,
+    pub(super) connections: ConnectionLimit,
     listeners: Vec<Listener>,
     routes: Arc<[(Vec<TcpCondition>, Next)]>,
 }
@@ -168,22 +167,6 @@ impl Stack {
             builder.clusters.iter().map(|(path, cluster)| (builder.label(path), cluster.clone()));
         self.clusters.extend(named);
         Ok(())
-    }
-
-    pub(crate) fn health(&self) -> Health {
-        let clusters = self.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.clone()));
-        let mut clusters: Vec<_> = clusters.collect();
-        clusters.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let connections = self
-            .listening
-            .iter()
-            .map(|listening| (listening.binding.clone(), listening.connections.clone()));
-        Health {
-            clusters,
-            connections: connections.collect(),
-            shutdown: self.shutdown.clone(),
-            max_connections: self.max_health_connections,
-        }
     }
 
     /// Sets a secondary runtime for connections beyond the capacity of the first one. Default: none.

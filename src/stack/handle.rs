@@ -1,0 +1,36 @@
+//! What the process serves, for those who report or change it.
+
+use tailwater_http::{ConnectionLimit, Shutdown};
+
+use crate::stack::{Cluster, Stack};
+
+/// What a [`Stack`] serves, for health checks, metrics and administration.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    /// The clusters, with the names of their bindings.
+    pub(crate) clusters: Vec<(String, Cluster)>,
+    /// The connections of the `tcp` bindings, with their names.
+    pub(crate) connections: Vec<(String, ConnectionLimit)>,
+    /// The shutdown of the process.
+    pub(crate) shutdown: Shutdown,
+    /// The maximum number of connections for health checks.
+    pub(crate) max_health_connections: usize,
+}
+
+impl Stack {
+    pub(crate) fn handle(&self) -> Handle {
+        let clusters = self.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.clone()));
+        let mut clusters: Vec<_> = clusters.collect();
+        clusters.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let connections = self
+            .listening
+            .iter()
+            .map(|listening| (listening.binding.clone(), listening.connections.clone()));
+        Handle {
+            clusters,
+            connections: connections.collect(),
+            shutdown: self.shutdown.clone(),
+            max_health_connections: self.max_health_connections,
+        }
+    }
+}
