@@ -1,14 +1,22 @@
 //! Health of this process: `/ready` and `/live`, for load balancers and operators.
 
-use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use ::http::{Method, Response, StatusCode};
-use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::future::ready;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
+use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use ::http::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tailwater_http::{ListenOptions, Listener};
+use tower::service_fn;
+
+use crate::port;
 use crate::stack::Handle;
 
 #[cfg(feature = "kafka")]
 mod clusters;
-pub(crate) mod port;
 /// Without Kafka there are no clusters.
 #[cfg(not(feature = "kafka"))]
 mod clusters {
@@ -18,6 +26,25 @@ mod clusters {
     pub(super) fn report(_: &str, cluster: &Cluster, _: &mut Vec<String>) -> (bool, Value) {
         match *cluster {}
     }
+}
+
+/// The maximum number of connections. Health checks are rare and come one at a time. If there are few open
+/// files, the maximum is lower.
+pub(crate) const CONNECTIONS: usize = 64;
+
+/// A listener for [`serve`].
+pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
+    ListenOptions::new().backlog(64).bind(address)
+}
+
+/// Answers health checks at this port.
+pub(crate) async fn serve(handle: Handle, listener: Listener) {
+    let max_connections = handle.max_health_connections;
+    let handle = Arc::new(handle);
+    let service = service_fn(move |request: Request<_>| {
+        ready(Ok::<_, Infallible>(handle.answer(request.method(), request.uri().path())))
+    });
+    port::serve(listener, service, max_connections).await;
 }
 
 impl Handle {
@@ -93,7 +120,7 @@ mod tests {
             clusters: Vec::new(),
             connections: Vec::new(),
             shutdown: Shutdown::new(),
-            max_health_connections: port::CONNECTIONS,
+            max_health_connections: CONNECTIONS,
         }
     }
 

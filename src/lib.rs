@@ -50,6 +50,7 @@ mod lease;
 mod limits;
 mod models;
 mod open_files;
+mod port;
 pub mod server;
 mod signals;
 pub mod stack;

@@ -16,8 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt as _};
 
 use crate::config::{Config, Kind};
-use crate::health::port;
-use crate::limits;
+use crate::{health, limits};
 
 /// For outputs, runtimes, watched certificates, fetches of keys, and files that a library opens briefly.
 const OF_PROGRAM: usize = 48;
@@ -65,7 +64,7 @@ impl OpenFiles {
             namespaces.iter().flat_map(|namespace| namespace.plan().clusters(|_| true)).collect();
         let servers: usize =
             clusters.iter().map(|cluster| cluster.source.cluster.servers.len()).sum();
-        let health = (limit / 16).clamp(LEAST_HEALTH, port::CONNECTIONS);
+        let health = (limit / 16).clamp(LEAST_HEALTH, health::CONNECTIONS);
         let of_clusters = OF_CLUSTER * clusters.len() + OF_SERVER * servers;
         let kept = OF_PROGRAM + ports + health + of_clusters;
         // Clients have at least a quarter, however low the limit is.

@@ -139,11 +139,11 @@ pub fn run(
         }
         if let Some(address) = health {
             let failed = |source| Error::Health { address, source };
-            let listener = health::port::listen(address).map_err(failed)?;
+            let listener = health::listen(address).map_err(failed)?;
             let address = listener.local_address().map_err(failed)?;
             info!(%address, "serving /ready and /live");
             // It ends with the runtime.
-            tokio::spawn(health::port::serve(stack.handle(), listener));
+            tokio::spawn(health::serve(stack.handle(), listener));
         }
         listening(&stack);
         let (stop_sender, stop) = tokio::sync::oneshot::channel();

@@ -1,48 +1,48 @@
-//! The port for health checks. It answers even if all of its connections are idle, or no open file is left.
+//! A port for operators. It answers even if all of its connections are idle, or no open file is left.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs::File;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
-use ::http::Request;
+use ::http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use rustix::io::Errno;
-use tailwater_http::{Accept as _, Connection, HttpLayer, ListenOptions, Listener, WriteDeadline};
-use tokio::net::TcpStream;
+use tailwater_http::{Accept, Connection, HttpLayer, Socket, WriteDeadline};
+use tailwater_sse::BoxError;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep};
-use tower::{Layer as _, Service as _, service_fn};
+use tower::{Layer as _, Service, ServiceExt as _};
 
-use crate::stack::Handle;
-
-/// The maximum number of connections. Health checks are rare and come one at a time. If there are few open
-/// files, the maximum is lower.
-pub(crate) const CONNECTIONS: usize = 64;
 /// The pause between two attempts to accept.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A connection younger than this is closed for another one only if all others are as young.
 const MIN_AGE: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A listener for [`serve`].
-pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
-    ListenOptions::new().backlog(64).bind(address)
-}
-
-/// Answers health checks at this port.
+/// Answers the requests of at most so many connections by this service, also while the process drains.
 ///
 /// Neither idle connections nor a lack of open files prevent an answer: the connection that has been idle for
 /// longest is closed for a new one, and one open file is reserved for this.
-pub(crate) async fn serve(handle: Handle, mut listener: Listener) {
-    let max_connections = handle.max_health_connections;
-    let handle = Arc::new(handle);
+pub(crate) async fn serve<A, S, B>(mut listener: A, service: S, max_connections: usize)
+where
+    A: Accept,
+    A::Io: Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
     let mut clients = Clients::default();
     let mut spare = Spare::default();
     let mut has_room = false;
@@ -66,7 +66,7 @@ pub(crate) async fn serve(handle: Handle, mut listener: Listener) {
                 if clients.count() >= max_connections && !clients.close_idlest(MIN_AGE).await {
                     clients.close_idlest(Duration::ZERO).await;
                 }
-                clients.add(io, &handle);
+                clients.add(io, service.clone());
             }
             // Linux returns this error even if no connection waits to be accepted.
             Some(Err(error)) if is_short_of_files(&error) => {
@@ -132,15 +132,24 @@ impl Clients {
         self.open.len()
     }
 
-    fn add(&mut self, io: TcpStream, handle: &Arc<Handle>) {
-        let handle = Arc::clone(handle);
+    fn add<Io, S, B>(&mut self, io: Io, service: S)
+    where
+        Io: Socket + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
         let clock = Arc::clone(&self.clock);
         let last_request = Arc::new(AtomicU64::new(clock.fetch_add(1, Relaxed)));
         let updated = Arc::clone(&last_request);
-        let answer = service_fn(move |request: Request<Incoming>| {
+        let service = service.map_request(move |request| {
             updated.store(clock.fetch_add(1, Relaxed), Relaxed);
-            let answer = handle.answer(request.method(), request.uri().path());
-            std::future::ready(Ok::<_, Infallible>(answer))
+            request
         });
         // The layer has no shutdown, so that it answers while the process drains.
         let layer = HttpLayer::new()
@@ -149,7 +158,7 @@ impl Clients {
             .max_concurrent_streams(8)
             .max_head_bytes(8 * 1024);
         let connection = Connection::new(WriteDeadline::new(io, DEADLINE));
-        let served = layer.layer(answer).call(connection);
+        let served = layer.layer(service).call(connection);
         let task = self.tasks.spawn(async {
             // An invalid request has had its answer.
             let _ = served.await;
@@ -173,7 +182,8 @@ impl Clients {
     }
 
     /// Closes the connection whose last request is oldest, among those of at least this age. Returns whether
-    /// there was one. It owes no response: each is written at once.
+    /// there was one. Its client can ask again: a response is written at once, or is a stream that goes on
+    /// with the next one.
     async fn close_idlest(&mut self, min_age: Duration) -> bool {
         let Some(idlest) = self.idlest(min_age) else { return false };
         idlest.task.abort();
