@@ -25,6 +25,7 @@ mod conversion;
 mod converted_streams;
 mod filters;
 mod gaps;
+mod held_up;
 mod history;
 mod instances;
 mod large;
