@@ -220,6 +220,11 @@ impl History {
             } else {
                 reading.note_stall();
             }
+            let is_held_up = reading.is_held_up();
+            if is_held_up {
+                // Streams further on need not wait for it.
+                backfill.set_fruitful(false);
+            }
             let is_over = match (read, fruitful_since) {
                 (Read::OutOfRange, fruitful) => {
                     // Its streams come again at once, and Kafka may answer the same again.
@@ -229,11 +234,12 @@ impl History {
                     return TurnEnd::Over;
                 }
                 (Read::Unconfirmed, _) => true,
+                (Read::On | Read::FetchError, _) if is_held_up => true,
                 (Read::On | Read::FetchError, Some(since)) => since.elapsed() >= self.timing.turn,
                 (Read::On | Read::FetchError, None) => began.elapsed() >= turn_timeout,
             };
             if is_over && self.is_waited_for() {
-                if read == Read::Unconfirmed || fruitful_since.is_none() {
+                if read == Read::Unconfirmed || (fruitful_since.is_none() && !is_held_up) {
                     reading.rest(&self.timing);
                 }
                 return TurnEnd::Suspended;

@@ -109,6 +109,50 @@ async fn a_reader_of_history_goes_on_with_what_can_be_converted() {
     assert_eq!(client.data().await, "0:50");
 }
 
+/// Each of them kept the reader for as long as a backfill may get no records.
+#[tokio::test]
+async fn backfills_that_wait_for_conversions_leave_their_reader_to_others() {
+    const RECORDS: i64 = 20;
+    let model = kafka(1);
+    fill(&model, 0, 50);
+    let registry = Registry::away();
+    let names: Vec<_> = (0..4).map(|number| format!("held-up-{number}")).collect();
+    let mut start = instance().options(|options| options.history_readers(1));
+    (start.options.timing.retry, start.options.timing.stalled_read) = (IN_VAIN, IN_VAIN);
+    for name in &names {
+        model.create(name, 2);
+        for offset in 0..RECORDS {
+            model.produce(name, 0, text(&format!("0:{offset}")));
+            model.produce(name, 1, text(&format!("0.1:{offset}")));
+        }
+        start = start.options(|options| options.converter(name.as_str(), registry.converter()));
+    }
+    let cluster = start.of(&model);
+    let mut waiting = Vec::new();
+    for name in &names {
+        waiting.push(open(&cluster, Query::new(name.as_str())).await);
+    }
+    eventually(|| {
+        waiting.iter_mut().for_each(|client| assert!(client.is_idle()));
+        cluster.carried() == names.len()
+    })
+    .await;
+    let mut bystander = open(&cluster, query()).await;
+    assert_eq!(bystander.events(50).await, values(0, 0..50));
+    // No turn is given to those that wait in vain.
+    eventually(|| model.assigned_history() == 0).await;
+    let calls = model.calls(Call::FetchHistory);
+    model.wait_calls(Call::DrainEventsHistory, 5);
+    assert_eq!(model.calls(Call::FetchHistory), calls);
+    registry.set(true);
+    for client in &mut waiting {
+        let events = client.events(2 * RECORDS as usize).await;
+        let second = (0..RECORDS).map(|offset| format!("0.1:{offset}")).collect();
+        assert_each_once(&events, &[values(0, 0..RECORDS), second]);
+    }
+    eventually(|| !cluster.is_read()).await;
+}
+
 /// Later records of the same poll were taken for the next ones when conversion made the batch too long for them.
 #[tokio::test]
 async fn no_later_record_is_taken_before_one_that_can_not_be_converted_yet() {

@@ -108,8 +108,22 @@ impl Reading {
     pub(crate) fn is_ready(&self, window: usize, now: Instant) -> bool {
         let has_found = || !self.findings.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         let may_go_on = || has_found() || self.held_up.is_woken();
-        let rests = self.rests_until.is_some_and(|until| now < until) && !may_go_on();
-        !rests && self.backfill.hub.lag_bytes() <= window / 2
+        let rests = || self.rests_until.is_some_and(|until| now < until) || self.is_held_up();
+        self.backfill.hub.lag_bytes() <= window / 2 && (may_go_on() || !rests())
+    }
+
+    /// Whether no partition can be read that is behind the live log: each waits for a conversion or an inspection.
+    pub(crate) fn is_held_up(&self) -> bool {
+        if self.held_up.is_empty() && self.held.is_empty() {
+            return false;
+        }
+        let first = self.backfill.log.hub.first();
+        let mut behind =
+            (0..).zip(&self.next).filter(|(partition, next)| **next < first.next(*partition));
+        // Without a partition that is behind, or with a new one, the backfill ends in its next turn.
+        first.len() <= self.next.len()
+            && behind.clone().next().is_some()
+            && behind.all(|(partition, _)| !self.is_read(partition))
     }
 
     /// How long a turn without records lasts while other backfills wait.
