@@ -286,6 +286,7 @@ fn every_path_that_a_page_names_is_there() {
         "fuzz/",
         "examples/",
         "api/",
+        "deploy/",
     ];
     let made_by_tests = ["tests/browser/.out", "fuzz/corpus"];
     let of_kafka = ["source/", "engine/", "stream/", "topic/", "broker/", "data/"];
