@@ -24,6 +24,10 @@ test:
 e2e *ARGS:
     tests/registry/registry.sh run tests/kafka/kafka.sh run cargo test --test e2e {{ARGS}}
 
+# Alert rules, dashboard and the chapters on metrics (Prometheus, Python)
+observability:
+    tests/observability/observability.sh check
+
 # The npm package, and pages in Chromium (Node.js, Chromium, and what `e2e` needs)
 browser:
     cargo build --release
