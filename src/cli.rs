@@ -188,8 +188,10 @@ fn start(options: &Start) -> i32 {
     }
     // Relative paths of the file are relative to where it is.
     let folder = options.file.folder();
-    let server =
-        ServerOptions::new().drain(Duration::from_secs(options.drain)).health(options.health);
+    let server = ServerOptions::new()
+        .drain(Duration::from_secs(options.drain))
+        .health(options.health)
+        .config_hash(parsed.hash);
     let server = options.threads.into_iter().fold(server, ServerOptions::threads);
     match server::run(parsed.namespaces, folder, server, |_| ()) {
         Ok(()) => EXIT_SUCCESS,

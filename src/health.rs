@@ -1,17 +1,17 @@
-//! Health of this process: `/ready` and `/live`, for load balancers and operators.
+//! Health of this process: `/ready` and `/live`, for load balancers and operators, and `/metrics` beside them.
 
 use std::convert::Infallible;
-use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tailwater_http::{ListenOptions, Listener};
 use tower::service_fn;
 
+use crate::metrics::Metrics;
 use crate::port;
 use crate::stack::Handle;
 
@@ -37,12 +37,20 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
     ListenOptions::new().backlog(64).bind(address)
 }
 
-/// Answers health checks at this port.
-pub(crate) async fn serve(handle: Handle, listener: Listener) {
+/// Answers health checks and scrapes at this port.
+pub(crate) async fn serve(handle: Handle, metrics: Arc<Metrics>, listener: Listener) {
     let max_connections = handle.max_health_connections;
     let handle = Arc::new(handle);
     let service = service_fn(move |request: Request<_>| {
-        ready(Ok::<_, Infallible>(handle.answer(request.method(), request.uri().path())))
+        let handle = Arc::clone(&handle);
+        let metrics = Arc::clone(&metrics);
+        async move {
+            let answer = match request.uri().path() {
+                "/metrics" => metrics.answer(request.method()).await,
+                path => handle.answer(request.method(), path),
+            };
+            Ok::<_, Infallible>(answer)
+        }
     });
     port::serve(listener, service, max_connections).await;
 }
@@ -101,6 +109,9 @@ impl Handle {
         let mut response = Response::new(body.to_string());
         *response.status_mut() = status;
         let headers = response.headers_mut();
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response

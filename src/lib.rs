@@ -48,6 +48,7 @@ mod files;
 mod health;
 mod lease;
 mod limits;
+mod metrics;
 mod models;
 mod open_files;
 mod port;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tailwater_http::Spillover;
@@ -12,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::health;
+use crate::metrics::Metrics;
 use crate::open_files::OpenFiles;
 use crate::signals::Signals;
 use crate::stack::{self, Answers, Stack};
@@ -43,12 +45,13 @@ pub enum Error {
 }
 
 /// Options of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct ServerOptions {
     drain: Duration,
     threads: Option<NonZero<usize>>,
     health: Option<SocketAddr>,
+    config_hash: String,
 }
 
 impl Default for ServerOptions {
@@ -60,7 +63,12 @@ impl Default for ServerOptions {
 impl ServerOptions {
     /// All options at their defaults.
     pub fn new() -> Self {
-        Self { drain: Duration::from_secs(10), threads: None, health: None }
+        Self {
+            drain: Duration::from_secs(10),
+            threads: None,
+            health: None,
+            config_hash: String::new(),
+        }
     }
 
     /// The time that streams have to end after the signal to stop. Default: 10 s. At 0 they are dropped at
@@ -78,7 +86,13 @@ impl ServerOptions {
         Self { threads: Some(threads), ..self }
     }
 
-    /// The address where `/live` and `/ready` are answered, over plain HTTP and without authentication.
+    /// The [hash](crate::config::Parsed::hash) of the configuration, for metrics and for `/ready`. Default:
+    /// empty.
+    pub fn config_hash(self, config_hash: impl Into<String>) -> Self {
+        Self { config_hash: config_hash.into(), ..self }
+    }
+
+    /// The address where `/live`, `/ready` and `/metrics` are answered, over plain HTTP and without authentication.
     /// Default: none.
     ///
     /// `/live` is always 200. `/ready` is 503 in these cases, and its JSON body names the case:
@@ -124,7 +138,7 @@ pub fn run(
     options: ServerOptions,
     listening: impl FnOnce(&Stack),
 ) -> Result<(), Error> {
-    let ServerOptions { drain, threads, health } = options;
+    let ServerOptions { drain, threads, health, config_hash } = options;
     match tailwater_http::raise_open_files() {
         Ok(Some(limit)) => info!(limit, "open files"),
         Ok(None) => {}
@@ -137,13 +151,14 @@ pub fn run(
         if let Some((_, spillover)) = &secondary {
             stack = stack.spillover(spillover);
         }
+        let metrics = Arc::new(Metrics::new(stack.handle(), config_hash));
         if let Some(address) = health {
             let failed = |source| Error::Health { address, source };
             let listener = health::listen(address).map_err(failed)?;
             let address = listener.local_address().map_err(failed)?;
             info!(%address, "serving /ready and /live");
             // It ends with the runtime.
-            tokio::spawn(health::serve(stack.handle(), listener));
+            tokio::spawn(health::serve(stack.handle(), metrics, listener));
         }
         listening(&stack);
         let (stop_sender, stop) = tokio::sync::oneshot::channel();

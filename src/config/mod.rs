@@ -32,6 +32,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::{env as process, fs};
 
+use aws_lc_rs::digest;
+
 pub(crate) mod bind;
 mod bindings;
 mod check;
@@ -130,6 +132,8 @@ impl Config {
 pub struct Parsed {
     /// The namespaces, in the order of their documents, at least one. They run side by side.
     pub namespaces: Vec<Config>,
+    /// A hash of the contents of the file: 16 hexadecimal digits. Equal contents have equal hashes.
+    pub hash: String,
     /// Warnings of keys without effect and of dangers. It has no errors.
     pub report: Report,
 }
@@ -215,6 +219,7 @@ fn parse_in(
         let message = format!("the file is larger than {} bytes", yaml::MAX_BYTES);
         return Err(fail("", yaml::fatal(Span::default(), message)));
     }
+    let hash = hash(bytes);
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
@@ -256,7 +261,13 @@ fn parse_in(
     if !complete || report.has_errors() {
         return Err(report);
     }
-    Ok(Parsed { namespaces, report })
+    Ok(Parsed { namespaces, hash, report })
+}
+
+/// The first 64 bits of the SHA-256 of a file, in hexadecimal.
+fn hash(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn decode(cx: &Cx, root: &Value<'_>, folder: Option<&Path>) -> Option<Config> {

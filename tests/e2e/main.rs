@@ -22,6 +22,7 @@ mod kafka_tls;
 mod live;
 mod logs;
 mod many;
+mod metrics;
 mod models;
 mod names;
 mod odd_records;

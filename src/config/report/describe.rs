@@ -29,7 +29,7 @@ mod models;
 /// A binding to which several routes lead is described once, at the first of them.
 #[must_use]
 pub fn describe(parsed: &Parsed) -> String {
-    let Parsed { namespaces, report } = parsed;
+    let Parsed { namespaces, report, hash: _ } = parsed;
     let Some(config) = namespaces.first() else { return String::new() };
     let described = HashSet::new();
     let out = String::new();

@@ -7,6 +7,7 @@ mod client;
 mod guarded;
 mod id;
 mod kafka;
+mod metrics;
 mod proxy;
 mod registry;
 mod request;
@@ -26,6 +27,7 @@ pub(crate) use id::id;
 pub(crate) use kafka::{
     Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, real_registry, sasl_servers,
 };
+pub(crate) use metrics::Scrape;
 pub(crate) use proxy::Proxy;
 pub(crate) use registry::{Registry, free_port};
 pub(crate) use server::{Server, health_address, run, server, server_of, spawn};

@@ -31,9 +31,17 @@ struct Shared {
     open: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
+    refused_by_parent: AtomicU64,
     stalled: AtomicU64,
     panicked: AtomicU64,
     accept_errors: AtomicU64,
+}
+
+/// Which limit has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    Itself,
+    Parent,
 }
 
 /// The counters of a [`ConnectionLimit`] at one moment.
@@ -44,8 +52,10 @@ pub struct ConnectionCounts {
     pub open: usize,
     /// Connections accepted and served since the start.
     pub accepted: u64,
-    /// Connections closed at once because the limit was reached.
+    /// Connections closed at once because the limit, or that of the parent, was reached.
     pub refused: u64,
+    /// Those of `refused` for which only the parent had no room.
+    pub refused_by_parent: u64,
     /// Connections closed because their socket took no byte within the write deadline.
     pub stalled: u64,
     /// Connections that ended in a panic. A panic in an HTTP/2 stream is not counted.
@@ -93,6 +103,7 @@ impl ConnectionLimit {
                 open: AtomicUsize::new(0),
                 accepted: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
+                refused_by_parent: AtomicU64::new(0),
                 stalled: AtomicU64::new(0),
                 panicked: AtomicU64::new(0),
                 accept_errors: AtomicU64::new(0),
@@ -108,6 +119,7 @@ impl ConnectionLimit {
             open: shared.open.load(Relaxed),
             accepted: shared.accepted.load(Relaxed),
             refused: shared.refused.load(Relaxed),
+            refused_by_parent: shared.refused_by_parent.load(Relaxed),
             stalled: shared.stalled.load(Relaxed),
             panicked: shared.panicked.load(Relaxed),
             accept_errors: shared.accept_errors.load(Relaxed),
@@ -119,14 +131,20 @@ impl ConnectionLimit {
         self.shared.cap.min(parent)
     }
 
-    fn acquire(&self) -> bool {
+    /// Takes room here and in the parents, or tells who has none.
+    fn acquire(&self) -> Result<(), Full> {
         let shared = &self.shared;
-        let has_room = shared.open.fetch_add(1, Relaxed) < shared.cap
-            && shared.parent.as_ref().is_none_or(Self::acquire);
-        if !has_room {
+        let taken = match shared.open.fetch_add(1, Relaxed) < shared.cap {
+            false => Err(Full::Itself),
+            true => match &shared.parent {
+                Some(parent) => parent.acquire().map_err(|_| Full::Parent),
+                None => Ok(()),
+            },
+        };
+        if taken.is_err() {
             shared.open.fetch_sub(1, Relaxed);
         }
-        has_room
+        taken
     }
 
     fn release(&self) {
@@ -138,12 +156,19 @@ impl ConnectionLimit {
 
     /// A permit for one connection, or `None` if the limit is reached. Counts either.
     pub(crate) fn admit(&self) -> Option<Permit> {
-        if self.acquire() {
-            self.shared.accepted.fetch_add(1, Relaxed);
-            Some(Permit(self.clone()))
-        } else {
-            self.shared.refused.fetch_add(1, Relaxed);
-            None
+        let shared = &self.shared;
+        match self.acquire() {
+            Ok(()) => {
+                shared.accepted.fetch_add(1, Relaxed);
+                Some(Permit(self.clone()))
+            }
+            Err(full) => {
+                shared.refused.fetch_add(1, Relaxed);
+                if full == Full::Parent {
+                    shared.refused_by_parent.fetch_add(1, Relaxed);
+                }
+                None
+            }
         }
     }
 
@@ -181,8 +206,10 @@ mod tests {
         let other = ConnectionLimit::within(100, &all);
         let mut permits: Vec<_> = (0..5).map(|_| one.admit()).collect();
         assert_eq!((one.counts().open, one.counts().refused), (2, 3));
+        assert_eq!(one.counts().refused_by_parent, 0);
         permits.extend((0..5).map(|_| other.admit()));
         assert_eq!((other.counts().open, other.counts().refused, other.cap()), (1, 4, 3));
+        assert_eq!(other.counts().refused_by_parent, 4);
         assert_eq!(all.counts().open, 3);
         drop(permits);
         assert_eq!((one.counts().open, other.counts().open, all.counts().open), (0, 0, 0));
