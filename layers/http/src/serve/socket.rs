@@ -63,5 +63,9 @@ impl Socket for TcpStream {
     }
 }
 
+/// A connection of a socket of the file system. It is always local, and has no timeouts of the kernel.
+#[cfg(unix)]
+impl Socket for tokio::net::UnixStream {}
+
 /// For tests: a pipe in memory.
 impl Socket for DuplexStream {}
