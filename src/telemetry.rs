@@ -13,19 +13,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{Metadata, Subscriber, error, warn};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer};
 
+pub use self::levels::{InvalidLevels, LogLevels};
 use self::output::{LinesOf, Output, Reports};
 use self::throttle::Throttle;
 use crate::access_log;
 pub use crate::escape::{error_line, one_line};
 
 mod escape;
+mod levels;
 mod output;
 mod throttle;
 
@@ -73,9 +75,16 @@ pub enum Error {
 pub struct Outputs {
     stdout: Output,
     stderr: Output,
+    levels: LogLevels,
 }
 
 impl Outputs {
+    /// The levels of the log, to change them.
+    #[must_use]
+    pub fn levels(&self) -> LogLevels {
+        self.levels.clone()
+    }
+
     /// Writes a text to the standard output.
     pub fn print(&self, text: &str) {
         self.stdout.write(text.as_bytes());
@@ -114,8 +123,7 @@ impl Drop for Outputs {
 /// - [`Error::SetUp`]: this process already has a log.
 /// - [`Error::Output`]: an output is closed, or the system allows no further thread.
 pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Error> {
-    let filter =
-        EnvFilter::try_new(levels).map_err(|error| Error::Level(levels.to_owned(), error))?;
+    let (filter, levels) = LogLevels::new(levels)?;
     let is_access = |metadata: &Metadata<'_>| metadata.target() == access_log::TARGET;
     let stdout = Output::start("stdout", unbuffered(io::stdout())?, ACCESS_LINES, STDOUT)?;
     let stderr = Output::start("stderr", unbuffered(io::stderr())?, LOG_LINES, STDERR)?;
@@ -132,7 +140,7 @@ pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Er
     thread::Builder::new().name("log".to_owned()).spawn(move || throttle.run())?;
     // The hook of std would print a panic on the thread that serves.
     panic::set_hook(Box::new(log_panic));
-    Ok(Outputs { stdout, stderr })
+    Ok(Outputs { stdout, stderr, levels })
 }
 
 /// The layer that writes lines of this format.
