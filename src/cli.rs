@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use tailwater::admin::{self, AdminOptions, Token, TokenRequired};
 use tailwater::config::{self, Report};
 use tailwater::server::{self, ServerOptions};
-use tailwater::telemetry::{self, LogFormat, error_line};
+use tailwater::telemetry::{self, LogFormat, Outputs, error_line};
 use tracing::warn;
 
 #[cfg(feature = "kafka")]
@@ -144,6 +145,18 @@ struct Start {
     /// The address where /ready and /live are served, such as 127.0.0.1:9901. There is no authentication
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
+    /// The address for administration, such as 127.0.0.1:9902, or unix:PATH
+    ///
+    /// Serves the inspector, a page that shows the open streams, and an API. Anybody who reaches the
+    /// address may use it, unless there is a token. An address that other machines reach needs
+    /// --admin-token-file.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<admin::Address>,
+    /// The file with the token for administration
+    ///
+    /// Requests need it as `authorization: Bearer TOKEN`.
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    admin_token_file: Option<PathBuf>,
     #[command(flatten)]
     log: Log,
 }
@@ -188,9 +201,17 @@ fn start(options: &Start) -> i32 {
     }
     // Relative paths of the file are relative to where it is.
     let folder = options.file.folder();
+    let admin = match admin(options, &outputs) {
+        Ok(admin) => admin,
+        Err(text) => {
+            outputs.print_error(&text);
+            return EXIT_USAGE;
+        }
+    };
     let server = ServerOptions::new()
         .drain(Duration::from_secs(options.drain))
         .health(options.health)
+        .admin(admin)
         .config_hash(parsed.hash);
     let server = options.threads.into_iter().fold(server, ServerOptions::threads);
     match server::run(parsed.namespaces, folder, server, |_| ()) {
@@ -200,6 +221,23 @@ fn start(options: &Start) -> i32 {
             EXIT_FAILURE
         }
     }
+}
+
+/// The port for administration, or the message about its mistake.
+fn admin(options: &Start, outputs: &Outputs) -> Result<Option<AdminOptions>, String> {
+    let Some(address) = options.admin.clone() else { return Ok(None) };
+    let token = match &options.admin_token_file {
+        None => None,
+        Some(file) => Some(Token::read(file).map_err(|error| {
+            let file = file.display();
+            format!("tailwater: --admin-token-file {file}: {}\n", error_line(&error))
+        })?),
+    };
+    let admin = AdminOptions::new(address, token, outputs.levels());
+    let needed = |error: TokenRequired| {
+        message(&error) + &hint("`--admin-token-file FILE` names the file of a token")
+    };
+    admin.map(Some).map_err(needed)
 }
 
 fn check(options: &Check) -> i32 {

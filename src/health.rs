@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode};
@@ -16,14 +17,14 @@ use crate::port;
 use crate::stack::Handle;
 
 #[cfg(feature = "kafka")]
-mod clusters;
+pub(crate) mod clusters;
 /// Without Kafka there are no clusters.
 #[cfg(not(feature = "kafka"))]
-mod clusters {
+pub(crate) mod clusters {
     use super::Value;
     use crate::stack::Cluster;
 
-    pub(super) fn report(_: &str, cluster: &Cluster, _: &mut Vec<String>) -> (bool, Value) {
+    pub(crate) fn report(_: &str, cluster: &Cluster, _: &mut Vec<String>) -> (bool, Value) {
         match *cluster {}
     }
 }
@@ -64,6 +65,10 @@ impl Handle {
         if draining {
             why.push("the process was told to stop".to_owned());
         }
+        let taken_out = self.taken_out.load(Relaxed);
+        if taken_out {
+            why.push("an operator has taken the process out of service".to_owned());
+        }
         let kafka = self.clusters.iter().map(|(name, cluster)| {
             let (is_good, json) = clusters::report(name, cluster, &mut why);
             good &= is_good;
@@ -83,7 +88,7 @@ impl Handle {
             })
         });
         let connections: Vec<Value> = connections.collect();
-        let ready = good && !draining;
+        let ready = good && !draining && !taken_out;
         let body = json!({
             "ready": ready,
             "draining": draining,
@@ -132,6 +137,8 @@ mod tests {
             connections: Vec::new(),
             shutdown: Shutdown::new(),
             max_health_connections: CONNECTIONS,
+            max_admin_connections: CONNECTIONS,
+            taken_out: Arc::default(),
         }
     }
 

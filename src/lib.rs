@@ -39,6 +39,7 @@
 
 mod access;
 mod access_log;
+pub mod admin;
 pub mod config;
 #[cfg(feature = "kafka")]
 pub mod demo;

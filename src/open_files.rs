@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt as _};
 
 use crate::config::{Config, Kind};
-use crate::{health, limits};
+use crate::{admin, health, limits};
 
 /// For outputs, runtimes, watched certificates, fetches of keys, and files that a library opens briefly.
 const OF_PROGRAM: usize = 48;
@@ -27,7 +27,7 @@ const OF_SERVER: usize = 18;
 /// The maximum number of concurrent responses from files. Each opens a second file briefly.
 const MOST_RESPONSES: usize = 1024;
 const LEAST_RESPONSES: usize = 2;
-/// The minimum number of connections at the port for health checks.
+/// The minimum number of connections at each of the ports for health checks and for administration.
 const LEAST_HEALTH: usize = 4;
 /// The time that a request waits for a permit.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -41,6 +41,8 @@ pub(crate) struct OpenFiles {
     kept: usize,
     /// The part of `kept` for connections at the port for health checks.
     pub(crate) health: usize,
+    /// The part of `kept` for connections at the port for administration.
+    pub(crate) admin: usize,
     /// The maximum number of concurrent responses from files.
     pub(crate) responses: usize,
     /// The maximum number of concurrent streams of other servers.
@@ -65,8 +67,9 @@ impl OpenFiles {
         let servers: usize =
             clusters.iter().map(|cluster| cluster.source.cluster.servers.len()).sum();
         let health = (limit / 16).clamp(LEAST_HEALTH, health::CONNECTIONS);
+        let admin = (limit / 16).clamp(LEAST_HEALTH, admin::CONNECTIONS);
         let of_clusters = OF_CLUSTER * clusters.len() + OF_SERVER * servers;
-        let kept = OF_PROGRAM + ports + health + of_clusters;
+        let kept = OF_PROGRAM + ports + health + admin + of_clusters;
         // Clients have at least a quarter, however low the limit is.
         let kept = kept.min(limit - limit / 4);
         let has = |is: fn(&Kind) -> bool| bindings().any(|binding| is(&binding.kind));
@@ -80,7 +83,7 @@ impl OpenFiles {
         let connections = rest - upstream;
         let wanted =
             listeners().map(|listener| listener.connections.unwrap_or(limits::CONNECTIONS)).sum();
-        Self { limit, kept, health, responses, upstream, connections, wanted }
+        Self { limit, kept, health, admin, responses, upstream, connections, wanted }
     }
 
     /// Warns if the configuration allows more connections than there are open files.
@@ -222,10 +225,10 @@ bindings:
     fn clients_get_what_is_left() {
         for (limit, expected) in [
             (Some(64), 64 - 48 - 4),
-            (Some(128), 128 - 57 - 8),
-            (Some(256), 256 - 65 - 16),
-            (Some(1024), 1024 - 113 - 64),
-            (Some(1 << 20), (1 << 20) - 113 - 2048),
+            (Some(128), 128 - 65 - 8),
+            (Some(256), 256 - 81 - 16),
+            (Some(1024), 1024 - 145 - 64),
+            (Some(1 << 20), (1 << 20) - 145 - 2048),
         ] {
             let shares = OpenFiles::of(&namespaces(""), limit);
             assert_eq!(shares.connections, expected, "{limit:?}");
@@ -243,7 +246,7 @@ bindings:
             text,
             "
 open files, 1024 here:
-  kept for Kafka, health and the program             113
+  kept for Kafka, health and the program             145
   static files at once, two each                      32
   connections of all ports, at most                  100
 "

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use tailwater_http::Spillover;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use crate::admin::{self, AdminOptions, Described};
 use crate::config::Config;
 use crate::health;
 use crate::metrics::Metrics;
@@ -39,18 +41,27 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
+    /// The address for administration can't be bound.
+    #[error("can't listen on {address} for administration")]
+    Admin {
+        /// The address.
+        address: admin::Address,
+        /// The reason.
+        source: io::Error,
+    },
     /// The configuration can't be served.
     #[error(transparent)]
     Stack(#[from] stack::Error),
 }
 
 /// Options of the process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct ServerOptions {
     drain: Duration,
     threads: Option<NonZero<usize>>,
     health: Option<SocketAddr>,
+    admin: Option<AdminOptions>,
     config_hash: String,
 }
 
@@ -67,6 +78,7 @@ impl ServerOptions {
             drain: Duration::from_secs(10),
             threads: None,
             health: None,
+            admin: None,
             config_hash: String::new(),
         }
     }
@@ -105,6 +117,11 @@ impl ServerOptions {
     pub fn health(self, health: Option<SocketAddr>) -> Self {
         Self { health, ..self }
     }
+
+    /// The port for administration. Default: none.
+    pub fn admin(self, admin: Option<AdminOptions>) -> Self {
+        Self { admin, ..self }
+    }
 }
 
 /// Asks the registries and the Kafka clusters of the namespaces for what the configuration names. It takes at most
@@ -131,6 +148,7 @@ pub fn connect(namespaces: &[Config], folder: &Path) -> Result<Answers, Error> {
 /// # Errors
 /// - [`Error::Runtime`]: the system allows no further thread, or no signal handler.
 /// - [`Error::Health`]: the address for health checks can't be bound.
+/// - [`Error::Admin`]: the address for administration can't be bound.
 /// - [`Error::Stack`]: a port can't be bound, a certificate can't be read, or librdkafka rejects an option.
 pub fn run(
     namespaces: Vec<Config>,
@@ -138,7 +156,7 @@ pub fn run(
     options: ServerOptions,
     listening: impl FnOnce(&Stack),
 ) -> Result<(), Error> {
-    let ServerOptions { drain, threads, health, config_hash } = options;
+    let ServerOptions { drain, threads, health, admin, config_hash } = options;
     match tailwater_http::raise_open_files() {
         Ok(Some(limit)) => info!(limit, "open files"),
         Ok(None) => {}
@@ -147,6 +165,7 @@ pub fn run(
     let (runtime, secondary) = runtimes(threads)?;
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
+        let described = Described::new(&namespaces);
         let mut stack = Stack::new(namespaces, folder)?;
         if let Some((_, spillover)) = &secondary {
             stack = stack.spillover(spillover);
@@ -160,7 +179,22 @@ pub fn run(
             // It ends with the runtime.
             tokio::spawn(health::serve(stack.handle(), metrics, listener));
         }
+        let told_to_drain = Arc::new(Notify::new());
+        // The file of a socket is there until the end of the process.
+        let _admin = match admin {
+            None => None,
+            Some(options) => {
+                let address = options.address().clone();
+                let failed = |source| Error::Admin { address, source };
+                let notify = Arc::clone(&told_to_drain);
+                let started = admin::start(options, stack.handle(), described, notify);
+                let started = started.map_err(failed)?;
+                info!(address = started.name, "serving the administration");
+                Some(started)
+            }
+        };
         listening(&stack);
+        let mut is_signalled = true;
         let (stop_sender, stop) = tokio::sync::oneshot::channel();
         let mut serving = std::pin::pin!(stack.serve(async move {
             // The sender is dropped without a message only after serving has ended.
@@ -168,14 +202,25 @@ pub fn run(
         }));
         tokio::select! {
             () = &mut serving => return Ok(()),
-            () = signals.stop() => {}
+            () = signals.stop() => info!(?drain, "received a signal to stop"),
+            () = told_to_drain.notified() => {
+                info!(?drain, "told to stop by a request for administration");
+                is_signalled = false;
+            }
         }
-        info!(?drain, "received a signal to stop");
         // The receiver lives in `serving`, which is awaited below.
         let _ = stop_sender.send(drain);
+        let second_signal = async {
+            // A manager of processes sends the first one after a request to drain.
+            if !is_signalled {
+                signals.stop().await;
+                info!("received a signal to stop, which changes nothing: the drain goes on");
+            }
+            signals.stop_again().await;
+        };
         tokio::select! {
             () = serving => {}
-            () = signals.stop_again() => {
+            () = second_signal => {
                 warn!("received a second signal, dropping open connections");
             }
         }

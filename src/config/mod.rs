@@ -80,6 +80,7 @@ pub(crate) use self::check::namespaces::label;
 use self::check::requirements::Requirements;
 use self::check::{dangers, exits, models, namespaces, older, requirements, support};
 use self::decode::{Cx, Value, pattern};
+use self::report::in_force::in_force;
 use self::sections::{catalogs, security};
 use self::syntax::yaml;
 
@@ -102,6 +103,8 @@ pub struct Config {
     /// `telemetry`: where the access log goes. Default: nowhere. tailwater's own log does not
     /// depend on it.
     pub telemetry: Telemetry,
+    /// The document as JSON, without secrets.
+    pub(crate) in_force: serde_json::Value,
 }
 
 impl Config {
@@ -248,7 +251,7 @@ fn parse_in(
     };
     let decode = |document| {
         let cx = Cx::new(document);
-        let config = decode(&cx, &Value::root(&cx, document), folder);
+        let config = decode(&cx, document, folder);
         diagnostics.extend(cx.diagnostics.into_inner());
         config
     };
@@ -270,7 +273,8 @@ fn hash(bytes: &[u8]) -> String {
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn decode(cx: &Cx, root: &Value<'_>, folder: Option<&Path>) -> Option<Config> {
+fn decode(cx: &Cx, document: &yaml::Node, folder: Option<&Path>) -> Option<Config> {
+    let root = Value::root(cx, document);
     let map = root.map()?;
     let name = map.require("name").and_then(|value| {
         let name = value.text_as("a name")?;
@@ -305,7 +309,8 @@ fn decode(cx: &Cx, root: &Value<'_>, folder: Option<&Path>) -> Option<Config> {
     support::check(cx, &outlines, &reached);
     let (name, span) = name?;
     let telemetry = telemetry.unwrap_or_default();
-    Some(Config { name, span, vaults, guards, catalogs, bindings, telemetry })
+    let in_force = in_force(document);
+    Some(Config { name, span, vaults, guards, catalogs, bindings, telemetry, in_force })
 }
 
 /// Checks the name of an entry.

@@ -23,7 +23,7 @@ fn notable(topic: &&TopicHealth) -> bool {
 }
 
 /// A topic as JSON.
-fn topic_json(topic: &TopicHealth) -> Value {
+pub(crate) fn topic_json(topic: &TopicHealth) -> Value {
     let mut json = json!({
         "name": &*topic.name,
         "advances": topic.advances,
@@ -69,7 +69,7 @@ fn sentences(topic: &TopicHealth) -> impl Iterator<Item = String> {
 }
 
 /// Whether a cluster is ready for new clients, and the cluster as JSON. Problems are added to `why`.
-pub(super) fn report(name: &str, cluster: &Cluster, why: &mut Vec<String>) -> (bool, Value) {
+pub(crate) fn report(name: &str, cluster: &Cluster, why: &mut Vec<String>) -> (bool, Value) {
     let health = cluster.health();
     let contact = match health.contact {
         Contact::Never => "never reached",

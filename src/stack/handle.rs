@@ -1,5 +1,8 @@
 //! What the process serves, for those who report or change it.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use tailwater_http::{ConnectionLimit, Shutdown};
 
 use crate::stack::{Cluster, Stack};
@@ -15,6 +18,10 @@ pub(crate) struct Handle {
     pub(crate) shutdown: Shutdown,
     /// The maximum number of connections for health checks.
     pub(crate) max_health_connections: usize,
+    /// The maximum number of connections for administration.
+    pub(crate) max_admin_connections: usize,
+    /// Whether an operator has taken the process out of service, which `/ready` reports.
+    pub(crate) taken_out: Arc<AtomicBool>,
 }
 
 impl Stack {
@@ -31,6 +38,8 @@ impl Stack {
             connections: connections.collect(),
             shutdown: self.shutdown.clone(),
             max_health_connections: self.max_health_connections,
+            max_admin_connections: self.max_admin_connections,
+            taken_out: Arc::clone(&self.taken_out),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::future::ready;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::TryFutureExt as _;
@@ -34,6 +35,9 @@ pub struct Stack {
     drain: Drain,
     /// The maximum number of connections for health checks.
     pub(super) max_health_connections: usize,
+    /// The maximum number of connections for administration.
+    pub(super) max_admin_connections: usize,
+    pub(super) taken_out: Arc<AtomicBool>,
 }
 
 /// The limits that all namespaces share.
@@ -103,6 +107,8 @@ impl Stack {
             shutdown,
             drain,
             max_health_connections: open_files.health,
+            max_admin_connections: open_files.admin,
+            taken_out: Arc::default(),
         };
         (stack, places)
     }

@@ -2,3 +2,4 @@
 
 pub(crate) mod describe;
 pub(crate) mod diagnostic;
+pub(crate) mod in_force;

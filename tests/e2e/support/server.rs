@@ -300,6 +300,17 @@ pub(crate) async fn health_address(server: &Server) -> SocketAddr {
     server.stderr().find(address).await
 }
 
+/// The address where a server is administered.
+pub(crate) async fn admin_address(server: &Server) -> SocketAddr {
+    let address = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_serving = line.get("message")?.as_str()? == "serving the administration";
+        is_serving
+            .then(|| line["address"].as_str().expect("an address").parse().expect("an address"))
+    };
+    server.stderr().find(address).await
+}
+
 /// A child process of ours, killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
