@@ -7,7 +7,7 @@ use crate::batch::{Batch, BatchBuilder, COPY_BYTES, Entry};
 use crate::log::Runs;
 use crate::selector::Predicate;
 use crate::state::Shared;
-use crate::{CursorError, Format};
+use crate::{CursorError, CursorView, Format};
 
 /// The number of records that one poll tests before it yields to other tasks.
 const TESTS: u64 = 4096;
@@ -19,6 +19,7 @@ const TESTS: u64 = 4096;
 pub struct Cursor<F: Format> {
     shared: Arc<Shared<F>>,
     key: usize,
+    id: u64,
     test: Option<Predicate<F::Record>>,
     /// The position before the record that `poll_next` returned last.
     known: Option<(u64, F::Position)>,
@@ -27,10 +28,10 @@ pub struct Cursor<F: Format> {
 impl<F: Format> Cursor<F> {
     pub(crate) fn new(
         shared: Arc<Shared<F>>,
-        key: usize,
+        (key, id): (usize, u64),
         test: Option<Predicate<F::Record>>,
     ) -> Self {
-        Self { shared, key, test, known: None }
+        Self { shared, key, id, test, known: None }
     }
 
     /// The next record. Waits until there is one. Dropping the future loses nothing.
@@ -158,12 +159,18 @@ impl<F: Format> Cursor<F> {
         Poll::Ready(Ok(()))
     }
 
+    /// A view of this cursor, which others can look at while it reads.
+    pub fn view(&self) -> CursorView<F> {
+        CursorView { shared: Arc::downgrade(&self.shared), key: self.key, id: self.id }
+    }
+
     /// The position of this cursor: each selected record before it was returned.
     ///
     /// For a selective cursor without pending matches this is the end of the log. After
     /// [`CursorError::Lagged`] it is the position from which the missing records can be read elsewhere.
+    #[expect(clippy::missing_panics_doc, reason = "a cursor has its slot until it is dropped")]
     pub fn position(&mut self) -> F::Position {
-        self.shared.position(self.key)
+        self.shared.position(self.key, self.id).expect("the slot of this cursor")
     }
 
     fn claim(

@@ -186,6 +186,12 @@ impl<F: Format> Hub<F> {
         self.shared.lock().log.position.clone()
     }
 
+    /// How long the first chunk is here that has a record after the positions that `reached` accepts. `None` if
+    /// it accepts the position of the next record. `reached` is as in [`seek`](Hub::seek).
+    pub fn age_after(&self, reached: impl Fn(&F::Position) -> bool) -> Option<Duration> {
+        self.shared.lock().log.age_after(reached)
+    }
+
     /// The memory of the records, of their index and of their encoded copies, in bytes.
     pub fn bytes(&self) -> usize {
         self.shared.lock().bytes(&self.shared.encoded_bytes)
@@ -237,9 +243,9 @@ impl<F: Format> Hub<F> {
         test: Option<crate::selector::Predicate<F::Record>>,
         next: u64,
     ) -> Cursor<F> {
-        let key = state.open(&self.shared.format, selector, next);
+        let (key, id) = state.open(&self.shared.format, selector, next);
         self.shared.indexed.store(state.index.is_some(), Ordering::Relaxed);
-        Cursor::new(Arc::clone(&self.shared), key, test)
+        Cursor::new(Arc::clone(&self.shared), (key, id), test)
     }
 
     /// The weight of the records from the first that some cursor has not read, in bytes; 0 without cursors.

@@ -68,6 +68,7 @@ mod segment;
 mod selector;
 mod slots;
 mod state;
+mod view;
 
 pub use batch::{Batch, Entry};
 pub use cursor::Cursor;
@@ -75,6 +76,7 @@ pub use error::CursorError;
 pub use format::Format;
 pub use hub::{Hub, WeakHub};
 pub use selector::{Predicate, Selector};
+pub use view::{CursorView, Lag};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

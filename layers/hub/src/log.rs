@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::Format;
 use crate::segment::{Part, Segment};
+use crate::{Format, Lag};
 
 /// Neighbouring segments that weigh less are joined, up to this weight and number.
 const JOIN_BYTES: usize = 64 * 1024;
@@ -189,6 +190,25 @@ impl<F: Format> Log<F> {
             }
         }
         runs
+    }
+
+    /// How far a reader is behind that has not read this record.
+    pub(crate) fn lag(&self, sequence: u64) -> Lag {
+        let records = self.end.saturating_sub(sequence);
+        // A record that was evicted is at least as old as the oldest one.
+        let segment = self.find(sequence.max(self.first()));
+        let age = segment.filter(|_| records > 0).map(|segment| segment.appended.elapsed());
+        Lag { records, age: age.unwrap_or_default() }
+    }
+
+    /// The age of the first segment with records after the positions that `reached` accepts.
+    pub(crate) fn age_after(&self, reached: impl Fn(&F::Position) -> bool) -> Option<Duration> {
+        if reached(&self.position) {
+            return None;
+        }
+        let after = self.segments.partition_point(|segment| reached(&segment.parts[0].position));
+        let segment = self.segments.get(after.saturating_sub(1))?;
+        Some(segment.appended.elapsed())
     }
 
     /// The weight of the records from this one to the end.

@@ -6,6 +6,9 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::Format;
 
+#[expect(clippy::disallowed_types, reason = "a hub needs no runtime")]
+type Time = std::time::Instant;
+
 /// Neighbouring records whose positions follow from that of the first one.
 pub(crate) struct Part<F: Format> {
     pub(crate) first: u64,
@@ -22,6 +25,8 @@ pub(crate) struct Segment<F: Format> {
     pub(crate) weight: usize,
     /// The weight of all records that were appended before it.
     pub(crate) bytes_before: u64,
+    /// When the first of its records were appended.
+    pub(crate) appended: Time,
     pub(crate) parts: SmallVec<[Arc<Part<F>>; 1]>,
     cache: Mutex<EncodingCache<F::Encoding>>,
     charged: AtomicUsize,
@@ -61,6 +66,7 @@ impl<F: Format> Segment<F> {
             end: part.first + part.records.len() as u64,
             weight,
             bytes_before,
+            appended: Time::now(),
             parts: smallvec![Arc::new(part)],
             cache: Mutex::new(EncodingCache { retired: false, list: SmallVec::new() }),
             charged: AtomicUsize::new(0),
@@ -103,6 +109,7 @@ impl<F: Format> Segment<F> {
             end: last.end,
             weight: run.iter().map(|segment| segment.weight).sum(),
             bytes_before: first.bytes_before,
+            appended: first.appended,
             parts: parts.into_iter().map(Arc::new).collect(),
             cache: Mutex::new(EncodingCache { retired: false, list }),
             charged: AtomicUsize::new(charged),

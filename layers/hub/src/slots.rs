@@ -10,9 +10,13 @@ pub(crate) struct Slots<F: Format> {
     slots: Slab<Slot<F>>,
     /// The cursors that any next record wakes.
     armed: Vec<usize>,
+    /// The id of the last cursor.
+    ids: u64,
 }
 
 pub(crate) struct Slot<F: Format> {
+    /// No two cursors of a hub have the same, though keys are used again.
+    pub(crate) id: u64,
     pub(crate) reader: Reader<F::Record>,
     /// The first record that the cursor has missed, and the position before it.
     pub(crate) lagged: Option<(u64, F::Position)>,
@@ -51,15 +55,18 @@ impl<R> Reader<R> {
 
 impl<F: Format> Slots<F> {
     pub(crate) fn new() -> Self {
-        Self { slots: Slab::new(), armed: Vec::new() }
+        Self { slots: Slab::new(), armed: Vec::new(), ids: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    pub(crate) fn insert(&mut self, reader: Reader<F::Record>) -> usize {
-        self.slots.insert(Slot { reader, lagged: None, waker: None, armed_at: None })
+    /// Returns the key and the id of the new cursor.
+    pub(crate) fn insert(&mut self, reader: Reader<F::Record>) -> (usize, u64) {
+        self.ids += 1;
+        let id = self.ids;
+        (self.slots.insert(Slot { id, reader, lagged: None, waker: None, armed_at: None }), id)
     }
 
     pub(crate) fn remove(&mut self, key: usize) -> Option<Slot<F>> {

@@ -7,7 +7,7 @@ use crate::index::Index;
 use crate::log::{Log, Run, Runs};
 use crate::segment::Segment;
 use crate::slots::{Reader, Slots};
-use crate::{CursorError, Format, Selector};
+use crate::{CursorError, Format, Lag, Selector};
 
 /// The number of matches that a selective cursor takes under one lock.
 const MATCHES: u64 = 64;
@@ -177,21 +177,30 @@ impl<F: Format> Shared<F> {
         }
     }
 
-    /// The position of a cursor.
-    pub(crate) fn position(&self, key: usize) -> F::Position {
+    /// The position of a cursor, if it exists.
+    pub(crate) fn position(&self, key: usize, id: u64) -> Option<F::Position> {
         let (segment, sequence) = {
             let state = self.lock();
-            let slot = state.slots.get(key);
-            if let Some((_, position)) = slot.and_then(|slot| slot.lagged.as_ref()) {
-                return position.clone();
+            let slot = state.slots.get(key).filter(|slot| slot.id == id)?;
+            if let Some((_, position)) = &slot.lagged {
+                return Some(position.clone());
             }
-            let wanted = slot.and_then(|slot| slot.reader.wanted());
+            let wanted = slot.reader.wanted();
             match wanted.and_then(|sequence| Some((state.log.find(sequence)?, sequence))) {
                 Some((segment, sequence)) => (Arc::clone(segment), sequence),
-                None => return state.log.position.clone(),
+                None => return Some(state.log.position.clone()),
             }
         };
-        segment.position(&self.format, sequence)
+        Some(segment.position(&self.format, sequence))
+    }
+
+    /// How far a cursor is behind, if it exists.
+    pub(crate) fn lag(&self, key: usize, id: u64) -> Option<Lag> {
+        let state = self.lock();
+        let slot = state.slots.get(key).filter(|slot| slot.id == id)?;
+        let missed = slot.lagged.as_ref().map(|(missed, _)| *missed);
+        let wanted = missed.or_else(|| slot.reader.wanted());
+        Some(wanted.map_or_else(Lag::default, |sequence| state.log.lag(sequence)))
     }
 
     /// Frees the slot of a cursor.
@@ -214,20 +223,25 @@ impl<F: Format> State<F> {
         self.log.weight + index + encoded_bytes.load(Ordering::Relaxed)
     }
 
-    /// Adds a cursor before the record `next`.
-    pub(crate) fn open(&mut self, format: &F, selector: Selector<F::Record>, next: u64) -> usize {
+    /// Adds a cursor before the record `next`. Returns its key and its id.
+    pub(crate) fn open(
+        &mut self,
+        format: &F,
+        selector: Selector<F::Record>,
+        next: u64,
+    ) -> (usize, u64) {
         let reader = Reader::new(selector, next);
         if matches!(reader, Reader::Selected { .. }) && self.index.is_none() {
             self.index = Some(Index::of(format, self.log.segments(), 0..self.log.end));
         }
-        let key = self.slots.insert(reader);
+        let (key, id) = self.slots.insert(reader);
         if let (Some(slot), Some(index)) = (self.slots.get_mut(key), &mut self.index)
             && let Reader::Selected { hashes, matched, .. } = &mut slot.reader
         {
             index.add_cursor(hashes, key);
             *matched = index.first(hashes, next);
         }
-        key
+        (key, id)
     }
 
     /// Indexes the records that were appended from `first` on. `hashes` has their indexes and hashes.

@@ -348,3 +348,32 @@ fn a_cursor_that_is_awaited_returns_each_record_and_then_the_end() {
     assert_eq!(block_on(cursor.next_batch(&0, 100)).unwrap().bytes(), "0/1/1:..........\n");
     assert_eq!(block_on(cursor.next()).err(), Some(CursorError::Closed));
 }
+
+#[test]
+fn a_view_ends_with_its_cursor_even_if_another_one_has_its_place() {
+    let hub = hub();
+    let first = hub.tail(Selector::All);
+    let view = first.view();
+    hub.append(vec![record(0, &[]), record(1, &[])]);
+    assert_eq!(view.lag().map(|lag| lag.records), Some(2));
+    assert_eq!((view.position(), view.head()), (Some(0), Some(2)));
+    drop(first);
+    let other = hub.tail(Selector::All);
+    assert_eq!((view.lag(), view.position()), (None, None));
+    assert_eq!(other.view().lag().map(|lag| lag.records), Some(0));
+    drop((hub, other));
+    assert_eq!(view.head(), None, "a view does not keep the log");
+}
+
+#[test]
+fn a_lagging_cursor_is_as_old_as_the_oldest_record() {
+    let hub = Hub::new(Numbers::default(), 0, 0);
+    let cursor = hub.tail(Selector::All);
+    hub.append(vec![record(0, &[])]);
+    hub.append(vec![record(1, &[]), record(2, &[])]);
+    let lag = cursor.view().lag().expect("the cursor is there");
+    assert_eq!(lag.records, 3, "the first one was evicted");
+    let oldest = hub.age_after(|position| *position <= 1).expect("there are records");
+    assert!(lag.age <= oldest);
+    assert_eq!(hub.age_after(|position| *position <= 3), None);
+}

@@ -6,10 +6,14 @@ mod support;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use support::{Flag, Numbered, Numbers, hash, poll, show, with_keys};
 use tailwater_hub::{Cursor, CursorError, Entry, Hub, Selector};
+
+#[expect(clippy::disallowed_types, reason = "the hub's")]
+type Time = std::time::Instant;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -74,6 +78,8 @@ struct Model {
     hub: Hub<Numbers>,
     /// Every record, and the position before it.
     all: Vec<(u64, Numbered)>,
+    /// When each record was appended: after the first time and before the second.
+    times: Vec<(Time, Time)>,
     head: u64,
     newest: usize,
     capacity: usize,
@@ -84,7 +90,16 @@ struct Model {
 impl Model {
     fn new(capacity: usize) -> Self {
         let hub = Hub::new(Numbers::default(), 10, capacity);
-        Self { hub, all: vec![], head: 10, newest: 0, capacity, closed: false, readers: vec![] }
+        Self {
+            hub,
+            all: vec![],
+            times: vec![],
+            head: 10,
+            newest: 0,
+            capacity,
+            closed: false,
+            readers: vec![],
+        }
     }
 
     fn before(&self, sequence: usize) -> u64 {
@@ -157,7 +172,9 @@ impl Model {
             .zip(records)
             .map(|(id, (keys, weight, padding))| Numbered { id, keys, weight, padding })
             .collect();
+        let before = Time::now();
         self.hub.append(records.clone());
+        let times = (before, Time::now());
         if self.closed || records.is_empty() {
             return;
         }
@@ -176,6 +193,7 @@ impl Model {
         self.newest = self.all.len();
         for record in records {
             self.all.push((self.head, record));
+            self.times.push(times);
             self.head += 1;
         }
         self.check_capacity();
@@ -310,6 +328,18 @@ impl Model {
             assert!(after <= position && position <= most, "{after} <= {position} <= {most}");
             assert!(exact.is_none_or(|exact| exact == position));
         }
+        for reader in &self.readers {
+            self.check_view(reader, first);
+        }
+        for target in [first, self.all.len() / 2, self.all.len()].map(|at| self.before(at)) {
+            let began = Time::now();
+            let age = self.hub.age_after(|position| *position <= target);
+            let wanted = self.all.iter().position(|(position, _)| *position >= target);
+            assert_eq!(age.is_some(), wanted.is_some() && self.head > target);
+            if let Some((age, wanted)) = age.zip(wanted) {
+                self.check_age(age, wanted.max(first), first, began);
+            }
+        }
         if self.readers.iter().all(|reader| matches!(reader.kind, Kind::All)) {
             let slowest =
                 self.readers.iter().map(|reader| reader.next).filter(|next| *next >= first).min();
@@ -317,6 +347,32 @@ impl Model {
                 .map_or(0, |next| self.all[next..].iter().map(|(_, record)| record.weight).sum());
             assert_eq!(self.hub.lag_bytes(), lag);
         }
+    }
+}
+
+impl Model {
+    /// What others see of a cursor.
+    fn check_view(&self, reader: &Reader, first: usize) {
+        let len = self.all.len();
+        let began = Time::now();
+        let lag = reader.cursor.view().lag().expect("the cursor is there");
+        let records = usize::try_from(lag.records).expect("a small number");
+        let candidates = || (reader.next..len).filter(|at| reader.kind.concerns(&self.all[*at].1));
+        // Of a selective cursor, collisions of hashes may have been passed.
+        let most = len - candidates().next().unwrap_or(len);
+        let least = len - self.matches(&reader.kind, reader.next).first().copied().unwrap_or(len);
+        let least = if matches!(reader.kind, Kind::All) { most } else { least };
+        assert!(least <= records && records <= most, "{least} <= {records} <= {most}");
+        match records {
+            0 => assert_eq!(lag.age, Duration::ZERO),
+            _ => self.check_age(lag.age, (len - records).max(first), first, began),
+        }
+    }
+
+    /// The age of the chunk that has this record: others that were appended before may be joined to it.
+    fn check_age(&self, age: Duration, record: usize, first: usize, began: Time) {
+        assert!(age >= began.saturating_duration_since(self.times[record].1));
+        assert!(age <= self.times[first].0.elapsed());
     }
 }
 
