@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::pin::Pin;
@@ -18,13 +19,14 @@ use crate::broker::contact::Reachability;
 use crate::broker::librdkafka::Librdkafka;
 use crate::data::convert::ConvertRecord;
 use crate::data::filter::{self, Filter, Index};
-use crate::data::start::Start;
+use crate::data::start::{DefaultOffset, Start};
 use crate::engine;
 use crate::options::{ClusterOptions, StreamOptions};
 use crate::stream::Stream;
 use crate::stream::conversion::EventConverter;
 use crate::stream::resume::ResumeFrom;
 use crate::threads::Threads;
+use crate::topic::counts::{Counts, StreamStart, TopicCounts};
 use crate::topic::health::Health;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Request;
@@ -182,6 +184,40 @@ impl Cluster {
         Health { servers, contact, since, last_error, restarts, panics, topics }
     }
 
+    /// Whether a topic of this name is counted by itself: the configuration names it, or Kafka is known to have it,
+    /// and it is among the first 1000.
+    #[must_use]
+    pub fn has_topic(&self, name: &str) -> bool {
+        let topic = self.0.topics.get(name);
+        topic.is_some_and(|topic| self.0.totals.of(&topic).name == topic.name)
+    }
+
+    /// What the cluster has counted, and how it is now. It does not query Kafka. It visits each open stream, at
+    /// most once a second, however often it is called.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let shared = &self.0;
+        let mut held: HashMap<_, _> =
+            shared.held().into_iter().map(|topic| (Arc::clone(&topic.name), topic)).collect();
+        let mut streams = shared.streams.counts();
+        let topics = shared.totals.all().into_iter().map(|counters| {
+            let topic = held.remove(&counters.name);
+            let streams = streams.remove(&counters.name).unwrap_or_default();
+            TopicCounts::new(&counters, topic.as_deref(), streams)
+        });
+        let topics = topics.collect();
+        let (history_passes, history_passes_total, history_waiting_streams) =
+            shared.history.counts();
+        Counts {
+            contact_changes: shared.reachability.changes(),
+            log_budget_bytes: shared.options.memory_bytes,
+            history_passes,
+            history_passes_total,
+            history_waiting_streams,
+            topics,
+        }
+    }
+
     pub(crate) fn start(
         backend: Arc<dyn Backend>,
         reachability: Arc<Reachability>,
@@ -257,8 +293,15 @@ impl Service<Query> for Cluster {
 
     fn call(&mut self, query: Query) -> Self::Future {
         let Query { topic, filters, last_event_id, start, options, converter } = query;
-        let default = || self.0.options.default_offset_of(&topic).into();
-        let start = start.unwrap_or_else(default);
+        let default = self.0.options.default_offset_of(&topic);
+        let started = match (&last_event_id, &start, default) {
+            (Some(_), _, _) => StreamStart::Id,
+            (None, Some(Start::Since(_)), _) => StreamStart::Since,
+            (None, Some(_), _) => StreamStart::From,
+            (None, None, DefaultOffset::Live) => StreamStart::Live,
+            (None, None, DefaultOffset::Historical) => StreamStart::Beginning,
+        };
+        let start = start.unwrap_or_else(|| default.into());
         let selector = filter::selector(&filters, &self.0.index, options.invalid_gaps);
         let from = ResumeFrom::Request(last_event_id, start);
         let held = match self.0.hold(&topic) {
@@ -271,15 +314,19 @@ impl Service<Query> for Cluster {
             let max_record_bytes = self.0.options.max_record_bytes;
             Arc::new(EventConverter { by, topic, max_record_bytes })
         });
-        let stream = Stream::new(held, options, selector, converter, from);
+        // The stream begins when it is known whether its topic is refused.
+        let begin = move || match held.error() {
+            Some(error) => Err(error),
+            None => Ok(Stream::new(held, options, selector, converter, from, started)),
+        };
         if !topic.is_unknown() || self.0.reachability.now().0 == Contact::Lost {
-            return Opening(Either::Left(ready(stream.permitted())));
+            return Opening(Either::Left(ready(begin())));
         }
         let known = self.0.options.timing.known;
         let known = async move {
             // If Kafka does not answer, the stream waits for it.
             let _ = tokio::time::timeout(known, topic.wait_known()).await;
-            stream.permitted()
+            begin()
         };
         Opening(Either::Right(known.boxed()))
     }

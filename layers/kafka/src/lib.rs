@@ -92,6 +92,7 @@ pub use broker::security::TlsOptions;
 pub use cluster::{Closing, Cluster, Opening, Query};
 pub use data::convert::{Changes, Conversion, ConvertRecord, RecordRef};
 pub use data::filter::Filter;
+pub use data::histogram::Histogram;
 pub use data::start::{DefaultOffset, Start};
 pub use error::Error;
 pub use options::{ClusterOptions, StreamOptions};
@@ -104,7 +105,9 @@ pub use tailwater_kafka_types::{
     Budget, EventId, EventIdFormat, Limits, Part, SaslMechanism, Template, TemplateError,
     TopicNameError, Variable, Variables, check_topic_name,
 };
+pub use topic::counts::{Counts, StreamCounts, StreamLag, StreamStart, StreamState, TopicCounts};
 pub use topic::health::{Health, Lost, TopicHealth};
+pub use topic::streams::StreamProbe;
 
 #[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../README.md")]

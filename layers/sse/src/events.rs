@@ -62,6 +62,11 @@ impl Encoded {
     }
 
     /// The bytes on the wire.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes on the wire.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }

@@ -68,6 +68,7 @@ pub(crate) struct Reachability {
 struct State {
     contact: Contact,
     changed: SystemTime,
+    changes: u64,
     /// Since when Kafka has not answered.
     unanswered: Instant,
     /// When it was last logged that Kafka is unreachable.
@@ -102,6 +103,7 @@ impl Reachability {
         let state = State {
             contact: Contact::Never,
             changed: SystemTime::now(),
+            changes: 0,
             unanswered: Instant::now(),
             logged: None,
             last_error: None,
@@ -141,6 +143,11 @@ impl Reachability {
     pub(crate) fn now(&self) -> (Contact, SystemTime, Option<String>) {
         let state = self.lock();
         (state.contact, state.changed, state.last_error.clone())
+    }
+
+    /// How often Kafka was reached or lost.
+    pub(crate) fn changes(&self) -> u64 {
+        self.lock().changes
     }
 
     /// How long an answer may take before Kafka counts as unreachable.
@@ -185,6 +192,7 @@ impl Reachability {
         }
         state.contact = Contact::Made;
         state.changed = SystemTime::now();
+        state.changes += 1;
         state.failures.clear();
         if state.logged.take().is_some() {
             info!(
@@ -203,6 +211,7 @@ impl Reachability {
         if state.contact == Contact::Made {
             state.contact = Contact::Lost;
             state.changed = SystemTime::now();
+            state.changes += 1;
             state.unanswered = asked;
             state.logged = None;
         }

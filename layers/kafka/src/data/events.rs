@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use tailwater_hub::{Format, Hub};
 use tailwater_kafka_types::{Budget, EventIdFormat};
 use tailwater_sse::{EventRef, encode_event};
 
+use crate::data::counters::Counters;
 use crate::data::filter::Index;
 use crate::data::positions::{Encoder, Positions};
 use crate::data::record::Record;
@@ -95,15 +98,16 @@ pub(crate) fn is_large(record: &Record) -> bool {
     record.event_data_bytes() > LARGE_BYTES
 }
 
-/// Whether the event of the record is encoded once for all streams. Few streams are told of rejected records,
-/// and each joins those that it was not told of yet.
+/// Whether the event of the record is encoded once for all streams. A gap is not: each stream counts it, and joins
+/// those of rejected records.
 fn is_shared(record: &Record) -> bool {
-    !is_large(record) && !record.is_rejected()
+    !is_large(record) && !record.is_gap()
 }
 
 /// Appends records in chunks that have at most [`CHUNK_BYTES`], encoded or not. A large record is a chunk by
 /// itself.
 pub(crate) fn append(hub: &Hub<Records>, records: Vec<Record>) {
+    hub.format().note_read(&records);
     chunks(records, hub.head().len()).into_iter().rev().for_each(|chunk| hub.append(chunk));
 }
 
@@ -142,6 +146,41 @@ fn chunk_bytes(record: &Record, partitions: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Records {
     pub(crate) index: Index,
+    /// Where the records are counted that are read for the log. `None` if they come from another log.
+    counters: Option<Arc<Counters>>,
+    /// The records come when they are written.
+    is_live: bool,
+}
+
+impl Records {
+    /// Of a log whose records come from another one.
+    pub(crate) fn new(index: Index) -> Self {
+        Self { index, counters: None, is_live: false }
+    }
+
+    /// Of a live log.
+    pub(crate) fn live(index: Index, counters: Arc<Counters>) -> Self {
+        Self { index, counters: Some(counters), is_live: true }
+    }
+
+    /// Of a backfill of this log.
+    pub(crate) fn past(&self) -> Self {
+        Self { index: self.index.clone(), counters: self.counters.clone(), is_live: false }
+    }
+
+    /// The counters of the topic.
+    pub(crate) fn counters(&self) -> Option<&Counters> {
+        self.counters.as_deref()
+    }
+
+    fn note_read(&self, records: &[Record]) {
+        if let Some(counters) = &self.counters {
+            counters.read(records);
+            if self.is_live {
+                counters.arrived(records);
+            }
+        }
+    }
 }
 
 impl Format for Records {
@@ -233,7 +272,7 @@ mod tests {
                         let encoding = Encoding { form, timestamps: true };
                         let mut out = Vec::new();
                         let mut ends = Vec::new();
-                        let content = Records { index: index.clone() };
+                        let content = Records::new(index.clone());
                         content.encode_all(&encoding, &start, &chunk, &mut out, &mut ends);
                         assert!(out.len() <= CHUNK_BYTES, "{} {count} {partitions}", out.len());
                     }
@@ -246,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_record_is_encoded_alone_as_in_its_chunk() {
-        let format = Records { index: Index::new([]) };
+        let format = Records::new(Index::new([]));
         let encoding = Encoding { form: EventIdFormat::KeyAndEtag, timestamps: true };
         let large = b"x".repeat(LARGE_BYTES + 1);
         let records = [record(3, b"a", b"1"), record(7, b"b", &large), record(9, b"a", b"2")];

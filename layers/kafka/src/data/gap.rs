@@ -37,6 +37,22 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// All reasons, in the order of their declaration.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Id,
+        Self::Retention,
+        Self::Truncation,
+        Self::Tombstones,
+        Self::Unreadable,
+        Self::TooLarge,
+        Self::Invalid,
+    ];
+
+    /// The index in [`ALL`](Self::ALL).
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Id => "id",
@@ -134,8 +150,8 @@ impl PendingGaps {
         Self { gaps: gaps.into(), at: at.clone(), position }
     }
 
-    /// The next gap. Each is a write of its own, since it has an id, which may be long.
-    pub(crate) fn next(&mut self) -> Option<Encoded> {
+    /// The next gap: its reason and its event. Each is a write of its own, since it has an id, which may be long.
+    pub(crate) fn next(&mut self) -> Option<(Reason, Encoded)> {
         let gap = self.gaps.pop_front()?;
         if let Some(partition) = gap.partition {
             // While the stream resolved, a partition may have got more than one gap.
@@ -147,7 +163,7 @@ impl PendingGaps {
         // has an id, so that a client that is disconnected before keeps the id with which it came.
         let ahead = self.gaps.iter().any(|next| next.partition.is_none());
         let progress = (!ahead).then(|| self.position.progress());
-        Some(gap.encode(progress.as_deref()))
+        Some((gap.reason, gap.encode(progress.as_deref())))
     }
 }
 
@@ -349,7 +365,7 @@ mod tests {
         let gaps = vec![Gap::ID, Gap::of_many(Reason::Retention), Gap::of_many(Reason::Truncation)];
         let mut pending = PendingGaps::new(gaps, &Positions::new([9]));
         let sent: Vec<_> = std::iter::from_fn(|| pending.next()).collect();
-        let ids = sent.into_iter().map(|gap| gap.into_bytes().ends_with(b"id:AQIAEg==\n\n"));
+        let ids = sent.into_iter().map(|(_, gap)| gap.into_bytes().ends_with(b"id:AQIAEg==\n\n"));
         assert_eq!(ids.collect::<Vec<_>>(), [false, false, true]);
     }
 
@@ -392,7 +408,7 @@ mod tests {
         let mut pending = PendingGaps::new(gaps.clone(), &Positions::new([9, 3]));
         for (gap, position) in gaps.iter().zip([[4, 2], [4, 3], [9, 3]]) {
             let expected = gap.encode(Some(&Positions::new(position).progress()));
-            assert_eq!(pending.next().unwrap().into_bytes(), expected.into_bytes());
+            assert_eq!(pending.next().unwrap().1.into_bytes(), expected.into_bytes());
         }
         assert!(pending.next().is_none());
     }

@@ -297,6 +297,20 @@ impl Record {
         self.data.len()
     }
 
+    /// How many records were read for this one.
+    pub(crate) fn read_records(&self) -> u64 {
+        match self.as_gap() {
+            None => 1,
+            Some(Gap { reason: Reason::Unreadable, .. }) => 0,
+            Some(gap) => gap.from.zip(gap.to).map_or(0, |(from, to)| to.abs_diff(from)),
+        }
+    }
+
+    /// Their bytes, as far as they are still here.
+    pub(crate) fn read_bytes(&self) -> usize {
+        if self.is_gap() { 0 } else { self.data.len() }
+    }
+
     /// Bytes that the record keeps in memory.
     pub(crate) fn weight(&self) -> usize {
         size_of::<Self>() + self.data.len()

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::broker::{self, Backend, Consumer, Panics};
-use crate::data::filter::Index;
 use crate::engine::inspection::Inspections;
 use crate::topic::history::backfill::Backfill;
 use crate::topic::history::queue::Queue;
@@ -47,12 +46,7 @@ enum TurnEnd {
 
 impl History {
     /// Reads one backfill after the other until the history is closed.
-    pub(crate) fn read(
-        &self,
-        backend: &dyn Backend,
-        index: &Index,
-        inspections: &Arc<Inspections>,
-    ) {
+    pub(crate) fn read(&self, backend: &dyn Backend, inspections: &Arc<Inspections>) {
         // It connects before a stream waits for it. An error is logged when a consumer is needed.
         let mut consumer = backend.consumer(true).ok();
         while self.wait_for_turn(&mut consumer) {
@@ -68,7 +62,7 @@ impl History {
                 },
             };
             // Another reader may have been faster.
-            let next = self.lock().next(index, Instant::now());
+            let next = self.lock().next(Instant::now());
             let mut turn = Turn { history: self, reading: next };
             if let Some(reading) = &mut turn.reading {
                 self.retired.resume(&reading.backfill.hub, self.backfill_bytes);

@@ -2,7 +2,7 @@
 //! is filled: once by a backfill, and from then on by a cursor in the live log.
 
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tailwater_hub::{Cursor, Selector};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use crate::data::counters::{Counters, count};
 use crate::data::events::Records;
 use crate::data::positions::Positions;
 use crate::timing::Timing;
@@ -123,10 +124,15 @@ impl SnapshotBuilder<'_> {
             if let Exit::TooLarge = self.follow(&mut cursor, is_live).await {
                 warn!(topic = %self.topic.name, bytes = self.table.weight(), "too many keys to keep the latest record of each, streams read the topic as it is in Kafka");
                 self.log.latest.give_up();
+                self.count(|counters| &counters.snapshots_given_up);
                 return;
             }
             self.at = cursor.position().max(&self.table.next());
         }
+    }
+
+    fn count(&self, which: impl FnOnce(&Counters) -> &AtomicU64) {
+        self.log.hub.format().counters().map(which).into_iter().for_each(count);
     }
 
     fn live(&self) -> Option<Cursor<Records>> {
@@ -202,7 +208,7 @@ impl SnapshotBuilder<'_> {
         }
         self.trim(low.as_ref());
         self.charge();
-        let records = Records { index: self.log.hub.format().index.clone() };
+        let records = Records::new(self.log.hub.format().index.clone());
         // Streams look up records by key. The index is built here, where no stream waits for it.
         let is_indexed = self.log.hub.is_indexed();
         let start = self.low.clone();
@@ -212,6 +218,7 @@ impl SnapshotBuilder<'_> {
             Arc::new(Snapshot::new(&self.table, records, start, end, self.timing, is_indexed));
         debug!(topic = %self.topic.name, streams = waiting.len(), "a snapshot was made");
         self.log.latest.publish(Arc::clone(&snapshot));
+        self.count(|counters| &counters.snapshots);
         for waiting in waiting {
             // The stream may have left meanwhile.
             let _ = waiting.send(Arc::clone(&snapshot));

@@ -23,6 +23,7 @@ use crate::topic::registry::{Shared, Topics};
 use crate::topic::requests::Request;
 use crate::topic::retired::RetiredLogs;
 use crate::topic::snapshot::Tables;
+use crate::topic::totals::Totals;
 
 pub(crate) mod backfill;
 pub(crate) mod compaction;
@@ -57,6 +58,8 @@ pub(crate) fn start(
         history: Arc::clone(&history),
         tables,
         topics,
+        totals: Totals::default(),
+        streams: Arc::default(),
         build_index: Box::new(move |hub| index::build(&of_index, hub)),
         reachability,
         restarts: AtomicU64::new(0),
@@ -70,11 +73,10 @@ pub(crate) fn start(
     let timing = shared.options.timing;
     for _ in 0..shared.options.history_readers {
         let backend = Arc::clone(&backend);
-        let index = shared.index.clone();
         let history = Arc::clone(&history);
         let inspections = Arc::clone(&inspections);
         supervise(&threads, "kafka-history", timing.retry, &panics, move || {
-            history.read(&*backend, &index, &inspections);
+            history.read(&*backend, &inspections);
         })?;
     }
     let mut consumer = Some(consumer);

@@ -14,12 +14,14 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::stream::conversion::Conversions;
 use crate::stream::large::LargeEvent;
+use crate::topic::streams::Attached;
 
 /// One poll passes over this many records before other tasks get their turn.
 pub(crate) const RECORDS_A_POLL: usize = 1024;
 
 /// A stream that is attached to a log.
 pub(crate) struct Following {
+    pub(crate) attached: Attached,
     pub(crate) cursor: Cursor<Records>,
     pub(crate) epoch: u64,
     /// The position of the client, while it is ahead of the log. The client has the records before it.
@@ -62,6 +64,7 @@ impl Following {
         let part = self.large.as_mut()?.next(limit);
         if !part.is_part() {
             self.large = None;
+            self.attached.events(1);
         }
         Some(part)
     }
@@ -69,6 +72,7 @@ impl Following {
     /// The event of the rejected records that were passed.
     pub(crate) fn take_rejected(&mut self) -> Option<Encoded> {
         let (gap, after) = *self.rejected.take()?;
+        self.attached.gap(gap.reason);
         Some(gap.encode(Some(&after.progress())))
     }
 
@@ -127,11 +131,15 @@ impl Following {
             if let Some(gap) = rejected {
                 return Poll::Ready(Ok(Next::Rejected(gap, after)));
             }
-            let mut event = LargeEvent::new(encoding, last.record(), &after.progress());
-            let part = event.next(limit);
-            self.large = part.is_part().then(|| Box::new(event));
-            return Poll::Ready(Ok(Next::Write(part)));
+            if let Some(gap) = last.record().as_gap() {
+                self.attached.gap(gap.reason);
+                return Poll::Ready(Ok(Next::Write(gap.encode(Some(&after.progress())))));
+            }
+            let event = LargeEvent::new(encoding, last.record(), &after.progress());
+            self.large = Some(Box::new(event));
+            return Poll::Ready(Ok(self.next_part(limit).map_or(Next::Passed, Next::Write)));
         }
+        self.attached.events(batch.count());
         // Read after the batch, which may have records of a partition that was added just before.
         let wide = partitions.load(Ordering::Acquire) > FEW_PARTITIONS;
         let mut long = None;
@@ -162,6 +170,12 @@ impl Following {
             self.conversions.as_ref().is_some_and(|conversions| conversions.position().is_some());
         let position = self.cursor.position();
         !is_waiting && self.ahead.as_ref().is_some_and(|ahead| ahead.is_behind(&position))
+    }
+
+    /// The log has passed the position of the client.
+    fn catch_up(&mut self) {
+        self.ahead = None;
+        self.attached.caught_up();
     }
 
     /// The next record, and the position after it. No record, if the client has it.
@@ -206,6 +220,7 @@ impl Following {
     ) -> Poll<Result<Option<Encoded>, CursorError>> {
         let mut write = Write::default();
         let mut read_bytes = 0;
+        let mut events = 0;
         for _ in 0..RECORDS_A_POLL {
             // Records that are left out take time, too.
             if !self.is_single() || read_bytes > limit {
@@ -215,7 +230,7 @@ impl Following {
                 Poll::Ready(Ok(next)) => next,
                 // The head of the log may move without a record, if a partition is added.
                 Poll::Pending if write.is_empty() && self.has_caught_up() => {
-                    self.ahead = None;
+                    self.catch_up();
                     break;
                 }
                 Poll::Ready(Err(lost)) if write.is_empty() => return Poll::Ready(Err(lost)),
@@ -228,7 +243,7 @@ impl Following {
             let mut next = Write::default();
             if let Some(gap) = record.as_ref().and_then(rejected) {
                 if self.invalid_gaps {
-                    write.reject(gap, position.clone());
+                    write.reject(gap, position.clone(), &self.attached);
                     self.last_reported = Some(position);
                 }
             } else if let Some(record) = record {
@@ -236,22 +251,29 @@ impl Following {
                 if events::is_large(&record) {
                     self.large = Some(Box::new(LargeEvent::new(encoding, &record, &progress)));
                 } else {
+                    match record.as_gap() {
+                        Some(gap) => self.attached.gap(gap.reason),
+                        None => events += 1,
+                    }
                     encoding.encode(&record, &progress, &mut next.events);
                     next.id = encoding.long_id(&record, &progress);
                 }
                 self.last_reported = Some(position);
             }
             if self.ahead.as_ref().is_some_and(|ahead| ahead.is_behind(&after)) {
-                self.ahead = None;
+                self.catch_up();
             }
             if !write.is_empty() && write.events.len() + next.len() > limit {
-                due.push_back(Encoded::trusted(next.finish()));
+                due.push_back(Encoded::trusted(next.finish(&self.attached)));
                 break;
             }
-            write.append(next);
+            write.append(next, &self.attached);
             if write.len() >= limit || self.large.is_some() {
                 break;
             }
+        }
+        if events > 0 {
+            self.attached.events(events);
         }
         if write.is_empty()
             && let Some(part) = self.next_part(limit)
@@ -259,7 +281,7 @@ impl Following {
             return Poll::Ready(Ok(Some(part)));
         }
         match (self.is_single(), write.is_empty()) {
-            (_, false) => Poll::Ready(Ok(Some(Encoded::trusted(write.finish())))),
+            (_, false) => Poll::Ready(Ok(Some(Encoded::trusted(write.finish(&self.attached))))),
             (false, true) => Poll::Ready(Ok(None)),
             (true, true) => {
                 cx.waker().wake_by_ref();
@@ -289,17 +311,18 @@ impl Write {
         self.events.is_empty() && self.rejected.is_none()
     }
 
-    fn reject(&mut self, gap: Gap, after: Positions) {
+    fn reject(&mut self, gap: Gap, after: Positions, attached: &Attached) {
         let known = self.rejected.as_ref();
         let joined = known.and_then(|(known, _)| known.joined(&gap));
         if joined.is_none() {
-            self.encode_rejected();
+            self.encode_rejected(attached);
         }
         self.rejected = Some((joined.unwrap_or(gap), after));
     }
 
-    fn encode_rejected(&mut self) {
+    fn encode_rejected(&mut self, attached: &Attached) {
         if let Some((gap, after)) = self.rejected.take() {
+            attached.gap(gap.reason);
             let event = gap.encode(Some(&after.progress())).into_bytes();
             self.events.extend_from_slice(&event);
             self.id = None;
@@ -310,16 +333,16 @@ impl Write {
         self.events.len() + self.id.as_ref().map_or(0, Vec::len)
     }
 
-    fn append(&mut self, next: Self) {
+    fn append(&mut self, next: Self, attached: &Attached) {
         if !next.is_empty() {
-            self.encode_rejected();
+            self.encode_rejected(attached);
             self.events.extend_from_slice(&next.events);
             self.id = next.id;
         }
     }
 
-    fn finish(mut self) -> Bytes {
-        self.encode_rejected();
+    fn finish(mut self, attached: &Attached) -> Bytes {
+        self.encode_rejected(attached);
         let events = Bytes::from(self.events);
         match self.id {
             Some(id) => with_id(&events, &id),

@@ -11,7 +11,6 @@ use futures_util::future::{Either, select};
 use tailwater_hub::Selector;
 use tailwater_sse::{BoxError, Encoded, Events};
 
-use crate::Error;
 use crate::data::events::Encoding;
 use crate::data::gap::PendingGaps;
 use crate::data::positions::Positions;
@@ -22,8 +21,10 @@ use crate::stream::following::{Following, RECORDS_A_POLL};
 use crate::stream::live::LiveEvent;
 use crate::stream::resume::{Attachment, ResumeFrom};
 use crate::topic::Refused;
+use crate::topic::counts::StreamStart;
 use crate::topic::registry::TopicHandle;
 use crate::topic::snapshot::Replay;
+use crate::topic::streams::{StreamEntry, StreamProbe};
 
 pub(crate) mod conversion;
 pub(crate) mod following;
@@ -42,6 +43,7 @@ const RETRY_MS: RangeInclusive<u32> = 8_000..=12_000;
 /// the client reconnects later.
 pub struct Stream {
     topic: TopicHandle,
+    entry: StreamEntry,
     encoding: Encoding,
     /// Whether gaps are sent in place of rejected records.
     invalid_gaps: bool,
@@ -86,12 +88,15 @@ impl Stream {
         selector: Selector<Record>,
         converter: Option<Arc<EventConverter>>,
         from: ResumeFrom,
+        start: StreamStart,
     ) -> Self {
         let encoding = Encoding { form: options.event_id_format, timestamps: options.timestamps };
         let invalid_gaps = options.invalid_gaps;
         let state = State::resolving(&topic, from, selector.clone());
+        let entry = topic.enter(start);
         Self {
             topic,
+            entry,
             encoding,
             invalid_gaps,
             selector,
@@ -113,12 +118,10 @@ impl Stream {
         matches!(self.state, State::Following(_))
     }
 
-    /// The stream, unless its topic is refused.
-    pub(crate) fn permitted(self) -> Result<Self, Error> {
-        match self.topic.error() {
-            Some(error) => Err(error),
-            None => Ok(self),
-        }
+    /// What others can see of the stream while it is polled.
+    #[must_use]
+    pub fn probe(&self) -> StreamProbe {
+        self.entry.probe()
     }
 
     /// The last write. It has no empty line: many clients would deliver an empty message for it.
@@ -136,7 +139,7 @@ impl Stream {
     }
 
     fn attach(&mut self, attachment: Attachment) {
-        let Attachment { mut cursor, at, epoch, gaps, resolved, replay, live } = attachment;
+        let Attachment { mut cursor, at, epoch, gaps, resolved, replay, live, state } = attachment;
         self.replay = replay;
         let gapless = gaps.is_empty();
         self.pending_gaps = (!gapless).then(|| PendingGaps::new(gaps, &at));
@@ -149,6 +152,7 @@ impl Stream {
             self.live.attached(&self.topic.shared(), &self.topic.topic());
         }
         let ahead = (!at.is_behind(&cursor.position())).then(|| at.clone());
+        let attached = self.entry.stream().attach(state, &cursor, ahead.as_ref());
         // Nothing is sent when a stream continues in another log, unless there is a gap.
         let last_reported = self.last_reported.take().filter(|_| gapless).unwrap_or(at);
         let conversions = self.converter.as_ref().map(Conversions::new);
@@ -156,6 +160,7 @@ impl Stream {
         let is_filtered = !matches!(self.selector, Selector::All) || conversions.is_some();
         let last_reported = (ahead.is_some() || is_filtered).then_some(last_reported);
         self.state = State::Following(Following {
+            attached,
             cursor,
             epoch,
             ahead,
@@ -184,16 +189,17 @@ impl State {
     }
 }
 
-impl Events for Stream {
-    fn poll_events(
-        mut self: Pin<&mut Self>,
+impl Stream {
+    fn poll_next(
+        &mut self,
         cx: &mut Context<'_>,
         limit: usize,
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
-        let this = &mut *self;
+        let this = self;
         let mut passed = 0;
         loop {
-            if let Some(gap) = this.pending_gaps.as_mut().and_then(PendingGaps::next) {
+            if let Some((reason, gap)) = this.pending_gaps.as_mut().and_then(PendingGaps::next) {
+                this.entry.stream().gap(reason);
                 return Poll::Ready(Some(Ok(gap)));
             }
             this.pending_gaps = None;
@@ -256,6 +262,20 @@ impl Events for Stream {
             }
         }
     }
+}
+
+impl Events for Stream {
+    fn poll_events(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        limit: usize,
+    ) -> Poll<Option<Result<Encoded, BoxError>>> {
+        let polled = self.poll_next(cx, limit);
+        if let Poll::Ready(Some(Ok(write))) = &polled {
+            self.entry.stream().sent_bytes(write.as_bytes().len());
+        }
+        polled
+    }
 
     fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
         // Events that are due were not handed out yet, and the position of the stream is after them.
@@ -268,6 +288,8 @@ impl Events for Stream {
             .as_mut()
             .filter(|reported| may_report && **reported != position)?;
         *reported = position;
-        Some(Encoded::id(reported.progress().as_bytes()))
+        let id = Encoded::id(reported.progress().as_bytes());
+        self.entry.stream().sent_bytes(id.as_bytes().len());
+        Some(id)
     }
 }

@@ -12,6 +12,7 @@ use crate::data::gap::{self, Gap, Reason, Truncation, reconcile};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::start::{Start, epoch_ms};
+use crate::topic::counts::StreamState;
 use crate::topic::registry::Shared;
 use crate::topic::snapshot::Replay;
 use crate::topic::{Topic, TopicLog};
@@ -38,6 +39,8 @@ pub(crate) struct Attachment {
     pub(crate) replay: Option<Replay>,
     /// The stream begins at the end.
     pub(crate) live: bool,
+    /// Where the cursor is.
+    pub(crate) state: StreamState,
 }
 
 /// The offsets at which a stream asks to resume. Partitions without an offset begin at their beginning.
@@ -149,7 +152,7 @@ impl Resume {
         if matches!(self.starting, StartingOffsets::Live) && !was_missing {
             let mut cursor = log.hub.tail(self.selector.clone());
             let at = cursor.position();
-            return Some(self.attached(&log, cursor, at, Vec::new()));
+            return Some(self.attached(&log, (cursor, StreamState::Live), at, Vec::new()));
         }
         let truncation = self.epoch.map(|epoch| self.topic.truncation_between(epoch, log.epoch));
         let truncation = truncation.unwrap_or_default();
@@ -181,7 +184,7 @@ impl Resume {
             return None;
         }
         let cursor = log.seek(&at, &self.selector)?;
-        Some(self.attached(log, cursor, at, Vec::new()))
+        Some(self.attached(log, (cursor, StreamState::Live), at, Vec::new()))
     }
 
     /// Whether a stream at this position has not finished the replay that it began.
@@ -235,11 +238,12 @@ impl Resume {
             && !log.hub.head().at_or_before(&target.at);
         let live = if replays { None } else { log.seek(&target.at, &self.selector) };
         let cursor = match live {
-            Some(cursor) => cursor,
-            None if is_kept => self.replay_snapshot(log, target).await?,
+            Some(cursor) => (cursor, StreamState::Live),
+            None if is_kept => (self.replay_snapshot(log, target).await?, StreamState::Snapshot),
             None => {
                 let history = &self.shared.history;
-                history.join(&self.topic.name, log, &target.at, &self.selector).await?
+                let joined = history.join(&self.topic.name, log, &target.at, &self.selector);
+                (joined.await?, StreamState::History)
             }
         };
         let gaps = std::mem::take(&mut target.gaps);
@@ -277,7 +281,7 @@ impl Resume {
     fn attached(
         &mut self,
         log: &TopicLog,
-        cursor: Cursor<Records>,
+        (cursor, state): (Cursor<Records>, StreamState),
         at: Positions,
         new_gaps: Vec<Gap>,
     ) -> Attachment {
@@ -291,6 +295,7 @@ impl Resume {
             resolved: self.resolved,
             replay: self.replay.take(),
             live: matches!(self.starting, StartingOffsets::Live),
+            state,
         }
     }
 }

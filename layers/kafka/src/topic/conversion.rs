@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::data::convert::{Changes, Conversion, ConvertRecord, Converters, RecordRef};
+use crate::data::counters::Counters;
 use crate::data::gap::Reason;
 use crate::data::record::Record;
 use crate::topic::health::TopicHealth;
@@ -35,6 +36,7 @@ pub(crate) struct Converter {
     convert: Arc<dyn ConvertRecord>,
     max_record_bytes: usize,
     rejections: Mutex<Rejections>,
+    counters: OnceLock<Arc<Counters>>,
     /// Partitions that the tail does not read on, since their next record can't be converted yet.
     held_up: Mutex<BTreeSet<i32>>,
 }
@@ -129,8 +131,14 @@ impl Converter {
             convert,
             max_record_bytes,
             rejections: Mutex::default(),
+            counters: OnceLock::new(),
             held_up: Mutex::default(),
         }))
+    }
+
+    /// Counts rejections in these counters, which outlive the topic.
+    pub(crate) fn count_in(&self, counters: &Arc<Counters>) {
+        self.counters.get_or_init(|| Arc::clone(counters));
     }
 
     fn rejections(&self) -> MutexGuard<'_, Rejections> {
@@ -175,6 +183,7 @@ impl Converter {
             return;
         }
         *rejections.by_reason.entry(reason).or_default() += 1;
+        self.counters.get().into_iter().for_each(|counters| counters.reject(reason));
         let now = Instant::now();
         if rejections.warned.is_some_and(|last| now.duration_since(last) < WARNING_INTERVAL) {
             rejections.unlogged += 1;

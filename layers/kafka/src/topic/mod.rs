@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::data::gap::Truncation;
+use crate::data::positions::Positions;
 use crate::topic::conversion::Converter;
 use crate::topic::health::TopicHealth;
 use crate::topic::losses::Losses;
 
 pub(crate) mod conversion;
+pub(crate) mod counts;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod inspection;
@@ -21,7 +23,9 @@ pub(crate) mod registry;
 pub(crate) mod requests;
 pub(crate) mod retired;
 pub(crate) mod snapshot;
+pub(crate) mod streams;
 pub(crate) mod table;
+pub(crate) mod totals;
 
 pub(crate) use log::TopicLog;
 
@@ -39,6 +43,8 @@ pub(crate) struct Topic {
     /// It is read whether it has streams or not.
     pub(crate) pinned: bool,
     health: Mutex<TopicHealth>,
+    /// The ends that Kafka reported last, while the log is open.
+    ends: Mutex<Option<Positions>>,
     pub(crate) losses: Arc<Losses>,
     pub(crate) converter: Option<Arc<Converter>>,
 }
@@ -92,6 +98,7 @@ impl Topic {
         let streams = AtomicUsize::new(0);
         let partitions = AtomicUsize::new(0);
         let health = Mutex::new(TopicHealth::new(Arc::clone(&name)));
+        let ends = Mutex::default();
         let truncations = Mutex::default();
         let losses = Arc::default();
         let named = false;
@@ -106,6 +113,7 @@ impl Topic {
             named,
             pinned,
             health,
+            ends,
             losses,
             converter,
         }
@@ -138,6 +146,18 @@ impl Topic {
             converter.report(&mut health);
         }
         health
+    }
+
+    /// Kafka has reported these ends.
+    pub(crate) fn set_ends(&self, ends: Positions) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);
+    }
+
+    /// How many records the log still has to reach, as far as Kafka has reported its ends.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        let head = self.log()?.hub.head();
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.as_ref().map(|ends| head.offsets_until(ends))
     }
 
     fn truncations(&self) -> MutexGuard<'_, Truncations> {

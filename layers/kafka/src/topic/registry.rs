@@ -19,9 +19,12 @@ use crate::data::gap::{self, Watermarks};
 use crate::options::ClusterOptions;
 use crate::threads::Threads;
 use crate::topic::conversion::Converter;
+use crate::topic::counts::StreamStart;
 use crate::topic::history::History;
 use crate::topic::requests::Request;
 use crate::topic::snapshot::Tables;
+use crate::topic::streams::{StreamEntry, Streams};
+use crate::topic::totals::Totals;
 use crate::topic::{Refused, Topic, TopicLog};
 
 /// Indexes a log on a thread of the engine. The receiver is ready when that has ended.
@@ -34,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) history: Arc<History>,
     pub(crate) tables: Tables,
     pub(crate) topics: Topics,
+    pub(crate) totals: Totals,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) build_index: BuildIndex,
     pub(crate) reachability: Arc<Reachability>,
     /// How often the watchdog restarted a log.
@@ -139,6 +144,12 @@ impl TopicHandle {
         Arc::clone(&self.shared)
     }
 
+    /// Adds a stream of the topic to the open ones.
+    pub(crate) fn enter(&self, start: StreamStart) -> StreamEntry {
+        let counters = self.shared.totals.of(&self.topic);
+        self.shared.streams.add(self.topic(), counters, start)
+    }
+
     /// The error for a topic whose streams are refused.
     pub(crate) fn error(&self) -> Option<Error> {
         let name = self.topic.name.to_string();
@@ -232,6 +243,11 @@ impl Topics {
         // Counted under the lock, so that the topic is not released in between.
         let first = topic.streams.fetch_add(1, Ordering::AcqRel) == 0;
         Ok((topic, first))
+    }
+
+    /// The topic of this name, if it is held.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.lock().get(name).cloned()
     }
 
     /// Releases a topic, or the log of a topic of the configuration, unless a stream uses it. Returns whether it

@@ -109,7 +109,7 @@ mod tests {
     use crate::data::record::Record;
 
     fn hub(bytes: usize) -> Hub<Records> {
-        let hub = Hub::new(Records { index: Index::new([]) }, Positions::new(vec![0]), usize::MAX);
+        let hub = Hub::new(Records::new(Index::new([])), Positions::new(vec![0]), usize::MAX);
         let value = vec![b'x'; bytes];
         let headers = std::iter::empty();
         let record = Record::new((0, 0, None), None, Some(&value), headers, &mut BytesMut::new());

@@ -193,7 +193,12 @@ impl Control<'_> {
         } else {
             Positions::new(&watermarks.last_stable[..])
         };
-        let records = Records { index: shared.index.clone() };
+        let counters = shared.totals.of(topic);
+        if let Some(converter) = &topic.converter {
+            converter.count_in(&counters);
+        }
+        topic.set_ends(start.clone());
+        let records = Records::live(shared.index.clone(), counters);
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
         hub.set_newest_bytes(CHUNK_BYTES);
         let follow = Command::Assign {

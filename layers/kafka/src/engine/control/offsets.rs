@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use crate::Error;
 use crate::broker::{Backend, End, Presence};
 use crate::data::gap::{Truncation, Watermarks};
+use crate::data::positions::Positions;
 use crate::engine::control::Control;
 use crate::timing::Timing;
 use crate::topic::registry::Shared;
@@ -228,12 +229,14 @@ impl Control<'_> {
         log: &TopicLog,
         partitions: usize,
     ) -> Option<Vec<End>> {
-        self.query_open(
+        let ends = self.query_open(
             topic,
             log,
             |backend, name| backend.ends(name, partitions),
             |ends| ends.iter().map(|end| end.high).collect(),
-        )
+        )?;
+        topic.set_ends(Positions::new(ends.iter().map(|end| end.stable).collect::<Vec<_>>()));
+        Some(ends)
     }
 
     /// Asks Kafka about an open topic. `None` if Kafka does not answer or the log is closed.
@@ -344,7 +347,6 @@ mod tests {
     use crate::broker::model::Model;
     use crate::data::events::Records;
     use crate::data::filter::Index;
-    use crate::data::positions::Positions;
     use crate::engine::inspection::Inspections;
     use crate::threads::Threads;
     use crate::topic::State;
@@ -421,7 +423,7 @@ mod tests {
 
     /// A topic whose log has this head.
     fn open(name: &str, at: Positions) -> (Arc<Topic>, Arc<TopicLog>) {
-        let hub = Hub::new(Records { index: Index::new([]) }, at.clone(), 0);
+        let hub = Hub::new(Records::new(Index::new([])), at.clone(), 0);
         let topic = Arc::new(Topic::new(name.into()));
         let log = Arc::new(TopicLog::new(hub, 0, at, Arc::default()));
         topic.state.send_replace(State::Open(Arc::clone(&log)));

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::broker::{self, Fetched, Panics};
+use crate::data::counters::count;
 use crate::engine::control::Control;
 use crate::engine::control::watch::Late;
 use crate::timing::Timing;
@@ -132,6 +133,7 @@ impl Control<'_> {
         };
         topic.health().restarts += 1;
         shared.restarts.fetch_add(1, Ordering::Relaxed);
+        count(&shared.totals.of(topic).restarts);
         warn!(topic = %topic.name, partition, head, record = offset, stable = due, "topic does not advance, opening it anew");
         if failed_attempts > 0 {
             return true;

@@ -73,6 +73,13 @@ impl History {
         self.lock().backfills().map(|backfill| backfill.hub.cursors()).sum()
     }
 
+    /// How many backfills there are, how many were begun, and how many streams wait for one.
+    pub(crate) fn counts(&self) -> (usize, u64, usize) {
+        let queue = self.lock();
+        let (backfills, begun) = queue.counts();
+        (backfills, begun, queue.waiting())
+    }
+
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.lock().waiting()
@@ -111,7 +118,7 @@ mod tests {
     fn streams_that_leave_while_they_wait_do_not_pile_up() {
         let history = History::new(Timing::default(), 0, Arc::default());
         let start = Positions::new([0]);
-        let hub = Hub::new(Records { index: Index::new([]) }, start.clone(), 0);
+        let hub = Hub::new(Records::new(Index::new([])), start.clone(), 0);
         let origin = start.clone();
         let log = TopicLog::new(hub, 0, origin, Arc::default());
         let topic = Arc::from("orders");

@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::data::events::Records;
-use crate::data::filter::Index;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::TopicLog;
@@ -29,6 +28,8 @@ pub(crate) struct Queue {
     topics: VecDeque<TopicQueue>,
     /// The number of the last ticket. Each request and each suspended backfill has one.
     tickets: u64,
+    /// How many backfills were begun.
+    begun: u64,
     /// The next turn is for the least work, not for the next topic.
     least_first: bool,
     pub(crate) closed: bool,
@@ -134,12 +135,12 @@ impl TopicQueue {
     }
 
     /// Begins a backfill for a stream that waits, and for those near it.
-    fn begin(&mut self, stream: usize, coalesce_offsets: u64, index: &Index) -> Option<Reading> {
+    fn begin(&mut self, stream: usize, coalesce_offsets: u64) -> Option<Reading> {
         let at = self.requests.get(stream)?.at.clone();
         let is_near = |request: &mut JoinRequest| request.at.distance(&at) <= coalesce_offsets;
         let members: Vec<_> = self.requests.extract_if(.., is_near).collect();
         let start = members.iter().fold(at, |start, member| start.min(&member.at));
-        let records = Records { index: index.clone() };
+        let records = self.log.hub.format().past();
         let backfill = Backfill::new(&self.log, records, start.clone(), members.len() - 1);
         for member in members {
             // The stream may have left meanwhile.
@@ -160,7 +161,7 @@ fn reaches(head: &Positions, at: &Positions, missing: u64) -> bool {
 impl Queue {
     pub(crate) fn new(coalesce_offsets: u64) -> Self {
         let topics = VecDeque::new();
-        Self { coalesce_offsets, topics, tickets: 0, least_first: false, closed: false }
+        Self { coalesce_offsets, topics, tickets: 0, begun: 0, least_first: false, closed: false }
     }
 
     fn of(&mut self, log: &Arc<TopicLog>) -> Option<&mut TopicQueue> {
@@ -252,7 +253,7 @@ impl Queue {
 
     /// The next turn. Topics take turns, and within a topic the oldest ticket comes first. Every other turn is for
     /// the least work, so that little work does not wait for much.
-    pub(crate) fn next(&mut self, index: &Index, now: Instant) -> Option<Reading> {
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Reading> {
         let all: Vec<_> = self.candidates(now).collect();
         let is_covered = all.iter().all(|candidate| candidate.is_covered);
         let among = all.iter().filter(|candidate| candidate.is_covered == is_covered);
@@ -266,11 +267,12 @@ impl Queue {
         let topic = self.topics.get_mut(at)?;
         let reading = match work {
             Work::Suspended(at) => Some(topic.suspended.swap_remove(at).reading),
-            Work::Join(at) if least_first => topic.begin(at, coalesce_offsets, index),
-            Work::Join(at) => {
-                topic.begin(topic.furthest_back(at, missing), coalesce_offsets, index)
-            }
+            Work::Join(at) if least_first => topic.begin(at, coalesce_offsets),
+            Work::Join(at) => topic.begin(topic.furthest_back(at, missing), coalesce_offsets),
         };
+        if let (Work::Join(_), Some(_)) = (work, &reading) {
+            self.begun += 1;
+        }
         let topic = self.topics.remove(at);
         self.topics.extend(topic);
         self.least_first = !self.least_first;
@@ -320,9 +322,15 @@ impl Queue {
         self.topics.iter().flat_map(|topic| &topic.backfills)
     }
 
-    #[cfg(test)]
+    /// How many streams wait for a backfill.
     pub(crate) fn waiting(&self) -> usize {
-        self.topics.iter().map(|topic| topic.requests.len()).sum()
+        let requests = self.topics.iter().flat_map(|topic| &topic.requests);
+        requests.filter(|request| !request.reply.is_closed()).count()
+    }
+
+    /// How many backfills there are, and how many were begun.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        (self.topics.iter().map(|topic| topic.backfills.len()).sum(), self.begun)
     }
 }
 
@@ -332,6 +340,7 @@ mod tests {
     use tailwater_hub::Hub;
 
     use super::*;
+    use crate::data::filter::Index;
 
     const COALESCE_OFFSETS: u64 = 10;
 
@@ -341,14 +350,10 @@ mod tests {
         answers: Vec<oneshot::Receiver<Cursor<Records>>>,
     }
 
-    fn index() -> Index {
-        Index::new([])
-    }
-
     /// A log that begins at this offset.
     fn log_from(first: i64) -> Arc<TopicLog> {
         let first = Positions::new([first]);
-        let hub = Hub::new(Records { index: index() }, first, usize::MAX);
+        let hub = Hub::new(Records::new(Index::new([])), first, usize::MAX);
         Arc::new(TopicLog::new(hub, 0, Positions::new([0]), Arc::default()))
     }
 
@@ -367,7 +372,7 @@ mod tests {
 
         /// Takes a turn. Returns the topic and the head of its backfill.
         fn turn(&mut self, topics: &[&Arc<TopicLog>]) -> Option<(usize, i64, Reading)> {
-            let reading = self.queue.next(&index(), Instant::now())?;
+            let reading = self.queue.next(Instant::now())?;
             self.answers.retain_mut(|answer| match answer.try_recv() {
                 Ok(cursor) => {
                     self.streams.push(cursor);
