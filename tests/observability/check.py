@@ -1,20 +1,17 @@
 """The files of deploy/ and the chapters on metrics name what there is. Prints the dashboard's expressions as rules.
 
-docs/operations/metrics.md is the list of metrics: of each its type and labels. It is compared with the names in
-src/metrics; the end-to-end test of Prometheus compares it with what the program serves.
+The list of metrics is that of docs/operations/metrics.md. It is compared with the names in src/metrics, and by
+scrape.py with what the program serves.
 """
 
-import json
 import re
 import sys
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-SUFFIXES = {"counter": [""], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
-# What Prometheus or Kubernetes adds to each series, and the limit of a bucket.
-TARGET_LABELS = {"job", "instance", "pod", "le", "__name__"}
+from names import ROOT, SUFFIXES, TARGET_LABELS, dashboard, dashboard_expressions, documented
+
 KEYWORDS = {"and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "offset", "bool"}
 
 mistakes = []
@@ -23,21 +20,6 @@ mistakes = []
 def expect(condition, mistake):
     if not condition:
         mistakes.append(mistake)
-
-
-def documented():
-    """The metrics of the documentation: name, type, labels."""
-    metrics = {}
-    for line in (ROOT / "docs/operations/metrics.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.split("|")]
-        name = re.fullmatch(r"`([a-z_]+)`", cells[1]) if len(cells) > 4 else None
-        if name:
-            expect(name[1] not in metrics, f"metrics.md has {name[1]} twice")
-            expect(cells[2] in SUFFIXES, f"metrics.md: the type of {name[1]} is {cells[2]}")
-            expect(cells[4], f"metrics.md: {name[1]} has no meaning")
-            metrics[name[1]] = (cells[2], set(re.findall(r"`([a-z_]+)`", cells[3])))
-    expect(len(metrics) > 20, "metrics.md has no table of metrics")
-    return metrics
 
 
 def names(expression, series):
@@ -98,13 +80,12 @@ def rules(series):
     expect(headings == alerts, f"alerts.md and the rules differ in {sorted(headings ^ alerts)}")
 
 
-def dashboard(series):
-    """The dashboard, whose expressions are returned."""
-    board = json.loads((ROOT / "deploy/grafana/tailwater.json").read_text())
+def panels(series):
+    """The dashboard is whole, and asks for series that are there."""
+    board = dashboard()
     variables = {variable["name"]: variable for variable in board["templating"]["list"]}
     expect({"datasource", "binding", "topic", "cluster"} <= variables.keys(), "the dashboard lacks a variable")
     source = {"type": "prometheus", "uid": "${datasource}"}
-    expressions = []
     for variable in variables.values():
         if variable["type"] == "query":
             expect(variable["datasource"] == source, f"the data source of the variable {variable['name']}")
@@ -129,12 +110,9 @@ def dashboard(series):
             expect(target["datasource"] == source, f"the data source of {title}")
             for name in re.findall(r"\$(\w+)", target["expr"]):
                 expect(name in variables or name.startswith("__"), f"{title} has no variable {name}")
-            expression = re.sub(r"\$__(rate_interval|range)", "5m", target["expr"])
-            expression = re.sub(r"\$\w+", "x", expression)
-            names(expression, series)
-            expressions.append(expression)
     expect(rows == ["Streams", "Lag", "Kafka", "Connections", "Auth", "Process"], f"the rows are {rows}")
-    return expressions
+    for expression in dashboard_expressions():
+        names(expression, series)
 
 
 def in_source(metrics):
@@ -154,10 +132,10 @@ metrics = documented()
 in_source(metrics)
 series = all_series(metrics)
 rules(series)
-expressions = dashboard(series)
+panels(series)
 for mistake in mistakes:
     print(f"check.py: {mistake}", file=sys.stderr)
 if mistakes:
     sys.exit(1)
-group = {"name": "dashboard", "rules": [{"record": f"panel:{i}", "expr": e} for i, e in enumerate(expressions)]}
+group = {"name": "dashboard", "rules": [{"record": f"panel:{i}", "expr": e} for i, e in enumerate(dashboard_expressions())]}
 yaml.safe_dump({"groups": [group]}, sys.stdout)

@@ -5,6 +5,8 @@
 #   observability.sh fetch        download what Python needs (the other commands do it when needed)
 #   observability.sh check        the rules and the dashboard of deploy/, and the names that the documentation has
 #   observability.sh write        make deploy/prometheus/prometheus-rule.yaml of the rules
+#   observability.sh scrape ADDRESS SECONDS EXPRESSION…
+#                                 scrape a program by Prometheus; see scrape.py
 #   observability.sh collector    take pushes of OTLP; see otlp.py
 set -euo pipefail
 
@@ -14,9 +16,16 @@ deploy=$here/../../deploy/prometheus
 
 say() { echo "observability.sh: $*" >&2; }
 
-# What is fetched is whole once it carries the mark of the list it was made from.
+# What is fetched is whole once it carries the mark of the list it was made from. Tests may ask for it at once.
 fetch_python() {
-    cmp -s "$here/requirements.txt" "$cache/python/requirements.txt" && return
+    mkdir -p "$cache"
+    exec {lock}>"$cache/lock"
+    flock "$lock"
+    cmp -s "$here/requirements.txt" "$cache/python/requirements.txt" || install_python
+    exec {lock}>&-
+}
+
+install_python() {
     say "fetching the protocol buffers of OpenTelemetry from PyPI"
     rm -rf "$cache/python"
     python3 -m venv "$cache/python"
@@ -54,6 +63,9 @@ check)
     ;;
 write)
     prometheus_rule >"$deploy/prometheus-rule.yaml"
+    ;;
+scrape)
+    exec python3 "$here/scrape.py" "$@"
     ;;
 collector)
     fetch_python
