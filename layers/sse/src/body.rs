@@ -36,8 +36,32 @@ pin_project! {
         drain_waker: Option<Waker>,
         last_write: Instant,
         ends_at: Option<Instant>,
+        // What has set `ends_at`.
+        ends_by: End,
+        // The closing `retry` field in milliseconds, or [`OF_THE_LAYER`].
+        retry_ms: u32,
+        ended: Option<End>,
         stage: Stage,
     }
+}
+
+/// The closing `retry` field is the one of the layer.
+const OF_THE_LAYER: u32 = u32::MAX;
+
+/// Why an event stream has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum End {
+    /// The [`Drain`](crate::Drain) has started.
+    Drain,
+    /// The stream has reached its [`max_age`](crate::SseLayer::max_age).
+    MaxAge,
+    /// Its [`Lease`](crate::Lease) has ended.
+    Lease,
+    /// [`SseBody::end`] was called.
+    Requested,
+    /// The source has no more events, or has failed.
+    Source,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +87,9 @@ impl<E> SseBody<E> {
             drain_waker: None,
             last_write: Instant::now(),
             ends_at: None,
+            ends_by: End::MaxAge,
+            retry_ms: OF_THE_LAYER,
+            ended: None,
             stage: Stage::Start,
             options,
         }
@@ -83,8 +110,38 @@ impl<E> SseBody<E> {
             drain_waker: None,
             last_write: Instant::now(),
             ends_at: None,
+            ends_by: End::MaxAge,
+            retry_ms: OF_THE_LAYER,
+            ended: None,
             stage,
         }
+    }
+
+    /// The events of the source. `None` if the stream has ended, or the response is no event stream.
+    pub fn events(&self) -> Option<&E> {
+        self.events.as_ref()
+    }
+
+    /// Why the stream has ended. `None` as long as it is open, and for a response that is no event stream. A
+    /// stream that is dropped while it is open was ended by its client or by the server.
+    pub fn ended(&self) -> Option<End> {
+        self.ended
+    }
+
+    /// The time of the last write: of an event, of a comment, or of the id of a position.
+    pub fn last_write(&self) -> Instant {
+        self.last_write
+    }
+
+    /// Ends the stream after the event that is being written. The last write is a `retry` field with this
+    /// time, by default that of the layer. The task has to poll the body again.
+    pub fn end(self: Pin<&mut Self>, retry: Option<Duration>) {
+        let this = self.project();
+        *this.ends_at = Some(Instant::now());
+        *this.ends_by = End::Requested;
+        *this.retry_ms = retry.map_or(OF_THE_LAYER, |retry| {
+            u32::try_from(retry.as_millis()).unwrap_or(OF_THE_LAYER - 1).min(OF_THE_LAYER - 1)
+        });
     }
 }
 
@@ -103,9 +160,11 @@ impl<E: Events> SseBody<E> {
         *this.stage = Stage::Open;
         let now = Instant::now();
         *this.last_write = now;
-        *this.ends_at = this.options.draw_max_age().and_then(|max_age| now.checked_add(max_age));
+        let max_age = this.options.draw_max_age().and_then(|max_age| now.checked_add(max_age));
+        *this.ends_at = this.ends_at.or(max_age);
         let mut write = if this.options.drain.as_ref().is_some_and(crate::Drain::is_started) {
-            self.last_write(now)
+            *this.ends_by = End::Drain;
+            self.closing_write(now)
         } else {
             retry_field(this.options.draw_retry())
         };
@@ -114,16 +173,21 @@ impl<E: Events> SseBody<E> {
     }
 
     /// Ends the stream. Returns the closing `retry` field.
-    fn last_write(self: Pin<&mut Self>, now: Instant) -> String {
+    fn closing_write(self: Pin<&mut Self>, now: Instant) -> String {
         let window =
             self.options.drain.as_ref().and_then(|drain| Some(drain.window()?.draw_delay(now)));
-        let retry = self.options.draw_retry().saturating_add(window.unwrap_or_default());
-        self.close();
+        let retry = match self.retry_ms {
+            OF_THE_LAYER => self.options.draw_retry().saturating_add(window.unwrap_or_default()),
+            milliseconds => Duration::from_millis(milliseconds.into()),
+        };
+        let by = self.ends_by;
+        self.close(by);
         retry_field(retry)
     }
 
-    fn close(self: Pin<&mut Self>) {
+    fn close(self: Pin<&mut Self>, end: End) {
         let mut this = self.project();
+        *this.ended = Some(end);
         this.events.set(None);
         this.timer.set(None);
         this.drain.set(None);
@@ -151,7 +215,12 @@ impl<E: Events> SseBody<E> {
         if this.drain.is_some()
             && let Some(window) = this.options.drain.as_ref().and_then(crate::Drain::window)
         {
-            *this.ends_at = [*this.ends_at, window.draw_end()].into_iter().flatten().min();
+            if let Some(end) = window.draw_end()
+                && this.ends_at.is_none_or(|ends_at| end < ends_at)
+            {
+                *this.ends_at = Some(end);
+                *this.ends_by = End::Drain;
+            }
             this.drain.set(None);
             *this.drain_waker = None;
         }
@@ -202,12 +271,12 @@ impl<E: Events> SseBody<E> {
                 continue;
             }
             if !self.permits() {
-                self.close();
+                self.close(End::Lease);
                 return Poll::Ready(None);
             }
             let this = self.as_mut().project();
             if this.ends_at.is_some_and(|end| end <= now) {
-                return Poll::Ready(Some(self.last_write(now).into()));
+                return Poll::Ready(Some(self.closing_write(now).into()));
             }
             *this.last_write = now;
             let position = this.events.as_pin_mut().and_then(Events::position);
@@ -228,16 +297,16 @@ impl<E: Events> Body for SseBody<E> {
         match &self.stage {
             Stage::Rejected(text) => {
                 let text = Bytes::clone(text);
-                self.close();
+                *self.project().stage = Stage::Closed;
                 return frame(text);
             }
             Stage::Start => return frame(self.first_write()),
             Stage::Open | Stage::MidEvent => {}
             Stage::Closing if self.permits() => {
-                return frame(self.last_write(Instant::now()).into());
+                return frame(self.closing_write(Instant::now()).into());
             }
             Stage::Closing => {
-                self.close();
+                self.close(End::Lease);
                 return Poll::Ready(None);
             }
             Stage::Closed => return Poll::Ready(None),
@@ -252,7 +321,7 @@ impl<E: Events> Body for SseBody<E> {
         match due {
             Poll::Ready(Due::Challenge(challenge)) => return frame(self.write(challenge)),
             Poll::Ready(Due::End) => {
-                self.close();
+                self.close(End::Lease);
                 return Poll::Ready(None);
             }
             Poll::Pending => {}
@@ -270,13 +339,18 @@ impl<E: Events> Body for SseBody<E> {
                 return frame(self.write(events));
             }
             Poll::Ready(ended) => {
-                if let Some(Err(error)) = ended {
-                    tracing::warn!(
-                        error = &*error as &dyn std::error::Error,
-                        "a source failed, its stream ends"
-                    );
-                }
-                self.close();
+                let end = match ended {
+                    Some(Ok(_)) => End::Lease,
+                    Some(Err(error)) => {
+                        tracing::warn!(
+                            error = &*error as &dyn std::error::Error,
+                            "a source failed, its stream ends"
+                        );
+                        End::Source
+                    }
+                    None => End::Source,
+                };
+                self.close(end);
                 return Poll::Ready(None);
             }
             // A timer would write into the event. The source wakes the task.

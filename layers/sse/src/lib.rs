@@ -77,7 +77,7 @@ mod service;
 mod stream;
 mod subscription;
 
-pub use body::SseBody;
+pub use body::{End, SseBody};
 pub use drain::Drain;
 pub use encoder::{DataFields, encode_comment, encode_event, encode_id};
 pub use error::{BoxError, Error, Rejection};

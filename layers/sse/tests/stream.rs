@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use support::{Endless, Stream, open, read, retry, source};
 use tailwater_sse::{
-    BoxError, Drain, Due, Encoded, Events, Item, Lease, Parser, SseBody, SseLayer,
+    BoxError, Drain, Due, Encoded, End, Events, Item, Lease, Parser, SseBody, SseLayer,
 };
 use tokio::time::{Instant, advance};
 
@@ -511,4 +511,65 @@ fn a_stream_is_small() {
     let size = size_of::<SseBody<std::pin::Pin<Box<dyn Events>>>>();
     println!("a body with boxed events: {size} bytes");
     assert!(size <= 288, "{size} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_on_request_after_a_whole_event_and_with_the_given_retry() {
+    for (given, expected) in [(Some(7 * SECOND), 7_000..=7_000), (None, 1_600..=2_400)] {
+        let (feed, source) = source();
+        let mut stream = open(&SseLayer::new(), source).await;
+        stream.first_write();
+        feed.events.send(Ok(Encoded::part(Bytes::from_static(b"data:x")))).unwrap();
+        assert_eq!(stream.next().as_deref(), Some("data:x"));
+        stream.end(given);
+        stream.assert_quiet();
+        feed.send("y\n\n");
+        assert_eq!(stream.next().as_deref(), Some("y\n\n"));
+        let closing = stream.next().unwrap();
+        assert!(expected.contains(&retry(&closing)), "{closing}");
+        assert_eq!(stream.ended(), Some(End::Requested));
+        assert_eq!(stream.next(), None);
+        assert!(feed.is_dropped());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_stream_ends_on_request_though_it_is_quite_new() {
+    let (_feed, source) = source();
+    let mut stream = open(&SseLayer::new(), source).await;
+    stream.end(Some(SECOND));
+    stream.first_write();
+    assert_eq!(stream.next().as_deref(), Some("retry:1000\n"));
+    assert_eq!(stream.ended(), Some(End::Requested));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_tells_why_it_has_ended() {
+    let (feed, source_of_events) = source();
+    let mut stream = open(&SseLayer::new(), source_of_events).await;
+    assert!(stream.ended().is_none());
+    feed.events.send(Err("broken".into())).unwrap();
+    stream.first_write();
+    assert_eq!((stream.next(), stream.ended()), (None, Some(End::Source)));
+
+    let drain = Drain::new();
+    let layer = SseLayer::new().drain(&drain).max_age(10 * SECOND);
+    let (_feed, source_of_events) = source();
+    let mut old = open(&layer, source_of_events).await;
+    old.first_write();
+    old.assert_quiet();
+    advance(10 * SECOND).await;
+    old.next().unwrap();
+    assert_eq!((old.next(), old.ended()), (None, Some(End::MaxAge)));
+
+    let (_feed, source_of_events) = source();
+    let mut drained = open(&layer, source_of_events).await;
+    drained.first_write();
+    drained.assert_quiet();
+    drain.start(Duration::ZERO);
+    drained.next().unwrap();
+    assert_eq!((drained.next(), drained.ended()), (None, Some(End::Drain)));
+    let mut late = open(&layer, Endless).await;
+    late.next().unwrap();
+    assert_eq!((late.next(), late.ended()), (None, Some(End::Drain)));
 }

@@ -4,11 +4,14 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tailwater_sse::{BoxError, Encoded, Events, Rejection, Sse, SseBody, SseLayer, Subscription};
+use tailwater_sse::{
+    BoxError, Encoded, End, Events, Rejection, Sse, SseBody, SseLayer, Subscription,
+};
 use tokio::sync::mpsc;
 use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -103,6 +106,14 @@ pub(crate) struct Stream<E> {
 }
 
 impl<E: Events> Stream<E> {
+    pub(crate) fn end(&mut self, retry: Option<Duration>) {
+        self.body.enter(|_, body| body.as_deref_mut().end(retry));
+    }
+
+    pub(crate) fn ended(&self) -> Option<End> {
+        self.body.ended()
+    }
+
     /// The next frame; `None` when the stream has ended cleanly.
     pub(crate) fn poll(&mut self) -> Poll<Option<String>> {
         self.body.enter(|cx, body| {
