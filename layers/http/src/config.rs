@@ -1,10 +1,13 @@
 //! The options of the layer, and the configuration of each connection.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::connection::Rejection;
 use crate::shutdown::Shutdown;
 
 /// The versions of HTTP that a server supports.
@@ -34,6 +37,27 @@ pub(crate) struct Options {
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) ping_timeout: Duration,
     pub(crate) shutdown: Shutdown,
+    pub(crate) on_rejection: OnRejection,
+}
+
+/// The callback of [`HttpLayer::on_rejection`](crate::HttpLayer::on_rejection).
+#[derive(Clone, Default)]
+pub(crate) struct OnRejection(pub(crate) Option<Arc<Callback>>);
+
+type Callback = dyn Fn(Rejection<'_>) + Send + Sync;
+
+impl OnRejection {
+    pub(crate) fn call(&self, rejection: Rejection<'_>) {
+        if let Some(callback) = &self.0 {
+            callback(rejection);
+        }
+    }
+}
+
+impl fmt::Debug for OnRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OnRejection").field(&self.0.is_some()).finish()
+    }
 }
 
 impl Default for Options {
@@ -50,6 +74,7 @@ impl Default for Options {
             ping_interval: Some(Duration::from_secs(30)),
             ping_timeout: Duration::from_secs(20),
             shutdown: Shutdown::new(),
+            on_rejection: OnRejection::default(),
         }
     }
 }
@@ -64,6 +89,7 @@ pub(crate) struct Config {
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<TokioExecutor>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) on_rejection: OnRejection,
 }
 
 impl From<&Options> for Config {
@@ -105,6 +131,7 @@ impl From<&Options> for Config {
             http1,
             http2,
             shutdown: options.shutdown.clone(),
+            on_rejection: options.on_rejection.clone(),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! A connection and its extensions.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use http::Extensions;
+use http::{Extensions, Request, StatusCode};
+use hyper::body::Incoming;
+
+use crate::conn::state::ConnState;
 
 /// The remote address of a connection. [`serve`](crate::serve()) puts it into the extensions of the
 /// connection, which are copied into those of each request.
@@ -16,6 +20,33 @@ impl Peer {
     pub fn new(address: SocketAddr) -> Self {
         Self(address)
     }
+}
+
+/// Whether a connection ended because its peer took no byte within the [`WriteDeadline`](crate::WriteDeadline).
+/// [`Http`](crate::Http) puts it into the extensions of each request. A response body that keeps it can tell, when
+/// it is dropped, a stalled client from one that has left.
+#[derive(Clone, Debug)]
+pub struct StallFlag(pub(crate) Arc<ConnState>);
+
+impl StallFlag {
+    /// Whether the connection ended for this reason. It is set before the bodies of the connection are dropped.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.is_stalled()
+    }
+}
+
+/// A request that was answered before it reached the inner service: see
+/// [`HttpLayer::on_rejection`](crate::HttpLayer::on_rejection).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Rejection<'a> {
+    /// The status of the response.
+    pub status: StatusCode,
+    /// The extensions of the connection.
+    pub extensions: &'a Extensions,
+    /// The head of a request whose `Host` is not valid. `None` if the bytes read as no request.
+    pub request: Option<&'a Request<Incoming>>,
 }
 
 /// The protocol that was negotiated below HTTP, as by ALPN. If it is in the extensions of a connection,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use crate::config::{Config, Options, Versions};
+use crate::config::{Config, OnRejection, Options, Versions};
+use crate::connection::Rejection;
 use crate::service::Http;
 use crate::shutdown::Shutdown;
 
@@ -131,6 +132,17 @@ impl HttpLayer {
     pub fn ping(mut self, interval: Option<Duration>, timeout: Duration) -> Self {
         self.options.ping_interval = interval;
         self.options.ping_timeout = timeout;
+        self
+    }
+
+    /// Is called for each request that is answered before it reaches the inner service: 431 and 414 if its head is
+    /// too large, 400 if its bytes read as no request or its `Host` is not valid. It must not block. Default:
+    /// nothing. Over HTTP/2 such requests are answered by frames and are not told.
+    pub fn on_rejection(
+        mut self,
+        callback: impl Fn(Rejection<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.options.on_rejection = OnRejection(Some(Arc::new(callback)));
         self
     }
 

@@ -71,7 +71,7 @@ mod service;
 mod shutdown;
 
 pub use config::Versions;
-pub use connection::{Connection, Negotiated, Peer};
+pub use connection::{Connection, Negotiated, Peer, Rejection, StallFlag};
 pub use error::Error;
 pub use layer::HttpLayer;
 pub use open_files::raise_open_files;

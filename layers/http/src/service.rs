@@ -18,7 +18,7 @@ use crate::conn::detect_version::DetectVersion;
 use crate::conn::request::RequestService;
 use crate::conn::stage::{Next, Stage};
 use crate::conn::state::ConnState;
-use crate::connection::{Connection, Negotiated};
+use crate::connection::{Connection, Negotiated, StallFlag};
 use crate::deadline::after_or_never;
 use crate::error::{BoxError, Error};
 
@@ -70,14 +70,17 @@ where
     }
 
     fn call(&mut self, connection: Connection<Io>) -> ConnectionFuture {
-        let (io, extensions) = connection.into_parts();
+        let (io, mut extensions) = connection.into_parts();
         let versions = match extensions.get() {
             Some(Negotiated::Http1) => Versions::Http1,
             Some(Negotiated::Http2) => Versions::Http2,
             None => self.config.versions,
         };
         let state = Arc::new(ConnState::default());
-        let requests = RequestService::new(self.inner.clone(), extensions, Arc::clone(&state));
+        extensions.insert(StallFlag(Arc::clone(&state)));
+        let on_rejection = self.config.on_rejection.clone();
+        let requests =
+            RequestService::new(self.inner.clone(), extensions, Arc::clone(&state), on_rejection);
         let io = DetectVersion::new(io, Arc::clone(&state));
         let timer = Box::pin(sleep_until(after_or_never(self.config.first_request_timeout)));
         let config = Arc::clone(&self.config);

@@ -44,6 +44,14 @@ impl<Io> DetectVersion<Io> {
     pub(crate) fn into_inner(self) -> Io {
         self.io
     }
+
+    /// Records an error before hyper learns of it: over HTTP/2 the bodies are dropped in tasks of their own.
+    fn recorded<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &written {
+            self.state.record_error(error);
+        }
+        written
+    }
 }
 
 impl<Io: AsyncRead + Unpin> DetectVersion<Io> {
@@ -96,7 +104,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for DetectVersion<Io> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.state.record_write(written.is_ready());
-        written
+        self.recorded(written)
     }
 
     fn poll_write_vectored(
@@ -106,13 +114,13 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for DetectVersion<Io> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         self.state.record_write(written.is_ready());
-        written
+        self.recorded(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         self.state.record_flush(flushed.is_ready());
-        flushed
+        self.recorded(flushed)
     }
 
     forward_io!(io: is_write_vectored, poll_shutdown);

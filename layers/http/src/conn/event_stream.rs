@@ -76,8 +76,11 @@ where
     type Output = Result<Next, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
-        if self.as_mut().poll_write_body(cx)?.is_ready() {
-            return Poll::Ready(Ok(Next::End));
+        if let Poll::Ready(written) = self.as_mut().poll_write_body(cx) {
+            if let Err(Error::Write(error)) = &written {
+                self.body.connection().record_error(error);
+            }
+            return Poll::Ready(written.map(|()| Next::End));
         }
         if self.as_mut().poll_closed(cx).is_ready() {
             return Poll::Ready(Ok(Next::End));

@@ -13,7 +13,9 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::config::OnRejection;
 use crate::conn::state::{ConnState, OpenRequest};
+use crate::connection::Rejection;
 use crate::error::BoxError;
 
 /// The bounds of an inner service, under one name.
@@ -48,6 +50,7 @@ pub(crate) struct RequestService<S: InnerService> {
     extensions: Extensions,
     state: Arc<ConnState>,
     handed_off: HandedOff<S::Body>,
+    on_rejection: OnRejection,
 }
 
 /// A response that is written without hyper: see [`super::event_stream`]. hyper gets an error in place
@@ -60,8 +63,29 @@ pub(crate) type HandedOff<B> = Arc<Mutex<Option<Response<OpenBody<B>>>>>;
 struct WrittenElsewhere;
 
 impl<S: InnerService> RequestService<S> {
-    pub(crate) fn new(inner: S, extensions: Extensions, state: Arc<ConnState>) -> Self {
-        Self { inner: Box::new(inner), extensions, state, handed_off: Arc::default() }
+    pub(crate) fn new(
+        inner: S,
+        extensions: Extensions,
+        state: Arc<ConnState>,
+        on_rejection: OnRejection,
+    ) -> Self {
+        let handed_off = Arc::default();
+        Self { inner: Box::new(inner), extensions, state, handed_off, on_rejection }
+    }
+
+    /// Reports a request that hyper has answered, if it has.
+    pub(crate) fn rejected(&self, error: &hyper::Error) {
+        // It can't answer while it writes another response.
+        if !error.is_parse() || self.state.is_busy() {
+            return;
+        }
+        let status = match () {
+            () if error.is_parse_version_h2() => return,
+            () if !error.is_parse_too_large() => StatusCode::BAD_REQUEST,
+            () if error.to_string().contains("URI") => StatusCode::URI_TOO_LONG,
+            () => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        };
+        self.on_rejection.call(Rejection { status, extensions: &self.extensions, request: None });
     }
 
     /// The place for a response that is written without hyper.
@@ -80,8 +104,11 @@ impl<S: InnerService> hyper::service::Service<Request<Incoming>> for RequestServ
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = self.state.open();
         if !has_valid_host(&request) {
-            let mut response = Response::new(OpenBody { body: None, _open: open });
-            *response.status_mut() = StatusCode::BAD_REQUEST;
+            let mut response = Response::new(OpenBody { body: None, open });
+            let status = StatusCode::BAD_REQUEST;
+            *response.status_mut() = status;
+            let extensions = &self.extensions;
+            self.on_rejection.call(Rejection { status, extensions, request: Some(&request) });
             return Box::pin(ready(Ok(response)));
         }
         request.extensions_mut().extend(self.extensions.clone());
@@ -95,7 +122,7 @@ impl<S: InnerService> hyper::service::Service<Request<Incoming>> for RequestServ
             let response = inner.call(request);
             drop(inner);
             let response = response.await.map_err(Into::into)?;
-            let response = response.map(|body| OpenBody { body: Some(body), _open: open });
+            let response = response.map(|body| OpenBody { body: Some(body), open });
             match handed_off {
                 // hyper may still hold bytes of an earlier response, and would lose them with the
                 // error. It tries to write them before it calls this service, so that it holds some
@@ -151,7 +178,14 @@ pin_project! {
     pub(crate) struct OpenBody<B> {
         #[pin]
         body: Option<B>,
-        _open: OpenRequest,
+        open: OpenRequest,
+    }
+}
+
+impl<B> OpenBody<B> {
+    /// The state of its connection.
+    pub(crate) fn connection(&self) -> &ConnState {
+        self.open.connection()
     }
 }
 

@@ -1,11 +1,14 @@
 //! The state of a connection. Its driver, its byte stream and its requests share it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
+
+use crate::serve::Stalled;
 
 /// The open requests and the writes of one connection.
 #[derive(Debug, Default)]
@@ -14,6 +17,7 @@ pub(crate) struct ConnState {
     requests: AtomicUsize,
     write_blocked: AtomicBool,
     wrote: AtomicBool,
+    stalled: AtomicBool,
     driver: AtomicWaker,
 }
 
@@ -61,6 +65,18 @@ impl ConnState {
         self.wrote.swap(false, SeqCst)
     }
 
+    /// Records that a write failed. Must be called before a body of the connection is dropped for it.
+    pub(crate) fn record_error(&self, error: &io::Error) {
+        if error.get_ref().is_some_and(|error| error.is::<Stalled>()) {
+            self.stalled.store(true, SeqCst);
+        }
+    }
+
+    /// Whether the connection ended because its peer took no byte in time.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(SeqCst)
+    }
+
     /// Wakes the driver when the last open request ends. Must be called before
     /// [`is_busy`](Self::is_busy): HTTP/2 streams end in tasks of their own.
     pub(crate) fn wake_when_free(&self, driver: &Waker) {
@@ -71,6 +87,13 @@ impl ConnState {
 /// An open request.
 #[derive(Debug)]
 pub(crate) struct OpenRequest(Arc<ConnState>);
+
+impl OpenRequest {
+    /// The state of its connection.
+    pub(crate) fn connection(&self) -> &ConnState {
+        &self.0
+    }
+}
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {

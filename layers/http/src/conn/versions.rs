@@ -59,7 +59,13 @@ where
                 let stream = EventStream::new(io, response, Arc::clone(&self.config));
                 Poll::Ready(Ok(Next::Stage(Box::pin(stream))))
             }
-            _ => Poll::Ready(ended.map(|()| Next::End).map_err(Error::Http)),
+            (None, Some(connection)) => {
+                if let Err(error) = &ended {
+                    connection.into_parts().service.rejected(error);
+                }
+                Poll::Ready(ended.map(|()| Next::End).map_err(Error::Http))
+            }
+            (_, None) => Poll::Ready(ended.map(|()| Next::End).map_err(Error::Http)),
         }
     }
 

@@ -28,6 +28,7 @@ pub use self::listen::{Accept, ListenOptions, Listener};
 pub use self::socket::Socket;
 use self::spillover::Slot;
 pub use self::spillover::Spillover;
+pub(crate) use self::write_deadline::Stalled;
 pub use self::write_deadline::WriteDeadline;
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);

@@ -47,6 +47,11 @@ pub struct WriteDeadline<Io> {
     limit: Option<ConnectionLimit>,
 }
 
+/// The error of a missed deadline, within an [`io::Error`]. TLS passes it on.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer took no byte in time")]
+pub(crate) struct Stalled;
+
 impl<Io> WriteDeadline<Io> {
     /// A byte stream with this deadline. Zero is no deadline.
     pub fn new(io: Io, deadline: Duration) -> Self {
@@ -101,7 +106,7 @@ impl<Io: Socket> WriteDeadline<Io> {
         if let Some(limit) = self.limit.take() {
             limit.record_stalled();
         }
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer took no byte in time")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Stalled)))
     }
 }
 

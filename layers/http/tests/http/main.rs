@@ -7,6 +7,8 @@ mod hostile;
 mod limits;
 mod logs;
 mod panics;
+mod rejections;
 mod shutdown;
 mod spillover;
+mod stalls;
 mod support;
