@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use http::Extensions;
 
 /// The function that decides whether a request may take a guarded route.
@@ -47,4 +49,17 @@ pub enum Access {
     /// The client is authenticated and not allowed: `403 Forbidden`, unless another route serves the
     /// request.
     Forbidden,
+}
+
+/// The requirements of a route that matches a request and that the guard forbids, in the extensions of the
+/// response. If there are several such routes, they are those of the first one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet(pub(crate) Arc<[Requirement]>);
+
+impl Unmet {
+    /// The requirements. The client does not meet all of them.
+    #[must_use]
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.0
+    }
 }

@@ -64,7 +64,7 @@ mod service;
 pub use condition::Condition;
 pub use error::Error;
 pub use future::ResponseFuture;
-pub use guard::{Access, Requirement};
+pub use guard::{Access, Requirement, Unmet};
 pub use head::Scheme;
 pub use layer::RouteLayer;
 pub use matched::Matched;

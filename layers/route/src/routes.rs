@@ -2,12 +2,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use http::Extensions;
+use http::{Extensions, Response};
 
 use crate::guard::Guard;
 use crate::head::Head;
 use crate::matched::Parameter;
-use crate::{Access, Condition, Matched, Rejection, Requirement};
+use crate::{Access, Condition, Matched, Rejection, Requirement, Unmet};
 
 /// Routes in order. A request takes the first route that matches, or else the fallback.
 ///
@@ -42,6 +42,30 @@ pub struct Routes<T> {
     others: Vec<usize>,
     /// Whether a path with an encoded `/` or NUL cannot be compared with one of the conditions.
     needs_plain_path: bool,
+}
+
+/// Why no route takes a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoRoute {
+    rejection: Rejection,
+    /// What the first route that the guard forbids requires.
+    unmet: Option<Unmet>,
+}
+
+impl From<Rejection> for NoRoute {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, unmet: None }
+    }
+}
+
+impl NoRoute {
+    pub(crate) fn response<R: Default>(self) -> Response<R> {
+        let mut response = self.rejection.response();
+        if let Some(unmet) = self.unmet.filter(|_| self.rejection == Rejection::Forbidden) {
+            response.extensions_mut().insert(unmet);
+        }
+        response
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -150,7 +174,7 @@ impl<T> Routes<T> {
     }
 
     /// The captures and the target of a request's route.
-    pub(crate) fn find(&self, head: &Head<'_>) -> Result<(Matched, &T), Rejection> {
+    pub(crate) fn find(&self, head: &Head<'_>) -> Result<(Matched, &T), NoRoute> {
         self.first(head, self.candidates(&head.path))
     }
 
@@ -158,12 +182,13 @@ impl<T> Routes<T> {
         &self,
         head: &Head<'_>,
         candidates: impl Iterator<Item = usize>,
-    ) -> Result<(Matched, &T), Rejection> {
+    ) -> Result<(Matched, &T), NoRoute> {
         // Rejected, not skipped: such a path would pass by a guarded route and match a wider one.
         if self.needs_plain_path && head.has_separator() {
-            return Err(Rejection::NotFound);
+            return Err(Rejection::NotFound.into());
         }
         let mut rejection = Rejection::NotFound;
+        let mut unmet = None;
         for candidate in candidates {
             let Some((entry, parameters)) = self.try_condition(candidate, head) else { continue };
             match self.judge(head, &entry.requirements) {
@@ -171,12 +196,16 @@ impl<T> Routes<T> {
                     let matched = Matched::new(parameters, Arc::clone(&entry.requirements));
                     return Ok((matched, &entry.target));
                 }
-                Access::Forbidden => rejection = rejection.max(Rejection::Forbidden),
+                Access::Forbidden => {
+                    rejection = rejection.max(Rejection::Forbidden);
+                    unmet.get_or_insert_with(|| Unmet(Arc::clone(&entry.requirements)));
+                }
                 Access::Unauthenticated => rejection = rejection.max(Rejection::Unauthenticated),
                 Access::Unavailable => rejection = rejection.max(Rejection::Unavailable),
             }
         }
-        let fallback = self.fallback.as_ref().ok_or(rejection)?;
+        let no_route = || NoRoute { rejection, unmet };
+        let fallback = self.fallback.as_ref().ok_or_else(no_route)?;
         Ok((Matched::new(Vec::new(), Arc::default()), fallback))
     }
 

@@ -2,7 +2,7 @@
 
 use http::{Request, Response, StatusCode, header};
 use tailwater_route::{
-    Access, Condition, Matched, Pattern, Rejection, Requirement, RouteLayer, Router, Routes,
+    Access, Condition, Matched, Pattern, Rejection, Requirement, RouteLayer, Router, Routes, Unmet,
 };
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -168,6 +168,19 @@ async fn unauthenticated_outweighs_forbidden_in_any_order() {
         let answer = assert_ready_ok!(task::spawn(service.call(get("/"))).poll());
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     }
+}
+
+#[tokio::test]
+async fn a_forbidden_request_tells_what_the_first_such_route_requires() {
+    let routes = ["a", "b"].into_iter().fold(Routes::new(), |routes, role| {
+        routes.guarded_route([Condition::any()], [Requirement::new("jwt", [role])], ())
+    });
+    let layer = RouteLayer::new(routes.guard(|_, _| Access::Forbidden));
+    let inner =
+        service_fn(async |_: Request<()>| Ok::<_, std::convert::Infallible>(Response::new(())));
+    let response = layer.layer(inner).oneshot(get("/")).await.expect("infallible");
+    let unmet = response.extensions().get::<Unmet>().expect("the reason");
+    assert_eq!(unmet.requirements(), [Requirement::new("jwt", ["a"])]);
 }
 
 #[tokio::test]
