@@ -101,6 +101,31 @@ impl Rejection {
         }
     }
 
+    /// The reason in a word, for logs and metrics: `no_token`, `keys`, `malformed`, `key`, `signature`,
+    /// `expired`, `not_yet`, `issuer` or `audience`.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_token",
+            Self::KeysUnavailable => "keys",
+            Self::TooLong
+            | Self::Parts
+            | Self::Base64(_)
+            | Self::Json(_)
+            | Self::Duplicate(_)
+            | Self::Critical
+            | Self::KeyId
+            | Self::ClaimType(_)
+            | Self::NoExpiry => "malformed",
+            Self::Algorithm | Self::UnknownKey => "key",
+            Self::Signature => "signature",
+            Self::NotYetValid => "not_yet",
+            Self::Expired => "expired",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+        }
+    }
+
     pub(crate) fn response<R: Default>(self) -> Response<R> {
         let mut response = Response::new(R::default());
         *response.status_mut() = self.status();

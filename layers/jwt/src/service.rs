@@ -100,11 +100,14 @@ pub(crate) fn authorize<B, R: Default>(
         debug!(%rejection, guard = config.guard.name(), "no session");
     }
     if is_challenge_response(&request) {
-        if let Ok(token) = verified {
-            renew(config, &request, &token);
-        }
         let mut response = Response::new(R::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
+        match verified {
+            Ok(token) => renew(config, &request, &token),
+            Err(rejection) => {
+                response.extensions_mut().insert(rejection);
+            }
+        }
         return Err(response);
     }
     match verified {
