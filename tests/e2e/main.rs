@@ -26,6 +26,7 @@ mod many;
 mod metrics;
 mod models;
 mod names;
+mod observability;
 mod odd_records;
 mod open_files;
 mod outage;

@@ -1,12 +1,40 @@
 //! Metrics as a scrape sees them.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::{env, io};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::support::server::{Process, spawn};
 use crate::support::{Get, LOOK, soon};
+
+/// Whether there is this program of Prometheus. `TAILWATER_TEST_PROMETHEUS` demands it.
+async fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().await;
+    if let Err(error) = &found {
+        assert!(env::var_os("TAILWATER_TEST_PROMETHEUS").is_none(), "{program}: {error}");
+        // Past the capture of the test harness.
+        let _ = writeln!(io::stderr(), "\nskipped what needs {program} (Debian: prometheus)");
+    }
+    found.is_ok()
+}
+
+/// `tests/observability` with these arguments, where there is the program of Prometheus that it needs.
+pub(crate) async fn judge(
+    program: &str,
+    arguments: impl IntoIterator<Item = &str>,
+) -> Option<Process> {
+    if !has(program).await {
+        return None;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/observability/observability.sh");
+    let mut command = Command::new(script);
+    command.args(arguments);
+    Some(spawn(command))
+}
 
 /// The text of a scrape.
 pub(crate) struct Scrape(pub(crate) String);
@@ -42,19 +70,15 @@ impl Scrape {
 
     /// Whether Prometheus reads the text, and its linter has nothing to say but of these names.
     ///
-    /// Without `promtool` nothing is checked, unless `TAILWATER_TEST_PROMETHEUS` demands it.
+    /// Without `promtool` nothing is checked.
     pub(crate) async fn is_read_by_promtool(&self, but: &[&str]) {
         let mut command = Command::new("promtool");
         command.args(["check", "metrics"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) if std::env::var_os("TAILWATER_TEST_PROMETHEUS").is_none() => {
-                eprintln!("not checked by promtool: {error}");
-                return;
-            }
-            Err(error) => panic!("promtool: {error}"),
-        };
+        if !has("promtool").await {
+            return;
+        }
+        let mut child = command.spawn().expect("promtool runs");
         let mut stdin = child.stdin.take().expect("it is piped");
         stdin.write_all(self.0.as_bytes()).await.expect("promtool reads");
         drop(stdin);

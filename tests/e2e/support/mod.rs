@@ -27,7 +27,7 @@ pub(crate) use id::id;
 pub(crate) use kafka::{
     Kafka, LOOK, Record, config, kafka, kafka_alone, real_kafka, real_registry, sasl_servers,
 };
-pub(crate) use metrics::Scrape;
+pub(crate) use metrics::{Scrape, judge};
 pub(crate) use proxy::Proxy;
 pub(crate) use registry::{Registry, free_port};
 pub(crate) use server::{Server, admin_address, health_address, run, server, server_of, spawn};
