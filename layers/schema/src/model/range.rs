@@ -70,6 +70,11 @@ impl<T: FromStr + PartialOrd> FromStr for Range<T> {
                 return Err(error());
             }
             let at = digits.parse().map_err(|_| error())?;
+            // `FromStr` of floats makes infinity of a number that is too large.
+            let is = |text: &str| text.parse().is_ok_and(|infinity: T| infinity == at);
+            if is("inf") || is("-inf") {
+                return Err(error());
+            }
             Ok(Some(Bound { at, included }))
         };
         let low = bound(low, low_included)?;
@@ -146,5 +151,7 @@ mod tests {
         for text in ["[inf,)", "[NaN,)", "[1e5,)", "[.,)"] {
             assert!(text.parse::<Range<f64>>().is_err(), "{text}");
         }
+        let large = format!("(,-{}]", f64::from(f32::MAX) * 2.0);
+        assert!(large.parse::<Range<f32>>().is_err() && large.parse::<Range<f64>>().is_ok());
     }
 }
