@@ -68,6 +68,8 @@ struct Partition {
     leaderless: bool,
     /// The end of the partition for the consumers of a new leader.
     lagging: Option<i64>,
+    /// Where consumers of history find an end although Kafka reports another one, and how often.
+    early_ends: Option<(i64, usize)>,
     /// Offsets that can't be read, and how that shows.
     spoilt: Vec<(Range<i64>, Spoilt)>,
     /// The first offset of the open transaction, and its records.
@@ -109,7 +111,15 @@ impl Partition {
 
     /// The offset at which consumers stop.
     fn end(&self) -> i64 {
-        self.stable().min(self.lagging.unwrap_or(i64::MAX))
+        let early = self.early_ends.map_or(i64::MAX, |(end, _)| end);
+        self.stable().min(self.lagging.unwrap_or(i64::MAX)).min(early)
+    }
+
+    /// Takes out one of the early ends, if this is their offset. Returns whether there are more.
+    fn take_early_end(&mut self, end: i64) -> Option<bool> {
+        let (_, times) = self.early_ends.filter(|(early, _)| *early == end)?;
+        self.early_ends = (times > 1).then_some((end, times - 1));
+        Some(times > 1)
     }
 
     fn push(&mut self, partition: i32, message: &Message<'_>) -> i64 {

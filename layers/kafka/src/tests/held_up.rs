@@ -186,6 +186,28 @@ async fn no_later_record_is_taken_before_one_that_can_not_be_converted_yet() {
     }
 }
 
+/// What was behind an end that came a second time was taken for a hole, although a record had come with it.
+#[tokio::test]
+async fn no_hole_is_skipped_behind_a_record_that_can_not_be_converted_yet() {
+    let model = kafka(1);
+    for offset in 0..10 {
+        let needs_schema = if offset == 6 { "0" } else { "1" };
+        model.produce(TOPIC, 0, text(&format!("{needs_schema}:{offset}")));
+    }
+    let registry = Registry::away();
+    let cluster = registry.instance().batch(20).of(&model);
+    model.end_early(TOPIC, 0, 6, 2);
+    let mut client = open(&cluster, query()).await;
+    assert_eq!(client.events(6).await, values(1, 0..6));
+    eventually(|| registry.0.receiver_count() > 0).await;
+    assert!(
+        model.calls(Call::Ends) > 0,
+        "the first end is confirmed; the second came with the record"
+    );
+    registry.set(true);
+    assert_eq!(client.events(4).await, ["0:6", "1:7", "1:8", "1:9"]);
+}
+
 #[tokio::test]
 async fn a_snapshot_waits_for_what_can_not_be_converted_yet() {
     let model = kafka(1);

@@ -143,6 +143,12 @@ impl Model {
         self.partition(topic, partition, |log| log.lagging = end);
     }
 
+    /// Lets consumers of history find an end here for so many times, as a leader that was just elected may show one.
+    /// The records behind the last of them come with it.
+    pub(crate) fn end_early(&self, topic: &str, partition: i32, end: i64, times: usize) {
+        self.partition(topic, partition, |log| log.early_ends = Some((end, times)));
+    }
+
     /// Lets the tail get nothing of this partition, as if nothing were written.
     pub(crate) fn stall(&self, topic: &str, partition: i32, stall: Stall) {
         self.change(|state| state.faults.stalls.push((topic.to_owned(), partition, stall)));

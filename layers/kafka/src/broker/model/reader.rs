@@ -249,6 +249,11 @@ impl Reader {
                 if self.history && at_end && assigned.ended != Some(stable) {
                     assigned.ended = Some(stable);
                     into.push(Fetched::End(assigned.partition));
+                    match state.log_mut(assigned).and_then(|log| log.take_early_end(stable)) {
+                        Some(true) => return false,
+                        Some(false) => idle = 0,
+                        None => {}
+                    }
                 }
             }
         }
@@ -262,5 +267,10 @@ impl State {
         let topic = self.topics.get(&*assigned.topic)?;
         let log = topic.partitions.get(usize::try_from(assigned.partition).ok()?)?;
         (!log.leaderless).then_some(log)
+    }
+
+    fn log_mut(&mut self, assigned: &Assigned) -> Option<&mut Partition> {
+        let topic = self.topics.get_mut(&*assigned.topic)?;
+        topic.partitions.get_mut(usize::try_from(assigned.partition).ok()?)
     }
 }
