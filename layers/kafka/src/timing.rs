@@ -24,6 +24,8 @@ pub(crate) struct Timing {
     /// The most bytes of one poll, without its last record, and of the converted records that are appended at
     /// once.
     pub(crate) poll_bytes: usize,
+    /// How long the conversions of one topic take before other topics, or other backfills, have their turn.
+    pub(crate) share: Duration,
     /// How long a backfill is read while others wait for a reader.
     pub(crate) turn: Duration,
     /// The longest turn of a backfill that gets no records. The first such turn takes `retry`, and each takes
@@ -67,6 +69,7 @@ impl Default for Timing {
             idle_timeout: Duration::from_secs(60),
             coalesce_offsets: 100_000,
             poll_bytes: Budget::POLL_BYTES,
+            share: Duration::from_millis(50),
             turn: Duration::from_millis(400),
             stalled_read: Duration::from_secs(10),
             stall: Duration::from_secs(1),

@@ -86,7 +86,7 @@ pub(crate) fn start(
         while let Some(consumer) =
             consumer.take().or_else(|| tail::reconnect(&*of_tail, &commands, &control))
         {
-            if tail::run(consumer, &commands, &control, timing.poll_bytes) == Exit::Disconnected {
+            if tail::run(consumer, &commands, &control, &timing) == Exit::Disconnected {
                 return;
             }
         }

@@ -1,6 +1,6 @@
 //! The live tail: one consumer that reads the ends of all topics, on a thread of its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +15,11 @@ use crate::data::events::{self, Records};
 use crate::data::gap::Gap;
 use crate::data::positions::Positions;
 use crate::data::record::Record;
+use crate::timing::Timing;
 use crate::topic::conversion::{Converter, HeldUp, Retry, Scratch};
 use crate::topic::losses::{Losses, TOO_LARGE};
 use crate::topic::requests::{Command, Request};
+use crate::topic::share::Share;
 
 /// The timeout of a poll. A new topic waits for it, too.
 const POLL: Duration = Duration::from_millis(20);
@@ -49,9 +51,43 @@ struct Followed {
     losses: Arc<Losses>,
     converter: Option<Arc<Converter>>,
     scratch: Scratch,
+    /// What conversions of this round have taken of the thread's time.
+    share: Option<Share>,
+    /// Records that were fetched and wait for the next round. The topic is not read meanwhile.
+    deferred: Option<Deferred>,
+}
+
+/// Records that wait because conversions of their topic have had their share of this round.
+#[derive(Debug, Default)]
+struct Deferred {
+    records: VecDeque<Record>,
+    /// No more are kept. What follows is fetched again.
+    is_closed: bool,
 }
 
 impl Followed {
+    fn new(
+        from: &Positions,
+        hub: Hub<Records>,
+        losses: Arc<Losses>,
+        converter: Option<Arc<Converter>>,
+    ) -> Self {
+        Self {
+            hub,
+            next: from.iter().map(|(_, next)| next).collect(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            ahead: BTreeSet::new(),
+            held: BTreeSet::new(),
+            held_up: HeldUp::default(),
+            losses,
+            converter,
+            scratch: Scratch::default(),
+            share: None,
+            deferred: None,
+        }
+    }
+
     fn slot(&mut self, partition: i32) -> Option<&mut i64> {
         usize::try_from(partition).ok().and_then(|slot| self.next.get_mut(slot))
     }
@@ -72,15 +108,25 @@ impl Followed {
         }
     }
 
-    /// Whether a partition is read.
+    fn partitions(&self) -> impl Iterator<Item = i32> + use<> {
+        let count = i32::try_from(self.next.len()).unwrap_or(i32::MAX);
+        0..count
+    }
+
+    /// Whether records of a partition are taken.
     fn is_read(&self, partition: i32) -> bool {
         !self.held.contains(&partition) && !self.held_up.contains(partition)
+    }
+
+    /// Whether the consumer reads a partition.
+    fn is_assigned(&self, partition: i32) -> bool {
+        self.deferred.is_none() && self.is_read(partition)
     }
 
     /// Assigns a partition again at its position, if it is read.
     fn assign_again(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
         if let Some(next) = self.next(partition)
-            && self.is_read(partition)
+            && self.is_assigned(partition)
         {
             broker::unassign(consumer, topic, partition);
             broker::assign(consumer, topic, partition, next);
@@ -97,10 +143,20 @@ impl Followed {
     /// Resumes a partition at its position, unless there is another reason not to read it.
     fn read_on(&self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
         if let Some(next) = self.next(partition)
-            && self.is_read(partition)
+            && self.is_assigned(partition)
         {
             broker::assign(consumer, topic, partition, next);
         }
+    }
+
+    /// Holds a partition until it has been inspected.
+    fn hold(&mut self, consumer: &mut dyn Consumer, topic: &str, partition: i32) {
+        self.ahead.remove(&partition);
+        if self.is_assigned(partition) {
+            broker::unassign(consumer, topic, partition);
+        }
+        self.forget_deferred(partition);
+        self.held.insert(partition);
     }
 
     /// Stops reading a partition until its next record can be converted. Records that were fetched of it are
@@ -108,7 +164,10 @@ impl Followed {
     fn hold_up(&mut self, consumer: &mut dyn Consumer, topic: &str, partition: i32, retry: Retry) {
         debug!(topic, partition, "a record can't be converted yet");
         self.ahead.remove(&partition);
-        broker::unassign(consumer, topic, partition);
+        if self.is_assigned(partition) {
+            broker::unassign(consumer, topic, partition);
+        }
+        self.forget_deferred(partition);
         self.held_up.add(partition, retry);
         self.report_held_up();
     }
@@ -127,13 +186,143 @@ impl Followed {
             converter.set_held_up(&self.held_up);
         }
     }
+
+    fn set_deferred(&mut self, deferred: Option<Deferred>) {
+        if let Some(converter) = &self.converter {
+            converter.set_deferred(deferred.is_some());
+        }
+        self.deferred = deferred;
+    }
+
+    /// Takes a record that was fetched, or defers it to the next round. `room`: how many bytes may be deferred yet.
+    /// Returns false if records before it may have been lost.
+    fn take_or_defer(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        topic: &str,
+        record: Record,
+        round: Round,
+        room: &mut usize,
+    ) -> bool {
+        if self.deferred.is_none() && self.share.as_ref().is_some_and(Share::is_over) {
+            for partition in self.partitions().filter(|partition| self.is_read(*partition)) {
+                broker::unassign(consumer, topic, partition);
+            }
+            self.set_deferred(Some(Deferred::default()));
+        }
+        if self.deferred.is_none() {
+            return self.take(consumer, topic, record, round);
+        }
+        // One before it was dropped, and is fetched again.
+        let is_cut = !self.is_read(record.partition) || self.ahead.contains(&record.partition);
+        if let Some(deferred) = self.deferred.as_mut().filter(|_| !is_cut) {
+            match room.checked_sub(record.weight()) {
+                Some(left) if !deferred.is_closed => {
+                    *room = left;
+                    deferred.records.push_back(record);
+                }
+                _ => deferred.is_closed = true,
+            }
+        }
+        true
+    }
+
+    /// Takes records that were deferred, as far as this round has time. Then the topic is read on. Returns false if
+    /// records before them may have been lost.
+    fn take_deferred(&mut self, consumer: &mut dyn Consumer, topic: &str, round: Round) -> bool {
+        let mut is_whole = true;
+        while let Some(deferred) = &mut self.deferred
+            && !self.share.as_ref().is_some_and(Share::is_over)
+        {
+            match deferred.records.pop_front() {
+                Some(record) => is_whole &= self.take(consumer, topic, record, round),
+                None => {
+                    self.set_deferred(None);
+                    self.partitions()
+                        .for_each(|partition| self.read_on(consumer, topic, partition));
+                }
+            }
+        }
+        is_whole
+    }
+
+    /// The records of a partition that were deferred are fetched again: one before them is.
+    fn forget_deferred(&mut self, partition: i32) {
+        if let Some(deferred) = &mut self.deferred {
+            deferred.records.retain(|record| record.partition != partition);
+        }
+    }
+
+    fn deferred_bytes(&self) -> usize {
+        let records = self.deferred.iter().flat_map(|deferred| &deferred.records);
+        records.map(Record::weight).sum()
+    }
+
+    /// Adds a record to the batch as it was converted, if it comes next. Returns false if records before it may
+    /// have been lost.
+    fn take(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        topic: &str,
+        record: Record,
+        round: Round,
+    ) -> bool {
+        let partition = record.partition;
+        // An offset below the position is a repetition; one above it comes behind a hole.
+        let next = self.next(partition);
+        let next = next.filter(|next| record.offset >= *next && self.is_read(partition));
+        let Some(next) = next else { return true };
+        let gap = record.as_gap();
+        let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
+        if round.has_fetch_error && first > next {
+            self.forget_deferred(partition);
+            self.ahead.insert(partition);
+            return false;
+        }
+        if let Some(gap) = gap {
+            self.losses.note(topic, &gap, TOO_LARGE);
+        }
+        let record = match &self.converter {
+            Some(converter) => {
+                let share = self.share.get_or_insert_with(|| Share::new(round.share));
+                let converted = converter.convert(topic, record, &mut self.scratch);
+                share.count();
+                match converted {
+                    Ok(record) => record,
+                    Err(retry) => {
+                        self.hold_up(consumer, topic, partition, retry);
+                        return true;
+                    }
+                }
+            }
+            None => record,
+        };
+        if let Some(next) = self.slot(partition) {
+            *next = record.offset + 1;
+        }
+        self.batch_bytes += record.weight();
+        self.batch.push(record);
+        if self.converter.is_some() && self.batch_bytes > round.poll_bytes {
+            self.append();
+        }
+        true
+    }
 }
 
 impl Drop for Followed {
     fn drop(&mut self) {
         self.held_up = HeldUp::default();
         self.report_held_up();
+        self.set_deferred(None);
     }
+}
+
+/// What holds for all records of a round.
+#[derive(Clone, Copy)]
+struct Round {
+    has_fetch_error: bool,
+    poll_bytes: usize,
+    share: Duration,
 }
 
 /// The topics that the tail reads.
@@ -176,13 +365,12 @@ pub(crate) fn reconnect(
     }
 }
 
-/// Reads until all senders of commands are dropped or the consumer is to be replaced. `poll_bytes`: as
-/// [`Timing::poll_bytes`](crate::timing::Timing::poll_bytes).
+/// Reads until all senders of commands are dropped or the consumer is to be replaced.
 pub(crate) fn run(
     mut consumer: Box<dyn Consumer>,
     commands: &Receiver<Command>,
     control: &Sender<Request>,
-    poll_bytes: usize,
+    timing: &Timing,
 ) -> Exit {
     let mut topics = Topics::default();
     let mut fetched = Vec::new();
@@ -204,11 +392,17 @@ pub(crate) fn run(
         if let Err(TryRecvError::Disconnected) = command {
             return Exit::Disconnected;
         }
+        let mut poll = (POLL, timing.poll_bytes);
         for (topic, followed) in &mut topics.by_name {
             followed.retry(&mut *consumer, topic);
+            if followed.deferred.is_some() {
+                // Deferred records take the other half of the memory.
+                poll = (Duration::ZERO, timing.poll_bytes / 2);
+            }
         }
-        broker::poll(&mut *consumer, POLL, poll_bytes, &mut fetched, &mut panics);
-        append(&mut *consumer, &mut topics, &mut fetched, control, poll_bytes);
+        let (timeout, bytes) = poll;
+        broker::poll(&mut *consumer, timeout, bytes, &mut fetched, &mut panics);
+        append(&mut *consumer, &mut topics, &mut fetched, control, timing);
     }
 }
 
@@ -224,20 +418,7 @@ fn apply(
             for (partition, offset) in from.iter() {
                 broker::assign(consumer, &topic, partition, offset);
             }
-            let next = from.iter().map(|(_, next)| next).collect();
-            let followed = Followed {
-                hub,
-                next,
-                batch: Vec::new(),
-                batch_bytes: 0,
-                ahead: BTreeSet::new(),
-                held: BTreeSet::new(),
-                held_up: HeldUp::default(),
-                losses,
-                converter,
-                scratch: Scratch::default(),
-            };
-            topics.insert(topic, followed);
+            topics.insert(topic, Followed::new(&from, hub, losses, converter));
         }
         Command::AddPartition { topic, partition, offset } => {
             if let Some(followed) = topics.get_mut(&topic)
@@ -245,7 +426,7 @@ fn apply(
             {
                 followed.next.push(offset);
                 followed.hub.set_position(Positions::new(&followed.next[..]));
-                broker::assign(consumer, &topic, partition, offset);
+                followed.read_on(consumer, &topic, partition);
             }
         }
         Command::SkipTo { topic, partition, offset } => {
@@ -259,8 +440,8 @@ fn apply(
         }
         Command::Reassign { topic } => {
             if let Some(followed) = topics.get(&topic) {
-                let partitions = (0..).zip(&followed.next).map(|(partition, _)| partition);
-                partitions.for_each(|partition| followed.assign_again(consumer, &topic, partition));
+                let assign_again = |partition| followed.assign_again(consumer, &topic, partition);
+                followed.partitions().for_each(assign_again);
             }
         }
         Command::Hold { topic, partition, from } => {
@@ -268,11 +449,7 @@ fn apply(
                 && followed.next(partition) == Some(from)
                 && !followed.held.contains(&partition)
             {
-                followed.ahead.remove(&partition);
-                if followed.is_read(partition) {
-                    broker::unassign(consumer, &topic, partition);
-                }
-                followed.held.insert(partition);
+                followed.hold(consumer, &topic, partition);
             }
         }
         Command::Resume { topic, partition } => {
@@ -313,62 +490,35 @@ fn apply(
 
 fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
     let Some(followed) = topics.remove(topic) else { return };
-    for (partition, _) in (0..).zip(&followed.next) {
-        if followed.is_read(partition) {
-            broker::unassign(consumer, topic, partition);
-        }
+    for partition in followed.partitions().filter(|partition| followed.is_assigned(*partition)) {
+        broker::unassign(consumer, topic, partition);
     }
 }
 
-/// Appends what a poll brought as one chunk for each topic. What conversion makes longer is appended in parts.
+/// Appends what was deferred and what a poll brought as one chunk for each topic. What conversion makes longer is
+/// appended in parts.
 fn append(
     consumer: &mut dyn Consumer,
     Topics { by_name: topics, fetch_error, out_of_range }: &mut Topics,
     fetched: &mut Vec<Fetched>,
     control: &Sender<Request>,
-    poll_bytes: usize,
+    timing: &Timing,
 ) {
+    let Timing { poll_bytes, share, .. } = *timing;
     let mut is_due = false;
+    let mut room = poll_bytes / 2;
+    for (topic, followed) in topics.iter_mut().filter(|(_, followed)| followed.deferred.is_some()) {
+        let round = Round { has_fetch_error: fetch_error.is_some(), poll_bytes, share };
+        is_due |= !followed.take_deferred(consumer, topic, round);
+        room = room.saturating_sub(followed.deferred_bytes());
+    }
     for fetched in fetched.drain(..) {
         match fetched {
             Fetched::Record(topic, record) => {
                 let Some(followed) = topics.get_mut(&topic) else { continue };
-                let is_read = followed.is_read(record.partition);
-                // An offset below the position is a repetition; one above it comes behind a hole.
-                let next = followed.next(record.partition);
-                let next = next.filter(|next| record.offset >= *next && is_read);
-                let Some(next) = next else { continue };
-                let gap = record.as_gap();
-                let first = gap.as_ref().and_then(|gap| gap.from).unwrap_or(record.offset);
-                if fetch_error.is_some() && first > next {
-                    followed.ahead.insert(record.partition);
-                    // Sent again: the control thread may have lost the request in a panic.
-                    is_due = true;
-                    continue;
-                }
-                if let Some(gap) = gap {
-                    followed.losses.note(&topic, &gap, TOO_LARGE);
-                }
-                let partition = record.partition;
-                let converted = match &followed.converter {
-                    Some(converter) => converter.convert(&topic, record, &mut followed.scratch),
-                    None => Ok(record),
-                };
-                let record = match converted {
-                    Ok(record) => record,
-                    Err(retry) => {
-                        followed.hold_up(consumer, &topic, partition, retry);
-                        continue;
-                    }
-                };
-                if let Some(next) = followed.slot(record.partition) {
-                    *next = record.offset + 1;
-                }
-                followed.batch_bytes += record.weight();
-                followed.batch.push(record);
-                if followed.converter.is_some() && followed.batch_bytes > poll_bytes {
-                    followed.append();
-                }
+                let round = Round { has_fetch_error: fetch_error.is_some(), poll_bytes, share };
+                // Sent again: the control thread may have lost the request in a panic.
+                is_due |= !followed.take_or_defer(consumer, &topic, record, round, &mut room);
             }
             Fetched::Error(error) => {
                 debug!(?error, "fetch error, looking for its partition");
@@ -389,7 +539,11 @@ fn append(
             Fetched::End(_) => {}
         }
     }
-    topics.values_mut().for_each(Followed::append);
+    for followed in topics.values_mut() {
+        followed.append();
+        followed.share = None;
+        followed.deferred.iter_mut().for_each(|deferred| deferred.is_closed = true);
+    }
     // Sent after the records before it are appended: the partition is found by its head that does not move.
     if let Some(number) = fetch_error.filter(|_| is_due) {
         let _ = control.send(Request::FetchError { number });

@@ -36,6 +36,8 @@ pub(crate) struct EventConverter {
 pub(crate) struct Conversions {
     by: Arc<EventConverter>,
     next: Option<Next>,
+    /// The last poll took all of its time, so other tasks come before the next one.
+    pub(crate) rests: bool,
 }
 
 /// A record that is not converted yet.
@@ -56,7 +58,7 @@ impl fmt::Debug for EventConverter {
 
 impl Conversions {
     pub(crate) fn new(by: &Arc<EventConverter>) -> Box<Self> {
-        Box::new(Self { by: Arc::clone(by), next: None })
+        Box::new(Self { by: Arc::clone(by), next: None, rests: false })
     }
 
     /// The position of the stream, if a record waits to be converted.

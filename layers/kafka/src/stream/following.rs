@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tailwater_hub::{Cursor, CursorError};
@@ -14,10 +15,14 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::stream::conversion::Conversions;
 use crate::stream::large::LargeEvent;
+use crate::topic::share::Share;
 use crate::topic::streams::Attached;
 
 /// One poll passes over this many records before other tasks get their turn.
 pub(crate) const RECORDS_A_POLL: usize = 1024;
+
+/// How long conversions of one stream may take before other tasks get their turn.
+const SHARE: Duration = Duration::from_millis(10);
 
 /// A stream that is attached to a log.
 pub(crate) struct Following {
@@ -218,15 +223,26 @@ impl Following {
         limit: usize,
         due: &mut VecDeque<Encoded>,
     ) -> Poll<Result<Option<Encoded>, CursorError>> {
+        // A server may poll again at once, as long as there is something to write.
+        if let Some(conversions) = &mut self.conversions
+            && std::mem::take(&mut conversions.rests)
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut share = self.conversions.is_some().then(|| Share::new(SHARE));
         let mut write = Write::default();
         let mut read_bytes = 0;
         let mut events = 0;
         for _ in 0..RECORDS_A_POLL {
             // Records that are left out take time, too.
-            if !self.is_single() || read_bytes > limit {
+            if !self.is_single() || read_bytes > limit || share.as_ref().is_some_and(Share::is_over)
+            {
                 break;
             }
-            let (record, after) = match self.poll_record(cx, &mut read_bytes) {
+            let polled = self.poll_record(cx, &mut read_bytes);
+            share.iter_mut().for_each(Share::count);
+            let (record, after) = match polled {
                 Poll::Ready(Ok(next)) => next,
                 // The head of the log may move without a record, if a partition is added.
                 Poll::Pending if write.is_empty() && self.has_caught_up() => {
@@ -274,6 +290,10 @@ impl Following {
         }
         if events > 0 {
             self.attached.events(events);
+        }
+        let has_event = !write.is_empty() || self.large.is_some();
+        if let Some(conversions) = &mut self.conversions {
+            conversions.rests = has_event && share.as_ref().is_some_and(Share::is_over);
         }
         if write.is_empty()
             && let Some(part) = self.next_part(limit)

@@ -35,6 +35,7 @@ mod order;
 mod partitions;
 mod permissions;
 mod schedules;
+mod slow_conversions;
 mod start;
 mod topics;
 mod transactions;

@@ -39,6 +39,8 @@ pub(crate) struct Converter {
     counters: OnceLock<Arc<Counters>>,
     /// Partitions that the tail does not read on, since their next record can't be converted yet.
     held_up: Mutex<BTreeSet<i32>>,
+    /// Records that the tail has fetched wait for their share of its time.
+    deferred: AtomicBool,
 }
 
 /// Ready when it is worth to convert a record that can't be converted yet.
@@ -133,6 +135,7 @@ impl Converter {
             rejections: Mutex::default(),
             counters: OnceLock::new(),
             held_up: Mutex::default(),
+            deferred: AtomicBool::default(),
         }))
     }
 
@@ -157,6 +160,15 @@ impl Converter {
     /// The tail does not read these partitions on.
     pub(crate) fn set_held_up(&self, held_up: &HeldUp) {
         self.held_up().clone_from(&held_up.partitions);
+    }
+
+    /// Whether records that the tail has fetched wait for their share of its time.
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.deferred.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_deferred(&self, deferred: bool) {
+        self.deferred.store(deferred, Ordering::Relaxed);
     }
 
     /// The record as it enters the log: converted, or a gap in its place.

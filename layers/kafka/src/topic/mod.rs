@@ -22,6 +22,7 @@ pub(crate) mod losses;
 pub(crate) mod registry;
 pub(crate) mod requests;
 pub(crate) mod retired;
+pub(crate) mod share;
 pub(crate) mod snapshot;
 pub(crate) mod streams;
 pub(crate) mod table;

@@ -77,9 +77,9 @@ impl Watch {
     }
 
     /// The log waits for something at these partitions: they are not late before further checks.
-    pub(super) fn excuse(&mut self, partitions: &[i32]) {
+    pub(super) fn excuse(&mut self, partitions: impl IntoIterator<Item = i32>) {
         for partition in partitions {
-            let index = usize::try_from(*partition).ok();
+            let index = usize::try_from(partition).ok();
             if let Some(seen) = index.and_then(|index| self.partitions.get_mut(index)) {
                 seen.checks = 0;
             }

@@ -73,7 +73,10 @@ impl Control<'_> {
         watch.note_progress(&head);
         let held_up = topic.converter.as_ref().map(|converter| converter.held_up_partitions());
         let held_up = held_up.unwrap_or_default();
-        watch.excuse(&held_up);
+        watch.excuse(held_up.iter().copied());
+        if topic.converter.as_ref().is_some_and(|converter| converter.is_deferred()) {
+            watch.excuse(head.iter().map(|(partition, _)| partition));
+        }
         let mut late = watch.check(&head, &ends, now);
         let proven = watch.is_proven(late.is_empty());
         let came = watch.restarted.is_none();

@@ -360,6 +360,7 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool, is_converted: boo
                 // Of what is fetched at once only the first is appended at once when it was converted.
                 instance.batch = 10;
                 timing.poll_bytes = 1500;
+                timing.share = if at == 1 { Duration::ZERO } else { timing.share };
                 instance = instance.options(|options| options.converter(TOPIC, converter()));
             }
             instance.options(small).of(&model)

@@ -16,6 +16,7 @@ use crate::topic::conversion::{HeldUp, Scratch};
 use crate::topic::history::backfill::Backfill;
 use crate::topic::inspection::{Finding, Inspection, OnFinding};
 use crate::topic::losses::TOO_LARGE;
+use crate::topic::share::Share;
 
 /// A backfill with the state of its reader, from its first turn to its last.
 #[derive(Debug)]
@@ -239,7 +240,7 @@ impl Reading {
     }
 
     /// Appends what a poll brought, merged by time as far as it goes; if conversion makes it longer than
-    /// `most` bytes, the first of it.
+    /// `most` bytes or takes long, the first of it.
     pub(crate) fn append(
         &mut self,
         backend: &dyn Backend,
@@ -254,7 +255,8 @@ impl Reading {
         let mut ended = Vec::new();
         let mut read = Read::On;
         let converter = self.backfill.log.converter.clone();
-        while converter.is_none() || batch_bytes <= most {
+        let mut share = Share::new(timing.share);
+        while converter.is_none() || (batch_bytes <= most && !share.is_over()) {
             let Some(next) = fetched.pop_front() else { break };
             match next {
                 Fetched::Record(of, record) => {
@@ -278,6 +280,7 @@ impl Reading {
                     let partition = record.partition;
                     let converted = match &converter {
                         Some(converter) => {
+                            share.count();
                             converter.convert(&self.topic, record, &mut self.scratch)
                         }
                         None => Ok(record),
