@@ -15,6 +15,7 @@ use tailwater_sse::{
     BoxError, Encoded, EventRef, Events, Item, Message, Parser, Subscription, encode_comment,
     encode_event, encode_id,
 };
+use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::warn;
 
@@ -26,6 +27,8 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// So often an event is judged again without a pause, if its schema seems to be known and is not.
 const ATTEMPTS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the events of one stream may be judged before other tasks get their turn.
+const SHARE: Duration = Duration::from_millis(10);
 
 /// The models of an `sse` binding, by the path of requests.
 #[derive(Clone, Debug, Default)]
@@ -114,6 +117,8 @@ struct Judge {
     /// The next event, whose schema is not known yet.
     waiting: Option<Waiting>,
     buffer: Vec<u8>,
+    /// The last poll took all of its time, so other tasks come before the next one.
+    rests: bool,
 }
 
 struct Waiting {
@@ -135,6 +140,7 @@ impl Judge {
             out: BytesMut::new(),
             waiting: None,
             buffer: Vec::new(),
+            rests: false,
         }
     }
 
@@ -147,17 +153,26 @@ impl Judge {
         }
     }
 
-    /// Judges the events that were pushed, until there is one to be sent.
-    fn poll_out(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), BoxError>> {
-        while let Some(waiting) = &mut self.waiting {
+    /// Judges the events that were pushed, until there is one to be sent or the time is over.
+    fn poll_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        limit: usize,
+        end: Instant,
+    ) -> Poll<Result<(), BoxError>> {
+        while let Some(waiting) = self.waiting.as_mut().filter(|_| !self.rests) {
             ready!(waiting.retry.poll_unpin(cx));
             if let Some(Waiting { message, attempts, .. }) = self.waiting.take() {
                 self.message(message, attempts);
+                self.rests = Instant::now() >= end;
             }
         }
-        while self.waiting.is_none() && self.out.len() < limit {
+        while self.waiting.is_none() && self.out.len() < limit && !self.rests {
             match self.parser.pull()? {
-                Some(Item::Message(message)) => self.message(message, 0),
+                Some(Item::Message(message)) => {
+                    self.message(message, 0);
+                    self.rests = Instant::now() >= end;
+                }
                 Some(Item::Id(id)) => self.encode(|out| encode_id(&id, out)),
                 Some(Item::Comment(text)) => self.encode(|out| encode_comment(&text, out)),
                 Some(Item::Retry(time)) => {
@@ -251,13 +266,19 @@ impl<E: Events> Events for Content<E> {
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
         let mut this = self.project();
         let Some(judge) = this.judge else { return this.events.poll_events(cx, limit) };
+        let end = Instant::now() + SHARE;
         loop {
             if let Some(encoded) = judge.take(limit) {
                 return Poll::Ready(Some(Ok(encoded)));
             }
-            ready!(judge.poll_out(cx, limit))?;
+            // A server may poll again at once, as long as there is something to write.
+            if std::mem::take(&mut judge.rests) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            ready!(judge.poll_out(cx, limit, end))?;
             // An event that waits now is polled, so that its schema wakes the stream.
-            if !judge.out.is_empty() || judge.waiting.is_some() {
+            if !judge.out.is_empty() || judge.waiting.is_some() || judge.rests {
                 continue;
             }
             match ready!(this.events.as_mut().poll_events(cx, limit)) {
@@ -340,6 +361,52 @@ mod tests {
             assert_eq!(text.contains("bm8ganNvbg=="), !is_judged, "{text}");
             assert!(text.contains("id:7"), "{text}");
         }
+    }
+
+    /// Takes a while to say what it knows.
+    #[derive(Debug)]
+    struct Slow(AtomicUsize);
+
+    impl Catalog for Slow {
+        fn look_up(&self, _: &SchemaRef, _: SchemaKind) -> Lookup {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(SHARE);
+            Lookup::Known(Arc::new(SchemaText::new(SchemaId::Checksum(1), "true")))
+        }
+
+        fn framing(&self) -> Framing {
+            Framing::None
+        }
+    }
+
+    /// All events that a server had sent were judged before other streams of the worker had their turn.
+    #[tokio::test]
+    async fn a_poll_ends_while_events_take_long_to_be_judged() {
+        let catalog = Arc::new(Slow(AtomicUsize::new(0)));
+        let source = SchemaSource::new(Arc::clone(&catalog) as _, SchemaRef::subject("a", "1"));
+        let judge = Judge::new(JsonModel::new(source).into(), "/", &Arc::default());
+        let expected: String = (0..20).map(|id| format!("data:{id}\nid:{id}\n\n")).collect();
+        let events = One(Some(Encoded::trusted(Bytes::from(expected.clone()))));
+        let mut stream = pin!(Content { events, judge: Some(judge) });
+        let mut sent = String::new();
+        let mut turns = 0;
+        while sent.len() < expected.len() {
+            let encoded = poll_fn(|cx| {
+                let before = catalog.0.load(Ordering::Relaxed);
+                let polled = stream.as_mut().poll_events(cx, 1024);
+                assert!(
+                    catalog.0.load(Ordering::Relaxed) <= before + 1,
+                    "each takes the whole share"
+                );
+                turns += usize::from(polled.is_pending());
+                polled
+            })
+            .await;
+            let encoded = encoded.expect("events").expect("no error").into_bytes();
+            sent.push_str(std::str::from_utf8(&encoded).expect("UTF-8"));
+        }
+        assert_eq!(sent, expected);
+        assert_eq!(turns, 19, "others have a turn before each but the first");
     }
 
     /// The stream woke itself without end.
