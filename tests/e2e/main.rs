@@ -44,6 +44,7 @@ mod third_party;
 mod tls;
 mod tls_files;
 mod tls_hostile;
+mod todo;
 mod unreachable;
 mod upstream;
 mod upstream_guarded;

@@ -30,7 +30,9 @@ pub(crate) use kafka::{
 pub(crate) use metrics::{Scrape, judge};
 pub(crate) use proxy::Proxy;
 pub(crate) use registry::{Registry, free_port};
-pub(crate) use server::{Server, admin_address, health_address, run, server, server_of, spawn};
+pub(crate) use server::{
+    Process, Server, admin_address, health_address, run, server, server_of, spawn,
+};
 pub(crate) use site::{Site, site};
 pub(crate) use tls::Tls;
 pub(crate) use tokens::{Token, ec_key, in_seconds, rsa_key};
