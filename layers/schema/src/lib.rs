@@ -43,6 +43,7 @@ mod input;
 mod json;
 mod limits;
 pub mod model;
+mod parse;
 mod protobuf;
 mod reject;
 mod write;

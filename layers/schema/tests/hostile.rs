@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::uninterpreted_option::NamePart;
 use prost_reflect::prost_types::{
-    DescriptorProto, FileDescriptorProto, FileOptions, UninterpretedOption,
+    DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FileDescriptorProto,
+    FileOptions, UninterpretedOption,
 };
 use tailwater_schema::catalog::{
     Catalog, Framing, IdEncoding, InlineCatalog, Lookup, Reference, SchemaId, SchemaKind,
@@ -377,15 +378,15 @@ fn long_parts_of_proto_files_take_no_stack() {
         format!("{} message M {{}}", "// é\n".repeat(COUNT)),
         format!("{} message M {{}}", "/**/".repeat(COUNT)),
         format!("{} message M {{}}", " \t\r\n".repeat(COUNT)),
-        format!("{} message M {{}}", ";".repeat(COUNT)),
-        format!("message {} {{}}", "a".repeat(COUNT)),
-        format!("package {}a; message M {{}}", "a . ".repeat(1000)),
+        format!("{} message M {{}}", ";".repeat(40_000)),
+        format!("message {} {{}}", "a".repeat(900)),
+        format!("package {}a; message M {{}}", "a . ".repeat(400)),
     ] {
         assert!(schema(proto3(&text)).compile(SchemaKind::Protobuf).is_ok(), "{text:.40}");
     }
     for text in [
         "s: 'a' ".repeat(COUNT),
-        "s: [ 'a', 'b' ] ".repeat(COUNT / 4),
+        "s: [ 'a', 'b' ] ".repeat(20_000),
         format!("s: {}", "'a' ".repeat(COUNT)),
         format!("d: {}", "1".repeat(COUNT)),
         format!("d: 1.{}", "0".repeat(COUNT)),
@@ -404,6 +405,7 @@ fn long_parts_of_proto_files_take_no_stack() {
         "é".repeat(COUNT),
         "@".repeat(COUNT),
         "message ".repeat(COUNT),
+        format!("message {} {{}}", "a".repeat(COUNT)),
         format!("message M {{ int32 a = {}; }}", "1".repeat(COUNT)),
         format!("message M {{ int32 a = 0x{}; }}", "f".repeat(COUNT)),
         format!("message M {{ int32 a = 0{}; }}", "7".repeat(COUNT)),
@@ -422,7 +424,7 @@ fn options_of_proto_files_take_no_stack() {
         message M {{ optional M m = 1; }}
         extend google.protobuf.FileOptions {{ optional M o = 50000; }}
         option (o) = {{ {} }};"#,
-        deep(100_000),
+        deep(40_000),
     );
     assert_eq!(schema(text).compile(SchemaKind::Protobuf), Ok(()));
     let option = UninterpretedOption {
@@ -546,6 +548,122 @@ fn patterns_of_a_json_schema_are_bounded_together() {
         (0..1000).map(|number| format!(r#""(?:a{{1000}}){{200}}b{number}":true"#)).collect();
     let large = json(&format!(r#"{{"patternProperties":{{{}}}}}"#, names.join(",")));
     assert_eq!(class(&large, b"{}"), Some(Class::SchemaUnusable));
+}
+
+/// Each form of a schema that takes much more memory than its text, with a number that is read, and one that is not.
+#[test]
+fn compiled_schemas_are_bounded() {
+    let list = |count: usize, item: &dyn Fn(usize) -> String| {
+        (0..count).map(item).collect::<Vec<_>>().join(",")
+    };
+    let long = "x".repeat(900);
+    let patterns = |count, pattern: &dyn Fn(usize) -> String| {
+        let schemas =
+            list(count, &|at| format!(r#"{{"type":"string","pattern":"{}"}}"#, pattern(at)));
+        format!(r#"{{"type":"string","anyOf":[{schemas}]}}"#)
+    };
+    let (json, avro, protobuf) = (SchemaKind::Json, SchemaKind::Avro, SchemaKind::Protobuf);
+    type Text<'a> = &'a dyn Fn(usize) -> String;
+    let rows: [(&str, SchemaKind, [usize; 2], Text<'_>); 18] = [
+        ("values", json, [280_000, 320_000], &|count| {
+            format!(r#"{{"default":[{}]}}"#, list(count, &|_| "1".to_owned()))
+        }),
+        ("objects", json, [60_000, 80_000], &|count| {
+            format!(r#"{{"default":[{}]}}"#, list(count, &|_| "{}".to_owned()))
+        }),
+        ("paths", json, [2000, 4000], &|count| {
+            let all = list(count, &|_| "true".to_owned());
+            format!(r#"{{"properties":{{"{}":{{"anyOf":[{all}]}}}}}}"#, long.repeat(10))
+        }),
+        ("ids", json, [1000, 1001], &|count| {
+            let ids = list(count, &|at| format!(r#""a{at}":{{"$id":"http://h/{at}"}}"#));
+            format!(r#"{{"definitions":{{{ids}}}}}"#)
+        }),
+        ("unevaluated", json, [50, 700], &|count| {
+            let names = list(count, &|at| format!(r#""b{at}":true"#));
+            let all = list(count, &|at| {
+                format!(r##""a{at}":{{"unevaluatedProperties":false,"$ref":"#/$defs/x"}}"##)
+            });
+            format!(
+                r#"{{"$schema":"https://json-schema.org/draft/2020-12/schema","properties":{{{all}}},"$defs":{{"x":{{"properties":{{{names}}}}}}}}}"#
+            )
+        }),
+        ("unevaluated ways", json, [6, 30], &|count| {
+            let all = list(count, &|at| {
+                let next = format!(r##"{{"$ref":"#/$defs/a{}"}}"##, at + 1);
+                format!(r##""a{at}":{{"type":"object","allOf":[{next},{next}]}}"##)
+            });
+            format!(
+                r##"{{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","unevaluatedProperties":false,"$ref":"#/$defs/a0","$defs":{{{all},"a{count}":true}}}}"##
+            )
+        }),
+        ("patterns", json, [1500, 1700], &|count| patterns(count, &|at| format!("^a{at}$"))),
+        ("groups", json, [1000, 2000], &|count| patterns(1, &|_| "(a)".repeat(count))),
+        ("automata", json, [20, 100], &|count| {
+            patterns(count, &|at| format!("^(a)[a-y]{{400}}{at}"))
+        }),
+        ("fields", avro, [45_000, 60_000], &|count| {
+            let fields = list(count, &|at| format!(r#"{{"name":"a{at}","type":"int"}}"#));
+            format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#)
+        }),
+        ("names", avro, [15_000, 25_000], &|count| {
+            let fixed = |at| format!(r#"{{"type":"fixed","size":1,"name":"F{at}"}}"#);
+            let fields = format!(r#"{{"name":"a","type":[{}]}}"#, list(count, &fixed));
+            format!(r#"{{"type":"record","name":"{long}.R","fields":[{fields}]}}"#)
+        }),
+        ("members", avro, [15_000, 30_000], &|count| {
+            let types = r#"{"name":"a","type":{"type":"fixed","size":1,"name":"X"}},{"name":"b","type":{"type":"fixed","size":1,"name":"b.X"}}"#;
+            let fields = list(count, &|at| format!(r#"{{"name":"f{at}","type":["X","b.X"]}}"#));
+            format!(r#"{{"type":"record","name":"{long}.R","fields":[{types},{fields}]}}"#)
+        }),
+        ("length of names", avro, [1000, 1001], &|count| {
+            format!(r#"{{"type":"fixed","size":1,"name":"{}"}}"#, "x".repeat(count))
+        }),
+        ("parts", protobuf, [49_999, 50_000], &|count| {
+            format!("syntax=\"proto3\";{}", ";".repeat(count))
+        }),
+        ("names", protobuf, [9000, 9500], &|count| {
+            let values: String = (0..count).map(|at| format!("V{at}={at};")).collect();
+            format!("syntax=\"proto3\";message {long}{{enum E{{{values}}}}}")
+        }),
+        ("length of names", protobuf, [995, 996], &|count| {
+            format!("syntax=\"proto3\";package {};message Mess{{}}", "x".repeat(count))
+        }),
+        ("parts of a descriptor", protobuf, [49_999, 50_000], &|count| {
+            let value = |number: usize| EnumValueDescriptorProto {
+                name: Some(format!("V{number}")),
+                number: Some(number as i32),
+                options: None,
+            };
+            let values = EnumDescriptorProto {
+                name: Some("E".to_owned()),
+                value: (0..count).map(value).collect(),
+                ..EnumDescriptorProto::default()
+            };
+            let file = FileDescriptorProto {
+                name: Some("f.proto".to_owned()),
+                syntax: Some("proto3".to_owned()),
+                enum_type: vec![values],
+                ..FileDescriptorProto::default()
+            };
+            STANDARD.encode(file.encode_to_vec())
+        }),
+        ("bytes of a descriptor", protobuf, [1 << 20, (1 << 20) + 1], &|count| {
+            let with = |package: usize| FileDescriptorProto {
+                options: Some(FileOptions {
+                    java_package: Some("x".repeat(package)),
+                    ..FileOptions::default()
+                }),
+                ..FileDescriptorProto::default()
+            };
+            let around = with(1 << 19).encoded_len() - (1 << 19);
+            STANDARD.encode(with(count - around).encode_to_vec())
+        }),
+    ];
+    for (name, kind, [read, refused], text) in rows {
+        assert_eq!(schema(text(read)).compile(kind), Ok(()), "{kind} {name}");
+        assert!(schema(text(refused)).compile(kind).is_err(), "{kind} {name}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub(crate) use parse::compile;
 use read::{Reader, Reason};
 
 use crate::extract::Fields;
-use crate::limits::{MAX_DEPTH, MAX_JSON_BYTES};
+use crate::limits::{ALLOCATION, MAX_DEPTH, MAX_JSON_BYTES};
 use crate::write;
 
 type NodeId = u32;
@@ -94,6 +94,27 @@ impl Schema {
             Writer { schema: self, reader: Reader::new(bytes), limit, logical_text, out };
         writer.write(self.root, 0)?;
         if writer.out.len() > limit { Err(TOO_LARGE) } else { Ok(()) }
+    }
+
+    /// The memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let nodes = self.nodes.iter().map(|node| match node {
+            Node::Enum(symbols) => {
+                let texts = symbols.iter().map(|symbol| symbol.name.len() + symbol.json.len());
+                size_of_val(&**symbols) + texts.map(|text| text + 2 * ALLOCATION).sum::<usize>()
+            }
+            Node::Union(branches) => {
+                let prefixes = branches.iter().filter_map(|branch| branch.prefix.as_ref());
+                let prefixes = prefixes.map(|prefix| prefix.len() + ALLOCATION);
+                size_of_val(&**branches) + prefixes.sum::<usize>()
+            }
+            Node::Record(fields) => {
+                let texts = fields.iter().map(|field| field.name.len() + field.prefix.len());
+                size_of_val(&**fields) + texts.map(|text| text + 2 * ALLOCATION).sum::<usize>()
+            }
+            _ => 0,
+        });
+        size_of_val(&*self.nodes) + nodes.sum::<usize>()
     }
 }
 

@@ -7,16 +7,18 @@ use serde_json::{Map, Value};
 
 use super::{Branch, Field, Logical, Node, NodeId, Schema, Symbol};
 use crate::catalog::SchemaText;
-use crate::limits::{MAX_REFERENCES, MAX_SCHEMA_BYTES};
+use crate::limits::{MAX_COMPILED_BYTES, MAX_NAME_BYTES, MAX_REFERENCES};
+use crate::parse;
 use crate::write;
 
 /// Compiles a schema and all that it refers to.
 pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
-    let mut parser = Parser::default();
+    let mut parser = Parser { left: MAX_COMPILED_BYTES, ..Parser::default() };
     let mut seen = HashSet::new();
     // References first, the deepest first: the text uses their names.
     parser.references(schema, &mut seen)?;
-    let root = parser.document(schema.text())?;
+    let value = parse::json(schema.text(), &mut parser.left)?;
+    let root = parser.parse(&value, "")?;
     Ok(Schema { nodes: parser.nodes.into_boxed_slice(), root })
 }
 
@@ -30,6 +32,8 @@ struct Parser {
     named: HashMap<String, NodeId>,
     /// The full names of the named types.
     names: HashMap<NodeId, String>,
+    /// The memory that the schema may still take.
+    left: usize,
 }
 
 impl Parser {
@@ -47,30 +51,22 @@ impl Parser {
                 return Err(format!("it refers to more than {MAX_REFERENCES} schemas"));
             }
             self.references(target, seen)?;
-            // One subject can be fetched under two versions with the same text.
-            if !self.is_defined(target.text()) {
-                self.document(target.text()).map_err(|error| {
-                    format!("reference `{}`: {error}", reference.name().escape_debug())
-                })?;
-            }
+            let parsed = parse::json(target.text(), &mut self.left);
+            let parsed = parsed.and_then(|value| {
+                // One subject can be fetched under two versions with the same text.
+                if self.is_defined(&value) { Ok(()) } else { self.parse(&value, "").map(drop) }
+            });
+            parsed.map_err(|error| {
+                format!("reference `{}`: {error}", reference.name().escape_debug())
+            })?;
         }
         Ok(())
     }
 
     /// Whether the type that a text defines has been defined by an equal text.
-    fn is_defined(&self, text: &str) -> bool {
-        let Ok(Value::Object(object)) = serde_json::from_str(text) else { return false };
-        full_name(&object, "").is_ok_and(|(name, _)| self.named.contains_key(&name))
-    }
-
-    fn document(&mut self, text: &str) -> Result<NodeId, String> {
-        if text.len() > MAX_SCHEMA_BYTES {
-            return Err(format!("it has more than {MAX_SCHEMA_BYTES} bytes"));
-        }
-        // serde_json refuses more than 128 levels, and with it the recursion below ends.
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
-        self.parse(&value, "")
+    fn is_defined(&self, value: &Value) -> bool {
+        let Value::Object(object) = value else { return false };
+        full_name(object, "").is_ok_and(|(name, _)| self.named.contains_key(&name))
     }
 
     fn push(&mut self, node: Node) -> Result<NodeId, String> {
@@ -220,6 +216,8 @@ impl Parser {
         ) {
             return Err(format!("`{name}` is the name of a primitive type"));
         }
+        // A long namespace is part of each name in it.
+        parse::take(&mut self.left, 2 * name.len())?;
         if self.named.insert(name.clone(), id).is_some() {
             return Err(format!("type `{}` is defined twice", name.escape_debug()));
         }
@@ -235,27 +233,30 @@ impl Parser {
             }
             nodes.push(self.parse(branch, namespace)?);
         }
-        let names: Vec<(String, String)> =
-            nodes.iter().map(|node| self.branch_name(*node)).collect();
+        let names: Vec<(&str, &str)> = nodes.iter().map(|node| self.branch_name(*node)).collect();
         let mut full = HashSet::new();
-        if let Some((_, name)) = names.iter().find(|(_, name)| !full.insert(name)) {
+        if let Some((_, name)) = names.iter().find(|(_, name)| !full.insert(*name)) {
             return Err(format!("a union contains `{}` twice", name.escape_debug()));
         }
         let mut short = HashMap::new();
         for (name, _) in &names {
-            *short.entry(name).or_insert(0) += 1;
+            *short.entry(*name).or_insert(0) += 1;
         }
         // A union of null and one other type needs no name.
         let nullable = nodes.len() == 2 && nodes.iter().any(|node| self.is_null(*node));
-        let branches = nodes.iter().zip(&names).map(|(node, (name, full))| Branch {
-            prefix: (!nullable && !self.is_null(*node)).then(|| {
+        let mut left = self.left;
+        let mut branches = Vec::with_capacity(nodes.len());
+        for (node, (name, full)) in nodes.iter().zip(&names) {
+            let mut prefix = None;
+            if !nullable && !self.is_null(*node) {
                 let name = if short.get(name) == Some(&1) { name } else { full };
-                [b"{", &*quoted(name, b":")].concat().into_boxed_slice()
-            }),
-            node: *node,
-        });
-        let node = Node::Union(branches.collect());
-        self.push(node)
+                parse::take(&mut left, name.len())?;
+                prefix = Some([b"{", &*quoted(name, b":")].concat().into_boxed_slice());
+            }
+            branches.push(Branch { prefix, node: *node });
+        }
+        self.left = left;
+        self.push(Node::Union(branches.into_boxed_slice()))
     }
 
     fn is_null(&self, node: NodeId) -> bool {
@@ -264,10 +265,10 @@ impl Parser {
     }
 
     /// The short and the full name.
-    fn branch_name(&self, node: NodeId) -> (String, String) {
+    fn branch_name(&self, node: NodeId) -> (&str, &str) {
         if let Some(name) = self.names.get(&node) {
             let short = name.rsplit_once('.').map_or(name.as_str(), |(_, short)| short);
-            return (short.to_owned(), name.clone());
+            return (short, name);
         }
         let name = match self.nodes.get(node as usize) {
             Some(Node::Boolean) => "boolean",
@@ -281,7 +282,7 @@ impl Parser {
             Some(Node::Map(_)) => "map",
             _ => "null",
         };
-        (name.to_owned(), name.to_owned())
+        (name, name)
     }
 }
 
@@ -289,6 +290,10 @@ impl Parser {
 fn full_name(object: &Map<String, Value>, enclosing: &str) -> Result<(String, String), String> {
     let name = object.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
     let name = name.ok_or("a record, an enum or a fixed has no name")?;
+    let namespace = object.get("namespace").and_then(Value::as_str).unwrap_or(enclosing);
+    if name.len() + namespace.len() > MAX_NAME_BYTES {
+        return Err(format!("a name has more than {MAX_NAME_BYTES} bytes"));
+    }
     if let Some((namespace, short)) = name.rsplit_once('.') {
         // The namespace of a full name wins over the attribute.
         return Ok(if namespace.is_empty() {
@@ -297,7 +302,6 @@ fn full_name(object: &Map<String, Value>, enclosing: &str) -> Result<(String, St
             (name.to_owned(), namespace.to_owned())
         });
     }
-    let namespace = object.get("namespace").and_then(Value::as_str).unwrap_or(enclosing);
     Ok((qualify(name, namespace), namespace.to_owned()))
 }
 

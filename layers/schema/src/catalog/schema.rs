@@ -198,6 +198,17 @@ impl SchemaText {
     pub(crate) fn compiled(&self) -> &Compiled {
         &self.compiled
     }
+
+    /// The memory of the text and of the forms that have been made, without what it refers to.
+    #[cfg(feature = "registry")]
+    pub(crate) fn bytes(&self) -> usize {
+        let Compiled { avro, protobuf, json } = &self.compiled;
+        let avro = avro.get().and_then(|schema| schema.as_ref().ok()).map(avro::Schema::bytes);
+        let protobuf = protobuf.get().and_then(|schema| schema.as_ref().ok());
+        let json = json.get().and_then(|schema| schema.as_ref().ok()).map(json::Schema::bytes);
+        let compiled = [avro, protobuf.map(protobuf::Schema::bytes), json];
+        self.text.len() + compiled.into_iter().flatten().sum::<usize>()
+    }
 }
 
 /// The forms that values are read with, each made at its first use.

@@ -1,9 +1,12 @@
-//! How many subschemas of JSON Schemas can apply to one value through each other.
+//! How many subschemas of JSON Schemas can apply to one value through each other, and what they take.
 
 use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
+
+use crate::limits::MAX_COMPILED_BYTES;
+use crate::parse::{OBJECT_BYTES, VALUE_BYTES};
 
 /// Keywords whose value is a schema, or a list or an object of schemas, for the same value.
 const IN_PLACE: [&str; 9] =
@@ -14,9 +17,19 @@ const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 /// What a reference to nowhere in the documents counts: the target is a meta-schema.
 const BUILT_IN: usize = 64;
 
-/// How many objects a schema may have with what it refers to, and how many ways may lead from each to others in all.
-const MAX_NODES: usize = 1_000_000;
+/// For these the validator compiles the subschemas for the same value once more, each as often as ways lead to it.
+const UNEVALUATED: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
+
+/// How many ways may lead from the objects of a schema, and what it refers to, to others.
 const MAX_EDGES: usize = 1_000_000;
+
+/// The part of a path that is an index.
+const INDEX_BYTES: usize = 4;
+
+/// How many subschemas may have an `$id`: compiling takes time that grows with their number times that of the
+/// references. What one takes beside others is measured.
+const MAX_IDS: usize = 1000;
+const ID_BYTES: usize = 12 << 10;
 
 /// How many references a schema may have with what it refers to: compiling takes time that grows with their square.
 const MAX_LINKS: usize = 50_000;
@@ -33,12 +46,14 @@ pub(super) struct Extent {
     pub(super) longest: usize,
     /// The greatest number of subschemas that the validator may enter one after the other without a look at the value.
     pub(super) idle: usize,
+    /// About how much memory the validator takes.
+    pub(super) bytes: usize,
 }
 
 /// The length of the longest chain of subschemas that apply to the same value: through `allOf` and its like, and
 /// through references. It is never less than the true length, and more where subschemas go around in circles.
 ///
-/// `None` if there are too many subschemas and references to find out.
+/// `None` if there are too many subschemas and references.
 pub(super) fn extent(documents: &[Document<'_>]) -> Option<Extent> {
     let graph = Graph::new(documents)?;
     // Longest paths in topological order.
@@ -71,18 +86,35 @@ pub(super) fn extent(documents: &[Document<'_>]) -> Option<Extent> {
     }
     // What is left goes around in circles, where the validator enters each subschema once.
     let longest = longest + left + if graph.leaves { BUILT_IN } else { 0 };
-    Some(Extent { longest, idle: idle(&graph) })
+    let bytes = graph.all_bytes.saturating_add(unevaluated(&graph));
+    (bytes <= MAX_COMPILED_BYTES).then(|| Extent { longest, idle: idle(&graph), bytes })
 }
 
-/// The greatest number of subschemas below one that do not look at the value, up to those that do, each as often as ways
-/// lead to it.
-fn idle(graph: &Graph<'_>) -> usize {
-    let looks: Vec<bool> = graph.nodes.iter().map(|(_, schema)| looks(schema)).collect();
-    let is_idle = |node: usize| looks.get(node) == Some(&false);
-    let mut sources: Vec<Vec<usize>> = vec![Vec::new(); looks.len()];
-    let mut open = vec![0usize; looks.len()];
+/// What the subschemas take that are compiled once more.
+fn unevaluated(graph: &Graph<'_>) -> usize {
+    let is_one = |schema: &Value| UNEVALUATED.iter().any(|keyword| schema.get(keyword).is_some());
+    let with_own = |node: usize| graph.bytes.get(node).copied().unwrap_or(0);
+    let (below, open) = sums_below(graph, |_| true, with_own);
+    let nodes = graph.nodes.iter().zip(below.iter().zip(&open)).enumerate();
+    let again = nodes.filter(|(_, ((_, schema), _))| is_one(schema)).map(|(node, (_, sums))| {
+        let (below, open) = sums;
+        // Circles have no end.
+        if *open > 0 { usize::MAX } else { below.saturating_add(with_own(node)) }
+    });
+    again.fold(0, usize::saturating_add)
+}
+
+/// For each node, the sum over all that ways lead to, each as often as ways lead to it. Only edges to some nodes
+/// count. Also returns how many edges of each node lead to circles: these are in no sum.
+fn sums_below(
+    graph: &Graph<'_>,
+    counts: impl Fn(usize) -> bool,
+    own: impl Fn(usize) -> usize,
+) -> (Vec<usize>, Vec<usize>) {
+    let mut sources: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
+    let mut open = vec![0usize; graph.nodes.len()];
     for (node, targets) in graph.edges.iter().enumerate() {
-        for target in targets.iter().filter(|target| is_idle(**target)) {
+        for target in targets.iter().filter(|target| counts(**target)) {
             if let Some(count) = open.get_mut(node) {
                 *count += 1;
             }
@@ -93,16 +125,13 @@ fn idle(graph: &Graph<'_>) -> usize {
     }
     // From the ends.
     let mut ready: Vec<usize> =
-        (0..looks.len()).filter(|node| open.get(*node) == Some(&0)).collect();
-    let mut below = vec![0usize; looks.len()];
+        (0..open.len()).filter(|node| open.get(*node) == Some(&0)).collect();
+    let mut below = vec![0usize; open.len()];
     while let Some(node) = ready.pop() {
-        let here = below.get(node).copied().unwrap_or(0);
-        if !is_idle(node) {
-            continue;
-        }
+        let here = below.get(node).copied().unwrap_or(0).saturating_add(own(node));
         for source in sources.get(node).into_iter().flatten() {
             if let Some(there) = below.get_mut(*source) {
-                *there = there.saturating_add(here).saturating_add(1);
+                *there = there.saturating_add(here);
             }
             if let Some(count) = open.get_mut(*source) {
                 *count -= 1;
@@ -112,6 +141,15 @@ fn idle(graph: &Graph<'_>) -> usize {
             }
         }
     }
+    (below, open)
+}
+
+/// The greatest number of subschemas below one that do not look at the value, up to those that do, each as often as ways
+/// lead to it.
+fn idle(graph: &Graph<'_>) -> usize {
+    let looks: Vec<bool> = graph.nodes.iter().map(|(_, schema)| looks(schema)).collect();
+    let is_idle = |node: usize| looks.get(node) == Some(&false);
+    let (below, open) = sums_below(graph, is_idle, |_| 1);
     // What is left leads to circles. The validator asks for the value each time that it is back at the same subschema,
     // which bounds those with one way through them.
     let mut circles = 0usize;
@@ -144,6 +182,9 @@ fn looks(schema: &Value) -> bool {
 
 struct Graph<'v> {
     nodes: Vec<(usize, &'v Value)>,
+    /// What each takes with all that stands within it, and what all documents take.
+    bytes: Vec<usize>,
+    all_bytes: usize,
     edges: Vec<Vec<usize>>,
     /// Whether a reference leads out of the documents.
     leaves: bool,
@@ -153,36 +194,69 @@ impl<'v> Graph<'v> {
     fn new(documents: &[Document<'v>]) -> Option<Self> {
         // Each object of a document might be a schema.
         let mut nodes = Vec::new();
+        let mut bytes: Vec<usize> = Vec::new();
+        let mut parents = Vec::new();
+        let mut all_bytes = 0;
+        let mut ids = 0;
         let mut places: HashMap<*const Value, usize> = HashMap::new();
         let mut anchors: HashMap<&str, Vec<usize>> = HashMap::new();
         for (document, Document { root, .. }) in documents.iter().enumerate() {
-            let mut open = vec![*root];
-            while let Some(value) = open.pop() {
+            // With the length of the path to each value, which the validator keeps for it, and the object around it.
+            let mut open = vec![(*root, 0, usize::MAX)];
+            while let Some((value, path, parent)) = open.pop() {
+                let mut own = VALUE_BYTES + 2 * path;
+                let node = nodes.len();
                 match value {
                     Value::Object(members) => {
-                        places.insert(value, nodes.len());
+                        own += OBJECT_BYTES;
+                        if ["$id", "id"]
+                            .iter()
+                            .any(|id| members.get(*id).is_some_and(Value::is_string))
+                        {
+                            own += ID_BYTES;
+                            ids += 1;
+                        }
+                        bytes.push(own);
+                        parents.push(parent);
+                        places.insert(value, node);
                         for keyword in ["$anchor", "$dynamicAnchor", "$id", "id"] {
                             let anchor = members.get(keyword).and_then(Value::as_str);
                             let anchor = anchor.unwrap_or_default().trim_start_matches('#');
                             if !anchor.is_empty() {
-                                anchors.entry(last(anchor)).or_default().push(nodes.len());
+                                anchors.entry(last(anchor)).or_default().push(node);
                             }
                         }
-                        if nodes.len() == MAX_NODES {
-                            return None;
-                        }
                         nodes.push((document, value));
-                        open.extend(members.values());
+                        let members = members.iter();
+                        open.extend(
+                            members.map(|(name, value)| (value, path + 1 + name.len(), node)),
+                        );
                     }
-                    Value::Array(items) => open.extend(items),
-                    _ => {}
+                    Value::Array(items) => {
+                        add(&mut bytes, parent, own);
+                        open.extend(items.iter().map(|item| (item, path + INDEX_BYTES, parent)));
+                    }
+                    Value::String(text) => {
+                        own += text.len();
+                        add(&mut bytes, parent, own);
+                    }
+                    _ => add(&mut bytes, parent, own),
+                }
+                all_bytes += own;
+                if all_bytes > MAX_COMPILED_BYTES || ids > MAX_IDS {
+                    return None;
                 }
             }
+        }
+        // What stands within an object comes after it.
+        for (node, parent) in parents.iter().enumerate().rev() {
+            let within = bytes.get(node).copied().unwrap_or(0);
+            add(&mut bytes, *parent, within);
         }
         let names: Vec<[Option<&str>; 2]> = documents.iter().map(names).collect();
         let mut edges = 0;
         let mut links = 0;
-        let mut graph = Self { nodes, edges: Vec::new(), leaves: false };
+        let mut graph = Self { nodes, bytes, all_bytes, edges: Vec::new(), leaves: false };
         for at in 0..graph.nodes.len() {
             let Some((document, value)) = graph.nodes.get(at).copied() else { break };
             let mut targets = Vec::new();
@@ -221,6 +295,13 @@ impl<'v> Graph<'v> {
             graph.edges.push(targets);
         }
         Some(graph)
+    }
+}
+
+/// Adds to what the object around a value takes. The root of a document has none.
+fn add(bytes: &mut [usize], parent: usize, more: usize) {
+    if let Some(bytes) = bytes.get_mut(parent) {
+        *bytes += more;
     }
 }
 
@@ -344,6 +425,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_compiled_once_more_counts_as_often() {
+        let bytes = |text: &str| of(&[("", text)]).bytes;
+        let twice = r#"{"x":false,"allOf":[{"not":{}}]}"#;
+        let longer = 2 * ("unevaluatedItems".len() - 1);
+        // The two that stand within others count for each of them.
+        let (all, within) = (bytes(twice), bytes("{}") + 2 * "/allOf/0".len());
+        let again = bytes(&twice.replace('x', "unevaluatedItems")) - all - longer;
+        assert!(again > all + within, "{again} {all} {within}");
+        let ways = |count: usize| {
+            let step = |at| {
+                let next = format!(r##"{{"$ref":"#/$defs/a{}"}}"##, at + 1);
+                format!(r#""a{at}":{{"allOf":[{next},{next}]}}"#)
+            };
+            let steps: Vec<_> = (0..count).map(step).collect();
+            let steps = steps.join(",");
+            let text = format!(
+                r##"{{"unevaluatedProperties":{{}},"$ref":"#/$defs/a0","$defs":{{{steps},"a{count}":{{}}}}}}"##
+            );
+            let root: Value = serde_json::from_str(&text).expect("JSON");
+            extent(&[Document { name: "", root: &root }]).is_some()
+        };
+        assert!(ways(8));
+        assert!(!ways(40));
+        let circle = r##"{"unevaluatedProperties":true,"allOf":[{"$ref":"#"}]}"##;
+        let root = serde_json::from_str(circle).expect("JSON");
+        assert!(extent(&[Document { name: "", root: &root }]).is_none());
+    }
+
+    #[test]
     fn references_to_many_places_take_neither_memory_nor_time() {
         let start = std::time::SystemTime::now();
         let same = [r##"{"$anchor":"x","$ref":"#x"}"##].repeat(37_000).join(",");
@@ -352,8 +462,10 @@ mod tests {
         let others: Vec<String> =
             (0..37_000).map(|at| format!(r##"{{"$anchor":"x{at}","$ref":"#x"}}"##)).collect();
         assert_eq!(chain(&[("", &format!("[{}]", others.join(",")))]), 1 + BUILT_IN);
-        let objects = Value::Array(vec![Value::Object(serde_json::Map::new()); MAX_NODES + 1]);
-        assert!(extent(&[Document { name: "", root: &objects }]).is_none());
+        let objects = |count| Value::Array(vec![Value::Object(serde_json::Map::new()); count]);
+        let most = MAX_COMPILED_BYTES / (OBJECT_BYTES + VALUE_BYTES + 2 * INDEX_BYTES);
+        assert!(extent(&[Document { name: "", root: &objects(most) }]).is_some());
+        assert!(extent(&[Document { name: "", root: &objects(most + 1) }]).is_none());
         assert!(start.elapsed().expect("a clock") < std::time::Duration::from_secs(30));
     }
 

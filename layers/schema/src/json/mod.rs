@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use crate::catalog::SchemaText;
 use crate::extract::Fields;
-use crate::limits::{MAX_REFERENCES, MAX_SCHEMA_BYTES};
+use crate::limits::{MAX_COMPILED_BYTES, MAX_REFERENCES};
+use crate::parse;
 use crate::reject::Rejection;
 use node::{JsonNode, Parsed};
 use tape::{Document, Item, Tape};
@@ -49,6 +50,8 @@ pub(crate) struct Schema {
     idle: usize,
     /// About how many states the automaton of its largest pattern has.
     states: usize,
+    /// About how much memory it takes.
+    bytes: usize,
 }
 
 impl fmt::Debug for Schema {
@@ -62,12 +65,13 @@ impl fmt::Debug for Schema {
 
 /// Compiles a schema. What it refers to is what its references name, and nothing is fetched.
 pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
-    let value = parse(schema.text())?;
+    let mut left = MAX_COMPILED_BYTES;
+    let value = parse::json(schema.text(), &mut left)?;
     let mut references = References::default();
-    references.add(schema)?;
+    references.add(schema, &mut left)?;
     let mut documents = vec![chain::Document { name: "", root: &value }];
     documents.extend(references.0.iter().map(|(name, root)| chain::Document { name, root }));
-    let chain::Extent { longest: chain, idle } =
+    let chain::Extent { longest: chain, idle, bytes } =
         chain::extent(&documents).ok_or("it has too many subschemas and references")?;
     if chain > MAX_NESTED_SUBSCHEMAS {
         return Err("its subschemas are nested too deeply".to_owned());
@@ -75,12 +79,16 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
     if idle > MAX_IDLE {
         return Err("too many of its subschemas apply to one value".to_owned());
     }
-    let states = patterns::largest(documents.iter().map(|document| document.root))?;
+    let patterns = patterns::extent(documents.iter().map(|document| document.root));
+    let bytes = bytes.saturating_add(patterns.bytes);
+    if bytes > MAX_COMPILED_BYTES {
+        return Err("its patterns are too large".to_owned());
+    }
     let mut options = jsonschema::options_for::<Parsed>()
         .with_retriever(references)
         .should_validate_formats(false)
         // In linear time: the default engine backtracks.
-        .with_pattern_options(PatternOptions::regex());
+        .with_pattern_options(PatternOptions::regex().dfa_size_limit(patterns::DFA_BYTES));
     if value.get("$schema").is_none() {
         // What stands beside a `$ref` is ignored until draft 7. `prefixItems` came later, and who uses it knows.
         let later = has_keyword(&value, "prefixItems");
@@ -90,7 +98,7 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
         let place = error.instance_path().to_string();
         format!("{} at `{place}`", error.masked())
     })?;
-    Ok(Schema { validator, chain, idle, states })
+    Ok(Schema { validator, chain, idle, states: patterns.largest, bytes })
 }
 
 /// Whether a schema, or one that stands within it, has a keyword.
@@ -127,14 +135,12 @@ fn has_keyword(schema: &Value, keyword: &str) -> bool {
     })
 }
 
-fn parse(text: &str) -> Result<Value, String> {
-    if text.len() > MAX_SCHEMA_BYTES {
-        return Err(format!("it has more than {MAX_SCHEMA_BYTES} bytes"));
-    }
-    serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
-}
-
 impl Schema {
+    /// The memory that it takes, by an estimate that is seldom too low.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Says whether a text fits the schema.
     pub(crate) fn validate(&self, bytes: &[u8]) -> Result<(), Rejection> {
         with_document(bytes, |document| {
@@ -218,7 +224,7 @@ fn with_document<T>(
 struct References(Vec<(Arc<str>, Value)>);
 
 impl References {
-    fn add(&mut self, schema: &SchemaText) -> Result<(), String> {
+    fn add(&mut self, schema: &SchemaText, left: &mut usize) -> Result<(), String> {
         for reference in schema.references() {
             if self.0.iter().any(|(name, _)| &**name == reference.name()) {
                 continue;
@@ -226,11 +232,11 @@ impl References {
             if self.0.len() == MAX_REFERENCES {
                 return Err(format!("it refers to more than {MAX_REFERENCES} schemas"));
             }
-            let value = parse(reference.schema().text()).map_err(|error| {
+            let value = parse::json(reference.schema().text(), left).map_err(|error| {
                 format!("reference `{}`: {error}", reference.name().escape_debug())
             })?;
             self.0.push((reference.name().into(), value));
-            self.add(reference.schema())?;
+            self.add(reference.schema(), left)?;
         }
         Ok(())
     }

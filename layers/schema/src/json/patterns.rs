@@ -5,26 +5,48 @@ use std::collections::HashSet;
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::Value;
 
-/// How many states the automata of all different patterns may have. One takes some 50 bytes, in both directions.
-const MAX_STATES: usize = 1 << 20;
+/// The memory of a lazy automaton, of which a pattern has two.
+pub(super) const DFA_BYTES: usize = 16 << 10;
+
+/// What a pattern takes beside, and what a state of it takes in both directions, with what is kept of a search.
+const PATTERN_BYTES: usize = 8 << 10;
+const STATE_BYTES: usize = 160;
+/// A state takes more for each group. A pattern with groups may have an automaton of its own.
+const GROUP_BYTES: usize = 32;
+const MAX_ONE_PASS_BYTES: usize = 1 << 20;
 
 /// About how many bytes of UTF-8 tell a range of characters from others.
 const STATES_OF_A_RANGE: usize = 6;
 
-/// About how many states the automaton of the largest pattern has.
-pub(super) fn largest<'v>(documents: impl Iterator<Item = &'v Value>) -> Result<usize, String> {
+/// What the different patterns of a schema take.
+#[derive(Default)]
+pub(super) struct Extent {
+    /// About how many states the automaton of the largest pattern has.
+    pub(super) largest: usize,
+    /// About how much memory all of them take.
+    pub(super) bytes: usize,
+}
+
+pub(super) fn extent<'v>(documents: impl Iterator<Item = &'v Value>) -> Extent {
     let mut patterns = HashSet::new();
     documents.for_each(|document| add(document, &mut patterns));
-    let (mut all, mut largest) = (0_usize, 0);
+    let mut extent = Extent::default();
     for pattern in patterns {
-        let states = states_of(pattern);
-        all = all.saturating_add(states);
-        largest = largest.max(states);
+        let (states, groups) = size_of(pattern);
+        let one_pass = if groups > 0 {
+            // A row of eight bytes for each class of bytes.
+            let row = states.saturating_mul(2).min(256) * 8;
+            states.saturating_mul(row).min(MAX_ONE_PASS_BYTES)
+        } else {
+            0
+        };
+        let state = STATE_BYTES.saturating_add(groups.saturating_mul(GROUP_BYTES));
+        let bytes = states.saturating_mul(state).saturating_add(one_pass);
+        let bytes = bytes.saturating_add(PATTERN_BYTES + 2 * DFA_BYTES);
+        extent.bytes = extent.bytes.saturating_add(bytes);
+        extent.largest = extent.largest.max(states);
     }
-    if all > MAX_STATES {
-        return Err("its patterns are too large".to_owned());
-    }
-    Ok(largest)
+    extent
 }
 
 /// Adds the patterns that stand in a value. The validator compiles equal ones once.
@@ -49,11 +71,14 @@ fn add<'v>(value: &'v Value, patterns: &mut HashSet<&'v str>) {
     }
 }
 
-fn states_of(pattern: &str) -> usize {
+/// About how many states a pattern has, and how many groups.
+fn size_of(pattern: &str) -> (usize, usize) {
     let parsed = jsonschema_regex::to_rust_regex(pattern).ok();
     let parsed = parsed.and_then(|pattern| regex_syntax::parse(&pattern).ok());
     // What is no pattern makes the schema unusable.
-    parsed.map_or(pattern.len(), |parsed| states(&parsed))
+    parsed.map_or((pattern.len(), 0), |parsed| {
+        (states(&parsed), parsed.properties().explicit_captures_len())
+    })
 }
 
 /// Not deeper than the parser allows.

@@ -1,5 +1,6 @@
 //! Schemas from `.proto` files.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use base64::Engine as _;
@@ -16,7 +17,7 @@ use protox::file::{File, FileResolver, GoogleFileResolver};
 
 use super::{Enum, Field, Kind, Message, MessageId, Schema, WellKnown};
 use crate::catalog::SchemaText;
-use crate::limits::{MAX_REFERENCES, MAX_SCHEMA_BYTES};
+use crate::limits::{MAX_COMPILED_BYTES, MAX_NAME_BYTES, MAX_REFERENCES, MAX_SCHEMA_BYTES};
 use crate::write;
 
 /// How deep messages may be nested in each other: as deep as the parser of texts allows.
@@ -24,6 +25,18 @@ const MAX_NESTING: usize = 31;
 
 /// How many ranges of numbers a message or an enum may reserve.
 const MAX_RANGES: usize = 1000;
+
+/// How many fields, messages, enums and values of enums a file and all that it imports may have. Each takes up to 2.5 kB
+/// for a moment. Before it is parsed, the characters of a text are counted that each part of it has at least one of.
+const MAX_PARTS: usize = 50_000;
+
+/// How long the full names of all parts may be together. The library keeps several copies of each.
+const MAX_NAMES_BYTES: usize = 8 << 20;
+
+/// The largest descriptor. A message of it takes two bytes, and 250 once it is read.
+const MAX_DESCRIPTOR_BYTES: usize = 1 << 20;
+
+const TOO_LARGE: &str = "it has too many parts";
 
 /// Compiles a file and all that it imports. What google calls well-known is built in.
 pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
@@ -33,14 +46,18 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
     while files.texts.contains_key(&main) {
         main.insert(0, '_');
     }
-    check_text(schema.text())?;
+    files.check(schema.text())?;
     files.texts.insert(main.clone(), schema.text().to_owned());
     let mut compiler = protox::Compiler::with_file_resolver(files);
     compiler.include_imports(true).open_file(&main).map_err(|error| describe(&error))?;
     let pool = compiler.descriptor_pool();
     let file = pool.get_file_by_name(&main).ok_or("it has no file")?;
     let counts_entries = descriptor(schema.text()).is_some();
-    Builder { counts_entries, ..Builder::default() }.build(&pool, file.messages())
+    let built = Builder { counts_entries, ..Builder::default() }.build(&pool, file.messages())?;
+    if built.bytes() > MAX_COMPILED_BYTES {
+        return Err(TOO_LARGE.to_owned());
+    }
+    Ok(built)
 }
 
 /// The error with its causes, on one line.
@@ -54,20 +71,52 @@ fn describe(error: &protox::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn check_text(text: &str) -> Result<(), String> {
-    if text.len() > MAX_SCHEMA_BYTES {
-        return Err(format!("it has more than {MAX_SCHEMA_BYTES} bytes"));
-    }
-    Ok(())
-}
-
 /// The files that a schema can import.
 #[derive(Debug, Default)]
 struct Files {
     texts: HashMap<String, String>,
+    /// What the texts may have, counted before they are parsed.
+    counted: usize,
+    parts: Parts,
+}
+
+/// The parts of the files that have been parsed.
+#[derive(Debug, Default)]
+struct Parts {
+    count: Cell<usize>,
+    names: Cell<usize>,
+}
+
+impl Parts {
+    /// Counts a part with a name below another, whose full name has so many bytes. Returns the length of its own.
+    fn add(&self, outer: usize, name: Option<&str>) -> Result<usize, protox::Error> {
+        let length = outer + 1 + name.unwrap_or_default().len();
+        if length > MAX_NAME_BYTES {
+            return Err(protox::Error::new("it has a name that is too long"));
+        }
+        self.count.set(self.count.get() + 1);
+        self.names.set(self.names.get() + length);
+        if self.count.get() > MAX_PARTS || self.names.get() > MAX_NAMES_BYTES {
+            return Err(protox::Error::new(TOO_LARGE));
+        }
+        Ok(length)
+    }
 }
 
 impl Files {
+    /// Checks a text that is to be parsed beside the others.
+    fn check(&mut self, text: &str) -> Result<(), String> {
+        if text.len() > MAX_SCHEMA_BYTES {
+            return Err(format!("it has more than {MAX_SCHEMA_BYTES} bytes"));
+        }
+        let parts = text.bytes().filter(|byte| matches!(byte, b';' | b'{' | b',' | b'[' | b'<'));
+        self.counted += parts.count();
+        if self.counted > MAX_PARTS {
+            return Err(TOO_LARGE.to_owned());
+        }
+        Ok(())
+    }
+
     fn add(&mut self, schema: &SchemaText) -> Result<(), String> {
         for reference in schema.references() {
             if self.texts.contains_key(reference.name()) {
@@ -77,7 +126,7 @@ impl Files {
                 return Err(format!("it refers to more than {MAX_REFERENCES} schemas"));
             }
             let text = reference.schema().text();
-            check_text(text).map_err(|error| {
+            self.check(text).map_err(|error| {
                 format!("reference `{}`: {error}", reference.name().escape_debug())
             })?;
             self.texts.insert(reference.name().to_owned(), text.to_owned());
@@ -95,7 +144,7 @@ impl FileResolver for Files {
         }
         let text = self.texts.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
         let mut file = file(name, text)?;
-        strip(&mut file)?;
+        strip(&mut file, &self.parts)?;
         Ok(File::from(file))
     }
 }
@@ -115,22 +164,39 @@ fn file(name: &str, text: &str) -> Result<FileDescriptorProto, protox::Error> {
 fn descriptor(text: &str) -> Option<FileDescriptorProto> {
     // No text of a file is base64, but for an empty one.
     let bytes = STANDARD.decode(text).ok().filter(|bytes| !bytes.is_empty())?;
+    if bytes.len() > MAX_DESCRIPTOR_BYTES {
+        return None;
+    }
     FileDescriptorProto::decode(bytes.as_slice()).ok()
 }
 
 /// Takes away what values are not read by, and what the library would recur for or compare each with each.
-fn strip(file: &mut FileDescriptorProto) -> Result<(), protox::Error> {
+fn strip(file: &mut FileDescriptorProto, parts: &Parts) -> Result<(), protox::Error> {
     // Places in the text, which the text of an error does not have. They are looked for one after the other.
     file.source_code_info = None;
     file.options = None;
     file.service.clear();
     file.extension.clear();
-    file.enum_type.iter_mut().try_for_each(strip_enum)?;
-    strip_messages(&mut file.message_type, 0)
+    let package = file.package.as_ref().map_or(0, String::len);
+    file.enum_type.iter_mut().try_for_each(|descriptor| strip_enum(descriptor, package, parts))?;
+    strip_messages(&mut file.message_type, package, 0, parts)
 }
 
-fn strip_messages(messages: &mut [DescriptorProto], depth: usize) -> Result<(), protox::Error> {
+/// `outer` is the length of the name around the messages.
+fn strip_messages(
+    messages: &mut [DescriptorProto],
+    outer: usize,
+    depth: usize,
+    parts: &Parts,
+) -> Result<(), protox::Error> {
     for message in messages {
+        let name = parts.add(outer, message.name.as_deref())?;
+        for field in &message.field {
+            parts.add(name, field.name.as_deref())?;
+        }
+        for oneof in &message.oneof_decl {
+            parts.add(name, oneof.name.as_deref())?;
+        }
         if depth > MAX_NESTING {
             return Err(protox::Error::new("its messages are nested too deeply"));
         }
@@ -146,13 +212,22 @@ fn strip_messages(messages: &mut [DescriptorProto], depth: usize) -> Result<(), 
         message.extension.clear();
         message.extension_range.clear();
         check_ranges(message.reserved_range.len())?;
-        message.enum_type.iter_mut().try_for_each(strip_enum)?;
-        strip_messages(&mut message.nested_type, depth + 1)?;
+        let enums = &mut message.enum_type;
+        enums.iter_mut().try_for_each(|descriptor| strip_enum(descriptor, name, parts))?;
+        strip_messages(&mut message.nested_type, name, depth + 1, parts)?;
     }
     Ok(())
 }
 
-fn strip_enum(descriptor: &mut EnumDescriptorProto) -> Result<(), protox::Error> {
+fn strip_enum(
+    descriptor: &mut EnumDescriptorProto,
+    outer: usize,
+    parts: &Parts,
+) -> Result<(), protox::Error> {
+    parts.add(outer, descriptor.name.as_deref())?;
+    for value in &descriptor.value {
+        parts.add(outer, value.name.as_deref())?;
+    }
     let aliases = descriptor.options.as_ref().is_some_and(|options| {
         options.allow_alias()
             || options.uninterpreted_option.iter().any(|option| is_set(option, "allow_alias"))

@@ -13,6 +13,7 @@ pub(crate) use select::{no_message, select};
 use std::collections::HashMap;
 
 use crate::extract::Fields;
+use crate::limits::ALLOCATION;
 use wire::{Reason, WireType};
 
 type MessageId = usize;
@@ -22,6 +23,9 @@ const TOO_LARGE: Reason = "the protobuf value would be more than 16 MiB";
 const NO_MESSAGE: Reason = "the schema is incomplete";
 const NOT_UTF8: Reason = "a protobuf string is not UTF-8";
 const REQUIRED: Reason = "the protobuf value lacks a required field";
+
+/// What an entry of a table takes, about.
+const ENTRY: usize = 32 + ALLOCATION;
 
 const TOO_LONG: Reason = "it takes too long to read the protobuf value";
 
@@ -193,6 +197,22 @@ impl Schema {
 
     fn children(&self, message: MessageId) -> &[MessageId] {
         self.messages.get(message).map(|message| message.children.as_slice()).unwrap_or_default()
+    }
+
+    /// The memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let messages = self.messages.iter().map(|message| {
+            let fields = message.fields.iter().map(|field| {
+                let texts = field.name.len() + field.key.len() + field.default.len();
+                size_of::<Field>() + texts + 3 * ALLOCATION
+            });
+            let index = size_of_val(&*message.index) + size_of_val(&*message.children);
+            // Its name is a key of the table, too, and so may be the end of it.
+            size_of::<Message>() + 3 * (message.name.len() + ENTRY) + index + fields.sum::<usize>()
+        });
+        let symbols = self.enums.iter().flat_map(|known| known.symbols.values());
+        let symbols = symbols.map(|(name, json)| name.len() + json.len() + 2 * ENTRY);
+        messages.sum::<usize>() + symbols.sum::<usize>()
     }
 
     /// Appends a message as JSON.

@@ -7,15 +7,15 @@ use lru::LruCache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::MAX_SCHEMA_BYTES;
 use crate::catalog::registry::health::backoff;
 use crate::catalog::registry::protocol::Coordinates;
 use crate::catalog::{SchemaId, SchemaKind, SchemaRef, SchemaText};
+use crate::limits::MAX_COMPILED_BYTES;
 
 /// The maximum number of schemas in a cache.
 pub(crate) const MAX_CACHED_SCHEMAS: usize = 10_000;
-/// The maximum size of all schemas in a cache. One with references counts with all of them.
-pub(crate) const MAX_CACHED_BYTES: usize = 8 * MAX_SCHEMA_BYTES;
+/// The maximum memory of all schemas in a cache. One with references counts with all of them.
+pub(crate) const MAX_CACHED_BYTES: usize = 2 * MAX_COMPILED_BYTES;
 /// How many schemas may be asked for at once.
 pub(crate) const MAX_RUNNING: usize = 1024;
 /// How long a registry is not asked again for what it does not have.
@@ -28,7 +28,8 @@ const MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// What is known of a registry's schemas.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    schemas: LruCache<SchemaId, Arc<SchemaText>>,
+    /// Each with the memory that it takes.
+    schemas: LruCache<SchemaId, (Arc<SchemaText>, usize)>,
     bytes: usize,
     /// The versions of subjects that were looked up.
     subjects: LruCache<SchemaRef, Subject>,
@@ -136,14 +137,14 @@ impl Cache {
     pub(crate) fn look_up(&mut self, schema: &SchemaRef, kind: SchemaKind, is_down: bool) -> Found {
         match schema {
             SchemaRef::Id(id) => {
-                if let Some(known) = self.schemas.get(id) {
-                    return Found::Known(Arc::clone(known));
+                if let Some(known) = self.schema(*id) {
+                    return Found::Known(known);
                 }
             }
             SchemaRef::Subject { .. } => {
                 if let Some(&Subject { id, expires, failures }) = self.subjects.get(schema) {
                     let is_old = expires.is_some_and(|expires| expires <= Instant::now());
-                    let known = self.schemas.get(&id).cloned();
+                    let known = self.schema(id);
                     match known {
                         Some(known) if !is_old => return Found::Known(known),
                         // The record that finds it old waits for one request, unless the registry is known to
@@ -202,7 +203,7 @@ impl Cache {
     }
 
     pub(crate) fn schema(&mut self, id: SchemaId) -> Option<Arc<SchemaText>> {
-        self.schemas.get(&id).cloned()
+        self.schemas.get(&id).map(|(schema, _)| Arc::clone(schema))
     }
 
     /// Returns the schema of this id, which may have been there, and those that had to leave. To drop them takes time,
@@ -212,22 +213,44 @@ impl Cache {
         schema: Arc<SchemaText>,
     ) -> (Arc<SchemaText>, Vec<Arc<SchemaText>>) {
         self.missing.pop(&SchemaRef::Id(schema.id()));
-        if let Some(known) = self.schemas.get(&schema.id()) {
-            return (Arc::clone(known), vec![schema]);
+        if let Some(known) = self.schema(schema.id()) {
+            return (known, vec![schema]);
         }
-        self.bytes += size(&schema);
-        let evicted = self.schemas.push(schema.id(), Arc::clone(&schema));
-        let mut evicted = Vec::from_iter(evicted.map(|(_, schema)| schema));
-        self.bytes -= evicted.iter().map(size).sum::<usize>();
-        // The newest stays, whatever its size: values wait for it.
+        let bytes = size(&schema);
+        self.bytes += bytes;
+        let evicted = self.schemas.push(schema.id(), (Arc::clone(&schema), bytes));
+        let mut left = Vec::new();
+        if let Some((_, (schema, bytes))) = evicted {
+            self.bytes -= bytes;
+            left.push(schema);
+        }
+        self.make_room(&mut left);
+        (schema, left)
+    }
+
+    /// A schema has been compiled, and takes more than before. Returns those that had to leave.
+    pub(crate) fn weigh(&mut self, schema: &Arc<SchemaText>) -> Vec<Arc<SchemaText>> {
+        let mut left = Vec::new();
+        if let Some((known, bytes)) = self.schemas.get_mut(&schema.id())
+            && Arc::ptr_eq(known, schema)
+        {
+            self.bytes -= *bytes;
+            *bytes = size(schema);
+            self.bytes += *bytes;
+            self.make_room(&mut left);
+        }
+        left
+    }
+
+    /// The one that was used last stays, whatever its size: values wait for it.
+    fn make_room(&mut self, left: &mut Vec<Arc<SchemaText>>) {
         while self.bytes > MAX_CACHED_BYTES
             && self.schemas.len() > 1
-            && let Some((_, oldest)) = self.schemas.pop_lru()
+            && let Some((_, (oldest, bytes))) = self.schemas.pop_lru()
         {
-            self.bytes -= size(&oldest);
-            evicted.push(oldest);
+            self.bytes -= bytes;
+            left.push(oldest);
         }
-        (schema, evicted)
     }
 
     pub(crate) fn put_subject(&mut self, schema: &SchemaRef, id: SchemaId, is_latest: bool) {
@@ -282,11 +305,14 @@ impl Cache {
     }
 }
 
-/// The bytes of a schema with all that it refers to.
+/// What each schema takes beside its text and its compiled form.
+const SCHEMA_BYTES: usize = 512;
+
+/// The memory of a schema with all that it refers to.
 fn size(schema: &Arc<SchemaText>) -> usize {
     let mut graph = Graph::default();
     graph.add(schema);
-    graph.bytes
+    graph.memory
 }
 
 /// The schemas that a schema refers to, each once.
@@ -294,7 +320,10 @@ fn size(schema: &Arc<SchemaText>) -> usize {
 pub(crate) struct Graph {
     /// How many references lead from each schema to the farthest one below it.
     heights: HashMap<SchemaId, usize>,
+    /// The bytes of their texts and names.
     pub(crate) bytes: usize,
+    /// The same with what is compiled.
+    memory: usize,
 }
 
 impl Graph {
@@ -304,9 +333,11 @@ impl Graph {
             return height;
         }
         self.bytes += schema.text().len();
+        self.memory += SCHEMA_BYTES + schema.bytes();
         let mut height = 0;
         for reference in schema.references() {
             self.bytes += reference.name().len();
+            self.memory += reference.name().len();
             height = height.max(self.add(reference.schema()) + 1);
         }
         self.heights.insert(schema.id(), height);

@@ -127,6 +127,9 @@ impl Compile {
     }
 
     async fn run(self) {
-        compile(&self.running.shared, &self.text, self.kind).await;
+        let shared = &self.running.shared;
+        compile(shared, &self.text, self.kind).await;
+        // Those that have to leave are dropped when the lock is free.
+        let _left = shared.cache().weigh(&self.text);
     }
 }

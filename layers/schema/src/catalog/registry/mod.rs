@@ -111,7 +111,7 @@ pub struct RegistryStatus {
     pub outage: Option<Duration>,
     /// The number of schemas in the cache.
     pub schemas: usize,
-    /// The size of the schemas in the cache. One that others refer to counts for each of them.
+    /// The memory of the schemas in the cache, by an estimate. One that others refer to counts for each of them.
     pub bytes: usize,
     /// The number of schemas that are being asked for.
     pub pending: usize,
@@ -121,7 +121,8 @@ impl Registry {
     /// The maximum number of schemas in the cache. Others leave it in the order of their last use.
     pub const MAX_CACHED_SCHEMAS: usize = cache::MAX_CACHED_SCHEMAS;
 
-    /// The maximum size of all schema texts in the cache: 128 MiB. One that others refer to counts for each of them.
+    /// The maximum memory of all schemas in the cache, texts and compiled forms, by an estimate: 128 MiB. One that others
+    /// refer to counts for each of them. One schema has at most half of it.
     pub const MAX_CACHED_BYTES: usize = cache::MAX_CACHED_BYTES;
 
     /// A registry with these options. It sends no request yet.
