@@ -66,7 +66,7 @@ async fn a_slow_registry_has_five_seconds() {
             Answer::Slow(Duration::from_secs(4), br#"{"schema":"x"}"#.to_vec())
         }
         ("/schemas/ids/2", 0) => Answer::Silence,
-        ("/schemas/ids/3", 0) => Answer::Drip,
+        ("/schemas/ids/3", 0) => Answer::Stall,
         _ => Answer::schema("x"),
     })
     .await;
@@ -76,10 +76,10 @@ async fn a_slow_registry_has_five_seconds() {
         let found = registry.fetch(&id(number)).await;
         (found.map(|found| found.schema.text().to_owned()), start.elapsed().as_secs_f32())
     };
-    let ((slow, four), (silent, five), (drip, also_five), (quick, none)) =
+    let ((slow, four), (silent, five), (stalled, also_five), (quick, none)) =
         tokio::join!(timed(1), timed(2), timed(3), timed(4));
     assert!(slow.is_ok() && (3.9..4.9).contains(&four), "{slow:?} {four}");
-    for (error, seconds) in [(silent, five), (drip, also_five)] {
+    for (error, seconds) in [(silent, five), (stalled, also_five)] {
         assert_eq!(error.unwrap_err().to_string(), "no answer within 5 s");
         assert!((4.9..6.0).contains(&seconds), "{seconds}");
     }

@@ -16,8 +16,8 @@ pub(crate) enum Answer {
     Reply(u16, &'static str, Vec<u8>),
     /// The reply after a while.
     Slow(Duration, Vec<u8>),
-    /// A byte of the body each second.
-    Drip,
+    /// A part of the body, and nothing more.
+    Stall,
     /// A body in chunks without an end.
     Endless,
     /// A body that is shorter than it says.
@@ -171,12 +171,10 @@ async fn connection(
                 sleep(pause).await;
                 reply(&mut socket, 200, "", &body).await?;
             }
-            Answer::Drip => {
+            Answer::Stall => {
                 socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await.ok()?;
-                loop {
-                    socket.write_all(b" ").await.ok()?;
-                    sleep(Duration::from_secs(1)).await;
-                }
+                socket.write_all(b" ").await.ok()?;
+                sleep(Duration::from_secs(3600)).await;
             }
             Answer::Endless => {
                 let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -68,9 +68,16 @@ impl Describer<'_> {
             sum += bytes;
         }
         let catalogs = self.namespaces.iter().flat_map(|namespace| &namespace.catalogs);
-        for catalog in catalogs.filter(|catalog| catalog.registry().is_some()) {
-            self.row(1, &format!("{}: schemas", catalog.name), Registry::MAX_CACHED_BYTES);
-            sum += Registry::MAX_CACHED_BYTES;
+        let registries: Vec<_> = catalogs.filter(|catalog| catalog.registry().is_some()).collect();
+        for registry in &registries {
+            self.row(1, &format!("{}: schemas", registry.name), Registry::MAX_CACHED_BYTES);
+            let fetching = format!("{}: schemas that are fetched", registry.name);
+            self.row(1, &fetching, Registry::MAX_FETCHING_BYTES);
+            sum += Registry::MAX_CACHED_BYTES + Registry::MAX_FETCHING_BYTES;
+        }
+        if !registries.is_empty() {
+            self.row(1, "schemas that are compiled", Registry::MAX_COMPILING_BYTES);
+            sum += Registry::MAX_COMPILING_BYTES;
         }
         self.row(1, "sum", sum);
         if further_broker > 0 {

@@ -19,8 +19,9 @@
 //! | schemas in the cache | [`Registry::MAX_CACHED_SCHEMAS`] and [`Registry::MAX_CACHED_BYTES`] |
 //! | an answer, a schema with all its references | [`MAX_SCHEMA_BYTES`](crate::MAX_SCHEMA_BYTES) |
 //! | references of a schema, direct and indirect | [`MAX_REFERENCES`](crate::MAX_REFERENCES), nested at most [`MAX_DEPTH`](crate::MAX_DEPTH) deep |
-//! | a request with its redirects and the whole answer | [`RegistryOptions::timeout`], 5 s |
-//! | requests at once | 8, each with an answer in memory up to three times |
+//! | the head of an answer, and then each part of it | [`RegistryOptions::timeout`], 5 s; with redirects and the whole answer twelve times as long |
+//! | schemas that are fetched at once | 4: [`Registry::MAX_FETCHING_BYTES`] |
+//! | schemas of all registries that are compiled at once | 2: [`Registry::MAX_COMPILING_BYTES`] |
 //! | schemas that are asked for | 1024; further ones wait for room |
 //! | redirects | five, to the same scheme, host and port |
 //!
@@ -64,7 +65,7 @@ use self::health::Health;
 use self::job::{Compile, Job, Request};
 use self::requests::{HttpTransport, Requests, Transport};
 use self::resolve::Resolved;
-use self::shared::Shared;
+use self::shared::{COMPILING, Shared};
 use crate::catalog::{Catalog, Framing, Lookup, SchemaKind, SchemaRef, SchemaText, Waiter};
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -125,6 +126,12 @@ impl Registry {
     /// refer to counts for each of them. One schema has at most half of it.
     pub const MAX_CACHED_BYTES: usize = cache::MAX_CACHED_BYTES;
 
+    /// The maximum memory of the answers that are read and the schemas that wait to be compiled: 192 MiB.
+    pub const MAX_FETCHING_BYTES: usize = shared::MAX_FETCHING_BYTES;
+
+    /// The maximum memory of the schemas that are being compiled, of all registries together, by an estimate: 256 MiB.
+    pub const MAX_COMPILING_BYTES: usize = shared::MAX_COMPILING_BYTES;
+
     /// A registry with these options. It sends no request yet.
     ///
     /// # Errors
@@ -132,13 +139,14 @@ impl Registry {
     pub fn new(options: RegistryOptions) -> Result<Self, RegistryError> {
         let http = Arc::new(HttpTransport::new(options.url.is_https(), options.tls.clone()));
         let transport: Arc<dyn Transport> = Arc::clone(&http) as _;
-        Self::with_transport(options, http, transport)
+        Self::with_transport(options, http, transport, Arc::clone(&COMPILING))
     }
 
     fn with_transport(
         options: RegistryOptions,
         http: Arc<HttpTransport>,
         transport: Arc<dyn Transport>,
+        compiling: Arc<Semaphore>,
     ) -> Result<Self, RegistryError> {
         let RegistryOptions { url, protocol, max_age, timeout, mut headers, tls: _, runtime } =
             options;
@@ -154,7 +162,8 @@ impl Registry {
             requests: Requests::new(transport, headers, timeout),
             cache: Mutex::new(Cache::new(max_age)),
             answered: OnceLock::new(),
-            compiling: Semaphore::new(1),
+            fetching: Semaphore::new(shared::MAX_FETCHES),
+            compiling,
             url,
             protocol,
         });

@@ -53,15 +53,16 @@ impl RegistryOptions {
     }
 
     /// How long the `latest` version of a subject is in use before the registry is asked for it again. Default:
-    /// 300 s. Less than a second, 0 included, is one second, and more than a year is one year. A schema by its id, and a numbered version of a subject,
-    /// never change.
+    /// 300 s. Less than a second, 0 included, is one second, and more than a year is one year. A schema by its id, and
+    /// a numbered version of a subject, never change.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
         self
     }
 
-    /// How long a request may take, with its redirects and the whole answer. Default: 5 s. With 0 no request has an
-    /// answer, and each look-up stays pending.
+    /// How long the head of an answer may take, and then each further part of it. A request with its redirects and the
+    /// whole answer may take twelve times as long. Default: 5 s. With 0 no request has an answer, and each look-up stays
+    /// pending.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -12,7 +13,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::warn;
@@ -23,18 +23,21 @@ use crate::catalog::registry::error::MAX_REDIRECTS;
 use crate::catalog::registry::escape::chain;
 use crate::catalog::registry::protocol::{Answer, Verdict, verdict};
 use crate::catalog::registry::redirect::redirected;
+use crate::catalog::registry::shared::MAX_FETCHES;
 
-/// How many requests to a registry run at once, each with an answer of up to [`MAX_SCHEMA_BYTES`] in memory.
-const MAX_REQUESTS: usize = 8;
+/// How much longer than to its head, and than without progress, an answer may take in all.
+const MAX_TIMEOUTS: u32 = 12;
 /// How long a connection without a request stays open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest time that an answer may ask to wait.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-pub(crate) type TransportFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<Response<Bytes>, FetchError>> + Send + 'a>>;
+pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, FetchError>;
 
-/// Sends one request and reads the whole answer, up to the limit. It follows no redirects.
+pub(crate) type TransportFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, FetchError>> + Send + 'a>>;
+
+/// Sends one request. It follows no redirects.
 pub(crate) trait Transport: Send + Sync {
     fn get(&self, uri: Uri, headers: HeaderMap) -> TransportFuture<'_>;
 }
@@ -44,8 +47,8 @@ pub(crate) struct Requests {
     pub(crate) transport: Arc<dyn Transport>,
     /// The headers of each request, credentials included.
     pub(crate) headers: HeaderMap,
+    /// How long the head of an answer may take, and then each further part of it.
     pub(crate) timeout: Duration,
-    permits: Semaphore,
 }
 
 impl Requests {
@@ -54,27 +57,50 @@ impl Requests {
         headers: HeaderMap,
         timeout: Duration,
     ) -> Self {
-        Self { transport, headers, timeout, permits: Semaphore::new(MAX_REQUESTS) }
+        Self { transport, headers, timeout }
     }
 
     /// An answer with status 200.
     pub(crate) async fn get(&self, uri: Uri) -> Result<Answer, FetchError> {
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
-        let answer = timeout(self.timeout, self.follow(uri)).await;
-        answer.unwrap_or(Err(FetchError::Timeout(self.timeout)))
+        within(self.timeout.saturating_mul(MAX_TIMEOUTS), self.follow(uri)).await?
     }
 
     async fn follow(&self, mut uri: Uri) -> Result<Answer, FetchError> {
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.transport.get(uri.clone(), self.headers.clone()).await?;
-            let (head, body) = response.into_parts();
+            let response = self.transport.get(uri.clone(), self.headers.clone());
+            let (head, body) = within(self.timeout, response).await??.into_parts();
             match redirected(&uri, head.status, &head.headers) {
                 Some(target) => uri = target.map_err(FetchError::CrossOrigin)?,
-                None => return answer(head.status, head.headers, body),
+                None => {
+                    let body = self.read(&head.headers, body).await?;
+                    return answer(head.status, head.headers, body);
+                }
             }
         }
         Err(FetchError::TooManyRedirects)
     }
+
+    /// Reads an answer up to the limit.
+    async fn read(&self, headers: &HeaderMap, mut body: AnswerBody) -> Result<Bytes, FetchError> {
+        let declared = headers.get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > MAX_SCHEMA_BYTES as u64) {
+            return Err(FetchError::TooLarge);
+        }
+        let mut text = BytesMut::new();
+        while let Some(frame) = within(self.timeout, body.frame()).await? {
+            let Ok(data) = frame?.into_data() else { continue };
+            if text.len() + data.len() > MAX_SCHEMA_BYTES {
+                return Err(FetchError::TooLarge);
+            }
+            text.extend_from_slice(&data);
+        }
+        Ok(text.freeze())
+    }
+}
+
+async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Result<T, FetchError> {
+    timeout(time, future).await.map_err(|_| FetchError::Timeout(time))
 }
 
 fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Result<Answer, FetchError> {
@@ -163,22 +189,8 @@ impl Transport for HttpTransport {
             if response.as_ref().is_err_and(|error| !error.is_connect()) {
                 response = client.request(request).await;
             }
-            let (head, mut body) = response.map_err(|error| transport_error(&error))?.into_parts();
-            let declared = head.headers.get(header::CONTENT_LENGTH);
-            let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-            if declared.is_some_and(|length| length > MAX_SCHEMA_BYTES as u64) {
-                return Err(FetchError::TooLarge);
-            }
-            let mut text = BytesMut::new();
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| transport_error(&error))?;
-                let Ok(data) = frame.into_data() else { continue };
-                if text.len() + data.len() > MAX_SCHEMA_BYTES {
-                    return Err(FetchError::TooLarge);
-                }
-                text.extend_from_slice(&data);
-            }
-            Ok(Response::from_parts(head, text.freeze()))
+            let response = response.map_err(|error| transport_error(&error))?;
+            Ok(response.map(|body| body.map_err(|error| transport_error(&error)).boxed_unsync()))
         })
     }
 }
@@ -196,7 +208,7 @@ fn client(config: &ClientConfig) -> HttpsClient {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(MAX_REQUESTS)
+        .pool_max_idle_per_host(MAX_FETCHES)
         .build(connector)
 }
 

@@ -25,6 +25,8 @@ pub(crate) async fn resolve(
     schema: &SchemaRef,
     kind: Option<SchemaKind>,
 ) -> Result<Resolved, FetchError> {
+    // Until the schema is compiled: what waits for that has its text in memory.
+    let _permit = shared.fetching.acquire().await.expect("the semaphore is never closed");
     let mut resolver =
         Resolver { shared, kind, path: Vec::new(), graph: Graph::default(), open_bytes: 0 };
     match schema {
@@ -146,8 +148,13 @@ pub(crate) async fn compile(shared: &Shared, schema: &Arc<SchemaText>, kind: Sch
     if schema.is_ready(kind) {
         return;
     }
-    let _permit = shared.compiling.acquire().await.expect("the semaphore is never closed");
+    let compiling = Arc::clone(&shared.compiling);
+    let permit = compiling.acquire_owned().await.expect("the semaphore is never closed");
     let schema = Arc::clone(schema);
-    // It fails only when the runtime ends.
-    let _ = spawn_blocking(move || schema.compile(kind).is_ok()).await;
+    // It fails only when the runtime ends. The permit is its own: it goes on if nothing waits for it any more.
+    let compiled = spawn_blocking(move || {
+        let _permit = permit;
+        schema.compile(kind).is_ok()
+    });
+    let _ = compiled.await;
 }

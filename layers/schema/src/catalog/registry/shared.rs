@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::{StatusCode, Uri};
 use tokio::sync::Semaphore;
@@ -9,6 +9,19 @@ use crate::catalog::registry::protocol::{Coordinates, Protocol, RawSchema, RawVe
 use crate::catalog::registry::requests::{Requests, is_about_the_schema};
 use crate::catalog::registry::{FetchError, RegistryUrl};
 use crate::catalog::{SchemaId, SchemaText};
+use crate::limits::{MAX_COMPILED_BYTES, MAX_SCHEMA_BYTES};
+
+/// How many schemas are fetched at once from a registry, and then compiled. The texts of each are in memory three times:
+/// as the answer, without its escapes, and as the schema.
+pub(crate) const MAX_FETCHES: usize = 4;
+pub(crate) const MAX_FETCHING_BYTES: usize = MAX_FETCHES * 3 * MAX_SCHEMA_BYTES;
+
+/// How many schemas of all registries are compiled at once: many must not take all processors, and one that takes long
+/// must not hold up all others. Each takes up to twice of what it takes in the end.
+pub(crate) const MAX_COMPILING: usize = 2;
+pub(crate) const MAX_COMPILING_BYTES: usize = MAX_COMPILING * 2 * MAX_COMPILED_BYTES;
+pub(crate) static COMPILING: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(MAX_COMPILING)));
 
 /// What the look-ups of a registry and its requests share.
 #[derive(Debug)]
@@ -20,8 +33,10 @@ pub(crate) struct Shared {
     pub(crate) cache: Mutex<Cache>,
     /// An id that the registry has answered, be it that it has no such schema.
     pub(crate) answered: OnceLock<SchemaId>,
-    /// One schema at a time: many that come at once must not take all processors.
-    pub(crate) compiling: Semaphore,
+    /// Of the schemas that are fetched and then compiled.
+    pub(crate) fetching: Semaphore,
+    /// Of the schemas that are being compiled, of this registry and others.
+    pub(crate) compiling: Arc<Semaphore>,
 }
 
 impl Shared {

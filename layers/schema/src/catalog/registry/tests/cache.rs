@@ -178,3 +178,34 @@ fn what_leaves_the_cache_is_given_back() {
     let (kept, left) = cache.put_schema(text(19));
     assert_eq!((Arc::strong_count(&kept), left.len()), (2, 1));
 }
+
+/// A schema that is compiled for long must not hold up others, of whatever registry.
+#[tokio::test]
+async fn a_schema_that_takes_long_holds_up_no_other() {
+    let (registry, _) = confluent(|_, _| schema("\"string\""));
+    // Stands for one that is being compiled.
+    let _long = registry.shared.compiling.acquire().await.unwrap();
+    timeout(Duration::from_secs(60), text(&registry, &id(1))).await.expect("compiled meanwhile");
+}
+
+/// What waits to be compiled has its text in memory.
+#[tokio::test]
+async fn no_more_schemas_are_fetched_than_can_be_compiled() {
+    let (registry, asked) = confluent(|_, _| schema("\"string\""));
+    // No schema is compiled until these are dropped.
+    let compiling = Arc::clone(&registry.shared.compiling);
+    let all = compiling.acquire_many(2).await.unwrap();
+    let waiters: Vec<_> = (0..20).map(|number| look_up(&registry, &id(number))).collect();
+    while asked.paths().len() < MAX_FETCHES {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(asked.paths().len(), MAX_FETCHES);
+    drop(all);
+    for number in 0..20 {
+        text(&registry, &id(number)).await;
+    }
+    drop(waiters);
+}

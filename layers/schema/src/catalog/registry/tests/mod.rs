@@ -7,18 +7,24 @@ mod outage;
 mod references;
 mod versions;
 
+use std::convert::Infallible;
 use std::io::{self, Write};
+use std::pin::Pin;
 use std::sync::MutexGuard;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::subscriber::{DefaultGuard, set_default};
 
 use super::cache::MAX_RUNNING;
-use super::requests::TransportFuture;
+use super::requests::{AnswerBody, TransportFuture};
+use super::shared::{MAX_COMPILING, MAX_FETCHES};
 use super::*;
 use crate::catalog::{SchemaId, SchemaKind};
 use crate::{MAX_DEPTH, MAX_REFERENCES, MAX_SCHEMA_BYTES};
@@ -39,9 +45,51 @@ enum Reply {
     Page,
     Broken,
     Never,
+    /// A schema in parts, each after so many seconds.
+    Slow(usize, u64),
 }
 
 use Reply::Json;
+
+fn full(body: impl Into<Bytes>) -> AnswerBody {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The answer `{"schema":"x"}` after spaces, a part of it each so many seconds.
+struct Slow {
+    left: usize,
+    pause: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Slow {
+    fn body(left: usize, seconds: u64) -> AnswerBody {
+        let pause = Duration::from_secs(seconds);
+        let body = Self { left, pause, sleep: Box::pin(sleep(pause)) };
+        body.map_err(|never| match never {}).boxed_unsync()
+    }
+}
+
+impl Body for Slow {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        ready!(self.sleep.as_mut().poll(cx));
+        self.sleep = Box::pin(sleep(self.pause));
+        let Some(left) = self.left.checked_sub(1) else { return Poll::Ready(None) };
+        self.left = left;
+        let part = if left == 0 { r#"{"schema":"x"}"# } else { " " };
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(part.as_bytes())))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
 
 impl Transport for Scripted {
     fn get(&self, uri: Uri, _headers: HeaderMap) -> TransportFuture<'_> {
@@ -53,14 +101,17 @@ impl Transport for Scripted {
         Box::pin(async move {
             let response = Response::builder();
             match reply {
-                Json(status, body) => Ok(response.status(status).body(Bytes::from(body)).unwrap()),
+                Json(status, body) => Ok(response.status(status).body(full(body)).unwrap()),
                 Reply::RetryAfter(status, seconds) => {
                     let response = response.status(status).header("retry-after", seconds);
-                    Ok(response.body(Bytes::new()).unwrap())
+                    Ok(response.body(full("")).unwrap())
                 }
                 Reply::Page => {
                     let response = response.header("content-type", "text/html; charset=utf-8");
-                    Ok(response.body(Bytes::from_static(b"<html>")).unwrap())
+                    Ok(response.body(full("<html>")).unwrap())
+                }
+                Reply::Slow(parts, seconds) => {
+                    Ok(response.body(Slow::body(parts, seconds)).unwrap())
                 }
                 Reply::Broken => Err(FetchError::Transport("connection refused".to_owned())),
                 Reply::Never => future::pending().await,
@@ -104,7 +155,9 @@ fn registry_with(
     let url = "http://registry".parse().unwrap();
     let options = change(RegistryOptions::new(url, protocol).runtime(Handle::current()));
     let http = Arc::new(HttpTransport::new(false, None));
-    let registry = Registry::with_transport(options, http, Arc::clone(&scripted) as _);
+    // Of its own: where a test waits for another, its clock goes on.
+    let compiling = Arc::new(Semaphore::new(MAX_COMPILING));
+    let registry = Registry::with_transport(options, http, Arc::clone(&scripted) as _, compiling);
     (registry.unwrap(), scripted)
 }
 

@@ -161,3 +161,25 @@ fn without_its_runtime_a_registry_stays_pending() {
         assert_eq!(error, FetchError::Stopped);
     });
 }
+
+/// One that makes progress is not asked for again from the beginning, up to a limit.
+#[tokio::test(start_paused = true)]
+async fn an_answer_has_five_seconds_for_each_part_and_a_minute_in_all() {
+    let (registry, asked) = confluent(|path, before| match (path, before) {
+        ("/schemas/ids/1", _) => Reply::Slow(13, 4),
+        ("/schemas/ids/2", 0) => Reply::Slow(16, 4),
+        ("/schemas/ids/3", 0) => Reply::Slow(2, 6),
+        ("/schemas/ids/4", 0) => Reply::Never,
+        _ => schema("x"),
+    });
+    let start = Instant::now();
+    assert_eq!(text(&registry, &id(1)).await, "x");
+    assert_eq!(start.elapsed().as_secs(), 14 * 4);
+    assert_eq!(asked.times("/schemas/ids/1").len(), 1);
+    for (number, seconds) in [(2, 60), (3, 5), (4, 5)] {
+        let start = Instant::now();
+        let error = registry.fetch(&id(number)).await.expect_err("too slow");
+        assert_eq!(error, FetchError::Timeout(Duration::from_secs(seconds)), "{number}");
+        assert_eq!(start.elapsed().as_secs(), seconds, "{number}");
+    }
+}
