@@ -30,6 +30,7 @@
 # TAILWATER_KAFKA_JVM.
 set -euo pipefail
 
+name=kafka.sh
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 port=${TAILWATER_KAFKA_PORT:-19092}
 sasl_port=$((port + 1))
@@ -43,25 +44,8 @@ dir=${TAILWATER_KAFKA_DIR:-${TMPDIR:-/tmp}/tailwater-kafka-$port}
 jars=${TAILWATER_KAFKA_JARS:-$here/.cache/libs}
 jvm=${TAILWATER_KAFKA_JVM:--Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}
 
-say() { echo "kafka.sh: $*" >&2; }
-die() {
-    say "$*"
-    exit 1
-}
-
-listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-alive() { [[ -s $dir/pid ]] && kill -0 "$(<"$dir/pid")" 2>/dev/null; }
-
-# Until "$@" succeeds, at most $1 tenths of a second.
-within() {
-    local left=$1
-    shift
-    until "$@"; do
-        ((left-- > 0)) || return 1
-        sleep 0.1
-    done
-}
+# shellcheck source=tests/server.sh
+source "$here/../server.sh"
 
 fetch() {
     # The copy is whole once it carries the mark of the list it was made from.
@@ -215,8 +199,6 @@ halt() {
     rm -f "$dir/pid"
 }
 
-gone() { ! alive; }
-
 stop() {
     halt KILL # the data goes too: nothing to flush
     rm -rf "$dir"
@@ -244,13 +226,7 @@ run() {
     export TAILWATER_TEST_KAFKA_CA=$dir/tls/ca.pem
     export TAILWATER_TEST_KAFKA_TRUST=$dir/tls/trust.p12
     export TAILWATER_TEST_KAFKA_CONTROL=$here/kafka.sh
-    trap stop EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    start
-    local status=0
-    "$@" || status=$?
-    exit "$status"
+    beside "$@"
 }
 
 command=${1:-}
@@ -266,8 +242,5 @@ restart-broker)
     ;;
 kill) halt KILL ;;
 run) run "$@" ;;
-*)
-    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
-    exit 2
-    ;;
+*) usage ;;
 esac

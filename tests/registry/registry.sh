@@ -17,6 +17,7 @@
 # TAILWATER_REGISTRY_APP, TAILWATER_REGISTRY_JVM.
 set -euo pipefail
 
+name=registry.sh
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 port=${TAILWATER_REGISTRY_PORT:-19290}
 dir=${TAILWATER_REGISTRY_DIR:-${TMPDIR:-/tmp}/tailwater-registry-$port}
@@ -24,27 +25,8 @@ app=${TAILWATER_REGISTRY_APP:-$here/.cache/app}
 jvm=${TAILWATER_REGISTRY_JVM:--Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1}
 url=http://127.0.0.1:$port
 
-say() { echo "registry.sh: $*" >&2; }
-die() {
-    say "$*"
-    exit 1
-}
-
-listening() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
-
-alive() { [[ -s $dir/pid ]] && kill -0 "$(<"$dir/pid")" 2>/dev/null; }
-
-gone() { ! alive; }
-
-# Until "$@" succeeds, at most $1 tenths of a second.
-within() {
-    local left=$1
-    shift
-    until "$@"; do
-        ((left-- > 0)) || return 1
-        sleep 0.1
-    done
-}
+# shellcheck source=tests/server.sh
+source "$here/../server.sh"
 
 fetch() {
     # The copy is whole once it carries the mark of the list it was made from.
@@ -64,7 +46,7 @@ up() {
 
 start() {
     alive && die "a registry runs already in $dir"
-    ! listening || die "port $port is taken (TAILWATER_REGISTRY_PORT chooses another)"
+    ! listening "$port" || die "port $port is taken (TAILWATER_REGISTRY_PORT chooses another)"
     fetch
     mkdir -p "$dir"
     : >"$dir/registry.log"
@@ -101,19 +83,13 @@ run() {
     [[ $# -gt 0 ]] || die "run: which command?"
     if [[ -z ${TAILWATER_REGISTRY_PORT:-} ]]; then
         # Nobody asked for a port: the first free one, beside whatever else runs here.
-        while listening; do port=$((port + 1)); done
+        while listening "$port"; do port=$((port + 1)); done
         TAILWATER_REGISTRY_PORT=$port exec "${BASH_SOURCE[0]}" run "$@"
     fi
     export TAILWATER_REGISTRY_PORT TAILWATER_REGISTRY_DIR=$dir
     export TAILWATER_TEST_APICURIO=$url
     export TAILWATER_TEST_APICURIO_CONTROL=$here/registry.sh
-    trap stop EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    start
-    local status=0
-    "$@" || status=$?
-    exit "$status"
+    beside "$@"
 }
 
 command=${1:-}
@@ -124,8 +100,5 @@ start) start ;;
 stop) stop ;;
 kill) halt ;;
 run) run "$@" ;;
-*)
-    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
-    exit 2
-    ;;
+*) usage ;;
 esac
