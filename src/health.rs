@@ -130,11 +130,13 @@ mod tests {
     use tailwater_http::Shutdown;
 
     use super::*;
+    use crate::streams::Streams;
 
     fn health() -> Handle {
         Handle {
             clusters: Vec::new(),
             connections: Vec::new(),
+            streams: Streams::new(Shutdown::new()),
             shutdown: Shutdown::new(),
             max_health_connections: CONNECTIONS,
             max_admin_connections: CONNECTIONS,

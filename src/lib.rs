@@ -56,6 +56,8 @@ mod port;
 pub mod server;
 mod signals;
 pub mod stack;
+#[allow(dead_code, reason = "the administration and metrics read all of it")]
+mod streams;
 pub mod telemetry;
 
 pub use drain::drain;

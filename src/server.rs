@@ -195,6 +195,7 @@ pub fn run(
         };
         listening(&stack);
         let mut is_signalled = true;
+        let streams = stack.handle().streams;
         let (stop_sender, stop) = tokio::sync::oneshot::channel();
         let mut serving = std::pin::pin!(stack.serve(async move {
             // The sender is dropped without a message only after serving has ended.
@@ -208,6 +209,7 @@ pub fn run(
                 is_signalled = false;
             }
         }
+        let draining = streams.draining();
         // The receiver lives in `serving`, which is awaited below.
         let _ = stop_sender.send(drain);
         let second_signal = async {
@@ -222,8 +224,10 @@ pub fn run(
             () = serving => {}
             () = second_signal => {
                 warn!("received a second signal, dropping open connections");
+                streams.drop_open();
             }
         }
+        draining.tell();
         Ok(())
     });
     // A read of a file that hangs must not delay the end of the process.

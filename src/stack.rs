@@ -40,10 +40,12 @@ use tokio::sync::Semaphore;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
+use crate::access_log::{AccessLog, AccessLogLayer, TellSession};
 use crate::config::plan::{self, Resource, Streams};
 use crate::config::{self, Config, HttpVersion};
 use crate::models::Contents;
 use crate::open_files::Bounded;
+use crate::streams::Streams as OpenStreams;
 use crate::{access, access_log, files, limits};
 
 mod catalogs;
@@ -54,6 +56,7 @@ mod handle;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod listeners;
+mod located;
 mod tls;
 mod upstream;
 #[cfg(not(feature = "kafka"))]
@@ -66,11 +69,12 @@ pub(crate) use self::handle::Handle;
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::Cluster;
 pub use self::listeners::Stack;
+use self::located::Located;
 use self::tls::TlsServer;
 #[cfg(not(feature = "kafka"))]
 pub(crate) use self::without_kafka::Cluster;
 
-type Body = UnsyncBoxBody<Bytes, BoxError>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// The service behind an exit of HTTP requests.
 type HttpService = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
 
@@ -128,6 +132,7 @@ struct StackBuilder<'c> {
     folder: &'c Path,
     shutdown: Shutdown,
     drain: Drain,
+    streams: OpenStreams,
     /// The clusters, by the names of the `kafka` bindings on the path.
     clusters: HashMap<String, Cluster>,
     resources: HashMap<(&'c str, Option<SseOptions>), HttpService>,
@@ -164,22 +169,27 @@ impl<'c> StackBuilder<'c> {
             (false, true) => Versions::Http2,
             _ => Versions::Both,
         };
-        let routes = self.routes(
-            &server.routes,
-            |when| when.condition.clone(),
-            |this, route| match &route.next {
+        let routes =
+            self.routes(Some(server.binding), &server.routes, headers, |this, route| match &route
+                .next
+            {
                 Resource::Sse(sse) => this.sse_server(sse),
                 Resource::Files(files) => this.files(files),
-            },
-        )?;
+            })?;
+        let log = self.all.iter().any(Config::logs_access).then(|| AccessLog {
+            binding: self.label(name).into(),
+            subject: self.config.logged_subject(),
+        });
         // The guard comes before the routes, which read the session that it found.
         let known = match (&options.authorization, server.guard) {
             (Some(authorization), Some(guard)) => {
                 let guard = ServiceBuilder::new()
                     .map_request(self.kept(authorization)?)
-                    .layer(self.guard(guard, authorization)?)
-                    .map_request(guard::log_rejection);
-                BoxCloneSyncService::new(guard.service(routes))
+                    .layer(self.guard(guard, authorization)?);
+                match &log {
+                    Some(_) => BoxCloneSyncService::new(guard.service(TellSession(routes))),
+                    None => BoxCloneSyncService::new(guard.service(routes)),
+                }
             }
             _ => routes,
         };
@@ -190,16 +200,18 @@ impl<'c> StackBuilder<'c> {
         let controlled = access::layer(&options.access_control, behind).layer(known);
         let controlled = controlled.map_response(without_guesses);
         // The access log is outermost, so that it also has the requests that the other layers reject.
-        let service = if self.all.iter().any(Config::logs_access) {
-            boxed(access_log::layer().layer(controlled))
-        } else {
-            BoxCloneSyncService::new(controlled)
-        };
         let http = HttpLayer::new()
             .versions(versions)
             .send_buffer_bytes(limits::UNREAD_BYTES)
-            .shutdown(self.shutdown.clone())
-            .layer(service);
+            .shutdown(self.shutdown.clone());
+        let http = match log {
+            Some(log) => {
+                let service = AccessLogLayer::new(log.clone(), &self.streams).layer(controlled);
+                http.on_rejection(move |rejection| access_log::rejected(&log, rejection))
+                    .layer(BoxCloneSyncService::new(service))
+            }
+            None => http.layer(BoxCloneSyncService::new(controlled)),
+        };
         let http_server = HttpServer { http, versions, guarded };
         self.http_servers.insert(name, http_server.clone());
         Ok(http_server)
@@ -210,9 +222,11 @@ impl<'c> StackBuilder<'c> {
             let contents = this.contents(&server.options.requests)?;
             let config::SseServer { retry, max_age, .. } = *server.options;
             let streams = SseOptions { retry, max_age, contents };
-            this.routes(&server.routes, path, |this, route| match &route.next {
-                Streams::Topics(proxy) => this.topic_streams(proxy, streams),
-                Streams::Upstream(client) => this.upstream_streams(client, streams),
+            this.routes(Some(server.binding), &server.routes, path, |this, route| {
+                match &route.next {
+                    Streams::Topics(proxy) => this.topic_streams(proxy, streams),
+                    Streams::Upstream(client) => this.upstream_streams(client, streams),
+                }
             })
         })
     }
@@ -223,7 +237,7 @@ impl<'c> StackBuilder<'c> {
         streams: SseOptions,
     ) -> Result<HttpService, Error> {
         self.once(proxy.binding, Some(streams), |this| {
-            this.routes(&proxy.routes, path, |this, route| {
+            this.routes(Some(proxy.binding), &proxy.routes, path, |this, route| {
                 this.topic_stream(proxy.binding, route, streams)
             })
         })
@@ -235,7 +249,7 @@ impl<'c> StackBuilder<'c> {
         streams: SseOptions,
     ) -> Result<HttpService, Error> {
         self.once(client.binding, Some(streams), |this| {
-            this.routes(&client.routes, path, |this, route| {
+            this.routes(Some(client.binding), &client.routes, path, |this, route| {
                 this.upstream(&route.next, streams, client.options.retry)
             })
         })
@@ -244,8 +258,9 @@ impl<'c> StackBuilder<'c> {
     fn files(&mut self, proxy: &plan::HttpFilesystem<'c>) -> Result<HttpService, Error> {
         self.once(proxy.binding, None, |this| {
             this.routes(
+                Some(proxy.binding),
                 &proxy.routes,
-                |when| when.condition.clone(),
+                |when| (when.condition.clone(), when.path.as_ref().map(ToString::to_string)),
                 |this, route| {
                     let plan::Filesystem { binding, options, .. } = route.next;
                     let location: PathBuf = this.folder.join(&options.location);
@@ -275,24 +290,38 @@ impl<'c> StackBuilder<'c> {
         Ok(service)
     }
 
-    /// Builds the routes of a binding, and with `next` the service of each route.
+    /// Builds the routes of a binding, and with `next` the service of each route. `when` returns the condition of an
+    /// entry of `when`, and the pattern of its path. `binding` is the one that requests of these routes are told to
+    /// be served by, if it is another than before.
     fn routes<W, N, T>(
         &mut self,
+        binding: Option<&config::Binding>,
         routes: &[plan::Branch<'c, W, N, T>],
-        condition: impl Fn(&W) -> Condition,
+        when: impl Fn(&W) -> (Condition, Option<String>),
         mut next: impl FnMut(&mut Self, &plan::Branch<'c, W, N, T>) -> Result<HttpService, Error>,
     ) -> Result<HttpService, Error> {
+        let binding: Option<Arc<str>> = binding.map(|binding| self.label(&binding.name).into());
         let mut table = Routes::new().guard(guard::access);
         for route in routes {
-            let when = route.rule.when.iter().map(&condition);
-            let guarded = route
+            let guarded: Vec<Requirement> = route
                 .rule
                 .guarded
                 .iter()
-                .map(|demand| Requirement::new(&demand.guard, &demand.roles));
-            table = table.guarded_route(when, guarded, next(self, route)?);
+                .map(|demand| Requirement::new(&demand.guard, &demand.roles))
+                .collect();
+            let service = next(self, route)?;
+            let mut conditions: Vec<_> = route.rule.when.iter().map(&when).collect();
+            if conditions.is_empty() {
+                conditions.push((Condition::any(), None));
+            }
+            // Each condition is a route of its own, so that the pattern that took a request is known.
+            for (condition, pattern) in conditions {
+                let located = Located::new(service.clone(), binding.as_ref(), pattern);
+                table = table.guarded_route([condition], guarded.clone(), located);
+            }
         }
-        Ok(BoxCloneSyncService::new(Router::new(table)))
+        let router = Located::new(Router::new(table), binding.as_ref(), None);
+        Ok(BoxCloneSyncService::new(router))
     }
 
     /// The models of the events of an `sse` binding.
@@ -337,6 +366,12 @@ fn without_guesses<B>(mut response: Response<B>) -> Response<B> {
     response
 }
 
-fn path(when: &config::PathCondition) -> Condition {
-    when.path.clone().map_or_else(Condition::any, Condition::from)
+fn path(when: &config::PathCondition) -> (Condition, Option<String>) {
+    let condition = when.path.clone().map_or_else(Condition::any, Condition::from);
+    (condition, when.path.as_ref().map(ToString::to_string))
+}
+
+fn headers(when: &config::HttpCondition) -> (Condition, Option<String>) {
+    let path = when.headers.iter().find(|(name, _)| name == ":path");
+    (when.condition.clone(), path.map(|(_, pattern)| pattern.to_string()))
 }

@@ -20,12 +20,14 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::access::AccessLines;
 pub use self::levels::{InvalidLevels, LogLevels};
 use self::output::{LinesOf, Output, Reports};
 use self::throttle::Throttle;
 use crate::access_log;
 pub use crate::escape::{error_line, one_line};
 
+mod access;
 mod escape;
 mod levels;
 mod output;
@@ -105,7 +107,7 @@ impl Drop for Outputs {
 }
 
 /// Sets up the log of this process. The log goes to the standard error. If `access` is `true`, the access log goes
-/// to the standard output in the same format, whatever the levels. Panics are logged, too.
+/// to the standard output in the same format, whatever the levels: as `key=value` pairs, or as a JSON object. Panics are logged, too.
 ///
 /// `levels` is a level (`error`, `warn`, `info`, `debug`, `trace`), or several levels for parts of the program,
 /// such as `info,tailwater_kafka=debug`.
@@ -127,15 +129,13 @@ pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Er
     let is_access = |metadata: &Metadata<'_>| metadata.target() == access_log::TARGET;
     let stdout = Output::start("stdout", unbuffered(io::stdout())?, ACCESS_LINES, STDOUT)?;
     let stderr = Output::start("stderr", unbuffered(io::stderr())?, LOG_LINES, STDERR)?;
-    let log = layer(&stderr, format, io::stderr().is_terminal(), true);
+    let log = layer(&stderr, format, io::stderr().is_terminal());
     let throttle = Throttle::default();
     let log = log
         .with_filter(filter.and(throttle.clone()))
         .with_filter(filter_fn(move |metadata| !is_access(metadata)));
-    let access_log = access.then(|| {
-        let layer = layer(&stdout, format, io::stdout().is_terminal(), false);
-        layer.with_filter(filter_fn(is_access))
-    });
+    let access_log =
+        access.then(|| access_layer(&stdout, format).with_filter(filter_fn(is_access)));
     tracing_subscriber::registry().with(log).with(access_log).try_init()?;
     thread::Builder::new().name("log".to_owned()).spawn(move || throttle.run())?;
     // The hook of std would print a panic on the thread that serves.
@@ -148,20 +148,29 @@ fn layer<S>(
     output: &Output,
     format: LogFormat,
     is_terminal: bool,
-    target: bool,
 ) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
 {
     let has_colours = is_terminal && format == LogFormat::Text;
     let lines = LinesOf { output: output.clone(), format, has_colours };
-    let layer = fmt::layer().with_writer(lines).with_ansi(false).with_target(target);
+    let layer = fmt::layer().with_writer(lines).with_ansi(false);
     // It would print internal errors on the thread that logs.
     let layer = layer.log_internal_errors(false);
     match format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     }
+}
+
+/// The layer that writes the lines of the access log in this format.
+fn access_layer<S>(output: &Output, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+{
+    let lines = LinesOf { output: output.clone(), format, has_colours: false };
+    let layer = fmt::layer().with_writer(lines).with_ansi(false).log_internal_errors(false);
+    layer.event_format(AccessLines(format)).boxed()
 }
 
 /// The file behind an output. The buffer of std would be locked while a write waits for the reader.
@@ -209,7 +218,7 @@ mod tests {
         let foreign = "a\nb\x1b[2J\u{202e}\u{9b}\r\u{7f}";
         let error = io::Error::other(foreign);
         let output = Output::without_writer();
-        let layer = layer(&output, format, is_terminal, false);
+        let layer = layer(&output, format, is_terminal);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let source = &error as &dyn std::error::Error;
             warn!(%error, source, text = foreign, debug = ?foreign, "said: {foreign}");

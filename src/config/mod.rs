@@ -73,7 +73,7 @@ pub use self::sections::models::{
     StringOptions,
 };
 pub use self::sections::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
-pub use self::sections::telemetry::{Exporter, ExporterKind, Telemetry};
+pub use self::sections::telemetry::{Exporter, ExporterKind, LoggedSubject, Telemetry};
 pub use self::source::TopicSource;
 
 pub(crate) use self::check::namespaces::label;
@@ -118,6 +118,15 @@ impl Config {
     #[must_use]
     pub fn logs_access(&self) -> bool {
         self.telemetry.exporters.iter().any(|exporter| exporter.kind == ExporterKind::Stdout)
+    }
+
+    /// What the access log has of the subjects of tokens, for the requests of this namespace.
+    #[must_use]
+    pub fn logged_subject(&self) -> LoggedSubject {
+        let mut exporters = self.telemetry.exporters.iter();
+        exporters
+            .find(|exporter| exporter.kind == ExporterKind::Stdout)
+            .map_or(LoggedSubject::Off, |exporter| exporter.subject)
     }
 
     /// The listeners: bindings of type `tcp` and kind `server`.

@@ -1,16 +1,14 @@
 //! Guards: access to routes, the lifetime of streams, and the claims that templates use. This file joins the
 //! jwt crate with the crates for routes and event streams, since none of them depends on another.
 
+use ::http::Extensions;
 use ::http::request::Parts;
-use ::http::{Extensions, Request};
 use bytes::Bytes;
 use tailwater_jwt::{Credentials, Guard, GuardOptions, JwtLayer, Keys, Rejection, Session, Token};
 use tailwater_kafka_types::Variable;
 use tailwater_route::{Access, Matched, Requirement};
 use tailwater_sse::Lease;
-use tracing::info;
 
-use crate::access_log;
 use crate::config::{self, Authorization, GuardKeys};
 use crate::stack::{Error, StackBuilder};
 
@@ -81,17 +79,6 @@ pub(super) fn access(extensions: &Extensions, requirements: &[Requirement]) -> A
         true => Access::Granted,
         false => Access::Forbidden,
     }
-}
-
-/// Logs why credentials were rejected. The client does not learn the reason.
-pub(super) fn log_rejection<B>(request: Request<B>) -> Request<B> {
-    match request.extensions().get() {
-        None | Some(Rejection::NoCredentials) => {}
-        Some(rejection) => {
-            info!(target: access_log::TARGET, reason = %rejection, "credentials were not accepted");
-        }
-    }
-    request
 }
 
 fn holds(guarded: &[Requirement], guard: &str, token: &Token) -> bool {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use tailwater_http::{ConnectionLimit, Shutdown};
 
 use crate::stack::{Cluster, Stack};
+use crate::streams::Streams;
 
 /// What a [`Stack`] serves, for health checks, metrics and administration.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub(crate) struct Handle {
     pub(crate) clusters: Vec<(String, Cluster)>,
     /// The connections of the `tcp` bindings, with their names.
     pub(crate) connections: Vec<(String, ConnectionLimit)>,
+    /// The open event streams.
+    pub(crate) streams: Streams,
     /// The shutdown of the process.
     pub(crate) shutdown: Shutdown,
     /// The maximum number of connections for health checks.
@@ -36,6 +39,7 @@ impl Stack {
         Handle {
             clusters,
             connections: connections.collect(),
+            streams: self.streams.clone(),
             shutdown: self.shutdown.clone(),
             max_health_connections: self.max_health_connections,
             max_admin_connections: self.max_admin_connections,

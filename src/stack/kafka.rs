@@ -24,6 +24,7 @@ use crate::config::{
 use crate::models::{Contents, RecordModels};
 use crate::stack::catalogs::UnboundModel;
 use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed, guard};
+use crate::streams::{Probe, TrackLayer};
 
 impl<'c> StackBuilder<'c> {
     /// The models of the topics on a path, if there are any.
@@ -58,7 +59,8 @@ impl<'c> StackBuilder<'c> {
             let is_raw = topics.all(|topic| topic.value.is_none() || !may_be(&topic.name));
             source = source.converters(by_path(&self.event_models(streams), is_raw));
         }
-        Ok(boxed(frames.layer(source.layer(self.topics(&route.next)?))))
+        let track = TrackLayer::new(&self.streams, |stream: &Stream| Some(Probe(stream.probe())));
+        Ok(boxed(track.layer(frames.layer(source.layer(self.topics(&route.next)?)))))
     }
 
     /// Starts the clusters of an exit.

@@ -26,6 +26,7 @@ use crate::limits;
 use crate::open_files::OpenFiles;
 use crate::stack::catalogs::Catalogs;
 use crate::stack::{Cluster, Error, HttpServer, StackBuilder, TlsServer};
+use crate::streams::Streams;
 
 /// A configuration that is ready to serve: all ports are bound, and all clusters are started.
 pub struct Stack {
@@ -33,6 +34,7 @@ pub struct Stack {
     pub(super) clusters: HashMap<String, Cluster>,
     pub(super) shutdown: Shutdown,
     drain: Drain,
+    pub(super) streams: Streams,
     /// The maximum number of connections for health checks.
     pub(super) max_health_connections: usize,
     /// The maximum number of connections for administration.
@@ -104,6 +106,7 @@ impl Stack {
         let stack = Self {
             listening: Vec::new(),
             clusters: HashMap::new(),
+            streams: Streams::new(shutdown.clone()),
             shutdown,
             drain,
             max_health_connections: open_files.health,
@@ -131,6 +134,7 @@ impl Stack {
             folder,
             shutdown: self.shutdown.clone(),
             drain: self.drain.clone(),
+            streams: self.streams.clone(),
             clusters: HashMap::new(),
             resources: HashMap::new(),
             folders: HashSet::new(),

@@ -59,6 +59,7 @@ impl TlsServer {
                 return Either::Left(close(stream));
             };
             let mut connection = Connection::from((stream, extensions.clone()));
+            connection.extensions_mut().insert(handshake.version());
             if let Some(negotiated) = negotiated {
                 connection.extensions_mut().insert(negotiated);
             }

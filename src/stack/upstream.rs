@@ -17,7 +17,8 @@ use crate::config::{Authorization, HttpVersion, Kind, plan};
 use crate::models::ContentLayer;
 use crate::open_files::Bounded;
 use crate::stack::guard::credentials;
-use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed};
+use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed, headers};
+use crate::streams::TrackLayer;
 
 impl<'c> StackBuilder<'c> {
     /// Streams of the server of an `http` client. `streams` comes from the `sse` binding above. `reconnect` is
@@ -28,15 +29,12 @@ impl<'c> StackBuilder<'c> {
         streams: SseOptions,
         reconnect: Duration,
     ) -> Result<HttpService, Error> {
-        self.routes(
-            &client.routes,
-            |when| when.condition.clone(),
-            |this, route| {
-                let frames = this.frames(streams, Box::default());
-                let content = ContentLayer::new(this.event_models(streams));
-                this.connected(client, &route.next, frames, content, reconnect)
-            },
-        )
+        // The streams are those of the `sse` binding above.
+        self.routes(None, &client.routes, headers, |this, route| {
+            let frames = this.frames(streams, Box::default());
+            let content = ContentLayer::new(this.event_models(streams));
+            this.connected(client, &route.next, frames, content, reconnect)
+        })
     }
 
     fn connected(
@@ -84,6 +82,7 @@ impl<'c> StackBuilder<'c> {
         let hand_on = HandOn::new(handed);
         let service = ServiceBuilder::new()
             .map_request(move |request| hand_on.hand_on(request))
+            .layer(TrackLayer::new(&self.streams, |_| None))
             .layer(frames)
             .layer(content)
             .layer(layer);

@@ -153,7 +153,7 @@ mod tests {
     async fn levels_of_a_time_go_back_to_those_that_last() {
         let output = Output::without_writer();
         let (filter, levels) = LogLevels::new("info").unwrap();
-        let log = layer(&output, LogFormat::Text, false, false).with_filter(filter);
+        let log = layer(&output, LogFormat::Text, false).with_filter(filter);
         let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(log));
         let logged = |what: &str| output.queued().contains(what);
         debug!("first");

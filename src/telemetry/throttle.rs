@@ -212,7 +212,7 @@ mod tests {
     /// The lines that are written when `log` runs.
     fn written(throttle: &Throttle, log: impl FnOnce()) -> Vec<String> {
         let output = Output::without_writer();
-        let layer = layer(&output, LogFormat::Text, false, false);
+        let layer = layer(&output, LogFormat::Text, false);
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(throttle.clone()));
         with_default(subscriber, log);
         output.queued().lines().map(str::to_owned).collect()

@@ -2,6 +2,7 @@
 //! real one that `TAILWATER_TEST_KAFKA` names (`tests/kafka/kafka.sh run cargo test --test e2e`).
 
 mod access;
+mod access_log;
 mod admin;
 mod age;
 mod catalogs;

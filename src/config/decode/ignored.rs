@@ -231,9 +231,12 @@ pub(crate) const OTLP: Shape = Fields(&[
     ]),
 ]);
 
-/// The keys of an exporter of type `stdout`. Of these, `vault` has no effect.
-pub(crate) const STDOUT: Shape =
-    Fields(&[required("type", Text), optional("vault", EXPORTER_VAULT)]);
+/// The keys of an exporter of type `stdout`. Of these, `vault` has no effect. `options` are read elsewhere.
+pub(crate) const STDOUT: Shape = Fields(&[
+    required("type", Text),
+    optional("vault", EXPORTER_VAULT),
+    optional("options", By(|_| ())),
+]);
 
 const EXPORTER_VAULT: Shape = By(|value| ignore(value, Ignored::ExporterVault, &VAULT));
 

@@ -23,6 +23,37 @@ pub struct Exporter {
     pub span: Span,
     /// `type`: what the exporter writes.
     pub kind: ExporterKind,
+    /// `options.access-log.subject`, of an exporter of type `stdout`: what the access log has of the
+    /// subject of a token. Default: `off`.
+    pub subject: LoggedSubject,
+}
+
+/// What the access log has of the subject of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoggedSubject {
+    /// `plain`: the subject itself.
+    Plain,
+    /// `hash`: 16 hexadecimal digits, which are equal for equal subjects until the process ends.
+    Hash,
+    /// `off`: nothing.
+    #[default]
+    Off,
+}
+
+impl LoggedSubject {
+    /// Of the `options` of an exporter.
+    fn decode(exporter: &Map<'_>) -> Self {
+        let words = [("plain", Self::Plain), ("hash", Self::Hash), ("off", Self::Off)];
+        let Some(options) = exporter.map("options") else { return Self::Off };
+        let subject = options.map("access-log").and_then(|log| {
+            let subject = log.get("subject").and_then(|value| value.one_of(&words));
+            log.deny_unknown();
+            subject
+        });
+        options.deny_unknown();
+        subject.unwrap_or_default()
+    }
 }
 
 /// The type of an exporter.
@@ -60,11 +91,13 @@ enum Form {
 
 fn exporter(name: &str, value: &Value<'_>) -> Option<Exporter> {
     let words = [("stdout", Form::Stdout), ("prometheus", Form::Prometheus), ("otlp", Form::Otlp)];
-    match value.map()?.require("type")?.one_of(&words)? {
+    let map = value.map()?;
+    match map.require("type")?.one_of(&words)? {
         Form::Stdout => {
             ignored::STDOUT.check(value);
             let name = name.to_owned();
-            Some(Exporter { name, span: value.key, kind: ExporterKind::Stdout })
+            let subject = LoggedSubject::decode(&map);
+            Some(Exporter { name, span: value.key, kind: ExporterKind::Stdout, subject })
         }
         Form::Prometheus => {
             ignore(value, Ignored::ExporterPrometheus, &ignored::PROMETHEUS);

@@ -69,7 +69,7 @@ bindings:
   cache_server: { type: kafka, kind: cache_server, exit: kafka_out }
   kafka_out: { type: kafka, kind: client, options: { servers: ["SERVERS"] }, exit: tcp_out }
   tcp_out: { type: tcp, kind: client }
-telemetry: { exporters: { logs: { type: stdout } } }
+telemetry: { exporters: { logs: { type: stdout, options: { access-log: { subject: LOGGED } } } } }
 "#;
 
 /// A server with guarded streams of any topic: `/any/TOPIC` with a token, `/read/TOPIC` with the role
@@ -84,6 +84,7 @@ pub(crate) fn guarded(kafka: &Kafka) -> Builder {
         issuer: ISSUER.to_owned(),
         keys: format!("keys: [{}, {}]", rsa_key().public, ec_key().public),
         roles: "scope",
+        logged: "off",
         arguments: Vec::new(),
     }
 }
@@ -95,6 +96,7 @@ pub(crate) struct Builder {
     issuer: String,
     keys: String,
     roles: &'static str,
+    logged: &'static str,
     arguments: Vec<&'static str>,
 }
 
@@ -123,6 +125,11 @@ impl Builder {
         Self { roles, ..self }
     }
 
+    /// What the access log has of subjects.
+    pub(crate) fn logged(self, logged: &'static str) -> Self {
+        Self { logged, ..self }
+    }
+
     pub(crate) fn arguments(mut self, arguments: &[&'static str]) -> Self {
         self.arguments.extend(arguments);
         self
@@ -141,6 +148,7 @@ impl Builder {
             .replace("KEYS", &self.keys)
             .replace("ROLES", self.roles)
             .replace("CHALLENGE", &self.challenge.to_string())
+            .replace("LOGGED", self.logged)
             .replace("VERSIONS", self.versions)
             .replace("SERVERS", &self.servers);
         let server = Server::of_text(folder, &config, &self.arguments).await;

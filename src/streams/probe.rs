@@ -1,0 +1,100 @@
+//! What the source of a stream tells while the stream is open.
+
+#[cfg(feature = "kafka")]
+pub(crate) use self::kafka::Probe;
+#[cfg(not(feature = "kafka"))]
+pub(crate) use self::without_kafka::Probe;
+
+#[cfg(feature = "kafka")]
+mod kafka {
+    use std::sync::Arc;
+
+    use tailwater_kafka::{StreamProbe, StreamStart};
+
+    use crate::streams::Start;
+
+    /// The probe of a stream of a topic.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Probe(pub(crate) StreamProbe);
+
+    impl Probe {
+        pub(crate) fn topic(&self) -> &str {
+            self.0.topic()
+        }
+
+        /// The name under which the stream is counted.
+        pub(crate) fn label(&self) -> &Arc<str> {
+            self.0.label()
+        }
+
+        pub(crate) fn start(&self) -> Start {
+            match self.0.start() {
+                StreamStart::Id => Start::Id,
+                StreamStart::From => Start::From,
+                StreamStart::Since => Start::Since,
+                StreamStart::Beginning => Start::Beginning,
+                _ => Start::Live,
+            }
+        }
+
+        /// The number of events of records.
+        pub(crate) fn events(&self) -> u64 {
+            self.0.events()
+        }
+
+        pub(crate) fn gaps(&self) -> u64 {
+            self.0.gaps()
+        }
+
+        /// The reason of the last gap.
+        pub(crate) fn last_gap(&self) -> Option<&'static str> {
+            self.0.last_gap()
+        }
+
+        /// The records that the stream is behind, if it has a place in a log.
+        pub(crate) fn lag_records(&self) -> Option<u64> {
+            self.0.lag().map(|lag| lag.records)
+        }
+    }
+}
+
+#[cfg(not(feature = "kafka"))]
+mod without_kafka {
+    use std::sync::Arc;
+
+    use crate::streams::Start;
+
+    /// The probe of a stream of a topic, of which there are none.
+    #[derive(Clone, Debug)]
+    pub(crate) enum Probe {}
+
+    impl Probe {
+        pub(crate) fn topic(&self) -> &str {
+            match *self {}
+        }
+
+        pub(crate) fn label(&self) -> &Arc<str> {
+            match *self {}
+        }
+
+        pub(crate) fn start(&self) -> Start {
+            match *self {}
+        }
+
+        pub(crate) fn events(&self) -> u64 {
+            match *self {}
+        }
+
+        pub(crate) fn gaps(&self) -> u64 {
+            match *self {}
+        }
+
+        pub(crate) fn last_gap(&self) -> Option<&'static str> {
+            match *self {}
+        }
+
+        pub(crate) fn lag_records(&self) -> Option<u64> {
+            match *self {}
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! One open stream.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Waker;
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use tailwater_jwt::Session;
+
+use super::{Opening, Place, Probe, Protocol, Reason, Start};
+use crate::access_log::Requested;
+
+/// The id of a stream, unique in the process: `s-` and a number in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StreamId(pub(super) u64);
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s-{:06x}", self.0)
+    }
+}
+
+impl FromStr for StreamId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number = text.strip_prefix("s-").ok_or(())?;
+        let is_written = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if !number.bytes().all(is_written) {
+            return Err(());
+        }
+        u64::from_str_radix(number, 16).map(Self).map_err(|_| ())
+    }
+}
+
+/// Why and how a stream is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kick {
+    pub(crate) reason: Reason,
+    /// The time of the closing `retry` field. Default: that of the route.
+    pub(crate) retry: Option<Duration>,
+}
+
+/// An open stream. There are many of them, so that it shares what it can.
+pub(crate) struct OpenStream {
+    id: StreamId,
+    opened_ms: u64,
+    place: Arc<Place>,
+    session: Option<Session>,
+    peer: SocketAddr,
+    protocol: Protocol,
+    start: Start,
+    probe: Option<Probe>,
+    requested: Option<Arc<Requested>>,
+    bytes: AtomicU64,
+    last_write_ms: AtomicU64,
+    kick: OnceLock<Box<Kick>>,
+    waker: AtomicWaker,
+}
+
+impl OpenStream {
+    pub(super) fn new(id: StreamId, now_ms: u64, opening: Opening) -> Self {
+        let Opening { place, peer, session, protocol, start, probe, requested } = opening;
+        Self {
+            id,
+            opened_ms: now_ms,
+            place,
+            session,
+            peer,
+            protocol,
+            start,
+            probe,
+            requested,
+            bytes: AtomicU64::new(0),
+            last_write_ms: AtomicU64::new(now_ms),
+            kick: OnceLock::new(),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// When it was opened: see [`Streams::time`](super::Streams::time).
+    pub(crate) fn opened_ms(&self) -> u64 {
+        self.opened_ms
+    }
+
+    /// Where in the configuration it is served.
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.place
+    }
+
+    /// The session that has opened it.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// The address of its TCP connection.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(crate) fn start(&self) -> Start {
+        self.start
+    }
+
+    /// What its source tells. `None` for the stream of another server.
+    pub(crate) fn probe(&self) -> Option<&Probe> {
+        self.probe.as_ref()
+    }
+
+    /// The request, if it is logged.
+    pub(crate) fn requested(&self) -> Option<&Arc<Requested>> {
+        self.requested.as_ref()
+    }
+
+    /// The bytes of its body so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// The time of the last write: see [`Streams::time`](super::Streams::time).
+    pub(crate) fn last_write_ms(&self) -> u64 {
+        self.last_write_ms.load(Relaxed)
+    }
+
+    /// Asks the stream to end after a whole event. Returns whether it was not asked before.
+    pub(crate) fn kick(&self, kick: Kick) -> bool {
+        let is_first = self.kick.set(Box::new(kick)).is_ok();
+        if is_first {
+            self.waker.wake();
+        }
+        is_first
+    }
+
+    pub(super) fn kicked(&self) -> Option<&Kick> {
+        self.kick.get().map(|kick| &**kick)
+    }
+
+    /// The task of this waker is woken by a kick that comes after this call.
+    pub(super) fn wake_on_kick(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    pub(super) fn wrote(&self, bytes: usize, now_ms: u64) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+        self.last_write_ms.store(now_ms, Relaxed);
+    }
+}
+
+impl fmt::Debug for OpenStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenStream")
+            .field("id", &self.id)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
