@@ -454,6 +454,7 @@ const HEADINGS: &[(&str, &str)] = &[
     ("An entry of `catalog`", "SchemaName"),
     ("`exporters`", "Exporter"),
     ("`type` of an exporter", "ExporterKind"),
+    ("`subject` of an access log", "LoggedSubject"),
     ("`guarded`", "Guarded"),
 ];
 
