@@ -76,10 +76,11 @@ pub(crate) fn report(name: &str, cluster: &Cluster, why: &mut Vec<String>) -> (b
         Contact::Made => "reached",
         _ => "away",
     };
+    let cause = health.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
     match health.contact {
-        Contact::Never => why.push(format!("{name}: Kafka was never reached")),
+        Contact::Never => why.push(format!("{name}: Kafka was never reached{cause}")),
         Contact::Made => {}
-        _ => why.push(format!("{name}: Kafka is away")),
+        _ => why.push(format!("{name}: Kafka is away{cause}")),
     }
     // All names of requests could be thousands.
     let of_requests = health.topics.iter().filter(|topic| !topic.named).filter(notable);

@@ -210,6 +210,7 @@ impl Cluster {
             shared.history.counts();
         Counts {
             contact_changes: shared.reachability.changes(),
+            errors: shared.reachability.errors(),
             log_budget_bytes: shared.options.memory_bytes,
             history_passes,
             history_passes_total,

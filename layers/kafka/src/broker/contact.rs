@@ -44,15 +44,17 @@ pub(crate) struct Failure {
     pub(crate) cause: String,
     /// The cause is not known: the connection ended, or nothing came.
     pub(crate) is_vague: bool,
+    /// The cause in one word, from a bounded set.
+    pub(crate) kind: &'static str,
 }
 
 impl Failure {
-    pub(crate) fn new(cause: impl Into<String>) -> Self {
-        Self { cause: cause.into(), is_vague: false }
+    pub(crate) fn new(kind: &'static str, cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), is_vague: false, kind }
     }
 
-    pub(crate) fn vague(cause: impl Into<String>) -> Self {
-        Self { cause: cause.into(), is_vague: true }
+    pub(crate) fn vague(kind: &'static str, cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), is_vague: true, kind }
     }
 }
 
@@ -69,6 +71,8 @@ struct State {
     contact: Contact,
     changed: SystemTime,
     changes: u64,
+    /// How many errors there were of each kind.
+    errors: BTreeMap<&'static str, u64>,
     /// Since when Kafka has not answered.
     unanswered: Instant,
     /// When it was last logged that Kafka is unreachable.
@@ -104,6 +108,7 @@ impl Reachability {
             contact: Contact::Never,
             changed: SystemTime::now(),
             changes: 0,
+            errors: BTreeMap::new(),
             unanswered: Instant::now(),
             logged: None,
             last_error: None,
@@ -150,6 +155,16 @@ impl Reachability {
         self.lock().changes
     }
 
+    /// Counts an error that is no failure of a connection.
+    pub(crate) fn note_error(&self, kind: &'static str) {
+        *self.lock().errors.entry(kind).or_default() += 1;
+    }
+
+    /// How many errors there were of each kind.
+    pub(crate) fn errors(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().errors.clone()
+    }
+
     /// How long an answer may take before Kafka counts as unreachable.
     pub(crate) fn answer_timeout(&self) -> Duration {
         ANSWER_TIMEOUT.max(USUAL_TIMES * self.lock().answer_time)
@@ -158,6 +173,7 @@ impl Reachability {
     /// Notes that a connection to this server failed or could not be made.
     pub(crate) fn failed(&self, server: &str, failure: Failure) {
         let mut state = self.lock();
+        *state.errors.entry(failure.kind).or_default() += 1;
         state.disconnected = true;
         let now = Instant::now();
         let known = state.failures.get(server);
@@ -198,6 +214,7 @@ impl Reachability {
             info!(
                 cluster = self.name,
                 servers = self.servers.join(","),
+                error = state.last_error,
                 seconds = seconds(state.unanswered),
                 "Kafka is reached again"
             );
@@ -235,7 +252,9 @@ impl Reachability {
         state.warned.retain(|_, at| at.elapsed() < REMINDER);
         for (broker, (failure, _)) in std::mem::take(&mut state.failures) {
             if state.warned.len() < SERVERS && !state.warned.contains_key(&broker) {
-                warn!(cluster = self.name, broker, error = failure.cause, "broker is not reached");
+                let servers = self.servers.join(",");
+                let error = &failure.cause;
+                warn!(cluster = self.name, servers, broker, error, "broker is not reached");
                 state.warned.insert(broker, Instant::now());
             }
         }
@@ -263,16 +282,16 @@ mod tests {
             reach.now().2.unwrap()
         };
         assert_eq!(error(), "no answer (a:1, b:2)");
-        reach.failed("a:1", Failure::vague("closed"));
+        reach.failed("a:1", Failure::vague("closed", "closed"));
         assert_eq!(error(), "closed (a:1)");
-        reach.failed("a:1", Failure::new("refused"));
-        reach.failed("b:2", Failure::new("refused"));
-        reach.failed("c:3", Failure::new("unknown name"));
+        reach.failed("a:1", Failure::new("other", "refused"));
+        reach.failed("b:2", Failure::new("other", "refused"));
+        reach.failed("c:3", Failure::new("other", "unknown name"));
         assert_eq!(error(), "refused (a:1, b:2); unknown name (c:3)");
-        reach.failed("a:1", Failure::vague("closed"));
+        reach.failed("a:1", Failure::vague("closed", "closed"));
         assert_eq!(error(), "refused (a:1, b:2); unknown name (c:3)");
         for server in 0..100 {
-            reach.failed(&format!("{server}"), Failure::new("refused"));
+            reach.failed(&format!("{server}"), Failure::new("other", "refused"));
         }
         assert_eq!(reach.lock().failures.len(), SERVERS);
     }
@@ -288,7 +307,7 @@ mod tests {
         assert!(reach.answered(now));
         assert_eq!(contact(), Contact::Made);
         assert!(!reach.answered(now));
-        reach.failed("a:1", Failure::new("refused"));
+        reach.failed("a:1", Failure::new("other", "refused"));
         assert!(reach.take_disconnected() && !reach.take_disconnected());
         reach.unanswered(now);
         assert_eq!((contact(), reach.now().2.as_deref()), (Contact::Lost, Some("refused (a:1)")));
@@ -312,7 +331,7 @@ mod tests {
         let reach = Reachability::new("kafka", "a:1");
         reach.answered(Instant::now());
         for broker in 0..100 {
-            reach.failed(&format!("{broker}:1"), Failure::new("refused"));
+            reach.failed(&format!("{broker}:1"), Failure::new("other", "refused"));
             reach.answered(Instant::now());
             let state = reach.lock();
             assert!(state.failures.is_empty() && state.warned.len() <= SERVERS);

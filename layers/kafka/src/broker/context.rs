@@ -45,6 +45,7 @@ impl Context {
     /// The reason of the error that was polled just now: rust-rdkafka passes the reason to the context, and only the
     /// code to the caller of poll.
     pub(super) fn fetch_error(&self) -> FetchError {
+        self.reachability.note_error("fetch");
         let reason = std::mem::take(&mut *self.last());
         FetchError { batch: batch_of(&reason), reason }
     }
@@ -54,8 +55,12 @@ impl Context {
     }
 
     /// Whether to log a warning. Messages that differ only in numbers (times, attempts) are the same error. A
-    /// different error is logged at once, because the first may not be the cause.
+    /// different error is logged at once, because the first may not be the cause. Group coordinators are not used.
     fn warns(&self, message: &str) -> bool {
+        if message.contains("GroupCoordinator") || message.contains("identical error(s) suppressed")
+        {
+            return false;
+        }
         let kind: String =
             message.chars().filter(|character| !character.is_ascii_digit()).collect();
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,12 +89,14 @@ impl ClientContext for Context {
             debug!(facility, "librdkafka: {message}");
             return;
         }
+        let cluster = self.reachability.name();
+        let servers = self.reachability.servers().join(",");
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                warn!(facility, "librdkafka: {message}");
+                warn!(cluster, servers, facility, "librdkafka: {message}");
             }
             RDKafkaLogLevel::Error if self.warns(message) => {
-                warn!(facility, "librdkafka: {message}")
+                warn!(cluster, servers, facility, "librdkafka: {message}")
             }
             _ => debug!(facility, "librdkafka: {message}"),
         }
@@ -145,6 +152,12 @@ mod tests {
         assert!(context.warns("localhost:9092: Connect failed (after 5ms in state CONNECT)"));
         assert!(!context.warns("localhost:9092: Connect failed (after 17ms in state CONNECT)"));
         assert!(context.warns("localhost:9092: SSL handshake failed"));
+        for noise in [
+            "GroupCoordinator: localhost:9092: Connect failed",
+            "localhost:9092: SSL handshake failed (after 5ms in state X, 3 identical error(s) suppressed)",
+        ] {
+            assert!(!context.warns(noise), "{noise}");
+        }
         let others = (0..100).filter(|length| context.warns(&"x".repeat(*length))).count();
         assert_eq!(others, WARNINGS - 2);
     }

@@ -45,56 +45,66 @@ impl<'a> Line<'a> {
         let has = |part: &str| self.text.contains(part);
         let ended = has("Disconnected") || has("Broken pipe") || has("connection reset");
         let failure = match self.state {
-            _ if has("Failed to resolve") => Failure::new("unknown name: it can't be resolved"),
-            _ if has("Connection refused") => Failure::new("connection refused"),
-            _ if has("timed out") || has("Timed out") => Failure::vague("no answer"),
-            _ if has("Invalid response size") && self.is_kafka() => Failure::new(format!(
-                "an answer of {} bytes is not received: a batch may be larger than max-record allows for",
-                self.response_size().unwrap_or_default()
-            )),
-            _ if has("Invalid response size") => Failure::new(self.no_kafka()),
+            _ if has("Failed to resolve") => {
+                Failure::new("name", "unknown name: it can't be resolved")
+            }
+            _ if has("Connection refused") => Failure::new("refused", "connection refused"),
+            _ if has("timed out") || has("Timed out") => Failure::vague("no_answer", "no answer"),
+            _ if has("Invalid response size") && self.is_kafka() => Failure::new(
+                "too_large",
+                format!(
+                    "an answer of {} bytes is not received: a batch may be larger than max-record allows for",
+                    self.response_size().unwrap_or_default()
+                ),
+            ),
+            _ if has("Invalid response size") => Failure::new("no_kafka", self.no_kafka()),
             _ if has("ApiVersionRequest failed")
                 || (has("Protocol parse failure") && !self.is_kafka()) =>
             {
-                Failure::new("what answers is not a Kafka, or one before 0.10")
+                Failure::new("no_kafka", "what answers is not a Kafka, or one before 0.10")
             }
-            "CONNECT" => Failure::new(format!("no connection: {}", self.foreign())),
+            "CONNECT" => Failure::new("connect", format!("no connection: {}", self.foreign())),
             _ if has("certificate verify failed") => Failure::new(
+                "tls",
                 "TLS handshake failed: certificate verify failed: its authority is not trusted, or it has another name",
             ),
             _ if has("SSL handshake failed") && (ended || has("wrong version number")) => {
-                Failure::new("TLS handshake failed: it does not speak TLS")
+                Failure::new("tls", "TLS handshake failed: it does not speak TLS")
             }
             _ if has("SSL handshake failed") => {
-                Failure::new(format!("TLS handshake failed: {}", self.foreign()))
+                Failure::new("tls", format!("TLS handshake failed: {}", self.foreign()))
             }
             _ if has("Unsupported SASL mechanism") => {
                 let (_, offered) = self.text.rsplit_once("mechanisms: ").unwrap_or_default();
                 let offered = bounded(offered);
-                Failure::new(format!("SASL mechanism is not supported; it has {offered}"))
+                Failure::new("sasl", format!("SASL mechanism is not supported; it has {offered}"))
             }
             _ if has("not valid in current SASL state") => {
-                Failure::new("SASL where none is wanted: it takes no password")
+                Failure::new("sasl", "SASL where none is wanted: it takes no password")
             }
             _ if has("SASL authentication error") => {
-                Failure::new(format!("wrong password or user name: {}", self.foreign()))
+                Failure::new("sasl", format!("wrong password or user name: {}", self.foreign()))
             }
             "APIVERSION_QUERY" if ended && !self.encrypted => {
-                Failure::new("closed the connection at once: does it speak TLS?")
+                Failure::new("closed", "closed the connection at once: does it speak TLS?")
             }
             "APIVERSION_QUERY" if ended => {
-                Failure::new("closed the connection at once: is it a Kafka?")
+                Failure::new("closed", "closed the connection at once: is it a Kafka?")
             }
-            "SSL_HANDSHAKE" if ended => Failure::new("TLS handshake failed: it does not speak TLS"),
+            "SSL_HANDSHAKE" if ended => {
+                Failure::new("tls", "TLS handshake failed: it does not speak TLS")
+            }
             "AUTH_LEGACY" | "AUTH_HANDSHAKE" | "AUTH_REQ" if ended => Failure::new(
+                "closed",
                 "closed the connection when it got the password: is that wrong, or none wanted?",
             ),
             // A broker that requires SASL closes the connection at the first request.
             "UP" if ended && !self.sasl && self.milliseconds < 2000 => Failure::vague(
+                "closed",
                 "closed the connection at the first question: no SASL where it is wanted?",
             ),
             _ if ended => return None,
-            _ => Failure::vague(self.foreign()),
+            _ => Failure::vague("other", self.foreign()),
         };
         Some(failure)
     }

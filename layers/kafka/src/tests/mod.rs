@@ -23,6 +23,7 @@ mod closing;
 mod compacted;
 mod conversion;
 mod converted_streams;
+mod counts;
 mod filters;
 mod gaps;
 mod held_up;

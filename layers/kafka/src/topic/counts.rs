@@ -91,6 +91,9 @@ pub struct StreamLag {
 pub struct Counts {
     /// How often Kafka was reached or lost.
     pub contact_changes: u64,
+    /// The number of errors by kind: failed connections (`refused`, `name`, `no_answer`, `connect`, `closed`, `tls`,
+    /// `sasl`, `no_kafka`, `too_large`, `other`), and batches that could not be read (`fetch`).
+    pub errors: BTreeMap<&'static str, u64>,
     /// How many bytes all logs may take.
     pub log_budget_bytes: usize,
     /// The number of passes over the history of topics that are being read.

@@ -47,39 +47,87 @@ impl AccessState {
     }
 }
 
-/// What is to be logged of topics that requests name. Clients can make up any number of names, so all of them
+/// So many warnings of a kind are logged within [`Timing::absence_interval`](crate::timing::Timing::absence_interval).
+const WARNINGS: usize = 10;
+
+/// So many absences are remembered, so that each is logged once in a while.
+const REMEMBERED: usize = 1000;
+
+/// What is to be logged of topics that requests name. Clients can make up any number of names, so those beyond a few
 /// share a warning.
 #[derive(Default)]
-pub(super) struct AbsenceLog(HashMap<Absence, Names>);
+pub(super) struct AbsenceLog {
+    kinds: HashMap<Absence, Names>,
+    /// When each absence was logged.
+    known: HashMap<(Arc<str>, Absence), Instant>,
+}
 
+#[derive(Default)]
 struct Names {
-    last: Arc<str>,
-    count: usize,
-    logged: Option<Instant>,
+    /// Names of which a warning is due.
+    next: Vec<Arc<str>>,
+    /// How many names there were that share a warning, and the last one.
+    others: usize,
+    last: Option<Arc<str>>,
+    /// Since when warnings are counted, and how many there were.
+    since: Option<Instant>,
+    warnings: usize,
 }
 
 impl AbsenceLog {
-    fn note(&mut self, name: &Arc<str>, absence: Absence) {
-        let new = || Names { last: Arc::clone(name), count: 0, logged: None };
-        let names = self.0.entry(absence).or_insert_with(new);
-        names.last = Arc::clone(name);
-        names.count += 1;
+    /// Notes an absence, unless it was noted within `reminder`.
+    fn note(&mut self, name: &Arc<str>, absence: Absence, now: Instant, reminder: Duration) {
+        let known = (Arc::clone(name), absence);
+        if self.known.get(&known).is_some_and(|at| now - *at < reminder) {
+            return;
+        }
+        if self.known.len() >= REMEMBERED {
+            self.known.retain(|_, at| now - *at < reminder);
+        }
+        if self.known.len() < REMEMBERED {
+            self.known.insert(known, now);
+        }
+        let names = self.kinds.entry(absence).or_default();
+        if names.next.len() < WARNINGS {
+            names.next.push(Arc::clone(name));
+        } else {
+            names.others += 1;
+            names.last = Some(Arc::clone(name));
+        }
     }
 
-    /// Logs one warning for all names of a kind, at most one within `pause`.
+    /// The topic exists or is permitted. Returns whether it was logged that it is not.
+    fn forget(&mut self, name: &Arc<str>) -> bool {
+        [Absence::Missing, Absence::Forbidden]
+            .map(|absence| self.known.remove(&(Arc::clone(name), absence)).is_some())
+            .contains(&true)
+    }
+
+    /// Logs a warning for each name, but for names beyond a few within `pause` one for all of them.
     fn write(&mut self, cluster: &str, pause: Duration) {
-        for (absence, names) in &mut self.0 {
-            if names.count > 0 && names.logged.is_none_or(|at| at.elapsed() >= pause) {
-                absence.warn(&names.last, cluster, Some(names.count));
-                names.count = 0;
-                names.logged = Some(Instant::now());
+        for (absence, names) in &mut self.kinds {
+            if names.since.is_none_or(|since| since.elapsed() >= pause) {
+                (names.since, names.warnings) = (Some(Instant::now()), 0);
+                if let Some(last) = names.last.take() {
+                    absence.warn(&last, cluster, Some(std::mem::take(&mut names.others)));
+                    names.warnings += 1;
+                }
+            }
+            for name in names.next.drain(..) {
+                if names.warnings < WARNINGS {
+                    absence.warn(&name, cluster, None);
+                    names.warnings += 1;
+                } else {
+                    names.others += 1;
+                    names.last = Some(name);
+                }
             }
         }
     }
 }
 
 impl Absence {
-    /// `names`: how many topics that requests name the warning stands for.
+    /// `names`: how many topics the warning stands for, if they are many.
     fn warn(self, topic: &str, cluster: &str, names: Option<usize>) {
         let topic = topic.escape_debug();
         match self {
@@ -155,7 +203,8 @@ impl Control<'_> {
         if topic.is_used() {
             seen.check = None;
         }
-        if seen.last_logged.take().is_some() {
+        let was_logged = seen.last_logged.take().is_some();
+        if self.absence_log.forget(&topic.name) || was_logged {
             info!(topic = %topic.name.escape_debug(), cluster = self.cluster, "topic exists");
         }
         if topic.named && !topic.is_used() {
@@ -254,21 +303,23 @@ impl Control<'_> {
         shared.topics.remove(topic);
         self.topic_states.remove(&topic.name);
         self.close(topic, State::NoRoom);
-        self.absence_log.note(&topic.name, Absence::NoRoom);
+        let reminder = self.timing.reminder;
+        self.absence_log.note(&topic.name, Absence::NoRoom, Instant::now(), reminder);
     }
 
     /// Logs an absence once, and again at intervals while it lasts.
     fn report_absence(&mut self, topic: &Topic, absence: Absence) {
         let reminder = self.timing.reminder;
         let last_logged = &mut self.topic_state(topic).seen.last_logged;
-        if last_logged.is_some_and(|(known, at)| known == absence && at.elapsed() < reminder) {
+        let now = Instant::now();
+        if last_logged.is_some_and(|(known, at)| known == absence && now - at < reminder) {
             return;
         }
-        *last_logged = Some((absence, Instant::now()));
+        *last_logged = Some((absence, now));
         if topic.named {
             absence.warn(&topic.name, &self.cluster, None);
         } else {
-            self.absence_log.note(&topic.name, absence);
+            self.absence_log.note(&topic.name, absence, now, reminder);
         }
     }
 
@@ -341,6 +392,7 @@ impl Control<'_> {
                 Access::Permitted if was_forbidden => {
                     info!(topic = %topic.name.escape_debug(), cluster = self.cluster, "topic is permitted");
                     self.topic_state(&topic).seen = AccessState::default();
+                    self.absence_log.forget(&topic.name);
                     topic.state.send_replace(State::Found);
                     self.refresh_at_once = true;
                 }
@@ -361,5 +413,57 @@ impl Control<'_> {
             };
             seen.check = Some((pause, now + pause));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REMINDER: Duration = Duration::from_secs(600);
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    /// How many warnings are due at the next write.
+    fn due(log: &AbsenceLog) -> usize {
+        log.kinds.values().map(|names| names.next.len() + usize::from(names.others > 0)).sum()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_logged_once_and_again_after_a_while_or_once_it_was_there() {
+        let mut log = AbsenceLog::default();
+        let name: Arc<str> = "orders".into();
+        let mut note = |absence| {
+            log.note(&name, absence, Instant::now(), REMINDER);
+            let due = due(&log);
+            log.write("kafka", PAUSE);
+            if absence == Absence::NoRoom {
+                log.forget(&name);
+            }
+            due
+        };
+        assert_eq!([(); 3].map(|()| note(Absence::Missing)), [1, 0, 0]);
+        assert_eq!(note(Absence::Forbidden), 1, "something else");
+        tokio::time::advance(REMINDER).await;
+        assert_eq!([(); 2].map(|()| note(Absence::Missing)), [1, 0]);
+        note(Absence::NoRoom);
+        assert_eq!(note(Absence::Missing), 1, "it was there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_clients_make_up_takes_bounded_memory_and_few_warnings() {
+        let mut log = AbsenceLog::default();
+        for second in 0..60 {
+            for number in 0..1000 {
+                let name = format!("{second}-{number}").into();
+                log.note(&name, Absence::Missing, Instant::now(), REMINDER);
+            }
+            log.write("kafka", PAUSE);
+            let names = &log.kinds[&Absence::Missing];
+            assert!(names.warnings <= WARNINGS && names.next.is_empty());
+            assert_eq!(names.warnings, WARNINGS, "also in the seconds after the first");
+            assert!(log.known.len() <= REMEMBERED);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(log.kinds[&Absence::Missing].since.map(|at| at.elapsed().as_secs()), Some(10));
     }
 }
