@@ -197,8 +197,11 @@ impl Cluster {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let shared = &self.0;
+        let held = shared.held();
+        // They are told even if they are missing and no stream has asked for them.
+        held.iter().filter(|topic| topic.named).for_each(|topic| drop(shared.totals.of(topic)));
         let mut held: HashMap<_, _> =
-            shared.held().into_iter().map(|topic| (Arc::clone(&topic.name), topic)).collect();
+            held.into_iter().map(|topic| (Arc::clone(&topic.name), topic)).collect();
         let mut streams = shared.streams.counts();
         let topics = shared.totals.all().into_iter().map(|counters| {
             let topic = held.remove(&counters.name);

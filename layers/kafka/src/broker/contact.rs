@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 /// Kafka counts as unreachable if a query has no answer for this long. It is less than the two seconds
 /// within which that must be logged, and more than the round trips of a new connection take on most links.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1700);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// On a slow link or in a large cluster answers take longer. A query waits for this many times the usual time.
 const USUAL_TIMES: u32 = 3;

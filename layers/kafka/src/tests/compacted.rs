@@ -235,6 +235,8 @@ async fn too_many_keys_are_replayed_as_kafka_has_them() {
         model.produce(TOPIC, 0, keyed(&format!("more {number}"), "more"));
     }
     eventually(|| enough.is_given_up(TOPIC)).await;
+    let counted = enough.counts().topics.remove(0);
+    assert_eq!((counted.snapshots > 0, counted.snapshots_given_up), (true, 1));
     slow.limit = 64 * 1024;
     assert_eq!(slow.events(99 + 2000).await[..99], all[101..]);
     assert_eq!(open(&enough, query()).await.events(200).await, all);

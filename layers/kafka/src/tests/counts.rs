@@ -123,6 +123,22 @@ async fn a_name_that_a_client_made_up_is_no_label_and_a_stream_keeps_its_own() {
 }
 
 #[tokio::test]
+async fn a_topic_of_the_configuration_is_told_though_it_is_missing_or_forbidden() {
+    let model = kafka(1);
+    model.set_forbidden(TOPIC, true);
+    let named = |options: ClusterOptions| options.named_topic("missing").preload_topic(TOPIC);
+    let cluster = instance().options(named).of(&model);
+    eventually(|| {
+        let (topic, missing) = (counts(&cluster), counts_of(&cluster, "missing"));
+        topic.named && topic.forbidden && missing.named && missing.missing
+    })
+    .await;
+    model.set_forbidden(TOPIC, false);
+    model.create("missing", 1);
+    eventually(|| !counts(&cluster).forbidden && !counts_of(&cluster, "missing").missing).await;
+}
+
+#[tokio::test]
 async fn counters_stay_when_a_topic_is_released_and_opened_again() {
     let model = kafka(1);
     let cluster = instance().live().idle_timeout(Duration::ZERO).of(&model);
@@ -161,6 +177,48 @@ async fn a_stream_in_history_is_behind_by_what_lies_before_the_live_head() {
     assert_eq!(seen.state(), StreamState::Live);
     assert_eq!(counts(&cluster).records_read, 41);
     eventually(|| cluster.counts().history_passes == 0).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_a_compacted_topic_reads_a_snapshot() {
+    let model = kafka(1);
+    model.compacted(TOPIC, vec![0]);
+    for number in 0..20 {
+        model.produce(TOPIC, 0, keyed(&format!("{number}"), &format!("{number}")));
+    }
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    client.limit = 1;
+    let seen = probe(&client);
+    assert_eq!(client.data().await, "0");
+    assert_eq!(seen.state(), StreamState::Snapshot);
+    assert_eq!(seen.lag().map(|lag| lag.records), Some(19));
+    assert_eq!(counts(&cluster).snapshots, 1);
+    client.until(&["19"]).await;
+    model.produce(TOPIC, 0, keyed("new", "new"));
+    assert_eq!(client.data().await, "new");
+    assert_eq!(seen.state(), StreamState::Live);
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_is_ahead_of_its_cursor_is_live_once_that_has_caught_up() {
+    let model = kafka(2);
+    let cluster = instance().live().of(&model);
+    let mut all = open(&cluster, query()).await;
+    all.item().await;
+    fill(&model, 0, 3);
+    all.events(3).await;
+    fill(&model, 1, 3);
+    all.events(3).await;
+    // It has the last records of the log, and not the first ones.
+    let mut client = open(&cluster, after(&[0, 3])).await;
+    client.limit = 1;
+    let seen = probe(&client);
+    assert_eq!(client.data().await, "0:0");
+    assert_eq!((seen.state(), seen.position()), (StreamState::Ahead, Some(id_of(&[1, 3]))));
+    assert_eq!(client.events(2).await, ["0:1", "0:2"]);
+    eventually(|| client.is_idle() && seen.state() == StreamState::Live).await;
+    assert_eq!((seen.events(), seen.position()), (3, Some(id_of(&[3, 3]))));
 }
 
 #[tokio::test]

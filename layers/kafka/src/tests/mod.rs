@@ -177,7 +177,13 @@ async fn open(cluster: &Cluster, query: Query) -> Client {
 
 async fn try_open(cluster: &Cluster, query: Query) -> Result<Client, Error> {
     let stream = Box::pin(cluster.clone().oneshot(query).await?);
-    Ok(Client { stream, parser: Parser::new(), wire: Vec::new(), limit: 64 * 1024 })
+    Ok(Client {
+        stream,
+        parser: Parser::new(),
+        wire: Vec::new(),
+        limit: 64 * 1024,
+        seen: Seen::default(),
+    })
 }
 
 /// Yields until this holds.
@@ -198,6 +204,38 @@ struct Client {
     /// All bytes of the stream so far.
     wire: Vec<u8>,
     limit: usize,
+    seen: Seen,
+}
+
+/// What a client has got, which the stream counts, too.
+#[derive(Debug)]
+struct Seen {
+    parser: Parser,
+    events: u64,
+    gaps: u64,
+    /// The client has got all writes.
+    is_whole: bool,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { parser: Parser::new(), events: 0, gaps: 0, is_whole: true }
+    }
+}
+
+impl Seen {
+    fn take(&mut self, bytes: &[u8]) {
+        self.parser.push(bytes);
+        while let Some(item) = self.parser.pull().unwrap() {
+            if let Item::Message(message) = item {
+                match message.event.as_deref() {
+                    Some(b"gap") => self.gaps += 1,
+                    Some(b"live") => {}
+                    _ => self.events += 1,
+                }
+            }
+        }
+    }
 }
 
 impl Client {
@@ -224,6 +262,10 @@ impl Client {
     fn take(&mut self, bytes: &[u8]) {
         self.wire.extend_from_slice(bytes);
         self.parser.push(bytes);
+        self.seen.take(bytes);
+        // Some that were counted may be due.
+        let counted = self.stream.probe();
+        assert!(self.seen.events <= counted.events() && self.seen.gaps <= counted.gaps());
     }
 
     async fn item(&mut self) -> Item {
@@ -276,11 +318,23 @@ impl Client {
         Some(String::from_utf8(block.to_vec()).unwrap())
     }
 
+    /// Asserts that an idle stream has counted what the client has got.
+    fn assert_counted(&self) {
+        let Seen { events, gaps, is_whole, .. } = self.seen;
+        let counted = self.stream.probe();
+        assert!(!is_whole || (events, gaps) == (counted.events(), counted.gaps()), "{self:?}");
+    }
+
     /// Whether the stream has nothing to write.
     fn is_idle(&mut self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
-        let polled = self.stream.as_mut().poll_events(cx, self.limit);
-        polled.is_pending()
+        let is_idle = self.stream.as_mut().poll_events(cx, self.limit).is_pending();
+        // Otherwise a write is lost.
+        self.seen.is_whole &= is_idle;
+        if is_idle {
+            self.assert_counted();
+        }
+        is_idle
     }
 
     /// The last event id that a browser has after what was read.

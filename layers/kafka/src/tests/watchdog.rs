@@ -33,6 +33,8 @@ async fn a_log_that_gets_no_records_is_restarted_and_no_record_is_lost() {
         let restarts = if stall == Stall::Consumer { 2 } else { 1 };
         assert_eq!(health(&cluster).restarts, restarts, "{stall:?}");
         assert_eq!(cluster.health().restarts, restarts);
+        let counted: Vec<_> = cluster.counts().topics.iter().map(|topic| topic.restarts).collect();
+        assert_eq!(counted, [restarts, 0], "the topic and all others");
     }
 }
 

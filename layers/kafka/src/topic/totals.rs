@@ -51,3 +51,33 @@ impl Totals {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::State;
+
+    #[test]
+    fn topics_that_exist_have_their_own_counters_up_to_a_bound() {
+        let totals = Totals::default();
+        let topic = |name: &str, state: State| {
+            let topic = Topic::new(name.into());
+            topic.state.send_replace(state);
+            topic
+        };
+        for number in 0..2 * MAX_TOPICS {
+            for state in [State::Unknown, State::Missing, State::Forbidden] {
+                let made_up = topic(&format!("made up {number}"), state);
+                assert_eq!(*totals.of(&made_up).name, *OTHER);
+            }
+        }
+        for number in 0..2 * MAX_TOPICS {
+            let name = format!("{number}");
+            let counters = totals.of(&topic(&name, State::Found));
+            let expected = if number < MAX_TOPICS { &name } else { OTHER };
+            assert_eq!(*counters.name, *expected);
+        }
+        assert_eq!(totals.all().len(), MAX_TOPICS + 1);
+        assert_eq!(*totals.of(&topic("0", State::Missing)).name, *"0", "it was there");
+    }
+}

@@ -100,7 +100,7 @@ impl Control<'_> {
                         Some(Presence::Forbidden) => self.forbid(shared, topic),
                         Some(_) => {
                             topic.truncate(Truncation::gone());
-                            warn!(topic = %topic.name, "topic is gone");
+                            warn!(cluster = self.cluster, topic = %topic.name, "topic is gone");
                             self.mark_missing(shared, topic);
                         }
                         None => {}
@@ -209,7 +209,7 @@ impl Control<'_> {
             converter: topic.converter.clone(),
         };
         self.send(follow);
-        info!(topic = %topic.name, partitions, "topic is open");
+        info!(cluster = self.cluster, topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
         let log = TopicLog::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
             asked,
@@ -229,7 +229,7 @@ impl Control<'_> {
         let Some(watermarks) = self.query_watermarks(topic, log, partitions, None) else {
             return false;
         };
-        info!(topic = %topic.name, partitions, "topic has more partitions");
+        info!(cluster = self.cluster, topic = %topic.name, partitions, "topic has more partitions");
         topic.partitions.store(partitions, Ordering::Release);
         for (partition, offset) in (0..).zip(watermarks.low).skip(known) {
             let topic = Arc::clone(&topic.name);
@@ -245,7 +245,7 @@ impl Control<'_> {
         }
         let bytes = at.progress().len();
         if bytes >= LONG_ID_BYTES {
-            warn!(topic = %topic.name, partitions = at.len(), bytes, "event ids are long: they have to come back in the head of a request, which may be 32 KiB");
+            warn!(cluster = self.cluster, topic = %topic.name, partitions = at.len(), bytes, "event ids are long: they have to come back in the head of a request, which may be 32 KiB");
             self.topic_state(topic).warned_of_ids = true;
         }
     }

@@ -252,7 +252,7 @@ impl<'a> Control<'a> {
 
     /// Closes a log whose head is an offset that Kafka does not have.
     fn close_removed(&mut self, topic: &Topic) {
-        warn!(topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
+        warn!(cluster = self.cluster, topic = %topic.name, "offsets were removed before they were read, opening the topic anew");
         self.close(topic, State::Found);
         self.refresh_at_once = true;
     }

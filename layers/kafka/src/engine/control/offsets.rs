@@ -288,7 +288,7 @@ impl Control<'_> {
             Err(error) => {
                 let pause = backoff.map_or(retry, |backoff| max_retry.min(2 * backoff.pause));
                 *backoff = Some(Backoff { pause, until: Instant::now() + pause });
-                warn!(%error, topic = %topic.name, ?pause, "offsets can't be read, trying again");
+                warn!(cluster = self.cluster, %error, topic = %topic.name, ?pause, "offsets can't be read, trying again");
                 None
             }
         }

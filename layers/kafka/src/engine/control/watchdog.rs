@@ -55,7 +55,10 @@ impl Control<'_> {
             }
         }
         if renew {
-            warn!("logs do not advance although they were opened anew, replacing the consumer");
+            warn!(
+                cluster = self.cluster,
+                "logs do not advance although they were opened anew, replacing the consumer"
+            );
             self.send(Command::Recreate);
         }
     }
@@ -122,11 +125,11 @@ impl Control<'_> {
             && let Some(Late { partition, head, due }) = unread
         {
             let late = late.len();
-            warn!(topic = %topic.name, partition, offset = head, stable = due, late, "topic does not advance, and its next records can't be read");
+            warn!(cluster = self.cluster, topic = %topic.name, partition, offset = head, stable = due, late, "topic does not advance, and its next records can't be read");
         } else if !did && advances && came {
-            info!(topic = %topic.name, "topic advances again");
+            info!(cluster = self.cluster, topic = %topic.name, "topic advances again");
         } else if !did && advances {
-            info!(topic = %topic.name, "nothing was written since the topic was opened anew");
+            info!(cluster = self.cluster, topic = %topic.name, "nothing was written since the topic was opened anew");
         }
         let Some((late, offset)) = record else { return false };
         let Late { partition, head, due } = *late;
@@ -137,7 +140,7 @@ impl Control<'_> {
         topic.health().restarts += 1;
         shared.restarts.fetch_add(1, Ordering::Relaxed);
         count(&shared.totals.of(topic).restarts);
-        warn!(topic = %topic.name, partition, head, record = offset, stable = due, "topic does not advance, opening it anew");
+        warn!(cluster = self.cluster, topic = %topic.name, partition, head, record = offset, stable = due, "topic does not advance, opening it anew");
         if failed_attempts > 0 {
             return true;
         }
@@ -154,7 +157,7 @@ impl Control<'_> {
             hanging.iter().find(|partition| !health.hanging.contains(partition))
         {
             let partitions = hanging.len();
-            warn!(topic = %topic.name, partition, partitions, "a transaction hangs: records behind it can't be read");
+            warn!(cluster = self.cluster, topic = %topic.name, partition, partitions, "a transaction hangs: records behind it can't be read");
         }
         health.hanging = hanging;
     }
@@ -166,7 +169,7 @@ impl Control<'_> {
         let mut consumer = match self.backend.consumer(true) {
             Ok(consumer) => consumer,
             Err(error) => {
-                warn!(%error, "can't create a consumer to probe late partitions, trying again");
+                warn!(cluster = self.cluster, %error, "can't create a consumer to probe late partitions, trying again");
                 return Vec::new();
             }
         };
@@ -175,7 +178,7 @@ impl Control<'_> {
             match consumer.assign(&topic.name, *partition, *head) {
                 Ok(()) => drop(open.insert(*partition, *due)),
                 Err(error) => {
-                    warn!(%error, topic = %topic.name, partition, "partition can't be read")
+                    warn!(cluster = self.cluster, %error, topic = %topic.name, partition, "partition can't be read")
                 }
             }
         }

@@ -259,7 +259,10 @@ impl Reader {
     fn poll(&mut self, world: &World) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
         let polled = self.client.stream.as_mut().poll_events(cx, self.client.limit);
-        let std::task::Poll::Ready(Some(Ok(write))) = polled else { return false };
+        let std::task::Poll::Ready(Some(Ok(write))) = polled else {
+            self.client.assert_counted();
+            return false;
+        };
         self.client.take(&write.into_bytes());
         self.take(world);
         true
