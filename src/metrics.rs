@@ -14,6 +14,7 @@ use crate::stack::Handle;
 mod collect;
 mod family;
 mod process;
+mod streams;
 mod text;
 
 use self::process::Process;

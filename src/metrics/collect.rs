@@ -4,6 +4,7 @@ use tailwater_http::ConnectionCounts;
 
 use crate::metrics::Metrics;
 use crate::metrics::family::{Family, Value};
+use crate::metrics::streams;
 
 /// The revision of the source, if the build has named it.
 const REVISION: &str = match option_env!("TAILWATER_REVISION") {
@@ -17,6 +18,7 @@ impl Metrics {
         let mut out = Vec::new();
         self.program(&mut out);
         self.connections(&mut out);
+        streams::collect(&self.handle.streams, &mut out);
         self.process.collect(&mut out);
         out
     }

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Record, Server, Token, Version, guarded, in_seconds, kafka, raw, server};
+use crate::support::{
+    Record, Scrape, Server, Token, Version, guarded, health_address, in_seconds, kafka, raw, server,
+};
 
 /// The keys that a line may have.
 const KEYS: [&str; 26] = [
@@ -308,4 +310,36 @@ async fn a_stream_whose_client_takes_nothing_is_told_as_stalled() {
     let ended = line(&server, "ended", |line| line["reason"] == "stalled").await;
     assert_eq!(ended["id"], told["id"]);
     drop(stream);
+}
+
+#[tokio::test]
+async fn streams_are_counted_by_where_they_began_and_why_they_ended() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = server(&kafka).arguments(&["--health", "127.0.0.1:0"]).run().await;
+    let at = health_address(&server).await;
+    let get = server.get(&format!("/start/{topic}"));
+    let mut stays = get.clone().open().await;
+    stays.comment().await;
+    let mut from = server.get(&format!("/start/{topic}?from=live")).open().await;
+    from.comment().await;
+    let mut resumes = get.last_event_id("AQIAAg==").open().await;
+    resumes.comment().await;
+    // Nobody has it, so that no path makes a series.
+    let mut nowhere = server.get("/all/nowhere-at-all").open().await;
+    nowhere.comment().await;
+    let of = |name: &str, topic: &str, more: &str| {
+        format!("tailwater_streams{name}{{binding=\"mapping\",topic=\"{topic}\"{more}}}")
+    };
+    Scrape::until(at, &of("", &topic, ""), 3.0).await;
+    Scrape::until(at, &of("", "_other_", ""), 1.0).await;
+    for start in ["beginning", "from", "id"] {
+        let name = of("_opened_total", &topic, &format!(",start=\"{start}\""));
+        Scrape::until(at, &name, 1.0).await;
+    }
+    from.cut();
+    resumes.cut();
+    Scrape::until(at, &of("_ended_total", &topic, ",reason=\"client\""), 2.0).await;
+    Scrape::until(at, &of("", &topic, ""), 1.0).await;
+    drop((stays, nowhere));
 }
