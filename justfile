@@ -22,6 +22,7 @@ test:
 
 # End to end against a real Apache Kafka and a real Apicurio Registry (JDK 17, Maven, curl, Python)
 e2e *ARGS:
+    cargo build --example todo
     tests/registry/registry.sh run tests/kafka/kafka.sh run cargo test --test e2e {{ARGS}}
 
 # Alert rules, dashboard and the chapters on metrics (Prometheus, Python)
@@ -31,6 +32,7 @@ observability:
 # The npm package, and pages in Chromium (Node.js, Chromium, and what `e2e` needs)
 browser:
     cargo build --release
+    cargo build --example todo
     npm --prefix clients/browser ci --ignore-scripts
     npm --prefix clients/browser test
     npm --prefix tests/browser ci --ignore-scripts

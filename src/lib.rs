@@ -32,6 +32,7 @@
 //! `examples/topic.rs` is a complete server of this kind. It has routes, takes a record key from the path,
 //! and lets streams finish at a shutdown. `examples/axum.rs` streams the messages that are posted to an
 //! axum router. `examples/members.rs` serves streams that end when the client's token expires.
+//! `examples/todo` is an application: a page whose state is a compacted topic, and commands over HTTP.
 //! [`session_lease`] joins the two layers that such a server needs, [`jwt`] and [`sse`].
 //!
 //! [`config`], [`stack`] and [`server`] are the program: they read a configuration file, build the layers

@@ -73,10 +73,13 @@ async fn remove(
 
 /// What `location` names: the task as this instance knows it.
 async fn read(
-    State(service): State<Service>,
+    State(mut service): State<Service>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
+    if !service.waits_for(PATIENCE, View::is_complete).await {
+        return Err(KAFKA_IS_AWAY);
+    }
     let view = service.view.borrow();
     let task = view.state.task(&id, &owner(&request)).ok_or(NOT_FOUND)?;
     let body = serde_json::to_string(task).expect("it has no maps");

@@ -135,8 +135,8 @@ function begin(streams, options) {
   tasks.addEventListener('change', render);
   tasks.addEventListener('refused', ({ detail }) => ($('#alert').textContent = `Not saved: ${detail.reason}.`));
   tasks.addEventListener('conflict', ({ detail: { id } }) => {
-    const task = tasks.list().find((task) => task.id === id);
-    $('#alert').textContent = conflict(task)[0];
+    const { mine, theirs } = tasks.list().find((task) => task.id === id);
+    $('#alert').textContent = `Conflict: ${(theirs ?? mine).title}`;
   });
   tasks.stream.addEventListener('open', () => connection('open', 'live'));
   tasks.stream.addEventListener('error', () => {

@@ -121,10 +121,10 @@ export class Tasks extends EventTarget {
         this.#notify('change');
         return;
       }
-      await Promise.race([
-        new Promise((resolve) => setTimeout(resolve, wait)),
-        new Promise((resolve) => addEventListener('online', resolve, { once: true })),
-      ]);
+      await new Promise((resolve) => {
+        setTimeout(resolve, wait);
+        addEventListener('online', resolve, { once: true, signal: AbortSignal.timeout(wait) });
+      });
     }
   }
 }
