@@ -243,5 +243,5 @@ fn an_entry_is_small() {
         "an entry: {bytes} bytes, a body: {} more",
         size_of::<TrackedBody<Source>>() - size_of::<tailwater_sse::SseBody<Source>>()
     );
-    assert!(bytes <= 192, "{bytes} bytes");
+    assert!(bytes <= 160, "{bytes} bytes");
 }
