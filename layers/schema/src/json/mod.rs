@@ -88,7 +88,7 @@ pub(crate) fn compile(schema: &SchemaText) -> Result<Schema, String> {
         .with_retriever(references)
         .should_validate_formats(false)
         // In linear time: the default engine backtracks.
-        .with_pattern_options(PatternOptions::regex().dfa_size_limit(patterns::DFA_BYTES));
+        .with_pattern_options(PatternOptions::regex().dfa_size_limit(patterns.dfa_bytes));
     if value.get("$schema").is_none() {
         // What stands beside a `$ref` is ignored until draft 7. `prefixItems` came later, and who uses it knows.
         let later = has_keyword(&value, "prefixItems");

@@ -5,8 +5,11 @@ use std::collections::HashSet;
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::Value;
 
-/// The memory of a lazy automaton, of which a pattern has two.
-pub(super) const DFA_BYTES: usize = 16 << 10;
+/// The memory of a lazy automaton, of which a pattern has two, and what it needs for each state of the pattern: with
+/// less, the pattern is searched for without it, which is slow.
+const DFA_BYTES: usize = 16 << 10;
+const DFA_STATE_BYTES: usize = 100;
+const MAX_DFA_BYTES: usize = 2 << 20;
 
 /// What a pattern takes beside, and what a state of it takes in both directions, with what is kept of a search.
 const PATTERN_BYTES: usize = 8 << 10;
@@ -19,10 +22,11 @@ const MAX_ONE_PASS_BYTES: usize = 1 << 20;
 const STATES_OF_A_RANGE: usize = 6;
 
 /// What the different patterns of a schema take.
-#[derive(Default)]
 pub(super) struct Extent {
     /// About how many states the automaton of the largest pattern has.
     pub(super) largest: usize,
+    /// How much memory a lazy automaton may take.
+    pub(super) dfa_bytes: usize,
     /// About how much memory all of them take.
     pub(super) bytes: usize,
 }
@@ -30,9 +34,12 @@ pub(super) struct Extent {
 pub(super) fn extent<'v>(documents: impl Iterator<Item = &'v Value>) -> Extent {
     let mut patterns = HashSet::new();
     documents.for_each(|document| add(document, &mut patterns));
-    let mut extent = Extent::default();
-    for pattern in patterns {
-        let (states, groups) = size_of(pattern);
+    let sizes: Vec<_> = patterns.into_iter().map(size_of).collect();
+    let largest = sizes.iter().map(|(states, _)| *states).max().unwrap_or(0);
+    let dfa_bytes = DFA_BYTES.saturating_add(largest.saturating_mul(DFA_STATE_BYTES));
+    let dfa_bytes = dfa_bytes.min(MAX_DFA_BYTES);
+    let mut extent = Extent { largest, dfa_bytes, bytes: 0 };
+    for (states, groups) in sizes {
         let one_pass = if groups > 0 {
             // A row of eight bytes for each class of bytes.
             let row = states.saturating_mul(2).min(256) * 8;
@@ -42,9 +49,8 @@ pub(super) fn extent<'v>(documents: impl Iterator<Item = &'v Value>) -> Extent {
         };
         let state = STATE_BYTES.saturating_add(groups.saturating_mul(GROUP_BYTES));
         let bytes = states.saturating_mul(state).saturating_add(one_pass);
-        let bytes = bytes.saturating_add(PATTERN_BYTES + 2 * DFA_BYTES);
+        let bytes = bytes.saturating_add(PATTERN_BYTES + 2 * dfa_bytes);
         extent.bytes = extent.bytes.saturating_add(bytes);
-        extent.largest = extent.largest.max(states);
     }
     extent
 }
