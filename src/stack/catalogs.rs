@@ -156,3 +156,53 @@ impl StackBuilder<'_> {
         Ok(Some(self.contents.len() - 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, read_to_string, write};
+
+    use tailwater_schema::Part;
+
+    use super::*;
+    use crate::config::{Kind, load};
+
+    /// The first value is read by the thread of the live ends, which must not compile a schema. Where one cannot be
+    /// compiled, the log tells when it was tried.
+    #[test]
+    fn a_schema_of_a_file_is_compiled_when_its_model_is_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("zilla.yaml");
+        let text = "name: a
+catalogs: { c: { type: filesystem, options: { subjects: { s: { path: s.avsc } } } } }
+bindings:
+  cs:
+    type: kafka
+    kind: cache_server
+    options: { topics: [{ name: t, value: { model: avro, catalog: { c: [{ subject: s }] } } }] }
+    exit: kc
+  kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
+  out: { type: tcp, kind: client }
+";
+        write(&file, text).unwrap();
+        let schema = folder.path().join("s.avsc");
+        write(&schema, "\"string\"").unwrap();
+        let parsed = load(&file).unwrap();
+        let config = &parsed.namespaces[0];
+        let Kind::KafkaCacheServer(server) = &config.binding("cs").unwrap().kind else {
+            panic!("cache_server")
+        };
+        let model = server.topics[0].value.as_ref().unwrap();
+        write(&schema, "\"strin\"").unwrap();
+        let mut catalogs = Catalogs::new(config, folder.path());
+        let log = folder.path().join("log");
+        let written = Arc::new(File::create(&log).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(written).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let model = catalogs.model(model).unwrap();
+            assert_eq!(read_to_string(&log).unwrap(), "");
+            assert!(model.bind(Subject::Record { topic: "t", part: Part::Value }).is_some());
+        });
+        let log = read_to_string(&log).unwrap();
+        assert!(log.contains("schema cannot be used"), "{log}");
+    }
+}
