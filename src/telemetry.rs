@@ -11,6 +11,7 @@ use std::panic::{self, PanicHookInfo};
 use std::thread;
 use std::time::Duration;
 
+use tailwater_schema::model::reads_value;
 use tokio::time::Instant;
 use tracing::{Metadata, Subscriber, error, warn};
 use tracing_subscriber::Layer;
@@ -191,11 +192,16 @@ const STDERR: Reports = Reports {
     failed: |_| {},
 };
 
+/// The message of a panic, unless a value is read: a parser may quote it.
+fn panic_message(payload: Option<&str>) -> &str {
+    if reads_value() { "a value was read" } else { payload.unwrap_or_default() }
+}
+
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let thread = thread.name();
     let place = panic.location().map(tracing::field::display);
-    let message = panic.payload_as_str().unwrap_or_default();
+    let message = panic_message(panic.payload_as_str());
     let backtrace = Backtrace::capture();
     let is_captured = backtrace.status() == BacktraceStatus::Captured;
     let backtrace = is_captured.then(|| tracing::field::display(&backtrace));
@@ -204,7 +210,36 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tailwater_schema::catalog::{Catalog, Framing, Lookup, SchemaKind, SchemaRef};
+    use tailwater_schema::model::{AvroModel, SchemaSource};
+    use tailwater_schema::{Input, Model};
+
     use super::*;
+
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Catalog for Panics {
+        fn look_up(&self, _: &SchemaRef, _: SchemaKind) -> Lookup {
+            assert_eq!(panic_message(Some("quotes the value")), "a value was read");
+            Lookup::Missing
+        }
+
+        fn framing(&self) -> Framing {
+            Framing::None
+        }
+    }
+
+    #[test]
+    fn a_panic_while_a_value_is_read_is_logged_without_its_message() {
+        assert_eq!(panic_message(Some("quotes no value")), "quotes no value");
+        let source = SchemaSource::new(Arc::new(Panics), SchemaRef::subject("a", "1"));
+        let model = Model::from(AvroModel::new(source));
+        drop(model.convert(&Input::value(b"value"), &mut Vec::new()));
+        assert_eq!(panic_message(Some("quotes no value")), "quotes no value");
+    }
 
     #[test]
     fn levels_that_are_not_understood_are_named() {

@@ -1,6 +1,7 @@
 //! Values and schemas that try to stop the process: each bound is reached.
 
 use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use tailwater_schema::catalog::{
     Catalog, Framing, IdEncoding, InlineCatalog, Lookup, Reference, SchemaId, SchemaKind,
     SchemaRef, SchemaText, UseId,
 };
-use tailwater_schema::model::{AvroModel, JsonModel, ProtobufModel, SchemaSource, View};
+use tailwater_schema::model::{
+    AvroModel, JsonModel, ProtobufModel, SchemaSource, View, reads_value,
+};
 use tailwater_schema::{
     Class, Input, MAX_DEPTH, MAX_JSON_BYTES, MAX_REFERENCES, MAX_SCHEMA_BYTES, Model, Outcome,
 };
@@ -548,6 +551,66 @@ fn patterns_of_a_json_schema_are_bounded_together() {
         (0..1000).map(|number| format!(r#""(?:a{{1000}}){{200}}b{number}":true"#)).collect();
     let large = json(&format!(r#"{{"patternProperties":{{{}}}}}"#, names.join(",")));
     assert_eq!(class(&large, b"{}"), Some(Class::SchemaUnusable));
+}
+
+/// A catalog that panics, or looks whether a panic hook would know that a value is read.
+#[derive(Debug)]
+struct Observes(bool);
+
+impl Catalog for Observes {
+    fn look_up(&self, _: &SchemaRef, _: SchemaKind) -> Lookup {
+        assert!(!self.0, "it panics");
+        assert!(reads_value());
+        Lookup::Missing
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::None
+    }
+}
+
+#[test]
+fn a_panic_hook_knows_that_a_value_is_read() {
+    for panics in [false, true] {
+        let source = SchemaSource::new(Arc::new(Observes(panics)), SchemaRef::subject("a", "1"));
+        let model = Model::from(AvroModel::new(source));
+        let input = Input::value(b"value");
+        let convert = || drop(model.convert(&input, &mut Vec::new()));
+        let extract = || drop(model.extract(&input, &["a"]));
+        for read in [&convert as &dyn Fn(), &extract] {
+            assert!(!reads_value());
+            assert_eq!(catch_unwind(AssertUnwindSafe(read)).is_err(), panics);
+            assert!(!reads_value());
+        }
+    }
+}
+
+/// A key is kept once, however often it comes, and no more of keys than the value may have.
+#[test]
+fn keys_of_maps_are_bounded() {
+    let model = protobuf("syntax = \"proto3\"; message M { map<string,bool> m = 1; }", View::Json);
+    let field = |tag: u8, bytes: &[u8]| {
+        let mut out = vec![tag];
+        let mut length = bytes.len();
+        while length > 0x7f {
+            out.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        out.push(length as u8);
+        [out.as_slice(), bytes].concat()
+    };
+    let entry = |key: &[u8]| field(0x0a, &field(0x0a, key));
+    let large = vec![b'a'; MAX_JSON_BYTES / 2 + 10];
+    let other = vec![b'b'; MAX_JSON_BYTES / 2 + 10];
+    let control = vec![1; MAX_JSON_BYTES / 6 + 1];
+    for (value, expected) in [
+        ([entry(&large), entry(&large), entry(&large)].concat(), None),
+        ([entry(&large), entry(&other)].concat(), Some(Class::Malformed)),
+        (entry(&control), Some(Class::Malformed)),
+        (entry(&control[7..]), None),
+    ] {
+        assert_eq!(class(&model, &value), expected);
+    }
 }
 
 /// Each form of a schema that takes much more memory than its text, with a number that is read, and one that is not.

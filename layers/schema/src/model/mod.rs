@@ -2,11 +2,13 @@
 
 mod number;
 mod range;
+mod reading;
 mod schema;
 mod text;
 
 pub use number::{DoubleModel, FloatModel, Int32Model, Int64Model, NumberFormat};
 pub use range::{Range, RangeError};
+pub use reading::reads_value;
 pub use schema::{AvroModel, JsonModel, ProtobufModel, SchemaSource, View};
 pub use text::{Encoding, PatternError, StringModel};
 
@@ -153,6 +155,7 @@ impl Model {
     /// A new value is appended to `out`, which may hold other bytes and keeps them. Where the outcome has no new value,
     /// `out` is as it was.
     pub fn convert<'a>(&self, input: &Input<'a>, out: &mut Vec<u8>) -> Outcome<'a> {
+        let _reading = reading::Reading::begin();
         let start = out.len();
         let bytes = input.bytes();
         let outcome = match &*self.kind {
@@ -183,6 +186,7 @@ impl Model {
     /// shortest digits; `true` and `false`; an enum's symbol; bytes as they are. A field that is absent, null, or
     /// made of others has none. Of a repeated field of a message it is the last element.
     pub fn extract(&self, input: &Input<'_>, names: &[&str]) -> Extracted {
+        let _reading = reading::Reading::begin();
         match &*self.kind {
             Kind::Json(model) => model.extract(input, names),
             Kind::Avro(model) => model.extract(input, names),

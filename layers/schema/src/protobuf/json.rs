@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::scan::{Entries, Entry};
 use super::wire::{Reader, Reason, zigzag};
@@ -287,8 +288,10 @@ impl<'s> Writer<'s, '_, '_> {
         let Kind::Message(id) = field.kind else { return Err(NO_MESSAGE) };
         let entry_message = self.schema.messages.get(id).ok_or(NO_MESSAGE)?;
         let (key_place, key) = entry_message.find(1).ok_or(NO_MESSAGE)?;
-        let mut members: Vec<(Box<[u8]>, usize)> = Vec::new();
-        let mut by_key: HashMap<Box<[u8]>, usize> = HashMap::new();
+        let mut members: Vec<(Rc<[u8]>, usize)> = Vec::new();
+        let mut by_key: HashMap<Rc<[u8]>, usize> = HashMap::new();
+        // The names of members, which are written behind what is there.
+        let mut names = 0;
         for at in group {
             let base = self.entries.len();
             let found = self.entries.scan(entry_message, self.bytes, at..at + 1)?;
@@ -302,18 +305,24 @@ impl<'s> Writer<'s, '_, '_> {
                     _ => self.out.extend_from_slice(b"\"0\""),
                 },
             }
-            let name: Box<[u8]> = self.out.get(start..).unwrap_or_default().into();
-            self.out.truncate(start);
             self.entries.truncate(base);
-            match by_key.get(&name).and_then(|index| members.get_mut(*index)) {
+            let name = self.out.get(start..).unwrap_or_default();
+            match by_key.get(name).and_then(|index| members.get_mut(*index)) {
                 Some((_, place)) => {
+                    self.out.truncate(start);
                     let replaced = std::mem::replace(place, at);
                     // It has to be well-formed all the same.
                     self.map_value(entry_message, replaced, depth)?;
                     self.out.truncate(start);
                 }
                 None => {
-                    by_key.insert(name.clone(), members.len());
+                    names += name.len();
+                    if start + names > self.limit {
+                        return Err(TOO_LARGE);
+                    }
+                    let name: Rc<[u8]> = name.into();
+                    self.out.truncate(start);
+                    by_key.insert(Rc::clone(&name), members.len());
                     members.push((name, at));
                 }
             }
