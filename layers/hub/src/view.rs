@@ -13,7 +13,7 @@ pub struct Lag {
     /// 0 for a selective cursor without a pending match.
     pub records: u64,
     /// How long that record is in the log: the age of its chunk, or of the oldest one if small chunks were joined.
-    /// If the record was evicted, the age of the oldest record. 0 if `records` is 0.
+    /// If the record was evicted, the age of the oldest record. 0 if `records` is 0 or no record is kept.
     pub age: Duration,
 }
 
