@@ -24,7 +24,7 @@ pub struct Entry<F: Format> {
     shared: Arc<Shared<F>>,
     part: Arc<Part<F>>,
     index: usize,
-    before: Option<F::Position>,
+    before: F::Position,
 }
 
 impl<F: Format> Batch<F> {
@@ -55,22 +55,30 @@ impl<F: Format> fmt::Debug for Batch<F> {
 }
 
 impl<F: Format> Entry<F> {
-    pub(crate) fn new(shared: &Arc<Shared<F>>, segment: &Segment<F>, sequence: u64) -> Self {
+    /// `known`: the position before some record, by its sequence number. The position before this one is computed
+    /// from there, if that record is an earlier one of the same part.
+    pub(crate) fn new(
+        shared: &Arc<Shared<F>>,
+        segment: &Segment<F>,
+        sequence: u64,
+        known: Option<(u64, F::Position)>,
+    ) -> Self {
         let (part, index) = segment.locate(sequence);
-        Self { shared: Arc::clone(shared), part: Arc::clone(part), index, before: None }
+        let known = known.and_then(|(sequence, position)| {
+            let from = usize::try_from(sequence.checked_sub(part.first)?).ok()?;
+            (from <= index).then_some((from, position))
+        });
+        let (from, position) = known.unwrap_or_else(|| (0, part.position.clone()));
+        let before = match from == index {
+            true => position,
+            false => shared.format.advance(&position, &part.records[from..index]),
+        };
+        Self { shared: Arc::clone(shared), part: Arc::clone(part), index, before }
     }
 
-    /// Computes the position before the record, from an earlier position in the same part if one is known.
-    pub(crate) fn compute_before(&mut self, known: Option<(u64, F::Position)>) {
-        let known = known.and_then(|(sequence, position)| {
-            let index = usize::try_from(sequence.checked_sub(self.part.first)?).ok()?;
-            (index <= self.index).then_some((index, position))
-        });
-        let (from, position) = known.unwrap_or_else(|| (0, self.part.position.clone()));
-        self.before = Some(match from == self.index {
-            true => position,
-            false => self.shared.format.advance(&position, &self.part.records[from..self.index]),
-        });
+    /// Whether there is no later record in its part.
+    pub(crate) fn ends_part(&self) -> bool {
+        self.index + 1 == self.part.records.len()
     }
 
     /// The sequence number: the number of records that were appended to the hub before this one.
@@ -83,27 +91,14 @@ impl<F: Format> Entry<F> {
         &self.part.records[self.index]
     }
 
-    /// The position before the record. For an entry of [`Cursor::last`](crate::Cursor::last) it is computed
-    /// from the start of the chunk.
+    /// The position before the record.
     pub fn before(&self) -> F::Position {
-        match &self.before {
-            Some(position) => position.clone(),
-            None => {
-                self.shared.format.advance(&self.part.position, &self.part.records[..self.index])
-            }
-        }
+        self.before.clone()
     }
 
-    /// The position after the record. For an entry of [`Cursor::last`](crate::Cursor::last) it is computed
-    /// from the start of the chunk.
+    /// The position after the record.
     pub fn after(&self) -> F::Position {
-        let records = &self.part.records;
-        match &self.before {
-            Some(position) => {
-                self.shared.format.advance(position, &records[self.index..=self.index])
-            }
-            None => self.shared.format.advance(&self.part.position, &records[..=self.index]),
-        }
+        self.shared.format.advance(&self.before, &self.part.records[self.index..=self.index])
     }
 }
 

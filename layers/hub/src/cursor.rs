@@ -21,7 +21,8 @@ pub struct Cursor<F: Format> {
     key: usize,
     id: u64,
     test: Option<Predicate<F::Record>>,
-    /// The position before the record that `poll_next` returned last.
+    /// The position before the record that was returned last. Without records after it in its chunk, `last` leaves
+    /// none: a position may be large, and most cursors wait.
     known: Option<(u64, F::Position)>,
 }
 
@@ -99,9 +100,12 @@ impl<F: Format> Cursor<F> {
         Poll::Pending
     }
 
-    /// The last record of a batch that this cursor returned.
-    pub fn last(&self, batch: &Batch<F>) -> Entry<F> {
-        Entry::new(&self.shared, &batch.segment, batch.last)
+    /// The last record of a batch that this cursor returned. Positions are computed from that of the last entry before
+    /// it, if it is of the same chunk.
+    pub fn last(&mut self, batch: &Batch<F>) -> Entry<F> {
+        let last = Entry::new(&self.shared, &batch.segment, batch.last, self.known.take());
+        self.known = (!last.ends_part()).then(|| (last.sequence(), last.before()));
+        last
     }
 
     /// [`next`](Cursor::next) for code that polls. Slower than [`poll_batch`](Cursor::poll_batch): each record
@@ -118,9 +122,8 @@ impl<F: Format> Cursor<F> {
             while let Some((sequence, _)) = claim.next() {
                 tests = tests.saturating_sub(1);
                 if self.test.as_ref().is_none_or(|test| test(claim.record())) {
-                    let mut item =
-                        Entry::new(&self.shared, &claim.runs[claim.run].segment, sequence);
-                    item.compute_before(self.known.clone());
+                    let segment = &claim.runs[claim.run].segment;
+                    let item = Entry::new(&self.shared, segment, sequence, self.known.clone());
                     claim.pass(1);
                     found = Some(item);
                     break;

@@ -377,3 +377,29 @@ fn a_lagging_cursor_is_as_old_as_the_oldest_record() {
     assert!(lag.age <= oldest);
     assert_eq!(hub.age_after(|position| *position <= 3), None);
 }
+
+/// Each was computed from the start of the chunk. A record without bytes ends a batch, so that took a time that grew
+/// with the square of the length of the chunk.
+#[test]
+fn the_positions_of_many_batches_of_a_chunk_are_computed_in_one_pass() {
+    const RECORDS: usize = 1000;
+    let hub = hub();
+    let mut cursor = hub.tail(Selector::All);
+    hub.append((0..RECORDS as u64).map(|id| record(id, &[])).collect());
+    let advanced = Arc::clone(&hub.format().advanced);
+    let before = advanced.load(Ordering::SeqCst);
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut batches = 0;
+    let mut next = 0;
+    // This encoding shows nothing of every third record.
+    while let Poll::Ready(batch) = cursor.poll_batch(cx, &2, 1_000_000) {
+        let batch = batch.expect("nothing is evicted");
+        next += batch.count() as u64;
+        batches += 1;
+        let last = cursor.last(&batch);
+        assert_eq!((last.before(), last.after()), (next - 1, next));
+    }
+    assert_eq!((next, batches), (RECORDS as u64, 2 * RECORDS / 3 + 1));
+    let advanced = advanced.load(Ordering::SeqCst) - before;
+    assert!(advanced <= 2 * RECORDS, "{advanced}");
+}

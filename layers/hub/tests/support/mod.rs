@@ -24,6 +24,8 @@ pub fn hash(key: u8) -> u64 {
 pub struct Numbers {
     /// The number of records that were encoded.
     pub rendered: Arc<AtomicUsize>,
+    /// The number of records by which positions were advanced.
+    pub advanced: Arc<AtomicUsize>,
     /// The next encoding panics.
     pub panics: Arc<AtomicBool>,
 }
@@ -42,6 +44,7 @@ impl Format for Numbers {
     }
 
     fn advance(&self, position: &u64, records: &[Numbered]) -> u64 {
+        self.advanced.fetch_add(records.len(), Ordering::SeqCst);
         position + records.len() as u64
     }
 
