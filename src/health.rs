@@ -58,7 +58,7 @@ pub(crate) async fn serve(handle: Handle, metrics: Arc<Metrics>, listener: Liste
 
 impl Handle {
     /// Whether this process should receive new clients, and the body of `/ready`.
-    fn ready(&self) -> (bool, Value) {
+    pub(crate) fn ready(&self) -> (bool, Value) {
         let draining = self.shutdown.window_end().is_some();
         let mut good = true;
         let mut why = Vec::new();
@@ -130,6 +130,7 @@ mod tests {
     use tailwater_http::Shutdown;
 
     use super::*;
+    use crate::blocks::Blocks;
     use crate::streams::Streams;
 
     fn health() -> Handle {
@@ -137,6 +138,7 @@ mod tests {
             clusters: Vec::new(),
             connections: Vec::new(),
             streams: Streams::new(Shutdown::new()),
+            blocks: Blocks::default(),
             shutdown: Shutdown::new(),
             max_health_connections: CONNECTIONS,
             max_admin_connections: CONNECTIONS,

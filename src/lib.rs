@@ -41,6 +41,7 @@
 mod access;
 mod access_log;
 pub mod admin;
+mod blocks;
 pub mod config;
 #[cfg(feature = "kafka")]
 pub mod demo;

@@ -41,6 +41,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 
 use crate::access_log::{AccessLog, AccessLogLayer, TellSession};
+use crate::blocks::Blocks;
 use crate::config::plan::{self, Resource, Streams};
 use crate::config::{self, Config, HttpVersion};
 use crate::models::Contents;
@@ -133,6 +134,7 @@ struct StackBuilder<'c> {
     shutdown: Shutdown,
     drain: Drain,
     streams: OpenStreams,
+    blocks: Blocks,
     /// The clusters, by the names of the `kafka` bindings on the path.
     clusters: HashMap<String, Cluster>,
     resources: HashMap<(&'c str, Option<SseOptions>), HttpService>,
@@ -183,6 +185,7 @@ impl<'c> StackBuilder<'c> {
         // The guard comes before the routes, which read the session that it found.
         let known = match (&options.authorization, server.guard) {
             (Some(authorization), Some(guard)) => {
+                let routes = self.blocks.service(routes);
                 let guard = ServiceBuilder::new()
                     .map_request(self.kept(authorization)?)
                     .layer(self.guard(guard, authorization)?);

@@ -17,6 +17,7 @@ use tailwater_tls::Version as TlsVersion;
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::blocks;
 use crate::config::LoggedSubject;
 use crate::streams::{OpenStream, Place, Probe, Protocol, Reason, Start, StreamId};
 
@@ -105,8 +106,7 @@ static SUBJECTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The subject of a session, as the log has it.
 fn subject(session: &Session, logged: LoggedSubject) -> Option<Cow<'_, str>> {
-    let token = session.token();
-    let subject = token.identity().or_else(|| token.subject())?;
+    let subject = blocks::subject(session)?;
     match logged {
         LoggedSubject::Off => None,
         LoggedSubject::Plain => Some(cut(subject).into()),

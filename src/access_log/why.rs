@@ -9,12 +9,16 @@ use tailwater_route as route;
 use tailwater_sse as sse;
 
 use crate::access::ForeignOrigin;
+use crate::blocks::Blocked;
 
 /// The reason of a refusal, from what the layers have put into the extensions of the response. A request that was
 /// served has one only if its token was not accepted, which it did not need.
 pub(super) fn why(status: StatusCode, extensions: &Extensions) -> Option<String> {
     if extensions.get::<ForeignOrigin>().is_some() {
         return Some("origin".to_owned());
+    }
+    if extensions.get::<Blocked>().is_some() {
+        return Some("blocked".to_owned());
     }
     let token = extensions.get::<jwt::Rejection>().copied();
     if let Some(rejection) = extensions.get::<route::Rejection>() {

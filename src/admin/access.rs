@@ -80,17 +80,27 @@ impl Access {
         Self { token }
     }
 
-    /// Whether a request may come from outside of a browser, or from the inspector.
-    pub(super) fn check_site<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    /// Whether a request may come from outside of a browser, or from the inspector. `is_script`: it asks for a
+    /// script of the inspector, which browsers do with an `Origin`.
+    pub(super) fn check_site<B>(
+        &self,
+        request: &Request<B>,
+        is_script: bool,
+    ) -> Result<(), Refusal> {
         let host = host(request);
-        if request.headers().contains_key(ORIGIN) && !is_of_inspector(request, host.as_ref()) {
+        let is_marked = is_script || request.headers().contains_key(OF_INSPECTOR);
+        let is_of_inspector = || is_marked && is_same_origin(request, host.as_ref());
+        if request.headers().contains_key(ORIGIN) && !is_of_inspector() {
             return Err(Refusal::forbidden(
                 "requests of pages are refused: this one has an Origin",
             ));
         }
         // With a token no other name is of use to anybody.
-        let is_expected =
-            |host: &Authority| ["localhost", "127.0.0.1", "[::1]"].contains(&host.host());
+        let is_expected = |host: &Authority| {
+            ["localhost", "127.0.0.1", "[::1]"]
+                .iter()
+                .any(|name| host.host().eq_ignore_ascii_case(name))
+        };
         if self.token.is_none() && !host.as_ref().is_some_and(is_expected) {
             return Err(Refusal::forbidden("the Host is neither localhost nor a loopback address"));
         }
@@ -132,18 +142,16 @@ fn without_user(authority: Authority) -> Option<Authority> {
     (!authority.as_str().contains('@')).then_some(authority)
 }
 
-/// Whether the inspector's page has sent a request. A browser adds an `Origin` to all but reads. A page of another
-/// site has another origin, and one of a name that leads here by trickery has not passed the check of the host.
-fn is_of_inspector<B>(request: &Request<B>, host: Option<&Authority>) -> bool {
-    let is_write = *request.method() != Method::OPTIONS;
+/// Whether a page of this address has sent a request, which is no preflight. A page of another site has another
+/// origin, and one of a name that leads here by trickery does not pass the check of the host.
+fn is_same_origin<B>(request: &Request<B>, host: Option<&Authority>) -> bool {
     let mut origins = request.headers().get_all(ORIGIN).iter();
     let (Some(origin), None, Some(host)) = (origins.next(), origins.next(), host) else {
         return false;
     };
     let origin = origin.as_bytes();
     let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-    is_write
-        && request.headers().contains_key(OF_INSPECTOR)
+    *request.method() != Method::OPTIONS
         && authority.is_some_and(|authority| authority == host.as_str().as_bytes())
 }
 
@@ -165,7 +173,7 @@ mod tests {
         let with_token = Access::new(Token::parse(b"secret"));
         for (hosts, passes) in [
             (&["localhost"][..], true),
-            (&["LOCALHOST:1"], false),
+            (&["LOCALHOST:1"], true),
             (&["localhost:9902"], true),
             (&["127.0.0.1:9902"], true),
             (&["[::1]:80"], true),
@@ -181,8 +189,8 @@ mod tests {
         ] {
             let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             let request = request(&headers);
-            assert_eq!(access.check_site(&request).is_ok(), passes, "{hosts:?}");
-            assert!(with_token.check_site(&request).is_ok(), "{hosts:?}");
+            assert_eq!(access.check_site(&request, false).is_ok(), passes, "{hosts:?}");
+            assert!(with_token.check_site(&request, false).is_ok(), "{hosts:?}");
         }
         // HTTP/2, and the absolute form of HTTP/1.1.
         for (uri, host, passes) in [
@@ -197,7 +205,7 @@ mod tests {
                 request = request.header(HOST, host);
             }
             let request = request.body(()).unwrap();
-            assert_eq!(access.check_site(&request).is_ok(), passes, "{uri} {host:?}");
+            assert_eq!(access.check_site(&request, false).is_ok(), passes, "{uri} {host:?}");
         }
     }
 
@@ -218,12 +226,25 @@ mod tests {
             (&[host, mark], true),
         ] {
             let request = request(headers);
-            assert_eq!(Access::new(None).check_site(&request).is_ok(), passes, "{headers:?}");
+            assert_eq!(
+                Access::new(None).check_site(&request, false).is_ok(),
+                passes,
+                "{headers:?}"
+            );
+        }
+        for (origin, passes) in [
+            ("http://localhost:9902", true),
+            ("http://localhost:8080", false),
+            ("https://example.com", false),
+            ("null", false),
+        ] {
+            let script = request(&[host, ("origin", origin)]);
+            assert_eq!(Access::new(None).check_site(&script, true).is_ok(), passes, "{origin}");
         }
         let preflight = [host, mark, ("origin", "http://localhost:9902")];
         let mut preflight = request(&preflight);
         *preflight.method_mut() = Method::OPTIONS;
-        assert!(Access::new(None).check_site(&preflight).is_err());
+        assert!(Access::new(None).check_site(&preflight, false).is_err());
     }
 
     #[test]

@@ -1,55 +1,176 @@
 //! The requests that are served.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ::http::{Method, Request, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::info;
 
 use super::Admin;
+use super::inspector;
 use super::query::Query;
-use super::response::{self, Refusal};
+use super::response::{self, Body, JSON, Refusal};
+use super::streams::{Ending, Wanted};
 use crate::telemetry::InvalidLevels;
 
 /// The longest time for which other levels of the log are in force.
 const MAX_LEVELS_SECONDS: u64 = 24 * 60 * 60;
 
-type Answer = Result<Response<String>, Refusal>;
+type Answer = Result<Response<Body>, Refusal>;
+
+/// What may be done with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowed {
+    Get,
+    GetOrDelete,
+    Post,
+}
+
+impl Allowed {
+    /// Whether a request deletes.
+    fn check<B>(self, request: &Request<B>) -> Result<bool, Refusal> {
+        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_delete = *request.method() == Method::DELETE;
+        match self {
+            Self::Get if is_get => Ok(false),
+            Self::Get => Err(Refusal::method("GET, HEAD")),
+            Self::GetOrDelete if is_get || is_delete => Ok(is_delete),
+            Self::GetOrDelete => Err(Refusal::method("GET, HEAD, DELETE")),
+            Self::Post if *request.method() == Method::POST => Ok(false),
+            Self::Post => Err(Refusal::method("POST")),
+        }
+    }
+}
 
 impl Admin {
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<String> {
-        self.respond(request).unwrap_or_else(Refusal::into_response)
+    pub(super) async fn answer<B>(self: &Arc<Self>, request: Request<B>) -> Response<Body>
+    where
+        B: Send + 'static,
+    {
+        self.respond(request).await.unwrap_or_else(Refusal::into_response)
     }
 
-    fn respond<B>(&self, request: &Request<B>) -> Answer {
-        self.access.check_site(request)?;
+    async fn respond<B>(self: &Arc<Self>, request: Request<B>) -> Answer
+    where
+        B: Send + 'static,
+    {
+        let path = request.uri().path();
+        let file = inspector::file(path);
+        self.access.check_site(&request, file.is_some() && path != "/")?;
+        // The page asks for the token, so that it has to be there without.
+        if let Some(file) = file {
+            Allowed::Get.check(&request)?;
+            return Ok(file);
+        }
         self.access.check_token(request.headers())?;
-        let get = || allow(request, &[Method::GET, Method::HEAD], "GET, HEAD");
-        let post = || allow(request, &[Method::POST], "POST");
         let query = || Query::parse(request.uri().query());
+        let check = |allowed: Allowed| allowed.check(&request);
         match request.uri().path() {
-            "/topics" => get().and_then(|()| without(query()?, || self.topics())),
-            "/clusters" => get().and_then(|()| without(query()?, || self.clusters())),
+            "/streams" => match check(Allowed::GetOrDelete)? {
+                false => self.list(Wanted::parse(query()?)?).await,
+                true => self.end(Ending::parse(query()?)?).await,
+            },
+            "/subjects" => {
+                check(Allowed::Get)?;
+                let query = query()?;
+                self.looked_up(move |admin| admin.lister.subjects(query)).await
+            }
+            "/events" => {
+                check(Allowed::Get)?;
+                let wanted = Wanted::parse_first(query()?)?;
+                inspector::events(self, request, wanted).await
+            }
+            "/topics" => {
+                check(Allowed::Get)?;
+                without(query()?)?;
+                self.looked_up(|admin| Ok(json!({ "topics": admin.handle.topics() }))).await
+            }
+            "/clusters" => {
+                check(Allowed::Get)?;
+                without(query()?)?;
+                self.looked_up(|admin| Ok(json!({ "clusters": admin.handle.clusters() }))).await
+            }
             "/guards" => {
-                get().and_then(|()| without(query()?, || ok(self.described.guards.clone())))
+                check(Allowed::Get)?;
+                without(query()?)?;
+                Ok(response::of_type(JSON, StatusCode::OK, self.described.guards.clone()))
             }
             "/config" => {
-                get().and_then(|()| without(query()?, || ok(self.described.config.clone())))
+                check(Allowed::Get)?;
+                without(query()?)?;
+                Ok(response::of_type(JSON, StatusCode::OK, self.described.config.clone()))
             }
-            "/log" => post().and_then(|()| self.log(query()?)),
-            "/drain" => post().and_then(|()| without(query()?, || self.drain())),
-            "/ready" => post().and_then(|()| self.ready(query()?)),
-            _ => Err(Refusal::not_found("there is nothing at this path")),
+            "/log" => {
+                check(Allowed::Post)?;
+                self.log(query()?)
+            }
+            "/drain" => {
+                check(Allowed::Post)?;
+                without(query()?)?;
+                Ok(self.drain())
+            }
+            "/ready" => {
+                check(Allowed::Post)?;
+                self.ready(query()?)
+            }
+            path => match path.strip_prefix("/streams/") {
+                Some(id) => {
+                    let answer = match check(Allowed::GetOrDelete)? {
+                        false => without(query()?).and_then(|()| self.lister.one(id)),
+                        true => self.lister.kick_one(id, query()?),
+                    };
+                    answer.map(|body| response::ok(&body))
+                }
+                None => Err(Refusal::not_found("there is nothing at this path")),
+            },
         }
     }
 
-    fn topics(&self) -> Response<String> {
-        ok(json!({ "topics": self.handle.topics() }).to_string())
+    async fn list(self: &Arc<Self>, wanted: Wanted) -> Answer {
+        self.looked_up(move |admin| admin.lister.page(&wanted)).await
     }
 
-    fn clusters(&self) -> Response<String> {
-        ok(json!({ "clusters": self.handle.clusters() }).to_string())
+    /// Ends streams, and refuses their subject.
+    async fn end(self: &Arc<Self>, ending: Ending) -> Answer {
+        let ended = move |admin: &Self| {
+            if let Some((subject, time)) = &ending.block {
+                let full = |_| Refusal::bad_request("too many subjects are blocked".to_owned());
+                // Before the end, so that no client is faster.
+                admin.handle.blocks.add(subject, *time).map_err(full)?;
+            }
+            let ended = ending.end(&admin.handle.streams);
+            info!(ended, "streams ended by a request for administration");
+            Ok(json!({ "ended": ended }))
+        };
+        self.looked_up(ended).await
+    }
+
+    /// The answer of a function that looks at all streams or topics. Threads that serve streams do not run it, and
+    /// only one at a time does.
+    async fn looked_up(
+        self: &Arc<Self>,
+        look: impl FnOnce(&Self) -> Result<Value, Refusal> + Send + 'static,
+    ) -> Answer {
+        let answer = self.in_turn(look).await;
+        let stopped = || Refusal::unavailable("the process ends");
+        answer.unwrap_or_else(|| Err(stopped())).map(|body| response::ok(&body))
+    }
+
+    /// Runs a function that looks at all streams. `None` if it panicked, or at the end of the process.
+    pub(super) async fn in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        let this = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            let looked = look(&this);
+            drop(turn);
+            looked
+        });
+        looked.await.ok()
     }
 
     /// Changes the levels of the log, for a time or for good.
@@ -60,14 +181,14 @@ impl Admin {
         let wrong = |error: InvalidLevels| Refusal::bad_request(error.to_string());
         self.levels.set(&levels, seconds.map(Duration::from_secs)).map_err(wrong)?;
         info!(levels, seconds, "levels of the log changed");
-        Ok(ok(json!({ "levels": levels, "for": seconds }).to_string()))
+        Ok(response::ok(&json!({ "levels": levels, "for": seconds })))
     }
 
-    fn drain(&self) -> Response<String> {
+    fn drain(&self) -> Response<Body> {
         // Kept for the server if it does not wait yet.
         self.drain.notify_one();
         let body = json!({ "draining": true }).to_string();
-        response::of_type("application/json", StatusCode::ACCEPTED, body)
+        response::of_type(JSON, StatusCode::ACCEPTED, body)
     }
 
     /// Takes the process out of service for load balancers, or puts it back.
@@ -80,23 +201,11 @@ impl Admin {
         self.handle.taken_out.store(is_off, Relaxed);
         let state = if is_off { "off" } else { "on" };
         info!(state, "readiness switched");
-        Ok(ok(json!({ "state": state }).to_string()))
+        Ok(response::ok(&json!({ "state": state })))
     }
 }
 
-fn allow<B>(request: &Request<B>, methods: &[Method], names: &'static str) -> Result<(), Refusal> {
-    match methods.contains(request.method()) {
-        true => Ok(()),
-        false => Err(Refusal::method(names)),
-    }
-}
-
-/// The answer to a request without parameters.
-fn without(query: Query, answer: impl FnOnce() -> Response<String>) -> Answer {
-    query.finish()?;
-    Ok(answer())
-}
-
-fn ok(json: String) -> Response<String> {
-    response::of_type("application/json", StatusCode::OK, json)
+/// Checks that a request has no parameters.
+fn without(query: Query) -> Result<(), Refusal> {
+    query.finish()
 }

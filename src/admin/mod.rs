@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ::http::Request;
 use tailwater_http::Accept;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tower::service_fn;
 
 use crate::port;
@@ -20,15 +20,19 @@ mod access;
 mod answers;
 mod clusters;
 mod described;
+mod inspector;
 mod listener;
 mod query;
 mod response;
+mod streams;
 
 use self::access::Access;
 pub use self::access::{Token, TokenError};
 pub(crate) use self::described::Described;
+use self::inspector::Samples;
 use self::listener::Bound;
 pub use self::listener::{Address, AddressError};
+use self::streams::Lister;
 
 /// The maximum number of connections. If there are few open files, the maximum is lower.
 pub(crate) const CONNECTIONS: usize = 32;
@@ -78,6 +82,10 @@ pub(crate) struct Admin {
     levels: LogLevels,
     described: Described,
     drain: Arc<Notify>,
+    lister: Lister,
+    samples: Samples,
+    /// Whoever looks at all streams has this permit.
+    turns: Arc<Semaphore>,
 }
 
 /// Binds the port, and answers there until the runtime ends. Notifies `drain` where a request asks for it.
@@ -92,7 +100,12 @@ pub(crate) fn start(
     let name = bound.name();
     let max_connections = handle.max_admin_connections;
     let access = Access::new(token);
-    let admin = Arc::new(Admin { access, handle, levels, described, drain });
+    let lister = Lister::new(handle.streams.clone());
+    let samples = Samples::default();
+    let turns = Arc::new(Semaphore::new(1));
+    let admin = Admin { access, handle, levels, described, drain, lister, samples, turns };
+    let admin = Arc::new(admin);
+    tokio::spawn(inspector::sample(Arc::clone(&admin)));
     let socket = match bound {
         Bound::Tcp(listener) => {
             tokio::spawn(serve(admin, listener, max_connections));
@@ -122,7 +135,7 @@ where
 {
     let service = service_fn(move |request: Request<_>| {
         let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(admin.answer(&request)) }
+        async move { Ok::<_, Infallible>(admin.answer(request).await) }
     });
     port::serve(listener, service, max_connections).await;
 }

@@ -1,11 +1,21 @@
 //! Responses of the port for administration.
 
+use std::time::SystemTime;
+
 use ::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use ::http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use ::http::{Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
+use tailwater_sse::BoxError;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// A request that is not served.
 #[derive(Debug)]
@@ -33,7 +43,7 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, text)
     }
 
-    pub(super) fn not_found(text: impl Into<String>) -> Self {
+    pub(super) fn not_found(text: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, text)
     }
 
@@ -42,8 +52,13 @@ impl Refusal {
         Self { header, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "another method is allowed") }
     }
 
-    pub(super) fn into_response(self) -> Response<String> {
-        let mut response = json(self.status, &json!({ "error": self.text }));
+    pub(super) fn unavailable(text: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        let body = json!({ "error": self.text });
+        let mut response = of_type(JSON, self.status, body.to_string());
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
@@ -51,18 +66,20 @@ impl Refusal {
     }
 }
 
+pub(super) const JSON: &str = "application/json";
+
 /// A response of JSON.
-pub(super) fn json(status: StatusCode, body: &Value) -> Response<String> {
-    of_type("application/json", status, body.to_string())
+pub(super) fn ok(body: &Value) -> Response<Body> {
+    of_type(JSON, StatusCode::OK, body.to_string())
 }
 
 /// A response that is neither kept nor taken for anything else than it is.
 pub(super) fn of_type(
     content_type: &'static str,
     status: StatusCode,
-    body: String,
-) -> Response<String> {
-    let mut response = Response::new(body);
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut response = boxed(Response::new(Full::new(body.into())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     for (name, value) in [
@@ -74,4 +91,18 @@ pub(super) fn of_type(
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// A response whose body is boxed.
+pub(super) fn boxed<B>(response: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    response.map(|body| body.map_err(Into::into).boxed_unsync())
+}
+
+/// A time in UTC, to the second.
+pub(super) fn rfc3339(time: SystemTime) -> Option<String> {
+    OffsetDateTime::from(time).replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
 }

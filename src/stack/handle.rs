@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tailwater_http::{ConnectionLimit, Shutdown};
 
+use crate::blocks::Blocks;
 use crate::stack::{Cluster, Stack};
 use crate::streams::Streams;
 
@@ -17,6 +18,8 @@ pub(crate) struct Handle {
     pub(crate) connections: Vec<(String, ConnectionLimit)>,
     /// The open event streams.
     pub(crate) streams: Streams,
+    /// The subjects that an operator has blocked.
+    pub(crate) blocks: Blocks,
     /// The shutdown of the process.
     pub(crate) shutdown: Shutdown,
     /// The maximum number of connections for health checks.
@@ -40,6 +43,7 @@ impl Stack {
             clusters,
             connections: connections.collect(),
             streams: self.streams.clone(),
+            blocks: self.blocks.clone(),
             shutdown: self.shutdown.clone(),
             max_health_connections: self.max_health_connections,
             max_admin_connections: self.max_admin_connections,

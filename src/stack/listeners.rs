@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tower::service_fn;
 use tracing::info;
 
+use crate::blocks::Blocks;
 use crate::config::{Config, TcpCondition, plan};
 use crate::limits;
 use crate::open_files::OpenFiles;
@@ -35,6 +36,7 @@ pub struct Stack {
     pub(super) shutdown: Shutdown,
     drain: Drain,
     pub(super) streams: Streams,
+    pub(super) blocks: Blocks,
     /// The maximum number of connections for health checks.
     pub(super) max_health_connections: usize,
     /// The maximum number of connections for administration.
@@ -107,6 +109,7 @@ impl Stack {
             listening: Vec::new(),
             clusters: HashMap::new(),
             streams: Streams::new(shutdown.clone()),
+            blocks: Blocks::default(),
             shutdown,
             drain,
             max_health_connections: open_files.health,
@@ -135,6 +138,7 @@ impl Stack {
             shutdown: self.shutdown.clone(),
             drain: self.drain.clone(),
             streams: self.streams.clone(),
+            blocks: self.blocks.clone(),
             clusters: HashMap::new(),
             resources: HashMap::new(),
             folders: HashSet::new(),

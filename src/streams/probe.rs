@@ -8,6 +8,7 @@ pub(crate) use self::without_kafka::Probe;
 #[cfg(feature = "kafka")]
 mod kafka {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tailwater_kafka::{StreamProbe, StreamStart};
 
@@ -53,7 +54,22 @@ mod kafka {
 
         /// The records that the stream is behind, if it has a place in a log.
         pub(crate) fn lag_records(&self) -> Option<u64> {
-            self.0.lag().map(|lag| lag.records)
+            self.lag().map(|(records, _)| records)
+        }
+
+        /// The records that the stream is behind, and how long it has been. `None` if it has no place in a log.
+        pub(crate) fn lag(&self) -> Option<(u64, Duration)> {
+            self.0.lag().map(|lag| (lag.records, lag.age))
+        }
+
+        /// What the stream does: `seeking`, `history`, `snapshot`, `ahead` or `live`.
+        pub(crate) fn state(&self) -> &'static str {
+            self.0.state().name()
+        }
+
+        /// The event id of its position.
+        pub(crate) fn position(&self) -> Option<String> {
+            self.0.position()
         }
     }
 }
@@ -61,6 +77,7 @@ mod kafka {
 #[cfg(not(feature = "kafka"))]
 mod without_kafka {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use crate::streams::Start;
 
@@ -90,6 +107,18 @@ mod without_kafka {
         }
 
         pub(crate) fn last_gap(&self) -> Option<&'static str> {
+            match *self {}
+        }
+
+        pub(crate) fn lag(&self) -> Option<(u64, Duration)> {
+            match *self {}
+        }
+
+        pub(crate) fn state(&self) -> &'static str {
+            match *self {}
+        }
+
+        pub(crate) fn position(&self) -> Option<String> {
             match *self {}
         }
 

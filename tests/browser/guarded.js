@@ -7,9 +7,9 @@ import { pages, start } from './server.js';
 const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
 /** A token that is good until a time, in milliseconds since 1970. */
-export function token(expiry) {
+export function token(expiry, sub = 'somebody') {
   const encode = (part) => Buffer.from(JSON.stringify(part)).toString('base64url');
-  const claims = { iss: 'https://auth.example.com', sub: 'somebody', exp: expiry / 1000 };
+  const claims = { iss: 'https://auth.example.com', sub, exp: expiry / 1000 };
   const message = `${encode({ alg: 'ES256', kid: 'ec' })}.${encode(claims)}`;
   const signature = sign('sha256', Buffer.from(message), { key: privateKey, dsaEncoding: 'ieee-p1363' });
   return `${message}.${signature.toString('base64url')}`;
@@ -90,8 +90,9 @@ const configuration = ({ tls, versions, port }) => ({
 });
 
 /** The server, and its origin. Its pages are files of this folder. */
-export async function guarded({ pages = { 'www/index.html': 'guarded.html' }, ...options }) {
+export async function guarded({ pages = { 'www/index.html': 'guarded.html' }, arguments: more, ...options }) {
   const files = { ...pages, 'keytool.p12': '../../layers/tls/tests/fixtures/keytool.p12' };
-  const server = await start(configuration(options), files);
-  return { origin: `${options.tls ? 'https' : 'http'}://localhost:${server.port}`, close: () => server.close() };
+  const server = await start(configuration(options), files, more);
+  const origin = `${options.tls ? 'https' : 'http'}://localhost:${server.port}`;
+  return { origin, address: (message) => server.address(message), close: () => server.close() };
 }

@@ -5,6 +5,7 @@ import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { binary } from './demo.js';
 
@@ -19,7 +20,7 @@ export const pages = {
 };
 
 /** The server, beside copies of files of this folder. It listens on a port of its own. */
-export async function start(configuration, files) {
+export async function start(configuration, files, options = []) {
   const folder = await mkdtemp(join(tmpdir(), 'tailwater-browser-'));
   for (const [name, original] of Object.entries(files)) {
     await mkdir(dirname(join(folder, name)), { recursive: true });
@@ -27,7 +28,7 @@ export async function start(configuration, files) {
   }
   const config = join(folder, 'zilla.json');
   await writeFile(config, JSON.stringify(configuration));
-  const child = spawn(binary, ['start', '-c', config, '--log-format', 'json', '--drain', '1'], {
+  const child = spawn(binary, ['start', '-c', config, '--log-format', 'json', '--drain', '1', ...options], {
     stdio: ['ignore', 'inherit', 'pipe'],
   });
   const exited = once(child, 'exit');
@@ -45,6 +46,15 @@ export async function start(configuration, files) {
   return {
     port,
     log,
+    /** The address of its line with this message. */
+    async address(message) {
+      for (;;) {
+        const line = log.map((line) => JSON.parse(line)).find((line) => line.message === message);
+        if (line) return line.address;
+        if (child.exitCode !== null) throw new Error(`it ended:\n${log.join('\n')}`);
+        await setTimeout(20);
+      }
+    },
     /** What Ctrl-C does; the exit status. */
     async close() {
       child.kill('SIGINT');

@@ -343,6 +343,11 @@ impl Stream {
         self.retries.pop_front().expect("the stream goes on")
     }
 
+    /// The reconnection time that came last.
+    pub(crate) fn last_retry(&mut self) -> Option<u64> {
+        self.retries.pop_back()
+    }
+
     /// Reads to the end: the blocks until then, whether it was clean, and what was left of a block.
     pub(crate) async fn end(&mut self) -> (Vec<Vec<u8>>, bool, Vec<u8>) {
         let read = async { while self.ended.is_none() && self.read().await {} };

@@ -1,0 +1,542 @@
+//! The open streams: a list in pages, and their end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::query::Query;
+use super::response::{Refusal, rfc3339};
+use crate::blocks;
+use crate::streams::{Kick, OpenStream, Reason, StreamId, Streams};
+
+/// The number of streams of a page, if the request names none.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+/// The maximum number of subjects in an answer.
+const MAX_SUBJECTS: usize = 1000;
+/// The longest reconnection time of kicked clients.
+const MAX_RETRY_MS: u64 = 60 * 60 * 1000;
+/// The longest time for which a subject is refused.
+const MAX_BLOCK_SECONDS: u64 = 24 * 60 * 60;
+/// The number of lists of which further pages can be asked for.
+const MAX_ORDERS: usize = 32;
+/// The maximum number of ids of all these lists. Each takes 8 bytes.
+const MAX_IDS: usize = 1 << 20;
+
+/// Which streams are meant. All that is given has to hold.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    topic: Option<String>,
+    subject: Option<String>,
+    client: Option<IpAddr>,
+    binding: Option<String>,
+    state: Option<&'static str>,
+    lag_over: Option<u64>,
+}
+
+const STATES: [(&str, &str); 5] = [
+    ("seeking", "seeking"),
+    ("history", "history"),
+    ("snapshot", "snapshot"),
+    ("ahead", "ahead"),
+    ("live", "live"),
+];
+
+impl Filter {
+    fn take(query: &mut Query) -> Result<Self, Refusal> {
+        let client = query.take("client").map(|text| {
+            let wrong = |_| Refusal::bad_request("client is an IP address".to_owned());
+            text.parse::<IpAddr>().map(|address| address.to_canonical()).map_err(wrong)
+        });
+        Ok(Self {
+            topic: query.take("topic"),
+            subject: query.take("subject"),
+            client: client.transpose()?,
+            binding: query.take("binding"),
+            state: query.word("state", &STATES)?,
+            lag_over: query.number("lag_over", 0..=u64::MAX)?,
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { topic, subject, client, binding, state, lag_over } = self;
+        let texts = [topic, subject, binding];
+        texts.iter().all(|text| text.is_none())
+            && client.is_none()
+            && state.is_none()
+            && lag_over.is_none()
+    }
+
+    fn matches(&self, stream: &OpenStream) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        is(&self.topic, topic(stream))
+            && is(&self.subject, subject(stream))
+            && is(&self.binding, Some(&stream.place().binding))
+            && self.client.is_none_or(|client| client == self::client(stream))
+            && self.state.is_none_or(|state| state_of(stream) == Some(state))
+            && self
+                .lag_over
+                .is_none_or(|least| lag(stream).is_some_and(|(records, _)| records > least))
+    }
+}
+
+fn topic(stream: &OpenStream) -> Option<&str> {
+    stream.probe().map(crate::streams::Probe::topic)
+}
+
+pub(super) fn subject(stream: &OpenStream) -> Option<&str> {
+    blocks::subject(stream.session()?)
+}
+
+/// What a stream of a topic does.
+pub(super) fn state_of(stream: &OpenStream) -> Option<&'static str> {
+    stream.probe().map(crate::streams::Probe::state)
+}
+
+fn client(stream: &OpenStream) -> IpAddr {
+    stream.peer().ip().to_canonical()
+}
+
+/// The records that a stream is behind, and for how long. `None` if it has no place in a log.
+pub(super) fn lag(stream: &OpenStream) -> Option<(u64, Duration)> {
+    stream.probe()?.lag()
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Opened,
+    Lag,
+    Events,
+    Bytes,
+}
+
+impl Sort {
+    /// What is sorted by, the largest first.
+    fn key(self, stream: &OpenStream) -> (u64, Duration) {
+        match self {
+            Self::Opened => (0, Duration::ZERO),
+            // A stream without a place in a log comes after all others.
+            Self::Lag => {
+                lag(stream).map_or((0, Duration::ZERO), |(records, age)| (records + 1, age))
+            }
+            Self::Events => (events(stream), Duration::ZERO),
+            Self::Bytes => (stream.bytes(), Duration::ZERO),
+        }
+    }
+}
+
+fn events(stream: &OpenStream) -> u64 {
+    stream.probe().map_or(0, crate::streams::Probe::events)
+}
+
+/// A request for a list.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    filter: Filter,
+    sort: Sort,
+    limit: usize,
+    after: Option<After>,
+}
+
+/// The last stream of the page before, and the list of that page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct After {
+    id: StreamId,
+    order: Option<u64>,
+}
+
+impl After {
+    fn parse(text: &str) -> Option<Self> {
+        let (id, order) = match text.split_once('.') {
+            Some((id, order)) => (id, Some(u64::from_str_radix(order, 16).ok()?)),
+            None => (text, None),
+        };
+        Some(Self { id: id.parse().ok()?, order })
+    }
+}
+
+impl std::fmt::Display for After {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.order {
+            Some(order) => write!(f, "{}.{order:x}", self.id),
+            None => self.id.fmt(f),
+        }
+    }
+}
+
+impl Wanted {
+    /// A list of which only the first page is wanted.
+    pub(super) fn parse_first(query: Query) -> Result<Self, Refusal> {
+        let wanted = Self::parse(query)?;
+        match wanted.after {
+            None => Ok(wanted),
+            Some(_) => Err(Refusal::bad_request("there are no further pages here".to_owned())),
+        }
+    }
+
+    pub(super) fn parse(mut query: Query) -> Result<Self, Refusal> {
+        let filter = Filter::take(&mut query)?;
+        let sorts = [
+            ("opened", Sort::Opened),
+            ("lag", Sort::Lag),
+            ("events", Sort::Events),
+            ("bytes", Sort::Bytes),
+        ];
+        let sort = query.word("sort", &sorts)?.unwrap_or(Sort::Opened);
+        let limit = query.number("limit", 1..=MAX_LIMIT)?.unwrap_or(LIMIT);
+        let after = query.take("after").map(|text| {
+            let wrong = || Refusal::bad_request("after is that of the page before".to_owned());
+            After::parse(&text).ok_or_else(wrong)
+        });
+        let after = after.transpose()?;
+        query.finish()?;
+        Ok(Self { filter, sort, limit, after })
+    }
+}
+
+/// Lists streams. The order of a list by lag or counts is kept for its further pages, since it would be another one
+/// when they are asked for.
+#[derive(Debug)]
+pub(super) struct Lister {
+    streams: Streams,
+    orders: Mutex<Orders>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    kept: VecDeque<Order>,
+    next: u64,
+}
+
+/// A list in its order.
+#[derive(Clone, Debug)]
+struct Order {
+    number: u64,
+    total: usize,
+    ids: Arc<[StreamId]>,
+}
+
+impl Orders {
+    fn keep(&mut self, ids: Vec<StreamId>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.kept.push_back(Order { number, total: ids.len(), ids: ids.into() });
+        let size = |kept: &VecDeque<Order>| kept.iter().map(|order| order.ids.len()).sum::<usize>();
+        while self.kept.len() > MAX_ORDERS || (self.kept.len() > 1 && size(&self.kept) > MAX_IDS) {
+            self.kept.pop_front();
+        }
+        number
+    }
+
+    /// The list that a page belongs to: by its number, otherwise the last one with this stream.
+    fn find(&self, after: After) -> Option<Order> {
+        let mut newest = self.kept.iter().rev();
+        let found = match after.order {
+            Some(number) => newest.find(|order| order.number == number),
+            None => newest.find(|order| order.ids.contains(&after.id)),
+        };
+        found.cloned()
+    }
+}
+
+impl Lister {
+    pub(super) fn new(streams: Streams) -> Self {
+        Self { streams, orders: Mutex::default() }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A page of a list as JSON.
+    pub(super) fn page(&self, wanted: &Wanted) -> Result<Value, Refusal> {
+        match (wanted.sort, wanted.after) {
+            (Sort::Opened, Some(After { order: Some(_), .. })) => {
+                Err(Refusal::bad_request("after is that of a list with another sort".to_owned()))
+            }
+            (Sort::Opened, after) => Ok(self.by_id(wanted, after.map(|after| after.id))),
+            (_, None) => Ok(self.first_of_order(wanted)),
+            (_, Some(after)) => self.further_of_order(wanted, after),
+        }
+    }
+
+    /// The first page of a list that is asked for again and again.
+    pub(super) fn first_page(&self, wanted: &Wanted) -> Value {
+        match wanted.sort {
+            Sort::Opened => self.by_id(wanted, None),
+            Sort::Lag | Sort::Events | Sort::Bytes => {
+                let (found, page) = self.sorted(wanted);
+                self.list(found.len(), &page, None)
+            }
+        }
+    }
+
+    fn by_id(&self, wanted: &Wanted, after: Option<StreamId>) -> Value {
+        let mut total = 0;
+        let mut page = Vec::new();
+        let mut is_last = true;
+        self.streams.visit(None, |stream| {
+            if !wanted.filter.matches(stream) {
+                return true;
+            }
+            total += 1;
+            if after.is_none_or(|after| stream.id() > after) {
+                if page.len() < wanted.limit {
+                    page.push(Arc::clone(stream));
+                } else {
+                    is_last = false;
+                }
+            }
+            true
+        });
+        let after = page.last().filter(|_| !is_last);
+        let after = after.map(|stream| After { id: stream.id(), order: None });
+        self.list(total, &page, after)
+    }
+
+    /// All streams of a list in its order, and the first page.
+    fn sorted(&self, wanted: &Wanted) -> (Vec<StreamId>, Vec<Arc<OpenStream>>) {
+        let mut found = Vec::new();
+        self.streams.visit(None, |stream| {
+            if wanted.filter.matches(stream) {
+                found.push((wanted.sort.key(stream), Arc::clone(stream)));
+            }
+            true
+        });
+        // Streams with the same key are in the order of their ids: the sort is stable.
+        found.sort_by(|(a, _), (b, _)| b.cmp(a));
+        let page: Vec<_> =
+            found.iter().take(wanted.limit).map(|(_, stream)| Arc::clone(stream)).collect();
+        (found.iter().map(|(_, stream)| stream.id()).collect(), page)
+    }
+
+    fn first_of_order(&self, wanted: &Wanted) -> Value {
+        let (ids, page) = self.sorted(wanted);
+        let total = ids.len();
+        let after = page
+            .last()
+            .filter(|_| total > page.len())
+            .map(|stream| After { id: stream.id(), order: Some(self.orders().keep(ids)) });
+        self.list(total, &page, after)
+    }
+
+    fn further_of_order(&self, wanted: &Wanted, after: After) -> Result<Value, Refusal> {
+        let gone = || Refusal::bad_request("the list of this page is gone: begin anew".to_owned());
+        let order = self.orders().find(after).ok_or_else(gone)?;
+        let at = order.ids.iter().position(|id| *id == after.id).ok_or_else(gone)?;
+        let mut page = Vec::new();
+        let mut is_last = true;
+        for id in order.ids.iter().skip(at + 1) {
+            let Some(stream) = self.streams.find(*id) else { continue };
+            if !wanted.filter.matches(&stream) {
+                continue;
+            }
+            if page.len() == wanted.limit {
+                is_last = false;
+                break;
+            }
+            page.push(stream);
+        }
+        let after = page.last().filter(|_| !is_last);
+        let after = after.map(|stream| After { id: stream.id(), order: Some(order.number) });
+        Ok(self.list(order.total, &page, after))
+    }
+
+    fn list(&self, total: usize, page: &[Arc<OpenStream>], after: Option<After>) -> Value {
+        let streams: Value = page.iter().map(|stream| self.stream(stream)).collect();
+        json!({
+            "total": total,
+            "streams": streams,
+            "after": after.map(|after| after.to_string()),
+        })
+    }
+
+    fn stream(&self, stream: &OpenStream) -> Value {
+        let lag = lag(stream)
+            .map(|(records, age)| json!({ "records": records, "seconds": milliseconds(age) }));
+        let time = |ms| rfc3339(self.streams.time(ms));
+        let session = stream.session();
+        json!({
+            "id": stream.id().to_string(),
+            "opened": time(stream.opened_ms()),
+            "binding": &*stream.place().binding,
+            "route": stream.place().route.as_deref(),
+            "topic": topic(stream),
+            "client": client(stream).to_string(),
+            "peer": stream.peer().to_string(),
+            "subject": subject(stream),
+            "guard": session.map(tailwater_jwt::Session::guard_name),
+            "protocol": stream.protocol().name(),
+            "start": stream.start().name(),
+            "state": state_of(stream),
+            "lag": lag,
+            "sent": { "events": events(stream), "bytes": stream.bytes() },
+            "last_write": time(stream.last_write_ms()),
+            "gaps": stream.probe().map(crate::streams::Probe::gaps),
+            "position": stream.probe().and_then(crate::streams::Probe::position),
+        })
+    }
+
+    /// The stream with this id as JSON.
+    pub(super) fn one(&self, id: &str) -> Result<Value, Refusal> {
+        self.find(id).map(|stream| self.stream(&stream))
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<OpenStream>, Refusal> {
+        let gone = || Refusal::not_found("no stream with this id is open");
+        id.parse().ok().and_then(|id| self.streams.find(id)).ok_or_else(gone)
+    }
+
+    /// Ends the stream with this id.
+    pub(super) fn kick_one(&self, id: &str, mut query: Query) -> Result<Value, Refusal> {
+        let retry = retry(&mut query)?;
+        query.finish()?;
+        let stream = self.find(id)?;
+        let is_ended = stream.kick(Kick { reason: Reason::Kicked, retry });
+        Ok(json!({ "ended": usize::from(is_ended) }))
+    }
+
+    /// The subjects with their numbers of streams.
+    pub(super) fn subjects(&self, mut query: Query) -> Result<Value, Refusal> {
+        let sorts = [("subject", false), ("streams", true)];
+        let by_streams = query.word("sort", &sorts)?.unwrap_or_default();
+        let limit = query.number("limit", 1..=MAX_SUBJECTS)?.unwrap_or(MAX_SUBJECTS);
+        query.finish()?;
+        let mut subjects = BTreeMap::<String, usize>::new();
+        self.streams.visit(None, |stream| {
+            if let Some(subject) = subject(stream) {
+                match subjects.get_mut(subject) {
+                    Some(streams) => *streams += 1,
+                    None => drop(subjects.insert(subject.to_owned(), 1)),
+                }
+            }
+            true
+        });
+        let total = subjects.len();
+        let mut subjects: Vec<_> = subjects.into_iter().collect();
+        if by_streams {
+            subjects.sort_by_key(|(_, streams)| std::cmp::Reverse(*streams));
+        }
+        let subjects = subjects.into_iter().take(limit);
+        let subjects: Value = subjects
+            .map(|(subject, streams)| json!({ "subject": subject, "streams": streams }))
+            .collect();
+        Ok(json!({ "total": total, "subjects": subjects }))
+    }
+}
+
+/// Which streams are ended, and how.
+#[derive(Debug)]
+pub(super) struct Ending {
+    filter: Filter,
+    retry: Option<Duration>,
+    /// The subject that is refused, and for how long.
+    pub(super) block: Option<(String, Duration)>,
+}
+
+impl Ending {
+    pub(super) fn parse(mut query: Query) -> Result<Self, Refusal> {
+        let filter = Filter::take(&mut query)?;
+        let retry = retry(&mut query)?;
+        let block = query.number("block", 1..=MAX_BLOCK_SECONDS)?;
+        query.finish()?;
+        if filter.is_empty() {
+            let text = "a filter is required: topic, subject, client, binding, state or lag_over";
+            return Err(Refusal::bad_request(text.to_owned()));
+        }
+        let block = match (block, &filter.subject) {
+            (None, _) => None,
+            (Some(seconds), Some(subject)) => Some((subject.clone(), Duration::from_secs(seconds))),
+            (Some(_), None) => {
+                return Err(Refusal::bad_request("block needs subject".to_owned()));
+            }
+        };
+        Ok(Self { filter, retry, block })
+    }
+
+    /// Ends the streams. Returns their number.
+    pub(super) fn end(&self, streams: &Streams) -> usize {
+        let kick = Kick { reason: Reason::Kicked, retry: self.retry };
+        streams.kick(kick, |stream| self.filter.matches(stream))
+    }
+}
+
+fn retry(query: &mut Query) -> Result<Option<Duration>, Refusal> {
+    Ok(query.number("retry", 0..=MAX_RETRY_MS)?.map(Duration::from_millis))
+}
+
+/// Seconds with three decimals.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> StreamId {
+        format!("s-{number:06x}").parse().unwrap()
+    }
+
+    #[test]
+    fn the_place_of_a_page_is_read_back() {
+        for (text, expected) in [
+            ("s-00000a", Some(After { id: id(10), order: None })),
+            ("s-00000a.1f", Some(After { id: id(10), order: Some(31) })),
+            ("s-00000a.", None),
+            ("s-00000a.x", None),
+            ("00000a", None),
+            ("", None),
+        ] {
+            assert_eq!(After::parse(text), expected, "{text}");
+            if let Some(after) = expected {
+                assert_eq!(after.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn the_lists_that_are_kept_are_bounded() {
+        let mut orders = Orders::default();
+        let last = id(7);
+        for number in 0..100 {
+            assert_eq!(orders.keep(vec![id(number), last]), number);
+        }
+        assert_eq!(orders.kept.len(), MAX_ORDERS);
+        let find = |orders: &Orders, order| orders.find(After { id: last, order });
+        assert_eq!(find(&orders, Some(99)).map(|order| order.total), Some(2));
+        assert!(find(&orders, Some(0)).is_none(), "it is gone");
+        assert_eq!(find(&orders, None).map(|order| order.number), Some(99), "the last one");
+        assert!(orders.find(After { id: id(1000), order: None }).is_none());
+        // However long they are.
+        for _ in 0..3 {
+            orders.keep((0..MAX_IDS as u64 / 2 + 1).map(id).collect());
+        }
+        assert_eq!(orders.kept.len(), 1);
+    }
+
+    #[test]
+    fn an_end_needs_a_filter_and_a_block_its_subject() {
+        let parse = |query: &str| Ending::parse(Query::parse(Some(query)).unwrap());
+        for (query, is_valid) in [
+            ("topic=a", true),
+            ("lag_over=0&retry=0", true),
+            ("subject=a&block=1", true),
+            ("client=::1", true),
+            ("", false),
+            ("retry=1", false),
+            ("topic=a&block=1", false),
+            ("subject=a&block=0", false),
+            ("client=a", false),
+            ("topic=a&sort=lag", false),
+        ] {
+            assert_eq!(parse(query).is_ok(), is_valid, "{query}");
+        }
+    }
+}
