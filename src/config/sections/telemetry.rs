@@ -24,7 +24,7 @@ pub struct Exporter {
     /// `type`: what the exporter writes.
     pub kind: ExporterKind,
     /// `options.access-log.subject`, of an exporter of type `stdout`: what the access log has of the
-    /// subject of a token. Default: `off`.
+    /// subject of a token. Default: `off`. (Not in Zilla.)
     pub subject: LoggedSubject,
 }
 
