@@ -34,7 +34,7 @@ use presence::{AbsenceLog, AccessState, Checked};
 use watch::Watch;
 
 /// How often the events of connections are taken. If a connection ended, the metadata are refreshed.
-const EVENTS_INTERVAL: Duration = Duration::from_millis(300);
+const EVENTS_INTERVAL: Duration = Duration::from_millis(150);
 
 pub(crate) struct Control<'a> {
     backend: Arc<dyn Backend>,
