@@ -103,7 +103,7 @@ pub use client::service::{Connect, ConnectFuture};
 pub use credentials::Credentials;
 pub use error::{BoxError, Error};
 pub use handshake::Handshake;
-pub use server::config::ServerConfig;
+pub use server::config::{HandshakeCounts, ServerConfig};
 pub use server::layer::TlsLayer;
 pub use server::options::{ClientCertificates, ServerOptions};
 pub use server::service::{Tls, TlsFuture};

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::SignatureScheme;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -84,6 +85,14 @@ impl Identity {
     #[must_use]
     pub fn distinguished_name(&self) -> &str {
         &self.inner.subject.distinguished_name
+    }
+
+    /// The end of the validity of the own certificate.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        let seconds = u64::try_from(self.inner.subject.not_after).unwrap_or(0);
+        let after = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        after.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// The chain, the own certificate first.

@@ -14,6 +14,8 @@ pub(crate) struct Subject {
     /// Host names in lower case: those of the subject alternative names, or the common name if there are
     /// none.
     pub(crate) hosts: Vec<String>,
+    /// The end of its validity, in seconds since 1970.
+    pub(crate) not_after: i64,
 }
 
 impl Subject {
@@ -38,6 +40,7 @@ impl Subject {
             distinguished_name: distinguished_name(subject),
             common_name: common_name.map(str::to_owned),
             hosts,
+            not_after: certificate.validity().not_after.timestamp(),
         })
     }
 }

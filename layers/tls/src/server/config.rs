@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -42,6 +43,19 @@ pub struct ServerConfig {
 struct Shared {
     options: ServerOptions,
     current: RwLock<Arc<Current>>,
+    done: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The handshakes of a server at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandshakeCounts {
+    /// Handshakes that led to a connection.
+    pub done: u64,
+    /// Connections without a handshake: the client did not speak TLS, did not accept the certificate, or was
+    /// too slow.
+    pub failed: u64,
 }
 
 /// The rustls configuration of the current credentials.
@@ -60,7 +74,8 @@ impl ServerConfig {
     pub fn new(credentials: Credentials, options: ServerOptions) -> Result<Self, Error> {
         check_alpn(&options.alpn)?;
         let current = RwLock::new(Arc::new(Current::new(credentials, &options)?));
-        Ok(Self { shared: Arc::new(Shared { options, current }) })
+        let (done, failed) = Default::default();
+        Ok(Self { shared: Arc::new(Shared { options, current, done, failed }) })
     }
 
     /// Replaces the credentials for new connections. Existing connections and handshakes that have begun keep
@@ -73,6 +88,24 @@ impl ServerConfig {
         // A poisoned lock is harmless: the `Arc` is always complete.
         *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         Ok(())
+    }
+
+    /// The handshakes since the start. All clones count together, and a rotation does not end the count.
+    #[must_use]
+    pub fn handshakes(&self) -> HandshakeCounts {
+        let Shared { done, failed, .. } = &*self.shared;
+        HandshakeCounts { done: done.load(Relaxed), failed: failed.load(Relaxed) }
+    }
+
+    /// The identities in use, in their order.
+    #[must_use]
+    pub fn identities(&self) -> Vec<Identity> {
+        self.current().identities.all.clone()
+    }
+
+    pub(crate) fn record_handshake(&self, is_done: bool) {
+        let counter = if is_done { &self.shared.done } else { &self.shared.failed };
+        counter.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn current(&self) -> Arc<Current> {

@@ -107,7 +107,8 @@ where
     S::Future: Send,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let first = limits.before(deadline, first_byte(&mut io)).await?;
+    let first = limits.before(deadline, first_byte(&mut io)).await;
+    let first = first.inspect_err(|_| config.record_handshake(false))?;
     Ok(Next::Stage(Box::pin(accept(inner, io, first, config, limits, deadline))))
 }
 
@@ -125,7 +126,10 @@ where
     S::Future: Send,
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = limits.before(deadline, handshake(io, first, config, limits)).await?;
+    let stream = limits.before(deadline, handshake(io, first, config.clone(), limits)).await;
+    config.record_handshake(stream.is_ok());
+    drop(config);
+    let stream = stream?;
     Ok(Next::Stage(Box::pin(async move {
         let called = inner.call(stream);
         drop(inner);

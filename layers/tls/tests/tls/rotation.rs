@@ -29,6 +29,12 @@ async fn new_handshakes_have_the_new_certificate() {
     // The same for the client.
     of_old.rotate(Credentials::new().roots(new.roots())).unwrap();
     meet(&server, &of_old, "localhost").await.1.unwrap();
+
+    // The rotation has not ended the count.
+    let counts = server.handshakes();
+    assert_eq!((counts.done, counts.failed), (3, 1));
+    let identities = server.identities();
+    assert!(identities[0].not_after() > std::time::SystemTime::now());
 }
 
 #[tokio::test]
