@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::config::Config;
-use crate::service::authorize;
+use crate::service::{Refusal, authorize};
 use crate::{Rejection, Token};
 
 type Verified = Pin<Box<dyn Future<Output = Result<Arc<Token>, Rejection>> + Send>>;
@@ -25,7 +25,7 @@ pin_project! {
     #[project = StepProjection]
     enum Step<S, Q, F, R> {
         Waiting { waiting: Option<Box<Waiting<S, Q>>> },
-        Inner { #[pin] future: F },
+        Inner { #[pin] future: F, refusal: Option<Refusal> },
         Answer { response: Option<R> },
     }
 }
@@ -38,8 +38,8 @@ struct Waiting<S, Q> {
 }
 
 impl<S: Service<Q>, Q> ResponseFuture<S, Q> {
-    pub(crate) fn inner(future: S::Future) -> Self {
-        Self { step: Step::Inner { future } }
+    pub(crate) fn inner(future: S::Future, refusal: Option<Refusal>) -> Self {
+        Self { step: Step::Inner { future, refusal } }
     }
 
     pub(crate) fn answer(response: S::Response) -> Self {
@@ -63,7 +63,13 @@ where
         let mut step = self.project().step;
         loop {
             let next = match step.as_mut().project() {
-                StepProjection::Inner { future } => return future.poll(cx),
+                StepProjection::Inner { future, refusal } => {
+                    let response = ready!(future.poll(cx))?;
+                    if let Some(refusal) = refusal {
+                        refusal.answered(response.status());
+                    }
+                    return Poll::Ready(Ok(response));
+                }
                 StepProjection::Answer { response } => {
                     return Poll::Ready(Ok(response.take().expect("polled after completion")));
                 }
@@ -73,7 +79,9 @@ where
                     let Waiting { mut ready, request, config, .. } =
                         *waiting.take().expect("it waits");
                     match authorize(&config, request, verified) {
-                        Ok(request) => Step::Inner { future: ready.call(request) },
+                        Ok((request, refusal)) => {
+                            Step::Inner { future: ready.call(request), refusal }
+                        }
                         Err(response) => Step::Answer { response: Some(response) },
                     }
                 }

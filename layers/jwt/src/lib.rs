@@ -96,6 +96,7 @@ pub use credentials::Credentials;
 pub use error::{Error, KeyError};
 pub use future::ResponseFuture;
 pub use guard::Guard;
+pub use guard::counts::GuardCounts;
 pub use guard::options::GuardOptions;
 pub use keys::Keys;
 pub use keys::fetch::{BoxError, Fetch, FetchFuture, MAX_KEY_SET_BYTES};

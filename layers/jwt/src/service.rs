@@ -9,7 +9,7 @@ use tracing::debug;
 use crate::config::Config;
 use crate::guard::Checked;
 use crate::session::registry::SessionId;
-use crate::{ConnectionSessions, Rejection, ResponseFuture, Session, Token};
+use crate::{ConnectionSessions, Guard, Rejection, ResponseFuture, Session, Token};
 
 /// Service of [`JwtLayer`](crate::JwtLayer). The inner service finds a [`Session`] in the extensions of
 /// the request.
@@ -63,7 +63,7 @@ where
         let config = &self.config;
         let Some(token) = config.credentials.find(request.headers(), request.uri()) else {
             return match authorize(config, request, Err(Rejection::NoCredentials)) {
-                Ok(request) => ResponseFuture::inner(self.inner.call(request)),
+                Ok((request, refusal)) => ResponseFuture::inner(self.inner.call(request), refusal),
                 Err(response) => ResponseFuture::answer(response),
             };
         };
@@ -71,7 +71,9 @@ where
             Checked::Known(result) => {
                 drop(token);
                 match authorize(config, request, result) {
-                    Ok(request) => ResponseFuture::inner(self.inner.call(request)),
+                    Ok((request, refusal)) => {
+                        ResponseFuture::inner(self.inner.call(request), refusal)
+                    }
                     Err(response) => ResponseFuture::answer(response),
                 }
             }
@@ -95,21 +97,21 @@ pub(crate) fn authorize<B, R: Default>(
     config: &Config,
     mut request: Request<B>,
     verified: Result<Arc<Token>, Rejection>,
-) -> Result<Request<B>, Response<R>> {
+) -> Result<(Request<B>, Option<Refusal>), Response<R>> {
     if let Err(rejection) = &verified {
         debug!(%rejection, guard = config.guard.name(), "no session");
     }
     if is_challenge_response(&request) {
         let mut response = Response::new(R::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        match verified {
-            Ok(token) => renew(config, &request, &token),
-            Err(rejection) => {
-                response.extensions_mut().insert(rejection);
-            }
+        let is_renewed = verified.as_ref().is_ok_and(|token| renew(config, &request, token));
+        config.guard.counters().record_renewal(is_renewed);
+        if let Err(rejection) = verified {
+            response.extensions_mut().insert(rejection);
         }
         return Err(response);
     }
+    let mut optional = None;
     match verified {
         Ok(token) => {
             let session = session(config, &request, token);
@@ -117,13 +119,32 @@ pub(crate) fn authorize<B, R: Default>(
         }
         Err(rejection) if config.optional => {
             request.extensions_mut().insert(rejection);
+            optional = Some(Refusal { guard: config.guard.clone(), rejection });
         }
-        Err(rejection) => return Err(rejection.response()),
+        Err(rejection) => {
+            config.guard.counters().record_rejection(rejection);
+            return Err(rejection.response());
+        }
     }
     if !config.keep_credentials {
         strip(config, &mut request);
     }
-    Ok(request)
+    Ok((request, optional))
+}
+
+/// A rejection that the inner service may make a refusal.
+pub(crate) struct Refusal {
+    guard: Guard,
+    rejection: Rejection,
+}
+
+impl Refusal {
+    /// Counts the rejection, if this status is its own.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        if status == self.rejection.status() {
+            self.guard.counters().record_rejection(self.rejection);
+        }
+    }
 }
 
 fn is_challenge_response<B>(request: &Request<B>) -> bool {
@@ -135,20 +156,16 @@ fn is_challenge_response<B>(request: &Request<B>) -> bool {
 }
 
 /// Renews the session whose id the challenge response carries. Without an id it renews the session of the
-/// connection.
-fn renew<B>(config: &Config, request: &Request<B>, token: &Token) {
+/// connection. Returns whether it has extended a lease.
+fn renew<B>(config: &Config, request: &Request<B>, token: &Token) -> bool {
     match request.headers().get("x-challenge-session") {
         Some(id) => {
             let id = SessionId::parse(id.as_bytes());
-            if let Some(session) = id.and_then(|id| config.guard.sessions().find(id)) {
-                session.renew(token);
-            }
+            let session = id.and_then(|id| config.guard.sessions().find(id));
+            session.is_some_and(|session| session.renew(token))
         }
-        None => {
-            if let Some(sessions) = connection_sessions(request) {
-                sessions.renew(&config.guard, token);
-            }
-        }
+        None => connection_sessions(request)
+            .is_some_and(|sessions| sessions.renew(&config.guard, token)),
     }
 }
 

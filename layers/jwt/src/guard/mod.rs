@@ -2,8 +2,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use crate::guard::cache::Cache;
 use crate::guard::check_budget::CheckBudget;
+use crate::guard::counts::{Counters, GuardCounts};
 use crate::guard::verify::verify;
 use crate::keys::Source;
 use crate::keys::remote::RemoteKeys;
@@ -13,6 +16,7 @@ use crate::{GuardOptions, Rejection, Token};
 
 mod cache;
 mod check_budget;
+pub(crate) mod counts;
 pub(crate) mod options;
 pub(crate) mod verify;
 
@@ -28,7 +32,10 @@ pub(crate) struct Inner {
     options: GuardOptions,
     verified: Mutex<Verified>,
     remote: Option<RemoteKeys>,
+    /// When the key set was fetched last.
+    fetched: Mutex<Option<Instant>>,
     sessions: SessionRegistry,
+    counters: Counters,
 }
 
 /// The keys, and the tokens that these keys have verified.
@@ -66,7 +73,9 @@ impl Guard {
                 options,
                 verified,
                 remote,
+                fetched: Mutex::default(),
                 sessions: SessionRegistry::default(),
+                counters: Counters::default(),
             }),
         }
     }
@@ -75,6 +84,17 @@ impl Guard {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.options.name
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn counts(&self) -> GuardCounts {
+        let fetched = *self.inner.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner.counters.read(fetched.map(|fetched| fetched.elapsed()))
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.inner.counters
     }
 
     /// Starts to fetch a key set at a URL, if no task fetches it yet. Has no effect outside of a Tokio
@@ -176,6 +196,7 @@ impl Inner {
 
     /// Replaces the keys and drops the tokens that the old keys have verified.
     pub(crate) fn set_keys(&self, keys: KeySet) {
+        *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let mut verified = self.verified();
         if !verified.keys.as_ref().is_some_and(|known| known.same(&keys)) {
             *verified = Verified::with_keys(Some(Arc::new(keys)));

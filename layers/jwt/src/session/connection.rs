@@ -29,12 +29,10 @@ impl ConnectionSessions {
         Session { state, token }
     }
 
-    /// Renews the session of the token's bearer, if there is one.
-    pub(crate) fn renew(&self, guard: &Guard, token: &Token) {
+    /// Renews the session of the token's bearer, if there is one. Returns whether it has extended a lease.
+    pub(crate) fn renew(&self, guard: &Guard, token: &Token) -> bool {
         let session = find(&self.live(), guard, token);
-        if let Some(session) = session {
-            session.renew(token);
-        }
+        session.is_some_and(|session| session.renew(token))
     }
 
     pub(crate) fn live(&self) -> MutexGuard<'_, Vec<Weak<SessionState>>> {

@@ -111,6 +111,7 @@ impl Lease {
                 if now >= at {
                     self.challenged_expiry = expiry;
                     self.next_challenge = now.saturating_add(MIN_CHALLENGE_INTERVAL);
+                    self.session.guard.counters().challenges.fetch_add(1, Ordering::Relaxed);
                     return Poll::Ready(Due::Challenge(Challenge { session: self.session.id() }));
                 }
                 next = next.min(at);
@@ -179,13 +180,15 @@ impl LeaseState {
         self.expiry.load(Ordering::Acquire)
     }
 
-    /// Extends the lease if the token may, and returns the waker of its stream. An expired lease stays
+    /// Extends the lease if the token may, and returns the waker of its stream, if it has one. An expired lease stays
     /// expired, even if its stalled stream has not noticed yet.
-    pub(crate) fn renew(&self, token: &Token, now: i64) -> Option<Waker> {
+    pub(crate) fn renew(&self, token: &Token, now: i64) -> Option<Option<Waker>> {
         let expiry = self.expiry();
         let extends = now < expiry && expiry < token.valid_until && (self.still_allowed)(token);
         // The session is locked: no other renewal has changed the expiry in the meantime.
-        extends.then(|| self.expiry.store(token.valid_until, Ordering::Release))?;
-        self.waker.take()
+        extends.then(|| {
+            self.expiry.store(token.valid_until, Ordering::Release);
+            self.waker.take()
+        })
     }
 }

@@ -87,19 +87,22 @@ impl SessionState {
         }
     }
 
-    /// Extends the leases of the session, if the token belongs to the same bearer.
-    pub(crate) fn renew(&self, token: &Token) {
+    /// Extends the leases of the session, if the token belongs to the same bearer. Returns whether it has extended
+    /// any.
+    pub(crate) fn renew(&self, token: &Token) -> bool {
         if !self.token.same_bearer(token) {
-            return;
+            return false;
         }
         // Each lease sees each token: a token that may not extend a lease does not prevent the next one.
         let now = self.guard.now();
-        let wakers: Vec<_> = {
+        let extended: Vec<_> = {
             let leases = self.leases();
             leases.iter().filter_map(|(_, lease)| lease.renew(token, now)).collect()
         };
         // Without the lock: a waker may drop a stream, and with it a lease.
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        let is_renewed = !extended.is_empty();
+        extended.into_iter().flatten().for_each(std::task::Waker::wake);
+        is_renewed
     }
 
     pub(crate) fn remove_lease(&self, key: usize) {

@@ -36,7 +36,8 @@ async fn a_good_token_gives_the_request_a_session() {
 #[tokio::test]
 async fn a_request_without_a_good_token_is_rejected_and_learns_nothing() {
     let signer = ed("ed");
-    let layer = JwtLayer::new(guard(&signer), credentials());
+    let guard = guard(&signer);
+    let layer = JwtLayer::new(guard.clone(), credentials());
     let other = crate::support::ed("ed").token(&claims("ada", 60));
     let rows = [
         (Request::get("/").body(()).unwrap(), "Bearer", Rejection::NoCredentials),
@@ -55,6 +56,31 @@ async fn a_request_without_a_good_token_is_rejected_and_learns_nothing() {
         assert_eq!(response.headers().len(), 1, "{rejection}");
         assert!(response.body().is_none(), "{rejection}");
         assert_eq!(response.extensions().get(), Some(&rejection));
+    }
+    let mut counted = guard.counts().rejections.into_iter().filter(|(_, count)| *count > 0);
+    for reason in ["no_token", "malformed", "signature", "expired"] {
+        assert_eq!(counted.next(), Some((reason, 1)));
+    }
+    assert_eq!(counted.next(), None);
+}
+
+/// The service behind an optional layer may answer a request that has no good token. Only a refusal is counted.
+#[tokio::test]
+async fn behind_an_optional_layer_only_refusals_are_counted() {
+    let guard = guard(&ed("ed"));
+    let layer = JwtLayer::new(guard.clone(), credentials()).optional();
+    let count = |reason| guard.counts().rejections.into_iter().find(|(of, _)| *of == reason);
+    for (status, expected) in
+        [(StatusCode::OK, 0), (StatusCode::NOT_FOUND, 0), (StatusCode::UNAUTHORIZED, 1)]
+    {
+        let inner = tower::service_fn(move |_: Request<()>| async move {
+            let mut response = Response::new(());
+            *response.status_mut() = status;
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        let answer = layer.layer(inner).call(Request::get("/").body(()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(count("no_token"), Some(("no_token", expected)), "{status}");
     }
 }
 

@@ -192,3 +192,25 @@ async fn a_lease_begins_with_the_token_of_its_own_request() {
     tokio::time::advance(60 * SECOND).await;
     assert_eq!(leases.each_ref().map(Lease::permits), [true, false]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn challenges_and_what_their_answers_came_to_are_counted() {
+    let signer = ed("ed");
+    let guard = Guard::new(options(&signer).challenge(10 * SECOND));
+    let layer = JwtLayer::new(guard.clone(), Credentials::bearer());
+    let mut lease =
+        session(&layer, bearer(&signer.token(&claims("ada", 60)))).await.lease(|_| true);
+    let id = name(&challenge(&mut lease).await);
+    let counted = || {
+        let counts = guard.counts();
+        (counts.challenges, counts.renewals, counts.failed_renewals)
+    };
+    assert_eq!(counted(), (1, 0, 0));
+    // Of another subject, and without a good token.
+    ask(&layer, answer(&signer.token(&claims("eve", 120)), id.as_deref())).await;
+    ask(&layer, answer("bad", id.as_deref())).await;
+    assert_eq!(counted(), (1, 0, 2));
+    ask(&layer, answer(&signer.token(&claims("ada", 120)), id.as_deref())).await;
+    assert_eq!(counted(), (1, 1, 2));
+    assert_eq!(guard.counts().keys_age, None, "the keys are a list");
+}
