@@ -1,4 +1,6 @@
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -28,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) response_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_event_bytes: usize,
+    /// The number of times that a stream was requested again. All clones count together.
+    pub(crate) reconnects: Arc<AtomicU64>,
 }
 
 impl Default for Options {
@@ -43,6 +47,7 @@ impl Default for Options {
             response_timeout: Duration::from_secs(10),
             idle_timeout: None,
             max_event_bytes: 4 << 20,
+            reconnects: Arc::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -132,6 +133,7 @@ impl Reader {
                 }
                 State::Waiting(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
+                    self.options.reconnects.fetch_add(1, Relaxed);
                     self.open();
                 }
                 State::Ended => return Poll::Ready(None),

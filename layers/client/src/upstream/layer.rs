@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderName, Uri};
 use tower_layer::Layer;
@@ -69,6 +70,13 @@ impl UpstreamLayer {
     pub fn forward_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         Arc::make_mut(&mut self.settings).forwarded.extend(names);
         self
+    }
+
+    /// The number of times that a stream of the server was requested again, since the layer was made. All clones
+    /// of the layer and all of its services count together.
+    #[must_use]
+    pub fn reconnects(&self) -> u64 {
+        self.settings.options.reconnects.load(Relaxed)
     }
 
     define_option_methods!();
