@@ -92,6 +92,8 @@ impl Handle {
         let body = json!({
             "ready": ready,
             "draining": draining,
+            "version": env!("CARGO_PKG_VERSION"),
+            "config": self.config_hash,
             "why": why,
             "clusters": kafka,
             "listeners": connections,
@@ -135,10 +137,16 @@ mod tests {
 
     fn health() -> Handle {
         Handle {
+            config_hash: "0123456789abcdef".to_owned(),
             clusters: Vec::new(),
             connections: Vec::new(),
             streams: Streams::new(Shutdown::new()),
             blocks: Blocks::default(),
+            tls: Vec::new(),
+            guards: Vec::new(),
+            upstreams: Vec::new(),
+            exporters: Vec::new(),
+            meters: Arc::default(),
             shutdown: Shutdown::new(),
             max_health_connections: CONNECTIONS,
             max_admin_connections: CONNECTIONS,
@@ -171,6 +179,8 @@ mod tests {
         assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
         let body: Value = serde_json::from_str(ready.body()).unwrap();
         assert_eq!((&body["ready"], &body["draining"]), (&json!(false), &json!(true)));
+        assert_eq!(body["config"], "0123456789abcdef");
+        assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(health.answer(&Method::GET, "/live").status(), StatusCode::OK);
     }
 }

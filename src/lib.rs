@@ -54,6 +54,7 @@ mod limits;
 mod metrics;
 mod models;
 mod open_files;
+mod otlp;
 mod port;
 pub mod server;
 mod signals;

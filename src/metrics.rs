@@ -3,6 +3,7 @@
 //! The layers know no metrics. They offer counts, and a scrape reads them: between scrapes nothing is computed.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Response, StatusCode};
@@ -12,31 +13,54 @@ use tracing::error;
 use crate::stack::Handle;
 
 mod collect;
-mod family;
+pub(crate) mod exchange;
+pub(crate) mod family;
+mod histogram;
+#[cfg(feature = "kafka")]
+mod kafka;
+pub(crate) mod meter;
 mod process;
 mod streams;
 mod text;
 
+use self::family::Family;
 use self::process::Process;
 
 /// The metrics of what a stack serves.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     handle: Handle,
-    config_hash: String,
     process: Process,
     /// Scrapes come one after the other, however many ask.
     scrape: Mutex<()>,
 }
 
 impl Metrics {
-    pub(crate) fn new(handle: Handle, config_hash: String) -> Self {
-        Self { handle, config_hash, process: Process::new(), scrape: Mutex::default() }
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle, process: Process::new(), scrape: Mutex::default() }
     }
 
-    /// All metrics as the text of Prometheus.
-    fn text(&self) -> String {
-        text::encode(&self.families())
+    /// The time at which the process started, when all counters were 0.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.process.started()
+    }
+
+    /// All metrics.
+    pub(crate) async fn collect(self: &Arc<Self>) -> Vec<Family> {
+        let families = self.beside(|metrics| metrics.families()).await;
+        families.unwrap_or_default()
+    }
+
+    /// Reads metrics on a thread of its own: thousands of series take milliseconds, in which a thread that serves
+    /// would write no event.
+    async fn beside<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        let _turn = self.scrape.lock().await;
+        let metrics = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || read(&metrics)).await;
+        read.inspect_err(|error| error!(%error, "metrics could not be collected")).ok()
     }
 
     /// The answer to a scrape.
@@ -47,15 +71,10 @@ impl Metrics {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        let _turn = self.scrape.lock().await;
-        // A scrape of thousands of series takes milliseconds, in which the thread would write no event.
-        let metrics = Arc::clone(self);
-        let text = tokio::task::spawn_blocking(move || metrics.text()).await;
-        let mut response = Response::new(text.unwrap_or_else(|error| {
-            error!(%error, "metrics could not be collected");
-            String::new()
-        }));
-        if response.body().is_empty() {
+        let text = self.beside(|metrics| text::encode(&metrics.families())).await;
+        let is_failed = text.is_none();
+        let mut response = Response::new(text.unwrap_or_default());
+        if is_failed {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
         let headers = response.headers_mut();

@@ -69,7 +69,11 @@ impl OpenFiles {
         let health = (limit / 16).clamp(LEAST_HEALTH, health::CONNECTIONS);
         let admin = (limit / 16).clamp(LEAST_HEALTH, admin::CONNECTIONS);
         let of_clusters = OF_CLUSTER * clusters.len() + OF_SERVER * servers;
-        let kept = OF_PROGRAM + ports + health + admin + of_clusters;
+        let endpoints: usize =
+            namespaces.iter().map(|namespace| namespace.prometheus().count()).sum();
+        // The ports for health checks, for operators and of exporters.
+        let operators = health + admin + endpoints * (1 + health);
+        let kept = OF_PROGRAM + ports + operators + of_clusters;
         // Clients have at least a quarter, however low the limit is.
         let kept = kept.min(limit - limit / 4);
         let has = |is: fn(&Kind) -> bool| bindings().any(|binding| is(&binding.kind));

@@ -18,7 +18,7 @@ use crate::health;
 use crate::metrics::Metrics;
 use crate::open_files::OpenFiles;
 use crate::signals::Signals;
-use crate::stack::{self, Answers, Stack};
+use crate::stack::{self, Answers, Handle, Stack};
 
 /// Connections that a thread serves before the thread of the last core takes further ones. A thread writes
 /// an event to this many connections in 40 ms on the machine of benches/README.md.
@@ -170,14 +170,16 @@ pub fn run(
         if let Some((_, spillover)) = &secondary {
             stack = stack.spillover(spillover);
         }
-        let metrics = Arc::new(Metrics::new(stack.handle(), config_hash));
+        let handle = Handle { config_hash, ..stack.handle() };
+        let metrics = Arc::new(Metrics::new(handle.clone()));
+        stack.serve_metrics(&metrics);
         if let Some(address) = health {
             let failed = |source| Error::Health { address, source };
             let listener = health::listen(address).map_err(failed)?;
             let address = listener.local_address().map_err(failed)?;
             info!(%address, "serving /ready and /live");
             // It ends with the runtime.
-            tokio::spawn(health::serve(stack.handle(), metrics, listener));
+            tokio::spawn(health::serve(handle, metrics, listener));
         }
         let told_to_drain = Arc::new(Notify::new());
         // The file of a socket is there until the end of the process.

@@ -44,6 +44,8 @@ use crate::access_log::{AccessLog, AccessLogLayer, TellSession};
 use crate::blocks::Blocks;
 use crate::config::plan::{self, Resource, Streams};
 use crate::config::{self, Config, HttpVersion};
+use crate::metrics::exchange::{self, Metered};
+use crate::metrics::meter::{Meters, records_requests};
 use crate::models::Contents;
 use crate::open_files::Bounded;
 use crate::streams::Streams as OpenStreams;
@@ -66,6 +68,7 @@ mod without_kafka;
 use self::catalogs::Catalogs;
 pub use self::connect::{Answers, connect};
 pub use self::error::Error;
+use self::handle::Counted;
 pub(crate) use self::handle::Handle;
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::Cluster;
@@ -131,6 +134,8 @@ struct StackBuilder<'c> {
     /// All namespaces, this one among them.
     all: &'c [Config],
     folder: &'c Path,
+    meters: Arc<Meters>,
+    counted: Counted,
     shutdown: Shutdown,
     drain: Drain,
     streams: OpenStreams,
@@ -156,6 +161,15 @@ impl<'c> StackBuilder<'c> {
     /// The name, unique in the process, of a path through bindings such as `cache/store/cluster`.
     fn label(&self, path: &str) -> String {
         config::label(self.config, self.all, &path.split('/').collect::<Vec<_>>())
+    }
+
+    /// The name of a guard, unique in the process.
+    fn guard_label(&self, name: &str) -> String {
+        let mut others = self.all.iter().filter(|other| other.name != self.config.name);
+        match others.any(|other| other.guards.iter().any(|guard| guard.name == name)) {
+            true => format!("{}:{name}", self.config.name),
+            false => name.to_owned(),
+        }
     }
 
     /// Builds an `http` binding.
@@ -207,13 +221,22 @@ impl<'c> StackBuilder<'c> {
             .versions(versions)
             .send_buffer_bytes(limits::UNREAD_BYTES)
             .shutdown(self.shutdown.clone());
+        let service = match &log {
+            Some(log) => BoxCloneSyncService::new(
+                AccessLogLayer::new(log.clone(), &self.streams).layer(controlled),
+            ),
+            None => BoxCloneSyncService::new(controlled),
+        };
+        let service = if records_requests(self.config) {
+            boxed(Metered::new(service, self.meters.of(self.config, server.binding)))
+        } else {
+            service
+        };
         let http = match log {
-            Some(log) => {
-                let service = AccessLogLayer::new(log.clone(), &self.streams).layer(controlled);
-                http.on_rejection(move |rejection| access_log::rejected(&log, rejection))
-                    .layer(BoxCloneSyncService::new(service))
-            }
-            None => http.layer(BoxCloneSyncService::new(controlled)),
+            Some(log) => http
+                .on_rejection(move |rejection| access_log::rejected(&log, rejection))
+                .layer(service),
+            None => http.layer(service),
         };
         let http_server = HttpServer { http, versions, guarded };
         self.http_servers.insert(name, http_server.clone());
@@ -253,7 +276,7 @@ impl<'c> StackBuilder<'c> {
     ) -> Result<HttpService, Error> {
         self.once(client.binding, Some(streams), |this| {
             this.routes(Some(client.binding), &client.routes, path, |this, route| {
-                this.upstream(&route.next, streams, client.options.retry)
+                this.upstream(client.binding, &route.next, streams, client.options.retry)
             })
         })
     }
@@ -289,6 +312,12 @@ impl<'c> StackBuilder<'c> {
             return Ok(service.clone());
         }
         let service = build(self)?;
+        let service = match self.meters.of(self.config, binding) {
+            Some(meter) => BoxCloneSyncService::new(
+                service.map_request(move |request| exchange::enter(&meter, request)),
+            ),
+            None => service,
+        };
         self.resources.insert(key, service.clone());
         Ok(service)
     }

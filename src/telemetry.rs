@@ -27,6 +27,7 @@ use self::output::{LinesOf, Output, Reports};
 use self::throttle::Throttle;
 use crate::access_log;
 pub use crate::escape::{error_line, one_line};
+use crate::otlp::records;
 
 mod access;
 mod escape;
@@ -117,6 +118,8 @@ impl Drop for Outputs {
 /// statement of the code logs at most 100 lines in that time. These bounds do not apply to the access log and to
 /// the levels `debug` and `trace`.
 ///
+/// Exporters of type `otlp` get the log from the level `info` on, and the access log.
+///
 /// Logging never waits for a reader. If nobody reads, at most 1 MiB is queued, with at most 1024 lines of the
 /// access log and 8192 lines of the log. Further lines are dropped. Their number is logged when the output can be
 /// written again.
@@ -137,7 +140,7 @@ pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Er
         .with_filter(filter_fn(move |metadata| !is_access(metadata)));
     let access_log =
         access.then(|| access_layer(&stdout, format).with_filter(filter_fn(is_access)));
-    tracing_subscriber::registry().with(log).with(access_log).try_init()?;
+    tracing_subscriber::registry().with(log).with(access_log).with(records::layer()).try_init()?;
     thread::Builder::new().name("log".to_owned()).spawn(move || throttle.run())?;
     // The hook of std would print a panic on the thread that serves.
     panic::set_hook(Box::new(log_panic));

@@ -452,14 +452,21 @@ const HEADINGS: &[(&str, &str)] = &[
     ("Options of `protobuf`", "ProtobufOptions"),
     ("`catalog` of a model", "SchemaChoice"),
     ("An entry of `catalog`", "SchemaName"),
+    ("`telemetry` of a binding", "BindingTelemetry"),
+    ("Metrics of Zilla", "Metric"),
     ("`exporters`", "Exporter"),
     ("`type` of an exporter", "ExporterKind"),
     ("`subject` of an access log", "LoggedSubject"),
+    ("Exporters of type `prometheus`", "Prometheus"),
+    ("`endpoints`", "Endpoint"),
+    ("Exporters of type `otlp`", "Otlp"),
+    ("`signals`", "Signal"),
     ("`guarded`", "Guarded"),
 ];
 
 /// Types that are described where they are used.
-const INLINE: &[&str] = &["MessageField", "PathExpression", "Server", "Span", "TopicName"];
+const INLINE: &[&str] =
+    &["AttributeValue", "MessageField", "PathExpression", "Server", "Span", "TopicName"];
 
 /// The key that a field stands for, and what is said about it.
 fn entry(doc: &str) -> Option<(String, String)> {

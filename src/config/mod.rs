@@ -68,12 +68,15 @@ pub use self::sections::catalogs::{
     ApicurioRegistry, Catalog, CatalogKind, FileSubject, InlineSubject, RegistryOptions,
     SchemaRegistry,
 };
+pub use self::sections::metrics::{AttributeValue, BindingTelemetry, Metric};
 pub use self::sections::models::{
     AvroOptions, Model, ModelKind, NumberOptions, ProtobufOptions, SchemaChoice, SchemaName,
     StringOptions,
 };
 pub use self::sections::security::{Guard, GuardKeys, Jwk, Store, StoreKind, Vault};
-pub use self::sections::telemetry::{Exporter, ExporterKind, LoggedSubject, Telemetry};
+pub use self::sections::telemetry::{
+    Endpoint, Exporter, ExporterKind, LoggedSubject, Otlp, Prometheus, Signal, Telemetry,
+};
 pub use self::source::TopicSource;
 
 pub(crate) use self::check::namespaces::label;
@@ -81,6 +84,7 @@ use self::check::requirements::Requirements;
 use self::check::{dangers, exits, models, namespaces, older, requirements, support};
 use self::decode::{Cx, Value, pattern};
 use self::report::in_force::in_force;
+pub(crate) use self::sections::metrics::label_name;
 use self::sections::{catalogs, security};
 use self::syntax::yaml;
 
@@ -100,8 +104,8 @@ pub struct Config {
     pub catalogs: Vec<Catalog>,
     /// `bindings`: the pipeline, in any order. Default: none.
     pub bindings: Vec<Binding>,
-    /// `telemetry`: where the access log goes. Default: nowhere. tailwater's own log does not
-    /// depend on it.
+    /// `telemetry`: where the access log and metrics go. Default: nowhere. tailwater's own log and
+    /// `/metrics` do not depend on it.
     pub telemetry: Telemetry,
     /// The document as JSON, without secrets.
     pub(crate) in_force: serde_json::Value,
@@ -118,6 +122,17 @@ impl Config {
     #[must_use]
     pub fn logs_access(&self) -> bool {
         self.telemetry.exporters.iter().any(|exporter| exporter.kind == ExporterKind::Stdout)
+    }
+
+    /// The endpoints of the exporters of type `prometheus`.
+    pub fn prometheus(&self) -> impl Iterator<Item = (&Exporter, &Endpoint)> {
+        self.telemetry.exporters.iter().flat_map(|exporter| {
+            let endpoints = match &exporter.kind {
+                ExporterKind::Prometheus(prometheus) => prometheus.endpoints.as_slice(),
+                ExporterKind::Stdout | ExporterKind::Otlp(_) => &[],
+            };
+            endpoints.iter().map(move |endpoint| (exporter, endpoint))
+        })
     }
 
     /// What the access log has of the subjects of tokens, for the requests of this namespace.
@@ -311,6 +326,7 @@ fn decode(cx: &Cx, document: &yaml::Node, folder: Option<&Path>) -> Option<Confi
         guards: &guards,
         catalogs: &catalogs,
         bindings: &bindings,
+        exporters: telemetry.as_ref().map_or(&[], |telemetry| &telemetry.exporters),
     };
     requirements::check(&requirements);
     models::check(&requirements, folder);

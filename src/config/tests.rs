@@ -231,13 +231,17 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
     catalog apicurio: the Apicurio registry http://r, group g
       the latest version of a subject is used for 10 s
 
+    telemetry: scraped serves metrics at port 7190/metrics
+
+    telemetry: pushed pushes metrics and logs to http://collector:4318 every 15 s
+
     dangerous:
       grammar.yaml:23:3: bindings.listen: no route takes connections to port 7116: they are closed
         expected a route with `when: [{ port: [7116] }]`, or an `exit`
 
     ignored:
       grammar.yaml:15:3: catalogs.registry.options.tls: ignored: the URL of the catalog is not https
-      grammar.yaml:27:5: bindings.listen.telemetry: ignored: no metrics are collected for it
+      grammar.yaml:27:59: bindings.listen.telemetry.attributes.a: ignored: a label has a name of its own, and is `${http.request.X}` or `${http.response.X}`
       grammar.yaml:28:5: bindings.listen.catalog: ignored: a schema is read where a model names it
       grammar.yaml:41:7: bindings.web.options.overrides: ignored: headers of requests are not changed
       grammar.yaml:42:7: bindings.web.options.requests: ignored: requests and responses are not validated
@@ -254,11 +258,8 @@ fn all_of_the_grammar_parses_and_says_what_has_no_effect() {
       grammar.yaml:125:88: bindings.encrypt.routes[0].when[0].mutual: not supported yet; accepted, as no listener leads there
       grammar.yaml:131:57: bindings.bearer.options.authorization.sasl.credentials: not supported yet; accepted, as no listener leads there
       grammar.yaml:133:35: bindings.out.routes: not supported yet; accepted, as no listener leads there
-      grammar.yaml:135:3: telemetry.attributes: ignored: no metrics are collected that could have them
-      grammar.yaml:136:3: telemetry.metrics: ignored: no metrics are collected
-      grammar.yaml:138:5: telemetry.exporters.scraped: ignored: no endpoint is opened
-      grammar.yaml:139:5: telemetry.exporters.pushed: ignored: nothing is exported
-      grammar.yaml:141:7: telemetry.exporters.pushed.vault: ignored: exporters open no connection that needs its keys
+      grammar.yaml:136:52: telemetry.metrics[2]: ignored: no binding is of type grpc
+      grammar.yaml:146:9: telemetry.exporters.pushed.options.tls: ignored: the location is not https
     "#);
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Family {
     /// The name in the text of Prometheus, with its unit.
-    pub(crate) name: Cow<'static, str>,
+    pub(crate) name: &'static str,
+    /// The name and the unit in OTLP, if they differ.
+    pub(crate) otlp: Option<(&'static str, &'static str)>,
     /// What it means, in one line.
     pub(crate) help: &'static str,
     pub(crate) kind: Kind,
@@ -18,13 +20,13 @@ pub(crate) struct Family {
 pub(crate) enum Kind {
     Counter,
     Gauge,
-    #[cfg_attr(not(test), expect(dead_code, reason = "no layer counts one yet"))]
     Histogram,
 }
 
 /// One series. A histogram is one sample.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sample {
+    /// Names and values. A name may have characters that Prometheus does not permit.
     pub(crate) labels: Vec<(Cow<'static, str>, Arc<str>)>,
     pub(crate) value: Value,
 }
@@ -49,16 +51,16 @@ pub(crate) struct Histogram {
 }
 
 impl Family {
-    pub(crate) fn counter(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
+    pub(crate) fn counter(name: &'static str, help: &'static str) -> Self {
         Self::new(name, help, Kind::Counter)
     }
 
-    pub(crate) fn gauge(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
+    pub(crate) fn gauge(name: &'static str, help: &'static str) -> Self {
         Self::new(name, help, Kind::Gauge)
     }
 
-    pub(crate) fn new(name: impl Into<Cow<'static, str>>, help: &'static str, kind: Kind) -> Self {
-        Self { name: name.into(), help, kind, samples: Vec::new() }
+    pub(crate) fn new(name: &'static str, help: &'static str, kind: Kind) -> Self {
+        Self { name, otlp: None, help, kind, samples: Vec::new() }
     }
 
     /// Adds a series.
@@ -73,6 +75,24 @@ impl Family {
     pub(crate) fn with(mut self, labels: &[(&'static str, &str)], value: impl Into<Value>) -> Self {
         self.add(labels, value);
         self
+    }
+}
+
+impl Value {
+    /// Adds the value of another series to this one. Both are of the same kind.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn merge(&mut self, other: &Value) {
+        match (self, other) {
+            (Self::Integer(value), Self::Integer(other)) => *value = value.saturating_add(*other),
+            (Self::Number(value), Self::Number(other)) => *value += other,
+            (Self::Histogram(value), Self::Histogram(other)) => {
+                for (count, other) in value.counts.iter_mut().zip(&other.counts) {
+                    *count += other;
+                }
+                value.sum += other.sum;
+            }
+            _ => {}
+        }
     }
 }
 

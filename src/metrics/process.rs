@@ -35,8 +35,8 @@ impl Process {
     }
 
     /// The time at which the process started.
-    pub(crate) fn started(&self) -> f64 {
-        seconds(self.started)
+    pub(crate) fn started(&self) -> SystemTime {
+        self.started
     }
 
     pub(crate) fn collect(&self, out: &mut Vec<Family>) {
@@ -55,7 +55,7 @@ impl Process {
         let (size, resident) = self.memory().unzip();
         gauge("process_virtual_memory_bytes", "Virtual memory size in bytes", size);
         gauge("process_resident_memory_bytes", "Resident memory size in bytes", resident);
-        let started = self.started();
+        let started = seconds(self.started);
         let help = "Start time of the process since unix epoch in seconds";
         gauge("process_start_time_seconds", help, Some(started));
         let time = clock_gettime(ClockId::ProcessCPUTime);

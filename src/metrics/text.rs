@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use crate::config::label_name as label;
 use crate::metrics::family::{Family, Histogram, Kind, Sample, Value};
 
 /// The `content-type` of the text.
@@ -18,7 +19,7 @@ pub(crate) fn encode(families: &[Family]) -> String {
 }
 
 fn write_family(out: &mut String, family: &Family) -> fmt::Result {
-    let name = &*family.name;
+    let name = family.name;
     let kind = match family.kind {
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
@@ -72,7 +73,8 @@ fn write_labels(out: &mut String, limit: Option<f64>, sample: &Sample) -> fmt::R
         separator = ',';
     }
     for (name, value) in &sample.labels {
-        write!(out, "{separator}{name}=\"{}\"", Escaped { text: value, quoted: true })?;
+        let value = Escaped { text: value, quoted: true };
+        write!(out, "{separator}{}=\"{value}\"", label(name))?;
         separator = ',';
     }
     if separator == ',' {

@@ -24,6 +24,8 @@ impl<'c> StackBuilder<'c> {
             None => {
                 let made = guard(configured)?;
                 self.guards.insert(&configured.name, made.clone());
+                let label = self.guard_label(&configured.name);
+                self.counted.guards.push((label, made.clone()));
                 made
             }
         };

@@ -1,15 +1,19 @@
 //! `tcp` bindings: the ports, and the routes of connections.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::future::ready;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use ::http::{Request, Response, StatusCode};
 use futures_util::TryFutureExt as _;
 use futures_util::future::Either;
+use hyper::body::Incoming;
+use rustix::io::Errno;
 use tailwater_http::{
     Connection, ConnectionLimit, ListenOptions, Listener, Peer, ServeOptions, Shutdown, Spillover,
     WriteDeadline, serve,
@@ -22,17 +26,26 @@ use tower::service_fn;
 use tracing::info;
 
 use crate::blocks::Blocks;
-use crate::config::{Config, TcpCondition, plan};
-use crate::limits;
+use crate::config::{Config, ExporterKind, TcpCondition, plan};
+use crate::metrics::Metrics;
+use crate::metrics::meter::{self, Meter, Meters};
 use crate::open_files::OpenFiles;
+use crate::otlp::Exporter;
 use crate::stack::catalogs::Catalogs;
+use crate::stack::handle::Counted;
 use crate::stack::{Cluster, Error, HttpServer, StackBuilder, TlsServer};
 use crate::streams::Streams;
+use crate::{limits, port};
 
 /// A configuration that is ready to serve: all ports are bound, and all clusters are started.
 pub struct Stack {
     pub(super) listening: Vec<Listening>,
+    /// The ports of exporters, and the paths of metrics there.
+    endpoints: Vec<(Listener, String)>,
     pub(super) clusters: HashMap<String, Cluster>,
+    pub(super) exporters: Vec<Exporter>,
+    pub(super) meters: Arc<Meters>,
+    pub(super) counted: Counted,
     pub(super) shutdown: Shutdown,
     drain: Drain,
     pub(super) streams: Streams,
@@ -58,6 +71,7 @@ pub(super) struct Listening {
     options: ServeOptions,
     pub(super) connections: ConnectionLimit,
     listeners: Vec<Listener>,
+    meter: Option<Arc<Meter>>,
     routes: Arc<[(Vec<TcpCondition>, Next)]>,
 }
 
@@ -107,9 +121,13 @@ impl Stack {
         };
         let stack = Self {
             listening: Vec::new(),
+            endpoints: Vec::new(),
             clusters: HashMap::new(),
             streams: Streams::new(shutdown.clone()),
             blocks: Blocks::default(),
+            exporters: Vec::new(),
+            meters: Arc::default(),
+            counted: Counted::default(),
             shutdown,
             drain,
             max_health_connections: open_files.health,
@@ -135,6 +153,8 @@ impl Stack {
             plan,
             all,
             folder,
+            meters: Arc::clone(&self.meters),
+            counted: Counted::default(),
             shutdown: self.shutdown.clone(),
             drain: self.drain.clone(),
             streams: self.streams.clone(),
@@ -173,14 +193,53 @@ impl Stack {
             let options = ServeOptions::new().connection_limit(connections.clone());
             let options =
                 server.write_deadline.into_iter().fold(options, ServeOptions::write_deadline);
-            let binding = name;
-            let routes = routes.into();
-            self.listening.push(Listening { binding, options, connections, listeners, routes });
+            self.listening.push(Listening {
+                binding: name,
+                options,
+                connections,
+                listeners,
+                meter: self.meters.of(config, binding),
+                routes: routes.into(),
+            });
         }
+        for (exporter, endpoint) in config.prometheus() {
+            let listener = metrics_port(&exporter.name, endpoint.port)?;
+            self.endpoints.push((listener, endpoint.path.clone()));
+        }
+        for exporter in &config.telemetry.exporters {
+            if let ExporterKind::Otlp(otlp) = &exporter.kind {
+                let tls = builder.exporter_tls(&exporter.name, otlp)?;
+                let attributes = &config.telemetry.attributes;
+                self.exporters.push(Exporter::new(&exporter.name, otlp, attributes, tls));
+            }
+        }
+        self.counted.append(std::mem::take(&mut builder.counted));
         let named =
             builder.clusters.iter().map(|(path, cluster)| (builder.label(path), cluster.clone()));
         self.clusters.extend(named);
         Ok(())
+    }
+
+    /// Serves metrics at the ports of exporters, and pushes them to collectors, until the runtime ends.
+    pub(crate) fn serve_metrics(&mut self, metrics: &Arc<Metrics>) {
+        for exporter in self.exporters.drain(..) {
+            tokio::spawn(exporter.run(Arc::clone(metrics)));
+        }
+        for (listener, path) in self.endpoints.drain(..) {
+            let metrics = Arc::clone(metrics);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let metrics = (request.uri().path() == path).then(|| Arc::clone(&metrics));
+                async move {
+                    let Some(metrics) = metrics else {
+                        let mut response = Response::new(String::new());
+                        *response.status_mut() = StatusCode::NOT_FOUND;
+                        return Ok::<_, Infallible>(response);
+                    };
+                    Ok(metrics.answer(request.method()).await)
+                }
+            });
+            tokio::spawn(port::serve(listener, service, self.max_health_connections));
+        }
     }
 
     /// Sets a secondary runtime for connections beyond the capacity of the first one. Default: none.
@@ -204,13 +263,36 @@ impl Stack {
     pub async fn serve(self, stop: impl Future<Output = Duration>) {
         let Self { listening, shutdown, .. } = self;
         let mut servers = tokio::task::JoinSet::new();
-        for Listening { options, listeners, routes, .. } in listening {
-            let service = service_fn(move |connection| connect(&routes, connection));
+        for Listening { options, listeners, meter, routes, .. } in listening {
+            let service = service_fn(move |connection| {
+                meter::counted(meter.as_ref(), connect(&routes, connection))
+            });
             servers.spawn(serve(listeners, service, options, shutdown.clone()));
         }
         shutdown.begin(stop.await);
         while servers.join_next().await.is_some() {}
     }
+}
+
+/// The port of an exporter, on all addresses.
+fn metrics_port(exporter: &str, port: u16) -> Result<Listener, Error> {
+    let bind = |address| ListenOptions::new().backlog(64).bind(address);
+    let mut address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let listener = bind(address).or_else(|error| {
+        // A system without IPv6.
+        if !matches!(
+            error.raw_os_error().map(Errno::from_raw_os_error),
+            Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
+        ) {
+            return Err(error);
+        }
+        address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        bind(address)
+    });
+    let failed = |source| Error::Listen { binding: exporter.to_owned(), address, source };
+    let listener = listener.map_err(failed)?;
+    info!(%address, exporter, "serving metrics");
+    Ok(listener)
 }
 
 fn listen(

@@ -21,12 +21,14 @@ use crate::config::{
     self, Binding, ClientCertificate, Config, HttpVersion, StoreKind, TlsClient, TlsCondition,
     TlsOptions, Vault, plan,
 };
+use crate::metrics::meter::{self, Meter};
 use crate::stack::{Error, HttpServer, StackBuilder};
 
 /// A `tls` binding of kind `server`, and the routes of its connections.
 #[derive(Clone)]
 pub(super) struct TlsServer {
     layer: TlsLayer,
+    meter: Option<Arc<Meter>>,
     routes: Arc<[(Vec<TlsCondition>, HttpServer)]>,
 }
 
@@ -43,6 +45,7 @@ impl TlsServer {
     {
         let (io, extensions) = connection.into_parts();
         let routes = Arc::clone(&self.routes);
+        let meter = self.meter.clone();
         let within = service_fn(move |stream: TlsStream<Io>| {
             let handshake = Arc::clone(stream.handshake());
             let takes = |when: &[TlsCondition]| {
@@ -56,14 +59,15 @@ impl TlsServer {
                 negotiated.is_none_or(|negotiated| http_server.speaks(version(negotiated)))
             };
             let Some(http_server) = http_server.filter(speaks) else {
-                return Either::Left(close(stream));
+                return meter::counted(meter.as_ref(), Either::Left(close(stream)));
             };
             let mut connection = Connection::from((stream, extensions.clone()));
             connection.extensions_mut().insert(handshake.version());
             if let Some(negotiated) = negotiated {
                 connection.extensions_mut().insert(negotiated);
             }
-            Either::Right(http_server.serve(connection, Scheme::Https))
+            let served = http_server.serve(connection, Scheme::Https);
+            meter::counted(meter.as_ref(), Either::Right(served))
         });
         let served = self.layer.layer(within).oneshot(io);
         async { served.await.map_err(Into::into) }
@@ -124,7 +128,12 @@ impl<'c> StackBuilder<'c> {
             let config = config.clone();
             move |credentials| config.rotate(credentials)
         });
-        let tls_server = TlsServer { layer: TlsLayer::new(config), routes: routes.into() };
+        self.counted.tls.push((self.label(&binding.name), config.clone()));
+        let tls_server = TlsServer {
+            layer: TlsLayer::new(config),
+            meter: self.meters.of(self.config, binding),
+            routes: routes.into(),
+        };
         self.tls_servers.insert(&binding.name, tls_server.clone());
         Ok(tls_server)
     }
@@ -173,6 +182,36 @@ impl<'c> StackBuilder<'c> {
         })
     }
 
+    /// The TLS of an exporter whose collector has an `https` location.
+    pub(super) fn exporter_tls(
+        &self,
+        exporter: &str,
+        options: &config::Otlp,
+    ) -> Result<Option<ClientConfig>, Error> {
+        if !options.location.starts_with("https:") {
+            return Ok(None);
+        }
+        let tls = options.tls.clone().unwrap_or_default();
+        let named = |vault: &&Vault| Some(&vault.name) == options.vault.as_ref();
+        let source = CertificateSource {
+            binding: format!("exporter {exporter}"),
+            vault: self.config.vaults.iter().find(named).cloned(),
+            folder: self.folder.to_owned(),
+            side: Side::Outgoing(tls.clone()),
+        };
+        let client = ClientOptions::new().alpn(["http/1.1"]);
+        let client = tls.sni.first().into_iter().fold(client, ClientOptions::server_name);
+        let client = tls.version.into_iter().fold(client, ClientOptions::only);
+        let watch = source.watch();
+        let config = ClientConfig::new(source.credentials()?, client)
+            .map_err(|error| source.failed(error))?;
+        source.rotate(watch, {
+            let config = config.clone();
+            move |credentials| config.rotate(credentials)
+        });
+        Ok(Some(config))
+    }
+
     fn source(&self, binding: &Binding, vault: Option<&Vault>, side: Side) -> CertificateSource {
         CertificateSource {
             binding: binding.name.clone(),
@@ -206,7 +245,8 @@ struct CertificateSource {
 enum Side {
     Server(config::TlsServer),
     Client(TlsClient),
-    Catalog(TlsOptions),
+    /// The connections of a catalog or an exporter.
+    Outgoing(TlsOptions),
 }
 
 /// The TLS of a registry of schemas.
@@ -229,7 +269,7 @@ impl CatalogTls {
             binding: format!("catalog {}", catalog.name),
             vault: config.vaults.iter().find(named).cloned(),
             folder: folder.to_owned(),
-            side: Side::Catalog(tls.clone()),
+            side: Side::Outgoing(tls.clone()),
         };
         let options = ClientOptions::new().alpn(["http/1.1"]);
         let options = tls.sni.first().into_iter().fold(options, ClientOptions::server_name);
@@ -261,7 +301,7 @@ impl CertificateSource {
         match &self.side {
             Side::Server(server) => &server.options,
             Side::Client(client) => &client.options,
-            Side::Catalog(options) => options,
+            Side::Outgoing(options) => options,
         }
     }
 
@@ -270,7 +310,7 @@ impl CertificateSource {
             self.identities()?.into_iter().fold(Credentials::new(), Credentials::identity);
         let verifies = match &self.side {
             Side::Server(server) => server.mutual != ClientCertificates::None,
-            Side::Client(_) | Side::Catalog(_) => true,
+            Side::Client(_) | Side::Outgoing(_) => true,
         };
         if !verifies {
             return Ok(credentials);
@@ -310,7 +350,7 @@ impl CertificateSource {
             Side::Client(client) => {
                 (&[][..], client.routes.iter().filter_map(|route| route.with.as_ref()).collect())
             }
-            Side::Catalog(_) => (&[][..], Vec::new()),
+            Side::Outgoing(_) => (&[][..], Vec::new()),
         };
         if aliases.is_empty() && signers.is_empty() && subjects.is_empty() {
             return Ok(Vec::new());

@@ -13,7 +13,7 @@ use tailwater_sse::SseLayer;
 use tailwater_tls::ConnectLayer;
 use tower::{Layer as _, ServiceBuilder};
 
-use crate::config::{Authorization, HttpVersion, Kind, plan};
+use crate::config::{Authorization, Binding, HttpVersion, Kind, plan};
 use crate::models::ContentLayer;
 use crate::open_files::Bounded;
 use crate::stack::guard::credentials;
@@ -21,10 +21,11 @@ use crate::stack::{Error, HttpService, SseOptions, StackBuilder, boxed, headers}
 use crate::streams::TrackLayer;
 
 impl<'c> StackBuilder<'c> {
-    /// Streams of the server of an `http` client. `streams` comes from the `sse` binding above. `reconnect` is
-    /// the delay before a lost stream is requested again.
+    /// Streams of the server of an `http` client, for a `sse` client. `streams` comes from the `sse` binding above.
+    /// `reconnect` is the delay before a lost stream is requested again.
     pub(super) fn upstream(
         &mut self,
+        binding: &Binding,
         client: &plan::HttpClient<'c>,
         streams: SseOptions,
         reconnect: Duration,
@@ -33,7 +34,11 @@ impl<'c> StackBuilder<'c> {
         self.routes(None, &client.routes, headers, |this, route| {
             let frames = this.frames(streams, Box::default());
             let content = ContentLayer::new(this.event_models(streams));
-            this.connected(client, &route.next, frames, content, reconnect)
+            let connected = this.connected(client, &route.next, frames, content, reconnect);
+            let (service, layer) = connected?;
+            let label = this.label(&binding.name);
+            this.counted.upstreams.push((label, layer));
+            Ok(service)
         })
     }
 
@@ -44,7 +49,7 @@ impl<'c> StackBuilder<'c> {
         frames: SseLayer,
         content: ContentLayer,
         reconnect: Duration,
-    ) -> Result<HttpService, Error> {
+    ) -> Result<(HttpService, UpstreamLayer), Error> {
         let binding = &planned.binding.name;
         let failed = |source| Error::Upstream { binding: binding.clone(), source };
         let client = planned.options;
@@ -85,17 +90,18 @@ impl<'c> StackBuilder<'c> {
             .layer(TrackLayer::new(&self.streams, |_| None))
             .layer(frames)
             .layer(content)
-            .layer(layer);
+            .layer(layer.clone());
         let tcp = TcpConnector::new().address(address);
         // Each stream also has a connection to the upstream server.
         let places = &self.upstream;
-        Ok(match encrypting {
+        let service = match encrypting {
             Some(config) => {
                 let above = ConnectLayer::new(config).layer(tcp);
                 boxed(Bounded::new(service.service(above), places))
             }
             None => boxed(Bounded::new(service.service(tcp), places)),
-        })
+        };
+        Ok((service, layer))
     }
 }
 

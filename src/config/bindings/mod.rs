@@ -21,6 +21,7 @@ use crate::config::check::support::{Ignored, Unsupported, UnsupportedUse};
 use crate::config::decode::ignored::{self, ignore};
 use crate::config::decode::{Cx, Map, Section, Value, any_of, suggestion};
 use crate::config::report::diagnostic::Span;
+use crate::config::sections::metrics::BindingTelemetry;
 
 /// An entry of `bindings`: a name, by which an `exit` leads to the binding, and its keys.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Binding {
     pub span: Span,
     /// `vault`: the vault that has the keys of the binding. Default: none.
     pub vault: Option<String>,
+    /// `telemetry`: the metrics of Zilla that are recorded for the binding. Default: none.
+    pub telemetry: BindingTelemetry,
     /// `type`: what the binding is, together with `kind`. Both are required.
     pub kind: Kind,
 }
@@ -130,6 +133,20 @@ impl Type {
             Type::HttpFilesystem => &[Type::Filesystem],
             Type::TcpClient | Type::Filesystem => &[],
         }
+    }
+
+    /// Whether a binding of this type records metrics.
+    fn records(self) -> bool {
+        matches!(
+            self,
+            Type::TcpServer
+                | Type::TlsServer
+                | Type::HttpServer
+                | Type::SseServer
+                | Type::SseClient
+                | Type::SseKafka
+                | Type::HttpFilesystem
+        )
     }
 
     fn is_over_http(self) -> bool {
@@ -271,15 +288,20 @@ fn decode(map: &Map<'_>, outline: &mut BindingOutline) -> Option<Binding> {
     if let Some(catalog) = map.get("catalog") {
         ignore(&catalog, Ignored::BindingCatalog, &ignored::BINDING_CATALOG);
     }
-    if let Some(telemetry) = map.get("telemetry") {
-        ignore(&telemetry, Ignored::BindingTelemetry, &ignored::BINDING_TELEMETRY);
-    }
+    let telemetry = map.map("telemetry").map(|telemetry| {
+        if outline.of.is_some_and(|of| !of.records()) {
+            telemetry.value.ignored(Ignored::BindingTelemetry);
+        }
+        BindingTelemetry::decode(&telemetry)
+    });
+    let telemetry = telemetry.unwrap_or_default();
     let kind = outline.of.and_then(|of| of.decode_kind(map, outline));
     outline.unknown_exit |= outline.of.is_none() && !map.value.is_resolved();
     if outline.of.is_some() {
         map.deny_unknown();
     }
-    Some(Binding { name: outline.name.clone(), span: outline.span, vault, kind: kind? })
+    let (name, span) = (outline.name.clone(), outline.span);
+    Some(Binding { name, span, vault, telemetry, kind: kind? })
 }
 
 /// A route of a binding. A request takes the first route in the file of which a condition is satisfied

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use crate::config::Config;
-use crate::config::bindings::Binding;
 use crate::config::report::diagnostic::{Diagnostic, Severity, Span};
 
 /// A name for bindings that is unique in the process: it begins with `NAMESPACE:` if another namespace has
@@ -37,31 +36,67 @@ pub(crate) fn check(namespaces: &[Config], text: &str) -> Vec<Diagnostic> {
             names.insert(&config.name, config.span);
         }
     }
-    let mut before: Vec<(&Config, &Binding, &str, &RangeInclusive<u16>)> = Vec::new();
-    for config in namespaces {
-        for (binding, server) in config.listeners() {
-            let mut taken = server.ports.iter().filter_map(|ports| {
-                before.iter().find_map(|(of, other, host, others)| {
-                    let port = *ports.start().max(others.start()).max(&1);
-                    let both = port <= *ports.end().min(others.end());
-                    (both && same_host(host, &server.host)).then_some((port, *of, *other))
-                })
-            });
-            if let Some((port, of, other)) = taken.next() {
-                let other = match of.name == config.name {
-                    true => format!("`{}`", other.name),
-                    false => format!("`{}` of the namespace `{}`", other.name, of.name),
-                };
-                let message = format!(
-                    "bindings.{}: {other} listens on port {port} of {} already",
-                    binding.name, server.host
-                );
-                mistake(binding.span, message, Some("expected a port of its own, or another host"));
-            }
-            before.extend(server.ports.iter().map(|port| (config, binding, &*server.host, port)));
+    let mut before: Vec<Listener<'_>> = Vec::new();
+    for listener in namespaces.iter().flat_map(listeners) {
+        if let Some((port, other)) = before.iter().find_map(|other| listener.shares(other)) {
+            let name = match other.namespace == listener.namespace {
+                true => format!("`{}`", other.name),
+                false => format!("`{}` of the namespace `{}`", other.name, other.namespace),
+            };
+            let Listener { section, name: own, host, .. } = listener;
+            let message =
+                format!("{section}.{own}: {name} listens on port {port} of {host} already");
+            let help = "expected a port of its own, or another host";
+            mistake(listener.span, message, Some(help));
         }
+        before.push(listener);
     }
     mistakes
+}
+
+/// What listens on ports.
+struct Listener<'c> {
+    namespace: &'c str,
+    section: &'static str,
+    name: &'c str,
+    span: Span,
+    host: &'c str,
+    ports: Vec<RangeInclusive<u16>>,
+}
+
+impl Listener<'_> {
+    /// A port that both have.
+    fn shares<'o, 'c>(&self, other: &'o Listener<'c>) -> Option<(u16, &'o Listener<'c>)> {
+        let both = self.ports.iter().flat_map(|ports| {
+            other.ports.iter().filter_map(|others| {
+                let port = *ports.start().max(others.start()).max(&1);
+                (port <= *ports.end().min(others.end())).then_some(port)
+            })
+        });
+        both.min().filter(|_| same_host(other.host, self.host)).map(|port| (port, other))
+    }
+}
+
+/// The `tcp` servers and the endpoints of exporters.
+fn listeners(config: &Config) -> Vec<Listener<'_>> {
+    let namespace = config.name.as_str();
+    let servers = config.listeners().map(|(binding, server)| Listener {
+        namespace,
+        section: "bindings",
+        name: &binding.name,
+        span: binding.span,
+        host: &server.host,
+        ports: server.ports.clone(),
+    });
+    let endpoints = config.prometheus().map(|(exporter, endpoint)| Listener {
+        namespace,
+        section: "telemetry.exporters",
+        name: &exporter.name,
+        span: endpoint.span,
+        host: "::",
+        ports: vec![endpoint.port..=endpoint.port],
+    });
+    servers.chain(endpoints).collect()
 }
 
 /// Whether two hosts certainly have an address in common. Names are not resolved.

@@ -12,6 +12,7 @@ use crate::config::decode::{Cx, defined};
 use crate::config::report::diagnostic::Span;
 use crate::config::sections::catalogs::Catalog;
 use crate::config::sections::security::{Guard, Vault};
+use crate::config::sections::telemetry::{Exporter, ExporterKind, Otlp};
 
 /// The decoded entries, without those that have errors.
 pub(crate) struct Requirements<'w> {
@@ -23,10 +24,17 @@ pub(crate) struct Requirements<'w> {
     pub(crate) guards: &'w [Guard],
     pub(crate) catalogs: &'w [Catalog],
     pub(crate) bindings: &'w [Binding],
+    pub(crate) exporters: &'w [Exporter],
 }
 
-/// Checks the bindings to which a listener leads. Others do not run.
+/// Checks the exporters, and the bindings to which a listener leads. Others do not run.
 pub(crate) fn check(requirements: &Requirements<'_>) {
+    for exporter in requirements.exporters {
+        if let ExporterKind::Otlp(Otlp { vault, tls: Some(tls), .. }) = &exporter.kind {
+            let entry = format!("telemetry.exporters.{}", exporter.name);
+            requirements.vault_of(&entry, exporter.span, vault.as_deref(), tls);
+        }
+    }
     for binding in requirements.running() {
         match &binding.kind {
             Kind::TcpClient(client) => requirements.tcp_client(binding, client),
@@ -138,7 +146,12 @@ impl<'w> Requirements<'w> {
 
     /// The vault of a catalog must have the stores that its `tls` names aliases of.
     pub(crate) fn catalog_vault(&self, catalog: &Catalog, options: &TlsOptions) {
-        let name = catalog.vault.as_deref();
+        let entry = format!("catalogs.{}", catalog.name);
+        self.vault_of(&entry, catalog.span, catalog.vault.as_deref(), options);
+    }
+
+    /// The vault of an entry that opens connections must have the stores that its `tls` names aliases of.
+    fn vault_of(&self, entry: &str, span: Span, name: Option<&str>, options: &TlsOptions) {
         let vault = self.vaults.iter().find(|vault| Some(vault.name.as_str()) == name);
         let sound = |vault: &Vault| self.cx.is_sound("vaults", &vault.name);
         if name.is_some() && vault.is_none() || !vault.is_none_or(sound) {
@@ -148,7 +161,7 @@ impl<'w> Requirements<'w> {
             ("keys", options.keys.is_empty(), vault.is_some_and(|vault| vault.keys.is_some())),
             ("trust", options.trust.is_empty(), vault.is_some_and(|vault| vault.trust.is_some())),
         ];
-        self.stores(&format!("catalogs.{}", catalog.name), catalog.span, name, &stores);
+        self.stores(entry, span, name, &stores);
         self.revocation(vault);
     }
 

@@ -24,11 +24,10 @@ pub(crate) enum Ignored {
     LogicalTypes,
     TransformWithoutModel,
     KafkaDeltaType,
-    TelemetryAttributes,
-    TelemetryMetrics,
-    ExporterPrometheus,
-    ExporterOtlp,
+    GrpcMetric,
+    Attribute,
     ExporterVault,
+    ExporterTls,
 }
 
 impl Ignored {
@@ -44,7 +43,9 @@ impl Ignored {
             Self::SseClientRequests => "only the binding of kind server validates events",
             Self::TcpClientAddress => "Kafka reports the addresses of its brokers",
             Self::BindingCatalog => "a schema is read where a model names it",
-            Self::BindingTelemetry => "no metrics are collected for it",
+            Self::BindingTelemetry => {
+                "streams are counted by bindings of type tcp, tls and http of kind server, sse, sse-kafka and http-filesystem"
+            }
             Self::BindingVault => {
                 "only bindings of type tls take keys and certificates from a vault"
             }
@@ -58,11 +59,12 @@ impl Ignored {
                 "the topic has no model of json, avro or protobuf for the part that the field is in"
             }
             Self::KafkaDeltaType => "whole values are sent",
-            Self::TelemetryAttributes => "no metrics are collected that could have them",
-            Self::TelemetryMetrics => "no metrics are collected",
-            Self::ExporterPrometheus => "no endpoint is opened",
-            Self::ExporterOtlp => "nothing is exported",
-            Self::ExporterVault => "exporters open no connection that needs its keys",
+            Self::GrpcMetric => "no binding is of type grpc",
+            Self::Attribute => {
+                "a label has a name of its own, and is `${http.request.X}` or `${http.response.X}`"
+            }
+            Self::ExporterVault => "only exporters of type otlp open connections",
+            Self::ExporterTls => "the location is not https",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The parts of the grammar without effect: models of `http` requests, metrics, exporters.
+//! The parts of the grammar without effect: models of `http` requests, and the like.
 //!
 //! Each is one warning, by its [`Ignored`], and no value of it is kept. The shapes below are its grammar: a mistake
 //! in it is an error, so that the file stays valid when the feature works one day.
@@ -7,11 +7,9 @@ use std::ops::RangeInclusive;
 
 use http::Method;
 
-use crate::config::bindings::http::seconds;
-use crate::config::bindings::tls;
 use crate::config::check::support::Ignored;
 use crate::config::decode::pattern;
-use crate::config::decode::{Map, Section, Value, suggestion};
+use crate::config::decode::{Map, Section, Value};
 use crate::config::sections::models::Model;
 
 /// Warns that a value has no effect, and reports the mistakes in it.
@@ -23,10 +21,6 @@ pub(crate) fn ignore(value: &Value<'_>, feature: Ignored, shape: &Shape) {
 /// The values that are accepted in a place.
 pub(crate) enum Shape {
     Text,
-    /// A text that is not empty, and the name of such a text in errors.
-    Filled(&'static str),
-    /// One of these words.
-    Word(&'static [&'static str]),
     /// A number within a range, and the name of such a number in errors.
     Number(&'static str, RangeInclusive<u32>),
     List(&'static Shape),
@@ -51,8 +45,6 @@ pub(crate) struct Field {
 enum FieldKind {
     Optional(Shape),
     Required(Shape),
-    /// A mapping that counts as empty if it is absent, so that missing keys are reported.
-    Options(&'static [Field]),
 }
 
 const fn optional(key: &'static str, shape: Shape) -> Field {
@@ -63,24 +55,13 @@ const fn required(key: &'static str, shape: Shape) -> Field {
     Field { key, kind: FieldKind::Required(shape) }
 }
 
-const fn options(fields: &'static [Field]) -> Field {
-    Field { key: "options", kind: FieldKind::Options(fields) }
-}
-
-use Shape::{By, Catalogs, Fields, Filled, List, Names, Number, OneOrMore, Text, Word};
+use Shape::{By, Catalogs, Fields, List, Names, Number, OneOrMore, Text};
 
 impl Shape {
     pub(crate) fn check(&self, value: &Value<'_>) {
         match self {
             Text => {
                 value.text();
-            }
-            Filled(what) => {
-                value.filled(what);
-            }
-            Word(words) => {
-                let words: Vec<(&str, ())> = words.iter().map(|word| (*word, ())).collect();
-                value.one_of(&words);
             }
             Number(what, range) => {
                 value.number(what, range.clone());
@@ -121,9 +102,6 @@ fn check_fields(map: &Map<'_>, fields: &[Field]) {
             FieldKind::Optional(shape) => map.get(key).iter().for_each(|value| shape.check(value)),
             FieldKind::Required(shape) => {
                 map.require(key).iter().for_each(|value| shape.check(value));
-            }
-            FieldKind::Options(fields) => {
-                map.map_or_empty(key).iter().for_each(|options| check_all(options, fields));
             }
         }
     }
@@ -171,107 +149,9 @@ fn method(value: &Value<'_>) {
     value.parsed("a method, as `GET`", |text| text.parse::<Method>().ok());
 }
 
-const SECONDS: Shape = By(|value| {
-    seconds(value);
-});
-const TLS: Shape = By(|value| {
-    tls::of_connection(value);
-});
-const CREDENTIALS: Shape =
-    Fields(&[required("headers", Fields(&[optional("authorization", Text)]))]);
-const VAULT: Shape = By(|value| {
+/// `vault` of an entry that needs none.
+pub(crate) const VAULT: Shape = By(|value| {
     if let Some(name) = value.text_as("the name of a vault") {
         value.reference(Section::Vaults, &name);
     }
 });
-
-// `telemetry`
-
-/// `attributes`, of `telemetry` and of bindings.
-pub(crate) const ATTRIBUTES: Shape = Names(&Text);
-
-/// `metrics`, of `telemetry` and of bindings.
-pub(crate) const METRICS: Shape = List(&By(metric));
-
-/// `telemetry` of a binding.
-pub(crate) const BINDING_TELEMETRY: Shape =
-    Fields(&[optional("attributes", ATTRIBUTES), optional("metrics", METRICS)]);
-
-/// An exporter of type `prometheus`.
-pub(crate) const PROMETHEUS: Shape = Fields(&[
-    required("type", Text),
-    optional("vault", EXPORTER_VAULT),
-    options(&[required(
-        "endpoints",
-        List(&Fields(&[
-            required("scheme", Word(&["http"])),
-            required("port", Number("a port (1 to 65535)", 1..=65_535)),
-            optional("path", Text),
-        ])),
-    )]),
-]);
-
-/// An exporter of type `otlp`.
-pub(crate) const OTLP: Shape = Fields(&[
-    required("type", Text),
-    optional("vault", EXPORTER_VAULT),
-    options(&[
-        optional("interval", SECONDS),
-        optional("signals", List(&Word(&["metrics", "logs"]))),
-        required(
-            "endpoint",
-            Fields(&[
-                optional("protocol", Word(&["http"])),
-                required("location", Filled("a URL")),
-                optional("overrides", Fields(&[optional("metrics", Text), optional("logs", Text)])),
-            ]),
-        ),
-        optional("tls", TLS),
-        optional("credentials", CREDENTIALS),
-    ]),
-]);
-
-/// The keys of an exporter of type `stdout`. Of these, `vault` has no effect. `options` are read elsewhere.
-pub(crate) const STDOUT: Shape = Fields(&[
-    required("type", Text),
-    optional("vault", EXPORTER_VAULT),
-    optional("options", By(|_| ())),
-]);
-
-const EXPORTER_VAULT: Shape = By(|value| ignore(value, Ignored::ExporterVault, &VAULT));
-
-const KNOWN_METRICS: &[&str] = &[
-    "stream.active.received",
-    "stream.active.sent",
-    "stream.opens.received",
-    "stream.opens.sent",
-    "stream.data.received",
-    "stream.data.sent",
-    "stream.errors.received",
-    "stream.errors.sent",
-    "stream.closes.received",
-    "stream.closes.sent",
-    "http.request.size",
-    "http.response.size",
-    "http.duration",
-    "http.active.requests",
-    "grpc.active.requests",
-    "grpc.requests.per.rpc",
-    "grpc.responses.per.rpc",
-];
-
-fn metric(value: &Value<'_>) {
-    let Some(name) = value.text_as("the name of a metric") else { return };
-    // `stream.opens.*` is `received` and `sent`.
-    let known = match name.strip_suffix('*') {
-        Some(start) => KNOWN_METRICS.iter().any(|metric| metric.starts_with(start)),
-        None => KNOWN_METRICS.contains(&name.as_str()),
-    };
-    if !known {
-        let mut help = format!("there are: {}", KNOWN_METRICS.join(", "));
-        if let Some(meant) = suggestion(&name, KNOWN_METRICS) {
-            help = format!("did you mean `{meant}`? {help}");
-        }
-        value.error_help(format!("unknown metric `{}`", name.escape_debug()), Some(help));
-    }
-}

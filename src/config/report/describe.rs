@@ -16,7 +16,7 @@ use crate::config::decode::any_of;
 use crate::config::plan::{self, Connection, Next, Resource, Streams, Topics};
 use crate::config::report::diagnostic::Severity;
 use crate::config::sections::security::{Guard, GuardKeys};
-use crate::config::sections::telemetry::ExporterKind;
+use crate::config::sections::telemetry::{ExporterKind, Signal};
 use crate::config::{Config, DefaultOffset, Parsed, TopicSource};
 use crate::escape::one_line;
 
@@ -113,11 +113,27 @@ impl<'c> Describer<'c> {
             self.catalog(catalog);
         }
         for exporter in &config.telemetry.exporters {
-            if exporter.kind == ExporterKind::Stdout {
-                let text =
-                    format!("\ntelemetry: {} writes logs to the standard output", exporter.name);
-                self.line(0, &text);
-            }
+            let text = match &exporter.kind {
+                ExporterKind::Stdout => "writes logs to the standard output".to_owned(),
+                ExporterKind::Prometheus(prometheus) => {
+                    let ports = prometheus.endpoints.iter();
+                    let ports = ports.map(|endpoint| format!("{}{}", endpoint.port, endpoint.path));
+                    format!("serves metrics at port {}", ports.collect::<Vec<_>>().join(" and "))
+                }
+                ExporterKind::Otlp(otlp) => {
+                    let signals = otlp.signals.iter().map(|signal| match signal {
+                        Signal::Metrics => "metrics",
+                        Signal::Logs => "logs",
+                    });
+                    format!(
+                        "pushes {} to {} every {} s",
+                        signals.collect::<Vec<_>>().join(" and "),
+                        otlp.location,
+                        otlp.interval.as_secs()
+                    )
+                }
+            };
+            self.line(0, &format!("\ntelemetry: {} {text}", exporter.name));
         }
     }
 

@@ -245,7 +245,8 @@ fn connection(options: &Map<'_>) -> Option<RegistryOptions> {
     })
 }
 
-fn credentials(value: &Value<'_>) -> Option<Option<Secret>> {
+/// Decodes `credentials`. `Some(None)` has no header.
+pub(crate) fn credentials(value: &Value<'_>) -> Option<Option<Secret>> {
     let map = value.map()?;
     let headers = map.require("headers").and_then(|value| value.map());
     map.deny_unknown();

@@ -699,8 +699,7 @@ bindings:
   kc: { type: kafka, kind: client, options: { servers: [k:9092] }, exit: out }
   out: { type: tcp, kind: client }
 ",
-        "2:14: warning: telemetry.metrics: ignored: no metrics are collected
-2:40: error: telemetry.metrics[1]: unknown metric `http.request.sise`
+        "2:40: error: telemetry.metrics[1]: unknown metric `http.request.sise`
   help: did you mean `http.request.size`? there are: stream.active.received, stream.active.sent, stream.opens.received, stream.opens.sent, stream.data.received, stream.data.sent, stream.errors.received, stream.errors.sent, stream.closes.received, stream.closes.sent, http.request.size, http.response.size, http.duration, http.active.requests, grpc.active.requests, grpc.requests.per.rpc, grpc.responses.per.rpc
 4:80: error: bindings.cs.options.topics[0].value: unknown model `avr`: expected string, int32, int64, float, double, boolean, bytes, json, avro or protobuf
   help: did you mean `avro`?
@@ -854,7 +853,7 @@ telemetry:
 12:11: error: bindings.web.options.requests[2]: expected a mapping, found `x`
 13:7: error: bindings.web.options: unknown key `requets`
   help: did you mean `requests`? known here: access-control, authorization, overrides, requests, versions
-19:5: warning: telemetry.exporters.o: ignored: nothing is exported
+19:55: error: telemetry.exporters.o.options.endpoint.location: expected an absolute http or https URL without user and query, found `u`
 19:67: error: telemetry.exporters.o.options.tls: unknown key `key`
   help: did you mean `keys`? known here: alpn, keys, sni, trust, trustcacerts, version
 19:105: error: telemetry.exporters.o.options.credentials: unknown key `cookies`
@@ -887,6 +886,62 @@ bindings:
 9:96: error: bindings.web.options.access-control.expose: pages of the same origin need no permission
   help: expected `policy: cross-origin` with this key
 13:56: error: bindings.cache.routes[0].guarded: not supported yet: guards check requests, so only routes of http, sse, sse-kafka and http-filesystem bindings can have them
+",
+    ),
+    (
+        "telemetry that can't be recorded, served or pushed",
+        r#"name: a
+vaults: { v: { type: filesystem } }
+bindings:
+  in: { type: tcp, kind: server, options: { host: 127.0.0.1, port: 7190 }, exit: web }
+  web:
+    type: http
+    kind: server
+    exit: pages
+    telemetry:
+      metrics: [stream.*, "http.(request", "(?!http).*", "a)(b", "\\w{9000}"]
+      attributes: { method: "${http.request.method}", le: "${http.request.path}", a.b: "${http.request.a}", a_b: "${http.request.b}", tenant: fixed }
+      labels: {}
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www/ } }
+telemetry:
+  exporters:
+    none: { type: prometheus, options: { endpoints: [] } }
+    bare: { type: prometheus }
+    taken: { type: prometheus, options: { endpoints: [{ scheme: http, port: 7190 }] } }
+    twice: { type: prometheus, options: { endpoints: [{ scheme: http, port: 7191 }, { scheme: https, port: 0, path: m }, { scheme: http, port: 7191, path: /m }] } }
+    out: { type: stdout, vault: v, options: { access-log: { subject: full } } }
+    push: { type: otlp, options: { interval: 0, signals: [traces], endpoint: { location: "https://user:pass@collector", overrides: { metrics: v1 } } } }
+    away: { type: otlp, vault: x, options: { endpoint: { location: "https://collector" } } }
+    keys: { type: otlp, vault: v, options: { endpoint: { location: "https://collector" }, tls: { keys: [k] }, credentials: { headers: { authorization: "a\nb" } } } }
+"#,
+        r"10:27: error: bindings.web.telemetry.metrics[1]: `http.(request` is no regular expression that can be matched in linear time
+10:44: error: bindings.web.telemetry.metrics[2]: `(?!http).*` is no regular expression that can be matched in linear time
+10:58: error: bindings.web.telemetry.metrics[3]: `a)(b` is no regular expression that can be matched in linear time
+10:66: error: bindings.web.telemetry.metrics[4]: `\\w{9000}` is no regular expression that can be matched in linear time
+11:55: warning: bindings.web.telemetry.attributes.le: ignored: a label has a name of its own, and is `${http.request.X}` or `${http.response.X}`
+11:109: warning: bindings.web.telemetry.attributes.a_b: ignored: a label has a name of its own, and is `${http.request.X}` or `${http.response.X}`
+11:135: warning: bindings.web.telemetry.attributes.tenant: ignored: a label has a name of its own, and is `${http.request.X}` or `${http.response.X}`
+12:7: error: bindings.web.telemetry: unknown key `labels`
+  help: known here: attributes, metrics
+17:53: error: telemetry.exporters.none.options.endpoints: expected at least one endpoint
+18:5: error: telemetry.exporters.bare.options: `endpoints` is missing
+19:55: error: telemetry.exporters.taken: `in` listens on port 7190 of :: already
+  help: expected a port of its own, or another host
+20:95: error: telemetry.exporters.twice.options.endpoints[1].scheme: expected http, found `https`
+20:108: error: telemetry.exporters.twice.options.endpoints[1].port: expected a port (1 to 65535), found `0`
+20:117: error: telemetry.exporters.twice.options.endpoints[1].path: expected a path, as `/metrics`, found `m`
+20:122: error: telemetry.exporters.twice: `twice` listens on port 7191 of :: already
+  help: expected a port of its own, or another host
+21:26: warning: telemetry.exporters.out.vault: ignored: only exporters of type otlp open connections
+21:70: error: telemetry.exporters.out.options.access-log.subject: expected plain, hash or off, found `full`
+22:46: error: telemetry.exporters.push.options.interval: expected a number of seconds (1 to 31536000), found `0`
+22:59: error: telemetry.exporters.push.options.signals[0]: expected metrics or logs, found `traces`
+22:90: error: telemetry.exporters.push.options.endpoint.location: expected an absolute http or https URL without user and query, found a text
+22:143: error: telemetry.exporters.push.options.endpoint.overrides.metrics: expected a path, as `/metrics`, found `v1`
+23:32: error: telemetry.exporters.away.vault: there is no vault `x`
+  help: defined: v
+24:152: error: telemetry.exporters.keys.options.credentials.headers.authorization: the value of the header has a character that no header may have
 ",
     ),
     (

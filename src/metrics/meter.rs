@@ -1,0 +1,589 @@
+//! The metrics of Zilla: what bindings record.
+//!
+//! A stream of Zilla has two directions. *Received* is the request, *sent* the response. Of a connection or an
+//! exchange, both are over at the same time: an event stream is a response to a request that stays open with it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ::http::request::Parts;
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::config::{AttributeValue, Binding, Config, Metric, Type};
+use crate::metrics::family::{Family, Kind, Sample, Value};
+use crate::metrics::histogram::PowersOfTwo;
+
+/// The maximum number of sets of labels of a metric. Clients choose the values.
+const MAX_SETS: usize = 1000;
+/// The length to which values are cut.
+const MAX_VALUE_BYTES: usize = 1024;
+/// Stands for values beyond a bound.
+const OTHER: &str = "_other_";
+
+/// The meters of all bindings.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    all: Mutex<Vec<Arc<Meter>>>,
+    /// The sets of labels of metrics of finished requests, and of active ones.
+    finished: Arc<AtomicUsize>,
+    active: Arc<AtomicUsize>,
+}
+
+/// The metrics of one binding.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    namespace: Arc<str>,
+    binding: Arc<str>,
+    metrics: BTreeSet<Metric>,
+    attributes: Vec<(Arc<str>, AttributeValue)>,
+    /// Whether it counts connections. Their bytes are not counted.
+    is_of_connections: bool,
+    received: Direction,
+    sent: Direction,
+    finished: Sets<Finished>,
+    active: Sets<AtomicU64>,
+}
+
+/// The counters of one direction.
+#[derive(Debug, Default)]
+struct Direction {
+    opens: AtomicU64,
+    closes: AtomicU64,
+    errors: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// The histograms of requests with the same labels.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// In microseconds.
+    pub(crate) duration: PowersOfTwo,
+    pub(crate) request_bytes: PowersOfTwo,
+    pub(crate) response_bytes: PowersOfTwo,
+}
+
+impl Default for Finished {
+    fn default() -> Self {
+        Self {
+            duration: PowersOfTwo::new(1000),
+            request_bytes: PowersOfTwo::new(1),
+            response_bytes: PowersOfTwo::new(1),
+        }
+    }
+}
+
+impl Meters {
+    /// The meter of a binding, or `None` if it records nothing.
+    pub(crate) fn of(&self, config: &Config, binding: &Binding) -> Option<Arc<Meter>> {
+        let metrics = metrics_of(config, binding);
+        if metrics.is_empty() {
+            return None;
+        }
+        let mut all = self.all();
+        let is_same =
+            |meter: &&Arc<Meter>| *meter.namespace == config.name && *meter.binding == binding.name;
+        if let Some(meter) = all.iter().find(is_same) {
+            return Some(Arc::clone(meter));
+        }
+        let attributes = binding.telemetry.attributes.iter();
+        let meter = Arc::new(Meter {
+            namespace: config.name.as_str().into(),
+            binding: binding.name.as_str().into(),
+            metrics,
+            is_of_connections: matches!(binding.kind.of(), Type::TcpServer | Type::TlsServer),
+            attributes: attributes
+                .map(|(name, value)| (name.as_str().into(), value.clone()))
+                .collect(),
+            received: Direction::default(),
+            sent: Direction::default(),
+            finished: Sets::new(&self.finished),
+            active: Sets::new(&self.active),
+        });
+        all.push(Arc::clone(&meter));
+        Some(meter)
+    }
+
+    /// The families of all metrics that a binding records.
+    pub(crate) fn collect(&self, out: &mut Vec<Family>) {
+        let all = self.all().clone();
+        for metric in Metric::ALL {
+            let mut family = family(*metric);
+            for meter in all.iter().filter(|meter| meter.metrics.contains(metric)) {
+                meter.collect(*metric, &mut family.samples);
+            }
+            if !family.samples.is_empty() {
+                out.push(family);
+            }
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Meter>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The metrics that a binding records: those that it asks for and the file lists.
+fn metrics_of(config: &Config, binding: &Binding) -> BTreeSet<Metric> {
+    let asked = binding.telemetry.metrics.iter().copied();
+    asked.filter(|metric| config.telemetry.metrics.contains(metric)).collect()
+}
+
+/// Whether a binding of requests records something.
+pub(crate) fn records_requests(config: &Config) -> bool {
+    let of_requests = |binding: &&Binding| {
+        use Type::{HttpFilesystem, HttpServer, SseClient, SseKafka, SseServer};
+        matches!(binding.kind.of(), HttpServer | SseServer | SseClient | SseKafka | HttpFilesystem)
+    };
+    let mut bindings = config.bindings.iter().filter(of_requests);
+    bindings.any(|binding| !metrics_of(config, binding).is_empty())
+}
+
+/// A metric without series.
+fn family(metric: Metric) -> Family {
+    let (name, otlp, unit, kind, help) = match metric {
+        Metric::StreamActiveReceived => (
+            "stream_active_received",
+            "stream.active.received",
+            "",
+            Kind::Gauge,
+            "Number of currently active received streams",
+        ),
+        Metric::StreamActiveSent => (
+            "stream_active_sent",
+            "stream.active.sent",
+            "",
+            Kind::Gauge,
+            "Number of currently active sent streams",
+        ),
+        Metric::StreamOpensReceived => (
+            "stream_opens_received_total",
+            "stream.opens.received",
+            "",
+            Kind::Counter,
+            "Number of opened received streams",
+        ),
+        Metric::StreamOpensSent => (
+            "stream_opens_sent_total",
+            "stream.opens.sent",
+            "",
+            Kind::Counter,
+            "Number of opened sent streams",
+        ),
+        Metric::StreamDataReceived => (
+            "stream_data_received_bytes_total",
+            "stream.data.received",
+            "bytes",
+            Kind::Counter,
+            "Bytes of data on received streams",
+        ),
+        Metric::StreamDataSent => (
+            "stream_data_sent_bytes_total",
+            "stream.data.sent",
+            "bytes",
+            Kind::Counter,
+            "Bytes of data on sent streams",
+        ),
+        Metric::StreamErrorsReceived => (
+            "stream_errors_received_total",
+            "stream.errors.received",
+            "",
+            Kind::Counter,
+            "Number of errors on received streams",
+        ),
+        Metric::StreamErrorsSent => (
+            "stream_errors_sent_total",
+            "stream.errors.sent",
+            "",
+            Kind::Counter,
+            "Number of errors on sent streams",
+        ),
+        Metric::StreamClosesReceived => (
+            "stream_closes_received_total",
+            "stream.closes.received",
+            "",
+            Kind::Counter,
+            "Number of closed received streams",
+        ),
+        Metric::StreamClosesSent => (
+            "stream_closes_sent_total",
+            "stream.closes.sent",
+            "",
+            Kind::Counter,
+            "Number of closed sent streams",
+        ),
+        Metric::HttpRequestSize => (
+            "http_request_size_bytes",
+            "http.server.request.size",
+            "bytes",
+            Kind::Histogram,
+            "HTTP request content length",
+        ),
+        Metric::HttpResponseSize => (
+            "http_response_size_bytes",
+            "http.server.response.size",
+            "bytes",
+            Kind::Histogram,
+            "HTTP response content length",
+        ),
+        Metric::HttpDuration => (
+            "http_duration_milliseconds",
+            "http.server.duration",
+            "milliseconds",
+            Kind::Histogram,
+            "Duration of HTTP requests",
+        ),
+        Metric::HttpActiveRequests => (
+            "http_active_requests",
+            "http.server.active_requests",
+            "",
+            Kind::Gauge,
+            "Number of active HTTP requests",
+        ),
+    };
+    Family { name, otlp: Some((otlp, unit)), help, kind, samples: Vec::new() }
+}
+
+impl Meter {
+    fn collect(&self, metric: Metric, out: &mut Vec<Sample>) {
+        let mut number = |value: u64| {
+            out.push(Sample { labels: self.labels(None), value: Value::Integer(value) });
+        };
+        let active = |direction: &Direction| {
+            // The opens are read last: what is open can't be less than nothing.
+            let over = direction.closes.load(Relaxed) + direction.errors.load(Relaxed);
+            direction.opens.load(Relaxed).saturating_sub(over)
+        };
+        match metric {
+            Metric::StreamDataReceived | Metric::StreamDataSent if self.is_of_connections => {}
+            Metric::StreamActiveReceived => number(active(&self.received)),
+            Metric::StreamActiveSent => number(active(&self.sent)),
+            Metric::StreamOpensReceived => number(self.received.opens.load(Relaxed)),
+            Metric::StreamOpensSent => number(self.sent.opens.load(Relaxed)),
+            Metric::StreamDataReceived => number(self.received.bytes.load(Relaxed)),
+            Metric::StreamDataSent => number(self.sent.bytes.load(Relaxed)),
+            Metric::StreamErrorsReceived => number(self.received.errors.load(Relaxed)),
+            Metric::StreamErrorsSent => number(self.sent.errors.load(Relaxed)),
+            Metric::StreamClosesReceived => number(self.received.closes.load(Relaxed)),
+            Metric::StreamClosesSent => number(self.sent.closes.load(Relaxed)),
+            Metric::HttpRequestSize => {
+                self.each(&self.finished, |set| set.request_bytes.read().into(), out);
+            }
+            Metric::HttpResponseSize => {
+                self.each(&self.finished, |set| set.response_bytes.read().into(), out);
+            }
+            Metric::HttpDuration => {
+                self.each(&self.finished, |set| set.duration.read().into(), out);
+            }
+            Metric::HttpActiveRequests => {
+                self.each(&self.active, |set| Value::Integer(set.load(Relaxed)), out);
+            }
+        }
+    }
+
+    fn each<T>(&self, sets: &Sets<T>, read: impl Fn(&T) -> Value, out: &mut Vec<Sample>) {
+        let samples = sets.all().into_iter().map(|(labels, counted)| Sample {
+            labels: self.labels(Some(&labels)),
+            value: read(&counted),
+        });
+        out.extend(samples);
+    }
+
+    /// All labels of a series. The attributes come by name.
+    fn labels(&self, of: Option<&LabelSet>) -> Vec<(Cow<'static, str>, Arc<str>)> {
+        let mut attributes: Vec<(Cow<'static, str>, Arc<str>)> = Vec::new();
+        for ((name, _), value) in self.attributes.iter().zip(of.into_iter().flat_map(|of| &of.0)) {
+            if let Some(value) = value {
+                attributes.push((name.to_string().into(), Arc::clone(value)));
+            }
+        }
+        attributes.sort();
+        let mut labels = vec![
+            (Cow::Borrowed("namespace"), Arc::clone(&self.namespace)),
+            (Cow::Borrowed("binding"), Arc::clone(&self.binding)),
+        ];
+        labels.append(&mut attributes);
+        labels
+    }
+
+    /// A connection was opened. It is over when the result is dropped.
+    fn connection(self: &Arc<Self>) -> OpenConnection {
+        self.open_received();
+        self.open_sent();
+        OpenConnection { meter: Arc::clone(self), is_good: false }
+    }
+
+    pub(crate) fn open_received(&self) {
+        self.received.opens.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn open_sent(&self) {
+        self.sent.opens.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add_received(&self, bytes: u64) {
+        self.received.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(crate) fn add_sent(&self, bytes: u64) {
+        self.sent.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// A stream is over. `was_answered`: its response had begun.
+    pub(crate) fn end(&self, is_good: bool, was_answered: bool) {
+        for direction in [Some(&self.received), was_answered.then_some(&self.sent)] {
+            if let Some(direction) = direction {
+                let counter = if is_good { &direction.closes } else { &direction.errors };
+                counter.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// The gauge of active requests with the labels of this one.
+    pub(crate) fn active(&self, request: &LabelSet) -> Option<Arc<AtomicU64>> {
+        let wanted = self.metrics.contains(&Metric::HttpActiveRequests);
+        wanted.then(|| self.active.get(request.clone()))
+    }
+
+    /// The histograms of requests with these labels.
+    pub(crate) fn finished(&self, labels: LabelSet) -> Option<Arc<Finished>> {
+        let of_finished = [Metric::HttpRequestSize, Metric::HttpResponseSize, Metric::HttpDuration];
+        let wanted = of_finished.iter().any(|metric| self.metrics.contains(metric));
+        wanted.then(|| self.finished.get(labels))
+    }
+
+    /// The labels that a request has.
+    pub(crate) fn request_labels(&self, request: &Parts) -> LabelSet {
+        let values = self.attributes.iter().map(|(_, value)| match value {
+            AttributeValue::Method => Some(method(&request.method).into()),
+            AttributeValue::Path => Some(cut(request.uri.path()).into()),
+            AttributeValue::RequestHeader(name) => header_value(&request.headers, name),
+            AttributeValue::Status | AttributeValue::ResponseHeader(_) => None,
+        });
+        LabelSet(values.collect())
+    }
+
+    /// Adds the labels that a response has.
+    pub(crate) fn add_response_labels(
+        &self,
+        labels: &mut LabelSet,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) {
+        for ((_, value), label) in self.attributes.iter().zip(&mut labels.0) {
+            match value {
+                AttributeValue::Status => *label = Some(status.as_str().into()),
+                AttributeValue::ResponseHeader(name) => *label = header_value(headers, name),
+                AttributeValue::Method
+                | AttributeValue::Path
+                | AttributeValue::RequestHeader(_) => {}
+            }
+        }
+    }
+}
+
+/// Counts a connection while a future serves it.
+pub(crate) fn counted<F, E>(
+    meter: Option<&Arc<Meter>>,
+    served: F,
+) -> impl Future<Output = Result<(), E>> + use<F, E>
+where
+    F: Future<Output = Result<(), E>>,
+{
+    let open = meter.map(Meter::connection);
+    async move {
+        let result = served.await;
+        if let (Some(open), Ok(())) = (open, &result) {
+            open.close();
+        }
+        result
+    }
+}
+
+/// A connection that a meter counts.
+#[derive(Debug)]
+struct OpenConnection {
+    meter: Arc<Meter>,
+    is_good: bool,
+}
+
+impl OpenConnection {
+    /// The connection has ended by itself.
+    fn close(mut self) {
+        self.is_good = true;
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.meter.end(self.is_good, true);
+    }
+}
+
+/// The method, if RFC 9110 or RFC 5789 has it.
+fn method(method: &Method) -> &str {
+    const KNOWN: &[Method] = &[
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::CONNECT,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::PATCH,
+    ];
+    if KNOWN.contains(method) { method.as_str() } else { OTHER }
+}
+
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or(text)
+}
+
+/// The first value of a header. Credentials are not shown.
+fn header_value(headers: &HeaderMap, name: &HeaderName) -> Option<Arc<str>> {
+    let value = headers.get(name)?;
+    let secret =
+        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE];
+    if secret.contains(name) {
+        return Some("***".into());
+    }
+    Some(cut(&String::from_utf8_lossy(HeaderValue::as_bytes(value))).into())
+}
+
+/// Values of the attributes of a meter, `None` where a request has none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LabelSet(Box<[Option<Arc<str>>]>);
+
+/// What is counted for each set of labels. All metrics of a kind share a bound.
+#[derive(Debug)]
+struct Sets<T> {
+    known: Mutex<HashMap<LabelSet, Arc<T>>>,
+    count: Arc<AtomicUsize>,
+}
+
+impl<T: Default> Sets<T> {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        Self { known: Mutex::default(), count: Arc::clone(count) }
+    }
+
+    fn get(&self, labels: LabelSet) -> Arc<T> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(&labels) {
+            return Arc::clone(found);
+        }
+        let has_room = self.count.fetch_add(1, Relaxed) < MAX_SETS;
+        // Without values there is one set, which is not the client's.
+        let labels = if has_room || labels.0.iter().all(Option::is_none) {
+            labels
+        } else {
+            self.count.fetch_sub(1, Relaxed);
+            LabelSet(labels.0.iter().map(|_| Some(OTHER.into())).collect())
+        };
+        Arc::clone(known.entry(labels).or_default())
+    }
+}
+
+impl<T> Sets<T> {
+    fn all(&self) -> Vec<(LabelSet, Arc<T>)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> =
+            known.iter().map(|(labels, of)| (labels.clone(), Arc::clone(of))).collect();
+        drop(known);
+        all.sort_by(|(one, _), (other, _)| one.0.cmp(&other.0));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::Request;
+
+    use super::*;
+    use crate::config;
+
+    fn meter(telemetry: &str) -> (Meters, Option<Arc<Meter>>) {
+        let file = format!(
+            "name: example
+telemetry: {{ metrics: [stream.opens.received, http.duration, http.active.requests] }}
+bindings:
+  web: {{ type: http, kind: server, exit: pages, telemetry: {telemetry} }}
+  pages: {{ type: http-filesystem, kind: proxy, exit: files }}
+  files: {{ type: filesystem, kind: server, options: {{ location: www }} }}
+"
+        );
+        let parsed = config::parse("zilla.yaml", file.as_bytes(), &|_| None).unwrap();
+        let config = &parsed.namespaces[0];
+        let meters = Meters::default();
+        let meter = meters.of(config, config.binding("web").unwrap());
+        (meters, meter)
+    }
+
+    fn parts(request: ::http::request::Builder) -> Parts {
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_binding_records_what_it_asks_for_and_the_file_lists() {
+        assert!(meter("{}").1.is_none());
+        assert!(meter("{ metrics: [stream.opens.sent] }").1.is_none());
+        let (meters, meter) = meter("{ metrics: ['stream.*', 'http.dur'] }");
+        meter.unwrap().open_received();
+        let mut families = Vec::new();
+        meters.collect(&mut families);
+        let names: Vec<_> = families.iter().map(|family| family.name).collect();
+        assert_eq!(names, ["stream_opens_received_total"]);
+    }
+
+    #[test]
+    fn values_of_clients_are_bounded_and_credentials_are_not_shown() {
+        let attributes = "{ m: '${http.request.method}', p: '${http.request.path}', a: '${http.request.authorization}', t: '${http.request.x-t}', s: '${http.response.status}' }";
+        let (_, meter) = meter(&format!("{{ metrics: ['http.*'], attributes: {attributes} }}"));
+        let meter = meter.unwrap();
+        let long = "a".repeat(5000);
+        let request = Request::get(format!("/{long}?access_token=secret"))
+            .method("BREW")
+            .header("authorization", "Bearer secret")
+            .header("x-t", &b"\xff\"\\"[..]);
+        let mut labels = meter.request_labels(&parts(request));
+        meter.add_response_labels(&mut labels, StatusCode::NOT_FOUND, &HeaderMap::new());
+        let texts: Vec<_> = labels.0.iter().map(|label| label.as_deref().unwrap()).collect();
+        assert_eq!(texts, [OTHER, &format!("/{}", "a".repeat(1023)), "***", "\u{fffd}\"\\", "404"]);
+        let none = meter.request_labels(&parts(Request::get("/")));
+        assert_eq!(none.0.iter().filter(|label| label.is_none()).count(), 3);
+    }
+
+    #[test]
+    fn a_hundred_thousand_hostile_values_add_a_thousand_sets_and_one() {
+        let attributes = "{ p: '${http.request.path}', h: '${http.request.h}' }";
+        let (meters, meter) =
+            meter(&format!("{{ metrics: ['http.*'], attributes: {attributes} }}"));
+        let meter = meter.unwrap();
+        for index in 0..100_000_u64 {
+            let request = Request::get(format!("/{index}")).header("h", index);
+            let labels = meter.request_labels(&parts(request));
+            meter.active(&labels).unwrap().fetch_add(1, Relaxed);
+            meter.finished(labels).unwrap().duration.record(1000);
+        }
+        let mut families = Vec::new();
+        meters.collect(&mut families);
+        let names: Vec<_> = families.iter().map(|family| family.name).collect();
+        assert_eq!(names, ["http_duration_milliseconds", "http_active_requests"]);
+        for family in &families {
+            assert_eq!(family.samples.len(), 1001, "{}", family.name);
+            let other = |sample: &&Sample| {
+                let mut attributes = sample.labels.iter().skip(2);
+                attributes.all(|(_, value)| &**value == OTHER)
+            };
+            let others: Vec<_> = family.samples.iter().filter(other).collect();
+            assert_eq!(others.len(), 1);
+            match &others[0].value {
+                Value::Histogram(histogram) => {
+                    assert_eq!(histogram.counts.iter().sum::<u64>(), 99_000);
+                }
+                value => assert_eq!(*value, Value::Integer(99_000)),
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The log as records, queued for the exporters that push them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tracing::field::{Field as FieldName, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+/// The maximum number of records that wait for a collector.
+const MOST_RECORDS: usize = 2048;
+/// The length to which texts are cut.
+const MOST_BYTES: usize = 4096;
+
+/// The queues of all exporters of this process, which has one log.
+static QUEUES: Mutex<Vec<Arc<Records>>> = Mutex::new(Vec::new());
+static HAS_QUEUES: AtomicBool = AtomicBool::new(false);
+
+/// An entry of the log.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) time: SystemTime,
+    /// The number and the text of its level.
+    pub(crate) severity: (u8, &'static str),
+    pub(crate) target: &'static str,
+    pub(crate) message: String,
+    pub(crate) fields: Vec<(&'static str, Field)>,
+}
+
+/// The value of a field.
+#[derive(Debug)]
+pub(crate) enum Field {
+    Text(String),
+    Integer(i64),
+    Number(f64),
+    Bool(bool),
+}
+
+/// The queue of an exporter.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    queue: Mutex<VecDeque<Arc<Record>>>,
+    dropped: AtomicU64,
+}
+
+/// Adds the queue of an exporter, which gets all records from now on.
+pub(crate) fn add(records: &Arc<Records>) {
+    locked(&QUEUES).push(Arc::clone(records));
+    HAS_QUEUES.store(true, Relaxed);
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Records {
+    fn push(&self, record: &Arc<Record>) {
+        let mut queue = locked(&self.queue);
+        if queue.len() < MOST_RECORDS {
+            queue.push_back(Arc::clone(record));
+        } else {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The first records. They stay in the queue.
+    pub(crate) fn first(&self, most: usize) -> Vec<Arc<Record>> {
+        locked(&self.queue).iter().take(most).cloned().collect()
+    }
+
+    /// Removes so many of the first records.
+    pub(crate) fn remove(&self, count: usize) {
+        let mut queue = locked(&self.queue);
+        let count = count.min(queue.len());
+        queue.drain(..count);
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+/// The layer that queues the log, from the level `info` on, and the access log.
+pub(crate) fn layer<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+{
+    let wanted =
+        |metadata: &Metadata<'_>| *metadata.level() <= Level::INFO && HAS_QUEUES.load(Relaxed);
+    Export.with_filter(filter_fn(wanted).with_max_level_hint(LevelFilter::INFO))
+}
+
+struct Export;
+
+impl<S: Subscriber> Layer<S> for Export {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let severity = match *metadata.level() {
+            Level::ERROR => (17, "ERROR"),
+            Level::WARN => (13, "WARN"),
+            _ => (9, "INFO"),
+        };
+        let mut texts = Texts::default();
+        event.record(&mut texts);
+        let record = Arc::new(Record {
+            time: SystemTime::now(),
+            severity,
+            target: metadata.target(),
+            message: texts.message(metadata.target()),
+            fields: texts.fields,
+        });
+        for queue in &*locked(&QUEUES) {
+            queue.push(&record);
+        }
+    }
+}
+
+/// The message and the fields of an event.
+#[derive(Default)]
+struct Texts {
+    message: String,
+    fields: Vec<(&'static str, Field)>,
+}
+
+impl Texts {
+    /// The text of the record. Lines of the access log have an event in place of a message.
+    fn message(&mut self, target: &str) -> String {
+        let event = self.fields.iter().find_map(|(name, value)| match value {
+            Field::Text(text) if *name == "event" => Some(text.as_str()),
+            _ => None,
+        });
+        match std::mem::take(&mut self.message) {
+            none if none.is_empty() => event.unwrap_or(target).to_owned(),
+            message => message,
+        }
+    }
+
+    fn add(&mut self, name: &FieldName, value: Field) {
+        self.fields.push((name.name(), value));
+    }
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MOST_BYTES));
+    text
+}
+
+impl Visit for Texts {
+    fn record_debug(&mut self, name: &FieldName, value: &dyn fmt::Debug) {
+        let text = cut(format!("{value:?}"));
+        match name.name() {
+            "message" => self.message = text,
+            _ => self.add(name, Field::Text(text)),
+        }
+    }
+
+    fn record_str(&mut self, name: &FieldName, value: &str) {
+        match name.name() {
+            "message" => self.message = cut(value.to_owned()),
+            _ => self.add(name, Field::Text(cut(value.to_owned()))),
+        }
+    }
+
+    fn record_i64(&mut self, name: &FieldName, value: i64) {
+        self.add(name, Field::Integer(value));
+    }
+
+    fn record_u64(&mut self, name: &FieldName, value: u64) {
+        match i64::try_from(value) {
+            Ok(value) => self.add(name, Field::Integer(value)),
+            Err(_) => self.add(name, Field::Text(value.to_string())),
+        }
+    }
+
+    fn record_f64(&mut self, name: &FieldName, value: f64) {
+        match value.is_finite() {
+            true => self.add(name, Field::Number(value)),
+            false => self.add(name, Field::Text(value.to_string())),
+        }
+    }
+
+    fn record_bool(&mut self, name: &FieldName, value: bool) {
+        self.add(name, Field::Bool(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_collector_that_is_away_costs_no_more_than_the_queue() {
+        let records = Arc::<Records>::default();
+        add(&records);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer()), || {
+            for number in 0..3000_u64 {
+                tracing::warn!(number, text = "a".repeat(10_000), "told: {}", "b".repeat(10_000));
+                tracing::debug!("not pushed");
+            }
+        });
+        let ours = |record: &&Arc<Record>| record.message.starts_with("told");
+        let first = records.first(usize::MAX);
+        assert_eq!(first.len(), MOST_RECORDS);
+        assert!(records.dropped() >= (3000 - MOST_RECORDS) as u64);
+        let record = first.iter().find(ours).unwrap();
+        assert_eq!((record.message.len(), record.severity), (MOST_BYTES, (13, "WARN")));
+        let longest = record.fields.iter().map(|(_, value)| match value {
+            Field::Text(text) => text.len(),
+            _ => 0,
+        });
+        assert_eq!(longest.max(), Some(MOST_BYTES));
+        records.remove(2000);
+        assert_eq!(records.first(usize::MAX).len(), 48);
+    }
+}
