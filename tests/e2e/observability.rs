@@ -14,18 +14,31 @@ async fn a_prometheus_scrapes_for_a_minute_and_finds_what_is_documented() {
         return;
     }
     let topic = kafka.topic(1).await;
-    let server = server(&kafka).arguments(&["--health", "127.0.0.1:0"]).run().await;
+    let server =
+        server(&kafka).bootstrap(&topic).arguments(&["--health", "127.0.0.1:0"]).run().await;
     let at = health_address(&server).await.to_string();
     let path = format!("/all/{topic}");
     let connection = server.http2().await;
     let mut streams = [server.get(&path).open().await, connection.open(&path).await];
 
     let expressions = [
+        "tailwater_streams{binding=\"mapping\", topic=\"TOPIC\"} == 2",
+        "tailwater_streams_state{topic=\"TOPIC\", state=\"live\"} == 2",
+        "tailwater_streams_ended_total{topic=\"TOPIC\", reason=\"client\"} > 20",
+        "sum(tailwater_streams_opened_total) - sum(tailwater_streams_ended_total) == 2",
+        "tailwater_stream_lag_records_count{topic=\"TOPIC\"} == 2",
+        "tailwater_stream_lag_seconds_bucket{topic=\"TOPIC\", le=\"+Inf\"} == 2",
+        "topic:tailwater_stream_lag_seconds:p99{topic=\"TOPIC\"} < 10",
+        "increase(tailwater_records_read_total{topic=\"TOPIC\"}[30s]) > 20",
+        "increase(tailwater_events_sent_total{topic=\"TOPIC\"}[30s]) > 40",
+        "increase(tailwater_kafka_delay_seconds_count{topic=\"TOPIC\"}[30s]) > 0",
+        "tailwater_kafka_reached == 1",
         "tailwater_connections_accepted_total{binding=\"tcp_in\"} > 20",
         "tailwater_connections{binding=\"tcp_in\"} == 2",
         "process_resident_memory_bytes > 1e6",
-    ];
-    let arguments = ["scrape", &at, "60"].into_iter().chain(expressions);
+    ]
+    .map(|expression| expression.replace("TOPIC", &topic));
+    let arguments = ["scrape", &at, "60"].into_iter().chain(expressions.iter().map(String::as_str));
     let Some(mut judge) = judge("prometheus", arguments).await else { return };
     // Records and clients come and go meanwhile, and leave before the end.
     let until = Instant::now() + Duration::from_secs(30);
