@@ -58,12 +58,21 @@ named! {
     }
 }
 
-named! {
-    /// The version of HTTP.
-    Protocol {
-        Http10 = "http/1.0",
-        Http11 = "http/1.1",
-        H2 = "h2",
+/// The version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http10,
+    Http11,
+    H2,
+}
+
+impl Protocol {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "http/1.0",
+            Self::Http11 => "http/1.1",
+            Self::H2 => "h2",
+        }
     }
 }
 

@@ -222,12 +222,6 @@ impl Streams {
     fn milliseconds(&self, at: Instant) -> u64 {
         self.0.clock.milliseconds(at)
     }
-
-    /// How long ago the milliseconds of a stream are.
-    pub(crate) fn since(&self, milliseconds: u64) -> Duration {
-        let now = self.0.clock.milliseconds(Instant::now());
-        Duration::from_millis(now.saturating_sub(milliseconds))
-    }
 }
 
 impl std::fmt::Debug for Streams {
