@@ -42,6 +42,7 @@ mod access;
 mod access_log;
 pub mod admin;
 mod blocks;
+mod certificates;
 pub mod config;
 #[cfg(feature = "kafka")]
 pub mod demo;
@@ -59,7 +60,6 @@ mod port;
 pub mod server;
 mod signals;
 pub mod stack;
-#[allow(dead_code, reason = "the administration and metrics read all of it")]
 mod streams;
 pub mod telemetry;
 

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminOptions, Described};
+use crate::certificates;
 use crate::config::Config;
 use crate::health;
 use crate::metrics::Metrics;
@@ -197,7 +198,9 @@ pub fn run(
         };
         listening(&stack);
         let mut is_signalled = true;
-        let streams = stack.handle().streams;
+        let Handle { streams, tls, .. } = stack.handle();
+        // It ends with the runtime.
+        tokio::spawn(certificates::tell(tls));
         let (stop_sender, stop) = tokio::sync::oneshot::channel();
         let mut serving = std::pin::pin!(stack.serve(async move {
             // The sender is dropped without a message only after serving has ended.
