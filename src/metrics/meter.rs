@@ -332,11 +332,10 @@ impl Meter {
 
     /// A stream is over. `was_answered`: its response had begun.
     pub(crate) fn end(&self, is_good: bool, was_answered: bool) {
-        for direction in [Some(&self.received), was_answered.then_some(&self.sent)] {
-            if let Some(direction) = direction {
-                let counter = if is_good { &direction.closes } else { &direction.errors };
-                counter.fetch_add(1, Relaxed);
-            }
+        let sent = was_answered.then_some(&self.sent);
+        for direction in [&self.received].into_iter().chain(sent) {
+            let counter = if is_good { &direction.closes } else { &direction.errors };
+            counter.fetch_add(1, Relaxed);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::config::decode::{Cx, defined};
 use crate::config::report::diagnostic::Span;
 use crate::config::sections::catalogs::Catalog;
 use crate::config::sections::security::{Guard, Vault};
-use crate::config::sections::telemetry::{Exporter, ExporterKind, Otlp};
+use crate::config::sections::telemetry::{Exporter, ExporterKind};
 
 /// The decoded entries, without those that have errors.
 pub(crate) struct Requirements<'w> {
@@ -30,9 +30,11 @@ pub(crate) struct Requirements<'w> {
 /// Checks the exporters, and the bindings to which a listener leads. Others do not run.
 pub(crate) fn check(requirements: &Requirements<'_>) {
     for exporter in requirements.exporters {
-        if let ExporterKind::Otlp(Otlp { vault, tls: Some(tls), .. }) = &exporter.kind {
+        if let ExporterKind::Otlp(otlp) = &exporter.kind
+            && let Some(tls) = &otlp.tls
+        {
             let entry = format!("telemetry.exporters.{}", exporter.name);
-            requirements.vault_of(&entry, exporter.span, vault.as_deref(), tls);
+            requirements.vault_of(&entry, exporter.span, otlp.vault.as_deref(), tls);
         }
     }
     for binding in requirements.running() {

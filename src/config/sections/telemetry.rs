@@ -77,7 +77,7 @@ pub enum ExporterKind {
     /// `prometheus`: all metrics, at ports of their own, as text of Prometheus.
     Prometheus(Prometheus),
     /// `otlp`: metrics and logs, pushed to a collector as JSON over HTTP.
-    Otlp(Otlp),
+    Otlp(Box<Otlp>),
 }
 
 /// An exporter of type `prometheus`.
@@ -187,7 +187,7 @@ fn exporter(value: &Value<'_>) -> Option<(ExporterKind, LoggedSubject)> {
         Form::Otlp => {
             let vault = map.get("vault").and_then(|value| vault(&value));
             let options = map.map_or_empty("options");
-            options.and_then(|map| otlp(&map, vault)).map(ExporterKind::Otlp)
+            options.and_then(|map| otlp(&map, vault)).map(Box::new).map(ExporterKind::Otlp)
         }
     };
     map.deny_unknown();
