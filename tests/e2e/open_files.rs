@@ -111,8 +111,11 @@ bindings:
     let at = health_address(&server).await;
     answers(at).await;
     server.process().open_files(true);
-    // Refused by nobody, and answered by nobody.
-    let waits = TcpStream::connect(server.address()).await.expect("the kernel takes it");
+    // The first ones may be accepted. The others are refused by nobody, and answered by nobody.
+    let mut waits = Vec::new();
+    for _ in 0..16 {
+        waits.push(TcpStream::connect(server.address()).await.expect("the kernel takes it"));
+    }
     server.stderr().says("accepting failed").await;
     for _ in 0..20 {
         answers(at).await;

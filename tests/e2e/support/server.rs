@@ -339,14 +339,15 @@ impl Process {
         kill_process(self.id(), signal).expect("the signal is sent");
     }
 
-    /// Leaves it without an open file to spare, or with many.
+    /// Leaves it eight open files to spare at most, or many. Eight, for files that it has open above the first free
+    /// number stay open, and their numbers must be of use when it closes them.
     pub(crate) fn open_files(&self, is_short: bool) {
         let folder = format!("/proc/{}/fd", self.id().as_raw_nonzero());
         let names =
             fs::read_dir(folder).expect("Linux tells").flatten().map(|entry| entry.file_name());
         let open: HashSet<u64> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
         let first_free = (0..4096).find(|value| !open.contains(value)).expect("one is free");
-        let current = Some(if is_short { first_free } else { 4096 });
+        let current = Some(if is_short { first_free + 8 } else { 4096 });
         let limit = Rlimit { current, maximum: Some(4096) };
         prlimit(Some(self.id()), Resource::Nofile, limit).expect("the limit is set");
     }
