@@ -170,9 +170,9 @@ async fn an_event_stream_is_active_until_its_client_leaves() {
     }
     scrape.is_read_by_promtool(&["stream_", "http_"]).await;
     stream.cut();
-    let scrape = Scrape::until(at, &format!("stream_active_received{of_sse}"), 0.0).await;
     let ended = format!("tailwater_streams_ended_total{of_mapping},reason=\"client\"}}");
-    assert_eq!(scrape.value(&ended), Some(1.0), "{}", scrape.0);
+    Scrape::until(at, &ended, 1.0).await;
+    let scrape = Scrape::until(at, &format!("stream_active_received{of_sse}"), 0.0).await;
     assert_eq!(scrape.value(&streams), Some(0.0));
     assert_eq!(scrape.value(&format!("stream_errors_sent_total{of_sse}")), Some(1.0));
     assert_eq!(scrape.value(&format!("stream_closes_sent_total{of_sse}")), Some(0.0));

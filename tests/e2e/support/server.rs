@@ -334,6 +334,15 @@ pub(crate) fn spawn(mut command: Command) -> Process {
     Process { child, stdout, stderr }
 }
 
+/// A test that fails shows what the process has logged.
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of the process:\n{}", self.stderr.text());
+        }
+    }
+}
+
 impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.id(), signal).expect("the signal is sent");
