@@ -97,6 +97,10 @@ impl Schema {
     }
 
     /// The memory that it takes.
+    #[cfg_attr(
+        not(feature = "registry"),
+        allow(dead_code, reason = "the cache of a registry asks")
+    )]
     pub(crate) fn bytes(&self) -> usize {
         let nodes = self.nodes.iter().map(|node| match node {
             Node::Enum(symbols) => {

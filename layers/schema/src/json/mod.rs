@@ -137,6 +137,10 @@ fn has_keyword(schema: &Value, keyword: &str) -> bool {
 
 impl Schema {
     /// The memory that it takes, by an estimate that is seldom too low.
+    #[cfg_attr(
+        not(feature = "registry"),
+        allow(dead_code, reason = "the cache of a registry asks")
+    )]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
