@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use futures_util::FutureExt as _;
 
 use crate::config::{AttributeValue, Binding, Config, Metric, Type};
 use crate::metrics::family::{Family, Kind, Sample, Value};
@@ -391,13 +392,13 @@ where
     F: Future<Output = Result<(), E>>,
 {
     let open = meter.map(Meter::connection);
-    async move {
-        let result = served.await;
+    // An `async` block would keep two places for the future of a connection, which is large.
+    served.map(|result| {
         if let (Some(open), Ok(())) = (open, &result) {
             open.close();
         }
         result
-    }
+    })
 }
 
 /// A connection that a meter counts.
