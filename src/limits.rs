@@ -17,10 +17,10 @@ pub(crate) const KERNEL_BYTES: usize = 2 * SEND_BUFFER_BYTES;
 
 /// The memory of an idle event stream and its connection, as `benches/load` measures it. Each further stream
 /// of an HTTP/2 connection takes half of that.
-pub(crate) const IDLE_BYTES: usize = 7 * KIB / 2;
+pub(crate) const IDLE_BYTES: usize = 4 * KIB;
 
 /// The memory of an idle event stream over TLS.
-pub(crate) const IDLE_TLS_BYTES: usize = 15 * KIB;
+pub(crate) const IDLE_TLS_BYTES: usize = 16 * KIB;
 
 /// The memory of a verified token, as a multiple of the length of its text.
 pub(crate) const TOKEN_FACTOR: usize = 4;

@@ -87,8 +87,8 @@ fn the_memory_is_told_with_its_sum() {
       and for each further broker                     12 MiB
       and compressed batches, while librdkafka unpacks them
       listen: 65536 connections, a stream each
-        idle, 15 KiB each                            960 MiB
-        if nobody reads, 79 KiB each                 4.9 GiB
+        idle, 16 KiB each                              1 GiB
+        if nobody reads, 80 KiB each                   5 GiB
         if each keeps other records, 1 MiB more       64 GiB
         if each is within a large record, 16 MiB       1 TiB
         and in the kernel, 256 KiB each               16 GiB
@@ -116,8 +116,8 @@ fn limits_of_the_file_count() {
       and for each further broker                     12 MiB
       and compressed batches, while librdkafka unpacks them
       listen: 1000 connections, a stream each
-        idle, 3.5 KiB each                           3.4 MiB
-        if nobody reads, 67.5 KiB each              65.9 MiB
+        idle, 4 KiB each                             3.9 MiB
+        if nobody reads, 68 KiB each                66.4 MiB
         if each keeps other records, 1 MiB more     1000 MiB
         if each is within a large record, 16 MiB    15.6 GiB
         and in the kernel, 256 KiB each              250 MiB

@@ -62,14 +62,14 @@ fn each_document_is_described_and_the_memory_of_all_is_told_once() {
       and for each further broker                     12 MiB
       and compressed batches, while librdkafka unpacks them
       in: 65536 connections, a stream each
-        idle, 3.5 KiB each                           224 MiB
-        if nobody reads, 67.5 KiB each               4.2 GiB
+        idle, 4 KiB each                             256 MiB
+        if nobody reads, 68 KiB each                 4.3 GiB
         if each keeps other records, 1 MiB more       64 GiB
         if each is within a large record, 16 MiB       1 TiB
         and in the kernel, 256 KiB each               16 GiB
       listen: 65536 connections, a stream each
-        idle, 3.5 KiB each                           224 MiB
-        if nobody reads, 67.5 KiB each               4.2 GiB
+        idle, 4 KiB each                             256 MiB
+        if nobody reads, 68 KiB each                 4.3 GiB
         if each keeps other records, 1 MiB more       64 GiB
         if each is within a large record, 16 MiB       1 TiB
         and in the kernel, 256 KiB each               16 GiB
