@@ -180,7 +180,7 @@ pub fn run(
             let address = listener.local_address().map_err(failed)?;
             info!(%address, "serving /ready and /live");
             // It ends with the runtime.
-            tokio::spawn(health::serve(handle, metrics, listener));
+            tokio::spawn(health::serve(handle.clone(), metrics, listener));
         }
         let told_to_drain = Arc::new(Notify::new());
         // The file of a socket is there until the end of the process.
@@ -190,7 +190,7 @@ pub fn run(
                 let address = options.address().clone();
                 let failed = |source| Error::Admin { address, source };
                 let notify = Arc::clone(&told_to_drain);
-                let started = admin::start(options, stack.handle(), described, notify);
+                let started = admin::start(options, handle.clone(), described, notify);
                 let started = started.map_err(failed)?;
                 info!(address = started.name, "serving the administration");
                 Some(started)
@@ -198,7 +198,7 @@ pub fn run(
         };
         listening(&stack);
         let mut is_signalled = true;
-        let Handle { streams, tls, .. } = stack.handle();
+        let Handle { streams, tls, .. } = handle;
         // It ends with the runtime.
         tokio::spawn(certificates::tell(tls));
         let (stop_sender, stop) = tokio::sync::oneshot::channel();

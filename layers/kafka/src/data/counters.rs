@@ -98,7 +98,7 @@ impl Counters {
     }
 }
 
-/// Adds to a counter of which nobody else reads and writes in one step.
+/// Adds one to a counter.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
