@@ -196,6 +196,9 @@ bindings:
         let mut catalogs = Catalogs::new(config, folder.path());
         let log = folder.path().join("log");
         let written = Arc::new(File::create(&log).unwrap());
+        // tracing caches whether a line of code is enabled. With a single subscriber, a line that another
+        // test's thread reaches first would be disabled for all threads.
+        let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
         let subscriber = tracing_subscriber::fmt().with_writer(written).finish();
         tracing::subscriber::with_default(subscriber, || {
             let model = catalogs.model(model).unwrap();

@@ -14,6 +14,8 @@ use support::{Connector, STREAM, header, server, server_with_pipe};
 use tailwater_client::{Error, UpstreamEvents, UpstreamLayer};
 use tailwater_sse::{Rejection, SseBody, SseLayer};
 use tower::{Layer, ServiceExt};
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -444,14 +446,17 @@ fn a_base_is_a_server_and_nothing_more() {
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
+    fn subscribe(&self) -> (DefaultGuard, Dispatch) {
+        // tracing caches whether a line of code is enabled. With a single subscriber, a line that another
+        // test's thread reaches first would be disabled for all threads.
+        let another = Dispatch::new(NoSubscriber::new());
         let lines = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
             .with_writer(move || lines.clone())
             .finish();
-        tracing::subscriber::set_default(subscriber)
+        (set_default(subscriber), another)
     }
 
     fn text(&self) -> String {

@@ -15,7 +15,8 @@ use tailwater_schema::catalog::registry::{Confluent, Protocol, Registry, Registr
 use tailwater_schema::catalog::{Catalog, Lookup, SchemaId, SchemaKind, SchemaRef, SchemaText};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 
 fn options(url: &str, protocol: impl Into<Protocol>) -> RegistryOptions {
     let url = url.parse().expect("a url");
@@ -54,7 +55,10 @@ async fn text(registry: &Registry, schema: &SchemaRef) -> String {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn start() -> (Self, DefaultGuard) {
+    fn start() -> (Self, (DefaultGuard, Dispatch)) {
+        // tracing caches whether a line of code is enabled. With a single subscriber, a line that another
+        // test's thread reaches first would be disabled for all threads.
+        let another = Dispatch::new(NoSubscriber::new());
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -62,7 +66,7 @@ impl Log {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        (log, set_default(subscriber))
+        (log, (set_default(subscriber), another))
     }
 
     fn text(&self) -> String {

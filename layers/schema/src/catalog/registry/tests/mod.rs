@@ -20,7 +20,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber, set_default};
 
 use super::cache::MAX_RUNNING;
 use super::requests::{AnswerBody, TransportFuture};
@@ -215,7 +216,10 @@ async fn text(registry: &Registry, schema: &SchemaRef) -> String {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn start(level: tracing::Level) -> (Self, DefaultGuard) {
+    fn start(level: tracing::Level) -> (Self, (DefaultGuard, Dispatch)) {
+        // tracing caches whether a line of code is enabled. With a single subscriber, a line that another
+        // test's thread reaches first would be disabled for all threads.
+        let another = Dispatch::new(NoSubscriber::new());
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -224,7 +228,7 @@ impl Log {
             .without_time()
             .with_writer(move || writer.clone())
             .finish();
-        (log, set_default(subscriber))
+        (log, (set_default(subscriber), another))
     }
 
     fn lines(&self) -> Vec<String> {
