@@ -62,8 +62,8 @@ pub enum LogFormat {
 #[non_exhaustive]
 pub enum Error {
     /// The levels are invalid.
-    #[error("`{0}` is no log level")]
-    Level(String, #[source] tracing_subscriber::filter::ParseError),
+    #[error("log level `{0}`")]
+    Level(String, #[source] InvalidLevels),
     /// The standard output or the standard error is closed, or the system allows no thread to write it.
     #[error("the output can't be written")]
     Output(#[from] io::Error),
@@ -129,7 +129,8 @@ impl Drop for Outputs {
 /// - [`Error::SetUp`]: this process already has a log.
 /// - [`Error::Output`]: an output is closed, or the system allows no further thread.
 pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Error> {
-    let (filter, levels) = LogLevels::new(levels)?;
+    let (filter, levels) =
+        LogLevels::new(levels).map_err(|error| Error::Level(levels.to_owned(), error))?;
     let is_access = |metadata: &Metadata<'_>| metadata.target() == access_log::TARGET;
     let stdout = Output::start("stdout", unbuffered(io::stdout())?, ACCESS_LINES, STDOUT)?;
     let stderr = Output::start("stderr", unbuffered(io::stderr())?, LOG_LINES, STDERR)?;
@@ -246,8 +247,11 @@ mod tests {
 
     #[test]
     fn levels_that_are_not_understood_are_named() {
-        let error = init(LogFormat::Text, "tailwater=loud", false).unwrap_err();
-        assert_eq!(error.to_string(), "`tailwater=loud` is no log level");
+        // A word alone would be the name of a part, which turns off all others.
+        for levels in ["loud", "tailwater=loud", ""] {
+            let error = init(LogFormat::Text, levels, false).unwrap_err();
+            assert_eq!(error.to_string(), format!("log level `{levels}`"));
+        }
     }
 
     /// The line that a layer of this format writes for an event with foreign text: in its message, as the text of

@@ -247,3 +247,16 @@ async fn help_reads_well_and_mistaken_arguments_are_status_2() {
         assert!(said.contains("Usage: ") || said.contains("--help"), "{arguments:?}: {said}");
     }
 }
+
+#[tokio::test]
+async fn levels_of_the_log_that_are_not_understood_start_nothing() {
+    let (_folder, path) = file("zilla.yaml", &server_of("localhost:9092").config());
+    // A word alone would be the name of a part of the program, and turn off all others.
+    for levels in ["loud", "info,tailwater", "tailwater=loud", ""] {
+        let mut process = run(&["start", "-c", &path, "--log-level", levels], &[]);
+        assert_eq!(process.ended().await.code(), Some(2), "{levels}");
+        let said = process.stderr.all().await;
+        assert!(said.contains(&format!("`{levels}`")), "{said}");
+        assert!(said.contains("error, warn, info, debug or trace"), "{said}");
+    }
+}
