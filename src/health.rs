@@ -138,6 +138,8 @@ mod tests {
     fn health() -> Handle {
         Handle {
             config_hash: "0123456789abcdef".to_owned(),
+            threads: 1,
+            max_connections: 1,
             clusters: Vec::new(),
             connections: Vec::new(),
             streams: Streams::new(Shutdown::new()),

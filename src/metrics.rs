@@ -13,11 +13,13 @@ use tracing::error;
 use crate::stack::Handle;
 
 mod collect;
+pub(crate) mod connection;
 pub(crate) mod exchange;
 pub(crate) mod family;
 mod histogram;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod labels;
 pub(crate) mod meter;
 mod process;
 mod streams;

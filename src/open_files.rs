@@ -90,6 +90,11 @@ impl OpenFiles {
         Self { limit, kept, health, admin, responses, upstream, connections, wanted }
     }
 
+    /// The number of connections that all ports take together.
+    pub(crate) fn most_connections(&self) -> usize {
+        self.connections.min(self.wanted)
+    }
+
     /// Warns if the configuration allows more connections than there are open files.
     pub(crate) fn warn(&self) {
         let Self { limit, kept, connections, wanted, .. } = *self;
@@ -122,7 +127,7 @@ impl OpenFiles {
         if upstream > 0 {
             row("streams of other servers", upstream);
         }
-        row("connections of all ports, at most", connections.min(wanted));
+        row("connections of all ports, at most", self.most_connections());
         if connections < wanted {
             let _ = writeln!(text, "  too few open files for {wanted} connections");
         }

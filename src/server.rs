@@ -164,6 +164,7 @@ pub fn run(
         Err(error) => warn!(%error, "the limit of open files can't be raised"),
     }
     let (runtime, secondary) = runtimes(threads)?;
+    let threads = runtime.metrics().num_workers() + usize::from(secondary.is_some());
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let described = Described::new(&namespaces);
@@ -171,7 +172,7 @@ pub fn run(
         if let Some((_, spillover)) = &secondary {
             stack = stack.spillover(spillover);
         }
-        let handle = Handle { config_hash, ..stack.handle() };
+        let handle = Handle { config_hash, threads, ..stack.handle() };
         let metrics = Arc::new(Metrics::new(handle.clone()));
         stack.serve_metrics(&metrics);
         if let Some(address) = health {

@@ -29,6 +29,7 @@ impl Metrics {
         self.guards(&mut out);
         self.exporters(&mut out);
         self.process.collect(&mut out);
+        self.workers(&mut out);
         self.handle.meters.collect(&mut out);
         out
     }
@@ -84,6 +85,27 @@ impl Metrics {
         let help = "Connections that could not be accepted";
         let errors = Family::counter("tailwater_connections_accept_errors_total", help);
         out.push(each(errors, |counts| counts.accept_errors.into()));
+    }
+
+    /// The metrics that Zilla has of each process, whether the file asks for them or not.
+    fn workers(&self, out: &mut Vec<Family>) {
+        let Self { handle, .. } = self;
+        let count: u64 = handle.threads.try_into().unwrap_or(u64::MAX);
+        let open: usize =
+            handle.connections.iter().map(|(_, connections)| connections.counts().open).sum();
+        let usage = open.saturating_mul(100) / handle.max_connections.max(1);
+        let mut add = |family: Family, otlp, value: Value| {
+            out.push(Family { otlp: Some((otlp, "")), ..family.with(&[], value) });
+        };
+        let help = "Engine workers count";
+        let family = Family::counter("engine_workers_count_total", help);
+        add(family, "engine.workers.count", count.into());
+        let help = "Engine workers capacity";
+        let family = Family::gauge("engine_workers_capacity", help);
+        add(family, "engine.workers.capacity", handle.max_connections.into());
+        let help = "Engine workers usage";
+        let family = Family::gauge("engine_workers_usage", help);
+        add(family, "engine.workers.usage", usage.into());
     }
 
     fn tls(&self, out: &mut Vec<Family>) {

@@ -18,7 +18,8 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::metrics::meter::{LabelSet, Meter};
+use crate::metrics::labels::LabelSet;
+use crate::metrics::meter::Meter;
 
 /// The meters of a request. It is among the extensions of the request.
 #[derive(Clone, Debug, Default)]

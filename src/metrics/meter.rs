@@ -4,24 +4,17 @@
 //! exchange, both are over at the same time: an event stream is a response to a request that stays open with it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::http::request::Parts;
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use futures_util::FutureExt as _;
+use ::http::{HeaderMap, StatusCode};
 
 use crate::config::{AttributeValue, Binding, Config, Metric, Type};
 use crate::metrics::family::{Family, Kind, Sample, Value};
 use crate::metrics::histogram::PowersOfTwo;
-
-/// The maximum number of sets of labels of a metric. Clients choose the values.
-const MAX_SETS: usize = 1000;
-/// The length to which values are cut.
-const MAX_VALUE_BYTES: usize = 1024;
-/// Stands for values beyond a bound.
-const OTHER: &str = "_other_";
+use crate::metrics::labels::{LabelSet, Sets, cut, header_value, method};
 
 /// The meters of all bindings.
 #[derive(Debug, Default)]
@@ -39,8 +32,6 @@ pub(crate) struct Meter {
     binding: Arc<str>,
     metrics: BTreeSet<Metric>,
     attributes: Vec<(Arc<str>, AttributeValue)>,
-    /// Whether it counts connections. Their bytes are not counted.
-    is_of_connections: bool,
     received: Direction,
     sent: Direction,
     finished: Sets<Finished>,
@@ -93,7 +84,6 @@ impl Meters {
             namespace: config.name.as_str().into(),
             binding: binding.name.as_str().into(),
             metrics,
-            is_of_connections: matches!(binding.kind.of(), Type::TcpServer | Type::TlsServer),
             attributes: attributes
                 .map(|(name, value)| (name.as_str().into(), value.clone()))
                 .collect(),
@@ -257,7 +247,6 @@ impl Meter {
             direction.opens.load(Relaxed).saturating_sub(over)
         };
         match metric {
-            Metric::StreamDataReceived | Metric::StreamDataSent if self.is_of_connections => {}
             Metric::StreamActiveReceived => number(active(&self.received)),
             Metric::StreamActiveSent => number(active(&self.sent)),
             Metric::StreamOpensReceived => number(self.received.opens.load(Relaxed)),
@@ -308,13 +297,6 @@ impl Meter {
         labels
     }
 
-    /// A connection was opened. It is over when the result is dropped.
-    fn connection(self: &Arc<Self>) -> OpenConnection {
-        self.open_received();
-        self.open_sent();
-        OpenConnection { meter: Arc::clone(self), is_good: false }
-    }
-
     pub(crate) fn open_received(&self) {
         self.received.opens.fetch_add(1, Relaxed);
     }
@@ -329,6 +311,12 @@ impl Meter {
 
     pub(crate) fn add_sent(&self, bytes: u64) {
         self.sent.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Whether it records the bytes of a direction.
+    pub(crate) fn records_bytes(&self) -> bool {
+        let of_bytes = [Metric::StreamDataReceived, Metric::StreamDataSent];
+        of_bytes.iter().any(|metric| self.metrics.contains(metric))
     }
 
     /// A stream is over. `was_answered`: its response had begun.
@@ -383,125 +371,13 @@ impl Meter {
     }
 }
 
-/// Counts a connection while a future serves it.
-pub(crate) fn counted<F, E>(
-    meter: Option<&Arc<Meter>>,
-    served: F,
-) -> impl Future<Output = Result<(), E>> + use<F, E>
-where
-    F: Future<Output = Result<(), E>>,
-{
-    let open = meter.map(Meter::connection);
-    // An `async` block would keep two places for the future of a connection, which is large.
-    served.map(|result| {
-        if let (Some(open), Ok(())) = (open, &result) {
-            open.close();
-        }
-        result
-    })
-}
-
-/// A connection that a meter counts.
-#[derive(Debug)]
-struct OpenConnection {
-    meter: Arc<Meter>,
-    is_good: bool,
-}
-
-impl OpenConnection {
-    /// The connection has ended by itself.
-    fn close(mut self) {
-        self.is_good = true;
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.meter.end(self.is_good, true);
-    }
-}
-
-/// The method, if RFC 9110 or RFC 5789 has it.
-fn method(method: &Method) -> &str {
-    const KNOWN: &[Method] = &[
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::CONNECT,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::PATCH,
-    ];
-    if KNOWN.contains(method) { method.as_str() } else { OTHER }
-}
-
-fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or(text)
-}
-
-/// The first value of a header. Credentials are not shown.
-fn header_value(headers: &HeaderMap, name: &HeaderName) -> Option<Arc<str>> {
-    let value = headers.get(name)?;
-    let secret =
-        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE];
-    if secret.contains(name) {
-        return Some("***".into());
-    }
-    Some(cut(&String::from_utf8_lossy(HeaderValue::as_bytes(value))).into())
-}
-
-/// Values of the attributes of a meter, `None` where a request has none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LabelSet(Box<[Option<Arc<str>>]>);
-
-/// What is counted for each set of labels. All metrics of a kind share a bound.
-#[derive(Debug)]
-struct Sets<T> {
-    known: Mutex<HashMap<LabelSet, Arc<T>>>,
-    count: Arc<AtomicUsize>,
-}
-
-impl<T: Default> Sets<T> {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        Self { known: Mutex::default(), count: Arc::clone(count) }
-    }
-
-    fn get(&self, labels: LabelSet) -> Arc<T> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.get(&labels) {
-            return Arc::clone(found);
-        }
-        let has_room = self.count.fetch_add(1, Relaxed) < MAX_SETS;
-        // Without values there is one set, which is not the client's.
-        let labels = if has_room || labels.0.iter().all(Option::is_none) {
-            labels
-        } else {
-            self.count.fetch_sub(1, Relaxed);
-            LabelSet(labels.0.iter().map(|_| Some(OTHER.into())).collect())
-        };
-        Arc::clone(known.entry(labels).or_default())
-    }
-}
-
-impl<T> Sets<T> {
-    fn all(&self) -> Vec<(LabelSet, Arc<T>)> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> =
-            known.iter().map(|(labels, of)| (labels.clone(), Arc::clone(of))).collect();
-        drop(known);
-        all.sort_by(|(one, _), (other, _)| one.0.cmp(&other.0));
-        all
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ::http::Request;
 
     use super::*;
     use crate::config;
+    use crate::metrics::labels::OTHER;
 
     fn meter(telemetry: &str) -> (Meters, Option<Arc<Meter>>) {
         let file = format!(

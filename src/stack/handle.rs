@@ -19,6 +19,10 @@ use crate::streams::Streams;
 pub(crate) struct Handle {
     /// The hash of the configuration in force. The stack itself does not know it.
     pub(crate) config_hash: String,
+    /// How many threads serve connections. The stack itself does not know it.
+    pub(crate) threads: usize,
+    /// How many connections all ports take together.
+    pub(crate) max_connections: usize,
     /// The clusters, with the names of their bindings.
     pub(crate) clusters: Vec<(String, Cluster)>,
     /// The connections of the `tcp` bindings, with their names.
@@ -74,6 +78,8 @@ impl Stack {
             .map(|listening| (listening.binding.clone(), listening.connections.clone()));
         Handle {
             config_hash: String::new(),
+            threads: 0,
+            max_connections: self.max_connections,
             clusters,
             connections: connections.collect(),
             streams: self.streams.clone(),

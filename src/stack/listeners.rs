@@ -28,7 +28,8 @@ use tracing::info;
 use crate::blocks::Blocks;
 use crate::config::{Config, ExporterKind, TcpCondition, plan};
 use crate::metrics::Metrics;
-use crate::metrics::meter::{self, Meter, Meters};
+use crate::metrics::connection::{self, MeteredIo};
+use crate::metrics::meter::{Meter, Meters};
 use crate::open_files::OpenFiles;
 use crate::otlp::Exporter;
 use crate::stack::catalogs::Catalogs;
@@ -50,6 +51,8 @@ pub struct Stack {
     drain: Drain,
     pub(super) streams: Streams,
     pub(super) blocks: Blocks,
+    /// How many connections all ports take together.
+    pub(super) max_connections: usize,
     /// The maximum number of connections for health checks.
     pub(super) max_health_connections: usize,
     /// The maximum number of connections for administration.
@@ -130,6 +133,7 @@ impl Stack {
             counted: Counted::default(),
             shutdown,
             drain,
+            max_connections: open_files.most_connections(),
             max_health_connections: open_files.health,
             max_admin_connections: open_files.admin,
             taken_out: Arc::default(),
@@ -265,7 +269,7 @@ impl Stack {
         let mut servers = tokio::task::JoinSet::new();
         for Listening { options, listeners, meter, routes, .. } in listening {
             let service = service_fn(move |connection| {
-                meter::counted(meter.as_ref(), connect(&routes, connection))
+                connection::counted(meter.as_ref(), connect(&routes, meter.as_ref(), connection))
             });
             servers.spawn(serve(listeners, service, options, shutdown.clone()));
         }
@@ -323,6 +327,7 @@ fn listen(
 /// closed.
 fn connect(
     routes: &[(Vec<TcpCondition>, Next)],
+    meter: Option<&Arc<Meter>>,
     connection: Connection<WriteDeadline<TcpStream>>,
 ) -> impl Future<Output = Result<(), BoxError>> + Send + use<> {
     let port = connection.io().get_ref().local_addr().map_or(0, |address| address.port());
@@ -331,7 +336,10 @@ fn connect(
         when.is_empty()
             || peer.is_some_and(|peer| when.iter().any(|condition| condition.matches(port, peer)))
     };
-    match routes.iter().find(|(when, _)| takes(when)) {
+    let route = routes.iter().find(|(when, _)| takes(when));
+    let (io, extensions) = connection.into_parts();
+    let connection = Connection::from((MeteredIo::new(io, meter), extensions));
+    match route {
         None => Either::Left(ready(Ok(()))),
         Some((_, Next::Http(http_server))) => {
             Either::Right(Either::Left(http_server.serve(connection, Scheme::Http).err_into()))

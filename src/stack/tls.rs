@@ -21,7 +21,8 @@ use crate::config::{
     self, Binding, ClientCertificate, Config, HttpVersion, StoreKind, TlsClient, TlsCondition,
     TlsOptions, Vault, plan,
 };
-use crate::metrics::meter::{self, Meter};
+use crate::metrics::connection::{self, MeteredIo};
+use crate::metrics::meter::Meter;
 use crate::stack::{Error, HttpServer, StackBuilder};
 
 /// A `tls` binding of kind `server`, and the routes of its connections.
@@ -59,15 +60,16 @@ impl TlsServer {
                 negotiated.is_none_or(|negotiated| http_server.speaks(version(negotiated)))
             };
             let Some(http_server) = http_server.filter(speaks) else {
-                return meter::counted(meter.as_ref(), Either::Left(close(stream)));
+                return connection::counted(meter.as_ref(), Either::Left(close(stream)));
             };
+            let stream = MeteredIo::new(stream, meter.as_ref());
             let mut connection = Connection::from((stream, extensions.clone()));
             connection.extensions_mut().insert(handshake.version());
             if let Some(negotiated) = negotiated {
                 connection.extensions_mut().insert(negotiated);
             }
             let served = http_server.serve(connection, Scheme::Https);
-            meter::counted(meter.as_ref(), Either::Right(served))
+            connection::counted(meter.as_ref(), Either::Right(served))
         });
         let served = self.layer.layer(within).oneshot(io);
         async { served.await.map_err(Into::into) }

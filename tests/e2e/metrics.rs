@@ -114,8 +114,18 @@ async fn a_prometheus_exporter_serves_the_metrics_of_zilla() {
         ("stream_closes_sent_total{namespace=\"example\",binding=\"pages\"}".to_owned(), 5.0),
         ("stream_active_received{namespace=\"example\",binding=\"tcp_in\"}".to_owned(), 0.0),
         ("tailwater_connections_accepted_total{binding=\"tcp_in\"}".to_owned(), 5.0),
+        ("engine_workers_usage".to_owned(), 0.0),
     ] {
         assert_eq!(scrape.value(&series), Some(value), "{series}\n{}", scrape.0);
+    }
+    // Heads are bytes of a connection, and the body of two responses.
+    for (direction, least, most) in [("received", 100.0, 5000.0), ("sent", 500.0, 10_000.0)] {
+        let of_tcp = "{namespace=\"example\",binding=\"tcp_in\"}";
+        let bytes = scrape.value(&format!("stream_data_{direction}_bytes_total{of_tcp}"));
+        assert!(bytes.is_some_and(|bytes| least < bytes && bytes < most), "{direction} {bytes:?}");
+    }
+    for name in ["engine_workers_count_total", "engine_workers_capacity"] {
+        assert!(scrape.value(name).is_some_and(|value| value >= 1.0), "{name}");
     }
     assert!(scrape.0.contains("method=\"_other_\""), "{}", scrape.0);
     assert_eq!(Get::new(at, "/metrics").send().await.status, 404);
