@@ -92,6 +92,9 @@ pub(crate) struct AxumOptions {
     /// The number of events that the channel holds before it drops some
     #[arg(long)]
     pub(crate) capacity: usize,
+    /// The file with key and certificate, as PEM, for TLS
+    #[arg(long)]
+    pub(crate) store: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! Thousands of small clients on one thread. They count events and read the timestamps in them.
 
 mod connection;
+mod frames;
 pub(crate) mod h2;
 mod stream;
 
@@ -19,7 +20,8 @@ use rustls::ClientConfig;
 
 use crate::Result;
 use crate::clients::connection::Connection;
-use crate::clients::stream::EventStream;
+use crate::clients::frames::Frames;
+use crate::clients::stream::Response;
 use crate::kafka::{self, now_nanos};
 use crate::process;
 use crate::tls::NAME;
@@ -92,10 +94,18 @@ pub(crate) enum Ready {
     Id,
 }
 
+/// How clients connect.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dial {
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// HTTP/2, with one stream on each connection.
+    pub(crate) is_h2: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Fleet {
     address: SocketAddr,
-    tls: Option<Arc<ClientConfig>>,
+    dial: Dial,
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
@@ -132,7 +142,7 @@ impl Target {
 struct Client {
     request: Request,
     connection: Connection,
-    stream: EventStream,
+    response: Protocol,
     ready: bool,
     tally: Tally,
     newest: Option<u64>,
@@ -140,18 +150,48 @@ struct Client {
     resumes: bool,
 }
 
+#[derive(Debug)]
+enum Protocol {
+    H1(Response),
+    H2(Frames),
+}
+
+impl Protocol {
+    fn has_head(&self) -> bool {
+        match self {
+            Self::H1(response) => response.has_head(),
+            Self::H2(frames) => frames.has_head(),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], event: impl FnMut(&[u8])) -> Result<()> {
+        match self {
+            Self::H1(response) => response.feed(bytes, event),
+            Self::H2(frames) => frames.feed(bytes, event),
+        }
+    }
+
+    /// The bytes that the server has to receive now.
+    fn take_reply(&mut self) -> Vec<u8> {
+        match self {
+            Self::H1(_) => Vec::new(),
+            Self::H2(frames) => frames.take_reply(),
+        }
+    }
+}
+
 impl Fleet {
     /// Opens the connections. Returns when all clients are at their start.
     pub(crate) fn open(
         address: SocketAddr,
-        tls: Option<Arc<ClientConfig>>,
+        dial: Dial,
         requests: Vec<Request>,
         ready_when: Ready,
     ) -> Result<Self> {
         process::permits_files(requests.len())?;
         let mut fleet = Self {
             address,
-            tls,
+            dial,
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             clients: Vec::with_capacity(requests.len()),
@@ -168,11 +208,11 @@ impl Fleet {
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
             for request in requests.by_ref().take(WAVE) {
-                let connection = fleet.connect(&request, fleet.clients.len())?;
+                let (connection, response) = fleet.connect(&request, fleet.clients.len())?;
                 fleet.clients.push(Client {
                     request,
                     connection,
-                    stream: EventStream::default(),
+                    response,
                     ready: false,
                     tally: Tally::default(),
                     newest: None,
@@ -188,20 +228,24 @@ impl Fleet {
         Ok(fleet)
     }
 
-    fn connect(&self, request: &Request, index: usize) -> Result<Connection> {
-        let text = request.text();
-        let mut connection = Connection::open(self.address, self.tls.as_ref(), text.as_bytes())?;
+    fn connect(&self, request: &Request, index: usize) -> Result<(Connection, Protocol)> {
+        let Dial { tls, is_h2 } = &self.dial;
+        let (begin, response) = match is_h2 {
+            false => (request.text().into_bytes(), Protocol::H1(Response::default())),
+            true => (frames::request(request, tls.is_some()), Protocol::H2(Frames::default())),
+        };
+        let mut connection = Connection::open(self.address, tls.as_ref(), &begin)?;
         connection.register(self.poll.registry(), Token(index))?;
-        Ok(connection)
+        Ok((connection, response))
     }
 
     /// Connects a client again, and resumes after its last complete event.
     fn resume(&mut self, index: usize) -> Result<()> {
         let Some(client) = self.clients.get(index) else { return Ok(()) };
-        let connection = self.connect(&client.request, index)?;
+        let (connection, response) = self.connect(&client.request, index)?;
         if let Some(client) = self.clients.get_mut(index) {
             client.connection = connection;
-            client.stream = EventStream::default();
+            client.response = response;
         }
         Ok(())
     }
@@ -386,7 +430,7 @@ impl Fleet {
                 let mut gap = false;
                 let bytes = self.buffer.get(..count).unwrap_or_default();
                 client
-                    .stream
+                    .response
                     .feed(bytes, |event| match Stamp::of_event(event) {
                         Some(stamp) => {
                             client.tally.add(stamp.number);
@@ -409,8 +453,15 @@ impl Fleet {
                 if gap {
                     return Err(format!("client {index}: the server reports missing events").into());
                 }
+                let reply = client.response.take_reply();
+                if !reply.is_empty() {
+                    client
+                        .connection
+                        .write(&reply)
+                        .map_err(|error| format!("client {index}: {error}"))?;
+                }
                 let ready = match self.ready_when {
-                    Ready::Head => client.stream.has_head(),
+                    Ready::Head => client.response.has_head(),
                     Ready::Id => id,
                 };
                 if ready && !client.ready {
@@ -492,8 +543,8 @@ mod tests {
             let request = serve(&mut stream, 3..5);
             (request, stream)
         });
-        let mut fleet =
-            Fleet::open(address, None, vec![Request::all()], Ready::Head).expect("a fleet");
+        let mut fleet = Fleet::open(address, Dial::default(), vec![Request::all()], Ready::Head)
+            .expect("a fleet");
         fleet.may_be_cut(0..1);
         fleet.read_events(1).expect("the first event");
         fleet.stall(0..1).expect("it stalls");

@@ -6,26 +6,42 @@ use crate::report::{Rounds, median, values};
 use crate::scenarios::growth::CLIENTS;
 use crate::servers::Kind;
 
-const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 620.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 360.0;
 
-const COLOURS: [(Kind, &str); 3] =
-    [(Kind::Tailwater, "#0969da"), (Kind::Axum, "#bc4c00"), (Kind::Raw, "#6e7781")];
+/// The lines: server, name, colour, and the first of its columns.
+const LINES: [(Kind, &str, &str, usize); 5] = [
+    (Kind::Tailwater, "tailwater", "#0969da", 0),
+    (Kind::Axum, "axum", "#bc4c00", 0),
+    (Kind::Raw, "raw", "#6e7781", 0),
+    (Kind::Tailwater, "tailwater, HTTP/2", "#0969da", CLIENTS.len()),
+    (Kind::Axum, "axum, HTTP/2", "#bc4c00", CLIENTS.len()),
+];
+
+#[derive(Debug)]
+struct Line {
+    name: &'static str,
+    colour: &'static str,
+    is_dashed: bool,
+    points: Vec<f64>,
+}
 
 pub(crate) fn svg(rounds: &Rounds) -> String {
-    let lines: Vec<(Kind, &str, Vec<f64>)> = COLOURS
+    let lines: Vec<_> = LINES
         .into_iter()
-        .map(|(kind, colour)| {
-            let points = (0..CLIENTS.len()).map(|column| median(&values(rounds, kind, column)));
-            (kind, colour, points.filter(|point| point.is_normal()).collect::<Vec<_>>())
+        .map(|(kind, name, colour, first)| {
+            let columns = first..first + CLIENTS.len();
+            let points = columns.map(|column| median(&values(rounds, kind, column)));
+            let points = points.filter(|point| point.is_normal()).collect();
+            Line { name, colour, is_dashed: first > 0, points }
         })
-        .filter(|(_, _, points)| points.len() == CLIENTS.len())
+        .filter(|line| line.points.len() == CLIENTS.len())
         .collect();
-    let all = || lines.iter().flat_map(|(_, _, points)| points.iter().map(|point| point.log10()));
+    let all = || lines.iter().flat_map(|line| line.points.iter().map(|point| point.log10()));
     let least = all().fold(f64::INFINITY, f64::min).floor();
     let most = all().fold(0.0, f64::max).ceil();
     let y =
@@ -35,7 +51,7 @@ pub(crate) fn svg(rounds: &Rounds) -> String {
     let mut out = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">
 <rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>
-<text x="{LEFT}" y="26" font-size="15" fill="#1f2328">Deliveries per CPU-second of the server, in a burst of events of 256 bytes</text>
+<text x="{LEFT}" y="26" font-size="15" fill="#1f2328">Deliveries per CPU-second of the server, in a burst of events of 256 bytes. HTTP/2 is over TLS</text>
 "##
     );
     let mut tick = least;
@@ -70,14 +86,15 @@ pub(crate) fn svg(rounds: &Rounds) -> String {
         f64::midpoint(LEFT, RIGHT),
         BOTTOM + 44.0
     );
-    for (kind, colour, points) in &lines {
+    for Line { name, colour, is_dashed, points } in &lines {
+        let dashes = if *is_dashed { r#" stroke-dasharray="6 4""# } else { "" };
         let path: Vec<_> = (0..)
             .zip(points)
             .map(|(column, point)| format!("{:.1},{:.1}", x(column), y(*point)))
             .collect();
         let _ = writeln!(
             out,
-            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2.5"/>"#,
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2.5"{dashes}/>"#,
             path.join(" ")
         );
         for (column, point) in points.iter().enumerate() {
@@ -91,7 +108,7 @@ pub(crate) fn svg(rounds: &Rounds) -> String {
         if let Some(last) = points.last() {
             let _ = writeln!(
                 out,
-                r#"<text x="{}" y="{:.1}" fill="{colour}" font-weight="bold">{kind}</text>"#,
+                r#"<text x="{}" y="{:.1}" fill="{colour}" font-weight="bold">{name}</text>"#,
                 RIGHT + 12.0,
                 y(*last) + 4.5
             );
@@ -116,12 +133,13 @@ mod tests {
     #[test]
     fn servers_without_all_their_points_are_left_out() {
         let rounds = [vec![
-            (Kind::Tailwater, vec![9e6, 8e6, 8e6, 5e6]),
+            (Kind::Tailwater, vec![9e6, 8e6, 8e6, 5e6, 4e6, 3e6, 3e6, 2e6]),
             (Kind::Axum, vec![6e5, 6e5, f64::NAN, 5e5]),
         ]];
         let svg = svg(&rounds);
-        assert_eq!(svg.matches("<polyline").count(), 1, "{svg}");
-        assert_eq!(svg.matches("<circle").count(), CLIENTS.len(), "{svg}");
+        assert_eq!(svg.matches("<polyline").count(), 2, "{svg}");
+        assert_eq!(svg.matches("stroke-dasharray").count(), 1, "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 2 * CLIENTS.len(), "{svg}");
         assert!(svg.contains(">tailwater<") && !svg.contains("NaN"), "{svg}");
     }
 }

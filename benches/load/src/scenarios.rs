@@ -2,6 +2,7 @@
 
 mod burst;
 mod burst_avro;
+mod burst_h2;
 mod compacted;
 mod crowd;
 mod fairness;
@@ -37,7 +38,7 @@ use crate::value::Values;
 pub(crate) const ALL: &[&Scenario] = &[
     &burst::SCENARIO,
     &burst_avro::SCENARIO,
-    &paced::SCENARIO,
+    &paced::PLAIN,
     &crowd::SCENARIO,
     &keyed::SCENARIO,
     &history::FROM_KAFKA,
@@ -51,6 +52,9 @@ pub(crate) const ALL: &[&Scenario] = &[
     &idle::SCENARIO,
     &start::SCENARIO,
     &tls_burst::SCENARIO,
+    &burst_h2::SCENARIO,
+    &paced::TLS,
+    &paced::H2,
     &idle_tls::SCENARIO,
     &idle_h2::SCENARIO,
     &growth::SCENARIO,

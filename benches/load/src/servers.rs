@@ -47,7 +47,7 @@ impl Kind {
     /// The servers of scenarios without TLS.
     pub(crate) const PLAIN: [Self; 3] = [Self::Tailwater, Self::Axum, Self::Raw];
     /// The servers of scenarios with TLS.
-    pub(crate) const TLS: [Self; 2] = [Self::Tailwater, Self::RawTls];
+    pub(crate) const TLS: [Self; 3] = [Self::Tailwater, Self::Axum, Self::RawTls];
 
     /// Whether it makes events itself on request, without Kafka.
     pub(crate) fn makes_its_events(self) -> bool {
@@ -67,11 +67,23 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The transport of the clients. Only tailwater supports both.
+/// The transport of the clients: HTTP/1.1 or HTTP/2, over TLS or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Plain,
     Tls,
+    PlainH2,
+    TlsH2,
+}
+
+impl Transport {
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::TlsH2)
+    }
+
+    pub(crate) fn is_h2(self) -> bool {
+        matches!(self, Self::PlainH2 | Self::TlsH2)
+    }
 }
 
 /// A running server. Dropping it kills the process.
@@ -101,10 +113,10 @@ impl Server {
         let mut command = match kind {
             Kind::Tailwater => {
                 let file = bench.directory.path().join(format!("{port}.yaml"));
-                let configuration = match (transport, topic.values) {
-                    (Transport::Plain, Values::Padded | Values::Json) => CONFIGURATION,
-                    (Transport::Plain, Values::Avro) => AVRO_CONFIGURATION,
-                    (Transport::Tls, _) => TLS_CONFIGURATION,
+                let configuration = match (transport.is_tls(), topic.values) {
+                    (false, Values::Padded | Values::Json) => CONFIGURATION,
+                    (false, Values::Avro) => AVRO_CONFIGURATION,
+                    (true, _) => TLS_CONFIGURATION,
                 };
                 fs::write(
                     &file,
@@ -132,6 +144,9 @@ impl Server {
                     "--capacity",
                     &capacity,
                 ]);
+                if transport.is_tls() {
+                    command.arg("--store").arg(bench.directory.path().join(tls::STORE));
+                }
                 command
             }
             Kind::Raw => {
@@ -153,21 +168,21 @@ impl Server {
             format!("{} cannot be started: {error}", command.get_program().display())
         })?;
         let mut server = Self { child, kind, address, listening_after: Duration::ZERO, executed };
-        server.wait_until_it_listens()?;
+        server.wait_until_it_listens(address)?;
+        server.listening_after = executed.elapsed();
         Ok(server)
     }
 
-    fn wait_until_it_listens(&mut self) -> Result<()> {
-        while TcpStream::connect(self.address).is_err() {
+    fn wait_until_it_listens(&mut self, address: SocketAddr) -> Result<()> {
+        while TcpStream::connect(address).is_err() {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("{} ended at once: {status}", self.kind).into());
             }
             if self.executed.elapsed() > Duration::from_secs(30) {
-                return Err(format!("{} does not listen on {}", self.kind, self.address).into());
+                return Err(format!("{} does not listen on {address}", self.kind).into());
             }
             thread::sleep(Duration::from_micros(200));
         }
-        self.listening_after = self.executed.elapsed();
         Ok(())
     }
 

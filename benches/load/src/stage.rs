@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::Result;
-use crate::clients::{Fleet, Ready, Request};
+use crate::clients::{Dial, Fleet, Ready, Request};
 use crate::kafka::{Pace, Producer, Topic};
 use crate::scenarios::Bench;
 use crate::servers::{Kind, Server, Transport};
@@ -59,6 +59,10 @@ impl Delivered {
         self.deliveries as f64 / self.cpu.as_secs_f64()
     }
 
+    pub(crate) fn bytes_per_cpu_second(&self) -> f64 {
+        self.bytes as f64 / self.cpu.as_secs_f64()
+    }
+
     /// The latency at this quantile.
     pub(crate) fn milliseconds(&self, quantile: f64) -> f64 {
         self.latencies.value_at_quantile(quantile) as f64 / 1e6
@@ -78,14 +82,28 @@ impl Stage {
     ) -> Result<Self> {
         let topic = bench.new_topic(values)?;
         let server = Server::start(bench, kind, transport, &topic, events + WARM_UP)?;
-        let requests = vec![Request::all(); clients];
-        let fleet =
-            Fleet::open(server.address, bench.tls.client(transport), requests, ready(kind))?;
-        let producer =
-            if kind.makes_its_events() { None } else { Some(bench.kafka.producer(&topic, None)?) };
-        let mut stage = Self { server, fleet, producer, keys: None, sent: 0 };
+        let mut stage = Self::open(bench, kind, server, &topic, transport, clients)?;
         stage.send_and_read(WARM_UP, Pace::PerSecond(100))?;
         Ok(stage)
+    }
+
+    /// Opens clients of this server, which are at their start and not warm.
+    pub(crate) fn open(
+        bench: &Bench,
+        kind: Kind,
+        server: Server,
+        topic: &Topic,
+        transport: Transport,
+        clients: usize,
+    ) -> Result<Self> {
+        let requests = vec![Request::all(); clients];
+        let dial = bench.tls.dial(transport);
+        let fleet = Fleet::open(server.address, dial, requests, ready(kind))?;
+        let producer = match kind.makes_its_events() {
+            true => None,
+            false => Some(bench.kafka.producer(topic, None)?),
+        };
+        Ok(Self { server, fleet, producer, keys: None, sent: 0 })
     }
 
     /// As [`live`](Self::live), with a key for each client. Each client has received one event.
@@ -98,7 +116,7 @@ impl Stage {
         rate: u32,
     ) -> Result<Self> {
         let requests = (0..keys.clients).map(|client| Request::key(keys.of(client))).collect();
-        let fleet = Fleet::open(server.address, None, requests, ready(kind))?;
+        let fleet = Fleet::open(server.address, Dial::default(), requests, ready(kind))?;
         let producer = match kind.makes_its_events() {
             true => None,
             false => Some(bench.kafka.producer(topic, Some(keys.count))?),

@@ -1,4 +1,4 @@
-//! The key of a run, which is new for each run, and the clients that trust it.
+//! The key of a run, which is new for each run, the clients that trust it, and the servers to compare with.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,13 @@ use rcgen::CertifiedKey;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite::TLS13_AES_128_GCM_SHA256};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::Result;
+use crate::clients::Dial;
 use crate::servers::Transport;
 
 /// The file with key and certificate, in the directory of the run.
@@ -45,24 +48,26 @@ impl Tls {
         Ok(Self { client })
     }
 
-    /// The client configuration for HTTP/1.1. `None` if the transport has no TLS.
-    pub(crate) fn client(&self, transport: Transport) -> Option<Arc<ClientConfig>> {
-        self.client_of(transport, b"http/1.1")
+    /// How clients of this transport connect.
+    pub(crate) fn dial(&self, transport: Transport) -> Dial {
+        let is_h2 = transport.is_h2();
+        let tls = transport.is_tls().then(|| {
+            let mut client = self.client.clone();
+            let protocol: &[u8] = if is_h2 { b"h2" } else { b"http/1.1" };
+            client.alpn_protocols = vec![protocol.to_vec()];
+            Arc::new(client)
+        });
+        Dial { tls, is_h2 }
     }
+}
 
-    /// The client configuration for HTTP/2. `None` if the transport has no TLS.
-    pub(crate) fn h2_client(&self, transport: Transport) -> Option<Arc<ClientConfig>> {
-        self.client_of(transport, b"h2")
-    }
-
-    fn client_of(&self, transport: Transport, protocol: &[u8]) -> Option<Arc<ClientConfig>> {
-        match transport {
-            Transport::Plain => None,
-            Transport::Tls => {
-                let mut client = self.client.clone();
-                client.alpn_protocols = vec![protocol.to_vec()];
-                Some(Arc::new(client))
-            }
-        }
-    }
+/// The server configuration for this file with key and certificate: the defaults of rustls, and these protocols.
+pub(crate) fn server(store: &Path, protocols: &[&str]) -> Result<Arc<ServerConfig>> {
+    let certificates =
+        CertificateDer::pem_file_iter(store)?.collect::<std::result::Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(store)?;
+    let mut server =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
+    server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().into()).collect();
+    Ok(Arc::new(server))
 }

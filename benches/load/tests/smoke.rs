@@ -26,7 +26,11 @@ fn each_server_that_comes_along_delivers_every_event_once() {
             "idle",
             "start",
             "tls-burst",
+            "burst-h2",
+            "paced-tls",
+            "paced-h2",
             "idle-tls",
+            "idle-h2",
             "growth",
         ])
         .arg("--plot")
@@ -51,7 +55,11 @@ fn each_server_that_comes_along_delivers_every_event_once() {
         "## idle",
         "## start",
         "## tls-burst",
+        "## burst-h2",
+        "## paced-tls",
+        "## paced-h2",
         "## idle-tls",
+        "## idle-h2",
         "## growth",
         "mock cluster",
     ] {

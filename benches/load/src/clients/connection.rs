@@ -67,6 +67,16 @@ impl Connection {
         registry.deregister(&mut self.socket)
     }
 
+    /// Writes a few bytes. The server reads, so that the socket has room for them.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(session) = &mut self.session else { return self.socket.write_all(bytes) };
+        session.writer().write_all(bytes)?;
+        while session.wants_write() {
+            session.write_tls(&mut self.socket)?;
+        }
+        Ok(())
+    }
+
     /// Reads. If it returns less than the buffer holds, no more bytes had arrived. 0 is the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(session) = &mut self.session else { return self.socket.read(buffer) };

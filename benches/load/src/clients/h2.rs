@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::Result;
-use crate::clients::PATIENCE;
+use crate::clients::{PATIENCE, Ready};
 use crate::{process, tls};
 
 /// A length that no stream reaches before its first event.
@@ -30,6 +30,7 @@ const START_BYTES: usize = 16 * 1024;
 pub(crate) struct Fleet {
     runtime: Runtime,
     connections: Vec<Connection>,
+    ready_when: Ready,
 }
 
 #[derive(Debug)]
@@ -45,6 +46,7 @@ impl Fleet {
         address: SocketAddr,
         tls: Option<Arc<ClientConfig>>,
         count: usize,
+        ready_when: Ready,
     ) -> Result<Self> {
         process::permits_files(count)?;
         let runtime = Runtime::new()?;
@@ -52,18 +54,18 @@ impl Fleet {
             let each = (0..count).map(|_| Connection::open(address, tls.clone()));
             timeout(PATIENCE, try_join_all(each)).await.map_err(|_| "no connection in time")?
         })?;
-        Ok(Self { runtime, connections })
+        Ok(Self { runtime, connections, ready_when })
     }
 
-    /// Opens this number of streams on each connection. Returns when an id has arrived on each stream.
+    /// Opens this number of streams on each connection. Returns when all streams are at their start.
     pub(crate) fn open(&mut self, count: usize) -> Result<()> {
-        let connections = &mut self.connections;
+        let Self { connections, ready_when, .. } = self;
         self.runtime.block_on(async {
             let each = connections.iter_mut().map(async |connection| {
                 for _ in 0..count {
-                    timeout(PATIENCE, connection.open_stream()).await.map_err(|_| {
-                        format!("after {} streams none came", connection.streams.len())
-                    })??;
+                    timeout(PATIENCE, connection.open_stream(*ready_when)).await.map_err(
+                        |_| format!("after {} streams none came", connection.streams.len()),
+                    )??;
                 }
                 Ok(())
             });
@@ -108,7 +110,7 @@ impl Connection {
         Ok(Self { requests, scheme, streams: Vec::new() })
     }
 
-    async fn open_stream(&mut self) -> Result<()> {
+    async fn open_stream(&mut self, ready_when: Ready) -> Result<()> {
         let request = Request::get(format!("{}://{}/events", self.scheme, tls::NAME))
             .header("accept", "text/event-stream")
             .body(Empty::new())?;
@@ -119,7 +121,10 @@ impl Connection {
         }
         let mut stream = response.into_body();
         let mut start = Vec::new();
-        while !start.starts_with(b"id:") && memchr::memmem::find(&start, b"\nid:").is_none() {
+        while ready_when == Ready::Id
+            && !start.starts_with(b"id:")
+            && memchr::memmem::find(&start, b"\nid:").is_none()
+        {
             if start.len() > START_BYTES {
                 return Err("the stream has no start".into());
             }
@@ -174,7 +179,7 @@ mod tests {
     fn streams_are_open_when_their_id_came() {
         let runtime = Runtime::new().unwrap();
         let address = server(&runtime, StatusCode::OK, "retry:1\n:\nid:AQ\n\n");
-        let mut fleet = Fleet::connect(address, None, 2).unwrap();
+        let mut fleet = Fleet::connect(address, None, 2, Ready::Id).unwrap();
         fleet.open(1).unwrap();
         fleet.open(2).unwrap();
         fleet.wait(Duration::ZERO).unwrap();
@@ -188,7 +193,7 @@ mod tests {
     fn a_refused_stream_is_an_error() {
         let runtime = Runtime::new().unwrap();
         let address = server(&runtime, StatusCode::NOT_FOUND, "id:AQ\n\n");
-        let error = Fleet::connect(address, None, 1).unwrap().open(1).unwrap_err();
+        let error = Fleet::connect(address, None, 1, Ready::Id).unwrap().open(1).unwrap_err();
         assert!(error.to_string().contains("404"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Splits a response over HTTP/1.1 into its events.
+//! Splits event streams into events, and responses over HTTP/1.1 into event streams.
 
 use std::sync::LazyLock;
 
@@ -11,15 +11,13 @@ static EMPTY_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\n\
 static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Takes the bytes of each read, and returns complete events without their empty line. An event that is complete
-/// within one read is not copied.
+/// Takes the bytes of each read of a response over HTTP/1.1, and returns its events.
 #[derive(Debug, Default)]
-pub(crate) struct EventStream {
+pub(super) struct Response {
     part: Part,
     /// The head, or the line with the size of a chunk, until it is complete.
     line: Vec<u8>,
-    /// The beginning of an event whose end has not arrived.
-    begun: Vec<u8>,
+    events: EventStream,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,19 +32,19 @@ enum Part {
     Plain,
 }
 
-impl EventStream {
-    pub(crate) fn has_head(&self) -> bool {
+impl Response {
+    pub(super) fn has_head(&self) -> bool {
         !matches!(self.part, Part::Head)
     }
 
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(&[u8])) -> Result<()> {
+    pub(super) fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(&[u8])) -> Result<()> {
         while !bytes.is_empty() {
             bytes = match self.part {
                 Part::Head => self.head(bytes)?,
                 Part::ChunkSize => self.chunk_size(bytes)?,
                 Part::Chunk(left) => {
                     let (data, rest) = bytes.split_at(left.min(bytes.len()));
-                    self.data(data, &mut event);
+                    self.events.feed(data, &mut event);
                     self.part = if data.len() == left {
                         Part::ChunkEnd(2)
                     } else {
@@ -61,7 +59,7 @@ impl EventStream {
                     rest
                 }
                 Part::Plain => {
-                    self.data(bytes, &mut event);
+                    self.events.feed(bytes, &mut event);
                     &[]
                 }
             };
@@ -115,8 +113,18 @@ impl EventStream {
         }
         Ok(rest)
     }
+}
 
-    fn data(&mut self, mut data: &[u8], event: &mut impl FnMut(&[u8])) {
+/// Takes the bytes of an event stream, and returns complete events without their empty line. An event that is
+/// complete within the bytes of one call is not copied.
+#[derive(Debug, Default)]
+pub(super) struct EventStream {
+    /// The beginning of an event whose end has not arrived.
+    begun: Vec<u8>,
+}
+
+impl EventStream {
+    pub(super) fn feed(&mut self, mut data: &[u8], event: &mut impl FnMut(&[u8])) {
         if !self.begun.is_empty() {
             // The two line ends may arrive in two reads.
             let end = match (self.begun.last(), data.first()) {
@@ -152,7 +160,7 @@ mod tests {
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
     fn events(reads: &[&[u8]]) -> Vec<String> {
-        let mut stream = EventStream::default();
+        let mut stream = Response::default();
         let mut events = Vec::new();
         for read in reads {
             let each = |event: &[u8]| events.push(String::from_utf8_lossy(event).into_owned());
@@ -192,10 +200,7 @@ mod tests {
             &format!("{HEAD}0\r\n\r\n"),
             &format!("{HEAD}xyz\r\n"),
         ] {
-            assert!(
-                EventStream::default().feed(response.as_bytes(), |_| {}).is_err(),
-                "{response}"
-            );
+            assert!(Response::default().feed(response.as_bytes(), |_| {}).is_err(), "{response}");
         }
     }
 }

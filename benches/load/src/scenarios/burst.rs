@@ -3,7 +3,7 @@ use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Transport};
-use crate::stage::Stage;
+use crate::stage::{Delivered, Stage};
 use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -25,7 +25,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Goal { column: 0, bound: Bound::MinTimes(8.0, Kind::Axum) },
     ],
     rounds: u16::MAX,
-    run: |bench, kind| deliver(bench, kind, Values::Padded),
+    run: |bench, kind| Ok(deliver(bench, kind, Transport::Plain, Values::Padded)?.into()),
 };
 
 pub(super) fn size(bench: &Bench) -> (usize, u64) {
@@ -33,9 +33,23 @@ pub(super) fn size(bench: &Bench) -> (usize, u64) {
 }
 
 /// Deliveries per CPU-second, and per second.
-pub(super) fn deliver(bench: &Bench, kind: Kind, values: Values) -> Result<Vec<f64>> {
+pub(super) fn deliver(
+    bench: &Bench,
+    kind: Kind,
+    transport: Transport,
+    values: Values,
+) -> Result<[f64; 2]> {
+    let delivered = measure(bench, kind, transport, values)?;
+    Ok([delivered.per_cpu_second(), delivered.deliveries as f64 / delivered.wall.as_secs_f64()])
+}
+
+pub(super) fn measure(
+    bench: &Bench,
+    kind: Kind,
+    transport: Transport,
+    values: Values,
+) -> Result<Delivered> {
     let (clients, events) = size(bench);
-    let delivered = Stage::live(bench, kind, Transport::Plain, values, clients, events)?
-        .deliver(events, Pace::AsFastAsPossible)?;
-    Ok(vec![delivered.per_cpu_second(), delivered.deliveries as f64 / delivered.wall.as_secs_f64()])
+    Stage::live(bench, kind, transport, values, clients, events)?
+        .deliver(events, Pace::AsFastAsPossible)
 }

@@ -1,6 +1,6 @@
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Column, Scenario, burst};
-use crate::servers::Kind;
+use crate::servers::{Kind, Transport};
 use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -22,8 +22,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     goals: &[Goal { column: 0, bound: Bound::MinTimesColumn(0.95, 2) }],
     rounds: u16::MAX,
     run: |bench, kind| {
-        let mut values = burst::deliver(bench, kind, Values::Avro)?;
-        values.extend(burst::deliver(bench, kind, Values::Json)?);
-        Ok(values)
+        let of = |values| burst::deliver(bench, kind, Transport::Plain, values);
+        Ok([of(Values::Avro)?, of(Values::Json)?].concat())
     },
 };

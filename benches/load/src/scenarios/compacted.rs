@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use crate::Result;
-use crate::clients::{Fleet, Ready, Request};
+use crate::clients::{Dial, Fleet, Ready, Request};
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
@@ -53,7 +53,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
 fn read(server: &Server, keys: u64, records: u64) -> Result<(f64, f64)> {
     let begin = Instant::now();
     let requests = vec![Request::all().since_the_beginning()];
-    let mut fleet = Fleet::open(server.address, None, requests, Ready::Head)?;
+    let mut fleet = Fleet::open(server.address, Dial::default(), requests, Ready::Head)?;
     fleet.read_to_number(records - 1)?;
     let wall = begin.elapsed().as_secs_f64();
     let events = fleet.deliveries();

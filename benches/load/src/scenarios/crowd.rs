@@ -1,6 +1,6 @@
-use crate::report::{Bound, Goal, Unit};
-use crate::scenarios::{Bench, Column, Scenario, paced};
-use crate::servers::Kind;
+use crate::report::{Bound, Goal};
+use crate::scenarios::{Bench, Scenario, paced};
+use crate::servers::{Kind, Transport};
 
 const PER_SECOND: u32 = 10;
 
@@ -14,16 +14,13 @@ pub(super) const SCENARIO: Scenario = Scenario {
         )
     },
     servers: &[Kind::Tailwater, Kind::Axum],
-    columns: &[
-        Column { name: "deliveries per CPU-second", unit: Unit::Rate },
-        Column { name: "p50", unit: Unit::Milliseconds },
-        Column { name: "p99", unit: Unit::Milliseconds },
-    ],
+    columns: paced::COLUMNS,
     goals: &[Goal { column: 2, bound: Bound::MaxTimes(1.0, Kind::Axum) }],
     rounds: u16::MAX,
     run: |bench, kind| {
         let (clients, events) = size(bench);
-        paced::measure(bench, kind, clients, events, PER_SECOND)
+        let transport = Transport::Plain;
+        Ok(paced::measure(bench, kind, transport, clients, events, PER_SECOND)?.into())
     },
 };
 

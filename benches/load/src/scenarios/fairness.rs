@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::clients::{Fleet, Ready, Request};
+use crate::clients::{Dial, Fleet, Ready, Request};
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
@@ -67,7 +67,8 @@ fn bystander(bench: &Bench, address: SocketAddr) -> Result<f64> {
     let topic = bench.new_topic(Values::Padded)?;
     bench.kafka.producer(&topic, None)?.send(0, 1, Pace::AsFastAsPossible)?;
     let begin = Instant::now();
-    let mut fleet = Fleet::open(address, None, vec![Request::topic(&topic.name)], Ready::Head)?;
+    let mut fleet =
+        Fleet::open(address, Dial::default(), vec![Request::topic(&topic.name)], Ready::Head)?;
     fleet.read_events(1)?;
     Ok(begin.elapsed().as_secs_f64())
 }
@@ -80,8 +81,12 @@ fn beside(bench: &Bench, clients: usize, filtered: bool) -> Result<f64> {
         request.since(records * client as u64 / clients as u64)
     };
     // Only the heads of their responses are read.
-    let _fleet =
-        Fleet::open(server.address, None, (0..clients).map(request).collect(), Ready::Head)?;
+    let _fleet = Fleet::open(
+        server.address,
+        Dial::default(),
+        (0..clients).map(request).collect(),
+        Ready::Head,
+    )?;
     bystander(bench, server.address)
 }
 

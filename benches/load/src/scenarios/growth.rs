@@ -14,8 +14,9 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     about: "the burst with ever more clients: how its cost grows (--plot draws it)",
     describe: |bench| {
         format!(
-            "As `burst`, for several numbers of clients. The number of deliveries is the same each time: {}. The columns show deliveries per CPU-second.",
-            deliveries(bench)
+            "As `burst`, for several numbers of clients, and again over TLS 1.3 and HTTP/2 with one stream on each connection. The number of deliveries is the same each time: {}, and {} over HTTP/2. The columns show deliveries per CPU-second.",
+            deliveries(bench, Transport::Plain),
+            deliveries(bench, Transport::TlsH2)
         )
     },
     servers: &Kind::PLAIN,
@@ -24,24 +25,39 @@ pub(crate) const SCENARIO: Scenario = Scenario {
         Column { name: "100 clients", unit: Unit::Rate },
         Column { name: "1000 clients", unit: Unit::Rate },
         Column { name: "10 000 clients", unit: Unit::Rate },
+        Column { name: "10 over HTTP/2", unit: Unit::Rate },
+        Column { name: "100 over HTTP/2", unit: Unit::Rate },
+        Column { name: "1000 over HTTP/2", unit: Unit::Rate },
+        Column { name: "10 000 over HTTP/2", unit: Unit::Rate },
     ],
     goals: &[],
     rounds: u16::MAX,
     run,
 };
 
-fn deliveries(bench: &Bench) -> u64 {
-    if bench.quick { 20_000 } else { 5_000_000 }
+fn deliveries(bench: &Bench, transport: Transport) -> u64 {
+    match transport.is_h2() {
+        _ if bench.quick => 20_000,
+        false => 5_000_000,
+        true => 1_000_000,
+    }
 }
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
-    let measure = |clients: usize| {
-        let events = deliveries(bench) / clients as u64;
-        Stage::live(bench, kind, Transport::Plain, Values::Padded, clients, events)?
-            .deliver(events, Pace::AsFastAsPossible)
-            .map(|delivered| delivered.per_cpu_second())
-    };
-    // With --quick the numbers are small: they only show that the scenario runs.
-    let clients = CLIENTS.map(|clients| if bench.quick { clients.min(100) } else { clients });
-    clients.into_iter().map(measure).collect()
+    let mut values = Vec::new();
+    for transport in [Transport::Plain, Transport::TlsH2] {
+        for clients in CLIENTS {
+            if transport.is_h2() && kind == Kind::Raw {
+                values.push(f64::NAN);
+                continue;
+            }
+            // With --quick the numbers are small: they only show that the scenario runs.
+            let clients = if bench.quick { clients.min(100) } else { clients };
+            let events = deliveries(bench, transport) / clients as u64;
+            let delivered = Stage::live(bench, kind, transport, Values::Padded, clients, events)?
+                .deliver(events, Pace::AsFastAsPossible)?;
+            values.push(delivered.per_cpu_second());
+        }
+    }
+    Ok(values)
 }

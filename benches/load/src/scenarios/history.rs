@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use crate::Result;
-use crate::clients::{Fleet, Ready, Request};
+use crate::clients::{Dial, Fleet, Ready, Request};
 use crate::consumer::Consumer;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
@@ -62,7 +62,8 @@ pub(super) const FROM_LOG: Scenario = Scenario {
         }
         let topic = bench.new_topic(Values::Padded)?;
         let server = Server::start(bench, kind, Transport::Plain, &topic, records)?;
-        let mut live = Fleet::open(server.address, None, vec![Request::all()], Ready::Id)?;
+        let mut live =
+            Fleet::open(server.address, Dial::default(), vec![Request::all()], Ready::Id)?;
         bench.kafka.producer(&topic, None)?.send(0, records, Pace::AsFastAsPossible)?;
         live.read_to_number(records - 1)?;
         Ok(vec![read(&server, records)?.per_second])
@@ -114,7 +115,7 @@ struct Read {
 fn read(server: &Server, records: u64) -> Result<Read> {
     let begin = Instant::now();
     let request = Request::all().since_the_beginning();
-    let mut fleet = Fleet::open(server.address, None, vec![request], Ready::Head)?;
+    let mut fleet = Fleet::open(server.address, Dial::default(), vec![request], Ready::Head)?;
     fleet.read_events(records)?;
     let wall = begin.elapsed();
     fleet.verify_each(0..records)?;

@@ -29,7 +29,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     columns: COLUMNS,
     goals: &[Goal { column: 0, bound: Bound::Max(5.0) }],
     rounds: u16::MAX,
-    run: |bench, kind| measure(bench, kind, Transport::Plain),
+    run: |bench, kind| Ok(measure(bench, kind, Transport::Plain)?.into()),
 };
 
 pub(super) fn size(bench: &Bench) -> usize {
@@ -37,15 +37,15 @@ pub(super) fn size(bench: &Bench) -> usize {
 }
 
 /// One value for each of [`COLUMNS`].
-pub(super) fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> {
+pub(super) fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<[f64; 2]> {
     let streams = size(bench);
     let topic = bench.new_topic(Values::Padded)?;
     let server = Server::start(bench, kind, transport, &topic, 1024)?;
     let before = server.resident_bytes()? as f64 / 1024.0;
     let requests = vec![Request::all(); streams];
-    let mut fleet =
-        Fleet::open(server.address, bench.tls.client(transport), requests, ready(kind))?;
+    let dial = bench.tls.dial(transport);
+    let mut fleet = Fleet::open(server.address, dial, requests, ready(kind))?;
     fleet.read_for(SETTLE)?;
     let with = server.resident_bytes()? as f64 / 1024.0;
-    Ok(vec![(with - before) / streams as f64, before])
+    Ok([(with - before) / streams as f64, before])
 }

@@ -1,69 +1,69 @@
 use crate::Result;
 use crate::clients::h2::Fleet;
 use crate::report::{Bound, Goal, Unit};
-use crate::scenarios::idle::SETTLE;
+use crate::scenarios::idle::{self, SETTLE};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
+use crate::stage::ready;
 use crate::value::Values;
 
 /// Streams per connection. tailwater allows 128, and browsers open 100.
-const STREAMS: usize = 100;
+const STREAMS: usize = 50;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "idle-h2",
-    about: "open streams, 100 on each HTTP/2 connection: resident memory of each",
+    about: "open streams over HTTP/2, one on each connection and many: resident memory of each",
     describe: |bench| {
         format!(
-            "{} HTTP/2 connections over TLS 1.3, then as many without TLS. Each connection has one stream without events, then {STREAMS}. Memory is measured as for `idle`, {SETTLE:?} after the last stream is at its start: that of a connection with its first stream, and that of each further stream.",
+            "{} HTTP/2 connections with one stream each, without events, over TLS 1.3 and without TLS. Memory is measured as for `idle`, {SETTLE:?} after the last stream is at its start. Then, with another process of the server, {} connections have one stream each, and {STREAMS} later: the memory of each further stream.",
+            idle::size(bench),
             connections(bench)
         )
     },
-    servers: &[Kind::Tailwater],
+    servers: &[Kind::Tailwater, Kind::Axum],
     columns: &[
-        Column { name: "per further stream, TLS", unit: Unit::Kib },
         Column { name: "per connection, TLS", unit: Unit::Kib },
-        Column { name: "per further stream", unit: Unit::Kib },
+        Column { name: "per further stream, TLS", unit: Unit::Kib },
         Column { name: "per connection", unit: Unit::Kib },
+        Column { name: "per further stream", unit: Unit::Kib },
     ],
     goals: &[
-        Goal { column: 0, bound: Bound::Max(4.0) },
-        Goal { column: 2, bound: Bound::Max(4.0) },
+        Goal { column: 0, bound: Bound::Max(24.0) },
+        Goal { column: 0, bound: Bound::MaxTimes(0.8, Kind::Axum) },
+        Goal { column: 1, bound: Bound::Max(1.6) },
+        Goal { column: 1, bound: Bound::MaxTimes(1.0, Kind::Axum) },
+        Goal { column: 2, bound: Bound::Max(12.0) },
     ],
     rounds: u16::MAX,
     run,
 };
 
+/// The connections with many streams.
 fn connections(bench: &Bench) -> usize {
-    bench.clients(5000, 200).div_ceil(STREAMS)
+    idle::size(bench).div_ceil(STREAMS)
 }
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
-    let mut values = measure(bench, kind, Transport::Tls)?;
-    values.extend(measure(bench, kind, Transport::Plain)?);
+    let mut values = Vec::new();
+    for transport in [Transport::TlsH2, Transport::PlainH2] {
+        let [per_connection, _] = idle::measure(bench, kind, transport)?;
+        values.extend([per_connection, further(bench, kind, transport)?]);
+    }
     Ok(values)
 }
 
-/// The KiB of each further stream, and of each connection.
-fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> {
+/// The KiB of each further stream.
+fn further(bench: &Bench, kind: Kind, transport: Transport) -> Result<f64> {
     let connections = connections(bench);
     let topic = bench.new_topic(Values::Padded)?;
     let server = Server::start(bench, kind, transport, &topic, 1024)?;
-    let kib = || server.resident_bytes().map(|bytes| bytes as f64 / 1024.0);
-
-    // One stream before the others causes the cost that all share, such as reading the topic.
-    let mut first = Fleet::connect(server.address, bench.tls.h2_client(transport), 1)?;
-    first.open(1)?;
-    first.wait(SETTLE)?;
-
-    let without = kib()?;
-    let mut fleet = Fleet::connect(server.address, bench.tls.h2_client(transport), connections)?;
+    let tls = bench.tls.dial(transport).tls;
+    let mut fleet = Fleet::connect(server.address, tls, connections, ready(kind))?;
     fleet.open(1)?;
     fleet.wait(SETTLE)?;
-    let with_one = kib()?;
+    let with_one = server.resident_bytes()? as f64;
     fleet.open(STREAMS - 1)?;
     fleet.wait(SETTLE)?;
-    let with_all = kib()?;
-
-    let further = connections * (STREAMS - 1);
-    Ok(vec![(with_all - with_one) / further as f64, (with_one - without) / connections as f64])
+    let with_all = server.resident_bytes()? as f64;
+    Ok((with_all - with_one) / 1024.0 / (connections * (STREAMS - 1)) as f64)
 }

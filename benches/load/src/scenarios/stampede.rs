@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use crate::Result;
-use crate::clients::{Fleet, Ready, Request};
+use crate::clients::{Dial, Fleet, Ready, Request};
 use crate::consumer::Consumer;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario, history};
@@ -54,7 +54,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let requests = vec![Request::all().since_the_beginning(); clients(bench)];
     let deliveries = records * requests.len() as u64;
     let begin = Instant::now();
-    let mut fleet = Fleet::open(server.address, None, requests, Ready::Head)?;
+    let mut fleet = Fleet::open(server.address, Dial::default(), requests, Ready::Head)?;
     fleet.read_events(records)?;
     let wall = begin.elapsed().as_secs_f64();
     fleet.verify_each(0..records)?;

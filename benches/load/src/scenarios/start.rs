@@ -1,5 +1,5 @@
 use crate::Result;
-use crate::clients::{Fleet, Ready, Request};
+use crate::clients::{Dial, Fleet, Ready, Request};
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
@@ -24,7 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
     let topic = bench.new_topic(Values::Padded)?;
     let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
-    let _fleet = Fleet::open(server.address, None, vec![Request::all()], Ready::Head)?;
+    let _fleet = Fleet::open(server.address, Dial::default(), vec![Request::all()], Ready::Head)?;
     let answered_after = server.executed.elapsed();
     Ok(vec![server.listening_after.as_secs_f64() * 1e3, answered_after.as_secs_f64() * 1e3])
 }

@@ -1,9 +1,7 @@
 use crate::Result;
-use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario, burst};
 use crate::servers::{Kind, Transport};
-use crate::stage::Stage;
 use crate::value::Values;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -26,9 +24,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
-    let (clients, events) = burst::size(bench);
-    let delivered = Stage::live(bench, kind, Transport::Tls, Values::Padded, clients, events)?
-        .deliver(events, Pace::AsFastAsPossible)?;
-    let bytes = delivered.bytes as f64;
-    Ok(vec![bytes / delivered.cpu.as_secs_f64(), bytes / delivered.wall.as_secs_f64()])
+    let delivered = burst::measure(bench, kind, Transport::Tls, Values::Padded)?;
+    Ok(vec![
+        delivered.bytes_per_cpu_second(),
+        delivered.bytes as f64 / delivered.wall.as_secs_f64(),
+    ])
 }

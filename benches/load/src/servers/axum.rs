@@ -1,5 +1,6 @@
 //! The simplest server: axum's `Sse` over `tokio::sync::broadcast`, fed by a consumer of the topic. The id of an event
-//! is its offset.
+//! is its offset. Connections are served by hyper-util's server for HTTP/1.1 and HTTP/2, as `axum::serve` does, and
+//! over TLS by tokio-rustls.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -11,16 +12,21 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use futures_util::stream::{self, Stream};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
+use tokio_rustls::TlsAcceptor;
 
 use crate::Result;
 use crate::cli::AxumOptions;
+use crate::tls;
 
 #[derive(Debug)]
 struct Record {
@@ -41,16 +47,37 @@ pub(crate) fn serve(options: &AxumOptions) -> Result<()> {
             std::process::exit(1);
         }
     });
+    let store = options.store.as_ref();
+    let tls = store.map(|store| tls::server(store, &["h2", "http/1.1"])).transpose()?;
     Runtime::new()?.block_on(async {
         let app = Router::new().route("/events", get(events)).with_state(records);
-        // As in tailwater, a small event must not wait for the acknowledgement of the event before.
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?.tap_io(|stream| {
-                let _ = stream.set_nodelay(true);
-            });
-        axum::serve(listener, app).await?;
-        Ok(())
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
+        loop {
+            let (socket, _) = listener.accept().await?;
+            // As in tailwater, a small event must not wait for the acknowledgement of the event before.
+            socket.set_nodelay(true)?;
+            let app = app.clone();
+            match tls.clone() {
+                None => drop(tokio::spawn(serve_connection(socket, app))),
+                Some(tls) => drop(tokio::spawn(async move {
+                    // The check whether this server listens performs no handshake.
+                    if let Ok(socket) = TlsAcceptor::from(tls).accept(socket).await {
+                        serve_connection(socket, app).await;
+                    }
+                })),
+            }
+        }
     })
+}
+
+async fn serve_connection(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    app: Router,
+) {
+    let service = TowerToHyperService::new(app);
+    // Clients notice an error.
+    let _ =
+        Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
 }
 
 async fn events(

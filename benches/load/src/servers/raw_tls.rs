@@ -1,16 +1,11 @@
 //! The bound of TLS: tokio-rustls with its defaults, a task for each client, and pieces of 16 KiB that were encoded in
 //! advance. There is no Kafka.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 use std::{io, process};
 
 use bytes::Bytes;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
@@ -21,6 +16,7 @@ use crate::Result;
 use crate::cli::RawTlsOptions;
 use crate::kafka::Pace;
 use crate::servers::raw::{HEAD, Order, chunk, orders};
+use crate::tls;
 
 /// The maximum number of events of a piece. They fit into one TLS record, whose payload is 16 KiB at most.
 const EVENTS_PER_PIECE: u64 = 59;
@@ -29,7 +25,7 @@ const EVENTS_PER_PIECE: u64 = 59;
 type Pieces = Vec<Bytes>;
 
 pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
-    let acceptor = TlsAcceptor::from(Arc::new(configuration(&options.store)?));
+    let acceptor = TlsAcceptor::from(tls::server(&options.store, &["http/1.1"])?);
     let (pieces, clients) = watch::channel(Pieces::new());
     thread::spawn(move || {
         orders().for_each(|order| make(&order, &pieces));
@@ -51,16 +47,6 @@ pub(crate) fn serve(options: &RawTlsOptions) -> Result<()> {
             });
         }
     })
-}
-
-fn configuration(store: &Path) -> Result<ServerConfig> {
-    let certificates =
-        CertificateDer::pem_file_iter(store)?.collect::<std::result::Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(store)?;
-    let mut configuration =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
-    configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(configuration)
 }
 
 fn make(order: &Order, pieces: &watch::Sender<Pieces>) {
