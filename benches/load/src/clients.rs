@@ -7,7 +7,7 @@ mod stream;
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +29,9 @@ use crate::value::{Stamp, Tally, push_zigzag};
 
 /// Connections that are opened at once. The backlog of a listener has room for them.
 const WAVE: usize = 100;
+/// Clients with the same source address, which are fewer than the ports that the kernel chooses from
+/// (net.ipv4.ip_local_port_range).
+const PER_SOURCE: usize = 10_000;
 const READ_BYTES: usize = 256 * 1024;
 /// A run fails if no client receives an event in this time. It is longer than the kernel's timer for a segment
 /// that a stalled client had no room for.
@@ -234,7 +237,8 @@ impl Fleet {
             false => (request.text().into_bytes(), Protocol::H1(Response::default())),
             true => (frames::request(request, tls.is_some()), Protocol::H2(Frames::default())),
         };
-        let mut connection = Connection::open(self.address, tls.as_ref(), &begin)?;
+        let source = source(index)?;
+        let mut connection = Connection::open(self.address, source, tls.as_ref(), &begin)?;
         connection.register(self.poll.registry(), Token(index))?;
         Ok((connection, response))
     }
@@ -482,6 +486,14 @@ impl Fleet {
             self.resume(index)?;
         }
         Ok(())
+    }
+}
+
+/// The address that a client connects from. The first clients leave it to the kernel.
+fn source(client: usize) -> Result<Option<Ipv4Addr>> {
+    match client / PER_SOURCE {
+        0 => Ok(None),
+        more => Ok(Some(Ipv4Addr::new(127, 0, 0, u8::try_from(1 + more)?))),
     }
 }
 

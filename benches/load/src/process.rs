@@ -103,13 +103,20 @@ pub(crate) fn raise_file_limit() -> Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// Returns an error if the limit of open files is too low for this number of clients.
-pub(crate) fn permits_files(wanted: usize) -> Result<()> {
+/// Raises the limit of open files, if it is too low for this number of clients. Root may do so. Otherwise it is an
+/// error.
+pub(crate) fn permits_files(clients: usize) -> Result<()> {
+    let needed = clients as u64 + 100;
     match getrlimit(Resource::Nofile).current {
-        Some(files) if files < wanted as u64 + 100 => Err(format!(
-            "{wanted} clients need more open files than the limit of {files}: raise `ulimit -Hn`"
-        )
-        .into()),
+        Some(files) if files < needed => {
+            let limit = Rlimit { current: Some(needed), maximum: Some(needed) };
+            setrlimit(Resource::Nofile, limit).map_err(|error| {
+                format!(
+                    "{clients} clients need {needed} open files, and the limit is {files}: raise `ulimit -Hn`, and fs.nr_open if it is lower ({error})"
+                )
+                .into()
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ mod fairness;
 pub(crate) mod growth;
 mod history;
 mod idle;
+mod idle_100k;
 mod idle_h2;
 mod idle_tls;
 mod keyed;
@@ -57,6 +58,7 @@ pub(crate) const ALL: &[&Scenario] = &[
     &paced::H2,
     &idle_tls::SCENARIO,
     &idle_h2::SCENARIO,
+    &idle_100k::SCENARIO,
     &growth::SCENARIO,
 ];
 

@@ -1,7 +1,7 @@
 //! The connection of a client, over TCP or TLS.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use mio::net::TcpStream;
@@ -28,11 +28,15 @@ impl Connection {
     /// Connects, performs the handshake, and writes the request.
     pub(super) fn open(
         address: SocketAddr,
+        source: Option<Ipv4Addr>,
         tls: Option<&Arc<ClientConfig>>,
         request: &[u8],
     ) -> Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        if let Some(source) = source {
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+        }
         socket.connect(&address.into())?;
         let mut socket = std::net::TcpStream::from(socket);
         socket.set_read_timeout(Some(PATIENCE))?;
