@@ -35,7 +35,7 @@ const PER_SOURCE: usize = 10_000;
 const READ_BYTES: usize = 256 * 1024;
 /// A run fails if no client receives an event in this time. It is longer than the kernel's timer for a segment
 /// that a stalled client had no room for.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The request of a client.
 #[derive(Clone, Debug)]

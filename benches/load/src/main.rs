@@ -11,6 +11,7 @@ mod clients;
 mod consumer;
 mod kafka;
 mod machine;
+mod observed;
 mod plot;
 mod process;
 mod report;

@@ -1,5 +1,6 @@
 //! The scenarios. Each is a file in this folder and a line in [`ALL`].
 
+mod admin_list;
 mod burst;
 mod burst_avro;
 mod burst_h2;
@@ -8,16 +9,19 @@ mod crowd;
 mod fairness;
 pub(crate) mod growth;
 mod history;
+mod hostile;
 mod idle;
 mod idle_100k;
 mod idle_h2;
 mod idle_tls;
 mod keyed;
+mod metrics;
 mod paced;
 mod soak;
 mod stalled;
 mod stampede;
 mod start;
+mod threads;
 mod tls_burst;
 
 use std::collections::HashMap;
@@ -59,6 +63,11 @@ pub(crate) const ALL: &[&Scenario] = &[
     &idle_tls::SCENARIO,
     &idle_h2::SCENARIO,
     &idle_100k::SCENARIO,
+    &threads::PLAIN,
+    &threads::TLS,
+    &metrics::SCENARIO,
+    &admin_list::SCENARIO,
+    &hostile::SCENARIO,
     &growth::SCENARIO,
 ];
 

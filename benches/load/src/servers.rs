@@ -17,6 +17,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::Result;
 use crate::kafka::{Pace, Topic};
+use crate::observed::{Observed, Repeated};
 use crate::process;
 use crate::scenarios::Bench;
 use crate::tls;
@@ -86,12 +87,45 @@ impl Transport {
     }
 }
 
+/// How a server is started. All but the transport is for tailwater only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    transport: Transport,
+    threads: Option<usize>,
+    is_observed: bool,
+}
+
+impl From<Transport> for Setup {
+    fn from(transport: Transport) -> Self {
+        Self { transport, threads: None, is_observed: false }
+    }
+}
+
+impl Setup {
+    /// Sets the number of threads.
+    pub(crate) fn threads(self, threads: usize) -> Self {
+        Self { threads: Some(threads), ..self }
+    }
+
+    /// Opens the ports for health checks and for administration, and records and pushes all metrics.
+    pub(crate) fn observed(self) -> Self {
+        Self { is_observed: true, ..self }
+    }
+
+    pub(crate) fn transport(self) -> Transport {
+        self.transport
+    }
+}
+
 /// A running server. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     kind: Kind,
     pub(crate) address: SocketAddr,
+    /// The ports of a server that is observed.
+    pub(crate) observed: Option<Observed>,
+    scrapes: Option<Repeated>,
     /// The time from just before its program was executed to its first connection.
     pub(crate) listening_after: Duration,
     pub(crate) executed: Instant,
@@ -103,10 +137,12 @@ impl Server {
     pub(crate) fn start(
         bench: &Bench,
         kind: Kind,
-        transport: Transport,
+        setup: impl Into<Setup>,
         topic: &Topic,
         capacity: u64,
     ) -> Result<Self> {
+        let Setup { transport, threads, is_observed } = setup.into();
+        let mut observed = None;
         let address = free_address()?;
         let port = address.port().to_string();
         let kafka = bench.kafka.servers();
@@ -118,16 +154,22 @@ impl Server {
                     (false, Values::Avro) => AVRO_CONFIGURATION,
                     (true, _) => TLS_CONFIGURATION,
                 };
-                fs::write(
-                    &file,
-                    configuration
-                        .replace("PORT", &port)
-                        .replace("TOPIC", &topic.name)
-                        .replace("SERVERS", kafka)
-                        .replace("MEMORY", &format!("{}MiB", (capacity / 1024).max(LOG_MIB))),
-                )?;
+                let mut configuration = configuration
+                    .replace("PORT", &port)
+                    .replace("TOPIC", &topic.name)
+                    .replace("SERVERS", kafka)
+                    .replace("MEMORY", &format!("{}MiB", (capacity / 1024).max(LOG_MIB)));
                 let mut command = Command::new(&bench.tailwater);
                 command.arg("start").arg("-c").arg(&file);
+                if let Some(threads) = threads {
+                    command.arg("--threads").arg(threads.to_string());
+                }
+                if is_observed {
+                    let observed = observed.insert(Observed::new()?);
+                    configuration = observed.complete(&configuration);
+                    command.args(observed.arguments());
+                }
+                fs::write(&file, configuration)?;
                 command
             }
             Kind::Axum => {
@@ -167,9 +209,16 @@ impl Server {
         let child = command.spawn().map_err(|error| {
             format!("{} cannot be started: {error}", command.get_program().display())
         })?;
-        let mut server = Self { child, kind, address, listening_after: Duration::ZERO, executed };
+        let listening_after = Duration::ZERO;
+        let mut server =
+            Self { child, kind, address, observed, scrapes: None, listening_after, executed };
         server.wait_until_it_listens(address)?;
         server.listening_after = executed.elapsed();
+        if let Some(Observed { health, admin, .. }) = server.observed {
+            server.wait_until_it_listens(health)?;
+            server.wait_until_it_listens(admin)?;
+        }
+        server.scrapes = server.observed.as_ref().map(Observed::scrape);
         Ok(server)
     }
 
@@ -187,10 +236,12 @@ impl Server {
     }
 
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        self.scrapes.as_ref().map_or(Ok(()), Repeated::check)?;
         process::cpu_time(self.child.id())
     }
 
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        self.scrapes.as_ref().map_or(Ok(()), Repeated::check)?;
         process::resident_bytes(self.child.id())
     }
 
@@ -229,6 +280,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.scrapes = None;
         // An error means that the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -246,7 +298,7 @@ fn listen(port: u16) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::clients::{Dial, Fleet, Ready, Request};
 use crate::kafka::{Pace, Producer, Topic};
 use crate::scenarios::Bench;
-use crate::servers::{Kind, Server, Transport};
+use crate::servers::{Kind, Server, Setup, Transport};
 use crate::value::{Tally, Values};
 
 /// The events that are delivered before the measurement, to warm connections, buffers and the consumer.
@@ -75,14 +75,15 @@ impl Stage {
     pub(crate) fn live(
         bench: &Bench,
         kind: Kind,
-        transport: Transport,
+        setup: impl Into<Setup>,
         values: Values,
         clients: usize,
         events: u64,
     ) -> Result<Self> {
         let topic = bench.new_topic(values)?;
-        let server = Server::start(bench, kind, transport, &topic, events + WARM_UP)?;
-        let mut stage = Self::open(bench, kind, server, &topic, transport, clients)?;
+        let setup = setup.into();
+        let server = Server::start(bench, kind, setup, &topic, events + WARM_UP)?;
+        let mut stage = Self::open(bench, kind, server, &topic, setup.transport(), clients)?;
         stage.send_and_read(WARM_UP, Pace::PerSecond(100))?;
         Ok(stage)
     }

@@ -2,7 +2,7 @@ use crate::Result;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
-use crate::servers::{Kind, Transport};
+use crate::servers::{Kind, Setup, Transport};
 use crate::stage::{Delivered, Stage};
 use crate::value::Values;
 
@@ -36,20 +36,20 @@ pub(super) fn size(bench: &Bench) -> (usize, u64) {
 pub(super) fn deliver(
     bench: &Bench,
     kind: Kind,
-    transport: Transport,
+    setup: impl Into<Setup>,
     values: Values,
 ) -> Result<[f64; 2]> {
-    let delivered = measure(bench, kind, transport, values)?;
+    let delivered = measure(bench, kind, setup, values)?;
     Ok([delivered.per_cpu_second(), delivered.deliveries as f64 / delivered.wall.as_secs_f64()])
 }
 
 pub(super) fn measure(
     bench: &Bench,
     kind: Kind,
-    transport: Transport,
+    setup: impl Into<Setup>,
     values: Values,
 ) -> Result<Delivered> {
     let (clients, events) = size(bench);
-    Stage::live(bench, kind, transport, values, clients, events)?
+    Stage::live(bench, kind, setup, values, clients, events)?
         .deliver(events, Pace::AsFastAsPossible)
 }

@@ -2,7 +2,7 @@ use crate::report::{Bound, Goal};
 use crate::scenarios::{Bench, Scenario, paced};
 use crate::servers::{Kind, Transport};
 
-const PER_SECOND: u32 = 10;
+pub(super) const PER_SECOND: u32 = 10;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "crowd",

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::clients::{Fleet, Request};
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
-use crate::servers::{Kind, Server, Transport};
+use crate::servers::{Kind, Server, Setup, Transport};
 use crate::stage::ready;
 use crate::value::Values;
 
@@ -37,13 +37,14 @@ pub(super) fn size(bench: &Bench) -> usize {
 }
 
 /// One value for each of [`COLUMNS`].
-pub(super) fn measure(bench: &Bench, kind: Kind, transport: Transport) -> Result<[f64; 2]> {
+pub(super) fn measure(bench: &Bench, kind: Kind, setup: impl Into<Setup>) -> Result<[f64; 2]> {
     let streams = size(bench);
+    let setup = setup.into();
     let topic = bench.new_topic(Values::Padded)?;
-    let server = Server::start(bench, kind, transport, &topic, 1024)?;
+    let server = Server::start(bench, kind, setup, &topic, 1024)?;
     let before = server.resident_bytes()? as f64 / 1024.0;
     let requests = vec![Request::all(); streams];
-    let dial = bench.tls.dial(transport);
+    let dial = bench.tls.dial(setup.transport());
     let mut fleet = Fleet::open(server.address, dial, requests, ready(kind))?;
     fleet.read_for(SETTLE)?;
     let with = server.resident_bytes()? as f64 / 1024.0;

@@ -5,7 +5,7 @@ use crate::consumer::Consumer;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
-use crate::servers::{Kind, Server, Transport};
+use crate::servers::{Kind, Server, Setup, Transport};
 use crate::stage::{Keys, Stage};
 use crate::value::Values;
 
@@ -31,7 +31,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Goal { column: 2, bound: Bound::MaxAboveColumn(20.0, 3) },
     ],
     rounds: u16::MAX,
-    run,
+    run: |bench, kind| Ok(measure(bench, kind, Transport::Plain)?.into()),
 };
 
 fn size(bench: &Bench) -> (Keys, u64) {
@@ -45,7 +45,8 @@ pub(super) fn keys_and_records(bench: &Bench, for_each: u64, seconds: u64) -> (K
     (keys, bench.events(seconds * keys.count, 5 * keys.count).next_multiple_of(keys.count))
 }
 
-fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
+/// CPU-seconds a second, p50, p99, and the p99 of a consumer beside.
+pub(super) fn measure(bench: &Bench, kind: Kind, setup: impl Into<Setup>) -> Result<[f64; 4]> {
     let (keys, events) = size(bench);
     let rate = u32::try_from(keys.count)?;
     let topic = bench.new_topic(Values::Padded)?;
@@ -59,9 +60,9 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
         let read = consumer.wait()?;
         let cpu = consumer.cpu_time()?.saturating_sub(cpu);
         let cores = cpu.as_secs_f64() / read.wall.as_secs_f64();
-        return Ok(vec![cores, milliseconds(read.p50), milliseconds(read.p99), f64::NAN]);
+        return Ok([cores, milliseconds(read.p50), milliseconds(read.p99), f64::NAN]);
     }
-    let server = Server::start(bench, kind, Transport::Plain, &topic, 1024)?;
+    let server = Server::start(bench, kind, setup, &topic, 1024)?;
     let beside = match kind {
         Kind::Tailwater => Some(Consumer::live(bench, &topic.name, keys.count, events)?),
         _ => None,
@@ -75,7 +76,7 @@ fn run(bench: &Bench, kind: Kind) -> Result<Vec<f64>> {
             milliseconds(consumer.wait()?.p99)
         }
     };
-    Ok(vec![
+    Ok([
         delivered.cpu.as_secs_f64() / delivered.wall.as_secs_f64(),
         delivered.milliseconds(0.5),
         delivered.milliseconds(0.99),

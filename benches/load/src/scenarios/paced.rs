@@ -2,7 +2,7 @@ use crate::Result;
 use crate::kafka::Pace;
 use crate::report::{Bound, Goal, Unit};
 use crate::scenarios::{Bench, Column, Scenario};
-use crate::servers::{Kind, Transport};
+use crate::servers::{Kind, Setup, Transport};
 use crate::stage::Stage;
 use crate::value::Values;
 
@@ -74,21 +74,21 @@ fn size(bench: &Bench) -> (usize, u64) {
 }
 
 /// One value for each of [`COLUMNS`].
-pub(super) fn deliver(bench: &Bench, kind: Kind, transport: Transport) -> Result<[f64; 3]> {
+pub(super) fn deliver(bench: &Bench, kind: Kind, setup: impl Into<Setup>) -> Result<[f64; 3]> {
     let (clients, events) = size(bench);
-    measure(bench, kind, transport, clients, events, PER_SECOND)
+    measure(bench, kind, setup, clients, events, PER_SECOND)
 }
 
 /// One value for each of [`COLUMNS`].
 pub(super) fn measure(
     bench: &Bench,
     kind: Kind,
-    transport: Transport,
+    setup: impl Into<Setup>,
     clients: usize,
     events: u64,
     per_second: u32,
 ) -> Result<[f64; 3]> {
-    let delivered = Stage::live(bench, kind, transport, Values::Padded, clients, events)?
+    let delivered = Stage::live(bench, kind, setup, Values::Padded, clients, events)?
         .deliver(events, Pace::PerSecond(per_second))?;
     let [p50, p99] = [0.5, 0.99].map(|quantile| delivered.milliseconds(quantile));
     Ok([delivered.per_cpu_second(), p50, p99])
