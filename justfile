@@ -49,6 +49,9 @@ bench *ARGS:
 # Licences, sources, duplicates, advisories (cargo install cargo-deny)
 deny:
     cargo deny --workspace check
+    # vendor/h2 is of no registry, and has no advisories there. fuzz/ has the same version.
+    cargo deny --manifest-path fuzz/Cargo.toml check --config deny.toml advisories
+    vendor/check.sh
 
 # Each package with each of its features alone, none and all (cargo install cargo-hack)
 features:
