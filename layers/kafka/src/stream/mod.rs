@@ -204,6 +204,9 @@ impl Stream {
             }
             this.pending_gaps = None;
             if let Some(due) = this.due.pop_front() {
+                if this.due.is_empty() {
+                    this.due = VecDeque::new(); // frees the memory: the stream may be idle for hours
+                }
                 return Poll::Ready(Some(Ok(due)));
             }
             match &mut this.state {
