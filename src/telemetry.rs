@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tailwater_schema::model::reads_value;
 use tokio::time::Instant;
-use tracing::{Metadata, Subscriber, error, warn};
+use tracing::{Level, Metadata, Subscriber, error, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt;
@@ -112,7 +112,8 @@ impl Drop for Outputs {
 /// to the standard output in the same format, whatever the levels: as `key=value` pairs, or as a JSON object. Panics are logged, too.
 ///
 /// `levels` is a level (`error`, `warn`, `info`, `debug`, `trace`), or several levels for parts of the program,
-/// such as `info,tailwater_kafka=debug`.
+/// such as `info,tailwater_kafka=debug`. Below `info`, of other crates only the modules `codec` and `proto` of h2 are
+/// logged, since others may write headers and paths.
 ///
 /// Messages that clients, peers or records repeat are counted, and their number is logged at most every 10 s. One
 /// statement of the code logs at most 100 lines in that time. These bounds do not apply to the access log and to
@@ -136,9 +137,10 @@ pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Er
     let stderr = Output::start("stderr", unbuffered(io::stderr())?, LOG_LINES, STDERR)?;
     let log = layer(&stderr, format, io::stderr().is_terminal());
     let throttle = Throttle::default();
-    let log = log
-        .with_filter(filter.and(throttle.clone()))
-        .with_filter(filter_fn(move |metadata| !is_access(metadata)));
+    let log =
+        log.with_filter(filter.and(throttle.clone())).with_filter(filter_fn(move |metadata| {
+            !is_access(metadata) && is_free_of_secrets(metadata)
+        }));
     let access_log =
         access.then(|| access_layer(&stdout, format).with_filter(filter_fn(is_access)));
     tracing_subscriber::registry().with(log).with(access_log).with(records::layer()).try_init()?;
@@ -146,6 +148,17 @@ pub fn init(format: LogFormat, levels: &str, access: bool) -> Result<Outputs, Er
     // The hook of std would print a panic on the thread that serves.
     panic::set_hook(Box::new(log_panic));
     Ok(Outputs { stdout, stderr, levels })
+}
+
+/// Whether a statement writes no header, path or payload. Below the level `info`, other crates may write them: h2 quotes
+/// a path that is invalid, with its query. Two modules of h2 write of frames and states alone.
+fn is_free_of_secrets(metadata: &Metadata<'_>) -> bool {
+    let is_within = |module: &&str| {
+        let rest = metadata.target().strip_prefix(module);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '_']))
+    };
+    *metadata.level() <= Level::INFO
+        || ["tailwater", "h2::codec", "h2::proto"].iter().any(|module| is_within(&module))
 }
 
 /// The layer that writes lines of this format.

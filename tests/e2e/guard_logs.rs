@@ -20,6 +20,63 @@ async fn nonsense(server: &Server, token: &str) {
     let _ = soon("an answer to nonsense", stream.read_to_end(&mut Vec::new())).await;
 }
 
+/// Sends a request over HTTP/2 with this token in its path, in its authority and in a header. None of them is valid.
+async fn invalid_over_h2(server: &Server, token: &str) {
+    let path = format!("/own/x?access_token={token} and more");
+    let authority = format!("{token}@a b");
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", &authority),
+        (":path", &path),
+        ("te", token),
+    ];
+    for invalid in 2..fields.len() {
+        let mut block = Vec::new();
+        for (index, (name, value)) in fields.iter().enumerate() {
+            let value = if index >= 2 && index != invalid { "/" } else { value };
+            // A literal field without indexing, as in RFC 7541, 6.2.2.
+            block.push(0);
+            for text in [name.as_bytes(), value.as_bytes()] {
+                push_length(&mut block, text.len());
+                block.extend(text);
+            }
+        }
+        let length = u32::try_from(block.len()).expect("a short block").to_be_bytes();
+        let head = [&length[1..], b"\x01\x05\0\0\0\x01"].concat();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let socket = TcpStream::connect(server.address()).await.expect("a connection");
+        let tls = server.tls().expect("it is encrypted").alpn(&["h2"]);
+        let mut stream = tls.handshake(socket).await.expect("a handshake");
+        let request = [&preface[..], &head, &block].concat();
+        stream.write_all(&request).await.expect("it is written");
+        // A frame RST_STREAM or HEADERS of the stream.
+        let mut read = Vec::new();
+        let answered = async {
+            let answers = [b"\x03\0\0\0\0\x01", b"\x01\x04\0\0\0\x01"];
+            while !answers.iter().any(|answer| read.windows(6).any(|at| at == *answer)) {
+                if stream.read_buf(&mut read).await.expect("it is read") == 0 {
+                    return;
+                }
+            }
+        };
+        soon("an answer to an invalid request", answered).await;
+    }
+}
+
+/// A length in seven bits, or more as in RFC 7541, 5.1.
+fn push_length(block: &mut Vec<u8>, length: usize) {
+    let Some(mut rest) = length.checked_sub(127) else {
+        return block.push(u8::try_from(length).expect("seven bits"));
+    };
+    block.push(127);
+    while rest >= 128 {
+        block.push(u8::try_from(rest % 128 + 128).expect("eight bits"));
+        rest /= 128;
+    }
+    block.push(u8::try_from(rest).expect("seven bits"));
+}
+
 #[tokio::test]
 async fn no_token_is_in_a_log_of_any_level() {
     let kafka = kafka().await;
@@ -60,6 +117,7 @@ async fn no_token_is_in_a_log_of_any_level() {
                 server.get(&format!("/nowhere{query}")).over(version).send().await;
             }
             nonsense(&server, &token).await;
+            invalid_over_h2(&server, &token).await;
             let plain = format!("GET /?access_token={token} HTTP/1.1\r\nhost: x\r\n\r\n");
             raw(server.address(), plain.as_bytes(), |_| false).await;
             secrets.extend(token.split('.').map(str::to_owned));
