@@ -10,11 +10,10 @@ use time::format_description::well_known::Rfc3339;
 /// The maximum number of topics in a response that only requests have named. Any client can invent such names.
 const TOPICS_OF_REQUESTS: usize = 20;
 
-/// Whether a topic is part of the response. A topic that does not exist is part of it only if the configuration
-/// names it.
+/// Whether a topic is part of the response. A topic that does not exist or is not permitted is part of it only if the
+/// configuration names it: clients can ask for any name.
 fn notable(topic: &&TopicHealth) -> bool {
-    (topic.named && topic.missing)
-        || topic.forbidden
+    (topic.named && (topic.missing || topic.forbidden))
         || !topic.advances
         || !topic.hanging.is_empty()
         || !topic.lost.is_empty()
