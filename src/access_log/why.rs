@@ -26,7 +26,7 @@ pub(super) fn why(status: StatusCode, extensions: &Extensions) -> Option<String>
         return Some(match rejection {
             route::Rejection::Forbidden => unmet(extensions),
             route::Rejection::Unauthenticated => token(),
-            route::Rejection::Unavailable => "keys".to_owned(),
+            route::Rejection::Unavailable => "key".to_owned(),
             _ => "no_route".to_owned(),
         });
     }

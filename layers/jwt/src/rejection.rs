@@ -101,13 +101,12 @@ impl Rejection {
         }
     }
 
-    /// The reason in a word, for logs and metrics: `no_token`, `keys`, `malformed`, `key`, `signature`,
-    /// `expired`, `not_yet`, `issuer` or `audience`.
+    /// The reason in a word, for logs and metrics: `no_token`, `malformed`, `key`, `signature`, `expired`, `not_yet`,
+    /// `issuer` or `audience`. Missing keys are `key`, too.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
             Self::NoCredentials => "no_token",
-            Self::KeysUnavailable => "keys",
             Self::TooLong
             | Self::Parts
             | Self::Base64(_)
@@ -117,7 +116,7 @@ impl Rejection {
             | Self::KeyId
             | Self::ClaimType(_)
             | Self::NoExpiry => "malformed",
-            Self::Algorithm | Self::UnknownKey => "key",
+            Self::Algorithm | Self::UnknownKey | Self::KeysUnavailable => "key",
             Self::Signature => "signature",
             Self::NotYetValid => "not_yet",
             Self::Expired => "expired",

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::Rejection;
 
-/// The reasons of rejections in metrics. Missing keys count as `key`.
+/// The [reasons](Rejection::reason) of rejections.
 const REASONS: [&str; 8] =
     ["no_token", "malformed", "key", "signature", "expired", "not_yet", "issuer", "audience"];
 
@@ -35,10 +35,7 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn record_rejection(&self, rejection: Rejection) {
-        let reason = match rejection {
-            Rejection::KeysUnavailable => "key",
-            _ => rejection.reason(),
-        };
+        let reason = rejection.reason();
         let counters = REASONS.iter().zip(&self.rejections);
         for (_, counter) in counters.filter(|(known, _)| **known == reason) {
             counter.fetch_add(1, Relaxed);
