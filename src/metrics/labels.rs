@@ -8,8 +8,10 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// The maximum number of sets of labels of a metric.
 const MAX_SETS: usize = 1000;
+/// The maximum of bytes of all values in the sets of labels of a metric. A histogram writes them in 65 lines.
+pub(super) const MAX_SET_BYTES: usize = 64 * 1024;
 /// The length to which values are cut.
-const MAX_VALUE_BYTES: usize = 1024;
+pub(super) const MAX_VALUE_BYTES: usize = 1024;
 /// Stands for values beyond a bound.
 pub(super) const OTHER: &str = "_other_";
 
@@ -17,16 +19,43 @@ pub(super) const OTHER: &str = "_other_";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LabelSet(pub(super) Box<[Option<Arc<str>>]>);
 
+impl LabelSet {
+    fn bytes(&self) -> usize {
+        self.0.iter().flatten().map(|value| value.len()).sum()
+    }
+}
+
+/// The number of sets of labels, and the bytes of their values.
+#[derive(Debug, Default)]
+pub(super) struct Weight {
+    sets: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Weight {
+    /// Adds a set, if there is room for it.
+    fn add(&self, bytes: usize) -> bool {
+        let sets = self.sets.fetch_add(1, Relaxed);
+        let all_bytes = self.bytes.fetch_add(bytes, Relaxed) + bytes;
+        let has_room = sets < MAX_SETS && all_bytes <= MAX_SET_BYTES;
+        if !has_room {
+            self.sets.fetch_sub(1, Relaxed);
+            self.bytes.fetch_sub(bytes, Relaxed);
+        }
+        has_room
+    }
+}
+
 /// What is counted for each set of labels. All metrics of a kind share a bound.
 #[derive(Debug)]
 pub(super) struct Sets<T> {
     known: Mutex<HashMap<LabelSet, Arc<T>>>,
-    count: Arc<AtomicUsize>,
+    weight: Arc<Weight>,
 }
 
 impl<T: Default> Sets<T> {
-    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
-        Self { known: Mutex::default(), count: Arc::clone(count) }
+    pub(super) fn new(weight: &Arc<Weight>) -> Self {
+        Self { known: Mutex::default(), weight: Arc::clone(weight) }
     }
 
     pub(super) fn get(&self, labels: LabelSet) -> Arc<T> {
@@ -34,12 +63,10 @@ impl<T: Default> Sets<T> {
         if let Some(found) = known.get(&labels) {
             return Arc::clone(found);
         }
-        let has_room = self.count.fetch_add(1, Relaxed) < MAX_SETS;
         // Without values there is one set, which is not the client's.
-        let labels = if has_room || labels.0.iter().all(Option::is_none) {
+        let labels = if labels.bytes() == 0 || self.weight.add(labels.bytes()) {
             labels
         } else {
-            self.count.fetch_sub(1, Relaxed);
             LabelSet(labels.0.iter().map(|_| Some(OTHER.into())).collect())
         };
         Arc::clone(known.entry(labels).or_default())
