@@ -136,18 +136,33 @@ impl Exporter {
         let mut trouble = Trouble::new("logs");
         loop {
             self.pause(&trouble).await;
+            let mut most = MOST_RECORDS;
             loop {
-                let records = self.records.first(MOST_RECORDS);
+                let records = self.records.first(most);
                 if records.is_empty() {
                     break;
                 }
                 let body = json::logs(&records, &self.attributes);
                 let result = self.push(&self.options.logs_path, &body).await;
+                let refused = result.as_ref().err().and_then(|error| error.downcast_ref());
+                match refused.map(|Refused(status)| *status) {
+                    Some(StatusCode::PAYLOAD_TOO_LARGE) if records.len() > 1 => {
+                        most = records.len() / 2;
+                        continue;
+                    }
+                    // The same records would be refused for ever, and all others would wait behind them.
+                    Some(
+                        StatusCode::BAD_REQUEST
+                        | StatusCode::PAYLOAD_TOO_LARGE
+                        | StatusCode::UNPROCESSABLE_ENTITY,
+                    ) => self.records.drop_first(records.len()),
+                    _ if result.is_ok() => self.records.remove(records.len()),
+                    _ => {}
+                }
                 self.told(&mut trouble, &result);
                 if result.is_err() {
                     break;
                 }
-                self.records.remove(records.len());
             }
         }
     }
@@ -203,7 +218,7 @@ impl Exporter {
         if status.is_success() {
             return Ok(());
         }
-        Err(format!("the collector answers {status}").into())
+        Err(Refused(status).into())
     }
 
     async fn post<Io>(&self, io: Io, uri: Uri, body: Vec<u8>) -> Result<StatusCode, BoxError>
@@ -232,6 +247,11 @@ impl Exporter {
         Ok(sender.send_request(request).await?.status())
     }
 }
+
+/// The collector does not take a push.
+#[derive(Debug, thiserror::Error)]
+#[error("the collector answers {0}")]
+struct Refused(StatusCode);
 
 /// Whether a signal is taken.
 #[derive(Debug)]

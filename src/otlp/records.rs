@@ -81,6 +81,12 @@ impl Records {
         queue.drain(..count);
     }
 
+    /// Removes so many of the first records, which no collector takes.
+    pub(crate) fn drop_first(&self, count: usize) {
+        self.remove(count);
+        self.dropped.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Relaxed);
+    }
+
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }

@@ -8,6 +8,7 @@ mod admin_streams;
 mod age;
 mod catalogs;
 mod cli;
+mod collector;
 mod examples;
 mod faults;
 mod files;

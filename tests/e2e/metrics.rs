@@ -191,7 +191,7 @@ async fn an_event_stream_is_active_until_its_client_leaves() {
 }
 
 /// A server with an exporter of type `otlp`.
-async fn pushes_to(kafka: &Kafka, location: &str) -> Server {
+pub(crate) async fn pushes_to(kafka: &Kafka, location: &str) -> Server {
     let exporter = format!(
         "telemetry: {{ attributes: {{ service.name: orders, a: b }}, exporters: {{ push: {{ type: otlp, options: {{ \
          interval: 1, endpoint: {{ location: \"{location}\" }}, \
