@@ -38,9 +38,7 @@ fn write_family(out: &mut String, family: &Family) -> fmt::Result {
 }
 
 fn write_sample(out: &mut String, name: &str, sample: &Sample, value: impl Display) -> fmt::Result {
-    out.push_str(name);
-    write_labels(out, None, sample)?;
-    writeln!(out, " {value}")
+    writeln!(out, "{name}{} {value}", braced(&labels(sample)?))
 }
 
 fn write_histogram(
@@ -49,38 +47,34 @@ fn write_histogram(
     sample: &Sample,
     histogram: &Histogram,
 ) -> fmt::Result {
+    // Each bucket has the same labels.
+    let labels = labels(sample)?;
+    let separator = if labels.is_empty() { "" } else { "," };
     let mut count = 0;
     let limits = histogram.limits.iter().copied().chain([f64::INFINITY]);
     for (limit, in_bucket) in limits.zip(&histogram.counts) {
         count += in_bucket;
-        write!(out, "{name}_bucket")?;
-        write_labels(out, Some(limit), sample)?;
-        writeln!(out, " {count}")?;
+        let limit = Number(limit);
+        writeln!(out, "{name}_bucket{{le=\"{limit}\"{separator}{labels}}} {count}")?;
     }
-    write!(out, "{name}_sum")?;
-    write_labels(out, None, sample)?;
-    writeln!(out, " {}", Number(histogram.sum))?;
-    write!(out, "{name}_count")?;
-    write_labels(out, None, sample)?;
-    writeln!(out, " {count}")
+    let labels = braced(&labels);
+    writeln!(out, "{name}_sum{labels} {}", Number(histogram.sum))?;
+    writeln!(out, "{name}_count{labels} {count}")
 }
 
-/// Writes the labels, the limit of a bucket first.
-fn write_labels(out: &mut String, limit: Option<f64>, sample: &Sample) -> fmt::Result {
-    let mut separator = '{';
-    if let Some(limit) = limit {
-        write!(out, "{{le=\"{}\"", Number(limit))?;
-        separator = ',';
-    }
+/// The labels with commas between them.
+fn labels(sample: &Sample) -> Result<String, fmt::Error> {
+    let mut out = String::new();
     for (name, value) in &sample.labels {
+        let separator = if out.is_empty() { "" } else { "," };
         let value = Escaped { text: value, quoted: true };
         write!(out, "{separator}{}=\"{value}\"", label(name))?;
-        separator = ',';
     }
-    if separator == ',' {
-        out.push('}');
-    }
-    Ok(())
+    Ok(out)
+}
+
+fn braced(labels: &str) -> String {
+    if labels.is_empty() { String::new() } else { format!("{{{labels}}}") }
 }
 
 /// A number as Prometheus writes it.
