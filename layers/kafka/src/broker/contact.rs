@@ -316,6 +316,22 @@ mod tests {
         assert!(reach.lock().failures.is_empty());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn kafka_that_stays_away_is_told_each_minute() {
+        let reachability = Reachability::new("c", "a:1");
+        let begun = Instant::now();
+        let mut told = Vec::new();
+        for _ in 0..150 {
+            reachability.unanswered(begun);
+            let logged = reachability.lock().logged.map(|at| (at - begun).as_secs());
+            if logged != told.last().copied() {
+                told.extend(logged);
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(told, [0, 60, 120]);
+    }
+
     #[test]
     fn a_slow_answer_is_waited_for() {
         let reach = Reachability::new("kafka", "a:1");

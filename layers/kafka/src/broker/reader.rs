@@ -84,6 +84,7 @@ impl Reader {
         if self.context.has_late_fetches(self.request_timeout) {
             self.renew(timeouts::longer(self.request_timeout));
             warn!(
+                cluster = self.context.reachability.name(),
                 seconds = self.request_timeout.as_secs_f64(),
                 "answers of Kafka come late, waiting longer"
             );
@@ -101,7 +102,8 @@ impl Reader {
         let handle = match new_handle(&self.config, self.context.clone(), &self.readers) {
             Ok(handle) => handle,
             Err(error) => {
-                warn!(%error, "can't create a consumer with another timeout");
+                let cluster = self.context.reachability.name();
+                warn!(cluster, %error, "can't create a consumer with another timeout");
                 return;
             }
         };
@@ -120,7 +122,8 @@ impl Reader {
             let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*next));
         }
         if let Err(error) = handle.consumer.incremental_assign(&list) {
-            warn!(%error, "partitions can't be assigned to the new consumer");
+            let cluster = self.context.reachability.name();
+            warn!(cluster, %error, "partitions can't be assigned to the new consumer");
         }
         let former = std::mem::replace(&mut self.handle, handle);
         // The drop waits until the partitions are unassigned. Without a thread it does so here.

@@ -1,14 +1,19 @@
 //! What is counted of a topic from the start of the cluster on. No counter ever falls.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::data::gap::Reason;
 use crate::data::histogram::Histogram;
+use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::data::start::epoch_ms;
+
+/// The name under which topics beyond the bound are counted.
+pub(crate) const OTHER: &str = "_other_";
 
 /// The limits of the delay from a record's time to its append, in seconds.
 const DELAYS: &[f64] = &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0];
@@ -20,6 +25,7 @@ pub(crate) struct Counters {
     pub(crate) sent: Sent,
     pub(crate) records_read: AtomicU64,
     pub(crate) read_bytes: AtomicU64,
+    counted: Mutex<Counted>,
     delay: Mutex<Histogram>,
     gaps: [AtomicU64; Reason::ALL.len()],
     pub(crate) restarts: AtomicU64,
@@ -36,6 +42,44 @@ pub(crate) struct Sent {
     pub(crate) bytes: AtomicU64,
 }
 
+/// What was counted of a topic in its last epoch, by partition.
+#[derive(Debug, Default)]
+struct Counted {
+    epoch: u64,
+    ranges: BTreeMap<i32, Ranges>,
+}
+
+/// Ranges of offsets, in their order and apart from each other.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Ranges(Vec<Range<i64>>);
+
+/// The most ranges of a partition: what is read grows from where streams began, until the ranges meet.
+const MAX_RANGES: usize = 64;
+
+impl Ranges {
+    fn contains(&self, offset: i64) -> bool {
+        let after = self.0.partition_point(|range| range.start <= offset);
+        let before = after.checked_sub(1).and_then(|at| self.0.get(at));
+        before.is_some_and(|range| offset < range.end)
+    }
+
+    fn add(&mut self, added: Range<i64>) {
+        let first = self.0.partition_point(|range| range.end < added.start);
+        let after = self.0.partition_point(|range| range.start <= added.end);
+        let touched = self.0.get(first..after).unwrap_or_default();
+        let start = touched.first().map_or(added.start, |range| range.start.min(added.start));
+        let end = touched.last().map_or(added.end, |range| range.end.max(added.end));
+        self.0.splice(first..after.max(first), [start..end]);
+        if self.0.len() > MAX_RANGES {
+            // What lies between the first two is not counted any more.
+            let first = self.0.remove(0);
+            if let Some(second) = self.0.first_mut() {
+                second.start = first.start;
+            }
+        }
+    }
+}
+
 impl Counters {
     pub(crate) fn new(name: Arc<str>) -> Self {
         Self {
@@ -43,6 +87,7 @@ impl Counters {
             sent: Sent::default(),
             records_read: AtomicU64::new(0),
             read_bytes: AtomicU64::new(0),
+            counted: Mutex::default(),
             delay: Mutex::new(Histogram::new(DELAYS)),
             gaps: Default::default(),
             restarts: AtomicU64::new(0),
@@ -52,12 +97,34 @@ impl Counters {
         }
     }
 
-    /// Counts records that were read.
-    pub(crate) fn read(&self, records: &[Record]) {
-        let count = records.iter().map(Record::read_records).sum();
-        let bytes = records.iter().map(|record| record.read_bytes() as u64).sum();
-        self.records_read.fetch_add(count, Ordering::Relaxed);
-        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts records that were read from this position on, in this epoch of the topic, and were not counted before.
+    pub(crate) fn read(&self, epoch: u64, from: &Positions, records: &[Record]) {
+        let counted = &mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        // Offsets of several topics say nothing of each other.
+        let is_one = *self.name != *OTHER;
+        if epoch > counted.epoch {
+            *counted = Counted { epoch, ..Counted::default() };
+        }
+        let mut read = (0, 0);
+        let mut ends = BTreeMap::new();
+        for record in records {
+            let known =
+                counted.ranges.get(&record.partition).filter(|_| is_one && epoch == counted.epoch);
+            if known.is_some_and(|ranges| ranges.contains(record.offset)) {
+                continue;
+            }
+            ends.insert(record.partition, record.offset + 1);
+            read.0 += record.read_records();
+            read.1 += record.read_bytes() as u64;
+        }
+        if is_one && epoch == counted.epoch {
+            for (partition, end) in ends {
+                let ranges = counted.ranges.entry(partition).or_default();
+                ranges.add(from.next(partition)..end);
+            }
+        }
+        self.records_read.fetch_add(read.0, Ordering::Relaxed);
+        self.read_bytes.fetch_add(read.1, Ordering::Relaxed);
     }
 
     /// Notes how long the last of these records took until now.
@@ -101,4 +168,39 @@ impl Counters {
 /// Adds one to a counter.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ranges_contain_what_was_added_and_are_apart(
+            added in prop::collection::vec((0_i64..100, 1_i64..10), 0..40),
+        ) {
+            let mut ranges = Ranges::default();
+            let mut offsets = std::collections::BTreeSet::new();
+            for (start, length) in added {
+                ranges.add(start..start + length);
+                offsets.extend(start..start + length);
+            }
+            for offset in 0..110 {
+                prop_assert_eq!(ranges.contains(offset), offsets.contains(&offset), "{}", offset);
+            }
+            prop_assert!(ranges.0.windows(2).all(|two| two[0].end < two[1].start));
+        }
+    }
+
+    #[test]
+    fn ranges_are_bounded() {
+        let mut ranges = Ranges::default();
+        for number in 0..10_000 {
+            ranges.add(10 * number..10 * number + 1);
+        }
+        assert_eq!(ranges.0.len(), MAX_RANGES);
+        assert!(ranges.contains(0) && ranges.contains(99_990) && !ranges.contains(99_991));
+    }
 }

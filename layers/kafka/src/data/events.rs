@@ -107,8 +107,9 @@ fn is_shared(record: &Record) -> bool {
 /// Appends records in chunks that have at most [`CHUNK_BYTES`], encoded or not. A large record is a chunk by
 /// itself.
 pub(crate) fn append(hub: &Hub<Records>, records: Vec<Record>) {
-    hub.format().note_read(&records);
-    chunks(records, hub.head().len()).into_iter().rev().for_each(|chunk| hub.append(chunk));
+    let head = hub.head();
+    hub.format().note_read(&head, &records);
+    chunks(records, head.len()).into_iter().rev().for_each(|chunk| hub.append(chunk));
 }
 
 /// The chunks, the last one first.
@@ -148,6 +149,8 @@ pub(crate) struct Records {
     pub(crate) index: Index,
     /// Where the records are counted that are read for the log. `None` if they come from another log.
     counters: Option<Arc<Counters>>,
+    /// The epoch of the topic to which the log belongs.
+    epoch: u64,
     /// The records come when they are written.
     is_live: bool,
 }
@@ -155,17 +158,17 @@ pub(crate) struct Records {
 impl Records {
     /// Of a log whose records come from another one.
     pub(crate) fn new(index: Index) -> Self {
-        Self { index, counters: None, is_live: false }
+        Self { index, counters: None, epoch: 0, is_live: false }
     }
 
-    /// Of a live log.
-    pub(crate) fn live(index: Index, counters: Arc<Counters>) -> Self {
-        Self { index, counters: Some(counters), is_live: true }
+    /// Of a live log in this epoch of its topic.
+    pub(crate) fn live(index: Index, counters: Arc<Counters>, epoch: u64) -> Self {
+        Self { index, counters: Some(counters), epoch, is_live: true }
     }
 
     /// Of a backfill of this log.
     pub(crate) fn past(&self) -> Self {
-        Self { index: self.index.clone(), counters: self.counters.clone(), is_live: false }
+        Self { index: self.index.clone(), counters: self.counters.clone(), is_live: false, ..*self }
     }
 
     /// The counters of the topic.
@@ -173,9 +176,9 @@ impl Records {
         self.counters.as_deref()
     }
 
-    fn note_read(&self, records: &[Record]) {
+    fn note_read(&self, from: &Positions, records: &[Record]) {
         if let Some(counters) = &self.counters {
-            counters.read(records);
+            counters.read(self.epoch, from, records);
             if self.is_live {
                 counters.arrived(records);
             }

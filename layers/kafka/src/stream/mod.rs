@@ -43,6 +43,7 @@ const RETRY_MS: RangeInclusive<u32> = 8_000..=12_000;
 /// the client reconnects later.
 pub struct Stream {
     topic: TopicHandle,
+    /// Dropped before the state, whose place in a log it reads.
     entry: StreamEntry,
     encoding: Encoding,
     /// Whether gaps are sent in place of rejected records.
@@ -273,11 +274,7 @@ impl Events for Stream {
         cx: &mut Context<'_>,
         limit: usize,
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
-        let polled = self.poll_next(cx, limit);
-        if let Poll::Ready(Some(Ok(write))) = &polled {
-            self.entry.stream().sent_bytes(write.as_bytes().len());
-        }
-        polled
+        self.poll_next(cx, limit)
     }
 
     fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
@@ -291,8 +288,6 @@ impl Events for Stream {
             .as_mut()
             .filter(|reported| may_report && **reported != position)?;
         *reported = position;
-        let id = Encoded::id(reported.progress().as_bytes());
-        self.entry.stream().sent_bytes(id.as_bytes().len());
-        Some(id)
+        Some(Encoded::id(reported.progress().as_bytes()))
     }
 }

@@ -34,6 +34,8 @@ const KNOWN: usize = 4096;
 /// The converter of a topic.
 pub(crate) struct Converter {
     convert: Arc<dyn ConvertRecord>,
+    /// The name of the cluster in the log.
+    cluster: Arc<str>,
     max_record_bytes: usize,
     rejections: Mutex<Rejections>,
     counters: OnceLock<Arc<Counters>>,
@@ -122,15 +124,16 @@ struct Rejections {
 }
 
 impl Converter {
-    /// The converter of a topic, if it has one.
+    /// The converter of a topic of this cluster, if it has one.
     pub(crate) fn of(
-        topic: &str,
+        (topic, cluster): (&str, &Arc<str>),
         converters: &Converters,
         max_record_bytes: usize,
     ) -> Option<Arc<Self>> {
         let convert = converters.of(topic)?;
         Some(Arc::new(Self {
             convert,
+            cluster: Arc::clone(cluster),
             max_record_bytes,
             rejections: Mutex::default(),
             counters: OnceLock::new(),
@@ -204,7 +207,8 @@ impl Converter {
         rejections.warned = Some(now);
         let unlogged = std::mem::take(&mut rejections.unlogged);
         drop(rejections);
-        warn!(topic, partition, offset, reason, detail, unlogged, "a record was rejected");
+        let cluster = &*self.cluster;
+        warn!(cluster, topic, partition, offset, reason, detail, unlogged, "a record was rejected");
     }
 
     /// The offsets mean other records from now on.
@@ -325,8 +329,9 @@ mod tests {
         };
         let mut converters = Converters::default();
         converters.named.insert("orders".to_owned(), Arc::new(grow));
-        let converter = Converter::of("orders", &converters, 50).unwrap();
-        assert!(Converter::of("others", &converters, 50).is_none());
+        let of = |topic| Converter::of((topic, &"cluster".into()), &converters, 50);
+        let converter = of("orders").unwrap();
+        assert!(of("others").is_none());
         let mut scratch = Scratch::default();
         for (length, is_gap) in [(5, false), (6, true)] {
             let value = vec![b'v'; length];

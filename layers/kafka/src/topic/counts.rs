@@ -127,8 +127,8 @@ pub struct TopicCounts {
     pub log_bytes: Option<usize>,
     /// How often the log was restarted because it did not advance.
     pub restarts: u64,
-    /// The number of records that were read from Kafka, however many streams there are. History that was read
-    /// again counts again.
+    /// The number of records that were read from Kafka. Each counts once, however many streams there are, and however
+    /// often it is read.
     pub records_read: u64,
     /// The bytes of their keys, values and headers.
     pub read_bytes: u64,
@@ -144,7 +144,7 @@ pub struct TopicCounts {
     pub snapshots_given_up: u64,
     /// The number of events of records that streams were given.
     pub events_sent: u64,
-    /// The bytes that streams were given, with comments and gaps.
+    /// The bytes that were sent to clients, as far as [`note_sent_bytes`](crate::StreamProbe::note_sent_bytes) tells.
     pub sent_bytes: u64,
     /// How many gaps streams were given, by reason.
     pub gaps_told: BTreeMap<&'static str, u64>,

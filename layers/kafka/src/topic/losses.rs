@@ -1,7 +1,7 @@
 //! Records of a topic that can't be delivered. Streams get a gap, and losses are counted, logged and remembered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,7 +29,11 @@ pub(crate) const TOO_LARGE: &str = "a record is larger than is served";
 
 /// The losses of a topic.
 #[derive(Debug, Default)]
-pub(crate) struct Losses(Mutex<State>);
+pub(crate) struct Losses {
+    /// The name of the cluster in the log.
+    pub(crate) cluster: Arc<str>,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -48,8 +52,12 @@ struct State {
 }
 
 impl Losses {
+    pub(crate) fn new(cluster: Arc<str>) -> Self {
+        Self { cluster, state: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a range of a partition that can't be read, and returns its gap.
@@ -110,6 +118,7 @@ impl Losses {
         let suppressed = std::mem::take(&mut state.suppressed);
         drop(state);
         warn!(
+            cluster = &*self.cluster,
             topic,
             partition,
             offset = from,

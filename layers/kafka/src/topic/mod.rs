@@ -120,6 +120,11 @@ impl Topic {
         }
     }
 
+    /// Of the cluster that has this name in the log.
+    pub(crate) fn of_cluster(self, name: &Arc<str>) -> Self {
+        Self { losses: Arc::new(Losses::new(Arc::clone(name))), ..self }
+    }
+
     /// With a converter of its records.
     pub(crate) fn converted_by(self, converter: Option<Arc<Converter>>) -> Self {
         Self { converter, ..self }

@@ -178,6 +178,8 @@ impl Drop for TopicHandle {
 /// the configuration, and topics that do not exist take no room from those that do.
 #[derive(Debug)]
 pub(crate) struct Topics {
+    /// The name of the cluster in the log.
+    cluster: Arc<str>,
     held: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
     /// The most topics of requests that exist.
     max_there: usize,
@@ -190,19 +192,23 @@ pub(crate) struct Topics {
 impl Topics {
     pub(crate) fn new(options: &ClusterOptions) -> Self {
         let mut held = HashMap::new();
+        let cluster: Arc<str> = options.reachability().name().into();
         for (names, pinned) in [(&options.preloaded, true), (&options.named, false)] {
             for name in names {
                 let name: Arc<str> = name.as_str().into();
                 let max_record_bytes = options.max_record_bytes;
                 let topic = || {
-                    let converter = Converter::of(&name, &options.converters, max_record_bytes);
-                    Arc::new(Topic::named(Arc::clone(&name), pinned).converted_by(converter))
+                    let named = (&*name, &cluster);
+                    let converter = Converter::of(named, &options.converters, max_record_bytes);
+                    let topic = Topic::named(Arc::clone(&name), pinned).of_cluster(&cluster);
+                    Arc::new(topic.converted_by(converter))
                 };
                 held.entry(Arc::clone(&name)).or_insert_with(topic);
             }
         }
         Self {
             held: Mutex::new(held),
+            cluster,
             max_there: options.max_topics,
             max_missing: options.max_missing_topics,
             converters: options.converters.clone(),
@@ -234,8 +240,10 @@ impl Topics {
                 if count(&held, |topic| !topic.exists()) >= most {
                     return Err(Error::TooManyTopics(name.to_owned()));
                 }
-                let converter = Converter::of(name, &self.converters, self.max_record_bytes);
-                let topic = Arc::new(Topic::new(name.into()).converted_by(converter));
+                let named = (name, &self.cluster);
+                let converter = Converter::of(named, &self.converters, self.max_record_bytes);
+                let topic = Topic::new(name.into()).of_cluster(&self.cluster);
+                let topic = Arc::new(topic.converted_by(converter));
                 held.insert(Arc::clone(&topic.name), Arc::clone(&topic));
                 topic
             }

@@ -83,6 +83,7 @@ impl Streams {
             events: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
             place: Mutex::new(None),
+            last_lag: AtomicU64::new(UNKNOWN_LAG),
         });
         let key = self.open().insert(Arc::clone(&stream));
         StreamEntry { streams: Arc::clone(self), key, stream }
@@ -145,6 +146,10 @@ impl StreamEntry {
 
 impl Drop for StreamEntry {
     fn drop(&mut self) {
+        // The stream still has its place: it drops this first.
+        if let Some(lag) = self.stream.lag() {
+            self.stream.last_lag.store(lag.records.min(UNKNOWN_LAG - 1), Ordering::Relaxed);
+        }
         self.streams.open().try_remove(self.key);
     }
 }
@@ -160,7 +165,12 @@ pub(crate) struct OpenStream {
     /// How many gaps the stream was given, and above them the index of the last one's reason.
     gaps: AtomicU64,
     place: Mutex<Option<Place>>,
+    /// The records that the stream was behind when it was dropped.
+    last_lag: AtomicU64,
 }
+
+/// The stream is open, or had no place when it was dropped.
+const UNKNOWN_LAG: u64 = u64::MAX;
 
 /// Where in `OpenStream::gaps` the reason begins.
 const GAP_BITS: u32 = 56;
@@ -200,11 +210,6 @@ impl OpenStream {
             (state, _) => state,
         });
         Attached(Arc::clone(self))
-    }
-
-    /// Counts what a write takes on the wire.
-    pub(crate) fn sent_bytes(&self, bytes: usize) {
-        self.counters.sent.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts a gap that the stream is given.
@@ -315,10 +320,24 @@ impl StreamProbe {
         self.0.lag()
     }
 
+    /// How many records the stream was behind when it was dropped. `None` while it is open, and if it was
+    /// [seeking](StreamState::Seeking).
+    #[must_use]
+    pub fn last_lag_records(&self) -> Option<u64> {
+        Some(self.0.last_lag.load(Ordering::Relaxed)).filter(|lag| *lag != UNKNOWN_LAG)
+    }
+
     /// The number of events of records that the stream was given.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.0.events.load(Ordering::Relaxed)
+    }
+
+    /// Notes that so many bytes were sent to the client, for [`sent_bytes`](crate::TopicCounts::sent_bytes) of the
+    /// topic. Whoever writes the stream calls this, since it adds comments and fields of its own. It takes one relaxed
+    /// atomic addition.
+    pub fn note_sent_bytes(&self, bytes: usize) {
+        self.0.counters.sent.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// The number of gaps that the stream was given.

@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::data::counters::Counters;
+use crate::data::counters::{Counters, OTHER};
 use crate::topic::Topic;
 
 /// The most topics that are counted by themselves.
 const MAX_TOPICS: usize = 1000;
-
-/// The name under which the others are counted.
-const OTHER: &str = "_other_";
 
 #[derive(Debug)]
 pub(crate) struct Totals {

@@ -198,7 +198,7 @@ impl Control<'_> {
             converter.count_in(&counters);
         }
         topic.set_ends(start.clone());
-        let records = Records::live(shared.index.clone(), counters);
+        let records = Records::live(shared.index.clone(), counters, epoch);
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
         hub.set_newest_bytes(CHUNK_BYTES);
         let follow = Command::Assign {

@@ -133,10 +133,15 @@ impl Reading {
         timing.retry.saturating_mul(doubled).min(timing.stalled_read)
     }
 
+    /// The name of the cluster in the log.
+    fn cluster(&self) -> &str {
+        &self.backfill.log.losses.cluster
+    }
+
     /// Lets other backfills come first, for as long as this turn got no records.
     pub(crate) fn rest(&mut self, timing: &Timing) {
         if self.fruitless == 0 {
-            warn!(topic = %self.topic, "a backfill gets no records for now, others come first");
+            warn!(cluster = self.cluster(), topic = %self.topic, "a backfill gets no records for now, others come first");
         }
         self.rests_until = Some(Instant::now() + self.turn_timeout(timing));
         self.fruitless = self.fruitless.saturating_add(1);
@@ -152,7 +157,7 @@ impl Reading {
         let mut positions = (0..).zip(&self.next);
         if let Some((partition, offset)) = positions.find(|(at, next)| **next < first.next(*at)) {
             let seconds = STALL_LOGGED.as_secs();
-            warn!(topic = %self.topic, partition, offset, seconds, "a backfill does not advance: Kafka has records there, and none come");
+            warn!(cluster = self.cluster(), topic = %self.topic, partition, offset, seconds, "a backfill does not advance: Kafka has records there, and none come");
         }
     }
 
@@ -437,7 +442,7 @@ impl Reading {
         }
         let ends = backend.ends(&self.topic, self.next.len());
         if let Err(error) = &ends {
-            warn!(%error, topic = %self.topic, "the end of history can't be read, trying again");
+            warn!(cluster = self.cluster(), %error, topic = %self.topic, "the end of history can't be read, trying again");
         }
         for (partition, next) in ended {
             // Its next record may have come since, and can't be converted yet.
