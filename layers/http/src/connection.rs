@@ -22,17 +22,24 @@ impl Peer {
     }
 }
 
-/// Whether a connection ended because its peer took no byte within the [`WriteDeadline`](crate::WriteDeadline).
-/// [`Http`](crate::Http) puts it into the extensions of each request. A response body that keeps it can tell, when
-/// it is dropped, a stalled client from one that has left.
+/// Whether the peer of a connection takes what is written to it. [`Http`](crate::Http) puts it into the extensions of
+/// each request. A response body that keeps it can tell, when it is dropped, a stalled client from one that has left.
 #[derive(Clone, Debug)]
 pub struct StallFlag(pub(crate) Arc<ConnState>);
 
 impl StallFlag {
-    /// Whether the connection ended for this reason. It is set before the bodies of the connection are dropped.
+    /// Whether the connection ended because its peer took no byte within the
+    /// [`WriteDeadline`](crate::WriteDeadline). It is set before the bodies of the connection are dropped.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.is_stalled()
+    }
+
+    /// How many bytes wait until the peer takes them: those that the last write to the socket could not hand over. 0
+    /// if it has handed over all. What the kernel and TLS keep is not part of it.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.waiting_bytes()
     }
 }
 

@@ -2,7 +2,7 @@ use std::fmt::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -56,8 +56,10 @@ pub enum End {
     Drain,
     /// The stream has reached its [`max_age`](crate::SseLayer::max_age).
     MaxAge,
-    /// Its [`Lease`](crate::Lease) has ended.
+    /// The time of its [`Lease`](crate::Lease) is over.
     Lease,
+    /// Its lease has ended since it [was revoked](crate::Lease::is_revoked).
+    Revoked,
     /// [`SseBody::end`] was called.
     Requested,
     /// The source has no more events, or has failed.
@@ -128,6 +130,11 @@ impl<E> SseBody<E> {
         self.ended
     }
 
+    /// When the lease of the stream ends unless it is renewed, if that is known.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.lease.as_ref()?.expires()
+    }
+
     /// The time of the last write: of an event, of a comment, or of the id of a position.
     pub fn last_write(&self) -> Instant {
         self.last_write
@@ -187,7 +194,8 @@ impl<E: Events> SseBody<E> {
 
     fn close(self: Pin<&mut Self>, end: End) {
         let mut this = self.project();
-        *this.ended = Some(end);
+        let is_revoked = this.lease.as_ref().is_some_and(|lease| lease.is_revoked());
+        *this.ended = Some(if end == End::Lease && is_revoked { End::Revoked } else { end });
         this.events.set(None);
         this.timer.set(None);
         this.drain.set(None);

@@ -1,4 +1,5 @@
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use crate::Encoded;
 
@@ -21,4 +22,15 @@ pub trait Lease: Send {
     /// the closing `retry` field are written; not before the first write, which is the same for all
     /// clients, and not before a challenge.
     fn permits(&self) -> bool;
+
+    /// When the lease ends unless it is renewed. Default: `None`, it is not known.
+    fn expires(&self) -> Option<SystemTime> {
+        None
+    }
+
+    /// Whether the lease has ended since its holder lost the permission, and not only since its time was over. Default:
+    /// `false`.
+    fn is_revoked(&self) -> bool {
+        false
+    }
 }

@@ -104,6 +104,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for DetectVersion<Io> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.state.record_write(written.is_ready());
+        self.state.record_waiting(if written.is_ready() { 0 } else { bytes.len() });
         self.recorded(written)
     }
 
@@ -114,6 +115,8 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for DetectVersion<Io> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         self.state.record_write(written.is_ready());
+        let bytes = || slices.iter().map(|slice| slice.len()).sum();
+        self.state.record_waiting(if written.is_ready() { 0 } else { bytes() });
         self.recorded(written)
     }
 

@@ -136,7 +136,10 @@ where
             }
             let io = Pin::new(&mut *this.io);
             if this.buffer.bytes > 0 {
-                let count = ready!(this.buffer.poll_write(io, cx)).map_err(Error::Write)?;
+                let written = this.buffer.poll_write(io, cx);
+                let waiting = if written.is_ready() { 0 } else { this.buffer.bytes };
+                this.body.connection().record_waiting(waiting);
+                let count = ready!(written).map_err(Error::Write)?;
                 if count == 0 {
                     return Poll::Ready(Err(Error::Write(io::ErrorKind::WriteZero.into())));
                 }

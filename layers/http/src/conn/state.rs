@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::task::Waker;
 
@@ -18,6 +18,7 @@ pub(crate) struct ConnState {
     write_blocked: AtomicBool,
     wrote: AtomicBool,
     stalled: AtomicBool,
+    waiting_bytes: AtomicUsize,
     driver: AtomicWaker,
 }
 
@@ -50,6 +51,16 @@ impl ConnState {
         if took_bytes {
             self.wrote.store(true, SeqCst);
         }
+    }
+
+    /// Records how many bytes the last write could not hand over.
+    pub(crate) fn record_waiting(&self, bytes: usize) {
+        self.waiting_bytes.store(bytes, Relaxed);
+    }
+
+    /// How many bytes the last write could not hand over.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Relaxed)
     }
 
     /// Records whether a flush completed or had to wait. TLS takes bytes before the socket does, so that

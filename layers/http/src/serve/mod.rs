@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{io, mem};
@@ -51,6 +52,7 @@ const OVER: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ServeOptions {
+    name: Option<Arc<str>>,
     connection_limit: ConnectionLimit,
     write_deadline: Duration,
     spillover: Option<Spillover>,
@@ -66,10 +68,17 @@ impl ServeOptions {
     /// The default options.
     pub fn new() -> Self {
         Self {
+            name: None,
             connection_limit: ConnectionLimit::default(),
             write_deadline: Duration::from_secs(60),
             spillover: None,
         }
+    }
+
+    /// The name of the server, which its log entries have in the field `binding`. Default: none.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// The limit on connections, which also counts them. Default: 65 536, shared with no other server.
@@ -135,7 +144,9 @@ pub async fn serve<A, S>(
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
+    let binding = options.name.as_deref();
     let mut accept_loop = AcceptLoop {
+        name: options.name.clone(),
         listeners: listeners.into_iter().collect(),
         first: 0,
         back_off: None,
@@ -152,7 +163,7 @@ pub async fn serve<A, S>(
             biased;
             end = &mut started => break end,
             Some(ended) = tasks.join_next() => {
-                record_end(ended, connections);
+                record_end(ended, connections, binding);
                 continue;
             }
             permit = accept_loop.next(connections) => permit,
@@ -179,7 +190,7 @@ pub async fn serve<A, S>(
     };
     drop(accept_loop);
     if !tasks.is_empty() {
-        info!(connections = tasks.len(), "waiting for connections to end");
+        info!(binding, connections = tasks.len(), "waiting for connections to end");
     }
     // The services end with the window, too. They get a little more time to do so by themselves.
     let mut over = std::pin::pin!(sleep_until(window_end + FIRST_BACK_OFF));
@@ -187,13 +198,17 @@ pub async fn serve<A, S>(
         tokio::select! {
             biased;
             ended = tasks.join_next() => match ended {
-                Some(ended) => record_end(ended, connections),
+                Some(ended) => record_end(ended, connections, binding),
                 None => return,
             },
             () = &mut over => break,
         }
     }
-    info!(connections = tasks.len(), "the drain window is over, dropping open connections");
+    info!(
+        binding,
+        connections = tasks.len(),
+        "the drain window is over, dropping open connections"
+    );
     tasks.shutdown().await;
 }
 
@@ -221,15 +236,16 @@ where
     drop(permit);
 }
 
-fn record_end(ended: Result<(), JoinError>, connections: &ConnectionLimit) {
+fn record_end(ended: Result<(), JoinError>, connections: &ConnectionLimit, binding: Option<&str>) {
     if ended.is_err_and(|error| error.is_panic()) {
         connections.record_panicked();
-        error!("a connection's task panicked");
+        error!(binding, "a connection's task panicked");
     }
 }
 
 /// The listeners and the state of the accept loop.
 struct AcceptLoop<A> {
+    name: Option<Arc<str>>,
     listeners: Vec<A>,
     /// The listener that is polled first the next time.
     first: usize,
@@ -273,7 +289,8 @@ impl<A: Accept> AcceptLoop<A> {
                     }
                     if let Some(earlier) = self.permits.record() {
                         let cap = connections.cap();
-                        warn!(cap, earlier, "too many connections, refusing new ones");
+                        let binding = self.name.as_deref();
+                        warn!(binding, cap, earlier, "too many connections, refusing new ones");
                     }
                 }
                 Err(error) => {
@@ -304,7 +321,8 @@ impl<A: Accept> AcceptLoop<A> {
 
     async fn wait(&mut self, error: &io::Error) {
         if let Some(earlier) = self.files.record() {
-            error!(%error, earlier, "accepting failed, trying again; raise the limit on open files?");
+            let binding = self.name.as_deref();
+            error!(binding, %error, earlier, "accepting failed, trying again; raise the limit on open files?");
         }
         let time = self.back_off.map_or(FIRST_BACK_OFF, |last| (last * 2).min(LONGEST_BACK_OFF));
         self.back_off = Some(time);

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use atomic_waker::AtomicWaker;
 use tokio::time::{Instant, Sleep, sleep};
@@ -126,6 +126,19 @@ impl Lease {
         self.session.guard.now() < self.state.expiry()
     }
 
+    /// When the lease expires. `None` if it never does.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        let expiry = Some(self.state.expiry()).filter(|expiry| *expiry != NEVER)?;
+        UNIX_EPOCH.checked_add(Duration::from_millis(expiry.try_into().ok()?))
+    }
+
+    /// Whether the last token that was offered to extend the lease does not allow its stream.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.state.is_revoked.load(Ordering::Relaxed)
+    }
+
     #[cfg(test)]
     pub(crate) fn expiry(&self) -> i64 {
         self.state.expiry()
@@ -163,6 +176,7 @@ impl fmt::Debug for Lease {
 pub(crate) struct LeaseState {
     /// Milliseconds since 1970. It only increases.
     expiry: AtomicI64,
+    is_revoked: AtomicBool,
     waker: AtomicWaker,
     still_allowed: Box<dyn Fn(&Token) -> bool + Send + Sync>,
 }
@@ -173,7 +187,9 @@ impl LeaseState {
         still_allowed: impl Fn(&Token) -> bool + Send + Sync + 'static,
     ) -> Self {
         let still_allowed = Box::new(still_allowed);
-        Self { expiry: AtomicI64::new(expiry), waker: AtomicWaker::new(), still_allowed }
+        let expiry = AtomicI64::new(expiry);
+        let is_revoked = AtomicBool::new(false);
+        Self { expiry, is_revoked, waker: AtomicWaker::new(), still_allowed }
     }
 
     fn expiry(&self) -> i64 {
@@ -184,9 +200,13 @@ impl LeaseState {
     /// expired, even if its stalled stream has not noticed yet.
     pub(crate) fn renew(&self, token: &Token, now: i64) -> Option<Option<Waker>> {
         let expiry = self.expiry();
-        let extends = now < expiry && expiry < token.valid_until && (self.still_allowed)(token);
+        if now >= expiry || expiry >= token.valid_until {
+            return None;
+        }
+        let is_allowed = (self.still_allowed)(token);
+        self.is_revoked.store(!is_allowed, Ordering::Relaxed);
         // The session is locked: no other renewal has changed the expiry in the meantime.
-        extends.then(|| {
+        is_allowed.then(|| {
             self.expiry.store(token.valid_until, Ordering::Release);
             self.waker.take()
         })

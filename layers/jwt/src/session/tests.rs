@@ -99,6 +99,22 @@ fn renewals_from_many_threads_leave_the_latest() {
 }
 
 #[test]
+fn a_lease_tells_whether_its_last_token_allowed_the_stream() {
+    let guard = guard();
+    let connection = ConnectionSessions::default();
+    let session = connection.join(&guard, token("ada", 1001));
+    let lease = session.lease(|token| token.valid_until % 2 == 1);
+    assert!(!lease.is_revoked());
+    // A token that would not extend it says nothing.
+    for (valid_until, is_revoked) in [(2000, true), (2001, false), (1500, false), (3000, true)] {
+        connection.renew(&guard, &token("ada", valid_until));
+        assert_eq!(lease.is_revoked(), is_revoked, "{valid_until}");
+    }
+    let expires = std::time::UNIX_EPOCH + std::time::Duration::from_millis(2001);
+    assert_eq!(lease.expires(), Some(expires));
+}
+
+#[test]
 fn a_lease_is_small() {
     // Tens of thousands of them: with its part in the session some 200 bytes.
     assert!(size_of::<Lease>() <= 64, "{}", size_of::<Lease>());
