@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use ::http::request::Parts;
 use tailwater_jwt::{Session, Token};
@@ -110,6 +111,14 @@ impl Lease for SessionLease {
 
     fn permits(&self) -> bool {
         self.0.permits()
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        self.0.expires()
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.0.is_revoked()
     }
 }
 

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::Admin;
+use super::ending::Ending;
 use super::inspector;
 use super::query::Query;
 use super::response::{self, Body, JSON, Refusal};
-use super::streams::{Ending, Wanted};
+use super::streams::Wanted;
 use crate::telemetry::InvalidLevels;
 
 /// The longest time for which other levels of the log are in force.
@@ -95,7 +96,8 @@ impl Admin {
             "/guards" => {
                 check(Allowed::Get)?;
                 without(query()?)?;
-                Ok(response::of_type(JSON, StatusCode::OK, self.described.guards.clone()))
+                let guards = self.described.guards(&self.handle.guards);
+                Ok(response::ok(&json!({ "guards": guards })))
             }
             "/config" => {
                 check(Allowed::Get)?;

@@ -8,7 +8,15 @@ use crate::config::{self, Config, GuardKeys};
 #[derive(Clone, Debug)]
 pub(crate) struct Described {
     pub(super) config: String,
-    pub(super) guards: String,
+    guards: Vec<Guard>,
+}
+
+/// A guard of the configuration.
+#[derive(Clone, Debug)]
+struct Guard {
+    namespace: String,
+    name: String,
+    json: Value,
 }
 
 impl Described {
@@ -19,10 +27,37 @@ impl Described {
             _ => documents.cloned().collect::<Value>().to_string(),
         };
         let guards = namespaces.iter().flat_map(|namespace| {
-            namespace.guards.iter().map(move |guard| guard_json(namespace, guard))
+            namespace.guards.iter().map(move |guard| Guard {
+                namespace: namespace.name.clone(),
+                name: guard.name.clone(),
+                json: guard_json(namespace, guard),
+            })
         });
-        let guards = json!({ "guards": guards.collect::<Value>() }).to_string();
-        Self { config, guards }
+        Self { config, guards: guards.collect() }
+    }
+
+    /// The guards, with what those have counted that an `http` binding uses. `counted` has names that are unique in the
+    /// process.
+    pub(super) fn guards(&self, counted: &[(String, tailwater_jwt::Guard)]) -> Value {
+        let guards = self.guards.iter().map(|Guard { namespace, name, json }| {
+            let mut json = json.clone();
+            let unique = format!("{namespace}:{name}");
+            if let Some((_, guard)) =
+                counted.iter().find(|(counted, _)| counted == name || *counted == unique)
+            {
+                let counts = guard.counts();
+                let rejections = counts.rejections.iter();
+                json["rejections"] = rejections
+                    .map(|(reason, count)| ((*reason).to_owned(), json!(count)))
+                    .collect();
+                json["challenges"] = counts.challenges.into();
+                json["renewals"] =
+                    json!({ "ok": counts.renewals, "failed": counts.failed_renewals });
+                json["keys_age"] = counts.keys_age.map(|age| age.as_secs()).into();
+            }
+            json
+        });
+        guards.collect()
     }
 }
 

@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use super::Admin;
+use super::filter::{lag, state_of};
 use super::response::{self, Body, Refusal, boxed};
-use super::streams::{Wanted, lag, milliseconds, state_of};
+use super::streams::{Wanted, milliseconds};
 use crate::streams::Streams;
 
 /// The maximum number of inspectors at once.

@@ -20,6 +20,8 @@ mod access;
 mod answers;
 mod clusters;
 mod described;
+mod ending;
+mod filter;
 mod inspector;
 mod listener;
 mod query;

@@ -1,15 +1,15 @@
-//! The open streams: a list in pages, and their end.
+//! The list of open streams, in pages.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::ending::retry;
+use super::filter::{Filter, client, events, lag, state_of, subject, topic};
 use super::query::Query;
 use super::response::{Refusal, rfc3339};
-use crate::blocks;
 use crate::streams::{Kick, OpenStream, Reason, StreamId, Streams};
 
 /// The number of streams of a page, if the request names none.
@@ -17,95 +17,10 @@ const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 /// The maximum number of subjects in an answer.
 const MAX_SUBJECTS: usize = 1000;
-/// The longest reconnection time of kicked clients.
-const MAX_RETRY_MS: u64 = 60 * 60 * 1000;
-/// The longest time for which a subject is refused.
-const MAX_BLOCK_SECONDS: u64 = 24 * 60 * 60;
 /// The number of lists of which further pages can be asked for.
 const MAX_ORDERS: usize = 32;
 /// The maximum number of ids of all these lists. Each takes 8 bytes.
 const MAX_IDS: usize = 1 << 20;
-
-/// Which streams are meant. All that is given has to hold.
-#[derive(Debug, Default)]
-pub(super) struct Filter {
-    topic: Option<String>,
-    subject: Option<String>,
-    client: Option<IpAddr>,
-    binding: Option<String>,
-    state: Option<&'static str>,
-    lag_over: Option<u64>,
-}
-
-const STATES: [(&str, &str); 5] = [
-    ("seeking", "seeking"),
-    ("history", "history"),
-    ("snapshot", "snapshot"),
-    ("ahead", "ahead"),
-    ("live", "live"),
-];
-
-impl Filter {
-    fn take(query: &mut Query) -> Result<Self, Refusal> {
-        let client = query.take("client").map(|text| {
-            let wrong = |_| Refusal::bad_request("client is an IP address".to_owned());
-            text.parse::<IpAddr>().map(|address| address.to_canonical()).map_err(wrong)
-        });
-        Ok(Self {
-            topic: query.take("topic"),
-            subject: query.take("subject"),
-            client: client.transpose()?,
-            binding: query.take("binding"),
-            state: query.word("state", &STATES)?,
-            lag_over: query.number("lag_over", 0..=u64::MAX)?,
-        })
-    }
-
-    fn is_empty(&self) -> bool {
-        let Self { topic, subject, client, binding, state, lag_over } = self;
-        let texts = [topic, subject, binding];
-        texts.iter().all(|text| text.is_none())
-            && client.is_none()
-            && state.is_none()
-            && lag_over.is_none()
-    }
-
-    fn matches(&self, stream: &OpenStream) -> bool {
-        let is = |wanted: &Option<String>, found: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
-        };
-        is(&self.topic, topic(stream))
-            && is(&self.subject, subject(stream))
-            && is(&self.binding, Some(&stream.place().binding))
-            && self.client.is_none_or(|client| client == self::client(stream))
-            && self.state.is_none_or(|state| state_of(stream) == Some(state))
-            && self
-                .lag_over
-                .is_none_or(|least| lag(stream).is_some_and(|(records, _)| records > least))
-    }
-}
-
-fn topic(stream: &OpenStream) -> Option<&str> {
-    stream.probe().map(crate::streams::Probe::topic)
-}
-
-pub(super) fn subject(stream: &OpenStream) -> Option<&str> {
-    blocks::subject(stream.session()?)
-}
-
-/// What a stream of a topic does.
-pub(super) fn state_of(stream: &OpenStream) -> Option<&'static str> {
-    stream.probe().map(crate::streams::Probe::state)
-}
-
-fn client(stream: &OpenStream) -> IpAddr {
-    stream.peer().ip().to_canonical()
-}
-
-/// The records that a stream is behind, and for how long. `None` if it has no place in a log.
-pub(super) fn lag(stream: &OpenStream) -> Option<(u64, Duration)> {
-    stream.probe()?.lag()
-}
 
 /// The order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,10 +44,6 @@ impl Sort {
             Self::Bytes => (stream.bytes(), Duration::ZERO),
         }
     }
-}
-
-fn events(stream: &OpenStream) -> u64 {
-    stream.probe().map_or(0, crate::streams::Probe::events)
 }
 
 /// A request for a list.
@@ -372,12 +283,14 @@ impl Lister {
             "peer": stream.peer().to_string(),
             "subject": subject(stream),
             "guard": session.map(tailwater_jwt::Session::guard_name),
+            "expires": stream.expires().and_then(rfc3339),
             "protocol": stream.protocol().name(),
             "start": stream.start().name(),
             "state": state_of(stream),
             "lag": lag,
             "sent": { "events": events(stream), "bytes": stream.bytes() },
             "last_write": time(stream.last_write_ms()),
+            "waiting_bytes": stream.waiting_bytes(),
             "gaps": stream.probe().map(crate::streams::Probe::gaps),
             "position": stream.probe().and_then(crate::streams::Probe::position),
         })
@@ -431,46 +344,6 @@ impl Lister {
     }
 }
 
-/// Which streams are ended, and how.
-#[derive(Debug)]
-pub(super) struct Ending {
-    filter: Filter,
-    retry: Option<Duration>,
-    /// The subject that is refused, and for how long.
-    pub(super) block: Option<(String, Duration)>,
-}
-
-impl Ending {
-    pub(super) fn parse(mut query: Query) -> Result<Self, Refusal> {
-        let filter = Filter::take(&mut query)?;
-        let retry = retry(&mut query)?;
-        let block = query.number("block", 1..=MAX_BLOCK_SECONDS)?;
-        query.finish()?;
-        if filter.is_empty() {
-            let text = "a filter is required: topic, subject, client, binding, state or lag_over";
-            return Err(Refusal::bad_request(text.to_owned()));
-        }
-        let block = match (block, &filter.subject) {
-            (None, _) => None,
-            (Some(seconds), Some(subject)) => Some((subject.clone(), Duration::from_secs(seconds))),
-            (Some(_), None) => {
-                return Err(Refusal::bad_request("block needs subject".to_owned()));
-            }
-        };
-        Ok(Self { filter, retry, block })
-    }
-
-    /// Ends the streams. Returns their number.
-    pub(super) fn end(&self, streams: &Streams) -> usize {
-        let kick = Kick { reason: Reason::Kicked, retry: self.retry };
-        streams.kick(kick, |stream| self.filter.matches(stream))
-    }
-}
-
-fn retry(query: &mut Query) -> Result<Option<Duration>, Refusal> {
-    Ok(query.number("retry", 0..=MAX_RETRY_MS)?.map(Duration::from_millis))
-}
-
 /// Seconds with three decimals.
 pub(super) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
@@ -519,24 +392,5 @@ mod tests {
             orders.keep((0..MAX_IDS as u64 / 2 + 1).map(id).collect());
         }
         assert_eq!(orders.kept.len(), 1);
-    }
-
-    #[test]
-    fn an_end_needs_a_filter_and_a_block_its_subject() {
-        let parse = |query: &str| Ending::parse(Query::parse(Some(query)).unwrap());
-        for (query, is_valid) in [
-            ("topic=a", true),
-            ("lag_over=0&retry=0", true),
-            ("subject=a&block=1", true),
-            ("client=::1", true),
-            ("", false),
-            ("retry=1", false),
-            ("topic=a&block=1", false),
-            ("subject=a&block=0", false),
-            ("client=a", false),
-            ("topic=a&sort=lag", false),
-        ] {
-            assert_eq!(parse(query).is_ok(), is_valid, "{query}");
-        }
     }
 }

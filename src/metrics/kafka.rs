@@ -51,6 +51,11 @@ fn of_clusters(clusters: &[(&str, &Cluster, Counts)], out: &mut Vec<Family>) {
     out.push(each(waiting, &|_, counts| counts.history_waiting_streams.into()));
 }
 
+/// Whether this is one topic. Those beyond the bound share counters, and have no log.
+fn is_one(topic: &TopicCounts) -> bool {
+    *topic.name != *"_other_"
+}
+
 /// Two clusters may have topics of the same name, which are one series.
 struct ByTopic<'c> {
     topics: Vec<&'c TopicCounts>,
@@ -123,11 +128,11 @@ fn of_topics(clusters: &[(&str, &Cluster, Counts)], out: &mut Vec<Family>) {
     });
     let help = "Records that Kafka has and the log of the topic has not";
     add(Family::gauge("tailwater_topic_behind_records", help), &|topic| {
-        Some(topic.behind_records.unwrap_or(0).into())
+        is_one(topic).then(|| topic.behind_records.unwrap_or(0).into())
     });
     let help = "Memory that the log of a topic takes";
     add(Family::gauge("tailwater_log_bytes", help), &|topic| {
-        Some(topic.log_bytes.unwrap_or(0).into())
+        is_one(topic).then(|| topic.log_bytes.unwrap_or(0).into())
     });
     let help = "Whether the configuration names the topic and Kafka does not have it";
     add(Family::gauge("tailwater_topic_missing", help), &|topic| {
@@ -152,7 +157,8 @@ fn of_topics(clusters: &[(&str, &Cluster, Counts)], out: &mut Vec<Family>) {
     // One topic that stands still is told, if another cluster has one of its name that advances.
     let help = "Whether the log of a topic receives the records that Kafka has";
     let stuck = by_topic.sum(Family::gauge("tailwater_topic_advances", help), |topic| {
-        vec![(None, Value::Integer(u64::from(topic.advances == Some(false))))]
+        let stands = Value::Integer(u64::from(topic.advances == Some(false)));
+        is_one(topic).then_some((None, stands)).into_iter().collect()
     });
     out.push(Family {
         samples: stuck

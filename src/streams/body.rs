@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tailwater_http::StallFlag;
 use tailwater_sse::{BoxError, Events, SseBody};
 
 use super::{Kick, OpenStream, Probe, Reason, Streams};
@@ -39,7 +38,6 @@ impl<E> Default for TrackedBody<E> {
 pub(super) struct Entry {
     streams: Streams,
     stream: Arc<OpenStream>,
-    stalls: Option<StallFlag>,
     /// The waker that a kick wakes. Another look at the one that is registered would take two atomic operations.
     waker: Option<Waker>,
     gaps: u32,
@@ -49,15 +47,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(
-        streams: Streams,
-        stream: Arc<OpenStream>,
-        stalls: Option<StallFlag>,
-    ) -> Self {
+    pub(super) fn new(streams: Streams, stream: Arc<OpenStream>) -> Self {
         Self {
             streams,
             stream,
-            stalls,
             waker: None,
             gaps: 0,
             reason: None,
@@ -98,7 +91,7 @@ impl Drop for Entry {
         let reason = match self.reason {
             Some(reason) => reason,
             None if self.is_polled => Reason::Panicked,
-            None if self.stalls.as_ref().is_some_and(StallFlag::is_set) => Reason::Stalled,
+            None if self.stream.is_stalled() => Reason::Stalled,
             None if self.streams.cuts() => Reason::Cut,
             None => Reason::Client,
         };
@@ -129,6 +122,10 @@ impl<E: Events> Body for TrackedBody<E> {
             break polled;
         };
         entry.is_polled = false;
+        // A renewal wakes the task.
+        if entry.stream.session().is_some() {
+            entry.stream.set_expires(this.body.expires());
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
             entry.stream.wrote(bytes, entry.streams.milliseconds(this.body.last_write()));

@@ -44,7 +44,7 @@ named! {
         MaxAge = "max_age",
         /// The token has expired.
         Expired = "expired",
-        /// The token does not allow it any more.
+        /// A fresh token does not allow it, and the one before has expired.
         Revoked = "revoked",
         /// An operator has ended it.
         Kicked = "kicked",
@@ -93,6 +93,7 @@ impl Reason {
             End::Drain => Self::Drain,
             End::MaxAge => Self::MaxAge,
             End::Lease => Self::Expired,
+            End::Revoked => Self::Revoked,
             End::Requested => kicked.unwrap_or(Self::Kicked),
             _ => Self::Source,
         }

@@ -149,10 +149,20 @@ where
                 let probe = (this.probe)(events);
                 let begins = if brings_id { Start::Id } else { Start::Live };
                 let start = probe.as_ref().map_or(begins, Probe::start);
-                let opening = Opening { place, peer, session, protocol, start, probe, requested };
-                let stream = this.streams.open(opening);
+                let expires = body.expires();
+                let stream = this.streams.open(Opening {
+                    place,
+                    peer,
+                    session,
+                    expires,
+                    stalls,
+                    protocol,
+                    start,
+                    probe,
+                    requested,
+                });
                 parts.extensions.insert(Opened(Arc::clone(&stream)));
-                Some(Entry::new(this.streams.clone(), stream, stalls))
+                Some(Entry::new(this.streams.clone(), stream))
             }
             _ => None,
         };

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tailwater_http::Shutdown;
+use tailwater_http::{Shutdown, StallFlag};
 use tailwater_jwt::Session;
 use tokio::time::Instant;
 use tracing::info;
@@ -68,6 +68,9 @@ pub(crate) struct Opening {
     /// The address of the TCP connection.
     pub(crate) peer: SocketAddr,
     pub(crate) session: Option<Session>,
+    /// When its lease ends, if that is known.
+    pub(crate) expires: Option<SystemTime>,
+    pub(crate) stalls: Option<StallFlag>,
     pub(crate) protocol: Protocol,
     pub(crate) start: Start,
     pub(crate) probe: Option<Probe>,
@@ -200,6 +203,18 @@ impl Streams {
         let ended = || counts.iter().flat_map(StreamCounts::ended);
         let cut = ended().filter(|(reason, _)| *reason == Reason::Cut);
         (ended().map(|(_, count)| count).sum(), cut.map(|(_, count)| count).sum())
+    }
+
+    /// Waits until no stream is open, at most for this time. Tasks that were aborted are dropped by other threads.
+    pub(crate) async fn wait_closed(&self, most: Duration) {
+        const LOOK: Duration = Duration::from_millis(10);
+        let closed = async {
+            while self.len() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // What is open then is counted as cut, too.
+        let _ = tokio::time::timeout(most, closed).await;
     }
 
     /// From now on a stream that is dropped was cut.

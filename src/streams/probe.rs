@@ -43,6 +43,11 @@ mod kafka {
             self.0.events()
         }
 
+        /// Counts bytes that were sent to the client.
+        pub(crate) fn note_sent_bytes(&self, bytes: usize) {
+            self.0.note_sent_bytes(bytes);
+        }
+
         pub(crate) fn gaps(&self) -> u64 {
             self.0.gaps()
         }
@@ -52,9 +57,9 @@ mod kafka {
             self.0.last_gap()
         }
 
-        /// The records that the stream is behind, if it has a place in a log.
+        /// The records that the stream is behind, or was at its end, if it has a place in a log.
         pub(crate) fn lag_records(&self) -> Option<u64> {
-            self.lag().map(|(records, _)| records)
+            self.lag().map(|(records, _)| records).or_else(|| self.0.last_lag_records())
         }
 
         /// The records that the stream is behind, and how long it has been. `None` if it has no place in a log.
@@ -99,6 +104,10 @@ mod without_kafka {
         }
 
         pub(crate) fn events(&self) -> u64 {
+            match *self {}
+        }
+
+        pub(crate) fn note_sent_bytes(&self, _: usize) {
             match *self {}
         }
 

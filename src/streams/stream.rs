@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use atomic_waker::AtomicWaker;
+use tailwater_http::StallFlag;
 use tailwater_jwt::Session;
 
 use super::{Opening, Place, Probe, Protocol, Reason, Start};
@@ -61,13 +62,17 @@ pub(crate) struct OpenStream {
     requested: Option<Arc<Requested>>,
     bytes: AtomicU64,
     last_write_ms: AtomicU64,
+    /// Milliseconds since 1970, or `NEVER`.
+    expires_ms: AtomicU64,
+    stalls: Option<StallFlag>,
     kick: OnceLock<Box<Kick>>,
     waker: AtomicWaker,
 }
 
 impl OpenStream {
     pub(super) fn new(id: StreamId, now_ms: u64, opening: Opening) -> Self {
-        let Opening { place, peer, session, protocol, start, probe, requested } = opening;
+        let Opening { place, peer, session, expires, stalls, protocol, start, probe, requested } =
+            opening;
         Self {
             id,
             opened_ms: now_ms,
@@ -81,6 +86,8 @@ impl OpenStream {
             requested,
             bytes: AtomicU64::new(0),
             last_write_ms: AtomicU64::new(now_ms),
+            expires_ms: AtomicU64::new(milliseconds(expires)),
+            stalls,
             kick: OnceLock::new(),
             waker: AtomicWaker::new(),
         }
@@ -138,6 +145,29 @@ impl OpenStream {
         self.last_write_ms.load(Relaxed)
     }
 
+    /// When its token expires, or the last one that has renewed it. `None` if it never does.
+    pub(crate) fn expires(&self) -> Option<SystemTime> {
+        let expires = Some(self.expires_ms.load(Relaxed)).filter(|at| *at != NEVER)?;
+        UNIX_EPOCH.checked_add(Duration::from_millis(expires))
+    }
+
+    pub(super) fn set_expires(&self, expires: Option<SystemTime>) {
+        // It has no lease any more when it has ended.
+        if expires.is_some() {
+            self.expires_ms.store(milliseconds(expires), Relaxed);
+        }
+    }
+
+    /// The bytes that its connection could not hand over to the socket.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.stalls.as_ref().map_or(0, StallFlag::waiting_bytes)
+    }
+
+    /// Whether its connection has ended since the client took no byte in time.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalls.as_ref().is_some_and(StallFlag::is_set)
+    }
+
     /// Asks the stream to end after a whole event. Returns whether it was not asked before.
     pub(crate) fn kick(&self, kick: Kick) -> bool {
         let is_first = self.kick.set(Box::new(kick)).is_ok();
@@ -157,9 +187,21 @@ impl OpenStream {
     }
 
     pub(super) fn wrote(&self, bytes: usize, now_ms: u64) {
-        self.bytes.fetch_add(bytes as u64, Relaxed);
+        // The stream's task is the only one that writes.
+        self.bytes.store(self.bytes() + bytes as u64, Relaxed);
+        if let Some(probe) = &self.probe {
+            probe.note_sent_bytes(bytes);
+        }
         self.last_write_ms.store(now_ms, Relaxed);
     }
+}
+
+/// The stream has no time at which it expires.
+const NEVER: u64 = u64::MAX;
+
+fn milliseconds(at: Option<SystemTime>) -> u64 {
+    let since = at.map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default());
+    since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(NEVER)
 }
 
 impl fmt::Debug for OpenStream {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::guard_http1::session;
 use crate::support::{
-    Get, LOOK, Record, Token, Version, admin_address, guarded, kafka, raw, server, soon,
+    Get, LOOK, Record, Token, Version, admin_address, guarded, in_seconds, kafka, raw, server, soon,
 };
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
@@ -72,6 +73,7 @@ async fn a_stream_is_shown_with_what_it_is() {
     assert!(shown["sent"]["bytes"].as_u64().is_some_and(|bytes| bytes > 20), "{shown}");
     assert_eq!((&shown["gaps"], &shown["subject"]), (&json!(0), &json!(null)));
     assert_eq!(shown["position"], id);
+    assert_eq!((&shown["expires"], &shown["waiting_bytes"]), (&json!(null), &json!(0)));
     for time in ["opened", "last_write"] {
         assert!(shown[time].as_str().is_some_and(|time| time.ends_with('Z')), "{shown}");
     }
@@ -232,6 +234,13 @@ async fn a_kicked_stream_ends_with_a_time_and_its_client_comes_again() {
             assert_eq!(kicked, (200, json!({ "ended": 1 })));
             let (_, clean, left) = stream.end().await;
             assert!(clean && left.is_empty(), "it ends after a whole event");
+            // It had passed all records when it was ended.
+            let ended = server.stdout().find(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                (line["id"] == *name && line["event"] == "ended").then_some(line)
+            });
+            let ended = ended.await;
+            assert_eq!((&ended["reason"], &ended["lag_records"]), (&json!("kicked"), &json!(0)));
             let retry = stream.last_retry().expect("a reconnection time");
             assert!((expected * 8 / 10..=expected * 12 / 10).contains(&retry), "{retry}");
             until(at, "/streams", 0).await;
@@ -293,6 +302,60 @@ async fn a_blocked_subject_is_refused_for_so_long() {
     kafka.produce(&topic, Record::value("on"));
     // Others go on.
     while !bob.next().await.starts_with("data:on\n") {}
+}
+
+#[tokio::test]
+async fn a_stream_shows_when_its_last_token_expires_and_what_a_lesser_one_has_ended() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let server = guarded(&kafka).versions("[http/1.1]").arguments(&ADMIN).run().await;
+    let at = admin_address(&server).await;
+    let alice = |roles: &str, seconds: u64| {
+        Token::of("alice").roles(roles).claim("account", "a").until(in_seconds(seconds)).sign()
+    };
+    let path = format!("/read/{topic}");
+    let expires = |list: &Value| list["streams"][0]["expires"].as_str().map(str::to_owned);
+    let mut stream = server.get(&path).bearer(&alice("read", 100)).open().await;
+    let renewed = session(&mut stream).await;
+    let first = expires(&until(at, "/streams", 1).await).expect("it expires");
+    let renew = async |token: String| {
+        let answer = server.get("/").answer().header("x-challenge-session", &renewed);
+        assert_eq!(answer.bearer(&token).send().await.status, 204);
+    };
+    renew(alice("read", 4)).await;
+    assert_eq!(expires(&get(at, "/streams").await), Some(first.clone()), "a token of less time");
+    renew(alice("read", 1000)).await;
+    let shown = async {
+        loop {
+            let now = expires(&get(at, "/streams").await).expect("it expires");
+            if now != first {
+                return now;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    assert!(soon("the renewal is shown", shown).await > first, "as RFC 3339 sorts");
+    stream.cut();
+
+    for (roles, reason) in [("other", "revoked"), ("read", "expired")] {
+        let mut stream = server.get(&path).bearer(&alice("read", 3)).open().await;
+        let session = session(&mut stream).await;
+        if roles == "other" {
+            let answer = server.get("/").answer().header("x-challenge-session", &session);
+            assert_eq!(answer.bearer(&alice(roles, 1000)).send().await.status, 204);
+        }
+        stream.end().await;
+        let ended = server.stdout().find(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["event"] == "ended" && line["reason"] == reason).then_some(())
+        });
+        ended.await;
+    }
+    let guards = get(at, "/guards").await;
+    let guard = &guards["guards"][0];
+    assert_eq!(guard["renewals"], json!({ "ok": 1, "failed": 2 }), "{guard}");
+    assert!(guard["challenges"].as_u64().is_some_and(|challenges| challenges >= 3), "{guard}");
+    assert_eq!(guard["rejections"]["expired"], 0);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ fn alice() -> Token {
 }
 
 /// The session that a challenge names, which has to be next.
-async fn session(stream: &mut Stream) -> String {
+pub(crate) async fn session(stream: &mut Stream) -> String {
     let block = stream.next().await;
     let data = block.strip_prefix("event:challenge\ndata:").expect(&block);
     let data: Value = serde_json::from_str(data).expect("JSON");
