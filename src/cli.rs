@@ -142,7 +142,7 @@ struct Start {
     /// threads.
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
-    /// The address where /ready and /live are served, such as 127.0.0.1:9901. There is no authentication
+    /// The address of /ready, /live and /metrics, such as 127.0.0.1:9901. There is no authentication
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     /// The address for administration, such as 127.0.0.1:9902, or unix:PATH

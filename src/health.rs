@@ -148,6 +148,7 @@ mod tests {
             guards: Vec::new(),
             upstreams: Vec::new(),
             exporters: Vec::new(),
+            requests: Arc::default(),
             meters: Arc::default(),
             shutdown: Shutdown::new(),
             max_health_connections: CONNECTIONS,

@@ -22,6 +22,7 @@ mod kafka;
 mod labels;
 pub(crate) mod meter;
 mod process;
+pub(crate) mod requests;
 mod streams;
 mod text;
 
@@ -47,10 +48,15 @@ impl Metrics {
         self.process.started()
     }
 
-    /// All metrics.
+    /// All metrics, and those that only OTLP has.
     pub(crate) async fn collect(self: &Arc<Self>) -> Vec<Family> {
-        let families = self.beside(|metrics| metrics.families()).await;
-        families.unwrap_or_default()
+        let families = self.beside(|metrics| {
+            let mut families = metrics.families();
+            families.extend(requests::consumed(&families));
+            families.push(metrics.handle.requests.family());
+            families
+        });
+        families.await.unwrap_or_default()
     }
 
     /// Reads metrics on a thread of its own: thousands of series take milliseconds, in which a thread that serves

@@ -20,8 +20,9 @@ use tailwater_client::TcpConnector;
 use tailwater_sse::BoxError;
 use tailwater_tls::{ClientConfig, ConnectLayer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tower::{Layer as _, ServiceExt as _};
 use tracing::{info, warn};
 
@@ -40,6 +41,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(10);
 /// The time between two warnings while a collector takes nothing.
 const TOLD_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// The time that the end of the process waits for the last pushes.
+const LAST_PUSH: Duration = Duration::from_secs(2);
 /// The maximum number of log records of a push.
 const MOST_RECORDS: usize = 512;
 
@@ -109,18 +112,19 @@ impl Exporter {
         ExporterHandle { name: self.name.clone(), counts, records }
     }
 
-    /// Pushes until the future is dropped.
-    pub(crate) async fn run(self, metrics: Arc<Metrics>) {
-        tokio::join!(self.push_metrics(&metrics), self.push_logs());
+    /// Pushes until `stop` is closed, and once more then.
+    async fn run(self, metrics: Arc<Metrics>, stop: watch::Receiver<()>) {
+        tokio::join!(self.push_metrics(&metrics, stop.clone()), self.push_logs(stop));
     }
 
-    async fn push_metrics(&self, metrics: &Arc<Metrics>) {
+    async fn push_metrics(&self, metrics: &Arc<Metrics>, mut stop: watch::Receiver<()>) {
         if !self.options.signals.contains(&Signal::Metrics) {
             return;
         }
         let mut trouble = Trouble::new("metrics");
-        loop {
-            self.pause(&trouble).await;
+        let mut is_last = false;
+        while !is_last {
+            is_last = self.pause(&trouble, &mut stop).await;
             let families = metrics.collect().await;
             let now = SystemTime::now();
             let body = json::metrics(&families, &self.attributes, metrics.started(), now);
@@ -129,52 +133,51 @@ impl Exporter {
         }
     }
 
-    async fn push_logs(&self) {
+    async fn push_logs(&self, mut stop: watch::Receiver<()>) {
         if !self.options.signals.contains(&Signal::Logs) {
             return;
         }
         let mut trouble = Trouble::new("logs");
-        loop {
-            self.pause(&trouble).await;
-            let mut most = MOST_RECORDS;
-            loop {
-                let records = self.records.first(most);
-                if records.is_empty() {
-                    break;
-                }
-                let body = json::logs(&records, &self.attributes);
-                let result = self.push(&self.options.logs_path, &body).await;
-                let refused = result.as_ref().err().and_then(|error| error.downcast_ref());
-                match refused.map(|Refused(status)| *status) {
-                    Some(StatusCode::PAYLOAD_TOO_LARGE) if records.len() > 1 => {
-                        most = records.len() / 2;
-                        continue;
-                    }
-                    // The same records would be refused for ever, and all others would wait behind them.
-                    Some(
-                        StatusCode::BAD_REQUEST
-                        | StatusCode::PAYLOAD_TOO_LARGE
-                        | StatusCode::UNPROCESSABLE_ENTITY,
-                    ) => self.records.drop_first(records.len()),
-                    _ if result.is_ok() => self.records.remove(records.len()),
-                    _ => {}
-                }
-                self.told(&mut trouble, &result);
-                if result.is_err() {
-                    break;
-                }
-            }
+        let mut is_last = false;
+        while !is_last {
+            is_last = self.pause(&trouble, &mut stop).await;
+            self.push_records(&mut trouble).await;
         }
     }
 
-    async fn pause(&self, trouble: &Trouble) {
+    /// Pushes what is queued. What the collector refuses for good is dropped, so that it does not hold up the rest.
+    async fn push_records(&self, trouble: &mut Trouble) {
+        let mut most = MOST_RECORDS;
+        loop {
+            let records = self.records.first(most);
+            if records.is_empty() {
+                return;
+            }
+            let body = json::logs(&records, &self.attributes);
+            let result = self.push(&self.options.logs_path, &body).await;
+            self.told(trouble, &result);
+            match result {
+                Ok(()) => self.records.remove(records.len()),
+                Err(error) if error.is_too_large() && records.len() > 1 => {
+                    most = records.len() / 2;
+                    continue;
+                }
+                Err(error) if error.is_final() => self.records.drop_first(records.len()),
+                Err(_) => return,
+            }
+            most = MOST_RECORDS;
+        }
+    }
+
+    /// Waits until the next push. Returns whether the process stops.
+    async fn pause(&self, trouble: &Trouble, stop: &mut watch::Receiver<()>) -> bool {
         let interval = self.options.interval;
         let pause = if trouble.told.is_some() { interval.min(RETRY) } else { interval };
-        sleep_until(Instant::now() + pause).await;
+        timeout(pause, stop.changed()).await.is_ok()
     }
 
     /// Logs what a push came to, and counts failures.
-    fn told(&self, trouble: &mut Trouble, result: &Result<(), BoxError>) {
+    fn told(&self, trouble: &mut Trouble, result: &Result<(), PushError>) {
         let location = self.options.location.as_str();
         let signal = trouble.signal;
         match result {
@@ -188,37 +191,34 @@ impl Exporter {
                 let now = Instant::now();
                 if trouble.told.is_none_or(|told| now.duration_since(told) >= TOLD_AGAIN) {
                     trouble.told = Some(now);
-                    let error = error_line(&**error);
+                    let error = error_line(error);
                     warn!(location, signal, error, "telemetry is not taken");
                 }
             }
         }
     }
 
-    async fn push(&self, path: &str, body: &Value) -> Result<(), BoxError> {
+    async fn push(&self, path: &str, body: &Value) -> Result<(), PushError> {
+        let status = match timeout(TIMEOUT, self.send(path, body)).await {
+            Ok(status) => status?,
+            Err(_) => return Err(PushError::NoAnswer),
+        };
+        if status.is_success() { Ok(()) } else { Err(PushError::Refused(status)) }
+    }
+
+    async fn send(&self, path: &str, body: &Value) -> Result<StatusCode, BoxError> {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(body.to_string().as_bytes())?;
         let body = gzip.finish()?;
         let uri: Uri = format!("{}{path}", self.options.location).parse()?;
-        match timeout(TIMEOUT, self.send(uri, body)).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs()).into()),
-        }
-    }
-
-    async fn send(&self, uri: Uri, body: Vec<u8>) -> Result<(), BoxError> {
         let tcp = TcpConnector::new();
-        let status = match &self.tls {
+        match &self.tls {
             Some(tls) => {
                 let connector = ConnectLayer::new(tls.clone()).layer(tcp);
-                self.post(connector.oneshot(uri.clone()).await?, uri, body).await?
+                self.post(connector.oneshot(uri.clone()).await?, uri, body).await
             }
-            None => self.post(tcp.oneshot(uri.clone()).await?, uri, body).await?,
-        };
-        if status.is_success() {
-            return Ok(());
+            None => self.post(tcp.oneshot(uri.clone()).await?, uri, body).await,
         }
-        Err(Refused(status).into())
     }
 
     async fn post<Io>(&self, io: Io, uri: Uri, body: Vec<u8>) -> Result<StatusCode, BoxError>
@@ -248,10 +248,58 @@ impl Exporter {
     }
 }
 
-/// The collector does not take a push.
+/// Why a push has failed.
 #[derive(Debug, thiserror::Error)]
-#[error("the collector answers {0}")]
-struct Refused(StatusCode);
+enum PushError {
+    /// The connection has failed.
+    #[error(transparent)]
+    Connection(#[from] BoxError),
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    NoAnswer,
+    #[error("the collector answers {0}")]
+    Refused(StatusCode),
+}
+
+impl PushError {
+    /// Whether the collector takes less at once.
+    fn is_too_large(&self) -> bool {
+        matches!(self, Self::Refused(StatusCode::PAYLOAD_TOO_LARGE))
+    }
+
+    /// Whether the collector would refuse the same again (OTLP, "Failures").
+    fn is_final(&self) -> bool {
+        let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        matches!(self, Self::Refused(status) if status.is_client_error() && !later.contains(status))
+    }
+}
+
+/// The exporters that push.
+#[derive(Debug)]
+pub(crate) struct Pushes {
+    tasks: JoinSet<()>,
+    /// Closed when the process stops.
+    stop: watch::Sender<()>,
+}
+
+impl Pushes {
+    pub(crate) fn start(exporters: impl Iterator<Item = Exporter>, metrics: &Arc<Metrics>) -> Self {
+        let (stop, stopped) = watch::channel(());
+        let mut tasks = JoinSet::new();
+        for exporter in exporters {
+            tasks.spawn(exporter.run(Arc::clone(metrics), stopped.clone()));
+        }
+        Self { tasks, stop }
+    }
+
+    /// Pushes what there is now, for a bounded time.
+    pub(crate) async fn finish(self) {
+        let Self { mut tasks, stop } = self;
+        drop(stop);
+        let all = async { while tasks.join_next().await.is_some() {} };
+        // A collector that does not answer loses these.
+        let _ = timeout(LAST_PUSH, all).await;
+    }
+}
 
 /// Whether a signal is taken.
 #[derive(Debug)]

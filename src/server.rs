@@ -24,6 +24,8 @@ use crate::stack::{self, Answers, Handle, Stack};
 /// Connections that a thread serves before the thread of the last core takes further ones. A thread writes
 /// an event to this many connections in 40 ms on the machine of benches/README.md.
 const CONNECTIONS_A_THREAD: usize = 4096;
+/// The time that the end of the process waits for streams that it has dropped.
+const LAST_STREAMS: Duration = Duration::from_secs(1);
 /// The name of the threads that serve connections.
 const THREAD: &str = "tailwater";
 
@@ -175,6 +177,7 @@ pub fn run(
         let handle = Handle { config_hash, threads, ..stack.handle() };
         let metrics = Arc::new(Metrics::new(handle.clone()));
         stack.serve_metrics(&metrics);
+        let pushes = stack.push(&metrics);
         if let Some(address) = health {
             let failed = |source| Error::Health { address, source };
             let listener = health::listen(address).map_err(failed)?;
@@ -203,7 +206,7 @@ pub fn run(
         // It ends with the runtime.
         tokio::spawn(certificates::tell(tls));
         let (stop_sender, stop) = tokio::sync::oneshot::channel();
-        let mut serving = std::pin::pin!(stack.serve(async move {
+        let mut serving = Box::pin(stack.serve(async move {
             // The sender is dropped without a message only after serving has ended.
             stop.await.unwrap_or_default()
         }));
@@ -227,13 +230,17 @@ pub fn run(
             signals.stop_again().await;
         };
         tokio::select! {
-            () = serving => {}
+            () = &mut serving => {}
             () = second_signal => {
                 warn!("received a second signal, dropping open connections");
                 streams.drop_open();
             }
         }
+        // What is open is dropped with it, and each stream then has its line in the logs.
+        drop(serving);
+        streams.wait_closed(LAST_STREAMS).await;
         draining.tell();
+        pushes.finish().await;
         Ok(())
     });
     // A read of a file that hangs must not delay the end of the process.

@@ -43,9 +43,10 @@ use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _};
 use crate::access_log::{AccessLog, AccessLogLayer, TellSession};
 use crate::blocks::Blocks;
 use crate::config::plan::{self, Resource, Streams};
-use crate::config::{self, Config, HttpVersion};
+use crate::config::{self, Config, HttpVersion, Signal};
 use crate::metrics::exchange::{self, Metered};
 use crate::metrics::meter::{Meters, records_requests};
+use crate::metrics::requests::Requests;
 use crate::models::Contents;
 use crate::open_files::Bounded;
 use crate::streams::Streams as OpenStreams;
@@ -134,6 +135,7 @@ struct StackBuilder<'c> {
     /// All namespaces, this one among them.
     all: &'c [Config],
     folder: &'c Path,
+    requests: Arc<Requests>,
     meters: Arc<Meters>,
     counted: Counted,
     shutdown: Shutdown,
@@ -192,7 +194,8 @@ impl<'c> StackBuilder<'c> {
                 Resource::Sse(sse) => this.sse_server(sse),
                 Resource::Files(files) => this.files(files),
             })?;
-        let log = self.all.iter().any(Config::logs_access).then(|| AccessLog {
+        let is_logged = |config: &Config| config.logs_access() || config.pushes(Signal::Logs);
+        let log = self.all.iter().any(is_logged).then(|| AccessLog {
             binding: self.label(name).into(),
             subject: self.config.logged_subject(),
         });
@@ -227,8 +230,11 @@ impl<'c> StackBuilder<'c> {
             ),
             None => BoxCloneSyncService::new(controlled),
         };
-        let service = if records_requests(self.config) {
-            boxed(Metered::new(service, self.meters.of(self.config, server.binding)))
+        let is_pushed = self.all.iter().any(|config| config.pushes(Signal::Metrics));
+        let requests = is_pushed.then(|| Arc::clone(&self.requests));
+        let service = if requests.is_some() || records_requests(self.config) {
+            let meter = self.meters.of(self.config, server.binding);
+            boxed(Metered::new(service, meter, requests))
         } else {
             service
         };

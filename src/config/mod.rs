@@ -124,6 +124,14 @@ impl Config {
         self.telemetry.exporters.iter().any(|exporter| exporter.kind == ExporterKind::Stdout)
     }
 
+    /// Whether an exporter pushes this signal.
+    pub(crate) fn pushes(&self, signal: Signal) -> bool {
+        self.telemetry.exporters.iter().any(|exporter| match &exporter.kind {
+            ExporterKind::Otlp(otlp) => otlp.signals.contains(&signal),
+            ExporterKind::Stdout | ExporterKind::Prometheus(_) => false,
+        })
+    }
+
     /// The endpoints of the exporters of type `prometheus`.
     pub fn prometheus(&self) -> impl Iterator<Item = (&Exporter, &Endpoint)> {
         self.telemetry.exporters.iter().flat_map(|exporter| {

@@ -15,11 +15,14 @@ use ::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tailwater_route::Scheme;
 use tokio::time::Instant;
 use tower::Service;
 
 use crate::metrics::labels::LabelSet;
 use crate::metrics::meter::Meter;
+use crate::metrics::requests::Requests;
+use crate::streams::Place;
 
 /// The meters of a request. It is among the extensions of the request.
 #[derive(Clone, Debug, Default)]
@@ -65,11 +68,17 @@ pub(crate) struct Metered<S> {
     inner: S,
     /// The meter of the `http` binding itself.
     meter: Option<Arc<Meter>>,
+    /// Where durations are counted, if they are pushed.
+    requests: Option<Arc<Requests>>,
 }
 
 impl<S> Metered<S> {
-    pub(crate) fn new(inner: S, meter: Option<Arc<Meter>>) -> Self {
-        Self { inner, meter }
+    pub(crate) fn new(
+        inner: S,
+        meter: Option<Arc<Meter>>,
+        requests: Option<Arc<Requests>>,
+    ) -> Self {
+        Self { inner, meter, requests }
     }
 }
 
@@ -88,6 +97,11 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let exchange = Exchange::default();
+        let timed = self.requests.clone().map(|requests| Timed {
+            requests,
+            method: request.method().clone(),
+            scheme: request.extensions().get().copied(),
+        });
         let open = Open {
             begun: Instant::now(),
             has_body: *request.method() != Method::HEAD,
@@ -99,8 +113,16 @@ where
         if let Some(meter) = &self.meter {
             request = enter(meter, request);
         }
-        MeteredFuture { open: Some(open), inner: self.inner.call(request) }
+        MeteredFuture { open: Some(open), timed, inner: self.inner.call(request) }
     }
+}
+
+/// A request whose duration is counted.
+#[derive(Debug)]
+struct Timed {
+    requests: Arc<Requests>,
+    method: Method,
+    scheme: Option<Scheme>,
 }
 
 /// A request without a response.
@@ -221,6 +243,7 @@ pin_project! {
     #[derive(Debug)]
     pub(crate) struct MeteredFuture<F> {
         open: Option<Open>,
+        timed: Option<Timed>,
         #[pin]
         inner: F,
     }
@@ -237,10 +260,18 @@ where
         let this = self.project();
         let response = ready!(this.inner.poll(cx))?;
         let (head, inner) = response.into_parts();
-        let answered = this
-            .open
-            .take()
-            .map(|open| Box::new(open.answered(head.status, &head.headers, &inner.size_hint())));
+        let open = this.open.take();
+        if let Some((Timed { requests, method, scheme }, open)) =
+            this.timed.take().zip(open.as_ref())
+        {
+            let place = head.extensions.get::<Arc<Place>>();
+            let route = place.and_then(|place| place.route.as_ref());
+            requests.answered(&method, scheme, head.status, route, open.begun.elapsed());
+        }
+        let answered =
+            open.map(|open| open.answered(head.status, &head.headers, &inner.size_hint()));
+        // Without a meter the body of a stream keeps nothing.
+        let answered = answered.filter(|answered| !answered.entries.is_empty()).map(Box::new);
         Poll::Ready(Ok(Response::from_parts(head, MeteredBody { answered, inner })))
     }
 }

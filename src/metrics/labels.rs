@@ -85,7 +85,7 @@ impl<T> Sets<T> {
 }
 
 /// The method, if RFC 9110 or RFC 5789 has it.
-pub(super) fn method(method: &Method) -> &str {
+pub(super) fn method(method: &Method) -> &'static str {
     const KNOWN: &[Method] = &[
         Method::GET,
         Method::HEAD,
@@ -97,7 +97,7 @@ pub(super) fn method(method: &Method) -> &str {
         Method::TRACE,
         Method::PATCH,
     ];
-    if KNOWN.contains(method) { method.as_str() } else { OTHER }
+    KNOWN.iter().find(|known| *known == method).map_or(OTHER, Method::as_str)
 }
 
 pub(super) fn cut(text: &str) -> &str {

@@ -15,6 +15,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// The maximum number of records that wait for a collector.
 const MOST_RECORDS: usize = 2048;
+/// The length of the texts that are pushed at once. Collectors take 1 MiB and more.
+const MOST_BYTES_AT_ONCE: usize = 256 * 1024;
 /// The length to which texts are cut.
 const MOST_BYTES: usize = 4096;
 
@@ -31,6 +33,17 @@ pub(crate) struct Record {
     pub(crate) target: &'static str,
     pub(crate) message: String,
     pub(crate) fields: Vec<(&'static str, Field)>,
+}
+
+impl Record {
+    /// The length of its texts.
+    fn bytes(&self) -> usize {
+        let of_fields = self.fields.iter().map(|(name, value)| match value {
+            Field::Text(text) => name.len() + text.len(),
+            Field::Integer(_) | Field::Number(_) | Field::Bool(_) => name.len(),
+        });
+        self.message.len() + of_fields.sum::<usize>()
+    }
 }
 
 /// The value of a field.
@@ -69,9 +82,16 @@ impl Records {
         }
     }
 
-    /// The first records. They stay in the queue.
+    /// The first records, at most so many. They stay in the queue.
     pub(crate) fn first(&self, most: usize) -> Vec<Arc<Record>> {
-        locked(&self.queue).iter().take(most).cloned().collect()
+        let mut bytes = 0;
+        let queue = locked(&self.queue);
+        let first = queue.iter().take(most).take_while(|record| {
+            let is_first = bytes == 0;
+            bytes += record.bytes();
+            is_first || bytes <= MOST_BYTES_AT_ONCE
+        });
+        first.cloned().collect()
     }
 
     /// Removes so many of the first records.
@@ -214,7 +234,10 @@ mod tests {
         });
         let ours = |record: &&Arc<Record>| record.message.starts_with("told");
         let first = records.first(usize::MAX);
-        assert_eq!(first.len(), MOST_RECORDS);
+        // Two texts of 4 KiB each, with the names of the fields.
+        assert_eq!(first.len(), MOST_BYTES_AT_ONCE / (2 * MOST_BYTES + 20) + 1);
+        let len = || locked(&records.queue).len();
+        assert_eq!(len(), MOST_RECORDS);
         assert!(records.dropped() >= (3000 - MOST_RECORDS) as u64);
         let record = first.iter().find(ours).unwrap();
         assert_eq!((record.message.len(), record.severity), (MOST_BYTES, (13, "WARN")));
@@ -223,7 +246,9 @@ mod tests {
             _ => 0,
         });
         assert_eq!(longest.max(), Some(MOST_BYTES));
-        records.remove(2000);
-        assert_eq!(records.first(usize::MAX).len(), 48);
+        let dropped = records.dropped();
+        records.remove(1000);
+        records.drop_first(1000);
+        assert_eq!((len(), records.dropped()), (48, dropped + 1000));
     }
 }

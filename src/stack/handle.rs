@@ -10,6 +10,7 @@ use tailwater_tls::ServerConfig;
 
 use crate::blocks::Blocks;
 use crate::metrics::meter::Meters;
+use crate::metrics::requests::Requests;
 use crate::otlp::{Exporter, ExporterHandle};
 use crate::stack::{Cluster, Stack};
 use crate::streams::Streams;
@@ -39,6 +40,8 @@ pub(crate) struct Handle {
     pub(crate) upstreams: Vec<(String, UpstreamLayer)>,
     /// The exporters of type `otlp`.
     pub(crate) exporters: Vec<ExporterHandle>,
+    /// How long requests took, for OTLP.
+    pub(crate) requests: Arc<Requests>,
     /// The metrics of Zilla.
     pub(crate) meters: Arc<Meters>,
     /// The shutdown of the process.
@@ -88,6 +91,7 @@ impl Stack {
             guards: self.counted.guards.clone(),
             upstreams: self.counted.upstreams.clone(),
             exporters: self.exporters.iter().map(Exporter::handle).collect(),
+            requests: Arc::clone(&self.requests),
             meters: Arc::clone(&self.meters),
             shutdown: self.shutdown.clone(),
             max_health_connections: self.max_health_connections,

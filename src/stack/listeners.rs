@@ -30,8 +30,9 @@ use crate::config::{Config, ExporterKind, TcpCondition, plan};
 use crate::metrics::Metrics;
 use crate::metrics::connection::{self, MeteredIo};
 use crate::metrics::meter::{Meter, Meters};
+use crate::metrics::requests::Requests;
 use crate::open_files::OpenFiles;
-use crate::otlp::Exporter;
+use crate::otlp::{Exporter, Pushes};
 use crate::stack::catalogs::Catalogs;
 use crate::stack::handle::Counted;
 use crate::stack::{Cluster, Error, HttpServer, StackBuilder, TlsServer};
@@ -45,6 +46,7 @@ pub struct Stack {
     endpoints: Vec<(Listener, String)>,
     pub(super) clusters: HashMap<String, Cluster>,
     pub(super) exporters: Vec<Exporter>,
+    pub(super) requests: Arc<Requests>,
     pub(super) meters: Arc<Meters>,
     pub(super) counted: Counted,
     pub(super) shutdown: Shutdown,
@@ -129,6 +131,7 @@ impl Stack {
             streams: Streams::new(shutdown.clone()),
             blocks: Blocks::default(),
             exporters: Vec::new(),
+            requests: Arc::default(),
             meters: Arc::default(),
             counted: Counted::default(),
             shutdown,
@@ -157,6 +160,7 @@ impl Stack {
             plan,
             all,
             folder,
+            requests: Arc::clone(&self.requests),
             meters: Arc::clone(&self.meters),
             counted: Counted::default(),
             shutdown: self.shutdown.clone(),
@@ -194,7 +198,7 @@ impl Stack {
             let listeners = listen(&name, &server.host, &server.ports)?;
             let most = server.connections.unwrap_or(limits::CONNECTIONS);
             let connections = ConnectionLimit::within(most, &places.connections);
-            let options = ServeOptions::new().connection_limit(connections.clone());
+            let options = ServeOptions::new().name(&name).connection_limit(connections.clone());
             let options =
                 server.write_deadline.into_iter().fold(options, ServeOptions::write_deadline);
             self.listening.push(Listening {
@@ -224,11 +228,13 @@ impl Stack {
         Ok(())
     }
 
-    /// Serves metrics at the ports of exporters, and pushes them to collectors, until the runtime ends.
+    /// Pushes metrics and logs to collectors.
+    pub(crate) fn push(&mut self, metrics: &Arc<Metrics>) -> Pushes {
+        Pushes::start(self.exporters.drain(..), metrics)
+    }
+
+    /// Serves metrics at the ports of exporters, until the runtime ends.
     pub(crate) fn serve_metrics(&mut self, metrics: &Arc<Metrics>) {
-        for exporter in self.exporters.drain(..) {
-            tokio::spawn(exporter.run(Arc::clone(metrics)));
-        }
         for (listener, path) in self.endpoints.drain(..) {
             let metrics = Arc::clone(metrics);
             let service = service_fn(move |request: Request<Incoming>| {

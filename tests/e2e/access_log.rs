@@ -278,14 +278,41 @@ async fn the_end_of_a_drain_is_told_with_its_numbers() {
         let reasons: Vec<&Value> =
             access.iter().map(|line| &line["reason"]).filter(|reason| reason.is_string()).collect();
         if drain == "0" {
-            // Without time, a stream is either cut or ends first. The process does not wait for those that it drops.
+            // Without time, a stream is either cut or ends first.
             assert_eq!(count("ended") + count("cut"), 6, "{drained}");
             assert!(reasons.iter().all(|reason| *reason == "cut" || *reason == "drain"));
+            assert_eq!(reasons.len(), 6, "{reasons:?}");
         } else {
             assert_eq!((count("ended"), count("cut")), (6, 0));
             assert_eq!(reasons, ["drain"; 6]);
         }
     }
+}
+
+#[tokio::test]
+async fn streams_that_a_second_signal_drops_have_their_lines() {
+    let kafka = kafka().await;
+    let topic = kafka.topic(1).await;
+    let mut server = server(&kafka).arguments(&["--drain", "3600"]).run().await;
+    let mut streams = Vec::new();
+    for number in 0..16 {
+        let get = server.get(&format!("/all/{topic}")).over(Version::BOTH[number % 2]);
+        let mut stream = get.open().await;
+        stream.retry().await;
+        streams.push(stream);
+    }
+    server.process().signal(Signal::TERM);
+    let signalled = tokio::time::Instant::now();
+    server.stderr().says("received a signal to stop").await;
+    // A second one counts after a second.
+    tokio::time::sleep_until(signalled + std::time::Duration::from_millis(1500)).await;
+    server.process().signal(Signal::TERM);
+    assert_eq!(server.process().ended().await.code(), Some(0));
+    let access = lines(&server.stdout().all().await);
+    let ended = access.iter().filter(|line| line["event"] == "ended").count();
+    let cut = access.iter().filter(|line| line["reason"] == "cut").count();
+    assert_eq!(ended, 16, "{access:?}");
+    assert!(cut > 8, "of an hour, two seconds are over: {cut}");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Metrics, as Prometheus reads them.
 
 use crate::support::{
-    Get, Kafka, LOOK, Record, Scrape, Server, free_port, health_address, judge, kafka_alone, run,
-    server, soon,
+    Authority, Get, Kafka, LOOK, Record, Registry, Scrape, Server, free_port, health_address,
+    judge, kafka_alone, keys_store, run, server, soon, trust_store,
 };
 
 #[tokio::test]
@@ -186,8 +186,89 @@ async fn an_event_stream_is_active_until_its_client_leaves() {
     assert_eq!(scrape.value(&streams), Some(0.0));
     assert_eq!(scrape.value(&format!("stream_errors_sent_total{of_sse}")), Some(1.0));
     assert_eq!(scrape.value(&format!("stream_closes_sent_total{of_sse}")), Some(0.0));
+    // All that is on the wire, with the comment and the reconnection time at the beginning.
+    let sent = |series: String| scrape.value(&series).expect("it was counted");
+    let of_sse_sent = sent(format!("stream_data_sent_bytes_total{of_sse}"));
+    assert_eq!(sent(format!("tailwater_sent_bytes_total{of_topic}}}")), of_sse_sent);
     // An aborted exchange has a duration, too.
     assert_eq!(scrape.value(&format!("http_duration_milliseconds_count{of_sse}")), Some(1.0));
+}
+
+/// A server with an exporter of type `otlp` that has these options, beside files in its folder.
+async fn pushes(kafka: &Kafka, vault: &str, options: &str, files: &[(&str, Vec<u8>)]) -> Server {
+    let vaults = "vaults: { stores: { type: filesystem, options: { \
+                  keys: { store: keys.p12, type: pkcs12, password: generated }, \
+                  trust: { store: trust.p12, type: pkcs12, password: generated } } } }";
+    let vaults = if vault.is_empty() { "" } else { vaults };
+    let exporter = format!(
+        "{vaults}\ntelemetry: {{ exporters: {{ push: {{ type: otlp, {vault} options: {{ {options} }} }}, logs"
+    );
+    let config = server(kafka).config().replace("telemetry: { exporters: { logs", &exporter);
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).expect("a file is written");
+    }
+    Server::of_text(folder, &config, &["--health", "127.0.0.1:0", "--drain", "0"]).await
+}
+
+/// Waits until a collector has both signals.
+async fn both_arrive(collector: &Registry) {
+    let arrived = async {
+        loop {
+            let requests = collector.requests();
+            let has = |path: &str| requests.iter().any(|head| head.starts_with(path));
+            if has("POST /v1/metrics ") && has("POST /v1/logs ") {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    soon("metrics and logs arrive", arrived).await;
+}
+
+#[tokio::test]
+async fn a_collector_is_reached_over_tls_with_the_certificates_of_a_vault() {
+    let kafka = kafka_alone().await;
+    let authority = Authority::new("collectors");
+    let collector = Registry::with_mutual_tls(&authority).await;
+    for path in ["/v1/metrics", "/v1/logs"] {
+        collector.answer(path, 200, "{}");
+    }
+    let endpoint = format!("interval: 1, endpoint: {{ location: \"{}\" }}", collector.url());
+    let identity = authority.issue(&["exporter"]);
+    let files = [
+        ("keys.p12", keys_store(&[&identity])),
+        ("trust.p12", trust_store(&[("collectors", &authority)])),
+    ];
+    let tls = format!("{endpoint}, tls: {{ keys: [exporter], trust: [collectors] }}");
+    let _server = pushes(&kafka, "vault: stores,", &tls, &files).await;
+    both_arrive(&collector).await;
+
+    // Without the vault nobody knows the authority.
+    let stranger = pushes(&kafka, "", &endpoint, &[]).await;
+    let warning = stranger.stderr().find(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        (line["message"] == "telemetry is not taken").then_some(line)
+    });
+    let warning = warning.await;
+    let error = warning["error"].as_str().expect("a text").to_owned();
+    assert!(error.contains("certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn telemetry_is_pushed_once_more_when_the_process_stops() {
+    let kafka = kafka_alone().await;
+    let collector = Registry::new().await;
+    for path in ["/v1/metrics", "/v1/logs"] {
+        collector.answer(path, 200, "{}");
+    }
+    let endpoint = format!("interval: 3600, endpoint: {{ location: \"{}\" }}", collector.url());
+    let mut server = pushes(&kafka, "", &endpoint, &[]).await;
+    server.get("/nowhere").send().await;
+    assert!(collector.requests().is_empty());
+    server.process().signal(rustix::process::Signal::TERM);
+    assert_eq!(server.process().ended().await.code(), Some(0));
+    both_arrive(&collector).await;
 }
 
 /// A server with an exporter of type `otlp`.
@@ -215,7 +296,9 @@ async fn a_collector_takes_metrics_and_logs() {
     for path in ["/base/v1/metrics", "/base/v1/logs"] {
         let pushed = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            (line["path"] == path).then_some(line)
+            // The first metrics may come before the first request.
+            let of_requests = line.to_string().contains("http.server.request.duration");
+            (line["path"] == path && (of_requests || path.ends_with("/logs"))).then_some(line)
         };
         let pushed = collector.stdout.find(pushed).await;
         assert!(pushed.get("mistakes").is_none(), "{pushed}");
@@ -223,6 +306,9 @@ async fn a_collector_takes_metrics_and_logs() {
         assert_eq!(pushed["authorization"], "Bearer of-the-collector");
         let text = pushed["request"].to_string();
         assert!(text.contains("service.name") && text.contains("orders"), "{text}");
+        if path.ends_with("/metrics") {
+            assert!(text.contains("messaging.client.consumed.messages"), "{text}");
+        }
     }
     assert!(!server.stderr().text().contains("of-the-collector"));
 }

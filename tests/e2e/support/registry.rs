@@ -150,6 +150,13 @@ async fn answer(
         }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        value.parse().ok().filter(|_: &usize| name.eq_ignore_ascii_case("content-length"))
+    });
+    if io.read_exact(&mut vec![0; length.unwrap_or(0)]).await.is_err() {
+        return;
+    }
     let path = head.split(' ').nth(1).unwrap_or_default();
     let found = answers.lock().expect("no panic").get(path).cloned();
     requests.lock().expect("no panic").push(head);
