@@ -103,20 +103,24 @@ pub(crate) fn raise_file_limit() -> Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// Raises the limit of open files, if it is too low for this number of clients. Root may do so. Otherwise it is an
-/// error.
-pub(crate) fn permits_files(clients: usize) -> Result<()> {
-    let needed = clients as u64 + 100;
+/// Raises the limit of open files to this number, which may be above the maximum: root may raise that, too. Returns
+/// the number of files that may be open, at most as many as wanted.
+pub(crate) fn permitted_files(wanted: u64) -> u64 {
+    let limit = Rlimit { current: Some(wanted), maximum: Some(wanted) };
     match getrlimit(Resource::Nofile).current {
-        Some(files) if files < needed => {
-            let limit = Rlimit { current: Some(needed), maximum: Some(needed) };
-            setrlimit(Resource::Nofile, limit).map_err(|error| {
-                format!(
-                    "{clients} clients need {needed} open files, and the limit is {files}: raise `ulimit -Hn`, and fs.nr_open if it is lower ({error})"
-                )
-                .into()
-            })
-        }
+        Some(files) if files < wanted && setrlimit(Resource::Nofile, limit).is_err() => files,
+        _ => wanted,
+    }
+}
+
+/// Returns an error if the limit of open files is too low for this number of clients.
+pub(crate) fn permits_files(clients: usize) -> Result<()> {
+    let wanted = clients as u64 + 100;
+    match permitted_files(wanted) {
+        files if files < wanted => Err(format!(
+            "{clients} clients need {wanted} open files, and the limit is {files}: raise `ulimit -Hn`, and fs.nr_open if it is lower"
+        )
+        .into()),
         _ => Ok(()),
     }
 }

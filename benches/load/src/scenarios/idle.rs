@@ -11,6 +11,10 @@ use crate::value::Values;
 /// The time after which the work of opening streams is done, such as timers and freed allocations.
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
+pub(super) fn settle(bench: &Bench) -> Duration {
+    if bench.quick { SETTLE / 10 } else { SETTLE }
+}
+
 pub(super) const COLUMNS: &[Column] = &[
     Column { name: "per stream", unit: Unit::Kib },
     Column { name: "process without streams", unit: Unit::Kib },
@@ -46,7 +50,7 @@ pub(super) fn measure(bench: &Bench, kind: Kind, setup: impl Into<Setup>) -> Res
     let requests = vec![Request::all(); streams];
     let dial = bench.tls.dial(setup.transport());
     let mut fleet = Fleet::open(server.address, dial, requests, ready(kind))?;
-    fleet.read_for(SETTLE)?;
+    fleet.read_for(settle(bench))?;
     let with = server.resident_bytes()? as f64 / 1024.0;
     Ok([(with - before) / streams as f64, before])
 }

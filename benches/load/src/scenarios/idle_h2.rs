@@ -1,7 +1,7 @@
 use crate::Result;
 use crate::clients::h2::Fleet;
 use crate::report::{Bound, Goal, Unit};
-use crate::scenarios::idle::{self, SETTLE};
+use crate::scenarios::idle::{self, SETTLE, settle};
 use crate::scenarios::{Bench, Column, Scenario};
 use crate::servers::{Kind, Server, Transport};
 use crate::stage::ready;
@@ -60,10 +60,10 @@ fn further(bench: &Bench, kind: Kind, transport: Transport) -> Result<f64> {
     let tls = bench.tls.dial(transport).tls;
     let mut fleet = Fleet::connect(server.address, tls, connections, ready(kind))?;
     fleet.open(1)?;
-    fleet.wait(SETTLE)?;
+    fleet.wait(settle(bench))?;
     let with_one = server.resident_bytes()? as f64;
     fleet.open(STREAMS - 1)?;
-    fleet.wait(SETTLE)?;
+    fleet.wait(settle(bench))?;
     let with_all = server.resident_bytes()? as f64;
     Ok((with_all - with_one) / 1024.0 / (connections * (STREAMS - 1)) as f64)
 }
