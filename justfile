@@ -9,12 +9,13 @@ fmt:
     cargo fmt --all
     cargo fmt --manifest-path fuzz/Cargo.toml
     cargo fmt --manifest-path api/Cargo.toml
+    cargo fmt --manifest-path benches/load/Cargo.toml
 
 # Lints, warnings are errors
 lint:
     cargo fmt --all --check
     cargo clippy --all-targets -- -D warnings
-    cargo clippy -p tailwater-load --all-targets -- -D warnings
+    cargo clippy --manifest-path benches/load/Cargo.toml --target-dir target --all-targets -- -D warnings
 
 # Units, properties, end to end with the embedded Kafka
 test:
@@ -46,6 +47,12 @@ fuzz TARGET="all" SECONDS="60":
 bench *ARGS:
     cargo bench --bench '*' {{ARGS}}
 
+# The load generator against a real Kafka (JDK 17, Maven): the table of benches/README.md, or some scenarios
+load *ARGS="table --plot benches/growth.svg":
+    cargo build --release
+    cargo build --release --manifest-path benches/load/Cargo.toml --target-dir target
+    tests/kafka/kafka.sh run target/release/tailwater-load {{ARGS}}
+
 # Licences, sources, duplicates, advisories (cargo install cargo-deny)
 deny:
     cargo deny --workspace check
@@ -55,7 +62,7 @@ deny:
 
 # Each package with each of its features alone, none and all (cargo install cargo-hack)
 features:
-    cargo hack clippy --each-feature --workspace --exclude tailwater-load -- -D warnings
+    cargo hack clippy --each-feature --workspace -- -D warnings
 
 # The public API as text: `check` compares, `write` writes api/*.txt
 api MODE="check":
@@ -63,7 +70,7 @@ api MODE="check":
 
 # What would be published, built by itself
 package:
-    cargo package --workspace --exclude tailwater-load
+    cargo package --workspace
 
 # The book, into target/book (cargo install mdbook)
 book:

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::scenarios::Bench;
 
-const LOCK: &str = include_str!("../../../Cargo.lock");
+const LOCK: &str = include_str!("../Cargo.lock");
 
 pub(crate) fn facts(bench: &Bench) -> String {
     let cpu =
@@ -37,7 +37,7 @@ pub(crate) fn facts(bench: &Bench) -> String {
         "build",
         if cfg!(debug_assertions) { "**debug: the numbers mean nothing**" } else { "release" },
     );
-    let versions: Vec<_> = ["axum", "hyper", "rustls", "tokio"]
+    let versions: Vec<_> = ["axum", "hyper", "h2", "rustls", "tokio"]
         .map(|name| format!("{name} {}", locked(name).unwrap_or("?")))
         .into();
     row("versions", &format!("{}, librdkafka {librdkafka}", versions.join(", ")));
