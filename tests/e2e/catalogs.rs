@@ -134,7 +134,7 @@ async fn a_registry_is_asked_by_tls_with_credentials_that_nothing_shows() {
             shows_no_secret(&logged);
         }
         let log = server.stderr().text();
-        assert!(log.contains("TRACE"), "{log}");
+        assert!(log.contains("DEBUG"), "{log}");
         shows_no_secret(&log);
         shows_no_secret(&server.stdout().text());
         assert!(server.process().is_running());
