@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::TryFutureExt as _;
 use futures_util::future::{Either, poll_immediate};
 use tailwater_http::{Connection, Negotiated};
 use tailwater_route::Scheme;
@@ -15,7 +16,7 @@ use tailwater_tls::{
     ServerConfig, ServerOptions, Store, TlsLayer, TlsStream, Watch,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower::{Layer as _, Service as _, service_fn};
 
 use crate::config::{
     self, Binding, ClientCertificate, Config, HttpVersion, StoreKind, TlsClient, TlsCondition,
@@ -60,7 +61,9 @@ impl TlsServer {
                 negotiated.is_none_or(|negotiated| http_server.speaks(version(negotiated)))
             };
             let Some(http_server) = http_server.filter(speaks) else {
-                return connection::counted(meter.as_ref(), Either::Left(close(stream)));
+                // Boxed, since a connection that is served has no use for its room.
+                let closed = Box::pin(close(stream));
+                return connection::counted(meter.as_ref(), Either::Left(closed));
             };
             let stream = MeteredIo::new(stream, meter.as_ref());
             let mut connection = Connection::from((stream, extensions.clone()));
@@ -71,8 +74,8 @@ impl TlsServer {
             let served = http_server.serve(connection, Scheme::Https);
             connection::counted(meter.as_ref(), Either::Right(served))
         });
-        let served = self.layer.layer(within).oneshot(io);
-        async { served.await.map_err(Into::into) }
+        // Always ready. A future that asks has room for the service and the socket as long as the connection lasts.
+        self.layer.layer(within).call(io).err_into()
     }
 }
 

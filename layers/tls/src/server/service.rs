@@ -3,6 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::{fmt, mem};
 
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tower_service::Service;
@@ -129,10 +130,28 @@ where
     let stream = limits.before(deadline, handshake(io, first, config.clone(), limits)).await;
     config.record_handshake(stream.is_ok());
     drop(config);
-    let stream = stream?;
-    Ok(Next::Stage(Box::pin(async move {
-        let called = inner.call(stream);
-        drop(inner);
-        called.await.map(Next::End).map_err(|error| Error::Inner(error.into()))
-    })))
+    // Called here: the next stage has no room for the stream beside the future that it was moved into.
+    let future = inner.call(stream?);
+    Ok(Next::Stage(Box::pin(Called { future })))
+}
+
+pin_project! {
+    /// The last stage: the future of the inner service. An `async` block would have room for two of it.
+    struct Called<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F, R, E> Future for Called<F>
+where
+    F: Future<Output = Result<R, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Next<R>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let called = ready!(self.project().future.poll(cx));
+        Poll::Ready(called.map(Next::End).map_err(|error| Error::Inner(error.into())))
+    }
 }
