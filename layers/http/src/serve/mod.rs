@@ -19,6 +19,7 @@ use crate::shutdown::Shutdown;
 
 mod connection_limit;
 mod listen;
+mod served;
 mod socket;
 mod spillover;
 mod write_deadline;
@@ -26,6 +27,7 @@ mod write_deadline;
 use self::connection_limit::Permit;
 pub use self::connection_limit::{ConnectionCounts, ConnectionLimit};
 pub use self::listen::{Accept, ListenOptions, Listener};
+use self::served::Served;
 pub use self::socket::Socket;
 use self::spillover::Slot;
 pub use self::spillover::Spillover;
@@ -184,9 +186,8 @@ pub async fn serve<A, S>(
         let io = WriteDeadline::new(io, options.write_deadline).counted(connections.clone());
         let mut connection = Connection::new(io);
         connection.extensions_mut().insert(Peer(peer));
-        let service = service.clone();
-        let connection = run(service, connection, (permit, slot));
-        tasks.spawn_on(connection, &secondary.unwrap_or_else(Handle::current));
+        let served = Served::new(service.clone(), connection, (permit, slot));
+        tasks.spawn_on(served, &secondary.unwrap_or_else(Handle::current));
     };
     drop(accept_loop);
     if !tasks.is_empty() {
@@ -216,24 +217,6 @@ pub async fn serve<A, S>(
 fn move_to<Io: Socket>(io: Io, runtime: &Handle) -> io::Result<Io> {
     let _entered = runtime.enter();
     io.into_current_runtime()
-}
-
-async fn run<Io, S>(mut service: S, connection: Connection<Io>, permit: (Permit, Option<Slot>))
-where
-    S: Service<Connection<Io>, Response = ()>,
-    S::Error: Into<BoxError>,
-{
-    let ended: Result<(), BoxError> = async {
-        poll_fn(|cx| service.poll_ready(cx).map_err(Into::into)).await?;
-        let future = service.call(connection);
-        drop(service);
-        future.await.map_err(Into::into)
-    }
-    .await;
-    if let Err(error) = ended {
-        debug!(error = &*error as &dyn std::error::Error, "connection failed");
-    }
-    drop(permit);
 }
 
 fn record_end(ended: Result<(), JoinError>, connections: &ConnectionLimit, binding: Option<&str>) {
