@@ -314,3 +314,21 @@ impl<D: Buf> Buf for Segment<D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::serve::WriteDeadline;
+
+    /// The allocator has no size between 256 and 320. The program has a pointer beside the socket.
+    #[test]
+    fn an_idle_event_stream_fits_256_bytes() {
+        type Boxed = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+        let size = size_of::<EventStream<(WriteDeadline<TcpStream>, usize), Boxed>>();
+        assert!(size <= 256, "{size}");
+    }
+}

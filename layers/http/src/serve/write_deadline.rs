@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -42,9 +43,18 @@ use crate::serve::{ConnectionLimit, Socket};
 pub struct WriteDeadline<Io> {
     io: Io,
     deadline: Duration,
-    blocked_since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    // Boxed, since most peers take each write at once.
+    blocked: Option<Pin<Box<Blocked>>>,
     limit: Option<ConnectionLimit>,
+}
+
+pin_project! {
+    #[derive(Debug)]
+    struct Blocked {
+        since: Option<Instant>,
+        #[pin]
+        timer: Sleep,
+    }
 }
 
 /// The error of a missed deadline, within an [`io::Error`]. TLS passes it on.
@@ -55,7 +65,7 @@ pub(crate) struct Stalled;
 impl<Io> WriteDeadline<Io> {
     /// A byte stream with this deadline. Zero is no deadline.
     pub fn new(io: Io, deadline: Duration) -> Self {
-        Self { io, deadline, blocked_since: None, timer: None, limit: None }
+        Self { io, deadline, blocked: None, limit: None }
     }
 
     /// Counts a missed deadline as [`stalled`](crate::ConnectionCounts::stalled).
@@ -69,6 +79,12 @@ impl<Io> WriteDeadline<Io> {
 }
 
 impl<Io: Socket> WriteDeadline<Io> {
+    fn unblock(&mut self) {
+        if let Some(blocked) = &mut self.blocked {
+            *blocked.as_mut().project().since = None;
+        }
+    }
+
     fn check_deadline(
         &mut self,
         cx: &mut Context<'_>,
@@ -76,29 +92,32 @@ impl<Io: Socket> WriteDeadline<Io> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.blocked_since = None;
+            self.unblock();
             return written;
         }
         if self.deadline.is_zero() {
             return Poll::Pending;
         }
-        let since = *self.blocked_since.get_or_insert_with(Instant::now);
+        let since = self.blocked.as_ref().and_then(|blocked| blocked.since);
+        let since = since.unwrap_or_else(Instant::now);
         let Some(end) = since.checked_add(self.deadline) else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| {
+        let blocked = self.blocked.get_or_insert_with(|| {
             self.io.on_write_blocked();
-            Box::pin(sleep_until(end))
+            Box::pin(Blocked { since: None, timer: sleep_until(end) })
         });
+        let mut blocked = blocked.as_mut().project();
+        *blocked.since = Some(since);
         loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= end {
+            ready!(blocked.timer.as_mut().poll(cx));
+            if blocked.timer.deadline() >= end {
                 break;
             }
-            timer.as_mut().reset(end); // an earlier wait armed it
+            blocked.timer.as_mut().reset(end); // an earlier wait armed it
         }
         match self.io.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             written => {
-                self.blocked_since = None;
+                self.unblock();
                 return Poll::Ready(written);
             }
         }
