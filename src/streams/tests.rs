@@ -245,3 +245,11 @@ fn an_entry_is_small() {
     );
     assert!(bytes <= 160, "{bytes} bytes");
 }
+
+/// The allocator has no size between 640 and 768.
+#[cfg(feature = "kafka")]
+#[test]
+fn the_body_of_a_stream_of_a_topic_fits_640_bytes() {
+    let size = size_of::<TrackedBody<tailwater_kafka::Stream>>();
+    assert!(size <= 640, "{size}");
+}

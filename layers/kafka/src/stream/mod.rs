@@ -54,21 +54,20 @@ pub struct Stream {
     /// Whether id-only blocks are sent.
     id_only_blocks: bool,
     missing_reported: bool,
-    /// The last position that was sent to the client, while the stream resolves where it resumes.
-    last_reported: Option<Positions>,
     /// For a compacted topic: the snapshot that the stream reads or has read.
-    replay: Option<Replay>,
+    replay: Option<Box<Replay>>,
     live: LiveEvent,
     /// Gaps, which are sent before anything else.
-    pending_gaps: Option<PendingGaps>,
+    pending_gaps: Option<Box<PendingGaps>>,
     /// Events that are encoded already, and are sent next.
     due: VecDeque<Encoded>,
     state: State,
 }
 
 enum State {
-    /// The future has no attachment if the topic is refused.
-    Resolving(Pin<Box<dyn Future<Output = Option<Attachment>> + Send>>),
+    /// The future has no attachment if the topic is refused. The position is the last one that was sent to the
+    /// client.
+    Resolving(Pin<Box<dyn Future<Output = Option<Attachment>> + Send>>, Option<Positions>),
     Following(Following),
     Ended,
 }
@@ -93,7 +92,7 @@ impl Stream {
     ) -> Self {
         let encoding = Encoding { form: options.event_id_format, timestamps: options.timestamps };
         let invalid_gaps = options.invalid_gaps;
-        let state = State::resolving(&topic, from, selector.clone());
+        let state = State::resolving(&topic, from, selector.clone(), None);
         let entry = topic.enter(start);
         Self {
             topic,
@@ -104,7 +103,6 @@ impl Stream {
             converter,
             id_only_blocks: options.id_only_blocks,
             missing_reported: false,
-            last_reported: None,
             replay: None,
             live: LiveEvent::new(options.live_event),
             pending_gaps: None,
@@ -139,11 +137,11 @@ impl Stream {
         Encoded::trusted(bytes.into())
     }
 
-    fn attach(&mut self, attachment: Attachment) {
+    fn attach(&mut self, attachment: Attachment, last_reported: Option<Positions>) {
         let Attachment { mut cursor, at, epoch, gaps, resolved, replay, live, state } = attachment;
-        self.replay = replay;
+        self.replay = replay.map(Box::new);
         let gapless = gaps.is_empty();
-        self.pending_gaps = (!gapless).then(|| PendingGaps::new(gaps, &at));
+        self.pending_gaps = (!gapless).then(|| Box::new(PendingGaps::new(gaps, &at)));
         if resolved && gapless && self.id_only_blocks {
             self.due.push_back(Encoded::id(at.progress().as_bytes()));
         }
@@ -155,7 +153,7 @@ impl Stream {
         let ahead = (!at.is_behind(&cursor.position())).then(|| at.clone());
         let attached = self.entry.stream().attach(state, &cursor, ahead.as_ref());
         // Nothing is sent when a stream continues in another log, unless there is a gap.
-        let last_reported = self.last_reported.take().filter(|_| gapless).unwrap_or(at);
+        let last_reported = last_reported.filter(|_| gapless).unwrap_or(at);
         let conversions = self.converter.as_ref().map(Conversions::new);
         // Otherwise the id of each event is the position of the stream.
         let is_filtered = !matches!(self.selector, Selector::All) || conversions.is_some();
@@ -176,17 +174,23 @@ impl Stream {
 }
 
 impl State {
-    fn resolving(topic: &TopicHandle, from: ResumeFrom, selector: Selector<Record>) -> Self {
+    fn resolving(
+        topic: &TopicHandle,
+        from: ResumeFrom,
+        selector: Selector<Record>,
+        last_reported: Option<Positions>,
+    ) -> Self {
         let shared = topic.shared();
         let topic = topic.topic();
-        Self::Resolving(Box::pin(async move {
+        let attachment = Box::pin(async move {
             let refused = pin!(topic.wait_refused());
             let attachment = pin!(resume::resolve(shared, Arc::clone(&topic), from, selector));
             match select(refused, attachment).await {
                 Either::Left(((), _)) => None,
                 Either::Right((attachment, _)) => Some(attachment),
             }
-        }))
+        });
+        Self::Resolving(attachment, last_reported)
     }
 }
 
@@ -199,7 +203,7 @@ impl Stream {
         let this = self;
         let mut passed = 0;
         loop {
-            if let Some((reason, gap)) = this.pending_gaps.as_mut().and_then(PendingGaps::next) {
+            if let Some((reason, gap)) = this.pending_gaps.as_mut().and_then(|gaps| gaps.next()) {
                 this.entry.stream().gap(reason);
                 return Poll::Ready(Some(Ok(gap)));
             }
@@ -211,8 +215,11 @@ impl Stream {
                 return Poll::Ready(Some(Ok(due)));
             }
             match &mut this.state {
-                State::Resolving(resolving) => match resolving.as_mut().poll(cx) {
-                    Poll::Ready(Some(attachment)) => this.attach(attachment),
+                State::Resolving(resolving, last_reported) => match resolving.as_mut().poll(cx) {
+                    Poll::Ready(Some(attachment)) => {
+                        let last_reported = last_reported.take();
+                        this.attach(attachment, last_reported);
+                    }
                     Poll::Ready(None) => {
                         this.state = State::Ended;
                         return Poll::Ready(Some(Ok(this.refusal())));
@@ -255,11 +262,13 @@ impl Stream {
                             return Poll::Pending;
                         }
                         Err(_lost) => {
-                            let replay = this.replay.take();
+                            let replay = this.replay.take().map(|replay| *replay);
                             let from =
                                 ResumeFrom::Detached(following.position(), following.epoch, replay);
-                            this.last_reported = following.last_reported.take();
-                            this.state = State::resolving(&this.topic, from, this.selector.clone());
+                            let last_reported = following.last_reported.take();
+                            let selector = this.selector.clone();
+                            this.state =
+                                State::resolving(&this.topic, from, selector, last_reported);
                         }
                     }
                 }
