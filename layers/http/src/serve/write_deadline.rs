@@ -144,8 +144,13 @@ impl<Io: Socket> AsyncWrite for WriteDeadline<Io> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let mut filled = slices.iter().filter(|slice| !slice.is_empty());
+        let bytes = filled.next().map_or(&[][..], |slice| slice);
+        // TLS passes a single record as a vector. The kernel takes a slice at less cost.
+        if filled.next().is_none() {
+            return self.poll_write(cx, bytes);
+        }
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        let bytes = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
         self.check_deadline(cx, bytes, written)
     }
 
