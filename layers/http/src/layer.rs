@@ -112,8 +112,8 @@ impl HttpLayer {
     }
 
     /// The bytes of a response that may wait in memory for a slow client: over HTTP/2 for each stream, over
-    /// HTTP/1.1 for each connection. HTTP/1.1 buffers at least [`max_head_bytes`](Self::max_head_bytes).
-    /// Default: 64 KiB (hyper has 400 KiB).
+    /// HTTP/1.1 for each connection. HTTP/1.1 buffers at least [`max_head_bytes`](Self::max_head_bytes), and
+    /// HTTP/2 collects up to 32 KiB of frames for each connection. Default: 64 KiB (hyper has 400 KiB).
     pub fn send_buffer_bytes(mut self, bytes: usize) -> Self {
         self.options.send_buffer_bytes = bytes;
         self

@@ -13,10 +13,11 @@ use self::driver::Driver;
 use self::request::{InnerService, RequestService};
 use self::stage::Next;
 use self::state::ConnState;
-use self::versions::{Http1, http2};
+use self::versions::{Http1, Http2};
 use crate::config::{Config, Versions};
 use crate::error::Error;
 
+pub(crate) mod cork;
 pub(crate) mod detect_version;
 pub(crate) mod driver;
 pub(crate) mod event_stream;
@@ -64,7 +65,7 @@ where
             Box::pin(Driver::new(connection, started, timer, state, config))
         }
         Version::Http2 => {
-            let connection = http2(io, requests, &config);
+            let connection = Http2::new(io, requests, &config);
             Box::pin(Driver::new(connection, started, timer, state, config))
         }
     }))

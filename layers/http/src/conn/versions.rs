@@ -6,9 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::Config;
+use crate::conn::cork::Cork;
 use crate::conn::detect_version::DetectVersion;
 use crate::conn::driver::Graceful;
 use crate::conn::event_stream::EventStream;
@@ -18,7 +20,7 @@ use crate::error::Error;
 
 type Http1Connection<Io, S> = http1::Connection<TokioIo<DetectVersion<Io>>, RequestService<S>>;
 type Http2Connection<Io, S> =
-    http2::Connection<TokioIo<DetectVersion<Io>>, RequestService<S>, TokioExecutor>;
+    http2::Connection<TokioIo<Cork<DetectVersion<Io>>>, RequestService<S>, TokioExecutor>;
 
 /// A connection of HTTP/1.1. An event stream on it is the next stage.
 pub(crate) struct Http1<Io, S: InnerService> {
@@ -76,29 +78,44 @@ where
     }
 }
 
-/// A connection of HTTP/2.
-pub(crate) fn http2<Io, S>(
-    io: DetectVersion<Io>,
-    requests: RequestService<S>,
-    config: &Config,
-) -> Http2Connection<Io, S>
+pin_project! {
+    /// A connection of HTTP/2.
+    pub(crate) struct Http2<Io, S: InnerService> {
+        #[pin]
+        connection: Http2Connection<Io, S>,
+        io: Cork<DetectVersion<Io>>,
+    }
+}
+
+impl<Io, S> Http2<Io, S>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: InnerService,
 {
-    config.http2.serve_connection(TokioIo::new(io), requests)
+    pub(crate) fn new(io: DetectVersion<Io>, requests: RequestService<S>, config: &Config) -> Self {
+        let io = Cork::new(io);
+        let connection = config.http2.serve_connection(TokioIo::new(io.clone()), requests);
+        Self { connection, io }
+    }
 }
 
-impl<Io, S> Graceful for Http2Connection<Io, S>
+impl<Io, S> Graceful for Http2<Io, S>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: InnerService,
 {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Next, Error>> {
-        Future::poll(self, cx).map_ok(|()| Next::End).map_err(Error::Http)
+        let this = self.project();
+        if let Poll::Ready(ended) = this.connection.poll(cx) {
+            return Poll::Ready(ended.map(|()| Next::End).map_err(Error::Http));
+        }
+        match this.io.poll_uncork(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Write(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
     }
 
     fn graceful_shutdown(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        self.project().connection.graceful_shutdown();
     }
 }

@@ -4,6 +4,7 @@ mod accept;
 mod deadlines;
 mod event_streams;
 mod hostile;
+mod http2_writes;
 mod limits;
 mod logs;
 mod panics;
