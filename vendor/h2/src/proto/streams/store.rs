@@ -462,7 +462,11 @@ impl<'a> OccupiedEntry<'a> {
 
 impl<'a> VacantEntry<'a> {
     pub fn insert(self, value: Stream) -> Key {
-        // Insert the value in the slab
+        // Insert the value in the slab. It does not double: streams are large,
+        // and may be idle for hours.
+        if self.slab.len() == self.slab.capacity() {
+            self.slab.reserve_exact(self.slab.len() / 8 + 1);
+        }
         let stream_id = value.id;
         let index = SlabIndex(self.slab.insert(value) as u32);
 
