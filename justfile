@@ -39,6 +39,10 @@ browser:
     npm --prefix tests/browser ci --ignore-scripts
     tests/registry/registry.sh run tests/kafka/kafka.sh run npm --prefix tests/browser test
 
+# The threads of the hub, in the orders in which they can run
+interleavings:
+    RUSTFLAGS="--cfg loom" cargo test -p tailwater-hub --lib --target-dir target/loom interleavings
+
 # Run one fuzz target, or each in turn (cargo install cargo-fuzz)
 fuzz TARGET="all" SECONDS="60":
     fuzz/run.sh {{TARGET}} {{SECONDS}}

@@ -71,12 +71,11 @@ impl<F: Format> Hub<F> {
         let indexed = self.shared.indexed.load(Ordering::Relaxed);
         let mut hashed = indexed.then(hashes);
 
-        let mut wakers = Vec::new();
         // Dropping records and waking tasks may run foreign code, so both happen after the lock is
         // released.
         let _joined;
         let _evicted;
-        {
+        let wakes = {
             let mut state = self.shared.lock();
             if state.closed {
                 return;
@@ -87,11 +86,11 @@ impl<F: Format> Hub<F> {
             }
             let first = state.log.end;
             _joined = state.log.push(records, weight, position, &self.shared.encoded_bytes);
-            state.index(first, hashed.as_deref().unwrap_or_default(), &mut wakers);
-            state.slots.take_armed(&mut wakers);
+            state.index(first, hashed.as_deref().unwrap_or_default());
             _evicted = state.evict(format, &self.shared.encoded_bytes, usize::MAX);
-        }
-        wakers.into_iter().for_each(std::task::Waker::wake);
+            state.slots.take_due()
+        };
+        wakes.wake();
     }
 
     /// Sets the position of the next record.
@@ -109,13 +108,12 @@ impl<F: Format> Hub<F> {
     /// Ends the log. Cursors return the records that are left for them, and then
     /// [`CursorError::Closed`](crate::CursorError).
     pub fn close(&self) {
-        let mut wakers = Vec::new();
-        {
+        let wakes = {
             let mut state = self.shared.lock();
             state.closed = true;
-            state.slots.take_all(&mut wakers);
-        }
-        wakers.into_iter().for_each(std::task::Waker::wake);
+            state.slots.take_all()
+        };
+        wakes.wake();
     }
 
     /// Whether [`close`](Hub::close) was called.

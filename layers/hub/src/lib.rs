@@ -17,7 +17,8 @@
 //! - a client that reconnects resumes at its own position ([`Hub::seek`]).
 //!
 //! It needs no runtime and no unsafe code. [`Cursor::next`] works in any runtime, and appending never waits.
-//! For single messages between two tasks a channel is simpler.
+//! A server with a single-threaded runtime for each core spawns [`relay`] on each of them, so that an append
+//! wakes each core once. For single messages between two tasks a channel is simpler.
 //!
 //! # Example
 //! ```
@@ -61,13 +62,18 @@ mod batch;
 mod cursor;
 mod error;
 mod format;
+mod groups;
 mod hub;
 mod index;
+#[cfg(all(test, loom))]
+mod interleavings;
 mod log;
+mod relay;
 mod segment;
 mod selector;
 mod slots;
 mod state;
+mod sync;
 mod view;
 
 pub use batch::{Batch, Entry};
@@ -75,6 +81,7 @@ pub use cursor::Cursor;
 pub use error::CursorError;
 pub use format::Format;
 pub use hub::{Hub, WeakHub};
+pub use relay::relay;
 pub use selector::{Predicate, Selector};
 pub use view::{CursorView, Lag};
 

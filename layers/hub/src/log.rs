@@ -1,11 +1,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
 use crate::segment::{Part, Segment};
+use crate::sync::AtomicUsize;
 use crate::{Format, Lag};
 
 /// Neighbouring segments that weigh less are joined, up to this weight and number.

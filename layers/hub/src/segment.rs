@@ -1,10 +1,11 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
 use crate::Format;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 
 #[expect(clippy::disallowed_types, reason = "a hub needs no runtime")]
 type Time = std::time::Instant;

@@ -1,15 +1,16 @@
-use std::task::{Context, Waker};
+use std::task::Context;
 
 use slab::Slab;
 
+use crate::groups::{Groups, List, Place, Waiting, Wakes};
+use crate::relay::Relay;
 use crate::selector::Predicate;
 use crate::{Format, Selector};
 
 /// The state of the cursors.
 pub(crate) struct Slots<F: Format> {
     slots: Slab<Slot<F>>,
-    /// The cursors that any next record wakes.
-    armed: Vec<usize>,
+    groups: Groups,
     /// The id of the last cursor.
     ids: u64,
 }
@@ -20,8 +21,7 @@ pub(crate) struct Slot<F: Format> {
     pub(crate) reader: Reader<F::Record>,
     /// The first record that the cursor has missed, and the position before it.
     pub(crate) lagged: Option<(u64, F::Position)>,
-    waker: Option<Waker>,
-    armed_at: Option<usize>,
+    place: Place,
 }
 
 pub(crate) enum Reader<R> {
@@ -44,6 +44,14 @@ impl<R> Reader<R> {
         }
     }
 
+    /// The list in which the cursor waits.
+    fn list(&self) -> List {
+        match self {
+            Self::Every { .. } => List::Every,
+            Self::Selected { .. } => List::Selected,
+        }
+    }
+
     /// The first record that was not returned; `None` if a selective cursor has no pending match.
     pub(crate) fn wanted(&self) -> Option<u64> {
         match self {
@@ -55,7 +63,7 @@ impl<R> Reader<R> {
 
 impl<F: Format> Slots<F> {
     pub(crate) fn new() -> Self {
-        Self { slots: Slab::new(), armed: Vec::new(), ids: 0 }
+        Self { slots: Slab::new(), groups: Groups::default(), ids: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -66,18 +74,15 @@ impl<F: Format> Slots<F> {
     pub(crate) fn insert(&mut self, reader: Reader<F::Record>) -> (usize, u64) {
         self.ids += 1;
         let id = self.ids;
-        (self.slots.insert(Slot { id, reader, lagged: None, waker: None, armed_at: None }), id)
+        let slot = Slot { id, reader, lagged: None, place: Place::default() };
+        (self.slots.insert(slot), id)
     }
 
-    pub(crate) fn remove(&mut self, key: usize) -> Option<Slot<F>> {
-        let slot = self.slots.try_remove(key)?;
-        if let Some(at) = slot.armed_at {
-            self.armed.swap_remove(at);
-            if let Some(moved) = self.armed.get(at).and_then(|key| self.slots.get_mut(*key)) {
-                moved.armed_at = Some(at);
-            }
-        }
-        Some(slot)
+    /// Removes a cursor. What is returned may run foreign code when it is dropped: drop it without the lock.
+    #[must_use]
+    pub(crate) fn remove(&mut self, key: usize) -> Option<(Slot<F>, Option<Waiting>)> {
+        let waiting = self.disarm(key);
+        self.slots.try_remove(key).map(|slot| (slot, waiting))
     }
 
     pub(crate) fn get(&self, key: usize) -> Option<&Slot<F>> {
@@ -109,43 +114,57 @@ impl<F: Format> Slots<F> {
         slots.filter_map(|(_, slot)| slot.reader.wanted()).min()
     }
 
-    /// Registers a task to be woken when there is a record for the cursor. The waker that is returned may
-    /// be the last reference to a task, which may own a cursor: it must be dropped without the lock.
+    /// Registers a task to be woken when there is a record for the cursor. What is returned may be the last
+    /// reference to a task, which may own a cursor: it must be dropped without the lock.
     #[must_use]
-    pub(crate) fn arm(&mut self, key: usize, cx: &Context<'_>) -> Option<Waker> {
-        let slot = self.slots.get_mut(key)?;
-        if matches!(slot.reader, Reader::Every { .. }) && slot.armed_at.is_none() {
-            slot.armed_at = Some(self.armed.len());
-            self.armed.push(key);
+    pub(crate) fn arm(&mut self, key: usize, cx: &Context<'_>) -> Option<Waiting> {
+        let slot = self.slots.get(key)?;
+        let list = slot.reader.list();
+        let group = self.groups.of(Relay::current().as_ref(), slot.place.group);
+        if group == slot.place.group
+            && let Some((_, known)) = self.groups.find(slot.place, list, key)
+            && known.will_wake(cx.waker())
+        {
+            return None;
         }
-        match &slot.waker {
-            Some(waker) if waker.will_wake(cx.waker()) => None,
-            _ => slot.waker.replace(cx.waker().clone()),
+        // The clone may panic, and must not do so between the changes.
+        let waker = cx.waker().clone();
+        let old = self.disarm(key);
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.place = self.groups.push(group, list, (key, waker));
         }
+        old
     }
 
-    /// Takes the wakers of the cursors that read every record.
-    pub(crate) fn take_armed(&mut self, wakers: &mut Vec<Waker>) {
-        for key in self.armed.drain(..) {
-            if let Some(slot) = self.slots.get_mut(key) {
-                slot.armed_at = None;
-                wakers.extend(slot.waker.take());
+    /// Takes the registered task of a cursor.
+    fn disarm(&mut self, key: usize) -> Option<Waiting> {
+        let slot = self.slots.get(key)?;
+        let place = slot.place;
+        let (waiting, moved) = self.groups.remove(place, slot.reader.list(), key)?;
+        if let Some(slot) = moved.and_then(|moved| self.slots.get_mut(moved)) {
+            slot.place = place;
+        }
+        Some(waiting)
+    }
+
+    /// A selective cursor has a match.
+    pub(crate) fn matched(&mut self, key: usize, sequence: u64) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let group = slot.place.group;
+        if let Reader::Selected { matched: matched @ None, .. } = &mut slot.reader {
+            *matched = Some(sequence);
+            if let Some(waiting) = self.disarm(key) {
+                self.groups.push(group, List::Due, waiting);
             }
         }
     }
 
-    /// A selective cursor has a match. Takes its waker.
-    pub(crate) fn matched(&mut self, key: usize, sequence: u64, wakers: &mut Vec<Waker>) {
-        if let Some(slot) = self.slots.get_mut(key)
-            && let Reader::Selected { matched: matched @ None, .. } = &mut slot.reader
-        {
-            *matched = Some(sequence);
-            wakers.extend(slot.waker.take());
-        }
+    /// Takes the tasks of the cursors that read every record, and of those that had a match.
+    pub(crate) fn take_due(&mut self) -> Wakes {
+        self.groups.take(&[List::Due, List::Every])
     }
 
-    pub(crate) fn take_all(&mut self, wakers: &mut Vec<Waker>) {
-        self.take_armed(wakers);
-        wakers.extend(self.slots.iter_mut().filter_map(|(_, slot)| slot.waker.take()));
+    pub(crate) fn take_all(&mut self) -> Wakes {
+        self.groups.take(&[List::Due, List::Every, List::Selected])
     }
 }

@@ -1,12 +1,12 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
 
 use crate::index::Index;
 use crate::log::{Log, Run, Runs};
 use crate::segment::Segment;
 use crate::slots::{Reader, Slots};
+use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard};
 use crate::{CursorError, Format, Lag, Selector};
 
 /// The number of matches that a selective cursor takes under one lock.
@@ -208,7 +208,7 @@ impl<F: Format> Shared<F> {
         let _slot; // its waker and its test are dropped outside of the lock
         let mut state = self.lock();
         _slot = state.slots.remove(key);
-        if let (Some(slot), Some(index)) = (&_slot, &mut state.index)
+        if let (Some((slot, _)), Some(index)) = (&_slot, &mut state.index)
             && let Reader::Selected { hashes, .. } = &slot.reader
         {
             index.remove_cursor(hashes, key);
@@ -245,12 +245,12 @@ impl<F: Format> State<F> {
     }
 
     /// Indexes the records that were appended from `first` on. `hashes` has their indexes and hashes.
-    pub(crate) fn index(&mut self, first: u64, hashes: &[(usize, u64)], wakers: &mut Vec<Waker>) {
+    pub(crate) fn index(&mut self, first: u64, hashes: &[(usize, u64)]) {
         let Some(index) = &mut self.index else { return };
         for (at, hash) in hashes {
             let sequence = first + *at as u64;
             for key in index.add(*hash, sequence) {
-                self.slots.matched(*key, sequence, wakers);
+                self.slots.matched(*key, sequence);
             }
         }
     }
