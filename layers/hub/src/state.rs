@@ -31,6 +31,9 @@ pub(crate) struct State<F: Format> {
     /// The newest segment is kept whatever the capacity, if it weighs no more than this.
     pub(crate) newest_bytes: usize,
     pub(crate) closed: bool,
+    /// No cursor that has not lagged has to read a record before this one. Segments before it are evicted without a
+    /// look at each cursor.
+    unread: u64,
     /// The number of moves of cursors; and its hash when the last wait for a move returned.
     moved: u64,
     waited: u64,
@@ -46,6 +49,7 @@ impl<F: Format> Shared<F> {
             capacity_bytes,
             newest_bytes: usize::MAX,
             closed: false,
+            unread: 0,
             moved: 0,
             waited: 0,
             waiting: 0,
@@ -147,11 +151,13 @@ impl<F: Format> Shared<F> {
     /// Puts back the records that a cursor has taken and not read. The first of `runs` begins with them.
     pub(crate) fn give_back(&self, key: usize, runs: &[Run<F>]) {
         let Some(run) = runs.first() else { return };
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let first = state.log.first();
         let Some(slot) = state.slots.get_mut(key) else { return };
         // During a panic no foreign code may run: a second panic would abort the process.
         let unwinding = std::thread::panicking();
+        state.unread = state.unread.min(run.from);
         let missed = match &mut slot.reader {
             Reader::Every { next } => {
                 *next = run.from;
@@ -234,6 +240,7 @@ impl<F: Format> State<F> {
         if matches!(reader, Reader::Selected { .. }) && self.index.is_none() {
             self.index = Some(Index::of(format, self.log.segments(), 0..self.log.end));
         }
+        self.unread = self.unread.min(next);
         let (key, id) = self.slots.insert(reader);
         if let (Some(slot), Some(index)) = (self.slots.get_mut(key), &mut self.index)
             && let Reader::Selected { hashes, matched, .. } = &mut slot.reader
@@ -274,7 +281,8 @@ impl<F: Format> State<F> {
 
     fn evict_one(&mut self, format: &F, encoded_bytes: &AtomicUsize) -> Option<Arc<Segment<F>>> {
         let segment = Arc::clone(self.log.oldest()?);
-        let mut lagging = self.lagging(&segment);
+        let is_read = segment.end <= self.unread;
+        let mut lagging = if is_read { Vec::new() } else { self.lagging(&segment) };
         lagging.sort_unstable();
         // They are sorted, so that the positions are computed in one pass over the segment.
         let mut at = segment.first;
@@ -303,6 +311,9 @@ impl<F: Format> State<F> {
             if let Some(slot) = self.slots.get_mut(key) {
                 slot.lagged = Some((sequence, position));
             }
+        }
+        if !is_read {
+            self.unread = self.slots.slowest().unwrap_or(self.log.end);
         }
         if let Some(index) = &mut self.index {
             index.forget(&hashes, segment.end);
