@@ -137,9 +137,8 @@ struct Start {
     drain: u64,
     /// How many threads serve connections
     ///
-    /// By default, each core except one has a thread. One more thread runs on the last core. It accepts
-    /// connections only while every other thread has at least 4096. This option sets the number of all
-    /// threads.
+    /// A connection stays on its thread. By default there is a thread for each core, and the last one gets
+    /// connections once each of the others has 4096. With this option all threads get as many.
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZero<usize>>,
     /// The address of /ready, /live and /metrics, such as 127.0.0.1:9901. There is no authentication

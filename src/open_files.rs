@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,8 +19,10 @@ use tower::{Service, ServiceExt as _};
 use crate::config::{Config, Kind};
 use crate::{admin, health, limits};
 
-/// For outputs, runtimes, watched certificates, fetches of keys, and files that a library opens briefly.
-const OF_PROGRAM: usize = 48;
+/// For outputs, the main runtime, watched certificates, fetches of keys, and files that a library opens briefly.
+const OF_PROGRAM: usize = 44;
+/// For the runtime of a worker.
+const OF_WORKER: usize = 3;
 /// For the six clients of librdkafka that a cluster has. Each client has, for each broker, a socket and a pipe
 /// for its thread. The number of brokers is unknown: five more than the configuration names are assumed.
 const OF_CLUSTER: usize = 5 * OF_SERVER;
@@ -54,8 +57,8 @@ pub(crate) struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Divides a limit for these namespaces. `None` is no limit.
-    pub(crate) fn of(namespaces: &[Config], limit: Option<u64>) -> Self {
+    /// Divides a limit for these namespaces and so many workers. `None` is no limit.
+    pub(crate) fn of(namespaces: &[Config], limit: Option<u64>, workers: NonZero<usize>) -> Self {
         let limit = limit.map_or(usize::MAX, |limit| limit.try_into().unwrap_or(usize::MAX));
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let listeners = || namespaces.iter().flat_map(Config::listeners).map(|(_, server)| server);
@@ -73,7 +76,7 @@ impl OpenFiles {
             namespaces.iter().map(|namespace| namespace.prometheus().count()).sum();
         // The ports for health checks, for operators and of exporters.
         let operators = health + admin + endpoints * (1 + health);
-        let kept = OF_PROGRAM + ports + operators + of_clusters;
+        let kept = OF_PROGRAM + OF_WORKER * workers.get() + ports + operators + of_clusters;
         // Clients have at least a quarter, however low the limit is.
         let kept = kept.min(limit - limit / 4);
         let has = |is: fn(&Kind) -> bool| bindings().any(|binding| is(&binding.kind));
@@ -217,6 +220,8 @@ mod tests {
     use super::*;
     use crate::config;
 
+    const WORKERS: NonZero<usize> = NonZero::new(2).unwrap();
+
     fn namespaces(connections: &str) -> Vec<Config> {
         let file = format!(
             "name: test
@@ -234,33 +239,33 @@ bindings:
     fn clients_get_what_is_left() {
         for (limit, expected) in [
             (Some(64), 64 - 48 - 4),
-            (Some(128), 128 - 65 - 8),
-            (Some(256), 256 - 81 - 16),
-            (Some(1024), 1024 - 145 - 64),
-            (Some(1 << 20), (1 << 20) - 145 - 2048),
+            (Some(128), 128 - 67 - 8),
+            (Some(256), 256 - 83 - 16),
+            (Some(1024), 1024 - 147 - 64),
+            (Some(1 << 20), (1 << 20) - 147 - 2048),
         ] {
-            let shares = OpenFiles::of(&namespaces(""), limit);
+            let shares = OpenFiles::of(&namespaces(""), limit, WORKERS);
             assert_eq!(shares.connections, expected, "{limit:?}");
             let all = shares.kept + 2 * shares.responses + shares.upstream + shares.connections;
             assert_eq!(all, shares.limit, "{limit:?}");
         }
-        assert!(OpenFiles::of(&namespaces(""), None).connections > 1 << 30);
-        assert_eq!(OpenFiles::of(&namespaces(""), Some(0)).connections, 0);
+        assert!(OpenFiles::of(&namespaces(""), None, WORKERS).connections > 1 << 30);
+        assert_eq!(OpenFiles::of(&namespaces(""), Some(0), WORKERS).connections, 0);
     }
 
     #[test]
     fn check_says_what_is_left() {
-        let text = OpenFiles::of(&namespaces(", connections: 100"), Some(1024)).describe();
+        let text = OpenFiles::of(&namespaces(", connections: 100"), Some(1024), WORKERS).describe();
         assert_eq!(
             text,
             "
 open files, 1024 here:
-  kept for Kafka, health and the program             145
+  kept for Kafka, health and the program             147
   static files at once, two each                      32
   connections of all ports, at most                  100
 "
         );
-        let text = OpenFiles::of(&namespaces(""), Some(1024)).describe();
+        let text = OpenFiles::of(&namespaces(""), Some(1024), WORKERS).describe();
         assert!(text.ends_with("\n  too few open files for 65536 connections\n"), "{text}");
     }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tailwater_http::Spillover;
-use tokio::runtime::{Builder, Runtime};
+use tailwater_http::Workers;
+use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -21,13 +21,12 @@ use crate::open_files::OpenFiles;
 use crate::signals::Signals;
 use crate::stack::{self, Answers, Handle, Stack};
 
-/// Connections that a thread serves before the thread of the last core takes further ones. A thread writes
-/// an event to this many connections in 40 ms on the machine of benches/README.md.
-const CONNECTIONS_A_THREAD: usize = 4096;
 /// The time that the end of the process waits for streams that it has dropped.
 const LAST_STREAMS: Duration = Duration::from_secs(1);
-/// The name of the threads that serve connections.
-const THREAD: &str = "tailwater";
+/// The last core is left to the kernel and to librdkafka until each other thread has this many connections, to
+/// which it writes an event in 40 ms on the machine of benches/README.md
+/// (docs/internals/decisions/one-core-free.md).
+const SPARE_LAST_UNTIL: usize = 4096;
 
 /// The error of a server that does not start.
 #[derive(Debug, thiserror::Error)]
@@ -92,11 +91,10 @@ impl ServerOptions {
         Self { drain, ..self }
     }
 
-    /// The number of threads that serve connections.
+    /// The number of threads that serve connections. A connection goes to the thread with the fewest.
     ///
-    /// Default: one thread for each core except the last, but at least one. If there are several cores, one
-    /// more thread serves on the last core. It takes connections when each other thread has 4096. This option
-    /// sets the number of all threads.
+    /// Default: one for each core. If there are several, the last one gets connections once each other thread
+    /// has 4096.
     pub fn threads(self, threads: NonZero<usize>) -> Self {
         Self { threads: Some(threads), ..self }
     }
@@ -165,15 +163,18 @@ pub fn run(
         Ok(None) => {}
         Err(error) => warn!(%error, "the limit of open files can't be raised"),
     }
-    let (runtime, secondary) = runtimes(threads)?;
-    let threads = runtime.metrics().num_workers() + usize::from(secondary.is_some());
+    let workers = workers(threads)?;
+    // A record wakes each thread once, and the thread wakes its streams.
+    for runtime in workers.runtimes() {
+        runtime.spawn(tailwater_hub::relay());
+    }
+    let threads = workers.runtimes().count();
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().thread_name("blocking").build()?;
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let described = Described::new(&namespaces);
-        let mut stack = Stack::new(namespaces, folder)?;
-        if let Some((_, spillover)) = &secondary {
-            stack = stack.spillover(spillover);
-        }
+        let mut stack = Stack::new(namespaces, folder)?.workers(&workers);
         let handle = Handle { config_hash, threads, ..stack.handle() };
         let metrics = Arc::new(Metrics::new(handle.clone()));
         stack.serve_metrics(&metrics);
@@ -244,10 +245,7 @@ pub fn run(
         Ok(())
     });
     // A read of a file that hangs must not delay the end of the process.
-    runtime.shutdown_timeout(Duration::ZERO);
-    if let Some((runtime, _)) = secondary {
-        runtime.shutdown_timeout(Duration::ZERO);
-    }
+    runtime.shutdown_background();
     served
 }
 
@@ -256,30 +254,18 @@ pub fn run(
 #[must_use]
 pub fn describe_open_files(namespaces: &[Config]) -> String {
     let limit = tailwater_http::raise_open_files().ok().flatten();
-    OpenFiles::of(namespaces, limit).describe()
+    OpenFiles::of(namespaces, limit, cores()).describe()
 }
 
-/// The runtime that serves connections, and a secondary one for connections beyond its capacity.
-///
-/// The kernel and librdkafka use the last core, too. A thread of ours on it makes each delivery more
-/// expensive, but all streams have the event earlier. That matters if there are many streams
-/// (docs/internals/decisions/one-core-free.md has figures).
-fn runtimes(
-    threads: Option<NonZero<usize>>,
-) -> io::Result<(Runtime, Option<(Runtime, Spillover)>)> {
+/// The threads that serve connections.
+fn workers(threads: Option<NonZero<usize>>) -> io::Result<Workers> {
     if let Some(threads) = threads {
-        return Ok((runtime(THREAD, threads)?, None));
+        return Workers::start(threads);
     }
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let Some(threads) = NonZero::new(cores - 1) else {
-        return Ok((runtime(THREAD, NonZero::<usize>::MIN)?, None));
-    };
-    let secondary = runtime("spillover", NonZero::<usize>::MIN)?;
-    let spillover = Spillover::new(secondary.handle(), threads, CONNECTIONS_A_THREAD);
-    Ok((runtime(THREAD, threads)?, Some((secondary, spillover))))
+    Ok(Workers::start(cores())?.spare_last_until(SPARE_LAST_UNTIL))
 }
 
-fn runtime(name: &str, threads: NonZero<usize>) -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    builder.enable_all().thread_name(name).worker_threads(threads.get()).build()
+/// The number of cores, and that of workers unless an option sets it.
+pub(crate) fn cores() -> NonZero<usize> {
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }

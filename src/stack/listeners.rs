@@ -15,7 +15,7 @@ use futures_util::future::Either;
 use hyper::body::Incoming;
 use rustix::io::Errno;
 use tailwater_http::{
-    Connection, ConnectionLimit, ListenOptions, Listener, Peer, ServeOptions, Shutdown, Spillover,
+    Connection, ConnectionLimit, ListenOptions, Listener, Peer, ServeOptions, Shutdown, Workers,
     WriteDeadline, serve,
 };
 use tailwater_route::Scheme;
@@ -116,8 +116,8 @@ impl Stack {
     pub(super) fn empty(namespaces: &[Config]) -> (Self, Places) {
         let shutdown = Shutdown::new();
         let drain = crate::drain(&shutdown);
-        let open_files =
-            OpenFiles::of(namespaces, tailwater_http::raise_open_files().ok().flatten());
+        let limit = tailwater_http::raise_open_files().ok().flatten();
+        let open_files = OpenFiles::of(namespaces, limit, crate::server::cores());
         open_files.warn();
         let places = Places {
             connections: ConnectionLimit::new(open_files.connections),
@@ -252,11 +252,12 @@ impl Stack {
         }
     }
 
-    /// Sets a secondary runtime for connections beyond the capacity of the first one. Default: none.
+    /// Sets the threads that serve connections. Default: those of the runtime that calls
+    /// [`serve`](Stack::serve).
     #[must_use]
-    pub fn spillover(mut self, spillover: &Spillover) -> Self {
+    pub fn workers(mut self, workers: &Workers) -> Self {
         for listening in &mut self.listening {
-            listening.options = listening.options.clone().spillover(spillover.clone());
+            listening.options = listening.options.clone().workers(workers);
         }
         self
     }

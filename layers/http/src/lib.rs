@@ -77,7 +77,7 @@ pub use layer::HttpLayer;
 pub use open_files::raise_open_files;
 pub use serve::{
     Accept, ConnectionCounts, ConnectionLimit, ListenOptions, Listener, ServeOptions, Socket,
-    Spillover, WriteDeadline, serve,
+    Workers, WriteDeadline, serve,
 };
 pub use service::{ConnectionFuture, Http};
 pub use shutdown::{Shutdown, Started};

@@ -21,7 +21,7 @@ mod connection_limit;
 mod listen;
 mod served;
 mod socket;
-mod spillover;
+mod workers;
 mod write_deadline;
 
 use self::connection_limit::Permit;
@@ -29,8 +29,7 @@ pub use self::connection_limit::{ConnectionCounts, ConnectionLimit};
 pub use self::listen::{Accept, ListenOptions, Listener};
 use self::served::Served;
 pub use self::socket::Socket;
-use self::spillover::Slot;
-pub use self::spillover::Spillover;
+pub use self::workers::Workers;
 pub(crate) use self::write_deadline::Stalled;
 pub use self::write_deadline::WriteDeadline;
 
@@ -57,7 +56,7 @@ pub struct ServeOptions {
     name: Option<Arc<str>>,
     connection_limit: ConnectionLimit,
     write_deadline: Duration,
-    spillover: Option<Spillover>,
+    workers: Option<Workers>,
 }
 
 impl Default for ServeOptions {
@@ -73,7 +72,7 @@ impl ServeOptions {
             name: None,
             connection_limit: ConnectionLimit::default(),
             write_deadline: Duration::from_secs(60),
-            spillover: None,
+            workers: None,
         }
     }
 
@@ -96,10 +95,10 @@ impl ServeOptions {
         self
     }
 
-    /// A secondary runtime for connections, once there are many. Default: none, and all connections run on
-    /// the runtime of [`serve`].
-    pub fn spillover(mut self, spillover: Spillover) -> Self {
-        self.spillover = Some(spillover);
+    /// The threads that serve the connections. Default: none, and all connections run on the runtime of
+    /// [`serve`].
+    pub fn workers(mut self, workers: &Workers) -> Self {
+        self.workers = Some(workers.clone());
         self
     }
 }
@@ -170,16 +169,16 @@ pub async fn serve<A, S>(
             }
             permit = accept_loop.next(connections) => permit,
         };
-        let slot = options.spillover.as_ref().map(Spillover::slot);
-        let secondary = slot.as_ref().and_then(Slot::secondary);
-        let adopted = match &secondary {
+        let slot = options.workers.as_ref().and_then(Workers::slot);
+        let worker = slot.as_ref().map(|slot| slot.runtime().clone());
+        let moved = match &worker {
             Some(runtime) => move_to(io, runtime),
             None => Ok(io),
         };
-        let io = match adopted {
+        let io = match moved {
             Ok(io) => io,
             Err(error) => {
-                debug!(%error, "moving a connection to the secondary runtime failed");
+                debug!(%error, "moving a connection to its worker failed");
                 continue;
             }
         };
@@ -187,7 +186,7 @@ pub async fn serve<A, S>(
         let mut connection = Connection::new(io);
         connection.extensions_mut().insert(Peer(peer));
         let served = Served::new(service.clone(), connection, (permit, slot));
-        tasks.spawn_on(served, &secondary.unwrap_or_else(Handle::current));
+        tasks.spawn_on(served, &worker.unwrap_or_else(Handle::current));
     };
     drop(accept_loop);
     if !tasks.is_empty() {

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 /// method has a default, so that an empty `impl` is enough for a type of your own.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Moves the socket to the current runtime, which may be another than the one that accepted it:
-    /// see [`Spillover`](crate::Spillover). Default: it stays as it is.
+    /// see [`Workers`](crate::Workers). Default: it stays as it is.
     ///
     /// # Errors
     /// That of the runtime; the socket is dropped then.

@@ -10,6 +10,6 @@ mod logs;
 mod panics;
 mod rejections;
 mod shutdown;
-mod spillover;
 mod stalls;
 mod support;
+mod workers;
