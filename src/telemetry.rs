@@ -171,7 +171,7 @@ fn is_free_of_secrets(metadata: &Metadata<'_>) -> bool {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '_']))
     };
     *metadata.level() <= Level::INFO
-        || ["tailwater", "h2::codec", "h2::proto"].iter().any(|module| is_within(&module))
+        || ["tailwater", "h2::codec", "h2::proto"].iter().any(is_within)
 }
 
 /// The layer that writes lines of this format.

@@ -112,10 +112,13 @@ impl Group {
     }
 }
 
+/// The tasks of a thread, and the relay that wakes them there.
+type OfThread = (Option<Arc<Relay>>, Vec<Waiting>);
+
 /// Tasks to be woken. Waking runs foreign code, so it must happen without the lock.
 #[derive(Default)]
 #[must_use]
-pub(crate) struct Wakes(SmallVec<[(Option<Arc<Relay>>, Vec<Waiting>); 2]>);
+pub(crate) struct Wakes(SmallVec<[OfThread; 2]>);
 
 impl Wakes {
     pub(crate) fn wake(self) {

@@ -16,13 +16,13 @@ struct Wakes(Mutex<Vec<ThreadId>>);
 
 impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
-        self.0.lock().unwrap().push(thread::current().id());
+        self.0.lock().expect("no panic").push(thread::current().id());
     }
 }
 
 impl Wakes {
     fn take(&self) -> Vec<ThreadId> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.0.lock().expect("no panic"))
     }
 }
 
@@ -46,7 +46,7 @@ fn append(hub: &Hub<Numbers>) -> ThreadId {
         hub.append(vec![record(0, &[1])]);
         thread::current().id()
     };
-    thread::scope(|scope| scope.spawn(append).join().unwrap())
+    thread::scope(|scope| scope.spawn(append).join().expect("no panic"))
 }
 
 fn hub() -> Hub<Numbers> {
@@ -65,7 +65,8 @@ fn an_append_wakes_the_relay_and_the_relay_wakes_the_cursors_of_its_thread() {
     let mut elsewhere = hub.tail(Selector::All);
     for _ in 0..3 {
         let own: Vec<_> = cursors.iter_mut().map(wait).collect();
-        let other = thread::scope(|scope| scope.spawn(|| wait(&mut elsewhere)).join().unwrap());
+        let other =
+            thread::scope(|scope| scope.spawn(|| wait(&mut elsewhere)).join().expect("no panic"));
         let appender = append(&hub);
         assert_eq!(task.take(), [appender], "once, whatever the number of cursors");
         assert_eq!(other.take(), [appender]);

@@ -69,7 +69,7 @@ impl Ranges {
         let touched = self.0.get(first..after).unwrap_or_default();
         let start = touched.first().map_or(added.start, |range| range.start.min(added.start));
         let end = touched.last().map_or(added.end, |range| range.end.max(added.end));
-        self.0.splice(first..after.max(first), [start..end]);
+        self.0.splice(first..after.max(first), std::iter::once(start..end));
         if self.0.len() > MAX_RANGES {
             // What lies between the first two is not counted any more.
             let first = self.0.remove(0);
