@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,9 +61,10 @@ pub(crate) struct OpenStream {
     probe: Option<Probe>,
     requested: Option<Arc<Requested>>,
     bytes: AtomicU64,
-    last_write_ms: AtomicU64,
-    /// Milliseconds since 1970, or `NEVER`.
-    expires_ms: AtomicU64,
+    // Answers tell both to the second.
+    last_write_s: AtomicU32,
+    /// Seconds since 1970, or `NEVER`.
+    expires_s: AtomicU32,
     stalls: Option<StallFlag>,
     kick: OnceLock<Box<Kick>>,
     waker: AtomicWaker,
@@ -85,8 +86,8 @@ impl OpenStream {
             probe,
             requested,
             bytes: AtomicU64::new(0),
-            last_write_ms: AtomicU64::new(now_ms),
-            expires_ms: AtomicU64::new(milliseconds(expires)),
+            last_write_s: AtomicU32::new(seconds(now_ms)),
+            expires_s: AtomicU32::new(seconds_since_1970(expires)),
             stalls,
             kick: OnceLock::new(),
             waker: AtomicWaker::new(),
@@ -140,21 +141,21 @@ impl OpenStream {
         self.bytes.load(Relaxed)
     }
 
-    /// The time of the last write: see [`Streams::time`](super::Streams::time).
+    /// The time of the last write, to the second: see [`Streams::time`](super::Streams::time).
     pub(crate) fn last_write_ms(&self) -> u64 {
-        self.last_write_ms.load(Relaxed)
+        u64::from(self.last_write_s.load(Relaxed)) * 1000
     }
 
-    /// When its token expires, or the last one that has renewed it. `None` if it never does.
+    /// When its token expires, or the last one that has renewed it, to the second. `None` if it does not before 2106.
     pub(crate) fn expires(&self) -> Option<SystemTime> {
-        let expires = Some(self.expires_ms.load(Relaxed)).filter(|at| *at != NEVER)?;
-        UNIX_EPOCH.checked_add(Duration::from_millis(expires))
+        let expires = Some(self.expires_s.load(Relaxed)).filter(|at| *at != NEVER)?;
+        UNIX_EPOCH.checked_add(Duration::from_secs(expires.into()))
     }
 
     pub(super) fn set_expires(&self, expires: Option<SystemTime>) {
         // It has no lease any more when it has ended.
         if expires.is_some() {
-            self.expires_ms.store(milliseconds(expires), Relaxed);
+            self.expires_s.store(seconds_since_1970(expires), Relaxed);
         }
     }
 
@@ -192,16 +193,20 @@ impl OpenStream {
         if let Some(probe) = &self.probe {
             probe.note_sent_bytes(bytes);
         }
-        self.last_write_ms.store(now_ms, Relaxed);
+        self.last_write_s.store(seconds(now_ms), Relaxed);
     }
 }
 
 /// The stream has no time at which it expires.
-const NEVER: u64 = u64::MAX;
+const NEVER: u32 = u32::MAX;
 
-fn milliseconds(at: Option<SystemTime>) -> u64 {
+fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms / 1000).unwrap_or(u32::MAX)
+}
+
+fn seconds_since_1970(at: Option<SystemTime>) -> u32 {
     let since = at.map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default());
-    since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(NEVER)
+    since.and_then(|since| u32::try_from(since.as_secs()).ok()).unwrap_or(NEVER)
 }
 
 impl fmt::Debug for OpenStream {
