@@ -194,13 +194,13 @@ impl State {
     }
 }
 
-impl Stream {
-    fn poll_next(
-        &mut self,
+impl Events for Stream {
+    fn poll_events(
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         limit: usize,
     ) -> Poll<Option<Result<Encoded, BoxError>>> {
-        let this = self;
+        let this = &mut *self;
         let mut passed = 0;
         loop {
             if let Some((reason, gap)) = this.pending_gaps.as_mut().and_then(|gaps| gaps.next()) {
@@ -274,16 +274,6 @@ impl Stream {
                 }
             }
         }
-    }
-}
-
-impl Events for Stream {
-    fn poll_events(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        limit: usize,
-    ) -> Poll<Option<Result<Encoded, BoxError>>> {
-        self.poll_next(cx, limit)
     }
 
     fn position(mut self: Pin<&mut Self>) -> Option<Encoded> {
