@@ -62,6 +62,7 @@ mod signals;
 pub mod stack;
 mod streams;
 pub mod telemetry;
+mod timestamp;
 
 pub use drain::drain;
 pub use lease::{lease, session_lease};

@@ -1,7 +1,5 @@
 //! Responses of the port for administration.
 
-use std::time::SystemTime;
-
 use ::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
@@ -12,8 +10,6 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tailwater_sse::BoxError;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -100,9 +96,4 @@ where
     B::Error: Into<BoxError>,
 {
     response.map(|body| body.map_err(Into::into).boxed_unsync())
-}
-
-/// A time in UTC, to the second.
-pub(super) fn rfc3339(time: SystemTime) -> Option<String> {
-    OffsetDateTime::from(time).replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
 }

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::ending::retry;
 use super::filter::{Filter, client, events, lag, state_of, subject, topic};
 use super::query::Query;
-use super::response::{Refusal, rfc3339};
+use super::response::Refusal;
 use crate::streams::{Kick, OpenStream, Reason, StreamId, Streams};
+use crate::timestamp::rfc3339;
 
 /// The number of streams of a page, if the request names none.
 const LIMIT: usize = 100;

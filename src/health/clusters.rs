@@ -1,11 +1,9 @@
 //! The part of `/ready` about Kafka clusters and their topics.
 
-use std::time::SystemTime;
-
 use serde_json::{Value, json};
 use tailwater_kafka::{Cluster, Contact, TopicHealth};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+
+use crate::timestamp::rfc3339;
 
 /// The maximum number of topics in a response that only requests have named. Any client can invent such names.
 const TOPICS_OF_REQUESTS: usize = 20;
@@ -113,22 +111,4 @@ fn lost(topic: &TopicHealth) -> Vec<Value> {
         })
     });
     ranges.collect()
-}
-
-/// A time in UTC, to the second.
-fn rfc3339(time: SystemTime) -> Option<String> {
-    OffsetDateTime::from(time).replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn times_are_in_utc() {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900);
-        assert_eq!(rfc3339(time).as_deref(), Some("2023-11-14T22:13:20Z"));
-    }
 }

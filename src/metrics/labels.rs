@@ -64,7 +64,8 @@ impl<T: Default> Sets<T> {
             return Arc::clone(found);
         }
         // Without values there is one set, which is not the client's.
-        let labels = if labels.bytes() == 0 || self.weight.add(labels.bytes()) {
+        let bytes = labels.bytes();
+        let labels = if bytes == 0 || self.weight.add(bytes) {
             labels
         } else {
             LabelSet(labels.0.iter().map(|_| Some(OTHER.into())).collect())
