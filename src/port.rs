@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -44,12 +44,11 @@ where
     B::Error: Into<BoxError>,
 {
     let mut clients = Clients::default();
-    let mut spare = Spare::default();
     let mut has_room = false;
     loop {
         // A file that was freed a moment ago is for the connection that waits.
         if !has_room {
-            spare.keep();
+            clients.spare.keep();
         }
         let made_room = std::mem::take(&mut has_room);
         let accepted = tokio::select! {
@@ -70,11 +69,8 @@ where
             }
             // Linux returns this error even if no connection waits to be accepted.
             Some(Err(error)) if is_short_of_files(&error) => {
-                has_room = if clients.count() == 0 {
-                    spare.release()
-                } else {
-                    clients.close_idlest(MIN_AGE).await
-                };
+                has_room = clients.spare.release()
+                    || (clients.close_idlest(MIN_AGE).await && clients.spare.release());
                 if !has_room {
                     sleep(PAUSE).await;
                 }
@@ -86,20 +82,35 @@ where
 }
 
 /// An open file that is reserved for the next connection.
-#[derive(Debug, Default)]
-struct Spare(Option<File>);
+#[derive(Clone, Debug, Default)]
+struct Spare(Arc<Mutex<Option<File>>>);
 
 impl Spare {
     /// Opens the file if it is not open.
-    fn keep(&mut self) {
-        if self.0.is_none() {
-            self.0 = File::open("/dev/null").ok();
+    fn keep(&self) {
+        let mut file = self.file();
+        if file.is_none() {
+            *file = File::open("/dev/null").ok();
         }
     }
 
     /// Closes the file. Returns whether it was open.
-    fn release(&mut self) -> bool {
-        self.0.take().is_some()
+    fn release(&self) -> bool {
+        self.file().take().is_some()
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<File>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reserves a file when it is dropped.
+#[derive(Debug)]
+struct KeepOnDrop(Spare);
+
+impl Drop for KeepOnDrop {
+    fn drop(&mut self) {
+        self.0.keep();
     }
 }
 
@@ -121,6 +132,7 @@ struct Client {
 /// The connections, and the time of the last request of each.
 #[derive(Debug, Default)]
 struct Clients {
+    spare: Spare,
     tasks: JoinSet<()>,
     open: HashMap<Id, Client>,
     /// Counts connections and requests.
@@ -159,7 +171,11 @@ impl Clients {
             .max_head_bytes(8 * 1024);
         let connection = Connection::new(WriteDeadline::new(io, DEADLINE));
         let served = layer.layer(service).call(connection);
-        let task = self.tasks.spawn(async {
+        // The file of the connection is reserved in the poll that closes it: another accept loop of this
+        // runtime would take it before this task is polled again.
+        let keep = KeepOnDrop(self.spare.clone());
+        let task = self.tasks.spawn(async move {
+            let (served, _keep) = (served, keep);
             // An invalid request has had its answer.
             let _ = served.await;
         });

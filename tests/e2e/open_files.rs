@@ -93,35 +93,55 @@ async fn clients_that_take_all_connections_leave_files_to_kafka_to_health_and_to
     soon("a place", comes).await;
 }
 
+const LOOPS: usize = 64;
+
 /// Without a Kafka, whose clients open connections when they like.
 #[tokio::test]
 async fn health_is_told_where_there_is_no_open_file_left() {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = "name: e2e
+    // Each accept loop takes a file that another one has just freed, if it can.
+    let loops: String = (0..LOOPS)
+        .map(|number| {
+            format!("  tcp_{number}: {{ type: tcp, kind: server, options: {{ host: 127.0.0.1, port: 0 }}, exit: http_in }}\n")
+        })
+        .collect();
+    let config = format!(
+        "name: e2e
 bindings:
-  tcp_in: { type: tcp, kind: server, options: { host: 127.0.0.1, port: 0 }, exit: http_in }
-  http_in: { type: http, kind: server, exit: pages }
+{loops}  http_in: {{ type: http, kind: server, exit: pages }}
   pages:
     type: http-filesystem
     kind: proxy
-    routes: [{ with: { path: zilla.yaml }, exit: files }]
-  files: { type: filesystem, kind: server, options: { location: . } }
-";
-    let mut server = Server::of_text(folder, config, &["--health", "127.0.0.1:0"]).await;
+    routes: [{{ with: {{ path: zilla.yaml }}, exit: files }}]
+  files: {{ type: filesystem, kind: server, options: {{ location: . }} }}
+"
+    );
+    let mut server = Server::of_text(folder, &config, &["--health", "127.0.0.1:0"]).await;
     let at = health_address(&server).await;
     answers(at).await;
+    let listens = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == "listening").then(|| line["address"].as_str().map(str::to_owned))?
+    };
+    let addresses: Vec<String> = server.stderr().text().lines().filter_map(listens).collect();
+    assert_eq!(addresses.len(), LOOPS);
     server.process().open_files(true);
     // The first ones may be accepted. The others are refused by nobody, and answered by nobody.
     let mut waits = Vec::new();
-    for _ in 0..16 {
-        waits.push(TcpStream::connect(server.address()).await.expect("the kernel takes it"));
+    for address in &addresses {
+        waits.push(TcpStream::connect(address).await.expect("the kernel takes it"));
+        // A loop tries again each second, and this one at another time than the others.
+        tokio::time::sleep(Duration::from_secs(1) / LOOPS as u32).await;
     }
     server.stderr().says("accepting failed").await;
     for _ in 0..20 {
-        answers(at).await;
-        let idle = TcpStream::connect(at).await.expect("the kernel takes it");
-        answers(at).await;
-        drop(idle);
+        let answers = async {
+            answers(at).await;
+            let _idle = TcpStream::connect(at).await.expect("the kernel takes it");
+            answers(at).await;
+        };
+        // After 10 s the others that sent nothing are closed, and there are files again.
+        tokio::time::timeout(Duration::from_secs(5), answers).await.expect("answers");
     }
     drop(waits);
     server.process().open_files(false);
