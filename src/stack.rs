@@ -234,7 +234,7 @@ impl<'c> StackBuilder<'c> {
         let requests = is_pushed.then(|| Arc::clone(&self.requests));
         let service = if requests.is_some() || records_requests(self.config) {
             let meter = self.meters.of(self.config, server.binding);
-            boxed(Metered::new(service, meter, requests))
+            BoxCloneSyncService::new(Metered::new(service, meter, requests))
         } else {
             service
         };

@@ -30,7 +30,13 @@ impl Metrics {
         self.exporters(&mut out);
         self.process.collect(&mut out);
         self.workers(&mut out);
-        self.handle.meters.collect(&mut out);
+        if !self.handle.meters.is_empty() {
+            self.handle.streams.visit(None, |stream| {
+                stream.count_bytes();
+                true
+            });
+            self.handle.meters.collect(&mut out);
+        }
         out
     }
 

@@ -1,36 +1,38 @@
 //! Requests and their responses, as the meters of bindings count them.
 //!
 //! The `http` binding begins an [`Exchange`] for each request, and each binding behind it that records something
-//! enters its meter there. The body of the response counts for all of them at once: a body of each binding would
-//! cost a cache miss for each event of each stream.
+//! enters its meter there. The body of the response counts for all of them at once. An event stream has no such
+//! body: the list of open streams has its bytes, and a scrape adds them to the meters, so that a write costs nothing.
 
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use ::http::header::CONTENT_LENGTH;
 use ::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use pin_project_lite::pin_project;
 use tailwater_route::Scheme;
+use tailwater_sse::BoxError;
 use tokio::time::Instant;
 use tower::Service;
 
 use crate::metrics::labels::LabelSet;
-use crate::metrics::meter::Meter;
+use crate::metrics::meter::{Finished, Meter};
 use crate::metrics::requests::Requests;
-use crate::streams::Place;
+use crate::stack::Body;
+use crate::streams::{Opened, Place};
 
 /// The meters of a request. It is among the extensions of the request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Exchange(Arc<Mutex<Vec<Entry>>>);
+pub(crate) struct Exchange(Arc<Mutex<Vec<Entered>>>);
 
 /// A binding on the way of a request.
 #[derive(Debug)]
-struct Entry {
+struct Entered {
     meter: Arc<Meter>,
     labels: LabelSet,
     /// The gauge of active requests, which has this one.
@@ -44,11 +46,11 @@ impl Exchange {
         if let Some(active) = &active {
             active.fetch_add(1, Relaxed);
         }
-        let entry = Entry { meter: Arc::clone(meter), labels, active };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        let entered = Entered { meter: Arc::clone(meter), labels, active };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entered);
     }
 
-    fn take(&self) -> Vec<Entry> {
+    fn take(&self) -> Vec<Entered> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -82,12 +84,11 @@ impl<S> Metered<S> {
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Metered<S>
+impl<S, B> Service<Request<B>> for Metered<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Body<Data = Bytes>,
+    S: Service<Request<B>, Response = Response<Body>>,
 {
-    type Response = Response<MeteredBody<R>>;
+    type Response = Response<Body>;
     type Error = S::Error;
     type Future = MeteredFuture<S::Future>;
 
@@ -137,26 +138,19 @@ struct Open {
 
 impl Open {
     /// The response has begun.
-    fn answered(mut self, status: StatusCode, headers: &HeaderMap, size: &SizeHint) -> Answered {
+    fn answered(mut self, status: StatusCode, headers: &HeaderMap) -> Answered {
         self.is_over = true;
-        let has_body =
-            self.has_body && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-        let mut entries = Vec::new();
-        for mut entry in self.exchange.take() {
-            entry.meter.open_sent();
-            entry.meter.add_response_labels(&mut entry.labels, status, headers);
-            entries.push(entry);
-        }
-        let declared = content_length(headers);
+        let entries = self.exchange.take().into_iter().map(|mut entered| {
+            entered.meter.open_sent();
+            entered.meter.add_response_labels(&mut entered.labels, status, headers);
+            entered.into()
+        });
         Answered {
             begun: self.begun,
             request_bytes: self.request_bytes,
-            entries: entries.into(),
-            sent: 0,
-            declared,
-            expected: if has_body { size.exact().or(declared) } else { Some(0) },
+            entries: entries.collect(),
             was_answered: true,
-            is_over: false,
+            is_over: AtomicBool::new(false),
         }
     }
 }
@@ -168,48 +162,53 @@ impl Drop for Open {
             drop(Answered {
                 begun: self.begun,
                 request_bytes: self.request_bytes,
-                entries: self.exchange.take().into(),
-                sent: 0,
-                declared: None,
-                expected: None,
+                entries: self.exchange.take().into_iter().map(Entry::from).collect(),
                 was_answered: false,
-                is_over: false,
+                is_over: AtomicBool::new(false),
             });
         }
     }
 }
 
-/// A response that is being sent.
+/// A binding that has passed a response on.
+#[derive(Debug)]
+struct Entry {
+    meter: Arc<Meter>,
+    active: Option<Arc<AtomicU64>>,
+    finished: Option<Arc<Finished>>,
+}
+
+impl From<Entered> for Entry {
+    fn from(Entered { meter, labels, active }: Entered) -> Self {
+        let finished = meter.finished(labels);
+        Self { meter, active, finished }
+    }
+}
+
+/// A response that is being sent, until its end. Dropping it ends it.
 #[derive(Debug)]
 struct Answered {
     begun: Instant,
     request_bytes: u64,
     entries: Box<[Entry]>,
-    sent: u64,
-    /// The length that the head of the response tells.
-    declared: Option<u64>,
-    /// The length of the body, if it is known.
-    expected: Option<u64>,
     was_answered: bool,
-    is_over: bool,
+    is_over: AtomicBool,
 }
 
 impl Answered {
-    fn add(&mut self, bytes: usize) {
-        let bytes = bytes as u64;
-        self.sent += bytes;
+    fn add(&self, bytes: u64) {
         for entry in &self.entries {
             entry.meter.add_sent(bytes);
         }
     }
 
-    fn end(&mut self, is_good: bool) {
-        if std::mem::replace(&mut self.is_over, true) {
+    /// `size` is that of the body.
+    fn end(&self, is_good: bool, size: u64) {
+        if self.is_over.swap(true, Relaxed) {
             return;
         }
         let elapsed = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let sent = self.declared.filter(|_| is_good).unwrap_or(self.sent);
-        for Entry { meter, labels, active } in std::mem::take(&mut self.entries) {
+        for Entry { meter, active, finished } in &self.entries {
             if is_good {
                 meter.add_received(self.request_bytes);
             }
@@ -217,20 +216,70 @@ impl Answered {
             if let Some(active) = active {
                 active.fetch_sub(1, Relaxed);
             }
-            if let Some(finished) = meter.finished(labels) {
+            if let Some(finished) = finished {
                 finished.duration.record(elapsed);
                 finished.request_bytes.record(self.request_bytes);
-                finished.response_bytes.record(sent);
+                finished.response_bytes.record(size);
             }
         }
     }
 }
 
-/// A body is dropped when its connection ends, and also when all of it was sent.
 impl Drop for Answered {
     fn drop(&mut self) {
-        let is_good = self.was_answered && self.expected == Some(self.sent);
-        self.end(is_good);
+        self.end(false, 0);
+    }
+}
+
+/// The meters of an event stream.
+#[derive(Debug)]
+pub(crate) struct MeteredStream {
+    answered: Answered,
+    /// The bytes that the meters have.
+    added: AtomicU64,
+}
+
+impl MeteredStream {
+    /// Adds the bytes of the stream that the meters do not have.
+    pub(crate) fn add(&self, bytes: u64) {
+        let added = self.added.fetch_max(bytes, Relaxed);
+        self.answered.add(bytes.saturating_sub(added));
+    }
+
+    pub(crate) fn end(&self, is_good: bool, bytes: u64) {
+        self.add(bytes);
+        self.answered.end(is_good, bytes);
+    }
+}
+
+/// A response that is no event stream.
+#[derive(Debug)]
+struct Sending {
+    answered: Answered,
+    sent: u64,
+    /// The length that the head of the response tells.
+    declared: Option<u64>,
+    /// The length of the body, if it is known.
+    expected: Option<u64>,
+}
+
+impl Sending {
+    fn add(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.sent += bytes;
+        self.answered.add(bytes);
+    }
+
+    fn end(&self, is_good: bool) {
+        let size = self.declared.filter(|_| is_good).unwrap_or(self.sent);
+        self.answered.end(is_good, size);
+    }
+}
+
+/// A body is dropped when its connection ends, and also when all of it was sent.
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.end(self.expected == Some(self.sent));
     }
 }
 
@@ -249,65 +298,70 @@ pin_project! {
     }
 }
 
-impl<F, R, E> Future for MeteredFuture<F>
+impl<F, E> Future for MeteredFuture<F>
 where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: Body<Data = Bytes>,
+    F: Future<Output = Result<Response<Body>, E>>,
 {
-    type Output = Result<Response<MeteredBody<R>>, E>;
+    type Output = Result<Response<Body>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(cx))?;
-        let (head, inner) = response.into_parts();
-        let open = this.open.take();
-        if let Some((Timed { requests, method, scheme }, open)) =
-            this.timed.take().zip(open.as_ref())
-        {
+        let Some(open) = this.open.take() else { return Poll::Ready(Ok(response)) };
+        let (head, body) = response.into_parts();
+        if let Some(Timed { requests, method, scheme }) = this.timed.take() {
             let place = head.extensions.get::<Arc<Place>>();
             let route = place.and_then(|place| place.route.as_ref());
             requests.answered(&method, scheme, head.status, route, open.begun.elapsed());
         }
-        let answered =
-            open.map(|open| open.answered(head.status, &head.headers, &inner.size_hint()));
-        // Without a meter the body of a stream keeps nothing.
-        let answered = answered.filter(|answered| !answered.entries.is_empty()).map(Box::new);
-        Poll::Ready(Ok(Response::from_parts(head, MeteredBody { answered, inner })))
+        let has_body = open.has_body
+            && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
+        let answered = open.answered(head.status, &head.headers);
+        if answered.entries.is_empty() {
+            return Poll::Ready(Ok(Response::from_parts(head, body)));
+        }
+        if let Some(Opened(stream)) = head.extensions.get() {
+            stream.meter(MeteredStream { answered, added: AtomicU64::new(0) });
+            return Poll::Ready(Ok(Response::from_parts(head, body)));
+        }
+        let declared = content_length(&head.headers);
+        let expected = if has_body { body.size_hint().exact().or(declared) } else { Some(0) };
+        let sending = Sending { answered, sent: 0, declared, expected };
+        let body = MeteredBody { sending, inner: body }.boxed_unsync();
+        Poll::Ready(Ok(Response::from_parts(head, body)))
     }
 }
 
 pin_project! {
-    /// Body of a response of [`Metered`].
+    /// Body of a response that is no event stream.
     #[derive(Debug)]
-    pub(crate) struct MeteredBody<B> {
-        answered: Option<Box<Answered>>,
+    struct MeteredBody {
+        sending: Sending,
         #[pin]
-        inner: B,
+        inner: Body,
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
+impl http_body::Body for MeteredBody {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        if let Some(answered) = this.answered {
-            match &frame {
-                Some(Ok(frame)) => {
-                    answered.add(frame.data_ref().map_or(0, Bytes::len));
-                    // Then it is not polled again.
-                    if this.inner.is_end_stream() {
-                        answered.end(true);
-                    }
+        match &frame {
+            Some(Ok(frame)) => {
+                this.sending.add(frame.data_ref().map_or(0, Bytes::len));
+                // Then it is not polled again.
+                if this.inner.is_end_stream() {
+                    this.sending.end(true);
                 }
-                Some(Err(_)) => answered.end(false),
-                None => answered.end(true),
             }
+            Some(Err(_)) => this.sending.end(false),
+            None => this.sending.end(true),
         }
         Poll::Ready(frame)
     }
@@ -318,5 +372,65 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::metrics::family::Value;
+    use crate::metrics::meter::Meters;
+
+    #[test]
+    fn the_bytes_of_a_stream_are_added_once_however_often_they_are_read() {
+        let file = "name: example
+telemetry: { metrics: [stream.active.sent, stream.data.sent, stream.closes.sent, http.response.size] }
+bindings:
+  web: { type: http, kind: server, exit: pages, telemetry: { metrics: ['.*'] } }
+  pages: { type: http-filesystem, kind: proxy, exit: files }
+  files: { type: filesystem, kind: server, options: { location: www } }
+";
+        let parsed = config::parse("zilla.yaml", file.as_bytes(), &|_| None).unwrap();
+        let config = &parsed.namespaces[0];
+        let meters = Meters::default();
+        let meter = meters.of(config, config.binding("web").unwrap()).unwrap();
+        let exchange = Exchange::default();
+        let labels = meter.request_labels(&Request::new(()).into_parts().0);
+        exchange.enter(&meter, labels);
+        let open = Open {
+            begun: Instant::now(),
+            has_body: true,
+            request_bytes: 0,
+            exchange,
+            is_over: false,
+        };
+        let answered = open.answered(StatusCode::OK, &HeaderMap::new());
+        let stream = MeteredStream { answered, added: AtomicU64::new(0) };
+        let read = || {
+            let mut families = Vec::new();
+            meters.collect(&mut families);
+            let value = |family: &crate::metrics::family::Family| match &family.samples[0].value {
+                Value::Integer(value) => *value,
+                Value::Histogram(histogram) => histogram.counts.iter().sum(),
+                Value::Number(_) => unreachable!(),
+            };
+            families.iter().map(|family| (family.name, value(family))).collect::<Vec<_>>()
+        };
+        for bytes in [5, 5, 12, 7] {
+            stream.add(bytes);
+        }
+        let names = [
+            "stream_active_sent",
+            "stream_data_sent_bytes_total",
+            "stream_closes_sent_total",
+            "http_response_size_bytes",
+        ];
+        // A histogram has no series before its first value.
+        assert_eq!(read(), names.into_iter().zip([1, 12, 0]).collect::<Vec<_>>());
+        stream.end(true, 20);
+        stream.add(20);
+        drop(stream);
+        assert_eq!(read(), names.into_iter().zip([0, 20, 1, 1]).collect::<Vec<_>>());
     }
 }

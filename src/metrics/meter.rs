@@ -96,6 +96,11 @@ impl Meters {
         Some(meter)
     }
 
+    /// Whether no binding records anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
     /// The families of all metrics that a binding records.
     pub(crate) fn collect(&self, out: &mut Vec<Family>) {
         let all = self.all().clone();
@@ -246,6 +251,11 @@ impl Meter {
             let over = direction.closes.load(Relaxed) + direction.errors.load(Relaxed);
             direction.opens.load(Relaxed).saturating_sub(over)
         };
+        // The set of a request is there before its end.
+        let counted = |histogram: &PowersOfTwo| {
+            let histogram = histogram.read();
+            histogram.range.is_some().then(|| histogram.into())
+        };
         match metric {
             Metric::StreamActiveReceived => number(active(&self.received)),
             Metric::StreamActiveSent => number(active(&self.sent)),
@@ -258,24 +268,24 @@ impl Meter {
             Metric::StreamClosesReceived => number(self.received.closes.load(Relaxed)),
             Metric::StreamClosesSent => number(self.sent.closes.load(Relaxed)),
             Metric::HttpRequestSize => {
-                self.each(&self.finished, |set| set.request_bytes.read().into(), out);
+                self.each(&self.finished, |set| counted(&set.request_bytes), out);
             }
             Metric::HttpResponseSize => {
-                self.each(&self.finished, |set| set.response_bytes.read().into(), out);
+                self.each(&self.finished, |set| counted(&set.response_bytes), out);
             }
             Metric::HttpDuration => {
-                self.each(&self.finished, |set| set.duration.read().into(), out);
+                self.each(&self.finished, |set| counted(&set.duration), out);
             }
             Metric::HttpActiveRequests => {
-                self.each(&self.active, |set| Value::Integer(set.load(Relaxed)), out);
+                self.each(&self.active, |set| Some(Value::Integer(set.load(Relaxed))), out);
             }
         }
     }
 
-    fn each<T>(&self, sets: &Sets<T>, read: impl Fn(&T) -> Value, out: &mut Vec<Sample>) {
-        let samples = sets.all().into_iter().map(|(labels, counted)| Sample {
-            labels: self.labels(Some(&labels)),
-            value: read(&counted),
+    fn each<T>(&self, sets: &Sets<T>, read: impl Fn(&T) -> Option<Value>, out: &mut Vec<Sample>) {
+        let samples = sets.all().into_iter().filter_map(|(labels, counted)| {
+            let value = read(&counted)?;
+            Some(Sample { labels: self.labels(Some(&labels)), value })
         });
         out.extend(samples);
     }

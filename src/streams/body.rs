@@ -42,6 +42,7 @@ pub(super) struct Entry {
     waker: Option<Waker>,
     gaps: u32,
     reason: Option<Reason>,
+    has_failed: bool,
     is_polled: bool,
     is_kicked: bool,
 }
@@ -54,6 +55,7 @@ impl Entry {
             waker: None,
             gaps: 0,
             reason: None,
+            has_failed: false,
             is_polled: false,
             is_kicked: false,
         }
@@ -95,7 +97,8 @@ impl Drop for Entry {
             None if self.streams.cuts() => Reason::Cut,
             None => Reason::Client,
         };
-        self.streams.close(&self.stream, reason);
+        let is_complete = self.reason.is_some() && !self.has_failed;
+        self.streams.close(&self.stream, reason, is_complete);
     }
 }
 
@@ -135,6 +138,7 @@ impl<E: Events> Body for TrackedBody<E> {
         if let Some(end) = ended {
             let kicked = entry.stream.kicked().map(|kick| kick.reason);
             entry.reason = Some(Reason::of(end, kicked));
+            entry.has_failed = matches!(polled, Poll::Ready(Some(Err(_))));
             *this.entry = None;
         }
         polled

@@ -124,7 +124,8 @@ impl Streams {
     }
 
     /// Removes a stream, counts it as ended, and tells so.
-    fn close(&self, stream: &OpenStream, reason: Reason) {
+    fn close(&self, stream: &OpenStream, reason: Reason, is_complete: bool) {
+        stream.end(is_complete);
         let topic = stream.probe().map(Probe::label);
         let mut list = self.list();
         list.open.remove(&stream.id());
