@@ -66,6 +66,11 @@ impl Process {
 
     fn open_files(&self) -> Option<f64> {
         let mut files = self.files.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        // Linux counts them since 6.2. Reading 10 000 names takes milliseconds.
+        let counted = files.stat().ok()?.st_size;
+        if counted > 0 {
+            return Some(counted as f64);
+        }
         files.rewind();
         let mut count = 0_u32;
         while let Some(entry) = files.read() {
