@@ -222,12 +222,15 @@ impl OpenStream {
     }
 
     fn lag(&self) -> Option<StreamLag> {
-        let cursor = self.place().as_ref()?.cursor.clone();
-        let lag = cursor.lag()?;
+        let (lag, head) = {
+            let place = self.place();
+            let cursor = &place.as_ref()?.cursor;
+            let is_in_history =
+                matches!(self.state(), StreamState::History | StreamState::Snapshot);
+            (cursor.lag()?, if is_in_history { cursor.head() } else { None })
+        };
         let mut lag = StreamLag { records: lag.records, age: lag.age };
-        if let StreamState::History | StreamState::Snapshot = self.state()
-            && let Some((end, live)) = cursor.head().zip(self.topic.log())
-        {
+        if let Some((end, live)) = head.zip(self.topic.log()) {
             lag.records = lag.records.saturating_add(end.offsets_until(&live.hub.head()));
             let age = live.hub.age_after(|position| position.at_or_before(&end));
             lag.age = lag.age.max(age.unwrap_or_default());
