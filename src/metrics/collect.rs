@@ -31,10 +31,7 @@ impl Metrics {
         self.process.collect(&mut out);
         self.workers(&mut out);
         if !self.handle.meters.is_empty() {
-            self.handle.streams.visit(None, |stream| {
-                stream.count_bytes();
-                true
-            });
+            self.handle.streams.count_bytes();
             self.handle.meters.collect(&mut out);
         }
         out

@@ -242,6 +242,9 @@ pub(crate) struct MeteredStream {
 impl MeteredStream {
     /// Adds the bytes of the stream that the meters do not have.
     pub(crate) fn add(&self, bytes: u64) {
+        if self.added.load(Relaxed) >= bytes {
+            return;
+        }
         let added = self.added.fetch_max(bytes, Relaxed);
         self.answered.add(bytes.saturating_sub(added));
     }

@@ -40,6 +40,8 @@ mod tests;
 
 /// The number of streams that are copied while the list is locked.
 const TURN: usize = 1024;
+/// The number of streams whose bytes are counted while the list is locked.
+const COUNTING_TURN: usize = 128;
 
 /// The open streams of a process, and their counts. A clone is a handle to the same.
 #[derive(Clone)]
@@ -164,6 +166,19 @@ impl Streams {
                     return;
                 }
             }
+        }
+    }
+
+    /// Adds the bytes of the open streams to their meters.
+    pub(crate) fn count_bytes(&self) {
+        let mut from = Bound::Unbounded;
+        loop {
+            let list = self.list();
+            let turn = list.open.range((from, Bound::Unbounded)).take(COUNTING_TURN);
+            let Some(last) = turn.map(|(id, stream)| (id, stream.count_bytes()).0).last() else {
+                return;
+            };
+            from = Bound::Excluded(*last);
         }
     }
 
