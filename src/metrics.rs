@@ -48,15 +48,18 @@ impl Metrics {
         self.process.started()
     }
 
-    /// All metrics, and those that only OTLP has.
-    pub(crate) async fn collect(self: &Arc<Self>) -> Vec<Family> {
-        let families = self.beside(|metrics| {
+    /// What a function makes of all metrics, those that only OTLP has included.
+    pub(crate) async fn collect<T: Send + 'static>(
+        self: &Arc<Self>,
+        make: impl FnOnce(&[Family]) -> T + Send + 'static,
+    ) -> Option<T> {
+        let made = self.beside(move |metrics| {
             let mut families = metrics.families();
             families.extend(requests::consumed(&families));
             families.push(metrics.handle.requests.family());
-            families
+            make(&families)
         });
-        families.await.unwrap_or_default()
+        made.await
     }
 
     /// Reads metrics on a thread of its own: thousands of series take milliseconds, in which a thread that serves

@@ -2,7 +2,7 @@
 //!
 //! docs/internals/decisions/own-otlp.md says why no crate does it.
 
-use std::io::Write as _;
+use std::io::{self, BufWriter, IntoInnerError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde::Serialize;
 use tailwater_client::TcpConnector;
 use tailwater_sse::BoxError;
 use tailwater_tls::{ClientConfig, ConnectLayer};
@@ -58,7 +58,7 @@ pub(crate) struct Exporter {
     name: String,
     options: config::Otlp,
     /// `attributes` of `telemetry`.
-    attributes: Vec<(String, String)>,
+    attributes: Arc<[(String, String)]>,
     tls: Option<ClientConfig>,
     counts: Arc<ExporterCounts>,
     records: Arc<Records>,
@@ -99,7 +99,7 @@ impl Exporter {
         Self {
             name: name.to_owned(),
             options: options.clone(),
-            attributes: attributes.to_vec(),
+            attributes: attributes.into(),
             tls,
             counts: Arc::default(),
             records,
@@ -125,10 +125,13 @@ impl Exporter {
         let mut is_last = false;
         while !is_last {
             is_last = self.pause(&trouble, &mut stop).await;
-            let families = metrics.collect().await;
-            let now = SystemTime::now();
-            let body = json::metrics(&families, &self.attributes, metrics.started(), now);
-            let result = self.push(&self.options.metrics_path, &body).await;
+            let attributes = Arc::clone(&self.attributes);
+            let started = metrics.started();
+            let body = metrics.collect(move |families| {
+                body(&json::metrics(families, &attributes, started, SystemTime::now()))
+            });
+            let Some(body) = body.await else { continue };
+            let result = self.push(&self.options.metrics_path, body).await;
             self.told(&mut trouble, &result);
         }
     }
@@ -153,8 +156,8 @@ impl Exporter {
             if records.is_empty() {
                 return;
             }
-            let body = json::logs(&records, &self.attributes);
-            let result = self.push(&self.options.logs_path, &body).await;
+            let body = body(&json::logs(&records, &self.attributes));
+            let result = self.push(&self.options.logs_path, body).await;
             self.told(trouble, &result);
             match result {
                 Ok(()) => self.records.remove(records.len()),
@@ -198,7 +201,8 @@ impl Exporter {
         }
     }
 
-    async fn push(&self, path: &str, body: &Value) -> Result<(), PushError> {
+    async fn push(&self, path: &str, body: io::Result<Vec<u8>>) -> Result<(), PushError> {
+        let body = body.map_err(BoxError::from)?;
         let status = match timeout(TIMEOUT, self.send(path, body)).await {
             Ok(status) => status?,
             Err(_) => return Err(PushError::NoAnswer),
@@ -206,10 +210,7 @@ impl Exporter {
         if status.is_success() { Ok(()) } else { Err(PushError::Refused(status)) }
     }
 
-    async fn send(&self, path: &str, body: &Value) -> Result<StatusCode, BoxError> {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(body.to_string().as_bytes())?;
-        let body = gzip.finish()?;
+    async fn send(&self, path: &str, body: Vec<u8>) -> Result<StatusCode, BoxError> {
         let uri: Uri = format!("{}{path}", self.options.location).parse()?;
         let tcp = TcpConnector::new();
         match &self.tls {
@@ -246,6 +247,13 @@ impl Exporter {
         let request = request.body(Full::new(Bytes::from(body)))?;
         Ok(sender.send_request(request).await?.status())
     }
+}
+
+/// The body of a push: compressed JSON.
+fn body(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut gzip = BufWriter::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    serde_json::to_writer(&mut gzip, message)?;
+    gzip.into_inner().map_err(IntoInnerError::into_error)?.finish()
 }
 
 /// Why a push has failed.

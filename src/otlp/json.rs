@@ -1,151 +1,285 @@
 //! Metrics and logs as the JSON of OTLP. Integers of 64 bits are strings, as the mapping of protocol buffers says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::metrics::family::{self, Family, Kind, Sample};
 use crate::otlp::records::{Field, Record};
 
 /// The attribute that also stands at each data point.
 const SERVICE_NAME: &str = "service.name";
+/// The counts of a process since its start.
+const CUMULATIVE: u8 = 2;
 
-pub(crate) fn metrics(
-    families: &[Family],
-    resource: &[(String, String)],
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Metrics<'a> {
+    resource_metrics: [ResourceMetrics<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceMetrics<'a> {
+    resource: Resource<'a>,
+    scope_metrics: [ScopeMetrics<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct ScopeMetrics<'a> {
+    scope: Scope,
+    metrics: Vec<Metric<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Logs<'a> {
+    resource_logs: [ResourceLogs<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceLogs<'a> {
+    resource: Resource<'a>,
+    scope_logs: [ScopeLogs<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScopeLogs<'a> {
+    scope: Scope,
+    log_records: Vec<LogRecord<'a>>,
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    attributes: Vec<Attribute<'a>>,
+}
+
+#[derive(Serialize)]
+struct Scope {
+    name: &'static str,
+    version: &'static str,
+}
+
+const SCOPE: Scope = Scope { name: "tailwater", version: env!("CARGO_PKG_VERSION") };
+
+/// A metric. One of the three kinds is there.
+#[derive(Serialize)]
+struct Metric<'a> {
+    name: &'a str,
+    unit: &'a str,
+    description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sum: Option<Data<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gauge: Option<Data<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    histogram: Option<Data<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    data_points: Vec<Point<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aggregation_temporality: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_monotonic: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Point<'a> {
+    start_time_unix_nano: Text<u128>,
+    time_unix_nano: Text<u128>,
+    attributes: Vec<Attribute<'a>>,
+    #[serde(flatten)]
+    value: PointValue<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum PointValue<'a> {
+    Integer {
+        as_int: Text<u64>,
+    },
+    Number {
+        as_double: f64,
+    },
+    Histogram {
+        count: Text<u64>,
+        sum: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        min: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max: Option<f64>,
+        explicit_bounds: &'a [f64],
+        bucket_counts: Vec<Text<u64>>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogRecord<'a> {
+    time_unix_nano: Text<u128>,
+    observed_time_unix_nano: Text<u128>,
+    severity_number: u8,
+    severity_text: &'a str,
+    body: AnyValue<'a>,
+    attributes: Vec<Attribute<'a>>,
+}
+
+#[derive(Serialize)]
+struct Attribute<'a> {
+    key: &'a str,
+    value: AnyValue<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::enum_variant_names, reason = "the names are those of OTLP")]
+enum AnyValue<'a> {
+    StringValue(&'a str),
+    IntValue(Text<i64>),
+    DoubleValue(f64),
+    BoolValue(bool),
+}
+
+/// A number as a string.
+#[derive(Clone, Copy)]
+struct Text<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+pub(crate) fn metrics<'a>(
+    families: &'a [Family],
+    resource: &'a [(String, String)],
     started: SystemTime,
     now: SystemTime,
-) -> Value {
+) -> Metrics<'a> {
     let service = resource.iter().find(|(name, _)| name == SERVICE_NAME);
     let service = service.map(|(_, service)| service.as_str());
     let times = Times { started: nanoseconds(started), now: nanoseconds(now) };
-    let metrics = families.iter().filter_map(|family| metric(family, service, &times));
-    let metrics: Vec<Value> = metrics.collect();
-    json!({
-        "resourceMetrics": [{
-            "resource": self::resource(resource),
-            "scopeMetrics": [{ "scope": scope(), "metrics": metrics }],
+    let metrics = families.iter().filter_map(|family| metric(family, service, times)).collect();
+    Metrics {
+        resource_metrics: [ResourceMetrics {
+            resource: self::resource(resource),
+            scope_metrics: [ScopeMetrics { scope: SCOPE, metrics }],
         }],
-    })
+    }
 }
 
-pub(crate) fn logs(records: &[Arc<Record>], resource: &[(String, String)]) -> Value {
-    let records: Vec<Value> = records.iter().map(|record| log_record(record)).collect();
-    json!({
-        "resourceLogs": [{
-            "resource": self::resource(resource),
-            "scopeLogs": [{ "scope": scope(), "logRecords": records }],
+pub(crate) fn logs<'a>(records: &'a [Arc<Record>], resource: &'a [(String, String)]) -> Logs<'a> {
+    let log_records = records.iter().map(|record| log_record(record)).collect();
+    Logs {
+        resource_logs: [ResourceLogs {
+            resource: self::resource(resource),
+            scope_logs: [ScopeLogs { scope: SCOPE, log_records }],
         }],
-    })
+    }
 }
 
+#[derive(Clone, Copy)]
 struct Times {
-    started: String,
-    now: String,
+    started: Text<u128>,
+    now: Text<u128>,
 }
 
-fn metric(family: &Family, service: Option<&str>, times: &Times) -> Option<Value> {
+fn metric<'a>(family: &'a Family, service: Option<&'a str>, times: Times) -> Option<Metric<'a>> {
     let points = family.samples.iter().filter_map(|sample| point(sample, service, times));
-    let points: Vec<Value> = points.collect();
-    if points.is_empty() {
+    let data_points: Vec<_> = points.collect();
+    if data_points.is_empty() {
         return None;
     }
     let (name, unit) = family.otlp.unwrap_or((family.name, ""));
-    let (kind, data) = match family.kind {
-        Kind::Counter => (
-            "sum",
-            json!({ "dataPoints": points, "aggregationTemporality": 2, "isMonotonic": true }),
-        ),
-        Kind::Gauge => ("gauge", json!({ "dataPoints": points })),
-        Kind::Histogram => {
-            ("histogram", json!({ "dataPoints": points, "aggregationTemporality": 2 }))
-        }
-    };
-    let mut metric = json!({ "name": name, "unit": unit, "description": family.help });
-    metric[kind] = data;
+    let mut metric =
+        Metric { name, unit, description: family.help, sum: None, gauge: None, histogram: None };
+    let data = Data { data_points, aggregation_temporality: Some(CUMULATIVE), is_monotonic: None };
+    match family.kind {
+        Kind::Counter => metric.sum = Some(Data { is_monotonic: Some(true), ..data }),
+        Kind::Gauge => metric.gauge = Some(Data { aggregation_temporality: None, ..data }),
+        Kind::Histogram => metric.histogram = Some(data),
+    }
     Some(metric)
 }
 
-fn point(sample: &Sample, service: Option<&str>, times: &Times) -> Option<Value> {
-    let mut attributes: Vec<Value> =
-        sample.labels.iter().map(|(name, value)| text_attribute(name, value)).collect();
+fn point<'a>(sample: &'a Sample, service: Option<&'a str>, times: Times) -> Option<Point<'a>> {
+    let labels = sample.labels.iter().map(|(name, value)| text_attribute(name, value));
+    let mut attributes: Vec<_> = labels.collect();
     if !sample.labels.iter().any(|(name, _)| name == SERVICE_NAME) {
         attributes.extend(service.map(|service| text_attribute(SERVICE_NAME, service)));
     }
-    let mut point = json!({
-        "startTimeUnixNano": times.started,
-        "timeUnixNano": times.now,
-        "attributes": attributes,
-    });
-    match &sample.value {
-        family::Value::Integer(value) => point["asInt"] = value.to_string().into(),
+    let value = match &sample.value {
+        family::Value::Integer(value) => PointValue::Integer { as_int: Text(*value) },
         // JSON has no infinity.
         family::Value::Number(value) if !value.is_finite() => return None,
-        family::Value::Number(value) => point["asDouble"] = (*value).into(),
+        family::Value::Number(value) => PointValue::Number { as_double: *value },
         family::Value::Histogram(histogram) => {
-            let counts: Vec<String> = histogram.counts.iter().map(ToString::to_string).collect();
-            let count: u64 = histogram.counts.iter().sum();
-            point["count"] = count.to_string().into();
-            point["sum"] = histogram.sum.into();
-            if let Some((min, max)) = histogram.range {
-                point["min"] = min.into();
-                point["max"] = max.into();
+            let (min, max) = histogram.range.unzip();
+            PointValue::Histogram {
+                count: Text(histogram.counts.iter().sum()),
+                sum: histogram.sum,
+                min,
+                max,
+                explicit_bounds: &histogram.limits,
+                bucket_counts: histogram.counts.iter().copied().map(Text).collect(),
             }
-            point["explicitBounds"] = histogram.limits.to_vec().into();
-            point["bucketCounts"] = counts.into();
         }
-    }
-    Some(point)
+    };
+    let Times { started, now } = times;
+    Some(Point { start_time_unix_nano: started, time_unix_nano: now, attributes, value })
 }
 
-fn log_record(record: &Record) -> Value {
+fn log_record(record: &Record) -> LogRecord<'_> {
     let mut attributes = vec![text_attribute("target", record.target)];
     attributes.extend(record.fields.iter().map(|(name, value)| {
         let value = match value {
-            Field::Text(text) => json!({ "stringValue": text }),
-            Field::Integer(number) => json!({ "intValue": number.to_string() }),
-            Field::Number(number) => json!({ "doubleValue": number }),
-            Field::Bool(value) => json!({ "boolValue": value }),
+            Field::Text(text) => AnyValue::StringValue(text),
+            Field::Integer(number) => AnyValue::IntValue(Text(*number)),
+            Field::Number(number) => AnyValue::DoubleValue(*number),
+            Field::Bool(value) => AnyValue::BoolValue(*value),
         };
-        json!({ "key": name, "value": value })
+        Attribute { key: name, value }
     }));
     let time = nanoseconds(record.time);
-    let (number, text) = record.severity;
-    json!({
-        "timeUnixNano": time,
-        "observedTimeUnixNano": time,
-        "severityNumber": number,
-        "severityText": text,
-        "body": { "stringValue": record.message },
-        "attributes": attributes,
-    })
+    let (severity_number, severity_text) = record.severity;
+    LogRecord {
+        time_unix_nano: time,
+        observed_time_unix_nano: time,
+        severity_number,
+        severity_text,
+        body: AnyValue::StringValue(&record.message),
+        attributes,
+    }
 }
 
-fn resource(attributes: &[(String, String)]) -> Value {
-    let mut all: Map<String, Value> = Map::new();
-    all.insert(SERVICE_NAME.to_owned(), "tailwater".into());
-    all.extend(attributes.iter().map(|(name, text)| (name.clone(), text.as_str().into())));
-    let attributes =
-        all.into_iter().map(|(key, text)| json!({ "key": key, "value": { "stringValue": text } }));
-    json!({ "attributes": attributes.collect::<Vec<_>>() })
+fn resource(attributes: &[(String, String)]) -> Resource<'_> {
+    let mut all = BTreeMap::from([(SERVICE_NAME, "tailwater")]);
+    all.extend(attributes.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+    let attributes = all.into_iter().map(|(name, text)| text_attribute(name, text));
+    Resource { attributes: attributes.collect() }
 }
 
-fn scope() -> Value {
-    json!({ "name": "tailwater", "version": env!("CARGO_PKG_VERSION") })
+fn text_attribute<'a>(key: &'a str, text: &'a str) -> Attribute<'a> {
+    Attribute { key, value: AnyValue::StringValue(text) }
 }
 
-fn text_attribute(key: &str, text: &str) -> Value {
-    json!({ "key": key, "value": { "stringValue": text } })
-}
-
-fn nanoseconds(time: SystemTime) -> String {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos().to_string()
+fn nanoseconds(time: SystemTime) -> Text<u128> {
+    Text(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::metrics::family::Histogram;
@@ -176,7 +310,7 @@ mod tests {
             point
         };
         assert_eq!(
-            metrics(&families, &resource, second(1), second(2)),
+            serde_json::to_value(metrics(&families, &resource, second(1), second(2))).unwrap(),
             json!({ "resourceMetrics": [{
                 "resource": { "attributes": [service] },
                 "scopeMetrics": [{
