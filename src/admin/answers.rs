@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ::http::{Method, Request, Response, StatusCode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tracing::info;
 
 use super::Admin;
@@ -118,13 +119,13 @@ impl Admin {
                 self.ready(query()?)
             }
             path => match path.strip_prefix("/streams/") {
-                Some(id) => {
-                    let answer = match check(Allowed::GetOrDelete)? {
-                        false => without(query()?).and_then(|()| self.lister.one(id)),
-                        true => self.lister.kick_one(id, query()?),
-                    };
-                    answer.map(|body| response::ok(&body))
-                }
+                Some(id) => match check(Allowed::GetOrDelete)? {
+                    false => {
+                        without(query()?)?;
+                        self.lister.one(id).map(|stream| response::ok(&stream))
+                    }
+                    true => self.lister.kick_one(id, query()?).map(|ended| response::ok(&ended)),
+                },
                 None => Err(Refusal::not_found("there is nothing at this path")),
             },
         }
@@ -151,13 +152,12 @@ impl Admin {
 
     /// The answer of a function that looks at all streams or topics. Threads that serve streams do not run it, and
     /// only one at a time does.
-    async fn looked_up(
+    async fn looked_up<T: Serialize>(
         self: &Arc<Self>,
-        look: impl FnOnce(&Self) -> Result<Value, Refusal> + Send + 'static,
+        look: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
     ) -> Answer {
-        let answer = self.in_turn(look).await;
-        let stopped = || Refusal::unavailable("the process ends");
-        answer.unwrap_or_else(|| Err(stopped())).map(|body| response::ok(&body))
+        let answer = self.in_turn(|this| look(this).map(|body| response::ok(&body))).await;
+        answer.unwrap_or_else(|| Err(Refusal::unavailable("the process ends")))
     }
 
     /// Runs a function that looks at all streams. `None` if it panicked, or at the end of the process.

@@ -8,7 +8,8 @@ use ::http::{Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tailwater_sse::BoxError;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -65,8 +66,9 @@ impl Refusal {
 pub(super) const JSON: &str = "application/json";
 
 /// A response of JSON.
-pub(super) fn ok(body: &Value) -> Response<Body> {
-    of_type(JSON, StatusCode::OK, body.to_string())
+pub(super) fn ok(body: &impl Serialize) -> Response<Body> {
+    // It fails only for maps whose keys are no strings, of which there are none.
+    of_type(JSON, StatusCode::OK, serde_json::to_vec(body).unwrap_or_default())
 }
 
 /// A response that is neither kept nor taken for anything else than it is.

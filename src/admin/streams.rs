@@ -1,16 +1,18 @@
 //! The list of open streams, in pages.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::ending::retry;
 use super::filter::{Filter, client, events, lag, state_of, subject, topic};
 use super::query::Query;
 use super::response::Refusal;
-use crate::streams::{Kick, OpenStream, Reason, StreamId, Streams};
+use crate::streams::{Kick, OpenStream, Probe, Reason, StreamId, Streams};
 use crate::timestamp::rfc3339;
 
 /// The number of streams of a page, if the request names none.
@@ -112,6 +114,82 @@ impl Wanted {
     }
 }
 
+/// A page of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    total: usize,
+    streams: Vec<Listed>,
+    after: Option<String>,
+}
+
+/// An open stream, which is written as it is when it is written.
+#[derive(Debug)]
+pub(super) struct Listed {
+    streams: Streams,
+    stream: Arc<OpenStream>,
+}
+
+impl Serialize for Listed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Stream<'a> {
+            id: String,
+            opened: Option<String>,
+            binding: &'a str,
+            route: Option<&'a str>,
+            topic: Option<&'a str>,
+            client: IpAddr,
+            peer: SocketAddr,
+            subject: Option<&'a str>,
+            guard: Option<&'a str>,
+            expires: Option<String>,
+            protocol: &'static str,
+            start: &'static str,
+            state: Option<&'static str>,
+            lag: Option<Lag>,
+            sent: Sent,
+            last_write: Option<String>,
+            waiting_bytes: usize,
+            gaps: Option<u64>,
+            position: Option<String>,
+        }
+        #[derive(Serialize)]
+        struct Lag {
+            records: u64,
+            seconds: f64,
+        }
+        #[derive(Serialize)]
+        struct Sent {
+            events: u64,
+            bytes: u64,
+        }
+        let Self { streams, stream } = self;
+        let time = |ms| rfc3339(streams.time(ms));
+        Stream {
+            id: stream.id().to_string(),
+            opened: time(stream.opened_ms()),
+            binding: &stream.place().binding,
+            route: stream.place().route.as_deref(),
+            topic: topic(stream),
+            client: client(stream),
+            peer: stream.peer(),
+            subject: subject(stream),
+            guard: stream.session().map(tailwater_jwt::Session::guard_name),
+            expires: stream.expires().and_then(rfc3339),
+            protocol: stream.protocol().name(),
+            start: stream.start().name(),
+            state: state_of(stream),
+            lag: lag(stream).map(|(records, age)| Lag { records, seconds: milliseconds(age) }),
+            sent: Sent { events: events(stream), bytes: stream.bytes() },
+            last_write: time(stream.last_write_ms()),
+            waiting_bytes: stream.waiting_bytes(),
+            gaps: stream.probe().map(Probe::gaps),
+            position: stream.probe().and_then(Probe::position),
+        }
+        .serialize(serializer)
+    }
+}
+
 /// Lists streams. The order of a list by lag or counts is kept for its further pages, since it would be another one
 /// when they are asked for.
 #[derive(Debug)]
@@ -166,8 +244,8 @@ impl Lister {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A page of a list as JSON.
-    pub(super) fn page(&self, wanted: &Wanted) -> Result<Value, Refusal> {
+    /// A page of a list.
+    pub(super) fn page(&self, wanted: &Wanted) -> Result<Page, Refusal> {
         match (wanted.sort, wanted.after) {
             (Sort::Opened, Some(After { order: Some(_), .. })) => {
                 Err(Refusal::bad_request("after is that of a list with another sort".to_owned()))
@@ -179,37 +257,43 @@ impl Lister {
     }
 
     /// The first page of a list that is asked for again and again.
-    pub(super) fn first_page(&self, wanted: &Wanted) -> Value {
+    pub(super) fn first_page(&self, wanted: &Wanted) -> Page {
         match wanted.sort {
             Sort::Opened => self.by_id(wanted, None),
             Sort::Lag | Sort::Events | Sort::Bytes => {
                 let (found, page) = self.sorted(wanted);
-                self.list(found.len(), &page, None)
+                self.list(found.len(), page, None)
             }
         }
     }
 
-    fn by_id(&self, wanted: &Wanted, after: Option<StreamId>) -> Value {
-        let mut total = 0;
+    fn by_id(&self, wanted: &Wanted, after: Option<StreamId>) -> Page {
+        let filter = &wanted.filter;
         let mut page = Vec::new();
         let mut is_last = true;
-        self.streams.visit(None, |stream| {
-            if !wanted.filter.matches(stream) {
-                return true;
-            }
-            total += 1;
-            if after.is_none_or(|after| stream.id() > after) {
-                if page.len() < wanted.limit {
-                    page.push(Arc::clone(stream));
-                } else {
+        self.streams.visit(after, |stream| {
+            if filter.matches(stream) {
+                if page.len() == wanted.limit {
                     is_last = false;
+                    return false;
                 }
+                page.push(Arc::clone(stream));
             }
             true
         });
+        let total = if filter.is_empty() { self.streams.len() } else { self.count(filter) };
         let after = page.last().filter(|_| !is_last);
         let after = after.map(|stream| After { id: stream.id(), order: None });
-        self.list(total, &page, after)
+        self.list(total, page, after)
+    }
+
+    fn count(&self, filter: &Filter) -> usize {
+        let mut count = 0;
+        self.streams.visit(None, |stream| {
+            count += usize::from(filter.matches(stream));
+            true
+        });
+        count
     }
 
     /// All streams of a list in its order, and the first page.
@@ -228,17 +312,17 @@ impl Lister {
         (found.iter().map(|(_, stream)| stream.id()).collect(), page)
     }
 
-    fn first_of_order(&self, wanted: &Wanted) -> Value {
+    fn first_of_order(&self, wanted: &Wanted) -> Page {
         let (ids, page) = self.sorted(wanted);
         let total = ids.len();
         let after = page
             .last()
             .filter(|_| total > page.len())
             .map(|stream| After { id: stream.id(), order: Some(self.orders().keep(ids)) });
-        self.list(total, &page, after)
+        self.list(total, page, after)
     }
 
-    fn further_of_order(&self, wanted: &Wanted, after: After) -> Result<Value, Refusal> {
+    fn further_of_order(&self, wanted: &Wanted, after: After) -> Result<Page, Refusal> {
         let gone = || Refusal::bad_request("the list of this page is gone: begin anew".to_owned());
         let order = self.orders().find(after).ok_or_else(gone)?;
         let at = order.ids.iter().position(|id| *id == after.id).ok_or_else(gone)?;
@@ -257,49 +341,21 @@ impl Lister {
         }
         let after = page.last().filter(|_| !is_last);
         let after = after.map(|stream| After { id: stream.id(), order: Some(order.number) });
-        Ok(self.list(order.total, &page, after))
+        Ok(self.list(order.total, page, after))
     }
 
-    fn list(&self, total: usize, page: &[Arc<OpenStream>], after: Option<After>) -> Value {
-        let streams: Value = page.iter().map(|stream| self.stream(stream)).collect();
-        json!({
-            "total": total,
-            "streams": streams,
-            "after": after.map(|after| after.to_string()),
-        })
+    fn list(&self, total: usize, page: Vec<Arc<OpenStream>>, after: Option<After>) -> Page {
+        let streams = page.into_iter().map(|stream| self.listed(stream)).collect();
+        Page { total, streams, after: after.map(|after| after.to_string()) }
     }
 
-    fn stream(&self, stream: &OpenStream) -> Value {
-        let lag = lag(stream)
-            .map(|(records, age)| json!({ "records": records, "seconds": milliseconds(age) }));
-        let time = |ms| rfc3339(self.streams.time(ms));
-        let session = stream.session();
-        json!({
-            "id": stream.id().to_string(),
-            "opened": time(stream.opened_ms()),
-            "binding": &*stream.place().binding,
-            "route": stream.place().route.as_deref(),
-            "topic": topic(stream),
-            "client": client(stream).to_string(),
-            "peer": stream.peer().to_string(),
-            "subject": subject(stream),
-            "guard": session.map(tailwater_jwt::Session::guard_name),
-            "expires": stream.expires().and_then(rfc3339),
-            "protocol": stream.protocol().name(),
-            "start": stream.start().name(),
-            "state": state_of(stream),
-            "lag": lag,
-            "sent": { "events": events(stream), "bytes": stream.bytes() },
-            "last_write": time(stream.last_write_ms()),
-            "waiting_bytes": stream.waiting_bytes(),
-            "gaps": stream.probe().map(crate::streams::Probe::gaps),
-            "position": stream.probe().and_then(crate::streams::Probe::position),
-        })
+    fn listed(&self, stream: Arc<OpenStream>) -> Listed {
+        Listed { streams: self.streams.clone(), stream }
     }
 
-    /// The stream with this id as JSON.
-    pub(super) fn one(&self, id: &str) -> Result<Value, Refusal> {
-        self.find(id).map(|stream| self.stream(&stream))
+    /// The stream with this id.
+    pub(super) fn one(&self, id: &str) -> Result<Listed, Refusal> {
+        self.find(id).map(|stream| self.listed(stream))
     }
 
     fn find(&self, id: &str) -> Result<Arc<OpenStream>, Refusal> {
