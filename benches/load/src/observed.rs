@@ -22,7 +22,7 @@ telemetry:
   metrics: [stream.active.received, stream.active.sent, stream.opens.received, stream.opens.sent, stream.data.received, stream.data.sent, stream.errors.received, stream.errors.sent, stream.closes.received, stream.closes.sent, http.request.size, http.response.size, http.duration, http.active.requests]
   exporters:
     scrape: { type: prometheus, options: { endpoints: [{ scheme: http, port: SCRAPE }] } }
-    push: { type: otlp, options: { interval: 5, endpoint: { location: \"http://127.0.0.1:COLLECTOR\" } } }
+    push: { type: otlp, options: { interval: 5, signals: [metrics], endpoint: { location: \"http://127.0.0.1:COLLECTOR\" } } }
 ";
 /// What a binding records.
 const RECORDED: &str = "telemetry: { metrics: [\".*\"] }";
