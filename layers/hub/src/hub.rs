@@ -257,6 +257,16 @@ impl<F: Format> Hub<F> {
         slowest.map_or(0, |sequence| state.log.bytes_from(&self.shared.format, sequence))
     }
 
+    /// As [`lag_bytes`](Self::lag_bytes), with the records before that one that are kept as long as it is: a chunk is
+    /// evicted as a whole.
+    ///
+    /// With a capacity of less, a cursor lags that still has something to read.
+    pub fn unread_bytes(&self) -> usize {
+        let state = self.shared.lock();
+        let slowest = state.slots.slowest();
+        slowest.map_or(0, |sequence| state.log.segment_bytes_from(sequence))
+    }
+
     /// Blocks the calling thread until a cursor has moved or was dropped since this method last returned,
     /// or until the timeout passes. Not for async code.
     pub fn wait_progress(&self, timeout: Duration) {

@@ -227,6 +227,12 @@ impl<F: Format> Log<F> {
         usize::try_from(self.appended.saturating_sub(before)).unwrap_or(usize::MAX)
     }
 
+    /// The weight of the segments from that of a record on.
+    pub(crate) fn segment_bytes_from(&self, sequence: u64) -> usize {
+        let before = self.find(sequence).map_or(self.appended, |segment| segment.bytes_before);
+        usize::try_from(self.appended.saturating_sub(before)).unwrap_or(usize::MAX)
+    }
+
     /// The last position that `reached` accepts; `None` if it does not accept the first one.
     pub(crate) fn seek(&self, format: &F, reached: impl Fn(&F::Position) -> bool) -> Option<u64> {
         let after = self.segments.partition_point(|segment| reached(&segment.parts[0].position));

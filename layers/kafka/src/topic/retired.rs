@@ -36,8 +36,8 @@ impl RetiredLog {
     fn share(&mut self, left: &mut usize) -> bool {
         let Some(hub) = self.hub.upgrade() else { return false };
         // The bytes still to be read, with room for encoded events, which may be longer than their records. A
-        // log whose cursors have read everything needs nothing.
-        let wanted = 3 * hub.lag_bytes();
+        // log whose cursors have read everything needs nothing. Chunks are evicted as a whole.
+        let wanted = 3 * hub.unread_bytes();
         if !self.ended {
             let wanted = wanted.max(LEAST_BYTES);
             if wanted <= *left {
@@ -100,6 +100,8 @@ impl RetiredLogs {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll, Waker};
+
     use bytes::BytesMut;
     use tailwater_hub::Selector;
 
@@ -108,14 +110,33 @@ mod tests {
     use crate::data::positions::Positions;
     use crate::data::record::Record;
 
-    fn hub(bytes: usize) -> Hub<Records> {
-        let hub = Hub::new(Records::new(Index::new([])), Positions::new(vec![0]), usize::MAX);
+    fn record(offset: i64, bytes: usize) -> Record {
         let value = vec![b'x'; bytes];
         let headers = std::iter::empty();
-        let record = Record::new((0, 0, None), None, Some(&value), headers, &mut BytesMut::new());
-        hub.append(vec![record]);
+        Record::new((0, offset, None), None, Some(&value), headers, &mut BytesMut::new())
+    }
+
+    fn hub(bytes: usize) -> Hub<Records> {
+        let hub = Hub::new(Records::new(Index::new([])), Positions::new(vec![0]), usize::MAX);
+        hub.append(vec![record(0, bytes)]);
         assert!(hub.bytes() > bytes);
         hub
+    }
+
+    /// A stream that had not read the end of a backfill lost its place there. If it needed nothing else of the
+    /// backfill, it came to the same point again and again.
+    #[test]
+    fn a_log_that_ends_keeps_the_last_record_of_a_chunk_that_was_read_up_to_there() {
+        let hub = Hub::new(Records::new(Index::new([])), Positions::new(vec![0]), usize::MAX);
+        hub.append(vec![record(0, 10_000), record(1, 1)]);
+        let mut cursor = hub.seek(|position| position.next(0) == 0, Selector::All).unwrap();
+        let mut is_next = |offset| {
+            let next = cursor.poll_next(&mut Context::from_waker(Waker::noop()));
+            matches!(next, Poll::Ready(Ok(next)) if next.record().offset == offset)
+        };
+        assert!(is_next(0));
+        RetiredLogs::default().end(&hub);
+        assert!(is_next(1));
     }
 
     #[test]
