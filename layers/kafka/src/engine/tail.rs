@@ -154,11 +154,14 @@ fn apply(
             }
         }
         Command::Hold { topic, partition, from } => {
-            if let Some(followed) = topics.get_mut(&topic)
-                && followed.next(partition) == Some(from)
-                && !followed.held.contains(&partition)
-            {
-                followed.hold(consumer, &topic, partition);
+            match topics.get_mut(&topic) {
+                Some(followed) if followed.held.contains(&partition) => {}
+                Some(followed) if followed.next(partition) == Some(from) => {
+                    followed.hold(consumer, &topic, partition);
+                }
+                // Sent before the next fetch error, which may be of this partition.
+                Some(_) => drop(control.send(Request::NotHeld { topic, partition })),
+                None => {}
             }
         }
         Command::Resume { topic, partition } => {
@@ -252,5 +255,52 @@ fn append(
     // Sent after the records before it are appended: the partition is found by its head that does not move.
     if let Some(number) = fetch_error.filter(|_| is_due) {
         let _ = control.send(Request::FetchError { number });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tailwater_hub::Hub;
+
+    use super::*;
+    use crate::broker::model::Model;
+    use crate::data::events::Records;
+    use crate::data::filter::Index;
+
+    /// The control thread took it for held, and the next batch that nobody could read was left out without a gap.
+    #[test]
+    fn it_is_said_that_a_partition_that_has_moved_on_is_not_held() {
+        let mut consumer = Model::default().backend(0, 1).consumer(false).unwrap();
+        let (control, requests) = mpsc::channel();
+        let mut topics = Topics::default();
+        let topic: Arc<str> = "a".into();
+        let from = Positions::new(vec![5, 5]);
+        let hub = Hub::new(Records::new(Index::new([])), from.clone(), usize::MAX);
+        let assign = Command::Assign {
+            topic: Arc::clone(&topic),
+            hub,
+            from,
+            losses: Arc::default(),
+            converter: None,
+        };
+        let hold = |partition, from| Command::Hold { topic: Arc::clone(&topic), partition, from };
+        let mut is_not_held = |command| {
+            assert_eq!(
+                apply(command, &mut *consumer, &mut topics, &control),
+                ControlFlow::Continue(())
+            );
+            let answers: Vec<_> = requests.try_iter().collect();
+            match &answers[..] {
+                [] => None,
+                [Request::NotHeld { partition, .. }] => Some(*partition),
+                answers => panic!("{answers:?}"),
+            }
+        };
+        assert_eq!(is_not_held(assign), None);
+        assert_eq!(is_not_held(hold(0, 5)), None);
+        assert_eq!(is_not_held(hold(0, 4)), None, "it is held by now");
+        assert_eq!(is_not_held(hold(1, 4)), Some(1));
     }
 }

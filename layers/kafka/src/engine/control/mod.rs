@@ -204,6 +204,11 @@ impl<'a> Control<'a> {
             Request::Reopen => self.reopen = true,
             Request::Verify => self.verify_all = true,
             Request::FetchError { number } => self.fetch_errors.note(Some(number)),
+            Request::NotHeld { topic, partition } => {
+                let state = self.topic_states.get_mut(&topic);
+                let times = state.and_then(|state| state.failed_partitions.get_mut(&partition));
+                times.into_iter().for_each(|times| times.held = false);
+            }
             Request::Inspected(inspected) => self.note_finding(inspected),
             Request::Denied => {
                 self.denied = true;
