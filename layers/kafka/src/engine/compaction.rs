@@ -122,7 +122,7 @@ impl SnapshotBuilder<'_> {
                 }
             };
             if let Exit::TooLarge = self.follow(&mut cursor, is_live).await {
-                warn!(cluster = &*self.log.losses.cluster, topic = %self.topic.name, bytes = self.table.weight(), "too many keys to keep the latest record of each, streams read the topic as it is in Kafka");
+                warn!(cluster = self.log.losses.cluster(), topic = %self.topic.name, bytes = self.table.weight(), "too many keys to keep the latest record of each, streams read the topic as it is in Kafka");
                 self.log.latest.give_up();
                 self.count(|counters| &counters.snapshots_given_up);
                 return;

@@ -268,6 +268,7 @@ mod tests {
     use crate::broker::model::Model;
     use crate::data::events::Records;
     use crate::data::filter::Index;
+    use crate::topic::losses::LogLosses;
 
     /// The control thread took it for held, and the next batch that nobody could read was left out without a gap.
     #[test]
@@ -282,7 +283,7 @@ mod tests {
             topic: Arc::clone(&topic),
             hub,
             from,
-            losses: Arc::default(),
+            losses: LogLosses::default(),
             converter: None,
         };
         let hold = |partition, from| Command::Hold { topic: Arc::clone(&topic), partition, from };

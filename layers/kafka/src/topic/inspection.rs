@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::topic::losses::Losses;
+use crate::topic::losses::LogLosses;
 
 /// The result of an inspection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) struct Inspection {
     pub(crate) from: i64,
     pub(crate) until: i64,
     /// The known losses of the topic.
-    pub(crate) losses: Arc<Losses>,
+    pub(crate) losses: LogLosses,
     pub(crate) on_finding: OnFinding,
     /// Whether the finding is still wanted.
     pub(crate) is_wanted: Box<dyn Fn() -> bool + Send>,

@@ -12,7 +12,7 @@ use crate::data::gap::{self, Watermarks};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::conversion::Converter;
-use crate::topic::losses::Losses;
+use crate::topic::losses::LogLosses;
 use crate::topic::registry::BuildIndex;
 use crate::topic::snapshot::Latest;
 
@@ -34,19 +34,14 @@ pub(crate) struct TopicLog {
     /// Of a compacted topic: the latest record of each key, if streams have needed it.
     pub(crate) latest: Latest,
     /// The topic's.
-    pub(crate) losses: Arc<Losses>,
+    pub(crate) losses: LogLosses,
     /// The topic's.
     pub(crate) converter: Option<Arc<Converter>>,
     indexed: OnceCell<()>,
 }
 
 impl TopicLog {
-    pub(crate) fn new(
-        hub: Hub<Records>,
-        epoch: u64,
-        origin: Positions,
-        losses: Arc<Losses>,
-    ) -> Self {
+    pub(crate) fn new(hub: Hub<Records>, epoch: u64, origin: Positions, losses: LogLosses) -> Self {
         Self {
             hub,
             epoch,

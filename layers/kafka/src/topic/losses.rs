@@ -31,12 +31,22 @@ pub(crate) const TOO_LARGE: &str = "a record is larger than is served";
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     /// The name of the cluster in the log.
-    pub(crate) cluster: Arc<str>,
+    cluster: Arc<str>,
     state: Mutex<State>,
+}
+
+/// The losses of a topic, as a log of it knows them. After a truncation, what is still read for an earlier log tells
+/// nothing of the offsets of a later one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogLosses {
+    all: Arc<Losses>,
+    epoch: u64,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// The epoch of the logs whose offsets are known.
+    epoch: u64,
     /// By partition and last offset: the first offset, and when the loss was last found.
     known: BTreeMap<(i32, i64), (i64, Instant)>,
     /// Some losses were forgotten, because there were more than [`KNOWN`].
@@ -60,6 +70,33 @@ impl Losses {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The losses for a log of this epoch.
+    pub(crate) fn of_log(self: &Arc<Self>, epoch: u64) -> LogLosses {
+        LogLosses { all: Arc::clone(self), epoch }
+    }
+
+    /// Forgets the offsets of losses: they mean other records in the logs of this epoch.
+    pub(crate) fn forget(&self, epoch: u64) {
+        let mut state = self.lock();
+        state.epoch = epoch;
+        state.known.clear();
+        state.counted.clear();
+        state.has_forgotten = false;
+    }
+
+    pub(crate) fn report(&self, health: &mut TopicHealth) {
+        let state = self.lock();
+        (health.unreadable, health.too_large) = (state.unreadable, state.too_large);
+        health.lost = state.last.iter().copied().collect();
+    }
+}
+
+impl LogLosses {
+    /// The name of the cluster in the log.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.all.cluster
+    }
+
     /// Notes a range of a partition that can't be read, and returns its gap.
     pub(crate) fn unreadable(
         &self,
@@ -78,24 +115,10 @@ impl Losses {
         else {
             return;
         };
-        let mut state = self.lock();
+        let mut state = self.all.lock();
         let now = Instant::now();
-        let last = to - 1;
-        let is_known = state.known.contains_key(&(partition, last));
-        let known = state.known.entry((partition, last)).or_insert((from, now));
-        *known = (known.0.min(from), now);
-        if state.known.len() > KNOWN {
-            let oldest = state.known.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key);
-            oldest.map(|key| state.known.remove(&key));
-            state.has_forgotten = true;
-        }
-        // A replay finds all of them again, and there may be more than are remembered.
-        let is_further = state.counted.get(&partition).is_none_or(|counted| *counted < last);
-        if is_known || (state.has_forgotten && !is_further) {
+        if state.epoch == self.epoch && !state.is_new((partition, from, to - 1), now) {
             return;
-        }
-        if is_further {
-            state.counted.insert(partition, last);
         }
         match reason {
             Reason::TooLarge => state.too_large += 1,
@@ -118,7 +141,7 @@ impl Losses {
         let suppressed = std::mem::take(&mut state.suppressed);
         drop(state);
         warn!(
-            cluster = &*self.cluster,
+            cluster = self.cluster(),
             topic,
             partition,
             offset = from,
@@ -132,24 +155,34 @@ impl Losses {
 
     /// The end of the unreadable range that contains this offset, if one is known and certain.
     pub(crate) fn until(&self, partition: i32, offset: i64) -> Option<i64> {
-        let state = self.lock();
+        let state = self.all.lock();
         let (&(of, last), &(first, since)) = state.known.range((partition, offset)..).next()?;
-        let certain = of == partition && first <= offset && since.elapsed() < CERTAIN;
+        let is_there = state.epoch == self.epoch && of == partition && first <= offset;
+        let certain = is_there && since.elapsed() < CERTAIN;
         certain.then_some(last + 1)
     }
+}
 
-    /// Forgets the offsets of losses: they mean other records from now on.
-    pub(crate) fn forget(&self) {
-        let mut state = self.lock();
-        state.known.clear();
-        state.counted.clear();
-        state.has_forgotten = false;
-    }
-
-    pub(crate) fn report(&self, health: &mut TopicHealth) {
-        let state = self.lock();
-        (health.unreadable, health.too_large) = (state.unreadable, state.too_large);
-        health.lost = state.last.iter().copied().collect();
+impl State {
+    /// Remembers a loss: partition, first and last offset. Returns whether it was not counted before.
+    fn is_new(&mut self, (partition, from, last): (i32, i64, i64), now: Instant) -> bool {
+        let is_known = self.known.contains_key(&(partition, last));
+        let known = self.known.entry((partition, last)).or_insert((from, now));
+        *known = (known.0.min(from), now);
+        if self.known.len() > KNOWN {
+            let oldest = self.known.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key);
+            oldest.map(|key| self.known.remove(&key));
+            self.has_forgotten = true;
+        }
+        // A replay finds all of them again, and there may be more than are remembered.
+        let is_further = self.counted.get(&partition).is_none_or(|counted| *counted < last);
+        if is_known || (self.has_forgotten && !is_further) {
+            return false;
+        }
+        if is_further {
+            self.counted.insert(partition, last);
+        }
+        true
     }
 }
 
@@ -163,13 +196,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loss_is_counted_once_and_known_for_a_while() {
-        let losses = Losses::default();
+        let all = Arc::<Losses>::default();
+        let losses = all.of_log(0);
         losses.note("orders", &unreadable(5, 7), "x");
         losses.note("orders", &unreadable(3, 7), "x");
         losses.note("orders", &unreadable(5, 7), "x");
         losses.note("orders", &Gap::new(0, 9, 10, Reason::TooLarge), "x");
         let mut health = TopicHealth::new("orders".into());
-        losses.report(&mut health);
+        all.report(&mut health);
         assert_eq!((health.unreadable, health.too_large, health.lost.len()), (1, 1, 2));
         for (offset, until) in [(2, None), (3, Some(7)), (6, Some(7)), (7, None)] {
             assert_eq!(losses.until(0, offset), until, "{offset}");
@@ -178,15 +212,30 @@ mod tests {
         tokio::time::advance(CERTAIN).await;
         assert_eq!(losses.until(0, 3), None, "it is looked at again");
         losses.note("orders", &unreadable(3, 7), "x");
-        losses.forget();
-        assert_eq!(losses.until(0, 3), None);
+        all.forget(1);
+        assert_eq!(all.of_log(1).until(0, 3), None);
+    }
+
+    /// Records that could be read were passed over with a gap.
+    #[test]
+    fn what_is_read_for_a_log_before_a_truncation_is_unknown_to_the_next_log() {
+        let all = Arc::<Losses>::default();
+        let (before, after) = (all.of_log(0), all.of_log(1));
+        all.forget(1);
+        before.note("orders", &unreadable(3, 7), "x");
+        assert_eq!((before.until(0, 3), after.until(0, 3)), (None, None));
+        after.note("orders", &unreadable(5, 6), "x");
+        assert_eq!((before.until(0, 5), after.until(0, 5)), (None, Some(6)));
+        let mut health = TopicHealth::new("orders".into());
+        all.report(&mut health);
+        assert_eq!(health.unreadable, 2);
     }
 
     #[test]
     fn what_is_remembered_of_many_is_bounded() {
-        let losses = Losses::default();
+        let losses = Arc::<Losses>::default();
         for offset in 0..3000 {
-            losses.note("orders", &unreadable(offset, offset + 1), "x");
+            losses.of_log(0).note("orders", &unreadable(offset, offset + 1), "x");
         }
         let mut health = TopicHealth::new("orders".into());
         losses.report(&mut health);
@@ -198,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_replay_counts_nothing_twice_of_more_than_are_remembered() {
-        let losses = Losses::default();
+        let losses = Arc::<Losses>::default();
         let count = |losses: &Losses| {
             let mut health = TopicHealth::new("orders".into());
             losses.report(&mut health);
@@ -207,7 +256,8 @@ mod tests {
         let meet = |offsets: std::ops::Range<i64>| {
             for offset in offsets {
                 let gap = Gap::new(0, offset, offset + 1, Reason::TooLarge);
-                losses.note("orders", &gap, "x");
+                let epoch = losses.lock().epoch;
+                losses.of_log(epoch).note("orders", &gap, "x");
             }
         };
         // A live log, and what a replay finds before it while all are remembered.
@@ -218,7 +268,7 @@ mod tests {
         assert_eq!(count(&losses), (3000, Some(2999)));
         meet(0..3000);
         assert_eq!(count(&losses), (3000, Some(2999)), "a replay");
-        losses.forget();
+        losses.forget(1);
         meet(0..10);
         assert_eq!(count(&losses), (3010, Some(9)), "other records");
     }

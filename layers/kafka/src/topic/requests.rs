@@ -11,7 +11,7 @@ use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::conversion::Converter;
 use crate::topic::inspection::Finding;
-use crate::topic::losses::Losses;
+use crate::topic::losses::LogLosses;
 use crate::topic::{Topic, TopicLog};
 
 /// A request to the control thread.
@@ -68,7 +68,7 @@ pub(crate) enum Command {
         topic: Arc<str>,
         hub: Hub<Records>,
         from: Positions,
-        losses: Arc<Losses>,
+        losses: LogLosses,
         converter: Option<Arc<Converter>>,
     },
     AddPartition {

@@ -163,7 +163,7 @@ impl Control<'_> {
         let wanted = log.hub.clone();
         let topic = Arc::clone(topic);
         let log = Arc::clone(log);
-        let losses = Arc::clone(&log.losses);
+        let losses = log.losses.clone();
         let on_finding = OnFinding::new(move |finding| {
             let _ = control.send(Request::Inspected(Inspected {
                 topic,
@@ -203,7 +203,7 @@ impl Control<'_> {
             self.send(match finding {
                 Finding::Readable => Command::Resume { topic: name, partition },
                 Finding::Unreadable { to, why } => {
-                    let gap = topic.losses.unreadable(&name, partition, (from, to), &why);
+                    let gap = log.losses.unreadable(&name, partition, (from, to), &why);
                     Command::Gap { topic: name, gap }
                 }
             });

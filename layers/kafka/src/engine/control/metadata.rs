@@ -201,21 +201,19 @@ impl Control<'_> {
         let records = Records::live(shared.index.clone(), counters, epoch);
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
         hub.set_newest_bytes(CHUNK_BYTES);
+        let losses = topic.losses.of_log(epoch);
         let follow = Command::Assign {
             topic: Arc::clone(&topic.name),
             hub: hub.clone(),
             from: start.clone(),
-            losses: Arc::clone(&topic.losses),
+            losses: losses.clone(),
             converter: topic.converter.clone(),
         };
         self.send(follow);
         info!(cluster = self.cluster, topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
-        let log = TopicLog::new(hub, epoch, origin, Arc::clone(&topic.losses)).found(
-            asked,
-            watermarks,
-            tombstone_retention,
-        );
+        let log =
+            TopicLog::new(hub, epoch, origin, losses).found(asked, watermarks, tombstone_retention);
         let log = log.converted_by(topic.converter.clone());
         topic.state.send_replace(State::Open(Arc::new(log)));
         true

@@ -425,7 +425,7 @@ mod tests {
     fn open(name: &str, at: Positions) -> (Arc<Topic>, Arc<TopicLog>) {
         let hub = Hub::new(Records::new(Index::new([])), at.clone(), 0);
         let topic = Arc::new(Topic::new(name.into()));
-        let log = Arc::new(TopicLog::new(hub, 0, at, Arc::default()));
+        let log = Arc::new(TopicLog::new(hub, 0, at, crate::topic::losses::LogLosses::default()));
         topic.state.send_replace(State::Open(Arc::clone(&log)));
         (topic, log)
     }

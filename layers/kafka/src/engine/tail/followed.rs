@@ -12,7 +12,7 @@ use crate::data::events::{self, Records};
 use crate::data::positions::Positions;
 use crate::data::record::Record;
 use crate::topic::conversion::{Converter, HeldUp, Retry, Scratch};
-use crate::topic::losses::{Losses, TOO_LARGE};
+use crate::topic::losses::{LogLosses, TOO_LARGE};
 use crate::topic::share::Share;
 
 /// A topic that the tail reads.
@@ -28,7 +28,7 @@ pub(super) struct Followed {
     pub(super) held: BTreeSet<i32>,
     /// Partitions that are not read until their next record can be converted.
     held_up: HeldUp,
-    losses: Arc<Losses>,
+    losses: LogLosses,
     converter: Option<Arc<Converter>>,
     scratch: Scratch,
     /// What conversions of this round have taken of the thread's time.
@@ -49,7 +49,7 @@ impl Followed {
     pub(super) fn new(
         from: &Positions,
         hub: Hub<Records>,
-        losses: Arc<Losses>,
+        losses: LogLosses,
         converter: Option<Arc<Converter>>,
     ) -> Self {
         Self {

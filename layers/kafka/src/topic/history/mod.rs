@@ -120,7 +120,7 @@ mod tests {
         let start = Positions::new([0]);
         let hub = Hub::new(Records::new(Index::new([])), start.clone(), 0);
         let origin = start.clone();
-        let log = TopicLog::new(hub, 0, origin, Arc::default());
+        let log = TopicLog::new(hub, 0, origin, crate::topic::losses::LogLosses::default());
         let topic = Arc::from("orders");
         let log = Arc::new(log);
         let cx = &mut Context::from_waker(Waker::noop());

@@ -354,7 +354,12 @@ mod tests {
     fn log_from(first: i64) -> Arc<TopicLog> {
         let first = Positions::new([first]);
         let hub = Hub::new(Records::new(Index::new([])), first, usize::MAX);
-        Arc::new(TopicLog::new(hub, 0, Positions::new([0]), Arc::default()))
+        Arc::new(TopicLog::new(
+            hub,
+            0,
+            Positions::new([0]),
+            crate::topic::losses::LogLosses::default(),
+        ))
     }
 
     fn fixture() -> Fixture {

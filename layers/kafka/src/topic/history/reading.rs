@@ -135,7 +135,7 @@ impl Reading {
 
     /// The name of the cluster in the log.
     fn cluster(&self) -> &str {
-        &self.backfill.log.losses.cluster
+        self.backfill.log.losses.cluster()
     }
 
     /// Lets other backfills come first, for as long as this turn got no records.
@@ -370,7 +370,7 @@ impl Reading {
         let on_finding = OnFinding::new(move |finding| {
             all.lock().unwrap_or_else(PoisonError::into_inner).push((partition, finding));
         });
-        let losses = Arc::clone(&self.backfill.log.losses);
+        let losses = self.backfill.log.losses.clone();
         let is_wanted =
             Box::new(move || backfill.upgrade().is_some_and(|backfill| !backfill.is_over()));
         let topic = Arc::clone(&self.topic);
