@@ -239,6 +239,10 @@ fn bounds(
 }
 
 impl Backend for Librdkafka {
+    fn cluster(&self) -> &str {
+        self.context.reachability.name()
+    }
+
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
         let mut config = self.config.clone();
         let queue = if history { Budget::HISTORY_QUEUE_BYTES } else { Budget::LIVE_QUEUE_BYTES };

@@ -33,6 +33,9 @@ mod timeouts;
 
 /// A Kafka cluster: a real one through librdkafka, or the model that tests drive.
 pub(crate) trait Backend: Debug + Send + Sync + 'static {
+    /// The name of the cluster in the log.
+    fn cluster(&self) -> &str;
+
     /// Creates a consumer without partitions. `history`: it reads the past of topics, not their ends.
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error>;
 
@@ -122,6 +125,9 @@ pub(crate) struct End {
 
 /// A consumer that reads partitions from explicit offsets on.
 pub(crate) trait Consumer: Send {
+    /// The name of the cluster in the log.
+    fn cluster(&self) -> &str;
+
     /// Begins to read a partition at `offset`.
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error>;
 
@@ -136,14 +142,16 @@ pub(crate) trait Consumer: Send {
 /// As [`Consumer::assign`], but an error is logged: the callers wait for the partition in any case.
 pub(crate) fn assign(consumer: &mut dyn Consumer, topic: &str, partition: i32, offset: i64) {
     if let Err(error) = consumer.assign(topic, partition, offset) {
-        warn!(%error, topic, partition, offset, "partition can't be read");
+        let cluster = consumer.cluster();
+        warn!(cluster, %error, topic, partition, offset, "partition can't be read");
     }
 }
 
 /// As [`Consumer::unassign`], but an error is logged.
 pub(crate) fn unassign(consumer: &mut dyn Consumer, topic: &str, partition: i32) {
     if let Err(error) = consumer.unassign(topic, partition) {
-        warn!(%error, topic, partition, "partition can't be unassigned");
+        let cluster = consumer.cluster();
+        warn!(cluster, %error, topic, partition, "partition can't be unassigned");
     }
 }
 

@@ -362,6 +362,10 @@ impl Seen {
 }
 
 impl Backend for Seen {
+    fn cluster(&self) -> &str {
+        "model"
+    }
+
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
         // librdkafka creates a consumer whether Kafka is reachable or not.
         let (fails, reconnects) = {

@@ -175,6 +175,10 @@ fn record(message: &BorrowedMessage<'_>, buffers: &mut RecordBuffers, max_bytes:
 }
 
 impl Consumer for Reader {
+    fn cluster(&self) -> &str {
+        self.context.reachability.name()
+    }
+
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
         if self.history {
             // Otherwise a connected client looks for the leaders of an unknown topic at the next tick of its

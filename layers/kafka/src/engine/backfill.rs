@@ -55,7 +55,8 @@ impl History {
                 none => match backend.consumer(true) {
                     Ok(made) => none.insert(made),
                     Err(error) => {
-                        warn!(%error, "can't create a consumer for history, trying again");
+                        let cluster = backend.cluster();
+                        warn!(cluster, %error, "can't create a consumer for history, trying again");
                         self.pause();
                         continue;
                     }

@@ -244,7 +244,8 @@ impl Probe<'_> {
             none => match self.inspections.backend.consumer(true) {
                 Ok(consumer) => none.insert(consumer),
                 Err(error) => {
-                    warn!(%error, "can't create a consumer for an inspection");
+                    let cluster = self.inspections.backend.cluster();
+                    warn!(cluster, %error, "can't create a consumer for an inspection");
                     return First::Nothing;
                 }
             },

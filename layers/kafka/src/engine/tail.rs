@@ -65,7 +65,10 @@ pub(crate) fn reconnect(
                 let _ = control.send(Request::Reopen);
                 return Some(consumer);
             }
-            Err(error) => warn!(%error, "can't create a consumer for the tail, trying again"),
+            Err(error) => {
+                let cluster = backend.cluster();
+                warn!(cluster, %error, "can't create a consumer for the tail, trying again");
+            }
         }
         // Commands for logs that end have no effect.
         if let Err(RecvTimeoutError::Disconnected) = commands.recv_timeout(PAUSE) {

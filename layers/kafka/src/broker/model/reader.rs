@@ -61,6 +61,10 @@ impl Reader {
 }
 
 impl Consumer for Reader {
+    fn cluster(&self) -> &str {
+        "model"
+    }
+
     fn assign(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
         let topic = topic.into();
         let start = offset;
