@@ -163,7 +163,7 @@ fn apply(
                     followed.hold(consumer, &topic, partition);
                 }
                 // Sent before the next fetch error, which may be of this partition.
-                Some(_) => drop(control.send(Request::NotHeld { topic, partition })),
+                Some(_) => drop(control.send(Request::NotHeld { topic, partition, from })),
                 None => {}
             }
         }
@@ -298,13 +298,13 @@ mod tests {
             let answers: Vec<_> = requests.try_iter().collect();
             match &answers[..] {
                 [] => None,
-                [Request::NotHeld { partition, .. }] => Some(*partition),
+                [Request::NotHeld { partition, from, .. }] => Some((*partition, *from)),
                 answers => panic!("{answers:?}"),
             }
         };
         assert_eq!(is_not_held(assign), None);
         assert_eq!(is_not_held(hold(0, 5)), None);
         assert_eq!(is_not_held(hold(0, 4)), None, "it is held by now");
-        assert_eq!(is_not_held(hold(1, 4)), Some(1));
+        assert_eq!(is_not_held(hold(1, 4)), Some((1, 4)));
     }
 }

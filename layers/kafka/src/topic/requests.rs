@@ -39,8 +39,8 @@ pub(crate) enum Request {
     Verify,
     /// The tail had a fetch error. librdkafka does not say of which partition.
     FetchError { number: u64 },
-    /// The tail does not hold a partition: it had moved on before.
-    NotHeld { topic: Arc<str>, partition: i32 },
+    /// The tail does not hold a partition from this offset on: it had moved on before.
+    NotHeld { topic: Arc<str>, partition: i32, from: i64 },
     /// A stalled partition was inspected.
     Inspected(Inspected),
     /// Kafka does not permit the tail to read a topic. rust-rdkafka does not say which.

@@ -52,8 +52,8 @@ pub(super) type FailedPartitions = BTreeMap<i32, Times>;
 
 #[derive(Debug)]
 pub(super) struct Times {
-    /// The tail does not read it.
-    pub(super) held: bool,
+    /// The offset from which on the tail does not read it, while it is held.
+    pub(super) held: Option<i64>,
     /// The partition had another fetch error within [`AGAIN`].
     again: bool,
     last: Instant,
@@ -156,7 +156,7 @@ impl Control<'_> {
         let now = Instant::now();
         let failed = &mut self.topic_state(topic).failed_partitions;
         let again = failed.get(&partition).is_some_and(|times| now - times.last < AGAIN);
-        failed.insert(partition, Times { held: true, again, last: now });
+        failed.insert(partition, Times { held: Some(from), again, last: now });
         let name = Arc::clone(&topic.name);
         self.send(Command::Hold { topic: Arc::clone(&name), partition, from });
         let control = shared.sender();
@@ -197,7 +197,11 @@ impl Control<'_> {
                 continue;
             }
             if let Some(times) = self.topic_state(&topic).failed_partitions.get_mut(&partition) {
-                (times.held, times.last) = (false, now);
+                // The tail did not hold it there, or holds it elsewhere by now.
+                if times.held != Some(from) {
+                    continue;
+                }
+                (times.held, times.last) = (None, now);
             }
             let name = Arc::clone(&topic.name);
             self.send(match finding {

@@ -183,7 +183,7 @@ impl Control<'_> {
         };
         let state = self.topic_state(topic);
         state.unseen = None;
-        state.failed_partitions.values_mut().for_each(|times| times.held = false);
+        state.failed_partitions.values_mut().for_each(|times| times.held = None);
         state.watch.reopened();
         let epoch = topic.epoch();
         let origin = Positions::new(&watermarks.low[..]);

@@ -88,7 +88,7 @@ struct TopicState {
 impl TopicState {
     /// Whether the tail does not read a partition for now.
     fn is_held(&self, partition: i32) -> bool {
-        self.failed_partitions.get(&partition).is_some_and(|times| times.held)
+        self.failed_partitions.get(&partition).is_some_and(|times| times.held.is_some())
     }
 }
 
@@ -204,10 +204,12 @@ impl<'a> Control<'a> {
             Request::Reopen => self.reopen = true,
             Request::Verify => self.verify_all = true,
             Request::FetchError { number } => self.fetch_errors.note(Some(number)),
-            Request::NotHeld { topic, partition } => {
+            Request::NotHeld { topic, partition, from } => {
                 let state = self.topic_states.get_mut(&topic);
                 let times = state.and_then(|state| state.failed_partitions.get_mut(&partition));
-                times.into_iter().for_each(|times| times.held = false);
+                if let Some(times) = times.filter(|times| times.held == Some(from)) {
+                    times.held = None;
+                }
             }
             Request::Inspected(inspected) => self.note_finding(inspected),
             Request::Denied => {
