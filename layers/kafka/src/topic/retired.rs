@@ -37,7 +37,7 @@ impl RetiredLog {
         let Some(hub) = self.hub.upgrade() else { return false };
         // The bytes still to be read, with room for encoded events, which may be longer than their records. A
         // log whose cursors have read everything needs nothing. Chunks are evicted as a whole.
-        let wanted = 3 * hub.unread_bytes();
+        let wanted = hub.unread_bytes() + 2 * hub.lag_bytes();
         if !self.ended {
             let wanted = wanted.max(LEAST_BYTES);
             if wanted <= *left {
