@@ -35,24 +35,29 @@ pub(crate) struct Losses {
     state: Mutex<State>,
 }
 
-/// The losses of a topic, as a log of it knows them. After a truncation, what is still read for an earlier log tells
-/// nothing of the offsets of a later one.
+/// The losses of a topic, as the logs before or after a truncation know them. What is still read for an earlier log
+/// tells nothing of the offsets of a later one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogLosses {
     all: Arc<Losses>,
-    epoch: u64,
+    known: Arc<Mutex<Known>>,
 }
 
+/// The offsets of losses.
 #[derive(Debug, Default)]
-struct State {
-    /// The epoch of the logs whose offsets are known.
-    epoch: u64,
+struct Known {
     /// By partition and last offset: the first offset, and when the loss was last found.
-    known: BTreeMap<(i32, i64), (i64, Instant)>,
+    losses: BTreeMap<(i32, i64), (i64, Instant)>,
     /// Some losses were forgotten, because there were more than [`KNOWN`].
     has_forgotten: bool,
     /// The last offset of each partition that was counted.
     counted: BTreeMap<i32, i64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The offsets in the logs since the last truncation.
+    known: Arc<Mutex<Known>>,
     unreadable: u64,
     too_large: u64,
     last: VecDeque<Lost>,
@@ -70,18 +75,14 @@ impl Losses {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The losses for a log of this epoch.
-    pub(crate) fn of_log(self: &Arc<Self>, epoch: u64) -> LogLosses {
-        LogLosses { all: Arc::clone(self), epoch }
+    /// The losses for a log that begins now.
+    pub(crate) fn of_log(self: &Arc<Self>) -> LogLosses {
+        LogLosses { all: Arc::clone(self), known: Arc::clone(&self.lock().known) }
     }
 
-    /// Forgets the offsets of losses: they mean other records in the logs of this epoch.
-    pub(crate) fn forget(&self, epoch: u64) {
-        let mut state = self.lock();
-        state.epoch = epoch;
-        state.known.clear();
-        state.counted.clear();
-        state.has_forgotten = false;
+    /// Forgets the offsets of losses: they mean other records in the logs from now on.
+    pub(crate) fn forget(&self) {
+        self.lock().known = Arc::default();
     }
 
     pub(crate) fn report(&self, health: &mut TopicHealth) {
@@ -95,6 +96,10 @@ impl LogLosses {
     /// The name of the cluster in the log.
     pub(crate) fn cluster(&self) -> &str {
         &self.all.cluster
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a range of a partition that can't be read, and returns its gap.
@@ -115,11 +120,11 @@ impl LogLosses {
         else {
             return;
         };
-        let mut state = self.all.lock();
         let now = Instant::now();
-        if state.epoch == self.epoch && !state.is_new((partition, from, to - 1), now) {
+        if !self.known().is_new((partition, from, to - 1), now) {
             return;
         }
+        let mut state = self.all.lock();
         match reason {
             Reason::TooLarge => state.too_large += 1,
             _ => state.unreadable += 1,
@@ -155,23 +160,22 @@ impl LogLosses {
 
     /// The end of the unreadable range that contains this offset, if one is known and certain.
     pub(crate) fn until(&self, partition: i32, offset: i64) -> Option<i64> {
-        let state = self.all.lock();
-        let (&(of, last), &(first, since)) = state.known.range((partition, offset)..).next()?;
-        let is_there = state.epoch == self.epoch && of == partition && first <= offset;
-        let certain = is_there && since.elapsed() < CERTAIN;
+        let known = self.known();
+        let (&(of, last), &(first, since)) = known.losses.range((partition, offset)..).next()?;
+        let certain = of == partition && first <= offset && since.elapsed() < CERTAIN;
         certain.then_some(last + 1)
     }
 }
 
-impl State {
+impl Known {
     /// Remembers a loss: partition, first and last offset. Returns whether it was not counted before.
     fn is_new(&mut self, (partition, from, last): (i32, i64, i64), now: Instant) -> bool {
-        let is_known = self.known.contains_key(&(partition, last));
-        let known = self.known.entry((partition, last)).or_insert((from, now));
+        let is_known = self.losses.contains_key(&(partition, last));
+        let known = self.losses.entry((partition, last)).or_insert((from, now));
         *known = (known.0.min(from), now);
-        if self.known.len() > KNOWN {
-            let oldest = self.known.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key);
-            oldest.map(|key| self.known.remove(&key));
+        if self.losses.len() > KNOWN {
+            let oldest = self.losses.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key);
+            oldest.map(|key| self.losses.remove(&key));
             self.has_forgotten = true;
         }
         // A replay finds all of them again, and there may be more than are remembered.
@@ -197,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_loss_is_counted_once_and_known_for_a_while() {
         let all = Arc::<Losses>::default();
-        let losses = all.of_log(0);
+        let losses = all.of_log();
         losses.note("orders", &unreadable(5, 7), "x");
         losses.note("orders", &unreadable(3, 7), "x");
         losses.note("orders", &unreadable(5, 7), "x");
@@ -212,20 +216,23 @@ mod tests {
         tokio::time::advance(CERTAIN).await;
         assert_eq!(losses.until(0, 3), None, "it is looked at again");
         losses.note("orders", &unreadable(3, 7), "x");
-        all.forget(1);
-        assert_eq!(all.of_log(1).until(0, 3), None);
+        all.forget();
+        assert_eq!(all.of_log().until(0, 3), None);
     }
 
     /// Records that could be read were passed over with a gap.
     #[test]
     fn what_is_read_for_a_log_before_a_truncation_is_unknown_to_the_next_log() {
         let all = Arc::<Losses>::default();
-        let (before, after) = (all.of_log(0), all.of_log(1));
-        all.forget(1);
-        before.note("orders", &unreadable(3, 7), "x");
-        assert_eq!((before.until(0, 3), after.until(0, 3)), (None, None));
+        let before = all.of_log();
+        all.forget();
+        let after = all.of_log();
+        for _ in 0..2 {
+            before.note("orders", &unreadable(3, 7), "x");
+        }
+        assert_eq!((before.until(0, 3), after.until(0, 3)), (Some(7), None));
         after.note("orders", &unreadable(5, 6), "x");
-        assert_eq!((before.until(0, 5), after.until(0, 5)), (None, Some(6)));
+        assert_eq!((before.until(0, 5), after.until(0, 5)), (Some(7), Some(6)));
         let mut health = TopicHealth::new("orders".into());
         all.report(&mut health);
         assert_eq!(health.unreadable, 2);
@@ -235,13 +242,14 @@ mod tests {
     fn what_is_remembered_of_many_is_bounded() {
         let losses = Arc::<Losses>::default();
         for offset in 0..3000 {
-            losses.of_log(0).note("orders", &unreadable(offset, offset + 1), "x");
+            losses.of_log().note("orders", &unreadable(offset, offset + 1), "x");
         }
         let mut health = TopicHealth::new("orders".into());
         losses.report(&mut health);
         assert_eq!((health.unreadable, health.lost.len()), (3000, MAX_REPORTED));
         let state = losses.lock();
-        assert_eq!((state.known.len(), state.last.len()), (KNOWN, MAX_REPORTED));
+        let known = state.known.lock().unwrap();
+        assert_eq!((known.losses.len(), state.last.len()), (KNOWN, MAX_REPORTED));
         assert_eq!(state.suppressed, 3000 - u64::from(WARNINGS));
     }
 
@@ -256,8 +264,7 @@ mod tests {
         let meet = |offsets: std::ops::Range<i64>| {
             for offset in offsets {
                 let gap = Gap::new(0, offset, offset + 1, Reason::TooLarge);
-                let epoch = losses.lock().epoch;
-                losses.of_log(epoch).note("orders", &gap, "x");
+                losses.of_log().note("orders", &gap, "x");
             }
         };
         // A live log, and what a replay finds before it while all are remembered.
@@ -268,7 +275,7 @@ mod tests {
         assert_eq!(count(&losses), (3000, Some(2999)));
         meet(0..3000);
         assert_eq!(count(&losses), (3000, Some(2999)), "a replay");
-        losses.forget(1);
+        losses.forget();
         meet(0..10);
         assert_eq!(count(&losses), (3010, Some(9)), "other records");
     }

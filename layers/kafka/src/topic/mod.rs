@@ -176,12 +176,12 @@ impl Topic {
 
     /// Notes a truncation. The next log is of another epoch.
     pub(crate) fn truncate(&self, truncation: Truncation) {
+        self.losses.forget();
         if let Some(converter) = &self.converter {
             converter.forget();
         }
         let mut truncations = self.truncations();
         truncations.epoch += 1;
-        self.losses.forget(truncations.epoch);
         truncations.last.push_back(truncation);
         if truncations.last.len() > MAX_TRUNCATIONS
             && let (Some(first), Some(second)) =

@@ -201,7 +201,7 @@ impl Control<'_> {
         let records = Records::live(shared.index.clone(), counters, epoch);
         let hub = Hub::new(records, start.clone(), shared.options.memory_bytes);
         hub.set_newest_bytes(CHUNK_BYTES);
-        let losses = topic.losses.of_log(epoch);
+        let losses = topic.losses.of_log();
         let follow = Command::Assign {
             topic: Arc::clone(&topic.name),
             hub: hub.clone(),
