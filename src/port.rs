@@ -69,8 +69,9 @@ where
             }
             // Linux returns this error even if no connection waits to be accepted.
             Some(Err(error)) if is_short_of_files(&error) => {
-                has_room = clients.spare.release()
-                    || (clients.close_idlest(MIN_AGE).await && clients.spare.release());
+                has_room = clients.spare.release() || clients.close_idlest(MIN_AGE).await;
+                // The file of the connection that was closed.
+                clients.spare.release();
                 if !has_room {
                     sleep(PAUSE).await;
                 }
