@@ -67,8 +67,8 @@ pub(super) const JSON: &str = "application/json";
 
 /// A response of JSON.
 pub(super) fn ok(body: &impl Serialize) -> Response<Body> {
-    // It fails only for maps whose keys are no strings, of which there are none.
-    of_type(JSON, StatusCode::OK, serde_json::to_vec(body).unwrap_or_default())
+    let body = serde_json::to_vec(body).expect("maps of answers have strings as keys");
+    of_type(JSON, StatusCode::OK, body)
 }
 
 /// A response that is neither kept nor taken for anything else than it is.

@@ -122,7 +122,7 @@ pub(super) struct Page {
     after: Option<String>,
 }
 
-/// An open stream, which is written as it is when it is written.
+/// An open stream. Its state is read when it is serialized.
 #[derive(Debug)]
 pub(super) struct Listed {
     streams: Streams,
@@ -268,32 +268,29 @@ impl Lister {
     }
 
     fn by_id(&self, wanted: &Wanted, after: Option<StreamId>) -> Page {
-        let filter = &wanted.filter;
+        let all = wanted.filter.is_empty();
+        let mut total = 0;
         let mut page = Vec::new();
         let mut is_last = true;
-        self.streams.visit(after, |stream| {
-            if filter.matches(stream) {
-                if page.len() == wanted.limit {
-                    is_last = false;
-                    return false;
-                }
-                page.push(Arc::clone(stream));
+        // Without a filter there is no need to look at each stream to count them.
+        self.streams.visit(after.filter(|_| all), |stream| {
+            if !wanted.filter.matches(stream) {
+                return true;
             }
-            true
+            total += 1;
+            if after.is_none_or(|after| stream.id() > after) {
+                if page.len() < wanted.limit {
+                    page.push(Arc::clone(stream));
+                } else {
+                    is_last = false;
+                }
+            }
+            is_last || !all
         });
-        let total = if filter.is_empty() { self.streams.len() } else { self.count(filter) };
+        let total = if all { self.streams.len().max(page.len()) } else { total };
         let after = page.last().filter(|_| !is_last);
         let after = after.map(|stream| After { id: stream.id(), order: None });
         self.list(total, page, after)
-    }
-
-    fn count(&self, filter: &Filter) -> usize {
-        let mut count = 0;
-        self.streams.visit(None, |stream| {
-            count += usize::from(filter.matches(stream));
-            true
-        });
-        count
     }
 
     /// All streams of a list in its order, and the first page.
