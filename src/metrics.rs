@@ -48,7 +48,7 @@ impl Metrics {
         self.process.started()
     }
 
-    /// What a function makes of all metrics, those that only OTLP has included.
+    /// Collects all metrics, including those of OTLP alone, and returns what `make` makes of them.
     pub(crate) async fn collect<T: Send + 'static>(
         self: &Arc<Self>,
         make: impl FnOnce(&[Family]) -> T + Send + 'static,

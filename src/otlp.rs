@@ -130,7 +130,8 @@ impl Exporter {
             let body = metrics.collect(move |families| {
                 body(&json::metrics(families, &attributes, started, SystemTime::now()))
             });
-            let Some(body) = body.await else { continue };
+            let failed = || Err(io::Error::other("metrics could not be collected"));
+            let body = body.await.unwrap_or_else(failed);
             let result = self.push(&self.options.metrics_path, body).await;
             self.told(&mut trouble, &result);
         }

@@ -93,8 +93,8 @@ struct Data<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Point<'a> {
-    start_time_unix_nano: Text<u128>,
-    time_unix_nano: Text<u128>,
+    start_time_unix_nano: DecimalString<u128>,
+    time_unix_nano: DecimalString<u128>,
     attributes: Vec<Attribute<'a>>,
     #[serde(flatten)]
     value: PointValue<'a>,
@@ -104,28 +104,28 @@ struct Point<'a> {
 #[serde(untagged, rename_all_fields = "camelCase")]
 enum PointValue<'a> {
     Integer {
-        as_int: Text<u64>,
+        as_int: DecimalString<u64>,
     },
     Number {
         as_double: f64,
     },
     Histogram {
-        count: Text<u64>,
+        count: DecimalString<u64>,
         sum: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         min: Option<f64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         max: Option<f64>,
         explicit_bounds: &'a [f64],
-        bucket_counts: Vec<Text<u64>>,
+        bucket_counts: Vec<DecimalString<u64>>,
     },
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LogRecord<'a> {
-    time_unix_nano: Text<u128>,
-    observed_time_unix_nano: Text<u128>,
+    time_unix_nano: DecimalString<u128>,
+    observed_time_unix_nano: DecimalString<u128>,
     severity_number: u8,
     severity_text: &'a str,
     body: AnyValue<'a>,
@@ -143,16 +143,16 @@ struct Attribute<'a> {
 #[expect(clippy::enum_variant_names, reason = "the names are those of OTLP")]
 enum AnyValue<'a> {
     StringValue(&'a str),
-    IntValue(Text<i64>),
+    IntValue(DecimalString<i64>),
     DoubleValue(f64),
     BoolValue(bool),
 }
 
 /// A number as a string.
 #[derive(Clone, Copy)]
-struct Text<T>(T);
+struct DecimalString<T>(T);
 
-impl<T: std::fmt::Display> Serialize for Text<T> {
+impl<T: std::fmt::Display> Serialize for DecimalString<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
@@ -188,8 +188,8 @@ pub(crate) fn logs<'a>(records: &'a [Arc<Record>], resource: &'a [(String, Strin
 
 #[derive(Clone, Copy)]
 struct Times {
-    started: Text<u128>,
-    now: Text<u128>,
+    started: DecimalString<u128>,
+    now: DecimalString<u128>,
 }
 
 fn metric<'a>(family: &'a Family, service: Option<&'a str>, times: Times) -> Option<Metric<'a>> {
@@ -217,19 +217,19 @@ fn point<'a>(sample: &'a Sample, service: Option<&'a str>, times: Times) -> Opti
         attributes.extend(service.map(|service| text_attribute(SERVICE_NAME, service)));
     }
     let value = match &sample.value {
-        family::Value::Integer(value) => PointValue::Integer { as_int: Text(*value) },
+        family::Value::Integer(value) => PointValue::Integer { as_int: DecimalString(*value) },
         // JSON has no infinity.
         family::Value::Number(value) if !value.is_finite() => return None,
         family::Value::Number(value) => PointValue::Number { as_double: *value },
         family::Value::Histogram(histogram) => {
             let (min, max) = histogram.range.unzip();
             PointValue::Histogram {
-                count: Text(histogram.counts.iter().sum()),
+                count: DecimalString(histogram.counts.iter().sum()),
                 sum: histogram.sum,
                 min,
                 max,
                 explicit_bounds: &histogram.limits,
-                bucket_counts: histogram.counts.iter().copied().map(Text).collect(),
+                bucket_counts: histogram.counts.iter().copied().map(DecimalString).collect(),
             }
         }
     };
@@ -242,7 +242,7 @@ fn log_record(record: &Record) -> LogRecord<'_> {
     attributes.extend(record.fields.iter().map(|(name, value)| {
         let value = match value {
             Field::Text(text) => AnyValue::StringValue(text),
-            Field::Integer(number) => AnyValue::IntValue(Text(*number)),
+            Field::Integer(number) => AnyValue::IntValue(DecimalString(*number)),
             Field::Number(number) => AnyValue::DoubleValue(*number),
             Field::Bool(value) => AnyValue::BoolValue(*value),
         };
@@ -271,8 +271,8 @@ fn text_attribute<'a>(key: &'a str, text: &'a str) -> Attribute<'a> {
     Attribute { key, value: AnyValue::StringValue(text) }
 }
 
-fn nanoseconds(time: SystemTime) -> Text<u128> {
-    Text(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos())
+fn nanoseconds(time: SystemTime) -> DecimalString<u128> {
+    DecimalString(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
 #[cfg(test)]
