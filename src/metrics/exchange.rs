@@ -28,11 +28,11 @@ use crate::streams::{Opened, Place};
 
 /// The meters of a request. It is among the extensions of the request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Exchange(Arc<Mutex<Vec<Entered>>>);
+pub(crate) struct Exchange(Arc<Mutex<Vec<EnteredBinding>>>);
 
 /// A binding on the way of a request.
 #[derive(Debug)]
-struct Entered {
+struct EnteredBinding {
     meter: Arc<Meter>,
     labels: LabelSet,
     /// The gauge of active requests, which has this one.
@@ -46,11 +46,11 @@ impl Exchange {
         if let Some(active) = &active {
             active.fetch_add(1, Relaxed);
         }
-        let entered = Entered { meter: Arc::clone(meter), labels, active };
+        let entered = EnteredBinding { meter: Arc::clone(meter), labels, active };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entered);
     }
 
-    fn take(&self) -> Vec<Entered> {
+    fn take(&self) -> Vec<EnteredBinding> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -162,7 +162,7 @@ impl Drop for Open {
             drop(Answered {
                 begun: self.begun,
                 request_bytes: self.request_bytes,
-                entries: self.exchange.take().into_iter().map(Entry::from).collect(),
+                entries: self.exchange.take().into_iter().map(AnsweringBinding::from).collect(),
                 was_answered: false,
                 is_over: AtomicBool::new(false),
             });
@@ -172,14 +172,14 @@ impl Drop for Open {
 
 /// A binding that has passed a response on.
 #[derive(Debug)]
-struct Entry {
+struct AnsweringBinding {
     meter: Arc<Meter>,
     active: Option<Arc<AtomicU64>>,
     finished: Option<Arc<Finished>>,
 }
 
-impl From<Entered> for Entry {
-    fn from(Entered { meter, labels, active }: Entered) -> Self {
+impl From<EnteredBinding> for AnsweringBinding {
+    fn from(EnteredBinding { meter, labels, active }: EnteredBinding) -> Self {
         let finished = meter.finished(labels);
         Self { meter, active, finished }
     }
@@ -190,7 +190,7 @@ impl From<Entered> for Entry {
 struct Answered {
     begun: Instant,
     request_bytes: u64,
-    entries: Box<[Entry]>,
+    entries: Box<[AnsweringBinding]>,
     was_answered: bool,
     is_over: AtomicBool,
 }
@@ -202,13 +202,13 @@ impl Answered {
         }
     }
 
-    /// `size` is that of the body.
+    /// `is_good`: the whole response was handed over. `size` is that of the body.
     fn end(&self, is_good: bool, size: u64) {
         if self.is_over.swap(true, Relaxed) {
             return;
         }
         let elapsed = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        for Entry { meter, active, finished } in &self.entries {
+        for AnsweringBinding { meter, active, finished } in &self.entries {
             if is_good {
                 meter.add_received(self.request_bytes);
             }
@@ -324,7 +324,7 @@ where
             return Poll::Ready(Ok(Response::from_parts(head, body)));
         }
         if let Some(Opened(stream)) = head.extensions.get() {
-            stream.meter(MeteredStream { answered, added: AtomicU64::new(0) });
+            stream.set_meters(MeteredStream { answered, added: AtomicU64::new(0) });
             return Poll::Ready(Ok(Response::from_parts(head, body)));
         }
         let declared = content_length(&head.headers);

@@ -42,7 +42,6 @@ pub(super) struct Entry {
     waker: Option<Waker>,
     gaps: u32,
     reason: Option<Reason>,
-    has_failed: bool,
     is_polled: bool,
     is_kicked: bool,
 }
@@ -55,7 +54,6 @@ impl Entry {
             waker: None,
             gaps: 0,
             reason: None,
-            has_failed: false,
             is_polled: false,
             is_kicked: false,
         }
@@ -97,8 +95,7 @@ impl Drop for Entry {
             None if self.streams.cuts() => Reason::Cut,
             None => Reason::Client,
         };
-        let is_complete = self.reason.is_some() && !self.has_failed;
-        self.streams.close(&self.stream, reason, is_complete);
+        self.streams.close(&self.stream, reason, self.reason.is_some());
     }
 }
 
@@ -138,7 +135,6 @@ impl<E: Events> Body for TrackedBody<E> {
         if let Some(end) = ended {
             let kicked = entry.stream.kicked().map(|kick| kick.reason);
             entry.reason = Some(Reason::of(end, kicked));
-            entry.has_failed = matches!(polled, Poll::Ready(Some(Err(_))));
             *this.entry = None;
         }
         polled

@@ -127,7 +127,7 @@ impl Streams {
 
     /// Removes a stream, counts it as ended, and tells so.
     fn close(&self, stream: &OpenStream, reason: Reason, is_complete: bool) {
-        stream.end(is_complete);
+        stream.count_end(is_complete);
         let topic = stream.probe().map(Probe::label);
         let mut list = self.list();
         list.open.remove(&stream.id());
@@ -179,6 +179,9 @@ impl Streams {
                 return;
             };
             from = Bound::Excluded(*last);
+            drop(list);
+            // The lock is not fair: a stream that waits for it would wait for the next turn, too.
+            std::thread::yield_now();
         }
     }
 

@@ -67,7 +67,7 @@ pub(crate) struct OpenStream {
     /// Seconds since 1970, or `NEVER`.
     expires_s: AtomicU32,
     stalls: Option<StallFlag>,
-    // Each takes half of what a OnceLock does.
+    // A OnceBox takes half of what a OnceLock does.
     metered: OnceBox<MeteredStream>,
     kick: OnceBox<Kick>,
     waker: AtomicWaker,
@@ -173,9 +173,9 @@ impl OpenStream {
         self.stalls.as_ref().is_some_and(StallFlag::is_set)
     }
 
-    /// Sets the meters that have the bytes of the stream.
-    pub(crate) fn meter(&self, meters: MeteredStream) {
-        // A second http binding on the way is none: it is set once.
+    /// Sets the meters that count the stream.
+    pub(crate) fn set_meters(&self, meters: MeteredStream) {
+        // A response passes one `http` binding, so that there are none before.
         let _ = self.metered.set(Box::new(meters));
     }
 
@@ -186,10 +186,10 @@ impl OpenStream {
         }
     }
 
-    /// The stream has ended, by itself or not.
-    pub(super) fn end(&self, by_itself: bool) {
+    /// Counts the end of the stream. `is_complete`: it has ended by itself, be it by an error of its source.
+    pub(super) fn count_end(&self, is_complete: bool) {
         if let Some(metered) = self.metered.get() {
-            metered.end(by_itself, self.bytes());
+            metered.end(is_complete, self.bytes());
         }
     }
 
