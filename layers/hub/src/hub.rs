@@ -1,4 +1,5 @@
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -267,10 +268,11 @@ impl<F: Format> Hub<F> {
         slowest.map_or(0, |sequence| state.log.segment_bytes_from(sequence))
     }
 
-    /// Blocks the calling thread until a cursor has moved or was dropped since this method last returned,
-    /// or until the timeout passes. Not for async code.
-    pub fn wait_progress(&self, timeout: Duration) {
-        self.shared.wait_progress(timeout);
+    /// Waits until a cursor has moved or was dropped since this method last returned. Dropping the future loses
+    /// nothing: a move in between ends the next wait at once.
+    pub async fn progress(&self) {
+        let mut seen = None;
+        poll_fn(|cx| self.shared.poll_progress(cx, &mut seen)).await;
     }
 }
 

@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
 
 use loom::sync::{Condvar, Mutex};
 use loom::thread::{self, JoinHandle};
@@ -295,9 +294,12 @@ fn a_producer_that_waits_for_progress_sees_each_move() {
         let cursor = hub.tail(Selector::All);
         hub.append(vec![0]);
         let reader = thread::spawn(|| run(0, vec![Box::pin(reads(cursor, &[0]))]));
-        while hub.lag_bytes() > 0 {
-            hub.wait_progress(Duration::MAX);
-        }
+        let waits = async {
+            while hub.lag_bytes() > 0 {
+                hub.progress().await;
+            }
+        };
+        run(0, vec![Box::pin(waits)]);
         reader.join().unwrap();
     });
 }

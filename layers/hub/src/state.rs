@@ -1,12 +1,12 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::index::Index;
 use crate::log::{Log, Run, Runs};
 use crate::segment::Segment;
 use crate::slots::{Reader, Slots};
-use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
 use crate::{CursorError, Format, Lag, Selector};
 
 /// The number of matches that a selective cursor takes under one lock.
@@ -20,7 +20,6 @@ pub(crate) struct Shared<F: Format> {
     /// An index exists, so that hashes are computed before the lock is taken.
     pub(crate) indexed: AtomicBool,
     state: Mutex<State<F>>,
-    progress: Condvar,
 }
 
 pub(crate) struct State<F: Format> {
@@ -34,10 +33,23 @@ pub(crate) struct State<F: Format> {
     /// No cursor that has not lagged has to read a record before this one. Segments before it are evicted without a
     /// look at each cursor.
     unread: u64,
-    /// The number of moves of cursors; and its hash when the last wait for a move returned.
+    /// The number of moves of cursors, and what it was when the last wait for a move ended.
     moved: u64,
     waited: u64,
-    waiting: usize,
+    /// The tasks that wait for a move.
+    waiting: Vec<Waker>,
+}
+
+/// The tasks that waited for a move of a cursor. They are woken when this is dropped, which must be after the lock is
+/// released.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct Moved(Vec<Waker>);
+
+impl Drop for Moved {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
 }
 
 impl<F: Format> Shared<F> {
@@ -52,14 +64,13 @@ impl<F: Format> Shared<F> {
             unread: 0,
             moved: 0,
             waited: 0,
-            waiting: 0,
+            waiting: Vec::new(),
         };
         Self {
             format,
             encoded_bytes: AtomicUsize::new(0),
             indexed: AtomicBool::new(false),
             state: Mutex::new(state),
-            progress: Condvar::new(),
         }
     }
 
@@ -68,21 +79,18 @@ impl<F: Format> Shared<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn moved(&self, state: &mut State<F>) {
-        state.moved += 1;
-        if state.waiting > 0 {
-            self.progress.notify_all();
-        }
-    }
-
-    pub(crate) fn wait_progress(&self, timeout: std::time::Duration) {
+    /// Whether a cursor has moved since the number of moves was `seen`, which is filled in by the first call.
+    pub(crate) fn poll_progress(&self, cx: &Context<'_>, seen: &mut Option<u64>) -> Poll<()> {
         let mut state = self.lock();
-        let seen = state.waited;
-        state.waiting += 1;
-        let waited = self.progress.wait_timeout_while(state, timeout, |state| state.moved == seen);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.waiting -= 1;
-        state.waited = state.moved;
+        let seen = *seen.get_or_insert(state.waited);
+        if state.moved != seen {
+            state.waited = state.moved;
+            return Poll::Ready(());
+        }
+        if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Drops encoded records of old segments while the hub exceeds its capacity, but keeps those just made.
@@ -111,6 +119,7 @@ impl<F: Format> Shared<F> {
         bytes: usize,
     ) -> Poll<Result<Runs<F>, CursorError>> {
         let _old_waker;
+        let _moved;
         let mut guard = self.lock();
         let state = &mut *guard;
         let first = state.log.first();
@@ -138,7 +147,7 @@ impl<F: Format> Shared<F> {
             (Reader::Selected { .. }, _) => Runs::new(),
         };
         if !runs.is_empty() {
-            self.moved(state);
+            _moved = state.moved();
             return Poll::Ready(Ok(runs));
         }
         if state.closed {
@@ -212,6 +221,7 @@ impl<F: Format> Shared<F> {
     /// Frees the slot of a cursor.
     pub(crate) fn leave(&self, key: usize) {
         let _slot; // its waker and its test are dropped outside of the lock
+        let _moved;
         let mut state = self.lock();
         _slot = state.slots.remove(key);
         if let (Some((slot, _)), Some(index)) = (&_slot, &mut state.index)
@@ -219,11 +229,17 @@ impl<F: Format> Shared<F> {
         {
             index.remove_cursor(hashes, key);
         }
-        self.moved(&mut state);
+        _moved = state.moved();
     }
 }
 
 impl<F: Format> State<F> {
+    /// Notes that a cursor has moved.
+    fn moved(&mut self) -> Moved {
+        self.moved += 1;
+        Moved(std::mem::take(&mut self.waiting))
+    }
+
     pub(crate) fn bytes(&self, encoded_bytes: &AtomicUsize) -> usize {
         let index = self.index.as_ref().map_or(0, Index::bytes);
         self.log.weight + index + encoded_bytes.load(Ordering::Relaxed)

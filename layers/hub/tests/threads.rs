@@ -5,7 +5,6 @@ mod support;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
 
 use support::{Numbered, Numbers, with_keys};
 use tailwater_hub::{Cursor, CursorError, Entry, Hub, Selector};
@@ -44,7 +43,7 @@ fn write(hub: &Hub<Numbers>, bounded: bool) {
         id += chunk.len() as u64;
         hub.append(chunk);
         while bounded && hub.lag_bytes() > 20_000 {
-            hub.wait_progress(Duration::from_secs(60));
+            futures_executor::block_on(hub.progress());
         }
     }
     hub.close();

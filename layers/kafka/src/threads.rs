@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use tokio::runtime;
 use tokio::sync::watch;
 
 /// Starts the threads of a cluster, and waits for their end. All clients of librdkafka belong to these threads,
@@ -23,7 +24,7 @@ impl Threads {
         self.0.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a thread.
+    /// Starts a thread for work that blocks.
     pub(crate) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut handles = self.handles();
         handles.extract_if(.., |handle| handle.is_finished()).for_each(join);
@@ -35,6 +36,16 @@ impl Threads {
         };
         handles.push(thread::Builder::new().name(name.to_owned()).spawn(run)?);
         Ok(())
+    }
+
+    /// Starts a thread that runs this task alone, so the task may block.
+    pub(crate) fn run<T: Future<Output = ()>>(
+        &self,
+        name: &str,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<()> {
+        let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
+        self.spawn(name, move || runtime.block_on(task()))
     }
 
     /// Waits until all threads have ended. Threads that end may start others.

@@ -21,8 +21,7 @@ use crate::broker::contact::Reachability;
 use crate::broker::context::Context;
 use crate::broker::reader::{Reader, Readers};
 use crate::broker::{
-    Access, Backend, Consumer, End, Presence, TopicDescription, access, configuration, receive,
-    timeouts,
+    Access, Consumer, End, Presence, TopicDescription, access, configuration, receive, timeouts,
 };
 use crate::data::gap::Watermarks;
 use crate::threads::Threads;
@@ -238,12 +237,13 @@ fn bounds(
     }
 }
 
-impl Backend for Librdkafka {
-    fn cluster(&self) -> &str {
+/// The calls of the [`Backend`](crate::broker::Backend). They block.
+impl Librdkafka {
+    pub(super) fn cluster(&self) -> &str {
         self.context.reachability.name()
     }
 
-    fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
+    pub(super) fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
         let mut config = self.config.clone();
         let queue = if history { Budget::HISTORY_QUEUE_BYTES } else { Budget::LIVE_QUEUE_BYTES };
         config
@@ -260,7 +260,7 @@ impl Backend for Librdkafka {
         Ok(Box::new(reader))
     }
 
-    fn topics(&self) -> Result<HashMap<String, usize>, Error> {
+    pub(super) fn topics(&self) -> Result<HashMap<String, usize>, Error> {
         let query_client = self.query_client("read_committed", &self.stable)?;
         // The other clients connect meanwhile. An error is reported when a client is needed.
         let _ = self.query_client("read_uncommitted", &self.uncommitted);
@@ -287,26 +287,26 @@ impl Backend for Librdkafka {
         Ok(topics.collect())
     }
 
-    fn presence(&self, topic: &str) -> Result<Presence, Error> {
+    pub(super) fn presence(&self, topic: &str) -> Result<Presence, Error> {
         let query_client = self.query_client("read_committed", &self.stable)?;
         let metadata = query_client.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
         let found = metadata.topics().iter().find(|known| known.name() == topic);
         Ok(found.map_or(Presence::Missing, presence))
     }
 
-    fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error> {
+    pub(super) fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error> {
         let mut config = self.config.clone();
         config.set("enable.partition.eof", "true").set("queued.max.messages.kbytes", "1024");
         access::of(&Arc::new(create(&config, self.context.clone())?), topics, TIMEOUT)
     }
 
-    fn drain_events(&self) -> bool {
+    pub(super) fn drain_events(&self) -> bool {
         self.drain();
         self.configurations.expire();
         self.context.reachability.take_disconnected()
     }
 
-    fn watermarks(
+    pub(super) fn watermarks(
         &self,
         topic: &str,
         partitions: usize,
@@ -337,7 +337,7 @@ impl Backend for Librdkafka {
         Ok(Watermarks { low, last_stable: stable, high, tombstones_kept, since: None })
     }
 
-    fn first_since(
+    pub(super) fn first_since(
         &self,
         topic: &str,
         partitions: usize,
@@ -348,7 +348,7 @@ impl Backend for Librdkafka {
         Ok(offsets.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
     }
 
-    fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
+    pub(super) fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
         let query_client = self.query_client("read_committed", &self.stable)?;
         let uncommitted = self.query_client("read_uncommitted", &self.uncommitted)?;
         let high = || {
@@ -373,14 +373,18 @@ impl Backend for Librdkafka {
         Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
     }
 
-    fn opening(&self, topic: &str, partitions: usize) -> Result<TopicDescription, Error> {
+    pub(super) fn opening(
+        &self,
+        topic: &str,
+        partitions: usize,
+    ) -> Result<TopicDescription, Error> {
         self.connect_readers(topic, partitions);
         let retention = || self.tombstone_retention(topic);
         let (retention, watermarks) = both(retention, || self.watermarks(topic, partitions, None));
         Ok(TopicDescription { watermarks: watermarks?, tombstone_retention: retention.ok() })
     }
 
-    fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
+    pub(super) fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
         let known = Some(self.broker.load(Ordering::Relaxed)).filter(|broker| *broker >= 0);
         self.configurations.tombstone_retention(topic, known, || {
             let query_client = self.query_client("read_committed", &self.stable)?;

@@ -1,12 +1,13 @@
-//! The interface to Kafka. Its calls block, so callers have threads of their own.
+//! The interface to Kafka. Its calls may block while they are polled, so callers have threads of their own.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tracing::{error, warn};
 
 use crate::Error;
@@ -14,6 +15,7 @@ use crate::data::gap::Watermarks;
 use crate::data::record::Record;
 
 mod access;
+mod blocking;
 mod buffers;
 mod configuration;
 pub(crate) mod contact;
@@ -40,52 +42,57 @@ pub(crate) trait Backend: Debug + Send + Sync + 'static {
     fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error>;
 
     /// All topics and their numbers of partitions; 0 if a topic can't be read for now.
-    fn topics(&self) -> Result<HashMap<String, usize>, Error>;
+    fn topics(&self) -> BoxFuture<'_, Result<HashMap<String, usize>, Error>>;
 
     /// The watermarks of the first `partitions` partitions of `topic`. `retention`: how long its tombstones are
     /// kept, if it is compacted.
-    fn watermarks(
-        &self,
-        topic: &str,
+    fn watermarks<'a>(
+        &'a self,
+        topic: &'a str,
         partitions: usize,
         retention: Option<Duration>,
-    ) -> Result<Watermarks, Error>;
+    ) -> BoxFuture<'a, Result<Watermarks, Error>>;
 
     /// For each of the first `partitions` partitions of `topic`, the first offset whose record has the timestamp
     /// `time` or a later one, in milliseconds since 1970. `None` where there is none yet.
-    fn first_since(
-        &self,
-        topic: &str,
+    fn first_since<'a>(
+        &'a self,
+        topic: &'a str,
         partitions: usize,
         time: i64,
-    ) -> Result<Vec<Option<i64>>, Error>;
+    ) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>>;
 
     /// Asks Kafka for this topic by name: the list of all topics leaves out those that may not be described.
-    fn presence(&self, topic: &str) -> Result<Presence, Error>;
+    fn presence<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Presence, Error>>;
 
     /// Checks whether these topics may be read. They have to be read for it, because a client that may only
     /// describe a topic may query its offsets, too. It takes some seconds at most.
-    fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error>;
+    fn access<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Access>, Error>>;
 
     /// Takes the events of connections of query clients, which would pile up while there are no queries, and
     /// replaces old clients. Returns whether connections have ended since the last call.
-    fn drain_events(&self) -> bool;
+    fn drain_events(&self) -> BoxFuture<'_, bool>;
 
     /// The ends of the first `partitions` partitions of `topic`. A leader that may not know yet what was committed
     /// returns an error (KIP-207).
-    fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error>;
+    fn ends<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: usize,
+    ) -> BoxFuture<'a, Result<Vec<End>, Error>>;
 
     /// Queries what is needed to open a topic, all at once. Consumers connect to its leaders meanwhile.
-    fn opening(&self, topic: &str, partitions: usize) -> Result<TopicDescription, Error> {
-        let watermarks = self.watermarks(topic, partitions, None)?;
-        Ok(TopicDescription {
-            watermarks,
-            tombstone_retention: self.tombstone_retention(topic).ok(),
-        })
-    }
+    fn opening<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: usize,
+    ) -> BoxFuture<'a, Result<TopicDescription, Error>>;
 
     /// `delete.retention.ms` of a compacted topic; `None` if the topic is not compacted.
-    fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error>;
+    fn tombstone_retention<'a>(
+        &'a self,
+        topic: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Duration>, Error>>;
 }
 
 /// What is needed to open a topic.
@@ -136,7 +143,12 @@ pub(crate) trait Consumer: Send {
 
     /// Waits up to `timeout` until something has been fetched, and appends what has been fetched, up to about
     /// `limit_bytes`.
-    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>);
+    fn poll<'a>(
+        &'a mut self,
+        timeout: Duration,
+        limit_bytes: usize,
+        into: &'a mut Vec<Fetched>,
+    ) -> BoxFuture<'a, ()>;
 }
 
 /// As [`Consumer::assign`], but an error is logged: the callers wait for the partition in any case.
@@ -205,7 +217,7 @@ pub(crate) struct Panics {
 }
 
 /// As [`Consumer::poll`]. A panic is a fetch error.
-pub(crate) fn poll(
+pub(crate) async fn poll(
     consumer: &mut dyn Consumer,
     timeout: Duration,
     limit_bytes: usize,
@@ -214,12 +226,11 @@ pub(crate) fn poll(
 ) {
     // What the last poll fetched was taken before.
     if std::mem::take(&mut panics.is_fresh) {
-        thread::sleep(PANIC_PAUSE);
+        tokio::time::sleep(PANIC_PAUSE).await;
     }
     let before = into.len();
-    let polled = panic::catch_unwind(AssertUnwindSafe(|| {
-        consumer.poll(timeout, limit_bytes, into);
-    }));
+    let polled = consumer.poll(timeout, limit_bytes, into);
+    let polled = AssertUnwindSafe(polled).catch_unwind().await;
     if into.len() > before {
         panics.in_a_row = 0;
     }

@@ -1,14 +1,17 @@
 //! A model of Kafka in memory. It does on demand what a real cluster does only now and then.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 
 use crate::Error;
-use crate::broker::{Access, Backend, Consumer, End, Presence};
+use crate::broker::{Access, Backend, Consumer, End, Presence, TopicDescription};
 use crate::data::gap::{Reason, Watermarks};
 use crate::data::record::Record;
 
@@ -26,14 +29,16 @@ pub(crate) struct Model(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     state: Mutex<State>,
+    /// Wakes consumers that wait for records.
+    written: Notify,
+    /// The two for tests that wait without a runtime. The second is notified at each call.
     changed: Condvar,
-    /// Notified at each call. Consumers do not wait for it: they would wake each other for ever.
     called: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    topics: HashMap<String, Topic>,
+    topics: BTreeMap<String, Topic>,
     faults: Faults,
     calls: HashMap<Call, usize>,
     served_history: usize,
@@ -141,6 +146,7 @@ impl Model {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let changed = change(&mut self.lock());
         self.0.changed.notify_all();
+        self.0.written.notify_waiters();
         changed
     }
 
@@ -313,11 +319,15 @@ impl Model {
     }
 
     /// Counts a call, and returns whether it succeeds.
-    fn call(&self, call: Call) -> Result<MutexGuard<'_, State>, Error> {
+    async fn call(&self, call: Call) -> Result<(), Error> {
         let delay = self.lock().faults.delay();
         if !delay.is_zero() {
-            std::thread::sleep(delay);
+            tokio::time::sleep(delay).await;
         }
+        self.note(call)
+    }
+
+    fn note(&self, call: Call) -> Result<(), Error> {
         let mut state = self.lock();
         *state.calls.entry(call).or_default() += 1;
         self.0.called.notify_all();
@@ -328,7 +338,17 @@ impl Model {
         if state.faults.fails(call) {
             return Err(Error::kafka(std::io::Error::other("a test made the model fail")));
         }
-        Ok(state)
+        Ok(())
+    }
+
+    /// Answers a call.
+    async fn answer<T>(
+        &self,
+        call: Call,
+        answer: impl FnOnce(&mut State) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.call(call).await?;
+        answer(&mut self.lock())
     }
 }
 
@@ -340,24 +360,36 @@ struct Seen {
 }
 
 impl Seen {
-    fn offsets(&self, call: Call, topic: &str, partitions: usize) -> Result<Watermarks, Error> {
-        let state = self.model.call(call)?;
+    async fn offsets(
+        &self,
+        call: Call,
+        topic: &str,
+        partitions: usize,
+    ) -> Result<Watermarks, Error> {
         let no_offset = || Error::NoOffset { topic: topic.to_owned() };
-        let topic = state.topics.get(topic).ok_or_else(no_offset)?;
-        let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
-        if logs.iter().any(|log| log.leaderless || log.lagging.is_some()) {
-            let failure = state.faults.failure;
-            drop(state);
-            std::thread::sleep(failure);
-            return Err(no_offset());
+        let offsets = |state: &mut State| {
+            let topic = state.topics.get(topic).ok_or_else(no_offset)?;
+            let logs = topic.partitions.get(..partitions).ok_or_else(no_offset)?;
+            if logs.iter().any(|log| log.leaderless || log.lagging.is_some()) {
+                return Ok(Err(state.faults.failure));
+            }
+            Ok(Ok(Watermarks {
+                low: logs.iter().map(|log| log.low).collect(),
+                last_stable: logs.iter().map(Partition::stable).collect(),
+                high: logs.iter().map(|log| log.high).collect(),
+                tombstones_kept: topic.tombstones_kept.clone(),
+                since: None,
+            }))
+        };
+        match self.model.answer(call, offsets).await? {
+            Ok(watermarks) => Ok(watermarks),
+            Err(after) => {
+                if !after.is_zero() {
+                    tokio::time::sleep(after).await;
+                }
+                Err(no_offset())
+            }
         }
-        Ok(Watermarks {
-            low: logs.iter().map(|log| log.low).collect(),
-            last_stable: logs.iter().map(Partition::stable).collect(),
-            high: logs.iter().map(|log| log.high).collect(),
-            tombstones_kept: topic.tombstones_kept.clone(),
-            since: None,
-        })
     }
 }
 
@@ -374,88 +406,128 @@ impl Backend for Seen {
             (history && fails, state.faults.reconnects)
         };
         if fails {
-            drop(self.model.call(Call::Consumer)?);
+            self.model.note(Call::Consumer)?;
         }
         self.model.change(|state| state.consumers += 1);
         let random = Random(self.seed ^ u64::from(history));
         Ok(Box::new(Reader::new(self.model.clone(), history, random, self.batch, reconnects)))
     }
 
-    fn topics(&self) -> Result<HashMap<String, usize>, Error> {
-        let mut state = self.model.call(Call::Topics)?;
-        if state.faults.forgets_topics() {
-            return Ok(HashMap::new());
-        }
-        let State { topics, faults, .. } = &mut *state;
-        let listed = topics.iter().filter(|(_, topic)| !topic.hidden);
-        Ok(listed.map(|(name, topic)| (name.clone(), faults.found(topic.count()))).collect())
-    }
-
-    fn presence(&self, topic: &str) -> Result<Presence, Error> {
-        let mut state = self.model.call(Call::Presence)?;
-        let State { topics, faults, .. } = &mut *state;
-        Ok(match topics.get(topic) {
-            None if faults.hides_missing => Presence::Forbidden,
-            None => Presence::Missing,
-            Some(topic) if topic.hidden => Presence::Forbidden,
-            Some(topic) => Presence::Partitions(faults.found(topic.count())),
-        })
-    }
-
-    fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error> {
-        let state = self.model.call(Call::Access)?;
-        let access = |name: &Arc<str>| match state.topics.get(&**name) {
-            None => Access::Unknown,
-            Some(topic) if topic.forbidden => Access::Forbidden,
-            Some(_) => Access::Permitted,
+    fn topics(&self) -> BoxFuture<'_, Result<HashMap<String, usize>, Error>> {
+        let topics = |state: &mut State| {
+            if state.faults.forgets_topics() {
+                return Ok(HashMap::new());
+            }
+            let State { topics, faults, .. } = state;
+            let listed = topics.iter().filter(|(_, topic)| !topic.hidden);
+            Ok(listed.map(|(name, topic)| (name.clone(), faults.found(topic.count()))).collect())
         };
-        Ok(topics.iter().map(access).collect())
+        self.model.answer(Call::Topics, topics).boxed()
     }
 
-    fn drain_events(&self) -> bool {
-        drop(self.model.call(Call::DrainEvents));
-        false
+    fn presence<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Presence, Error>> {
+        let presence = |state: &mut State| {
+            let State { topics, faults, .. } = state;
+            Ok(match topics.get(topic) {
+                None if faults.hides_missing => Presence::Forbidden,
+                None => Presence::Missing,
+                Some(topic) if topic.hidden => Presence::Forbidden,
+                Some(topic) => Presence::Partitions(faults.found(topic.count())),
+            })
+        };
+        self.model.answer(Call::Presence, presence).boxed()
     }
 
-    fn watermarks(
-        &self,
-        topic: &str,
+    fn access<'a>(&'a self, topics: &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Access>, Error>> {
+        let access = |state: &mut State| {
+            let access = |name: &Arc<str>| match state.topics.get(&**name) {
+                None => Access::Unknown,
+                Some(topic) if topic.forbidden => Access::Forbidden,
+                Some(_) => Access::Permitted,
+            };
+            Ok(topics.iter().map(access).collect())
+        };
+        self.model.answer(Call::Access, access).boxed()
+    }
+
+    fn drain_events(&self) -> BoxFuture<'_, bool> {
+        let drained = async {
+            drop(self.model.call(Call::DrainEvents).await);
+            false
+        };
+        drained.boxed()
+    }
+
+    fn watermarks<'a>(
+        &'a self,
+        topic: &'a str,
         partitions: usize,
         retention: Option<Duration>,
-    ) -> Result<Watermarks, Error> {
-        let mut watermarks = self.offsets(Call::Watermarks, topic, partitions)?;
-        watermarks.tombstones_kept = watermarks.tombstones_kept.filter(|_| retention.is_some());
-        Ok(watermarks)
+    ) -> BoxFuture<'a, Result<Watermarks, Error>> {
+        let watermarks = async move {
+            let mut watermarks = self.offsets(Call::Watermarks, topic, partitions).await?;
+            watermarks.tombstones_kept = watermarks.tombstones_kept.filter(|_| retention.is_some());
+            Ok(watermarks)
+        };
+        watermarks.boxed()
     }
 
-    fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
-        let Watermarks { last_stable: stable, high, .. } =
-            self.offsets(Call::Ends, topic, partitions)?;
-        Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
+    fn ends<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: usize,
+    ) -> BoxFuture<'a, Result<Vec<End>, Error>> {
+        let ends = async move {
+            let Watermarks { last_stable: stable, high, .. } =
+                self.offsets(Call::Ends, topic, partitions).await?;
+            Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
+        };
+        ends.boxed()
     }
 
-    fn first_since(
-        &self,
-        topic: &str,
+    fn first_since<'a>(
+        &'a self,
+        topic: &'a str,
         partitions: usize,
         time: i64,
-    ) -> Result<Vec<Option<i64>>, Error> {
-        let state = self.model.call(Call::Times)?;
-        let logs = state.topics.get(topic).and_then(|topic| topic.partitions.get(..partitions));
-        let logs = logs.ok_or_else(|| Error::NoOffset { topic: topic.to_owned() })?;
-        let first = |log: &Partition| {
-            let mut readable = log.records.iter().filter(|record| record.offset < log.stable());
-            let first = readable.find(|record| record.timestamp.is_some_and(|at| at >= time));
-            first.map(|record| record.offset)
+    ) -> BoxFuture<'a, Result<Vec<Option<i64>>, Error>> {
+        let first = move |state: &mut State| {
+            let logs = state.topics.get(topic).and_then(|topic| topic.partitions.get(..partitions));
+            let logs = logs.ok_or_else(|| Error::NoOffset { topic: topic.to_owned() })?;
+            let first = |log: &Partition| {
+                let mut readable = log.records.iter().filter(|record| record.offset < log.stable());
+                let first = readable.find(|record| record.timestamp.is_some_and(|at| at >= time));
+                first.map(|record| record.offset)
+            };
+            Ok(logs.iter().map(first).collect())
         };
-        Ok(logs.iter().map(first).collect())
+        self.model.answer(Call::Times, first).boxed()
     }
 
-    fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
-        let state = self.model.lock();
-        let compacted =
-            state.topics.get(topic).is_some_and(|topic| topic.tombstones_kept.is_some());
-        Ok(compacted.then_some(Duration::from_secs(86_400)))
+    fn opening<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: usize,
+    ) -> BoxFuture<'a, Result<TopicDescription, Error>> {
+        let opening = async move {
+            let watermarks = self.watermarks(topic, partitions, None).await?;
+            let tombstone_retention = self.tombstone_retention(topic).await.ok();
+            Ok(TopicDescription { watermarks, tombstone_retention })
+        };
+        opening.boxed()
+    }
+
+    fn tombstone_retention<'a>(
+        &'a self,
+        topic: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Duration>, Error>> {
+        let retention = async move {
+            let state = self.model.lock();
+            let topic = state.topics.get(topic);
+            let is_compacted = topic.is_some_and(|topic| topic.tombstones_kept.is_some());
+            Ok(is_compacted.then_some(Duration::from_secs(86_400)))
+        };
+        retention.boxed()
     }
 }
 

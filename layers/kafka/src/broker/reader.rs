@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -200,7 +202,18 @@ impl Consumer for Reader {
         self.handle.consumer.incremental_unassign(&list).map_err(Error::kafka)
     }
 
-    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
+    fn poll<'a>(
+        &'a mut self,
+        timeout: Duration,
+        limit_bytes: usize,
+        into: &'a mut Vec<Fetched>,
+    ) -> BoxFuture<'a, ()> {
+        async move { self.poll_blocking(timeout, limit_bytes, into) }.boxed()
+    }
+}
+
+impl Reader {
+    fn poll_blocking(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
         self.fit_request_timeout();
         let mut timeout = timeout;
         let mut bytes = 0;

@@ -1,10 +1,10 @@
-//! The history readers: threads that read the backfills in turn.
+//! The history readers: tasks that read the backfills in turn.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use crate::broker::{self, Backend, Consumer, Panics};
@@ -46,10 +46,10 @@ enum TurnEnd {
 
 impl History {
     /// Reads one backfill after the other until the history is closed.
-    pub(crate) fn read(&self, backend: &dyn Backend, inspections: &Arc<Inspections>) {
+    pub(crate) async fn read(&self, backend: &dyn Backend, inspections: &Arc<Inspections>) {
         // It connects before a stream waits for it. An error is logged when a consumer is needed.
         let mut consumer = backend.consumer(true).ok();
-        while self.wait_for_turn(&mut consumer) {
+        while self.wait_for_turn(&mut consumer).await {
             let consumer = match &mut consumer {
                 Some(consumer) => consumer,
                 none => match backend.consumer(true) {
@@ -57,7 +57,7 @@ impl History {
                     Err(error) => {
                         let cluster = backend.cluster();
                         warn!(cluster, %error, "can't create a consumer for history, trying again");
-                        self.pause();
+                        self.pause().await;
                         continue;
                     }
                 },
@@ -67,7 +67,7 @@ impl History {
             let mut turn = Turn { history: self, reading: next };
             if let Some(reading) = &mut turn.reading {
                 self.retired.resume(&reading.backfill.hub, self.backfill_bytes);
-                let ended = self.take_turn(backend, &mut **consumer, reading, inspections);
+                let ended = self.take_turn(backend, &mut **consumer, reading, inspections).await;
                 if ended == TurnEnd::Suspended
                     && let Some(reading) = turn.reading.take()
                 {
@@ -78,31 +78,31 @@ impl History {
     }
 
     /// Waits until there is work. Returns false if the history was closed.
-    fn wait_for_turn(&self, idle: &mut Option<Box<dyn Consumer>>) -> bool {
+    async fn wait_for_turn(&self, idle: &mut Option<Box<dyn Consumer>>) -> bool {
         let mut drained = Instant::now();
         loop {
-            let over = {
+            let changed = self.changed.notified();
+            let (over, pause) = {
                 let mut queue = self.lock();
                 if queue.closed {
                     return false;
                 }
                 let over = self.maintain(&mut queue);
-                if over.is_empty() {
-                    if !queue.is_idle(Instant::now()) {
-                        return true;
-                    }
-                    // No event says when the streams of a backfill take something.
-                    let pause = if queue.has_suspended() { POLL } else { self.timing.refresh };
-                    drop(self.changed.wait_timeout(queue, pause));
+                if over.is_empty() && !queue.is_idle(Instant::now()) {
+                    return true;
                 }
-                over
+                // No event says when the streams of a backfill take something.
+                (over, if queue.has_suspended() { POLL } else { self.timing.refresh })
             };
+            if over.is_empty() {
+                let _ = timeout(pause, changed).await;
+            }
             over.iter().for_each(|reading| self.end(&reading.backfill));
             // Connection errors would pile up in the idle consumer while Kafka is unreachable.
             if drained.elapsed() >= self.timing.refresh
                 && let Some(consumer) = idle
             {
-                consumer.poll(DRAIN_POLL, self.timing.poll_bytes, &mut Vec::new());
+                consumer.poll(DRAIN_POLL, self.timing.poll_bytes, &mut Vec::new()).await;
                 drained = Instant::now();
             }
         }
@@ -120,9 +120,15 @@ impl History {
         over
     }
 
-    fn pause(&self) {
-        let open = |queue: &mut Queue| !queue.closed;
-        drop(self.changed.wait_timeout_while(self.lock(), self.timing.retry, open));
+    /// Pauses, unless the history is closed.
+    async fn pause(&self) {
+        let until = Instant::now() + self.timing.retry;
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().closed || timeout_at(until, changed).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Ends a backfill.
@@ -136,7 +142,7 @@ impl History {
         reading.watch_lag();
         self.retired.suspend(&reading.backfill.hub);
         self.lock().suspend(reading);
-        self.changed.notify_all();
+        self.changed.notify_waiters();
     }
 
     /// Whether a stream or a backfill waits for a reader.
@@ -145,7 +151,7 @@ impl History {
     }
 
     /// Reads a backfill until the live log takes over or other backfills come first.
-    fn take_turn(
+    async fn take_turn(
         &self,
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
@@ -154,12 +160,12 @@ impl History {
     ) -> TurnEnd {
         debug!(topic = %reading.topic, streams = reading.backfill.hub.cursors(), "reading history");
         reading.assign(consumer);
-        let ended = self.read_on(backend, consumer, reading, inspections);
+        let ended = self.read_on(backend, consumer, reading, inspections).await;
         reading.unassign(consumer);
         ended
     }
 
-    fn read_on(
+    async fn read_on(
         &self,
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
@@ -188,18 +194,18 @@ impl History {
                 if self.is_waited_for() {
                     return TurnEnd::Suspended;
                 }
-                backfill.coalesce(|| self.is_waited_for());
+                backfill.coalesce(|| self.is_waited_for()).await;
             }
-            if !self.wait_for_room(reading, window) {
+            if !self.wait_for_room(reading, window).await {
                 return TurnEnd::Suspended;
             }
             let most = self.timing.poll_bytes.min(window / 4);
             if fetched.is_empty() {
                 let mut polled = Vec::from(fetched);
-                broker::poll(consumer, POLL, most, &mut polled, &mut panics);
+                broker::poll(consumer, POLL, most, &mut polled, &mut panics).await;
                 fetched = VecDeque::from(polled);
             }
-            let read = reading.append(backend, consumer, &mut fetched, most, &self.timing);
+            let read = reading.append(backend, consumer, &mut fetched, most, &self.timing).await;
             if read == Read::FetchError {
                 // All of it comes once more.
                 fetched.clear();
@@ -224,7 +230,7 @@ impl History {
                 (Read::OutOfRange, fruitful) => {
                     // Its streams come again at once, and Kafka may answer the same again.
                     if fruitful.is_none() {
-                        self.pause();
+                        self.pause().await;
                     }
                     return TurnEnd::Over;
                 }
@@ -240,13 +246,13 @@ impl History {
                 return TurnEnd::Suspended;
             }
             if read == Read::Unconfirmed {
-                self.pause();
+                self.pause().await;
             }
         }
     }
 
     /// Waits until the slowest stream is at most a window behind. Returns false if other backfills come first.
-    fn wait_for_room(&self, reading: &mut Reading, window: usize) -> bool {
+    async fn wait_for_room(&self, reading: &mut Reading, window: usize) -> bool {
         let backfill = Arc::clone(&reading.backfill);
         let has_room = || backfill.hub.lag_bytes() <= window || backfill.log.hub.is_closed();
         if has_room() {
@@ -268,7 +274,7 @@ impl History {
             if has_room() {
                 return true;
             }
-            backfill.hub.wait_progress(POLL);
+            let _ = timeout(POLL, backfill.hub.progress()).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that keeps the latest record of each key of compacted topics. It fills a [`Table`] as a stream
+//! The task that keeps the latest record of each key of compacted topics. It fills a [`Table`] as a stream
 //! is filled: once by a backfill, and from then on by a cursor in the live log.
 
 use std::future::poll_fn;
@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_executor::block_on;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tailwater_hub::{Cursor, Selector};
 use tokio::sync::mpsc;
@@ -27,7 +26,7 @@ use crate::topic::{Topic, TopicLog};
 const SEGMENTS: usize = 16;
 
 /// Builds the tables that are requested, until the cluster is dropped.
-pub(crate) fn run(
+pub(crate) async fn run(
     requests: &mut mpsc::UnboundedReceiver<BuildRequest>,
     shared: &Weak<Shared>,
     history: &History,
@@ -35,7 +34,7 @@ pub(crate) fn run(
     timing: Timing,
 ) {
     let mut builders = FuturesUnordered::new();
-    block_on(poll_fn(|cx| {
+    poll_fn(|cx| {
         loop {
             match requests.poll_recv(cx) {
                 Poll::Ready(Some(BuildRequest { topic, log })) => {
@@ -60,7 +59,8 @@ pub(crate) fn run(
                 },
             }
         }
-    }));
+    })
+    .await;
 }
 
 /// Fills one table and makes snapshots of it, as long as its log is open.

@@ -9,10 +9,10 @@ use crate::threads::Threads;
 /// Indexes a log on a thread of its own. The receiver is ready when the thread has ended, or if there is none.
 pub(super) fn build(threads: &Threads, hub: Hub<Records>) -> oneshot::Receiver<()> {
     let (done, built) = oneshot::channel();
-    let work = move || {
+    let work = async move || {
         hub.build_index();
         let _ = done.send(());
     };
-    let _ = threads.spawn("kafka-index", work);
+    let _ = threads.run("kafka-index", work);
     built
 }

@@ -8,11 +8,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, error, warn};
 
 use crate::broker::{self, Backend, Consumer, FetchError, Fetched, Panics};
@@ -44,7 +44,7 @@ pub(crate) struct Inspections {
     threads: Threads,
     timing: Timing,
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Notify,
     closed: AtomicBool,
 }
 
@@ -67,7 +67,7 @@ impl Drop for Thread<'_> {
 impl Inspections {
     pub(crate) fn new(backend: Arc<dyn Backend>, threads: Threads, timing: Timing) -> Self {
         let state = Mutex::default();
-        let changed = Condvar::new();
+        let changed = Notify::new();
         let closed = AtomicBool::new(false);
         Self { backend, threads, timing, state, changed, closed }
     }
@@ -78,7 +78,7 @@ impl Inspections {
         self.closed.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        self.changed.notify_all();
+        self.changed.notify_waiters();
         drop(waiting);
     }
 
@@ -99,45 +99,46 @@ impl Inspections {
         }
         state.waiting.push_back((inspection, 0, Instant::now()));
         if state.threads == THREADS {
-            self.changed.notify_one();
+            self.changed.notify_waiters();
             return;
         }
         state.threads += 1;
         drop(state);
         let inspections = Arc::clone(self);
-        let work = move || {
+        let work = async move || {
             let _thread = Thread(&inspections);
-            while let Some((inspection, failed_attempts)) = inspections.next() {
-                inspections.perform(inspection, failed_attempts);
+            while let Some((inspection, failed_attempts)) = inspections.next().await {
+                inspections.perform(inspection, failed_attempts).await;
             }
         };
-        if let Err(error) = self.threads.spawn("kafka-inspect", work) {
+        if let Err(error) = self.threads.run("kafka-inspect", work) {
             error!(%error, "can't start a thread for an inspection");
             self.lock().threads -= 1;
         }
     }
 
     /// Waits for the next inspection that is due. `None` if there are none, or the cluster was dropped.
-    fn next(&self) -> Option<(Inspection, u32)> {
-        let mut state = self.lock();
+    async fn next(&self) -> Option<(Inspection, u32)> {
         while !self.is_closed() {
-            state.waiting.retain(|(inspection, ..)| (inspection.is_wanted)());
-            let earliest = state.waiting.iter().map(|(_, _, due)| *due).min()?;
-            let now = Instant::now();
-            if let Some(at) = state.waiting.iter().position(|(_, _, due)| *due <= now) {
-                return state
-                    .waiting
-                    .remove(at)
-                    .map(|(inspection, failed_attempts, _)| (inspection, failed_attempts));
-            }
-            let pause = (earliest - now).min(self.timing.refresh);
-            let waited = self.changed.wait_timeout(state, pause);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let changed = self.changed.notified();
+            let pause = {
+                let mut state = self.lock();
+                state.waiting.retain(|(inspection, ..)| (inspection.is_wanted)());
+                let earliest = state.waiting.iter().map(|(_, _, due)| *due).min()?;
+                let now = Instant::now();
+                if let Some(at) = state.waiting.iter().position(|(_, _, due)| *due <= now) {
+                    let next = state.waiting.remove(at);
+                    return next
+                        .map(|(inspection, failed_attempts, _)| (inspection, failed_attempts));
+                }
+                (earliest - now).min(self.timing.refresh)
+            };
+            let _ = timeout(pause, changed).await;
         }
         None
     }
 
-    fn perform(&self, mut inspection: Inspection, failed_attempts: u32) {
+    async fn perform(&self, mut inspection: Inspection, failed_attempts: u32) {
         let Inspection { topic, partition, from, until, losses, .. } = &inspection;
         let mut probe = Probe {
             inspections: self,
@@ -147,10 +148,11 @@ impl Inspections {
             deadline: Instant::now() + SEARCH,
             read_timeout: MAX_READ_TIMEOUT.min(READ_TIMEOUT * (1 << failed_attempts.min(4))),
         };
-        let known = losses.until(*partition, *from).filter(|_| probe.is_unreadable(*from));
-        let finding = match known {
-            Some(to) => Some(Finding::Unreadable { to, why: String::new() }),
-            None => probe.inspect(*from, *until, self.timing.inspect_after / 2),
+        let finding = match losses.until(*partition, *from) {
+            Some(to) if probe.is_unreadable(*from).await => {
+                Some(Finding::Unreadable { to, why: String::new() })
+            }
+            _ => probe.inspect(*from, *until, self.timing.inspect_after / 2).await,
         };
         match finding {
             Some(finding) => inspection.on_finding.give(finding),
@@ -181,13 +183,13 @@ struct Probe<'a> {
 
 impl Probe<'_> {
     /// Inspects a partition from an offset on. `None` if nothing is known. This takes seconds.
-    fn inspect(&mut self, from: i64, until: i64, pause: Duration) -> Option<Finding> {
+    async fn inspect(&mut self, from: i64, until: i64, pause: Duration) -> Option<Finding> {
         let mut found = None;
         let mut next = from;
         // The next batch may be unreadable, too: both are one gap then.
         while next < until {
             let pause = if found.is_none() { pause } else { Duration::ZERO };
-            let fetch_error = match self.fetch_error(next, pause) {
+            let fetch_error = match self.fetch_error(next, pause).await {
                 First::FetchError(fetch_error) => fetch_error,
                 First::Readable if found.is_none() => return Some(Finding::Readable),
                 First::Readable | First::Nothing => break,
@@ -200,7 +202,7 @@ impl Probe<'_> {
                 "the batch can't be read"
             );
             let end = match fetch_error.batch {
-                Some(_) => self.end(&fetch_error, next, until),
+                Some(_) => self.end(&fetch_error, next, until).await,
                 None => Some(next + 1),
             };
             let Some(end) = end else { break };
@@ -214,19 +216,19 @@ impl Probe<'_> {
     }
 
     /// Whether the data at an offset still can't be read.
-    fn is_unreadable(&mut self, offset: i64) -> bool {
-        matches!(self.first(offset), First::FetchError(_))
+    async fn is_unreadable(&mut self, offset: i64) -> bool {
+        matches!(self.first(offset).await, First::FetchError(_))
     }
 
     /// The first thing that several consumers bring, one after the other.
-    fn fetch_error(&mut self, offset: i64, pause: Duration) -> First {
+    async fn fetch_error(&mut self, offset: i64, pause: Duration) -> First {
         let mut first = First::Nothing;
         for attempt in 0..TRIES {
             if attempt > 0 {
-                thread::sleep(pause);
+                tokio::time::sleep(pause).await;
             }
             self.consumer = None;
-            first = self.first(offset);
+            first = self.first(offset).await;
             if !matches!(first, First::FetchError(_)) {
                 break;
             }
@@ -234,7 +236,7 @@ impl Probe<'_> {
         first
     }
 
-    fn first(&mut self, offset: i64) -> First {
+    async fn first(&mut self, offset: i64) -> First {
         if self.inspections.is_closed() {
             return First::Nothing;
         }
@@ -255,7 +257,7 @@ impl Probe<'_> {
         let mut panics = Panics::default();
         broker::assign(&mut **consumer, self.topic, self.partition, offset);
         while fetched.is_empty() && Instant::now() < until && !self.inspections.is_closed() {
-            broker::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
+            broker::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics).await;
             let mut is_stale = false;
             fetched.retain(|fetched| match fetched {
                 Fetched::Record(_, record) => record.offset >= offset,
@@ -280,8 +282,8 @@ impl Probe<'_> {
     }
 
     /// Whether the first thing from this offset on is of the same batch. `None` if nothing comes.
-    fn is_in(&mut self, batch: &FetchError, offset: i64) -> Option<bool> {
-        match self.first(offset) {
+    async fn is_in(&mut self, batch: &FetchError, offset: i64) -> Option<bool> {
+        match self.first(offset).await {
             First::FetchError(fetch_error) => Some(fetch_error.batch == batch.batch),
             First::Readable => Some(false),
             // librdkafka reports an unknown format only where the batch begins. Within it, it brings nothing.
@@ -291,12 +293,12 @@ impl Probe<'_> {
 
     /// The first offset after the batch. From each offset within the batch the broker sends the whole batch, so the
     /// end is found by bisection.
-    fn end(&mut self, batch: &FetchError, from: i64, until: i64) -> Option<i64> {
+    async fn end(&mut self, batch: &FetchError, from: i64, until: i64) -> Option<i64> {
         let mut within = from;
         let mut step = 1;
         let mut behind = loop {
             let next = from.saturating_add(step).min(until);
-            if next >= until || !self.is_in(batch, next)? {
+            if next >= until || !self.is_in(batch, next).await? {
                 break next;
             }
             (within, step) = (next, step * 2);
@@ -306,7 +308,7 @@ impl Probe<'_> {
         };
         while behind - within > 1 && Instant::now() < self.deadline {
             let middle = within + (behind - within) / 2;
-            match self.is_in(batch, middle)? {
+            match self.is_in(batch, middle).await? {
                 true => within = middle,
                 false => behind = middle,
             }

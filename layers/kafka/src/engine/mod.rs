@@ -1,12 +1,12 @@
-//! The threads of a cluster.
+//! The tasks of a cluster, each of which has a thread of its own.
 
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
 use tracing::error;
 
 use crate::Error;
@@ -32,7 +32,7 @@ mod index;
 mod inspection;
 pub(crate) mod tail;
 
-/// Starts the threads of a cluster. They end when the last cluster and the last stream are dropped.
+/// Starts the tasks of a cluster. They end when the last cluster and the last stream are dropped.
 pub(crate) fn start(
     backend: Arc<dyn Backend>,
     reachability: Arc<Reachability>,
@@ -41,8 +41,8 @@ pub(crate) fn start(
     threads: Threads,
 ) -> Result<Arc<Shared>, Error> {
     let consumer = backend.consumer(false)?;
-    let (control, jobs) = mpsc::channel();
-    let (tail, commands) = mpsc::channel();
+    let (control, mut jobs) = mpsc::unbounded_channel();
+    let (tail, mut commands) = mpsc::unbounded_channel();
     let retired = Arc::new(RetiredLogs::default());
     let history =
         Arc::new(History::new(options.timing, options.max_record_bytes, Arc::clone(&retired)));
@@ -75,35 +75,40 @@ pub(crate) fn start(
         let backend = Arc::clone(&backend);
         let history = Arc::clone(&history);
         let inspections = Arc::clone(&inspections);
-        supervise(&threads, "kafka-history", timing.retry, &panics, move || {
-            history.read(&*backend, &inspections);
+        supervise(&threads, "kafka-history", timing.retry, &panics, async move || {
+            history.read(&*backend, &inspections).await;
         })?;
     }
     let mut consumer = Some(consumer);
     let of_tail = Arc::clone(&backend);
-    supervise(&threads, "kafka-tail", timing.retry, &panics, move || {
-        // A consumer that panicked or was given up has lost its assignment.
-        while let Some(consumer) =
-            consumer.take().or_else(|| tail::reconnect(&*of_tail, &commands, &control))
-        {
-            if tail::run(consumer, &commands, &control, &timing) == Exit::Disconnected {
+    supervise(&threads, "kafka-tail", timing.retry, &panics, async move || {
+        loop {
+            let consumer = match consumer.take() {
+                Some(consumer) => Some(consumer),
+                // A consumer that panicked or was given up has lost its assignment.
+                None => tail::reconnect(&*of_tail, &mut commands, &control).await,
+            };
+            let Some(consumer) = consumer else { return };
+            if tail::run(consumer, &mut commands, &control, &timing).await == Exit::Disconnected {
                 return;
             }
         }
     })?;
     let weak = Arc::downgrade(&shared);
     let budget = shared.tables.budget();
-    supervise(&threads, "kafka-compacted", timing.retry, &panics, move || {
-        compaction::run(&mut requests, &weak, &history, &budget, timing);
+    supervise(&threads, "kafka-compacted", timing.retry, &panics, async move || {
+        compaction::run(&mut requests, &weak, &history, &budget, timing).await;
     })?;
     let weak = Arc::downgrade(&shared);
     let name = shared.reachability.name().to_owned();
-    supervise(&threads, "kafka-control", timing.retry, &panics, move || {
+    supervise(&threads, "kafka-control", timing.retry, &panics, async move || {
         let backend = Arc::clone(&backend);
         let inspector = Arc::clone(&inspections);
         let retired = Arc::clone(&retired);
         let name = name.clone();
-        Control::new(backend, tail.clone(), &jobs, inspector, timing, retired, name).run(&weak);
+        let tail = tail.clone();
+        let control = Control::new(backend, tail, &mut jobs, inspector, timing, retired, name);
+        control.run(&weak).await;
         inspections.close();
     })?;
     Ok(shared)
@@ -116,16 +121,16 @@ fn supervise(
     name: &'static str,
     pause: Duration,
     panics: &Arc<AtomicU64>,
-    mut work: impl FnMut() + Send + 'static,
+    mut work: impl AsyncFnMut() + Send + 'static,
 ) -> Result<(), Error> {
     let panics = Arc::clone(panics);
-    let run = move || {
+    let task = async move || {
         // A panic drops the state of `work`. Shared state is valid whenever its lock is free.
-        while panic::catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+        while AssertUnwindSafe(work()).catch_unwind().await.is_err() {
             panics.fetch_add(1, Ordering::Relaxed);
             error!(thread = name, "a thread panicked and is restarted");
-            thread::sleep(pause);
+            tokio::time::sleep(pause).await;
         }
     };
-    threads.spawn(name, run).map_err(Error::kafka)
+    threads.run(name, task).map_err(Error::kafka)
 }

@@ -1,12 +1,14 @@
-//! The live tail: one consumer that reads the ends of all topics, on a thread of its own.
+//! The live tail: one consumer that reads the ends of all topics.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::broker::{self, Backend, Consumer, Fetched, Panics};
@@ -37,7 +39,7 @@ pub(crate) enum Exit {
 /// The topics that the tail reads.
 #[derive(Default)]
 struct Topics {
-    by_name: HashMap<Arc<str>, Followed>,
+    by_name: BTreeMap<Arc<str>, Followed>,
     /// The number of a fetch error whose partition is not known yet. Until it is known, no offset is accepted that
     /// comes behind a hole: librdkafka may have skipped what was there.
     fetch_error: Option<u64>,
@@ -54,10 +56,10 @@ fn number() -> u64 {
 
 /// Creates a consumer in place of one that was lost with its assignment, and has the control thread open all
 /// topics again. `None` if all senders of commands are dropped.
-pub(crate) fn reconnect(
+pub(crate) async fn reconnect(
     backend: &dyn Backend,
-    commands: &Receiver<Command>,
-    control: &Sender<Request>,
+    commands: &mut UnboundedReceiver<Command>,
+    control: &UnboundedSender<Request>,
 ) -> Option<Box<dyn Consumer>> {
     loop {
         match backend.consumer(false) {
@@ -71,17 +73,17 @@ pub(crate) fn reconnect(
             }
         }
         // Commands for logs that end have no effect.
-        if let Err(RecvTimeoutError::Disconnected) = commands.recv_timeout(PAUSE) {
+        if let Ok(None) = timeout(PAUSE, commands.recv()).await {
             return None;
         }
     }
 }
 
 /// Reads until all senders of commands are dropped or the consumer is to be replaced.
-pub(crate) fn run(
+pub(crate) async fn run(
     mut consumer: Box<dyn Consumer>,
-    commands: &Receiver<Command>,
-    control: &Sender<Request>,
+    commands: &mut UnboundedReceiver<Command>,
+    control: &UnboundedSender<Request>,
     timing: &Timing,
 ) -> Exit {
     let mut topics = Topics::default();
@@ -90,7 +92,7 @@ pub(crate) fn run(
     loop {
         // Without topics there is nothing to poll for.
         let mut command = if topics.by_name.is_empty() {
-            commands.recv().map_err(|RecvError| TryRecvError::Disconnected)
+            commands.recv().await.ok_or(TryRecvError::Disconnected)
         } else {
             commands.try_recv()
         };
@@ -113,7 +115,7 @@ pub(crate) fn run(
             }
         }
         let (timeout, bytes) = poll;
-        broker::poll(&mut *consumer, timeout, bytes, &mut fetched, &mut panics);
+        broker::poll(&mut *consumer, timeout, bytes, &mut fetched, &mut panics).await;
         append(&mut *consumer, &mut topics, &mut fetched, control, timing);
     }
 }
@@ -122,7 +124,7 @@ fn apply(
     command: Command,
     consumer: &mut dyn Consumer,
     Topics { by_name: topics, fetch_error, out_of_range }: &mut Topics,
-    control: &Sender<Request>,
+    control: &UnboundedSender<Request>,
 ) -> ControlFlow<Exit> {
     match command {
         Command::Assign { topic, hub, from, losses, converter } => {
@@ -203,7 +205,7 @@ fn apply(
     ControlFlow::Continue(())
 }
 
-fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut HashMap<Arc<str>, Followed>) {
+fn leave(topic: &str, consumer: &mut dyn Consumer, topics: &mut BTreeMap<Arc<str>, Followed>) {
     let Some(followed) = topics.remove(topic) else { return };
     for partition in followed.partitions().filter(|partition| followed.is_assigned(*partition)) {
         broker::unassign(consumer, topic, partition);
@@ -216,7 +218,7 @@ fn append(
     consumer: &mut dyn Consumer,
     Topics { by_name: topics, fetch_error, out_of_range }: &mut Topics,
     fetched: &mut Vec<Fetched>,
-    control: &Sender<Request>,
+    control: &UnboundedSender<Request>,
     timing: &Timing,
 ) {
     let Timing { poll_bytes, share, .. } = *timing;
@@ -263,9 +265,8 @@ fn append(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use tailwater_hub::Hub;
+    use tokio::sync::mpsc;
 
     use super::*;
     use crate::broker::model::Model;
@@ -277,7 +278,7 @@ mod tests {
     #[test]
     fn it_is_said_that_a_partition_that_has_moved_on_is_not_held() {
         let mut consumer = Model::default().backend(0, 1).consumer(false).unwrap();
-        let (control, requests) = mpsc::channel();
+        let (control, mut requests) = mpsc::unbounded_channel();
         let mut topics = Topics::default();
         let topic: Arc<str> = "a".into();
         let from = Positions::new(vec![5, 5]);
@@ -295,7 +296,7 @@ mod tests {
                 apply(command, &mut *consumer, &mut topics, &control),
                 ControlFlow::Continue(())
             );
-            let answers: Vec<_> = requests.try_iter().collect();
+            let answers: Vec<_> = std::iter::from_fn(|| requests.try_recv().ok()).collect();
             match &answers[..] {
                 [] => None,
                 [Request::NotHeld { partition, from, .. }] => Some((*partition, *from)),

@@ -1,13 +1,13 @@
 //! What the streams and the threads of a cluster share, and the topics that are held.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tailwater_hub::Hub;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::Error;
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     pub(crate) restarts: AtomicU64,
     /// How often a thread panicked.
     pub(crate) panics: Arc<AtomicU64>,
-    pub(crate) control: Sender<Request>,
+    pub(crate) control: UnboundedSender<Request>,
     pub(crate) threads: Threads,
 }
 
@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// A sender of requests to the control thread.
-    pub(crate) fn sender(&self) -> Sender<Request> {
+    pub(crate) fn sender(&self) -> UnboundedSender<Request> {
         self.control.clone()
     }
 
@@ -180,7 +180,7 @@ impl Drop for TopicHandle {
 pub(crate) struct Topics {
     /// The name of the cluster in the log.
     cluster: Arc<str>,
-    held: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
+    held: Mutex<BTreeMap<Arc<str>, Arc<Topic>>>,
     /// The most topics of requests that exist.
     max_there: usize,
     /// The most topics of requests that do not exist or are not permitted.
@@ -191,7 +191,7 @@ pub(crate) struct Topics {
 
 impl Topics {
     pub(crate) fn new(options: &ClusterOptions) -> Self {
-        let mut held = HashMap::new();
+        let mut held = BTreeMap::new();
         let cluster: Arc<str> = options.reachability().name().into();
         for (names, pinned) in [(&options.preloaded, true), (&options.named, false)] {
             for name in names {
@@ -216,7 +216,7 @@ impl Topics {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Topic>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Topic>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -297,6 +297,6 @@ fn is_missing(topic: &Topic) -> bool {
 }
 
 /// How many topics of requests fulfil this condition.
-fn count(held: &HashMap<Arc<str>, Arc<Topic>>, is: impl Fn(&Topic) -> bool) -> usize {
+fn count(held: &BTreeMap<Arc<str>, Arc<Topic>>, is: impl Fn(&Topic) -> bool) -> usize {
     held.values().filter(|topic| !topic.named && is(topic)).count()
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
 use crate::broker::model::{Call, Model, Partition, Random, Spoilt, Stall, State};
@@ -102,43 +104,13 @@ impl Consumer for Reader {
         Ok(())
     }
 
-    fn poll(&mut self, timeout: Duration, limit_bytes: usize, into: &mut Vec<Fetched>) {
-        let deadline = Instant::now() + timeout;
-        let model = self.model.clone();
-        let before = into.len();
-        let call = match self.history {
-            true if self.assigned.is_empty() => Call::DrainEventsHistory,
-            true => Call::FetchHistory,
-            false => Call::Fetch,
-        };
-        let failed = model.call(call).is_err();
-        let mut state = model.lock();
-        let reconnects = state.faults.reconnects;
-        if failed || reconnects != self.reconnects {
-            self.reconnects = reconnects;
-            self.repeat(&state);
-        }
-        for _ in 0..std::mem::take(&mut self.out_of_range) {
-            into.push(Fetched::OutOfRange);
-        }
-        loop {
-            if !failed && !state.faults.holds(self.history) {
-                if self.fetch(&mut state, limit_bytes, into) {
-                    drop(state);
-                    panic!("a record makes the model panic");
-                }
-                if self.history {
-                    let records = into[before..].iter();
-                    state.served_history +=
-                        records.filter(|fetched| matches!(fetched, Fetched::Record(..))).count();
-                }
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if into.len() > before || left.is_zero() {
-                return;
-            }
-            (state, _) = model.0.changed.wait_timeout(state, left).unwrap();
-        }
+    fn poll<'a>(
+        &'a mut self,
+        timeout: Duration,
+        limit_bytes: usize,
+        into: &'a mut Vec<Fetched>,
+    ) -> BoxFuture<'a, ()> {
+        self.fetch_until(Instant::now() + timeout, limit_bytes, into).boxed()
     }
 }
 
@@ -152,6 +124,62 @@ impl Drop for Reader {
 }
 
 impl Reader {
+    /// Waits until something has been fetched.
+    async fn fetch_until(
+        &mut self,
+        deadline: Instant,
+        limit_bytes: usize,
+        into: &mut Vec<Fetched>,
+    ) {
+        let model = self.model.clone();
+        let before = into.len();
+        let call = match self.history {
+            true if self.assigned.is_empty() => Call::DrainEventsHistory,
+            true => Call::FetchHistory,
+            false => Call::Fetch,
+        };
+        let failed = model.call(call).await.is_err();
+        {
+            let state = model.lock();
+            let reconnects = state.faults.reconnects;
+            if failed || reconnects != self.reconnects {
+                self.reconnects = reconnects;
+                self.repeat(&state);
+            }
+        }
+        for _ in 0..std::mem::take(&mut self.out_of_range) {
+            into.push(Fetched::OutOfRange);
+        }
+        loop {
+            let written = model.0.written.notified();
+            if !failed {
+                self.fetch_now(limit_bytes, into, before);
+            }
+            if into.len() > before || Instant::now() >= deadline {
+                return;
+            }
+            let _ = timeout_at(deadline, written).await;
+        }
+    }
+
+    /// Fetches what there is, behind what was fetched `before`.
+    fn fetch_now(&mut self, limit_bytes: usize, into: &mut Vec<Fetched>, before: usize) {
+        let model = self.model.clone();
+        let mut state = model.lock();
+        if state.faults.holds(self.history) {
+            return;
+        }
+        if self.fetch(&mut state, limit_bytes, into) {
+            drop(state);
+            panic!("a record makes the model panic");
+        }
+        if self.history {
+            let records = into[before..].iter();
+            state.served_history +=
+                records.filter(|fetched| matches!(fetched, Fetched::Record(..))).count();
+        }
+    }
+
     /// Records may come again after the connection was lost.
     fn repeat(&mut self, state: &State) {
         for assigned in &mut self.assigned {

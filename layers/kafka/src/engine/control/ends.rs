@@ -1,6 +1,6 @@
 //! Streams that wait until the log of a topic has reached the end that the topic had when they asked.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ impl Ends {
 
 impl Control<'_> {
     /// Answers the streams whose logs have reached their ends.
-    pub(super) fn answer_ends(&mut self) {
-        self.find_ends();
+    pub(super) async fn answer_ends(&mut self) {
+        self.find_ends().await;
         self.ends.waiting.retain_mut(|end| {
             end.replies.retain(|reply| !reply.is_closed());
             if end.at.at_or_before(&end.log.hub.head()) {
@@ -67,7 +67,7 @@ impl Control<'_> {
         if at <= Instant::now() {
             let topic = Arc::clone(&end.topic);
             let log = Arc::clone(&end.log);
-            self.skip_holes(&topic, &log);
+            self.skip_holes(&topic, &log).await;
             // The next time, another log is probed.
             self.ends.waiting.rotate_left(1);
             let pause = self.timing.max_retry.min(2 * pause);
@@ -76,8 +76,8 @@ impl Control<'_> {
     }
 
     /// Asks Kafka for the ends, once for all requests of a topic.
-    fn find_ends(&mut self) {
-        let mut groups: HashMap<Arc<str>, Vec<EndRequest>> = HashMap::new();
+    async fn find_ends(&mut self) {
+        let mut groups: BTreeMap<Arc<str>, Vec<EndRequest>> = BTreeMap::new();
         for request in std::mem::take(&mut self.ends.end_requests) {
             if !request.reply.is_closed() && !request.log.hub.is_closed() {
                 let name = Arc::clone(&request.topic.name);
@@ -89,7 +89,7 @@ impl Control<'_> {
             let topic = Arc::clone(&first.topic);
             let log = Arc::clone(&first.log);
             let partitions = self.known(&topic, &log);
-            match self.query_ends(&topic, &log, partitions) {
+            match self.query_ends(&topic, &log, partitions).await {
                 Some(ends) => {
                     let at: Vec<i64> = ends.iter().map(|end| end.stable).collect();
                     let at = Positions::new(at);
@@ -106,7 +106,7 @@ impl Control<'_> {
     /// Moves a log past holes. Between the head of a log and the end there may be no record, only the marker
     /// of a transaction, and then the log does not move before the next record. A consumer reads from the head
     /// on to find out, and the tail skips what is a hole.
-    fn skip_holes(&mut self, topic: &Topic, log: &TopicLog) {
+    async fn skip_holes(&mut self, topic: &Topic, log: &TopicLog) {
         let head = log.hub.head();
         let of_log = self.ends.waiting.iter().filter(|end| std::ptr::eq(&*end.log, log));
         let end = of_log.fold(head.clone(), |end, next| end.max(&next.at));
@@ -118,8 +118,8 @@ impl Control<'_> {
         let mut late: Vec<Late> = late.filter(|late| late.head < late.due).collect();
         late.truncate(PROBED);
         // A leader elected since may end earlier, and does not answer this query while it does (KIP-207).
-        if self.query_ends(topic, log, end.len()).is_some() {
-            self.probe(topic, &late);
+        if self.query_ends(topic, log, end.len()).await.is_some() {
+            self.probe(topic, &late).await;
         }
     }
 }

@@ -77,7 +77,7 @@ impl FetchErrors {
 
 impl Control<'_> {
     /// Takes the next step. It waits for nothing but Kafka's offsets.
-    pub(super) fn inspect_fetch_errors(&mut self, shared: &Shared) {
+    pub(super) async fn inspect_fetch_errors(&mut self, shared: &Shared) {
         self.take_findings();
         let now = Instant::now();
         let errors = &mut self.fetch_errors;
@@ -110,8 +110,8 @@ impl Control<'_> {
             if log.hub.is_closed() || standing.is_empty() {
                 continue;
             }
-            let ends = self.query_ends(&topic, &log, head.len());
-            self.serve_requests();
+            let ends = self.query_ends(&topic, &log, head.len()).await;
+            self.serve_requests().await;
             if log.hub.is_closed() {
                 continue;
             }

@@ -31,7 +31,7 @@ const LEAST_PARTITIONS: usize = LONG_ID_BYTES / 4 * 3 / 13;
 
 impl Control<'_> {
     /// Finds topics that were created, deleted or extended. Returns whether the logs of all held topics are open.
-    pub(super) fn refresh_metadata(&mut self, shared: &Shared) -> bool {
+    pub(super) async fn refresh_metadata(&mut self, shared: &Shared) -> bool {
         // Forget topics that are no longer held.
         let held = shared.held();
         let names: HashSet<&str> = held.iter().map(|topic| &*topic.name).collect();
@@ -45,7 +45,7 @@ impl Control<'_> {
         });
         let asked = Instant::now();
         // The list is fetched even if no stream needs it: it shows whether Kafka is reachable.
-        let known = match self.backend.topics() {
+        let known = match self.backend.topics().await {
             Ok(known) => known,
             Err(error) => {
                 debug!(%error, "topics can't be listed, trying again");
@@ -90,13 +90,13 @@ impl Control<'_> {
                     self.topic_state(topic).unseen = None;
                     log.latest.drop_stale(&log);
                     self.warn_of_long_ids(topic, &log.hub.head());
-                    if !self.extend(topic, &log, partitions) {
+                    if !self.extend(topic, &log, partitions).await {
                         all_open = false;
-                        self.serve_requests();
+                        self.serve_requests().await;
                     }
                 }
                 (Some(_), None) => {
-                    match self.confirm_gone(topic, had) {
+                    match self.confirm_gone(topic, had).await {
                         Some(Presence::Forbidden) => self.forbid(shared, topic),
                         Some(_) => {
                             topic.truncate(Truncation::gone());
@@ -108,13 +108,13 @@ impl Control<'_> {
                     all_open = false;
                 }
                 (None, Some(partitions)) => {
-                    if !self.found(shared, topic, partitions) {
+                    if !self.found(shared, topic, partitions).await {
                         all_open = false;
-                        self.serve_requests();
+                        self.serve_requests().await;
                     }
                 }
                 (None, None) => {
-                    self.settle(shared, topic, asking);
+                    self.settle(shared, topic, asking).await;
                     all_open &= !topic.is_used();
                 }
             }
@@ -144,7 +144,7 @@ impl Control<'_> {
     /// Asks Kafka for a topic that is missing from the list or has fewer partitions than it `had`. `None` while
     /// the topic may still exist. Clients can make refreshes follow each other quickly, so some time must
     /// have passed as well.
-    fn confirm_gone(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
+    async fn confirm_gone(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
         let least = self.confirm_time();
         let (refreshes, since) =
             self.topic_state(topic).unseen.get_or_insert_with(|| (0, Instant::now()));
@@ -152,7 +152,7 @@ impl Control<'_> {
         if *refreshes < REFRESHES_UNTIL_GONE || since.elapsed() < least {
             return None;
         }
-        match self.backend.presence(&topic.name) {
+        match self.backend.presence(&topic.name).await {
             Ok(Presence::Partitions(count)) if !(1..had).contains(&count) => None,
             Ok(presence) => Some(presence),
             Err(error) => {
@@ -175,9 +175,9 @@ impl Control<'_> {
         since.get_or_insert_with(Instant::now).elapsed() >= idle_timeout
     }
 
-    pub(super) fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
+    pub(super) async fn open(&mut self, shared: &Shared, topic: &Topic, partitions: usize) -> bool {
         let asked = Instant::now();
-        let opening = self.query(topic, |backend, topic| backend.opening(topic, partitions));
+        let opening = self.query(topic, |backend, topic| backend.opening(topic, partitions)).await;
         let Some(TopicDescription { watermarks, tombstone_retention }) = opening else {
             return false;
         };
@@ -219,12 +219,12 @@ impl Control<'_> {
         true
     }
 
-    fn extend(&mut self, topic: &Topic, log: &TopicLog, partitions: usize) -> bool {
+    async fn extend(&mut self, topic: &Topic, log: &TopicLog, partitions: usize) -> bool {
         let known = log.hub.head().len();
         if partitions <= known {
             return true;
         }
-        let Some(watermarks) = self.query_watermarks(topic, log, partitions, None) else {
+        let Some(watermarks) = self.query_watermarks(topic, log, partitions, None).await else {
             return false;
         };
         info!(cluster = self.cluster, topic = %topic.name, partitions, "topic has more partitions");

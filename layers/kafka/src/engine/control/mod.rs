@@ -1,14 +1,14 @@
-//! The control thread: it asks Kafka for metadata and offsets, opens and closes the logs of topics, and
-//! watches them. Such calls block, so they have a thread of their own. The history readers query ends
+//! The control task: it asks Kafka for metadata and offsets, opens and closes the logs of topics, and
+//! watches them. Such calls block, so it has a thread of its own. The history readers query ends
 //! themselves, since a backfill has to wait for that answer.
 
-use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::broker::Backend;
@@ -38,13 +38,13 @@ const EVENTS_INTERVAL: Duration = Duration::from_millis(150);
 
 pub(crate) struct Control<'a> {
     backend: Arc<dyn Backend>,
-    tail: Sender<Command>,
-    requests: &'a Receiver<Request>,
+    tail: UnboundedSender<Command>,
+    requests: &'a mut UnboundedReceiver<Request>,
     inspections: Arc<Inspections>,
     timing: Timing,
     retired: Arc<RetiredLogs>,
     /// The state of each held topic.
-    topic_states: HashMap<Arc<str>, TopicState>,
+    topic_states: BTreeMap<Arc<str>, TopicState>,
     watermarks_requests: Vec<WatermarksRequest>,
     /// Requests are left that can be served at once.
     has_more: bool,
@@ -65,8 +65,8 @@ pub(crate) struct Control<'a> {
     absence_log: AbsenceLog,
     /// Kafka did not permit the tail to read some topic.
     denied: bool,
-    /// The result of the thread that checks whether topics may be read.
-    check: Option<Receiver<Checked>>,
+    /// The result of the task that checks whether topics may be read.
+    check: Option<oneshot::Receiver<Checked>>,
 }
 
 #[derive(Default)]
@@ -95,8 +95,8 @@ impl TopicState {
 impl<'a> Control<'a> {
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
-        tail: Sender<Command>,
-        requests: &'a Receiver<Request>,
+        tail: UnboundedSender<Command>,
+        requests: &'a mut UnboundedReceiver<Request>,
         inspections: Arc<Inspections>,
         timing: Timing,
         retired: Arc<RetiredLogs>,
@@ -113,7 +113,7 @@ impl<'a> Control<'a> {
             inspections,
             timing,
             retired,
-            topic_states: HashMap::new(),
+            topic_states: BTreeMap::new(),
             watermarks_requests: Vec::new(),
             has_more: false,
             ends: Ends::default(),
@@ -130,7 +130,7 @@ impl<'a> Control<'a> {
     }
 
     /// Works until the cluster is dropped.
-    pub(crate) fn run(mut self, shared: &Weak<Shared>) {
+    pub(crate) async fn run(mut self, shared: &Weak<Shared>) {
         let mut refreshed = Instant::now();
         let mut next = refreshed + self.timing.retry;
         let mut watch = refreshed + self.timing.watch;
@@ -146,13 +146,13 @@ impl<'a> Control<'a> {
             let until = self.ends.due(self.timing.min_refresh).map_or(until, |due| until.min(due));
             let until = self.fetch_errors.due().map_or(until, |due| until.min(due));
             let until = until.min(Instant::now() + EVENTS_INTERVAL);
-            match self.requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(request) => self.enqueue(request),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            match timeout_at(until, self.requests.recv()).await {
+                Ok(Some(request)) => self.enqueue(request),
+                Ok(None) => return,
+                Err(_elapsed) => {}
             }
             let Some(shared) = shared.upgrade() else { return };
-            let disconnected = self.backend.drain_events();
+            let disconnected = self.backend.drain_events().await;
             self.refresh_at_once |= disconnected && shared.reachability.is_reached();
             if std::mem::take(&mut self.reopen) {
                 let open = shared.held().into_iter().filter(|topic| topic.log().is_some());
@@ -161,17 +161,17 @@ impl<'a> Control<'a> {
                 self.denied |= shared.has_panicked();
                 self.refresh_at_once = true;
             }
-            self.serve_requests();
+            self.serve_requests().await;
             self.take_checked(&shared);
             if std::mem::take(&mut self.has_new_topics) {
-                self.find_new_topics(&shared);
+                self.find_new_topics(&shared).await;
                 next = next.min(Instant::now() + self.timing.retry);
             }
             if std::mem::take(&mut self.refresh_at_once) {
                 next = next.min(refreshed + self.timing.min_refresh);
             }
             if Instant::now() >= next {
-                let open = self.refresh_metadata(&shared);
+                let open = self.refresh_metadata(&shared).await;
                 refreshed = Instant::now();
                 next = refreshed + if open { self.timing.refresh } else { self.timing.retry };
                 let checks = self.topic_states.values().filter_map(|state| state.seen.check_due());
@@ -179,14 +179,14 @@ impl<'a> Control<'a> {
                     .min()
                     .map_or(next, |due| next.min(due.max(refreshed + self.timing.retry)));
             }
-            self.verify(&shared);
-            self.serve_requests();
-            self.inspect_fetch_errors(&shared);
+            self.verify(&shared).await;
+            self.serve_requests().await;
+            self.inspect_fetch_errors(&shared).await;
             if Instant::now() >= watch {
-                self.watch(&shared);
+                self.watch(&shared).await;
                 watch = Instant::now() + self.timing.watch;
             }
-            self.answer_ends();
+            self.answer_ends().await;
             let waits = !self.watermarks_requests.is_empty() || !self.ends.end_requests.is_empty();
             if waits || !self.unverified.is_empty() {
                 next = next.min(Instant::now() + self.timing.retry);

@@ -1,10 +1,11 @@
 //! Queries for the offsets of open topics, for the streams that wait for them. A topic whose query fails is
 //! queried again after a pause.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -43,12 +44,12 @@ pub(super) struct Backoff {
 impl Control<'_> {
     /// Answers the streams that wait. A query that fails may have taken seconds, so requests that came in
     /// the meantime are served before the next query that may fail.
-    pub(super) fn serve_requests(&mut self) {
+    pub(super) async fn serve_requests(&mut self) {
         loop {
             while let Ok(request) = self.requests.try_recv() {
                 self.enqueue(request);
             }
-            if self.answer() {
+            if self.answer().await {
                 return;
             }
         }
@@ -57,13 +58,13 @@ impl Control<'_> {
     /// Asks Kafka once for all streams that wait for the watermarks of a topic, and once for each timestamp at
     /// which they begin. Topics in backoff come last. Requests that Kafka does not answer stay queued. Returns
     /// false if a query failed; the other requests are left then.
-    fn answer(&mut self) -> bool {
-        let mut groups: HashMap<(Arc<str>, bool), Vec<WatermarksRequest>> = HashMap::new();
+    async fn answer(&mut self) -> bool {
+        let mut groups: BTreeMap<(Arc<str>, bool), Vec<WatermarksRequest>> = BTreeMap::new();
         for request in std::mem::take(&mut self.watermarks_requests) {
             if request.reply.is_closed() || request.log.hub.is_closed() {
                 continue;
             }
-            if !self.has_counted(&request)
+            if !self.has_counted(&request).await
                 || !self.has_all(&request)
                 || !self.is_due(&request.topic)
             {
@@ -80,12 +81,12 @@ impl Control<'_> {
         for ((_, resumes), group) in groups.by_ref() {
             let Some(first) = group.first() else { continue };
             // A stream that has read nothing yet misses no tombstone.
-            let retention = self.tombstone_retention(first).filter(|_| resumes);
+            let retention = self.tombstone_retention(first).await.filter(|_| resumes);
             let partitions = self.known(&first.topic, &first.log);
             let topic = Arc::clone(&first.topic);
             let log = Arc::clone(&first.log);
-            let answered = match self.query_watermarks(&topic, &log, partitions, retention) {
-                Some(watermarks) => self.reply(group, &watermarks, &mut times),
+            let answered = match self.query_watermarks(&topic, &log, partitions, retention).await {
+                Some(watermarks) => self.reply(group, &watermarks, &mut times).await,
                 // The streams of a closed log ask again.
                 None if log.hub.is_closed() => true,
                 None => {
@@ -103,22 +104,23 @@ impl Control<'_> {
 
     /// Answers the requests for one topic. Returns false if the query for a timestamp failed. Requests for a
     /// timestamp without an answer stay queued.
-    fn reply(
+    async fn reply(
         &mut self,
         group: Vec<WatermarksRequest>,
         watermarks: &Watermarks,
         times: &mut usize,
     ) -> bool {
-        let mut known: HashMap<i64, Vec<i64>> = HashMap::new();
+        let mut known: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         let mut failed = false;
         for request in group {
             let since = match request.since {
                 None => None,
                 Some(time) => {
-                    let first = known.remove(&time);
-                    match first
-                        .or_else(|| self.first_since(&request.topic, watermarks, time, times))
-                    {
+                    let first = match known.remove(&time) {
+                        Some(first) => Some(first),
+                        None => self.first_since(&request.topic, watermarks, time, times).await,
+                    };
+                    match first {
                         Some(first) => Some(known.entry(time).or_insert(first).clone()),
                         None => {
                             failed |= self.is_in_trouble(&request.topic.name);
@@ -136,7 +138,7 @@ impl Control<'_> {
 
     /// The first offsets at or after a timestamp. Where Kafka finds no record that new, the end is taken that
     /// was queried before, so that no record written between both queries is lost.
-    fn first_since(
+    async fn first_since(
         &mut self,
         topic: &Topic,
         watermarks: &Watermarks,
@@ -150,7 +152,7 @@ impl Control<'_> {
         *times = left;
         let partitions = watermarks.last_stable.len();
         let first =
-            self.query(topic, |backend, name| backend.first_since(name, partitions, time))?;
+            self.query(topic, |backend, name| backend.first_since(name, partitions, time)).await?;
         Some(
             first
                 .into_iter()
@@ -163,7 +165,7 @@ impl Control<'_> {
     /// Whether the partitions that a stream names are known, or Kafka has confirmed some time after the request
     /// that the topic has no more. Brokers learn of new partitions one after the other, and a client may
     /// know them before this instance does.
-    fn has_counted(&mut self, request: &WatermarksRequest) -> bool {
+    async fn has_counted(&mut self, request: &WatermarksRequest) -> bool {
         let known = self.known(&request.topic, &request.log);
         let sure = request.at + self.confirm_time();
         if request.partitions <= known || self.topic_state(&request.topic).counted >= Some(sure) {
@@ -173,7 +175,8 @@ impl Control<'_> {
         if now < sure {
             return false;
         }
-        let count = match self.query(&request.topic, |backend, name| backend.presence(name)) {
+        let count = self.query(&request.topic, |backend, name| backend.presence(name)).await;
+        let count = match count {
             Some(Presence::Partitions(count)) => Some(count),
             Some(Presence::Missing | Presence::Forbidden) | None => None,
         };
@@ -207,7 +210,7 @@ impl Control<'_> {
     }
 
     /// The watermarks of an open topic. [`query_open`](Self::query_open) says when there are none.
-    pub(super) fn query_watermarks(
+    pub(super) async fn query_watermarks(
         &mut self,
         topic: &Topic,
         log: &TopicLog,
@@ -220,21 +223,24 @@ impl Control<'_> {
             |backend, name| backend.watermarks(name, partitions, retention),
             |watermarks| watermarks.high.clone(),
         )
+        .await
     }
 
     /// The ends of an open topic. [`query_open`](Self::query_open) says when there are none.
-    pub(super) fn query_ends(
+    pub(super) async fn query_ends(
         &mut self,
         topic: &Topic,
         log: &TopicLog,
         partitions: usize,
     ) -> Option<Vec<End>> {
-        let ends = self.query_open(
-            topic,
-            log,
-            |backend, name| backend.ends(name, partitions),
-            |ends| ends.iter().map(|end| end.high).collect(),
-        )?;
+        let ends = self
+            .query_open(
+                topic,
+                log,
+                |backend, name| backend.ends(name, partitions),
+                |ends| ends.iter().map(|end| end.high).collect(),
+            )
+            .await?;
         topic.set_ends(Positions::new(ends.iter().map(|end| end.stable).collect::<Vec<_>>()));
         Some(ends)
     }
@@ -243,11 +249,11 @@ impl Control<'_> {
     ///
     /// If a high watermark of the answer is less than the head of the log, Kafka has truncated the partition.
     /// The log is closed then, because no stream may continue in a log with records that Kafka does not have.
-    fn query_open<T>(
+    async fn query_open<T>(
         &mut self,
         topic: &Topic,
         log: &TopicLog,
-        question: impl FnOnce(&dyn Backend, &str) -> Result<T, Error>,
+        question: impl for<'q> FnOnce(&'q dyn Backend, &'q str) -> BoxFuture<'q, Result<T, Error>>,
         high: impl FnOnce(&T) -> Vec<i64>,
     ) -> Option<T> {
         if log.hub.is_closed() {
@@ -255,7 +261,7 @@ impl Control<'_> {
         }
         // The head is read before the query: a record that was written after the answer is no sign of a truncation.
         let head = log.hub.head();
-        let answer = self.query(topic, question)?;
+        let answer = self.query(topic, question).await?;
         let ends = head.iter().zip(high(&answer));
         let truncated = ends.filter(|((_, next), high)| next > high);
         let truncated: Vec<_> = truncated.map(|((partition, _), high)| (partition, high)).collect();
@@ -269,15 +275,15 @@ impl Control<'_> {
 
     /// Asks Kafka, unless the topic is in backoff: a query that fails may take seconds, in which no other
     /// request is served.
-    pub(super) fn query<T>(
+    pub(super) async fn query<T>(
         &mut self,
         topic: &Topic,
-        question: impl FnOnce(&dyn Backend, &str) -> Result<T, Error>,
+        question: impl for<'q> FnOnce(&'q dyn Backend, &'q str) -> BoxFuture<'q, Result<T, Error>>,
     ) -> Option<T> {
         if !self.is_due(topic) {
             return None;
         }
-        let answer = question(&*self.backend, &topic.name);
+        let answer = question(&*self.backend, &topic.name).await;
         let Timing { retry, max_retry, .. } = self.timing;
         let backoff = &mut self.topic_state(topic).backoff;
         match answer {
@@ -296,7 +302,7 @@ impl Control<'_> {
 
     /// Closes the logs whose heads are offsets that Kafka does not have. Topics that Kafka does not answer for
     /// are checked later.
-    pub(super) fn verify(&mut self, shared: &Shared) {
+    pub(super) async fn verify(&mut self, shared: &Shared) {
         if std::mem::take(&mut self.verify_all) {
             self.unverified = shared.held();
         }
@@ -304,10 +310,11 @@ impl Control<'_> {
             // A topic that is not open will be opened at offsets that exist.
             let Some(log) = topic.log() else { continue };
             let head = log.hub.head();
-            let Some(watermarks) = self.query_watermarks(&topic, &log, head.len(), None) else {
+            let Some(watermarks) = self.query_watermarks(&topic, &log, head.len(), None).await
+            else {
                 if !log.hub.is_closed() {
                     self.unverified.push(topic);
-                    self.serve_requests();
+                    self.serve_requests().await;
                 }
                 continue;
             };
@@ -321,13 +328,13 @@ impl Control<'_> {
     }
 
     /// How long the topic keeps tombstones. The log keeps the answer.
-    fn tombstone_retention(&self, request: &WatermarksRequest) -> Option<Duration> {
+    async fn tombstone_retention(&self, request: &WatermarksRequest) -> Option<Duration> {
         let known = &request.log.tombstone_retention;
         if let Some(retention) = known.get() {
             return *retention;
         }
         let name = &request.topic.name;
-        match self.backend.tombstone_retention(name) {
+        match self.backend.tombstone_retention(name).await {
             Ok(retention) => *known.get_or_init(|| retention),
             Err(error) => {
                 debug!(%error, topic = %name, "configuration can't be read, taken as not compacted");
@@ -339,9 +346,8 @@ impl Control<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use tailwater_hub::Hub;
+    use tokio::sync::mpsc;
 
     use super::*;
     use crate::broker::model::Model;
@@ -354,13 +360,13 @@ mod tests {
 
     /// A stream got a position in a partition that its log began to read later. Retention removed the records
     /// between, and the stream got no gap.
-    #[test]
-    fn watermarks_wait_until_the_log_has_all_partitions_that_are_known() {
+    #[tokio::test]
+    async fn watermarks_wait_until_the_log_has_all_partitions_that_are_known() {
         let model = Model::default();
         model.create("orders", 2);
-        let (tail, _commands) = mpsc::channel();
-        let (ask, requests) = mpsc::channel();
-        let mut control = control(&model, tail, &requests);
+        let (tail, _commands) = mpsc::unbounded_channel();
+        let (ask, mut requests) = mpsc::unbounded_channel();
+        let mut control = control(&model, tail, &mut requests);
         let (topic, log) = open("orders", Positions::new([0]));
         control.topic_state(&topic).partitions = 2;
         let (reply, mut answer) = oneshot::channel();
@@ -373,46 +379,46 @@ mod tests {
             reply,
         };
         ask.send(job).unwrap();
-        control.serve_requests();
+        control.serve_requests().await;
         assert!(answer.try_recv().is_err(), "the log has one of two partitions");
 
         model.skip("orders", 1, 5);
         model.expire("orders", 1, 3);
         log.hub.set_position(Positions::new([0, 3]));
-        control.serve_requests();
+        control.serve_requests().await;
         assert_eq!(answer.try_recv().unwrap().low, [0, 3]);
     }
 
     /// Each caller had to look for a truncation in Kafka's answer, and some did not.
-    #[test]
-    fn whatever_is_asked_an_answer_that_ends_before_the_log_closes_it() {
+    #[tokio::test]
+    async fn whatever_is_asked_an_answer_that_ends_before_the_log_closes_it() {
         let model = Model::default();
         model.create("orders", 1);
         model.skip("orders", 0, 3);
         for asks_ends in [true, false] {
-            let (tail, commands) = mpsc::channel();
-            let (_ask, requests) = mpsc::channel();
-            let mut control = control(&model, tail, &requests);
+            let (tail, mut commands) = mpsc::unbounded_channel();
+            let (_ask, mut requests) = mpsc::unbounded_channel();
+            let mut control = control(&model, tail, &mut requests);
             let (topic, log) = open("orders", Positions::new([3]));
-            let mut is_answered = || match asks_ends {
-                true => control.query_ends(&topic, &log, 1).is_some(),
-                false => control.query_watermarks(&topic, &log, 1, None).is_some(),
+            let mut is_answered = async || match asks_ends {
+                true => control.query_ends(&topic, &log, 1).await.is_some(),
+                false => control.query_watermarks(&topic, &log, 1, None).await.is_some(),
             };
-            assert!(is_answered(), "the log stands at Kafka's end");
+            assert!(is_answered().await, "the log stands at Kafka's end");
             log.hub.set_position(Positions::new([5]));
-            assert!(!is_answered() && log.hub.is_closed());
+            assert!(!is_answered().await && log.hub.is_closed());
             assert!(topic.log().is_none());
             assert!(matches!(commands.try_recv(), Ok(Command::Unassign { .. })));
             assert!(topic.truncation_between(0, topic.epoch()).invalidates(0, 4));
-            assert!(!is_answered(), "a log that is closed is not asked for");
+            assert!(!is_answered().await, "a log that is closed is not asked for");
             assert_eq!(topic.epoch(), 1);
         }
     }
 
     fn control<'a>(
         model: &Model,
-        tail: mpsc::Sender<Command>,
-        requests: &'a mpsc::Receiver<Request>,
+        tail: mpsc::UnboundedSender<Command>,
+        requests: &'a mut mpsc::UnboundedReceiver<Request>,
     ) -> Control<'a> {
         let backend = model.backend(1, 5);
         let timing = Timing::default();

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -145,7 +146,7 @@ impl Absence {
 impl Control<'_> {
     /// Asks Kafka for each topic that streams have named since the last refresh. To list all topics for each name
     /// that a client makes up would be too much.
-    pub(super) fn find_new_topics(&mut self, shared: &Shared) {
+    pub(super) async fn find_new_topics(&mut self, shared: &Shared) {
         if !shared.reachability.is_reached() {
             self.refresh_at_once = true;
             return;
@@ -163,14 +164,14 @@ impl Control<'_> {
                 break;
             }
             self.topic_state(&topic).seen.asked = Some(Instant::now());
-            match self.backend.presence(&topic.name) {
+            match self.backend.presence(&topic.name).await {
                 Ok(Presence::Missing) => self.mark_missing(shared, &topic),
                 Ok(Presence::Forbidden) => self.forbid(shared, &topic),
                 Ok(Presence::Partitions(0)) => {}
                 Ok(Presence::Partitions(partitions)) => {
                     self.topic_state(&topic).partitions = partitions;
                     topic.health().partitions = partitions;
-                    self.found(shared, &topic, partitions);
+                    self.found(shared, &topic, partitions).await;
                     has_opened |= topic.log().is_some();
                 }
                 Err(error) => {
@@ -192,7 +193,12 @@ impl Control<'_> {
     }
 
     /// Handles a topic that Kafka lists and whose log is not open. Returns false if the log should be open.
-    pub(super) fn found(&mut self, shared: &Shared, topic: &Arc<Topic>, partitions: usize) -> bool {
+    pub(super) async fn found(
+        &mut self,
+        shared: &Shared,
+        topic: &Arc<Topic>,
+        partitions: usize,
+    ) -> bool {
         if topic.is_forbidden() {
             // Kafka permits to describe the topic, but perhaps not to read it.
             self.topic_state(topic).seen.check.get_or_insert((Duration::ZERO, Instant::now()));
@@ -218,7 +224,7 @@ impl Control<'_> {
         if topic.is_unknown() {
             topic.state.send_replace(State::Found);
         }
-        self.open(shared, topic, partitions)
+        self.open(shared, topic, partitions).await
     }
 
     /// Whether there is room for one more topic that exists. If not, the topic that has been idle for longest is
@@ -244,7 +250,7 @@ impl Control<'_> {
 
     /// Handles a topic that Kafka does not list and that has no log. Until `until`, Kafka is asked for the topic
     /// by name: the list also lacks topics that may not be described.
-    pub(super) fn settle(&mut self, shared: &Shared, topic: &Arc<Topic>, until: Instant) {
+    pub(super) async fn settle(&mut self, shared: &Shared, topic: &Arc<Topic>, until: Instant) {
         let again = if topic.is_forbidden() { self.timing.refresh } else { self.timing.max_retry };
         let now = Instant::now();
         let seen = &mut self.topic_state(topic).seen;
@@ -252,7 +258,7 @@ impl Control<'_> {
         let due = seen.asked.is_none_or(|asked| now - asked >= again);
         if due && now < until {
             seen.asked = Some(now);
-            match self.backend.presence(&topic.name) {
+            match self.backend.presence(&topic.name).await {
                 Ok(Presence::Missing) => return self.mark_missing(shared, topic),
                 Ok(Presence::Forbidden) => return self.forbid(shared, topic),
                 // The next refresh finds it.
@@ -351,11 +357,11 @@ impl Control<'_> {
         }
         let backend = Arc::clone(&self.backend);
         let requests = shared.sender();
-        let (result, check) = channel();
+        let (result, check) = oneshot::channel();
         // On a thread of its own: a consumer has to connect first, and all other requests would wait for it.
-        let read = move || {
+        let read = async move || {
             let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
-            let access = backend.access(&names).unwrap_or_else(|error| {
+            let access = backend.access(&names).await.unwrap_or_else(|error| {
                 debug!(%error, "the access to topics can't be checked");
                 vec![Access::Unknown; names.len()]
             });
@@ -363,7 +369,7 @@ impl Control<'_> {
             let _ = result.send(topics.into_iter().zip(access).collect());
             let _ = requests.send(Request::Checked);
         };
-        match shared.threads.spawn("kafka-access", read) {
+        match shared.threads.run("kafka-access", read) {
             Ok(()) => self.check = Some(check),
             Err(error) => warn!(%error, "can't start a thread to check the access to topics"),
         }
@@ -371,7 +377,7 @@ impl Control<'_> {
 
     /// Takes the result of a check that has finished.
     pub(super) fn take_checked(&mut self, shared: &Shared) {
-        let Some(check) = &self.check else { return };
+        let Some(check) = &mut self.check else { return };
         let checked = match check.try_recv() {
             Err(TryRecvError::Empty) => return,
             result => result,

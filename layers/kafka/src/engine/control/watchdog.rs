@@ -36,7 +36,7 @@ pub(super) enum Found {
 
 impl Control<'_> {
     /// Checks as many open topics as there is time for. The next call continues with the others.
-    pub(super) fn watch(&mut self, shared: &Shared) {
+    pub(super) async fn watch(&mut self, shared: &Shared) {
         let since = Instant::now();
         let mut held = shared.held();
         held.retain(|topic| topic.log().is_some());
@@ -47,9 +47,9 @@ impl Control<'_> {
         }
         let mut renew = false;
         for topic in held {
-            renew |= self.watch_topic(shared, &topic);
+            renew |= self.watch_topic(shared, &topic).await;
             self.watched_last = Some(Arc::clone(&topic.name));
-            self.serve_requests();
+            self.serve_requests().await;
             if since.elapsed() >= self.timing.watch / 20 {
                 break;
             }
@@ -64,12 +64,12 @@ impl Control<'_> {
     }
 
     /// Checks one topic. Returns whether the tail needs another consumer.
-    fn watch_topic(&mut self, shared: &Shared, topic: &Topic) -> bool {
+    async fn watch_topic(&mut self, shared: &Shared, topic: &Topic) -> bool {
         let Some(log) = topic.log() else { return false };
         let head = log.hub.head();
         let partitions = head.len();
         // The position of the tail's consumer may be less than the truncation, and then it reports nothing.
-        let Some(ends) = self.query_ends(topic, &log, partitions) else { return false };
+        let Some(ends) = self.query_ends(topic, &log, partitions).await else { return false };
         let Timing { watch: pause, hanging: most, .. } = self.timing;
         let now = Instant::now();
         let watch = &mut self.topic_state(topic).watch;
@@ -92,7 +92,7 @@ impl Control<'_> {
         // The others are probed once these are not late any more.
         late.truncate(PROBED);
 
-        let found = if late.is_empty() { Vec::new() } else { self.probe(topic, &late) };
+        let found = if late.is_empty() { Vec::new() } else { self.probe(topic, &late).await };
         // A record may have come during the probe.
         let now_at = log.hub.head();
         let mut record = None;
@@ -146,7 +146,7 @@ impl Control<'_> {
         }
         self.close(topic, State::Found);
         // If that fails, the next refresh tries again.
-        self.refresh_at_once |= !self.open(shared, topic, partitions);
+        self.refresh_at_once |= !self.open(shared, topic, partitions).await;
         shared.share_memory();
         false
     }
@@ -164,7 +164,7 @@ impl Control<'_> {
 
     /// Reads from late heads on with a consumer of its own, and has the tail skip holes. Kafka must have reported
     /// its ends just before. Partitions that bring neither a record nor their end in time are not in the result.
-    pub(super) fn probe(&mut self, topic: &Topic, late: &[Late]) -> Vec<(i32, Found)> {
+    pub(super) async fn probe(&mut self, topic: &Topic, late: &[Late]) -> Vec<(i32, Found)> {
         // A new consumer for each topic: the end of a partition comes without the name of the topic.
         let mut consumer = match self.backend.consumer(true) {
             Ok(consumer) => consumer,
@@ -188,7 +188,7 @@ impl Control<'_> {
         let mut panics = Panics::default();
         let mut has_failed = false;
         while !open.is_empty() && !has_failed && Instant::now() < until {
-            broker::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics);
+            broker::poll(&mut *consumer, POLL, POLL_BYTES, &mut fetched, &mut panics).await;
             for fetched in fetched.drain(..) {
                 let (partition, offset) = match fetched {
                     Fetched::Record(_, record) => (record.partition, Some(record.offset)),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use tailwater_hub::{Cursor, Hub, Selector};
@@ -105,7 +104,7 @@ impl Backfill {
     /// Waits for streams that come at the same time, as after a restart, so that they join at the start. Each
     /// would otherwise need another backfill. A single stream waits only for a moment, as do others that wait for
     /// the reader.
-    pub(crate) fn coalesce(&self, is_waited_for: impl Fn() -> bool) {
+    pub(crate) async fn coalesce(&self, is_waited_for: impl Fn() -> bool) {
         let begin = Instant::now();
         let mut joined = 0;
         while begin.elapsed() < COALESCE_AT_MOST && !is_waited_for() {
@@ -114,7 +113,7 @@ impl Backfill {
                 return;
             }
             joined = now;
-            thread::sleep(COALESCE);
+            tokio::time::sleep(COALESCE).await;
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The history of topics: the records before their live logs. A backfill carries all streams that wait near
-//! one position. The threads that read backfills are in `engine/backfill.rs`.
+//! one position. The tasks that read backfills are in `engine/backfill.rs`.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tailwater_hub::{Cursor, Selector};
 use tailwater_kafka_types::Budget;
+use tokio::sync::Notify;
 
 use crate::data::events::Records;
 use crate::data::positions::Positions;
@@ -33,7 +34,7 @@ pub(crate) struct History {
     /// How many bytes a backfill keeps while it is read.
     pub(crate) backfill_bytes: usize,
     queue: Mutex<Queue>,
-    pub(crate) changed: Condvar,
+    pub(crate) changed: Notify,
     pub(crate) retired: Arc<RetiredLogs>,
 }
 
@@ -41,7 +42,7 @@ impl History {
     pub(crate) fn new(timing: Timing, max_record_bytes: usize, retired: Arc<RetiredLogs>) -> Self {
         let queue = Mutex::new(Queue::new(timing.coalesce_offsets));
         let backfill_bytes = BACKFILL_BYTES.saturating_add(max_record_bytes);
-        Self { timing, backfill_bytes, queue, changed: Condvar::new(), retired }
+        Self { timing, backfill_bytes, queue, changed: Notify::new(), retired }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -63,7 +64,7 @@ impl History {
             Err(answer) => answer,
         };
         // All readers are woken: a single one may be in a pause.
-        self.changed.notify_all();
+        self.changed.notify_waiters();
         answer.await.ok()
     }
 
@@ -97,10 +98,10 @@ impl History {
         queue.backfills().next().is_some() || queue.waiting() > 0
     }
 
-    /// Stops the history reader threads.
+    /// Stops the history readers.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_all();
+        self.changed.notify_waiters();
     }
 }
 

@@ -246,7 +246,7 @@ impl Reading {
 
     /// Appends what a poll brought, merged by time as far as it goes; if conversion makes it longer than
     /// `most` bytes or takes long, the first of it.
-    pub(crate) fn append(
+    pub(crate) async fn append(
         &mut self,
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
@@ -331,7 +331,7 @@ impl Reading {
             events::append(&self.backfill.hub, batch);
         }
         let unconfirmed = self.skip_holes(ended);
-        if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed) {
+        if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed).await {
             return Read::Unconfirmed;
         }
         match &self.fetch_error {
@@ -431,7 +431,7 @@ impl Reading {
     /// Confirms the ends of partitions. A leader that was just elected may end before the last committed record.
     /// Until it knows better it does not report its offsets (KIP-207), so an end is confirmed if it comes again
     /// after Kafka has reported its ends. Returns false if Kafka does not.
-    fn confirm_end(
+    async fn confirm_end(
         &mut self,
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
@@ -440,7 +440,7 @@ impl Reading {
         if ended.is_empty() {
             return true;
         }
-        let ends = backend.ends(&self.topic, self.next.len());
+        let ends = backend.ends(&self.topic, self.next.len()).await;
         if let Err(error) = &ends {
             warn!(cluster = self.cluster(), %error, topic = %self.topic, "the end of history can't be read, trying again");
         }
