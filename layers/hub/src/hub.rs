@@ -258,14 +258,15 @@ impl<F: Format> Hub<F> {
         slowest.map_or(0, |sequence| state.log.bytes_from(&self.shared.format, sequence))
     }
 
-    /// As [`lag_bytes`](Self::lag_bytes), with the records before that one that are kept as long as it is: a chunk is
-    /// evicted as a whole.
+    /// As [`lag_bytes`](Self::lag_bytes), with the records before that one that are kept as long as it is, since a
+    /// chunk is evicted as a whole, and with the index of the log.
     ///
     /// With a capacity of less, a cursor lags that still has something to read.
     pub fn unread_bytes(&self) -> usize {
         let state = self.shared.lock();
         let slowest = state.slots.slowest();
-        slowest.map_or(0, |sequence| state.log.segment_bytes_from(sequence))
+        let unread = slowest.map_or(0, |sequence| state.log.segment_bytes_from(sequence));
+        if unread == 0 { 0 } else { unread + state.index_bytes() }
     }
 
     /// Waits until a cursor has moved or was dropped since this method last returned. Dropping the future loses

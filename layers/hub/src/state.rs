@@ -241,8 +241,11 @@ impl<F: Format> State<F> {
     }
 
     pub(crate) fn bytes(&self, encoded_bytes: &AtomicUsize) -> usize {
-        let index = self.index.as_ref().map_or(0, Index::bytes);
-        self.log.weight + index + encoded_bytes.load(Ordering::Relaxed)
+        self.log.weight + self.index_bytes() + encoded_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn index_bytes(&self) -> usize {
+        self.index.as_ref().map_or(0, Index::bytes)
     }
 
     /// Adds a cursor before the record `next`. Returns its key and its id.
