@@ -165,7 +165,15 @@ fn apply(
                     followed.hold(consumer, &topic, partition);
                 }
                 // Sent before the next fetch error, which may be of this partition.
-                Some(_) => drop(control.send(Request::NotHeld { topic, partition, from })),
+                Some(_) => {
+                    let _ = control.send(Request::NotHeld { topic, partition, from });
+                    // The control task may have said since that it trusts the others.
+                    if fetch_error.is_some() {
+                        let number = number();
+                        *fetch_error = Some(number);
+                        let _ = control.send(Request::FetchError { number });
+                    }
+                }
                 None => {}
             }
         }
@@ -307,5 +315,32 @@ mod tests {
         assert_eq!(is_not_held(hold(0, 5)), None);
         assert_eq!(is_not_held(hold(0, 4)), None, "it is held by now");
         assert_eq!(is_not_held(hold(1, 4)), Some((1, 4)));
+    }
+
+    /// The control task had taken the partition for held when it said that it trusts the others, and the batch that
+    /// nobody could read was left out without a gap.
+    #[test]
+    fn a_fetch_error_is_not_trusted_once_a_partition_was_not_held() {
+        let mut consumer = Model::default().backend(0, 1).consumer(false).unwrap();
+        let (control, mut requests) = mpsc::unbounded_channel();
+        let mut topics = Topics { fetch_error: Some(7), ..Topics::default() };
+        let topic: Arc<str> = "a".into();
+        let from = Positions::new(vec![5]);
+        let hub = Hub::new(Records::new(Index::new([])), from.clone(), usize::MAX);
+        let followed = Followed::new(&from, hub, LogLosses::default(), None);
+        topics.by_name.insert(Arc::clone(&topic), followed);
+        let mut apply = |command| {
+            let applied = apply(command, &mut *consumer, &mut topics, &control);
+            assert_eq!(applied, ControlFlow::Continue(()));
+            topics.fetch_error
+        };
+        let Some(number) = apply(Command::Hold { topic, partition: 0, from: 4 }) else {
+            panic!("it is trusted");
+        };
+        assert_eq!(apply(Command::Trust { fetch_error: 7 }), Some(number));
+        assert!(matches!(requests.try_recv(), Ok(Request::NotHeld { .. })));
+        let request = requests.try_recv();
+        assert!(matches!(request, Ok(Request::FetchError { number: told }) if told == number));
+        assert_eq!(apply(Command::Trust { fetch_error: number }), None);
     }
 }
