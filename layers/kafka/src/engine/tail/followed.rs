@@ -200,8 +200,11 @@ impl Followed {
         if self.deferred.is_none() {
             return self.take(consumer, topic, record, round);
         }
-        // One before it was dropped, and is fetched again.
-        let is_cut = !self.is_read(record.partition) || self.ahead.contains(&record.partition);
+        // One before it was dropped, and is fetched again. After a fetch error, one before it may be missing, and that
+        // would not be noticed once the error is trusted.
+        let is_cut = round.has_fetch_error
+            || !self.is_read(record.partition)
+            || self.ahead.contains(&record.partition);
         if let Some(deferred) = self.deferred.as_mut().filter(|_| !is_cut) {
             match room.checked_sub(record.weight()) {
                 Some(left) if !deferred.is_closed => {
@@ -320,4 +323,48 @@ pub(super) struct Round {
     pub(super) has_fetch_error: bool,
     pub(super) poll_bytes: usize,
     pub(super) share: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::broker::model::Model;
+    use crate::data::convert::{Changes, Conversion, Converters, RecordRef};
+    use crate::data::filter::Index;
+
+    fn record(offset: i64) -> Record {
+        let headers = std::iter::empty();
+        Record::new((0, offset, None), None, Some(b"v"), headers, &mut BytesMut::new())
+    }
+
+    /// A record behind a batch that nobody could read was deferred, and taken when the fetch error was trusted. The
+    /// batch was left out without a gap.
+    #[test]
+    fn after_a_fetch_error_no_record_is_deferred() {
+        let mut consumer = Model::default().backend(0, 1).consumer(false).unwrap();
+        consumer.assign("orders", 0, 0).unwrap();
+        let mut converters = Converters::default();
+        let accept = |_: &RecordRef<'_>, _: &mut Changes| Conversion::Accepted;
+        converters.named.insert("orders".to_owned(), Arc::new(accept));
+        let converter = Converter::of(("orders", &"model".into()), &converters, 1000);
+        let from = Positions::new([0]);
+        let hub = Hub::new(Records::new(Index::new([])), from.clone(), usize::MAX);
+        let mut followed = Followed::new(&from, hub, LogLosses::default(), converter);
+        let well = Round { has_fetch_error: false, poll_bytes: 1000, share: Duration::ZERO };
+        let failed = Round { has_fetch_error: true, ..well };
+        let mut room = 1000;
+        // The first takes all the time of this round.
+        for (offset, round) in [(0, well), (1, well), (5, failed)] {
+            followed.take_or_defer(&mut *consumer, "orders", record(offset), round, &mut room);
+        }
+        assert!(followed.is_deferred());
+        while followed.is_deferred() {
+            followed.end_round();
+            followed.take_deferred(&mut *consumer, "orders", well);
+        }
+        followed.end_round();
+        assert_eq!((followed.next(0), followed.hub.head().next(0)), (Some(2), 2));
+    }
 }
