@@ -213,6 +213,29 @@ async fn a_truncation_under_a_stream_is_a_gap() {
     assert_eq!(client.data().await, "0:2");
 }
 
+/// A topic was deleted while its log was closed, and its streams went on at their old offsets in the next topic.
+#[tokio::test]
+async fn a_topic_that_goes_while_its_log_is_closed_is_a_gap_in_each_partition() {
+    let model = kafka(2);
+    fill(&model, 0, 5);
+    fill(&model, 1, 5);
+    let cluster = instance().of(&model);
+    let mut client = open(&cluster, query()).await;
+    client.events(10).await;
+    // The log is not opened again.
+    model.set_unreadable(TOPIC, true);
+    model.truncate(TOPIC, 0, 3);
+    eventually(|| cluster.head(TOPIC).is_none()).await;
+    model.delete(TOPIC);
+    eventually(|| cluster.is_missing(TOPIC)).await;
+    model.create(TOPIC, 2);
+    fill(&model, 0, 7);
+    fill(&model, 1, 7);
+    let gaps = client.events(2).await;
+    assert!(gaps.iter().all(|gap| gap.contains("truncation")), "{gaps:?}");
+    assert_each_once(&client.events(14).await, &[values(0, 0..7), values(1, 0..7)]);
+}
+
 #[tokio::test]
 async fn a_truncation_that_was_seen_is_a_gap_however_long_the_log_is_when_a_stream_resumes() {
     // A stalled stream asked Kafka when the log was as long as before, and resumed in the middle of it.

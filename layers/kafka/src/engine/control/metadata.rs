@@ -95,7 +95,8 @@ impl Control<'_> {
                         self.serve_requests().await;
                     }
                 }
-                (Some(_), None) => {
+                // Also a log that was closed a moment ago: streams have positions in it.
+                (log, None) if log.is_some() || (topic.exists() && topic.is_used()) => {
                     match self.confirm_gone(topic, had).await {
                         Some(Presence::Forbidden) => self.forbid(shared, topic),
                         Some(_) => {
@@ -108,12 +109,13 @@ impl Control<'_> {
                     all_open = false;
                 }
                 (None, Some(partitions)) => {
+                    self.topic_state(topic).unseen = None;
                     if !self.found(shared, topic, partitions).await {
                         all_open = false;
                         self.serve_requests().await;
                     }
                 }
-                (None, None) => {
+                (_, None) => {
                     self.settle(shared, topic, asking).await;
                     all_open &= !topic.is_used();
                 }

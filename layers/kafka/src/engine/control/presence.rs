@@ -165,6 +165,8 @@ impl Control<'_> {
             }
             self.topic_state(&topic).seen.asked = Some(Instant::now());
             match self.backend.presence(&topic.name).await {
+                // Refreshes confirm that it is gone: streams may have positions in its last log.
+                Ok(Presence::Missing) if topic.exists() => self.refresh_at_once = true,
                 Ok(Presence::Missing) => self.mark_missing(shared, &topic),
                 Ok(Presence::Forbidden) => self.forbid(shared, &topic),
                 Ok(Presence::Partitions(0)) => {}
