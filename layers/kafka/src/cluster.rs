@@ -270,6 +270,12 @@ impl Cluster {
         Some(self.topic(topic)?.log()?.hub.head())
     }
 
+    /// Whether records that were fetched wait for their share of the time.
+    pub(crate) fn is_deferred(&self, topic: &str) -> bool {
+        let converter = self.topic(topic).and_then(|topic| topic.converter.clone());
+        converter.is_some_and(|converter| converter.is_deferred())
+    }
+
     pub(crate) fn is_missing(&self, topic: &str) -> bool {
         self.topic(topic).is_some_and(|topic| topic.is_missing())
     }

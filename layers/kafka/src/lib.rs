@@ -77,6 +77,8 @@ mod data;
 mod engine;
 mod error;
 mod options;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod stream;
 #[cfg(test)]

@@ -7,6 +7,9 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime;
 use tokio::sync::watch;
 
+#[cfg(test)]
+use crate::simulation;
+
 /// Starts the threads of a cluster, and waits for their end. All clients of librdkafka belong to these threads,
 /// so none is left when the threads have ended.
 #[derive(Clone, Debug, Default)]
@@ -39,11 +42,20 @@ impl Threads {
     }
 
     /// Starts a thread that runs this task alone, so the task may block.
-    pub(crate) fn run<T: Future<Output = ()>>(
+    pub(crate) fn run<T: Future<Output = ()> + 'static>(
         &self,
         name: &str,
         task: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<()> {
+        #[cfg(test)]
+        if simulation::is_running() {
+            let running = self.0.running.subscribe();
+            simulation::start(async move {
+                let _running = running;
+                task().await;
+            });
+            return Ok(());
+        }
         let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
         self.spawn(name, move || runtime.block_on(task()))
     }
@@ -54,6 +66,12 @@ impl Threads {
         // What is left to them takes no time: the destructors of their thread-local values, OpenSSL's among them.
         self.handles().drain(..).for_each(join);
     }
+}
+
+/// Where a task may be interrupted: another thread might get that far ahead of its own. Only tests make use of it.
+pub(crate) async fn interruption() {
+    #[cfg(test)]
+    simulation::turn().await;
 }
 
 fn join(handle: JoinHandle<()>) {

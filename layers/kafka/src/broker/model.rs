@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::panic;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::Error;
 use crate::broker::{Access, Backend, Consumer, End, Presence, TopicDescription};
 use crate::data::gap::{Reason, Watermarks};
 use crate::data::record::Record;
+use crate::simulation::{self, Random};
 
 mod faults;
 mod reader;
@@ -41,6 +43,8 @@ struct State {
     topics: BTreeMap<String, Topic>,
     faults: Faults,
     calls: HashMap<Call, usize>,
+    /// How many fetches of tails have ended, and are not known to them yet.
+    late_fetches: usize,
     served_history: usize,
     assigned_history: usize,
     consumers: usize,
@@ -145,7 +149,7 @@ impl Model {
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let changed = change(&mut self.lock());
-        self.0.changed.notify_all();
+        notify(&self.0.changed);
         self.0.written.notify_waiters();
         changed
     }
@@ -308,6 +312,11 @@ impl Model {
         assert!(!waited.unwrap().1.timed_out(), "{call:?} was waited for in vain");
     }
 
+    /// Whether some tail is about to get what was there before.
+    pub(crate) fn has_late_fetches(&self) -> bool {
+        self.lock().late_fetches > 0
+    }
+
     /// How many records history consumers have fetched.
     pub(crate) fn served_history(&self) -> usize {
         self.lock().served_history
@@ -318,8 +327,9 @@ impl Model {
         self.lock().assigned_history
     }
 
-    /// Counts a call, and returns whether it succeeds.
+    /// Counts a call, which takes its time, and returns whether it succeeds.
     async fn call(&self, call: Call) -> Result<(), Error> {
+        simulation::turn().await;
         let delay = self.lock().faults.delay();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -330,10 +340,10 @@ impl Model {
     fn note(&self, call: Call) -> Result<(), Error> {
         let mut state = self.lock();
         *state.calls.entry(call).or_default() += 1;
-        self.0.called.notify_all();
+        notify(&self.0.called);
         if state.faults.panics(call) {
             drop(state);
-            panic!("a test made the model panic");
+            panic::resume_unwind(Box::new("a test made the model panic"));
         }
         if state.faults.fails(call) {
             return Err(Error::kafka(std::io::Error::other("a test made the model fail")));
@@ -341,14 +351,23 @@ impl Model {
         Ok(())
     }
 
-    /// Answers a call.
+    /// Answers a call. The answer may be late.
     async fn answer<T>(
         &self,
         call: Call,
         answer: impl FnOnce(&mut State) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.call(call).await?;
-        answer(&mut self.lock())
+        let answer = answer(&mut self.lock());
+        simulation::turn().await;
+        answer
+    }
+}
+
+/// Wakes a test that waits without a runtime. In a simulation there is none, and this would cost a system call.
+fn notify(waiting: &Condvar) {
+    if !simulation::is_running() {
+        waiting.notify_all();
     }
 }
 
@@ -528,18 +547,5 @@ impl Backend for Seen {
             Ok(is_compacted.then_some(Duration::from_secs(86_400)))
         };
         retention.boxed()
-    }
-}
-
-/// The random number generator splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) as usize) % limit.max(1)
     }
 }

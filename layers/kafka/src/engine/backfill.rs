@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use crate::broker::{self, Backend, Consumer, Panics};
 use crate::engine::inspection::Inspections;
+use crate::threads::interruption;
 use crate::topic::history::backfill::Backfill;
 use crate::topic::history::queue::Queue;
 use crate::topic::history::reading::{Read, Reading};
@@ -62,6 +63,7 @@ impl History {
                     }
                 },
             };
+            interruption().await;
             // Another reader may have been faster.
             let next = self.lock().next(Instant::now());
             let mut turn = Turn { history: self, reading: next };
@@ -185,6 +187,7 @@ impl History {
                 queue.join_waiting(&backfill);
                 queue.window()
             };
+            interruption().await;
             let missing = reading.missing().filter(|missing| *missing > 0);
             let Some(missing) = missing.filter(|_| !backfill.is_over()) else {
                 return TurnEnd::Over;
@@ -206,6 +209,7 @@ impl History {
                 fetched = VecDeque::from(polled);
             }
             let read = reading.append(backend, consumer, &mut fetched, most, &self.timing).await;
+            interruption().await;
             if read == Read::FetchError {
                 // All of it comes once more.
                 fetched.clear();

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use crate::broker::{self, Backend, Consumer, Fetched, Panics};
 use crate::data::gap::Gap;
 use crate::data::positions::Positions;
+use crate::threads::interruption;
 use crate::timing::Timing;
 use crate::topic::requests::{Command, Request};
 
@@ -101,11 +102,13 @@ pub(crate) async fn run(
             {
                 return ended;
             }
+            interruption().await;
             command = commands.try_recv();
         }
         if let Err(TryRecvError::Disconnected) = command {
             return Exit::Disconnected;
         }
+        interruption().await;
         let mut poll = (POLL, timing.poll_bytes);
         for (topic, followed) in &mut topics.by_name {
             followed.retry(&mut *consumer, topic);

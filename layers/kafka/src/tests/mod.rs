@@ -15,6 +15,7 @@ use crate::broker::Backend;
 use crate::broker::model::{Message, Model};
 use crate::data::filter::Index;
 use crate::data::positions::Positions;
+use crate::simulation;
 use crate::threads::Threads;
 use crate::timing::Timing;
 use crate::{Cluster, ClusterOptions, DefaultOffset, Error, Filter, Query, Stream, StreamOptions};
@@ -36,6 +37,7 @@ mod order;
 mod partitions;
 mod permissions;
 mod schedules;
+mod seeds;
 mod slow_conversions;
 mod start;
 mod topics;
@@ -46,6 +48,11 @@ mod wire;
 
 const TOPIC: &str = "orders";
 const IN_VAIN: Duration = Duration::from_secs(20);
+
+/// How long something is waited for. On the simulated clock that is no time.
+fn in_vain() -> Duration {
+    if simulation::is_running() { 3 * IN_VAIN } else { IN_VAIN }
+}
 
 /// A Kafka with one topic.
 fn kafka(partitions: usize) -> Model {
@@ -190,10 +197,18 @@ async fn try_open(cluster: &Cluster, query: Query) -> Result<Client, Error> {
 async fn eventually(mut holds: impl FnMut() -> bool) {
     let since = tokio::time::Instant::now();
     while !holds() {
-        assert!(since.elapsed() < IN_VAIN, "waited in vain");
-        std::thread::yield_now();
-        tokio::task::yield_now().await;
+        assert!(since.elapsed() < in_vain(), "waited in vain");
+        pause().await;
     }
+}
+
+/// Lets the tasks of the engine run.
+async fn pause() {
+    if simulation::is_running() {
+        return tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    std::thread::yield_now();
+    tokio::task::yield_now().await;
 }
 
 /// A client that reads a stream as a browser does.
@@ -242,7 +257,7 @@ impl Client {
     /// One write of the stream.
     async fn write(&mut self) -> Bytes {
         let write = poll_fn(|cx| self.stream.as_mut().poll_events(cx, self.limit));
-        let write = tokio::time::timeout(IN_VAIN, write).await;
+        let write = tokio::time::timeout(in_vain(), write).await;
         let said = || String::from_utf8_lossy(&self.wire);
         let bytes = write
             .unwrap_or_else(|_| panic!("nothing after {}", said()))
@@ -260,6 +275,7 @@ impl Client {
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        simulation::note(bytes);
         self.wire.extend_from_slice(bytes);
         self.parser.push(bytes);
         self.seen.take(bytes);

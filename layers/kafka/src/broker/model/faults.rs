@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::broker::model::{Model, Random};
+use crate::broker::model::Model;
+use crate::simulation::Random;
 
 /// The calls that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

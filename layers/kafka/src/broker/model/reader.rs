@@ -1,5 +1,6 @@
 //! The consumer of the model, which behaves as one of librdkafka.
 
+use std::panic;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
-use crate::broker::model::{Call, Model, Partition, Random, Spoilt, Stall, State};
+use crate::broker::model::{Call, Model, Partition, Spoilt, Stall, State};
 use crate::broker::{Consumer, FetchError, Fetched};
+use crate::simulation::{self, Random};
 
 /// A consumer of the model.
 pub(super) struct Reader {
@@ -156,6 +158,10 @@ impl Reader {
                 self.fetch_now(limit_bytes, into, before);
             }
             if into.len() > before || Instant::now() >= deadline {
+                // It may be late.
+                model.lock().late_fetches += usize::from(!self.history);
+                simulation::turn().await;
+                model.lock().late_fetches -= usize::from(!self.history);
                 return;
             }
             let _ = timeout_at(deadline, written).await;
@@ -171,7 +177,7 @@ impl Reader {
         }
         if self.fetch(&mut state, limit_bytes, into) {
             drop(state);
-            panic!("a record makes the model panic");
+            panic::resume_unwind(Box::new("a record makes the model panic"));
         }
         if self.history {
             let records = into[before..].iter();

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::data::positions::Positions;
 use crate::engine::control::Control;
+use crate::threads::interruption;
 use crate::topic::inspection::{Finding, Inspection, OnFinding};
 use crate::topic::registry::Shared;
 use crate::topic::requests::{Command, Inspected, Request};
@@ -129,6 +130,7 @@ impl Control<'_> {
             }
         }
         debug!(partitions = suspects, "partitions have not moved since a fetch error");
+        interruption().await;
         // Held partitions are not fetched, so any later fetch error is of another partition.
         if let Some(fetch_error) = self.fetch_errors.covered.take() {
             self.send(Command::Trust { fetch_error });

@@ -14,6 +14,7 @@ use crate::data::events::{CHUNK_BYTES, Records};
 use crate::data::gap::Truncation;
 use crate::data::positions::Positions;
 use crate::engine::control::Control;
+use crate::threads::interruption;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
 use crate::topic::{State, Topic, TopicLog};
@@ -212,6 +213,7 @@ impl Control<'_> {
             converter: topic.converter.clone(),
         };
         self.send(follow);
+        interruption().await;
         info!(cluster = self.cluster, topic = %topic.name, partitions, "topic is open");
         topic.partitions.store(partitions, Ordering::Release);
         let log =

@@ -13,6 +13,7 @@ use crate::broker::{self, Fetched, Panics};
 use crate::data::counters::count;
 use crate::engine::control::Control;
 use crate::engine::control::watch::Late;
+use crate::threads::interruption;
 use crate::timing::Timing;
 use crate::topic::registry::Shared;
 use crate::topic::requests::Command;
@@ -145,6 +146,7 @@ impl Control<'_> {
             return true;
         }
         self.close(topic, State::Found);
+        interruption().await;
         // If that fails, the next refresh tries again.
         self.refresh_at_once |= !self.open(shared, topic, partitions).await;
         shared.share_memory();

@@ -325,8 +325,7 @@ impl Follower {
                     self.take(world, is_compact);
                     break;
                 }
-                std::thread::yield_now();
-                tokio::task::yield_now().await;
+                pause().await;
             }
         }
     }
@@ -343,15 +342,27 @@ impl Follower {
     }
 }
 
-/// `reused`: streams are given a snapshot of any age, and the records that it lacks come behind it.
-fn run(steps: &[Step], seed: u64, memory: usize, reused: bool, is_converted: bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
+/// A schedule: its steps, a seed of its own, how many bytes each instance may keep, whether streams are given a snapshot
+/// of any age, so that the records that it lacks come behind it, and whether records are converted.
+type Drawn = (Vec<Step>, u64, usize, bool, bool);
+
+fn drawn() -> impl Strategy<Value = Drawn> {
+    (
+        proptest::collection::vec(step(), 1..120),
+        0..1000u64,
+        prop_oneof![Just(500usize), Just(12_000), Just(1 << 20), Just(1 << 20)],
+        proptest::bool::weighted(0.3),
+        proptest::bool::weighted(0.6),
+    )
+}
+
+fn run(seed: u64, (steps, of_model, memory, reused, is_converted): Drawn) -> u64 {
+    simulation::run(seed, async {
         let model = compacted(2);
         let mut world = World { partitions: 2, is_converted, ..World::default() };
         let start = |at: u64| {
             let small = move |options: ClusterOptions| options.memory_bytes(memory);
-            let mut instance = instance().seed(seed + at).batch(2 + 3 * at as usize);
+            let mut instance = instance().seed(of_model + at).batch(2 + 3 * at as usize);
             let timing = &mut instance.options.timing;
             // Otherwise it would depend on how long the machine takes to make one.
             timing.snapshot_times = 0;
@@ -375,6 +386,7 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool, is_converted: boo
             followers.push(follower);
         }
         for (at, step) in steps.iter().enumerate() {
+            simulation::turn().await;
             let exists = |partition: &usize| (*partition % world.partitions) as i32;
             match step {
                 Step::Write { partition, key, tombstone, verdict } => {
@@ -435,33 +447,14 @@ fn run(steps: &[Step], seed: u64, memory: usize, reused: bool, is_converted: boo
                 assert!(late.count == state.len() || !is_compact, "{} events", late.count);
             }
         }
-    });
+        drop(followers);
+        for instance in instances {
+            instance.close().await;
+        }
+    })
 }
 
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    let cases = cases.unwrap_or(60);
-    // What waits in vain does so for long.
-    let max_shrink_time = 60_000;
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        max_shrink_time,
-        ..ProptestConfig::default()
-    }
-}
-
-proptest! {
-    #![proptest_config(config())]
-
-    #[test]
-    fn a_client_that_applies_the_events_has_the_state_of_the_topic(
-        steps in proptest::collection::vec(step(), 1..120),
-        seed in 0..1000u64,
-        memory in prop_oneof![Just(500usize), Just(12_000), Just(1 << 20), Just(1 << 20)],
-        reused in proptest::bool::weighted(0.3),
-        is_converted in proptest::bool::weighted(0.6),
-    ) {
-        run(&steps, seed, memory, reused, is_converted);
-    }
+#[test]
+fn a_client_that_applies_the_events_has_the_state_of_the_topic() {
+    seeds::each(1500, drawn, run);
 }
