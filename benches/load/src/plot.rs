@@ -51,7 +51,7 @@ pub(crate) fn svg(rounds: &Rounds) -> String {
     let mut out = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">
 <rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>
-<text x="{LEFT}" y="26" font-size="15" fill="#1f2328">Deliveries per CPU-second of the server, in a burst of events of 256 bytes. HTTP/2 is over TLS</text>
+<text x="{LEFT}" y="26" font-size="15" fill="#1f2328">Deliveries per CPU-second in a burst of events of 256 bytes (HTTP/2: over TLS)</text>
 "##
     );
     let mut tick = least;

@@ -93,11 +93,12 @@ pub(crate) struct Setup {
     transport: Transport,
     threads: Option<usize>,
     is_observed: bool,
+    yields: bool,
 }
 
 impl From<Transport> for Setup {
     fn from(transport: Transport) -> Self {
-        Self { transport, threads: None, is_observed: false }
+        Self { transport, threads: None, is_observed: false, yields: false }
     }
 }
 
@@ -110,6 +111,12 @@ impl Setup {
     /// Opens the ports for health checks and for administration, and records and pushes all metrics.
     pub(crate) fn observed(self) -> Self {
         Self { is_observed: true, ..self }
+    }
+
+    /// Gives the server a lower priority than clients, producer and Kafka, as if these had cores of their own: a
+    /// client that falls behind has a full socket, and a copy to it takes twice as long.
+    pub(crate) fn yielding(self) -> Self {
+        Self { yields: true, ..self }
     }
 
     pub(crate) fn transport(self) -> Transport {
@@ -141,7 +148,7 @@ impl Server {
         topic: &Topic,
         capacity: u64,
     ) -> Result<Self> {
-        let Setup { transport, threads, is_observed } = setup.into();
+        let Setup { transport, threads, is_observed, yields } = setup.into();
         let mut observed = None;
         let address = free_address()?;
         let port = address.port().to_string();
@@ -159,7 +166,15 @@ impl Server {
                     .replace("TOPIC", &topic.name)
                     .replace("SERVERS", kafka)
                     .replace("MEMORY", &format!("{}MiB", (capacity / 1024).max(LOG_MIB)));
-                let mut command = Command::new(&bench.tailwater);
+                let mut command = match yields {
+                    true => {
+                        // It executes the program in its own process.
+                        let mut command = Command::new("nice");
+                        command.args(["-n", "10"]).arg(&bench.tailwater);
+                        command
+                    }
+                    false => Command::new(&bench.tailwater),
+                };
                 command.arg("start").arg("-c").arg(&file);
                 if let Some(threads) = threads {
                     command.arg("--threads").arg(threads.to_string());

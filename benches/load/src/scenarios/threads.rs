@@ -23,7 +23,7 @@ pub(super) const PLAIN: Scenario = Scenario {
     name: "threads",
     about: "`burst` and `paced` with one thread and with two: deliveries per CPU-second, p99",
     describe: |_| {
-        "`burst` and `paced` with `--threads 1` and with `--threads 2`: deliveries per CPU-second, and the p99 of `paced`."
+        "`burst` and `paced` with `--threads 1` and with `--threads 2`: deliveries per CPU-second, and the p99 of `paced`. The server has a lower priority than the clients, so that two threads of it do not hold them up."
             .to_owned()
     },
     servers: &[Kind::Tailwater],
@@ -45,7 +45,7 @@ pub(super) const TLS: Scenario = Scenario {
 };
 
 fn run(bench: &Bench, kind: Kind, transport: Transport) -> Result<Vec<f64>> {
-    let with = |threads| Setup::from(transport).threads(threads);
+    let with = |threads| Setup::from(transport).threads(threads).yielding();
     let burst = |threads| burst::deliver(bench, kind, with(threads), Values::Padded);
     let paced = |threads| paced::deliver(bench, kind, with(threads));
     let [burst_of_one, _] = burst(1)?;
