@@ -237,10 +237,25 @@ impl Probe<'_> {
     }
 
     async fn first(&mut self, offset: i64) -> First {
-        if self.inspections.is_closed() {
-            return First::Nothing;
-        }
         let is_new = self.consumer.is_none();
+        let mut first = self.fetch(offset).await;
+        // It may be of the assignment before, which continued at an offset within the batch. A new consumer had none.
+        if matches!(first, Some(Fetched::OutOfRange)) && !is_new {
+            self.consumer = None;
+            first = self.fetch(offset).await;
+        }
+        match first {
+            Some(Fetched::Record(..) | Fetched::End(_) | Fetched::OutOfRange) => First::Readable,
+            Some(Fetched::Error(fetch_error)) => First::FetchError(fetch_error),
+            Some(Fetched::Denied) | None => First::Nothing,
+        }
+    }
+
+    /// Reads from an offset on until something comes. `None` if nothing does in time.
+    async fn fetch(&mut self, offset: i64) -> Option<Fetched> {
+        if self.inspections.is_closed() {
+            return None;
+        }
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => match self.inspections.backend.consumer(true) {
@@ -248,7 +263,7 @@ impl Probe<'_> {
                 Err(error) => {
                     let cluster = self.inspections.backend.cluster();
                     warn!(cluster, %error, "can't create a consumer for an inspection");
-                    return First::Nothing;
+                    return None;
                 }
             },
         };
@@ -258,27 +273,11 @@ impl Probe<'_> {
         broker::assign(&mut **consumer, self.topic, self.partition, offset);
         while fetched.is_empty() && Instant::now() < until && !self.inspections.is_closed() {
             broker::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics).await;
-            let mut is_stale = false;
-            fetched.retain(|fetched| match fetched {
-                Fetched::Record(_, record) => record.offset >= offset,
-                // It may be of the assignment before, which continued at an offset within the batch.
-                Fetched::OutOfRange => {
-                    is_stale = !is_new;
-                    is_new
-                }
-                Fetched::End(_) | Fetched::Error(_) | Fetched::Denied => true,
-            });
-            if is_stale && fetched.is_empty() {
-                broker::unassign(&mut **consumer, self.topic, self.partition);
-                broker::assign(&mut **consumer, self.topic, self.partition, offset);
-            }
+            let is_before = |fetched: &Fetched| matches!(fetched, Fetched::Record(_, record) if record.offset < offset);
+            fetched.retain(|fetched| !is_before(fetched));
         }
         broker::unassign(&mut **consumer, self.topic, self.partition);
-        match fetched.into_iter().next() {
-            Some(Fetched::Record(..) | Fetched::End(_) | Fetched::OutOfRange) => First::Readable,
-            Some(Fetched::Error(fetch_error)) => First::FetchError(fetch_error),
-            Some(Fetched::Denied) | None => First::Nothing,
-        }
+        fetched.into_iter().next()
     }
 
     /// Whether the first thing from this offset on is of the same batch. `None` if nothing comes.
@@ -314,5 +313,36 @@ impl Probe<'_> {
             }
         }
         Some(within + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::model::{Model, Spoilt};
+
+    /// The log was truncated while its partition was inspected. A consumer that is out of range at an offset behind the
+    /// batch was read again and again, so that nothing was ever found, and the partition stayed held.
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_batch_is_found_where_the_log_ends_before_the_inspection() {
+        let model = Model::default();
+        model.create("a", 1);
+        model.spoil("a", 0, &["x", "y", "z"], Spoilt::Batch);
+        let timing = Timing::default();
+        let backend = model.backend(0, 1);
+        let inspections = Inspections::new(backend, Threads::default(), timing);
+        let mut probe = Probe {
+            inspections: &inspections,
+            topic: "a",
+            partition: 0,
+            consumer: None,
+            deadline: Instant::now() + SEARCH,
+            read_timeout: READ_TIMEOUT,
+        };
+        let Some(Finding::Unreadable { to, .. }) = probe.inspect(0, 40, timing.inspect_after).await
+        else {
+            panic!("nothing is found");
+        };
+        assert_eq!(to, 3);
     }
 }
