@@ -56,8 +56,11 @@ impl Threads {
             });
             return Ok(());
         }
-        let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
-        self.spawn(name, move || runtime.block_on(task()))
+        self.spawn(name, move || {
+            // Made here: a runtime can't be dropped within another one, which it would be without a thread.
+            let runtime = runtime::Builder::new_current_thread().enable_time().build();
+            runtime.expect("a runtime without I/O asks nothing of the system").block_on(task());
+        })
     }
 
     /// Waits until all threads have ended. Threads that end may start others.

@@ -55,10 +55,10 @@ struct State {
     threads: usize,
 }
 
-/// A thread that inspects partitions. It is counted until it ends, even if it panics.
-struct Thread<'a>(&'a Inspections);
+/// A thread that inspects partitions. It is counted until it ends, even if it panics or can't be started.
+struct Thread(Arc<Inspections>);
 
-impl Drop for Thread<'_> {
+impl Drop for Thread {
     fn drop(&mut self) {
         self.0.lock().threads -= 1;
     }
@@ -104,16 +104,15 @@ impl Inspections {
         }
         state.threads += 1;
         drop(state);
-        let inspections = Arc::clone(self);
-        let work = async move || {
-            let _thread = Thread(&inspections);
+        let thread = Thread(Arc::clone(self));
+        let work = move || async move {
+            let Thread(inspections) = &thread;
             while let Some((inspection, failed_attempts)) = inspections.next().await {
                 inspections.perform(inspection, failed_attempts).await;
             }
         };
         if let Err(error) = self.threads.run("kafka-inspect", work) {
             error!(%error, "can't start a thread for an inspection");
-            self.lock().threads -= 1;
         }
     }
 
@@ -273,8 +272,10 @@ impl Probe<'_> {
         broker::assign(&mut **consumer, self.topic, self.partition, offset);
         while fetched.is_empty() && Instant::now() < until && !self.inspections.is_closed() {
             broker::poll(&mut **consumer, POLL, POLL_BYTES, &mut fetched, &mut panics).await;
-            let is_before = |fetched: &Fetched| matches!(fetched, Fetched::Record(_, record) if record.offset < offset);
-            fetched.retain(|fetched| !is_before(fetched));
+            fetched.retain(|fetched| match fetched {
+                Fetched::Record(_, record) => record.offset >= offset,
+                Fetched::OutOfRange | Fetched::End(_) | Fetched::Error(_) | Fetched::Denied => true,
+            });
         }
         broker::unassign(&mut **consumer, self.topic, self.partition);
         fetched.into_iter().next()
@@ -328,6 +329,8 @@ mod tests {
         let model = Model::default();
         model.create("a", 1);
         model.spoil("a", 0, &["x", "y", "z"], Spoilt::Batch);
+        // The clock moves with each call, so that a probe ends by its timeout.
+        model.slow(Duration::from_millis(10));
         let timing = Timing::default();
         let backend = model.backend(0, 1);
         let inspections = Inspections::new(backend, Threads::default(), timing);

@@ -55,7 +55,7 @@ fn number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Creates a consumer in place of one that was lost with its assignment, and has the control thread open all
+/// Creates a consumer in place of one that was lost with its assignment, and has the control task open all
 /// topics again. `None` if all senders of commands are dropped.
 pub(crate) async fn reconnect(
     backend: &dyn Backend,
@@ -245,7 +245,7 @@ fn append(
             Fetched::Record(topic, record) => {
                 let Some(followed) = topics.get_mut(&topic) else { continue };
                 let round = Round { has_fetch_error: fetch_error.is_some(), poll_bytes, share };
-                // Sent again: the control thread may have lost the request in a panic.
+                // Sent again: the control task may have lost the request in a panic.
                 is_due |= !followed.take_or_defer(consumer, &topic, record, round, &mut room);
             }
             Fetched::Error(error) => {
@@ -258,7 +258,7 @@ fn append(
                 is_due = true;
             }
             Fetched::OutOfRange => {
-                // The control thread ends before this one.
+                // The control task ends before this one.
                 let _ = control.send(Request::Verify);
             }
             Fetched::Denied => {
@@ -285,7 +285,7 @@ mod tests {
     use crate::data::filter::Index;
     use crate::topic::losses::LogLosses;
 
-    /// The control thread took it for held, and the next batch that nobody could read was left out without a gap.
+    /// The control task took it for held, and the next batch that nobody could read was left out without a gap.
     #[test]
     fn it_is_said_that_a_partition_that_has_moved_on_is_not_held() {
         let mut consumer = Model::default().backend(0, 1).consumer(false).unwrap();
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(apply(Command::Trust { fetch_error: 7 }), Some(number));
         assert!(matches!(requests.try_recv(), Ok(Request::NotHeld { .. })));
         let request = requests.try_recv();
-        assert!(matches!(request, Ok(Request::FetchError { number: told }) if told == number));
+        assert!(matches!(request, Ok(Request::FetchError { number: sent }) if sent == number));
         assert_eq!(apply(Command::Trust { fetch_error: number }), None);
     }
 }

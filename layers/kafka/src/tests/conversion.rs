@@ -107,6 +107,7 @@ async fn an_idle_stream_says_the_position_behind_a_rejected_record() {
     let mut ahead = open(&cluster, after(&[1])).await;
     past.events(1).await;
     of_key.events(1).await;
+    eventually(|| ahead.is_idle() && ahead.stream.is_following()).await;
     for next in 2..4 {
         write(&model, &[("a", Some("bad"))]);
         eventually(|| cluster.head(TOPIC).is_some_and(|head| head.next(0) == next)).await;

@@ -76,11 +76,13 @@ pub(super) fn trace<S: Strategy>(
 fn seeds(most: u64) -> Range<u64> {
     let number = |text: &str| text.parse::<u64>().expect("TAILWATER_SEEDS has no number");
     let Ok(seeds) = std::env::var("TAILWATER_SEEDS") else { return 0..most };
-    match (seeds.strip_prefix('='), seeds.split_once("..")) {
+    let seeds = match (seeds.strip_prefix('='), seeds.split_once("..")) {
         (Some(seed), _) => number(seed)..number(seed) + 1,
         (None, Some((first, end))) => number(first)..number(end),
         (None, None) => 0..number(&seeds),
-    }
+    };
+    assert!(!seeds.is_empty(), "TAILWATER_SEEDS names no seed");
+    seeds
 }
 
 fn draw<S: Strategy>(seed: u64, strategy: &S) -> S::Tree {

@@ -63,7 +63,7 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    /// Sends a request to the control thread, which runs as long as this exists.
+    /// Sends a request to the control task, which runs as long as this exists.
     pub(crate) fn ask(&self, job: Request) {
         let _ = self.control.send(job);
     }
@@ -94,7 +94,7 @@ impl Shared {
         self.panics.load(Ordering::Relaxed) > 0
     }
 
-    /// A sender of requests to the control thread.
+    /// A sender of requests to the control task.
     pub(crate) fn sender(&self) -> UnboundedSender<Request> {
         self.control.clone()
     }

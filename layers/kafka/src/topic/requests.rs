@@ -14,7 +14,7 @@ use crate::topic::inspection::Finding;
 use crate::topic::losses::LogLosses;
 use crate::topic::{Topic, TopicLog};
 
-/// A request to the control thread.
+/// A request to the control task.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// A stream has named a topic that has no log.

@@ -98,7 +98,7 @@ impl Control<'_> {
                 }
                 // Also a log that was closed a moment ago: streams have positions in it.
                 (log, None) if log.is_some() || (topic.exists() && topic.is_used()) => {
-                    match self.confirm_gone(topic, had).await {
+                    match self.confirm_gone(topic, had, asking).await {
                         Some(Presence::Forbidden) => self.forbid(shared, topic),
                         Some(_) => {
                             topic.truncate(Truncation::gone());
@@ -108,6 +108,7 @@ impl Control<'_> {
                         None => {}
                     }
                     all_open = false;
+                    self.serve_requests().await;
                 }
                 (None, Some(partitions)) => {
                     self.topic_state(topic).unseen = None;
@@ -146,13 +147,19 @@ impl Control<'_> {
 
     /// Asks Kafka for a topic that is missing from the list or has fewer partitions than it `had`. `None` while
     /// the topic may still exist. Clients can make refreshes follow each other quickly, so some time must
-    /// have passed as well.
-    async fn confirm_gone(&mut self, topic: &Topic, had: usize) -> Option<Presence> {
+    /// have passed as well. Nothing is asked after `until`.
+    async fn confirm_gone(
+        &mut self,
+        topic: &Topic,
+        had: usize,
+        until: Instant,
+    ) -> Option<Presence> {
         let least = self.confirm_time();
         let (refreshes, since) =
             self.topic_state(topic).unseen.get_or_insert_with(|| (0, Instant::now()));
         *refreshes += 1;
-        if *refreshes < REFRESHES_UNTIL_GONE || since.elapsed() < least {
+        let is_early = *refreshes < REFRESHES_UNTIL_GONE || since.elapsed() < least;
+        if is_early || Instant::now() >= until {
             return None;
         }
         match self.backend.presence(&topic.name).await {

@@ -120,7 +120,7 @@ impl<'a> Control<'a> {
             refresh_at_once: false,
             listings: Vec::new(),
             has_new_topics: false,
-            // The control thread before this one may have panicked at any point.
+            // The control task before this one may have panicked at any point.
             reopen: true,
             verify_all: false,
             unverified: Vec::new(),

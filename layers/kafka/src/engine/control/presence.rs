@@ -367,7 +367,7 @@ impl Control<'_> {
                 debug!(%error, "the access to topics can't be checked");
                 vec![Access::Unknown; names.len()]
             });
-            // The control thread may have ended meanwhile.
+            // The control task may have ended meanwhile.
             let _ = result.send(topics.into_iter().zip(access).collect());
             let _ = requests.send(Request::Checked);
         };

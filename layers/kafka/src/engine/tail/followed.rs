@@ -352,17 +352,17 @@ mod tests {
         let from = Positions::new([0]);
         let hub = Hub::new(Records::new(Index::new([])), from.clone(), usize::MAX);
         let mut followed = Followed::new(&from, hub, LogLosses::default(), converter);
-        let well = Round { has_fetch_error: false, poll_bytes: 1000, share: Duration::ZERO };
-        let failed = Round { has_fetch_error: true, ..well };
+        let healthy = Round { has_fetch_error: false, poll_bytes: 1000, share: Duration::ZERO };
+        let failed = Round { has_fetch_error: true, ..healthy };
         let mut room = 1000;
         // The first takes all the time of this round.
-        for (offset, round) in [(0, well), (1, well), (5, failed)] {
+        for (offset, round) in [(0, healthy), (1, healthy), (5, failed)] {
             followed.take_or_defer(&mut *consumer, "orders", record(offset), round, &mut room);
         }
         assert!(followed.is_deferred());
         while followed.is_deferred() {
             followed.end_round();
-            followed.take_deferred(&mut *consumer, "orders", well);
+            followed.take_deferred(&mut *consumer, "orders", healthy);
         }
         followed.end_round();
         assert_eq!((followed.next(0), followed.hub.head().next(0)), (Some(2), 2));
