@@ -14,9 +14,10 @@ use futures_util::future::BoxFuture;
 /// converted. A record is converted once for all streams that read the topic's live log, and once for each
 /// reading of the topic's history. So the same record must give the same result each time.
 ///
-/// It runs on the thread that reads the live ends of all topics, and on those that read history. It must not
-/// block: what it has to wait for is awaited by [`Conversion::NotYet`]. Where the conversions of a topic take more
-/// than 50 ms, other topics have their turn before the next one. If it panics, the record is rejected.
+/// It runs on the thread that reads the live ends of all topics, and on those that read history, within a runtime of
+/// tokio that runs nothing else. It must not block: what it has to wait for is awaited by [`Conversion::NotYet`].
+/// Where the conversions of a topic take more than 50 ms, other topics have their turn before the next one. If it
+/// panics, the record is rejected.
 ///
 /// ```
 /// use tailwater_kafka::{Changes, ClusterOptions, Conversion, RecordRef};
