@@ -48,7 +48,7 @@ async fn other_topics_advance_while_conversions_of_one_take_long() {
     let convert = slow.converter();
     let mut start = instance().live().batch(2 * RECORDS);
     // Often enough to find that a partition does not advance until those before it are converted.
-    start.options.timing.watch = Duration::from_millis(200);
+    start.options.timing.watch = Duration::from_millis(500);
     let live_too = |options: ClusterOptions| {
         options.converter(TOPIC, convert).default_offset("others", DefaultOffset::Live)
     };
