@@ -43,7 +43,6 @@ pub(crate) struct State<F: Format> {
 /// The tasks that waited for a move of a cursor. They are woken when this is dropped, which must be after the lock is
 /// released.
 #[must_use]
-#[derive(Default)]
 pub(crate) struct Moved(Vec<Waker>);
 
 impl Drop for Moved {
