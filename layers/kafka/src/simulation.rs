@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ struct Simulation {
     started: Vec<Task>,
     polls: u64,
     noted: DefaultHasher,
+    /// The first panic of its tasks, whoever recovers from it. Those that a test wants are raised by `resume_unwind`.
+    panic: Option<String>,
 }
 
 /// The random number generator splitmix64.
@@ -168,7 +170,10 @@ pub(crate) fn run(seed: u64, test: impl Future<Output = ()>) -> u64 {
         started: Vec::new(),
         polls: 0,
         noted: DefaultHasher::new(),
+        panic: None,
     };
+    static PANICS: Once = Once::new();
+    PANICS.call_once(watch_panics);
     let before = CURRENT.replace(Some(simulation));
     assert!(before.is_none(), "a simulation within another");
     let running = Running;
@@ -187,9 +192,25 @@ pub(crate) fn run(seed: u64, test: impl Future<Output = ()>) -> u64 {
         let mut tasks = Tasks::new();
         poll_fn(|cx| tasks.poll(cx, test.as_mut())).await
     }));
+    let panic = with(|simulation| simulation.panic.take()).expect("it runs");
     drop(running);
     let hash = ended.unwrap_or_else(|panic| panic::resume_unwind(panic));
+    assert!(panic.is_none(), "a task panicked: {}", panic.unwrap_or_default());
     hash.expect("it runs")
+}
+
+/// Notes each panic of a simulation from now on.
+fn watch_panics() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        CURRENT.with(|current| {
+            let mut current = current.try_borrow_mut().ok();
+            if let Some(simulation) = current.as_mut().and_then(|current| current.as_mut()) {
+                simulation.panic.get_or_insert_with(|| panic.to_string());
+            }
+        });
+        report(panic);
+    }));
 }
 
 struct Running;
@@ -207,6 +228,11 @@ fn with<T>(of: impl FnOnce(&mut Simulation) -> T) -> Option<T> {
 /// Whether a simulation runs on this thread.
 pub(crate) fn is_running() -> bool {
     CURRENT.with_borrow(Option::is_some)
+}
+
+/// A number that the seed decides.
+pub(crate) fn random() -> u64 {
+    with(|simulation| simulation.random.next()).expect("a simulation runs")
 }
 
 /// Notes what happened, for the hash of the simulation.
@@ -248,5 +274,29 @@ pub(crate) async fn turn() {
     }
     if pause > 0 {
         sleep(Duration::from_millis(pause as u64)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "a task panicked")]
+    fn a_panic_that_a_task_recovers_from_fails_the_simulation() {
+        run(0, async {
+            let task = async { panic!("out of range") };
+            assert!(AssertUnwindSafe(task).catch_unwind().await.is_err());
+        });
+    }
+
+    #[test]
+    fn a_panic_that_a_test_wants_does_not_fail_the_simulation() {
+        run(0, async {
+            let task = async { panic::resume_unwind(Box::new("by a test")) };
+            assert!(AssertUnwindSafe(task).catch_unwind().await.is_err());
+        });
     }
 }

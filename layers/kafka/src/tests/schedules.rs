@@ -190,7 +190,6 @@ struct Schedule {
     world: World,
     instances: Vec<Cluster>,
     readers: Vec<Reader>,
-    seed: u64,
     memory: usize,
 }
 
@@ -205,7 +204,7 @@ fn wanted(number: usize) -> TestFilter {
 
 impl Schedule {
     fn start(&self, at: usize) -> Cluster {
-        let mut start = instance().seed(self.seed + at as u64).batch(2 + 3 * at);
+        let mut start = instance().seed(simulation::random()).batch(2 + 3 * at);
         start.options.timing.max_retry = Duration::from_millis(50);
         // Many come while Kafka is away.
         start.options.timing.known = Duration::from_millis(20);
@@ -444,26 +443,25 @@ async fn until(what: &str, instance: &Cluster, holds: impl Fn(Option<&Positions>
     }
 }
 
-/// A schedule: its steps, a seed of its own, how many bytes each instance may keep, and whether the topic is compacted
-/// and its records are converted.
-type Drawn = (Vec<Step>, u64, usize, bool, bool);
+/// A schedule: its steps, how many bytes each instance may keep, and whether the topic is compacted and its records are
+/// converted.
+type Drawn = (Vec<Step>, usize, bool, bool);
 
 fn drawn() -> impl Strategy<Value = Drawn> {
     (
         proptest::collection::vec(step(), 1..120),
-        0..1000u64,
         prop_oneof![Just(500usize), Just(3000), Just(1 << 20)],
         proptest::bool::weighted(0.2),
         proptest::bool::weighted(0.6),
     )
 }
 
-fn run(seed: u64, (steps, of_model, memory, compacted, converted): Drawn) -> u64 {
+fn run(seed: u64, (steps, memory, compacted, converted): Drawn) -> u64 {
     simulation::run(seed, async {
         let world = World::new(2, compacted, converted);
         let instances = Vec::new();
         let readers = Vec::new();
-        let mut schedule = Schedule { world, instances, readers, seed: of_model, memory };
+        let mut schedule = Schedule { world, instances, readers, memory };
         schedule.instances = (0..INSTANCES).map(|at| schedule.start(at)).collect();
         for client in 0..CLIENTS {
             schedule.readers.push(schedule.subscribe(client, client % INSTANCES, client).await);
