@@ -145,7 +145,8 @@ mod tests {
     fn a_log_that_ends_keeps_its_last_record_for_a_cursor_that_needs_its_index() {
         let index = Index::new([]);
         let hub = Hub::new(Records::new(index.clone()), Positions::new(vec![0]), usize::MAX);
-        let selector = filter::selector(&[Filter::any().key("a")], &index, false);
+        let filters = ["a", "b", "c", "d", "e", "f"].map(|key| Filter::any().key(key));
+        let selector = filter::selector(&filters, &index, false);
         let mut cursor = hub.tail(selector);
         let headers = std::iter::empty();
         let record = Record::new((0, 0, None), Some(b"a"), None, headers, &mut BytesMut::new());
