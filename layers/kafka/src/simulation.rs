@@ -113,6 +113,8 @@ impl Tasks {
             self.add(Some(task));
         }
         let mut ready = self.ready.tasks.lock().unwrap();
+        // The order in which tokio's watch wakes is random.
+        ready.sort_unstable();
         let at = match ready.len() {
             0 => return None,
             1 => 0,

@@ -3,6 +3,8 @@
 //!
 //! A schedule is a function of its seed: see `seeds` and `simulation`.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use self::reader::{How, Reader, TestFilter};
@@ -484,11 +486,7 @@ fn every_client_gets_each_record_once_or_a_gap() {
 }
 
 #[test]
-fn a_schedule_is_a_function_of_its_seed() {
-    let traces = |seeds: std::ops::Range<u64>| -> Vec<u64> {
-        seeds.map(|seed| seeds::trace(seed, drawn, run)).collect()
-    };
-    let first = traces(0..10);
-    assert_eq!(first, traces(0..10));
-    assert!(traces(10..20).iter().all(|trace| !first.contains(trace)));
+fn schedules_of_different_seeds_differ() {
+    let traces: BTreeSet<u64> = (0..20).map(|seed| seeds::trace(seed, drawn, run)).collect();
+    assert_eq!(traces.len(), 20);
 }

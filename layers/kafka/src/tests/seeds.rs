@@ -21,6 +21,9 @@ use crate::simulation::Random;
 /// After so many failures no more seeds are run.
 const FAILURES: usize = 10;
 
+/// One of so many seeds is run twice, to see that everything is derived from it.
+const TWICE: u64 = 16;
+
 /// For so long attempts are made to remove steps of a schedule that has failed.
 const SHRINKING: Duration = Duration::from_secs(20);
 
@@ -94,8 +97,13 @@ fn draw<S: Strategy>(seed: u64, strategy: &S) -> S::Tree {
     strategy.new_tree(&mut runner).expect("nothing is rejected")
 }
 
-fn run<V>(seed: u64, value: V, test: &impl Fn(u64, V) -> u64) -> Result<u64, Failure> {
-    panic::catch_unwind(AssertUnwindSafe(|| test(seed, value)))
+fn run<V: Clone>(seed: u64, value: V, test: &impl Fn(u64, V) -> u64) -> Result<(), Failure> {
+    let trace = |value| panic::catch_unwind(AssertUnwindSafe(|| test(seed, value)));
+    let first = trace(value.clone())?;
+    if seed.is_multiple_of(TWICE) && trace(value)? != first {
+        return Err(Box::new("run twice, it has two traces"));
+    }
+    Ok(())
 }
 
 /// The fewest steps with which a seed fails.

@@ -2,10 +2,10 @@
 //! written in it, so that the expected state can know it without the engine.
 
 use std::panic;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::super::*;
 use crate::{Changes, Conversion, RecordRef};
@@ -56,31 +56,38 @@ pub(in super::super) fn unconverted(key: &str) -> String {
     format!("x-{key}")
 }
 
-/// Whether what is needed to convert records is there.
-#[derive(Clone, Debug)]
-pub(in super::super) struct Registry(watch::Sender<bool>);
+/// Whether what is needed to convert records is there. It is there at first.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Registry(Arc<Inner>);
 
-impl Default for Registry {
-    fn default() -> Self {
-        Self(watch::Sender::new(true))
-    }
+#[derive(Debug, Default)]
+struct Inner {
+    is_away: AtomicBool,
+    /// Not tokio's watch, which wakes in an order of its own.
+    back: Notify,
 }
 
 impl Registry {
     pub(in super::super) fn set_there(&self, there: bool) {
-        self.0.send_replace(there);
+        self.0.is_away.store(!there, Ordering::Relaxed);
+        if there {
+            self.0.back.notify_waiters();
+        }
     }
 
     /// A converter of one instance. Every fourth time it can't say yet what becomes of a record, and while the
     /// registry is away, for none of a third of the records.
     pub(in super::super) fn converter(&self) -> impl crate::ConvertRecord {
         let asked = AtomicUsize::new(0);
-        let there = self.0.clone();
+        let registry = Arc::clone(&self.0);
         move |record: &RecordRef<'_>, changes: &mut Changes| {
-            if !*there.borrow() && record.offset() % 3 == 0 {
-                let mut there = there.subscribe();
+            if registry.is_away.load(Ordering::Relaxed) && record.offset() % 3 == 0 {
+                let registry = Arc::clone(&registry);
                 return Conversion::NotYet(Box::pin(async move {
-                    let _ = there.wait_for(|there| *there).await;
+                    let back = registry.back.notified();
+                    if registry.is_away.load(Ordering::Relaxed) {
+                        back.await;
+                    }
                 }));
             }
             if asked.fetch_add(1, Ordering::Relaxed) % 4 == 3 {
