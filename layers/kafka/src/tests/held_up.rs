@@ -109,6 +109,26 @@ async fn a_reader_of_history_goes_on_with_what_can_be_converted() {
     assert_eq!(client.data().await, "0:50");
 }
 
+/// A partition of a backfill had ended, and the live log passed a hole there while another partition was held up. The
+/// backfill was read until the partition had a record.
+#[tokio::test]
+async fn a_backfill_ends_where_the_live_log_has_passed_a_hole_since() {
+    let model = kafka(2);
+    fill(&model, 0, 5);
+    fill(&model, 1, 5);
+    let registry = Registry::away();
+    let cluster = registry.instance().watched().of(&model);
+    let mut client = open(&cluster, query()).await;
+    assert_eq!(client.events(5).await, values(1, 0..5));
+    let fetches = model.calls(Call::FetchHistory);
+    model.skip(TOPIC, 1, 3);
+    eventually(|| model.calls(Call::FetchHistory) > fetches + 1).await;
+    eventually(|| cluster.head(TOPIC).is_some_and(|head| head.next(1) == 8)).await;
+    registry.set(true);
+    assert_eq!(client.events(5).await, values(0, 0..5));
+    eventually(|| client.is_idle() && model.assigned_history() == 0).await;
+}
+
 /// Each of them kept the reader for as long as a backfill may get no records.
 #[tokio::test]
 async fn backfills_that_wait_for_conversions_leave_their_reader_to_others() {

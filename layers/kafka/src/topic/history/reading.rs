@@ -1,6 +1,6 @@
 //! The progress of a backfill.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,11 +23,9 @@ use crate::topic::share::Share;
 pub(crate) struct Reading {
     pub(crate) topic: Arc<str>,
     pub(crate) backfill: Arc<Backfill>,
-    /// The head of the live log at the start: Kafka had all records before it.
-    head: Positions,
     next: Vec<i64>,
-    /// Where partitions ended before that head, if Kafka has reported its ends since.
-    unconfirmed_end: HashMap<i32, i64>,
+    /// Where partitions ended that have not been read further. Each end comes once.
+    ends: BTreeMap<i32, End>,
     /// It has waited for streams to join at its start.
     pub(crate) coalesced: bool,
     /// How many bytes its slowest stream was behind, and when.
@@ -48,6 +46,14 @@ pub(crate) struct Reading {
     scratch: Scratch,
     /// Partitions that are not read until their next record can be converted.
     held_up: HeldUp,
+}
+
+/// The end of a partition.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    next: i64,
+    /// The head of the live log when it was behind the end, if Kafka has reported its ends since.
+    head: Option<i64>,
 }
 
 /// Since when no records have come, and whether that was logged.
@@ -83,10 +89,9 @@ impl Reading {
     pub(crate) fn new(topic: Arc<str>, backfill: Arc<Backfill>, start: &Positions) -> Self {
         Self {
             topic,
-            head: backfill.log.hub.head(),
             backfill,
             next: start.iter().map(|(_, next)| next).collect(),
-            unconfirmed_end: HashMap::new(),
+            ends: BTreeMap::new(),
             coalesced: false,
             lag: (0, Instant::now()),
             rests_until: None,
@@ -331,7 +336,7 @@ impl Reading {
             events::append(&self.backfill.hub, batch);
         }
         let unconfirmed = self.skip_holes(ended);
-        if read == Read::On && !self.confirm_end(backend, consumer, &unconfirmed).await {
+        if read == Read::On && !self.confirm_ends(backend, consumer, fetched, &unconfirmed).await {
             return Read::Unconfirmed;
         }
         match &self.fetch_error {
@@ -399,10 +404,9 @@ impl Reading {
         }
     }
 
-    /// Skips the holes between the end of a partition and the head that the live log had. Returns the partitions
-    /// whose end is not confirmed, and their ends.
-    fn skip_holes(&mut self, ended: Vec<i32>) -> Vec<(i32, i64)> {
-        let mut unconfirmed = Vec::new();
+    /// Skips the holes between the end of a partition and the first record that the live log still has. Returns the
+    /// partitions whose end is not confirmed.
+    fn skip_holes(&mut self, ended: Vec<i32>) -> Vec<i32> {
         let mut has_skipped = false;
         for partition in ended {
             // Its next record has come since, and can't be converted yet.
@@ -411,50 +415,63 @@ impl Reading {
             }
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
-            let head = self.head.next(partition);
-            if *next >= head {
-                continue;
-            }
-            if self.unconfirmed_end.get(&partition) == Some(next) {
-                *next = head;
-                has_skipped = true;
-            } else {
-                unconfirmed.push((partition, *next));
+            let end = self.ends.entry(partition).or_insert(End { next: *next, head: None });
+            match end.head.filter(|_| end.next == *next) {
+                // Kafka had all records before that head when the partition was assigned.
+                Some(head) => {
+                    *next = head;
+                    has_skipped = true;
+                    self.ends.remove(&partition);
+                }
+                None => *end = End { next: *next, head: None },
             }
         }
         if has_skipped {
             self.backfill.hub.set_position(Positions::new(&*self.next));
         }
-        unconfirmed
+        if self.fetch_error.is_some() {
+            return Vec::new();
+        }
+        let first = self.backfill.log.hub.first();
+        let ends = self.ends.iter().filter(|(_, end)| end.head.is_none());
+        let ends = ends.filter(|(partition, end)| {
+            let slot = usize::try_from(**partition).ok();
+            slot.and_then(|slot| self.next.get(slot)) == Some(&end.next)
+                && self.is_read(**partition)
+                && end.next < first.next(**partition)
+        });
+        ends.map(|(partition, _)| *partition).collect()
     }
 
     /// Confirms the ends of partitions. A leader that was just elected may end before the last committed record.
     /// Until it knows better it does not report its offsets (KIP-207), so an end is confirmed if it comes again
     /// after Kafka has reported its ends. Returns false if Kafka does not.
-    async fn confirm_end(
+    async fn confirm_ends(
         &mut self,
         backend: &dyn Backend,
         consumer: &mut dyn Consumer,
-        ended: &[(i32, i64)],
+        fetched: &mut VecDeque<Fetched>,
+        ended: &[i32],
     ) -> bool {
         if ended.is_empty() {
             return true;
         }
+        let head = self.backfill.log.hub.head();
         let ends = backend.ends(&self.topic, self.next.len()).await;
         if let Err(error) = &ends {
             warn!(cluster = self.cluster(), %error, topic = %self.topic, "the end of history can't be read, trying again");
         }
-        for (partition, next) in ended {
-            // Its next record may have come since, and can't be converted yet.
-            if !self.is_read(*partition) {
-                continue;
-            }
-            if ends.is_ok() {
-                self.unconfirmed_end.insert(*partition, *next);
+        for partition in ended {
+            let Some(end) = self.ends.get_mut(partition) else { continue };
+            match &ends {
+                Ok(_) => end.head = Some(head.next(*partition)),
+                // It comes again.
+                Err(_) => drop(self.ends.remove(partition)),
             }
             // The end of a partition comes once for each assignment.
             broker::unassign(consumer, &self.topic, *partition);
-            broker::assign(consumer, &self.topic, *partition, *next);
+            fetched.retain(|later| later.partition() != Some(*partition));
+            self.read_on(consumer, *partition);
         }
         ends.is_ok()
     }
