@@ -46,12 +46,20 @@ pub(crate) struct LogLosses {
 /// The offsets of losses.
 #[derive(Debug, Default)]
 struct Known {
-    /// By partition and last offset: the first offset, and when the loss was last found.
-    losses: BTreeMap<(i32, i64), (i64, Instant)>,
+    /// By partition and last offset.
+    losses: BTreeMap<(i32, i64), Loss>,
     /// Some losses were forgotten, because there were more than [`KNOWN`].
     has_forgotten: bool,
     /// The last offset of each partition that was counted.
     counted: BTreeMap<i32, i64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    from: i64,
+    reason: Reason,
+    /// When it was last found.
+    found: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +129,8 @@ impl LogLosses {
             return;
         };
         let now = Instant::now();
-        if !self.known().is_new((partition, from, to - 1), now) {
+        let loss = Loss { from, reason, found: now };
+        if !self.known().is_new((partition, to - 1), loss) {
             return;
         }
         let mut state = self.all.lock();
@@ -161,20 +170,23 @@ impl LogLosses {
     /// The end of the unreadable range that contains this offset, if one is known and certain.
     pub(crate) fn until(&self, partition: i32, offset: i64) -> Option<i64> {
         let known = self.known();
-        let (&(of, last), &(first, since)) = known.losses.range((partition, offset)..).next()?;
-        let certain = of == partition && first <= offset && since.elapsed() < CERTAIN;
+        let (&(of, last), loss) = known.losses.range((partition, offset)..).next()?;
+        let certain = of == partition
+            && loss.from <= offset
+            && loss.reason == Reason::Unreadable
+            && loss.found.elapsed() < CERTAIN;
         certain.then_some(last + 1)
     }
 }
 
 impl Known {
-    /// Remembers a loss: partition, first and last offset. Returns whether it was not counted before.
-    fn is_new(&mut self, (partition, from, last): (i32, i64, i64), now: Instant) -> bool {
+    /// Remembers a loss that ends with the offset `last`. Returns whether it was not counted before.
+    fn is_new(&mut self, (partition, last): (i32, i64), loss: Loss) -> bool {
         let is_known = self.losses.contains_key(&(partition, last));
-        let known = self.losses.entry((partition, last)).or_insert((from, now));
-        *known = (known.0.min(from), now);
+        let known = self.losses.entry((partition, last)).or_insert(loss);
+        *known = Loss { from: known.from.min(loss.from), ..loss };
         if self.losses.len() > KNOWN {
-            let oldest = self.losses.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key);
+            let oldest = self.losses.iter().min_by_key(|(_, loss)| loss.found).map(|(key, _)| *key);
             oldest.map(|key| self.losses.remove(&key));
             self.has_forgotten = true;
         }
@@ -209,7 +221,8 @@ mod tests {
         let mut health = TopicHealth::new("orders".into());
         all.report(&mut health);
         assert_eq!((health.unreadable, health.too_large, health.lost.len()), (1, 1, 2));
-        for (offset, until) in [(2, None), (3, Some(7)), (6, Some(7)), (7, None)] {
+        // A fetch error at a record that is too large is another matter.
+        for (offset, until) in [(2, None), (3, Some(7)), (6, Some(7)), (7, None), (9, None)] {
             assert_eq!(losses.until(0, offset), until, "{offset}");
             assert_eq!(losses.until(1, offset), None, "of another partition");
         }
