@@ -61,6 +61,8 @@ impl Watch {
             };
             let held = seen.held.filter(|_| seen.stable == stable).unwrap_or(now);
             let held = (end.high > stable).then_some(held);
+            // What was before a truncation says nothing of the log.
+            seen.due = seen.due.min(stable);
             if seen.head != head {
                 *seen = new;
             } else if seen.due <= head {
@@ -166,6 +168,7 @@ mod tests {
             ("behind, but moves", &[(5, 90), (6, 90), (7, 90), (8, 90), (9, 90)], &[]),
             ("moves at the last", &[(5, 9), (5, 9), (9, 9), (9, 9), (9, 9)], &[]),
             ("the end went back", &[(9, 9), (9, 5), (9, 5), (9, 5)], &[]),
+            ("truncated to the head", &[(5, 9), (5, 9), (5, 5), (5, 5), (5, 5)], &[]),
             ("ahead of the reported end", &[(9, 7), (9, 7), (9, 8), (9, 9)], &[]),
         ];
         for (what, checks, expected) in rows {
