@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::panic;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -8,23 +7,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::{Metadata, MetadataBroker, MetadataTopic};
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::{Metadata, MetadataBroker};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tailwater_kafka_types::Budget;
 use tokio::time::Instant;
-use tracing::debug;
 
 use crate::Error;
 use crate::broker::configuration::Configurations;
 use crate::broker::contact::Reachability;
 use crate::broker::context::Context;
-use crate::broker::reader::{Reader, Readers};
-use crate::broker::{
-    Access, Consumer, End, Presence, TopicDescription, access, configuration, receive, timeouts,
-};
+use crate::broker::reader::Readers;
+use crate::broker::{End, configuration, receive, timeouts};
 use crate::data::gap::Watermarks;
 use crate::threads::Threads;
+
+mod backend;
 
 /// The timeout of a query. Within it, librdkafka finds a connection that has died and repeats the request on
 /// another one.
@@ -237,76 +235,9 @@ fn bounds(
     }
 }
 
-/// The calls of the [`Backend`](crate::broker::Backend). They block.
+/// Queries that other queries need, too. They block.
 impl Librdkafka {
-    pub(super) fn cluster(&self) -> &str {
-        self.context.reachability.name()
-    }
-
-    pub(super) fn consumer(&self, history: bool) -> Result<Box<dyn Consumer>, Error> {
-        let mut config = self.config.clone();
-        let queue = if history { Budget::HISTORY_QUEUE_BYTES } else { Budget::LIVE_QUEUE_BYTES };
-        config
-            .set("enable.partition.eof", if history { "true" } else { "false" })
-            .set("queued.max.messages.kbytes", (queue / 1024).to_string());
-        let context = self.context.clone();
-        let readers = Arc::clone(&self.readers);
-        let threads = self.threads.clone();
-        let reader =
-            Reader::new(config, context, readers, threads, history, self.max_record_bytes)?;
-        // Otherwise librdkafka would wait for its timer, which ticks each second.
-        let handle = Arc::clone(&reader.handle);
-        self.connect(move || drop(handle.consumer.fetch_metadata(None, TIMEOUT)));
-        Ok(Box::new(reader))
-    }
-
-    pub(super) fn topics(&self) -> Result<HashMap<String, usize>, Error> {
-        let query_client = self.query_client("read_committed", &self.stable)?;
-        // The other clients connect meanwhile. An error is reported when a client is needed.
-        let _ = self.query_client("read_uncommitted", &self.uncommitted);
-        self.configurations.connect();
-        if !self.context.reachability.is_reached()
-            && let Some(uncommitted) = self.uncommitted.get().cloned()
-        {
-            self.connect(move || drop(uncommitted.fetch_metadata(None, TIMEOUT)));
-        }
-        let asked = Instant::now();
-        let reachability = &self.context.reachability;
-        let late = || {
-            if asked.elapsed() >= reachability.answer_timeout() {
-                reachability.unanswered(asked);
-            }
-        };
-        let metadata = self.query(|| query_client.fetch_metadata(None, TIMEOUT), late);
-        let metadata = metadata.map_err(Error::kafka)?;
-        self.broker.store(broker(&metadata), Ordering::Relaxed);
-        let topics = metadata.topics().iter().filter_map(|topic| match presence(topic) {
-            Presence::Partitions(count) => Some((topic.name().to_owned(), count)),
-            Presence::Missing | Presence::Forbidden => None,
-        });
-        Ok(topics.collect())
-    }
-
-    pub(super) fn presence(&self, topic: &str) -> Result<Presence, Error> {
-        let query_client = self.query_client("read_committed", &self.stable)?;
-        let metadata = query_client.fetch_metadata(Some(topic), TIMEOUT).map_err(Error::kafka)?;
-        let found = metadata.topics().iter().find(|known| known.name() == topic);
-        Ok(found.map_or(Presence::Missing, presence))
-    }
-
-    pub(super) fn access(&self, topics: &[Arc<str>]) -> Result<Vec<Access>, Error> {
-        let mut config = self.config.clone();
-        config.set("enable.partition.eof", "true").set("queued.max.messages.kbytes", "1024");
-        access::of(&Arc::new(create(&config, self.context.clone())?), topics, TIMEOUT)
-    }
-
-    pub(super) fn drain_events(&self) -> bool {
-        self.drain();
-        self.configurations.expire();
-        self.context.reachability.take_disconnected()
-    }
-
-    pub(super) fn watermarks(
+    fn blocking_watermarks(
         &self,
         topic: &str,
         partitions: usize,
@@ -314,7 +245,7 @@ impl Librdkafka {
     ) -> Result<Watermarks, Error> {
         let query_client = self.query_client("read_committed", &self.stable)?;
         let low = || bounds(query_client, topic, partitions, Offset::Beginning);
-        let (low, ends) = both(low, || self.ends(topic, partitions));
+        let (low, ends) = both(low, || self.blocking_ends(topic, partitions));
         let low = low?;
         let ends = ends?;
         let (stable, high): (_, Vec<i64>) = ends.iter().map(|end| (end.stable, end.high)).unzip();
@@ -337,18 +268,7 @@ impl Librdkafka {
         Ok(Watermarks { low, last_stable: stable, high, tombstones_kept, since: None })
     }
 
-    pub(super) fn first_since(
-        &self,
-        topic: &str,
-        partitions: usize,
-        time: i64,
-    ) -> Result<Vec<Option<i64>>, Error> {
-        let query_client = self.query_client("read_committed", &self.stable)?;
-        let offsets = offsets(query_client, topic, partitions, Offset::Offset(time))?;
-        Ok(offsets.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
-    }
-
-    pub(super) fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
+    fn blocking_ends(&self, topic: &str, partitions: usize) -> Result<Vec<End>, Error> {
         let query_client = self.query_client("read_committed", &self.stable)?;
         let uncommitted = self.query_client("read_uncommitted", &self.uncommitted)?;
         let high = || {
@@ -373,39 +293,13 @@ impl Librdkafka {
         Ok(stable.into_iter().zip(high).map(|(stable, high)| End { stable, high }).collect())
     }
 
-    pub(super) fn opening(
-        &self,
-        topic: &str,
-        partitions: usize,
-    ) -> Result<TopicDescription, Error> {
-        self.connect_readers(topic, partitions);
-        let retention = || self.tombstone_retention(topic);
-        let (retention, watermarks) = both(retention, || self.watermarks(topic, partitions, None));
-        Ok(TopicDescription { watermarks: watermarks?, tombstone_retention: retention.ok() })
-    }
-
-    pub(super) fn tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
+    fn blocking_tombstone_retention(&self, topic: &str) -> Result<Option<Duration>, Error> {
         let known = Some(self.broker.load(Ordering::Relaxed)).filter(|broker| *broker >= 0);
         self.configurations.tombstone_retention(topic, known, || {
             let query_client = self.query_client("read_committed", &self.stable)?;
             let metadata = query_client.fetch_metadata(Some(topic), configuration::TIMEOUT);
             Ok(broker(&metadata.map_err(Error::kafka)?))
         })
-    }
-}
-
-/// What the metadata say of a topic. Between its creation and the election of leaders it has no partitions.
-fn presence(topic: &MetadataTopic) -> Presence {
-    match topic.error().map(RDKafkaErrorCode::from) {
-        None => Presence::Partitions(topic.partitions().len()),
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::InvalidTopic) => {
-            Presence::Missing
-        }
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Presence::Forbidden,
-        Some(error) => {
-            debug!(%error, topic = topic.name(), "topic can't be read for now");
-            Presence::Partitions(0)
-        }
     }
 }
 

@@ -15,7 +15,6 @@ use crate::data::gap::Watermarks;
 use crate::data::record::Record;
 
 mod access;
-mod blocking;
 mod buffers;
 mod configuration;
 pub(crate) mod contact;
