@@ -270,6 +270,11 @@ impl Cluster {
         Some(self.topic(topic)?.log()?.hub.head())
     }
 
+    /// The ends of all backfills.
+    pub(crate) fn history_heads(&self) -> Vec<crate::data::positions::Positions> {
+        self.0.history.heads()
+    }
+
     /// Whether records that were fetched wait for their share of the time.
     pub(crate) fn is_deferred(&self, topic: &str) -> bool {
         let converter = self.topic(topic).and_then(|topic| topic.converter.clone());

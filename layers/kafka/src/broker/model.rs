@@ -42,7 +42,7 @@ struct State {
     topics: BTreeMap<String, Topic>,
     faults: Faults,
     calls: HashMap<Call, usize>,
-    /// How many fetches of tails have ended, and are not known to them yet.
+    /// How many fetches have ended, and are not known to those who asked for them yet.
     late_fetches: usize,
     served_history: usize,
     assigned_history: usize,
@@ -311,7 +311,7 @@ impl Model {
         assert!(!waited.unwrap().1.timed_out(), "{call:?} was waited for in vain");
     }
 
-    /// Whether some tail is about to get what was there before.
+    /// Whether somebody is about to get what was there before.
     pub(crate) fn has_late_fetches(&self) -> bool {
         self.lock().late_fetches > 0
     }

@@ -232,7 +232,10 @@ impl Reader {
     /// end.
     pub(super) async fn settle(&mut self, world: &World, instance: &Cluster) {
         // An instance that has not noticed a truncation goes on as if there were none.
-        let is_past = || instance.head(TOPIC).is_some_and(|head| !world.reaches(&head));
+        let is_past = || {
+            let mut heads = instance.head(TOPIC).into_iter().chain(instance.history_heads());
+            heads.any(|head| !world.reaches(&head))
+        };
         // It may be about to append what was there before.
         let is_stale = is_past() || world.model.has_late_fetches() || instance.is_deferred(TOPIC);
         for (partition, truncation) in &mut self.truncations {

@@ -74,6 +74,12 @@ impl History {
         self.lock().backfills().map(|backfill| backfill.hub.cursors()).sum()
     }
 
+    /// The ends of what the backfills have read.
+    #[cfg(test)]
+    pub(crate) fn heads(&self) -> Vec<crate::data::positions::Positions> {
+        self.lock().backfills().map(|backfill| backfill.hub.head()).collect()
+    }
+
     /// How many backfills there are, how many were begun, and how many streams wait for one.
     pub(crate) fn counts(&self) -> (usize, u64, usize) {
         let queue = self.lock();
