@@ -328,14 +328,15 @@ impl Reading {
             }
         }
         batch.sort_by_key(|(time, _)| *time);
-        if !batch.is_empty() {
+        let is_idle = batch.is_empty();
+        if !is_idle {
             let mut batch = batch.into_iter().map(|(_, record)| record).collect();
             if converter.is_some() {
                 batch = Record::join_rejected(batch);
             }
             events::append(&self.backfill.hub, batch);
         }
-        let unconfirmed = self.skip_holes(ended);
+        let unconfirmed = self.skip_holes(&ended, is_idle);
         if read == Read::On && !self.confirm_ends(backend, consumer, fetched, &unconfirmed).await {
             return Read::Unconfirmed;
         }
@@ -405,10 +406,10 @@ impl Reading {
     }
 
     /// Skips the holes between the end of a partition and the first record that the live log still has. Returns the
-    /// partitions whose end is not confirmed.
-    fn skip_holes(&mut self, ended: Vec<i32>) -> Vec<i32> {
+    /// partitions whose end is to be confirmed. `ended`: the ends of this poll. `is_idle`: it brought no record.
+    fn skip_holes(&mut self, ended: &[i32], is_idle: bool) -> Vec<i32> {
         let mut has_skipped = false;
-        for partition in ended {
+        for &partition in ended {
             // Its next record has come since, and can't be converted yet.
             if self.held_up.contains(partition) {
                 continue;
@@ -434,6 +435,8 @@ impl Reading {
         }
         let first = self.backfill.log.hub.first();
         let ends = self.ends.iter().filter(|(_, end)| end.head.is_none());
+        // What the live log has had since the end may be a record that comes with the next poll.
+        let ends = ends.filter(|(partition, _)| is_idle || ended.contains(*partition));
         let ends = ends.filter(|(partition, end)| {
             let slot = usize::try_from(**partition).ok();
             slot.and_then(|slot| self.next.get(slot)) == Some(&end.next)
