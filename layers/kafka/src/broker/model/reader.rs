@@ -159,9 +159,10 @@ impl Reader {
             }
             if into.len() > before || Instant::now() >= deadline {
                 // It may be late.
-                model.lock().late_fetches += 1;
+                let late = usize::from(into.len() > before);
+                model.lock().late_fetches += late;
                 simulation::turn().await;
-                model.lock().late_fetches -= 1;
+                model.lock().late_fetches -= late;
                 return;
             }
             let _ = timeout_at(deadline, written).await;

@@ -28,7 +28,7 @@ pub(super) struct Watch {
 #[derive(Clone, Debug)]
 struct PartitionState {
     head: i64,
-    /// The first end that Kafka reported after the head arrived here.
+    /// The first end that Kafka reported after the head arrived here, or a lower one that it reported since.
     due: i64,
     /// In how many checks since then the head has not moved.
     checks: u32,
@@ -168,6 +168,7 @@ mod tests {
             ("behind, but moves", &[(5, 90), (6, 90), (7, 90), (8, 90), (9, 90)], &[]),
             ("moves at the last", &[(5, 9), (5, 9), (9, 9), (9, 9), (9, 9)], &[]),
             ("the end went back", &[(9, 9), (9, 5), (9, 5), (9, 5)], &[]),
+            ("truncated", &[(5, 9), (5, 9), (5, 7)], &[(2, (5, 7))]),
             ("truncated to the head", &[(5, 9), (5, 9), (5, 5), (5, 5), (5, 5)], &[]),
             ("ahead of the reported end", &[(9, 7), (9, 7), (9, 8), (9, 9)], &[]),
         ];

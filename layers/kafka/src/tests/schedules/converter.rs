@@ -63,7 +63,7 @@ pub(in super::super) struct Registry(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     is_away: AtomicBool,
-    /// Not tokio's watch, which wakes in an order of its own.
+    /// A task may wait for several of these. Tokio's watch would wake them in a random order.
     back: Notify,
 }
 

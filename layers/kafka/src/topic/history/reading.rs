@@ -23,8 +23,10 @@ use crate::topic::share::Share;
 pub(crate) struct Reading {
     pub(crate) topic: Arc<str>,
     pub(crate) backfill: Arc<Backfill>,
+    /// The head of the live log at the start: Kafka had all records before it.
+    head: Positions,
     next: Vec<i64>,
-    /// Where partitions ended that have not been read further. Each end comes once.
+    /// Where partitions ended last. An end comes once for each assignment.
     ends: BTreeMap<i32, End>,
     /// It has waited for streams to join at its start.
     pub(crate) coalesced: bool,
@@ -48,11 +50,12 @@ pub(crate) struct Reading {
     held_up: HeldUp,
 }
 
-/// The end of a partition.
+/// The end of a partition, until a record comes.
 #[derive(Clone, Copy, Debug)]
 struct End {
     next: i64,
-    /// The head of the live log when it was behind the end, if Kafka has reported its ends since.
+    since: Instant,
+    /// The head that the live log had before Kafka reported its ends.
     head: Option<i64>,
 }
 
@@ -89,6 +92,7 @@ impl Reading {
     pub(crate) fn new(topic: Arc<str>, backfill: Arc<Backfill>, start: &Positions) -> Self {
         Self {
             topic,
+            head: backfill.log.hub.head(),
             backfill,
             next: start.iter().map(|(_, next)| next).collect(),
             ends: BTreeMap::new(),
@@ -202,6 +206,8 @@ impl Reading {
             self.forget_stall();
         }
         self.held_up.take_ready();
+        // A leader that was elected meanwhile may not know of them.
+        self.ends.values_mut().for_each(|end| end.head = None);
         for (partition, next) in self.read() {
             broker::assign(consumer, &self.topic, partition, next);
         }
@@ -328,15 +334,14 @@ impl Reading {
             }
         }
         batch.sort_by_key(|(time, _)| *time);
-        let is_idle = batch.is_empty();
-        if !is_idle {
+        if !batch.is_empty() {
             let mut batch = batch.into_iter().map(|(_, record)| record).collect();
             if converter.is_some() {
                 batch = Record::join_rejected(batch);
             }
             events::append(&self.backfill.hub, batch);
         }
-        let unconfirmed = self.skip_holes(&ended, is_idle);
+        let unconfirmed = self.skip_holes(ended, timing);
         if read == Read::On && !self.confirm_ends(backend, consumer, fetched, &unconfirmed).await {
             return Read::Unconfirmed;
         }
@@ -405,27 +410,25 @@ impl Reading {
         }
     }
 
-    /// Skips the holes between the end of a partition and the first record that the live log still has. Returns the
-    /// partitions whose end is to be confirmed. `ended`: the ends of this poll. `is_idle`: it brought no record.
-    fn skip_holes(&mut self, ended: &[i32], is_idle: bool) -> Vec<i32> {
+    /// Skips the holes between the ends of partitions and the head that the live log had. Returns the partitions whose
+    /// ends are to be confirmed.
+    fn skip_holes(&mut self, ended: Vec<i32>, timing: &Timing) -> Vec<i32> {
+        let now = Instant::now();
         let mut has_skipped = false;
-        for &partition in ended {
+        for partition in ended {
             // Its next record has come since, and can't be converted yet.
             if self.held_up.contains(partition) {
                 continue;
             }
             let slot = usize::try_from(partition).ok();
             let Some(next) = slot.and_then(|slot| self.next.get_mut(slot)) else { continue };
-            let end = self.ends.entry(partition).or_insert(End { next: *next, head: None });
-            match end.head.filter(|_| end.next == *next) {
-                // Kafka had all records before that head when the partition was assigned.
-                Some(head) => {
-                    *next = head;
-                    has_skipped = true;
-                    self.ends.remove(&partition);
-                }
-                None => *end = End { next: *next, head: None },
+            let end = self.ends.get(&partition).filter(|end| end.next == *next);
+            // Kafka had all records before that head when the partition was assigned.
+            if let Some(head) = end.and_then(|end| end.head) {
+                *next = head;
+                has_skipped = true;
             }
+            self.ends.insert(partition, End { next: *next, since: now, head: None });
         }
         if has_skipped {
             self.backfill.hub.set_position(Positions::new(&*self.next));
@@ -434,16 +437,16 @@ impl Reading {
             return Vec::new();
         }
         let first = self.backfill.log.hub.first();
-        let ends = self.ends.iter().filter(|(_, end)| end.head.is_none());
-        // What the live log has had since the end may be a record that comes with the next poll.
-        let ends = ends.filter(|(partition, _)| is_idle || ended.contains(*partition));
-        let ends = ends.filter(|(partition, end)| {
+        let is_to_confirm = |(partition, end): &(&i32, &End)| {
             let slot = usize::try_from(**partition).ok();
             slot.and_then(|slot| self.next.get(slot)) == Some(&end.next)
+                && end.head.is_none()
                 && self.is_read(**partition)
                 && end.next < first.next(**partition)
-        });
-        ends.map(|(partition, _)| *partition).collect()
+                // What the live log has had since the start may be records that come with the next poll.
+                && (end.next < self.head.next(**partition) || now - end.since >= timing.retry)
+        };
+        self.ends.iter().filter(is_to_confirm).map(|(partition, _)| *partition).collect()
     }
 
     /// Confirms the ends of partitions. A leader that was just elected may end before the last committed record.
