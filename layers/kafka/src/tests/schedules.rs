@@ -315,7 +315,7 @@ impl Schedule {
             }
             Step::Grow => self.world.grow(),
             Step::Fail { call, times } => self.world.model.fail(*call, *times),
-            Step::Panic { call } => self.world.model.panic_at(*call),
+            Step::Panic { call } => self.world.model.panic_seldom_at(*call),
             Step::Slow { microseconds } => {
                 self.world.model.slow(Duration::from_micros(*microseconds));
             }

@@ -48,6 +48,8 @@ pub(super) struct Faults {
     pub(super) reconnects: u64,
     failures: HashMap<Call, usize>,
     panics: HashSet<Call>,
+    /// How many panics of reads of history schedules have caused.
+    history_panics: u32,
     /// How long a query for a partition without a leader takes to fail.
     pub(super) failure: Duration,
     /// So many lists of topics are empty.
@@ -168,6 +170,17 @@ impl Model {
     /// The next call of this kind panics.
     pub(crate) fn panic_at(&self, call: Call) {
         self.change(|state| state.faults.panics.insert(call));
+    }
+
+    /// As `panic_at`, but of reads of history only twice: three would prove that a record can't be read.
+    pub(crate) fn panic_seldom_at(&self, call: Call) {
+        self.change(|state| {
+            let faults = &mut state.faults;
+            faults.history_panics += u32::from(call == Call::FetchHistory);
+            if call != Call::FetchHistory || faults.history_panics <= 2 {
+                faults.panics.insert(call);
+            }
+        });
     }
 
     /// Whether a panic is still to come.

@@ -415,7 +415,7 @@ fn run(seed: u64, (steps, memory, reused, is_converted): Drawn) -> u64 {
                     model.grow(TOPIC, 3);
                 }
                 Step::Fail { call, times } => model.fail(*call, *times),
-                Step::Panic { call } => model.panic_at(*call),
+                Step::Panic { call } => model.panic_seldom_at(*call),
                 Step::Reconnect => {
                     model.set_reachable(false);
                     model.set_reachable(true);

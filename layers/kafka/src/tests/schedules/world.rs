@@ -125,7 +125,7 @@ impl World {
     }
 
     /// The offset at which consumers stop for now.
-    fn stable(&self, partition: i32) -> i64 {
+    pub(super) fn stable(&self, partition: i32) -> i64 {
         self.open.get(&partition).copied().unwrap_or_else(|| self.high(partition))
     }
 
