@@ -433,20 +433,20 @@ impl Reading {
         if has_skipped {
             self.backfill.hub.set_position(Positions::new(&*self.next));
         }
-        if self.fetch_error.is_some() {
+        if self.fetch_error.is_some() || self.ends.is_empty() {
             return Vec::new();
         }
         let first = self.backfill.log.hub.first();
-        let is_to_confirm = |(partition, end): &(&i32, &End)| {
-            let slot = usize::try_from(**partition).ok();
-            slot.and_then(|slot| self.next.get(slot)) == Some(&end.next)
-                && end.head.is_none()
-                && self.is_read(**partition)
-                && end.next < first.next(**partition)
-                // What the live log has had since the start may be records that come with the next poll.
-                && (end.next < self.head.next(**partition) || now - end.since >= timing.retry)
+        let is_to_confirm = |(partition, next): &(i32, i64)| {
+            let end = self.ends.get(partition).filter(|end| end.next == *next);
+            end.is_some_and(|end| {
+                end.head.is_none()
+                    && *next < first.next(*partition)
+                    // What the live log has had since the start may be records that come with the next poll.
+                    && (*next < self.head.next(*partition) || now - end.since >= timing.retry)
+            })
         };
-        self.ends.iter().filter(is_to_confirm).map(|(partition, _)| *partition).collect()
+        self.read().filter(is_to_confirm).map(|(partition, _)| partition).collect()
     }
 
     /// Confirms the ends of partitions. A leader that was just elected may end before the last committed record.
