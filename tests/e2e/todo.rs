@@ -482,8 +482,9 @@ async fn the_program_streams_the_tasks_of_the_example() {
     let file_name = file.to_str().expect("a path");
     let environment = [("KAFKA_BOOTSTRAP_SERVER", kafka.servers())];
     let mut check = run(&["check", "-c", file_name], &environment);
-    assert!(check.ended().await.success(), "{}", check.stderr.text());
-    assert_eq!(check.stderr.text(), "");
+    let said = check.stderr.all().await;
+    assert!(check.ended().await.success(), "{said}");
+    assert_eq!(said, "");
 
     let todo = Todo::start(&kafka, &["--streams", "http://localhost:7114/tasks"]).await;
     let config = todo.send(Send::get("/config.json")).await.body;
