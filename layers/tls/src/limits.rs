@@ -1,8 +1,11 @@
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::bounded::TooManyBytes;
 use crate::error::Error;
@@ -36,17 +39,8 @@ impl Limits {
     }
 
     /// The output of the future, or [`Error::HandshakeTimeout`] at the deadline.
-    pub(crate) async fn before<T>(
-        &self,
-        deadline: Option<Instant>,
-        future: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        match deadline {
-            Some(deadline) => timeout_at(deadline, future)
-                .await
-                .unwrap_or(Err(Error::HandshakeTimeout(self.handshake_timeout))),
-            None => future.await,
-        }
+    pub(crate) fn before<F>(&self, deadline: Option<Instant>, future: F) -> Before<F> {
+        Before { future, deadline: deadline.map(sleep_until), timeout: self.handshake_timeout }
     }
 
     /// Extracts the error that rustls or [`BoundedHandshake`](crate::bounded::BoundedHandshake) has wrapped.
@@ -61,5 +55,50 @@ impl Limits {
             Some(cause) => Error::Handshake(cause.clone()),
             None => Error::Io(error),
         }
+    }
+}
+
+pin_project! {
+    /// A future with a deadline. An `async fn` would have room for three of the future.
+    pub(crate) struct Before<F> {
+        #[pin]
+        future: F,
+        #[pin]
+        deadline: Option<Sleep>,
+        timeout: Duration,
+    }
+}
+
+impl<F, T> Future for Before<F>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(output);
+        }
+        let Some(deadline) = this.deadline.as_pin_mut() else { return Poll::Pending };
+        deadline.poll(cx).map(|()| Err(Error::HandshakeTimeout(*this.timeout)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::mem::size_of_val;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_deadline_has_room_for_the_future_once() {
+        let limits = Limits::default();
+        let future = ready(Result::<[u8; 4096], Error>::Ok([0; 4096]));
+        let size = size_of_val(&future);
+        let before = limits.before(limits.deadline(), future);
+        assert!(size_of_val(&before) < size + 512, "{} of {size}", size_of_val(&before));
+        before.await.expect("it is ready");
     }
 }

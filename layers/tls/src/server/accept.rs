@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::bounded::BoundedHandshake;
 use crate::error::Error;
@@ -62,16 +62,7 @@ where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
     let io = BoundedHandshake::new(io, Some(first), limits.max_handshake_bytes);
-    let mut acceptor = pin!(LazyConfigAcceptor::new(Acceptor::default(), io));
-    let mut hello = match acceptor.as_mut().await {
-        Ok(hello) => hello,
-        Err(error) => {
-            if let Some(io) = acceptor.take_io() {
-                linger(&mut io.into_io()).await;
-            }
-            return Err(limits.error(error));
-        }
-    };
+    let mut hello = client_hello(io, limits).await?;
     let current = config.current();
     let name = hello.client_hello().server_name().map(str::to_ascii_lowercase);
     if current.requires_alpn && hello.client_hello().alpn().is_none() {
@@ -89,6 +80,26 @@ where
         }
         Err((error, io)) => {
             linger(&mut io.into_io()).await;
+            Err(limits.error(error))
+        }
+    }
+}
+
+/// A function of its own, so that the rest of the handshake has no room for the acceptor.
+async fn client_hello<Io>(
+    io: BoundedHandshake<Io>,
+    limits: Limits,
+) -> Result<StartHandshake<BoundedHandshake<Io>>, Error>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut acceptor = pin!(LazyConfigAcceptor::new(Acceptor::default(), io));
+    match acceptor.as_mut().await {
+        Ok(hello) => Ok(hello),
+        Err(error) => {
+            if let Some(io) = acceptor.take_io() {
+                linger(&mut io.into_io()).await;
+            }
             Err(limits.error(error))
         }
     }
