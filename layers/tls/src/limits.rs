@@ -1,11 +1,11 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Timeout, timeout, timeout_at};
 
 use crate::bounded::TooManyBytes;
 use crate::error::Error;
@@ -39,8 +39,12 @@ impl Limits {
     }
 
     /// The output of the future, or [`Error::HandshakeTimeout`] at the deadline.
-    pub(crate) fn before<F>(&self, deadline: Option<Instant>, future: F) -> Before<F> {
-        Before { future, deadline: deadline.map(sleep_until), timeout: self.handshake_timeout }
+    pub(crate) fn before<F: Future>(&self, deadline: Option<Instant>, future: F) -> Before<F> {
+        let future = match deadline {
+            Some(deadline) => timeout_at(deadline, future),
+            None => timeout(Duration::MAX, future),
+        };
+        Before { future, timeout: self.handshake_timeout }
     }
 
     /// Extracts the error that rustls or [`BoundedHandshake`](crate::bounded::BoundedHandshake) has wrapped.
@@ -59,12 +63,11 @@ impl Limits {
 }
 
 pin_project! {
-    /// A future with a deadline. An `async fn` would have room for three of the future.
+    /// A future with a deadline. An `async fn` would reserve memory for the future three times.
+    #[must_use = "futures do nothing unless polled"]
     pub(crate) struct Before<F> {
         #[pin]
-        future: F,
-        #[pin]
-        deadline: Option<Sleep>,
+        future: Timeout<F>,
         timeout: Duration,
     }
 }
@@ -77,11 +80,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
         let this = self.project();
-        if let Poll::Ready(output) = this.future.poll(cx) {
-            return Poll::Ready(output);
-        }
-        let Some(deadline) = this.deadline.as_pin_mut() else { return Poll::Pending };
-        deadline.poll(cx).map(|()| Err(Error::HandshakeTimeout(*this.timeout)))
+        let output = ready!(this.future.poll(cx));
+        Poll::Ready(output.unwrap_or(Err(Error::HandshakeTimeout(*this.timeout))))
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_deadline_has_room_for_the_future_once() {
+    async fn a_future_with_a_deadline_is_stored_once() {
         let limits = Limits::default();
         let future = ready(Result::<[u8; 4096], Error>::Ok([0; 4096]));
         let size = size_of_val(&future);

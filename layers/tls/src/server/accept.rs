@@ -62,7 +62,7 @@ where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
     let io = BoundedHandshake::new(io, Some(first), limits.max_handshake_bytes);
-    let mut hello = client_hello(io, limits).await?;
+    let mut hello = read_client_hello(io, limits).await?;
     let current = config.current();
     let name = hello.client_hello().server_name().map(str::to_ascii_lowercase);
     if current.requires_alpn && hello.client_hello().alpn().is_none() {
@@ -85,8 +85,8 @@ where
     }
 }
 
-/// A function of its own, so that the rest of the handshake has no room for the acceptor.
-async fn client_hello<Io>(
+/// Reads the first message. The handshake calls it, so that the acceptor takes no memory afterwards.
+async fn read_client_hello<Io>(
     io: BoundedHandshake<Io>,
     limits: Limits,
 ) -> Result<StartHandshake<BoundedHandshake<Io>>, Error>
