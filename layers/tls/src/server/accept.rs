@@ -118,3 +118,20 @@ async fn linger<Io: AsyncRead + AsyncWrite + Unpin>(io: &mut Io) {
     // The connection is closed in any case.
     let _ = timeout(LINGER, closing).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_handshake_is_small() {
+        let size = size_of_future(handshake::<DuplexStream>);
+        assert!(size < 6656, "{size} bytes");
+    }
+}
