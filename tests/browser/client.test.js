@@ -171,7 +171,7 @@ for (const [protocol, options] of [
 ]) {
   test(`over ${protocol} a shared stream outlives its token by a challenge`, { timeout }, async (t) => {
     const { log, ...at } = await start(t, options);
-    const expiry = Date.now() + 8000;
+    const expiry = Date.now() + 15_000;
     let brought = 0;
     const fresh = () => (brought++ ? hour() : token(expiry));
     const tabs = [await open(t, { ...at, token: fresh })];
@@ -191,7 +191,7 @@ for (const [protocol, options] of [
 
   test(`over ${protocol} a stream that ended with its token resumes with the next one`, { timeout }, async (t) => {
     const { log, ...at } = await start(t, options);
-    const expiry = Date.now() + 4000;
+    const expiry = Date.now() + 10_000;
     // Its owner brings no other token before that one has expired.
     const page = await open(t, { ...at, token: () => (Date.now() < expiry ? token(expiry) : hour()) });
     log.append('a', 'before');

@@ -77,6 +77,8 @@ test('a page that was cut off resumes without loss or repetition', { timeout }, 
   for (let round = 0; round < 3; round++) {
     const before = network.resumed.length;
     network.cut();
+    // What had arrived is shown before the page is told of the cut.
+    await page.waitForFunction(() => window.tailwater.state !== 'connected');
     const shown = await count(page);
     // There is something to lose: events go by while the page is away.
     const missed = reader.events.length + 4;

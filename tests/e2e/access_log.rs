@@ -256,7 +256,7 @@ async fn a_client_forges_no_line_and_fills_none() {
 
 #[tokio::test]
 async fn the_end_of_a_drain_is_told_with_its_numbers() {
-    for drain in ["2", "0"] {
+    for drain in ["6", "0"] {
         let kafka = kafka().await;
         let topic = kafka.topic(1).await;
         let mut server = server(&kafka).arguments(&["--drain", drain]).run().await;

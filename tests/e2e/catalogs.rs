@@ -4,6 +4,7 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
@@ -133,10 +134,13 @@ async fn a_registry_is_asked_by_tls_with_credentials_that_nothing_shows() {
             shows_no_secret(&said);
             shows_no_secret(&logged);
         }
-        server.stderr().says("DEBUG").await;
-        shows_no_secret(&server.stderr().text());
-        shows_no_secret(&server.stdout().text());
         assert!(server.process().is_running());
+        drop(stream);
+        server.process().signal(Signal::TERM);
+        let log = server.stderr().all().await;
+        assert!(log.contains("DEBUG"), "{log}");
+        shows_no_secret(&log);
+        shows_no_secret(&server.stdout().all().await);
     }
 }
 

@@ -65,6 +65,17 @@ impl Todo {
         request.to(self.address).await.expect("an answer")
     }
 
+    /// Waits until the service has read the task with this etag: its consumer is another than the stream's.
+    async fn knows(&self, request: Send<'_>, etag: &str) {
+        let etag = Some(format!("\"{etag}\""));
+        let knows = async {
+            while self.send(request).await.etag != etag {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        soon("the service knows the task", knows).await;
+    }
+
     fn stream(&self) -> Get {
         Get::new(self.address, "/tasks?liveEvent=true")
     }
@@ -198,6 +209,7 @@ async fn commands_become_tasks_on_the_stream() {
     let block = stream.next().await;
     assert_eq!((data(&block), etag(&block)), (json!({"title":"milk","completed":false}), &*first));
 
+    todo.knows(Send::get(&path), &first).await;
     let done = r#"{"title":"milk","completed":true}"#;
     for (request, status, why) in [
         (Send::post(&first, r#"{"title":"other"}"#), 422, "the key is another command's"),
@@ -225,7 +237,7 @@ async fn commands_become_tasks_on_the_stream() {
     assert_eq!(todo.send(Send::put(&path, &second, &first, done)).await.status, 202);
     let block = stream.next().await;
     assert_eq!((data(&block), etag(&block)), (json!({"title":"milk","completed":true}), &*second));
-    // The stream has told the etag, so the service knows it, too.
+    todo.knows(Send::get(&path), &second).await;
     assert_eq!(todo.send(Send::delete(&path, &third, &second)).await.status, 202);
     let block = stream.next().await;
     assert_eq!((field(&block, "event"), etag(&block)), (Some("delete"), &*third));
@@ -428,6 +440,7 @@ async fn users_have_tasks_of_their_own() {
     assert_eq!(data(&of_ada.next().await)["title"], "of Ada");
 
     let path = format!("/tasks/{first}");
+    todo.knows(Send::get(&path).bearer(&ada), &first).await;
     for request in [
         Send::put(&path, &second, &first, r#"{"title":"of Bob"}"#),
         Send::delete(&path, &second, &first),

@@ -109,7 +109,7 @@ async fn a_good_token_is_handed_on_in_the_header_that_is_named_and_no_other_is()
 async fn streams_end_with_their_tokens(version: Version) {
     let mut above = Above::start(version).await;
     let server = above.proxy().guard(&guard(6), CREDENTIALS).run().await;
-    let expiry = in_seconds(8);
+    let expiry = in_seconds(13);
     let bearer = |token| format!("Bearer {token}");
     let mut open = Vec::new();
     // Over HTTP/1.1, where each stream is a session of its own.

@@ -159,7 +159,7 @@ test('a connection that is silent for too long is lost', { timeout }, async (t) 
     // This one never answers.
     else if (count === 3) begin(response, 'data:b\nid:2\n\n');
   });
-  const { stream, seen } = open(t, url, { idle: 100 });
+  const { stream, seen } = open(t, url, { idle: 1000 });
   await next(stream, 'message', ({ data }) => data === 'b');
   assert.deepEqual(seen.slice(0, 4), [['open'], ['message', 'a', '1'], ['error', 0, 'AbortError'], ['error', 0, 'AbortError']]);
   assert.equal(requests[2].headers['last-event-id'], '1');
@@ -169,10 +169,10 @@ test('comments keep a connection', { timeout }, async (t) => {
   const { url, requests } = await serve(t, (request, response) => {
     begin(response);
     let count = 0;
-    const timer = setInterval(() => (count++ < 10 ? response.write(':\n\n') : response.write('data:x\n\n')), 50);
+    const timer = setInterval(() => (count++ < 60 ? response.write(':\n\n') : response.write('data:x\n\n')), 50);
     response.on('close', () => clearInterval(timer));
   });
-  const { stream } = open(t, url, { idle: 300 });
+  const { stream } = open(t, url, { idle: 2000 });
   await next(stream, 'message');
   assert.equal(requests.length, 1);
 });

@@ -410,9 +410,9 @@ for (const [name, token] of [
     t.mock.method(Math, 'random', () => 0.01);
     const log = await logServer(t);
     log.append(3);
-    const first = open(t, log, { idle: 200, token });
-    const second = open(t, log, { idle: 200 });
-    const third = open(t, log, { idle: 200 });
+    const first = open(t, log, { idle: 1000, token });
+    const second = open(t, log, { idle: 1000 });
+    const third = open(t, log, { idle: 1000 });
     const alive = setInterval(() => log.append(), 20);
     t.after(() => clearInterval(alive));
     await until(() => second.seen.length && third.seen.length);
@@ -510,8 +510,8 @@ test('a page that is online again does not wait', { timeout }, async (t) => {
   await until(() => tab.states.length === 1);
   log.refuse = false;
   // The delay begins behind the one that a server demands, which is 0.
-  await delay(20);
-  page.dispatchEvent(new Event('online'));
+  const online = setInterval(() => page.dispatchEvent(new Event('online')), 20);
+  t.after(() => clearInterval(online));
   await caughtUp(tab, log);
 });
 

@@ -151,7 +151,7 @@ async fn zero_is_no_deadline() {
 
 #[tokio::test]
 async fn http2_without_streams_is_closed_and_one_with_a_stream_stays() {
-    let mut server = Server::start(layer().idle_timeout(SHORT));
+    let mut server = Server::start(layer().idle_timeout(2 * SECOND));
     let (mut streaming, streaming_connection) = server.http2().await;
     let response = soon(streaming.send_request(get("/stream"))).await.unwrap();
     let mut stream = server.opened().await.stream();

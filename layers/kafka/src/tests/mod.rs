@@ -137,7 +137,7 @@ impl Instance {
 
     /// Lets the watchdog check often, but not so often that a busy machine seems to stall.
     fn watched(mut self) -> Self {
-        self.options.timing.watch = Duration::from_millis(30);
+        self.options.timing.watch = Duration::from_millis(150);
         self
     }
 
