@@ -63,6 +63,8 @@ test('two pages show the changes of each other', { timeout }, async (t) => {
   const [one, two] = [await open(t, port), await open(t, port)];
   await Promise.all([one, two].map(live));
   await add(one, 'milk');
+  // A page shows a task before the service has it.
+  await saved(one);
   await add(two, 'tea');
   for (const page of [one, two]) await row(page, 'milk').and(page.locator(':above(:text("tea"))')).waitFor();
 
@@ -146,8 +148,9 @@ test('a page that was offline catches up, and sends what was changed there', { t
   t.after(() => network.close());
   const [away, other] = [await open(t, network.port), await open(t, port)];
   await Promise.all([away, other].map(live));
-  for (const title of ['milk', 'tea', 'salt']) await add(other, title);
-  await row(away, 'salt').waitFor();
+  const titles = ['milk', 'tea', 'salt'];
+  for (const title of titles) await add(other, title);
+  for (const title of titles) await row(away, title).waitFor();
 
   network.cut();
   await away.locator('#connection', { hasText: 'offline' }).waitFor();
@@ -179,7 +182,7 @@ test('a conflict is shown and resolved', { timeout }, async (t) => {
   await Promise.all([away, other].map(live));
   const titles = ['milk', 'tea', 'salt', 'bread'];
   for (const title of titles) await add(other, title);
-  await row(away, 'bread').waitFor();
+  for (const title of titles) await row(away, title).waitFor();
 
   network.cut();
   await away.locator('#connection', { hasText: 'offline' }).waitFor();
