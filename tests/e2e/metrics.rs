@@ -1,8 +1,8 @@
 //! Metrics, as Prometheus reads them.
 
 use crate::support::{
-    Authority, Get, Kafka, LOOK, Record, Registry, Scrape, Server, free_port, health_address,
-    judge, kafka_alone, keys_store, run, server, soon, trust_store,
+    Authority, FreePort, Get, Kafka, LOOK, Record, Registry, Scrape, Server, health_address, judge,
+    kafka_alone, keys_store, run, server, soon, trust_store,
 };
 
 #[tokio::test]
@@ -71,7 +71,8 @@ bindings:
 
 #[tokio::test]
 async fn a_prometheus_exporter_serves_the_metrics_of_zilla() {
-    let port = free_port().await;
+    let free = FreePort::new();
+    let port = free.number();
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("page.txt"), "a page\n").expect("a page is written");
     let server = Server::of_text(folder, &recorded(port), &[]).await;
@@ -316,7 +317,8 @@ async fn a_collector_takes_metrics_and_logs() {
 #[tokio::test]
 async fn a_collector_that_is_away_is_told_and_counted() {
     let kafka = kafka_alone().await;
-    let location = format!("http://127.0.0.1:{}", free_port().await);
+    let free = FreePort::new();
+    let location = format!("http://127.0.0.1:{}", free.number());
     let server = pushes_to(&kafka, &location).await;
     let warning = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Get, Kafka, LOOK, Record, Registry, Stream, field, free_port, id, kafka, real_kafka, run,
+    FreePort, Get, Kafka, LOOK, Record, Registry, Stream, field, id, kafka, real_kafka, run,
     server, soon,
 };
 
@@ -438,7 +438,8 @@ async fn a_registry_that_is_away_holds_up_what_needs_it_and_loses_nothing() {
     let kafka = kafka().await;
     let waiting = kafka.topic(1).await;
     let other = kafka.topic(1).await;
-    let port = free_port().await;
+    let free = FreePort::new();
+    let port = free.number();
     let catalog =
         format!("reg: {{ type: karapace, options: {{ url: \"http://127.0.0.1:{port}\" }} }}");
     let model = "value: { model: avro, view: json, catalog: { reg: [{ strategy: encoded }] } }";
@@ -711,7 +712,8 @@ async fn check_says_all_that_registries_lack_at_once() {
         json!({"subject": "p", "version": 4, "id": 20, "schema": PROTO, "schemaType": "PROTOBUF"});
     registry.answer("/subjects/p/versions/latest", 200, proto.to_string());
     registry.answer("/schemas/ids/20", 200, proto.to_string());
-    let port = free_port().await;
+    let free = FreePort::new();
+    let port = free.number();
     let url = registry.url().replace("http://", "http://me:pa55word@");
     let catalogs = format!(
         "reg: {{ type: schema-registry, options: {{ url: \"{url}\" }} }}, away: {{ type: karapace, options: {{ url: \"http://me:pa55word@127.0.0.1:{port}\" }} }}"

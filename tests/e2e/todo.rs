@@ -27,7 +27,7 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 
 use crate::support::{
-    Get, Kafka, LOOK, Process, Record, SOON, Server, config, field, free_port, kafka_alone, run,
+    FreePort, Get, Kafka, LOOK, Process, Record, SOON, Server, config, field, kafka_alone, run,
     soon, spawn,
 };
 
@@ -340,7 +340,8 @@ async fn each_command_has_one_result_when_processor_and_kafka_are_killed() {
     const TASKS: usize = 60;
     let kafka = kafka_alone().await;
     empty(&kafka).await;
-    let port = free_port().await;
+    let free = FreePort::new();
+    let port = free.number();
     let mut todo = Todo::start_again(&kafka, port, &[]).await;
     let path = |number| format!("/tasks/{}", key(number));
     let body = |number, completed| json!({ "title": format!("{number}"), "completed": completed });

@@ -29,7 +29,7 @@ pub(crate) use kafka::{
 };
 pub(crate) use metrics::{Scrape, judge};
 pub(crate) use proxy::Proxy;
-pub(crate) use registry::{Registry, free_port};
+pub(crate) use registry::{FreePort, Registry};
 pub(crate) use server::{
     Process, Server, admin_address, health_address, run, server, server_of, spawn,
 };
