@@ -1,6 +1,6 @@
 //! Faults: Kafka is unreachable, or any call fails.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use super::*;
 use crate::broker::model::Call;
