@@ -158,7 +158,7 @@ async fn start_listens_at_once() {
     }
     // A debug build beside other tests; benches/load measures the release build.
     let best = took.iter().min().expect("some");
-    assert!(*best < Duration::from_secs(5), "{took:?}");
+    assert!(*best < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]

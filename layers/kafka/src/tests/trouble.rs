@@ -69,7 +69,7 @@ async fn a_reader_of_history_without_a_consumer_tries_again_after_a_while() {
     eventually(|| client.is_idle() && model.calls(Call::Topics) > looks + 20).await;
     // An attempt is made every 10 ms.
     let attempts = model.calls(Call::Consumer) as u128;
-    let most = 100 + begun.elapsed().as_millis() / 10;
+    let most = 50 + begun.elapsed().as_millis() / 10;
     assert!(attempts < most, "{attempts} attempts, {most} at most");
     model.fail(Call::Consumer, 0);
     assert_eq!(client.events(2).await, ["0:0", "0:1"]);
@@ -185,7 +185,7 @@ async fn topics_without_leaders_hold_up_no_other_topic() {
     let before = model.calls(Call::Watermarks);
     assert_eq!(open(&cluster, query()).await.events(3).await, ["0:0", "0:1", "0:2"]);
     let others = model.calls(Call::Watermarks) - before - 1;
-    assert!(others < BAD / 2, "{others} of {BAD} topics came first");
+    assert!(others <= 3, "{others} of {BAD} topics came first");
     for number in 0..BAD {
         model.set_leaderless(&format!("bad-{number}"), 0, false);
         model.produce(&format!("bad-{number}"), 0, text("1"));

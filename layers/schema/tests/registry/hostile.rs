@@ -63,7 +63,7 @@ async fn a_connection_that_the_registry_closes_is_replaced_at_once() {
 async fn a_slow_registry_has_five_seconds() {
     let stub = Stub::start(|target, before| match (target, before) {
         ("/schemas/ids/1", _) => {
-            Answer::Slow(Duration::from_secs(2), br#"{"schema":"x"}"#.to_vec())
+            Answer::Slow(Duration::from_secs(4), br#"{"schema":"x"}"#.to_vec())
         }
         ("/schemas/ids/2", 0) => Answer::Silence,
         ("/schemas/ids/3", 0) => Answer::Stall,
@@ -76,14 +76,14 @@ async fn a_slow_registry_has_five_seconds() {
         let found = registry.fetch(&id(number)).await;
         (found.map(|found| found.schema.text().to_owned()), start.elapsed().as_secs_f32())
     };
-    let ((slow, two), (silent, five), (stalled, also_five), (quick, none)) =
+    let ((slow, four), (silent, five), (stalled, also_five), (quick, none)) =
         tokio::join!(timed(1), timed(2), timed(3), timed(4));
-    assert!(slow.is_ok() && two >= 1.9, "{slow:?} {two}");
+    assert!(slow.is_ok() && (3.9..4.9).contains(&four), "{slow:?} {four}");
     for (error, seconds) in [(silent, five), (stalled, also_five)] {
         assert_eq!(error.unwrap_err().to_string(), "no answer within 5 s");
-        assert!(seconds >= 4.9, "{seconds}");
+        assert!((4.9..6.0).contains(&seconds), "{seconds}");
     }
-    assert!(quick.is_ok() && none < five, "{quick:?} {none}");
+    assert!(quick.is_ok() && none < 1.0, "{quick:?} {none}");
 }
 
 #[tokio::test]
@@ -99,10 +99,9 @@ async fn what_was_asked_while_a_registry_was_away_comes_when_it_is_back() {
         tokio::spawn(async move { text(&registry, &id(number)).await })
     });
     let waiting: Vec<_> = waiting.collect();
-    while registry.status().outage.is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(waiting.iter().all(|task| !task.is_finished()));
+    assert!(registry.status().outage.is_some());
     // What is known stays.
     assert_eq!(text(&registry, &id(0)).await, "/schemas/ids/0");
     let stub = Stub::at(address, None, serve).await;
