@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use tokio::net::TcpSocket;
-
-use crate::support::{Get, Version, run, soon};
+use crate::support::{FreePort, Get, Version, run, soon};
 use crate::upstream_server::{Above, Proxy};
 
 #[tokio::test]
@@ -111,10 +109,8 @@ async fn what_is_no_event_stream_is_502_and_the_log_says_what_it_was() {
 
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_or_speaks_no_http_is_502() {
-    // A port that nobody else is given, and on which nobody listens.
-    let nobody = TcpSocket::new_v4().expect("a socket");
-    nobody.bind(([127, 0, 0, 1], 0).into()).expect("a port");
-    let server = Proxy::to(nobody.local_addr().expect("an address")).run().await;
+    let nobody = FreePort::new();
+    let server = Proxy::to(nobody.address()).run().await;
     for version in Version::BOTH {
         assert_eq!(server.get("/x").over(version).send().await.status, 502, "{version:?}");
     }

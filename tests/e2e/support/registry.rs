@@ -38,8 +38,12 @@ impl FreePort {
         Self(socket)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("an address")
+    }
+
     pub(crate) fn number(&self) -> u16 {
-        self.0.local_addr().expect("an address").port()
+        self.address().port()
     }
 }
 
