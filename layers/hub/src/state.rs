@@ -210,11 +210,13 @@ impl<F: Format> Shared<F> {
 
     /// How far a cursor is behind, if it exists.
     pub(crate) fn lag(&self, key: usize, id: u64) -> Option<Lag> {
+        self.lock().lag(key, id)
+    }
+
+    /// How far a cursor is behind, if it exists, and the position that it is behind.
+    pub(crate) fn lag_and_head(&self, key: usize, id: u64) -> Option<(Lag, F::Position)> {
         let state = self.lock();
-        let slot = state.slots.get(key).filter(|slot| slot.id == id)?;
-        let missed = slot.lagged.as_ref().map(|(missed, _)| *missed);
-        let wanted = missed.or_else(|| slot.reader.wanted());
-        Some(wanted.map_or_else(Lag::default, |sequence| state.log.lag(sequence)))
+        Some((state.lag(key, id)?, state.log.position.clone()))
     }
 
     /// Frees the slot of a cursor.
@@ -233,6 +235,13 @@ impl<F: Format> Shared<F> {
 }
 
 impl<F: Format> State<F> {
+    fn lag(&self, key: usize, id: u64) -> Option<Lag> {
+        let slot = self.slots.get(key).filter(|slot| slot.id == id)?;
+        let missed = slot.lagged.as_ref().map(|(missed, _)| *missed);
+        let wanted = missed.or_else(|| slot.reader.wanted());
+        Some(wanted.map_or_else(Lag::default, |sequence| self.log.lag(sequence)))
+    }
+
     /// Notes that a cursor has moved.
     fn moved(&mut self) -> Moved {
         self.moved += 1;

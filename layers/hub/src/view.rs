@@ -36,9 +36,10 @@ impl<F: Format> CursorView<F> {
         self.shared.upgrade()?.position(self.key, self.id)
     }
 
-    /// The position at the end of the cursor's log. `None` if the log was dropped.
-    pub fn head(&self) -> Option<F::Position> {
-        Some(self.shared.upgrade()?.lock().log.position.clone())
+    /// The [lag](Self::lag) of the cursor, and the position at the end of its log at the same moment. `None` if the
+    /// cursor was dropped.
+    pub fn lag_and_head(&self) -> Option<(Lag, F::Position)> {
+        self.shared.upgrade()?.lag_and_head(self.key, self.id)
     }
 }
 

@@ -174,3 +174,23 @@ fn an_index_that_is_built_while_records_come_and_go_misses_none() {
         });
     }
 }
+
+#[test]
+fn a_view_never_misses_a_record_between_the_lag_and_the_head() {
+    let hub = Hub::new(Numbers::default(), 0, usize::MAX);
+    // It has read nothing, so that it is behind by all that is before the head.
+    let cursor = hub.tail(Selector::All);
+    let view = cursor.view();
+    thread::scope(|scope| {
+        scope.spawn(|| write(&hub, false));
+        while let Some((lag, head)) = view.lag_and_head()
+            && head < RECORDS
+        {
+            assert_eq!(lag.records, head);
+        }
+    });
+    assert_eq!(
+        view.lag_and_head().map(|(lag, head)| (lag.records, head)),
+        Some((RECORDS, RECORDS))
+    );
+}

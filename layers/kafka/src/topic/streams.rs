@@ -225,9 +225,14 @@ impl OpenStream {
         let (lag, head) = {
             let place = self.place();
             let cursor = &place.as_ref()?.cursor;
-            let is_in_history =
-                matches!(self.state(), StreamState::History | StreamState::Snapshot);
-            (cursor.lag()?, if is_in_history { cursor.head() } else { None })
+            match self.state() {
+                // An append between two looks would be in neither the lag nor what is behind the head.
+                StreamState::History | StreamState::Snapshot => {
+                    let (lag, head) = cursor.lag_and_head()?;
+                    (lag, Some(head))
+                }
+                _ => (cursor.lag()?, None),
+            }
         };
         let mut lag = StreamLag { records: lag.records, age: lag.age };
         if let Some((end, live)) = head.zip(self.topic.log()) {
