@@ -204,11 +204,14 @@ impl OpenStream {
         cursor: &Cursor<Records>,
         ahead: Option<&Positions>,
     ) -> Attached {
-        *self.place() = Some(Place { cursor: cursor.view(), ahead: ahead.cloned() });
+        // Who looks at the place sees its state: that of a stream in history says what else it is behind.
+        let mut place = self.place();
+        *place = Some(Place { cursor: cursor.view(), ahead: ahead.cloned() });
         self.set_state(match (state, ahead) {
             (StreamState::Live, Some(_)) => StreamState::Ahead,
             (state, _) => state,
         });
+        drop(place);
         Attached(Arc::clone(self))
     }
 
@@ -285,8 +288,9 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
+        let mut place = self.0.place();
+        *place = None;
         self.0.set_state(StreamState::Seeking);
-        *self.0.place() = None;
     }
 }
 
