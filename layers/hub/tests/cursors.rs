@@ -362,9 +362,9 @@ fn a_view_ends_with_its_cursor_even_if_another_one_has_its_place() {
     let other = hub.tail(Selector::All);
     assert_eq!((view.lag(), view.lag_and_head(), view.position()), (None, None, None));
     assert_eq!(other.view().lag().map(|lag| lag.records), Some(0));
-    let format = Arc::clone(&hub.format().rendered);
+    let rendered = Arc::clone(&hub.format().rendered);
     drop((hub, other));
-    assert_eq!(Arc::strong_count(&format), 1, "a view does not keep the log");
+    assert_eq!(Arc::strong_count(&rendered), 1, "a view does not keep the log");
 }
 
 #[test]
