@@ -90,7 +90,7 @@ async fn avro_is_json_for_a_stream() {
         ),
         ("0a747261696c0202015858", Some(r#"{"id":"trail","n":1,"l":1,"ok":true}"#)),
     ];
-    let is_row = |event: &str, offset: usize| {
+    let assert_row = |event: &str, offset: usize| {
         let (value, expected) = rows[offset];
         let expected: Value = serde_json::from_str(expected.expect("a row of JSON")).expect("JSON");
         assert_eq!(json_of(event), expected, "{value}");
@@ -100,18 +100,18 @@ async fn avro_is_json_for_a_stream() {
     // Records from before the log of the topic begins are converted when streams read them: not in the
     // order of the topic. The log begins before the second record once the first one has arrived.
     write(&kafka, &topic, rows[0].0);
-    is_row(&live.next().await, 0);
+    assert_row(&live.next().await, 0);
     for (value, _) in &rows[1..] {
         write(&kafka, &topic, value);
     }
     kafka.produce(&topic, Record::tombstone().key("a"));
     // Of the past, by a stream that begins now, too.
     let mut late = open(server.get(&format!("/all/{topic}"))).await;
-    is_row(&late.next().await, 0);
+    assert_row(&late.next().await, 0);
     for stream in [&mut live, &mut late] {
         for (offset, (_, expected)) in rows.iter().enumerate().skip(1) {
             if expected.is_some() {
-                is_row(&stream.next().await, offset);
+                assert_row(&stream.next().await, offset);
             }
         }
         let delete = stream.next().await;
@@ -450,6 +450,15 @@ async fn a_registry_that_is_away_holds_up_what_needs_it_and_loses_nothing() {
     let catalog =
         format!("reg: {{ type: karapace, options: {{ url: \"http://127.0.0.1:{port}\" }} }}");
     let model = "value: { model: avro, view: json, catalog: { reg: [{ strategy: encoded }] } }";
+    // Of two schemas by turns: none is known yet.
+    let write_from = |first: u8| {
+        for index in first..first + 10 {
+            let (schema, end) =
+                if index % 2 == 0 { ("0000000009", "") } else { ("000000000a", "0278") };
+            write(&kafka, &waiting, &format!("{schema}0261{:02x}{end}", index * 2));
+        }
+    };
+    write_from(0);
     let server = server(&kafka)
         .catalog(&catalog)
         .topic(&waiting, model)
@@ -457,13 +466,11 @@ async fn a_registry_that_is_away_holds_up_what_needs_it_and_loses_nothing() {
         .bootstrap(&waiting)
         .run()
         .await;
+    let is_open = |line: &str| line.contains("topic is open") && line.contains(&waiting);
+    server.stderr().find(|line| is_open(line).then_some(())).await;
     let mut live = open(server.get(&format!("/all/{waiting}"))).await;
-    for index in 0..20_u8 {
-        // Of two schemas by turns: none is known yet.
-        let (schema, end) =
-            if index % 2 == 0 { ("0000000009", "") } else { ("000000000a", "0278") };
-        write(&kafka, &waiting, &format!("{schema}0261{:02x}{end}", index * 2));
-    }
+    // What is in the log of the topic and what was there before it both begin with the same schema.
+    write_from(10);
     let mut others = open(server.get(&format!("/all/{other}"))).await;
     kafka.produce(&other, Record::value("goes on"));
     assert_eq!(data(&others.next().await), "goes on");

@@ -311,6 +311,7 @@ async fn a_log_that_ends_with_markers_only_is_not_opened_anew() {
     let levels = ["--log-level", "info,tailwater_kafka=debug"];
     let server = server(&kafka).arguments(&levels).run().await;
     let mut stream = server.get(&format!("/all/{topic}")).open().await;
+    server.stderr().says("topic is open").await;
     let producer = kafka.transactional(&topic);
     for (value, next) in [("aborted", None), ("committed", Some(3))] {
         producer.begin_transaction().expect("begun");

@@ -250,7 +250,9 @@ async fn commands_become_tasks_on_the_stream() {
     let commands = records(&kafka, COMMANDS);
     assert_eq!(commands.len(), 4, "each command once: {commands:?}");
 
-    let answer = todo.send(Send::get(&format!("/tasks/{fourth}"))).await;
+    let path = format!("/tasks/{fourth}");
+    todo.knows(Send::get(&path), &fourth).await;
+    let answer = todo.send(Send::get(&path)).await;
     assert_eq!((answer.status, answer.etag), (200, Some(format!("\"{fourth}\""))));
     let mut fresh = todo.stream().open().await;
     let mut titles = Vec::new();

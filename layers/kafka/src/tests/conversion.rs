@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::broker::model::Spoilt;
-use crate::{Changes, Conversion, RecordRef};
+use crate::{Changes, Conversion, RecordRef, StreamState};
 
 /// Takes `x` and a hyphen off a key, puts a value into angle brackets, adds a header that has the value, and
 /// rejects a value that begins with `bad`.
@@ -108,6 +108,10 @@ async fn an_idle_stream_says_the_position_behind_a_rejected_record() {
     past.events(1).await;
     of_key.events(1).await;
     eventually(|| ahead.is_idle() && ahead.stream.is_following()).await;
+    for client in [&mut past, &mut of_key] {
+        let seen = client.stream.probe();
+        eventually(|| client.is_idle() && seen.state() == StreamState::Live).await;
+    }
     for next in 2..4 {
         write(&model, &[("a", Some("bad"))]);
         eventually(|| cluster.head(TOPIC).is_some_and(|head| head.next(0) == next)).await;
@@ -166,6 +170,8 @@ async fn a_stream_that_asks_is_told_of_rejected_records_by_one_gap_for_neighbour
     write(&model, &records);
     model.skip(TOPIC, 0, 1);
     write(&model, &[("b", Some("bad"))]);
+    // History is held until all streams have joined, so that one read brings the rejected neighbours.
+    model.hold_history(true);
     let cluster = converting().batch(100).of(&model);
     let told = StreamOptions::new().invalid_gaps(true);
     let mut all = open(&cluster, query().options(told)).await;
@@ -175,6 +181,14 @@ async fn a_stream_that_asks_is_told_of_rejected_records_by_one_gap_for_neighbour
         open(&cluster, query().filter(filter).options(told)).await
     };
     let mut skips = open(&cluster, query()).await;
+    eventually(|| {
+        for client in [&mut all, &mut of_key, &mut of_header, &mut skips] {
+            assert!(client.is_idle());
+        }
+        cluster.carried() == 4
+    })
+    .await;
+    model.hold_history(false);
     for client in [&mut all, &mut of_key] {
         assert_eq!(client.events(4).await, ["<1>", &*invalid(1, 3), "<2>", &*invalid(5, 6)]);
         assert_eq!(client.last_event_id().unwrap(), id_of(&[6]));

@@ -88,12 +88,22 @@ async fn a_record_that_it_rejects_is_passed_over_and_told_if_wanted() {
     for value in [&b"1"[..], b"bad", b"bad"] {
         write(&model, "k", Some(value));
     }
+    // History is held until all streams have joined, so that one read brings the rejected neighbours.
+    model.hold_history(true);
     let cluster = instance().batch(100).of(&model);
     let mut all = open(&cluster, converted(query(), hex)).await;
     // Ahead of the log that is opened.
     let mut ahead = open(&cluster, converted(after(&[2]), hex)).await;
     let telling = query().options(StreamOptions::new().invalid_gaps(true).live_event(true));
     let mut told = open(&cluster, converted(telling, hex)).await;
+    eventually(|| {
+        for client in [&mut all, &mut ahead, &mut told] {
+            assert!(client.is_idle());
+        }
+        cluster.carried() == 3
+    })
+    .await;
+    model.hold_history(false);
     assert_eq!(all.data().await, hex_of(b"1"));
     let gap = r#"gap {"from":1,"partition":0,"reason":"invalid","to":3}"#;
     assert_eq!(told.events(3).await, [&*hex_of(b"1"), gap, "live {}"]);

@@ -120,6 +120,8 @@ async fn no_truncated_record_comes_after_its_gap() {
     let cluster = instance().of(&model);
     let mut reader = open(&cluster, query()).await;
     assert!(reader.is_idle());
+    // The log begins before the records.
+    eventually(|| cluster.head(TOPIC).is_some()).await;
     fill(&model, 0, 9);
     reader.events(9).await;
     // The tail gets nothing any more.
