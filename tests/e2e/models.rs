@@ -107,9 +107,8 @@ async fn avro_is_json_for_a_stream() {
     kafka.produce(&topic, Record::tombstone().key("a"));
     // Of the past, by a stream that begins now, too.
     let mut late = open(server.get(&format!("/all/{topic}"))).await;
-    assert_row(&late.next().await, 0);
-    for stream in [&mut live, &mut late] {
-        for (offset, (_, expected)) in rows.iter().enumerate().skip(1) {
+    for (stream, seen) in [(&mut live, 1), (&mut late, 0)] {
+        for (offset, (_, expected)) in rows.iter().enumerate().skip(seen) {
             if expected.is_some() {
                 assert_row(&stream.next().await, offset);
             }

@@ -109,8 +109,7 @@ async fn an_idle_stream_says_the_position_behind_a_rejected_record() {
     of_key.events(1).await;
     eventually(|| ahead.is_idle() && ahead.stream.is_following()).await;
     for client in [&mut past, &mut of_key] {
-        let seen = client.stream.probe();
-        eventually(|| client.is_idle() && seen.state() == StreamState::Live).await;
+        eventually(|| client.is_idle() && client.stream.probe().state() == StreamState::Live).await;
     }
     for next in 2..4 {
         write(&model, &[("a", Some("bad"))]);
